@@ -1,0 +1,106 @@
+"""The one tree of errors: each has a stable code for programs and a sentence for people.
+
+`code` is snake_case and never renamed once released (docs/errors.md lists them). `message` says
+what went wrong and where. `hint` says what to do next, often the command to type.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KledError(Exception):
+    """An error a person is meant to read. `str(error)` is the message without the hint."""
+
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def line(self) -> str:
+        """One line: the message, then the hint."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class InputError(KledError):
+    """The person or program asked for something malformed; nothing was changed."""
+
+    status = 422
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A setting is wrong; names the setting and where it came from."""
+
+
+class ProtocolError(KledError):
+    """The peer sent bytes that are not our protocol; the connection is closed with this reason."""
+
+    status = 400
+
+
+class Unauthenticated(KledError):
+    """No token, or one that is wrong, expired or revoked (the code says which)."""
+
+    status = 401
+    exit_code = 3
+
+
+class Forbidden(KledError):
+    """Authenticated, but the policy says no."""
+
+    status = 403
+    exit_code = 3
+
+
+class NotFound(KledError):
+    """No such thing, or not one this caller may know of."""
+
+    status = 404
+    exit_code = 4
+
+
+class Conflict(KledError):
+    """The request contradicts what is already there."""
+
+    status = 409
+    exit_code = 5
+
+
+class LimitExceeded(KledError):
+    """A stated limit was reached; the message gives the figure."""
+
+    status = 429
+    exit_code = 6
+
+
+class Unavailable(KledError):
+    """The other side cannot be reached, or is not ready; trying again later may help."""
+
+    status = 503
+    exit_code = 7
+
+
+BY_STATUS: dict[int, type[KledError]] = {
+    kind.status: kind
+    for kind in (
+        KledError,
+        InputError,
+        ProtocolError,
+        Unauthenticated,
+        Forbidden,
+        NotFound,
+        Conflict,
+        LimitExceeded,
+        Unavailable,
+    )
+}
+
+
+def from_status(status: int, code: str, message: str, hint: str | None = None) -> KledError:
+    """Rebuild the error another part reported over HTTP; unknown statuses become KledError."""
+    return BY_STATUS.get(status, KledError)(code, message, hint=hint)
