@@ -1,0 +1,49 @@
+"""Every size, count and time the parts agree on, each with its reason.
+
+Sizes are bytes, times are seconds. What a stranger can send is bounded here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Request heads. 32 KiB holds any cookie jar a proxy adds; nginx and Node stop at 8 to 16 KiB.
+HEAD_MAX_BYTES: Final = 32 * 1024
+# A head that takes longer is a slow-loris; no network Kled is meant for needs 10 s for 32 KiB.
+HEAD_TIMEOUT_S: Final = 10.0
+
+# Control plane. One message is a report or a request, never bulk data.
+CONTROL_MESSAGE_MAX_BYTES: Final = 1024 * 1024
+CONTROL_MAX_DEPTH: Final = 16
+# Heartbeat from the agent; both ends give the link up after three missed ones.
+HEARTBEAT_S: Final = 15.0
+DEAD_PEER_S: Final = 3 * HEARTBEAT_S
+# The first message on a control link must be `Hello`.
+HELLO_TIMEOUT_S: Final = 10.0
+# Replies that wait on the peer (ping, dial acknowledgement).
+REPLY_TIMEOUT_S: Final = 10.0
+# Messages queued towards one agent before it is cut as too slow.
+CONTROL_QUEUE: Final = 256
+
+# Data plane. The client waits this long for the agent to dial back.
+DIAL_BACK_TIMEOUT_S: Final = 15.0
+# Bytes moved per read: large reads are what makes a Python relay fast (docs/architecture.md).
+COPY_CHUNK_BYTES: Final = 256 * 1024
+# A pipe of this size lets splice(2) move as much per system call.
+SPLICE_PIPE_BYTES: Final = 1024 * 1024
+
+# Redial: capped exponential backoff with full jitter.
+REDIAL_FIRST_S: Final = 0.25
+REDIAL_CAP_S: Final = 15.0
+# An agent whose token was refused asks again only this often: a person has to act first.
+REDIAL_REFUSED_S: Final = 300.0
+
+# Bounded clean-up in `finally` blocks.
+CLEANUP_S: Final = 5.0
+
+# Uploaded templates: Terraform sources are text.
+TEMPLATE_MAX_BYTES: Final = 16 * 1024 * 1024
+# JSON bodies of the API.
+API_BODY_MAX_BYTES: Final = 1024 * 1024
+# Terraform state that one workspace may hold.
+STATE_MAX_BYTES: Final = 64 * 1024 * 1024

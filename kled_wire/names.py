@@ -1,0 +1,83 @@
+"""The grammar of names: workspaces, users, templates, and how a person refers to a workspace.
+
+A name is a DNS label (RFC 1123, section 2.1) of at most 32 characters, because it becomes part of
+an SSH host name: `WS.kled` is the caller's own workspace, `WS.OWNER.kled` somebody's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NewType
+
+from kled_wire.errors import InputError
+
+UserId = NewType("UserId", str)
+WorkspaceId = NewType("WorkspaceId", str)
+AgentId = NewType("AgentId", str)
+BuildId = NewType("BuildId", str)
+
+NAME_MAX: Final = 32
+SSH_SUFFIX: Final = "kled"
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_WORKSPACE_ID: Final = re.compile(r"ws_[0-9a-z]{8,40}")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name` when it is legal for a `kind` ("workspace", "user", "template").
+
+    Raises InputError("name_invalid").
+    """
+    if _LABEL.fullmatch(name) is None or name == SSH_SUFFIX:
+        raise InputError(
+            "name_invalid",
+            f"{name!r} is not a {kind} name",
+            hint=f"use 1 to {NAME_MAX} of a-z, 0-9 and -, beginning and ending with a letter or "
+            "digit",
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceRef:
+    """How somebody named a workspace: by id, or by name with an optional owner."""
+
+    name: str | None = None
+    owner: str | None = None
+    id: WorkspaceId | None = None
+
+    def __str__(self) -> str:
+        """The form used in API paths: `ws_…`, `name` or `name.owner`."""
+        if self.id is not None:
+            return self.id
+        return f"{self.name}.{self.owner}" if self.owner else f"{self.name}"
+
+
+def parse_workspace_ref(text: str) -> WorkspaceRef:
+    """Read `dev`, `alice/dev`, `dev.alice`, `dev.kled`, `dev.alice.kled` or `ws_…`.
+
+    Raises InputError("name_invalid").
+    """
+    if _WORKSPACE_ID.fullmatch(text):
+        return WorkspaceRef(id=WorkspaceId(text))
+    if "/" in text:
+        owner, _, name = text.partition("/")
+        return WorkspaceRef(name=check_name("workspace", name), owner=check_name("user", owner))
+    labels = text.removesuffix(f".{SSH_SUFFIX}").split(".")
+    if len(labels) > 2:
+        raise InputError(
+            "name_invalid", f"{text!r} does not name a workspace", hint="use NAME or OWNER/NAME"
+        )
+    name = check_name("workspace", labels[0])
+    owner = check_name("user", labels[1]) if len(labels) == 2 else None
+    return WorkspaceRef(name=name, owner=owner)
+
+
+def ssh_names(workspace: str, owner: str) -> tuple[str, str]:
+    """The host names under which a workspace's SSH server is known."""
+    return f"{workspace}.{SSH_SUFFIX}", f"{workspace}.{owner}.{SSH_SUFFIX}"
+
+
+def user_principal(user_id: str) -> str:
+    """The SSH certificate principal that stands for a user."""
+    return f"user:{user_id}"
