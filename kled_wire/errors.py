@@ -43,42 +43,42 @@ class ProtocolError(KledError):
     status = 400
 
 
-class Unauthenticated(KledError):
+class UnauthenticatedError(KledError):
     """No token, or one that is wrong, expired or revoked (the code says which)."""
 
     status = 401
     exit_code = 3
 
 
-class Forbidden(KledError):
+class ForbiddenError(KledError):
     """Authenticated, but the policy says no."""
 
     status = 403
     exit_code = 3
 
 
-class NotFound(KledError):
+class NotFoundError(KledError):
     """No such thing, or not one this caller may know of."""
 
     status = 404
     exit_code = 4
 
 
-class Conflict(KledError):
+class ConflictError(KledError):
     """The request contradicts what is already there."""
 
     status = 409
     exit_code = 5
 
 
-class LimitExceeded(KledError):
+class LimitError(KledError):
     """A stated limit was reached; the message gives the figure."""
 
     status = 429
     exit_code = 6
 
 
-class Unavailable(KledError):
+class UnavailableError(KledError):
     """The other side cannot be reached, or is not ready; trying again later may help."""
 
     status = 503
@@ -91,12 +91,12 @@ BY_STATUS: dict[int, type[KledError]] = {
         KledError,
         InputError,
         ProtocolError,
-        Unauthenticated,
-        Forbidden,
-        NotFound,
-        Conflict,
-        LimitExceeded,
-        Unavailable,
+        UnauthenticatedError,
+        ForbiddenError,
+        NotFoundError,
+        ConflictError,
+        LimitError,
+        UnavailableError,
     )
 }
 
