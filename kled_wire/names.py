@@ -61,8 +61,8 @@ def parse_workspace_ref(text: str) -> WorkspaceRef:
     if _WORKSPACE_ID.fullmatch(text):
         return WorkspaceRef(id=WorkspaceId(text))
     if "/" in text:
-        owner, _, name = text.partition("/")
-        return WorkspaceRef(name=check_name("workspace", name), owner=check_name("user", owner))
+        user, _, name = text.partition("/")
+        return WorkspaceRef(name=check_name("workspace", name), owner=check_name("user", user))
     labels = text.removesuffix(f".{SSH_SUFFIX}").split(".")
     if len(labels) > 2:
         raise InputError(

@@ -1,0 +1,1 @@
+"""How byte streams travel: upgrade heads, dialling, the WebSocket carrier, the copy pump."""

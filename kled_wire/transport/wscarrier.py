@@ -1,0 +1,123 @@
+"""A byte stream in WebSocket binary messages (RFC 6455), for ways that pass nothing else.
+
+One message carries up to 64 KiB; an empty message is the half-close. Text messages are an error.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+import trio_websocket
+
+from kled_wire import limits
+from kled_wire.errors import UnavailableError
+from kled_wire.transport import upgrade
+from kled_wire.transport.dial import open_connection, parse_url
+
+MESSAGE_BYTES: Final = 64 * 1024
+
+
+class CarriedStream(trio.abc.HalfCloseableStream):
+    """`connection` as a byte stream. The connection's own reader task lives in its nursery."""
+
+    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
+        self._connection = connection
+        self._rest = b""
+        self._ended = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Bytes of the next message; b"" after the peer's half-close or close."""
+        if not self._rest and not self._ended:
+            await self._receive_message()
+        else:
+            await trio.lowlevel.checkpoint()
+        size = len(self._rest) if max_bytes is None else max_bytes
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    async def _receive_message(self) -> None:
+        try:
+            message = await self._connection.get_message()
+        except trio_websocket.ConnectionClosed as exc:
+            self._ended = True
+            if exc.reason is not None and exc.reason.code == 1000:
+                return
+            raise trio.BrokenResourceError from exc
+        if not isinstance(message, bytes):
+            raise trio.BrokenResourceError("a text message on a byte stream")
+        self._rest = message
+        self._ended = not message
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send in messages of at most MESSAGE_BYTES. Raises trio.BrokenResourceError."""
+        view = memoryview(data)
+        for start in range(0, len(view), MESSAGE_BYTES):
+            await self._send(bytes(view[start : start + MESSAGE_BYTES]))
+
+    async def send_eof(self) -> None:
+        await self._send(b"")
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            await self._connection.send_message(message)
+        except trio_websocket.ConnectionClosed as exc:
+            raise trio.BrokenResourceError from exc
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        with trio.move_on_after(limits.CLEANUP_S) as scope:
+            scope.shield = True
+            await self._connection.aclose()
+
+
+async def open_carried(
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    nursery: trio.Nursery,
+    ssl_context: ssl.SSLContext | None = None,
+) -> CarriedStream:
+    """Ask `url` for a WebSocket and return the stream it carries; its reader runs in `nursery`.
+
+    Raises UnavailableError("upgrade_refused") or the error the coordinator answered with.
+    """
+    address = parse_url(url)
+    target = "/" + url.partition("://")[2].partition("/")[2]
+    transport = await open_connection(address, ssl_context=ssl_context)
+    try:
+        connection = await trio_websocket.wrap_client_stream(
+            nursery,
+            transport,  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
+            address.authority,
+            target,
+            extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
+        )
+    except trio_websocket.ConnectionRejected as exc:
+        await trio.aclose_forcefully(transport)
+        raise upgrade.decode_error(exc.status_code, exc.body or b"") from exc
+    except (trio_websocket.HandshakeError, trio.BrokenResourceError) as exc:
+        await trio.aclose_forcefully(transport)
+        raise UnavailableError("upgrade_refused", "no WebSocket came to be") from exc
+    return CarriedStream(connection)
+
+
+@asynccontextmanager
+async def accept_carried(
+    request_stream: trio.abc.Stream,
+) -> AsyncIterator[CarriedStream]:
+    """Answer a WebSocket request that is still unread in `request_stream`; give its stream."""
+    async with trio.open_nursery() as nursery:
+        request = await trio_websocket.wrap_server_stream(nursery, request_stream)
+        connection = await request.accept()
+        stream = CarriedStream(connection)
+        try:
+            yield stream
+        finally:
+            await stream.aclose()
+            nursery.cancel_scope.cancel()
