@@ -95,8 +95,8 @@ async def open_upgraded(
     """Ask `url` to become a kled-stream and return the raw stream.
 
     Where something on the way does not let the upgrade through, the same stream is carried in
-    WebSocket messages, which a task in `nursery` reads. The caller owns the deadline. Raises the KledError the coordinator
-    answered with, or UnavailableError.
+    WebSocket messages, which a task in `nursery` reads. The caller owns the
+    deadline. Raises the KledError the coordinator answered with, or UnavailableError.
     """
     from kled_wire.transport.wscarrier import open_carried  # noqa: PLC0415 - rare, slow import
 

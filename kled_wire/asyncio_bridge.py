@@ -1,0 +1,150 @@
+"""A Trio stream as the asyncio transport that asyncssh wants.
+
+asyncssh's connections are asyncio protocols. `carry` runs one over any Trio stream, inside a
+`trio_asyncio.open_loop()`. What the protocol writes is sent at once where the stream is a plain
+socket with room (a keystroke's echo then costs no task switch) and by a writer task otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+# One read feeds the SSH parser, which moves what is left after each 32 KiB packet: larger reads
+# cost more in copying than they save in system calls (docs/architecture.md, SSH).
+READ_BYTES: Final = 64 * 1024
+
+
+class StreamTransport(asyncio.Transport):
+    """The write side and the life of one bridged stream; made by `carry`."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
+        super().__init__({"socket": getattr(getattr(stream, "socket", None), "_sock", None)})
+        self._stream = stream
+        self._descriptor = _plain_descriptor(stream)
+        self._pending = bytearray()
+        self._wake = trio.Event()
+        self._closing = False
+        self._scope = trio.CancelScope()
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Queue `data`; never blocks. What may be queued is bounded by SSH's channel windows."""
+        if self._closing:
+            return
+        if self._descriptor is not None and not self._pending:
+            try:
+                sent = os.write(self._descriptor, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.abort()
+                return
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        self._pending += data
+        self._wake.set()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes accepted and not yet sent."""
+        return len(self._pending)
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        """Send what is queued, then end."""
+        self._closing = True
+        self._wake.set()
+
+    def abort(self) -> None:
+        """End now; what is queued is lost."""
+        self._closing = True
+        self._scope.cancel()
+
+    async def run(self, protocol: asyncio.Protocol) -> None:
+        """Feed `protocol` until the stream ends or the transport is closed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                with self._scope:
+                    nursery.start_soon(self._write_queued)
+                    await self._read(protocol)
+                nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._closing = True  # the protocol learns it from connection_lost
+
+    async def _read(self, protocol: asyncio.Protocol) -> None:
+        while data := await self._stream.receive_some(READ_BYTES):
+            protocol.data_received(bytes(data))
+        protocol.eof_received()
+
+    async def _write_queued(self) -> None:
+        while not (self._closing and not self._pending):
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._pending:
+                data = bytes(self._pending)
+                self._pending.clear()
+                # New writes queue behind this one: keep the order while send_all waits.
+                self._descriptor, descriptor = None, self._descriptor
+                await self._stream.send_all(data)
+                self._descriptor = descriptor
+        self._scope.cancel()
+
+
+async def carry(
+    stream: trio.abc.HalfCloseableStream,
+    make_protocol: Callable[[], asyncio.Protocol],
+    *,
+    task_status: trio.TaskStatus[asyncio.Protocol] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a protocol over `stream` to its end; the stream is closed, `connection_lost` called.
+
+    `started` gives the protocol once `connection_made` has returned.
+    """
+    transport = StreamTransport(stream)
+    protocol = make_protocol()
+    protocol.connection_made(transport)
+    task_status.started(protocol)
+    try:
+        await transport.run(protocol)
+    finally:
+        await trio.aclose_forcefully(stream)
+        protocol.connection_lost(None)
+
+
+class StreamTunnel:
+    """What asyncssh's `tunnel` argument wants: it makes a connection out of our stream."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, nursery: trio.Nursery) -> None:
+        import asyncssh  # noqa: PLC0415 - 30 MB that an idle agent must not pay
+
+        self.logger = asyncssh.logging.logger
+        self._stream = stream
+        self._nursery = nursery
+
+    async def create_connection(
+        self, make_protocol: Callable[[], asyncio.Protocol], _host: str, _port: int
+    ) -> tuple[None, asyncio.Protocol]:
+        """Called by asyncssh on the asyncio side; the stream is carried by a task of ours."""
+        import trio_asyncio  # noqa: PLC0415 - as above
+
+        start = trio_asyncio.trio_as_aio(self._nursery.start)
+        return None, await start(carry, self._stream, make_protocol)
+
+    def close(self) -> None:
+        """Nothing to do: the stream ends with its connection."""
+
+    async def wait_closed(self) -> None:
+        """Nothing to wait for."""
+
+
+def _plain_descriptor(stream: trio.abc.Stream) -> int | None:
+    return stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None

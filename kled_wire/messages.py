@@ -1,0 +1,130 @@
+"""Every control message, on one page.
+
+Each is a frozen dataclass with a `type` tag; `codec.py` turns it into one CBOR map. Requests are
+imperative, facts are past. A peer ignores fields it does not know and answers types it does not
+know with `Unsupported`, so additions need no new protocol version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Base of all; `type` is the tag on the wire."""
+
+    type: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Message):
+    """Agent, first message of a link. `protocol` is "major.minor"."""
+
+    type: ClassVar[str] = "hello"
+    protocol: str
+    version: str
+    hostname: str = ""
+    os: str = ""
+    arch: str = ""
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome(Message):
+    """Coordinator's answer to Hello: who this agent is and how often to send a Ping (seconds)."""
+
+    type: ClassVar[str] = "welcome"
+    protocol: str
+    version: str
+    agent_id: str
+    workspace_id: str
+    workspace: str
+    owner: str
+    heartbeat_s: float
+    principals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping(Message):
+    """Either side; answered by Pong with the same `id`. `rtt_s` is the last one measured, or 0."""
+
+    type: ClassVar[str] = "ping"
+    id: int
+    rtt_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong(Message):
+    """The answer to a Ping."""
+
+    type: ClassVar[str] = "pong"
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dial(Message):
+    """Coordinator: connect to the data plane with this one-time ticket and serve `kind`.
+
+    `kind` is "ssh" or "tcp"; `host` and `port` say where a "tcp" stream leads.
+    """
+
+    type: ClassVar[str] = "dial"
+    ticket: str
+    kind: str
+    host: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialFailed(Message):
+    """Agent: the stream asked for by `ticket` will not come, and why."""
+
+    type: ClassVar[str] = "dial_failed"
+    ticket: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Message):
+    """Agent, now and then: how the machine is. Bytes; `streams` counts data-plane streams."""
+
+    type: ClassVar[str] = "report"
+    memory_total_bytes: int
+    memory_used_bytes: int
+    load_1m: float = 0.0
+    streams: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown(Message):
+    """Coordinator: this link is about to end. `back_in_s` is when to dial again."""
+
+    type: ClassVar[str] = "shutdown"
+    reason: str
+    back_in_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsupported(Message):
+    """Either side: a message of this type came and is not known here."""
+
+    type: ClassVar[str] = "unsupported"
+    of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Message):
+    """What the decoder makes of a type it does not know. Never sent."""
+
+    type: ClassVar[str] = ""
+    of: str
+    fields: tuple[str, ...] = field(default=())
+
+
+ALL: dict[str, type[Message]] = {
+    kind.type: kind
+    for kind in (Hello, Welcome, Ping, Pong, Dial, DialFailed, Report, Shutdown, Unsupported)
+}
