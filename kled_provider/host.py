@@ -1,0 +1,57 @@
+"""What the provider needs from whoever runs Terraform.
+
+Only plain dicts, lists and strings cross here, so that neither side imports the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class HostError(Exception):
+    """Something a Host could not do. `message` says what, `hint` what to do about it.
+
+    A Host need not raise this very class: any exception whose `message` is a string counts.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Host(Protocol):
+    """One build of one workspace. Every method may wait, and may raise as HostError says."""
+
+    async def workspace(self) -> Mapping[str, Any]:
+        """Describe the workspace.
+
+        Keys: id, name, transition ("start", "stop" or "delete"), start_count (1 while starting,
+        else 0), owner, owner_id, access_url (where agents reach the coordinator), template_name,
+        template_version, build_id, parameters (strings by name).
+        """
+        ...
+
+    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+        """Return "id" and "token" of the workspace's agent of that name, made if need be.
+
+        Idempotent: the same workspace and name give the same id and token.
+        """
+        ...
+
+    async def release_agent(self, agent_id: str) -> None:
+        """Forget the agent; one that is gone already is no error."""
+        ...
+
+    async def process_directory(self) -> str:
+        """Return a private (0700) directory for the records and logs of `kled_process`."""
+        ...
+
+    async def agent_command(self) -> list[str]:
+        """Return the argument vector that starts an agent on this machine."""
+        ...
+
+    async def progress(self, message: str) -> None:
+        """Tell the person what is going on, finer than Terraform's own events."""
+        ...

@@ -1,0 +1,1 @@
+"""The `kled` provider's resources, one file each. Start at `provider.py`, which lists them."""

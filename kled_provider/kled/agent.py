@@ -1,0 +1,169 @@
+"""Resource `kled_agent`: the daemon that runs where the workspace's work is done.
+
+An agent belongs to its workspace under its name, not to one run: every build adopts the same one,
+so its id and token stay while the machine under it comes and goes.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, Key
+from kled_provider.plugin.resource import Context, Resource
+from kled_provider.plugin.schema import Attribute, Schema, map_of
+from kled_provider.plugin.values import UNKNOWN, Values
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CHOICES = {"os": ("linux", "darwin"), "arch": ("amd64", "arm64")}
+_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def name_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
+    """Check a name by which Kled knows a thing; unknown and unset ones pass."""
+    if value is None or value is UNKNOWN or (isinstance(value, str) and NAME.fullmatch(value)):
+        return []
+    return [
+        Diagnostic(
+            summary=f"Invalid {attribute}",
+            detail="Use up to 32 lower-case letters, digits and hyphens, "
+            f"with no hyphen at either end; got {value!r}.",
+            path=(attribute,),
+        )
+    ]
+
+
+def variable_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
+    """Check a map of environment variables; unknown and unset ones pass."""
+    if not isinstance(value, dict):
+        return []
+    bad_names = [name for name in value if not _VARIABLE.fullmatch(name)]
+    bad_values = [name for name, item in value.items() if isinstance(item, str) and "\0" in item]
+    nulls = [name for name, item in value.items() if item is None]
+    return [
+        Diagnostic(summary=summary, detail=detail, path=(attribute, Key(name)))
+        for names, summary, detail in (
+            (
+                bad_names,
+                "Invalid name of an environment variable",
+                "Use letters, digits and underscores, not starting with a digit.",
+            ),
+            (bad_values, "Invalid environment variable", "The value holds a NUL byte."),
+            (nulls, "Invalid environment variable", "The value is null."),
+        )
+        for name in names
+    ]
+
+
+class Agent(Resource):
+    """An agent's identity, and the script that starts it."""
+
+    type_name = "kled_agent"
+    schema = Schema(
+        description="An agent of the workspace.",
+        attributes=(
+            Attribute(
+                name="name",
+                optional=True,
+                computed=True,
+                default="main",
+                forces_replacement=True,
+                description="Identity within the workspace.",
+            ),
+            Attribute(
+                name="os",
+                optional=True,
+                computed=True,
+                default="darwin" if platform.system() == "Darwin" else "linux",
+                description="linux or darwin; the coordinator's own by default.",
+            ),
+            Attribute(
+                name="arch",
+                optional=True,
+                computed=True,
+                default=_MACHINES.get(platform.machine().lower(), "amd64"),
+                description="amd64 or arm64; the coordinator's own by default.",
+            ),
+            Attribute(name="dir", optional=True, description="Directory sessions start in."),
+            Attribute(
+                name="env",
+                type=map_of("string"),
+                optional=True,
+                description="Environment of sessions. Not for secrets: init_script shows it.",
+            ),
+            Attribute(name="id", computed=True, description="Stable id of the agent."),
+            Attribute(
+                name="token",
+                computed=True,
+                sensitive=True,
+                description="What the agent authenticates with, as KLED_AGENT_TOKEN.",
+            ),
+            Attribute(
+                name="init_script",
+                computed=True,
+                follows_others=True,
+                description="A sh script that starts the agent; it reads KLED_AGENT_TOKEN.",
+            ),
+        ),
+    )
+
+    def validate(self, config: Values) -> list[Diagnostic]:
+        """Check names and choices."""
+        found = name_diagnostics(config["name"], "name")
+        for attribute, choices in _CHOICES.items():
+            value = config[attribute]
+            if isinstance(value, str) and value not in choices:
+                detail = f"Use {' or '.join(choices)}; got {value!r}."
+                found.append(
+                    Diagnostic(summary=f"Invalid {attribute}", detail=detail, path=(attribute,))
+                )
+        return found + variable_diagnostics(config["env"], "env")
+
+    async def create(self, context: Context, planned: Values) -> Values:
+        """Make or adopt the agent."""
+        agent = await context.host.ensure_agent(planned["name"])
+        known = {**planned, "id": agent["id"], "token": agent["token"]}
+        context.keep(known)
+        return {**known, "init_script": await _init_script(context, planned)}
+
+    async def read(self, context: Context, state: Values) -> Values | None:
+        """Adopt it again: what the coordinator says now is what counts."""
+        return await self.create(context, state)
+
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:
+        """Only the script changes; the identity stays."""
+        known = {**planned, "id": prior["id"], "token": prior["token"]}
+        return {**known, "init_script": await _init_script(context, planned)}
+
+    async def delete(self, context: Context, state: Values) -> None:
+        """Release the agent."""
+        if state["id"] is not None:
+            await context.host.release_agent(state["id"])
+
+    async def import_state(self, context: Context, identity: str) -> Values:
+        """Import by name, which is to adopt."""
+        if bad := name_diagnostics(identity, "name"):
+            raise DiagnosticError(*bad)
+        values: Values = {a.name: a.default for a in self.schema.attributes}
+        return await self.create(context, {**values, "name": identity})
+
+
+async def _init_script(context: Context, planned: Values) -> str:
+    url = (await context.host.workspace())["access_url"]
+    return init_script(str(url), planned["dir"], planned["env"] or {})
+
+
+def init_script(access_url: str, directory: str | None, env: dict[str, str]) -> str:
+    """Write the script. It holds no secret: the token comes from its environment."""
+    exports = {**env, "KLED_COORDINATOR_URL": access_url}
+    lines = [
+        "#!/bin/sh",
+        "set -eu",
+        ': "${KLED_AGENT_TOKEN:?set it to the token of the kled_agent}"',
+        *(f"export {name}={shlex.quote(value)}" for name, value in sorted(exports.items())),
+    ]
+    if directory:
+        lines.append(f"mkdir -p {shlex.quote(directory)} && cd {shlex.quote(directory)}")
+    return "\n".join([*lines, "exec kled-agent run", ""])

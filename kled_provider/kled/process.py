@@ -1,0 +1,163 @@
+"""Resource `kled_process`: the agent as an ordinary process on the coordinator's own machine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from kled_provider.kled import processes
+from kled_provider.kled.agent import name_diagnostics, variable_diagnostics
+from kled_provider.kled.processes import Place, Program, Running
+from kled_provider.plugin.diagnostics import Diagnostic
+from kled_provider.plugin.resource import Context, Resource
+from kled_provider.plugin.schema import NUMBER, Attribute, Schema, list_of, map_of
+from kled_provider.plugin.values import UNKNOWN, Values, settled
+
+
+class Process(Resource):
+    """A process; any change of what it was started with means a new one."""
+
+    type_name = "kled_process"
+    schema = Schema(
+        description="A process on the coordinator's machine, by default a Kled agent.",
+        attributes=(
+            Attribute(
+                name="name",
+                required=True,
+                forces_replacement=True,
+                description="Identity within the workspace.",
+            ),
+            Attribute(
+                name="agent_id",
+                required=True,
+                forces_replacement=True,
+                description="The kled_agent that runs in it.",
+            ),
+            Attribute(
+                name="command",
+                type=list_of("string"),
+                optional=True,
+                forces_replacement=True,
+                description="Argument vector; by default the coordinator's own agent.",
+            ),
+            Attribute(
+                name="env",
+                type=map_of("string"),
+                optional=True,
+                forces_replacement=True,
+                description="Environment, besides HOME, LANG, PATH, SHELL and USER.",
+            ),
+            Attribute(
+                name="env_sensitive",
+                type=map_of("string"),
+                optional=True,
+                sensitive=True,
+                forces_replacement=True,
+                description="More environment, not shown in plans and logs.",
+            ),
+            Attribute(
+                name="user",
+                optional=True,
+                forces_replacement=True,
+                description="User to run as; only a coordinator run by root may change it.",
+            ),
+            Attribute(
+                name="dir",
+                optional=True,
+                forces_replacement=True,
+                description="Working directory; the user's home by default.",
+            ),
+            Attribute(name="pid", type=NUMBER, computed=True, description="Process id."),
+            Attribute(name="log_path", computed=True, description="File with what it prints."),
+            Attribute(name="started_at", computed=True, description="When it started, in UTC."),
+        ),
+    )
+
+    def validate(self, config: Values) -> list[Diagnostic]:
+        """Check names, command and paths."""
+        found = name_diagnostics(config["name"], "name")
+        command = config["command"]
+        if isinstance(command, list):
+            found += _command_diagnostics(command)
+        directory = config["dir"]
+        if isinstance(directory, str) and not directory.startswith("/"):
+            detail = f"Use an absolute path; got {directory!r}."
+            found.append(Diagnostic(summary="Invalid dir", detail=detail, path=("dir",)))
+        for attribute in ("env", "env_sensitive"):
+            found += variable_diagnostics(config[attribute], attribute)
+        return found
+
+    async def create(self, context: Context, planned: Values) -> Values:
+        """Start or adopt the process; does not wait for the agent in it to connect."""
+        place = await _place(context, planned)
+        await context.host.progress(f"Starting process {planned['name']}")
+        argv = planned["command"] or await context.host.agent_command()
+        program = Program(
+            argv=tuple(argv),
+            env={**(planned["env"] or {}), **(planned["env_sensitive"] or {})},
+            user=planned["user"],
+            directory=planned["dir"],
+        )
+        running = await processes.start(place, program)
+        return _state(planned, place, running)
+
+    async def read(self, context: Context, state: Values) -> Values | None:
+        """Gone when the process is dead, so that the next start makes a new one."""
+        place = await _place(context, state)
+        running = processes.find(place)
+        if running is None or (state["pid"] is not None and running.pid != state["pid"]):
+            return None
+        return _state(state, place, running)
+
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:
+        """Nothing can change in place: find out what runs."""
+        return await self.read(context, {**planned, "pid": prior["pid"]}) or settled(planned)
+
+    async def delete(self, context: Context, state: Values) -> None:
+        """End the process and all of its group."""
+        place = await _place(context, state)
+        running = processes.find(place)
+        # Another pid is a process started for a later state, which is not ours to end.
+        if running is not None and state["pid"] in (None, running.pid):
+            await context.host.progress(f"Stopping process {state['name']}")
+            await processes.stop(place, running)
+
+
+def _command_diagnostics(command: list[object]) -> list[Diagnostic]:
+    if not command:
+        detail = "Give at least the program, or leave it out to start an agent."
+        return [Diagnostic(summary="Empty command", detail=detail, path=("command",))]
+    return [
+        Diagnostic(summary="Invalid argument", detail=detail, path=("command", index))
+        for index, argument in enumerate(command)
+        for detail in [_argument_problem(argument, first=index == 0)]
+        if detail
+    ]
+
+
+def _argument_problem(argument: object, *, first: bool) -> str:
+    if argument is UNKNOWN:
+        return ""
+    if not isinstance(argument, str):
+        return "It is null."
+    if "\0" in argument:
+        return "It holds a NUL byte."
+    return "The program's name is empty." if first and not argument else ""
+
+
+async def _place(context: Context, values: Values) -> Place:
+    # Several workspaces may share the directory, and their processes may share names.
+    workspace_id = str((await context.host.workspace())["id"])
+    directory = Path(await context.host.process_directory()) / quote(workspace_id, safe="")
+    return Place(directory, values["name"])
+
+
+def _state(values: Values, place: Place, running: Running) -> Values:
+    started_at = datetime.fromtimestamp(int(running.started_at), UTC)
+    return {
+        **values,
+        "pid": running.pid,
+        "log_path": str(place.log),
+        "started_at": started_at.isoformat().replace("+00:00", "Z"),
+    }

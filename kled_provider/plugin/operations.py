@@ -1,0 +1,98 @@
+"""Running operations, and how they stop: Terraform's StopProvider ends them at the next await.
+
+Kept per connection: each terraform process opens its own, and asking one to stop must not stop
+the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import trio
+
+from kled_provider.host import Host
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.resource import Context
+from kled_provider.plugin.values import Values, settled
+
+_T = TypeVar("_T")
+
+STOPPED = Diagnostic(
+    summary="Stopped on request",
+    detail="Terraform was asked to stop while this operation ran. Run it again to go on.",
+)
+
+
+@contextmanager
+def told_as_diagnostics() -> Iterator[None]:
+    """Turn the errors an operation may raise (resource.py) into a DiagnosticError.
+
+    A Host's error is known by its `message`: its class lives in a room this one cannot import.
+    """
+    try:
+        yield
+    except DiagnosticError:
+        raise
+    except OSError as error:
+        raise DiagnosticError.of("The operating system refused", str(error)) from error
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if not isinstance(message, str):
+            raise
+        hint = getattr(error, "hint", None)
+        raise DiagnosticError.of(message, hint if isinstance(hint, str) else "") from error
+
+
+class Operations:
+    """The operations running for one connection."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._running: set[trio.CancelScope] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Stop what runs at its next await, and refuse what comes later."""
+        self._stopping = True
+        for scope in self._running:
+            scope.cancel()
+
+    async def ask(self, operation: Callable[[Context], Awaitable[_T]]) -> _T:
+        """Run an operation that changes nothing. Raises DiagnosticError."""
+        return await self._run(operation, lambda _state: None)
+
+    async def change(
+        self, operation: Callable[[Context], Awaitable[Values | None]], before: Values | None
+    ) -> tuple[Values | None, tuple[Diagnostic, ...]]:
+        """Run an operation that changes things; returns the state to save and what went wrong.
+
+        `before` is the state if it fails before saying otherwise by `Context.keep`.
+        """
+        kept = before
+
+        def keep(state: Values) -> None:
+            nonlocal kept
+            kept = settled(state)
+
+        try:
+            return await self._run(operation, keep), ()
+        except DiagnosticError as error:
+            return kept, error.diagnostics
+
+    async def _run(
+        self,
+        operation: Callable[[Context], Awaitable[_T]],
+        keep: Callable[[Values], None],
+    ) -> _T:
+        if self._stopping:
+            raise DiagnosticError(STOPPED)
+        with trio.CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                with told_as_diagnostics():
+                    return await operation(Context(host=self._host, keep=keep))
+            finally:
+                self._running.discard(scope)
+        raise DiagnosticError(STOPPED)

@@ -1,0 +1,149 @@
+"""The services Terraform calls: `tfplugin6.Provider`, and go-plugin's `GRPCController`.
+
+One Service per connection. A malformed request is the caller's bug and answered with a gRPC
+status; what a person did wrong is answered with diagnostics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from kled_provider.host import Host
+from kled_provider.plugin import messages, protobuf
+from kled_provider.plugin.diagnostics import DiagnosticError
+from kled_provider.plugin.grpc import GrpcError, Status
+from kled_provider.plugin.operations import Operations
+from kled_provider.plugin.planning import Plan
+from kled_provider.plugin.protobuf import Fields
+from kled_provider.plugin.resource import Context, Provider
+from kled_provider.plugin.values import (
+    ValueFormatError,
+    Values,
+    conform_object,
+    decode_object,
+    encode_value,
+)
+
+_Method = Callable[[Fields], Awaitable[bytes]]
+
+
+class Service:
+    """Answers the calls of one connection; `handle` is a `grpc.Handler`."""
+
+    def __init__(self, provider: Provider, host: Host, on_shutdown: Callable[[], None]) -> None:
+        self._provider = provider
+        self._operations = Operations(host)
+        self._on_shutdown = on_shutdown
+        # Each method with the field that holds diagnostics in its response; None if it has none.
+        self._methods: dict[str, tuple[_Method, int | None]] = {
+            "/plugin.GRPCController/Shutdown": (self._shutdown, None),
+            "/tfplugin6.Provider/GetMetadata": (self._metadata, 2),
+            "/tfplugin6.Provider/GetProviderSchema": (self._schema, 4),
+            "/tfplugin6.Provider/ValidateProviderConfig": (self._nothing, 2),
+            "/tfplugin6.Provider/ConfigureProvider": (self._nothing, 1),
+            "/tfplugin6.Provider/ValidateResourceConfig": (self._validate_resource, 1),
+            "/tfplugin6.Provider/ValidateDataResourceConfig": (self._validate_data, 1),
+            "/tfplugin6.Provider/UpgradeResourceState": (self._upgrade, 2),
+            "/tfplugin6.Provider/ReadResource": (self._read, 2),
+            "/tfplugin6.Provider/PlanResourceChange": (self._plan, 4),
+            "/tfplugin6.Provider/ApplyResourceChange": (self._apply, 3),
+            "/tfplugin6.Provider/ImportResourceState": (self._import, 2),
+            "/tfplugin6.Provider/ReadDataSource": (self._read_data, 2),
+            "/tfplugin6.Provider/GetFunctions": (self._nothing, 2),
+            "/tfplugin6.Provider/StopProvider": (self._stop, None),
+        }
+
+    async def handle(self, path: str, message: bytes) -> bytes:
+        """Answer one call. Raises GrpcError."""
+        if path not in self._methods:
+            raise GrpcError(Status.UNIMPLEMENTED, f"{path} is not implemented")
+        method, diagnostics = self._methods[path]
+        try:
+            return await method(protobuf.decode(message))
+        except DiagnosticError as error:
+            if diagnostics is None:
+                raise
+            return messages.encode_diagnostics(diagnostics, error.diagnostics)
+        except (protobuf.WireError, ValueFormatError) as error:
+            raise GrpcError(Status.INVALID_ARGUMENT, f"{path}: {error}") from error
+
+    async def _shutdown(self, _request: Fields) -> bytes:
+        self._on_shutdown()
+        return b""
+
+    async def _stop(self, _request: Fields) -> bytes:
+        self._operations.stop()
+        return b""
+
+    async def _nothing(self, _request: Fields) -> bytes:
+        return b""
+
+    async def _metadata(self, _request: Fields) -> bytes:
+        return messages.encode_metadata(self._provider)
+
+    async def _schema(self, _request: Fields) -> bytes:
+        return messages.encode_provider_schema(self._provider)
+
+    async def _validate_resource(self, request: Fields) -> bytes:
+        resource = self._provider.resource(request.text(1))
+        config = _present(decode_object(request.blob(2), resource.schema))
+        return messages.encode_diagnostics(1, resource.validate(config))
+
+    async def _validate_data(self, request: Fields) -> bytes:
+        source = self._provider.data_source(request.text(1))
+        config = _present(decode_object(request.blob(2), source.schema))
+        return messages.encode_diagnostics(1, source.validate(config))
+
+    async def _upgrade(self, request: Fields) -> bytes:
+        resource = self._provider.resource(request.text(1))
+        state = messages.decode_raw_state(request, resource.schema)
+        return protobuf.message(1, encode_value(state))
+
+    async def _read(self, request: Fields) -> bytes:
+        resource = self._provider.resource(request.text(1))
+        state = _present(decode_object(request.blob(2), resource.schema))
+        found = await self._operations.ask(lambda context: resource.read(context, state))
+        return protobuf.message(1, encode_value(found)) + protobuf.blob(3, request.blob(3))
+
+    async def _read_data(self, request: Fields) -> bytes:
+        source = self._provider.data_source(request.text(1))
+        config = _present(decode_object(request.blob(2), source.schema))
+        found = await self._operations.ask(lambda context: source.read(context, config))
+        return protobuf.message(1, encode_value(found))
+
+    async def _plan(self, request: Fields) -> bytes:
+        resource = self._provider.resource(request.text(1))
+        change = messages.decode_change(request, resource.schema)
+        if change.target is None:  # destroy: there is nothing to plan
+            return protobuf.message(1, encode_value(None)) + protobuf.blob(3, change.private)
+        plan: Plan = resource.plan(change.prior, _present(change.config))
+        return messages.encode_plan(plan, change.private)
+
+    async def _apply(self, request: Fields) -> bytes:
+        resource = self._provider.resource(request.text(1))
+        change = messages.decode_change(request, resource.schema)
+        prior, planned = change.prior, change.target
+
+        async def operation(context: Context) -> Values | None:
+            if planned is None:
+                await resource.delete(context, _present(prior))
+                return None
+            if prior is None:
+                return await resource.create(context, planned)
+            return await resource.update(context, prior, planned)
+
+        state, diagnostics = await self._operations.change(operation, before=prior)
+        return messages.encode_applied(state, change.private, diagnostics)
+
+    async def _import(self, request: Fields) -> bytes:
+        resource = self._provider.resource(request.text(1))
+        state = await self._operations.ask(
+            lambda context: resource.import_state(context, request.text(2))
+        )
+        return messages.encode_imported(resource.type_name, conform_object(state, resource.schema))
+
+
+def _present(value: Values | None) -> Values:
+    if value is None:
+        raise ValueFormatError("an object is missing from the request")
+    return value

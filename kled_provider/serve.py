@@ -1,0 +1,61 @@
+"""Serves the provider to the Terraform processes of one run, over a Unix socket.
+
+Plaintext gRPC: the socket lies in a private directory, and `TF_REATTACH_PROVIDERS` uses no TLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from kled_provider.host import Host
+from kled_provider.kled.provider import kled_provider
+from kled_provider.plugin.grpc import serve_grpc
+from kled_provider.plugin.resource import Provider
+from kled_provider.plugin.service import Service
+
+
+async def serve_provider(
+    listener: trio.SocketListener,
+    host: Host,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve connections until the listener is closed, then until the last of them ends.
+
+    A connection that breaks lets its running operations finish (grpc.GRACE_AFTER_EOF_S). Cancel
+    to stop at once: what an operation has begun is adopted by the next create.
+    """
+    provider = kled_provider()
+    async with trio.open_nursery() as connections:
+        task_status.started()
+        while True:
+            try:
+                stream = await listener.accept()
+            except trio.ClosedResourceError:
+                return
+            connections.start_soon(_serve_connection, stream, provider, host)
+
+
+async def _serve_connection(stream: trio.SocketStream, provider: Provider, host: Host) -> None:
+    # Terraform sends Shutdown only to providers it has started itself, which this one is not.
+    await serve_grpc(stream, Service(provider, host, on_shutdown=lambda: None).handle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPoint:
+    """What the entry point group `kled.terraform_providers` holds."""
+
+    name: str
+    addresses: tuple[str, ...]
+    serve: Callable[..., Awaitable[Any]]
+
+
+KLED = EntryPoint(
+    name="kled",
+    addresses=("registry.terraform.io/kled/kled", "registry.opentofu.org/kled/kled"),
+    serve=serve_provider,
+)

@@ -1,0 +1,148 @@
+"""A host to run the provider against, and terraform to run it with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from kled_provider.serve import KLED, serve_provider
+
+
+@dataclass(kw_only=True)
+class FakeHost:
+    """One workspace, kept in memory; a test changes the fields to play the coordinator."""
+
+    directory: Path
+    transition: str = "start"
+    parameters: dict[str, str] = field(default_factory=dict)
+    agents: dict[str, dict[str, str]] = field(default_factory=dict)
+    released: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=lambda: ["/bin/sleep", "300"])
+    hang_in_ensure: trio.Event | None = None
+
+    async def workspace(self) -> Mapping[str, Any]:
+        return {
+            "id": "w-1",
+            "name": "dev",
+            "transition": self.transition,
+            "start_count": int(self.transition == "start"),
+            "owner": "ada",
+            "owner_id": "u-1",
+            "access_url": "https://kled.example",
+            "template_name": "process",
+            "template_version": "3",
+            "build_id": "b-1",
+            "parameters": self.parameters,
+        }
+
+    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+        if self.hang_in_ensure is not None:
+            self.hang_in_ensure.set()
+            await trio.sleep_forever()
+        return self.agents.setdefault(name, {"id": f"a-{name}", "token": f"secret-{name}"})
+
+    async def release_agent(self, agent_id: str) -> None:
+        self.released.append(agent_id)
+
+    async def process_directory(self) -> str:
+        return str(self.directory)
+
+    async def agent_command(self) -> list[str]:
+        return self.command
+
+    async def progress(self, message: str) -> None:
+        self.messages.append(message)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    directory = tmp_path / "processes"
+    directory.mkdir(mode=0o700)
+    return FakeHost(directory=directory)
+
+
+@dataclass(kw_only=True)
+class Terraform:
+    """Runs `terraform` in a directory, with the provider served by this very test."""
+
+    directory: Path
+    reattach: str
+
+    async def __call__(self, *arguments: str, code: int | None = 0) -> str:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "CHECKPOINT_DISABLE": "1",
+            "TF_IN_AUTOMATION": "1",
+            "TF_REATTACH_PROVIDERS": self.reattach,
+        }
+        done = await trio.run_process(
+            ["terraform", *arguments],
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        output = (done.stdout or b"").decode()
+        assert code is None or done.returncode == code, output
+        return output
+
+    def write(self, text: str) -> None:
+        head = 'terraform {\n  required_providers {\n    kled = { source = "kled/kled" }\n  }\n}\n'
+        (self.directory / "main.tf").write_text(head + text)
+
+    def state(self) -> dict[str, Any]:
+        saved = json.loads((self.directory / "terraform.tfstate").read_text())
+        return {f"{r['type']}.{r['name']}": r for r in saved["resources"] if r["instances"]}
+
+
+def start_victim() -> subprocess.Popen[bytes]:
+    """A process to name in the reattach data: Terraform may kill it, so it is never ourselves."""
+    return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+
+@asynccontextmanager
+async def open_terraform(host: FakeHost, directory: Path) -> AsyncIterator[Terraform]:
+    path = directory / "kled.sock"
+    sock = trio.socket.socket(trio.socket.AF_UNIX)
+    await sock.bind(str(path))
+    sock.listen()
+    victim = start_victim()
+    entry = {
+        "Protocol": "grpc",
+        "ProtocolVersion": 6,
+        "Pid": victim.pid,
+        "Test": True,
+        "Addr": {"Network": "unix", "String": str(path)},
+    }
+    try:
+        async with trio.open_nursery() as nursery:
+            listener = trio.SocketListener(sock)
+            await nursery.start(serve_provider, listener, host)
+            yield Terraform(
+                directory=directory, reattach=json.dumps(dict.fromkeys(KLED.addresses, entry))
+            )
+            await listener.aclose()
+    finally:
+        victim.kill()
+        victim.communicate()
+
+
+@pytest.fixture
+async def terraform(host: FakeHost, tmp_path: Path) -> AsyncIterator[Terraform]:
+    directory = tmp_path / "tf"
+    directory.mkdir()
+    async with open_terraform(host, directory) as found:
+        yield found

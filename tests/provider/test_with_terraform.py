@@ -1,0 +1,214 @@
+"""The provider against the real terraform, through reattach."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from kled_provider.kled import launcher
+
+pytestmark = pytest.mark.slow
+
+TEMPLATE = """
+data "kled_workspace" "me" {}
+
+resource "kled_agent" "main" {
+  dir = "/tmp"
+  env = { GREETING = "it's" }
+}
+
+resource "kled_process" "agent" {
+  count         = data.kled_workspace.me.start_count
+  name          = "agent"
+  agent_id      = kled_agent.main.id
+  command       = ["/bin/sleep", "300"]
+  env           = { KLED_COORDINATOR_URL = data.kled_workspace.me.access_url }
+  env_sensitive = { KLED_AGENT_TOKEN = kled_agent.main.token }
+}
+
+output "owner" { value = data.kled_workspace.me.owner }
+"""
+
+
+def attributes(terraform: Any, address: str) -> dict[str, Any]:
+    return dict(terraform.state()[address]["instances"][0]["attributes"])
+
+
+def of_process(pid: int, file: str) -> bytes:
+    return Path(f"/proc/{pid}/{file}").read_bytes()
+
+
+async def test_a_workspace_starts_stays_stops_and_goes(host: Any, terraform: Any) -> None:
+    terraform.write(TEMPLATE)
+    await terraform("init")
+    await terraform("apply", "-auto-approve")
+    process = attributes(terraform, "kled_process.agent")
+    assert launcher.start_mark(process["pid"]) is not None
+    environment = of_process(process["pid"], "environ").split(b"\0")
+    assert b"KLED_AGENT_TOKEN=secret-main" in environment
+    assert not [e for e in environment if e.startswith((b"TF_", b"VIRTUAL_ENV"))]
+    assert b"secret" not in of_process(process["pid"], "cmdline")
+    agent = attributes(terraform, "kled_agent.main")
+    assert "secret" not in agent["init_script"]
+
+    assert "No changes" in await terraform("plan", "-detailed-exitcode")
+
+    host.transition = "stop"
+    await terraform("apply", "-auto-approve")
+    assert launcher.start_mark(process["pid"]) is None
+    assert "kled_process.agent" not in terraform.state()
+
+    host.transition = "start"
+    await terraform("apply", "-auto-approve")
+    again = attributes(terraform, "kled_process.agent")
+    assert again["pid"] != process["pid"]
+    assert attributes(terraform, "kled_agent.main") == agent
+
+    await terraform("destroy", "-auto-approve")
+    assert launcher.start_mark(again["pid"]) is None
+    assert host.released == ["a-main"]
+
+
+async def test_secrets_are_hidden_in_the_plan(terraform: Any) -> None:
+    terraform.write(TEMPLATE)
+    output = await terraform("apply", "-auto-approve", "-no-color")
+    assert "secret-main" not in output
+    assert "(sensitive value)" in output
+    await terraform("destroy", "-auto-approve")
+
+
+async def test_a_dead_process_is_made_again(terraform: Any) -> None:
+    terraform.write(TEMPLATE)
+    await terraform("apply", "-auto-approve")
+    pid = attributes(terraform, "kled_process.agent")["pid"]
+    os.kill(pid, 9)
+    assert "1 to add, 0 to change, 0 to destroy" in await terraform("plan", "-no-color")
+    await terraform("apply", "-auto-approve")
+    assert attributes(terraform, "kled_process.agent")["pid"] != pid
+    await terraform("destroy", "-auto-approve")
+
+
+async def test_a_process_no_state_knows_is_adopted(terraform: Any) -> None:
+    terraform.write(TEMPLATE)
+    await terraform("apply", "-auto-approve")
+    pid = attributes(terraform, "kled_process.agent")["pid"]
+    (terraform.directory / "terraform.tfstate").unlink()
+    await terraform("apply", "-auto-approve")
+    assert attributes(terraform, "kled_process.agent")["pid"] == pid
+    await terraform("destroy", "-auto-approve")
+    assert launcher.start_mark(pid) is None
+
+
+async def test_a_changed_environment_of_sessions_changes_only_the_script(terraform: Any) -> None:
+    terraform.write(TEMPLATE)
+    await terraform("apply", "-auto-approve")
+    before = attributes(terraform, "kled_agent.main")
+    terraform.write(TEMPLATE.replace("it's", "hello"))
+    output = await terraform("apply", "-auto-approve", "-no-color")
+    assert "0 added, 1 changed, 0 destroyed" in output
+    after = attributes(terraform, "kled_agent.main")
+    assert {k for k in after if after[k] != before[k]} == {"env", "init_script"}
+    await terraform("destroy", "-auto-approve")
+
+
+async def test_a_changed_command_replaces_the_process(terraform: Any) -> None:
+    terraform.write(TEMPLATE)
+    await terraform("apply", "-auto-approve")
+    pid = attributes(terraform, "kled_process.agent")["pid"]
+    terraform.write(TEMPLATE.replace("300", "301"))
+    output = await terraform("apply", "-auto-approve", "-no-color")
+    assert "1 added, 0 changed, 1 destroyed" in output
+    assert attributes(terraform, "kled_process.agent")["pid"] != pid
+    assert launcher.start_mark(pid) is None
+    await terraform("destroy", "-auto-approve")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "summary", "line"),
+    [
+        ('resource "kled_agent" "a" {\n  os = "plan9"\n}', "Invalid os", 'os = "plan9"'),
+        (
+            'resource "kled_process" "p" {\n  name = "x"\n  agent_id = "a"\n  env = {\n'
+            + '    "A=B" = "c"\n  }\n}',
+            "Invalid name of an environment variable",
+            '"A=B" = "c"',
+        ),
+        (
+            'resource "kled_process" "p" {\n  name = "Not OK"\n  agent_id = "a"\n}',
+            "Invalid name",
+            'name = "Not OK"',
+        ),
+    ],
+)
+async def test_a_mistake_is_shown_at_its_line(
+    terraform: Any, wrong: str, summary: str, line: str
+) -> None:
+    terraform.write(wrong)
+    told = json.loads(await terraform("validate", "-json", code=1))["diagnostics"][0]
+    assert told["summary"] == summary
+    assert line in told["snippet"]["code"]
+    assert told["range"]["filename"] == "main.tf"
+
+
+async def test_a_failed_start_names_the_reason(terraform: Any) -> None:
+    terraform.write(TEMPLATE.replace("/bin/sleep", "/no/such/program"))
+    output = await terraform("apply", "-auto-approve", "-no-color", code=1)
+    assert "Could not start /no/such/program" in output
+    assert "No such file or directory" in output
+    assert "kled_process.agent" not in terraform.state()
+    await terraform("destroy", "-auto-approve")
+
+
+async def test_import_adopts_by_name(terraform: Any) -> None:
+    terraform.write('resource "kled_agent" "main" {}\n')
+    await terraform("import", "kled_agent.main", "main")
+    assert attributes(terraform, "kled_agent.main")["id"] == "a-main"
+    assert "No changes" in await terraform("plan")
+
+
+async def test_stop_ends_a_hanging_create_and_keeps_the_rest(host: Any, terraform: Any) -> None:
+    terraform.write('resource "kled_agent" "main" {}\n')
+    await terraform("plan", "-out", "p")
+    host.hang_in_ensure = trio.Event()
+    environment = {"PATH": os.environ["PATH"], "TF_REATTACH_PROVIDERS": terraform.reattach}
+    apply = functools.partial(
+        trio.run_process,
+        ["terraform", "apply", "-no-color", "p"],
+        cwd=terraform.directory,
+        env={**environment, "CHECKPOINT_DISABLE": "1"},
+        capture_stdout=True,
+        start_new_session=True,
+        check=False,
+    )
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(apply)
+        await host.hang_in_ensure.wait()
+        asked_at = time.monotonic()
+        process.send_signal(2)
+    assert process.returncode == 1
+    assert time.monotonic() - asked_at < 3
+    host.hang_in_ensure = None
+    await terraform("apply", "-auto-approve")
+    assert attributes(terraform, "kled_agent.main")["id"] == "a-main"
+
+
+async def test_a_plan_without_changes_is_fast(terraform: Any) -> None:
+    """Reattach costs no process start; facts/terraform.md measured about 100 ms."""
+    terraform.write(TEMPLATE)
+    await terraform("apply", "-auto-approve")
+    times = []
+    for _ in range(5):
+        started_at = time.perf_counter()
+        await terraform("plan")
+        times.append(time.perf_counter() - started_at)
+    sys.stdout.write(f"no-op plan, ms: {sorted(round(t * 1000) for t in times)}\n")
+    assert min(times) < 1.0
+    await terraform("destroy", "-auto-approve")
