@@ -136,8 +136,7 @@ async def test_a_changed_command_replaces_the_process(terraform: Any) -> None:
     [
         ('resource "kled_agent" "a" {\n  os = "plan9"\n}', "Invalid os", 'os = "plan9"'),
         (
-            'resource "kled_process" "p" {\n  name = "x"\n  agent_id = "a"\n  env = {\n'
-            + '    "A=B" = "c"\n  }\n}',
+            'resource "kled_process" "p" {\nname = "x"\nagent_id = "a"\nenv = {\n"A=B" = "c"\n}\n}',
             "Invalid name of an environment variable",
             '"A=B" = "c"',
         ),

