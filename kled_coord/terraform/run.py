@@ -68,10 +68,11 @@ class BuildOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """How a running build is stopped, and how patiently."""
+    """How a running build is stopped, and what its processes inherit (command.INHERITED)."""
 
     interrupt: Interrupt = field(default_factory=Interrupt)
     limits: StopLimits = field(default_factory=StopLimits)
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
 
 async def run_build(
@@ -95,15 +96,16 @@ async def run_build(
     work = await _prepare(build.template, directory)
     (work / command.BACKEND_FILE).unlink(missing_ok=True)
     (work / command.BACKEND_FILE).write_text(command.backend_file(build.backend))
+    control = control or Control()
     async with open_reattach(host, directory, providers) as reattach:
         environment = command.clean_environment(
-            os.environ,
+            control.inherited,
             home=directory,
             reattach=reattach,
             backend=build.backend,
             variables=build.variables,
         )
-        session = _Session(binary, work, environment, on_event, control or Control())
+        session = _Session(binary, work, environment, on_event, control)
         await session.stage("init", command.init_arguments(backend=True))
         if build.transition == "delete":
             await session.stage("destroy", command.destroy_arguments())
@@ -126,9 +128,12 @@ async def check_template(
     `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason.
     """
     work = await _prepare(template, directory)
+    control = control or Control()
     async with open_reattach(SchemaOnlyHost(), directory, providers) as reattach:
-        environment = command.clean_environment(os.environ, home=directory, reattach=reattach)
-        session = _Session(binary, work, environment, _ignore, control or Control())
+        environment = command.clean_environment(
+            control.inherited, home=directory, reattach=reattach
+        )
+        session = _Session(binary, work, environment, _ignore, control)
         try:
             await session.stage("init", command.init_arguments(backend=False))
         except TerraformFailedError as error:

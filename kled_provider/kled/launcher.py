@@ -62,9 +62,9 @@ def _become(job: dict[str, Any]) -> None:
         os.setgid(job["gid"])
         os.setuid(job["uid"])
     os.chdir(job["cwd"])
-    # Python ignores these two, and what is ignored stays so in the program.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # Python ignores two of these, our starter perhaps the third; the program would go on so.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606 - no shell on purpose
 

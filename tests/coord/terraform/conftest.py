@@ -21,9 +21,9 @@ from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
 
 
-def make_tar(files: Mapping[str, str], compression: str = "") -> bytes:
+def make_tar(files: Mapping[str, str]) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=f"w:{compression}") as tar:
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(text.encode())

@@ -127,8 +127,7 @@ async def test_variables_reach_the_template_and_outputs_come_back(
         {
             "main.tf": 'variable "size" { type = number }\noutput "n" { value = var.size * 2 }\n'
             'output "s" {\n  value = "x"\n  sensitive = true\n}\n'
-        },
-        compression="gz",
+        }
     )
     output, _ = await build(store, host, binary, tmp_path, template, variables={"size": "21"})
     assert output.outputs["n"].value == 42

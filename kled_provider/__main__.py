@@ -1,0 +1,57 @@
+"""`terraform-provider-kled`: what Terraform starts where no coordinator serves the provider."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import trio
+
+from kled_provider.handshake import is_started_by_terraform
+from kled_provider.standalone import run_standalone
+
+USAGE = """\
+usage: terraform-provider-kled [--help | --version]
+
+The Terraform provider of Kled. Terraform starts it; docs/provider.md says how to install it for
+Terraform run by hand. It then takes the workspace from KLED_WORKSPACE_NAME, KLED_TRANSITION,
+KLED_COORDINATOR_URL, KLED_AGENT_ID and KLED_AGENT_TOKEN.
+"""
+
+
+def main() -> int:
+    """Run the program; returns its exit code."""
+    arguments = sys.argv[1:]
+    if arguments in (["--help"], ["-h"]):
+        sys.stdout.write(USAGE)
+        return 0
+    if arguments == ["--version"]:
+        sys.stdout.write(f"terraform-provider-kled {_version()}\n")
+        return 0
+    if not is_started_by_terraform(os.environ):
+        sys.stderr.write(
+            "terraform-provider-kled is a Terraform provider: Terraform starts it, see --help\n"
+        )
+        return 1
+    # Ctrl-C reaches Terraform's whole process group; Terraform says itself when we should stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    trio.run(run_standalone, dict(os.environ), _say)
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _version() -> str:
+    try:
+        return version("kled")
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The agent's script, and what its configuration may be."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kled_provider.kled.agent import Agent, init_script, name_diagnostics
+from kled_provider.plugin.diagnostics import Key
+from kled_provider.plugin.values import UNKNOWN
+
+
+def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    # `exec` of a function is not possible in sh: put a program in its place.
+    script = script.replace("exec kled-agent run", "exec env")
+    return subprocess.run(
+        ["/bin/sh", "-c", script],
+        env={"PATH": "/usr/bin:/bin", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_script_needs_the_token_and_does_not_hold_it() -> None:
+    script = init_script("https://kled.example", None, {})
+    done = run(script)
+    assert done.returncode != 0
+    assert "KLED_AGENT_TOKEN" in done.stderr
+    done = run(script, KLED_AGENT_TOKEN="t")
+    assert "KLED_COORDINATOR_URL=https://kled.example\n" in done.stdout
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
+def test_any_value_reaches_the_environment_unchanged(value: str) -> None:
+    done = run(init_script("https://x", "/tmp", {"A": value}), KLED_AGENT_TOKEN="t")
+    assert f"\nA={value}\n" in "\n" + done.stdout
+
+
+@pytest.mark.parametrize("name", ["a", "a-b", "0", "a" * 32, None, UNKNOWN])
+def test_good_names(name: object) -> None:
+    assert name_diagnostics(name, "name") == []
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "a-", "a/b", "..", "a" * 33, "a\n", "ä"])
+def test_bad_names(name: object) -> None:
+    assert name_diagnostics(name, "name")[0].path == ("name",)
+
+
+def test_each_mistake_has_its_path() -> None:
+    config = {
+        **dict.fromkeys(Agent.schema.names()),
+        "os": "plan9",
+        "arch": "vax",
+        "env": {"A=B": "x", "OK": "a\0b", "NO": None, "FINE": "x", "LATER": UNKNOWN},
+    }
+    paths = {d.path for d in Agent().validate(config)}
+    assert paths == {("os",), ("arch",)} | {("env", Key(k)) for k in ("A=B", "OK", "NO")}

@@ -1,0 +1,185 @@
+"""Processes on this machine: started, found again, told apart, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from kled_provider.host import HostError
+from kled_provider.kled import launcher, processes
+from kled_provider.kled.processes import Place, Program, Running
+
+pytestmark = pytest.mark.slow
+
+SLEEP = Program(argv=("/bin/sleep", "300"), env={"SECRET": "s3"})
+# Says when it is ready, so that no test has to guess.
+STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True)"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path / "w-1", "agent")
+    yield place
+    if (running := processes.find(place)) is not None:
+        os.killpg(running.pid, signal.SIGKILL)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def python(script: str) -> Program:
+    return Program(argv=(sys.executable, "-c", script), env={})
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def open_files(pid: int) -> dict[str, str]:
+    return {path.name: str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def environment(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
+async def wait_log(place: Place, text: str) -> None:
+    with trio.fail_after(10):
+        while text not in place.log.read_text():  # noqa: ASYNC110 - a file of another process
+            await trio.sleep(0.01)
+
+
+async def test_a_process_stands_alone(place: Place) -> None:
+    running = await processes.start(place, SLEEP)
+    assert os.getsid(running.pid) == running.pid
+    assert status(running.pid)["PPid"] != str(os.getpid())
+    assert int(status(running.pid)["SigIgn"], 16) == 0
+    log = str(place.log)
+    assert open_files(running.pid) == {"0": "/dev/null", "1": log, "2": log}
+    assert [mode(p) for p in (place.directory, place.record, place.log)] == [0o700, 0o600, 0o600]
+    assert "s3" not in place.record.read_text()
+
+
+async def test_the_same_program_is_adopted_and_another_replaces_it(place: Place) -> None:
+    first = await processes.start(place, SLEEP)
+    assert await processes.start(place, SLEEP) == first
+    other = await processes.start(place, Program(argv=SLEEP.argv, env={"SECRET": "new"}))
+    assert other.pid != first.pid
+    assert launcher.start_mark(first.pid) is None
+
+
+async def test_a_pid_used_by_another_program_is_not_ours(place: Place) -> None:
+    await processes.start(place, SLEEP)
+    record = json.loads(place.record.read_text())
+    ours = processes.find(place)
+    place.record.write_text(json.dumps({**record, "start_mark": "1"}))
+    assert processes.find(place) is None
+    assert ours is not None
+    os.killpg(ours.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "x"}', '{"pid": null}'])
+def test_a_damaged_record_names_no_process(place: Place, text: str) -> None:
+    place.directory.mkdir()
+    place.record.write_text(text)
+    assert processes.find(place) is None
+
+
+async def test_a_dead_process_is_not_found(place: Place) -> None:
+    running = await processes.start(place, SLEEP)
+    os.kill(running.pid, signal.SIGKILL)
+    await processes._wait_end(running)
+    assert processes.find(place) is None
+
+
+async def test_stop_ends_the_whole_group(place: Place) -> None:
+    running = await processes.start(
+        place, Program(argv=("/bin/sh", "-c", "sleep 300 & echo $!; wait"), env={})
+    )
+    await wait_log(place, "\n")
+    child = int(place.log.read_text())
+    mark = launcher.start_mark(child)
+    assert mark is not None
+    await processes.stop(place, running)
+    assert launcher.start_mark(running.pid) is None
+    with trio.fail_after(10):
+        await processes._wait_end(replace(running, pid=child, start_mark=mark))
+    assert not place.record.exists()
+
+
+async def test_a_process_that_ignores_sigterm_is_killed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "TERMINATE_S", 0.1)
+    running = await processes.start(place, python(f"{STUBBORN}; time.sleep(300)"))
+    await wait_log(place, "ready")
+    await processes.stop(place, running)
+    assert launcher.start_mark(running.pid) is None
+
+
+async def test_stopping_what_has_ended_is_fine(place: Place) -> None:
+    await processes.stop(
+        place, Running(pid=2**22 - 1, start_mark="1", started_at=0, fingerprint="")
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "message", "hint"),
+    [
+        (Program(argv=("/no/such",), env={}), "Could not start /no/such", "No such file"),
+        (Program(argv=("/bin/sleep",), env={}, directory="/no"), "Could not start", "'/no'"),
+        (Program(argv=("/bin/sleep",), env={}, user="nobody-here"), "no user nobody-here", ""),
+    ],
+)
+async def test_a_failed_start_says_why_and_leaves_no_record(
+    place: Place, program: Program, message: str, hint: str
+) -> None:
+    with pytest.raises(HostError, match=message) as caught:
+        await processes.start(place, program)
+    assert hint in (caught.value.hint or "")
+    assert not place.record.exists()
+
+
+async def test_a_program_that_ends_at_once_is_told(place: Place) -> None:
+    """Whichever comes first, its end or our look at it, nothing is left behind."""
+    with contextlib.suppress(HostError):
+        running = await processes.start(place, python("raise SystemExit('bad configuration')"))
+        await processes._wait_end(running)
+    assert processes.find(place) is None
+    assert "bad configuration" in place.log.read_text()
+
+
+async def test_a_large_log_is_moved_aside(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MAX_LOG_BYTES", 10)
+    place.directory.mkdir()
+    place.log.write_text("x" * 11)
+    await processes.start(place, SLEEP)
+    assert place.log.read_text() == ""
+    assert place.log.with_suffix(".log.1").read_text() == "x" * 11
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
+async def test_root_starts_it_as_another_user(place: Place, tmp_path: Path) -> None:
+    running = await processes.start(
+        place, Program(argv=("/bin/sleep", "300"), env={}, user="nobody", directory="/")
+    )
+    assert set(status(running.pid)["Uid"].split()) != {"0"}
+    assert "USER=nobody" in environment(running.pid)
+    await processes.stop(place, running)
+
+
+def test_the_start_mark_by_ps_tells_live_from_dead() -> None:
+    assert launcher._start_mark_by_ps(os.getpid())
+    assert launcher._start_mark_by_ps(2**22 - 1) is None
