@@ -1,0 +1,50 @@
+"""The `kled` command's door: `stream` goes the fast way, everything else to `cli/main.py`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from kled_client import edge
+from kled_wire.errors import KledError
+
+
+def main() -> int:
+    """Run `kled` with sys.argv; returns the exit code. Never shows a traceback for bad input."""
+    arguments = sys.argv[1:]
+    return guard(lambda: _dispatch(arguments))
+
+
+def guard(work: Callable[[], int]) -> int:
+    """Run `work`, turning what it raises into a line on stderr and an exit code."""
+    try:
+        return _unwrapped(work)
+    except KledError as exc:
+        return edge.report(exc)
+    except KeyboardInterrupt:
+        return edge.INTERRUPTED
+    except BrokenPipeError:
+        edge.silence_output()
+        return 0
+
+
+def _unwrapped(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except BaseExceptionGroup as group:
+        # Trio's nurseries wrap; the cause is what the person should read.
+        raise edge.only_cause(group) from None
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["stream"] and not {"--help", "-h"} & set(arguments):
+        from kled_client.stream_fast import main as stream  # noqa: PLC0415  # start-up time
+
+        return stream(arguments[1:])
+    from kled_client.cli.main import run  # noqa: PLC0415
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The coordinator's REST API, typed, over httpx on Trio.
+
+Every method raises the KledError the coordinator reports, UnavailableError when it cannot be
+reached, and ProtocolError when something else answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+
+from kled_client.http_fast import tls_context
+from kled_client.models import Build, Login, Ping, Template, Token, User, Version, Workspace
+from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
+
+REQUEST_TIMEOUT_S = 30.0
+# Terraform checks a template while the upload waits.
+PUSH_TIMEOUT_S = 300.0
+# A build may be silent for long while Terraform waits for a cloud.
+LOG_SILENCE_S = 3600.0
+
+
+@asynccontextmanager
+async def open_api(
+    url: str, token: str | None, *, ca_file: str | None = None
+) -> AsyncIterator[Api]:
+    """A client for the coordinator at `url`; connections are kept until the block ends."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    verify = tls_context(ca_file) if url.startswith("https:") else False
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, verify=verify, timeout=REQUEST_TIMEOUT_S
+    ) as client:
+        yield Api(client=client, url=url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One coordinator, as one user. Made by `open_api`."""
+
+    client: httpx.AsyncClient
+    url: str
+
+    async def version(self) -> dict[str, str]:
+        return cast("dict[str, str]", await self._call("GET", "/version"))
+
+    async def login(self, username: str, password: str, token_name: str) -> Login:
+        body = {"username": username, "password": password, "token_name": token_name}
+        return cast("Login", await self._call("POST", "/auth/login", body))
+
+    async def exchange(self, code: str, password: str | None, token_name: str) -> Login:
+        body = {"code": code, "token_name": token_name}
+        if password is not None:
+            body["password"] = password
+        return cast("Login", await self._call("POST", "/auth/exchange", body))
+
+    async def logout(self) -> None:
+        await self._call("POST", "/auth/logout")
+
+    async def whoami(self) -> User:
+        return cast("User", await self._call("GET", "/users/me"))
+
+    async def users(self) -> list[User]:
+        return cast("list[User]", await self._call("GET", "/users"))
+
+    async def create_user(self, body: Mapping[str, str]) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._call("POST", "/users", body))
+
+    async def user(self, name: str) -> User:
+        return cast("User", await self._call("GET", f"/users/{name}"))
+
+    async def update_user(self, name: str, body: Mapping[str, Any]) -> User:
+        return cast("User", await self._call("PATCH", f"/users/{name}", body))
+
+    async def delete_user(self, name: str) -> None:
+        await self._call("DELETE", f"/users/{name}")
+
+    async def tokens(self) -> list[Token]:
+        return cast("list[Token]", await self._call("GET", "/tokens"))
+
+    async def create_token(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._call("POST", "/tokens", body))
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._call("DELETE", f"/tokens/{token_id}")
+
+    async def templates(self) -> list[Template]:
+        return cast("list[Template]", await self._call("GET", "/templates"))
+
+    async def template(self, name: str) -> Template:
+        return cast("Template", await self._call("GET", f"/templates/{name}"))
+
+    async def delete_template(self, name: str) -> None:
+        await self._call("DELETE", f"/templates/{name}")
+
+    async def push_template(self, name: str, archive: bytes, message: str | None) -> Version:
+        """Upload a tar as a new version; refused as `template_invalid` when Terraform says so."""
+        response = await self._send(
+            "POST",
+            f"/templates/{name}/versions",
+            params={"message": message} if message else None,
+            content=archive,
+            headers={"Content-Type": "application/x-tar"},
+            timeout=PUSH_TIMEOUT_S,
+        )
+        return cast("Version", self._decode(response))
+
+    async def workspaces(self, owner: str | None = None) -> list[Workspace]:
+        """The caller's own; of `owner`; of everybody for `*`."""
+        params = {"owner": owner} if owner else None
+        return cast("list[Workspace]", await self._call("GET", "/workspaces", params=params))
+
+    async def create_workspace(self, body: Mapping[str, Any]) -> Workspace:
+        return cast("Workspace", await self._call("POST", "/workspaces", body))
+
+    async def workspace(self, ref: str) -> Workspace:
+        return cast("Workspace", await self._call("GET", f"/workspaces/{ref}"))
+
+    async def wait_for_agent(self, ref: str, timeout_s: float) -> Workspace:
+        """Return once the agent is connected; UnavailableError("agent_not_connected") if not."""
+        params = {"for": "agent", "timeout_s": str(timeout_s)}
+        path = f"/workspaces/{ref}/wait"
+        timeout = timeout_s + REQUEST_TIMEOUT_S
+        answer = await self._call("GET", path, params=params, timeout=timeout)
+        return cast("Workspace", answer)
+
+    async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
+        return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
+
+    async def ping(self, ref: str) -> Ping:
+        return cast("Ping", await self._call("GET", f"/workspaces/{ref}/ping"))
+
+    async def build(self, build_id: str) -> Build:
+        return cast("Build", await self._call("GET", f"/builds/{build_id}"))
+
+    async def cancel_build(self, build_id: str) -> Build:
+        return cast("Build", await self._call("POST", f"/builds/{build_id}/cancel"))
+
+    async def follow_build(self, build_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a build's NDJSON log, to its `end` or to a cut connection."""
+        params = {"after": str(after), "follow": "true"}
+        timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
+        path = f"/api/v1/builds/{build_id}/logs"
+        try:
+            async with self.client.stream("GET", path, params=params, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._error(response)
+                async for line in response.aiter_lines():
+                    if line:
+                        yield self._parse_line(line)
+        except httpx.HTTPError as exc:
+            raise self._unreachable(exc) from exc
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_TIMEOUT_S,  # noqa: ASYNC109  # httpx's own, not a cancel scope
+    ) -> Any:
+        response = await self._send(method, path, json=body, params=params, timeout=timeout)
+        return self._decode(response)
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = await self.client.request(method, f"/api/v1{path}", **options)
+        except httpx.HTTPError as exc:
+            raise self._unreachable(exc) from exc
+        if not response.is_success:
+            raise self._error(response)
+        return response
+
+    def _decode(self, response: httpx.Response) -> Any:
+        if response.status_code == 204:
+            return None
+        try:
+            return response.json()
+        except ValueError as exc:
+            raise self._foreign(response) from exc
+
+    def _parse_line(self, line: str) -> dict[str, Any]:
+        try:
+            return cast("dict[str, Any]", json.loads(line))
+        except ValueError as exc:
+            raise ProtocolError("answer_malformed", f"{self.url} sent a broken log line") from exc
+
+    def _error(self, response: httpx.Response) -> KledError:
+        try:
+            error = response.json()["error"]
+            code, message, hint = error["code"], error["message"], error.get("hint")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return self._foreign(response)
+        return from_status(response.status_code, str(code), str(message), hint and str(hint))
+
+    def _foreign(self, response: httpx.Response) -> KledError:
+        return ProtocolError(
+            "answer_malformed",
+            f"{self.url} answers {response.status_code} and not as a coordinator would",
+            hint="is this the coordinator's URL? kled whoami tells it",
+        )
+
+    def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
+        why = "no answer in time" if isinstance(exc, httpx.TimeoutException) else str(exc)
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in why
+        return UnavailableError(
+            "tls_untrusted" if untrusted else "coordinator_unreachable",
+            f"cannot reach {self.url}: {why or type(exc).__name__}",
+            hint="kled login --ca-file FILE, or KLED_CA_FILE"
+            if untrusted
+            else "is the coordinator running, and is its URL right? kled whoami tells it",
+        )

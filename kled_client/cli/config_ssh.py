@@ -1,0 +1,51 @@
+"""`kled config-ssh`: plain ssh, scp, rsync, git and IDEs reach workspaces as WORKSPACE.kled."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kled_client import profile
+from kled_client.certificate import ensure_certificate
+from kled_client.cli.context import Session, pass_session
+from kled_client.ssh_setup import default_path, read_config, with_block, write_config
+from kled_client.sshconfig import take_block
+
+
+@click.command("config-ssh")
+@click.option("--remove", is_flag=True, help="Take the block out again.")
+@click.option("--dry-run", is_flag=True, help="Print the file as it would be; change nothing.")
+@click.option(
+    "--ssh-config-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Another file than ~/.ssh/config.",
+)
+@pass_session
+def config_ssh(session: Session, remove: bool, dry_run: bool, ssh_config_file: Path | None) -> None:
+    """Write a block for *.kled into ~/.ssh/config; the rest of the file stays as it is.
+
+    Afterwards `ssh dev.kled` works, and with it scp, rsync, git, VS Code and JetBrains. The
+    certificate is renewed by itself and nobody is asked about a host key.
+    """
+    path = ssh_config_file or default_path(session.env)
+    before = read_config(path)
+    if remove:
+        after = take_block(before)
+    else:
+        name = profile.profile_name(session.env, session.profile_name)
+        after = with_block(session.env, name, before)
+    if dry_run:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(after)
+        return
+    if not remove:
+        # The files the block names must be there; this also says at once when sign-in is missing.
+        ensure_certificate(session.env, session.profile(), session.token())
+    if after == before:
+        session.output.note(f"{path} is as it should be")
+        return
+    write_config(path, after)
+    session.output.note(f"{path} is written" + ("" if remove else "; next: ssh WORKSPACE.kled"))

@@ -1,0 +1,97 @@
+"""What every command gets: the environment, the profile, the API and the SSH connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import trio
+
+from kled_client import credentials, profile
+from kled_client.output import Output
+from kled_client.profile import Profile
+from kled_wire.names import WorkspaceRef, parse_workspace_ref
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from kled_client.api import Api
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One run of `kled`. Made by `cli/main.py`, passed to commands as click's object."""
+
+    env: Mapping[str, str]
+    profile_name: str | None
+    output: Output
+    verbose: bool
+
+    def profile(self) -> Profile:
+        """Raises UnauthenticatedError("not_logged_in") and ConfigError."""
+        return profile.load(self.env, self.profile_name)
+
+    def token(self) -> str:
+        """The bearer token of the profile. Raises as `profile`."""
+        return credentials.load_token(self.env, self.profile())
+
+    def api(self) -> AbstractAsyncContextManager[Api]:
+        """The API as the profile's user."""
+        # httpx is a third of a command's start-up; help and completion do without.
+        from kled_client.api import open_api  # noqa: PLC0415
+
+        used = self.profile()
+        return open_api(used.url, self.token(), ca_file=used.ca_file)
+
+    def call(self, work: Callable[[Api], Awaitable[T]]) -> T:
+        """Run `work` with the API on a fresh Trio loop."""
+
+        async def main() -> T:
+            async with self.api() as api:
+                return await work(api)
+
+        return trio.run(main)
+
+    @asynccontextmanager
+    async def ssh(
+        self, ref: WorkspaceRef, *, forward_agent: bool = False
+    ) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """An SSH connection to the workspace."""
+        from kled_client.ssh import open_ssh  # noqa: PLC0415  # asyncssh, only when needed
+
+        named = await self._named(ref)
+        async with open_ssh(
+            self.env, self.profile(), self.token(), named, forward_agent=forward_agent
+        ) as connection:
+            yield connection
+
+    async def _named(self, ref: WorkspaceRef) -> WorkspaceRef:
+        """Host certificates hold names, so an id is looked up first."""
+        if ref.id is None:
+            return ref
+        async with self.api() as api:
+            workspace = await api.workspace(str(ref))
+        return WorkspaceRef(name=workspace["name"], owner=workspace["owner"])
+
+
+class RefType(click.ParamType[WorkspaceRef]):
+    """`dev`, `alice/dev`, `dev.alice`, `dev.kled` or an id."""
+
+    name = "workspace"
+
+    def convert(
+        self,
+        value: str | WorkspaceRef,
+        param: click.Parameter | None,  # noqa: ARG002  # click's signature
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> WorkspaceRef:
+        return value if isinstance(value, WorkspaceRef) else parse_workspace_ref(value)
+
+
+workspace_argument = click.argument("workspace", type=RefType(), metavar="WORKSPACE")
+pass_session = click.make_pass_decorator(Session)

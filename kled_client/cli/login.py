@@ -1,0 +1,223 @@
+"""`kled login`, `logout` and `whoami`."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+import trio
+
+from kled_client import credentials, profile
+from kled_client.api import Api, open_api
+from kled_client.certificate import ensure_certificate, ensure_key, identity_of
+from kled_client.cli.context import Session, pass_session
+from kled_client.endpoint import normalise_url, parse_url
+from kled_client.files import remove
+from kled_client.models import Login
+from kled_client.output import Output
+from kled_client.profile import Profile
+from kled_wire.errors import InputError, KledError, UnauthenticatedError, UnavailableError
+from kled_wire.version import PROTOCOL, is_compatible
+
+_CODE = re.compile(r"kled_once_[A-Za-z0-9_-]+")
+_STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proof:
+    """How somebody proves who they are: a one-time code, or a name and a password."""
+
+    code: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--code", metavar="-", help="`-` reads the one-time code from standard input.")
+@click.option("--username", "-u", help="Sign in by password; it is asked for.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--set-password", is_flag=True, help="With a one-time code: choose a password.")
+@click.option("--ca-file", metavar="FILE", help="Trust only the certificates in FILE.")
+@click.option("--token-name", help="How the new token is called in `kled token list`.")
+@pass_session
+def login(  # each is one option of the command
+    session: Session,
+    url: str | None,
+    code: str | None,
+    username: str | None,
+    password_stdin: bool,
+    set_password: bool,
+    ca_file: str | None,
+    token_name: str | None,
+) -> None:
+    """Sign in to the coordinator at URL and keep its token for the next commands.
+
+    Without options it asks. Scripts give a one-time code in KLED_LOGIN_CODE or by --code -.
+    """
+    target = _target(session, url, ca_file)
+    proof = _ask(session.env, code, username, password_stdin)
+    if set_password and proof.code is not None:
+        chosen = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+        proof = _Proof(code=proof.code, password=chosen)
+    name = token_name or f"{getpass.getuser()}@{platform.node() or 'unknown'}"
+    answer = trio.run(_sign_in, target, proof, name)
+    stored = target._replace(
+        user=answer["user"]["name"],
+        token_store=credentials.store_token(session.env, target.name, answer["token"]),
+    )
+    profile.save(session.env, stored)
+    _prepare_ssh(session, stored, answer["token"])
+    session.output.note(f"signed in to {stored.url} as {stored.user}")
+    session.output.note("next: kled create NAME --template TEMPLATE, then kled ssh NAME")
+
+
+@click.command()
+@pass_session
+def logout(session: Session) -> None:
+    """Revoke the stored token and forget it."""
+    used = session.profile()
+    failure: UnavailableError | None = None
+    try:
+        session.call(Api.logout)
+    except UnauthenticatedError:
+        # Revoked or expired already, or never stored: what is left is to forget it.
+        session.output.note("the token was no longer valid")
+    except UnavailableError as exc:
+        failure = exc
+    _forget(session, used)
+    if failure is not None:
+        raise UnavailableError(
+            failure.code,
+            f"the token is forgotten here but not revoked: {failure.message}",
+            hint="revoke it later with kled token revoke",
+        )
+    session.output.note(f"signed out of {used.url}")
+
+
+@click.command()
+@pass_session
+def whoami(session: Session) -> None:
+    """Show who the coordinator says you are."""
+    used = session.profile()
+    user = session.call(Api.whoami)
+    session.output.record(
+        {"user": user, "url": used.url, "profile": used.name},
+        {
+            "user": user["name"],
+            "role": user.get("role"),
+            "email": user.get("email"),
+            "coordinator": used.url,
+            "profile": used.name,
+            "token in": "KLED_TOKEN" if session.env.get("KLED_TOKEN") else used.token_store,
+        },
+    )
+
+
+def _target(session: Session, url: str | None, ca_file: str | None) -> Profile:
+    """The profile to write, with a checked URL."""
+    name = profile.profile_name(session.env, session.profile_name)
+    known: Profile | None = None
+    try:
+        known = profile.load(session.env, session.profile_name)
+    except UnauthenticatedError:
+        if url is None:
+            raise InputError(
+                "url_missing", "which coordinator?", hint="kled login https://HOST[:PORT]"
+            ) from None
+    chosen = normalise_url(url) if url else known.url if known else ""
+    endpoint = parse_url(chosen)
+    if not endpoint.tls and endpoint.host not in {"localhost", "::1", "127.0.0.1"}:
+        session.output.note(f"note: {chosen} is not encrypted; others may read your token")
+    trust = ca_file or session.env.get("KLED_CA_FILE") or (known.ca_file if known else None)
+    return Profile(name=name, url=chosen, ca_file=trust)
+
+
+def _ask(
+    env: Mapping[str, str], code: str | None, username: str | None, password_stdin: bool
+) -> _Proof:
+    if code not in {None, _STDIN}:
+        raise InputError(
+            "code_in_arguments",
+            "a code on the command line can be read by other users of this machine",
+            hint="use --code - and standard input, or KLED_LOGIN_CODE",
+        )
+    if username is not None:
+        return _Proof(username=username, password=_password(password_stdin))
+    if code == _STDIN:
+        return _Proof(code=_find_code(sys.stdin.readline()))
+    if env.get("KLED_LOGIN_CODE"):
+        return _Proof(code=_find_code(env["KLED_LOGIN_CODE"]))
+    if not sys.stdin.isatty():
+        raise InputError(
+            "no_terminal",
+            "there is no terminal to ask for a code",
+            hint="use --code - and standard input, or KLED_LOGIN_CODE",
+        )
+    typed = click.prompt(
+        "One-time code (Enter: user name)", default="", show_default=False, err=True
+    )
+    if typed:
+        return _Proof(code=_find_code(typed))
+    name = click.prompt("User name", err=True)
+    return _Proof(username=name, password=_password(from_stdin=False))
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, err=True))
+
+
+def _find_code(text: str) -> str:
+    """The code in what was pasted, which may be a whole login URL."""
+    found = _CODE.search(text)
+    if found is None:
+        raise InputError(
+            "code_malformed",
+            "that is not a one-time code",
+            hint="it begins with kled_once_; `kled-coord init` or an admin makes one",
+        )
+    return found[0]
+
+
+async def _sign_in(target: Profile, proof: _Proof, token_name: str) -> Login:
+    async with open_api(target.url, None, ca_file=target.ca_file) as api:
+        version = await api.version()
+        protocol = str(version.get("protocol"))
+        if not is_compatible(protocol):
+            raise UnavailableError(
+                "version_unsupported",
+                f"{target.url} speaks protocol {protocol}, this kled {PROTOCOL}",
+                hint="install the kled of the coordinator's version",
+            )
+        if proof.code is not None:
+            return await api.exchange(proof.code, proof.password, token_name)
+        return await api.login(proof.username or "", proof.password or "", token_name)
+
+
+def _prepare_ssh(session: Session, stored: Profile, token: str) -> None:
+    """Make the key and fetch the first certificate, so that ssh works at once."""
+    ensure_key(identity_of(session.env, stored.name))
+    try:
+        ensure_certificate(session.env, stored, token)
+    except KledError as exc:
+        # Signed in all the same; the next ssh tries again and reports in full.
+        _note_no_certificate(session.output, exc)
+
+
+def _note_no_certificate(output: Output, error: KledError) -> None:
+    output.note(f"note: no SSH certificate yet: {error.line()}")
+
+
+def _forget(session: Session, used: Profile) -> None:
+    credentials.forget_token(session.env, used)
+    identity = identity_of(session.env, used.name)
+    remove(identity.certificate)
+    remove(identity.state)
+    profile.forget(session.env, used.name)

@@ -1,0 +1,103 @@
+"""The root of the command line: the global options and the list of commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import click
+
+from kled_client.cli.context import Session
+from kled_client.cli.lazy import Entry, LazyGroup
+from kled_client.edge import INTERRUPTED
+from kled_client.output import Output
+from kled_wire.errors import InputError
+
+_HERE = "kled_client.cli"
+
+
+def _entries() -> dict[str, Entry]:
+    table = {
+        "Sign in": [
+            ("login", "login:login", "Sign in to a coordinator"),
+            ("logout", "login:logout", "Revoke the token and forget it"),
+            ("whoami", "login:whoami", "Show who you are and where"),
+        ],
+        "Workspaces": [
+            ("create", "workspace:create", "Make a workspace and wait until it can be used"),
+            ("list", "workspace:list_", "List your workspaces"),
+            ("show", "workspace:show", "Show one workspace"),
+            ("start", "workspace:start", "Start a stopped workspace"),
+            ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
+            ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
+            ("workspace", "workspace:workspace", "The same, as a group of commands"),
+        ],
+        "Work inside": [
+            ("ssh", "shell:ssh", "Open a shell, or run a command with a terminal"),
+            ("exec", "shell:exec_", "Run a command without a terminal"),
+            ("forward", "forward:forward", "Reach ports of the workspace from here"),
+            ("cp", "cp:cp", "Copy files in and out"),
+            ("open", "open:open_", "Open an editor in the workspace"),
+            ("ping", "ping:ping", "Measure the way to the workspace"),
+            ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
+            ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),
+        ],
+        "Administration": [
+            ("template", "template:template", "List and push templates"),
+            ("user", "user:user", "Manage users"),
+            ("token", "token:token", "Manage your API tokens"),
+        ],
+        "Other": [
+            ("version", "misc:version", "Show versions, here and there"),
+            ("completion", "misc:completion", "Print a shell's completion script"),
+        ],
+    }
+    return {
+        name: Entry(target=f"{_HERE}.{target}", help=text, section=section)
+        for section, lines in table.items()
+        for name, target, text in lines
+    }
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=_entries(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First steps: kled login URL, then kled create dev, then kled ssh dev.",
+)
+@click.option("--profile", metavar="NAME", help="Which stored sign-in to use (or KLED_PROFILE).")
+@click.option("--url", metavar="URL", help="Another coordinator than the profile's (or KLED_URL).")
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", help="For whom."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show more of what happens.")
+@click.pass_context
+def cli(
+    ctx: click.Context, profile: str | None, url: str | None, output: str, verbose: bool
+) -> None:
+    """Development environments in Kata Containers, on any machine that can dial out."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    env = dict(os.environ)
+    if url:
+        env["KLED_URL"] = url
+    ctx.obj = Session(
+        env=env,
+        profile_name=profile,
+        output=Output(as_json=output == "json"),
+        verbose=verbose,
+    )
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code. Raises KledError for wrong usage too."""
+    try:
+        result = cli.main(arguments, prog_name="kled", standalone_mode=False)
+    except click.UsageError as exc:
+        where = f"{exc.ctx.command_path} --help" if exc.ctx else "kled --help"
+        raise InputError("usage", exc.format_message().rstrip("."), hint=where) from exc
+    except click.ClickException as exc:
+        raise InputError("usage", exc.format_message()) from exc
+    except click.Abort:
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0

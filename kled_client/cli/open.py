@@ -1,0 +1,56 @@
+"""`kled open vscode`: the editor here, the files and programs there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from urllib.parse import quote
+
+import click
+
+from kled_client import profile
+from kled_client.certificate import ensure_certificate
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.ssh_setup import default_path, install, read_config
+from kled_client.sshconfig import has_block
+from kled_wire.errors import KledError
+from kled_wire.names import SSH_SUFFIX, WorkspaceRef
+
+
+@click.group("open")
+def open_() -> None:
+    """Open an editor in a workspace."""
+
+
+@open_.command()
+@workspace_argument
+@click.argument("path", required=False)
+@pass_session
+def vscode(session: Session, workspace: WorkspaceRef, path: str | None) -> None:
+    """Open VS Code by Remote-SSH, in PATH if given (absolute).
+
+    Writes the ssh configuration first where it is missing. Without a `code` command it prints
+    the URI to open.
+    """
+    config = default_path(session.env)
+    if not has_block(read_config(config)):
+        name = profile.profile_name(session.env, session.profile_name)
+        install(session.env, name, config)
+        session.output.note(f"{config} is written")
+    ensure_certificate(session.env, session.profile(), session.token())
+    remote = f"ssh-remote+{workspace}.{SSH_SUFFIX}"
+    program = shutil.which("code", path=session.env.get("PATH"))
+    if program is None:
+        folder = quote("/" + (path or "").lstrip("/"))
+        session.output.line(f"vscode://vscode-remote/{remote}{folder}")
+        return
+    _launch([program, "--remote", remote, *([path] if path else [])])
+
+
+def _launch(command: list[str]) -> None:
+    try:
+        status = subprocess.run(command, check=False).returncode
+    except OSError as exc:
+        raise KledError("editor_failed", f"cannot start {command[0]}: {exc.strerror}") from exc
+    if status:
+        raise KledError("editor_failed", f"{command[0]} ended with status {status}")

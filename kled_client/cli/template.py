@@ -1,0 +1,107 @@
+"""`kled template list|show|push|delete`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import Session, pass_session
+from kled_client.output import ago
+from kled_client.template_tar import pack_template
+from kled_wire.errors import InputError
+from kled_wire.names import check_name
+
+
+@click.group()
+def template() -> None:
+    """Terraform that says what a workspace is."""
+
+
+@template.command("list")
+@pass_session
+def list_(session: Session) -> None:
+    """List the templates."""
+    found = session.call(Api.templates)
+    columns = {
+        "NAME": [t["name"] for t in found],
+        "VERSION": [_number(t.get("active_version")) for t in found],
+        "UPDATED": [ago(t.get("updated_at")) for t in found],
+        "DESCRIPTION": [t.get("description") or "" for t in found],
+    }
+    session.output.rows(found, columns, "no templates; kled template push DIR makes one")
+
+
+@template.command()
+@click.argument("name")
+@pass_session
+def show(session: Session, name: str) -> None:
+    """Show a template and its versions."""
+    check_name("template", name)
+    found = session.call(lambda api: api.template(name))
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.record(
+        found,
+        {
+            "name": found["name"],
+            "description": found.get("description"),
+            "active version": _number(found.get("active_version")),
+            "created": ago(found.get("created_at")),
+        },
+    )
+    versions = found.get("versions") or []
+    columns = {
+        "VERSION": [str(v["number"]) for v in versions],
+        "CREATED": [ago(v.get("created_at")) for v in versions],
+        "BY": [str(v.get("created_by") or "-") for v in versions],
+        "MESSAGE": [v.get("message") or "" for v in versions],
+    }
+    session.output.line("")
+    session.output.rows(versions, columns, "no versions")
+
+
+@template.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--name", help="The template's name; the directory's by default.")
+@click.option("--message", "-m", help="What changed.")
+@pass_session
+def push(session: Session, directory: Path, name: str | None, message: str | None) -> None:
+    """Upload DIRECTORY as a new version of its template.
+
+    Terraform checks it first; a template with an error changes nothing. State files, .terraform
+    and hidden files stay here.
+    """
+    chosen = check_name("template", name or directory.resolve().name)
+    archive = pack_template(directory)
+    version = session.call(lambda api: api.push_template(chosen, archive, message))
+    if session.output.as_json:
+        session.output.json(version)
+        return
+    session.output.note(f"{chosen} version {version['number']} is active")
+    session.output.note(f"next: kled create NAME --template {chosen}")
+
+
+@template.command()
+@click.argument("name")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@pass_session
+def delete(session: Session, name: str, yes: bool) -> None:
+    """Delete a template that no workspace uses."""
+    check_name("template", name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("not_confirmed", f"deleting {name} needs a yes", hint="add --yes")
+        click.confirm(f"Delete the template {name}?", abort=True, err=True)
+    session.call(lambda api: api.delete_template(name))
+    session.output.note(f"{name} is deleted")
+
+
+def _number(version: object) -> str:
+    """The API gives a version's number, or the version itself."""
+    if isinstance(version, dict):
+        return str(version.get("number", "-"))
+    return "-" if version is None else str(version)

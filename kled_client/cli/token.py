@@ -1,0 +1,80 @@
+"""`kled token …`: API tokens for scripts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import Session, pass_session
+from kled_client.output import ago
+from kled_wire.errors import InputError
+
+_TOKEN_ID = re.compile(r"tok_[0-9a-z]+")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@click.group()
+def token() -> None:
+    """Manage your API tokens."""
+
+
+@token.command("list")
+@pass_session
+def list_(session: Session) -> None:
+    """List your tokens; the secrets are not kept anywhere."""
+    found = session.call(Api.tokens)
+    columns = {
+        "ID": [t["id"] for t in found],
+        "NAME": [t["name"] for t in found],
+        "SCOPES": [", ".join(t.get("scopes") or []) or "all" for t in found],
+        "CREATED": [ago(t.get("created_at")) for t in found],
+        "USED": [ago(t.get("last_used_at")) for t in found],
+        "EXPIRES": [t.get("expires_at") or "never" for t in found],
+        "STATE": ["revoked" if t.get("revoked_at") else "valid" for t in found],
+    }
+    session.output.rows(found, columns, "no tokens")
+
+
+@token.command()
+@click.argument("name")
+@click.option("--scope", multiple=True, help="What it may do; everything you may, by default.")
+@click.option("--lifetime", metavar="30d", help="When it ends: a number and s, m, h or d.")
+@pass_session
+def create(session: Session, name: str, scope: tuple[str, ...], lifetime: str | None) -> None:
+    """Make a token and print it, once."""
+    body: dict[str, Any] = {"name": name}
+    if scope:
+        body["scopes"] = list(scope)
+    if lifetime is not None:
+        body["lifetime_s"] = parse_lifetime(lifetime)
+    made = session.call(lambda api: api.create_token(body))
+    if session.output.as_json:
+        session.output.json(made)
+        return
+    session.output.note("keep it well; it is not shown again:")
+    session.output.line(str(made["token"]))
+
+
+@token.command()
+@click.argument("token_id", metavar="ID")
+@pass_session
+def revoke(session: Session, token_id: str) -> None:
+    """Make a token useless, at once."""
+    if _TOKEN_ID.fullmatch(token_id) is None:
+        # Not repeated: it may be a secret pasted by mistake.
+        raise InputError("token_id_invalid", "that is not a token's id", hint="kled token list")
+    session.call(lambda api: api.revoke_token(token_id))
+    session.output.note(f"{token_id} is revoked")
+
+
+def parse_lifetime(text: str) -> int:
+    """Seconds of `90s`, `15m`, `12h` or `30d`. Raises InputError("lifetime_malformed")."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 6:
+        raise InputError(
+            "lifetime_malformed", f"{text!r} is not a lifetime", hint="for instance 30d or 12h"
+        )
+    return int(number) * _UNITS[unit]

@@ -1,0 +1,124 @@
+"""`kled user …`: users, for administrators."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import Session, pass_session
+from kled_client.models import User
+from kled_client.output import ago
+from kled_wire.errors import InputError
+from kled_wire.names import check_name
+
+_ROLES = click.Choice(["owner", "admin", "template-admin", "member", "auditor"])
+
+
+@click.group()
+def user() -> None:
+    """Manage users."""
+
+
+@user.command("list")
+@pass_session
+def list_(session: Session) -> None:
+    """List the users."""
+    found = session.call(Api.users)
+    columns = {
+        "NAME": [u["name"] for u in found],
+        "ROLE": [u["role"] for u in found],
+        "EMAIL": [u.get("email") or "" for u in found],
+        "SEEN": [ago(u.get("last_seen_at")) for u in found],
+        "STATE": ["suspended" if u.get("suspended") else "active" for u in found],
+    }
+    session.output.rows(found, columns, "no users")
+
+
+@user.command()
+@click.argument("name")
+@click.option("--role", type=_ROLES, default="member", show_default=True)
+@click.option("--email")
+@click.option("--password-stdin", is_flag=True, help="Read a password from standard input.")
+@pass_session
+def create(session: Session, name: str, role: str, email: str | None, password_stdin: bool) -> None:
+    """Make a user. Without a password it prints the one-time code for their first login."""
+    body = {"name": check_name("user", name), "role": role}
+    if email:
+        body["email"] = email
+    if password_stdin:
+        body["password"] = sys.stdin.readline().rstrip("\r\n")
+    made = session.call(lambda api: api.create_user(body))
+    if session.output.as_json:
+        session.output.json(made)
+        return
+    session.output.note(f"{name} is made")
+    if made.get("login_code"):
+        session.output.note("they sign in with kled login and this code, once:")
+        session.output.line(str(made["login_code"]))
+
+
+@user.command()
+@click.argument("name")
+@pass_session
+def show(session: Session, name: str) -> None:
+    """Show one user."""
+    check_name("user", name)
+    _show(session, session.call(lambda api: api.user(name)))
+
+
+@user.command()
+@click.argument("name")
+@click.option("--role", type=_ROLES)
+@click.option("--email")
+@click.option("--suspend/--resume", "suspended", default=None, help="Lock out, or let in again.")
+@click.option("--password-stdin", is_flag=True, help="Read a new password from standard input.")
+@pass_session
+def update(
+    session: Session,
+    name: str,
+    role: str | None,
+    email: str | None,
+    suspended: bool | None,
+    password_stdin: bool,
+) -> None:
+    """Change a user."""
+    check_name("user", name)
+    wanted = {"role": role, "email": email, "suspended": suspended}
+    body: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
+    if password_stdin:
+        body["password"] = sys.stdin.readline().rstrip("\r\n")
+    if not body:
+        raise InputError("usage", "nothing to change", hint="kled user update --help")
+    _show(session, session.call(lambda api: api.update_user(name, body)))
+
+
+@user.command()
+@click.argument("name")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@pass_session
+def delete(session: Session, name: str, yes: bool) -> None:
+    """Delete a user."""
+    check_name("user", name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("not_confirmed", f"deleting {name} needs a yes", hint="add --yes")
+        click.confirm(f"Delete the user {name}?", abort=True, err=True)
+    session.call(lambda api: api.delete_user(name))
+    session.output.note(f"{name} is deleted")
+
+
+def _show(session: Session, found: User) -> None:
+    session.output.record(
+        found,
+        {
+            "name": found["name"],
+            "role": found["role"],
+            "email": found.get("email"),
+            "state": "suspended" if found.get("suspended") else "active",
+            "created": ago(found.get("created_at")),
+            "seen": ago(found.get("last_seen_at")),
+        },
+    )

@@ -1,0 +1,230 @@
+"""`kled workspace …` and its short forms: create, list, show, start, stop, delete."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.follow import follow_build
+from kled_client.models import Workspace
+from kled_client.output import Output, ago
+from kled_wire.errors import InputError
+from kled_wire.names import WorkspaceRef, check_name
+
+# An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
+AGENT_TIMEOUT_S = 120.0
+_no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the build is queued.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--template", "-t", help="Which template; not needed where there is only one.")
+@click.option("--template-version", metavar="N", help="An older version of the template.")
+@click.option("--param", "-p", multiple=True, metavar="KEY=VALUE", help="A template's parameter.")
+@_no_wait
+@pass_session
+def create(  # each is one option of the command
+    session: Session,
+    name: str,
+    template: str | None,
+    template_version: str | None,
+    param: tuple[str, ...],
+    no_wait: bool,
+) -> None:
+    """Make the workspace NAME and wait until it can be used."""
+    check_name("workspace", name)
+    body: dict[str, Any] = {"name": name, "parameters": parse_parameters(param)}
+    if template_version is not None:
+        body["version"] = _version(template_version)
+
+    async def work(api: Api) -> Workspace:
+        body["template"] = template or await _only_template(api)
+        made = await api.create_workspace(body)
+        return await _finish(session, api, made, "creating", no_wait=no_wait)
+
+    _announce(session, session.call(work), no_wait=no_wait)
+
+
+@click.command("list")
+@click.option("--owner", metavar="NAME", help="Somebody else's workspaces.")
+@click.option("--all", "everybody", is_flag=True, help="Everybody's, as far as you may see them.")
+@pass_session
+def list_(session: Session, owner: str | None, everybody: bool) -> None:
+    """List your workspaces."""
+    whose = "*" if everybody else owner
+    found = session.call(lambda api: api.workspaces(whose))
+    columns = {"NAME": [w["name"] for w in found]}
+    if whose is not None:
+        columns["OWNER"] = [w["owner"] for w in found]
+    columns |= {
+        "TEMPLATE": [str(w["template"]) for w in found],
+        "STATUS": [w["status"] for w in found],
+        "AGENT": [_agent_status(w) for w in found],
+        "LAST USED": [ago(w.get("last_used_at")) for w in found],
+    }
+    empty = "no workspaces; kled create NAME --template TEMPLATE makes one"
+    session.output.rows(found, columns, empty)
+
+
+@click.command()
+@workspace_argument
+@pass_session
+def show(session: Session, workspace: WorkspaceRef) -> None:
+    """Show one workspace, its agent and its latest build."""
+    found = session.call(lambda api: api.workspace(str(workspace)))
+    _show(session.output, found)
+
+
+@click.command()
+@workspace_argument
+@_no_wait
+@pass_session
+def start(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
+    """Start a workspace and wait until it can be used."""
+    found = _build(session, workspace, {"transition": "start"}, "starting", no_wait=no_wait)
+    _announce(session, found, no_wait=no_wait)
+
+
+@click.command()
+@workspace_argument
+@_no_wait
+@pass_session
+def stop(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
+    """Stop a workspace. What its template keeps, stays."""
+    found = _build(session, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
+    _announce(session, found, no_wait=no_wait)
+
+
+@click.command()
+@workspace_argument
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--orphan", is_flag=True, help="Forget it without destroying what it made.")
+@_no_wait
+@pass_session
+def delete(
+    session: Session, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
+) -> None:
+    """Destroy a workspace and everything in it."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("not_confirmed", f"deleting {workspace} needs a yes", hint="add --yes")
+        click.confirm(f"Destroy {workspace} and everything in it?", abort=True, err=True)
+    body: dict[str, Any] = {"transition": "delete"}
+    if orphan:
+        body["orphan"] = True
+    _build(session, workspace, body, "deleting", no_wait=no_wait)
+    if not no_wait:
+        session.output.note(f"{workspace} is gone")
+
+
+@click.group()
+def workspace() -> None:
+    """Make, list, start, stop and destroy workspaces."""
+
+
+for _command in (create, list_, show, start, stop, delete):
+    workspace.add_command(_command)
+
+
+def parse_parameters(words: tuple[str, ...]) -> dict[str, str]:
+    """Read `key=value` words. Raises InputError("parameter_malformed")."""
+    parameters: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InputError(
+                "parameter_malformed", f"{word!r} is not a parameter", hint="--param KEY=VALUE"
+            )
+        parameters[key] = value
+    return parameters
+
+
+def _version(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+async def _only_template(api: Api) -> str:
+    names = [template["name"] for template in await api.templates()]
+    if len(names) == 1:
+        return names[0]
+    raise InputError(
+        "template_missing",
+        f"which template? There are {', '.join(names)}" if names else "there is no template yet",
+        hint="--template NAME" if names else "kled template push DIR",
+    )
+
+
+def _build(
+    session: Session, ref: WorkspaceRef, body: dict[str, Any], what: str, *, no_wait: bool
+) -> Workspace:
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(ref))
+        build = await api.start_build(before["id"], body)
+        queued: Workspace = {**before, "latest_build": build}
+        return await _finish(session, api, queued, what, no_wait=no_wait)
+
+    return session.call(work)
+
+
+async def _finish(
+    session: Session, api: Api, queued: Workspace, what: str, *, no_wait: bool
+) -> Workspace:
+    """Follow the latest build; after a start, wait for the agent as well."""
+    build = queued["latest_build"]
+    if no_wait or build is None:
+        return queued
+    title = f"{what} {queued['name']}"
+    await follow_build(api, build, session.output, what=title, verbose=session.verbose)
+    match build.get("transition", "start"):
+        case "delete":
+            return queued
+        case "stop":
+            return await api.workspace(queued["id"])
+    with session.output.progress(f"waiting for the agent of {queued['name']}"):
+        return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+
+
+def _announce(session: Session, found: Workspace, *, no_wait: bool) -> None:
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    if no_wait:
+        session.output.note(f"queued; kled show {found['name']} tells how far it is")
+    elif _agent_status(found) == "connected":
+        session.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
+    else:
+        session.output.note(f"{found['name']} is {found['status']}")
+
+
+def _agent_status(found: Workspace) -> str:
+    agent = found.get("agent")
+    return agent["status"] if agent else "-"
+
+
+def _show(output: Output, found: Workspace) -> None:
+    agent, build = found.get("agent"), found.get("latest_build")
+    fields: dict[str, str | None] = {
+        "name": found["name"],
+        "owner": found["owner"],
+        "id": found["id"],
+        "status": found["status"],
+        "template": f"{found['template']} (version {found.get('template_version')})",
+        "created": ago(found.get("created_at")),
+        "last used": ago(found.get("last_used_at")),
+    }
+    for key, value in (found.get("parameters") or {}).items():
+        fields[f"parameter {key}"] = str(value)
+    if agent:
+        rtt = agent.get("rtt_ms")
+        fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")
+        fields["machine"] = " ".join(
+            str(agent.get(key) or "") for key in ("hostname", "os", "arch", "address")
+        ).strip()
+    if build:
+        error = f": {build['error']}" if build.get("error") else ""
+        fields["latest build"] = f"{build['transition']} {build['status']}{error}"
+    output.record(found, fields)

@@ -1,0 +1,44 @@
+"""Where errors meet the person: one line on standard error and an exit code. Stdlib only."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kled_wire.errors import KledError
+
+INTERRUPTED = 130
+
+
+def report(error: KledError) -> int:
+    """Print the error on one line, in colour on a terminal; returns the exit code."""
+    prefix = "error:"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        prefix = "\033[1;31merror:\033[0m"
+    line = " ".join(error.line().split())
+    # Words of a server must not steer the terminal.
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    print(f"{prefix} {line}", file=sys.stderr)  # noqa: T201  # this is the program's voice
+    return error.exit_code
+
+
+def only_cause(group: BaseExceptionGroup) -> BaseException:
+    """The error a group of concurrent failures is about: a person's error before the others."""
+    leaves = list(_leaves(group))
+    for kind in (KledError, KeyboardInterrupt):
+        for leaf in leaves:
+            if isinstance(leaf, kind):
+                return leaf
+    return leaves[0]
+
+
+def silence_output() -> None:
+    """After EPIPE: keep the interpreter's last flush from complaining (Python, `signal`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves

@@ -1,0 +1,85 @@
+"""Watch a build to its end: the bar, the log, and what to say when it failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from kled_client.api import Api
+from kled_client.models import Build
+from kled_client.output import Meter, Output
+from kled_wire.errors import KledError, UnavailableError
+
+# Cut log streams in a row, without one new line between them, before giving up.
+_RETRIES = 5
+_RETRY_S = 1.0
+
+
+async def follow_build(api: Api, build: Build, output: Output, *, what: str, verbose: bool) -> None:
+    """Return when the build succeeded. A cut connection is taken up where it was.
+
+    On a terminal only warnings and errors are shown beside the bar, unless `verbose`. Raises
+    KledError("build_failed") and what the API says.
+    """
+    watcher = _Watcher(everything=verbose or not output.notes.is_terminal)
+    try:
+        with output.progress(what) as meter:
+            await _watch(api, build["id"], watcher, meter)
+    except KeyboardInterrupt:
+        output.note("the build goes on without us; kled show tells how it ends")
+        raise
+    status, error = watcher.end
+    if status == "succeeded":
+        return
+    code = "build_canceled" if status == "canceled" else "build_failed"
+    raise KledError(
+        code,
+        f"{what}: {error or f'the build ended as {status}'}",
+        hint=None if watcher.everything else "add --verbose to see Terraform's own words",
+    )
+
+
+class _Watcher:
+    """How far the log was read and how the build ended."""
+
+    def __init__(self, *, everything: bool) -> None:
+        self.everything = everything
+        self.last_seq = 0
+        self.end: tuple[str, str | None] = ("", None)
+
+    def is_over(self) -> bool:
+        return bool(self.end[0])
+
+    def take(self, item: dict[str, Any], meter: Meter) -> None:
+        if "seq" in item:
+            self.last_seq = int(item["seq"])
+            if self.everything or item.get("level") in {"warn", "warning", "error"}:
+                meter.log(str(item.get("text", "")))
+        if isinstance(item.get("progress"), dict):
+            progress = item["progress"]
+            done, total = float(progress.get("done") or 0), progress.get("total")
+            meter.update(done, float(total) if total else None, progress.get("message"))
+        if isinstance(item.get("end"), dict):
+            end = item["end"]
+            self.end = (str(end.get("status")), end.get("error"))
+
+
+async def _watch(api: Api, build_id: str, watcher: _Watcher, meter: Meter) -> None:
+    failures = 0
+    while not watcher.is_over():
+        seen = watcher.last_seq
+        try:
+            async for item in api.follow_build(build_id, after=seen):
+                watcher.take(item, meter)
+        except UnavailableError:
+            if failures >= _RETRIES:
+                raise
+        if watcher.is_over():
+            return
+        failures = failures + 1 if watcher.last_seq == seen else 0
+        if failures > _RETRIES:
+            raise UnavailableError(
+                "build_log_cut", "the build's log ends without a result", hint="kled show tells it"
+            )
+        await trio.sleep(_RETRY_S)

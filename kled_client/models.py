@@ -1,0 +1,115 @@
+"""The API's answers (docs/protocol.md, API), as TypedDicts because they are JSON objects."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class User(TypedDict):
+    """A person or a program with a role."""
+
+    id: str
+    name: str
+    email: str | None
+    role: str
+    suspended: bool
+    created_at: str
+    last_seen_at: str | None
+
+
+class Login(TypedDict):
+    """What `auth/login` and `auth/exchange` give."""
+
+    token: str
+    token_id: str
+    expires_at: str | None
+    user: User
+
+
+class Token(TypedDict):
+    """An API token; its secret is only in the answer that made it."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+
+
+class Version(TypedDict):
+    """One immutable version of a template."""
+
+    id: str
+    template: str
+    number: int
+    message: str | None
+    created_at: str
+    created_by: str
+
+
+class Template(TypedDict, total=False):
+    """A template; `versions` only where one template was asked for."""
+
+    id: str
+    name: str
+    description: str
+    active_version: Any
+    created_at: str
+    updated_at: str
+    versions: list[Version]
+
+
+class Build(TypedDict):
+    """One run of Terraform for a workspace."""
+
+    id: str
+    workspace_id: str
+    number: int
+    transition: str
+    status: str
+    error: str | None
+    queued_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Agent(TypedDict):
+    """A workspace's agent as the coordinator last saw it. `rtt_ms` is milliseconds."""
+
+    id: str
+    name: str
+    status: str
+    version: str | None
+    hostname: str | None
+    os: str | None
+    arch: str | None
+    address: str | None
+    rtt_ms: float | None
+    last_seen_at: str | None
+
+
+class Workspace(TypedDict):
+    """A workspace with its latest build and its agent."""
+
+    id: str
+    name: str
+    owner: str
+    template: str
+    template_version: Any
+    status: str
+    agent: Agent | None
+    latest_build: Build | None
+    parameters: dict[str, str]
+    created_at: str
+    updated_at: str
+    last_used_at: str | None
+
+
+class Ping(TypedDict):
+    """The coordinator's measurement of its way to the agent, in milliseconds."""
+
+    coordinator_agent_ms: float
+    agent_version: str | None
+    agent_address: str | None

@@ -1,0 +1,126 @@
+"""What the person sees: tables, JSON for programs, notes and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "running": "green",
+    "connected": "green",
+    "succeeded": "green",
+    "failed": "red",
+    "disconnected": "yellow",
+    "starting": "cyan",
+    "stopping": "cyan",
+    "deleting": "cyan",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Results go to standard output, everything about the work to standard error."""
+
+    as_json: bool = False
+    results: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    notes: Console = field(default_factory=lambda: Console(highlight=False, stderr=True))
+
+    def rows(self, raw: Sequence[Any], columns: Mapping[str, Sequence[str]], empty: str) -> None:
+        """A list: JSON as it came, or a table of `columns` (heading → one cell per row)."""
+        if self.as_json:
+            self.json(raw)
+            return
+        if not raw:
+            self.note(empty)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in columns:
+            table.add_column(heading, no_wrap=True)
+        for cells in zip(*columns.values(), strict=True):
+            table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in cells))
+        # A pipe gets whole lines, however long: the width is a terminal's matter.
+        width = None if self.results.is_terminal else 10_000
+        self.results.print(table, width=width, crop=False)
+
+    def record(self, raw: Any, fields: Mapping[str, str | None]) -> None:
+        """One thing: JSON as it came, or its fields one a line."""
+        if self.as_json:
+            self.json(raw)
+            return
+        width = max(map(len, fields), default=0)
+        for name, value in fields.items():
+            line = Text.assemble((f"{name:<{width}}  ", "bold"), value or "-")
+            self.results.print(line)
+
+    def json(self, raw: Any) -> None:
+        """Pretty JSON on standard output."""
+        sys.stdout.write(json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
+
+    def line(self, text: str) -> None:
+        """One line of result, as it is."""
+        sys.stdout.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """A sentence about the work, on standard error."""
+        self.notes.print(escape(text), soft_wrap=True)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Meter]:
+        """A bar on a terminal; without one, nothing but the lines given to `Meter.log`."""
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=self.notes,
+            transient=True,
+            disable=not self.notes.is_terminal,
+        )
+        with bar:
+            yield Meter(bar=bar, task=bar.add_task(what, total=None), what=what)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """A running bar; made by `Output.progress`."""
+
+    bar: Progress
+    task: TaskID
+    what: str
+
+    def update(self, done: float, total: float | None, message: str | None = None) -> None:
+        """Move to `done` of `total` (None: unknown), in any unit."""
+        text = f"{self.what}: {message}" if message else self.what
+        self.bar.update(self.task, completed=done, total=total, description=text)
+
+    def log(self, text: str) -> None:
+        """A line above the bar."""
+        self.bar.console.print(escape(text), soft_wrap=True)
+
+
+def ago(moment: str | None) -> str:
+    """An RFC 3339 time as a person says it: `3 min ago`; `-` for never."""
+    if not moment:
+        return "-"
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    seconds = (datetime.now(UTC) - then).total_seconds()
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if abs(seconds) < limit:
+            return f"{max(0, int(seconds / unit))} {name} ago"
+    return f"{int(seconds / 86400)} d ago"

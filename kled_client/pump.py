@@ -1,0 +1,112 @@
+"""Move bytes between `kled stream`'s own streams and its connection. Blocking, stdlib only.
+
+Two threads with blocking calls serve plain descriptors: nothing is set non-blocking, which on a
+shared terminal would break other programs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+import threading
+
+from kled_wire.limits import COPY_CHUNK_BYTES, SPLICE_PIPE_BYTES
+
+
+def pump_stdio(sock: socket.socket, source: int, sink: int, *, first: bytes = b"") -> None:
+    """Join descriptors `source` and `sink` with `sock` until the peer has ended.
+
+    `first` came from the peer already. A half-close is passed on in both directions. When the
+    peer has ended, what `source` still holds is sent for as long as the peer takes it.
+    """
+    sock.settimeout(None)
+    sender = threading.Thread(target=_send, args=(source, sock), daemon=True)
+    sender.start()
+    try:
+        _write_all(sink, memoryview(first))
+        _copy(sock.fileno(), sink)
+    except (BrokenPipeError, ConnectionResetError):
+        # Nobody reads our output any more: end, as cat would.
+        return
+    # ssh closes our input when it sees our output end.
+    _end(sink)
+    sender.join()
+
+
+def _send(source: int, sock: socket.socket) -> None:
+    try:
+        _copy(source, sock.fileno())
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        # The connection is gone; the reading side meets the same and ends the program.
+        return
+
+
+def _copy(source: int, sink: int) -> None:
+    """Copy to the end of `source`; the bytes stay out of Python where one side is a pipe."""
+    if not (_splice(source, sink)):
+        while data := _read(source):
+            _write_all(sink, memoryview(data))
+
+
+def _splice(source: int, sink: int) -> bool:
+    """Copy with splice(2). False: not possible (any more), go on by hand."""
+    if not hasattr(os, "splice") or not (_widen_pipe(source) or _widen_pipe(sink)):
+        return False
+    try:
+        while os.splice(source, sink, SPLICE_PIPE_BYTES):
+            pass
+    except OSError as exc:
+        # EINVAL: splice does not know this kind of file. EAGAIN: we inherited it non-blocking.
+        if exc.errno in {errno.EINVAL, errno.EAGAIN}:
+            return False
+        raise
+    return True
+
+
+def _widen_pipe(descriptor: int) -> bool:
+    """Whether it is a pipe; a large one moves more bytes for each system call."""
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return False
+    import fcntl  # noqa: PLC0415  # not on every system that Python runs on
+
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, SPLICE_PIPE_BYTES)
+        except OSError:
+            # Over the user's limit for pipes: the small one works too.
+            return True
+    return True
+
+
+def _read(source: int) -> bytes:
+    while True:
+        try:
+            return os.read(source, COPY_CHUNK_BYTES)
+        except BlockingIOError:
+            _wait_for(source, select.POLLIN)
+
+
+def _write_all(sink: int, data: memoryview) -> None:
+    while data:
+        try:
+            data = data[os.write(sink, data) :]
+        except BlockingIOError:
+            _wait_for(sink, select.POLLOUT)
+
+
+def _wait_for(descriptor: int, event: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    poll.poll()
+
+
+def _end(sink: int) -> None:
+    """Let the reader of `sink` see the end, also where other descriptors share its socket."""
+    if stat.S_ISSOCK(os.fstat(sink).st_mode):
+        with socket.socket(fileno=os.dup(sink)) as shared:
+            shared.shutdown(socket.SHUT_WR)
+    os.close(sink)

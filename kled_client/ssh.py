@@ -1,0 +1,199 @@
+"""An SSH connection to a workspace: our own client, over a stream through the coordinator.
+
+The host certificate is checked against the coordinator's CA for the name that was asked for; the
+relay in the middle can neither read nor forge. asyncssh lives in Trio through trio-asyncio.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncssh
+import trio
+import trio_asyncio
+
+from kled_client.certificate import Identity, ensure_certificate
+from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
+from kled_client.profile import Profile
+from kled_client.ssh_channel import Channel
+from kled_wire.asyncio_bridge import StreamTunnel
+from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
+from kled_wire.limits import CLEANUP_S
+from kled_wire.names import SSH_SUFFIX, WorkspaceRef
+from kled_wire.transport.dial import open_upgraded
+
+T = TypeVar("T")
+# AES-GCM first: it runs in hardware (docs/architecture.md, SSH).
+CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes128-ctr",
+)
+# The agent takes any user name and means the workspace's user.
+_USER = "kled"
+LOGIN_TIMEOUT_S = 30.0
+KEEPALIVE_S = 15.0
+
+
+async def aio(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    """Await one of asyncssh's coroutines from Trio."""
+    call = trio_asyncio.aio_as_trio(partial(function, *args, **kwargs))
+    result: T = await call()
+    return result
+
+
+@asynccontextmanager
+async def open_ssh(
+    env: Mapping[str, str],
+    profile: Profile,
+    token: str,
+    ref: WorkspaceRef,
+    *,
+    forward_agent: bool = False,
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection that is up, closed when the block ends.
+
+    Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
+    """
+    identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
+    async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
+        stream = await _dial(profile, token, ref, nursery)
+        tunnel = StreamTunnel(stream, nursery)
+        options = _options(identity)
+        if forward_agent and env.get("SSH_AUTH_SOCK"):
+            options["agent_forwarding"] = env["SSH_AUTH_SOCK"]
+        with translated(ref):
+            with trio.fail_after(LOGIN_TIMEOUT_S):
+                connection = await aio(asyncssh.connect, host_name(ref), tunnel=tunnel, **options)
+            try:
+                yield connection
+            finally:
+                with trio.move_on_after(CLEANUP_S, shield=True):
+                    connection.close()
+                    await aio(connection.wait_closed)
+        nursery.cancel_scope.cancel()
+
+
+def host_name(ref: WorkspaceRef) -> str:
+    """The name the workspace's host certificate must hold."""
+    return f"{ref}.{SSH_SUFFIX}"
+
+
+async def open_channel(
+    connection: asyncssh.SSHClientConnection,
+    command: str | None,
+    *,
+    env: Mapping[str, str],
+    terminal: tuple[str, int, int] | None = None,
+) -> Channel:
+    """Start `command` (None: a login shell); `terminal` is TERM, columns and rows.
+
+    Raises UnavailableError("session_refused").
+    """
+    options: dict[str, Any] = {"encoding": None, "env": dict(env)}
+    if terminal is None:
+        options["request_pty"] = False
+    else:
+        name, columns, rows = terminal
+        options |= {"term_type": name, "term_size": (columns, rows)}
+    try:
+        _, session = await aio(connection.create_session, Channel, command, **options)
+    except asyncssh.ChannelOpenError as exc:
+        raise UnavailableError(
+            "session_refused", f"the workspace opens no session: {exc.reason}"
+        ) from exc
+    assert isinstance(session, Channel)
+    return session
+
+
+def exit_code(channel: Channel) -> int:
+    """What the shell would report: the exit status, or 128 plus the signal's number."""
+    if channel.exit_signal is not None:
+        number = getattr(signal, f"SIG{channel.exit_signal}", None)
+        return 128 + (number.value if number is not None else 0)
+    return 255 if channel.exit_status is None else channel.exit_status
+
+
+async def _dial(
+    profile: Profile, token: str, ref: WorkspaceRef, nursery: trio.Nursery
+) -> trio.abc.HalfCloseableStream:
+    context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
+    try:
+        with trio.fail_after(ANSWER_TIMEOUT_S):
+            return await open_upgraded(
+                f"{profile.url.rstrip('/')}/api/v1/workspaces/{ref}/stream?kind=ssh",
+                headers={"Authorization": f"Bearer {token}"},
+                nursery=nursery,
+                ssl_context=context,
+            )
+    except trio.TooSlowError as exc:
+        raise UnavailableError(
+            "coordinator_slow", f"{profile.url} did not open a stream in time", hint="try again"
+        ) from exc
+
+
+def _options(identity: Identity) -> dict[str, Any]:
+    line = Path(identity.known_hosts).read_text().strip()
+    authority = line.partition(" ")[2].partition(" ")[2]
+    return {
+        "config": None,
+        "username": _USER,
+        "client_keys": [(identity.key, identity.certificate)],
+        "agent_path": None,
+        "known_hosts": ([], [asyncssh.import_public_key(authority)], []),
+        "preferred_auth": "publickey",
+        "encryption_algs": CIPHERS,
+        "compression_algs": None,
+        "keepalive_interval": KEEPALIVE_S,
+        "server_host_key_algs": "default",
+    }
+
+
+class translated:  # noqa: N801  # reads as the `with` statement it is
+    """Turn asyncssh's errors into ours, naming the workspace."""
+
+    def __init__(self, ref: WorkspaceRef) -> None:
+        self._ref = ref
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            return
+        better = _translate(self._ref, error)
+        if better is not None:
+            raise better from error
+
+
+def _translate(ref: WorkspaceRef, error: BaseException | None) -> KledError | None:
+    match error:
+        case asyncssh.HostKeyNotVerifiable():
+            return UnauthenticatedError(
+                "host_untrusted",
+                f"{ref} shows no host certificate of this coordinator: {error.reason}",
+                hint=f"kled stop {ref} && kled start {ref} gives it a new one",
+            )
+        case asyncssh.PermissionDenied():
+            return UnauthenticatedError(
+                "ssh_refused", f"{ref} refuses your certificate: {error.reason}", hint="kled whoami"
+            )
+        case asyncssh.SFTPError():
+            return KledError("sftp_failed", f"{ref}: {error.reason}")
+        case asyncssh.Error():
+            return UnavailableError(
+                "ssh_failed",
+                f"the SSH connection to {ref} failed: {error.reason}",
+                hint="try again",
+            )
+        case trio.TooSlowError():
+            return UnavailableError(
+                "ssh_slow", f"the SSH server of {ref} does not answer", hint=f"kled ping {ref}"
+            )
+    return None

@@ -1,0 +1,94 @@
+"""`kled stream` where a proxy lets only WebSockets through: the same stream, carried by Trio."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from typing import NoReturn
+
+import trio
+
+from kled_client.fdpass import pass_through_child
+from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
+from kled_client.profile import Profile
+from kled_client.pump import pump_stdio
+from kled_wire.errors import KledError, UnavailableError, from_status
+from kled_wire.transport.dial import open_upgraded
+from kled_wire.transport.pump import pump
+
+
+def run(profile: Profile, token: str, path: str, *, fdpass: bool) -> None:
+    """Carry the stream over a WebSocket. Raises what the coordinator says, UnavailableError."""
+    read_end, write_end = os.pipe()
+
+    def work(local: socket.socket) -> None:
+        trio.run(_carry, local, profile, token, path, write_end)
+
+    if fdpass:
+        # The child dials, so that no thread or loop of Trio has to survive a fork.
+        pass_through_child(
+            sys.stdout.fileno(), work, ready=lambda: _await_report(read_end, write_end)
+        )
+        return
+    near, far = socket.socketpair()
+    threading.Thread(target=work, args=(far,), daemon=True).start()
+    _await_report(read_end, None)
+    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+
+
+async def _carry(
+    local: socket.socket, profile: Profile, token: str, path: str, report: int
+) -> None:
+    """Dial, say on `report` how that went, then pump to the end."""
+    context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
+    async with trio.open_nursery() as nursery:
+        try:
+            with trio.fail_after(ANSWER_TIMEOUT_S):
+                stream = await open_upgraded(
+                    profile.url.rstrip("/") + path,
+                    headers={"Authorization": f"Bearer {token}"},
+                    nursery=nursery,
+                    ssl_context=context,
+                )
+        except KledError as exc:
+            _report(report, exc)
+            return
+        except trio.TooSlowError:
+            _report(report, UnavailableError("coordinator_slow", f"{profile.url}: no answer"))
+            return
+        _report(report, None)
+        near = trio.SocketStream(trio.socket.from_stdlib_socket(local))
+        async with stream, near:
+            try:
+                await pump(near, stream)
+            except trio.BrokenResourceError:
+                # ssh is gone, or the connection is: either way both ends are told by closing.
+                nursery.cancel_scope.cancel()
+                return
+        nursery.cancel_scope.cancel()
+
+
+def _report(descriptor: int, error: KledError | None) -> None:
+    words = [error.status, error.code, error.message, error.hint] if error else []
+    os.write(descriptor, json.dumps(words).encode())
+    os.close(descriptor)
+
+
+def _await_report(read_end: int, write_end: int | None) -> None:
+    """Wait for `_report`; raises the error it tells of."""
+    if write_end is not None:
+        os.close(write_end)
+    with os.fdopen(read_end, "rb") as file:
+        content = file.read()
+    if not content:
+        _fail()
+    words = json.loads(content)
+    if words:
+        raise from_status(*words)
+
+
+def _fail() -> NoReturn:
+    raise UnavailableError("stream_failed", "the stream could not be carried", hint="try again")

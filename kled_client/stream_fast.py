@@ -1,0 +1,179 @@
+"""`kled stream WS`: the byte stream ssh's ProxyCommand wants, started as fast as Python can.
+
+Only the standard library is loaded, and little of it, because ssh runs this for every
+connection. Where a proxy strips our upgrade, `stream_fallback.py` brings Trio and WebSockets.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kled_client import http_fast
+from kled_client.certificate import ensure_certificate
+from kled_client.credentials import load_token
+from kled_client.endpoint import Endpoint, parse_url, proxy_for
+from kled_client.profile import Profile, load
+from kled_wire.errors import InputError, KledError
+
+_USAGE = "usage: kled stream [--kind ssh] [--fdpass] [--profile NAME] WORKSPACE"
+_PLAIN_REF = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
+
+
+class Request(NamedTuple):
+    """What was asked for on the command line."""
+
+    workspace: str
+    kind: str = "ssh"
+    fdpass: bool = False
+    profile: str | None = None
+
+
+class Refused(Exception):  # noqa: N818  # not shown to anybody: the signal to fall back
+    """Something on the way answered instead of a coordinator."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run `kled stream` with the words after `stream`. Raises KledError."""
+    run(parse_arguments(arguments), os.environ)
+    return 0
+
+
+def parse_arguments(arguments: list[str]) -> Request:
+    """Raises InputError("usage")."""
+    request = Request(workspace="")
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word == "--fdpass":
+            request = request._replace(fdpass=True)
+        elif name in {"--kind", "--profile"}:
+            value = value if equals else next(words, "")
+            if not value:
+                raise InputError("usage", f"{name} needs a value", hint=_USAGE)
+            key = name.removeprefix("--")
+            request = (
+                request._replace(kind=value) if key == "kind" else request._replace(profile=value)
+            )
+        elif word.startswith("-") or request.workspace:
+            raise InputError("usage", f"kled stream does not know {word!r}", hint=_USAGE)
+        else:
+            request = request._replace(workspace=word)
+    if not request.workspace:
+        raise InputError("usage", "kled stream needs a workspace", hint=_USAGE)
+    if not request.kind.isalnum() or not request.kind.isascii():
+        raise InputError("usage", f"{request.kind!r} is not a kind of stream", hint=_USAGE)
+    return request
+
+
+def stream_path(workspace: str, kind: str) -> str:
+    """The path to ask for. Raises InputError("name_invalid")."""
+    ref = workspace.removesuffix(".kled")
+    if not ref or not _PLAIN_REF.issuperset(ref):
+        # OWNER/NAME, ids and mistakes: worth the 15 ms of the real grammar.
+        from kled_wire.names import parse_workspace_ref  # noqa: PLC0415
+
+        ref = str(parse_workspace_ref(workspace))
+    return f"/api/v1/workspaces/{ref}/stream?kind={kind}"
+
+
+def run(request: Request, env: Mapping[str, str]) -> None:
+    """Open the stream and carry it, or hand it over. Raises KledError."""
+    path = stream_path(request.workspace, request.kind)
+    profile = load(env, request.profile)
+    token = load_token(env, profile)
+    if request.kind == "ssh":
+        ensure_certificate(env, profile, token)
+    try:
+        sock, first = open_stream(env, profile, token, path)
+    except Refused:
+        from kled_client import stream_fallback  # noqa: PLC0415  # Trio, only when it must be
+
+        stream_fallback.run(profile, token, path, fdpass=request.fdpass)
+        return
+    with sock:
+        if request.fdpass:
+            _hand_over(sock, first)
+        else:
+            _carry(sock, first)
+
+
+def open_stream(
+    env: Mapping[str, str], profile: Profile, token: str, path: str
+) -> tuple[socket.socket, bytes]:
+    """The upgraded connection and what was read past the head.
+
+    Raises Refused where the upgrade did not get through, and what the coordinator says.
+    """
+    endpoint = parse_url(profile.url)
+    sock = http_fast.connect(endpoint, proxy_for(endpoint, env), ca_file=profile.ca_file)
+    try:
+        answer = _upgrade(sock, endpoint, f"GET {path}", token)
+        sock.settimeout(None)
+        return sock, answer.rest
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _upgrade(sock: socket.socket, endpoint: Endpoint, start: str, token: str) -> http_fast.Answer:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "kled-stream",
+        "Authorization": f"Bearer {token}",
+    }
+    http_fast.send_request(sock, endpoint, start, headers)
+    answer = http_fast.read_answer(sock, endpoint.authority)
+    if answer.status != 101:
+        raise _refusal(sock, answer, endpoint.authority)
+    if answer.headers.get("upgrade", "").lower() != "kled-stream":
+        raise Refused
+    return answer
+
+
+def _refusal(sock: socket.socket, answer: http_fast.Answer, peer: str) -> KledError | Refused:
+    error = http_fast.refusal(answer, http_fast.read_body(sock, answer, peer))
+    # 426 is the coordinator saying that a proxy took our Upgrade header away.
+    return Refused() if error is None or answer.status == 426 else error
+
+
+def _hand_over(sock: socket.socket, first: bytes) -> None:
+    from kled_client import fdpass  # noqa: PLC0415  # only one of the two ways is needed
+
+    if not first and type(sock) is socket.socket:
+        fdpass.pass_descriptor(sys.stdout.fileno(), sock)
+    else:
+        fdpass.pass_through_child(sys.stdout.fileno(), lambda local: _join(local, sock, first))
+
+
+def _carry(sock: socket.socket, first: bytes) -> None:
+    from kled_client.pump import pump_stdio  # noqa: PLC0415
+
+    if type(sock) is socket.socket:
+        pump_stdio(sock, sys.stdin.fileno(), sys.stdout.fileno(), first=first)
+        return
+    import threading  # noqa: PLC0415
+
+    near, far = socket.socketpair()
+    threading.Thread(target=_join, args=(far, sock, first), daemon=True).start()
+    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+
+
+def _join(local: socket.socket, sock: socket.socket, first: bytes) -> None:
+    """Pump between a socket pair's end and the connection, then close the end."""
+    if type(sock) is socket.socket:
+        # Plain, but with bytes read past the head.
+        from kled_client.pump import pump_stdio  # noqa: PLC0415
+
+        pump_stdio(sock, local.fileno(), os.dup(local.fileno()), first=first)
+        return
+    import ssl  # noqa: PLC0415
+
+    from kled_client.pump_tls import pump_tls  # noqa: PLC0415
+
+    assert isinstance(sock, ssl.SSLSocket)
+    with local:
+        pump_tls(local, sock, first=first)

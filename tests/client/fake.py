@@ -1,0 +1,330 @@
+"""A small coordinator and agent on real sockets: enough HTTP, real SSH certificates, real SSH."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+TOKEN = "kled_goodtoken"
+CODE = "kled_once_abcdef"
+USER = {
+    "id": "usr_1",
+    "name": "alice",
+    "email": None,
+    "role": "member",
+    "suspended": False,
+    "created_at": "2026-01-01T00:00:00Z",
+    "last_seen_at": None,
+}
+Reply = tuple[int, Any]
+
+
+def problem(status: int, code: str, message: str, hint: str | None = None) -> Reply:
+    return status, {"error": {"code": code, "message": message, "hint": hint}}
+
+
+def workspace(name: str = "dev", status: str = "running") -> dict[str, Any]:
+    build = {"id": "bld_1", "number": 1, "transition": "start", "status": "succeeded"}
+    return {
+        "id": "ws_00000000000000000001",
+        "name": name,
+        "owner": "alice",
+        "template": "process",
+        "template_version": 1,
+        "status": status,
+        "agent": {"id": "agt_1", "status": "connected", "rtt_ms": 1.5},
+        "latest_build": build,
+        "parameters": {},
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+        "last_used_at": None,
+    }
+
+
+@dataclass(slots=True, kw_only=True)
+class Fake:
+    """Runs in a thread of its own. Change the fields to change how it behaves."""
+
+    home: Path
+    port: int = 0
+    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
+    routes: dict[tuple[str, str], Reply] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=lambda: [{"end": {"status": "succeeded"}}])
+    # What follows the 101 head at once, in the same segment.
+    first: bytes = b""
+    # "ssh", "echo", or a raw answer to give instead of the upgrade.
+    stream: str | bytes = "echo"
+    certificates: int = 0
+    lifetime_s: float = 600.0
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _ca: asyncssh.SSHKey = field(
+        default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519")
+    )
+    host_names: tuple[str, ...] = ("dev.kled", "dev.alice.kled")
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def env(self) -> dict[str, str]:
+        """An environment in which nothing of the machine's own user is touched."""
+        return {
+            "HOME": str(self.home),
+            "PATH": os.environ["PATH"],
+            "KLED_KEYRING": "off",
+            "LANG": "C.UTF-8",
+        }
+
+    def sign_in(self, token: str = TOKEN) -> None:
+        """Write a profile as `kled login` would."""
+        from kled_client import credentials, profile  # noqa: PLC0415
+
+        credentials.store_token(self.env(), "default", token)
+        profile.save(self.env(), profile.Profile(name="default", url=self.url, user="alice"))
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while await self._one_request(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _one_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        start, *lines = head.split("\r\n")
+        method, target, _ = start.split(" ")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        path = target.partition("?")[0]
+        self.requests.append((method, target, body))
+        if headers.get("upgrade"):
+            await self._upgrade(headers, reader, writer)
+            return False
+        if path.endswith("/logs"):
+            text = "".join(json.dumps(item) + "\n" for item in self.log)
+            status, content = 200, text.encode()
+        else:
+            status, answer = self._answer(method, path, headers, body)
+            content = b"" if answer is None else json.dumps(answer).encode()
+        date = format_datetime(datetime.now(UTC), usegmt=True)
+        writer.write(
+            f"HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+        await writer.drain()
+        return headers.get("connection", "").lower() != "close"
+
+    def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
+        if (method, path) in self.routes:
+            return self.routes[method, path]
+        if path == "/api/v1/version":
+            return 200, {"version": "0.1.0", "protocol": "1.0"}
+        if path in {"/api/v1/auth/login", "/api/v1/auth/exchange"}:
+            return self._login(json.loads(body))
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            return problem(401, "token_revoked", "this token was revoked", "kled login")
+        if path == "/api/v1/ssh/certificates":
+            return self._certify(json.loads(body)["public_key"])
+        return self._resource(method, path)
+
+    def _resource(self, method: str, path: str) -> Reply:
+        known: dict[tuple[str, str], Reply] = {
+            ("GET", "/api/v1/users/me"): (200, USER),
+            ("POST", "/api/v1/auth/logout"): (204, None),
+            ("GET", "/api/v1/workspaces"): (200, [workspace()]),
+            ("POST", "/api/v1/workspaces"): (201, workspace()),
+            ("GET", "/api/v1/workspaces/dev"): (200, workspace()),
+            ("GET", "/api/v1/workspaces/ws_00000000000000000001"): (200, workspace()),
+            ("GET", "/api/v1/workspaces/ws_00000000000000000001/wait"): (200, workspace()),
+            ("POST", "/api/v1/workspaces/ws_00000000000000000001/builds"): (
+                202,
+                {"id": "bld_2", "transition": "stop", "status": "pending"},
+            ),
+            ("GET", "/api/v1/workspaces/dev/ping"): (200, {"coordinator_agent_ms": 1.25}),
+            ("GET", "/api/v1/templates"): (200, [{"name": "process", "active_version": 1}]),
+        }
+        missing = problem(404, "workspace_not_found", "there is no workspace nope", "kled list")
+        return known.get((method, path), missing)
+
+    def _login(self, body: dict[str, Any]) -> Reply:
+        if body.get("code") == CODE or body.get("password") == "secret":
+            return 200, {"token": TOKEN, "token_id": "tok_1", "expires_at": None, "user": USER}
+        return problem(401, "code_unknown", "this code is unknown or was used", "ask for another")
+
+    def _certify(self, public: str) -> Reply:
+        self.certificates += 1
+        end = datetime.now(UTC) + timedelta(seconds=self.lifetime_s)
+        key = asyncssh.import_public_key(public)
+        certificate = self._ca.generate_user_certificate(
+            key, "alice", principals=["user:usr_1"], valid_before=end.timestamp()
+        )
+        return 201, {
+            "certificate": certificate.export_certificate().decode(),
+            "ca_public_key": self._ca.export_public_key().decode(),
+            "valid_until": end.isoformat().replace("+00:00", "Z"),
+            "principals": ["user:usr_1"],
+        }
+
+    async def _upgrade(
+        self,
+        headers: dict[str, str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        if isinstance(self.stream, bytes):
+            writer.write(self.stream)
+            await writer.drain()
+            return
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            _, body = problem(401, "token_revoked", "this token was revoked", "kled login")
+            content = json.dumps(body).encode()
+            writer.write(b"HTTP/1.1 401 X\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            await writer.drain()
+            return
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: kled-stream\r\n"
+            b"Connection: Upgrade\r\n\r\n" + self.first
+        )
+        await writer.drain()
+        if self.stream == "echo":
+            await copy(reader, writer)
+        else:
+            await self._serve_ssh(reader, writer)
+
+    async def _serve_ssh(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        near, far = await asyncio.gather(*await self._socket_pair())
+        inner_reader, inner_writer = near
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+        await far.wait_closed()
+
+    async def _socket_pair(self) -> tuple[Any, Any]:
+        import socket  # noqa: PLC0415
+
+        ours, theirs = socket.socketpair()
+        host_key = asyncssh.generate_private_key("ssh-ed25519")
+        certificate = self._ca.generate_host_certificate(
+            host_key, "host", principals=self.host_names
+        )
+        server = asyncssh.run_server(
+            theirs,
+            server_factory=Agent,
+            server_host_keys=[(host_key, certificate)],
+            authorized_client_keys=self._authority(),
+            process_factory=run_process,
+            sftp_factory=lambda chan: asyncssh.SFTPServer(chan, chroot=None),
+            encoding=None,
+            agent_forwarding=True,
+            config=None,
+        )
+        return asyncio.open_connection(sock=ours), server
+
+    def _authority(self) -> asyncssh.SSHAuthorizedKeys:
+        line = f'cert-authority,principals="user:usr_1" {self._ca.export_public_key().decode()}'
+        return asyncssh.import_authorized_keys(line)
+
+
+class Agent(asyncssh.SSHServer):
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool:
+        return True
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+
+async def run_process(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Run the command as a real shell would, on pipes; with a terminal, tell about it."""
+    if process.term_type and not process.command:
+        columns, rows, *_ = process.term_size
+        process.stdout.write(f"{process.term_type} {columns}x{rows}\r\n".encode())
+        async for data in process.stdin:
+            process.stdout.write(data)
+            if b"q" in data:
+                break
+        process.exit(0)
+        return
+    local = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        process.command or "cat",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await process.redirect(stdin=local.stdin, stdout=local.stdout, stderr=local.stderr)
+    status = await local.wait()
+    await process.stdout.drain()
+    if status < 0:
+        process.exit_with_signal({-15: "TERM", -9: "KILL"}[status])
+    else:
+        process.exit(status)
+    await process.wait_closed()
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+@contextlib.contextmanager
+def running(home: Path, change: Callable[[Fake], None] = lambda _: None) -> Iterator[Fake]:
+    """A fake coordinator that listens on 127.0.0.1 while the block runs."""
+    fake = Fake(home=home)
+    change(fake)
+    ready = threading.Event()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(fake.handle, "127.0.0.1", 0)
+        fake.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await stop.wait()
+        server.close()
+        for task in list(fake._tasks):
+            task.cancel()
+        await asyncio.gather(*fake._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def main() -> None:
+        loop = fake._loop
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(serve())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield fake
+    finally:
+        fake._loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
