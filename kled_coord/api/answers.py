@@ -1,0 +1,244 @@
+"""What routes answer, as docs/protocol.md names it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from kled_coord.identity.service import NewToken
+from kled_coord.store.records import (
+    AgentRecord,
+    AuditRow,
+    Build,
+    Template,
+    TemplateVersion,
+    Token,
+    User,
+)
+from kled_coord.workspaces.presence import Registry
+from kled_coord.workspaces.service import WorkspaceDetails
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class UserAnswer(BaseModel):
+    """A user; `login_code` only where one was just made."""
+
+    id: str
+    name: str
+    email: str | None
+    role: str
+    suspended: bool
+    created_at: datetime
+    last_seen_at: datetime | None
+    login_code: str | None = None
+
+    @classmethod
+    def of(cls, user: User, login_code: str | None = None) -> UserAnswer:
+        """From a record."""
+        return cls.model_validate({**_fields(user), "login_code": login_code})
+
+
+class LoginAnswer(BaseModel):
+    """A token that was just made by logging in."""
+
+    token: str
+    token_id: str
+    expires_at: datetime | None
+    user: UserAnswer
+
+    @classmethod
+    def of(cls, user: User, new: NewToken) -> LoginAnswer:
+        """From a login."""
+        return cls(
+            token=new.secret,
+            token_id=new.token.id,
+            expires_at=new.token.expires_at,
+            user=UserAnswer.of(user),
+        )
+
+
+class TokenAnswer(BaseModel):
+    """A token; `token`, its secret, only where it was just made."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    token: str | None = None
+
+    @classmethod
+    def of(cls, token: Token, secret: str | None = None) -> TokenAnswer:
+        """From a record."""
+        return cls.model_validate({**_fields(token), "token": secret})
+
+
+class VersionAnswer(BaseModel):
+    """A version of a template."""
+
+    id: str
+    template: str
+    number: int
+    message: str
+    created_at: datetime
+    created_by: str
+
+    @classmethod
+    def of(cls, version: TemplateVersion) -> VersionAnswer:
+        """From a record."""
+        return cls.model_validate(_fields(version))
+
+
+class TemplateAnswer(BaseModel):
+    """A template; `versions` only where one template was asked for."""
+
+    id: str
+    name: str
+    description: str
+    active_version: int
+    created_at: datetime
+    updated_at: datetime
+    versions: list[VersionAnswer] | None = None
+
+    @classmethod
+    def of(
+        cls, template: Template, versions: list[TemplateVersion] | None = None
+    ) -> TemplateAnswer:
+        """From a record."""
+        shown = None if versions is None else [VersionAnswer.of(v) for v in versions]
+        return cls.model_validate({**_fields(template), "versions": shown})
+
+
+class ProgressAnswer(BaseModel):
+    """How far a build is."""
+
+    done: int
+    total: int
+    message: str
+
+
+class BuildAnswer(BaseModel):
+    """A build."""
+
+    id: str
+    workspace_id: str
+    number: int
+    transition: str
+    status: str
+    error: str | None
+    progress: ProgressAnswer
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_by: str
+
+    @classmethod
+    def of(cls, build: Build) -> BuildAnswer:
+        """From a record."""
+        progress = ProgressAnswer(
+            done=build.progress_done, total=build.progress_total, message=build.progress_message
+        )
+        return cls.model_validate({**_fields(build), "progress": progress})
+
+
+class AgentAnswer(BaseModel):
+    """A workspace's agent; `status` is connected, disconnected or never."""
+
+    id: str
+    name: str
+    status: str
+    version: str | None
+    hostname: str | None
+    os: str | None
+    arch: str | None
+    address: str | None
+    rtt_ms: float | None
+    last_seen_at: datetime | None
+
+    @classmethod
+    def of(cls, agent: AgentRecord, registry: Registry) -> AgentAnswer:
+        """From a record and, when it is connected, from what the registry knows."""
+        state = registry.state(agent.id)
+        values = _fields(agent)
+        if state is None:
+            status = "never" if agent.last_seen_at is None else "disconnected"
+            return cls.model_validate({**values, "status": status, "rtt_ms": None})
+        return cls(
+            id=agent.id,
+            name=agent.name,
+            status="connected",
+            version=state.version,
+            hostname=state.hostname,
+            os=state.os,
+            arch=state.arch,
+            address=state.address,
+            rtt_ms=None if state.rtt_s is None else round(state.rtt_s * 1000, 3),
+            last_seen_at=state.last_seen_at,
+        )
+
+
+class WorkspaceAnswer(BaseModel):
+    """A workspace."""
+
+    id: str
+    name: str
+    owner: str
+    template: str
+    template_version: int
+    status: str
+    agent: AgentAnswer | None
+    latest_build: BuildAnswer | None
+    parameters: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+
+    @classmethod
+    def of(cls, details: WorkspaceDetails, registry: Registry) -> WorkspaceAnswer:
+        """From a record with its agent and newest build."""
+        agent, build = details.agent, details.latest_build
+        more = {
+            "owner": details.workspace.owner_name,
+            "agent": None if agent is None else AgentAnswer.of(agent, registry),
+            "latest_build": None if build is None else BuildAnswer.of(build),
+        }
+        return cls.model_validate({**_fields(details.workspace), **more})
+
+
+class CertificateAnswer(BaseModel):
+    """A signed SSH user certificate."""
+
+    certificate: str
+    ca_public_key: str
+    valid_until: datetime
+    principals: tuple[str, ...]
+
+
+class AuditAnswer(BaseModel):
+    """A row of the audit log."""
+
+    id: str
+    at: datetime
+    user_id: str | None
+    user_name: str | None
+    token_id: str | None
+    action: str
+    resource: str
+    allowed: bool
+    detail: str
+
+    @classmethod
+    def of(cls, row: AuditRow) -> AuditAnswer:
+        """From a record."""
+        return cls.model_validate(_fields(row))
+
+
+def _fields(record: DataclassInstance) -> dict[str, object]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -1,0 +1,58 @@
+"""The API: every router, the error shape, and what surrounds a request."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI
+
+from kled_coord.api import (
+    agent,
+    audit,
+    auth,
+    builds,
+    docs,
+    health,
+    ssh,
+    templates,
+    tfstate,
+    tokens,
+    users,
+    workspaces,
+)
+from kled_coord.api.edge import Edge
+from kled_coord.api.errors import install_error_handlers
+from kled_coord.services import Services
+from kled_wire.version import software_version
+
+_MODULES: Final = (
+    auth,
+    users,
+    tokens,
+    templates,
+    workspaces,
+    builds,
+    ssh,
+    audit,
+    agent,
+    tfstate,
+    health,
+    docs,
+)
+
+
+def create_app(services: Services) -> Edge:
+    """Make the ASGI application over the services."""
+    app = FastAPI(
+        title="Kled",
+        version=software_version(),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    for module in _MODULES:
+        app.include_router(module.router)
+    install_error_handlers(app, services.ids)
+    return Edge(app, services.metrics)

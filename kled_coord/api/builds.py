@@ -1,0 +1,59 @@
+"""Routes: builds and their logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from kled_coord.api.answers import BuildAnswer
+from kled_coord.api.guard import BuildIdDep, CallerDep, ServicesDep
+from kled_coord.builds.logs import End, Progress
+from kled_coord.store.records import LogLine
+
+router = APIRouter(prefix="/api/v1/builds", tags=["builds"])
+
+
+@router.get("/{build_id}")
+async def get_build(build_id: BuildIdDep, services: ServicesDep, caller: CallerDep) -> BuildAnswer:
+    """One build."""
+    return BuildAnswer.of(await services.builds.get(caller, build_id))
+
+
+@router.get("/{build_id}/logs")
+async def get_log(
+    build_id: BuildIdDep,
+    services: ServicesDep,
+    caller: CallerDep,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    follow: bool = False,
+) -> StreamingResponse:
+    """The log from line `after` on, one JSON object a line; with `follow` until the end."""
+    items = await services.builds.log(caller, build_id, after=after, follow=follow)
+    return StreamingResponse(_lines(items), media_type="application/x-ndjson")
+
+
+@router.post("/{build_id}/cancel", status_code=202)
+async def cancel_build(
+    build_id: BuildIdDep, services: ServicesDep, caller: CallerDep
+) -> BuildAnswer:
+    """Ask a build to stop."""
+    return BuildAnswer.of(await services.builds.cancel(caller, build_id))
+
+
+async def _lines(items: AsyncIterator[LogLine | Progress | End]) -> AsyncIterator[bytes]:
+    async for item in items:
+        yield json.dumps(_shown(item), ensure_ascii=False).encode() + b"\n"
+
+
+def _shown(item: LogLine | Progress | End) -> dict[str, Any]:
+    if isinstance(item, LogLine):
+        at = item.at.isoformat().replace("+00:00", "Z")
+        return {"seq": item.seq, "at": at, "level": item.level, "text": item.text}
+    if isinstance(item, Progress):
+        shown = {"done": item.done, "total": item.total, "message": item.message}
+        return {"progress": shown}
+    return {"end": {"status": item.status, "error": item.error}}

@@ -1,0 +1,76 @@
+"""Every error in one JSON shape (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from kled_coord.sources import Ids
+from kled_wire.errors import InputError, KledError, LimitError, UnauthenticatedError
+
+log = structlog.get_logger(__name__)
+
+
+class BodyTooLargeError(InputError):
+    """The request's body is over the limit of its route."""
+
+    status: ClassVar[int] = 413
+
+
+def error_body(error: KledError) -> dict[str, Any]:
+    """The JSON of an error."""
+    body = {"code": error.code, "message": error.message}
+    if error.hint:
+        body["hint"] = error.hint
+    return {"error": body}
+
+
+def error_response(error: KledError) -> JSONResponse:
+    """The HTTP answer to an error."""
+    headers = {}
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, LimitError):
+        headers["Retry-After"] = "30"
+    return JSONResponse(error_body(error), status_code=error.status, headers=headers)
+
+
+def install_error_handlers(app: FastAPI, ids: Ids) -> None:
+    """Make the application answer all errors in our shape; unexpected ones get an id."""
+
+    @app.exception_handler(KledError)
+    async def known(_request: Request, error: KledError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return error_response(InputError("input_invalid", f"{field}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, KledError):
+            return error_response(error.__cause__)
+        code = {404: "route_not_found", 405: "method_not_allowed"}.get(
+            error.status_code, "request_refused"
+        )
+        message = f"{request.method} {request.url.path[:200]}: {error.detail}"
+        return JSONResponse(
+            error_body(KledError(code, message)),
+            status_code=error.status_code,
+            headers=error.headers,
+        )
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        error_id = ids.new("err")
+        log.error("request_crashed", id=error_id, path=request.url.path, exc_info=error)
+        return error_response(
+            KledError("internal", f"an error inside the coordinator; its log has {error_id}")
+        )

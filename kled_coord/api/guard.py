@@ -1,0 +1,70 @@
+"""What routes depend on: the services, the caller, the workspace a path names.
+
+Authentication happens here, the policy and the audit log inside the services, so that no route can
+forget them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+
+from kled_coord.policy.decide import Caller
+from kled_coord.services import Services
+from kled_coord.store.records import AgentRecord
+from kled_wire.errors import UnauthenticatedError
+from kled_wire.names import BuildId, WorkspaceRef, parse_workspace_ref
+
+
+async def services_of(request: Request) -> Services:
+    """The services the application was made with."""
+    return cast("Services", request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+async def bearer_of(request: Request) -> str:
+    """The bearer token. Raises UnauthenticatedError("token_missing")."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise UnauthenticatedError(
+            "token_missing", "this needs a token", hint="log in first: kled login URL"
+        )
+    return token.strip()
+
+
+BearerDep = Annotated[str, Depends(bearer_of)]
+
+
+async def caller_of(services: ServicesDep, bearer: BearerDep) -> Caller:
+    """Who asks. Raises UnauthenticatedError."""
+    return await services.identity.authenticate(bearer)
+
+
+async def agent_of(services: ServicesDep, bearer: BearerDep) -> AgentRecord:
+    """Which agent asks. Raises UnauthenticatedError."""
+    return await services.identity.authenticate_agent(bearer)
+
+
+async def address_of(request: Request) -> str:
+    """The peer's address, "" when unknown."""
+    return request.client.host if request.client else ""
+
+
+async def ref_of(ref: Annotated[str, Path(max_length=100)]) -> WorkspaceRef:
+    """The workspace a path names. Raises InputError."""
+    return parse_workspace_ref(ref)
+
+
+async def build_id_of(build_id: Annotated[str, Path(max_length=100)]) -> BuildId:
+    """The build a path names."""
+    return BuildId(build_id)
+
+
+CallerDep = Annotated[Caller, Depends(caller_of)]
+AgentDep = Annotated[AgentRecord, Depends(agent_of)]
+AddressDep = Annotated[str, Depends(address_of)]
+RefDep = Annotated[WorkspaceRef, Depends(ref_of)]
+BuildIdDep = Annotated[BuildId, Depends(build_id_of)]

@@ -1,0 +1,95 @@
+"""Routes: workspaces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import trio
+from fastapi import APIRouter, Query
+
+from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
+from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody
+from kled_coord.api.guard import CallerDep, RefDep, ServicesDep
+from kled_coord.builds.waiting import agent_not_connected, wait_agent
+from kled_coord.policy.actions import Action
+
+router = APIRouter(prefix="/api/v1/workspaces", tags=["workspaces"])
+WAIT_MAX_S = 600
+
+
+@router.get("")
+async def list_workspaces(
+    services: ServicesDep, caller: CallerDep, owner: str | None = None
+) -> list[WorkspaceAnswer]:
+    """The caller's workspaces, another owner's, or with `owner=*` all."""
+    found = await services.workspaces.list_for(caller, owner)
+    return [WorkspaceAnswer.of(details, services.registry) for details in found]
+
+
+@router.post("", status_code=201)
+async def create_workspace(
+    body: NewWorkspaceBody, services: ServicesDep, caller: CallerDep
+) -> WorkspaceAnswer:
+    """Create a workspace; its first build is queued."""
+    version = await services.templates.version(caller, body.template, body.version)
+    created = await services.workspaces.create(
+        caller, name=body.name, version=version, parameters=body.parameters
+    )
+    return WorkspaceAnswer.of(created, services.registry)
+
+
+@router.get("/{ref}")
+async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -> WorkspaceAnswer:
+    """One workspace."""
+    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+    return WorkspaceAnswer.of(await services.workspaces.get(workspace.id), services.registry)
+
+
+@router.get("/{ref}/wait")
+async def wait_workspace(
+    ref: RefDep,
+    services: ServicesDep,
+    caller: CallerDep,
+    what: Annotated[Literal["agent"], Query(alias="for")] = "agent",
+    timeout_s: Annotated[float, Query(ge=0, le=WAIT_MAX_S)] = 60,
+) -> WorkspaceAnswer:
+    """Wait until the workspace's agent is connected."""
+    assert what == "agent"
+    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+    with trio.move_on_after(timeout_s):
+        await wait_agent(workspace.id, services.workspaces, services.builds, services.registry)
+        return WorkspaceAnswer.of(await services.workspaces.get(workspace.id), services.registry)
+    raise agent_not_connected(f"no agent connected within {timeout_s:.0f} s")
+
+
+@router.get("/{ref}/builds")
+async def list_builds(ref: RefDep, services: ServicesDep, caller: CallerDep) -> list[BuildAnswer]:
+    """A workspace's builds."""
+    return [BuildAnswer.of(build) for build in await services.builds.list_for(caller, ref)]
+
+
+@router.post("/{ref}/builds", status_code=202)
+async def create_build(
+    ref: RefDep, body: NewBuildBody, services: ServicesDep, caller: CallerDep
+) -> BuildAnswer:
+    """Start, stop or delete a workspace."""
+    build = await services.builds.create(
+        caller, ref, body.transition, version=body.version, orphan=body.orphan
+    )
+    return BuildAnswer.of(build)
+
+
+@router.get("/{ref}/ping")
+async def ping_workspace(
+    ref: RefDep, services: ServicesDep, caller: CallerDep
+) -> dict[str, float | str]:
+    """Measure the round trip to the workspace's agent now."""
+    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+    agent = await services.workspaces.agent_of(workspace.id)
+    rtt_s = await services.registry.ping(agent.id)
+    state = services.registry.state(agent.id)
+    return {
+        "coordinator_agent_ms": round(rtt_s * 1000, 3),
+        "agent_version": state.version if state else agent.version or "",
+        "agent_address": state.address if state else agent.address or "",
+    }

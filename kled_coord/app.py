@@ -1,0 +1,197 @@
+"""The composition root: every part is built here, and every task is started here.
+
+serve
+├── watch_signals      SIGTERM drains, a second one stops
+├── serve_front        connections (below it, one task each)
+├── workers            `config.workers` of them
+└── sweep              expired leases and one-time codes
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Never
+
+import structlog
+import trio
+from argon2 import PasswordHasher
+
+from kled_coord.api.app import create_app
+from kled_coord.builds.terraform import Terraform
+from kled_coord.builds.worker import Worker, WorkerSettings
+from kled_coord.config import Config
+from kled_coord.front.asgi import AsgiServer
+from kled_coord.metrics import Metrics
+from kled_coord.services import Services, Sources, build_services
+from kled_coord.sources import utc_now
+from kled_coord.store.engine import open_store
+from kled_coord.store.errors import StoreError
+from kled_coord.store.migrate import migrate
+from kled_coord.store.sealing import create_sealing_key
+from kled_coord.store.users import prune_login_codes
+from kled_coord.workspaces.presence import NoAgents, Registry
+from kled_wire.errors import ConfigError
+
+_SWEEP_S: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+def real_sources(config: Config) -> Sources:
+    """The clock, randomness, costs and Terraform of a real coordinator."""
+    terraform = Terraform(environment=os.environ, path=config.terraform_path)
+    return Sources(
+        clock=utc_now,
+        random_bytes=secrets.token_bytes,
+        hasher=PasswordHasher(),
+        run_build=terraform.run,
+        check_template=terraform.check,
+    )
+
+
+def make_registry(_metrics: Metrics) -> Registry:
+    """The registry of agents."""
+    return NoAgents()
+
+
+@asynccontextmanager
+async def open_services(config: Config, sources: Sources) -> AsyncIterator[Services]:
+    """Prepare the data directory and the database and build the services.
+
+    Raises ConfigError, StoreError.
+    """
+    config = config.with_defaults()
+    assert config.sealing_key_file is not None
+    _make_private(config.data_dir)
+    key = create_sealing_key(config.sealing_key_file, sources.random_bytes)
+    store = open_store(config.database_url)
+    try:
+        lock_file = config.data_dir / "migrate.lock"
+        await trio.to_thread.run_sync(partial(migrate, store.engine, lock_file=lock_file))
+        yield await build_services(
+            config, store=store, sealing_key=key, sources=sources, make_registry=make_registry
+        )
+    finally:
+        store.close()
+
+
+async def serve(
+    config: Config,
+    *,
+    sources: Sources,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the coordinator until SIGTERM; reports its URL once it takes connections.
+
+    Raises ConfigError, StoreError.
+    """
+    async with open_services(config, sources) as services:
+        await services.sessions.close_forgotten()
+        asgi = AsgiServer(create_app(services))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(watch_signals, services, asgi, nursery.cancel_scope)
+            port = await nursery.start(serve_front, services, asgi)
+            url = config.with_defaults(port).access_url
+            for number in range(config.workers):
+                nursery.start_soon(make_worker(services, number, port).serve)
+            nursery.start_soon(sweep, services)
+            services.readiness.listening = True
+            log.info("coordinator_started", url=url, data_dir=str(config.data_dir))
+            task_status.started(url)
+    log.info("coordinator_stopped")
+
+
+async def serve_front(
+    services: Services, asgi: AsgiServer, *, task_status: trio.TaskStatus[int]
+) -> None:
+    """Accept connections and hand each to the API; reports the port."""
+    config = services.config
+    try:
+        listeners = await trio.open_tcp_listeners(config.port, host=config.host)
+    except OSError as error:
+        raise ConfigError(
+            "listen_failed", f"host, port: cannot listen on {config.host}:{config.port}: {error}"
+        ) from error
+    port: int = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        serve = partial(
+            trio.serve_listeners, asgi.serve_connection, listeners, handler_nursery=nursery
+        )
+        await nursery.start(serve)
+        task_status.started(port)
+
+
+async def watch_signals(
+    services: Services,
+    asgi: AsgiServer,
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """At the first SIGTERM or SIGINT drain for `drain_s`, at the second stop at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            if services.readiness.draining:
+                break
+            services.readiness.draining = True
+            log.info("coordinator_draining", seconds=services.config.drain_s)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_stop_at_next, signals, nursery.cancel_scope)
+                with trio.move_on_after(services.config.drain_s):
+                    await asgi.drain()
+                nursery.cancel_scope.cancel()
+            break
+    scope.cancel()
+
+
+async def sweep(services: Services) -> Never:
+    """Fail builds whose worker died and drop spent one-time codes, every few seconds."""
+    while True:
+        try:
+            await services.queue.expire()
+            await services.store.write(prune_login_codes, services.clock())
+        except StoreError as error:
+            log.warning("sweep_failed", reason=error.message)
+        await trio.sleep(_SWEEP_S)
+
+
+def make_worker(services: Services, number: int, port: int) -> Worker:
+    """One worker of this process; it reaches the state backend over loopback where it can."""
+    config = services.config
+    plain = config.tls_cert_file is None
+    local = config.model_copy(update={"access_url": ""}).with_defaults(port).access_url
+    return Worker(
+        store=services.store,
+        clock=services.clock,
+        queue=services.queue,
+        changes=services.changes,
+        agents=services.agents,
+        runner=services.run_build,
+        settings=WorkerSettings(
+            name=f"{socket.gethostname()[:40]}/{os.getpid()}/{number}",
+            access_url=config.access_url,
+            state_url=local if plain else config.access_url,
+            processes=config.data_dir / "processes",
+        ),
+    )
+
+
+async def _stop_at_next(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("data_dir_unusable", f"data_dir {directory}: {error.strerror}") from error

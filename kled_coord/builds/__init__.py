@@ -1,0 +1,1 @@
+"""Builds: the queue, the workers that run Terraform, logs, and Terraform's state."""

@@ -1,0 +1,76 @@
+"""The coordinator as Terraform's `kled` provider sees it, during one build of one workspace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from kled_coord.builds.runner import Reporter
+from kled_coord.store.records import Build, Workspace
+from kled_coord.workspaces.agents import Agents
+from kled_wire.names import AgentId
+
+
+class BuildHost:
+    """Answers the provider for one build. Has the methods of `kled_provider.host.Host`."""
+
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        build: Build,
+        agents: Agents,
+        reporter: Reporter,
+        access_url: str,
+        processes: Path,
+    ) -> None:
+        self._workspace = workspace
+        self._build = build
+        self._agents = agents
+        self._reporter = reporter
+        self._access_url = access_url
+        self._processes = processes
+
+    async def workspace(self) -> Mapping[str, Any]:
+        """Describe the workspace as the provider's `kled_workspace` shows it."""
+        workspace, build = self._workspace, self._build
+        return {
+            "id": workspace.id,
+            "name": workspace.name,
+            "transition": build.transition,
+            "start_count": 1 if build.transition == "start" else 0,
+            "owner": workspace.owner_name,
+            "owner_id": workspace.owner_id,
+            "access_url": self._access_url,
+            "template_name": workspace.template,
+            "template_version": workspace.template_version,
+            "build_id": build.id,
+            "parameters": dict(workspace.parameters),
+        }
+
+    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+        """`id` and `token` of the workspace's agent of that name, the same at every build."""
+        agent_id, token = await self._agents.ensure(self._workspace.id, name)
+        return {"id": agent_id, "token": token}
+
+    async def release_agent(self, agent_id: str) -> None:
+        """Revoke an agent of this workspace; one that is gone already is no error."""
+        await self._agents.release(self._workspace.id, AgentId(agent_id))
+
+    async def process_directory(self) -> str:
+        """A private (0700) directory of this workspace for processes' records and logs."""
+        path = trio.Path(self._processes / self._workspace.id)
+        await path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(path)
+
+    async def agent_command(self) -> list[str]:
+        """How to start an agent on this machine."""
+        return [sys.executable, "-m", "kled_agent", "run"]
+
+    async def progress(self, message: str) -> None:
+        """Tell the person what is going on."""
+        await self._reporter.line("info", message)

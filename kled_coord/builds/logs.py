@@ -1,0 +1,154 @@
+"""A build's log: one writer appends in batches, any number of followers are woken by it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from kled_coord.builds.changes import Changes
+from kled_coord.builds.machine import ENDED
+from kled_coord.sources import Clock
+from kled_coord.store.builds import append_log, build_by_id, last_log_seq, log_after, update_build
+from kled_coord.store.engine import Store
+from kled_coord.store.errors import StoreError
+from kled_coord.store.records import Build, LogLine
+from kled_wire.errors import NotFoundError
+from kled_wire.names import BuildId
+
+# Lines a build may be ahead of the database before it has to wait.
+_AHEAD_MAX: Final = 1000
+_BATCH_MAX: Final = 500
+_LINE_MAX: Final = 16 * 1024
+# A build may run in another process, whose appends ring no bell here.
+_LOOK_AGAIN_S: Final = 5.0
+log = structlog.get_logger(__name__)
+LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a build is, in steps."""
+
+    done: int
+    total: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The build is over."""
+
+    status: str
+    error: str | None
+
+
+class LogWriter:
+    """The log of one running build. `run` writes what `line` and `progress` hand over."""
+
+    def __init__(self, *, store: Store, clock: Clock, changes: Changes, build_id: BuildId) -> None:
+        self._store = store
+        self._clock = clock
+        self._changes = changes
+        self._build_id = build_id
+        self._send, self._receive = trio.open_memory_channel[LogLine | Progress](_AHEAD_MAX)
+
+    async def line(self, level: str, text: str) -> None:
+        """Append a line; waits when the database is far behind."""
+        level = level if level in LEVELS else "info"
+        await self._send.send(
+            LogLine(seq=0, at=self._clock(), level=level, text=_printable(text[:_LINE_MAX]))
+        )
+
+    async def progress(self, done: int, total: int, message: str) -> None:
+        """Replace the build's progress."""
+        text = _printable(message[:_LINE_MAX])
+        await self._send.send(Progress(done=done, total=total, message=text))
+
+    def close(self) -> None:
+        """No more is coming: `run` ends after what was handed over."""
+        self._send.close()
+
+    async def run(self) -> None:
+        """Write until closed. What the database does not take is lost: the build goes on."""
+        seq = await self._store.read(last_log_seq, self._build_id)
+        async for first in self._receive:
+            lines: list[LogLine] = []
+            progress: Progress | None = None
+            for item in self._take(first):
+                if isinstance(item, Progress):
+                    progress = item
+                else:
+                    seq += 1
+                    lines.append(LogLine(seq=seq, at=item.at, level=item.level, text=item.text))
+            try:
+                await self._write(lines, progress)
+            except StoreError as error:
+                log.warning("build_log_lost", build=self._build_id, reason=error.message)
+
+    def _take(self, first: LogLine | Progress) -> list[LogLine | Progress]:
+        batch = [first]
+        while len(batch) < _BATCH_MAX:
+            try:
+                batch.append(self._receive.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+        return batch
+
+    async def _write(self, lines: list[LogLine], progress: Progress | None) -> None:
+        if lines:
+            await self._store.write(append_log, self._build_id, lines)
+        if progress is not None:
+            values = {
+                "progress_done": progress.done,
+                "progress_total": progress.total,
+                "progress_message": progress.message,
+            }
+            await self._store.write(update_build, self._build_id, values)
+        self._changes.ring(self._build_id)
+
+
+async def follow_log(
+    store: Store, changes: Changes, build_id: BuildId, *, after: int, follow: bool
+) -> AsyncIterator[LogLine | Progress | End]:
+    """Lines after number `after`, progress, and the end; without `follow` only what is there.
+
+    Raises NotFoundError.
+    """
+    seen: Progress | None = None
+    while True:
+        changed = changes.next_change(build_id)
+        build = await store.read(build_by_id, build_id)
+        if build is None:
+            raise NotFoundError("build_not_found", f"there is no build {build_id}")
+        lines = await store.read(log_after, build_id, after, _BATCH_MAX)
+        for line in lines:
+            yield line
+            after = line.seq
+        progress = _progress(build)
+        if progress != seen and progress.message:
+            seen = progress
+            yield progress
+        if len(lines) == _BATCH_MAX:
+            continue
+        if build.status in ENDED:
+            yield End(status=build.status, error=build.error)
+            return
+        if not follow:
+            return
+        with trio.move_on_after(_LOOK_AGAIN_S):
+            await changed.wait()
+
+
+def _progress(build: Build) -> Progress:
+    return Progress(
+        done=build.progress_done, total=build.progress_total, message=build.progress_message
+    )
+
+
+def _printable(text: str) -> str:
+    # PostgreSQL refuses NUL; other control characters would act on a reader's terminal.
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)

@@ -1,0 +1,158 @@
+"""The queue in the database: claim, lease, release. A build is never run by two workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from kled_coord.builds.changes import QUEUE, Changes, cancel_key
+from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
+from kled_coord.identity.secrets import hash_secret
+from kled_coord.metrics import Metrics
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.build_changes import BuildChange, change_build, claim_build
+from kled_coord.store.builds import expired_builds, renew_lease
+from kled_coord.store.engine import Store
+from kled_coord.store.records import Build
+from kled_coord.workspaces.lifecycle import workspace_status
+from kled_coord.workspaces.presence import Registry
+from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.names import AgentId, BuildId
+
+LEASE: Final = timedelta(seconds=30)
+RENEW_S: Final = 10.0
+_ERROR_MAX: Final = 4000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedBuild:
+    """A build this worker has to itself; `secret` opens the state backend while it runs."""
+
+    build: Build
+    secret: str
+
+
+class Queue:
+    """Gives builds to workers and takes back how they ended."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        changes: Changes,
+        registry: Registry,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._changes = changes
+        self._registry = registry
+        self._metrics = metrics
+
+    async def claim(self, worker: str) -> ClaimedBuild | None:
+        """Take the oldest pending build, if any. Raises StoreError."""
+        secret = self._ids.secret()
+        now = self._clock()
+
+        def decide(build: Build, _before: Build | None) -> BuildChange:
+            status = next_status(build.status, BuildEvent.CLAIMED)
+            return BuildChange(
+                values={
+                    "status": status,
+                    "worker": worker,
+                    "secret_hash": hash_secret(secret),
+                    "lease_until": now + LEASE,
+                    "started_at": now,
+                },
+                workspace_status=workspace_status(build.transition, status),
+            )
+
+        build = await self._store.write(claim_build, decide, now)
+        if build is None:
+            return None
+        self._changes.ring(build.id)
+        return ClaimedBuild(build=build, secret=secret)
+
+    async def renew(self, build_id: BuildId, worker: str) -> str | None:
+        """Keep a claimed build; returns its status, or None when it is lost to this worker."""
+        return await self._store.write(renew_lease, build_id, worker, self._clock() + LEASE)
+
+    async def end(
+        self, build_id: BuildId, event: BuildEvent, *, worker: str | None, error: str | None = None
+    ) -> Build:
+        """Write what happened to a build, and everything that follows from it.
+
+        `worker` None: asked from outside (cancel, an expired lease). Raises NotFoundError,
+        ConflictError("build_not_active") also when another worker has it.
+        """
+        now = self._clock()
+
+        def decide(build: Build, before: Build | None) -> BuildChange:
+            if worker is not None and build.worker != worker:
+                raise ConflictError("build_not_active", "another worker has this build")
+            return _decide_end(build, before, event, error, now)
+
+        changed = await self._store.write(change_build, build_id, decide, now)
+        if changed is None:
+            raise NotFoundError("build_not_found", f"there is no build {build_id}")
+        for agent_id in changed.revoked_agents:
+            self._registry.drop(AgentId(agent_id), "the workspace was deleted")
+        self._ring(changed.build)
+        return changed.build
+
+    async def expire(self) -> None:
+        """Fail the builds whose worker stopped renewing its lease."""
+        for build in await self._store.read(expired_builds, self._clock()):
+            log.warning("build_lease_expired", build=build.id, worker=build.worker)
+            await self.end(
+                build.id,
+                BuildEvent.FAILED,
+                worker=build.worker,
+                error="the worker that ran this build died; start the workspace again to finish it",
+            )
+
+    def _ring(self, build: Build) -> None:
+        self._changes.ring(build.id)
+        if build.status == BuildStatus.CANCELING:
+            self._changes.ring(cancel_key(build.id))
+        if build.status == BuildStatus.PENDING:
+            self._changes.ring(QUEUE)
+        if build.status in ENDED:
+            self._metrics.builds_total.labels(build.transition, build.status).inc()
+            if build.started_at and build.finished_at:
+                took = build.finished_at - build.started_at
+                self._metrics.build_seconds.observe(took.total_seconds())
+
+
+def _decide_end(
+    build: Build, before: Build | None, event: BuildEvent, error: str | None, now: datetime
+) -> BuildChange:
+    """What one event does to a build that was queued."""
+    status = next_status(build.status, event)
+    values: dict[str, object] = {"status": status}
+    if status in ENDED:
+        values |= {
+            "finished_at": now,
+            "secret_hash": None,
+            "lease_until": None,
+            "error": error[:_ERROR_MAX] if error else None,
+        }
+    elif event is BuildEvent.RELEASED:
+        values |= {"worker": None, "secret_hash": None, "lease_until": None, "started_at": None}
+    never_ran = build.status == BuildStatus.PENDING and status is BuildStatus.CANCELED
+    told_by = before if never_ran and before else build
+    return BuildChange(
+        values=values,
+        workspace_status=workspace_status(
+            told_by.transition, told_by.status if told_by is before else status
+        ),
+        run_over=status in ENDED or event is BuildEvent.RELEASED,
+    )

@@ -1,0 +1,74 @@
+"""What a worker asks of whatever carries a build out. The real one drives Terraform."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from kled_coord.store.records import Build, Workspace
+
+# Raises InputError("template_invalid") with file, line and Terraform's words.
+TemplateChecker = Callable[[bytes], Awaitable[None]]
+
+
+class Reporter(Protocol):
+    """Where a run says what it does."""
+
+    async def line(self, level: str, text: str) -> None:
+        """Append a log line; level is debug, info, warning or error."""
+        ...
+
+    async def progress(self, done: int, total: int, message: str) -> None:
+        """Say how many of how many steps are done."""
+        ...
+
+
+class Host(Protocol):
+    """What Terraform's `kled` provider needs of the coordinator (kled_provider/host.py)."""
+
+    async def workspace(self) -> Mapping[str, Any]:
+        """Describe the workspace."""
+        ...
+
+    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+        """`id` and `token` of the workspace's agent of that name."""
+        ...
+
+    async def release_agent(self, agent_id: str) -> None:
+        """Revoke an agent; one that is gone is no error."""
+        ...
+
+    async def process_directory(self) -> str:
+        """A private directory for `kled_process`."""
+        ...
+
+    async def agent_command(self) -> list[str]:
+        """How to start an agent on this machine."""
+        ...
+
+    async def progress(self, message: str) -> None:
+        """Tell the person what is going on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One build to carry out.
+
+    `state_url` is the address of the workspace's state; it takes basic auth with the build's id
+    and `state_secret`. `directory` is empty and private, and removed afterwards.
+    """
+
+    build: Build
+    workspace: Workspace
+    archive: bytes
+    state_url: str
+    state_secret: str = field(repr=False)
+    directory: Path
+
+
+# Returns when the build succeeded and raises KledError when it failed. Cancelled, it stops cleanly
+# (shielded, bounded) before it lets the cancellation through.
+BuildRunner = Callable[[Job, Host, Reporter], Awaitable[None]]

@@ -1,0 +1,144 @@
+"""Builds as people ask for them: queue one, look at it, read its log, cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from kled_coord.builds.changes import QUEUE, Changes
+from kled_coord.builds.logs import End, Progress, follow_log
+from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.queue import Queue
+from kled_coord.identity.audit import Audit
+from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.decide import Caller, workspace_not_found
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.build_changes import NewBuild, queue_build
+from kled_coord.store.builds import build_by_id, list_builds
+from kled_coord.store.engine import Store
+from kled_coord.store.errors import DuplicateError
+from kled_coord.store.records import Build, LogLine
+from kled_coord.store.templates import version_by_number
+from kled_coord.store.workspaces import workspace_by_id
+from kled_coord.workspaces.lifecycle import Transition
+from kled_coord.workspaces.service import Workspaces
+from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.names import BuildId, WorkspaceId, WorkspaceRef
+
+_ACTIONS: Final = {
+    Transition.START: Action.WORKSPACE_START,
+    Transition.STOP: Action.WORKSPACE_STOP,
+    Transition.DELETE: Action.WORKSPACE_DELETE,
+}
+
+
+class Builds:
+    """Queues and shows builds."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        audit: Audit,
+        changes: Changes,
+        queue: Queue,
+        workspaces: Workspaces,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._audit = audit
+        self._changes = changes
+        self._queue = queue
+        self._workspaces = workspaces
+
+    async def create(
+        self,
+        caller: Caller,
+        ref: WorkspaceRef,
+        transition: Transition,
+        *,
+        version: int | None,
+        orphan: bool,
+    ) -> Build:
+        """Queue a build. `version` None keeps the workspace's version; `orphan` deletes the
+        workspace without destroying what it made.
+
+        Raises NotFoundError, ForbiddenError, ConflictError("build_active").
+        """
+        action = _ACTIONS[transition]
+        workspace = await self._workspaces.resolve(caller, ref, action)
+        version_id = workspace.version_id
+        if version is not None:
+            found = await self._store.read(version_by_number, workspace.template_id, version)
+            if found is None:
+                raise NotFoundError(
+                    "version_not_found",
+                    f"the template {workspace.template} has no version {version}",
+                )
+            version_id = found.id
+        new = NewBuild(
+            id=self._ids.new("bld"),
+            workspace_id=workspace.id,
+            transition=transition,
+            version_id=version_id,
+            orphan=orphan and transition is Transition.DELETE,
+            user_id=caller.user_id,
+            queued_at=self._clock(),
+        )
+        try:
+            build = await self._store.write(queue_build, new)
+        except DuplicateError as error:
+            raise ConflictError(
+                "build_active",
+                f"a build of {workspace.name} is still going on",
+                hint="wait for it, or cancel it",
+            ) from error
+        self._changes.ring(QUEUE)
+        resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        await self._audit.record(caller, action, resource, detail=build.id)
+        return build
+
+    async def list_for(self, caller: Caller, ref: WorkspaceRef) -> list[Build]:
+        """A workspace's builds, the newest first."""
+        workspace = await self._workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+        return await self._store.read(list_builds, workspace.id)
+
+    async def get(self, caller: Caller, build_id: BuildId) -> Build:
+        """One build. Raises NotFoundError("build_not_found")."""
+        return await self._find(caller, build_id, Action.WORKSPACE_READ)
+
+    async def log(
+        self, caller: Caller, build_id: BuildId, *, after: int, follow: bool
+    ) -> AsyncIterator[LogLine | Progress | End]:
+        """A build's log from line `after` on. Raises NotFoundError before the first line."""
+        await self._find(caller, build_id, Action.WORKSPACE_READ)
+        return follow_log(self._store, self._changes, build_id, after=after, follow=follow)
+
+    async def cancel(self, caller: Caller, build_id: BuildId) -> Build:
+        """Ask a build to stop. Raises NotFoundError, ConflictError("build_not_active")."""
+        build = await self._find(caller, build_id, Action.BUILD_CANCEL)
+        canceled = await self._queue.end(build.id, BuildEvent.CANCEL_ASKED, worker=None)
+        await self._audit.record(caller, Action.BUILD_CANCEL, Resource(kind="build", name=build.id))
+        return canceled
+
+    async def wait_change(self, build_id: BuildId) -> None:
+        """Return at the next change of a build."""
+        await self._changes.next_change(build_id).wait()
+
+    async def _find(self, caller: Caller, build_id: BuildId, action: Action) -> Build:
+        build = await self._store.read(build_by_id, build_id)
+        not_found = NotFoundError("build_not_found", f"there is no build {build_id[:40]}")
+        if build is None:
+            raise not_found
+        workspace = await self._store.read(workspace_by_id, build.workspace_id)
+        if workspace is None:
+            raise workspace_not_found(WorkspaceId(build.workspace_id))
+        resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        try:
+            await self._audit.require(caller, action, resource)
+        except NotFoundError as error:
+            raise not_found from error
+        return build

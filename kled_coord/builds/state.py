@@ -1,0 +1,157 @@
+"""Terraform's state: its `http` backend, with locking, sealed, every version kept.
+
+Terraform authenticates with a build's id and secret; both are good only while the build runs.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from kled_coord.identity.secrets import hash_secret
+from kled_coord.sources import Clock
+from kled_coord.store.builds import build_secret
+from kled_coord.store.engine import Store
+from kled_coord.store.records import StateLock
+from kled_coord.store.sealing import Sealer
+from kled_coord.store.states import (
+    drop_state_lock,
+    insert_state,
+    newest_state,
+    next_state_version,
+    state_lock,
+    take_state_lock,
+)
+from kled_wire.errors import ConflictError, InputError, UnauthenticatedError
+from kled_wire.names import BuildId, WorkspaceId
+
+_PURPOSE: Final = "state"
+_LOCK_ID_MAX: Final = 100
+_LOCK_INFO_MAX: Final = 16 * 1024
+
+
+class StateLockedError(ConflictError):
+    """Somebody else holds the lock; `holder` is their lock as Terraform wrote it."""
+
+    status: ClassVar[int] = 423
+
+    def __init__(self, holder: StateLock) -> None:
+        super().__init__("state_locked", f"the state is locked by build {holder.build_id}")
+        self.holder = holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateWriter:
+    """A build that may use the state of its workspace."""
+
+    workspace_id: WorkspaceId
+    build_id: BuildId
+
+
+class States:
+    """Keeps Terraform's state."""
+
+    def __init__(self, *, store: Store, clock: Clock, sealer: Sealer) -> None:
+        self._store = store
+        self._clock = clock
+        self._sealer = sealer
+
+    async def authenticate(self, workspace_id: str, build_id: str, secret: str) -> StateWriter:
+        """Who uses the state of this workspace. Raises UnauthenticatedError."""
+        found = await self._store.read(build_secret, build_id)
+        right = found is not None and hmac.compare_digest(found[1], hash_secret(secret))
+        if found is None or not right or found[0] != workspace_id:
+            raise UnauthenticatedError(
+                "build_secret_invalid", "this build may not use this state, or is over"
+            )
+        return StateWriter(workspace_id=WorkspaceId(found[0]), build_id=BuildId(build_id))
+
+    async def read(self, writer: StateWriter) -> bytes | None:
+        """The newest state, None when there is none. Raises StoreError, KledError."""
+        newest = await self._store.read(newest_state, writer.workspace_id)
+        version, sealed = newest or (0, None)
+        if sealed is None:
+            return None
+        return self._sealer.open(_PURPOSE, _row(writer.workspace_id, version), sealed)
+
+    async def write(self, writer: StateWriter, content: bytes | None, lock_id: str | None) -> None:
+        """Append a version (None: the state was deleted) on behalf of a lock's holder.
+
+        Raises InputError, ConflictError("state_lock_mismatch"), StoreError.
+        """
+        if content is not None:
+            _parse_object("state_invalid", content)
+        now = self._clock()
+
+        def append(connection: Any) -> None:
+            version = next_state_version(connection, writer.workspace_id)
+            _check_holder(state_lock(connection, writer.workspace_id), lock_id)
+            row = _row(writer.workspace_id, version)
+            insert_state(
+                connection,
+                workspace_id=writer.workspace_id,
+                version=version,
+                build_id=writer.build_id,
+                content_sealed=(
+                    None if content is None else self._sealer.seal(_PURPOSE, row, content)
+                ),
+                now=now,
+            )
+
+        await self._store.write(append)
+
+    async def lock(self, writer: StateWriter, info: bytes) -> None:
+        """Take the lock. Raises StateLockedError, InputError."""
+        lock = StateLock(
+            workspace_id=writer.workspace_id,
+            lock_id=_lock_id(info),
+            info=info.decode("utf-8", "replace"),
+            build_id=writer.build_id,
+            created_at=self._clock(),
+        )
+        holder = await self._store.write(take_state_lock, lock)
+        if holder is not None:
+            raise StateLockedError(holder)
+
+    async def unlock(self, writer: StateWriter, info: bytes) -> None:
+        """Release the lock. Raises ConflictError("state_lock_mismatch"), InputError."""
+        lock_id = _lock_id(info)
+
+        def release(connection: Any) -> None:
+            _check_holder(state_lock(connection, writer.workspace_id), lock_id)
+            drop_state_lock(connection, writer.workspace_id)
+
+        await self._store.write(release)
+
+
+def _row(workspace_id: WorkspaceId, version: int) -> str:
+    return f"{workspace_id}/{version}"
+
+
+def _check_holder(holder: StateLock | None, lock_id: str | None) -> None:
+    if (holder.lock_id if holder else None) != lock_id:
+        has = f"is locked by {holder.lock_id}" if holder else "is not locked"
+        raise ConflictError(
+            "state_lock_mismatch", f"the state {has}, the request names {lock_id or 'no lock'}"
+        )
+
+
+def _lock_id(info: bytes) -> str:
+    if len(info) > _LOCK_INFO_MAX:
+        raise InputError("lock_invalid", f"the lock is over {_LOCK_INFO_MAX} bytes")
+    lock_id = _parse_object("lock_invalid", info).get("ID")
+    if not isinstance(lock_id, str) or not 0 < len(lock_id) <= _LOCK_ID_MAX:
+        raise InputError("lock_invalid", "the lock has no ID")
+    return lock_id
+
+
+def _parse_object(code: str, content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(code, f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(code, "not a JSON object")
+    return value

@@ -1,0 +1,178 @@
+"""A worker: takes builds from the queue, one at a time, and sees each to its end."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Never
+
+import structlog
+import trio
+
+from kled_coord.builds.changes import QUEUE, Changes
+from kled_coord.builds.host import BuildHost
+from kled_coord.builds.lease import Lease
+from kled_coord.builds.logs import LogWriter
+from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.queue import ClaimedBuild, Queue
+from kled_coord.builds.runner import BuildRunner, Job
+from kled_coord.sources import Clock
+from kled_coord.store.engine import Store
+from kled_coord.store.errors import StoreError
+from kled_coord.store.records import Build
+from kled_coord.store.templates import version_archive
+from kled_coord.store.workspaces import workspace_by_id
+from kled_coord.workspaces.agents import Agents
+from kled_wire.errors import ConflictError, KledError
+from kled_wire.limits import CLEANUP_S
+
+# A build queued by another process rings no bell here.
+_LOOK_AGAIN_S: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """`name` is unique among all workers of one database; URLs have no trailing slash."""
+
+    name: str
+    access_url: str
+    state_url: str
+    processes: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    event: BuildEvent
+    error: str | None = None
+
+
+class Worker:
+    """Runs builds until cancelled; a build in progress is then released for another worker."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        queue: Queue,
+        changes: Changes,
+        agents: Agents,
+        runner: BuildRunner,
+        settings: WorkerSettings,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._queue = queue
+        self._changes = changes
+        self._agents = agents
+        self._runner = runner
+        self._settings = settings
+
+    async def serve(self) -> Never:
+        """Take builds as they come. A failing database is waited out."""
+        while True:
+            queued = self._changes.next_change(QUEUE)
+            try:
+                claimed = await self._queue.claim(self._settings.name)
+                if claimed is not None:
+                    await self._run(claimed)
+                    continue
+            except StoreError as error:
+                log.warning("worker_store_failed", worker=self._settings.name, reason=error.message)
+            with trio.move_on_after(_LOOK_AGAIN_S):
+                await queued.wait()
+
+    async def _run(self, claimed: ClaimedBuild) -> None:
+        """Run one build and write how it ended, also when this worker is cancelled."""
+        build = claimed.build
+        log.info("build_started", build=build.id, transition=build.transition)
+        outcome = Outcome(event=BuildEvent.RELEASED)
+        try:
+            outcome = await self._carry_out(claimed)
+        finally:
+            with trio.move_on_after(CLEANUP_S, shield=True):
+                await self._write_end(build, outcome)
+
+    async def _write_end(self, build: Build, outcome: Outcome) -> None:
+        try:
+            ended = await self._queue.end(
+                build.id, outcome.event, worker=self._settings.name, error=outcome.error
+            )
+        except (ConflictError, StoreError) as error:
+            # Somebody else ended it, or the expiry of its lease will.
+            log.warning("build_end_lost", build=build.id, reason=error.message)
+        else:
+            log.info("build_ended", build=build.id, status=ended.status, error=ended.error)
+
+    async def _carry_out(self, claimed: ClaimedBuild) -> Outcome:
+        writer = LogWriter(
+            store=self._store, clock=self._clock, changes=self._changes, build_id=claimed.build.id
+        )
+        lease = Lease(
+            queue=self._queue,
+            changes=self._changes,
+            build_id=claimed.build.id,
+            worker=self._settings.name,
+        )
+        outcome = Outcome(event=BuildEvent.CANCELED, error="canceled")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            await nursery.start(lease.hold)
+            try:
+                with lease.run_scope:
+                    outcome = await self._attempt(claimed, writer)
+                if lease.lost:
+                    outcome = Outcome(event=BuildEvent.FAILED, error="the lease was lost")
+                if outcome.error:
+                    await writer.line("error", outcome.error)
+            finally:
+                writer.close()
+                lease.release()
+        return outcome
+
+    async def _attempt(self, claimed: ClaimedBuild, writer: LogWriter) -> Outcome:
+        """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
+        build = claimed.build
+        try:
+            if build.orphan:
+                await writer.line("warning", "deleted without destroying what Terraform made")
+            else:
+                await self._run_job(claimed, writer)
+        except KledError as error:
+            return Outcome(event=BuildEvent.FAILED, error=error.line())
+        except Exception:
+            log.exception("build_crashed", build=build.id)
+            error_line = f"an error inside the coordinator; its log has build {build.id}"
+            return Outcome(event=BuildEvent.FAILED, error=error_line)
+        return Outcome(event=BuildEvent.SUCCEEDED)
+
+    async def _run_job(self, claimed: ClaimedBuild, writer: LogWriter) -> None:
+        with tempfile.TemporaryDirectory(prefix="kled-build-") as directory:
+            job = await self._job(claimed, Path(directory))
+            host = BuildHost(
+                workspace=job.workspace,
+                build=job.build,
+                agents=self._agents,
+                reporter=writer,
+                access_url=self._settings.access_url,
+                processes=self._settings.processes,
+            )
+            await self._runner(job, host, writer)
+
+    async def _job(self, claimed: ClaimedBuild, directory: Path) -> Job:
+        build = claimed.build
+        workspace = await self._store.read(workspace_by_id, build.workspace_id)
+        assert workspace is not None
+        return Job(
+            build=build,
+            workspace=workspace,
+            archive=await self._store.read(version_archive, build.version_id),
+            state_url=f"{self._settings.state_url}/api/v1/tfstate/{workspace.id}",
+            state_secret=claimed.secret,
+            directory=directory,
+        )

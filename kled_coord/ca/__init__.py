@@ -1,0 +1,1 @@
+"""The SSH certificate authority: its sealed key and the certificates it signs."""

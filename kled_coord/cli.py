@@ -1,0 +1,144 @@
+"""`kled-coord`: serve, init, check-config, migrate, user reset-login, version."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import trio
+
+from kled_coord.app import open_services, real_sources, serve
+from kled_coord.config import CONFIG_VARIABLE, Config, load_config
+from kled_coord.logs import set_up_logs
+from kled_coord.setting_up import Initialized, initialize
+from kled_wire.version import PROTOCOL, software_version
+
+Command = Callable[..., Any]
+
+_FLAGS: Final = (
+    click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help=f"TOML file of settings. Also {CONFIG_VARIABLE}; default /etc/kled/coord.toml, then "
+        "~/.config/kled/coord.toml.",
+    ),
+    click.option("--data-dir", type=click.Path(path_type=Path), help="Database, keys, processes."),
+    click.option("--host", help="Address to listen on. Default 127.0.0.1."),
+    click.option("--port", type=int, help="Port to listen on. Default 7080."),
+    click.option("--access-url", help="Where clients and agents reach this coordinator."),
+    click.option("--database-url", help="sqlite:///… or postgresql://…"),
+    click.option("--log-format", type=click.Choice(["console", "json"])),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
+)
+
+
+def settings_flags(command: Command) -> Command:
+    """Add the flags of the settings; the command gets one `config`."""
+
+    def with_config(*, file: Path | None, **given: Any) -> Any:
+        flags = {name: given.pop(name) for name in list(given) if name in Config.model_fields}
+        return command(config=load_config(flags, file=file, environment=os.environ), **given)
+
+    with_config.__name__ = command.__name__
+    with_config.__doc__ = command.__doc__
+    with_config.__dict__.update(command.__dict__)
+    return reduce(lambda decorated, flag: flag(decorated), reversed(_FLAGS), with_config)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The coordinator of Kled: identity, workspaces, builds, and the relay.
+
+    Settings come from flags, from KLED_COORD_… in the environment, and from a TOML file, in this
+    order. First `kled-coord init`, then `kled-coord serve`.
+    """
+
+
+@main.command("serve")
+@settings_flags
+def serve_command(config: Config) -> None:
+    """Run the coordinator. SIGTERM drains it, a second one stops it."""
+    set_up_logs(form=config.log_format, level=config.log_level)
+    trio.run(partial(serve, config, sources=real_sources(config)))
+
+
+@main.command("init")
+@click.option("--name", default="admin", show_default=True, help="Name of the first user.")
+@click.option("--new-code", is_flag=True, help="Print a new code when initialised already.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@settings_flags
+def init_command(config: Config, name: str, output: str, *, new_code: bool) -> None:
+    """Make the data directory, the keys, the database and the first user.
+
+    Prints a one-time code to log in with; it is good for 24 hours.
+    """
+    done = trio.run(_initialize, config, name, new_code)
+    url = config.with_defaults().access_url
+    if output == "json":
+        click.echo(json.dumps({"url": url, "code": done.code, "user": done.user}))
+        return
+    if done.code is None:
+        click.echo(f"already initialised: {config.data_dir} (--new-code prints a new code)")
+        return
+    click.echo(f"initialised {config.data_dir}; the first user is {done.user}, an owner")
+    _echo_code(url, done.code)
+
+
+@main.command("check-config")
+@settings_flags
+def check_config_command(config: Config) -> None:
+    """Print the settings as they are in effect, or what is wrong with them."""
+    for name, value in config.shown().items():
+        click.echo(f"{name} = {value}")
+
+
+@main.command("migrate")
+@settings_flags
+def migrate_command(config: Config) -> None:
+    """Bring the database to this version's schema; `serve` does so as well."""
+    trio.run(_migrate, config)
+    click.echo("the database is up to date")
+
+
+@main.group("user")
+def user_group() -> None:
+    """Users, for those who run the coordinator."""
+
+
+@user_group.command("reset-login")
+@click.argument("name")
+@settings_flags
+def reset_login_command(config: Config, name: str) -> None:
+    """Print a new one-time code for the user NAME. Their password and tokens stay."""
+    _echo_code(config.with_defaults().access_url, trio.run(_reset_login, config, name))
+
+
+@main.command("version")
+def version_command() -> None:
+    """Print the version of the software and of the protocol."""
+    click.echo(f"kled-coord {software_version()}, protocol {PROTOCOL}")
+
+
+async def _initialize(config: Config, name: str, new_code: bool) -> Initialized:
+    async with open_services(config, real_sources(config)) as services:
+        return await initialize(services, name, new_code=new_code)
+
+
+async def _migrate(config: Config) -> None:
+    async with open_services(config, real_sources(config)):
+        await trio.lowlevel.checkpoint()
+
+
+async def _reset_login(config: Config, name: str) -> str:
+    async with open_services(config, real_sources(config)) as services:
+        return await services.logins.reset(name)
+
+
+def _echo_code(url: str, code: str) -> None:
+    click.echo(f"\nLog in with:\n\n  kled login {url}\n\nand give it this code, once:\n\n  {code}")

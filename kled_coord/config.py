@@ -1,0 +1,159 @@
+"""Every setting: from flags, the environment (KLED_COORD_…) and a TOML file, in this order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from kled_coord.store.engine import normal_url
+from kled_wire.errors import ConfigError
+
+ENV_PREFIX: Final = "KLED_COORD_"
+CONFIG_VARIABLE: Final = "KLED_COORD_CONFIG"
+SYSTEM_FILE: Final = Path("/etc/kled/coord.toml")
+USER_FILE: Final = Path(".config/kled/coord.toml")
+
+
+class Config(BaseSettings):
+    """The coordinator's settings. Times are seconds; a limit of 0 means none."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".local/state/kled/coord",
+        description="Directory of the database, the sealing key and workspaces' processes.",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(7080, ge=0, le=65535, description="TCP port to listen on; 0: any free one.")
+    access_url: str = Field(
+        "", description="Where clients and agents reach this coordinator; default from host, port."
+    )
+    database_url: str = Field(
+        "", description="sqlite:///… or postgresql://…; default coord.sqlite3 in data_dir."
+    )
+    sealing_key_file: Path | None = Field(
+        None, description="Key that seals state and secrets; default sealing.key in data_dir."
+    )
+    tls_cert_file: Path | None = Field(None, description="PEM certificate chain.")
+    tls_key_file: Path | None = Field(None, description="PEM private key of tls_cert_file.")
+    token_lifetime_s: float = Field(30 * 86400, gt=0, description="Default life of API tokens.")
+    cert_lifetime_s: float = Field(600, ge=60, le=86400, description="Life of SSH certificates.")
+    streams_per_user: int = Field(200, ge=1, description="Open streams one user may have.")
+    streams_per_workspace: int = Field(100, ge=1, description="Open streams to one workspace.")
+    stream_idle_s: float = Field(0, ge=0, description="A stream without bytes ends after this.")
+    stream_absolute_s: float = Field(0, ge=0, description="Every stream ends after this.")
+    workers: int = Field(2, ge=0, le=64, description="Builds that run at once.")
+    terraform_path: Path | None = Field(
+        None, description="terraform or tofu to use; default from PATH, else the embedded one."
+    )
+    drain_s: float = Field(30, ge=0, description="Time that open connections get at SIGTERM.")
+    log_format: Literal["json", "console"] = Field("console", description="Form of the log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+
+    @field_validator("access_url")
+    @classmethod
+    def _check_access_url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("begins with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        if value:
+            normal_url(value)
+        return value
+
+    def with_defaults(self, port: int | None = None) -> Config:
+        """The same with the settings filled in that follow from others.
+
+        `port` is the port that is really listened on.
+        """
+        tls = self.tls_cert_file is not None
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        url = f"{'https' if tls else 'http'}://{host}:{self.port if port is None else port}"
+        return self.model_copy(
+            update={
+                "access_url": self.access_url or url,
+                "database_url": self.database_url or f"sqlite:///{self.data_dir}/coord.sqlite3",
+                "sealing_key_file": self.sealing_key_file or self.data_dir / "sealing.key",
+            }
+        )
+
+    def shown(self) -> dict[str, str]:
+        """The effective settings for people, passwords masked."""
+        full = self.with_defaults()
+        values = {name: str(getattr(full, name)) for name in Config.model_fields}
+        values["database_url"] = normal_url(full.database_url).render_as_string(hide_password=True)
+        return values
+
+
+def load_config(
+    flags: Mapping[str, Any], *, file: Path | None, environment: Mapping[str, str]
+) -> Config:
+    """Read the settings. `file` is what `--config` names. Raises ConfigError with the source.
+
+    `environment` finds the file and names the source of an error; pydantic reads os.environ.
+    """
+    path = _config_file(file, environment)
+    given = {name: value for name, value in flags.items() if value is not None}
+
+    class WithFile(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            *sources: PydanticBaseSettingsSource,
+            **named: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            first = super().settings_customise_sources(settings_cls, *sources, **named)[:2]
+            return first if path is None else (*first, TomlConfigSettingsSource(settings_cls, path))
+
+    try:
+        config = WithFile(**given)
+    except ValidationError as error:
+        raise _named(error, given, environment, path) from error
+    except ValueError as error:
+        raise ConfigError("config_unreadable", f"{path}: {error}") from error
+    if (config.tls_cert_file is None) != (config.tls_key_file is None):
+        raise ConfigError("config_invalid", "tls_cert_file and tls_key_file: give both or neither")
+    return config
+
+
+def _config_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
+    named = file or (Path(environment[CONFIG_VARIABLE]) if CONFIG_VARIABLE in environment else None)
+    if named is not None:
+        if not os.access(named, os.R_OK):
+            raise ConfigError("config_unreadable", f"cannot read the settings file {named}")
+        return named
+    home = Path(environment.get("HOME", "/"))
+    return next((path for path in (SYSTEM_FILE, home / USER_FILE) if path.is_file()), None)
+
+
+def _named(
+    error: ValidationError, flags: Mapping[str, Any], env: Mapping[str, str], path: Path | None
+) -> ConfigError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    variable = f"{ENV_PREFIX}{name.upper()}"
+    if name in flags:
+        source = f"the flag --{name.replace('_', '-')}"
+    elif variable in env:
+        source = f"the environment variable {variable}"
+    else:
+        source = f"the file {path}"
+    what = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+    return ConfigError("config_invalid", f"{name}, from {source}: {what}")

@@ -1,0 +1,114 @@
+"""The API on Hypercorn's Trio server, one connection at a time, over any Trio stream.
+
+The front listener has accepted (and unwrapped TLS) already; Hypercorn's own HTTP/2 and upgrade
+paths stay shut, because what upgrades is the listener's to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+
+from kled_wire.limits import HEAD_MAX_BYTES
+
+# Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
+KEEP_ALIVE_S = 75.0
+
+
+class AsgiServer:
+    """Serves one ASGI application on streams that it is handed."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = ASGIWrapper(app)
+        self._config = HypercornConfig()
+        self._config.errorlog = None
+        self._config.include_server_header = False
+        self._config.h11_max_incomplete_size = HEAD_MAX_BYTES
+        self._config.keep_alive_timeout = KEEP_ALIVE_S
+        self._context = WorkerContext(None)
+        self._open = 0
+        self._closed = trio.Event()
+
+    async def serve_connection(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Answer requests until either side closes; the stream is closed at the end."""
+        # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
+        anything: Any = stream
+        self._open += 1
+        try:
+            await _Connection(self._app, self._config, self._context, {}, anything).run()
+        finally:
+            self._open -= 1
+            if self._open == 0:
+                self._closed.set()
+
+    async def drain(self) -> None:
+        """Close idle connections now and the others after their answer; waits for all."""
+        await self._context.terminated.set()
+        while self._open:
+            self._closed = trio.Event()
+            await self._closed.wait()
+
+
+class _Connection(TCPServer):
+    """Hypercorn's connection without its TLS handshake and without HTTP/2."""
+
+    protocol: Any
+
+    async def run(self) -> None:
+        ssl, sock = _below(self.stream)
+        try:
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = _Http11(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    ssl,
+                    _address(sock.getpeername()) if sock else None,
+                    _address(sock.getsockname()) if sock else None,
+                    self.protocol_send,
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            return
+        finally:
+            await self._close()
+
+
+class _Http11(H11Protocol):
+    """HTTP/1.1 that never turns into HTTP/2."""
+
+    async def _check_protocol(self, _event: h11.Request) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def _below(stream: Any) -> tuple[bool, Any]:
+    """Whether there is TLS somewhere below this stream, and the socket at the bottom, if any."""
+    tls = False
+    while not hasattr(stream, "socket"):
+        tls = tls or isinstance(stream, trio.SSLStream)
+        stream = getattr(stream, "transport_stream", None)
+        if stream is None:
+            return tls, None
+    return tls, stream.socket
+
+
+def _address(name: Any) -> tuple[str, int]:
+    """Host and port of an address; a Unix socket's is its path and 0."""
+    if isinstance(name, tuple):
+        return str(name[0]), int(name[1])
+    return str(name), 0

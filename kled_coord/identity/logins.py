@@ -1,0 +1,145 @@
+"""Logging in: a password or a one-time code becomes an API token."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from kled_coord.identity.audit import Audit
+from kled_coord.identity.passwords import Passwords
+from kled_coord.identity.secrets import ONE_TIME_CODE, hash_secret
+from kled_coord.identity.service import Identity, NewToken
+from kled_coord.identity.throttle import Throttle
+from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.decide import Caller
+from kled_coord.policy.roles import ALL_SCOPE, Role
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.engine import Store
+from kled_coord.store.logins import NewLoginCode, add_login_code, exchange_login_code
+from kled_coord.store.records import User
+from kled_coord.store.tokens import insert_token
+from kled_coord.store.users import user_by_name
+from kled_wire.errors import LimitError, NotFoundError, UnauthenticatedError
+from kled_wire.names import UserId
+
+CODE_LIFETIME: Final = timedelta(hours=24)
+
+
+class Logins:
+    """Checks passwords and one-time codes, slowly for those who guess."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        audit: Audit,
+        identity: Identity,
+        passwords: Passwords,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._audit = audit
+        self._identity = identity
+        self._passwords = passwords
+        self._throttle = Throttle()
+
+    async def login(
+        self, *, username: str, password: str, token_name: str, address: str
+    ) -> tuple[User, NewToken]:
+        """Log in by password. Raises UnauthenticatedError("login_failed"), LimitError."""
+        key = f"{username[:64]} {address}"
+        self._check_throttle(key)
+        user = await self._store.read(user_by_name, username)
+        right = await self._passwords.verify(password, user.password_hash if user else None)
+        if user is None or not right or user.suspended:
+            await self._failed(key, username, address)
+            raise UnauthenticatedError("login_failed", "the user name or the password is wrong")
+        self._throttle.succeeded(key)
+        new = self._identity.new_token(user.id, token_name, (ALL_SCOPE,), None)
+        await self._store.write(insert_token, new.token, hash_secret(new.secret))
+        await self._logged_in(user, new, f"password, from {address}")
+        return user, new
+
+    async def exchange(
+        self, *, code: str, password: str | None, token_name: str, address: str
+    ) -> tuple[User, NewToken]:
+        """Log in by one-time code and set the password if one is given.
+
+        Raises UnauthenticatedError("code_invalid"), LimitError, InputError.
+        """
+        key = f"code {address}"
+        self._check_throttle(key)
+        password_hash = None if password is None else await self._passwords.hash(password)
+        # The user is only known inside the transaction: the token is completed there.
+        new = self._identity.new_token(UserId(""), token_name, (ALL_SCOPE,), None)
+        done = await self._store.write(
+            exchange_login_code,
+            code_hash=hash_secret(code.strip()),
+            now=self._clock(),
+            password_hash=password_hash,
+            token=new.token,
+            token_hash=hash_secret(new.secret),
+        )
+        if done is None:
+            await self._failed(key, "one-time code", address)
+            raise UnauthenticatedError(
+                "code_invalid",
+                "this one-time code is wrong, was used already, or is too old",
+                hint="ask for a new one: kled-coord user reset-login NAME",
+            )
+        user, token = done
+        new = NewToken(token=token, secret=new.secret)
+        self._throttle.succeeded(key)
+        await self._logged_in(user, new, f"one-time code, from {address}")
+        return user, new
+
+    def new_code(self) -> tuple[str, NewLoginCode]:
+        """Make a one-time code without storing it."""
+        code = self._ids.secret(ONE_TIME_CODE)
+        now = self._clock()
+        return code, NewLoginCode(
+            code_hash=hash_secret(code), created_at=now, expires_at=now + CODE_LIFETIME
+        )
+
+    async def reset(self, username: str) -> str:
+        """Give a user a new one-time code, for the command line. Raises NotFoundError."""
+        user = await self._store.read(user_by_name, username)
+        if user is None:
+            raise NotFoundError("user_not_found", f"there is no user {username}")
+        code, new = self.new_code()
+        await self._store.write(add_login_code, user, new)
+        await self._audit.record(None, Action.LOGIN_CODE, Resource(kind="user", name=username))
+        return code
+
+    def _check_throttle(self, key: str) -> None:
+        wait_s = self._throttle.wait_s(key, self._clock())
+        if wait_s > 0:
+            raise LimitError(
+                "login_throttled",
+                f"too many failed logins; try again in {wait_s:.0f} s",
+            )
+
+    async def _failed(self, key: str, username: str, address: str) -> None:
+        self._throttle.failed(key, self._clock())
+        await self._audit.record(
+            None,
+            Action.LOGIN,
+            Resource(kind="user", name=username[:64]),
+            allowed=False,
+            detail=f"from {address}",
+        )
+
+    async def _logged_in(self, user: User, new: NewToken, how: str) -> None:
+        caller = Caller(
+            user_id=user.id,
+            user_name=user.name,
+            role=Role(user.role),
+            scopes=new.token.scopes,
+            token_id=new.token.id,
+        )
+        await self._audit.record(
+            caller, Action.LOGIN, Resource(kind="user", name=user.name), detail=how
+        )

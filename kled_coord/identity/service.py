@@ -1,0 +1,197 @@
+"""Who is asking: turns secrets into callers and agents, and makes API tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from kled_coord.identity.audit import Audit
+from kled_coord.identity.secrets import AGENT_TOKEN, API_TOKEN, hash_secret, is_api_token
+from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.decide import Caller
+from kled_coord.policy.roles import SCOPES, Role
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.agents import agent_by_token
+from kled_coord.store.engine import Store
+from kled_coord.store.records import AgentRecord, Token, User
+from kled_coord.store.tokens import (
+    insert_token,
+    list_tokens,
+    mark_token_used,
+    revoke_token,
+    token_and_user,
+    token_by_id,
+)
+from kled_wire.errors import InputError, NotFoundError, UnauthenticatedError
+from kled_wire.names import UserId
+
+# "Last used" is for people; writing it at every request would be a write per read.
+_USED_EVERY: Final = timedelta(minutes=1)
+_LIFETIME_MAX_S: Final = 10 * 365 * 86400
+_LOGIN_AGAIN: Final = "log in again: kled login"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token that was just made; `secret` is shown once and kept nowhere."""
+
+    token: Token
+    secret: str
+
+
+class Identity:
+    """Authenticates callers and agents, and keeps API tokens."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: Ids, audit: Audit, lifetime_s: float
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._audit = audit
+        self._lifetime_s = lifetime_s
+
+    async def authenticate(self, bearer: str) -> Caller:
+        """Who holds this API token.
+
+        Raises UnauthenticatedError: token_unknown, token_expired, token_revoked, user_suspended.
+        """
+        found = None
+        if is_api_token(bearer):
+            found = await self._store.read(token_and_user, hash_secret(bearer))
+        if found is None:
+            raise UnauthenticatedError(
+                "token_unknown", "this token is not known here", hint=_LOGIN_AGAIN
+            )
+        token, user = found
+        caller = _caller(token, user)
+        now = self._clock()
+        refusal = _refusal(token, user, now)
+        if refusal is not None:
+            await self._audit.record(
+                caller,
+                Action.AUTHENTICATE,
+                Resource(kind="token", name=token.id),
+                allowed=False,
+                detail=refusal.message,
+            )
+            raise refusal
+        if token.last_used_at is None or now - token.last_used_at >= _USED_EVERY:
+            await self._store.write(mark_token_used, token, now)
+        return caller
+
+    async def authenticate_agent(self, bearer: str) -> AgentRecord:
+        """Which agent holds this agent token.
+
+        Raises UnauthenticatedError: token_unknown, token_revoked.
+        """
+        agent = None
+        if bearer.startswith(AGENT_TOKEN):
+            agent = await self._store.read(agent_by_token, hash_secret(bearer))
+        if agent is None:
+            raise UnauthenticatedError("token_unknown", "this agent token is not known here")
+        if agent.revoked_at is not None:
+            raise UnauthenticatedError(
+                "token_revoked",
+                f"the token of agent {agent.id} was revoked",
+                hint="its workspace was deleted or gave it up; start the workspace again",
+            )
+        return agent
+
+    def new_token(
+        self, user_id: UserId, name: str, scopes: tuple[str, ...], lifetime_s: float | None
+    ) -> NewToken:
+        """Make a token without storing it. `lifetime_s` 0: never expires; None: the default."""
+        lifetime = self._lifetime_s if lifetime_s is None else lifetime_s
+        now = self._clock()
+        token = Token(
+            id=self._ids.new("tok"),
+            user_id=user_id,
+            name=name[:80] or "unnamed",
+            scopes=scopes,
+            created_at=now,
+            expires_at=now + timedelta(seconds=lifetime) if lifetime else None,
+            last_used_at=None,
+            revoked_at=None,
+        )
+        return NewToken(token=token, secret=self._ids.secret(API_TOKEN))
+
+    async def create_token(
+        self, caller: Caller, *, name: str, scopes: tuple[str, ...], lifetime_s: float | None
+    ) -> NewToken:
+        """Give the caller another token, never a stronger one. Raises InputError, ForbiddenError.
+
+        `lifetime_s` is as in `new_token`.
+        """
+        resource = Resource(kind="token", name=name, owner_id=caller.user_id)
+        await self._audit.require(caller, Action.TOKEN_CREATE, resource)
+        unknown = [scope for scope in scopes if scope not in SCOPES]
+        if unknown or not scopes:
+            raise InputError(
+                "input_invalid",
+                f"scopes: {', '.join(unknown) or 'none given'}",
+                hint=f"scopes are {', '.join(SCOPES)}",
+            )
+        if lifetime_s is not None and not 0 <= lifetime_s <= _LIFETIME_MAX_S:
+            raise InputError(
+                "input_invalid", f"lifetime_s: use 0 (never) to {_LIFETIME_MAX_S} seconds"
+            )
+        new = self.new_token(caller.user_id, name, scopes, lifetime_s)
+        await self._store.write(insert_token, new.token, hash_secret(new.secret))
+        await self._audit.record(
+            caller, Action.TOKEN_CREATE, Resource(kind="token", name=new.token.id)
+        )
+        return new
+
+    async def tokens(self, caller: Caller) -> list[Token]:
+        """The caller's tokens, the newest first."""
+        resource = Resource(kind="token", owner_id=caller.user_id)
+        await self._audit.require(caller, Action.TOKEN_READ, resource)
+        return await self._store.read(list_tokens, caller.user_id)
+
+    async def revoke(self, caller: Caller, token_id: str) -> None:
+        """Revoke a token of the caller's, or anybody's for an admin. Raises NotFoundError."""
+        token = await self._store.read(token_by_id, token_id)
+        owner_id = token.user_id if token else None
+        resource = Resource(kind="token", name=token_id, owner_id=owner_id)
+        if token is None:
+            raise NotFoundError("token_not_found", f"there is no token {token_id}")
+        await self._audit.require(caller, Action.TOKEN_REVOKE, resource)
+        await self._store.write(revoke_token, token_id, self._clock())
+        await self._audit.record(caller, Action.TOKEN_REVOKE, resource)
+
+    async def logout(self, caller: Caller) -> None:
+        """Revoke the token the caller uses; every scope may do that to itself."""
+        await self._store.write(revoke_token, caller.token_id, self._clock())
+        await self._audit.record(
+            caller, Action.LOGOUT, Resource(kind="token", name=caller.token_id)
+        )
+
+
+def _caller(token: Token, user: User | None) -> Caller:
+    return Caller(
+        user_id=token.user_id,
+        user_name=user.name if user else "",
+        role=Role(user.role) if user else Role.MEMBER,
+        scopes=token.scopes,
+        token_id=token.id,
+    )
+
+
+def _refusal(token: Token, user: User | None, now: datetime) -> UnauthenticatedError | None:
+    if token.revoked_at is not None or user is None:
+        return UnauthenticatedError(
+            "token_revoked", f"the token {token.id} was revoked", hint=_LOGIN_AGAIN
+        )
+    if token.expires_at is not None and token.expires_at <= now:
+        return UnauthenticatedError(
+            "token_expired",
+            f"the token {token.id} expired at {token.expires_at:%Y-%m-%d %H:%M} UTC",
+            hint=_LOGIN_AGAIN,
+        )
+    if user.suspended:
+        return UnauthenticatedError(
+            "user_suspended", f"the user {user.name} is suspended", hint="ask an admin"
+        )
+    return None

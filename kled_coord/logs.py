@@ -1,0 +1,59 @@
+"""Structured logs on stderr, JSON or for people, with secrets taken out."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+# Every secret of ours begins so; passwords and keys are never handed to a log call.
+_SECRET: Final = re.compile(r"(kled_(?:agent_|once_)?)[a-z2-7]{16,}|(Kled-Ticket )\S+")
+_NAMES: Final = frozenset({"password", "token", "secret", "authorization", "code"})
+
+
+def set_up_logs(*, form: str, level: str) -> None:
+    """Configure structlog for this process; the only global state, and only for logging."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    exceptions: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks] if form == "json" else []
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *exceptions,
+            mask_secrets,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
+
+
+def mask_secrets(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A structlog processor: replace what looks like a secret, at any depth of strings."""
+    for name, value in event.items():
+        if name in _NAMES:
+            event[name] = "***"
+        elif isinstance(value, str):
+            event[name] = mask(value)
+    return event
+
+
+def mask(text: str) -> str:
+    """Replace our tokens, codes and tickets in a text."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)

@@ -1,0 +1,55 @@
+"""Every action the policy knows, and what it is done to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Action(StrEnum):
+    """What somebody wants to do. The values are kept in the audit log: never rename one."""
+
+    WORKSPACE_READ = "workspace.read"
+    WORKSPACE_CREATE = "workspace.create"
+    WORKSPACE_START = "workspace.start"
+    WORKSPACE_STOP = "workspace.stop"
+    WORKSPACE_DELETE = "workspace.delete"
+    WORKSPACE_SSH = "workspace.ssh"
+    WORKSPACE_TCP = "workspace.tcp"
+    BUILD_CANCEL = "build.cancel"
+    TEMPLATE_READ = "template.read"
+    TEMPLATE_WRITE = "template.write"
+    TEMPLATE_DELETE = "template.delete"
+    USER_READ = "user.read"
+    USER_CREATE = "user.create"
+    USER_UPDATE = "user.update"
+    USER_DELETE = "user.delete"
+    USER_MANAGE_OWNER = "user.manage_owner"
+    TOKEN_READ = "token.read"  # noqa: S105
+    TOKEN_CREATE = "token.create"  # noqa: S105
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105
+    SSH_CERTIFICATE = "ssh.certificate"
+    AUDIT_READ = "audit.read"
+    # Recorded, never asked: logging in is decided by secrets, not by a role.
+    LOGIN = "auth.login"
+    LOGOUT = "auth.logout"
+    AUTHENTICATE = "auth.authenticate"
+    AGENT_ENROLL = "agent.enroll"
+    LOGIN_CODE = "auth.login_code"
+
+
+READING: Final = frozenset(action for action in Action if action.value.endswith(".read"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What an action is done to. `owner_id` is the user it belongs to, if any."""
+
+    kind: str
+    name: str = ""
+    owner_id: str | None = None
+
+    def __str__(self) -> str:
+        """As the audit log shows it."""
+        return f"{self.kind} {self.name}" if self.name else self.kind

@@ -1,0 +1,91 @@
+"""What each role grants: on anything, and on what the caller owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from kled_coord.policy.actions import READING, Action
+
+
+class Role(StrEnum):
+    """What a user is. Every role may have workspaces of its own, the auditor only looks."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    TEMPLATE_ADMIN = "template-admin"
+    MEMBER = "member"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """Actions allowed on anything, and actions allowed on what the caller owns."""
+
+    anywhere: frozenset[Action]
+    own: frozenset[Action]
+
+
+# Entering a workspace is its owner's alone: an admin may stop or delete one, never look inside.
+_OWN: Final = frozenset(
+    {
+        Action.WORKSPACE_READ,
+        Action.WORKSPACE_CREATE,
+        Action.WORKSPACE_START,
+        Action.WORKSPACE_STOP,
+        Action.WORKSPACE_DELETE,
+        Action.WORKSPACE_SSH,
+        Action.WORKSPACE_TCP,
+        Action.BUILD_CANCEL,
+        Action.USER_READ,
+        Action.TOKEN_READ,
+        Action.TOKEN_CREATE,
+        Action.TOKEN_REVOKE,
+        Action.SSH_CERTIFICATE,
+    }
+)
+_OWN_AS_AUDITOR: Final = frozenset(
+    {Action.USER_READ, Action.TOKEN_READ, Action.TOKEN_CREATE, Action.TOKEN_REVOKE}
+)
+_EVERYBODY: Final = frozenset({Action.TEMPLATE_READ})
+_TEMPLATES: Final = _EVERYBODY | {Action.TEMPLATE_WRITE, Action.TEMPLATE_DELETE}
+_ADMIN: Final = (
+    _TEMPLATES
+    | READING
+    | {
+        Action.WORKSPACE_START,
+        Action.WORKSPACE_STOP,
+        Action.WORKSPACE_DELETE,
+        Action.BUILD_CANCEL,
+        Action.USER_CREATE,
+        Action.USER_UPDATE,
+        Action.USER_DELETE,
+        Action.TOKEN_REVOKE,
+    }
+)
+
+ROLES: Final[Mapping[Role, Grants]] = {
+    Role.OWNER: Grants(anywhere=_ADMIN | {Action.USER_MANAGE_OWNER}, own=_OWN),
+    Role.ADMIN: Grants(anywhere=_ADMIN, own=_OWN),
+    Role.TEMPLATE_ADMIN: Grants(anywhere=_TEMPLATES, own=_OWN),
+    Role.MEMBER: Grants(anywhere=_EVERYBODY, own=_OWN),
+    Role.AUDITOR: Grants(anywhere=READING, own=_OWN_AS_AUDITOR),
+}
+
+ALL_SCOPE: Final = "all"
+# What a token of each scope may be used for, at most.
+SCOPES: Final[Mapping[str, frozenset[Action]]] = {
+    ALL_SCOPE: frozenset(Action),
+    "read": READING,
+    "ssh": frozenset(
+        {
+            Action.WORKSPACE_READ,
+            Action.WORKSPACE_SSH,
+            Action.WORKSPACE_TCP,
+            Action.SSH_CERTIFICATE,
+            Action.USER_READ,
+        }
+    ),
+}

@@ -1,0 +1,150 @@
+"""The services of one coordinator, put together: what routes and streams are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from argon2 import PasswordHasher
+
+from kled_coord.builds.changes import Changes
+from kled_coord.builds.queue import Queue
+from kled_coord.builds.runner import BuildRunner, TemplateChecker
+from kled_coord.builds.service import Builds
+from kled_coord.builds.state import States
+from kled_coord.ca.certificates import Authority
+from kled_coord.ca.keys import load_authority_key
+from kled_coord.config import Config
+from kled_coord.identity.audit import Audit
+from kled_coord.identity.logins import Logins
+from kled_coord.identity.passwords import Passwords
+from kled_coord.identity.service import Identity
+from kled_coord.identity.users import Users
+from kled_coord.metrics import Metrics
+from kled_coord.sources import Clock, Ids, RandomBytes
+from kled_coord.store.engine import Store
+from kled_coord.store.sealing import Sealer
+from kled_coord.templates.service import Templates
+from kled_coord.workspaces.agents import Agents
+from kled_coord.workspaces.presence import Registry
+from kled_coord.workspaces.service import Workspaces
+from kled_coord.workspaces.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Everything that a test replaces: time, randomness, costs, Terraform."""
+
+    clock: Clock
+    random_bytes: RandomBytes
+    hasher: PasswordHasher
+    run_build: BuildRunner
+    check_template: TemplateChecker
+
+
+@dataclass(slots=True, kw_only=True)
+class Readiness:
+    """What `/readyz` tells besides the store."""
+
+    listening: bool = False
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One of each. `config` has its defaults filled in (`Config.with_defaults`)."""
+
+    config: Config
+    clock: Clock
+    ids: Ids
+    metrics: Metrics
+    store: Store
+    audit: Audit
+    identity: Identity
+    logins: Logins
+    users: Users
+    ca: Authority
+    registry: Registry
+    agents: Agents
+    workspaces: Workspaces
+    sessions: Sessions
+    templates: Templates
+    changes: Changes
+    queue: Queue
+    builds: Builds
+    states: States
+    run_build: BuildRunner
+    readiness: Readiness = field(default_factory=Readiness)
+
+
+async def build_services(
+    config: Config,
+    *,
+    store: Store,
+    sealing_key: bytes,
+    sources: Sources,
+    make_registry: Callable[[Metrics], Registry],
+) -> Services:
+    """Put the services together over a migrated store. Raises StoreError, KledError."""
+    clock, ids = sources.clock, Ids(sources.random_bytes)
+    sealer = Sealer(sealing_key, sources.random_bytes)
+    key = await load_authority_key(
+        store=store, sealer=sealer, clock=clock, ids=ids, random_bytes=sources.random_bytes
+    )
+    ca = Authority(key=key, clock=clock, ids=ids, user_lifetime_s=config.cert_lifetime_s)
+    metrics, changes = Metrics(), Changes()
+    registry = make_registry(metrics)
+    audit = Audit(store=store, clock=clock, ids=ids)
+    identity = Identity(
+        store=store, clock=clock, ids=ids, audit=audit, lifetime_s=config.token_lifetime_s
+    )
+    passwords = Passwords(sources.hasher)
+    logins = Logins(
+        store=store, clock=clock, ids=ids, audit=audit, identity=identity, passwords=passwords
+    )
+    workspaces = Workspaces(store=store, clock=clock, ids=ids, audit=audit, changes=changes)
+    queue = Queue(
+        store=store, clock=clock, ids=ids, changes=changes, registry=registry, metrics=metrics
+    )
+    return Services(
+        config=config,
+        clock=clock,
+        ids=ids,
+        metrics=metrics,
+        store=store,
+        audit=audit,
+        identity=identity,
+        logins=logins,
+        users=Users(
+            store=store, clock=clock, ids=ids, audit=audit, logins=logins, passwords=passwords
+        ),
+        ca=ca,
+        registry=registry,
+        agents=Agents(
+            store=store,
+            clock=clock,
+            ids=ids,
+            sealer=sealer,
+            audit=audit,
+            authority=ca,
+            registry=registry,
+        ),
+        workspaces=workspaces,
+        sessions=Sessions(store=store, clock=clock, ids=ids),
+        templates=Templates(
+            store=store, clock=clock, ids=ids, audit=audit, check=sources.check_template
+        ),
+        changes=changes,
+        queue=queue,
+        builds=Builds(
+            store=store,
+            clock=clock,
+            ids=ids,
+            audit=audit,
+            changes=changes,
+            queue=queue,
+            workspaces=workspaces,
+        ),
+        states=States(store=store, clock=clock, sealer=sealer),
+        run_build=sources.run_build,
+    )

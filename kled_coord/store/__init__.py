@@ -1,0 +1,1 @@
+"""The database: tables, transactions, queries. The only place that imports SQLAlchemy."""

@@ -1,0 +1,86 @@
+"""Queries: the agents of workspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from kled_coord.store.records import AgentRecord
+from kled_coord.store.schema import agents
+
+_COLUMNS = tuple(column for column in agents.c if column.name not in {"token_hash", "token_sealed"})
+_ALIVE = agents.c.revoked_at.is_(None)
+
+
+def insert_agent(
+    connection: Connection,
+    *,
+    agent_id: str,
+    workspace_id: str,
+    name: str,
+    token_hash: bytes,
+    token_sealed: bytes,
+    now: datetime,
+) -> None:
+    """Add an agent. Raises DuplicateError when the workspace has one of that name."""
+    connection.execute(
+        insert(agents).values(
+            id=agent_id,
+            workspace_id=workspace_id,
+            name=name,
+            token_hash=token_hash,
+            token_sealed=token_sealed,
+            created_at=now,
+        )
+    )
+
+
+def agent_by_token(connection: Connection, token_hash: bytes) -> AgentRecord | None:
+    """The agent whose token hashes to `token_hash`, also when revoked."""
+    row = connection.execute(select(*_COLUMNS).where(agents.c.token_hash == token_hash)).first()
+    return None if row is None else AgentRecord(**row._asdict())
+
+
+def agent_by_name(
+    connection: Connection, workspace_id: str, name: str
+) -> tuple[AgentRecord, bytes] | None:
+    """A workspace's agent of that name that is not revoked, with its sealed token."""
+    row = connection.execute(
+        select(*_COLUMNS, agents.c.token_sealed).where(
+            agents.c.workspace_id == workspace_id, agents.c.name == name, _ALIVE
+        )
+    ).first()
+    if row is None:
+        return None
+    values = row._asdict()
+    sealed = bytes(values.pop("token_sealed"))
+    return AgentRecord(**values), sealed
+
+
+def agents_of(connection: Connection, workspace_ids: Collection[str]) -> list[AgentRecord]:
+    """The agents that are not revoked of some workspaces, the oldest first."""
+    rows = connection.execute(
+        select(*_COLUMNS)
+        .where(agents.c.workspace_id.in_(workspace_ids), _ALIVE)
+        .order_by(agents.c.created_at, agents.c.id)
+    )
+    return [AgentRecord(**row._asdict()) for row in rows]
+
+
+def update_agent(connection: Connection, agent_id: str, values: dict[str, Any]) -> None:
+    """Write what is newly known of an agent, by column name."""
+    connection.execute(update(agents).where(agents.c.id == agent_id).values(**values))
+
+
+def revoke_agents(
+    connection: Connection, workspace_id: str, now: datetime, *, agent_id: str | None = None
+) -> list[str]:
+    """Revoke one agent or (None) all agents of a workspace; returns the ids revoked now."""
+    query = update(agents).where(agents.c.workspace_id == workspace_id, _ALIVE)
+    if agent_id is not None:
+        query = query.where(agents.c.id == agent_id)
+    revoked = connection.execute(query.values(revoked_at=now).returning(agents.c.id))
+    return list(revoked.scalars())

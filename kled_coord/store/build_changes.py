@@ -1,0 +1,120 @@
+"""Transactions on builds and their workspaces: a decision, and everything it entails, or nothing.
+
+What to do is decided by a pure function that the caller passes; it sees the rows as they are in
+the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from kled_coord.store.agents import revoke_agents
+from kled_coord.store.builds import (
+    build_by_number,
+    held_build,
+    insert_build,
+    oldest_pending,
+    update_build,
+)
+from kled_coord.store.records import Build, Workspace
+from kled_coord.store.states import drop_build_lock, lock_workspace
+from kled_coord.store.workspaces import (
+    insert_workspace,
+    set_workspace_status,
+    set_workspace_version,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildChange:
+    """What is to be written: columns of the build, and the workspace's status.
+
+    `run_over`: whatever ran has ended, so the state's lock is dropped.
+    """
+
+    values: Mapping[str, Any]
+    workspace_status: str
+    run_over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A build after a change, and the agents that were revoked with it."""
+
+    build: Build
+    revoked_agents: tuple[str, ...] = ()
+
+
+# Sees the build and the one before it.
+Decide = Callable[[Build, Build | None], BuildChange]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBuild:
+    """A build to queue."""
+
+    id: str
+    workspace_id: str
+    transition: str
+    version_id: str
+    orphan: bool
+    user_id: str
+    queued_at: datetime
+
+
+def create_workspace(connection: Connection, workspace: Workspace, build: NewBuild) -> Build:
+    """Add a workspace with its first build. Raises DuplicateError."""
+    insert_workspace(connection, workspace)
+    return queue_build(connection, build)
+
+
+def queue_build(connection: Connection, build: NewBuild) -> Build:
+    """Queue a build; the workspace moves to its version. Raises DuplicateError."""
+    lock_workspace(connection, build.workspace_id)
+    queued = insert_build(
+        connection,
+        build_id=build.id,
+        workspace_id=build.workspace_id,
+        transition=build.transition,
+        version_id=build.version_id,
+        orphan=build.orphan,
+        user_id=build.user_id,
+        now=build.queued_at,
+    )
+    set_workspace_version(connection, build.workspace_id, build.version_id)
+    set_workspace_status(connection, build.workspace_id, "pending", build.queued_at)
+    return queued
+
+
+def claim_build(connection: Connection, decide: Decide, now: datetime) -> Build | None:
+    """Take the oldest pending build; no other worker can take it as well."""
+    build = oldest_pending(connection)
+    return None if build is None else _apply(connection, build, decide, now).build
+
+
+def change_build(
+    connection: Connection, build_id: str, decide: Decide, now: datetime
+) -> Changed | None:
+    """Change a build as `decide` says; None when there is no such build."""
+    build = held_build(connection, build_id)
+    return None if build is None else _apply(connection, build, decide, now)
+
+
+def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) -> Changed:
+    before = build_by_number(connection, build.workspace_id, build.number - 1)
+    change = decide(build, before)
+    update_build(connection, build.id, dict(change.values))
+    set_workspace_status(connection, build.workspace_id, change.workspace_status, now)
+    if change.run_over:
+        drop_build_lock(connection, build.id)
+    revoked: list[str] = []
+    if change.workspace_status == "deleted":
+        revoked = revoke_agents(connection, build.workspace_id, now)
+    changed = held_build(connection, build.id)
+    assert changed is not None
+    return Changed(build=changed, revoked_agents=tuple(revoked))

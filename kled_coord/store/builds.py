@@ -1,0 +1,177 @@
+"""Queries: the queue of builds, and their logs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from kled_coord.store.records import Build, LogLine
+from kled_coord.store.schema import build_logs, builds, users
+
+_COLUMNS = (
+    *(column for column in builds.c if column.name not in {"secret_hash", "created_by"}),
+    users.c.name.label("created_by"),
+)
+_BUILDS = select(*_COLUMNS).select_from(builds.join(users, users.c.id == builds.c.created_by))
+_RUNNING = builds.c.status.in_(("running", "canceling"))
+
+
+def insert_build(
+    connection: Connection,
+    *,
+    build_id: str,
+    workspace_id: str,
+    transition: str,
+    version_id: str,
+    orphan: bool,
+    user_id: str,
+    now: datetime,
+) -> Build:
+    """Queue a build. Raises DuplicateError when the workspace has an active one."""
+    number = connection.execute(
+        select(func.coalesce(func.max(builds.c.number), 0) + 1).where(
+            builds.c.workspace_id == workspace_id
+        )
+    ).scalar_one()
+    connection.execute(
+        insert(builds).values(
+            id=build_id,
+            workspace_id=workspace_id,
+            number=number,
+            transition=transition,
+            status="pending",
+            version_id=version_id,
+            orphan=orphan,
+            created_by=user_id,
+            queued_at=now,
+        )
+    )
+    return _one(connection, builds.c.id == build_id)
+
+
+def build_by_id(connection: Connection, build_id: str) -> Build | None:
+    """The build of that id."""
+    row = connection.execute(_BUILDS.where(builds.c.id == build_id)).first()
+    return None if row is None else Build(**row._asdict())
+
+
+def build_by_number(connection: Connection, workspace_id: str, number: int) -> Build | None:
+    """A workspace's build of that number."""
+    row = connection.execute(
+        _BUILDS.where(builds.c.workspace_id == workspace_id, builds.c.number == number)
+    ).first()
+    return None if row is None else Build(**row._asdict())
+
+
+def list_builds(connection: Connection, workspace_id: str) -> list[Build]:
+    """A workspace's builds, the newest first."""
+    rows = connection.execute(
+        _BUILDS.where(builds.c.workspace_id == workspace_id).order_by(builds.c.number.desc())
+    )
+    return [Build(**row._asdict()) for row in rows]
+
+
+def latest_builds(connection: Connection, workspace_ids: Collection[str]) -> list[Build]:
+    """The newest build of each of some workspaces."""
+    newest = (
+        select(builds.c.workspace_id, func.max(builds.c.number).label("number"))
+        .where(builds.c.workspace_id.in_(workspace_ids))
+        .group_by(builds.c.workspace_id)
+        .subquery()
+    )
+    rows = connection.execute(
+        _BUILDS.join(
+            newest,
+            (newest.c.workspace_id == builds.c.workspace_id) & (newest.c.number == builds.c.number),
+        )
+    )
+    return [Build(**row._asdict()) for row in rows]
+
+
+def oldest_pending(connection: Connection) -> Build | None:
+    """The next build to run, held against other workers until the transaction ends."""
+    row = connection.execute(
+        select(builds.c.id)
+        .where(builds.c.status == "pending")
+        .order_by(builds.c.queued_at, builds.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    return None if row is None else _one(connection, builds.c.id == row.id)
+
+
+def held_build(connection: Connection, build_id: str) -> Build | None:
+    """A build, held against other writers until the transaction ends."""
+    connection.execute(select(builds.c.id).where(builds.c.id == build_id).with_for_update())
+    return build_by_id(connection, build_id)
+
+
+def expired_builds(connection: Connection, now: datetime) -> list[Build]:
+    """Builds whose worker stopped renewing its lease."""
+    rows = connection.execute(_BUILDS.where(_RUNNING, builds.c.lease_until < now))
+    return [Build(**row._asdict()) for row in rows]
+
+
+def update_build(connection: Connection, build_id: str, values: dict[str, Any]) -> None:
+    """Write some columns, by name."""
+    connection.execute(update(builds).where(builds.c.id == build_id).values(**values))
+
+
+def renew_lease(
+    connection: Connection, build_id: str, worker: str, lease_until: datetime
+) -> str | None:
+    """Keep a running build; returns its status, or None when the worker lost it."""
+    kept = connection.execute(
+        update(builds)
+        .where(builds.c.id == build_id, builds.c.worker == worker, _RUNNING)
+        .values(lease_until=lease_until)
+        .returning(builds.c.status)
+    ).scalar_one_or_none()
+    return None if kept is None else str(kept)
+
+
+def build_secret(connection: Connection, build_id: str) -> tuple[str, bytes] | None:
+    """Workspace id and secret hash of a build that is running now."""
+    row = connection.execute(
+        select(builds.c.workspace_id, builds.c.secret_hash).where(
+            builds.c.id == build_id, _RUNNING, builds.c.secret_hash.is_not(None)
+        )
+    ).first()
+    return None if row is None else (row.workspace_id, bytes(row.secret_hash))
+
+
+def append_log(connection: Connection, build_id: str, lines: Sequence[LogLine]) -> None:
+    """Append lines whose `seq` the caller has counted."""
+    if lines:
+        connection.execute(
+            insert(build_logs), [{"build_id": build_id, **asdict(line)} for line in lines]
+        )
+
+
+def last_log_seq(connection: Connection, build_id: str) -> int:
+    """The number of the last line, 0 when there is none."""
+    found = connection.execute(
+        select(func.coalesce(func.max(build_logs.c.seq), 0)).where(
+            build_logs.c.build_id == build_id
+        )
+    )
+    return int(found.scalar_one())
+
+
+def log_after(connection: Connection, build_id: str, seq: int, limit: int) -> list[LogLine]:
+    """Up to `limit` lines after number `seq`, in order."""
+    rows = connection.execute(
+        select(build_logs.c.seq, build_logs.c.at, build_logs.c.level, build_logs.c.text)
+        .where(build_logs.c.build_id == build_id, build_logs.c.seq > seq)
+        .order_by(build_logs.c.seq)
+        .limit(limit)
+    )
+    return [LogLine(**row._asdict()) for row in rows]
+
+
+def _one(connection: Connection, condition: ColumnElement[bool]) -> Build:
+    return Build(**connection.execute(_BUILDS.where(condition)).one()._asdict())

@@ -1,0 +1,126 @@
+"""SQLite or PostgreSQL behind one door: functions run in transactions in worker threads.
+
+A query function takes a Connection first and never calls the clock or makes ids. SQLite has one
+writer: writes take `BEGIN IMMEDIATE` and a limiter of one, so that they never meet SQLITE_BUSY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import trio
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
+
+from kled_coord.store.errors import from_database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READERS: Final = 4
+# A second process (`kled-coord user …`) may hold the write lock this long, in milliseconds.
+BUSY_TIMEOUT_MS: Final = 10_000
+WRITE: Final = "kled_write"
+
+
+class Store:
+    """Runs query functions, each in one transaction of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._readers = trio.CapacityLimiter(READERS)
+        self._writers = trio.CapacityLimiter(1 if is_sqlite(engine) else READERS)
+
+    async def read(
+        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `query` in a read transaction. Raises StoreError."""
+        return await trio.to_thread.run_sync(
+            lambda: in_transaction(self.engine, query, *args, **kwargs), limiter=self._readers
+        )
+
+    async def write(
+        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `query` in a write transaction; an exception rolls it back. Raises StoreError."""
+        engine = self.engine.execution_options(**{WRITE: True})
+        return await trio.to_thread.run_sync(
+            lambda: in_transaction(engine, query, *args, **kwargs), limiter=self._writers
+        )
+
+    async def ping(self) -> None:
+        """Raise StoreError unless the database answers."""
+        await self.read(_ping)
+
+    def close(self) -> None:
+        """Close pooled connections."""
+        self.engine.dispose()
+
+
+def open_store(url: str) -> Store:
+    """Make the store for a database URL; connects at the first query."""
+    parsed = normal_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, connect_args={"check_same_thread": False})
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = create_engine(
+            parsed, pool_size=2 * READERS, pool_pre_ping=True, connect_args={"connect_timeout": 10}
+        )
+    return Store(engine)
+
+
+def normal_url(url: str) -> URL:
+    """Parse a database URL; `postgresql://` means psycopg 3. Raises ValueError."""
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError as error:
+        raise ValueError("not a database URL") from error
+    if parsed.drivername in {"postgres", "postgresql"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise ValueError(f"{parsed.drivername} is neither sqlite nor postgresql")
+    return parsed
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether this engine talks to SQLite."""
+    return engine.dialect.name == "sqlite"
+
+
+def in_transaction(
+    engine: Engine,
+    query: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `query` in a transaction in this thread. Raises StoreError, DuplicateError."""
+    try:
+        with engine.begin() as connection:
+            return query(connection, *args, **kwargs)
+    except exc.SQLAlchemyError as error:
+        raise from_database(error) from error
+
+
+def _ping(connection: Connection) -> None:
+    connection.execute(text("select 1"))
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself: _begin_sqlite chooses the kind.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,50 @@
+"""Bring the database to the newest schema, one starter at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, exc, text
+
+from kled_coord.store.engine import WRITE, is_sqlite
+from kled_coord.store.errors import from_database
+
+# Any fixed number: PostgreSQL's advisory lock for "migrating Kled".
+_ADVISORY_LOCK: Final = 0x6B6C6564
+
+
+def migrate(engine: Engine, *, lock_file: Path) -> None:
+    """Run the migrations that are missing; blocks while another process does so.
+
+    `lock_file` serialises starters on SQLite; PostgreSQL has an advisory lock. Raises StoreError.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        if is_sqlite(engine):
+            with _locked(lock_file), engine.execution_options(**{WRITE: True}).begin() as link:
+                _upgrade(config, link)
+        else:
+            with engine.begin() as link:
+                link.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+                _upgrade(config, link)
+    except exc.SQLAlchemyError as error:
+        raise from_database(error) from error
+
+
+def _upgrade(config: Config, connection: Connection) -> None:
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

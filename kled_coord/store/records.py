@@ -1,0 +1,159 @@
+"""What query functions return: rows as frozen values, named as the columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from kled_wire.names import AgentId, BuildId, UserId, WorkspaceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who may log in. `password_hash` is argon2's own format."""
+
+    id: UserId
+    name: str
+    email: str | None
+    role: str
+    password_hash: str | None
+    suspended: bool
+    created_at: datetime
+    last_seen_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An API token, without its secret. `expires_at` None: never."""
+
+    id: str
+    user_id: UserId
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A template; `active_version` is a version's number, 0 before the first."""
+
+    id: str
+    name: str
+    description: str
+    active_version_id: str | None
+    active_version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateVersion:
+    """An immutable version, without its archive. `created_by` is a user's name."""
+
+    id: str
+    template_id: str
+    template: str
+    number: int
+    message: str
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """A workspace; `status` is one of docs/protocol.md's."""
+
+    id: WorkspaceId
+    name: str
+    owner_id: UserId
+    owner_name: str
+    template_id: str
+    template: str
+    version_id: str
+    template_version: int
+    status: str
+    parameters: Mapping[str, str]
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One build of a workspace. `created_by` is a user's name."""
+
+    id: BuildId
+    workspace_id: WorkspaceId
+    number: int
+    transition: str
+    status: str
+    version_id: str
+    orphan: bool
+    error: str | None
+    progress_done: int
+    progress_total: int
+    progress_message: str
+    created_by: str
+    worker: str | None
+    lease_until: datetime | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a build's log; `seq` counts from 1."""
+
+    seq: int
+    at: datetime
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRecord:
+    """An agent of a workspace, as last heard of; whether it is connected, the registry knows."""
+
+    id: AgentId
+    workspace_id: WorkspaceId
+    name: str
+    host_public_key: str | None
+    version: str | None
+    hostname: str | None
+    os: str | None
+    arch: str | None
+    address: str | None
+    created_at: datetime
+    last_seen_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """Who asked for what, and the answer."""
+
+    id: str
+    at: datetime
+    user_id: str | None
+    user_name: str | None
+    token_id: str | None
+    action: str
+    resource: str
+    allowed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateLock:
+    """Terraform's lock on a workspace's state; `info` is Terraform's own JSON."""
+
+    workspace_id: WorkspaceId
+    lock_id: str
+    info: str
+    build_id: BuildId
+    created_at: datetime

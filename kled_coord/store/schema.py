@@ -1,0 +1,256 @@
+"""Every table. A change here needs a migration in `migrations/versions`.
+
+Secrets are hashed (`*_hash`) or sealed (`*_sealed`, see `sealing.py`); nothing else may hold one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ForeignKey, Index, MetaData, Table, text
+
+metadata = MetaData()
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """Aware UTC datetimes on both databases (SQLite forgets the zone)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Store UTC."""
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Read UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def _key() -> Column[str]:
+    return Column("id", sa.String(40), primary_key=True)
+
+
+def _at(name: str, *, nullable: bool = True) -> Column[datetime]:
+    return Column(name, UtcDateTime(), nullable=nullable)
+
+
+def _only(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+users = Table(
+    "users",
+    metadata,
+    _key(),
+    Column("name", sa.String(40), nullable=False),
+    Column("email", sa.String(320)),
+    Column("role", sa.String(20), nullable=False),
+    Column("password_hash", sa.String(255)),
+    Column("suspended", sa.Boolean, nullable=False, default=False),
+    _at("created_at", nullable=False),
+    _at("last_seen_at"),
+    _at("deleted_at"),
+)
+Index("users_name", users.c.name, unique=True, **_only("deleted_at IS NULL"))
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _key(),
+    Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
+    Column("name", sa.String(80), nullable=False),
+    Column("scopes", sa.String(200), nullable=False),
+    Column("token_hash", sa.LargeBinary(32), nullable=False, unique=True),
+    _at("created_at", nullable=False),
+    _at("expires_at"),
+    _at("last_used_at"),
+    _at("revoked_at"),
+)
+
+login_codes = Table(
+    "login_codes",
+    metadata,
+    Column("code_hash", sa.LargeBinary(32), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    _at("created_at", nullable=False),
+    _at("expires_at", nullable=False),
+    _at("used_at"),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    _key(),
+    Column("name", sa.String(40), nullable=False),
+    Column("description", sa.Text, nullable=False, default=""),
+    Column("active_version_id", sa.String(40)),
+    _at("created_at", nullable=False),
+    _at("updated_at", nullable=False),
+    _at("deleted_at"),
+)
+Index("templates_name", templates.c.name, unique=True, **_only("deleted_at IS NULL"))
+
+template_versions = Table(
+    "template_versions",
+    metadata,
+    _key(),
+    Column("template_id", ForeignKey("templates.id"), nullable=False),
+    Column("number", sa.Integer, nullable=False),
+    Column("message", sa.Text, nullable=False, default=""),
+    Column("archive", sa.LargeBinary, nullable=False),
+    _at("created_at", nullable=False),
+    Column("created_by", sa.String(40), nullable=False),
+    sa.UniqueConstraint("template_id", "number"),
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _key(),
+    Column("name", sa.String(40), nullable=False),
+    Column("owner_id", ForeignKey("users.id"), nullable=False),
+    Column("template_id", ForeignKey("templates.id"), nullable=False),
+    Column("version_id", ForeignKey("template_versions.id"), nullable=False),
+    Column("status", sa.String(20), nullable=False),
+    Column("parameters", sa.JSON, nullable=False),
+    _at("created_at", nullable=False),
+    _at("updated_at", nullable=False),
+    _at("last_used_at"),
+    _at("deleted_at"),
+)
+Index(
+    "workspaces_name",
+    workspaces.c.owner_id,
+    workspaces.c.name,
+    unique=True,
+    **_only("deleted_at IS NULL"),
+)
+
+ACTIVE_BUILDS: Final = "status IN ('pending', 'running', 'canceling')"
+
+builds = Table(
+    "builds",
+    metadata,
+    _key(),
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("number", sa.Integer, nullable=False),
+    Column("transition", sa.String(10), nullable=False),
+    Column("status", sa.String(20), nullable=False),
+    Column("version_id", ForeignKey("template_versions.id"), nullable=False),
+    Column("orphan", sa.Boolean, nullable=False, default=False),
+    Column("error", sa.Text),
+    Column("progress_done", sa.Integer, nullable=False, default=0),
+    Column("progress_total", sa.Integer, nullable=False, default=0),
+    Column("progress_message", sa.Text, nullable=False, default=""),
+    Column("created_by", sa.String(40), nullable=False),
+    Column("worker", sa.String(80)),
+    Column("secret_hash", sa.LargeBinary(32)),
+    _at("lease_until"),
+    _at("queued_at", nullable=False),
+    _at("started_at"),
+    _at("finished_at"),
+    sa.UniqueConstraint("workspace_id", "number"),
+)
+# The schema itself refuses a second active build of one workspace.
+Index("builds_active", builds.c.workspace_id, unique=True, **_only(ACTIVE_BUILDS))
+Index("builds_queue", builds.c.status, builds.c.queued_at)
+
+build_logs = Table(
+    "build_logs",
+    metadata,
+    Column("build_id", ForeignKey("builds.id"), primary_key=True),
+    Column("seq", sa.Integer, primary_key=True),
+    _at("at", nullable=False),
+    Column("level", sa.String(10), nullable=False),
+    Column("text", sa.Text, nullable=False),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("workspace_id", ForeignKey("workspaces.id"), primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    Column("build_id", sa.String(40), nullable=False),
+    # NULL: Terraform deleted the state; the versions before are kept.
+    Column("content_sealed", sa.LargeBinary),
+    _at("created_at", nullable=False),
+)
+
+state_locks = Table(
+    "state_locks",
+    metadata,
+    Column("workspace_id", ForeignKey("workspaces.id"), primary_key=True),
+    Column("lock_id", sa.String(100), nullable=False),
+    Column("info", sa.Text, nullable=False),
+    Column("build_id", sa.String(40), nullable=False),
+    _at("created_at", nullable=False),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    _key(),
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("name", sa.String(80), nullable=False),
+    Column("token_hash", sa.LargeBinary(32), nullable=False, unique=True),
+    Column("token_sealed", sa.LargeBinary, nullable=False),
+    Column("host_public_key", sa.Text),
+    Column("version", sa.String(80)),
+    Column("hostname", sa.String(255)),
+    Column("os", sa.String(80)),
+    Column("arch", sa.String(40)),
+    Column("address", sa.String(80)),
+    _at("created_at", nullable=False),
+    _at("last_seen_at"),
+    _at("revoked_at"),
+)
+Index(
+    "agents_name", agents.c.workspace_id, agents.c.name, unique=True, **_only("revoked_at IS NULL")
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _key(),
+    Column("workspace_id", sa.String(40), nullable=False, index=True),
+    Column("user_id", sa.String(40), nullable=False),
+    Column("kind", sa.String(20), nullable=False),
+    Column("client_address", sa.String(80), nullable=False),
+    _at("opened_at", nullable=False),
+    _at("closed_at"),
+    Column("bytes_to_agent", sa.BigInteger, nullable=False, default=0),
+    Column("bytes_to_client", sa.BigInteger, nullable=False, default=0),
+    Column("reason", sa.String(200)),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _key(),
+    _at("at", nullable=False),
+    Column("user_id", sa.String(40)),
+    Column("user_name", sa.String(80)),
+    Column("token_id", sa.String(40)),
+    Column("action", sa.String(40), nullable=False),
+    Column("resource", sa.String(120), nullable=False),
+    Column("allowed", sa.Boolean, nullable=False),
+    Column("detail", sa.Text, nullable=False, default=""),
+)
+Index("audit_at", audit.c.at)
+
+ssh_ca = Table(
+    "ssh_ca",
+    metadata,
+    _key(),
+    Column("public_key", sa.Text, nullable=False),
+    Column("private_key_sealed", sa.LargeBinary, nullable=False),
+    _at("created_at", nullable=False),
+)

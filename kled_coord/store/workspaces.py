@@ -1,0 +1,99 @@
+"""Queries: workspaces, with the names of their owner and template."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from kled_coord.store.records import Workspace
+from kled_coord.store.schema import template_versions, templates, users, workspaces
+
+_WORKSPACES = select(
+    workspaces.c.id,
+    workspaces.c.name,
+    workspaces.c.owner_id,
+    users.c.name.label("owner_name"),
+    workspaces.c.template_id,
+    templates.c.name.label("template"),
+    workspaces.c.version_id,
+    template_versions.c.number.label("template_version"),
+    workspaces.c.status,
+    workspaces.c.parameters,
+    workspaces.c.created_at,
+    workspaces.c.updated_at,
+    workspaces.c.last_used_at,
+).select_from(
+    workspaces.join(users, users.c.id == workspaces.c.owner_id)
+    .join(templates, templates.c.id == workspaces.c.template_id)
+    .join(template_versions, template_versions.c.id == workspaces.c.version_id)
+)
+_ALIVE = workspaces.c.deleted_at.is_(None)
+
+
+def insert_workspace(connection: Connection, workspace: Workspace) -> None:
+    """Add a workspace. Raises DuplicateError when its owner has one of that name."""
+    connection.execute(
+        insert(workspaces).values(
+            id=workspace.id,
+            name=workspace.name,
+            owner_id=workspace.owner_id,
+            template_id=workspace.template_id,
+            version_id=workspace.version_id,
+            status=workspace.status,
+            parameters=dict(workspace.parameters),
+            created_at=workspace.created_at,
+            updated_at=workspace.updated_at,
+        )
+    )
+
+
+def workspace_by_id(connection: Connection, workspace_id: str) -> Workspace | None:
+    """The workspace of that id, deleted or not: builds of deleted ones are still read."""
+    row = connection.execute(_WORKSPACES.where(workspaces.c.id == workspace_id)).first()
+    return None if row is None else Workspace(**row._asdict())
+
+
+def workspace_by_name(connection: Connection, owner: str, name: str) -> Workspace | None:
+    """A user's workspace of that name, unless deleted; `owner` is a user's name."""
+    row = connection.execute(
+        _WORKSPACES.where(
+            users.c.name == owner,
+            users.c.deleted_at.is_(None),
+            workspaces.c.name == name,
+            _ALIVE,
+        )
+    ).first()
+    return None if row is None else Workspace(**row._asdict())
+
+
+def list_workspaces(connection: Connection, owner_id: str | None) -> list[Workspace]:
+    """Workspaces that are not deleted, of one owner or (None) of all, by owner and name."""
+    query = _WORKSPACES.where(_ALIVE).order_by(users.c.name, workspaces.c.name)
+    if owner_id is not None:
+        query = query.where(workspaces.c.owner_id == owner_id)
+    return [Workspace(**row._asdict()) for row in connection.execute(query)]
+
+
+def set_workspace_status(
+    connection: Connection, workspace_id: str, status: str, now: datetime
+) -> None:
+    """Write the status; "deleted" also frees the name."""
+    values = {"status": status, "updated_at": now}
+    if status == "deleted":
+        values["deleted_at"] = now
+    connection.execute(update(workspaces).where(workspaces.c.id == workspace_id).values(**values))
+
+
+def set_workspace_version(connection: Connection, workspace_id: str, version_id: str) -> None:
+    """Move a workspace to another version of its template."""
+    connection.execute(
+        update(workspaces).where(workspaces.c.id == workspace_id).values(version_id=version_id)
+    )
+
+
+def mark_workspace_used(connection: Connection, workspace_id: str, now: datetime) -> None:
+    """Remember when somebody last used a workspace."""
+    connection.execute(
+        update(workspaces).where(workspaces.c.id == workspace_id).values(last_used_at=now)
+    )

@@ -1,0 +1,117 @@
+"""Templates: an upload that passes every check becomes an immutable version."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from kled_coord.builds.runner import TemplateChecker
+from kled_coord.identity.audit import Audit
+from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.decide import Caller
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.engine import Store
+from kled_coord.store.records import Template, TemplateVersion
+from kled_coord.store.templates import (
+    add_version,
+    count_workspaces,
+    list_templates,
+    list_versions,
+    mark_template_deleted,
+    template_by_name,
+    version_by_number,
+)
+from kled_coord.templates.archive import check_archive
+from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.names import check_name
+
+_MESSAGE_MAX: Final = 1000
+
+
+class Templates:
+    """Keeps templates and their versions."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: Ids, audit: Audit, check: TemplateChecker
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._audit = audit
+        self._check = check
+        # Each check runs Terraform: one at a time leaves the other core to everybody else.
+        self._checking = trio.CapacityLimiter(1)
+
+    async def list_all(self, caller: Caller) -> list[Template]:
+        """All templates, by name."""
+        await self._audit.require(caller, Action.TEMPLATE_READ, Resource(kind="template"))
+        return await self._store.read(list_templates)
+
+    async def get(self, caller: Caller, name: str) -> tuple[Template, list[TemplateVersion]]:
+        """A template and its versions, the newest first. Raises NotFoundError."""
+        template = await self._find(caller, name, Action.TEMPLATE_READ)
+        return template, await self._store.read(list_versions, template.id)
+
+    async def version(self, caller: Caller, name: str, number: int | None) -> TemplateVersion:
+        """A version by number, None for the active one. Raises NotFoundError."""
+        template = await self._find(caller, name, Action.TEMPLATE_READ)
+        wanted = template.active_version if number is None else number
+        version = await self._store.read(version_by_number, template.id, wanted)
+        if version is None:
+            raise NotFoundError("version_not_found", f"the template {name} has no version {wanted}")
+        return version
+
+    async def push(
+        self, caller: Caller, name: str, *, message: str, upload: bytes
+    ) -> TemplateVersion:
+        """Check an upload and make it the active version. A bad one changes nothing.
+
+        Raises InputError("template_invalid"), ForbiddenError.
+        """
+        check_name("template", name)
+        resource = Resource(kind="template", name=name)
+        await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
+        archive = await trio.to_thread.run_sync(check_archive, upload)
+        async with self._checking:
+            await self._check(archive.tar)
+        version = await self._store.write(
+            add_version,
+            name=name,
+            new_template_id=self._ids.new("tpl"),
+            version_id=self._ids.new("ver"),
+            message=message[:_MESSAGE_MAX],
+            archive=archive.tar,
+            user_id=caller.user_id,
+            now=self._clock(),
+        )
+        await self._audit.record(
+            caller, Action.TEMPLATE_WRITE, resource, detail=f"version {version.number}"
+        )
+        return version
+
+    async def delete(self, caller: Caller, name: str) -> None:
+        """Delete a template that no workspace uses. Raises NotFoundError, ConflictError."""
+        template = await self._find(caller, name, Action.TEMPLATE_DELETE)
+        users = await self._store.read(count_workspaces, template.id)
+        if users:
+            raise ConflictError(
+                "template_in_use",
+                f"{users} workspace{'s' if users > 1 else ''} of the template {name} exist",
+                hint="delete them first",
+            )
+        await self._store.write(mark_template_deleted, template.id, self._clock())
+        await self._audit.record(
+            caller, Action.TEMPLATE_DELETE, Resource(kind="template", name=name)
+        )
+
+    async def _find(self, caller: Caller, name: str, action: Action) -> Template:
+        await self._audit.require(caller, action, Resource(kind="template", name=name))
+        template = await self._store.read(template_by_name, name)
+        if template is None:
+            raise NotFoundError(
+                "template_not_found",
+                f"there is no template {name[:40]}",
+                hint="kled template list",
+            )
+        return template

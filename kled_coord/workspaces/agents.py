@@ -1,0 +1,171 @@
+"""Agents: their identity belongs to a workspace, outlives builds, and ends with the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kled_coord.ca.certificates import Authority
+from kled_coord.identity.audit import Audit
+from kled_coord.identity.secrets import AGENT_TOKEN, hash_secret
+from kled_coord.policy.actions import Action, Resource
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.agents import (
+    agent_by_name,
+    agents_of,
+    insert_agent,
+    revoke_agents,
+    update_agent,
+)
+from kled_coord.store.engine import Store
+from kled_coord.store.errors import DuplicateError
+from kled_coord.store.records import AgentRecord, Workspace
+from kled_coord.store.sealing import Sealer
+from kled_coord.store.workspaces import workspace_by_id
+from kled_coord.workspaces.presence import Registry
+from kled_wire.errors import InputError, NotFoundError
+from kled_wire.names import AgentId, WorkspaceId, ssh_names, user_principal
+
+_PURPOSE: Final = "agent_token"
+_NAME_MAX: Final = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What an agent says about itself."""
+
+    version: str
+    hostname: str
+    os: str
+    arch: str
+
+    def values(self) -> dict[str, str]:
+        """By column, cut to what the columns hold."""
+        return {
+            "version": self.version[:80],
+            "hostname": self.hostname[:255],
+            "os": self.os[:80],
+            "arch": self.arch[:40],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrollment:
+    """What an agent gets: a certificate for its host key, and whom to let in."""
+
+    agent: AgentRecord
+    workspace: Workspace
+    host_certificate: str
+    user_ca: str
+    principals: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+class Agents:
+    """Makes, enrolls and revokes agents."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        sealer: Sealer,
+        audit: Audit,
+        authority: Authority,
+        registry: Registry,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._sealer = sealer
+        self._audit = audit
+        self._authority = authority
+        self._registry = registry
+
+    async def ensure(self, workspace_id: WorkspaceId, name: str) -> tuple[AgentId, str]:
+        """Id and token of a workspace's agent, made if there is none of that name."""
+        if not 0 < len(name) <= _NAME_MAX:
+            raise InputError("input_invalid", f"an agent's name has 1 to {_NAME_MAX} characters")
+        found = await self._store.read(agent_by_name, workspace_id, name)
+        if found is None:
+            await self._insert(workspace_id, name)
+            found = await self._store.read(agent_by_name, workspace_id, name)
+            assert found is not None
+        agent, sealed = found
+        return agent.id, self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
+
+    async def release(self, workspace_id: WorkspaceId, agent_id: AgentId) -> None:
+        """Revoke an agent and close its link; one that is gone already is no error."""
+        now = self._clock()
+        await self._store.write(revoke_agents, workspace_id, now, agent_id=agent_id)
+        self._registry.drop(agent_id, "the agent was revoked")
+
+    async def of(self, workspace_ids: Collection[WorkspaceId]) -> Mapping[WorkspaceId, AgentRecord]:
+        """The first agent of each workspace that has one."""
+        found: dict[WorkspaceId, AgentRecord] = {}
+        for agent in await self._store.read(agents_of, workspace_ids):
+            found.setdefault(agent.workspace_id, agent)
+        return found
+
+    async def enroll(
+        self, agent: AgentRecord, *, host_public_key: str, about: About, address: str
+    ) -> Enrollment:
+        """Sign an agent's host key. Raises InputError, NotFoundError."""
+        workspace = await self._store.read(workspace_by_id, agent.workspace_id)
+        if workspace is None:
+            raise NotFoundError("workspace_not_found", "the workspace of this agent is gone")
+        names = ssh_names(workspace.name, workspace.owner_name)
+        certificate = self._authority.sign_host(host_public_key, key_id=agent.id, names=names)
+        values = {**about.values(), "host_public_key": host_public_key, "address": address}
+        await self._store.write(update_agent, agent.id, {**values, "last_seen_at": self._clock()})
+        await self._audit.record(
+            None,
+            Action.AGENT_ENROLL,
+            Resource(kind="agent", name=agent.id),
+            detail=f"workspace {workspace.id}, from {address}",
+        )
+        return Enrollment(
+            agent=agent,
+            workspace=workspace,
+            host_certificate=certificate.line,
+            user_ca=self._authority.public_key,
+            principals=(user_principal(workspace.owner_id),),
+            names=names,
+        )
+
+    async def seen(
+        self,
+        agent_id: AgentId,
+        *,
+        connected: bool,
+        version: str,
+        hostname: str,
+        os: str,
+        arch: str,
+        address: str,
+    ) -> None:
+        """Remember that an agent connected (with what it said) or went away."""
+        values: dict[str, object] = {"last_seen_at": self._clock()}
+        if connected:
+            about = About(version=version, hostname=hostname, os=os, arch=arch)
+            values |= {**about.values(), "address": address[:80]}
+        await self._store.write(update_agent, agent_id, values)
+
+    async def _insert(self, workspace_id: WorkspaceId, name: str) -> None:
+        agent_id = self._ids.new("agt")
+        token = self._ids.secret(AGENT_TOKEN)
+        try:
+            await self._store.write(
+                insert_agent,
+                agent_id=agent_id,
+                workspace_id=workspace_id,
+                name=name,
+                token_hash=hash_secret(token),
+                token_sealed=self._sealer.seal(_PURPOSE, agent_id, token.encode()),
+                now=self._clock(),
+            )
+        except DuplicateError:
+            # Another run made it in the meantime: the caller reads that one.
+            return

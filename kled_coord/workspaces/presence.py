@@ -1,0 +1,100 @@
+"""What the rest of the coordinator asks about agents that are connected right now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+import trio
+
+from kled_wire.errors import UnavailableError
+from kled_wire.names import AgentId
+
+
+class AgentState(Protocol):
+    """A connected agent. Times are aware UTC; `rtt_s` is None before the first heartbeat."""
+
+    @property
+    def agent_id(self) -> AgentId:
+        """Which agent."""
+        ...
+
+    @property
+    def connected_at(self) -> datetime:
+        """Since when."""
+        ...
+
+    @property
+    def last_seen_at(self) -> datetime:
+        """When it last said anything."""
+        ...
+
+    @property
+    def rtt_s(self) -> float | None:
+        """The last measured round trip."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its software version."""
+        ...
+
+    @property
+    def hostname(self) -> str:
+        """What it calls its machine."""
+        ...
+
+    @property
+    def os(self) -> str:
+        """Its operating system."""
+        ...
+
+    @property
+    def arch(self) -> str:
+        """Its processor architecture."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where it dials from."""
+        ...
+
+
+class Registry(Protocol):
+    """Which agents are connected (kled_coord/control/registry.py)."""
+
+    def state(self, agent_id: AgentId) -> AgentState | None:
+        """The agent's state, None when it is not connected."""
+        ...
+
+    async def ping(self, agent_id: AgentId) -> float:
+        """Seconds of a round trip, measured now. Raises UnavailableError."""
+        ...
+
+    async def wait_connected(self, agent_id: AgentId) -> None:
+        """Return as soon as the agent is connected."""
+        ...
+
+    def drop(self, agent_id: AgentId, reason: str) -> None:
+        """Close the agent's link, if it has one."""
+        ...
+
+
+class NoAgents:
+    """The registry of a process that holds no control links, for instance `kled-coord init`."""
+
+    def state(self, agent_id: AgentId) -> AgentState | None:  # noqa: ARG002
+        """Nobody is connected."""
+        return None
+
+    async def ping(self, agent_id: AgentId) -> float:
+        """Raise UnavailableError."""
+        await trio.lowlevel.checkpoint()
+        raise UnavailableError("agent_not_connected", f"the agent {agent_id} is not connected")
+
+    async def wait_connected(self, agent_id: AgentId) -> None:  # noqa: ARG002
+        """Wait until cancelled."""
+        await trio.sleep_forever()
+
+    def drop(self, agent_id: AgentId, reason: str) -> None:
+        """There is nothing to drop."""

@@ -1,0 +1,190 @@
+"""Workspaces: found by reference through the policy, created, listed, touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from kled_coord.builds.changes import QUEUE, Changes
+from kled_coord.identity.audit import Audit
+from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.decide import Caller, workspace_not_found
+from kled_coord.sources import Clock, Ids
+from kled_coord.store.agents import agents_of
+from kled_coord.store.build_changes import NewBuild, create_workspace
+from kled_coord.store.builds import latest_builds
+from kled_coord.store.engine import Store
+from kled_coord.store.errors import DuplicateError
+from kled_coord.store.records import AgentRecord, Build, TemplateVersion, Workspace
+from kled_coord.store.users import user_by_name
+from kled_coord.store.workspaces import (
+    list_workspaces,
+    mark_workspace_used,
+    workspace_by_id,
+    workspace_by_name,
+)
+from kled_wire.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
+
+EVERYBODY: Final = "*"
+_PARAMETERS_MAX: Final = 100
+_PARAMETER_MAX: Final = 8192
+_USED_EVERY: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceDetails:
+    """A workspace with its agent (as last heard of) and its newest build."""
+
+    workspace: Workspace
+    agent: AgentRecord | None
+    latest_build: Build | None
+
+
+class Workspaces:
+    """Everything about workspaces that is not a build."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: Ids, audit: Audit, changes: Changes
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._audit = audit
+        self._changes = changes
+
+    async def resolve(self, caller: Caller, ref: WorkspaceRef, action: Action) -> Workspace:
+        """The workspace somebody named, if they may do `action` to it.
+
+        Raises NotFoundError("workspace_not_found") also for one they may not know of, and
+        ForbiddenError.
+        """
+        if ref.id is not None:
+            workspace = await self._store.read(workspace_by_id, ref.id)
+        else:
+            owner = ref.owner or caller.user_name
+            workspace = await self._store.read(workspace_by_name, owner, str(ref.name))
+        if workspace is None or workspace.status == "deleted":
+            raise workspace_not_found(str(ref))
+        await self._audit.require(
+            caller,
+            action,
+            Resource(kind="workspace", name=str(ref), owner_id=workspace.owner_id),
+        )
+        return workspace
+
+    async def agent_of(self, workspace_id: WorkspaceId) -> AgentRecord:
+        """The workspace's agent. Raises UnavailableError("agent_never_started")."""
+        found = await self._store.read(agents_of, [workspace_id])
+        if not found:
+            raise UnavailableError(
+                "agent_never_started",
+                "this workspace has no agent yet",
+                hint="start it: kled start NAME; its build's log is in kled logs NAME",
+            )
+        return found[0]
+
+    async def touch(self, workspace_id: WorkspaceId) -> None:
+        """Remember that somebody uses the workspace; writes at most twice a minute."""
+        workspace = await self._store.read(workspace_by_id, workspace_id)
+        now = self._clock()
+        if workspace is None:
+            return
+        if workspace.last_used_at is None or now - workspace.last_used_at >= _USED_EVERY:
+            await self._store.write(mark_workspace_used, workspace_id, now)
+
+    async def list_for(self, caller: Caller, owner: str | None) -> list[WorkspaceDetails]:
+        """The workspaces of one owner, None for the caller's own, "*" for all one may see."""
+        owner_id: str | None = caller.user_id
+        if owner == EVERYBODY:
+            owner_id = None
+        elif owner is not None and owner != caller.user_name:
+            user = await self._store.read(user_by_name, owner)
+            owner_id = user.id if user else ""
+        if owner_id != caller.user_id:
+            await self._audit.require(
+                caller, Action.WORKSPACE_READ, Resource(kind="workspaces", name=owner or "")
+            )
+        return await self.details(await self._store.read(list_workspaces, owner_id))
+
+    async def details(self, workspaces: Sequence[Workspace]) -> list[WorkspaceDetails]:
+        """Add agents and newest builds."""
+        ids = [workspace.id for workspace in workspaces]
+        agents: dict[WorkspaceId, AgentRecord] = {}
+        for agent in await self._store.read(agents_of, ids):
+            agents.setdefault(agent.workspace_id, agent)
+        builds = {b.workspace_id: b for b in await self._store.read(latest_builds, ids)}
+        return [
+            WorkspaceDetails(workspace=w, agent=agents.get(w.id), latest_build=builds.get(w.id))
+            for w in workspaces
+        ]
+
+    async def get(self, workspace_id: WorkspaceId) -> WorkspaceDetails:
+        """One workspace again, after it may have changed. Raises NotFoundError."""
+        workspace = await self._store.read(workspace_by_id, workspace_id)
+        if workspace is None:
+            raise NotFoundError("workspace_not_found", f"there is no workspace {workspace_id}")
+        (details,) = await self.details([workspace])
+        return details
+
+    async def create(
+        self, caller: Caller, *, name: str, version: TemplateVersion, parameters: Mapping[str, str]
+    ) -> WorkspaceDetails:
+        """Add a workspace of the caller's and queue its first build.
+
+        Raises InputError, ConflictError("workspace_exists").
+        """
+        check_name("workspace", name)
+        resource = Resource(kind="workspace", name=name, owner_id=caller.user_id)
+        await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
+        check_parameters(parameters)
+        now = self._clock()
+        workspace = Workspace(
+            id=WorkspaceId(self._ids.new("ws")),
+            name=name,
+            owner_id=caller.user_id,
+            owner_name=caller.user_name,
+            template_id=version.template_id,
+            template=version.template,
+            version_id=version.id,
+            template_version=version.number,
+            status="pending",
+            parameters=parameters,
+            created_at=now,
+            updated_at=now,
+            last_used_at=None,
+        )
+        first = NewBuild(
+            id=self._ids.new("bld"),
+            workspace_id=workspace.id,
+            transition="start",
+            version_id=version.id,
+            orphan=False,
+            user_id=caller.user_id,
+            queued_at=now,
+        )
+        try:
+            build = await self._store.write(create_workspace, workspace, first)
+        except DuplicateError as error:
+            raise ConflictError(
+                "workspace_exists",
+                f"you have a workspace {name} already",
+                hint=f"kled show {name}, or choose another name",
+            ) from error
+        self._changes.ring(QUEUE)
+        await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
+        return WorkspaceDetails(workspace=workspace, agent=None, latest_build=build)
+
+
+def check_parameters(parameters: Mapping[str, str]) -> None:
+    """Raise InputError unless there are few enough parameters, each short enough."""
+    if len(parameters) > _PARAMETERS_MAX:
+        raise InputError("input_invalid", f"parameters: at most {_PARAMETERS_MAX}")
+    for name, value in parameters.items():
+        if len(name) + len(value) > _PARAMETER_MAX or "\0" in name + value:
+            raise InputError(
+                "input_invalid",
+                f"parameters.{name[:40]!r}: at most {_PARAMETER_MAX} characters, and no NUL",
+            )
