@@ -1,0 +1,157 @@
+"""File descriptors of a program's terminal or pipes, read and written without blocking."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+# One read takes what a pipe of PIPE_BYTES holds; large blocks are what makes SSH fast.
+READ_BYTES: Final = 256 * 1024
+PIPE_BYTES: Final = 1024 * 1024
+# Input queued for a program that does not read; past it the SSH window is no longer opened.
+INPUT_HIGH_BYTES: Final = 256 * 1024
+
+
+def widen_pipe(descriptor: int) -> None:
+    """Ask for a larger pipe where the system has that (F_SETPIPE_SZ, Linux); else nothing."""
+    request = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if request is None:
+        return
+    try:
+        fcntl.fcntl(descriptor, request, PIPE_BYTES)
+    except OSError:
+        return  # the user's pipe budget is used up; the default size works too
+
+
+async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event | None]) -> None:
+    """Read to the end, giving each block to `deliver`; where it returns an event, wait for it.
+
+    The end is EOF, EIO (a terminal's last writer is gone), or that we closed the descriptor.
+    """
+    os.set_blocking(descriptor.number, False)
+    while True:
+        try:
+            data = os.read(descriptor.number, READ_BYTES)
+        except BlockingIOError:
+            try:
+                await trio.lowlevel.wait_readable(descriptor.number)
+            except trio.ClosedResourceError:
+                return
+            continue
+        except OSError as exc:
+            if exc.errno in {errno.EIO, errno.EBADF}:
+                return
+            raise
+        if not data:
+            return
+        if (room := deliver(data)) is not None:
+            await room.wait()
+        else:
+            # A program that floods must not keep other sessions from their turn.
+            await trio.lowlevel.checkpoint()
+
+
+class Descriptor:
+    """An open file descriptor with one owner; closing it twice does nothing."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    @property
+    def number(self) -> int:
+        """What system calls take; -1 once closed, which they refuse with EBADF."""
+        return self._number
+
+    def close(self) -> None:
+        """Close it. A task that waits on it is woken with trio.ClosedResourceError."""
+        if self._number >= 0:
+            number, self._number = self._number, -1
+            trio.lowlevel.notify_closing(number)
+            os.close(number)
+
+
+class InputQueue:
+    """What the client typed, on its way into `descriptor`. `on_full` and `on_room` are told."""
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        *,
+        on_full: Callable[[], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        os.set_blocking(descriptor.number, False)
+        self._descriptor = descriptor
+        self._on_full = on_full
+        self._on_room = on_room
+        self._blocks: deque[memoryview] = deque()
+        self._size = 0
+        self._full = False
+        self._ended = False
+        self._broken = False
+        self._wake = trio.Event()
+
+    def write_nowait(self, data: bytes) -> None:
+        """Write at once what fits and queue the rest. Data for a program that is gone is lost."""
+        if self._broken or self._ended:
+            return
+        view = memoryview(data)
+        if not self._blocks:
+            view = view[self._write(view) :]
+        if view and not self._broken:
+            self._blocks.append(view)
+            self._size += len(view)
+            self._wake.set()
+            if self._size > INPUT_HIGH_BYTES and not self._full:
+                self._full = True
+                self._on_full()
+
+    def end_nowait(self) -> None:
+        """No more input comes; `run` returns when what is queued has been written."""
+        self._ended = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write what is queued until the end was said or the program stopped reading."""
+        while not self._broken:
+            if not self._blocks:
+                if self._ended:
+                    return
+                await self._wake.wait()
+                self._wake = trio.Event()
+                continue
+            await trio.lowlevel.wait_writable(self._descriptor.number)
+            self._write_queued()
+
+    def _write_queued(self) -> None:
+        while self._blocks and not self._broken:
+            block = self._blocks[0]
+            sent = self._write(block)
+            self._size -= sent
+            if sent < len(block):
+                self._blocks[0] = block[sent:]
+                break
+            self._blocks.popleft()
+        if self._full and self._size <= INPUT_HIGH_BYTES // 2:
+            self._full = False
+            self._on_room()
+
+    def _write(self, view: memoryview) -> int:
+        try:
+            return os.write(self._descriptor.number, view)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            if exc.errno not in {errno.EPIPE, errno.EIO, errno.EBADF}:
+                raise
+            self._broken = True
+            self._wake.set()
+            return len(view)

@@ -1,0 +1,211 @@
+"""Start a program as the session's user, on a terminal or on pipes, and see it end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import termios
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from kled_agent.sessions.descriptors import Descriptor, widen_pipe
+from kled_agent.sessions.modes import apply_modes
+from kled_agent.users import LocalUser
+
+# How long programs have to end after SIGHUP, when the agent itself ends.
+HANGUP_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalRequest:
+    """What a client asked for in `pty-req`. Sizes are characters and pixels."""
+
+    term: str
+    columns: int
+    rows: int
+    width: int = 0
+    height: int = 0
+    modes: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to run: `line` through the user's shell, or a login shell; `argv` instead of both."""
+
+    user: LocalUser
+    environment: Mapping[str, str]
+    line: str | None = None
+    argv: tuple[str, ...] | None = None
+
+    def vector(self) -> tuple[str, list[str]]:
+        """The program file and its argument vector."""
+        if self.argv:
+            return self.argv[0], list(self.argv)
+        shell = self.user.shell
+        if self.line is not None:
+            return shell, [Path(shell).name, "-c", self.line]
+        # A leading dash makes a login shell, in every shell (login(1)).
+        return shell, ["-" + Path(shell).name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A started program and our ends of its streams; on a terminal `stdin` and `stdout` are it."""
+
+    process: trio.Process
+    stdin: Descriptor
+    stdout: Descriptor
+    stderr: Descriptor | None
+    on_terminal: bool
+
+    def resize(self, request: TerminalRequest) -> None:
+        """Tell the terminal its new size; the foreground program gets SIGWINCH."""
+        if self.on_terminal and self.stdin.number >= 0:
+            set_size(self.stdin.number, request)
+
+    def send_signal(self, number: int) -> None:
+        """Signal what is in the foreground of the terminal, or the program's process group."""
+        group = self.process.pid
+        try:
+            if self.on_terminal:
+                group = os.tcgetpgrp(self.stdin.number) or group
+            os.killpg(group, number)
+        except OSError:
+            return  # it has just ended
+
+    def hang_up(self) -> None:
+        """The client is gone: close the terminal, which hangs up its session, or send SIGHUP.
+
+        Programs that ignore it live on, as they would under a login on the console.
+        """
+        if not self.on_terminal:
+            self.send_signal(signal.SIGHUP)
+        self.close()
+
+    def close(self) -> None:
+        """Close our ends."""
+        for end in (self.stdin, self.stdout, self.stderr):
+            if end is not None:
+                end.close()
+
+
+def set_size(terminal: int, request: TerminalRequest) -> None:
+    """TIOCSWINSZ, tty_ioctl(4). Values past 16 bits are cut to what the kernel takes."""
+    size = (request.rows, request.columns, request.width, request.height)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *(min(n, 0xFFFF) for n in size)))
+
+
+async def start_on_terminal(command: Command, request: TerminalRequest) -> Program:
+    """Start on a new terminal that becomes its controlling terminal. Raises OSError."""
+    ours, theirs = pty.openpty()
+    try:
+        attributes = termios.tcgetattr(theirs)
+        termios.tcsetattr(theirs, termios.TCSANOW, apply_modes(attributes, request.modes))  # type: ignore[arg-type]  # typeshed's list is narrower
+        set_size(ours, request)
+        if not command.user.owns_us():
+            os.fchown(theirs, command.user.uid, -1)
+        process = await _start(
+            command,
+            {"TERM": request.term or "dumb", "SSH_TTY": os.ttyname(theirs)},
+            streams=(theirs, theirs, theirs),
+            terminal=True,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    end = Descriptor(ours)
+    return Program(process=process, stdin=end, stdout=end, stderr=None, on_terminal=True)
+
+
+async def start_on_pipes(command: Command) -> Program:
+    """Start with three pipes. Raises OSError."""
+    pipes = [os.pipe() for _ in range(3)]
+    (stdin_read, stdin_write), (stdout_read, stdout_write), (stderr_read, stderr_write) = pipes
+    ours = [Descriptor(n) for n in (stdin_write, stdout_read, stderr_read)]
+    try:
+        widen_pipe(stdin_write)
+        widen_pipe(stdout_read)
+        streams = (stdin_read, stdout_write, stderr_write)
+        process = await _start(command, {}, streams=streams, terminal=False)
+    except BaseException:
+        for end in ours:
+            end.close()
+        raise
+    finally:
+        for number in (stdin_read, stdout_write, stderr_write):
+            os.close(number)
+    return Program(
+        process=process, stdin=ours[0], stdout=ours[1], stderr=ours[2], on_terminal=False
+    )
+
+
+async def _start(
+    command: Command,
+    extra: Mapping[str, str],
+    *,
+    streams: tuple[int, int, int],
+    terminal: bool,
+) -> trio.Process:
+    executable, argv = command.vector()
+    return await trio.lowlevel.open_process(
+        argv,
+        executable=executable,
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        env={**command.user.environment(), **command.environment, **extra},
+        cwd=command.user.directory(),
+        start_new_session=True,
+        preexec_fn=_take_terminal if terminal else None,
+        **command.user.popen_options(),
+    )
+
+
+def _take_terminal() -> None:
+    """In the child, after setsid: make standard input the controlling terminal (tty_ioctl(4))."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+async def wait_ended(program: Program) -> None:
+    """Wait for the program. When the wait is cancelled the agent ends: kill the program's group."""
+    try:
+        await program.process.wait()
+    finally:
+        if program.process.returncode is None:
+            program.hang_up()
+            with trio.move_on_after(HANGUP_S) as scope:
+                scope.shield = True
+                await program.process.wait()
+        if program.process.returncode is None:
+            _kill_group(program.process.pid)
+            with trio.CancelScope(shield=True):  # SIGKILL cannot be refused
+                await program.process.wait()
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # nothing is left of it
+
+
+def exit_status(process: trio.Process) -> tuple[int | None, str | None]:
+    """(exit code, None), or (None, signal name without SIG) as RFC 4254, section 6.10, wants."""
+    code = process.returncode
+    if code is None:
+        return None, None
+    if code >= 0:
+        return code, None
+    try:
+        return None, signal.Signals(-code).name.removeprefix("SIG")
+    except ValueError:
+        return None, "KILL"

@@ -1,0 +1,25 @@
+"""What the SSH server proves itself with, and whom it believes. Plain values, no asyncssh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kled_agent.users import LocalUser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshIdentity:
+    """OpenSSH text forms. `principals` are those whose certificates may log in."""
+
+    host_key: str
+    host_certificate: str
+    user_ca: str
+    principals: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDefaults:
+    """What every session gets: the user it runs as and variables that say where it is."""
+
+    user: LocalUser
+    environment: dict[str, str]

@@ -1,0 +1,84 @@
+"""The one place where Trio meets asyncio: asyncssh connections over Trio streams.
+
+Imported when the first stream of kind `ssh` arrives (STYLE, rule 12).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import asyncssh
+import trio
+import trio_asyncio
+
+from kled_agent.ssh.identity import SessionDefaults, SshIdentity
+from kled_agent.ssh.server import Server, server_options
+from kled_wire.asyncio_bridge import StreamTunnel
+from kled_wire.eventlog import EventLog
+
+# Streams that have arrived and whose task has not been started yet; only a moment's worth.
+_ARRIVALS: Final = 16
+
+
+class Island:
+    """Serves SSH over streams; its options follow the identity. Made by `serve_island`."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        identity: SshIdentity,
+        defaults: SessionDefaults,
+    ) -> None:
+        self._nursery = nursery
+        self._defaults = defaults
+        self._options = server_options(identity)
+        self._send_arrival, self._arrivals = trio.open_memory_channel[
+            tuple[trio.abc.HalfCloseableStream, EventLog]
+        ](_ARRIVALS)
+
+    def renew(self, identity: SshIdentity) -> None:
+        """Use a new certificate or other principals for connections from now on."""
+        self._options = server_options(identity)
+
+    async def accept(self, stream: trio.abc.HalfCloseableStream, log: EventLog) -> None:
+        """Serve one SSH connection over `stream`, which is ours from now on."""
+        await self._send_arrival.send((stream, log))
+
+    async def run(self) -> None:
+        """Start a task for each arrival, from here: tasks inherit the asyncio loop's context."""
+        async for stream, log in self._arrivals:
+            self._nursery.start_soon(self._serve, stream, log)
+
+    async def _serve(self, stream: trio.abc.HalfCloseableStream, log: EventLog) -> None:
+        """One connection to its end. A client's mistakes end only that connection."""
+        try:
+            async with trio.open_nursery() as nursery:
+                connect = trio_asyncio.aio_as_trio(asyncssh.connect_reverse)
+                connection = await connect(
+                    "kled",
+                    0,
+                    tunnel=StreamTunnel(stream, nursery),
+                    server_factory=lambda: Server(self._nursery, self._defaults, log),
+                    config=None,
+                    **self._options,
+                )
+                await trio_asyncio.aio_as_trio(connection.wait_closed)()
+        except* (asyncssh.Error, OSError) as group:
+            log.info("ssh_ended", reason=str(group.exceptions[0]))
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+async def serve_island(
+    identity: SshIdentity,
+    defaults: SessionDefaults,
+    *,
+    task_status: trio.TaskStatus[Island] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Keep the asyncio loop for as long as the agent lives; sessions run in its nursery."""
+    asyncssh.set_log_level(logging.ERROR)
+    async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
+        island = Island(nursery, identity, defaults)
+        task_status.started(island)
+        await island.run()

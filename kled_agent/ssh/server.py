@@ -1,0 +1,111 @@
+"""What the SSH server lets a client do: log in by certificate, open sessions, forward."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any, Final
+
+import asyncssh
+import trio
+
+from kled_agent.ssh.identity import SessionDefaults, SshIdentity
+from kled_agent.ssh.session import Session
+from kled_wire.eventlog import EventLog
+
+# AES-GCM first: with AES instructions it is the fastest by far (docs/architecture.md, SSH).
+CIPHERS: Final = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes128-ctr",
+)
+# Two keepalives missed at this interval end a connection whose client is gone.
+KEEPALIVE_S: Final = 30
+KEEPALIVES_MISSED: Final = 4
+WINDOW_BYTES: Final = 4 * 1024 * 1024
+# What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
+PACKET_BYTES: Final = 128 * 1024
+_PRIVILEGED_PORTS: Final = 1024
+
+
+class Server(asyncssh.SSHServer):
+    """Callbacks of one connection. Authentication itself is asyncssh's, by certificate only."""
+
+    def __init__(self, nursery: trio.Nursery, defaults: SessionDefaults, log: EventLog) -> None:
+        self._nursery = nursery
+        self._defaults = defaults
+        self._log = log
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def auth_completed(self) -> None:
+        self._log.info("ssh_authenticated")
+
+    def session_requested(
+        self,
+    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
+        assert self._connection is not None
+        channel = self._connection.create_server_channel(
+            encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
+        )
+        return channel, Session(self._nursery, self._defaults, self._log)
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool:
+        return True
+
+    def unix_connection_requested(self, dest_path: str) -> bool:
+        return self._defaults.user.owns_us() or self._is_users_socket(dest_path)
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        privileged = 0 < listen_port < _PRIVILEGED_PORTS
+        return not privileged or self._defaults.user.uid == 0
+
+    def unix_server_requested(self, listen_path: str) -> bool:
+        # The listener would belong to the agent's user and lie where that one may write.
+        return self._defaults.user.owns_us()
+
+    def _is_users_socket(self, path: str) -> bool:
+        try:
+            found = os.lstat(path)
+        except OSError:
+            return False
+        return stat.S_ISSOCK(found.st_mode) and found.st_uid == self._defaults.user.uid
+
+
+def server_options(identity: SshIdentity) -> dict[str, Any]:
+    """The options of asyncssh for a server that proves itself and believes only our authority.
+
+    With `principals` in the key options asyncssh compares those with the certificate's instead of
+    the login name: any login name means the configured user.
+    """
+    names = ",".join(identity.principals)
+    trusted = f'cert-authority,principals="{names}" {identity.user_ca}'
+    return {
+        "server_host_keys": [asyncssh.import_private_key(identity.host_key)],
+        "server_host_certs": [asyncssh.import_certificate(identity.host_certificate)],
+        "send_server_host_keys": False,
+        "authorized_client_keys": asyncssh.import_authorized_keys(trusted + "\n"),
+        "public_key_auth": True,
+        "password_auth": False,
+        "kbdint_auth": False,
+        "host_based_auth": False,
+        "gss_host": None,
+        "encryption_algs": list(CIPHERS),
+        "compression_algs": ["none"],
+        "agent_forwarding": True,
+        "x11_forwarding": False,
+        "keepalive_interval": KEEPALIVE_S,
+        "keepalive_count_max": KEEPALIVES_MISSED,
+        "login_timeout": 30,
+        "window": WINDOW_BYTES,
+        "max_pktsize": PACKET_BYTES,
+    }

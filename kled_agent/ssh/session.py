@@ -1,0 +1,263 @@
+"""One SSH session channel (RFC 4254, section 6): shell, command or subsystem.
+
+The channel's callbacks only record what the client asks for; `_run` starts the program and moves
+its bytes. Blocks are large and go one way only when the other side has room.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import asyncssh
+import trio
+
+from kled_agent.sessions.descriptors import InputQueue, read_all
+from kled_agent.sessions.program import (
+    Command,
+    Program,
+    TerminalRequest,
+    exit_status,
+    start_on_pipes,
+    start_on_terminal,
+    wait_ended,
+)
+from kled_agent.ssh.identity import SessionDefaults
+from kled_agent.ssh.subsystems import embedded_subsystem, subsystem_command
+from kled_wire.eventlog import EventLog
+
+# What a client may set: everything else could change how programs are found or loaded. LANG and
+# LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
+_ENVIRONMENT_PREFIXES: Final = ("LC_", "KLED_CLIENT_")
+_ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "GIT_PROTOCOL"})
+_START_FAILED: Final = 126  # as shells say "found but cannot be run"
+
+
+def allowed_environment(asked: Mapping[str, str]) -> dict[str, str]:
+    """The part of what a client sent that its session gets."""
+    return {
+        name: value
+        for name, value in asked.items()
+        if name in _ENVIRONMENT_NAMES or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+
+
+class Session(asyncssh.SSHServerSession[bytes]):
+    """Callbacks of one channel. `nursery` outlives the connection: programs may too."""
+
+    def __init__(self, nursery: trio.Nursery, defaults: SessionDefaults, log: EventLog) -> None:
+        self._nursery = nursery
+        self._defaults = defaults
+        self._log = log
+        self._terminal: TerminalRequest | None = None
+        self._command: Command | None = None
+        self._channel: asyncssh.SSHServerChannel[bytes] | None = None
+        self._program: Program | None = None
+        self._input: InputQueue | None = None
+        self._early: list[bytes] = []
+        self._ended = False
+        self._gone = False
+        self._room: trio.Event | None = None
+        self._embedded: asyncssh.SSHServerSession[bytes] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._channel = chan
+
+    def pty_requested(
+        self,
+        term_type: str,
+        term_size: tuple[int, int, int, int],
+        term_modes: Mapping[int, int],
+    ) -> bool:
+        columns, rows, width, height = term_size
+        self._terminal = TerminalRequest(
+            term=term_type,
+            columns=columns,
+            rows=rows,
+            width=width,
+            height=height,
+            modes=dict(term_modes),
+        )
+        return True
+
+    def shell_requested(self) -> bool:
+        self._command = self._make_command()
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        self._command = self._make_command(line=command)
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        if argv := subsystem_command(subsystem):
+            self._command = self._make_command(argv=argv)
+            return True
+        self._embedded = embedded_subsystem(subsystem, self._defaults.user)
+        if self._embedded is None:
+            self._log.info("subsystem_refused", subsystem=subsystem)
+            return False
+        assert self._channel is not None
+        self._embedded.connection_made(self._channel)
+        return True
+
+    def session_started(self) -> None:
+        if self._embedded is not None:
+            self._embedded.session_started()
+        else:
+            self._nursery.start_soon(self._run)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self._embedded is not None:
+            self._embedded.data_received(data, datatype)
+        elif self._input is None:
+            self._early.append(data)  # bounded by the channel's window
+        else:
+            self._input.write_nowait(data)
+
+    def eof_received(self) -> bool:
+        if self._embedded is not None:
+            return bool(self._embedded.eof_received())
+        self._ended = True
+        if self._input is not None:
+            self._input.end_nowait()
+        return True  # output goes on
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        if self._program is not None and self._terminal is not None:
+            self._program.resize(
+                TerminalRequest(
+                    term=self._terminal.term,
+                    columns=width,
+                    rows=height,
+                    width=pixwidth,
+                    height=pixheight,
+                )
+            )
+
+    def signal_received(self, signal: str) -> None:
+        self._send_signal(signal)
+
+    def break_received(self, msec: int) -> bool:
+        self._send_signal("INT")
+        return True
+
+    def pause_writing(self) -> None:
+        if self._embedded is not None:
+            self._embedded.pause_writing()
+        self._room = trio.Event()
+
+    def resume_writing(self) -> None:
+        if self._embedded is not None:
+            self._embedded.resume_writing()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        if self._embedded is not None:
+            self._embedded.connection_lost(exc)
+            return
+        self.resume_writing()
+        if self._program is not None:
+            self._program.hang_up()
+
+    def _make_command(
+        self, *, line: str | None = None, argv: tuple[str, ...] | None = None
+    ) -> Command:
+        assert self._channel is not None
+        environment = dict(self._defaults.environment)
+        environment.update(allowed_environment(self._channel.get_environment()))
+        peer = self._channel.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 - a label
+        environment["SSH_CONNECTION"] = f"{peer[0]} {peer[1]} 127.0.0.1 22"
+        environment["SSH_CLIENT"] = f"{peer[0]} {peer[1]} 22"
+        if agent_path := self._channel.get_agent_path():
+            environment["SSH_AUTH_SOCK"] = agent_path
+        return Command(user=self._defaults.user, environment=environment, line=line, argv=argv)
+
+    async def _run(self) -> None:
+        assert self._command is not None
+        assert self._channel is not None
+        try:
+            if self._terminal is not None:
+                program = await start_on_terminal(self._command, self._terminal)
+            else:
+                program = await start_on_pipes(self._command)
+        except OSError as exc:
+            self._log.warning("program_not_started", reason=exc.strerror)
+            text = f"kled-agent: {self._command.vector()[0]}: {exc.strerror}\r\n"
+            self._channel.write_stderr(text.encode())
+            self._channel.exit(_START_FAILED)
+            return
+        self._program = program
+        if self._gone:
+            program.hang_up()
+        await self._serve(program, self._channel)
+
+    async def _serve(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feed_input, program, channel)
+            nursery.start_soon(self._wait_and_report, program, channel, nursery.cancel_scope)
+
+    async def _feed_input(
+        self, program: Program, channel: asyncssh.SSHServerChannel[bytes]
+    ) -> None:
+        queue = InputQueue(
+            program.stdin, on_full=channel.pause_reading, on_room=channel.resume_reading
+        )
+        for data in self._early:
+            queue.write_nowait(data)
+        self._early.clear()
+        self._input = queue
+        if self._ended:
+            queue.end_nowait()
+        await queue.run()
+        # The end of input closes a pipe; a terminal stays open for its output.
+        if not program.on_terminal:
+            program.stdin.close()
+
+    async def _wait_and_report(
+        self,
+        program: Program,
+        channel: asyncssh.SSHServerChannel[bytes],
+        scope: trio.CancelScope,
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_all, program.stdout, self._writer(channel, None))
+            if program.stderr is not None:
+                nursery.start_soon(
+                    read_all, program.stderr, self._writer(channel, asyncssh.EXTENDED_DATA_STDERR)
+                )
+            await wait_ended(program)
+            if program.on_terminal:
+                # A program left in the background keeps the terminal open: do not wait for it.
+                await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+        self._report_exit(program, channel)
+        program.close()
+        scope.cancel()
+
+    def _report_exit(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
+        if self._gone:
+            return
+        code, name = exit_status(program.process)
+        if name is not None:
+            channel.exit_with_signal(name)
+        else:
+            channel.exit(code or 0)
+
+    def _writer(
+        self, channel: asyncssh.SSHServerChannel[bytes], datatype: asyncssh.DataType
+    ) -> Callable[[bytes], trio.Event | None]:
+        def deliver(data: bytes) -> trio.Event | None:
+            if not self._gone:
+                channel.write(data, datatype)
+            return self._room
+
+        return deliver
+
+    def _send_signal(self, name: str) -> None:
+        number = getattr(signal, f"SIG{name}", None)
+        if self._program is not None and isinstance(number, signal.Signals):
+            self._program.send_signal(number)

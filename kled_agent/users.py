@@ -1,0 +1,85 @@
+"""The local user that sessions run as: who it is, its environment, and becoming it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kled_wire.errors import ConfigError
+
+# What Debian's /etc/login.defs gives; a login shell's profile adds to it.
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalUser:
+    """One entry of passwd(5), with its groups."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+    def directory(self) -> str:
+        """Where sessions begin: the home directory, or / where there is none."""
+        return self.home if Path(self.home).is_dir() else "/"
+
+    def environment(self) -> dict[str, str]:
+        """What every session's environment begins with."""
+        inherited = {"PATH": os.environ.get("PATH", DEFAULT_PATH)}
+        if lang := os.environ.get("LANG"):
+            inherited["LANG"] = lang
+        return {
+            **inherited,
+            "HOME": self.home,
+            "USER": self.name,
+            "LOGNAME": self.name,
+            "SHELL": self.shell,
+        }
+
+    def popen_options(self) -> Mapping[str, Any]:
+        """Arguments of subprocess.Popen that make the child this user; empty if we are already."""
+        if os.geteuid() == self.uid:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups)}
+
+    def owns_us(self) -> bool:
+        """Whether this process already runs as the user."""
+        return os.geteuid() == self.uid
+
+
+def load_user(name: str | None, *, shell: str | None = None) -> LocalUser:
+    """Look `name` up, or whoever runs this process. Raises ConfigError("user_unknown")."""
+    try:
+        entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
+    except KeyError as exc:
+        raise ConfigError(
+            "user_unknown",
+            f"there is no local user {name or os.geteuid()}",
+            hint="set `user` in the agent's configuration to one that exists",
+        ) from exc
+    if os.geteuid() not in {0, entry.pw_uid}:
+        raise ConfigError(
+            "user_not_allowed",
+            f"sessions cannot run as {entry.pw_name}: the agent is not root",
+            hint="run the agent as root or as that user",
+        )
+    return LocalUser(
+        name=entry.pw_name,
+        uid=entry.pw_uid,
+        gid=entry.pw_gid,
+        groups=tuple(_groups(entry)),
+        home=entry.pw_dir,
+        shell=shell or entry.pw_shell or "/bin/sh",
+    )
+
+
+def _groups(entry: pwd.struct_passwd) -> list[int]:
+    return sorted({entry.pw_gid, *(g.gr_gid for g in grp.getgrall() if entry.pw_name in g.gr_mem)})
