@@ -88,8 +88,9 @@ async def _read_and_wait(
     # The readers go on while a cancelled run winds down, or Terraform would block on a full pipe.
     async with trio.open_nursery() as nursery:
         readers = [trio.CancelScope(shield=True), trio.CancelScope(shield=True)]
-        nursery.start_soon(_read_lines, process.stdout, on_line, readers[0])
-        nursery.start_soon(_read_lines, process.stderr, on_stderr, readers[1])
+        stop = nursery.cancel_scope.cancel
+        nursery.start_soon(_read_lines, process.stdout, on_line, readers[0], stop)
+        nursery.start_soon(_read_lines, process.stderr, on_stderr, readers[1], stop)
         try:
             await _wait_end_or(process, interrupt.asked)
         finally:
@@ -118,9 +119,13 @@ async def _start(command: Command) -> trio.Process:
 
 
 async def _read_lines(
-    stream: trio.abc.ReceiveStream, on_line: OnLine, scope: trio.CancelScope
+    stream: trio.abc.ReceiveStream,
+    on_line: OnLine,
+    scope: trio.CancelScope,
+    stop: Callable[[], None],
 ) -> None:
     splitter = LineSplitter()
+    is_read = False
     with scope:
         async with stream:
             try:
@@ -129,9 +134,13 @@ async def _read_lines(
                         await on_line(line)
                 for line in splitter.finish():
                     await on_line(line)
+                is_read = True
             finally:
-                async for _ in stream:  # a callback failed: the pipe must not fill up
-                    pass
+                if not is_read:
+                    # A callback failed. While Terraform stops, its pipe must not fill up.
+                    stop()
+                    async for _ in stream:
+                        pass
 
 
 async def _wind_down(process: trio.Process, interrupt: Interrupt, limits: StopLimits) -> None:

@@ -1,0 +1,63 @@
+"""Environments and arguments: nothing too much, no secret where others see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kled_coord.terraform import command
+from kled_coord.terraform.binary import Binary
+from kled_coord.terraform.command import Backend
+
+BACKEND = Backend(address="http://x/s", lock_address="http://x/l", username="u", password="pw")
+
+
+def test_only_what_every_program_needs_is_inherited() -> None:
+    inherited = {
+        "PATH": "/bin",
+        "HTTPS_PROXY": "http://proxy",
+        "SSL_CERT_FILE": "/ca",
+        "TF_CLI_CONFIG_FILE": "/etc/terraformrc",
+        "KLED_DATABASE_PASSWORD": "secret",
+        "TF_LOG": "trace",
+        "HOME": "/root",
+    }
+    found = command.clean_environment(inherited, home=Path("/run/1"))
+    assert found == {
+        "PATH": "/bin",
+        "HTTPS_PROXY": "http://proxy",
+        "SSL_CERT_FILE": "/ca",
+        "TF_CLI_CONFIG_FILE": "/etc/terraformrc",
+        "HOME": "/run/1",
+        "CHECKPOINT_DISABLE": "1",
+        "TF_IN_AUTOMATION": "1",
+        "TF_INPUT": "0",
+    }
+
+
+def test_a_run_gets_its_providers_credentials_and_variables() -> None:
+    found = command.clean_environment(
+        {}, home=Path("/"), reattach="{}", backend=BACKEND, variables={"size": "3"}
+    )
+    assert found["TF_REATTACH_PROVIDERS"] == "{}"
+    assert (found["TF_HTTP_USERNAME"], found["TF_HTTP_PASSWORD"]) == ("u", "pw")
+    assert found["TF_VAR_size"] == "3"
+
+
+def test_the_backend_file_holds_addresses_only() -> None:
+    text = command.backend_file(BACKEND)
+    http = json.loads(text)["terraform"]["backend"]["http"]
+    assert (http["address"], http["lock_address"], http["unlock_address"]) == (
+        "http://x/s",
+        "http://x/l",
+        "http://x/l",
+    )
+    assert "pw" not in text
+    assert "pw" not in repr(BACKEND)
+
+
+def test_a_command_line_is_the_binary_then_the_arguments() -> None:
+    binary = Binary(kind="embedded", version="1.15.5", argv=("/py", "shim.py", "lib.so"))
+    found = command.terraform_command(binary, command.plan_arguments(), {}, Path("/w"))
+    assert found.argv[:5] == ("/py", "shim.py", "lib.so", "plan", "-json")
+    assert f"-out={command.PLAN_FILE}" in found.argv
