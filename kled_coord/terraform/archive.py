@@ -15,6 +15,8 @@ from pathlib import Path
 
 from kled_coord.terraform.errors import TemplateInvalidError
 
+# The author's state is none of ours, and Terraform would ask whether to move it.
+LEFT_OUT = ("terraform.tfstate", "terraform.tfstate.backup")
 _HINT = "make the archive with `kled template push`"
 
 # What a file that is cut off or no tar raises, compressed or not; they share no base.
@@ -33,6 +35,7 @@ class ArchiveLimits:
 def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | None = None) -> None:
     """Unpack a tar, compressed or not, into the empty `directory`. Blocks.
 
+    What Terraform left in the author's folder (.terraform, state files) stays out.
     Raises TemplateInvalidError; something may have been unpacked by then.
     """
     limits = limits or ArchiveLimits()
@@ -57,8 +60,16 @@ def _extract(tar: tarfile.TarFile, directory: Path, limits: ArchiveLimits) -> No
         if total_bytes > limits.total_bytes:
             limit_mib = limits.total_bytes >> 20
             raise TemplateInvalidError(f"the template unpacks to more than {limit_mib} MiB")
+        if _is_terraforms_own(member.name):
+            continue
         _check_member(member, limits)
         tar.extract(member, directory, filter="data")
+
+
+def _is_terraforms_own(name: str) -> bool:
+    """Whether Terraform itself made it, in the author's folder: it would disturb our own run."""
+    parts = name.removeprefix("./").split("/")
+    return ".terraform" in parts or parts[-1] in LEFT_OUT
 
 
 def _check_member(member: tarfile.TarInfo, limits: ArchiveLimits) -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 from kled_coord.terraform.binary import Binary
 
 PLAN_FILE = "kled.tfplan"
-# `_override` makes Terraform merge it over the template's own files, whatever backend they name.
-BACKEND_FILE = "kled_backend_override.tf.json"
+# `_override` makes Terraform merge it over the template's own files, whatever backend they name;
+# override files are merged by name, and the last one wins.
+BACKEND_FILE = "zz_kled_backend_override.tf.json"
+# Where `init` writes what it has set up.
+INITIALIZED_FILE = ".terraform/terraform.tfstate"
 LOCK_TIMEOUT = "-lock-timeout=3s"  # a run that was just stopped gives its lock back in that time
 # What a machine's owner sets for every program: how to reach the outside and whom to trust there.
 INHERITED = (
@@ -90,6 +93,15 @@ def backend_file(backend: Backend) -> str:
         "unlock_method": "UNLOCK",
     }
     return json.dumps({"terraform": {"backend": {"http": http}}}, indent=2)
+
+
+def is_backend_in_use(initialized: bytes, backend: Backend) -> bool:
+    """Whether the text of INITIALIZED_FILE says that `init` took our backend and no other."""
+    try:
+        found = json.loads(initialized)["backend"]
+        return bool(found["type"] == "http" and found["config"]["address"] == backend.address)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def init_arguments(*, backend: bool) -> tuple[str, ...]:

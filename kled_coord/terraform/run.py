@@ -107,6 +107,7 @@ async def run_build(
         )
         session = _Session(binary, work, environment, on_event, control)
         await session.stage("init", command.init_arguments(backend=True))
+        _check_backend(work, build.backend)
         if build.transition == "delete":
             await session.stage("destroy", command.destroy_arguments())
         else:
@@ -143,6 +144,16 @@ async def check_template(
     if errors:
         raise TemplateInvalidError(first_error(errors, ""), diagnostics=found)
     return tuple(found)
+
+
+def _check_backend(work: Path, backend: Backend) -> None:
+    """A template may hold override files too; a state kept elsewhere would be lost."""
+    file = work / command.INITIALIZED_FILE
+    if not (file.exists() and command.is_backend_in_use(file.read_bytes(), backend)):
+        raise TemplateInvalidError(
+            "the template keeps its state elsewhere",
+            hint="remove the `backend` and `cloud` blocks from its override files",
+        )
 
 
 class SchemaOnlyHost:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trio
 
+from kled_provider.host import HostError
 from kled_provider.serve import KLED, serve_provider
 
 
@@ -29,8 +30,11 @@ class FakeHost:
     messages: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=lambda: ["/bin/sleep", "300"])
     hang_in_ensure: trio.Event | None = None
+    refuse_workspace: bool = False
 
     async def workspace(self) -> Mapping[str, Any]:
+        if self.refuse_workspace:
+            raise HostError("the database is away", hint="Wait a moment.")
         return {
             "id": "w-1",
             "name": "dev",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import trio
 
-from kled_provider.kled import launcher
+from kled_provider.kled import launcher, processes
+from kled_provider.kled.processes import Place
 
 pytestmark = pytest.mark.slow
 
@@ -163,6 +164,61 @@ async def test_a_failed_start_names_the_reason(terraform: Any) -> None:
     assert "Could not start /no/such/program" in output
     assert "No such file or directory" in output
     assert "kled_process.agent" not in terraform.state()
+    await terraform("destroy", "-auto-approve")
+
+
+async def test_a_half_made_agent_is_saved_as_tainted_and_replaced(
+    host: Any, terraform: Any
+) -> None:
+    terraform.write('resource "kled_agent" "main" {}\n')
+    host.refuse_workspace = True
+    output = await terraform("apply", "-auto-approve", "-no-color", code=1)
+    assert "the database is away" in output
+    assert "Wait a moment." in output
+    instance = terraform.state()["kled_agent.main"]["instances"][0]
+    assert instance["status"] == "tainted"
+    assert instance["attributes"]["id"] == "a-main"
+    host.refuse_workspace = False
+    await terraform("apply", "-auto-approve")
+    assert host.released == ["a-main"]
+    assert "status" not in terraform.state()["kled_agent.main"]["instances"][0]
+
+
+async def test_a_create_finishes_though_terraform_is_killed(host: Any, terraform: Any) -> None:
+    """The connection breaks while a process is being started; the next run adopts it."""
+    terraform.write(TEMPLATE)
+    killed, started = trio.Event(), trio.Event()
+    progress = host.progress
+
+    async def progress_and_wait(message: str) -> None:
+        started.set()
+        await killed.wait()
+        await progress(message)
+
+    host.progress = progress_and_wait
+    environment = {"PATH": os.environ["PATH"], "TF_REATTACH_PROVIDERS": terraform.reattach}
+    apply = functools.partial(
+        trio.run_process,
+        ["terraform", "apply", "-auto-approve"],
+        cwd=terraform.directory,
+        env={**environment, "CHECKPOINT_DISABLE": "1"},
+        capture_stdout=True,
+        check=False,
+    )
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(apply)
+        await started.wait()
+        process.kill()
+    killed.set()
+    place = Place(host.directory / "w-1", "agent")
+    with trio.fail_after(10):
+        while not place.record.exists():  # noqa: ASYNC110 - nothing tells us
+            await trio.sleep(0.01)
+    running = processes.find(place)
+    assert running is not None
+    host.progress = progress
+    await terraform("apply", "-auto-approve")
+    assert attributes(terraform, "kled_process.agent")["pid"] == running.pid
     await terraform("destroy", "-auto-approve")
 
 

@@ -46,6 +46,14 @@ def test_files_and_folders_are_unpacked(tmp_path: Path) -> None:
         assert (directory / "modules/a.sh").stat().st_mode & 0o7777 == 0o755
 
 
+def test_what_terraform_left_behind_stays_out(tmp_path: Path) -> None:
+    names = ("main.tf", ".terraform.lock.hcl", "a/b.tf", "./.terraform/x", "terraform.tfstate")
+    link = member(".terraform/providers/x", type=tarfile.SYMTYPE, linkname="/usr/lib/x")
+    unpack_template(tar_of(*((member(name), b"") for name in names), (link, b"")), tmp_path)
+    found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert found == set(names[:3])
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [

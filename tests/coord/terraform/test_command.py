@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from kled_coord.terraform import command
 from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.command import Backend
@@ -54,6 +56,21 @@ def test_the_backend_file_holds_addresses_only() -> None:
     )
     assert "pw" not in text
     assert "pw" not in repr(BACKEND)
+
+
+@pytest.mark.parametrize(
+    ("initialized", "in_use"),
+    [
+        ({"backend": {"type": "http", "config": {"address": "http://x/s"}}}, True),
+        ({"backend": {"type": "http", "config": {"address": "http://evil/s"}}}, False),
+        ({"backend": {"type": "local", "config": {"address": "http://x/s"}}}, False),
+        ({"backend": None}, False),
+        ([], False),
+    ],
+)
+def test_another_backend_is_noticed(initialized: object, in_use: bool) -> None:
+    assert command.is_backend_in_use(json.dumps(initialized).encode(), BACKEND) is in_use
+    assert command.is_backend_in_use(b"{", BACKEND) is False
 
 
 def test_a_command_line_is_the_binary_then_the_arguments() -> None:

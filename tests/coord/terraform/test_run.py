@@ -120,6 +120,23 @@ async def test_the_password_is_nowhere_in_the_directory(
     assert not [p for p in written if b"pa:ss" in p.read_bytes()]
 
 
+@pytest.mark.parametrize("block", ['backend "s3" { bucket = "x" }', 'cloud { organization = "x" }'])
+async def test_the_templates_own_backend_is_not_used(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path, block: str
+) -> None:
+    text = f'terraform {{\n  {block}\n}}\nresource "terraform_data" "a" {{}}\n'
+    await build(store, host, binary, tmp_path, pack({"main.tf": text}))
+    assert store.addresses() == ["terraform_data.a"]
+
+
+async def test_an_override_of_our_backend_is_refused(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    files = {"main.tf": "", "zzz_override.tf": 'terraform {\n  backend "local" {}\n}\n'}
+    with pytest.raises(TemplateInvalidError, match="keeps its state elsewhere"):
+        await build(store, host, binary, tmp_path, pack(files))
+
+
 async def test_variables_reach_the_template_and_outputs_come_back(
     store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
 ) -> None:
