@@ -24,8 +24,8 @@ from typing import Any
 def start_mark(pid: int) -> str | None:
     """Return what tells this process from a later one with the same pid; None if it is dead.
 
-    On Linux the start time in clock ticks since boot (proc(5), field 22 of stat), elsewhere what
-    `ps` prints. A zombie is dead.
+    On Linux the boot and the start time in clock ticks since then (proc(5), field 22 of stat),
+    elsewhere what `ps` prints. A zombie is dead.
     """
     if sys.platform != "linux":
         return _start_mark_by_ps(pid)
@@ -37,7 +37,16 @@ def start_mark(pid: int) -> str | None:
     # The command name may hold spaces and brackets; the fields behind its last bracket do not.
     fields = stat.rpartition(")")[2].split()
     state, start = fields[0], fields[19]
-    return None if state in "ZXx" else start
+    return None if state in "ZXx" else f"{_boot_id()}:{start}"
+
+
+def _boot_id() -> str:
+    """Return what tells this boot from others; empty in sandboxes that do not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _start_mark_by_ps(pid: int) -> str | None:

@@ -122,9 +122,17 @@ async def _launch(place: Place, program: Program) -> Running:
     command = [sys.executable, "-I", "-S", launcher.__file__]
     # The job goes through a pipe: its environment holds secrets, and arguments are public.
     done = await trio.run_process(
-        command, stdin=json.dumps(_job(place, program)).encode(), capture_stdout=True, check=False
+        command,
+        stdin=json.dumps(_job(place, program)).encode(),
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
     )
-    problem = json.loads(done.stdout or b"{}").get("error") if done.returncode == 0 else "it died"
+    if done.returncode == 0:
+        problem = json.loads(done.stdout or b"{}").get("error")
+    else:
+        last_words = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()[-1:]
+        problem = f"The launcher failed: {' '.join(last_words) or done.returncode}"
     if problem:
         raise HostError(f"Could not start {program.argv[0]}", hint=problem)
     running = find(place)
@@ -159,7 +167,8 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
     return {
         "argv": list(program.argv),
         "env": {**base, **program.env},
-        "cwd": program.directory or user.pw_dir,
+        # System users often have a home that does not exist.
+        "cwd": program.directory or (user.pw_dir if Path(user.pw_dir).is_dir() else "/"),
         "log": str(place.log),
         "record": str(place.record),
         "fingerprint": program.fingerprint(),

@@ -108,6 +108,9 @@ class FakeHost:
     directory: str
     transition: str = "start"
     released: list[str] = field(default_factory=list)
+    hangs: bool = False
+    prefix: str = "a"
+    hanging: trio.Event = field(default_factory=trio.Event)
 
     async def workspace(self) -> dict[str, Any]:
         names = ("id", "name", "owner", "owner_id", "template_name", "template_version", "build_id")
@@ -120,7 +123,10 @@ class FakeHost:
         }
 
     async def ensure_agent(self, name: str) -> dict[str, str]:
-        return {"id": f"a-{name}", "token": "secret"}
+        if self.hangs:
+            self.hanging.set()
+            await trio.sleep_forever()
+        return {"id": f"{self.prefix}-{name}", "token": "secret"}
 
     async def release_agent(self, agent_id: str) -> None:
         self.released.append(agent_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
 import tempfile
@@ -201,6 +203,63 @@ async def test_an_interrupt_saves_the_state_and_gives_the_lock_back(
         )
     assert store.lock is None
     assert store.addresses() == ["terraform_data.slow"]
+
+
+@pytest.mark.parametrize("how", ["interrupt", "cancel"])
+async def test_a_provider_that_hangs_is_stopped_too(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path, how: str
+) -> None:
+    interrupt = Interrupt()
+    host.hangs = True
+    ended = []
+
+    async def run() -> None:
+        try:
+            template = pack({"main.tf": PROCESS})
+            control = Control(interrupt=interrupt)
+            await build(store, host, binary, tmp_path, template, control=control)
+        except TerraformCanceledError as error:
+            ended.append(error)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await host.hanging.wait()
+            (interrupt.ask if how == "interrupt" else nursery.cancel_scope.cancel)()
+    assert len(ended) == (how == "interrupt")
+    assert store.lock is None
+    assert store.addresses() == []
+    host.hangs = False
+    await build(store, host, binary, tmp_path, pack({"main.tf": PROCESS}))
+    host.transition = "delete"
+    await build(store, host, binary, tmp_path, pack({"main.tf": PROCESS}))
+
+
+async def test_several_builds_run_at_once(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    """Each has its own sockets and its own host, so each gets its own agents."""
+    head = PROCESS.partition("data ")[0]
+    template = pack({"main.tf": head + 'resource "kled_agent" "a" { name = "x" }\n'})
+    results = []
+
+    async def run(number: int) -> None:
+        mine = dataclasses.replace(store, log=[], state=None, lock=None)
+        async with trio.open_nursery() as nursery:
+            serve = functools.partial(trio.serve_tcp, mine.serve, 0, host="127.0.0.1")
+            listeners = await nursery.start(serve)
+            mine.port = listeners[0].socket.getsockname()[1]
+            own = dataclasses.replace(host, prefix=f"w{number}")
+            await build(mine, own, binary, tmp_path, template)
+            results.append((number, json.loads(mine.state)["resources"][0]["instances"][0]))
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(run, number)
+    assert {number: found["attributes"]["id"] for number, found in results} == {
+        number: f"w{number}-x" for number in range(4)
+    }
 
 
 async def test_a_cancelled_build_winds_down_within_its_limits(
