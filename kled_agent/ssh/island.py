@@ -5,6 +5,7 @@ Imported when the first stream of kind `ssh` arrives (STYLE, rule 12).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -13,8 +14,9 @@ import trio
 import trio_asyncio
 
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
+from kled_agent.ssh.lean import LeanConnection
 from kled_agent.ssh.server import Server, server_options
-from kled_wire.asyncio_bridge import StreamTunnel
+from kled_wire.asyncio_bridge import carry
 from kled_wire.eventlog import EventLog
 
 # Streams that have arrived and whose task has not been started yet; only a moment's worth.
@@ -50,20 +52,19 @@ class Island:
         async for stream, log in self._arrivals:
             self._nursery.start_soon(self._serve, stream, log)
 
+    def _make_connection(self, log: EventLog) -> LeanConnection:
+        return LeanConnection(
+            asyncio.get_running_loop(),
+            asyncssh.SSHServerConnectionOptions(
+                server_factory=lambda: Server(self._nursery, self._defaults, log), **self._options
+            ),
+        )
+
     async def _serve(self, stream: trio.abc.HalfCloseableStream, log: EventLog) -> None:
         """One connection to its end. A client's mistakes end only that connection."""
         try:
             async with trio.open_nursery() as nursery:
-                connect = trio_asyncio.aio_as_trio(asyncssh.connect_reverse)
-                connection = await connect(
-                    "kled",
-                    0,
-                    tunnel=StreamTunnel(stream, nursery),
-                    server_factory=lambda: Server(self._nursery, self._defaults, log),
-                    config=None,
-                    **self._options,
-                )
-                await trio_asyncio.aio_as_trio(connection.wait_closed)()
+                await nursery.start(carry, stream, lambda: self._make_connection(log))
         except* (asyncssh.Error, OSError) as group:
             log.info("ssh_ended", reason=str(group.exceptions[0]))
         finally:

@@ -10,6 +10,7 @@ import asyncssh
 import trio
 
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
+from kled_agent.ssh.lean import LeanConnection
 from kled_agent.ssh.session import Session
 from kled_wire.eventlog import EventLog
 
@@ -21,9 +22,6 @@ CIPHERS: Final = (
     "aes256-ctr",
     "aes128-ctr",
 )
-# Two keepalives missed at this interval end a connection whose client is gone.
-KEEPALIVE_S: Final = 30
-KEEPALIVES_MISSED: Final = 4
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 # What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
 PACKET_BYTES: Final = 128 * 1024
@@ -37,9 +35,10 @@ class Server(asyncssh.SSHServer):
         self._nursery = nursery
         self._defaults = defaults
         self._log = log
-        self._connection: asyncssh.SSHServerConnection | None = None
+        self._connection: LeanConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        assert isinstance(conn, LeanConnection)
         self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
@@ -55,7 +54,8 @@ class Server(asyncssh.SSHServer):
         channel = self._connection.create_server_channel(
             encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
         )
-        return channel, Session(self._nursery, self._defaults, self._log)
+        session = Session(self._nursery, self._defaults, self._connection.corked, self._log)
+        return channel, session
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -101,10 +101,12 @@ def server_options(identity: SshIdentity) -> dict[str, Any]:
         "gss_host": None,
         "encryption_algs": list(CIPHERS),
         "compression_algs": ["none"],
+        "line_editor": False,
         "agent_forwarding": True,
         "x11_forwarding": False,
-        "keepalive_interval": KEEPALIVE_S,
-        "keepalive_count_max": KEEPALIVES_MISSED,
+        # A client's keepalives are answered. Of our own there are none at this level, because
+        # asyncssh rearms a timer for every read; each hop's TCP keepalive finds a dead peer.
+        "keepalive_interval": 0,
         "login_timeout": 30,
         "window": WINDOW_BYTES,
         "max_pktsize": PACKET_BYTES,

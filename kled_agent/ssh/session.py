@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 import asyncssh
@@ -31,6 +32,9 @@ from kled_wire.eventlog import EventLog
 # LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
 _ENVIRONMENT_PREFIXES: Final = ("LC_", "KLED_CLIENT_")
 _ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "GIT_PROTOCOL"})
+# What OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts larger
+# blocks itself, moving the rest of the block each time.
+BLOCK_BYTES: Final = 32 * 1024
 _START_FAILED: Final = 126  # as shells say "found but cannot be run"
 
 
@@ -46,8 +50,15 @@ def allowed_environment(asked: Mapping[str, str]) -> dict[str, str]:
 class Session(asyncssh.SSHServerSession[bytes]):
     """Callbacks of one channel. `nursery` outlives the connection: programs may too."""
 
-    def __init__(self, nursery: trio.Nursery, defaults: SessionDefaults, log: EventLog) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        defaults: SessionDefaults,
+        corked: Callable[[], AbstractContextManager[None]],
+        log: EventLog,
+    ) -> None:
         self._nursery = nursery
+        self._corked = corked
         self._defaults = defaults
         self._log = log
         self._terminal: TerminalRequest | None = None
@@ -252,7 +263,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
     ) -> Callable[[bytes], trio.Event | None]:
         def deliver(data: bytes) -> trio.Event | None:
             if not self._gone:
-                channel.write(data, datatype)
+                view = memoryview(data)
+                with self._corked():
+                    for start in range(0, len(view), BLOCK_BYTES):
+                        channel.write(bytes(view[start : start + BLOCK_BYTES]), datatype)
             return self._room
 
         return deliver

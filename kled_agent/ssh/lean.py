@@ -1,0 +1,166 @@
+"""asyncssh's server connection with a short path for channel data under AES-GCM.
+
+Measured (docs/architecture.md, SSH): asyncssh copies each 32 KiB packet about ten times, builds a
+cipher object for it and precedes it with an encrypted IGNORE packet, a defence that only CBC
+ciphers need (RFC 4251, section 9.3.1). `MSG_CHANNEL_DATA` goes past all that here; every other
+packet, every other cipher, compression and key exchange go asyncssh's own way. The two paths share
+sequence numbers and nonces through `LeanGcm`, which takes the place of asyncssh's object.
+
+This is the one file that knows asyncssh's inside (connection.py, encryption.py of 2.2x);
+tests/agent/ssh/test_lean.py runs both paths against OpenSSH.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import asyncssh
+from asyncssh.encryption import GCMEncryption
+from asyncssh.packet import SSHPacketLogger
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kled_wire.asyncio_bridge import StreamTransport
+
+MSG_CHANNEL_DATA: Final = 94  # RFC 4254, section 9
+_TAG_BYTES: Final = 16  # RFC 5647, section 6
+_BLOCK_BYTES: Final = 16
+_LENGTH_BYTES: Final = 4
+# Padding length, message type, channel, string length: what precedes the data.
+_DATA_OFFSET: Final = 1 + 1 + 4 + 4
+_ZEROS: Final = bytes(2 * _BLOCK_BYTES)
+
+
+class LeanGcm(GCMEncryption):
+    """AES-GCM packet encryption (RFC 5647) that keeps its key schedule. One per direction."""
+
+    def __init__(self, replaced: GCMEncryption) -> None:
+        inner: Any = replaced._cipher  # noqa: SLF001 - see above
+        super().__init__(inner)
+        self._aead = AESGCM(inner._key)  # noqa: SLF001
+        self._fixed: bytes = inner._iv[:4]  # noqa: SLF001
+        self._invocation = int.from_bytes(inner._iv[4:], "big")  # noqa: SLF001
+
+    def _next_nonce(self) -> bytes:
+        nonce = self._fixed + self._invocation.to_bytes(8, "big")
+        self._invocation = (self._invocation + 1) & 0xFFFFFFFFFFFFFFFF
+        return nonce
+
+    def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
+        sealed = self.seal(header, packet)
+        return header + sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
+
+    def decrypt_packet(
+        self, seq: int, first: bytes, rest: bytes, header_len: int, mac: bytes
+    ) -> bytes | None:
+        return self.open(first[:header_len], first[header_len:] + rest + mac)
+
+    def seal(self, header: bytes, packet: bytes) -> bytes:
+        """The encrypted packet and its tag."""
+        return self._aead.encrypt(self._next_nonce(), packet, header)
+
+    def open(self, header: bytes | memoryview, sealed: bytes | memoryview) -> bytes | None:
+        """The packet, or None when the tag does not match."""
+        try:
+            return self._aead.decrypt(self._next_nonce(), sealed, header)
+        except InvalidTag:
+            return None
+
+    def unread(self) -> None:
+        """Step back one nonce: the packet just opened will be opened again by asyncssh."""
+        self._invocation = (self._invocation - 1) & 0xFFFFFFFFFFFFFFFF
+
+
+class LeanConnection(asyncssh.SSHServerConnection):
+    """One server connection; made with asyncssh's own constructor arguments."""
+
+    def corked(self) -> AbstractContextManager[None]:
+        """Hold packets sent inside the block and send them together."""
+        transport = self._transport
+        return transport.corked() if isinstance(transport, StreamTransport) else nullcontext()
+
+    def send_packet(
+        self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None
+    ) -> None:
+        encryption = self._send_encryption
+        if type(encryption) is GCMEncryption:
+            encryption = self._send_encryption = LeanGcm(encryption)
+        if (
+            pkttype == MSG_CHANNEL_DATA
+            and isinstance(encryption, LeanGcm)
+            and self._may_send_lean()
+        ):
+            self._send_lean(encryption, b"".join(args))
+        else:
+            super().send_packet(pkttype, *args, handler=handler)
+
+    def _may_send_lean(self) -> bool:
+        return (
+            self._auth_complete
+            and self._kex_complete
+            and not self._compressor
+            and self._transport is not None
+            and self._rekey_bytes_sent < self._rekey_bytes
+            and not (self._rekey_seconds and time.monotonic() >= self._rekey_time)
+        )
+
+    def _send_lean(self, encryption: LeanGcm, payload: bytes) -> None:
+        assert self._transport is not None
+        # RFC 4253, section 6: at least 4 bytes of padding, to a multiple of the block. The
+        # content of padding is arbitrary; under GCM it protects nothing.
+        padding = -(2 + len(payload)) % _BLOCK_BYTES
+        if padding < 4:
+            padding += _BLOCK_BYTES
+        packet = b"".join((bytes((padding, MSG_CHANNEL_DATA)), payload, _ZEROS[:padding]))
+        header = len(packet).to_bytes(_LENGTH_BYTES, "big")
+        self._transport.writelines((header, encryption.seal(header, packet)))
+        self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
+        self._rekey_bytes_sent += len(packet)
+
+    def _recv_pkthdr(self) -> bool:
+        encryption = self._recv_encryption
+        if type(encryption) is GCMEncryption:
+            encryption = self._recv_encryption = LeanGcm(encryption)
+        if isinstance(encryption, LeanGcm) and self._auth_final and not self._decompressor:
+            self._receive_lean(encryption)
+        return bool(super()._recv_pkthdr())
+
+    def _receive_lean(self, encryption: LeanGcm) -> None:
+        """Take channel data off the front of the input, up to the first packet of another kind."""
+        buffer = memoryview(self._inpbuf)
+        start = 0
+        while (packet := self._open_next(encryption, buffer, start)) is not None:
+            if packet[1] != MSG_CHANNEL_DATA or not self._deliver(packet):
+                encryption.unread()
+                break
+            start += _LENGTH_BYTES + len(packet) + _TAG_BYTES
+            self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
+        if start:
+            self._inpbuf = bytes(buffer[start:])
+
+    def _open_next(self, encryption: LeanGcm, buffer: memoryview, start: int) -> bytes | None:
+        body = start + _LENGTH_BYTES
+        length = int.from_bytes(buffer[start:body], "big")
+        end = body + length + _TAG_BYTES
+        if len(buffer) < end or length < _DATA_OFFSET or length > self._max_recv_pktlen:
+            return None  # not all there, or something for asyncssh to judge
+        packet = encryption.open(buffer[start:body], buffer[body:end])
+        if packet is None:
+            encryption.unread()  # asyncssh opens it again and ends the connection
+        return packet
+
+    def _deliver(self, packet: bytes) -> bool:
+        channel = self._channels.get(int.from_bytes(packet[2:6], "big"))
+        size = int.from_bytes(packet[6:_DATA_OFFSET], "big")
+        end = _DATA_OFFSET + size
+        if (
+            channel is None
+            or channel._recv_state != "open"  # noqa: SLF001 - see above
+            or size > channel._recv_window  # noqa: SLF001
+            or end + packet[0] != len(packet)
+        ):
+            return False
+        channel._accept_data(packet[_DATA_OFFSET:end])  # noqa: SLF001
+        return True
