@@ -16,7 +16,7 @@ from pathlib import Path
 from kled_coord.terraform.errors import TemplateInvalidError
 
 # The author's state is none of ours, and Terraform would ask whether to move it.
-LEFT_OUT = ("terraform.tfstate", "terraform.tfstate.backup")
+LEFT_OUT = ("terraform.tfstate", "terraform.tfstate.backup", "errored.tfstate")
 _HINT = "make the archive with `kled template push`"
 
 # What a file that is cut off or no tar raises, compressed or not; they share no base.

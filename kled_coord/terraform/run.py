@@ -42,6 +42,7 @@ from kled_wire.errors import KledError
 
 OnEvent = Callable[[Event], Awaitable[None]]
 
+WORK_DIRECTORY = "template"  # within a run's directory: the template, and where Terraform runs
 TRANSITIONS = ("start", "stop", "delete")
 MAX_VALIDATION_BYTES = 8 << 20
 MAX_DIAGNOSTICS = 200
@@ -166,8 +167,17 @@ class SchemaOnlyHost:
         return refuse
 
 
+def load_errored_state(directory: Path) -> bytes | None:
+    """Return the state Terraform could not save and left in its working directory, if any.
+
+    For the `directory` of a run whose worker was killed, give `directory / WORK_DIRECTORY`. Blocks.
+    """
+    file = directory / command.ERRORED_STATE_FILE
+    return file.read_bytes() if file.is_file() else None
+
+
 async def _prepare(template: bytes, directory: Path) -> Path:
-    work = directory / "template"
+    work = directory / WORK_DIRECTORY
     work.mkdir(mode=0o700)
     await trio.to_thread.run_sync(unpack_template, template, work)
     if not any(work.glob("*.tf")) and not any(work.glob("*.tf.json")):
@@ -196,6 +206,7 @@ class _Session:
         self._make = partial(
             command.terraform_command, binary, environment=environment, directory=directory
         )
+        self._directory = directory
         self._on_event = on_event
         self._control = control
         self._progress = Progress()
@@ -215,7 +226,10 @@ class _Session:
         if code != 0:
             self._raise_if_canceled(name)
             raise TerraformFailedError(
-                name, self._diagnostics[seen:], _ended(name, code, self._last_words)
+                name,
+                self._diagnostics[seen:],
+                _ended(name, code, self._last_words),
+                errored_state=load_errored_state(self._directory),
             )
 
     async def validate(self) -> list[Diagnostic]:
@@ -267,7 +281,7 @@ class _Session:
 
     def _raise_if_canceled(self, stage: str) -> None:
         if self._control.interrupt.asked.is_set():
-            raise TerraformCanceledError("terraform_canceled", f"the build was canceled at {stage}")
+            raise TerraformCanceledError(stage, errored_state=load_errored_state(self._directory))
 
 
 def _ended(stage: str, code: int, last_words: str) -> str:

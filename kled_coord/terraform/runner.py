@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -153,8 +154,9 @@ async def _wind_down(process: trio.Process, interrupt: Interrupt, limits: StopLi
         process.send_signal(signal.SIGINT)
         with trio.move_on_after(limits.second_interrupt_s):
             await process.wait()
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        # With it goes what it leaves behind: plugins and programs nobody listens to any more.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         with trio.move_on_after(limits.kill_s):
             await process.wait()
 

@@ -39,6 +39,7 @@ class StateStore:
     state: bytes | None = None
     lock: bytes | None = None
     log: list[str] = field(default_factory=list)
+    refuses: bool = False
 
     @property
     def backend(self) -> Backend:
@@ -58,8 +59,8 @@ class StateStore:
             self.lock = None
             return 200, b""
         if method == "POST":
-            self.state = body
-            return 200, b""
+            self.state = self.state if self.refuses else body
+            return (403 if self.refuses else 200), b""
         return (404, b"") if self.state is None else (200, self.state)
 
     def addresses(self) -> list[str]:

@@ -38,7 +38,7 @@ PROCESS = (ROOT / "templates/process/main.tf").read_text()
 SLOW = """
 resource "terraform_data" "slow" {
   provisioner "local-exec" {
-    command = "touch started; sleep 60"
+    command = "exec sleep 60"
   }
 }
 """
@@ -168,6 +168,17 @@ async def test_a_failed_build_says_it_in_terraforms_words(
     assert store.addresses() == ["terraform_data.a"]
 
 
+async def test_a_state_the_store_refused_comes_with_the_error(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    store.refuses = True
+    template = pack({"main.tf": 'resource "terraform_data" "a" {}\n'})
+    with pytest.raises(TerraformFailedError) as caught:
+        await build(store, host, binary, tmp_path, template)
+    assert caught.value.errored_state is not None
+    assert json.loads(caught.value.errored_state)["resources"][0]["name"] == "a"
+
+
 async def test_a_held_lock_fails_the_build(
     store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
 ) -> None:
@@ -188,9 +199,7 @@ async def test_an_interrupt_saves_the_state_and_gives_the_lock_back(
 
     directory = tmp_path / "run"
     directory.mkdir()
-    text = SLOW.replace("sleep 60", "sleep 2") + (
-        'resource "terraform_data" "next" {\n  depends_on = [terraform_data.slow]\n}\n'
-    )
+    text = SLOW + ('resource "terraform_data" "next" {\n  depends_on = [terraform_data.slow]\n}\n')
     with trio.fail_after(30), pytest.raises(TerraformCanceledError):
         await run_build(
             BuildInput(template=pack({"a.tf": text}), transition="start", backend=store.backend),

