@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from kled_agent.orphans import Children
 from kled_agent.sessions.descriptors import Descriptor, widen_pipe
 from kled_agent.sessions.modes import apply_modes
 from kled_agent.users import LocalUser
@@ -41,6 +42,7 @@ class Command:
 
     user: LocalUser
     environment: Mapping[str, str]
+    children: Children
     line: str | None = None
     argv: tuple[str, ...] | None = None
 
@@ -156,7 +158,7 @@ async def _start(
     terminal: bool,
 ) -> trio.Process:
     executable, argv = command.vector()
-    return await trio.lowlevel.open_process(
+    process = await trio.lowlevel.open_process(
         argv,
         executable=executable,
         stdin=streams[0],
@@ -168,6 +170,8 @@ async def _start(
         preexec_fn=_take_terminal if terminal else None,
         **command.user.popen_options(),
     )
+    command.children.started(process.pid)
+    return process
 
 
 def _take_terminal() -> None:
@@ -175,7 +179,7 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-async def wait_ended(program: Program) -> None:
+async def wait_ended(program: Program, children: Children) -> None:
     """Wait for the program. When the wait is cancelled the agent ends: kill the program's group."""
     try:
         await program.process.wait()
@@ -189,6 +193,7 @@ async def wait_ended(program: Program) -> None:
             _kill_group(program.process.pid)
             with trio.CancelScope(shield=True):  # SIGKILL cannot be refused
                 await program.process.wait()
+        children.waited(program.process.pid)
 
 
 def _kill_group(pid: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kled_agent.orphans import Children
 from kled_agent.users import LocalUser
 
 
@@ -19,7 +20,11 @@ class SshIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionDefaults:
-    """What every session gets: the user it runs as and variables that say where it is."""
+    """What every session gets: the user it runs as and variables that say where it is.
+
+    `children` is told of each program that a session starts.
+    """
 
     user: LocalUser
     environment: dict[str, str]
+    children: Children

@@ -36,21 +36,23 @@ class Island:
         self._defaults = defaults
         self._options = server_options(identity)
         self._send_arrival, self._arrivals = trio.open_memory_channel[
-            tuple[trio.abc.HalfCloseableStream, EventLog]
+            tuple[trio.abc.HalfCloseableStream, EventLog, trio.Event]
         ](_ARRIVALS)
 
     def renew(self, identity: SshIdentity) -> None:
         """Use a new certificate or other principals for connections from now on."""
         self._options = server_options(identity)
 
-    async def accept(self, stream: trio.abc.HalfCloseableStream, log: EventLog) -> None:
-        """Serve one SSH connection over `stream`, which is ours from now on."""
-        await self._send_arrival.send((stream, log))
+    async def accept(
+        self, stream: trio.abc.HalfCloseableStream, log: EventLog, ended: trio.Event
+    ) -> None:
+        """Serve one SSH connection over `stream`, which is ours from now on; then set `ended`."""
+        await self._send_arrival.send((stream, log, ended))
 
     async def run(self) -> None:
         """Start a task for each arrival, from here: tasks inherit the asyncio loop's context."""
-        async for stream, log in self._arrivals:
-            self._nursery.start_soon(self._serve, stream, log)
+        async for stream, log, ended in self._arrivals:
+            self._nursery.start_soon(self._serve, stream, log, ended)
 
     def _make_connection(self, log: EventLog) -> LeanConnection:
         return LeanConnection(
@@ -60,7 +62,9 @@ class Island:
             ),
         )
 
-    async def _serve(self, stream: trio.abc.HalfCloseableStream, log: EventLog) -> None:
+    async def _serve(
+        self, stream: trio.abc.HalfCloseableStream, log: EventLog, ended: trio.Event
+    ) -> None:
         """One connection to its end. A client's mistakes end only that connection."""
         try:
             async with trio.open_nursery() as nursery:
@@ -68,6 +72,7 @@ class Island:
         except* (asyncssh.Error, OSError) as group:
             log.info("ssh_ended", reason=str(group.exceptions[0]))
         finally:
+            ended.set()
             await trio.aclose_forcefully(stream)
 
 

@@ -185,7 +185,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
         environment["SSH_CLIENT"] = f"{peer[0]} {peer[1]} 22"
         if agent_path := self._channel.get_agent_path():
             environment["SSH_AUTH_SOCK"] = agent_path
-        return Command(user=self._defaults.user, environment=environment, line=line, argv=argv)
+        return Command(
+            user=self._defaults.user,
+            environment=environment,
+            children=self._defaults.children,
+            line=line,
+            argv=argv,
+        )
 
     async def _run(self) -> None:
         assert self._command is not None
@@ -240,7 +246,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 nursery.start_soon(
                     read_all, program.stderr, self._writer(channel, asyncssh.EXTENDED_DATA_STDERR)
                 )
-            await wait_ended(program)
+            await wait_ended(program, self._defaults.children)
             if program.on_terminal:
                 # A program left in the background keeps the terminal open: do not wait for it.
                 await trio.lowlevel.checkpoint()

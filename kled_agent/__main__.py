@@ -1,0 +1,21 @@
+"""`kled-agent`: exit codes, and one line for the person instead of a traceback."""
+
+from __future__ import annotations
+
+import sys
+
+from kled_agent.cli import run
+from kled_wire.errors import KledError
+
+
+def main() -> None:
+    """The entry point. Exits with 0, or the KledError's exit code."""
+    try:
+        run(sys.argv[1:])
+    except KledError as exc:
+        print(f"kled-agent: {exc.line()}", file=sys.stderr)  # noqa: T201 - the person's line
+        sys.exit(exc.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The agent put together: every task it has is started here.
+
+run_agent
+├── bury_orphans          waits for programs that sessions left behind
+├── serve_link            the control link, redialled for ever
+├── renew_certificate     before the host certificate runs out
+└── streams
+├── Dialback._serve   one for each data stream
+└── serve_island      asyncssh, from the first SSH stream on; sessions live in it
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+import trio
+
+from kled_agent.config import Config
+from kled_agent.control.dialback import Dialback
+from kled_agent.control.link import LinkSettings, serve_link
+from kled_agent.identity import Identity, enroll, load_identity, make_identity, save_identity
+from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
+from kled_agent.ssh.identity import SessionDefaults
+from kled_agent.ssh.service import SshService
+from kled_agent.systemd import notify
+from kled_agent.tcp import serve_tcp
+from kled_agent.users import load_user
+from kled_wire import limits
+from kled_wire.backoff import Backoff
+from kled_wire.errors import KledError, UnauthenticatedError
+from kled_wire.eventlog import EventLog
+from kled_wire.messages import Welcome
+
+# Host certificates live for 30 days; a daily renewal leaves room for a month of outage.
+_RENEW_S: Final = 24 * 3600.0
+
+
+async def run_agent(config: Config, log: EventLog) -> None:
+    """Run until SIGTERM or SIGINT. Raises KledError for what only a person can mend."""
+    user = load_user(config.user or None, shell=config.shell or None)
+    become_reaper()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope, log)
+            children = Children()
+            await nursery.start(bury_orphans, children)
+            identity = await obtain_identity(config, log)
+            environment = {"KLED_WORKSPACE": identity.workspace, "KLED_OWNER": identity.owner}
+            defaults = SessionDefaults(user=user, environment=environment, children=children)
+            await _serve(config, identity, defaults, log, nursery)
+    finally:
+        end_descendants()
+
+
+async def _serve(
+    config: Config,
+    identity: Identity,
+    defaults: SessionDefaults,
+    log: EventLog,
+    nursery: trio.Nursery,
+) -> None:
+    async with trio.open_nursery() as streams:
+        ssh = SshService(streams, identity.ssh(), defaults)
+        dialback = Dialback(
+            streams, config.coordinator_url, {"ssh": ssh.serve, "tcp": serve_tcp}, log
+        )
+        settings = LinkSettings(
+            identity=identity,
+            on_dial=dialback.accept_nowait,
+            on_welcome=_announce,
+            count_streams=lambda: dialback.open_streams,
+            log=log,
+        )
+        nursery.start_soon(renew_certificate, config, identity, ssh, log)
+        await serve_link(settings)
+
+
+def _announce(_welcome: Welcome) -> None:
+    notify("READY=1")
+
+
+async def obtain_identity(config: Config, log: EventLog) -> Identity:
+    """The identity on disk or a new one, enrolled again so that its certificate is fresh.
+
+    Where the coordinator cannot be reached an identity that was enrolled before is used as it is;
+    a new one waits. Raises UnauthenticatedError when the token is refused and nothing is kept.
+    """
+    identity = load_identity(config) or await make_identity(config)
+    backoff, failures = Backoff(), 0
+    while True:
+        try:
+            identity = await enroll(identity)
+        except UnauthenticatedError as exc:
+            # The link says so too and asks again slowly; without an identity there is no link.
+            if identity.enrolled:
+                return identity
+            log.error("agent_refused", code=exc.code, reason=exc.message)
+            await trio.sleep(limits.REDIAL_REFUSED_S)
+        except KledError as exc:
+            if identity.enrolled:
+                return identity
+            failures += 1
+            wait_s = backoff.ceiling(failures)
+            log.info("enroll_failed", code=exc.code, reason=exc.message, retry_s=wait_s)
+            await trio.sleep(wait_s)
+        else:
+            save_identity(config, identity)
+            log.info("agent_enrolled", agent=identity.agent_id, workspace=identity.workspace)
+            return identity
+
+
+async def renew_certificate(
+    config: Config, identity: Identity, ssh: SshService, log: EventLog
+) -> None:
+    """Enroll again once a day; failures are tried again the next time."""
+    while True:
+        await trio.sleep(_RENEW_S)
+        try:
+            identity = await enroll(identity)
+            save_identity(config, identity)
+        except KledError as exc:
+            log.warning("renewal_failed", code=exc.code, reason=exc.message)
+        else:
+            ssh.renew(identity.ssh())
+
+
+async def _stop_on_signal(scope: trio.CancelScope, log: EventLog) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("agent_stopping", signal=signal.Signals(number).name)
+            notify("STOPPING=1")
+            scope.cancel()
+            return

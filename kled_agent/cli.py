@@ -1,0 +1,65 @@
+"""The command line of the agent: argparse, because click would stay in memory for ever."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import trio
+
+from kled_agent.app import obtain_identity, run_agent
+from kled_agent.config import Config, load_config
+from kled_wire.eventlog import open_log
+from kled_wire.version import software_version
+
+
+def run(argv: list[str]) -> None:
+    """Do what the command line says. Raises KledError."""
+    arguments = _parser().parse_args(argv)
+    flags = {f.name: getattr(arguments, f.name, None) for f in fields(Config) if f.name != "token"}
+    flags["token_file"] = arguments.token_file
+    config = load_config(arguments.config, os.environ, flags)
+    # Sessions never see the token; /proc shows it to the same user only.
+    os.environ.pop("KLED_AGENT_TOKEN", None)
+    log = open_log("kled.agent", level=config.log_level)
+    if arguments.command == "check":
+        _print_config(config)
+    elif arguments.command == "enroll":
+        trio.run(obtain_identity, config, log)
+    else:
+        trio.run(run_agent, config, log)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kled-agent",
+        description="Serve this machine as a workspace: terminals, files and forwards over SSH, "
+        "through a coordinator that is dialled out to.",
+        epilog="Each setting can also be given as KLED_AGENT_… in the environment or in "
+        "/etc/kled/agent.toml; a token only there or in a file, never as an argument.",
+    )
+    parser.add_argument("--version", action="version", version=f"kled-agent {software_version()}")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="run",
+        choices=("run", "check", "enroll"),
+        help="run (default); check the configuration; enroll: fetch the identity and stop",
+    )
+    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
+    parser.add_argument("--coordinator-url", help="https://HOST of the coordinator")
+    parser.add_argument("--token-file", help="file that holds the agent's token")
+    parser.add_argument("--state-dir", help="where the identity is kept")
+    parser.add_argument("--user", help="the local user that sessions run as")
+    parser.add_argument("--shell", help="that user's shell, where not the one in passwd")
+    parser.add_argument("--log-level", help="debug, info, warning or error")
+    return parser
+
+
+def _print_config(config: Config) -> None:
+    shown = {f.name: str(getattr(config, f.name)) for f in fields(config)}
+    shown["token"] = "***" if config.token else ""
+    print(json.dumps(shown, indent=2))  # noqa: T201 - what `check` is for

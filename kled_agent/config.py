@@ -1,0 +1,113 @@
+"""The agent's settings: flags over environment over a TOML file, read once into one value."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from kled_wire.errors import ConfigError
+
+DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the agent was told. `token` may be empty where an identity is kept in `state_dir`."""
+
+    coordinator_url: str
+    token: str = field(default="", repr=False)
+    state_dir: Path = Path("/var/lib/kled-agent")
+    user: str = ""
+    shell: str = ""
+    log_level: str = "info"
+
+
+# Where each setting comes from in the environment; in the file the names are those of Config.
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "coordinator_url": "KLED_COORDINATOR_URL",
+    "token": "KLED_AGENT_TOKEN",
+    "token_file": "KLED_AGENT_TOKEN_FILE",
+    "state_dir": "KLED_AGENT_STATE_DIR",
+    "user": "KLED_AGENT_USER",
+    "shell": "KLED_AGENT_SHELL",
+    "log_level": "KLED_AGENT_LOG_LEVEL",
+}
+
+
+def load_config(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]
+) -> Config:
+    """Merge the three sources. Raises ConfigError naming the setting and where it came from."""
+    values: dict[str, tuple[str, str]] = {}
+    for name, text in _read_file(file, environ).items():
+        values[name] = text, "the configuration file"
+    for name, variable in ENVIRONMENT.items():
+        if environ.get(variable):
+            values[name] = environ[variable], variable
+    for name, flag in flags.items():
+        if flag:
+            values[name] = flag, f"--{name.replace('_', '-')}"
+    return _build(values, environ)
+
+
+def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+    named = file or (Path(p) if (p := environ.get("KLED_AGENT_CONFIG")) else None)
+    path = named or DEFAULT_FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        if named is None:
+            return {}
+        raise ConfigError("config_unreadable", f"there is no file {path}") from exc
+    except OSError as exc:
+        raise ConfigError("config_unreadable", f"{path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise ConfigError("config_malformed", f"{path}: {exc}") from exc
+    for name, value in table.items():
+        if name not in ENVIRONMENT:
+            known = ", ".join(ENVIRONMENT)
+            raise ConfigError("config_unknown", f"{path}: unknown setting {name}", hint=known)
+        if not isinstance(value, str):
+            raise ConfigError("config_malformed", f"{path}: {name} must be a string")
+    return table
+
+
+def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Config:
+    token_file = values.pop("token_file", None)
+    if token_file and "token" not in values:
+        values["token"] = _read_token(*token_file), token_file[1]
+    level, source = values.get("log_level", ("info", ""))
+    if level.lower() not in _LEVELS:
+        raise ConfigError(
+            "config_malformed", f"{source}: log_level is {level!r}", hint=f"one of {_LEVELS}"
+        )
+    if "coordinator_url" not in values:
+        raise ConfigError(
+            "coordinator_url_missing",
+            "the agent does not know its coordinator",
+            hint="set KLED_COORDINATOR_URL or --coordinator-url",
+        )
+    known = {f.name for f in fields(Config)}
+    settings = {name: text for name, (text, _) in values.items() if name in known}
+    state_dir = Path(settings.pop("state_dir", "") or default_state_dir(environ))
+    return Config(**settings, state_dir=state_dir)
+
+
+def _read_token(path: str, source: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        raise ConfigError("token_unreadable", f"{source}: cannot read {path}: {exc}") from exc
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """/var/lib/kled-agent for root, the user's state directory (XDG) for anyone else."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/kled-agent")
+    base = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '/')}/.local/state"
+    return Path(base) / "kled-agent"

@@ -1,0 +1,189 @@
+"""One agent's control link: dial, say hello, stay, and dial again when it ends."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Never
+
+import trio
+import trio_websocket
+
+from kled_agent.identity import Identity
+from kled_agent.memory.sampler import sample_report
+from kled_wire import limits, messages
+from kled_wire.backoff import Backoff
+from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
+from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
+from kled_wire.eventlog import EventLog
+from kled_wire.transport.dial import open_connection, parse_url
+from kled_wire.transport.upgrade import decode_error
+from kled_wire.version import PROTOCOL, software_version
+
+# How long a link must have lasted for the next failure to count as the first.
+_SETTLED_S: Final = 30.0
+_REPORT_S: Final = 30.0
+_CONNECT_TIMEOUT_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """What a link needs: who we are, and what to do when a stream is asked for."""
+
+    identity: Identity
+    on_dial: Callable[[messages.Dial, ControlLink], None]
+    on_welcome: Callable[[messages.Welcome], None]
+    count_streams: Callable[[], int]
+    log: EventLog
+    ssl_context: ssl.SSLContext | None = None
+
+
+async def serve_link(settings: LinkSettings, *, backoff: Backoff | None = None) -> Never:
+    """Keep a link to the coordinator until cancelled; `on_welcome` says when it is up.
+
+    A refused token is reported and asked about again every limits.REDIAL_REFUSED_S.
+    """
+    delays = backoff or Backoff()
+    failures = 0
+    while True:
+        began = trio.current_time()
+        wait_s = 0.0
+        try:
+            await _run_once(settings)
+        except LinkClosed as exc:
+            wait_s = _delay_after_close(exc)
+            settings.log.info("link_closed", code=exc.code, reason=exc.reason)
+        except UnauthenticatedError as exc:
+            wait_s = limits.REDIAL_REFUSED_S
+            settings.log.error("agent_refused", code=exc.code, reason=exc.message, retry_s=wait_s)
+        except KledError as exc:
+            settings.log.info("link_failed", code=exc.code, reason=exc.message)
+        if trio.current_time() - began > _SETTLED_S:
+            failures = 0
+        failures += 1
+        # The jitter spreads agents that lost their coordinator together; it needs no secrecy.
+        await trio.sleep(max(wait_s, delays.delay(failures, random.random)))
+
+
+def _delay_after_close(closed: LinkClosed) -> float:
+    """How long a close by the coordinator asks us to stay away, in seconds."""
+    if closed.code in {CloseCode.TOKEN_REFUSED, CloseCode.VERSION_UNSUPPORTED}:
+        return limits.REDIAL_REFUSED_S
+    if closed.code == CloseCode.REPLACED:
+        # Another process has our identity. Coming straight back would make the two take turns.
+        return limits.REDIAL_CAP_S
+    return 0.0
+
+
+async def _run_once(settings: LinkSettings) -> None:
+    """One link from dial to end. Raises LinkClosed or KledError."""
+    problem: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            link = await _connect(settings, nursery)
+            await _converse(link, settings)
+        except (LinkClosed, KledError) as exc:
+            problem = exc
+        nursery.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
+
+
+async def _connect(settings: LinkSettings, nursery: trio.Nursery) -> ControlLink:
+    address = parse_url(settings.identity.coordinator_url)
+    with trio.move_on_after(_CONNECT_TIMEOUT_S):
+        stream = await open_connection(address, ssl_context=settings.ssl_context)
+        try:
+            connection = await trio_websocket.wrap_client_stream(
+                nursery,
+                stream,  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
+                address.authority,
+                f"{address.base}/api/v1/agent/control",
+                extra_headers=[(b"authorization", f"Bearer {settings.identity.token}".encode())],
+                message_queue_size=1,
+                max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
+            )
+        except trio_websocket.ConnectionRejected as exc:
+            await trio.aclose_forcefully(stream)
+            raise decode_error(exc.status_code, exc.body or b"") from exc
+        except (trio_websocket.HandshakeError, trio.BrokenResourceError) as exc:
+            await trio.aclose_forcefully(stream)
+            raise UnavailableError("link_refused", "the control link did not come to be") from exc
+        return ControlLink(connection)
+    raise UnavailableError("coordinator_silent", "the coordinator did not answer in time")
+
+
+async def _converse(link: ControlLink, settings: LinkSettings) -> None:
+    try:
+        welcome = await _greet(link)
+        settings.on_welcome(welcome)
+        settings.log.info("link_open", coordinator=welcome.version, workspace=welcome.workspace)
+        await _stay(link, settings, welcome.heartbeat_s)
+    except ProtocolError as exc:
+        await link.close(close_code_for(exc), exc.message)
+        raise
+    except trio.Cancelled:
+        await link.close(CloseCode.GOING_AWAY, "the agent is stopping")
+        raise
+
+
+async def _greet(link: ControlLink) -> messages.Welcome:
+    await link.send(messages.Hello(protocol=PROTOCOL, version=software_version()))
+    with trio.move_on_after(limits.HELLO_TIMEOUT_S):
+        answer = await link.receive()
+        if not isinstance(answer, messages.Welcome):
+            raise ProtocolError("welcome_expected", f"{answer.type} came before welcome")
+        return answer
+    raise UnavailableError("coordinator_silent", "the coordinator did not say welcome")
+
+
+async def _stay(link: ControlLink, settings: LinkSettings, heartbeat_s: float) -> None:
+    """Receive, and beside it send heartbeats and reports, until the link ends."""
+    problem: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_beat, link, heartbeat_s, nursery.cancel_scope, settings.log)
+        nursery.start_soon(_report, link, settings)
+        try:
+            await _receive(link, settings)
+        except (LinkClosed, KledError) as exc:
+            problem = exc
+        nursery.cancel_scope.cancel()
+    raise problem or UnavailableError("peer_silent", "the coordinator stopped answering")
+
+
+async def _receive(link: ControlLink, settings: LinkSettings) -> None:
+    while True:
+        message = await link.receive()
+        if isinstance(message, messages.Dial):
+            settings.on_dial(message, link)
+        elif isinstance(message, messages.Shutdown):
+            settings.log.info("coordinator_stopping", reason=message.reason)
+            await trio.sleep(message.back_in_s)
+            return
+        elif not isinstance(message, (messages.Ping, messages.Unsupported)):
+            raise ProtocolError("message_unexpected", f"{message.type} is not for an agent")
+
+
+async def _beat(
+    link: ControlLink, heartbeat_s: float, scope: trio.CancelScope, log: EventLog
+) -> None:
+    """Ping at each heartbeat; an answer that stays out ends the link."""
+    rtt_s = 0.0
+    try:
+        while True:
+            rtt_s = await link.ping(rtt_s=rtt_s)
+            await trio.sleep(heartbeat_s)
+    except (LinkClosed, UnavailableError) as exc:
+        log.info("heartbeat_failed", reason=str(exc))
+        scope.cancel()
+
+
+async def _report(link: ControlLink, settings: LinkSettings) -> None:
+    try:
+        while True:
+            await link.send(sample_report(settings.count_streams()))
+            await trio.sleep(_REPORT_S)
+    except LinkClosed:
+        return  # the receiver notices as well, and ends the link

@@ -1,0 +1,158 @@
+"""Who this agent is: its token and host key on disk, its certificates from the coordinator.
+
+The identity belongs to the workspace and this machine, not to one build: it is kept in one 0600
+file, survives restarts and rebuilds, and is fetched again with the token when the file is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+import trio
+
+from kled_agent.config import Config
+from kled_agent.ssh.identity import SshIdentity
+from kled_wire.errors import ConfigError, KledError, ProtocolError
+from kled_wire.transport.request import post_json
+from kled_wire.version import software_version
+
+ENROLL_TIMEOUT_S: Final = 30.0
+FILE_NAME: Final = "identity.json"
+# Ed25519 (RFC 8709). The key is made in a process of its own, so that the agent itself does not
+# carry the cryptography library in memory until a session needs it.
+_MAKE_KEY: Final = """
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives import serialization as s
+key = Ed25519PrivateKey.generate()
+print(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()).decode(), end="")
+print(key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode())
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Everything kept. Keys and certificates are OpenSSH text; `principals` may log in."""
+
+    coordinator_url: str
+    token: str = field(repr=False)
+    host_key: str = field(repr=False)
+    host_public_key: str
+    host_certificate: str = ""
+    user_ca: str = ""
+    principals: tuple[str, ...] = ()
+    agent_id: str = ""
+    workspace_id: str = ""
+    workspace: str = ""
+    owner: str = ""
+
+    def ssh(self) -> SshIdentity:
+        """What the SSH server needs of it."""
+        return SshIdentity(
+            host_key=self.host_key,
+            host_certificate=self.host_certificate,
+            user_ca=self.user_ca,
+            principals=self.principals,
+        )
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether the coordinator has signed the host key."""
+        return bool(self.host_certificate)
+
+
+def load_identity(config: Config) -> Identity | None:
+    """The identity on disk, or None when there is none that goes with `config`."""
+    path = config.state_dir / FILE_NAME
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["principals"] = tuple(kept["principals"])
+        identity = Identity(**kept)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        return None  # damaged: the token fetches it again
+    except OSError as exc:
+        raise ConfigError("identity_unreadable", f"{path}: {exc.strerror}") from exc
+    same_token = not config.token or config.token == identity.token
+    return identity if same_token and config.coordinator_url == identity.coordinator_url else None
+
+
+def save_identity(config: Config, identity: Identity) -> None:
+    """Write the 0600 file whole or not at all. Raises ConfigError("identity_unwritable")."""
+    path = config.state_dir / FILE_NAME
+    temporary = path.with_suffix(".new")
+    try:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(identity), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as exc:
+        raise ConfigError(
+            "identity_unwritable",
+            f"{path}: {exc.strerror}",
+            hint="set KLED_AGENT_STATE_DIR to a directory the agent may write",
+        ) from exc
+
+
+async def make_identity(config: Config) -> Identity:
+    """A new identity with a fresh host key, not yet enrolled. Raises ConfigError."""
+    if not config.token:
+        raise ConfigError(
+            "token_missing",
+            f"no identity in {config.state_dir} and no token to fetch one with",
+            hint="set KLED_AGENT_TOKEN or KLED_AGENT_TOKEN_FILE",
+        )
+    made = await trio.run_process(
+        [sys.executable, "-c", _MAKE_KEY], capture_stdout=True, stdin=subprocess.DEVNULL
+    )
+    private, _, public = made.stdout.decode().strip().rpartition("\n")
+    return Identity(
+        coordinator_url=config.coordinator_url,
+        token=config.token,
+        host_key=private + "\n",
+        host_public_key=public,
+    )
+
+
+async def enroll(identity: Identity) -> Identity:
+    """Have the coordinator sign the host key and say who we are. Raises KledError."""
+    uname = os.uname()
+    with trio.move_on_after(ENROLL_TIMEOUT_S):
+        answer = await post_json(
+            f"{identity.coordinator_url.rstrip('/')}/api/v1/agent/enroll",
+            {
+                "host_public_key": identity.host_public_key,
+                "version": software_version(),
+                "hostname": uname.nodename,
+                "os": uname.sysname.lower(),
+                "arch": uname.machine,
+            },
+            headers={"Authorization": f"Bearer {identity.token}"},
+        )
+        return _enrolled(identity, answer)
+    raise KledError("enroll_timeout", "the coordinator did not answer the enrolment in time")
+
+
+def _enrolled(identity: Identity, answer: dict[str, object]) -> Identity:
+    names = ("host_certificate", "user_ca", "agent_id", "workspace_id", "workspace", "owner")
+    principals = answer.get("principals")
+    if not all(isinstance(answer.get(name), str) for name in names) or not isinstance(
+        principals, list
+    ):
+        raise ProtocolError("answer_malformed", "the enrolment answer lacks fields")
+    return Identity(
+        coordinator_url=identity.coordinator_url,
+        token=identity.token,
+        host_key=identity.host_key,
+        host_public_key=identity.host_public_key,
+        principals=tuple(str(p) for p in principals),
+        **{name: str(answer[name]) for name in names},
+    )

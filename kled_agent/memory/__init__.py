@@ -1,0 +1,1 @@
+"""How the machine is, as the coordinator wants to hear it."""

@@ -1,0 +1,24 @@
+"""The `tcp` stream kind: one connection to a port on this machine."""
+
+from __future__ import annotations
+
+import trio
+
+from kled_wire import limits, messages
+from kled_wire.eventlog import EventLog
+from kled_wire.transport.pump import pump
+
+
+async def serve_tcp(
+    stream: trio.abc.HalfCloseableStream, dial: messages.Dial, log: EventLog
+) -> None:
+    """Connect to the host and port of `dial` and copy both ways to the end; closes `stream`."""
+    try:
+        with trio.fail_after(limits.REPLY_TIMEOUT_S):
+            target = await trio.open_tcp_stream(dial.host or "localhost", dial.port)
+        async with target:
+            await pump(stream, target)
+    except (OSError, trio.BrokenResourceError, trio.TooSlowError) as exc:
+        log.info("tcp_ended", port=dial.port, reason=str(exc))
+    finally:
+        await trio.aclose_forcefully(stream)
