@@ -1,13 +1,15 @@
 """Unpacking a template: a tar from a stranger, into a directory of our own.
 
 Only files and directories. Links are refused altogether: a template needs none, and chains of
-links are how archives got out of `tarfile`'s own filter (CVE-2025-4517, CVE-2025-4330).
+links are how archives got out of `tarfile`'s own filter (CVE-2025-4517, CVE-2025-4330). So files
+are written here, and of their metadata only whether they are executable is kept.
 """
 
 from __future__ import annotations
 
 import io
 import lzma
+import shutil
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -42,8 +44,6 @@ def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | Non
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:*") as tar:
             _extract(tar, directory, limits)
-    except tarfile.FilterError as error:
-        raise TemplateInvalidError(f"template archive: {error}", hint=_HINT) from error
     except _DAMAGE as error:
         raise TemplateInvalidError(
             f"the template archive is damaged: {error}", hint=_HINT
@@ -63,13 +63,26 @@ def _extract(tar: tarfile.TarFile, directory: Path, limits: ArchiveLimits) -> No
         if _is_terraforms_own(member.name):
             continue
         _check_member(member, limits)
-        tar.extract(member, directory, filter="data")
+        _write_member(tar, member, directory)
 
 
 def _is_terraforms_own(name: str) -> bool:
     """Whether Terraform itself made it, in the author's folder: it would disturb our own run."""
     parts = name.removeprefix("./").split("/")
     return ".terraform" in parts or parts[-1] in LEFT_OUT
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, directory: Path) -> None:
+    target = directory / member.name
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    assert source is not None  # it is a file
+    with source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    target.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
 def _check_member(member: tarfile.TarInfo, limits: ArchiveLimits) -> None:

@@ -131,11 +131,6 @@ def destroy_arguments() -> tuple[str, ...]:
     return ("destroy", "-json", "-input=false", LOCK_TIMEOUT, "-auto-approve")
 
 
-def show_arguments(plan_file: str = PLAN_FILE) -> tuple[str, ...]:
-    """Show a plan as JSON. The state's JSON shows secrets; a plan file's does too."""
-    return ("show", "-json", plan_file)
-
-
 def terraform_command(
     binary: Binary, arguments: tuple[str, ...], environment: Mapping[str, str], directory: Path
 ) -> Command:

@@ -34,9 +34,9 @@ class Service:
         self._provider = provider
         self._operations = Operations(host)
         self._on_shutdown = on_shutdown
-        # Each method with the field that holds diagnostics in its response; None if it has none.
-        self._methods: dict[str, tuple[_Method, int | None]] = {
-            "/plugin.GRPCController/Shutdown": (self._shutdown, None),
+        # Each method with the field that holds diagnostics in its response.
+        self._methods: dict[str, tuple[_Method, int]] = {
+            "/plugin.GRPCController/Shutdown": (self._shutdown, 1),  # has none, and cannot fail
             "/tfplugin6.Provider/GetMetadata": (self._metadata, 2),
             "/tfplugin6.Provider/GetProviderSchema": (self._schema, 4),
             "/tfplugin6.Provider/ValidateProviderConfig": (self._nothing, 2),
@@ -50,7 +50,7 @@ class Service:
             "/tfplugin6.Provider/ImportResourceState": (self._import, 2),
             "/tfplugin6.Provider/ReadDataSource": (self._read_data, 2),
             "/tfplugin6.Provider/GetFunctions": (self._nothing, 2),
-            "/tfplugin6.Provider/StopProvider": (self._stop, None),
+            "/tfplugin6.Provider/StopProvider": (self._stop, 1),  # nor can this one
         }
 
     async def handle(self, path: str, message: bytes) -> bytes:
@@ -61,8 +61,6 @@ class Service:
         try:
             return await method(protobuf.decode(message))
         except DiagnosticError as error:
-            if diagnostics is None:
-                raise
             return messages.encode_diagnostics(diagnostics, error.diagnostics)
         except (protobuf.WireError, ValueFormatError) as error:
             raise GrpcError(Status.INVALID_ARGUMENT, f"{path}: {error}") from error

@@ -76,6 +76,7 @@ async def test_a_workspace_starts_stays_stops_and_goes(host: Any, terraform: Any
     await terraform("destroy", "-auto-approve")
     assert launcher.start_mark(again["pid"]) is None
     assert host.released == ["a-main"]
+    assert host.messages == ["Starting process agent", "Stopping process agent"] * 2
 
 
 async def test_secrets_are_hidden_in_the_plan(terraform: Any) -> None:
