@@ -7,6 +7,8 @@ are written here, and of their metadata only whether they are executable is kept
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import lzma
 import shutil
@@ -19,6 +21,7 @@ from kled_coord.terraform.errors import TemplateInvalidError
 
 # The author's state is none of ours, and Terraform would ask whether to move it.
 LEFT_OUT = ("terraform.tfstate", "terraform.tfstate.backup", "errored.tfstate")
+OVERHEAD_BYTES = 4 << 10  # per file: headers, extended headers, padding
 _HINT = "make the archive with `kled template push`"
 
 # What a file that is cut off or no tar raises, compressed or not; they share no base.
@@ -42,12 +45,47 @@ def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | Non
     """
     limits = limits or ArchiveLimits()
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:*") as tar:
+        source = _Bounded(_decompressed(archive), limits)
+        with tarfile.open(fileobj=source, mode="r|") as tar:
             _extract(tar, directory, limits)
     except _DAMAGE as error:
         raise TemplateInvalidError(
             f"the template archive is damaged: {error}", hint=_HINT
         ) from error
+
+
+def _decompressed(archive: bytes) -> io.BufferedIOBase:
+    source = io.BytesIO(archive)
+    if archive.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=source)
+    if archive.startswith(b"BZh"):
+        return bz2.BZ2File(source)
+    if archive.startswith(b"\xfd7zXZ\x00"):
+        return lzma.LZMAFile(source)
+    return source
+
+
+class _Bounded(io.RawIOBase):
+    """A source that refuses to give more than a template may have.
+
+    `tarfile` reads an extended header whole, before anybody can look at its size.
+    """
+
+    def __init__(self, source: io.BufferedIOBase, limits: ArchiveLimits) -> None:
+        self._source = source
+        self._limit_bytes = limits.total_bytes
+        self._left_bytes = limits.total_bytes + limits.members * OVERHEAD_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise _too_large(self._limit_bytes)
+        return data
+
+
+def _too_large(limit_bytes: int) -> TemplateInvalidError:
+    return TemplateInvalidError(f"the template unpacks to more than {limit_bytes >> 20} MiB")
 
 
 def _extract(tar: tarfile.TarFile, directory: Path, limits: ArchiveLimits) -> None:
@@ -58,8 +96,7 @@ def _extract(tar: tarfile.TarFile, directory: Path, limits: ArchiveLimits) -> No
         if number > limits.members:
             raise TemplateInvalidError(f"the template has more than {limits.members} files")
         if total_bytes > limits.total_bytes:
-            limit_mib = limits.total_bytes >> 20
-            raise TemplateInvalidError(f"the template unpacks to more than {limit_mib} MiB")
+            raise _too_large(limits.total_bytes)
         if _is_terraforms_own(member.name):
             continue
         _check_member(member, limits)

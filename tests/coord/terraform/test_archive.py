@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,24 @@ def test_what_may_do_harm_is_refused(tmp_path: Path, bad: tarfile.TarInfo, reaso
     with pytest.raises(TemplateInvalidError, match=reason):
         unpack_template(tar_of((bad, b"")), work)
     assert list(tmp_path.rglob("*")) == [work]
+
+
+def test_a_huge_extended_header_is_not_read_whole(tmp_path: Path) -> None:
+    """A few kilobytes that claim, and unpack to, a header of 64 MB."""
+    head = member("x", type=tarfile.XHDTYPE, size=64_000_000).tobuf(tarfile.USTAR_FORMAT)
+    bomb = gzip.compress(head + bytes(64_000_000), compresslevel=1)
+    tracemalloc.start()
+    with pytest.raises(TemplateInvalidError, match="more than 1 MiB"):
+        unpack_template(bomb, tmp_path, ArchiveLimits(total_bytes=1 << 20, members=10))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 8_000_000
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_every_usual_compression_is_read(tmp_path: Path, pack: Any) -> None:
+    unpack_template(pack(tar_of((member("main.tf"), b"x"))), tmp_path)
+    assert (tmp_path / "main.tf").read_bytes() == b"x"
 
 
 def test_limits_hold_before_anything_is_read(tmp_path: Path) -> None:
