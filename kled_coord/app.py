@@ -9,12 +9,14 @@ serve
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Never
@@ -24,6 +26,7 @@ import trio
 from argon2 import PasswordHasher
 
 from kled_coord.api.app import create_app
+from kled_coord.builds.changes import QUEUE
 from kled_coord.builds.terraform import Terraform
 from kled_coord.builds.worker import Worker, WorkerSettings
 from kled_coord.config import Config
@@ -93,25 +96,37 @@ async def serve(
     Raises ConfigError, StoreError.
     """
     async with open_services(config, sources) as services:
-        await services.sessions.close_forgotten()
-        asgi = AsgiServer(create_app(services))
+        with only_one(config.data_dir):
+            await services.sessions.close_forgotten()
+            if config.with_defaults().database_url.startswith("sqlite"):
+                await services.queue.expire(all_workers=True)
+            await _serve(services, task_status)
+    log.info("coordinator_stopped")
+
+
+async def _serve(services: Services, task_status: trio.TaskStatus[str]) -> None:
+    config, draining = services.config, services.readiness.draining
+    asgi = AsgiServer(create_app(services))
+    async with trio.open_nursery() as outer:
         async with trio.open_nursery() as nursery:
-            await nursery.start(watch_signals, services, asgi, nursery.cancel_scope)
             port = await nursery.start(serve_front, services, asgi)
-            url = config.with_defaults(port).access_url
-            for number in range(config.workers):
-                nursery.start_soon(make_worker(services, number, port).serve)
+            workers = [make_worker(services, number, port) for number in range(config.workers)]
+            stop = Stop(services=services, asgi=asgi, workers=workers, scope=nursery.cancel_scope)
+            await outer.start(stop.watch_signals)
+            for worker in workers:
+                nursery.start_soon(worker.serve, draining)
             nursery.start_soon(sweep, services)
             services.readiness.listening = True
-            log.info("coordinator_started", url=url, data_dir=str(config.data_dir))
+            url = config.with_defaults(port).access_url
+            log.info("coordinator_started", url=url, port=port)
             task_status.started(url)
-    log.info("coordinator_stopped")
+        outer.cancel_scope.cancel()
 
 
 async def serve_front(
     services: Services, asgi: AsgiServer, *, task_status: trio.TaskStatus[int]
 ) -> None:
-    """Accept connections and hand each to the API; reports the port."""
+    """Accept connections until draining and hand each to the API; reports the port."""
     config = services.config
     try:
         listeners = await trio.open_tcp_listeners(config.port, host=config.host)
@@ -120,36 +135,51 @@ async def serve_front(
             "listen_failed", f"host, port: cannot listen on {config.host}:{config.port}: {error}"
         ) from error
     port: int = listeners[0].socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        serve = partial(
-            trio.serve_listeners, asgi.serve_connection, listeners, handler_nursery=nursery
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+        await accepting.start(
+            partial(
+                trio.serve_listeners,
+                asgi.serve_connection,
+                listeners,
+                handler_nursery=connections,
+            )
         )
-        await nursery.start(serve)
         task_status.started(port)
+        await services.readiness.draining.wait()
+        accepting.cancel_scope.cancel()
 
 
-async def watch_signals(
-    services: Services,
-    asgi: AsgiServer,
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    """At the first SIGTERM or SIGINT drain for `drain_s`, at the second stop at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            if services.readiness.draining:
-                break
-            services.readiness.draining = True
-            log.info("coordinator_draining", seconds=services.config.drain_s)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How the coordinator goes down. `scope` holds everything that serves."""
+
+    services: Services
+    asgi: AsgiServer
+    workers: Sequence[Worker]
+    scope: trio.CancelScope
+
+    async def watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """At the first SIGTERM or SIGINT drain for at most `drain_s`, at the second stop now."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_stop_at_next, signals, nursery.cancel_scope)
-                with trio.move_on_after(services.config.drain_s):
-                    await asgi.drain()
-                nursery.cancel_scope.cancel()
-            break
-    scope.cancel()
+                async for _ in signals:
+                    if self.services.readiness.draining.is_set():
+                        log.warning("coordinator_stopping_now")
+                        for worker in self.workers:
+                            worker.force()
+                        self.scope.cancel()
+                    else:
+                        self.services.readiness.draining.set()
+                        nursery.start_soon(self._drain)
+
+    async def _drain(self) -> None:
+        drain_s = self.services.config.drain_s
+        log.info("coordinator_draining", seconds=drain_s)
+        self.services.changes.ring(QUEUE)
+        with trio.move_on_after(drain_s):
+            await self.asgi.drain()
+        self.scope.cancel()
 
 
 async def sweep(services: Services) -> Never:
@@ -167,6 +197,7 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
     """One worker of this process; it reaches the state backend over loopback where it can."""
     config = services.config
     plain = config.tls_cert_file is None
+    access_url = config.with_defaults(port).access_url
     local = config.model_copy(update={"access_url": ""}).with_defaults(port).access_url
     return Worker(
         store=services.store,
@@ -177,17 +208,24 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
         runner=services.run_build,
         settings=WorkerSettings(
             name=f"{socket.gethostname()[:40]}/{os.getpid()}/{number}",
-            access_url=config.access_url,
-            state_url=local if plain else config.access_url,
+            access_url=access_url,
+            state_url=local if plain else access_url,
             processes=config.data_dir / "processes",
         ),
     )
 
 
-async def _stop_at_next(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()
-        return
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory. Raises ConfigError when another coordinator does."""
+    with (data_dir / "serve.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                "data_dir_in_use", f"data_dir {data_dir}: another coordinator is running on it"
+            ) from error
+        yield
 
 
 def _make_private(directory: Path) -> None:

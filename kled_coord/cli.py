@@ -39,11 +39,13 @@ _FLAGS: Final = (
 
 
 def settings_flags(command: Command) -> Command:
-    """Add the flags of the settings; the command gets one `config`."""
+    """Add the flags of the settings; the command gets one `config`, and the log is set up."""
 
     def with_config(*, file: Path | None, **given: Any) -> Any:
         flags = {name: given.pop(name) for name in list(given) if name in Config.model_fields}
-        return command(config=load_config(flags, file=file, environment=os.environ), **given)
+        config = load_config(flags, file=file, environment=os.environ)
+        set_up_logs(form=config.log_format, level=config.log_level)
+        return command(config=config, **given)
 
     with_config.__name__ = command.__name__
     with_config.__doc__ = command.__doc__
@@ -64,7 +66,6 @@ def main() -> None:
 @settings_flags
 def serve_command(config: Config) -> None:
     """Run the coordinator. SIGTERM drains it, a second one stops it."""
-    set_up_logs(form=config.log_format, level=config.log_level)
     trio.run(partial(serve, config, sources=real_sources(config)))
 
 

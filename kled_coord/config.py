@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,13 +16,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from kled_coord.store.engine import normal_url
 from kled_wire.errors import ConfigError
 
 ENV_PREFIX: Final = "KLED_COORD_"
 CONFIG_VARIABLE: Final = "KLED_COORD_CONFIG"
 SYSTEM_FILE: Final = Path("/etc/kled/coord.toml")
 USER_FILE: Final = Path(".config/kled/coord.toml")
+_DATABASE: Final = re.compile(r"(sqlite|postgres(ql)?(\+psycopg)?)://")
+_PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^@]*@")
 
 
 class Config(BaseSettings):
@@ -72,19 +74,21 @@ class Config(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: str) -> str:
-        if value:
-            normal_url(value)
+        if value and not _DATABASE.match(value):
+            raise ValueError("begins with sqlite:/// or postgresql://")
         return value
 
     def with_defaults(self, port: int | None = None) -> Config:
         """The same with the settings filled in that follow from others.
 
-        `port` is the port that is really listened on.
+        `port` is the port that is really listened on; while it is unknown (`port = 0`), a default
+        access URL stays empty.
         """
         tls = self.tls_cert_file is not None
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
         host = f"[{host}]" if ":" in host else host
-        url = f"{'https' if tls else 'http'}://{host}:{self.port if port is None else port}"
+        port = self.port if port is None else port
+        url = f"{'https' if tls else 'http'}://{host}:{port}" if port else ""
         return self.model_copy(
             update={
                 "access_url": self.access_url or url,
@@ -97,7 +101,7 @@ class Config(BaseSettings):
         """The effective settings for people, passwords masked."""
         full = self.with_defaults()
         values = {name: str(getattr(full, name)) for name in Config.model_fields}
-        values["database_url"] = normal_url(full.database_url).render_as_string(hide_password=True)
+        values["database_url"] = _PASSWORD.sub(r"\1***@", full.database_url)
         return values
 
 

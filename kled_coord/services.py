@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import trio
 from argon2 import PasswordHasher
 
 from kled_coord.builds.changes import Changes
@@ -44,10 +45,10 @@ class Sources:
 
 @dataclass(slots=True, kw_only=True)
 class Readiness:
-    """What `/readyz` tells besides the store."""
+    """Whether connections are taken; `draining` is set once no new ones may be."""
 
     listening: bool = False
-    draining: bool = False
+    draining: trio.Event = field(default_factory=trio.Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

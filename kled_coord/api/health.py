@@ -21,7 +21,7 @@ async def healthz() -> dict[str, str]:
 async def readyz(services: ServicesDep) -> JSONResponse:
     """The store answers and the listener takes connections; 503 otherwise. Raises StoreError."""
     await services.store.ping()
-    if services.readiness.draining or not services.readiness.listening:
+    if services.readiness.draining.is_set() or not services.readiness.listening:
         raise UnavailableError("not_ready", "the coordinator is starting or going down")
     return JSONResponse({"status": "ready"})
 

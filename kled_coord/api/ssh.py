@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from kled_coord.api.answers import CertificateAnswer
 from kled_coord.api.bodies import CertificateBody
-from kled_coord.api.guard import CallerDep, ServicesDep
+from kled_coord.api.guard import CallerDep, ServicesDep, caller_of
 from kled_coord.policy.actions import Action, Resource
 from kled_wire.names import user_principal
 
@@ -34,8 +34,7 @@ async def sign_certificate(
     )
 
 
-@router.get("/ca")
-async def get_ca(services: ServicesDep, caller: CallerDep) -> dict[str, str]:
+@router.get("/ca", dependencies=[Depends(caller_of)])
+async def get_ca(services: ServicesDep) -> dict[str, str]:
     """The authority's public key."""
-    assert caller
     return {"ca_public_key": services.ca.public_key}

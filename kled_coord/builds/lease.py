@@ -15,11 +15,15 @@ log = structlog.get_logger(__name__)
 
 
 class Lease:
-    """`run_scope` holds the run: it is cancelled when somebody asks, or the lease is lost."""
+    """`run_scope` holds the run: it is cancelled when somebody asks, or the lease is lost.
+
+    `forced` is set when somebody asks again.
+    """
 
     def __init__(self, *, queue: Queue, changes: Changes, build_id: BuildId, worker: str) -> None:
         self.run_scope = trio.CancelScope()
         self.lost = False
+        self.forced = trio.Event()
         self._queue = queue
         self._changes = changes
         self._build_id = build_id
@@ -39,6 +43,8 @@ class Lease:
                 await self._renew()
                 with trio.move_on_after(RENEW_S):
                     await canceled.wait()
+                    if self.run_scope.cancel_called:
+                        self.forced.set()
 
     async def _renew(self) -> None:
         try:

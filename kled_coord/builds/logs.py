@@ -60,12 +60,12 @@ class LogWriter:
         """Append a line; waits when the database is far behind."""
         level = level if level in LEVELS else "info"
         await self._send.send(
-            LogLine(seq=0, at=self._clock(), level=level, text=_printable(text[:_LINE_MAX]))
+            LogLine(seq=0, at=self._clock(), level=level, text=printable(text[:_LINE_MAX]))
         )
 
     async def progress(self, done: int, total: int, message: str) -> None:
         """Replace the build's progress."""
-        text = _printable(message[:_LINE_MAX])
+        text = printable(message[:_LINE_MAX])
         await self._send.send(Progress(done=done, total=total, message=text))
 
     def close(self) -> None:
@@ -149,6 +149,6 @@ def _progress(build: Build) -> Progress:
     )
 
 
-def _printable(text: str) -> str:
-    # PostgreSQL refuses NUL; other control characters would act on a reader's terminal.
-    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
+def printable(text: str, *, keep: str = "\t") -> str:
+    """Replace control characters: they would act on a reader's terminal, and NUL cannot be kept."""
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from kled_coord.builds.changes import QUEUE, Changes, cancel_key
+from kled_coord.builds.logs import printable
 from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
@@ -108,9 +109,13 @@ class Queue:
         self._ring(changed.build)
         return changed.build
 
-    async def expire(self) -> None:
-        """Fail the builds whose worker stopped renewing its lease."""
-        for build in await self._store.read(expired_builds, self._clock()):
+    async def expire(self, *, all_workers: bool = False) -> None:
+        """Fail the builds whose worker stopped renewing its lease.
+
+        `all_workers`: no worker is alive, so every running build has lost its own.
+        """
+        now = self._clock() + (2 * LEASE if all_workers else timedelta())
+        for build in await self._store.read(expired_builds, now):
             log.warning("build_lease_expired", build=build.id, worker=build.worker)
             await self.end(
                 build.id,
@@ -143,7 +148,7 @@ def _decide_end(
             "finished_at": now,
             "secret_hash": None,
             "lease_until": None,
-            "error": error[:_ERROR_MAX] if error else None,
+            "error": printable(error[:_ERROR_MAX], keep="\n\t") if error else None,
         }
     elif event is BuildEvent.RELEASED:
         values |= {"worker": None, "secret_hash": None, "lease_until": None, "started_at": None}

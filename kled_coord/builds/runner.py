@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import trio
+
 from kled_coord.store.records import Build, Workspace
 
 # Raises InputError("template_invalid") with file, line and Terraform's words.
@@ -59,6 +61,7 @@ class Job:
 
     `state_url` is the address of the workspace's state; it takes basic auth with the build's id
     and `state_secret`. `directory` is empty and private, and removed afterwards.
+    `forced` is set when a clean stop takes too long for somebody.
     """
 
     build: Build
@@ -67,6 +70,7 @@ class Job:
     state_url: str
     state_secret: str = field(repr=False)
     directory: Path
+    forced: trio.Event
 
 
 # Returns when the build succeeded and raises KledError when it failed. Cancelled, it stops cleanly

@@ -81,11 +81,12 @@ class States:
 
         Raises InputError, ConflictError("state_lock_mismatch"), StoreError.
         """
-        if content is not None:
-            _parse_object("state_invalid", content)
         now = self._clock()
 
+        # In the worker thread: checking and sealing 64 MiB takes a while.
         def append(connection: Any) -> None:
+            if content is not None:
+                _parse_object("state_invalid", content)
             version = next_state_version(connection, writer.workspace_id)
             _check_holder(state_lock(connection, writer.workspace_id), lock_id)
             row = _row(writer.workspace_id, version)

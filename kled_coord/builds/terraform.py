@@ -18,7 +18,8 @@ from kled_coord.terraform.events import (
     StageBegan,
     format_diagnostic,
 )
-from kled_coord.terraform.run import BuildInput, check_template, run_build
+from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
+from kled_coord.terraform.runner import Interrupt
 
 _LEVELS: Final = {"warn": "warning", "error": "error", "debug": "debug", "trace": "debug"}
 
@@ -56,6 +57,9 @@ class Terraform:
             host=host,
             directory=job.directory,
             on_event=Translator(reporter).translate,
+            control=Control(
+                interrupt=Interrupt(forced=job.forced), inherited=dict(self._environment)
+            ),
         )
 
     async def _find(self) -> Binary:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Never
+from typing import Final
 
 import structlog
 import trio
@@ -72,10 +74,11 @@ class Worker:
         self._agents = agents
         self._runner = runner
         self._settings = settings
+        self._lease: Lease | None = None
 
-    async def serve(self) -> Never:
-        """Take builds as they come. A failing database is waited out."""
-        while True:
+    async def serve(self, draining: trio.Event) -> None:
+        """Take builds as they come until `draining`. A failing database is waited out."""
+        while not draining.is_set():
             queued = self._changes.next_change(QUEUE)
             try:
                 claimed = await self._queue.claim(self._settings.name)
@@ -86,6 +89,11 @@ class Worker:
                 log.warning("worker_store_failed", worker=self._settings.name, reason=error.message)
             with trio.move_on_after(_LOOK_AGAIN_S):
                 await queued.wait()
+
+    def force(self) -> None:
+        """If a build is running, do not wait long for its clean stop."""
+        if self._lease is not None:
+            self._lease.forced.set()
 
     async def _run(self, claimed: ClaimedBuild) -> None:
         """Run one build and write how it ended, also when this worker is cancelled."""
@@ -119,13 +127,14 @@ class Worker:
             build_id=claimed.build.id,
             worker=self._settings.name,
         )
+        self._lease = lease
         outcome = Outcome(event=BuildEvent.CANCELED, error="canceled")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             await nursery.start(lease.hold)
             try:
                 with lease.run_scope:
-                    outcome = await self._attempt(claimed, writer)
+                    outcome = await self._attempt(claimed, writer, lease.forced)
                 if lease.lost:
                     outcome = Outcome(event=BuildEvent.FAILED, error="the lease was lost")
                 if outcome.error:
@@ -135,14 +144,16 @@ class Worker:
                 lease.release()
         return outcome
 
-    async def _attempt(self, claimed: ClaimedBuild, writer: LogWriter) -> Outcome:
+    async def _attempt(
+        self, claimed: ClaimedBuild, writer: LogWriter, forced: trio.Event
+    ) -> Outcome:
         """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
         build = claimed.build
         try:
             if build.orphan:
                 await writer.line("warning", "deleted without destroying what Terraform made")
             else:
-                await self._run_job(claimed, writer)
+                await self._run_job(claimed, writer, forced)
         except KledError as error:
             return Outcome(event=BuildEvent.FAILED, error=error.line())
         except Exception:
@@ -151,9 +162,9 @@ class Worker:
             return Outcome(event=BuildEvent.FAILED, error=error_line)
         return Outcome(event=BuildEvent.SUCCEEDED)
 
-    async def _run_job(self, claimed: ClaimedBuild, writer: LogWriter) -> None:
+    async def _run_job(self, claimed: ClaimedBuild, writer: LogWriter, forced: trio.Event) -> None:
         with tempfile.TemporaryDirectory(prefix="kled-build-") as directory:
-            job = await self._job(claimed, Path(directory))
+            job = await self._job(claimed, Path(directory), forced)
             host = BuildHost(
                 workspace=job.workspace,
                 build=job.build,
@@ -163,8 +174,11 @@ class Worker:
                 processes=self._settings.processes,
             )
             await self._runner(job, host, writer)
+        if job.build.transition == "delete":
+            processes = self._settings.processes / job.workspace.id
+            await trio.to_thread.run_sync(partial(shutil.rmtree, processes, ignore_errors=True))
 
-    async def _job(self, claimed: ClaimedBuild, directory: Path) -> Job:
+    async def _job(self, claimed: ClaimedBuild, directory: Path, forced: trio.Event) -> Job:
         build = claimed.build
         workspace = await self._store.read(workspace_by_id, build.workspace_id)
         assert workspace is not None
@@ -175,4 +189,5 @@ class Worker:
             state_url=f"{self._settings.state_url}/api/v1/tfstate/{workspace.id}",
             state_secret=claimed.secret,
             directory=directory,
+            forced=forced,
         )

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import h11
+import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
@@ -23,6 +24,8 @@ from kled_wire.limits import HEAD_MAX_BYTES
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
 KEEP_ALIVE_S = 75.0
+
+log = structlog.get_logger(__name__)
 
 
 class AsgiServer:
@@ -46,6 +49,9 @@ class AsgiServer:
         self._open += 1
         try:
             await _Connection(self._app, self._config, self._context, {}, anything).run()
+        except Exception:
+            # One connection's bug must not end the others.
+            log.exception("connection_crashed")
         finally:
             self._open -= 1
             if self._open == 0:

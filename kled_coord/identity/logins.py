@@ -18,7 +18,7 @@ from kled_coord.store.engine import Store
 from kled_coord.store.logins import NewLoginCode, add_login_code, exchange_login_code
 from kled_coord.store.records import User
 from kled_coord.store.tokens import insert_token
-from kled_coord.store.users import user_by_name
+from kled_coord.store.users import login_code_user, user_by_name
 from kled_wire.errors import LimitError, NotFoundError, UnauthenticatedError
 from kled_wire.names import UserId
 
@@ -54,9 +54,12 @@ class Logins:
         self._check_throttle(key)
         user = await self._store.read(user_by_name, username)
         right = await self._passwords.verify(password, user.password_hash if user else None)
-        if user is None or not right or user.suspended:
+        if user is None or not right:
             await self._failed(key, username, address)
             raise UnauthenticatedError("login_failed", "the user name or the password is wrong")
+        if user.suspended:
+            await self._failed(key, username, address)
+            raise UnauthenticatedError("user_suspended", f"the user {username} is suspended")
         self._throttle.succeeded(key)
         new = self._identity.new_token(user.id, token_name, (ALL_SCOPE,), None)
         await self._store.write(insert_token, new.token, hash_secret(new.secret))
@@ -70,29 +73,24 @@ class Logins:
 
         Raises UnauthenticatedError("code_invalid"), LimitError, InputError.
         """
-        key = f"code {address}"
-        self._check_throttle(key)
+        code_hash = hash_secret(code.strip())
+        if await self._store.read(login_code_user, code_hash, self._clock()) is None:
+            raise await self._code_refused(address)
         password_hash = None if password is None else await self._passwords.hash(password)
         # The user is only known inside the transaction: the token is completed there.
         new = self._identity.new_token(UserId(""), token_name, (ALL_SCOPE,), None)
         done = await self._store.write(
             exchange_login_code,
-            code_hash=hash_secret(code.strip()),
+            code_hash=code_hash,
             now=self._clock(),
             password_hash=password_hash,
             token=new.token,
             token_hash=hash_secret(new.secret),
         )
         if done is None:
-            await self._failed(key, "one-time code", address)
-            raise UnauthenticatedError(
-                "code_invalid",
-                "this one-time code is wrong, was used already, or is too old",
-                hint="ask for a new one: kled-coord user reset-login NAME",
-            )
+            raise await self._code_refused(address)
         user, token = done
         new = NewToken(token=token, secret=new.secret)
-        self._throttle.succeeded(key)
         await self._logged_in(user, new, f"one-time code, from {address}")
         return user, new
 
@@ -121,6 +119,17 @@ class Logins:
                 "login_throttled",
                 f"too many failed logins; try again in {wait_s:.0f} s",
             )
+
+    async def _code_refused(self, address: str) -> UnauthenticatedError:
+        """Record a wrong code; only wrong ones are throttled, a right one always passes."""
+        key = f"code {address}"
+        self._check_throttle(key)
+        await self._failed(key, "one-time code", address)
+        return UnauthenticatedError(
+            "code_invalid",
+            "this one-time code is wrong, was used already, or is too old",
+            hint="ask for a new one: kled-coord user reset-login NAME",
+        )
 
     async def _failed(self, key: str, username: str, address: str) -> None:
         self._throttle.failed(key, self._clock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.logins import Logins
@@ -21,8 +22,11 @@ from kled_coord.store.users import (
     list_users,
     user_by_name,
 )
-from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.errors import ConflictError, InputError, NotFoundError
 from kled_wire.names import UserId, check_name
+
+# `GET /api/v1/users/me` is the caller.
+_RESERVED: Final = frozenset({"me"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,8 @@ class Users:
         self, caller: Caller, *, name: str, role: Role, password: str | None, email: str | None
     ) -> tuple[User, str | None]:
         """Add a user; without a password also returns a one-time code. Raises ConflictError."""
-        check_name("user", name)
+        if check_name("user", name) in _RESERVED:
+            raise InputError("name_invalid", f"{name!r} cannot be a user's name")
         action = Action.USER_MANAGE_OWNER if role is Role.OWNER else Action.USER_CREATE
         resource = Resource(kind="user", name=name)
         await self._audit.require(caller, action, resource)
@@ -98,12 +103,14 @@ class Users:
         return user, code
 
     async def change(self, caller: Caller, name: str, change: UserChange) -> User:
-        """Change a user; a new password or a suspension ends their tokens.
+        """Change a user; a new password ends their tokens but the one that is used for it.
 
-        Raises NotFoundError, ForbiddenError, ConflictError("last_owner").
+        Everybody may change their own password and address. Raises NotFoundError, ForbiddenError,
+        ConflictError("last_owner").
         """
-        user = await self._find(caller, name, Action.USER_UPDATE)
-        if Role.OWNER in {user.role, change.role}:
+        own = name == caller.user_name and change.role is None and change.suspended is None
+        user = await self._find(caller, name, Action.USER_UPDATE_OWN if own else Action.USER_UPDATE)
+        if not own and Role.OWNER in {user.role, change.role}:
             resource = Resource(kind="user", name=name)
             await self._audit.require(caller, Action.USER_MANAGE_OWNER, resource)
         password_hash = user.password_hash
@@ -119,7 +126,9 @@ class Users:
         if user.role == Role.OWNER and (changed.role != Role.OWNER or changed.suspended):
             await self._keep_an_owner(user)
         revoke = change.password is not None
-        await self._store.write(save_user, changed, self._clock(), revoke=revoke)
+        await self._store.write(
+            save_user, changed, self._clock(), revoke=revoke, keep_token=caller.token_id
+        )
         await self._audit.record(
             caller,
             Action.USER_UPDATE,

@@ -24,6 +24,7 @@ class Action(StrEnum):
     USER_READ = "user.read"
     USER_CREATE = "user.create"
     USER_UPDATE = "user.update"
+    USER_UPDATE_OWN = "user.update_own"
     USER_DELETE = "user.delete"
     USER_MANAGE_OWNER = "user.manage_owner"
     TOKEN_READ = "token.read"  # noqa: S105

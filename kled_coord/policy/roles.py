@@ -40,6 +40,7 @@ _OWN: Final = frozenset(
         Action.WORKSPACE_TCP,
         Action.BUILD_CANCEL,
         Action.USER_READ,
+        Action.USER_UPDATE_OWN,
         Action.TOKEN_READ,
         Action.TOKEN_CREATE,
         Action.TOKEN_REVOKE,
@@ -47,7 +48,13 @@ _OWN: Final = frozenset(
     }
 )
 _OWN_AS_AUDITOR: Final = frozenset(
-    {Action.USER_READ, Action.TOKEN_READ, Action.TOKEN_CREATE, Action.TOKEN_REVOKE}
+    {
+        Action.USER_READ,
+        Action.USER_UPDATE_OWN,
+        Action.TOKEN_READ,
+        Action.TOKEN_CREATE,
+        Action.TOKEN_REVOKE,
+    }
 )
 _EVERYBODY: Final = frozenset({Action.TEMPLATE_READ})
 _TEMPLATES: Final = _EVERYBODY | {Action.TEMPLATE_WRITE, Action.TEMPLATE_DELETE}

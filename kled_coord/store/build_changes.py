@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from kled_coord.store.agents import revoke_agents
 from kled_coord.store.builds import (
+    build_by_id,
     build_by_number,
     held_build,
     insert_build,
@@ -101,8 +102,13 @@ def change_build(
     connection: Connection, build_id: str, decide: Decide, now: datetime
 ) -> Changed | None:
     """Change a build as `decide` says; None when there is no such build."""
-    build = held_build(connection, build_id)
-    return None if build is None else _apply(connection, build, decide, now)
+    build = build_by_id(connection, build_id)
+    if build is None:
+        return None
+    # Always the workspace before its builds, or two transactions could wait for each other.
+    lock_workspace(connection, build.workspace_id)
+    held = held_build(connection, build_id)
+    return None if held is None else _apply(connection, held, decide, now)
 
 
 def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) -> Changed:

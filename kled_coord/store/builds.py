@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from kled_coord.store.records import Build, LogLine
-from kled_coord.store.schema import build_logs, builds, users
+from kled_coord.store.schema import build_logs, builds, users, workspaces
 
 _COLUMNS = (
     *(column for column in builds.c if column.name not in {"secret_hash", "created_by"}),
@@ -96,10 +96,11 @@ def oldest_pending(connection: Connection) -> Build | None:
     """The next build to run, held against other workers until the transaction ends."""
     row = connection.execute(
         select(builds.c.id)
+        .join(workspaces, workspaces.c.id == builds.c.workspace_id)
         .where(builds.c.status == "pending")
         .order_by(builds.c.queued_at, builds.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=[builds, workspaces])
     ).first()
     return None if row is None else _one(connection, builds.c.id == row.id)
 

@@ -13,6 +13,7 @@ import trio
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 
 from kled_coord.store.errors import from_database
+from kled_wire.errors import ConfigError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Store:
 
 
 def open_store(url: str) -> Store:
-    """Make the store for a database URL; connects at the first query."""
+    """Make the store for a database URL; connects at the first query. Raises ConfigError."""
     parsed = normal_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = create_engine(parsed, connect_args={"check_same_thread": False})
@@ -72,15 +73,17 @@ def open_store(url: str) -> Store:
 
 
 def normal_url(url: str) -> URL:
-    """Parse a database URL; `postgresql://` means psycopg 3. Raises ValueError."""
+    """Parse a database URL; `postgresql://` means psycopg 3. Raises ConfigError."""
     try:
         parsed = make_url(url)
     except exc.ArgumentError as error:
-        raise ValueError("not a database URL") from error
+        raise ConfigError("config_invalid", "database_url: not a database URL") from error
     if parsed.drivername in {"postgres", "postgresql"}:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
-        raise ValueError(f"{parsed.drivername} is neither sqlite nor postgresql")
+        raise ConfigError(
+            "config_invalid", f"database_url: {parsed.drivername} is neither sqlite nor postgresql"
+        )
     return parsed
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import exc
 
-from kled_wire.errors import ConflictError, UnavailableError
+from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 
 # SQLite says "database or disk is full"; PostgreSQL's class 53100 is disk_full.
 _FULL_WORDS: Final = ("is full", "disk full", "no space left")
@@ -20,8 +20,11 @@ class DuplicateError(ConflictError):
     """A uniqueness rule of the schema was broken; the caller says what that means."""
 
 
-def from_database(error: exc.SQLAlchemyError) -> StoreError | DuplicateError:
-    """Turn a database error into ours: `duplicate`, `store_full` or `store_failed`."""
+def from_database(error: exc.SQLAlchemyError) -> KledError:
+    """Turn a database error into ours: duplicate, input_invalid, store_full or store_failed."""
+    if isinstance(error, exc.DataError):
+        # PostgreSQL takes no NUL in a text; only something a stranger sent can have one.
+        return InputError("input_invalid", "a value has a character or a size that cannot be kept")
     if isinstance(error, exc.IntegrityError):
         return DuplicateError("duplicate", "that exists already, or refers to something gone")
     words = str(getattr(error, "orig", error)).lower()

@@ -65,11 +65,13 @@ def add_login_code(connection: Connection, user: User, code: NewLoginCode) -> No
     insert_login_code(connection, code.code_hash, user.id, code.created_at, code.expires_at)
 
 
-def save_user(connection: Connection, user: User, now: datetime, *, revoke: bool) -> None:
-    """Write a changed user; `revoke` ends their tokens as well."""
+def save_user(
+    connection: Connection, user: User, now: datetime, *, revoke: bool, keep_token: str
+) -> None:
+    """Write a changed user; `revoke` ends their tokens as well, but for one."""
     update_user(connection, user)
     if revoke:
-        revoke_user_tokens(connection, user.id, now)
+        revoke_user_tokens(connection, user.id, now, keep_token)
 
 
 def remove_user(connection: Connection, user: User, now: datetime) -> None:

@@ -81,11 +81,17 @@ def revoke_token(connection: Connection, token_id: str, now: datetime) -> None:
     )
 
 
-def revoke_user_tokens(connection: Connection, user_id: str, now: datetime) -> None:
-    """Revoke every token of a user."""
+def revoke_user_tokens(
+    connection: Connection, user_id: str, now: datetime, keep_id: str | None = None
+) -> None:
+    """Revoke every token of a user but `keep_id`."""
     connection.execute(
         update(tokens)
-        .where(tokens.c.user_id == user_id, tokens.c.revoked_at.is_(None))
+        .where(
+            tokens.c.user_id == user_id,
+            tokens.c.revoked_at.is_(None),
+            tokens.c.id != (keep_id or ""),
+        )
         .values(revoked_at=now)
     )
 

@@ -126,6 +126,18 @@ def use_login_code(connection: Connection, code_hash: bytes, now: datetime) -> U
     return None if spent is None else UserId(spent.user_id)
 
 
+def login_code_user(connection: Connection, code_hash: bytes, now: datetime) -> UserId | None:
+    """Whose code this is, None when it can no longer be spent."""
+    found = connection.execute(
+        select(login_codes.c.user_id).where(
+            login_codes.c.code_hash == code_hash,
+            login_codes.c.used_at.is_(None),
+            login_codes.c.expires_at > now,
+        )
+    ).first()
+    return None if found is None else UserId(found.user_id)
+
+
 def prune_login_codes(connection: Connection, now: datetime) -> None:
     """Drop codes that can no longer be used."""
     connection.execute(delete(login_codes).where(login_codes.c.expires_at <= now))

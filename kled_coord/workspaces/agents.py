@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,6 @@ from kled_coord.policy.actions import Action, Resource
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import (
     agent_by_name,
-    agents_of,
     insert_agent,
     revoke_agents,
     update_agent,
@@ -101,13 +99,6 @@ class Agents:
         now = self._clock()
         await self._store.write(revoke_agents, workspace_id, now, agent_id=agent_id)
         self._registry.drop(agent_id, "the agent was revoked")
-
-    async def of(self, workspace_ids: Collection[WorkspaceId]) -> Mapping[WorkspaceId, AgentRecord]:
-        """The first agent of each workspace that has one."""
-        found: dict[WorkspaceId, AgentRecord] = {}
-        for agent in await self._store.read(agents_of, workspace_ids):
-            found.setdefault(agent.workspace_id, agent)
-        return found
 
     async def enroll(
         self, agent: AgentRecord, *, host_public_key: str, about: About, address: str

@@ -10,7 +10,7 @@ from typing import Final
 from kled_coord.builds.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
 from kled_coord.policy.actions import Action, Resource
-from kled_coord.policy.decide import Caller, workspace_not_found
+from kled_coord.policy.decide import Caller, decide, workspace_not_found
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import agents_of
 from kled_coord.store.build_changes import NewBuild, create_workspace
@@ -96,18 +96,18 @@ class Workspaces:
             await self._store.write(mark_workspace_used, workspace_id, now)
 
     async def list_for(self, caller: Caller, owner: str | None) -> list[WorkspaceDetails]:
-        """The workspaces of one owner, None for the caller's own, "*" for all one may see."""
+        """The workspaces of one owner, None for the caller's own, "*" for everybody's.
+
+        Those that the caller may not know of are left out.
+        """
         owner_id: str | None = caller.user_id
         if owner == EVERYBODY:
             owner_id = None
         elif owner is not None and owner != caller.user_name:
             user = await self._store.read(user_by_name, owner)
             owner_id = user.id if user else ""
-        if owner_id != caller.user_id:
-            await self._audit.require(
-                caller, Action.WORKSPACE_READ, Resource(kind="workspaces", name=owner or "")
-            )
-        return await self.details(await self._store.read(list_workspaces, owner_id))
+        found = await self._store.read(list_workspaces, owner_id)
+        return await self.details([w for w in found if _may_read(caller, w)])
 
     async def details(self, workspaces: Sequence[Workspace]) -> list[WorkspaceDetails]:
         """Add agents and newest builds."""
@@ -176,6 +176,11 @@ class Workspaces:
         self._changes.ring(QUEUE)
         await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agent=None, latest_build=build)
+
+
+def _may_read(caller: Caller, workspace: Workspace) -> bool:
+    resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+    return decide(caller, Action.WORKSPACE_READ, resource).allowed
 
 
 def check_parameters(parameters: Mapping[str, str]) -> None:

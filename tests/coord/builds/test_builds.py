@@ -1,0 +1,361 @@
+"""Workspaces and builds through real workers and a fake Terraform, on both databases."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+
+from kled_coord.builds.logs import End, Progress
+from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.waiting import wait_agent
+from kled_coord.builds.worker import Worker, WorkerSettings
+from kled_coord.policy.actions import Action
+from kled_coord.store.agents import agents_of
+from kled_coord.store.records import LogLine
+from kled_coord.workspaces.lifecycle import Transition
+from kled_wire.errors import (
+    ConflictError,
+    InputError,
+    KledError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from kled_wire.names import parse_workspace_ref
+
+
+def worker(world, tmp_path, name: str = "w1") -> Worker:
+    services = world.services
+    return Worker(
+        store=services.store,
+        clock=services.clock,
+        queue=services.queue,
+        changes=services.changes,
+        agents=services.agents,
+        runner=services.run_build,
+        settings=WorkerSettings(
+            name=name,
+            access_url="http://coord",
+            state_url="http://local",
+            processes=tmp_path / "processes",
+        ),
+    )
+
+
+@asynccontextmanager
+async def working(world, tmp_path):
+    draining = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker(world, tmp_path).serve, draining)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def template(world, make_tar) -> None:
+    admin = await world.user("boss", "admin")
+    await world.services.templates.push(
+        admin, "plain", message="", upload=make_tar({"main.tf": b"x"})
+    )
+
+
+async def create(world, caller, name: str = "dev"):
+    version = await world.services.templates.version(caller, "plain", None)
+    return await world.services.workspaces.create(
+        caller, name=name, version=version, parameters={"size": "2"}
+    )
+
+
+async def build(world, caller, transition: str, name: str = "dev", *, orphan: bool = False):
+    return await world.services.builds.create(
+        caller, parse_workspace_ref(name), Transition(transition), version=None, orphan=orphan
+    )
+
+
+async def log_of(world, caller, build_id, *, after: int = 0, follow: bool = True):
+    items = await world.services.builds.log(caller, build_id, after=after, follow=follow)
+    return [item async for item in items]
+
+
+async def status(world, workspace) -> str:
+    return (await world.services.workspaces.get(workspace.id)).workspace.status
+
+
+async def test_create_stop_start_delete(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    assert created.workspace.status == "pending"
+    async with working(world, tmp_path):
+        log = await log_of(world, alice, created.latest_build.id)
+        assert await status(world, created.workspace) == "running"
+        agent_id = (await world.services.workspaces.agent_of(created.workspace.id)).id
+        world.registry.connect(agent_id, world.clock())
+        for transition, after in (("stop", "stopped"), ("start", "running"), ("delete", "deleted")):
+            queued = await build(world, alice, transition)
+            assert (await log_of(world, alice, queued.id))[-1] == End(
+                status="succeeded", error=None
+            )
+            assert await status(world, created.workspace) == after
+    lines = [item.text for item in log if isinstance(item, LogLine)]
+    assert lines == ["start began", "done"]
+    assert Progress(done=1, total=1, message="apply") in log
+    assert log[-1] == End(status="succeeded", error=None)
+    assert world.registry.dropped == [(agent_id, "the workspace was deleted")]
+    assert await world.services.store.read(agents_of, [created.workspace.id]) == []
+    with pytest.raises(NotFoundError):
+        await build(world, alice, "start")
+    await create(world, alice)
+
+
+async def test_the_agent_keeps_its_identity_over_builds(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    workspace = (await create(world, alice)).workspace
+    agents = world.services.agents
+    first = await agents.ensure(workspace.id, "main")
+    assert await agents.ensure(workspace.id, "main") == first
+    agent = await world.services.identity.authenticate_agent(first[1])
+    assert agent.id == first[0]
+    await agents.release(workspace.id, agent.id)
+    await agents.release(workspace.id, agent.id)
+    with pytest.raises(UnauthenticatedError) as caught:
+        await world.services.identity.authenticate_agent(first[1])
+    assert caught.value.code == "token_revoked"
+    assert await agents.ensure(workspace.id, "main") != first
+
+
+async def test_two_workspaces_of_one_name_are_refused(world, make_tar) -> None:
+    await template(world, make_tar)
+    alice, bob = await world.user("alice"), await world.user("bob")
+    await create(world, alice)
+    with pytest.raises(ConflictError) as caught:
+        await create(world, alice)
+    assert caught.value.code == "workspace_exists"
+    await create(world, bob)
+
+
+async def test_a_foreign_workspace_is_not_found_not_forbidden(world, make_tar) -> None:
+    await template(world, make_tar)
+    alice, bob = await world.user("alice"), await world.user("bob")
+    created = await create(world, alice)
+    services = world.services
+    for ref in ("dev.alice", created.workspace.id):
+        with pytest.raises(NotFoundError) as caught:
+            await services.workspaces.resolve(bob, parse_workspace_ref(ref), Action.WORKSPACE_READ)
+        assert caught.value.message == f"there is no workspace {ref}"
+    with pytest.raises(NotFoundError) as caught:
+        await services.builds.get(bob, created.latest_build.id)
+    assert caught.value.code == "build_not_found"
+    assert await services.workspaces.list_for(bob, "*") == []
+    assert await services.workspaces.list_for(bob, "alice") == []
+
+
+async def test_a_second_build_waits_for_the_first(world, make_tar) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    await create(world, alice)
+    with pytest.raises(ConflictError) as caught:
+        await build(world, alice, "stop")
+    assert caught.value.code == "build_active"
+
+
+async def test_a_failed_build_says_why(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.error = KledError("terraform_failed", "no such image", hint="build it")
+    created = await create(world, alice)
+    async with working(world, tmp_path):
+        log = await log_of(world, alice, created.latest_build.id)
+        assert log[-1] == End(status="failed", error="no such image (build it)")
+        assert await status(world, created.workspace) == "failed"
+        world.terraform.error = RuntimeError("a bug")
+        queued = await build(world, alice, "start")
+        log = await log_of(world, alice, queued.id)
+        assert "inside the coordinator" in log[-1].error
+        world.terraform.error = None
+        queued = await build(world, alice, "start")
+        assert (await log_of(world, alice, queued.id))[-1].status == "succeeded"
+
+
+async def test_a_running_build_is_canceled(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.hang = True
+    created = await create(world, alice)
+    async with working(world, tmp_path):
+        await world.terraform.started.wait()
+        canceling = await world.services.builds.cancel(alice, created.latest_build.id)
+        assert canceling.status == "canceling"
+        log = await log_of(world, alice, created.latest_build.id)
+    assert log[-1].status == "canceled"
+    assert await status(world, created.workspace) == "canceled"
+    with pytest.raises(ConflictError) as caught:
+        await world.services.builds.cancel(alice, created.latest_build.id)
+    assert caught.value.code == "build_not_active"
+
+
+async def test_canceling_a_queued_stop_leaves_the_workspace_running(
+    world, make_tar, tmp_path
+) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    async with working(world, tmp_path):
+        await log_of(world, alice, created.latest_build.id)
+    queued = await build(world, alice, "stop")
+    await world.services.builds.cancel(alice, queued.id)
+    assert await status(world, created.workspace) == "running"
+
+
+async def test_a_build_is_claimed_by_one_of_many_workers(world, make_tar) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    names = [f"ws{number}" for number in range(6)]
+    for name in names:
+        await create(world, alice, name)
+    claimed = []
+
+    async def claim(number: int) -> None:
+        while (found := await world.services.queue.claim(f"w{number}")) is not None:
+            claimed.append(found.build.id)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(claim, number)
+    assert len(claimed) == len(set(claimed)) == len(names)
+
+
+async def test_a_dead_workers_build_fails_with_the_reason_and_its_lock_is_dropped(
+    world, make_tar
+) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    queue, states = world.services.queue, world.services.states
+    claimed = await queue.claim("dead")
+    writer = await states.authenticate(created.workspace.id, claimed.build.id, claimed.secret)
+    await states.lock(writer, b'{"ID": "lock-1"}')
+    world.clock.advance(29)
+    assert await queue.renew(claimed.build.id, "dead") == "running"
+    assert await queue.renew(claimed.build.id, "another") is None
+    world.clock.advance(29)
+    await queue.expire()
+    assert await status(world, created.workspace) == "starting"
+    world.clock.advance(2)
+    await queue.expire()
+    ended = await world.services.builds.get(alice, claimed.build.id)
+    assert (ended.status, "worker" in ended.error) == ("failed", True)
+    with pytest.raises(UnauthenticatedError):
+        await states.authenticate(created.workspace.id, claimed.build.id, claimed.secret)
+    with pytest.raises(ConflictError):
+        await queue.end(claimed.build.id, BuildEvent.SUCCEEDED, worker="dead")
+    await build(world, alice, "start")
+    again = await queue.claim("alive")
+    writer = await states.authenticate(created.workspace.id, again.build.id, again.secret)
+    await states.lock(writer, b'{"ID": "lock-2"}')
+
+
+async def test_a_worker_that_goes_down_gives_its_build_back(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.hang = True
+    created = await create(world, alice)
+    async with working(world, tmp_path):
+        await world.terraform.started.wait()
+    assert (await world.services.builds.get(alice, created.latest_build.id)).status == "pending"
+    world.terraform.hang = False
+    async with working(world, tmp_path):
+        log = await log_of(world, alice, created.latest_build.id)
+    assert log[-1].status == "succeeded"
+    lines = [item for item in log if isinstance(item, LogLine)]
+    assert [line.seq for line in lines] == list(range(1, len(lines) + 1))
+    rest = await log_of(world, alice, created.latest_build.id, after=lines[-2].seq)
+    assert [item for item in rest if isinstance(item, LogLine)] == lines[-1:]
+
+
+async def test_an_orphan_delete_runs_no_terraform(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    async with working(world, tmp_path):
+        await log_of(world, alice, created.latest_build.id)
+        queued = await build(world, alice, "delete", orphan=True)
+        await log_of(world, alice, queued.id)
+    assert len(world.terraform.jobs) == 1
+    assert await status(world, created.workspace) == "deleted"
+
+
+async def test_control_characters_do_not_reach_a_log(world, make_tar, tmp_path) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.error = KledError("terraform_failed", "red \x1b[31m and \0 nul")
+    created = await create(world, alice)
+    async with working(world, tmp_path):
+        log = await log_of(world, alice, created.latest_build.id)
+    assert not any("\x1b" in i.text or "\0" in i.text for i in log if isinstance(i, LogLine))
+
+
+async def test_waiting_for_the_agent(lite_world, make_tar, tmp_path) -> None:
+    world = lite_world
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    services = world.services
+    wait = partial(
+        wait_agent,
+        created.workspace.id,
+        services.workspaces,
+        services.builds,
+        world.registry,
+    )
+    async with trio.open_nursery() as nursery, working(world, tmp_path):
+        nursery.start_soon(wait)
+        await log_of(world, alice, created.latest_build.id)
+        agent = await services.workspaces.agent_of(created.workspace.id)
+        world.registry.connect(agent.id, world.clock())
+    world.terraform.error = KledError("x", "it broke")
+    async with working(world, tmp_path):
+        world.registry.states.clear()
+        queued = await build(world, alice, "start")
+        await log_of(world, alice, queued.id)
+        with pytest.raises(UnavailableError, match="it broke"):
+            await wait()
+
+
+async def test_state_is_locked_kept_and_sealed(world, make_tar) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    claimed = await world.services.queue.claim("w")
+    states, ws = world.services.states, created.workspace.id
+    for build_id, secret, workspace in (
+        (claimed.build.id, "wrong", ws),
+        ("bld_x", claimed.secret, ws),
+        (claimed.build.id, claimed.secret, "ws_other"),
+    ):
+        with pytest.raises(UnauthenticatedError):
+            await states.authenticate(workspace, build_id, secret)
+    writer = await states.authenticate(ws, claimed.build.id, claimed.secret)
+    assert await states.read(writer) is None
+    await states.lock(writer, b'{"ID": "a"}')
+    with pytest.raises(ConflictError) as caught:
+        await states.lock(writer, b'{"ID": "b"}')
+    assert (caught.value.status, caught.value.holder.info) == (423, '{"ID": "a"}')
+    for lock_id in (None, "b"):
+        with pytest.raises(ConflictError):
+            await states.write(writer, b"{}", lock_id)
+    await states.write(writer, b'{"serial": 1}', "a")
+    await states.write(writer, b'{"serial": 2}', "a")
+    assert await states.read(writer) == b'{"serial": 2}'
+    await states.write(writer, None, "a")
+    assert await states.read(writer) is None
+    with pytest.raises(InputError):
+        await states.write(writer, b"not json", "a")
+    with pytest.raises(ConflictError):
+        await states.unlock(writer, b'{"ID": "b"}')
+    await states.unlock(writer, b'{"ID": "a"}')
+    with pytest.raises(InputError):
+        await states.lock(writer, b"[]")

@@ -1,0 +1,298 @@
+"""Coordinators for tests: a clock that stands still, cheap passwords, a fake Terraform."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from argon2 import PasswordHasher
+from sqlalchemy import text
+
+from kled_coord.api.app import create_app
+from kled_coord.builds.runner import Host, Job, Reporter
+from kled_coord.config import Config
+from kled_coord.front.asgi import AsgiServer
+from kled_coord.policy.decide import Caller
+from kled_coord.policy.roles import Role
+from kled_coord.services import Services, Sources, build_services
+from kled_coord.store.engine import Store, open_store
+from kled_coord.store.migrate import migrate
+from kled_coord.store.records import User
+from kled_wire.errors import InputError, UnavailableError
+
+
+class Clock:
+    """A clock that moves only when told."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeTerraform:
+    """Runs builds as the test says; remembers what it was given."""
+
+    jobs: list[Job] = field(default_factory=list)
+    error: Exception | None = None
+    agent: bool = True
+    hang: bool = False
+    started: trio.Event = field(default_factory=trio.Event)
+
+    async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
+        self.jobs.append(job)
+        self.started.set()
+        await reporter.line("info", f"{job.build.transition} began")
+        await reporter.progress(0, 1, "apply")
+        if self.agent:
+            await host.ensure_agent("main")
+        if self.hang:
+            await trio.sleep_forever()
+        if self.error is not None:
+            raise self.error
+        await reporter.progress(1, 1, "apply")
+        await reporter.line("info", "done")
+
+    async def check(self, tar: bytes) -> None:
+        if b"SYNTAX ERROR" in tar:
+            raise InputError("template_invalid", "main.tf line 1: Invalid block definition")
+
+
+@dataclass
+class State:
+    """A connected agent."""
+
+    agent_id: str
+    connected_at: datetime
+    last_seen_at: datetime
+    rtt_s: float | None = 0.002
+    version: str = "9.9"
+    hostname: str = "box"
+    os: str = "linux"
+    arch: str = "x86_64"
+    address: str = "192.0.2.7"
+
+
+class FakeRegistry:
+    """A registry whose agents the test connects."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, State] = {}
+        self.dropped: list[tuple[str, str]] = []
+        self._changed = trio.Event()
+
+    def connect(self, agent_id: str, now: datetime) -> None:
+        self.states[agent_id] = State(agent_id=agent_id, connected_at=now, last_seen_at=now)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def state(self, agent_id: str) -> State | None:
+        return self.states.get(agent_id)
+
+    async def ping(self, agent_id: str) -> float:
+        if agent_id not in self.states:
+            raise UnavailableError("agent_not_connected", "not connected")
+        return 0.0025
+
+    async def wait_connected(self, agent_id: str) -> None:
+        while agent_id not in self.states:
+            await self._changed.wait()
+
+    def drop(self, agent_id: str, reason: str) -> None:
+        self.dropped.append((agent_id, reason))
+        self.states.pop(agent_id, None)
+
+
+@dataclass
+class World:
+    """One coordinator and everything the test may turn."""
+
+    services: Services
+    clock: Clock
+    terraform: FakeTerraform
+    registry: FakeRegistry
+
+    async def user(self, name: str, role: str = "member") -> Caller:
+        """Add a user (password: `NAME-password`) and call as them."""
+        user, _ = await self.services.users.add(
+            name=name, role=Role(role), password=f"{name}-password", email=None
+        )
+        return self.caller(user)
+
+    def caller(self, user: User, scopes: tuple[str, ...] = ("all",)) -> Caller:
+        return Caller(
+            user_id=user.id,
+            user_name=user.name,
+            role=Role(user.role),
+            scopes=scopes,
+            token_id="tok_test",
+        )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def terraform() -> FakeTerraform:
+    return FakeTerraform()
+
+
+@pytest.fixture
+def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
+    return Sources(
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+        hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
+        run_build=terraform.run,
+        check_template=terraform.check,
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A private PostgreSQL on a Unix socket, gone when the tests are over."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed")
+    directory = Path(
+        subprocess.check_output(["mktemp", "-d", "/tmp/kled-pg-XXXXXX"], text=True).strip()
+    )
+    data, program = directory / "data", found[-1] / "pg_ctl"
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(directory, "postgres")
+    run = partial(subprocess.run, check=True, capture_output=True, cwd="/")
+    run([*user, found[-1] / "initdb", "-A", "trust", "-U", "kled", "-N", "-D", data])
+    options = f"-k {directory} -c listen_addresses='' -c fsync=off"
+    run([*user, program, "-D", data, "-w", "-l", directory / "log", "-o", options, "start"])
+    try:
+        yield f"postgresql://kled@/postgres?host={directory}"
+    finally:
+        run([*user, program, "-D", data, "-m", "immediate", "stop"])
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty, migrated store; on both databases."""
+    if request.param == "sqlite":
+        opened = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
+    else:
+        opened = open_store(request.getfixturevalue("postgres_url"))
+        with opened.engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    migrate(opened.engine, lock_file=tmp_path / "migrate.lock")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def lite_store(tmp_path: Path) -> Iterator[Store]:
+    """A store on SQLite only, where the database is not what is tested."""
+    opened = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
+    migrate(opened.engine, lock_file=tmp_path / "migrate.lock")
+    yield opened
+    opened.close()
+
+
+@asynccontextmanager
+async def _open_world(
+    store: Store, sources: Sources, terraform: FakeTerraform, data_dir: Path
+) -> AsyncIterator[World]:
+    registry = FakeRegistry()
+    config = Config(data_dir=data_dir).with_defaults()
+    services = await build_services(
+        config,
+        store=store,
+        sealing_key=bytes(32),
+        sources=sources,
+        make_registry=lambda _metrics: registry,
+    )
+    assert isinstance(sources.clock, Clock)
+    yield World(services=services, clock=sources.clock, terraform=terraform, registry=registry)
+
+
+@pytest.fixture
+async def world(
+    store: Store, sources: Sources, terraform: FakeTerraform, tmp_path: Path
+) -> AsyncIterator[World]:
+    """Services over both databases."""
+    async with _open_world(store, sources, terraform, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def lite_world(
+    lite_store: Store, sources: Sources, terraform: FakeTerraform, tmp_path: Path
+) -> AsyncIterator[World]:
+    """Services over SQLite only."""
+    async with _open_world(lite_store, sources, terraform, tmp_path) as opened:
+        yield opened
+
+
+@dataclass
+class Api:
+    """The API of a world over a real connection."""
+
+    world: World
+    client: httpx.AsyncClient
+    port: int
+
+    async def login(self, name: str, role: str = "member") -> dict[str, str]:
+        """Add a user and log in; gives the headers to call with."""
+        await self.world.user(name, role)
+        answer = await self.client.post(
+            "/api/v1/auth/login", json={"username": name, "password": f"{name}-password"}
+        )
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+
+@pytest.fixture
+async def api(lite_world: World, nursery: trio.Nursery) -> AsyncIterator[Api]:
+    """The real AsgiServer on loopback."""
+    server = AsgiServer(create_app(lite_world.services))
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    lite_world.services.readiness.listening = True
+    nursery.start_soon(partial(trio.serve_listeners, server.serve_connection, listeners))
+    port = listeners[0].socket.getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        yield Api(world=lite_world, client=client, port=port)
+
+
+@pytest.fixture
+def make_tar() -> Any:
+    """A function: files by name (bytes) to a tar."""
+
+    def make(files: dict[str, bytes], *, mode: str = "w") -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode=mode) as archive:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        return out.getvalue()
+
+    return make

@@ -1,0 +1,130 @@
+"""Transactions on both databases."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+from sqlalchemy import inspect, text
+
+from kled_coord.store.engine import in_transaction, open_store
+from kled_coord.store.errors import DuplicateError, StoreError
+from kled_coord.store.migrate import migrate
+from kled_coord.store.records import User
+from kled_coord.store.schema import metadata
+from kled_coord.store.users import insert_user, list_users, user_by_name
+from kled_wire.errors import ConfigError
+from kled_wire.names import UserId
+
+
+def user(name: str, clock) -> User:
+    return User(
+        id=UserId(f"usr_{name}"),
+        name=name,
+        email=None,
+        role="member",
+        password_hash=None,
+        suspended=False,
+        created_at=clock(),
+        last_seen_at=None,
+    )
+
+
+async def test_what_is_written_is_read_with_its_time_zone(store, clock) -> None:
+    alice = user("alice", clock)
+    await store.write(insert_user, alice)
+    assert await store.read(user_by_name, "alice") == alice
+
+
+async def test_a_second_of_one_name_is_refused(store, clock) -> None:
+    await store.write(insert_user, user("alice", clock))
+    with pytest.raises(DuplicateError):
+        await store.write(insert_user, user("alice", clock))
+
+
+async def test_an_error_rolls_everything_back(store, clock) -> None:
+    def half(connection) -> None:
+        insert_user(connection, user("alice", clock))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await store.write(half)
+    assert await store.read(list_users) == []
+
+
+async def test_many_writers_at_once_all_get_through(store, clock) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(30):
+            nursery.start_soon(store.write, insert_user, user(f"u{number}", clock))
+    assert len(await store.read(list_users)) == 30
+
+
+async def test_the_migrations_make_the_schema(store) -> None:
+    def compare(connection) -> None:
+        inspector = inspect(connection)
+        for table in metadata.sorted_tables:
+            columns = {column["name"] for column in inspector.get_columns(table.name)}
+            assert columns == {column.name for column in table.columns}
+            indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+            assert {index.name for index in table.indexes} <= indexes
+
+    await store.read(compare)
+
+
+async def test_migrating_again_changes_nothing(store, tmp_path) -> None:
+    migrate(store.engine, lock_file=tmp_path / "migrate.lock")
+
+
+def test_two_starters_migrate_one_after_the_other(tmp_path) -> None:
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        store = open_store(f"sqlite:///{tmp_path}/new.sqlite3")
+        try:
+            migrate(store.engine, lock_file=tmp_path / "migrate.lock")
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+async def test_a_full_disk_is_said_and_changes_nothing(lite_store, clock) -> None:
+    def fill(connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        insert_user(connection, user("alice", clock))
+        connection.execute(text("CREATE TABLE big (x)"))
+        connection.execute(text("INSERT INTO big VALUES (zeroblob(1000000))"))
+
+    with pytest.raises(StoreError) as caught:
+        await lite_store.write(fill)
+    assert caught.value.code == "store_full"
+    assert await lite_store.read(list_users) == []
+
+    def check(connection) -> str:
+        return connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
+
+    assert await lite_store.read(check) == "ok"
+
+
+def test_a_broken_database_is_an_error_of_ours(tmp_path) -> None:
+    (tmp_path / "coord.sqlite3").write_bytes(b"not a database at all" * 100)
+    store = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
+    with pytest.raises(StoreError) as caught:
+        in_transaction(store.engine, list_users)
+    assert caught.value.code == "store_failed"
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://x", "nonsense", "sqlite+aiosqlite:///x"])
+def test_another_database_is_refused(url) -> None:
+    with pytest.raises(ConfigError, match="database_url"):
+        open_store(url)

@@ -1,0 +1,84 @@
+"""Settings and their sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from kled_coord.config import load_config
+from kled_wire.errors import ConfigError
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    """Set variables for this test; gives the environment as a dict."""
+    env = {"HOME": str(tmp_path)}
+
+    def set_variables(**values: str) -> dict[str, str]:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        return env | values
+
+    return set_variables
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(environment, tmp_path) -> None:
+    file = tmp_path / "coord.toml"
+    file.write_text('port = 1\nhost = "a"\nworkers = 7\n')
+    env = environment(KLED_COORD_PORT="2", KLED_COORD_HOST="b")
+    config = load_config({"port": 3, "host": None}, file=file, environment=env)
+    assert (config.port, config.host, config.workers) == (3, "b", 7)
+
+
+def test_the_file_is_found_at_home(environment, tmp_path) -> None:
+    (tmp_path / ".config/kled").mkdir(parents=True)
+    (tmp_path / ".config/kled/coord.toml").write_text("workers = 9")
+    assert load_config({}, file=None, environment=environment()).workers == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "toml", "words"),
+    [
+        ({"port": "x"}, {}, "", "port, from the flag --port"),
+        ({}, {"KLED_COORD_WORKERS": "-1"}, "", "environment variable KLED_COORD_WORKERS"),
+        ({}, {}, "drain_s = 'soon'", "drain_s, from the file"),
+        ({}, {}, "prot = 1", "prot, from the file .*no such setting"),
+        ({}, {}, "port = ", "coord.toml"),
+        ({"access_url": "ftp://x"}, {}, "", "http"),
+        ({"database_url": "mysql://x"}, {}, "", "database_url"),
+        ({"tls_cert_file": "x"}, {}, "", "tls_key_file"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_source(
+    environment, tmp_path, flags, variables, toml, words
+) -> None:
+    file = tmp_path / "coord.toml"
+    file.write_text(toml)
+    with pytest.raises(ConfigError, match=words):
+        load_config(flags, file=file, environment=environment(**variables))
+
+
+def test_a_missing_file_is_said(environment, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config({}, file=tmp_path / "no", environment=environment())
+
+
+def test_what_is_shown_has_no_password(environment) -> None:
+    url = "postgresql://kled:hunter2@db/kled"
+    config = load_config({"database_url": url}, file=None, environment=environment())
+    assert config.shown()["database_url"] == "postgresql://kled:***@db/kled"
+
+
+@pytest.mark.parametrize(
+    ("flags", "url"),
+    [
+        ({"port": 80}, "http://127.0.0.1:80"),
+        ({"host": "::"}, "http://127.0.0.1:7080"),
+        ({"host": "::1"}, "http://[::1]:7080"),
+        ({"tls_cert_file": "c", "tls_key_file": "k"}, "https://127.0.0.1:7080"),
+        ({"access_url": "https://kled.example/"}, "https://kled.example"),
+        ({"port": 0}, ""),
+    ],
+)
+def test_the_access_url_follows_from_the_rest(environment, flags, url) -> None:
+    config = load_config(flags, file=None, environment=environment())
+    assert config.with_defaults().access_url == url

@@ -1,0 +1,87 @@
+"""`kled-coord` as a program: init, serve, and how it goes down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+import httpx
+import pytest
+import trio
+
+pytestmark = pytest.mark.slow
+
+
+def run(tmp_path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kled_coord", *arguments],
+        env={**os.environ, "KLED_COORD_DATA_DIR": str(tmp_path / "data"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_init_is_idempotent_and_private(tmp_path) -> None:
+    first = run(tmp_path, "init", "--output", "json")
+    made = json.loads(first.stdout)
+    assert made["user"] == "admin"
+    assert made["code"].startswith("kled_once_")
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    again = run(tmp_path, "init")
+    assert "already initialised" in again.stdout
+    assert "kled_once_" not in again.stdout
+    assert "kled_once_" in run(tmp_path, "init", "--new-code").stdout
+    assert "kled login http" in run(tmp_path, "user", "reset-login", "admin").stdout
+    wrong = run(tmp_path, "user", "reset-login", "nobody")
+    assert (wrong.returncode, wrong.stderr.strip()) == (4, "kled-coord: there is no user nobody")
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path) -> None:
+    done = run(tmp_path, "check-config", KLED_COORD_PORT="x")
+    assert done.returncode == 2
+    assert done.stderr.startswith("kled-coord: port, from the environment variable")
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_serve_answers_holds_its_directory_and_drains(tmp_path) -> None:
+    made = json.loads(run(tmp_path, "init", "--output", "json").stdout)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "KLED_COORD_DATA_DIR": str(tmp_path / "data"),
+        "KLED_COORD_PORT": str(port),
+        "KLED_COORD_LOG_FORMAT": "json",
+    }
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "kled_coord", "serve"],
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        with trio.fail_after(30):
+            log = b""
+            while b"coordinator_started" not in log:
+                log += await process.stderr.receive_some()
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                answer = await client.post("/api/v1/auth/exchange", json={"code": made["code"]})
+                assert answer.status_code == 200
+                assert (await client.get("/readyz")).status_code == 200
+                second = await trio.to_thread.run_sync(run, tmp_path, "serve")
+                assert "another coordinator" in second.stderr
+                process.send_signal(signal.SIGTERM)
+                assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await process.stderr.aclose()
