@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +30,23 @@ from kled_coord.builds.changes import QUEUE
 from kled_coord.builds.terraform import Terraform
 from kled_coord.builds.worker import Worker, WorkerSettings
 from kled_coord.config import Config
+from kled_coord.control.link import ControlPlane
+from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.asgi import AsgiServer
+from kled_coord.front.head import Plane
+from kled_coord.front.listener import (
+    Arrival,
+    Handler,
+    open_listeners,
+    raise_descriptor_limit,
+    serve_connections,
+)
+from kled_coord.front.tls import load_context
 from kled_coord.metrics import Metrics
+from kled_coord.relay.broker import Broker
+from kled_coord.relay.lifetime import Lifetime
+from kled_coord.relay.plane import DataPlane
+from kled_coord.relay.quotas import StreamQuotas
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
 from kled_coord.store.engine import open_store
@@ -39,7 +54,6 @@ from kled_coord.store.errors import StoreError
 from kled_coord.store.migrate import migrate
 from kled_coord.store.sealing import create_sealing_key
 from kled_coord.store.users import prune_login_codes
-from kled_coord.workspaces.presence import NoAgents, Registry
 from kled_wire.errors import ConfigError
 
 _SWEEP_S: Final = 10.0
@@ -59,9 +73,9 @@ def real_sources(config: Config) -> Sources:
     )
 
 
-def make_registry(_metrics: Metrics) -> Registry:
-    """The registry of agents."""
-    return NoAgents()
+def make_registry(metrics: Metrics) -> AgentRegistry:
+    """The registry of agents that are connected to this process."""
+    return AgentRegistry(metrics, utc_now)
 
 
 @asynccontextmanager
@@ -95,6 +109,7 @@ async def serve(
 
     Raises ConfigError, StoreError.
     """
+    raise_descriptor_limit()
     async with open_services(config, sources) as services:
         with only_one(config.data_dir):
             await services.sessions.close_forgotten()
@@ -116,6 +131,8 @@ async def _serve(services: Services, task_status: trio.TaskStatus[str]) -> None:
             for worker in workers:
                 nursery.start_soon(worker.serve, draining)
             nursery.start_soon(sweep, services)
+            assert isinstance(services.registry, AgentRegistry)
+            nursery.start_soon(services.registry.serve_dead_peers)
             services.readiness.listening = True
             url = config.with_defaults(port).access_url
             log.info("coordinator_started", url=url, port=port)
@@ -124,29 +141,66 @@ async def _serve(services: Services, task_status: trio.TaskStatus[str]) -> None:
 
 
 async def serve_front(
-    services: Services, asgi: AsgiServer, *, task_status: trio.TaskStatus[int]
+    services: Services,
+    asgi: AsgiServer,
+    *,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accept connections until draining and hand each to the API; reports the port."""
+    """Accept connections until draining and hand each to its plane; reports the port."""
     config = services.config
+    tls = (
+        load_context(config.tls_cert_file, config.tls_key_file)
+        if config.tls_cert_file and config.tls_key_file
+        else None
+    )
     try:
-        listeners = await trio.open_tcp_listeners(config.port, host=config.host)
+        listeners = await open_listeners(config.host, config.port)
     except OSError as error:
         raise ConfigError(
             "listen_failed", f"host, port: cannot listen on {config.host}:{config.port}: {error}"
         ) from error
     port: int = listeners[0].socket.getsockname()[1]
+    handlers = make_planes(services, asgi)
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
-        await accepting.start(
-            partial(
-                trio.serve_listeners,
-                asgi.serve_connection,
-                listeners,
-                handler_nursery=connections,
-            )
-        )
+        await accepting.start(partial(serve_connections, listeners, handlers, connections, tls=tls))
         task_status.started(port)
         await services.readiness.draining.wait()
         accepting.cancel_scope.cancel()
+
+
+def make_planes(services: Services, asgi: AsgiServer) -> Mapping[Plane, Handler]:
+    """Who serves which kind of connection."""
+    config, registry = services.config, services.registry
+    assert isinstance(registry, AgentRegistry)
+    broker = Broker(registry, secrets.token_bytes)
+    control = ControlPlane(
+        identity=services.identity,
+        agents=services.agents,
+        registry=registry,
+        clock=services.clock,
+        on_dial_failed=broker.fail_nowait,
+    )
+    data = DataPlane(
+        identity=services.identity,
+        workspaces=services.workspaces,
+        sessions=services.sessions,
+        broker=broker,
+        quotas=StreamQuotas(
+            per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
+        ),
+        lifetime=Lifetime(idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s),
+        metrics=services.metrics,
+    )
+
+    async def serve_api(arrival: Arrival) -> None:
+        await asgi.serve_connection(arrival.with_head())
+
+    return {
+        Plane.API: serve_api,
+        Plane.CONTROL: control.serve,
+        Plane.AGENT_STREAM: data.serve_agent,
+        Plane.CLIENT_STREAM: data.serve_client,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,12 @@ class LimitError(KledError):
     exit_code = 6
 
 
+class UpgradeRequiredError(KledError):
+    """The path only serves connections that ask for an upgrade."""
+
+    status = 426
+
+
 class UnavailableError(KledError):
     """The other side cannot be reached, or is not ready; trying again later may help."""
 
@@ -96,6 +102,7 @@ BY_STATUS: dict[int, type[KledError]] = {
         NotFoundError,
         ConflictError,
         LimitError,
+        UpgradeRequiredError,
         UnavailableError,
     )
 }

@@ -104,9 +104,7 @@ class Agents:
         self, agent: AgentRecord, *, host_public_key: str, about: About, address: str
     ) -> Enrollment:
         """Sign an agent's host key. Raises InputError, NotFoundError."""
-        workspace = await self._store.read(workspace_by_id, agent.workspace_id)
-        if workspace is None:
-            raise NotFoundError("workspace_not_found", "the workspace of this agent is gone")
+        workspace = await self.workspace_of(agent)
         names = ssh_names(workspace.name, workspace.owner_name)
         certificate = self._authority.sign_host(host_public_key, key_id=agent.id, names=names)
         values = {**about.values(), "host_public_key": host_public_key, "address": address}
@@ -125,6 +123,13 @@ class Agents:
             principals=(user_principal(workspace.owner_id),),
             names=names,
         )
+
+    async def workspace_of(self, agent: AgentRecord) -> Workspace:
+        """The workspace an agent belongs to. Raises NotFoundError."""
+        workspace = await self._store.read(workspace_by_id, agent.workspace_id)
+        if workspace is None:
+            raise NotFoundError("workspace_not_found", "the workspace of this agent is gone")
+        return workspace
 
     async def seen(
         self,

@@ -74,7 +74,7 @@ async def open_connection(
             hint="check the address and that `kled-coord serve` is running",
         ) from exc
     try:
-        _tune(stream)
+        tune(stream)
         if via:
             await _connect_through(stream, address, via)
         if address.scheme == "https":
@@ -173,9 +173,13 @@ async def _start_tls(
     return secured
 
 
-def _tune(stream: trio.SocketStream) -> None:
+def tune(stream: trio.SocketStream) -> None:
+    """Send small writes at once, and notice within a minute or so that the peer is gone."""
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _reason(exc: OSError) -> str:

@@ -10,7 +10,8 @@ class PrefixedStream(trio.abc.HalfCloseableStream):
 
     def __init__(self, prefix: bytes, stream: trio.abc.HalfCloseableStream) -> None:
         self._prefix = prefix
-        self.inner = stream
+        # The name that SSLStream uses for what it wraps.
+        self.transport_stream = stream
 
     def take_prefix(self) -> bytes:
         """The bytes not yet given out; they are gone from the stream afterwards."""
@@ -20,20 +21,20 @@ class PrefixedStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """As the inner stream's, after the prefix."""
         if not self._prefix:
-            return bytes(await self.inner.receive_some(max_bytes))
+            return bytes(await self.transport_stream.receive_some(max_bytes))
         await trio.lowlevel.checkpoint()
         size = len(self._prefix) if max_bytes is None else max_bytes
         data, self._prefix = self._prefix[:size], self._prefix[size:]
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self.inner.send_all(data)
+        await self.transport_stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self.inner.wait_send_all_might_not_block()
+        await self.transport_stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        await self.inner.send_eof()
+        await self.transport_stream.send_eof()
 
     async def aclose(self) -> None:
-        await self.inner.aclose()
+        await self.transport_stream.aclose()

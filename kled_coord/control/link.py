@@ -1,0 +1,180 @@
+"""One agent's control link, from its request to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+import trio
+import trio_websocket
+
+from kled_coord.control.registry import AgentRegistry, Attached
+from kled_coord.front.head import bearer
+from kled_coord.front.listener import Arrival, answer_error
+from kled_coord.identity.service import Identity
+from kled_coord.sources import Clock
+from kled_coord.store.records import AgentRecord
+from kled_coord.workspaces.agents import Agents
+from kled_wire import limits, messages
+from kled_wire.control import (
+    MESSAGE_QUEUE,
+    RECEIVE_BUFFER_BYTES,
+    CloseCode,
+    ControlLink,
+    LinkClosed,
+    close_code_for,
+)
+from kled_wire.errors import KledError, ProtocolError
+from kled_wire.version import PROTOCOL, is_compatible, software_version
+
+log = structlog.get_logger(__name__)
+
+# Told of a dial that the agent could not make: ticket, code, message.
+DialFailure = Callable[[str, str, str], None]
+
+
+class ControlPlane:
+    """Serves control links; `on_dial_failed` is the relay's."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        agents: Agents,
+        registry: AgentRegistry,
+        clock: Clock,
+        on_dial_failed: DialFailure,
+    ) -> None:
+        self._identity = identity
+        self._agents = agents
+        self._registry = registry
+        self._clock = clock
+        self._on_dial_failed = on_dial_failed
+
+    async def serve(self, arrival: Arrival) -> None:
+        """Check the agent's token, open the WebSocket, stay until it ends."""
+        try:
+            agent = await self._identity.authenticate_agent(bearer(arrival.head, "Bearer"))
+        except KledError as error:
+            log.info("agent_refused", code=error.code, address=arrival.address)
+            await answer_error(arrival.stream, error)
+            return
+        async with trio.open_nursery() as nursery:
+            connection = await _accept(arrival, nursery)
+            if connection is not None:
+                link = ControlLink(connection)
+                code, reason = await self._converse(link, agent, arrival.address)
+                await link.close(code, reason)
+            nursery.cancel_scope.cancel()
+
+    async def _converse(
+        self, link: ControlLink, agent: AgentRecord, address: str
+    ) -> tuple[CloseCode, str]:
+        """Greet and stay; returns how to close, which is ignored when the peer has closed."""
+        try:
+            hello = await self._greet(link, agent)
+            if hello is None:
+                return CloseCode.VERSION_UNSUPPORTED, f"this coordinator speaks {PROTOCOL}"
+            return await self._stay(link, agent, hello, address)
+        except ProtocolError as error:
+            log.info("agent_protocol_error", agent=agent.id, code=error.code, reason=error.message)
+            return close_code_for(error), error.message
+        except LinkClosed as closed:
+            log.info("agent_left", agent=agent.id, code=closed.code, reason=closed.reason)
+            return CloseCode.NORMAL, ""
+
+    async def _greet(self, link: ControlLink, agent: AgentRecord) -> messages.Hello | None:
+        """Hello and Welcome; None when the versions do not fit."""
+        with trio.move_on_after(limits.HELLO_TIMEOUT_S) as scope:
+            hello = await link.receive()
+        if scope.cancelled_caught:
+            raise ProtocolError("hello_expected", "no hello came")
+        if not isinstance(hello, messages.Hello):
+            raise ProtocolError("hello_expected", f"{hello.type} came before hello")
+        if not is_compatible(hello.protocol):
+            return None
+        workspace = await self._agents.workspace_of(agent)
+        await link.send(
+            messages.Welcome(
+                protocol=PROTOCOL,
+                version=software_version(),
+                agent_id=agent.id,
+                workspace_id=workspace.id,
+                workspace=workspace.name,
+                owner=workspace.owner_name,
+                heartbeat_s=limits.HEARTBEAT_S,
+            )
+        )
+        return hello
+
+    async def _stay(
+        self, link: ControlLink, agent: AgentRecord, hello: messages.Hello, address: str
+    ) -> tuple[CloseCode, str]:
+        now = self._clock()
+        with trio.CancelScope() as scope:
+            attached = Attached(
+                link=link,
+                scope=scope,
+                connected_at=now,
+                last_seen_at=now,
+                hello=hello,
+                address=address,
+            )
+            self._registry.attach(agent.id, attached)
+            try:
+                await self._seen(agent, attached, connected=True)
+                while True:
+                    self._handle(await link.receive(), attached)
+            finally:
+                if self._registry.detach(agent.id, attached):
+                    with trio.move_on_after(limits.CLEANUP_S, shield=True):
+                        await self._seen(agent, attached, connected=False)
+        log.info("agent_ended", agent=agent.id, reason=attached.close[1])
+        return attached.close
+
+    def _handle(self, message: messages.Message, attached: Attached) -> None:
+        attached.last_seen_at = self._clock()
+        if isinstance(message, messages.Ping):
+            attached.rtt_s = message.rtt_s or attached.rtt_s
+        elif isinstance(message, messages.Report):
+            attached.report = message
+        elif isinstance(message, messages.DialFailed):
+            self._on_dial_failed(message.ticket, message.code, message.message)
+        elif not isinstance(message, messages.Unsupported):
+            raise ProtocolError("message_unexpected", f"{message.type} out of order")
+
+    async def _seen(self, agent: AgentRecord, attached: Attached, *, connected: bool) -> None:
+        hello = attached.hello
+        log.info("agent_connected" if connected else "agent_disconnected", agent=agent.id)
+        try:
+            await self._agents.seen(
+                agent.id,
+                connected=connected,
+                version=hello.version,
+                hostname=hello.hostname,
+                os=hello.os,
+                arch=hello.arch,
+                address=attached.address,
+            )
+        except KledError as error:
+            # The link works without the note; the store's own trouble is reported by readyz.
+            log.warning("agent_not_noted", agent=agent.id, code=error.code)
+
+
+async def _accept(
+    arrival: Arrival, nursery: trio.Nursery
+) -> trio_websocket.WebSocketConnection | None:
+    """Answer the WebSocket request; None when the peer did not go through with it."""
+    try:
+        with trio.fail_after(limits.HELLO_TIMEOUT_S):
+            request = await trio_websocket.wrap_server_stream(
+                nursery,
+                arrival.with_head(),
+                message_queue_size=MESSAGE_QUEUE,
+                max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
+                receive_buffer_size=RECEIVE_BUFFER_BYTES,
+            )
+            return await request.accept()
+    except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed, trio.TooSlowError):
+        log.info("agent_handshake_failed", address=arrival.address)
+        return None

@@ -1,0 +1,155 @@
+"""Which agents are connected to this process, and the way to ask one for something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Never
+
+import trio
+
+from kled_coord.metrics import Metrics
+from kled_coord.sources import Clock
+from kled_wire import limits, messages
+from kled_wire.control import CloseCode, ControlLink, LinkClosed
+from kled_wire.errors import UnavailableError
+from kled_wire.names import AgentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentState:
+    """A connected agent, as it was when asked. Times are aware UTC, `rtt_s` seconds."""
+
+    agent_id: AgentId
+    connected_at: datetime
+    last_seen_at: datetime
+    rtt_s: float | None
+    version: str
+    hostname: str
+    os: str
+    arch: str
+    address: str
+    report: messages.Report | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Attached:
+    """One live link. Its owner is `control/link.py`; `scope` ends it, with `close` as reason."""
+
+    link: ControlLink
+    scope: trio.CancelScope
+    connected_at: datetime
+    last_seen_at: datetime
+    hello: messages.Hello
+    address: str
+    rtt_s: float | None = None
+    report: messages.Report | None = None
+    close: tuple[CloseCode, str] = (CloseCode.GOING_AWAY, "the coordinator is stopping")
+
+    def end(self, code: CloseCode, reason: str) -> None:
+        """Close the link with a reason, from any task."""
+        self.close = code, reason
+        self.scope.cancel()
+
+
+class AgentRegistry:
+    """Agent id -> its one live link. A newer link of an agent replaces the older."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._links: dict[AgentId, Attached] = {}
+        self._waiting: dict[AgentId, trio.Event] = {}
+
+    def attach(self, agent_id: AgentId, attached: Attached) -> None:
+        """Make `attached` the agent's link; an older one is told that it was replaced."""
+        older = self._links.get(agent_id)
+        if older is not None:
+            older.end(CloseCode.REPLACED, "a newer connection of this agent took over")
+        self._links[agent_id] = attached
+        self._metrics.agents_connected.set(len(self._links))
+        if (event := self._waiting.pop(agent_id, None)) is not None:
+            event.set()
+
+    def detach(self, agent_id: AgentId, attached: Attached) -> bool:
+        """Forget the link if it is still the agent's; False when another has replaced it."""
+        if self._links.get(agent_id) is not attached:
+            return False
+        del self._links[agent_id]
+        self._metrics.agents_connected.set(len(self._links))
+        return True
+
+    def state(self, agent_id: AgentId) -> AgentState | None:
+        """What is known of a connected agent, None when it is not connected."""
+        found = self._links.get(agent_id)
+        if found is None:
+            return None
+        hello = found.hello
+        return AgentState(
+            agent_id=agent_id,
+            connected_at=found.connected_at,
+            last_seen_at=found.last_seen_at,
+            rtt_s=found.rtt_s,
+            version=hello.version,
+            hostname=hello.hostname,
+            os=hello.os,
+            arch=hello.arch,
+            address=found.address,
+            report=found.report,
+        )
+
+    async def ping(self, agent_id: AgentId) -> float:
+        """Seconds of a round trip, measured now. Raises UnavailableError."""
+        try:
+            return await self._link(agent_id).ping()
+        except LinkClosed as exc:
+            raise self._gone(agent_id) from exc
+
+    async def send(self, agent_id: AgentId, message: messages.Message) -> None:
+        """Send to a connected agent. Raises UnavailableError("agent_not_connected")."""
+        try:
+            await self._link(agent_id).send(message)
+        except LinkClosed as exc:
+            raise self._gone(agent_id) from exc
+
+    async def wait_connected(self, agent_id: AgentId) -> None:
+        """Return as soon as the agent is connected."""
+        if agent_id in self._links:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._waiting.setdefault(agent_id, trio.Event()).wait()
+
+    def drop(self, agent_id: AgentId, reason: str) -> None:
+        """Close the agent's link, if it has one, so that it does not come straight back."""
+        if (found := self._links.get(agent_id)) is not None:
+            found.end(CloseCode.TOKEN_REFUSED, reason)
+
+    async def serve_dead_peers(self) -> Never:
+        """End links whose agent has not been heard of for limits.DEAD_PEER_S.
+
+        One task for all of them: a timer each would be most of a link's memory.
+        """
+        while True:
+            await trio.sleep(limits.HEARTBEAT_S)
+            now = self._clock()
+            for found in list(self._links.values()):
+                if (now - found.last_seen_at).total_seconds() > limits.DEAD_PEER_S:
+                    found.end(CloseCode.DEAD_PEER, "no heartbeat came")
+
+    def end_all(self, reason: str) -> None:
+        """Tell every agent that we are going down; they dial again by themselves."""
+        for found in list(self._links.values()):
+            found.end(CloseCode.GOING_AWAY, reason)
+
+    def _link(self, agent_id: AgentId) -> ControlLink:
+        found = self._links.get(agent_id)
+        if found is None:
+            raise self._gone(agent_id)
+        return found.link
+
+    def _gone(self, agent_id: AgentId) -> UnavailableError:
+        return UnavailableError(
+            "agent_not_connected",
+            "the workspace's agent is not connected",
+            hint=f"is the workspace running? see `kled show` (agent {agent_id})",
+        )

@@ -1,0 +1,161 @@
+"""The one port: accept, unwrap TLS, read one head, hand the connection to its plane."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from kled_coord.front.head import Plane, Route, decide_route
+from kled_wire import limits
+from kled_wire.errors import KledError, ProtocolError, UnavailableError
+from kled_wire.transport.dial import tune
+from kled_wire.transport.headio import read_head
+from kled_wire.transport.prefixed import PrefixedStream
+from kled_wire.transport.tls import TlsStream
+from kled_wire.transport.upgrade import RequestHead, encode_error, parse_request
+
+BACKLOG: Final = 4096
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One connection whose head has been read. `stream` begins after the head.
+
+    `address` is the peer's, for people.
+    """
+
+    stream: PrefixedStream
+    head: RequestHead
+    raw_head: bytes
+    route: Route
+    address: str
+
+    def with_head(self) -> PrefixedStream:
+        """The connection as it was before anything was read of it."""
+        rest = self.stream.take_prefix()
+        return PrefixedStream(self.raw_head + rest, self.stream.transport_stream)
+
+
+Handler = Callable[[Arrival], Awaitable[None]]
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen. Raises OSError."""
+    return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+
+
+async def serve_connections(
+    listeners: list[trio.SocketListener],
+    handlers: Mapping[Plane, Handler],
+    connections: trio.Nursery,
+    *,
+    tls: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept until cancelled; each connection is a task of `connections`, which outlives us."""
+    await trio.serve_listeners(
+        partial(_serve, handlers=handlers, tls=tls),
+        listeners,
+        handler_nursery=connections,
+        task_status=task_status,
+    )
+
+
+async def _serve(
+    raw: trio.SocketStream, *, handlers: Mapping[Plane, Handler], tls: ssl.SSLContext | None
+) -> None:
+    """One connection from accept to end. A peer's mistake or ours ends only this one."""
+    try:
+        async with raw:
+            address = _address(raw)
+            tune(raw)
+            arrival = await _read(raw, address, tls)
+            if arrival is not None:
+                await handlers[arrival.route.plane](arrival)
+    except* (trio.BrokenResourceError, trio.ClosedResourceError):
+        log.debug("connection_broken")
+    except* OSError as group:
+        _log_os_errors(group)
+
+
+async def _read(raw: trio.SocketStream, address: str, tls: ssl.SSLContext | None) -> Arrival | None:
+    """Read the head within its limits; None when the connection was refused or said nothing."""
+    stream: trio.abc.HalfCloseableStream = raw
+    buffer = bytearray()
+    try:
+        with trio.fail_after(limits.HEAD_TIMEOUT_S):
+            if tls is not None:
+                stream = await _start_tls(raw, tls)
+            raw_head = await read_head(stream, buffer)
+        head = parse_request(raw_head)
+        return Arrival(
+            stream=PrefixedStream(bytes(buffer), stream),
+            head=head,
+            raw_head=raw_head,
+            route=decide_route(head),
+            address=address,
+        )
+    except trio.TooSlowError:
+        await answer_error(
+            stream, ProtocolError("head_timeout", "the request head came too slowly")
+        )
+    except UnavailableError:
+        log.debug("connection_silent", address=address)
+    except KledError as error:
+        log.info("request_refused", address=address, code=error.code)
+        await answer_error(stream, error)
+    return None
+
+
+async def _start_tls(raw: trio.SocketStream, context: ssl.SSLContext) -> TlsStream:
+    stream = TlsStream(raw, context, server_side=True)
+    await stream.do_handshake()
+    return stream
+
+
+async def answer_error(stream: trio.abc.HalfCloseableStream, error: KledError) -> None:
+    """Send the whole answer that refuses a connection, then its end; bounded in time.
+
+    The rest of what the peer sends is read and dropped for a moment: closing a socket with unread
+    input resets the connection and could take the answer with it.
+    """
+    try:
+        with trio.move_on_after(limits.CLEANUP_S):
+            await stream.send_all(encode_error(error))
+            await stream.send_eof()
+            while await stream.receive_some(limits.HEAD_MAX_BYTES):
+                pass
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # it did not want to hear it
+
+
+def _address(stream: trio.SocketStream) -> str:
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        return ""  # it is gone already
+    return str(name[0]) if isinstance(name, tuple) else str(name)
+
+
+def _log_os_errors(group: ExceptionGroup[OSError]) -> None:
+    for error in group.exceptions:
+        reason = errno.errorcode.get(getattr(error, "errno", 0) or 0, str(error))
+        log.info("connection_failed", reason=reason)
+
+
+def raise_descriptor_limit() -> int:
+    """Use all the file descriptors we may have: an agent is one, a relayed stream six."""
+    import resource  # noqa: PLC0415 - not on every system
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(soft, hard)

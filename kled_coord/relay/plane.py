@@ -1,0 +1,171 @@
+"""The two sides of the data plane: an agent's dial-back and a client's request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+
+from kled_coord.front.head import Carrier, StreamTarget, bearer
+from kled_coord.front.listener import Arrival, answer_error
+from kled_coord.identity.service import Identity
+from kled_coord.metrics import Metrics
+from kled_coord.policy.actions import Action
+from kled_coord.policy.decide import Caller
+from kled_coord.relay.broker import Broker
+from kled_coord.relay.join import Traffic
+from kled_coord.relay.lifetime import Lifetime
+from kled_coord.relay.quotas import StreamQuotas
+from kled_coord.store.records import Workspace
+from kled_coord.workspaces.service import Workspaces
+from kled_coord.workspaces.sessions import SessionId, Sessions
+from kled_wire import limits
+from kled_wire.errors import KledError, UnauthenticatedError
+from kled_wire.transport.upgrade import encode_switching
+from kled_wire.transport.wscarrier import accept_carried
+
+log = structlog.get_logger(__name__)
+
+_ACTIONS = {"ssh": Action.WORKSPACE_SSH, "tcp": Action.WORKSPACE_TCP}
+
+
+class DataPlane:
+    """Serves stream requests. Everything it asks or counts is given to it."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        workspaces: Workspaces,
+        sessions: Sessions,
+        broker: Broker,
+        quotas: StreamQuotas,
+        lifetime: Lifetime,
+        metrics: Metrics,
+    ) -> None:
+        self._identity = identity
+        self._workspaces = workspaces
+        self._sessions = sessions
+        self._broker = broker
+        self._quotas = quotas
+        self._lifetime = lifetime
+        self._metrics = metrics
+
+    async def serve_agent(self, arrival: Arrival) -> None:
+        """An agent dials back: its ticket says which meeting it comes to."""
+        meeting = self._broker.redeem(bearer(arrival.head, "Kled-Ticket"))
+        if meeting is None:
+            error = UnauthenticatedError(
+                "ticket_refused", "the dial ticket is not valid, or not any more"
+            )
+            await answer_error(arrival.stream, error)
+            return
+        async with _accepted(arrival) as stream:
+            await self._broker.arrive(meeting, stream)
+
+    async def serve_client(self, arrival: Arrival) -> None:
+        """A client asks: check, call the agent, join, and keep the record."""
+        target = arrival.route.target
+        assert target is not None
+        try:
+            caller = await self._identity.authenticate(bearer(arrival.head, "Bearer"))
+            workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
+            agent = await self._workspaces.agent_of(workspace.id)
+            with self._quotas.taken(user_id=caller.user_id, workspace_id=workspace.id):
+                async with self._broker.open_stream(
+                    agent.id, kind=target.kind, host=target.host, port=target.port
+                ) as agent_stream:
+                    await self._relay(arrival, agent_stream, caller, workspace, target)
+        except KledError as error:
+            self._metrics.stream_failures_total.labels(reason=error.code).inc()
+            log.info("stream_refused", code=error.code, address=arrival.address)
+            await answer_error(arrival.stream, error)
+
+    async def _relay(
+        self,
+        arrival: Arrival,
+        agent_stream: trio.abc.HalfCloseableStream,
+        caller: Caller,
+        workspace: Workspace,
+        target: StreamTarget,
+    ) -> None:
+        traffic = Traffic()
+        self._metrics.streams_total.labels(kind=target.kind).inc()
+        opened = self._metrics.streams_open.labels(kind=target.kind)
+        opened.inc()
+        reason = "broken"
+        async with trio.open_nursery() as nursery:
+            record = _Record(self._sessions)
+            nursery.start_soon(record.open, workspace, caller, target.kind, arrival.address)
+            try:
+                async with _accepted(arrival) as client_stream:
+                    reason = await self._lifetime.run(client_stream, agent_stream, traffic)
+            except trio.BrokenResourceError:
+                reason = "broken"
+            finally:
+                opened.dec()
+                self._count(target.kind, traffic)
+                with trio.move_on_after(limits.CLEANUP_S, shield=True):
+                    await record.close(traffic, reason)
+        log.info(
+            "stream_ended",
+            workspace=workspace.id,
+            kind=target.kind,
+            reason=reason,
+            to_agent=traffic.to_agent,
+            to_client=traffic.to_client,
+        )
+
+    def _count(self, kind: str, traffic: Traffic) -> None:
+        total = self._metrics.stream_bytes_total
+        total.labels(kind=kind, direction="to_agent").inc(traffic.to_agent)
+        total.labels(kind=kind, direction="to_client").inc(traffic.to_client)
+
+
+class _Record:
+    """The session row, written beside the stream: the first byte does not wait for the disk."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._written = trio.Event()
+        self._session_id: SessionId | None = None
+
+    async def open(self, workspace: Workspace, caller: Caller, kind: str, address: str) -> None:
+        try:
+            self._session_id = await self._sessions.opened(
+                workspace_id=workspace.id,
+                user_id=caller.user_id,
+                kind=kind,
+                client_address=address,
+            )
+        except KledError as error:
+            log.warning("session_not_recorded", code=error.code)
+        finally:
+            self._written.set()
+
+    async def close(self, traffic: Traffic, reason: str) -> None:
+        await self._written.wait()
+        if self._session_id is None:
+            return
+        try:
+            await self._sessions.closed(
+                self._session_id,
+                bytes_to_agent=traffic.to_agent,
+                bytes_to_client=traffic.to_client,
+                reason=reason,
+            )
+        except KledError as error:
+            log.warning("session_not_recorded", code=error.code)
+
+
+@asynccontextmanager
+async def _accepted(arrival: Arrival) -> AsyncIterator[trio.abc.HalfCloseableStream]:
+    """Answer the upgrade and give the stream, raw or carried in WebSocket messages."""
+    if arrival.route.carrier is Carrier.WEBSOCKET:
+        async with accept_carried(arrival.with_head()) as stream:
+            yield stream
+    else:
+        await arrival.stream.send_all(encode_switching())
+        yield arrival.stream
