@@ -47,7 +47,7 @@ class BuildHost:
             "owner_id": workspace.owner_id,
             "access_url": self._access_url,
             "template_name": workspace.template,
-            "template_version": workspace.template_version,
+            "template_version": str(workspace.template_version),
             "build_id": build.id,
             "parameters": dict(workspace.parameters),
         }

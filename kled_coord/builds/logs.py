@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,8 @@ _LINE_MAX: Final = 16 * 1024
 # A build may run in another process, whose appends ring no bell here.
 _LOOK_AGAIN_S: Final = 5.0
 log = structlog.get_logger(__name__)
+# ECMA-48, "select graphic rendition".
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
@@ -57,11 +60,11 @@ class LogWriter:
         self._send, self._receive = trio.open_memory_channel[LogLine | Progress](_AHEAD_MAX)
 
     async def line(self, level: str, text: str) -> None:
-        """Append a line; waits when the database is far behind."""
+        """Append a line that is not blank; waits when the database is far behind."""
         level = level if level in LEVELS else "info"
-        await self._send.send(
-            LogLine(seq=0, at=self._clock(), level=level, text=printable(text[:_LINE_MAX]))
-        )
+        text = printable(text[:_LINE_MAX]).rstrip()
+        if text:
+            await self._send.send(LogLine(seq=0, at=self._clock(), level=level, text=text))
 
     async def progress(self, done: int, total: int, message: str) -> None:
         """Replace the build's progress."""
@@ -150,5 +153,9 @@ def _progress(build: Build) -> Progress:
 
 
 def printable(text: str, *, keep: str = "\t") -> str:
-    """Replace control characters: they would act on a reader's terminal, and NUL cannot be kept."""
-    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
+    """Drop colours and replace other control characters.
+
+    They would act on a reader's terminal, and NUL cannot be kept.
+    """
+    plain = _COLOUR.sub("", text)
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in plain)

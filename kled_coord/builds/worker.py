@@ -137,8 +137,6 @@ class Worker:
                     outcome = await self._attempt(claimed, writer, lease.forced)
                 if lease.lost:
                     outcome = Outcome(event=BuildEvent.FAILED, error="the lease was lost")
-                if outcome.error:
-                    await writer.line("error", outcome.error)
             finally:
                 writer.close()
                 lease.release()
