@@ -4,7 +4,7 @@ In `<config>/ssh` (a profile other than the default has `<config>/ssh-NAME`): th
 `id_ed25519[.pub]`, `id_ed25519-cert.pub`, `known_hosts` with the coordinator's CA, and
 `certificate.json`, which says whose the certificate is and when it ends. Blocking, no asyncssh.
 """
-# ruff: noqa: PTH110, PTH118, PTH123
+# ruff: noqa: PTH110, PTH118, PTH120, PTH123
 # `kled stream` uses this; pathlib would add 5 ms to every ssh connection.
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def ensure_key(identity: Identity) -> None:
     # Half a second once, at login or where a script runs with KLED_TOKEN alone.
     from kled_client.ssh_keys import generate_key_pair  # noqa: PLC0415
 
+    ensure_private_dir(os.path.dirname(identity.directory))
     ensure_private_dir(identity.directory)
     private, public = generate_key_pair("kled")
     write_private(identity.key, private)

@@ -53,6 +53,7 @@ def store_token(env: Mapping[str, str], profile_name: str, token: str) -> str:
     if env.get("KLED_KEYRING") != "off" and _into_keyring(profile_name, token):
         remove(path)
         return TOKEN_IN_KEYRING
+    ensure_private_dir(config_dir(env))
     ensure_private_dir(os.path.dirname(path))
     write_private(path, token.encode() + b"\n")
     return TOKEN_IN_FILE

@@ -12,6 +12,7 @@ import select
 import socket
 import stat
 import threading
+from contextlib import suppress
 
 from kled_wire.limits import COPY_CHUNK_BYTES, SPLICE_PIPE_BYTES
 
@@ -37,17 +38,17 @@ def pump_stdio(sock: socket.socket, source: int, sink: int, *, first: bytes = b"
 
 
 def _send(source: int, sock: socket.socket) -> None:
-    try:
+    # An error means that one side is gone. Where it is ours, the peer must learn it; where it is
+    # the peer, the reading side meets the same and ends the program.
+    with suppress(OSError):
         _copy(source, sock.fileno())
+    with suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        # The connection is gone; the reading side meets the same and ends the program.
-        return
 
 
 def _copy(source: int, sink: int) -> None:
     """Copy to the end of `source`; the bytes stay out of Python where one side is a pipe."""
-    if not (_splice(source, sink)):
+    if not _splice(source, sink):
         while data := _read(source):
             _write_all(sink, memoryview(data))
 

@@ -92,7 +92,7 @@ def _find(content: bytes) -> tuple[int, int] | None:
             ends.append(position)
     if not starts and not ends:
         return None
-    if len(starts) != 1 or len(ends) != 1 or ends[0] < starts[0]:
+    if len(starts) != 1 or len(ends) != 1 or ends[0] <= starts[0]:
         raise InputError(
             "ssh_config_markers",
             "the kled markers in the ssh configuration do not pair up; nothing was changed",

@@ -65,10 +65,13 @@ def _explain(exc: Exception, plan: CopyPlan, *, recurse: bool) -> KledError:
 
     reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or str(exc)
     path = getattr(exc, "srcpath", None) or getattr(exc, "filename", None)
+    # asyncssh does not always say which source; with one source it is that one.
     name = path.decode("utf-8", "replace") if isinstance(path, bytes) else path
-    text = f"{name}: {reason}" if name else reason
+    name = name or ", ".join(plan.sources)
+    text = reason if name in reason else f"{name}: {reason}"
     if isinstance(exc, asyncssh.SFTPNoSuchFile | FileNotFoundError):
         return NotFoundError("file_not_found", text)
-    if isinstance(exc, asyncssh.SFTPFileIsADirectory | IsADirectoryError) and not recurse:
+    if reason.endswith("is a directory") and not recurse:
+        # asyncssh refuses with its general failure and these words.
         return InputError("is_a_directory", text, hint="kled cp -r copies directories")
     return KledError("copy_failed", f"{plan.workspace}: {text}")

@@ -39,7 +39,7 @@ def ssh(
     broke. At the start of a line, ~. leaves.
     """
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
-    line = " ".join(command) or None
+    line = " ".join(without_dashes(command)) or None
     return trio.run(_run, session, workspace, line, wanted, forward_agent)
 
 
@@ -53,7 +53,12 @@ def exec_(session: Session, workspace: WorkspaceRef, command: tuple[str, ...]) -
     Standard input, output and error stay apart; the exit status is the command's. For a shell's
     features: kled exec WORKSPACE -- sh -c '…'.
     """
-    return trio.run(_run, session, workspace, shlex.join(command), False, False)
+    return trio.run(_run, session, workspace, shlex.join(without_dashes(command)), False, False)
+
+
+def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command without the `--` that may stand between it and the workspace."""
+    return command[1:] if command[:1] == ("--",) else command
 
 
 async def _run(

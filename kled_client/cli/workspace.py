@@ -96,7 +96,7 @@ def start(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
 def stop(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
     """Stop a workspace. What its template keeps, stays."""
     found = _build(session, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
-    _announce(session, found, no_wait=no_wait)
+    _announce(session, found, no_wait=no_wait, stopped=True)
 
 
 @click.command()
@@ -188,13 +188,13 @@ async def _finish(
         return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
 
 
-def _announce(session: Session, found: Workspace, *, no_wait: bool) -> None:
+def _announce(session: Session, found: Workspace, *, no_wait: bool, stopped: bool = False) -> None:
     if session.output.as_json:
         session.output.json(found)
         return
     if no_wait:
         session.output.note(f"queued; kled show {found['name']} tells how far it is")
-    elif _agent_status(found) == "connected":
+    elif not stopped and _agent_status(found) == "connected":
         session.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
     else:
         session.output.note(f"{found['name']} is {found['status']}")

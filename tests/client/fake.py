@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import wsproto
+import wsproto.events
 
 TOKEN = "kled_goodtoken"
 CODE = "kled_once_abcdef"
@@ -71,12 +75,13 @@ class Fake:
     _ca: asyncssh.SSHKey = field(
         default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519")
     )
+    tls: ssl.SSLContext | None = None
     host_names: tuple[str, ...] = ("dev.kled", "dev.alice.kled")
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def env(self) -> dict[str, str]:
         """An environment in which nothing of the machine's own user is touched."""
@@ -117,6 +122,12 @@ class Fake:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         path = target.partition("?")[0]
         self.requests.append((method, target, body))
+        if method == "CONNECT":
+            await self._tunnel(headers, reader, writer)
+            return False
+        if headers.get("upgrade") == "websocket":
+            await serve_websocket(head, reader, writer)
+            return False
         if headers.get("upgrade"):
             await self._upgrade(headers, reader, writer)
             return False
@@ -127,10 +138,9 @@ class Fake:
             status, answer = self._answer(method, path, headers, body)
             content = b"" if answer is None else json.dumps(answer).encode()
         date = format_datetime(datetime.now(UTC), usegmt=True)
-        writer.write(
-            f"HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-            + content
-        )
+        size = len(content)
+        head = f"HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Length: {size}\r\n\r\n"
+        writer.write(head.encode() + content)
         await writer.drain()
         return headers.get("connection", "").lower() != "close"
 
@@ -211,21 +221,35 @@ class Fake:
         else:
             await self._serve_ssh(reader, writer)
 
+    async def _tunnel(
+        self, headers: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """A proxy for whatever name is asked for: it leads back to ourselves."""
+        if headers.get("proxy-authorization") != "Basic cHJveHk6c2VjcmV0":
+            writer.write(b"HTTP/1.1 407 X\r\nContent-Length: 0\r\n\r\n")
+            return
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+        far_writer.close()
+
     async def _serve_ssh(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        near, far = await asyncio.gather(*await self._socket_pair())
-        inner_reader, inner_writer = near
-        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
-        await far.wait_closed()
-
-    async def _socket_pair(self) -> tuple[Any, Any]:
-        import socket  # noqa: PLC0415
-
         ours, theirs = socket.socketpair()
+        inner_reader, inner_writer = await asyncio.open_connection(sock=ours)
+        server = asyncio.create_task(self._run_agent(theirs))
+        try:
+            await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+        finally:
+            inner_writer.close()
+            server.cancel()
+            await asyncio.gather(server, return_exceptions=True)
+
+    async def _run_agent(self, theirs: socket.socket) -> None:
         host_key = asyncssh.generate_private_key("ssh-ed25519")
         certificate = self._ca.generate_host_certificate(
             host_key, "host", principals=self.host_names
         )
-        server = asyncssh.run_server(
+        connection = await asyncssh.run_server(
             theirs,
             server_factory=Agent,
             server_host_keys=[(host_key, certificate)],
@@ -233,10 +257,11 @@ class Fake:
             process_factory=run_process,
             sftp_factory=lambda chan: asyncssh.SFTPServer(chan, chroot=None),
             encoding=None,
+            line_editor=False,
             agent_forwarding=True,
             config=None,
         )
-        return asyncio.open_connection(sock=ours), server
+        await connection.wait_closed()
 
     def _authority(self) -> asyncssh.SSHAuthorizedKeys:
         line = f'cert-authority,principals="user:usr_1" {self._ca.export_public_key().decode()}'
@@ -282,8 +307,30 @@ async def run_process(process: asyncssh.SSHServerProcess[bytes]) -> None:
     await process.wait_closed()
 
 
+async def serve_websocket(
+    head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Echo binary messages; an empty one is the half-close (docs/protocol.md, Data plane)."""
+    ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+    ws.receive_data(head.encode("latin-1"))
+    while True:
+        for event in ws.events():
+            if isinstance(event, wsproto.events.Request):
+                writer.write(ws.send(wsproto.events.AcceptConnection()))
+            elif isinstance(event, wsproto.events.BytesMessage):
+                writer.write(ws.send(wsproto.events.BytesMessage(data=bytes(event.data))))
+            elif isinstance(event, wsproto.events.CloseConnection):
+                writer.write(ws.send(event.response()))
+                return
+        await writer.drain()
+        data = await reader.read(65536)
+        if not data:
+            return
+        ws.receive_data(data)
+
+
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
@@ -300,7 +347,7 @@ def running(home: Path, change: Callable[[Fake], None] = lambda _: None) -> Iter
     stop = asyncio.Event()
 
     async def serve() -> None:
-        server = await asyncio.start_server(fake.handle, "127.0.0.1", 0)
+        server = await asyncio.start_server(fake.handle, "127.0.0.1", 0, ssl=fake.tls)
         fake.port = server.sockets[0].getsockname()[1]
         ready.set()
         await stop.wait()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.fake import Fake, running
+
+ROOT = Path(__file__).parents[2]
+Kled = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home with a short path, as real ones have: ssh's control socket must fit into it."""
+    with tempfile.TemporaryDirectory(prefix="kled") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def fake(home: Path) -> Iterator[Fake]:
+    with running(home) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+def signed_in(fake: Fake) -> Fake:
+    fake.sign_in()
+    return fake
+
+
+@pytest.fixture
+def kled(home: Path) -> Kled:
+    """Run the real program in a process of its own, with nothing of this machine's user."""
+
+    def run(*words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+        extra = options.pop("env", {})
+        assert isinstance(extra, dict)
+        env = {
+            "HOME": str(home),
+            "PATH": os.environ["PATH"],
+            "KLED_KEYRING": "off",
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+            **extra,
+        }
+        options.setdefault("stdin", subprocess.DEVNULL)
+        if "input" in options:
+            del options["stdin"]
+        command = [sys.executable, "-m", "kled_client", *words]
+        return subprocess.run(
+            command, env=env, capture_output=True, timeout=60, check=False, **options
+        )
+
+    return run
+
+
+def one_line(output: bytes) -> str:
+    """The error: a single line, no traceback."""
+    text = output.decode()
+    assert text.count("\n") == 1, text
+    assert text.startswith("error: "), text
+    return text

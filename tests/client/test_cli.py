@@ -1,0 +1,219 @@
+"""The commands against a fake coordinator, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kled_client.cli.main import _entries, cli
+from tests.client.conftest import Kled, one_line
+from tests.client.fake import CODE, TOKEN, Fake, problem, workspace
+
+BUILD = "/api/v1/workspaces/ws_00000000000000000001/builds"
+
+
+def test_help_lists_every_command_without_importing_them() -> None:
+    result = CliRunner().invoke(cli, ["--help"])
+    assert result.exit_code == 0
+    for name, entry in _entries().items():
+        assert name in result.output
+        assert entry.help in result.output
+
+
+@pytest.mark.parametrize("name", sorted(_entries()))
+def test_every_command_has_help(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+
+
+def test_login_by_code_then_whoami_then_logout(fake: Fake, kled: Kled, home: Path) -> None:
+    done = kled("login", fake.url, "--code", "-", input=f"{fake.url}/login#{CODE}\n".encode())
+    assert done.returncode == 0, done.stderr
+    token = home / ".config/kled/tokens/default"
+    assert token.read_text() == f"{TOKEN}\n"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert stat.S_IMODE((home / ".config/kled/ssh/id_ed25519").stat().st_mode) == 0o600
+    assert (home / ".config/kled/ssh/id_ed25519-cert.pub").exists()
+    assert b"alice" in kled("whoami").stdout
+    assert kled("logout").returncode == 0
+    assert not token.exists()
+    assert kled("whoami").returncode == 3
+
+
+def test_login_by_environment_and_by_password(fake: Fake, kled: Kled) -> None:
+    assert kled("login", fake.url, env={"KLED_LOGIN_CODE": CODE}).returncode == 0
+    done = kled("login", "-u", "alice", "--password-stdin", input=b"secret\n")
+    assert done.returncode == 0, done.stderr
+    sent = json.loads(next(r[2] for r in reversed(fake.requests) if r[1].endswith("/login")))
+    assert (sent["username"], sent["password"]) == ("alice", "secret")
+
+
+def test_login_refusals(fake: Fake, kled: Kled) -> None:
+    assert "code on the command line" in one_line(kled("login", fake.url, "--code", CODE).stderr)
+    assert "no terminal" in one_line(kled("login", fake.url).stderr)
+    assert "which coordinator" in one_line(kled("login").stderr)
+    assert "not a coordinator's URL" in one_line(kled("login", "ftp://x").stderr)
+    bad = kled("login", fake.url, "--code", "-", input=b"kled_once_wrong\n")
+    assert bad.returncode == 3
+    assert "unknown or was used" in one_line(bad.stderr)
+    fake.routes["GET", "/api/v1/version"] = (200, {"version": "9", "protocol": "9.0"})
+    assert "protocol 9.0" in one_line(kled("login", fake.url, env={"KLED_LOGIN_CODE": CODE}).stderr)
+
+
+def test_logout_without_a_coordinator_still_forgets(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["POST", "/api/v1/auth/logout"] = problem(503, "down", "the store is down")
+    done = kled("logout")
+    assert done.returncode == 7
+    assert "not revoked" in one_line(done.stderr)
+    assert kled("whoami").returncode == 3
+
+
+def test_list_and_show(signed_in: Fake, kled: Kled) -> None:
+    table = kled("list").stdout.decode().splitlines()
+    assert table[0].split() == ["NAME", "TEMPLATE", "STATUS", "AGENT", "LAST", "USED"]
+    assert table[1].split() == ["dev", "process", "running", "connected", "-"]
+    assert json.loads(kled("-o", "json", "list").stdout) == [workspace()]
+    assert json.loads(kled("-o", "json", "show", "dev").stdout) == workspace()
+    assert b"OWNER" in kled("list", "--all").stdout
+    assert signed_in.requests[-1][1] == "/api/v1/workspaces?owner=%2A"
+    missing = kled("show", "nope")
+    assert missing.returncode == 4
+    assert one_line(missing.stderr) == "error: there is no workspace nope (kled list)\n"
+
+
+def test_create_follows_the_build(signed_in: Fake, kled: Kled) -> None:
+    signed_in.log = [
+        {"seq": 1, "at": "x", "level": "info", "text": "Plan: [bold]2[/bold] to add"},
+        {"progress": {"done": 1, "total": 2, "message": "kled_agent.main"}},
+        {"end": {"status": "succeeded", "error": None}},
+    ]
+    done = kled("create", "dev", "-p", "cpus=2")
+    assert done.returncode == 0, done.stderr
+    assert b"Plan: [bold]2[/bold] to add\n" in done.stderr
+    assert b"next: kled ssh dev" in done.stderr
+    body = json.loads(next(r[2] for r in signed_in.requests if r[0] == "POST"))
+    assert body == {"name": "dev", "template": "process", "parameters": {"cpus": "2"}}
+    quiet = kled("-o", "json", "workspace", "create", "dev", "--no-wait")
+    assert json.loads(quiet.stdout)["name"] == "dev"
+
+
+def test_a_failed_build_is_an_error(signed_in: Fake, kled: Kled) -> None:
+    signed_in.log = [{"end": {"status": "failed", "error": "no space left\non the disk"}}]
+    done = kled("start", "dev")
+    assert done.returncode == 1
+    assert "no space left on the disk" in one_line(done.stderr)
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_stop_and_delete(signed_in: Fake, kled: Kled) -> None:
+    assert kled("stop", "dev").returncode == 0
+    assert "needs a yes" in one_line(kled("delete", "dev").stderr)
+    signed_in.routes["POST", BUILD] = (202, {"id": "bld_3", "transition": "delete"})
+    assert b"is gone" in kled("delete", "dev", "--yes").stderr
+    sent = [json.loads(r[2]) for r in signed_in.requests if r[1] == BUILD]
+    assert [body["transition"] for body in sent] == ["stop", "delete"]
+    signed_in.routes["POST", BUILD] = problem(409, "build_active", "a build is running")
+    assert kled("stop", "dev").returncode == 5
+
+
+def test_template_push(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
+    directory = tmp_path / "process"
+    directory.mkdir()
+    (directory / "main.tf").write_text("resource")
+    path = "/api/v1/templates/process/versions"
+    signed_in.routes["POST", path] = (201, {"number": 3})
+    done = kled("template", "push", str(directory), "-m", "why not")
+    assert done.returncode == 0, done.stderr
+    method, target, body = signed_in.requests[-1]
+    assert (method, target) == ("POST", f"{path}?message=why+not")
+    assert body[:2] == b"\x1f\x8b"
+    words = "main.tf line 1: Argument or block definition required"
+    signed_in.routes["POST", path] = problem(422, "template_invalid", words)
+    refused = kled("template", "push", str(directory))
+    assert refused.returncode == 2
+    assert words in one_line(refused.stderr)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bogus",),
+        ("list", "--bogus"),
+        ("show",),
+        ("show", "No Such"),
+        ("create", "UPPER"),
+        ("create", "dev", "-p", "x"),
+        ("forward", "dev", "x"),
+        ("cp", "a", "b"),
+        ("-o", "xml", "list"),
+        ("--profile", "../x", "list"),
+        ("token", "revoke", "kled_secret"),
+        ("template", "push", "/nonexistent"),
+    ],
+)
+def test_bad_input_is_one_line(signed_in: Fake, kled: Kled, words: tuple[str, ...]) -> None:
+    done = kled(*words)
+    assert done.returncode == 2, done.stderr
+    assert "kled_secret" not in one_line(done.stderr)
+
+
+def test_something_else_answers(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["GET", "/api/v1/users/me"] = (502, "<html>")
+    assert "not as a coordinator would" in one_line(kled("whoami").stderr)
+    env = {"KLED_URL": "http://127.0.0.1:9", "KLED_TOKEN": TOKEN}
+    down = kled("list", env=env)
+    assert down.returncode == 7
+    assert "cannot reach http://127.0.0.1:9" in one_line(down.stderr)
+
+
+def test_a_servers_words_do_not_steer_the_terminal(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["GET", "/api/v1/users/me"] = problem(403, "no", "\x1b[2Jgone\r\nmore")
+    assert one_line(kled("whoami").stderr).count("\x1b") == 0
+
+
+def test_version_completion_and_urls(signed_in: Fake, kled: Kled) -> None:
+    assert b"protocol 1.0" in kled("version").stdout
+    assert kled("version", env={"KLED_CONFIG_DIR": "/nonexistent"}).returncode == 0
+    for shell in ("bash", "zsh", "fish"):
+        assert b"_KLED_COMPLETE" in kled("completion", shell).stdout
+    elsewhere = kled("--url", "http://127.0.0.1:9", "whoami")
+    assert elsewhere.returncode == 3
+    assert "no token for http://127.0.0.1:9" in one_line(elsewhere.stderr)
+
+
+def test_config_ssh(signed_in: Fake, kled: Kled, home: Path) -> None:
+    config = home / ".ssh/config"
+    config.parent.mkdir()
+    original = b"Host *\n  ForwardAgent no"
+    target = home / "dotfiles"
+    target.write_bytes(original)
+    config.symlink_to(target)
+    shown = kled("config-ssh", "--dry-run")
+    assert b"Host *.kled" in shown.stdout
+    assert target.read_bytes() == original
+    assert kled("config-ssh").returncode == 0
+    assert config.is_symlink()
+    assert target.read_bytes() == shown.stdout
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert b"as it should be" in kled("config-ssh").stderr
+    assert kled("config-ssh", "--remove").returncode == 0
+    assert target.read_bytes() == original
+
+
+def test_open_vscode(signed_in: Fake, kled: Kled, home: Path, tmp_path: Path) -> None:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    env = {"PATH": str(binaries)}
+    uri = kled("open", "vscode", "dev", "/srv/a b", env=env)
+    assert uri.stdout == b"vscode://vscode-remote/ssh-remote+dev.kled/srv/a%20b\n"
+    assert b"Host *.kled" in (home / ".ssh/config").read_bytes()
+    code = binaries / "code"
+    code.write_text('#!/bin/sh\necho "$@"\n')
+    code.chmod(0o755)
+    opened = kled("open", "vscode", "dev", "/srv", env=env)
+    assert opened.stdout == b"--remote ssh-remote+dev.kled /srv\n"

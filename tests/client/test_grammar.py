@@ -1,0 +1,172 @@
+"""Forwards, places, escapes, arguments, URLs: what people type."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kled_client.cli.token import parse_lifetime
+from kled_client.cli.workspace import parse_parameters
+from kled_client.endpoint import Endpoint, normalise_url, parse_url, proxy_for
+from kled_client.escapes import EscapeFilter
+from kled_client.forward_spec import ForwardSpec, parse_forward
+from kled_client.remote_path import parse_place, plan_copy
+from kled_client.stream_fast import Request, parse_arguments, stream_path
+from kled_wire.errors import ConfigError, InputError, KledError
+
+ports = st.integers(1, 65535)
+hosts = st.from_regex(
+    r"[a-z][a-z0-9.-]{0,20}|\d{1,3}(\.\d{1,3}){3}|[0-9a-f]{1,4}::1", fullmatch=True
+)
+
+
+def error_code(parse: Callable[[], object]) -> str | None:
+    """What `parse` refuses with; anything that is not a KledError fails the test."""
+    try:
+        parse()
+    except KledError as exc:
+        return exc.code
+    return None
+
+
+@given(st.builds(ForwardSpec, bind=hosts, local=st.integers(0, 65535), host=hosts, remote=ports))
+def test_a_forward_written_out_reads_back(spec: ForwardSpec) -> None:
+    assert parse_forward(str(spec)) == spec
+
+
+@given(st.text(max_size=30))
+def test_any_other_text_is_refused_with_one_error(text: str) -> None:
+    assert error_code(lambda: parse_forward(text)) in {None, "forward_invalid"}
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("8080", ForwardSpec(local=8080, remote=8080)),
+        ("8080:3000", ForwardSpec(local=8080, remote=3000)),
+        ("0:3000", ForwardSpec(local=0, remote=3000)),
+        ("8080:db:5432", ForwardSpec(local=8080, host="db", remote=5432)),
+        ("0.0.0.0:8080:3000", ForwardSpec(bind="0.0.0.0", local=8080, remote=3000)),
+        ("127.0.0.1:1:host:2", ForwardSpec(local=1, host="host", remote=2)),
+        ("[::1]:1:[::2]:2", ForwardSpec(bind="::1", local=1, host="::2", remote=2)),
+    ],
+)
+def test_the_short_forms(text: str, expected: ForwardSpec) -> None:
+    assert parse_forward(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "0", "65536", "1:0", "a", "1:2:3:4:5", "[::1:1:2", "1::"]
+)
+def test_bad_forwards(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_forward(text)
+
+
+def test_places() -> None:
+    assert parse_place("./a:b").workspace is None
+    assert parse_place("/a:b").workspace is None
+    assert parse_place("C D:x").workspace is None
+    place = parse_place("alice/dev:x:y")
+    assert (str(place.workspace), place.path) == ("dev.alice", "x:y")
+    assert parse_place("dev:").path == "."
+
+
+@pytest.mark.parametrize(
+    "words", [("a",), ("a", "b"), ("dev:a", "dev:b"), ("dev:a", "b", "c"), ("x", "d.e.f:g")]
+)
+def test_copies_that_make_no_sense(words: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        plan_copy(words)
+
+
+def typed(data: bytes, cuts: list[int]) -> tuple[bytes, bool]:
+    escapes = EscapeFilter()
+    out = b""
+    edges = sorted({0, len(data), *(c for c in cuts if c < len(data))})
+    for start, end in itertools.pairwise(edges):
+        piece, leaving = escapes.feed(data[start:end])
+        out += piece
+        if leaving:
+            return out, True
+    return out, False
+
+
+@given(
+    st.lists(st.sampled_from([b"~", b".", b"\r", b"\n", b"a", b"~.", b"~~"])).map(b"".join),
+    st.lists(st.integers(0, 40)),
+)
+def test_escapes_do_not_depend_on_how_the_bytes_are_cut(data: bytes, cuts: list[int]) -> None:
+    assert typed(data, cuts) == typed(data, [])
+
+
+def test_escapes() -> None:
+    assert typed(b"~.", []) == (b"", True)
+    assert typed(b"ls\r~.x", []) == (b"ls\r", True)
+    assert typed(b"a~.", []) == (b"a~.", False)
+    assert typed(b"~~.", []) == (b"~.", False)
+    assert typed(b"~x", []) == (b"~x", False)
+
+
+def test_stream_arguments() -> None:
+    assert parse_arguments(["--fdpass", "dev.kled"]) == Request(workspace="dev.kled", fdpass=True)
+    parsed = parse_arguments(["dev", "--kind", "tcp", "--profile=work"])
+    assert (parsed.kind, parsed.profile) == ("tcp", "work")
+    for words in ([], ["--kind"], ["a", "b"], ["--what", "a"], ["a", "--kind", "a/b"]):
+        with pytest.raises(InputError):
+            parse_arguments(words)
+
+
+def test_stream_paths() -> None:
+    assert stream_path("dev.kled", "ssh") == "/api/v1/workspaces/dev/stream?kind=ssh"
+    assert stream_path("alice/dev", "ssh") == "/api/v1/workspaces/dev.alice/stream?kind=ssh"
+    for text in ("", "../x", "a b", "a\r\nX: y", "a?b"):
+        with pytest.raises(InputError):
+            stream_path(text, "ssh")
+
+
+def test_urls() -> None:
+    assert parse_url("https://h/k/") == Endpoint(tls=True, host="h", port=443, base="/k")
+    assert parse_url("http://[::1]:80").authority == "[::1]"
+    assert parse_url("http://h:8080").authority == "h:8080"
+    assert normalise_url("kled.example.com/") == "https://kled.example.com"
+    assert normalise_url("localhost:7080") == "http://localhost:7080"
+    assert normalise_url("127.0.0.1:7080") == "http://127.0.0.1:7080"
+
+
+@given(st.text(max_size=40))
+def test_a_bad_url_is_one_error(text: str) -> None:
+    assert error_code(lambda: parse_url(text)) in {None, "url_invalid"}
+
+
+@pytest.mark.parametrize("url", ["ftp://h", "http://", "http://u:p@h", "http://h:0", "http://h:x"])
+def test_bad_urls(url: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_url(url)
+
+
+def test_proxies() -> None:
+    far = Endpoint(tls=True, host="kled.example.com", port=443)
+    assert proxy_for(far, {}) is None
+    assert proxy_for(far, {"HTTP_PROXY": "http://p:1"}) is None
+    found = proxy_for(far, {"https_proxy": "http://u:p@p:1"})
+    assert found is not None
+    assert (found.host, found.port, found.authorization) == ("p", 1, "Basic dTpw")
+    assert proxy_for(far, {"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".example.com"}) is None
+    with pytest.raises(ConfigError):
+        proxy_for(far, {"HTTPS_PROXY": "socks5://p:1"})
+
+
+def test_parameters_and_lifetimes() -> None:
+    assert parse_parameters(("a=b=c", "d=")) == {"a": "b=c", "d": ""}
+    assert parse_lifetime("12h") == 43200
+    for text in ("", "12", "h", "-1h", "1x", "٣h"):
+        with pytest.raises(InputError):
+            parse_lifetime(text)
+    for word in ("a", "=b"):
+        with pytest.raises(InputError):
+            parse_parameters((word,))
