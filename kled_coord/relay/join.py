@@ -17,6 +17,7 @@ from kled_wire.transport.pump import pump
 # A stream that has moved this much is bulk, and gets larger pipes.
 _BULK_BYTES: Final = 1024 * 1024
 _CAN_SPLICE: Final = hasattr(os, "splice")
+_FLAGS: Final = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if _CAN_SPLICE else 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,25 +91,23 @@ async def _splice(
 
 
 async def _fill(source: trio.SocketStream, write_end: int, size: int) -> int:
-    """Move what the socket has into the empty pipe; 0 at its end."""
-    flags = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
-    await trio.lowlevel.checkpoint_if_cancelled()
+    """Move what the socket has into the empty pipe; 0 at its end.
+
+    Waits first: what came in has just been taken, so asking at once would mostly be in vain, and
+    the wait gives other streams their turn. That is one system call less for each keystroke.
+    """
     while True:
+        await trio.lowlevel.wait_readable(source.socket)
         try:
-            filled = os.splice(source.socket.fileno(), write_end, size, flags=flags)
+            return os.splice(source.socket.fileno(), write_end, size, flags=_FLAGS)
         except BlockingIOError:
-            await trio.lowlevel.wait_readable(source.socket)
-        else:
-            # Other streams get their turn before this one's next block.
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return filled
+            continue
 
 
 async def _empty(read_end: int, sink: trio.SocketStream, size: int) -> None:
-    flags = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
     while size:
         try:
-            size -= os.splice(read_end, sink.socket.fileno(), size, flags=flags)
+            size -= os.splice(read_end, sink.socket.fileno(), size, flags=_FLAGS)
         except BlockingIOError:
             await trio.lowlevel.wait_writable(sink.socket)
 
