@@ -12,7 +12,7 @@ import structlog
 
 # Every secret of ours begins so; passwords and keys are never handed to a log call.
 _SECRET: Final = re.compile(r"(kled_(?:agent_|once_)?)[a-z2-7]{16,}|(Kled-Ticket )\S+")
-_NAMES: Final = frozenset({"password", "token", "secret", "authorization", "code"})
+_NAMES: Final = frozenset({"password", "token", "secret", "authorization"})
 
 
 def set_up_logs(*, form: str, level: str) -> None:

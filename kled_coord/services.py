@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import trio
 from argon2 import PasswordHasher
@@ -78,32 +78,36 @@ class Services:
     readiness: Readiness = field(default_factory=Readiness)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _People:
+    """The services that know who asks."""
+
+    audit: Audit
+    identity: Identity
+    logins: Logins
+    users: Users
+
+
 async def build_services(
     config: Config,
     *,
     store: Store,
     sealing_key: bytes,
     sources: Sources,
-    make_registry: Callable[[Metrics], Registry],
+    metrics: Metrics,
+    registry: Registry,
 ) -> Services:
     """Put the services together over a migrated store. Raises StoreError, KledError."""
-    clock, ids = sources.clock, Ids(sources.random_bytes)
+    clock, ids, changes = sources.clock, Ids(sources.random_bytes), Changes()
     sealer = Sealer(sealing_key, sources.random_bytes)
     key = await load_authority_key(
         store=store, sealer=sealer, clock=clock, ids=ids, random_bytes=sources.random_bytes
     )
     ca = Authority(key=key, clock=clock, ids=ids, user_lifetime_s=config.cert_lifetime_s)
-    metrics, changes = Metrics(), Changes()
-    registry = make_registry(metrics)
-    audit = Audit(store=store, clock=clock, ids=ids)
-    identity = Identity(
-        store=store, clock=clock, ids=ids, audit=audit, lifetime_s=config.token_lifetime_s
-    )
-    passwords = Passwords(sources.hasher)
-    logins = Logins(
-        store=store, clock=clock, ids=ids, audit=audit, identity=identity, passwords=passwords
-    )
-    workspaces = Workspaces(store=store, clock=clock, ids=ids, audit=audit, changes=changes)
+    people = _build_people(config, store, ids, sources)
+    # What nearly every service takes.
+    common = _Common(store=store, clock=clock, ids=ids, audit=people.audit)
+    workspaces = Workspaces(**common, changes=changes)
     queue = Queue(
         store=store, clock=clock, ids=ids, changes=changes, registry=registry, metrics=metrics
     )
@@ -113,39 +117,36 @@ async def build_services(
         ids=ids,
         metrics=metrics,
         store=store,
-        audit=audit,
-        identity=identity,
-        logins=logins,
-        users=Users(
-            store=store, clock=clock, ids=ids, audit=audit, logins=logins, passwords=passwords
-        ),
+        audit=people.audit,
+        identity=people.identity,
+        logins=people.logins,
+        users=people.users,
         ca=ca,
         registry=registry,
-        agents=Agents(
-            store=store,
-            clock=clock,
-            ids=ids,
-            sealer=sealer,
-            audit=audit,
-            authority=ca,
-            registry=registry,
-        ),
+        agents=Agents(**common, sealer=sealer, authority=ca, registry=registry),
         workspaces=workspaces,
         sessions=Sessions(store=store, clock=clock, ids=ids),
-        templates=Templates(
-            store=store, clock=clock, ids=ids, audit=audit, check=sources.check_template
-        ),
+        templates=Templates(**common, check=sources.check_template),
         changes=changes,
         queue=queue,
-        builds=Builds(
-            store=store,
-            clock=clock,
-            ids=ids,
-            audit=audit,
-            changes=changes,
-            queue=queue,
-            workspaces=workspaces,
-        ),
+        builds=Builds(**common, changes=changes, queue=queue, workspaces=workspaces),
         states=States(store=store, clock=clock, sealer=sealer),
         run_build=sources.run_build,
     )
+
+
+class _Common(TypedDict):
+    store: Store
+    clock: Clock
+    ids: Ids
+    audit: Audit
+
+
+def _build_people(config: Config, store: Store, ids: Ids, sources: Sources) -> _People:
+    audit = Audit(store=store, clock=sources.clock, ids=ids)
+    common = _Common(store=store, clock=sources.clock, ids=ids, audit=audit)
+    identity = Identity(**common, lifetime_s=config.token_lifetime_s)
+    passwords = Passwords(sources.hasher)
+    logins = Logins(**common, identity=identity, passwords=passwords)
+    users = Users(**common, logins=logins, passwords=passwords)
+    return _People(audit=audit, identity=identity, logins=logins, users=users)

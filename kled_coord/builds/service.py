@@ -17,7 +17,7 @@ from kled_coord.store.build_changes import NewBuild, queue_build
 from kled_coord.store.builds import build_by_id, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import Build, LogLine
+from kled_coord.store.records import Build, LogLine, Workspace
 from kled_coord.store.templates import version_by_number
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.lifecycle import Transition
@@ -70,20 +70,11 @@ class Builds:
         """
         action = _ACTIONS[transition]
         workspace = await self._workspaces.resolve(caller, ref, action)
-        version_id = workspace.version_id
-        if version is not None:
-            found = await self._store.read(version_by_number, workspace.template_id, version)
-            if found is None:
-                raise NotFoundError(
-                    "version_not_found",
-                    f"the template {workspace.template} has no version {version}",
-                )
-            version_id = found.id
         new = NewBuild(
             id=self._ids.new("bld"),
             workspace_id=workspace.id,
             transition=transition,
-            version_id=version_id,
+            version_id=await self._version_id(workspace, version),
             orphan=orphan and transition is Transition.DELETE,
             user_id=caller.user_id,
             queued_at=self._clock(),
@@ -100,6 +91,16 @@ class Builds:
         resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         await self._audit.record(caller, action, resource, detail=build.id)
         return build
+
+    async def _version_id(self, workspace: Workspace, number: int | None) -> str:
+        if number is None:
+            return workspace.version_id
+        found = await self._store.read(version_by_number, workspace.template_id, number)
+        if found is None:
+            raise NotFoundError(
+                "version_not_found", f"the template {workspace.template} has no version {number}"
+            )
+        return found.id
 
     async def list_for(self, caller: Caller, ref: WorkspaceRef) -> list[Build]:
         """A workspace's builds, the newest first."""

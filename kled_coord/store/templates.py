@@ -73,16 +73,11 @@ def add_version(
         .where(templates.c.id == template_id)
         .values(active_version_id=version_id, updated_at=now)
     )
-    newest = connection.execute(
-        select(func.coalesce(func.max(template_versions.c.number), 0)).where(
-            template_versions.c.template_id == template_id
-        )
-    ).scalar_one()
     connection.execute(
         insert(template_versions).values(
             id=version_id,
             template_id=template_id,
-            number=newest + 1,
+            number=_newest_number(connection, template_id) + 1,
             message=message,
             archive=archive,
             created_at=now,
@@ -138,3 +133,12 @@ def mark_template_deleted(connection: Connection, template_id: str, now: datetim
     connection.execute(
         update(templates).where(templates.c.id == template_id).values(deleted_at=now)
     )
+
+
+def _newest_number(connection: Connection, template_id: str) -> int:
+    newest = connection.execute(
+        select(func.coalesce(func.max(template_versions.c.number), 0)).where(
+            template_versions.c.template_id == template_id
+        )
+    )
+    return int(newest.scalar_one())

@@ -140,8 +140,37 @@ class Workspaces:
         resource = Resource(kind="workspace", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
         check_parameters(parameters)
+        workspace = self._new(caller, name, version, parameters)
+        first = NewBuild(
+            id=self._ids.new("bld"),
+            workspace_id=workspace.id,
+            transition="start",
+            version_id=version.id,
+            orphan=False,
+            user_id=caller.user_id,
+            queued_at=workspace.created_at,
+        )
+        try:
+            build = await self._store.write(create_workspace, workspace, first)
+        except DuplicateError as error:
+            raise ConflictError(
+                "workspace_exists",
+                f"you have a workspace {name} already",
+                hint=f"kled show {name}, or choose another name",
+            ) from error
+        self._changes.ring(QUEUE)
+        await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
+        return WorkspaceDetails(workspace=workspace, agent=None, latest_build=build)
+
+    def _new(
+        self,
+        caller: Caller,
+        name: str,
+        version: TemplateVersion,
+        parameters: Mapping[str, str],
+    ) -> Workspace:
         now = self._clock()
-        workspace = Workspace(
+        return Workspace(
             id=WorkspaceId(self._ids.new("ws")),
             name=name,
             owner_id=caller.user_id,
@@ -156,26 +185,6 @@ class Workspaces:
             updated_at=now,
             last_used_at=None,
         )
-        first = NewBuild(
-            id=self._ids.new("bld"),
-            workspace_id=workspace.id,
-            transition="start",
-            version_id=version.id,
-            orphan=False,
-            user_id=caller.user_id,
-            queued_at=now,
-        )
-        try:
-            build = await self._store.write(create_workspace, workspace, first)
-        except DuplicateError as error:
-            raise ConflictError(
-                "workspace_exists",
-                f"you have a workspace {name} already",
-                hint=f"kled show {name}, or choose another name",
-            ) from error
-        self._changes.ring(QUEUE)
-        await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
-        return WorkspaceDetails(workspace=workspace, agent=None, latest_build=build)
 
 
 def _may_read(caller: Caller, workspace: Workspace) -> bool:

@@ -26,6 +26,7 @@ from kled_coord.api.app import create_app
 from kled_coord.builds.runner import Host, Job, Reporter
 from kled_coord.config import Config
 from kled_coord.front.asgi import AsgiServer
+from kled_coord.metrics import Metrics
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
 from kled_coord.services import Services, Sources, build_services
@@ -228,7 +229,8 @@ async def _open_world(
         store=store,
         sealing_key=bytes(32),
         sources=sources,
-        make_registry=lambda _metrics: registry,
+        metrics=Metrics(),
+        registry=registry,
     )
     assert isinstance(sources.clock, Clock)
     yield World(services=services, clock=sources.clock, terraform=terraform, registry=registry)

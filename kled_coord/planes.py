@@ -1,0 +1,88 @@
+"""The three planes behind the one port, put together: who serves which kind of connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from kled_coord.control.link import ControlPlane
+from kled_coord.control.registry import AgentRegistry
+from kled_coord.front.asgi import AsgiServer
+from kled_coord.front.head import Plane
+from kled_coord.front.listener import Arrival, Handler, open_listeners, serve_connections
+from kled_coord.front.tls import load_context
+from kled_coord.relay.broker import Broker
+from kled_coord.relay.lifetime import Lifetime
+from kled_coord.relay.plane import DataPlane
+from kled_coord.relay.quotas import StreamQuotas
+from kled_coord.services import Services
+from kled_coord.sources import RandomBytes
+from kled_wire.errors import ConfigError
+
+
+def build_planes(
+    services: Services, *, asgi: AsgiServer, registry: AgentRegistry, random_bytes: RandomBytes
+) -> Mapping[Plane, Handler]:
+    """What serves each kind of connection."""
+    config = services.config
+    broker = Broker(registry, random_bytes)
+    control = ControlPlane(
+        identity=services.identity,
+        agents=services.agents,
+        registry=registry,
+        clock=services.clock,
+        on_dial_failed=broker.fail_nowait,
+    )
+    data = DataPlane(
+        identity=services.identity,
+        workspaces=services.workspaces,
+        sessions=services.sessions,
+        broker=broker,
+        quotas=StreamQuotas(
+            per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
+        ),
+        lifetime=Lifetime(idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s),
+        metrics=services.metrics,
+    )
+
+    async def api(arrival: Arrival) -> None:
+        await asgi.serve_connection(arrival.with_head())
+
+    return {
+        Plane.API: api,
+        Plane.CONTROL: control.serve,
+        Plane.AGENT_STREAM: data.serve_agent,
+        Plane.CLIENT_STREAM: data.serve_client,
+    }
+
+
+async def serve_front(
+    services: Services, planes: Mapping[Plane, Handler], *, task_status: trio.TaskStatus[int]
+) -> None:
+    """Accept connections until draining; those that are open go on. Reports the port.
+
+    Raises ConfigError when it cannot listen, or the certificate cannot be used.
+    """
+    config = services.config
+    tls = None
+    if config.tls_cert_file is not None and config.tls_key_file is not None:
+        tls = load_context(config.tls_cert_file, config.tls_key_file)
+    try:
+        listeners = await open_listeners(config.host, config.port)
+    except OSError as error:
+        raise ConfigError(
+            "listen_failed", f"host, port: cannot listen on {config.host}:{config.port}: {error}"
+        ) from error
+    port: int = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+
+        async def accept(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
+            await serve_connections(
+                listeners, planes, connections, tls=tls, task_status=task_status
+            )
+
+        await accepting.start(accept)
+        task_status.started(port)
+        await services.readiness.draining.wait()
+        accepting.cancel_scope.cancel()

@@ -1,0 +1,51 @@
+"""How the coordinator goes down: the first SIGTERM drains, a second one stops."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from kled_coord.builds.changes import QUEUE
+from kled_coord.builds.worker import Worker
+from kled_coord.front.asgi import AsgiServer
+from kled_coord.services import Services
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """What has to end. `scope` holds everything that serves."""
+
+    services: Services
+    asgi: AsgiServer
+    workers: Sequence[Worker]
+    scope: trio.CancelScope
+
+    async def watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """At the first SIGTERM or SIGINT drain for at most `drain_s`, at the second stop now."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async with trio.open_nursery() as nursery:
+                async for _ in signals:
+                    if self.services.readiness.draining.is_set():
+                        log.warning("coordinator_stopping_now")
+                        for worker in self.workers:
+                            worker.force()
+                        self.scope.cancel()
+                    else:
+                        self.services.readiness.draining.set()
+                        nursery.start_soon(self._drain)
+
+    async def _drain(self) -> None:
+        """Let API requests finish; agents and streams are resumed elsewhere or later."""
+        drain_s = self.services.config.drain_s
+        log.info("coordinator_draining", seconds=drain_s)
+        self.services.changes.ring(QUEUE)
+        with trio.move_on_after(drain_s):
+            await self.asgi.drain()
+        self.scope.cancel()
