@@ -75,9 +75,10 @@ def serve_command(config: Config) -> None:
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @settings_flags
 def init_command(config: Config, name: str, output: str, *, new_code: bool) -> None:
-    """Make the data directory, the keys, the database and the first user.
+    """Make keys, database and first user.
 
-    Prints a one-time code to log in with; it is good for 24 hours.
+    Makes the data directory as well; safe to run again. Prints a one-time code to log in with,
+    good for 24 hours.
     """
     done = trio.run(_initialize, config, name, new_code)
     url = config.with_defaults().access_url
@@ -94,7 +95,10 @@ def init_command(config: Config, name: str, output: str, *, new_code: bool) -> N
 @main.command("check-config")
 @settings_flags
 def check_config_command(config: Config) -> None:
-    """Print the settings as they are in effect, or what is wrong with them."""
+    """Print the settings in effect.
+
+    Or one line that says which setting is wrong and where it came from; exit code 2.
+    """
     for name, value in config.shown().items():
         click.echo(f"{name} = {value}")
 
@@ -102,7 +106,10 @@ def check_config_command(config: Config) -> None:
 @main.command("migrate")
 @settings_flags
 def migrate_command(config: Config) -> None:
-    """Bring the database to this version's schema; `serve` does so as well."""
+    """Bring the database up to date.
+
+    `serve` does so as well when it starts.
+    """
     trio.run(_migrate, config)
     click.echo("the database is up to date")
 
@@ -122,7 +129,7 @@ def reset_login_command(config: Config, name: str) -> None:
 
 @main.command("version")
 def version_command() -> None:
-    """Print the version of the software and of the protocol."""
+    """Print software and protocol version."""
     click.echo(f"kled-coord {software_version()}, protocol {PROTOCOL}")
 
 

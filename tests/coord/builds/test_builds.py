@@ -359,3 +359,15 @@ async def test_state_is_locked_kept_and_sealed(world, make_tar) -> None:
     await states.unlock(writer, b'{"ID": "a"}')
     with pytest.raises(InputError):
         await states.lock(writer, b"[]")
+
+
+async def test_a_coordinator_that_starts_fails_what_the_dead_one_was_running(
+    world, make_tar
+) -> None:
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    await world.services.queue.claim("dead")
+    await world.services.queue.expire(all_workers=True)
+    assert await status(world, created.workspace) == "failed"
+    assert await world.services.queue.claim("alive") is None

@@ -1,0 +1,52 @@
+"""Terraform's events as log lines and progress."""
+
+from __future__ import annotations
+
+from kled_coord.builds.terraform import Translator
+from kled_coord.terraform.events import (
+    Diagnostic,
+    DiagnosticFound,
+    LogLine,
+    ResourceDone,
+    ResourcePlanned,
+    ResourceStarted,
+    StageBegan,
+)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.steps: list[tuple[int, int, str]] = []
+
+    async def line(self, level: str, text: str) -> None:
+        self.lines.append((level, text))
+
+    async def progress(self, done: int, total: int, message: str) -> None:
+        self.steps.append((done, total, message))
+
+
+async def test_a_build_is_told_step_by_step() -> None:
+    recorder = Recorder()
+    translator = Translator(recorder)
+    for event in (
+        StageBegan("apply"),
+        LogLine("info", "hello"),
+        LogLine("warn", "careful"),
+        ResourcePlanned("a.b", "create"),
+        ResourceStarted("a.b", "create"),
+        ResourceDone("a.b", "create", 1.0),
+    ):
+        await translator.translate(event)
+    assert recorder.lines == [("info", "hello"), ("warning", "careful")]
+    assert recorder.steps == [(0, 0, "apply"), (0, 1, "apply"), (1, 1, "apply")]
+
+
+async def test_an_error_keeps_terraforms_words_and_place() -> None:
+    recorder = Recorder()
+    found = Diagnostic(
+        severity="error", summary="Bad", detail="it is", file="main.tf", line=3, address=None
+    )
+    await Translator(recorder).translate(DiagnosticFound(found))
+    assert recorder.lines[0][0] == "error"
+    assert "main.tf:3" in recorder.lines[0][1]
