@@ -6,7 +6,6 @@ shared terminal would break other programs.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import socket
@@ -14,7 +13,7 @@ import stat
 import threading
 from contextlib import suppress
 
-from kled_wire.limits import COPY_CHUNK_BYTES, SPLICE_PIPE_BYTES
+from kled_wire.limits import COPY_CHUNK_BYTES
 
 
 def pump_stdio(sock: socket.socket, source: int, sink: int, *, first: bytes = b"") -> None:
@@ -47,40 +46,13 @@ def _send(source: int, sock: socket.socket) -> None:
 
 
 def _copy(source: int, sink: int) -> None:
-    """Copy to the end of `source`; the bytes stay out of Python where one side is a pipe."""
-    if not _splice(source, sink):
-        while data := _read(source):
-            _write_all(sink, memoryview(data))
+    """Copy to the end of `source`.
 
-
-def _splice(source: int, sink: int) -> bool:
-    """Copy with splice(2). False: not possible (any more), go on by hand."""
-    if not hasattr(os, "splice") or not (_widen_pipe(source) or _widen_pipe(sink)):
-        return False
-    try:
-        while os.splice(source, sink, SPLICE_PIPE_BYTES):
-            pass
-    except OSError as exc:
-        # EINVAL: splice does not know this kind of file. EAGAIN: we inherited it non-blocking.
-        if exc.errno in {errno.EINVAL, errno.EAGAIN}:
-            return False
-        raise
-    return True
-
-
-def _widen_pipe(descriptor: int) -> bool:
-    """Whether it is a pipe; a large one moves more bytes for each system call."""
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        return False
-    import fcntl  # noqa: PLC0415  # not on every system that Python runs on
-
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, SPLICE_PIPE_BYTES)
-        except OSError:
-            # Over the user's limit for pipes: the small one works too.
-            return True
-    return True
+    Not by splice(2): between a pipe and a busy TCP socket it stalled (Linux 6.18, both directions
+    full), and ssh's own way, --fdpass, has no copy at all.
+    """
+    while data := _read(source):
+        _write_all(sink, memoryview(data))
 
 
 def _read(source: int) -> bytes:

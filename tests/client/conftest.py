@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,8 @@ def signed_in(fake: Fake) -> Fake:
 def kled(home: Path) -> Kled:
     """Run the real program in a process of its own, with nothing of this machine's user."""
 
-    def run(*words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-        extra = options.pop("env", {})
-        assert isinstance(extra, dict)
+    def run(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        extra: dict[str, str] = options.pop("env", {})
         env = {
             "HOME": str(home),
             "PATH": os.environ["PATH"],

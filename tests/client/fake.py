@@ -283,7 +283,7 @@ async def run_process(process: asyncssh.SSHServerProcess[bytes]) -> None:
     if process.term_type and not process.command:
         columns, rows, *_ = process.term_size
         process.stdout.write(f"{process.term_type} {columns}x{rows}\r\n".encode())
-        async for data in process.stdin:
+        while data := await process.stdin.read(4096):
             process.stdout.write(data)
             if b"q" in data:
                 break
@@ -297,14 +297,32 @@ async def run_process(process: asyncssh.SSHServerProcess[bytes]) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=local.stdin, stdout=local.stdout, stderr=local.stderr)
+    assert local.stdin is not None
+    assert local.stdout is not None
+    assert local.stderr is not None
+    feeding = asyncio.create_task(feed(process, local.stdin))
+    await asyncio.gather(drain(local.stdout, process.stdout), drain(local.stderr, process.stderr))
     status = await local.wait()
-    await process.stdout.drain()
+    feeding.cancel()
+    await asyncio.gather(feeding, return_exceptions=True)
     if status < 0:
         process.exit_with_signal({-15: "TERM", -9: "KILL"}[status])
     else:
         process.exit(status)
-    await process.wait_closed()
+
+
+async def feed(process: asyncssh.SSHServerProcess[bytes], sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await process.stdin.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+async def drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+        await sink.drain()
 
 
 async def serve_websocket(
