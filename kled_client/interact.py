@@ -1,9 +1,7 @@
-"""Run one SSH session on our standard streams: input, output, size, signals, exit status."""
+"""Run one SSH session on our standard streams: input, output, size, exit status."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,26 +22,19 @@ async def run_session(channel: Channel, descriptor: int, *, interactive: bool) -
     """
     from kled_client.ssh import exit_code  # noqa: PLC0415  # asyncssh, only when it runs
 
-    code: list[int] = []
+    code = LEFT
     async with trio.open_nursery() as nursery:
-
-        def leave(status: int) -> None:
-            code.append(status)
-            channel.close()
-            nursery.cancel_scope.cancel()
-
         nursery.start_soon(_send_input, channel, descriptor, interactive, nursery.cancel_scope)
-        nursery.start_soon(_obey_signals, leave)
         if interactive:
             nursery.start_soon(follow_size, descriptor, channel.resize)
         while (received := await channel.receive()) is not None:
             data, is_stderr = received
             await write_output(data, is_stderr=is_stderr)
         await channel.wait_closed()
-        code.append(exit_code(channel))
+        code = exit_code(channel)
         nursery.cancel_scope.cancel()
     channel.close()
-    return code[0] if code else LEFT
+    return code
 
 
 async def _send_input(
@@ -61,11 +52,3 @@ async def _send_input(
             scope.cancel()
             return
     channel.send_eof()
-
-
-async def _obey_signals(leave: Callable[[int], None]) -> None:
-    """End in order when we are told to, so that the terminal is put back."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
-        async for number in signals:
-            leave(128 + number)
-            return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
-import trio
 
 from kled_client.cli.context import Session, pass_session
+from kled_client.interrupt import run
 from kled_client.output import Meter
 from kled_client.remote_path import CopyPlan, plan_copy
 from kled_wire.errors import InputError, KledError, NotFoundError
@@ -15,13 +17,13 @@ from kled_wire.errors import InputError, KledError, NotFoundError
 @click.option("-r", "recurse", is_flag=True, help="Copy directories with what is in them.")
 @click.argument("paths", nargs=-1, required=True, metavar="SRC... DST")
 @pass_session
-def cp(session: Session, recurse: bool, paths: tuple[str, ...]) -> None:
+def cp(session: Session, recurse: bool, paths: tuple[str, ...]) -> int:
     """Copy SRC to DST; one side is WORKSPACE:path.
 
     Remote paths are relative to the home directory. Times and modes are kept. A local name with
     a colon is written ./like:this.
     """
-    trio.run(_copy, session, plan_copy(paths), recurse)
+    return run(partial(_copy, session, plan_copy(paths), recurse))
 
 
 async def _copy(session: Session, plan: CopyPlan, recurse: bool) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-import trio
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
 from kled_client.forward_spec import ForwardSpec, parse_forward
+from kled_client.interrupt import run
 from kled_wire.errors import ConflictError, InputError, UnavailableError
 from kled_wire.names import WorkspaceRef
 
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 @workspace_argument
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @pass_session
-def forward(session: Session, workspace: WorkspaceRef, specs: tuple[str, ...]) -> None:
+def forward(session: Session, workspace: WorkspaceRef, specs: tuple[str, ...]) -> int:
     """Listen here and connect there, until Ctrl-C.
 
     A SPEC is PORT, LOCAL:REMOTE, LOCAL:HOST:REMOTE or BIND:LOCAL:HOST:REMOTE; HOST is as the
     workspace sees it. Without BIND only this machine can connect. LOCAL 0 takes a free port.
     """
     parsed = [parse_forward(spec) for spec in specs]
-    trio.run(_forward, session, workspace, parsed)
+    return run(partial(_forward, session, workspace, parsed))
 
 
 async def _forward(session: Session, ref: WorkspaceRef, specs: list[ForwardSpec]) -> None:

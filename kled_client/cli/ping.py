@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 import trio
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import REPLY_TIMEOUT_S
 from kled_wire.names import WorkspaceRef
@@ -28,16 +30,20 @@ _LEGS = {
 @workspace_argument
 @click.option("-c", "--count", type=click.IntRange(1, 1000), default=4, show_default=True)
 @pass_session
-def ping(session: Session, workspace: WorkspaceRef, count: int) -> None:
+def ping(session: Session, workspace: WorkspaceRef, count: int) -> int:
     """Measure round trips, in milliseconds.
 
     Client-coordinator is one API request on an open connection. Coordinator-agent is the
     coordinator's own measurement. End to end is one byte to `cat` and back over SSH.
     """
-    rounds = trio.run(_measure, session, workspace, count)
+    return run(partial(_ping, session, workspace, count))
+
+
+async def _ping(session: Session, ref: WorkspaceRef, count: int) -> None:
+    rounds = await _measure(session, ref, count)
     medians = {leg: round(median(r[leg] for r in rounds), 3) for leg in _LEGS}
     if session.output.as_json:
-        session.output.json({"workspace": str(workspace), "rounds": rounds, "median": medians})
+        session.output.json({"workspace": str(ref), "rounds": rounds, "median": medians})
         return
     shown = [*rounds, medians]
     columns = {"": [*(str(number + 1) for number in range(count)), "median"]}

@@ -6,12 +6,13 @@ import os
 import shlex
 import sys
 from contextlib import nullcontext
+from functools import partial
 
 import click
-import trio
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
 from kled_client.interact import run_session
+from kled_client.interrupt import run
 from kled_client.terminal import raw_mode, sent_environment, size
 from kled_wire.names import WorkspaceRef
 
@@ -40,7 +41,7 @@ def ssh(
     """
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
     line = " ".join(without_dashes(command)) or None
-    return trio.run(_run, session, workspace, line, wanted, forward_agent)
+    return run(partial(_run, session, workspace, line, wanted, forward_agent))
 
 
 @click.command("exec", context_settings=_SETTINGS)
@@ -53,7 +54,8 @@ def exec_(session: Session, workspace: WorkspaceRef, command: tuple[str, ...]) -
     Standard input, output and error stay apart; the exit status is the command's. For a shell's
     features: kled exec WORKSPACE -- sh -c '…'.
     """
-    return trio.run(_run, session, workspace, shlex.join(without_dashes(command)), False, False)
+    line = shlex.join(without_dashes(command))
+    return run(partial(_run, session, workspace, line, False, False))
 
 
 def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:
