@@ -16,45 +16,48 @@ from kled_wire.errors import InputError
 _HERE = "kled_client.cli"
 
 
+# Heading → (name, module:attribute, its line in the help).
+_COMMANDS = {
+    "Sign in": [
+        ("login", "login:login", "Sign in to a coordinator"),
+        ("logout", "login:logout", "Revoke the token and forget it"),
+        ("whoami", "login:whoami", "Show who you are and where"),
+    ],
+    "Workspaces": [
+        ("create", "workspace:create", "Make a workspace and wait until it can be used"),
+        ("list", "workspace:list_", "List your workspaces"),
+        ("show", "workspace:show", "Show one workspace"),
+        ("start", "workspace:start", "Start a stopped workspace"),
+        ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
+        ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
+        ("workspace", "workspace:workspace", "The same, as a group of commands"),
+    ],
+    "Work inside": [
+        ("ssh", "shell:ssh", "Open a shell, or run a command with a terminal"),
+        ("exec", "shell:exec_", "Run a command without a terminal"),
+        ("forward", "forward:forward", "Reach ports of the workspace from here"),
+        ("cp", "cp:cp", "Copy files in and out"),
+        ("open", "open:open_", "Open an editor in the workspace"),
+        ("ping", "ping:ping", "Measure the way to the workspace"),
+        ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
+        ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),
+    ],
+    "Administration": [
+        ("template", "template:template", "List and push templates"),
+        ("user", "user:user", "Manage users"),
+        ("token", "token:token", "Manage your API tokens"),
+    ],
+    "Other": [
+        ("version", "misc:version", "Show versions, here and there"),
+        ("completion", "misc:completion", "Print a shell's completion script"),
+    ],
+}
+
+
 def _entries() -> dict[str, Entry]:
-    table = {
-        "Sign in": [
-            ("login", "login:login", "Sign in to a coordinator"),
-            ("logout", "login:logout", "Revoke the token and forget it"),
-            ("whoami", "login:whoami", "Show who you are and where"),
-        ],
-        "Workspaces": [
-            ("create", "workspace:create", "Make a workspace and wait until it can be used"),
-            ("list", "workspace:list_", "List your workspaces"),
-            ("show", "workspace:show", "Show one workspace"),
-            ("start", "workspace:start", "Start a stopped workspace"),
-            ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
-            ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
-            ("workspace", "workspace:workspace", "The same, as a group of commands"),
-        ],
-        "Work inside": [
-            ("ssh", "shell:ssh", "Open a shell, or run a command with a terminal"),
-            ("exec", "shell:exec_", "Run a command without a terminal"),
-            ("forward", "forward:forward", "Reach ports of the workspace from here"),
-            ("cp", "cp:cp", "Copy files in and out"),
-            ("open", "open:open_", "Open an editor in the workspace"),
-            ("ping", "ping:ping", "Measure the way to the workspace"),
-            ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
-            ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),
-        ],
-        "Administration": [
-            ("template", "template:template", "List and push templates"),
-            ("user", "user:user", "Manage users"),
-            ("token", "token:token", "Manage your API tokens"),
-        ],
-        "Other": [
-            ("version", "misc:version", "Show versions, here and there"),
-            ("completion", "misc:completion", "Print a shell's completion script"),
-        ],
-    }
     return {
         name: Entry(target=f"{_HERE}.{target}", help=text, section=section)
-        for section, lines in table.items()
+        for section, lines in _COMMANDS.items()
         for name, target, text in lines
     }
 
