@@ -186,7 +186,7 @@ def install(place: Place) -> str:
 
 
 def copy_sources(place: Place) -> None:
-    """For pip, which builds in the tree it is given: the checkout may be read-only and stays clean."""
+    """For pip, which builds where the sources are: the checkout may be read-only."""
     shutil.rmtree(place.source, ignore_errors=True)
     for path in sources():
         target = place.source / path.relative_to(ROOT)
