@@ -34,6 +34,8 @@ from kled_coord.front.listener import (
 )
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
+from kled_coord.relay.join import CAN_SPLICE
+from kled_coord.relay.process import RelayProcess
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
 from kled_coord.stopping import Stop
@@ -106,7 +108,6 @@ async def serve(
     Raises ConfigError, StoreError.
     """
     raise_descriptor_limit()
-    raise_descriptor_limit()
     metrics = Metrics()
     registry = AgentRegistry(metrics, sources.clock)
     async with open_services(config, sources, metrics, registry) as services:
@@ -126,8 +127,13 @@ async def _serve(
 ) -> None:
     config, draining = services.config, services.readiness.draining
     asgi = AsgiServer(create_app(services))
-    planes = build_planes(services, asgi=asgi, registry=registry, random_bytes=sources.random_bytes)
+    relay = RelayProcess() if CAN_SPLICE else None
+    planes = build_planes(
+        services, asgi=asgi, registry=registry, relay=relay, random_bytes=sources.random_bytes
+    )
     async with trio.open_nursery() as outer:
+        if relay is not None:
+            await outer.start(relay.run)
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve_front, services, planes)
             workers = [make_worker(services, number, port) for number in range(config.workers)]
@@ -136,6 +142,7 @@ async def _serve(
             for worker in workers:
                 nursery.start_soon(worker.serve, draining)
             nursery.start_soon(sweep, services)
+            nursery.start_soon(registry.serve_dead_peers)
             services.readiness.listening = True
             url = config.with_defaults(port).access_url
             log.info("coordinator_started", url=url, port=port)

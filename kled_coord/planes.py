@@ -13,8 +13,9 @@ from kled_coord.front.head import Plane
 from kled_coord.front.listener import Arrival, Handler, open_listeners, serve_connections
 from kled_coord.front.tls import load_context
 from kled_coord.relay.broker import Broker
-from kled_coord.relay.lifetime import Lifetime
+from kled_coord.relay.join import Joiner
 from kled_coord.relay.plane import DataPlane
+from kled_coord.relay.process import RelayProcess
 from kled_coord.relay.quotas import StreamQuotas
 from kled_coord.services import Services
 from kled_coord.sources import RandomBytes
@@ -22,7 +23,12 @@ from kled_wire.errors import ConfigError
 
 
 def build_planes(
-    services: Services, *, asgi: AsgiServer, registry: AgentRegistry, random_bytes: RandomBytes
+    services: Services,
+    *,
+    asgi: AsgiServer,
+    registry: AgentRegistry,
+    relay: RelayProcess | None,
+    random_bytes: RandomBytes,
 ) -> Mapping[Plane, Handler]:
     """What serves each kind of connection."""
     config = services.config
@@ -42,7 +48,9 @@ def build_planes(
         quotas=StreamQuotas(
             per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
         ),
-        lifetime=Lifetime(idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s),
+        joiner=Joiner(
+            relay=relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s
+        ),
         metrics=services.metrics,
     )
 

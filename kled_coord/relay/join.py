@@ -1,59 +1,84 @@
-"""Two streams become one: splice(2) where both are plain sockets, a copy loop where not."""
+"""Two streams become one: in a relay process where both are plain sockets, else copied here.
+
+TLS that ends at the coordinator, WebSocket carriers and systems without splice(2) and epoll are
+copied; everything else never enters this process again.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
-from kled_wire import limits
+from kled_coord.relay.process import RelayProcess
+from kled_coord.relay.traffic import Traffic
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.pump import pump
 
-# A stream that has moved this much is bulk, and gets larger pipes.
-_BULK_BYTES: Final = 1024 * 1024
-_CAN_SPLICE: Final = hasattr(os, "splice")
-_FLAGS: Final = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if _CAN_SPLICE else 0
+CAN_SPLICE: Final = hasattr(os, "splice") and hasattr(select, "epoll")
 
 
-@dataclass(slots=True, kw_only=True)
-class Traffic:
-    """Bytes moved so far, each way."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joiner:
+    """Joins streams within limits (seconds, 0 for none); `relay` is None where it cannot be."""
 
-    to_agent: int = 0
-    to_client: int = 0
+    relay: RelayProcess | None
+    idle_s: float = 0
+    absolute_s: float = 0
 
-    def count_to_agent(self, count: int) -> None:
-        self.to_agent += count
+    async def join(
+        self,
+        client: trio.abc.HalfCloseableStream,
+        agent: trio.abc.HalfCloseableStream,
+        traffic: Traffic,
+    ) -> str:
+        """Carry bytes and half-closes both ways to the end of both.
 
-    def count_to_client(self, count: int) -> None:
-        self.to_client += count
+        Returns why it ended: "closed", "broken", "idle_limit", "absolute_limit", "stopped".
+        Raises trio.BrokenResourceError.
+        """
+        to_agent = await _bare(client, agent, lambda n: traffic.count(to_agent=n))
+        to_client = await _bare(agent, client, lambda n: traffic.count(to_client=n))
+        if self.relay is not None and to_agent is not None and to_client is not None:
+            return await self.relay.join(
+                to_agent, to_client, traffic, idle_s=self.idle_s, absolute_s=self.absolute_s
+            )
+        return await self._copy(client, agent, traffic)
 
+    async def _copy(
+        self,
+        client: trio.abc.HalfCloseableStream,
+        agent: trio.abc.HalfCloseableStream,
+        traffic: Traffic,
+    ) -> str:
+        joined = False
+        with trio.move_on_after(self.absolute_s or math.inf) as absolute:
+            async with trio.open_nursery() as nursery:
+                if self.idle_s:
+                    nursery.start_soon(self._watch_idle, traffic, nursery.cancel_scope)
+                await pump(
+                    client,
+                    agent,
+                    count_right=lambda n: traffic.count(to_agent=n),
+                    count_left=lambda n: traffic.count(to_client=n),
+                )
+                joined = True
+                nursery.cancel_scope.cancel()
+        if joined:
+            return "closed"
+        return "absolute_limit" if absolute.cancelled_caught else "idle_limit"
 
-async def join(
-    client: trio.abc.HalfCloseableStream, agent: trio.abc.HalfCloseableStream, traffic: Traffic
-) -> None:
-    """Carry bytes and half-closes both ways to the end of both. Closes neither stream.
-
-    Raises trio.BrokenResourceError when one breaks.
-    """
-    client_socket = await _bare(client, agent, traffic.count_to_agent)
-    agent_socket = await _bare(agent, client, traffic.count_to_client)
-    if client_socket is None or agent_socket is None or not _CAN_SPLICE:
-        await pump(
-            client, agent, count_right=traffic.count_to_agent, count_left=traffic.count_to_client
-        )
-        return
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_splice, client_socket, agent_socket, traffic.count_to_agent)
-            nursery.start_soon(_splice, agent_socket, client_socket, traffic.count_to_client)
-    except* OSError as group:
-        raise trio.BrokenResourceError("a stream broke") from group.exceptions[0]
+    async def _watch_idle(self, traffic: Traffic, scope: trio.CancelScope) -> None:
+        before = -1
+        while (now := traffic.to_agent + traffic.to_client) != before:
+            before = now
+            await trio.sleep(self.idle_s)
+        scope.cancel()
 
 
 async def _bare(
@@ -69,52 +94,3 @@ async def _bare(
             await other.send_all(ahead)
             count(len(ahead))
     return inner if isinstance(inner, trio.SocketStream) else None
-
-
-async def _splice(
-    source: trio.SocketStream, sink: trio.SocketStream, count: Callable[[int], None]
-) -> None:
-    """Move one direction through a pipe, in the kernel. Raises OSError."""
-    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    pipe_bytes, moved, widened = 64 * 1024, 0, False
-    try:
-        while filled := await _fill(source, write_end, pipe_bytes):
-            await _empty(read_end, sink, filled)
-            moved += filled
-            count(filled)
-            if moved > _BULK_BYTES and not widened:
-                pipe_bytes, widened = _widen(write_end, pipe_bytes), True
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-    await sink.send_eof()
-
-
-async def _fill(source: trio.SocketStream, write_end: int, size: int) -> int:
-    """Move what the socket has into the empty pipe; 0 at its end.
-
-    Waits first: what came in has just been taken, so asking at once would mostly be in vain, and
-    the wait gives other streams their turn. That is one system call less for each keystroke.
-    """
-    while True:
-        await trio.lowlevel.wait_readable(source.socket)
-        try:
-            return os.splice(source.socket.fileno(), write_end, size, flags=_FLAGS)
-        except BlockingIOError:
-            continue
-
-
-async def _empty(read_end: int, sink: trio.SocketStream, size: int) -> None:
-    while size:
-        try:
-            size -= os.splice(read_end, sink.socket.fileno(), size, flags=_FLAGS)
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(sink.socket)
-
-
-def _widen(pipe: int, current: int) -> int:
-    """A larger pipe where the user's budget (pipe(7), pipe-user-pages-soft) allows it."""
-    try:
-        return fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, limits.SPLICE_PIPE_BYTES)
-    except OSError:
-        return current

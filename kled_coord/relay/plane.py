@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -15,9 +15,9 @@ from kled_coord.metrics import Metrics
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.relay.broker import Broker
-from kled_coord.relay.join import Traffic
-from kled_coord.relay.lifetime import Lifetime
+from kled_coord.relay.join import Joiner
 from kled_coord.relay.quotas import StreamQuotas
+from kled_coord.relay.traffic import Traffic
 from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
@@ -42,7 +42,7 @@ class DataPlane:
         sessions: Sessions,
         broker: Broker,
         quotas: StreamQuotas,
-        lifetime: Lifetime,
+        joiner: Joiner,
         metrics: Metrics,
     ) -> None:
         self._identity = identity
@@ -50,7 +50,7 @@ class DataPlane:
         self._sessions = sessions
         self._broker = broker
         self._quotas = quotas
-        self._lifetime = lifetime
+        self._joiner = joiner
         self._metrics = metrics
 
     async def serve_agent(self, arrival: Arrival) -> None:
@@ -91,24 +91,21 @@ class DataPlane:
         workspace: Workspace,
         target: StreamTarget,
     ) -> None:
-        traffic = Traffic()
+        traffic = Traffic(on_count=self._counter(target.kind))
         self._metrics.streams_total.labels(kind=target.kind).inc()
-        opened = self._metrics.streams_open.labels(kind=target.kind)
-        opened.inc()
         reason = "broken"
+        record = _Record(self._sessions)
         async with trio.open_nursery() as nursery:
-            record = _Record(self._sessions)
             nursery.start_soon(record.open, workspace, caller, target.kind, arrival.address)
-            try:
-                async with _accepted(arrival) as client_stream:
-                    reason = await self._lifetime.run(client_stream, agent_stream, traffic)
-            except trio.BrokenResourceError:
-                reason = "broken"
-            finally:
-                opened.dec()
-                self._count(target.kind, traffic)
-                with trio.move_on_after(limits.CLEANUP_S, shield=True):
-                    await record.close(traffic, reason)
+            with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
+                try:
+                    async with _accepted(arrival) as client_stream:
+                        reason = await self._joiner.join(client_stream, agent_stream, traffic)
+                except trio.BrokenResourceError:
+                    log.debug("stream_broken", workspace=workspace.id)
+                finally:
+                    with trio.move_on_after(limits.CLEANUP_S, shield=True):
+                        await record.close(traffic, reason)
         log.info(
             "stream_ended",
             workspace=workspace.id,
@@ -118,10 +115,16 @@ class DataPlane:
             to_client=traffic.to_client,
         )
 
-    def _count(self, kind: str, traffic: Traffic) -> None:
+    def _counter(self, kind: str) -> Callable[[int, int], None]:
         total = self._metrics.stream_bytes_total
-        total.labels(kind=kind, direction="to_agent").inc(traffic.to_agent)
-        total.labels(kind=kind, direction="to_client").inc(traffic.to_client)
+        to_agent = total.labels(kind=kind, direction="to_agent")
+        to_client = total.labels(kind=kind, direction="to_client")
+
+        def count(agent_bytes: int, client_bytes: int) -> None:
+            to_agent.inc(agent_bytes)
+            to_client.inc(client_bytes)
+
+        return count
 
 
 class _Record:

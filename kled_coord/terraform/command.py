@@ -72,6 +72,9 @@ def clean_environment(
     template may run programs. `variables` become TF_VAR_*.
     """
     found = {name: inherited[name] for name in INHERITED if name in inherited}
+    # Terraform warns in every command about a file that is not there; images often set it so.
+    if not Path(found.get("TF_CLI_CONFIG_FILE", "")).is_file():
+        found.pop("TF_CLI_CONFIG_FILE", None)
     found |= {
         "HOME": str(home),
         "CHECKPOINT_DISABLE": "1",
