@@ -14,12 +14,14 @@ from kled_coord.terraform.command import Backend
 BACKEND = Backend(address="http://x/s", lock_address="http://x/l", username="u", password="pw")
 
 
-def test_only_what_every_program_needs_is_inherited() -> None:
+def test_only_what_every_program_needs_is_inherited(tmp_path: Path) -> None:
+    settings = tmp_path / "terraformrc"
+    settings.touch()
     inherited = {
         "PATH": "/bin",
         "HTTPS_PROXY": "http://proxy",
         "SSL_CERT_FILE": "/ca",
-        "TF_CLI_CONFIG_FILE": "/etc/terraformrc",
+        "TF_CLI_CONFIG_FILE": str(settings),
         "KLED_DATABASE_PASSWORD": "secret",
         "TF_LOG": "trace",
         "HOME": "/root",
@@ -29,12 +31,17 @@ def test_only_what_every_program_needs_is_inherited() -> None:
         "PATH": "/bin",
         "HTTPS_PROXY": "http://proxy",
         "SSL_CERT_FILE": "/ca",
-        "TF_CLI_CONFIG_FILE": "/etc/terraformrc",
+        "TF_CLI_CONFIG_FILE": str(settings),
         "HOME": "/run/1",
         "CHECKPOINT_DISABLE": "1",
         "TF_IN_AUTOMATION": "1",
         "TF_INPUT": "0",
     }
+
+
+def test_a_settings_file_that_is_not_there_is_not_named(tmp_path: Path) -> None:
+    inherited = {"TF_CLI_CONFIG_FILE": str(tmp_path / "missing")}
+    assert "TF_CLI_CONFIG_FILE" not in command.clean_environment(inherited, home=tmp_path)
 
 
 def test_a_run_gets_its_providers_credentials_and_variables() -> None:
