@@ -19,10 +19,10 @@ _RETRY_S = 1.0
 async def follow_build(api: Api, build: Build, output: Output, *, what: str, verbose: bool) -> None:
     """Return when the build succeeded. A cut connection is taken up where it was.
 
-    On a terminal only warnings and errors are shown beside the bar, unless `verbose`. Raises
+    Only warnings and errors are shown beside the bar, unless `verbose`. Raises
     KledError("build_failed") and what the API says.
     """
-    watcher = _Watcher(everything=verbose or not output.notes.is_terminal)
+    watcher = _Watcher(everything=verbose)
     try:
         with output.progress(what) as meter:
             await _watch(api, build["id"], watcher, meter)

@@ -92,9 +92,12 @@ def test_create_follows_the_build(signed_in: Fake, kled: Kled) -> None:
         {"progress": {"done": 1, "total": 2, "message": "kled_agent.main"}},
         {"end": {"status": "succeeded", "error": None}},
     ]
-    done = kled("create", "dev", "-p", "cpus=2")
+    signed_in.log.insert(1, {"seq": 2, "at": "x", "level": "warning", "text": "old provider"})
+    done = kled("--verbose", "create", "dev", "-p", "cpus=2")
     assert done.returncode == 0, done.stderr
-    assert b"Plan: [bold]2[/bold] to add\n" in done.stderr
+    assert b"Plan: [bold]2[/bold] to add\nold provider\n" in done.stderr
+    quiet = kled("create", "dev", "-p", "cpus=2")
+    assert quiet.stderr.startswith(b"old provider\ndev is ready")
     assert b"next: kled ssh dev" in done.stderr
     body = json.loads(next(r[2] for r in signed_in.requests if r[0] == "POST"))
     assert body == {"name": "dev", "template": "process", "parameters": {"cpus": "2"}}
