@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kled_client.certificate import identity_of
 from kled_client.files import ensure_private_dir, write_private
-from kled_client.profile import DEFAULT_PROFILE
+from kled_client.profile import DEFAULT_PROFILE, config_dir
 from kled_client.sshconfig import BlockSettings, put_block, render_block
 from kled_wire.errors import ConfigError
 
@@ -59,7 +59,7 @@ def install(env: Mapping[str, str], profile_name: str, path: Path) -> bool:
 def block_settings(env: Mapping[str, str], profile_name: str) -> BlockSettings:
     """The block's paths for this machine and user."""
     identity = identity_of(env, profile_name)
-    command = [*kled_command(), "stream", "--fdpass"]
+    command = [*_environment_words(env), *kled_command(), "stream", "--fdpass"]
     if profile_name != DEFAULT_PROFILE:
         command.append(f"--profile={profile_name}")
     return BlockSettings(
@@ -69,6 +69,14 @@ def block_settings(env: Mapping[str, str], profile_name: str) -> BlockSettings:
         known_hosts=identity.known_hosts,
         control_path=_control_path(env, identity.directory),
     )
+
+
+def _environment_words(env: Mapping[str, str]) -> tuple[str, ...]:
+    """What ssh must set so that kled finds the profile: IDEs and cron have another environment."""
+    used = config_dir(env)
+    usual = config_dir({"HOME": env["HOME"]} if env.get("HOME") else {})
+    # ssh puts `exec` before the command, which takes no assignments: env(1) does.
+    return () if used == usual else ("env", f"KLED_CONFIG_DIR={used}")
 
 
 def kled_command() -> tuple[str, ...]:
