@@ -159,8 +159,9 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
         )
     base = {
         "HOME": user.pw_dir,
+        "KLED_AGENT_STATE_DIR": str(_state_directory(place, user if changes else None)),
         "LANG": "C.UTF-8",
-        "PATH": DEFAULT_PATH,
+        "PATH": f"{DEFAULT_PATH}:{Path(sys.executable).parent}",
         "SHELL": user.pw_shell or "/bin/sh",
         "USER": user.pw_name,
     }
@@ -176,6 +177,15 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
         "gid": user.pw_gid,
         "groups": os.getgrouplist(user.pw_name, user.pw_gid) if changes else [],
     }
+
+
+def _state_directory(place: Place, other: pwd.struct_passwd | None) -> Path:
+    """Where an agent keeps its identity, which makes it itself, 0700: no two share one."""
+    if other is None:
+        return place.directory / f"{place.name}.state"
+    # The place is closed to another user.
+    workspace = place.directory.name
+    return Path(other.pw_dir) / ".local/state/kled-agent" / workspace / place.name
 
 
 async def stop(place: Place, running: Running) -> None:

@@ -72,6 +72,13 @@ async def test_a_process_stands_alone(place: Place) -> None:
     assert "s3" not in place.record.read_text()
 
 
+async def test_an_agent_finds_its_own_state_directory_and_the_programs_last(place: Place) -> None:
+    running = await processes.start(place, SLEEP)
+    variables = dict(v.split("=", 1) for v in environment(running.pid).rstrip("\0").split("\0"))
+    assert variables["KLED_AGENT_STATE_DIR"] == str(place.directory / "agent.state")
+    assert variables["PATH"].split(":")[-1] == str(Path(sys.executable).parent)
+
+
 async def test_the_same_program_is_adopted_and_another_replaces_it(place: Place) -> None:
     first = await processes.start(place, SLEEP)
     assert await processes.start(place, SLEEP) == first
