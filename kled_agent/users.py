@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class LocalUser:
 
     def environment(self) -> dict[str, str]:
         """What every session's environment begins with."""
-        inherited = {"PATH": os.environ.get("PATH", DEFAULT_PATH)}
+        inherited = {"PATH": _with_our_programs(os.environ.get("PATH") or DEFAULT_PATH)}
         if lang := os.environ.get("LANG"):
             inherited["LANG"] = lang
         return {
@@ -53,6 +54,12 @@ class LocalUser:
     def owns_us(self) -> bool:
         """Whether this process already runs as the user."""
         return os.geteuid() == self.uid
+
+
+def _with_our_programs(path: str) -> str:
+    """`path`, and last in it where this agent's programs are, so that `kled` works inside."""
+    ours = str(Path(sys.executable).parent)
+    return path if ours in path.split(":") else f"{path}:{ours}"
 
 
 def load_user(name: str | None, *, shell: str | None = None) -> LocalUser:
