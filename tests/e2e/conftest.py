@@ -1,0 +1,32 @@
+"""One site with one workspace, shared by the tests that leave both as they found them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.site import Site, open_site
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here starts real programs."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """The real programs, with the workspace `dev` running."""
+    with open_site() as opened:
+        opened.kled("create", "dev", "--template", "process")
+        yield opened
+
+
+@pytest.fixture
+def host() -> str:
+    """What `ssh` calls the workspace."""
+    return "dev.kled"
