@@ -15,6 +15,8 @@ from typing import Final
 
 import trio
 
+from kled_wire.transport.prefixed import PrefixedStream
+
 # Large reads and one vectored write for many packets: what a Python SSH server's speed is made of.
 READ_BYTES: Final = 256 * 1024
 # IOV_MAX on Linux and macOS, sysconf(3).
@@ -26,8 +28,14 @@ class StreamTransport(asyncio.Transport):
 
     def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
         super().__init__({"socket": getattr(getattr(stream, "socket", None), "_sock", None)})
+        # What was read ahead is given out first; after that the bare socket is the faster stream.
+        self._ahead = b""
+        if isinstance(stream, PrefixedStream):
+            self._ahead = stream.take_prefix()
+            stream = stream.transport_stream
         self._stream = stream
         self._descriptor = _plain_descriptor(stream)
+        self._readable = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._held: list[bytes | memoryview] = []
         self._corks = 0
         self._pending: list[bytes | memoryview] = []
@@ -103,10 +111,25 @@ class StreamTransport(asyncio.Transport):
             self._closing = True  # the protocol learns it from connection_lost
 
     async def _read(self, protocol: asyncio.Protocol) -> None:
-        while data := await self._stream.receive_some(READ_BYTES):
+        data = self._ahead or await self._receive()
+        while data:
             with self.corked():
-                protocol.data_received(bytes(data))
+                protocol.data_received(data)
+            data = await self._receive()
         protocol.eof_received()
+
+    async def _receive(self) -> bytes:
+        """Some bytes, b"" at the end. From a bare socket without asking it in vain first."""
+        if self._readable is None:
+            return bytes(await self._stream.receive_some(READ_BYTES))
+        while True:
+            await trio.lowlevel.wait_readable(self._readable)
+            try:
+                return os.read(self._readable.fileno(), READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as exc:
+                raise trio.BrokenResourceError from exc
 
     async def _write_queued(self) -> None:
         while not (self._closing and not self._pending):

@@ -36,14 +36,15 @@ async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event
     """
     os.set_blocking(descriptor.number, False)
     while True:
+        # Waiting first saves a read in vain for each keystroke, and gives other sessions their
+        # turn when a program floods.
         try:
+            await trio.lowlevel.wait_readable(descriptor.number)
             data = os.read(descriptor.number, READ_BYTES)
         except BlockingIOError:
-            try:
-                await trio.lowlevel.wait_readable(descriptor.number)
-            except trio.ClosedResourceError:
-                return
             continue
+        except trio.ClosedResourceError:
+            return
         except OSError as exc:
             if exc.errno in {errno.EIO, errno.EBADF}:
                 return
@@ -52,9 +53,6 @@ async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event
             return
         if (room := deliver(data)) is not None:
             await room.wait()
-        else:
-            # A program that floods must not keep other sessions from their turn.
-            await trio.lowlevel.checkpoint()
 
 
 class Descriptor:

@@ -6,6 +6,7 @@ Imported when the first stream of kind `ssh` arrives (STYLE, rule 12).
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Final
 
@@ -84,6 +85,9 @@ async def serve_island(
 ) -> None:
     """Keep the asyncio loop for as long as the agent lives; sessions run in its nursery."""
     asyncssh.set_log_level(logging.ERROR)
+    # The modules just imported live as long as we do: the collector need not walk them again,
+    # which is milliseconds in the middle of somebody's typing.
+    gc.freeze()
     async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
         island = Island(nursery, identity, defaults)
         task_status.started(island)

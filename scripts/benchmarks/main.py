@@ -1,0 +1,36 @@
+"""`scripts/bench`: run one benchmark and print its table, or the same as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.report import machine, print_table
+
+NAMES = ("relay", "connect", "echo", "control", "agent-memory")
+
+
+def main() -> int:
+    """Run what the command line names; 1 when a wanted figure was not met."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a look")
+    arguments = parser.parse_args()
+    module = importlib.import_module(f"benchmarks.{arguments.name.replace('-', '_')}")
+    rows = module.run(quick=arguments.quick)
+    if arguments.json:
+        shape = {"name": arguments.name, "machine": machine(), "results": [r.shape() for r in rows]}
+        print(json.dumps(shape, indent=2))
+    else:
+        print_table(arguments.name, rows)
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

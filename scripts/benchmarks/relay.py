@@ -1,0 +1,125 @@
+"""Bulk bytes: through Kled and an OpenSSH bastion with real ssh, and the bare relay."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from benchmarks.report import Row, progress
+from benchmarks.world import open_bastion, open_world
+
+from kled_coord.relay import handover
+
+BYTES = 1_000_000_000
+RAW_BYTES = 4_000_000_000
+ROUNDS = 3
+
+
+def run(*, quick: bool) -> list[Row]:
+    """MB/s (10^6 bytes), medians of rounds in which the two take turns."""
+    size = BYTES // 10 if quick else BYTES
+    figures: dict[str, list[float]] = {}
+    with open_world() as world, open_bastion() as bastion:
+        for _ in range(ROUNDS):
+            for name, measure in (("down", _down), ("up", _up)):
+                for side, command in (("ours", world.ours), ("peer", bastion)):
+                    progress(f"{name}, {side}")
+                    figures.setdefault(f"{name} {side}", []).append(measure(command, size))
+    for _ in range(ROUNDS):
+        for side, join in (("ours", _through_relay), ("peer", _directly)):
+            progress(f"raw, {side}")
+            amount = RAW_BYTES // 10 if quick else RAW_BYTES
+            figures.setdefault(f"raw {side}", []).append(_raw(join, amount))
+    middle = {name: statistics.median(values) for name, values in figures.items()}
+    rows = (
+        ("workspace to client, ssh", "down", 1.5),
+        ("client to workspace, ssh", "up", 1.5),
+        ("relay without ssh, against a direct socket", "raw", 0.8),
+    )
+    return [
+        Row(
+            name=label,
+            value=middle[f"{key} ours"],
+            unit="MB/s",
+            peer=middle[f"{key} peer"],
+            wanted=wanted,
+            at_most=False,
+        )
+        for label, key, wanted in rows
+    ]
+
+
+def _down(command: list[str], size: int) -> float:
+    return _timed([*command, f"head -c {size} /dev/zero"], size)
+
+
+def _up(command: list[str], size: int) -> float:
+    with subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE) as source:
+        return _timed([*command, "cat > /dev/null"], size, source.stdout)
+
+
+def _timed(command: list[str], size: int, stdin: object = subprocess.DEVNULL) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdin=stdin, stdout=subprocess.DEVNULL)  # type: ignore[call-overload]
+    return size / (time.perf_counter() - began) / 1e6
+
+
+Join = Callable[[], "Iterator[tuple[socket.socket, socket.socket]]"]
+
+
+def _raw(join: Join, size: int) -> float:
+    """One process writes into a socket, another reads what comes out at the far end."""
+    with contextmanager(join)() as (source, sink):
+        began = time.perf_counter()
+        reader = subprocess.Popen(
+            ["dd", "of=/dev/null", "bs=1M", "status=none"], stdin=sink.fileno()
+        )
+        writer = subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=source.fileno())
+        sink.close()
+        writer.wait()
+        source.shutdown(socket.SHUT_WR)
+        source.close()
+        reader.wait()
+        return size / (time.perf_counter() - began) / 1e6
+
+
+def _directly() -> Iterator[tuple[socket.socket, socket.socket]]:
+    yield _connected()
+
+
+def _through_relay() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The relay process as the coordinator starts it, handed one pair of sockets."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "kled_coord.relay.splicer", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+    )
+    theirs.close()
+    source, client = _connected()
+    sink, agent = _connected()
+    opened = handover.Open(1, 0, 0).encode()
+    socket.send_fds(ours, [opened], [client.fileno(), agent.fileno()])
+    client.close()
+    agent.close()
+    try:
+        yield source, sink
+    finally:
+        ours.send(handover.Stop().encode())
+        process.wait()
+        ours.close()
+
+
+def _connected() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: accepted.append(listener.accept()[0]))
+        thread.start()
+        made = socket.create_connection(listener.getsockname())
+        thread.join()
+    return made, accepted[0]

@@ -1,0 +1,183 @@
+"""A coordinator with a workspace, and beside it an OpenSSH bastion: both on loopback.
+
+Both shells skip ~/.bashrc (the workspace uses /bin/sh; sshd says SHLVL=5, with which bash does not
+think it is a login), because a slow one would drown what is measured. Both use one cipher.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CIPHER = "aes128-gcm@openssh.com"
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Where everything is. `ours` and `peer` are ssh commands up to the remote command."""
+
+    directory: Path
+    url: str
+    environment: dict[str, str]
+    coordinator: int
+    workspace: str
+    ours: list[str]
+
+    def kled(self, *arguments: str) -> str:
+        """Run `kled` and return what it prints."""
+        return _run([program("kled"), *arguments], self.environment)
+
+    def agent_process(self) -> psutil.Process:
+        """The workspace's agent."""
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            found = process.info
+            mine = (found["environ"] or {}).get("KLED_COORDINATOR_URL") == self.url
+            if mine and "kled_agent" in (found["cmdline"] or []):
+                return process
+        raise RuntimeError("the agent is not running")
+
+
+def program(name: str) -> str:
+    """A console script of the environment this runs in."""
+    return str(Path(sys.executable).parent / name)
+
+
+@contextmanager
+def open_world(*, workspace: bool = True) -> Iterator[World]:
+    """Start it all; everything is gone at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="kled-bench-"))
+    environment = {
+        **os.environ,
+        "KLED_CONFIG_DIR": str(directory / "client"),
+        "KLED_COORD_DATA_DIR": str(directory / "coord"),
+        "KLED_COORD_PORT": str(free_port()),
+        "KLED_COORD_LOG_LEVEL": "warning",
+        "KLED_COORD_STREAMS_PER_USER": "10000",
+    }
+    server: subprocess.Popen[bytes] | None = None
+    try:
+        made = json.loads(_run([program("kled-coord"), "init", "--output", "json"], environment))
+        server = subprocess.Popen([program("kled-coord"), "serve"], env=environment)
+        wait_port(int(environment["KLED_COORD_PORT"]))
+        _run([program("kled"), "login", made["url"], "--code", "-"], environment, made["code"])
+        ssh_config = directory / "ssh_config"
+        _run([program("kled"), "config-ssh", "--ssh-config-file", str(ssh_config)], environment)
+        world = World(
+            directory=directory,
+            url=made["url"],
+            environment=environment,
+            coordinator=server.pid,
+            workspace="bench",
+            ours=_ssh(
+                ssh_config, ["-o", "ControlMaster=no", "-o", "ControlPath=none"], "bench.kled"
+            ),
+        )
+        if workspace:
+            world.kled("template", "push", str(_template(directory)))
+            world.kled("create", world.workspace, "--template", "bench")
+        os.environ["KLED_CONFIG_DIR"] = environment["KLED_CONFIG_DIR"]  # for ssh's ProxyCommand
+        yield world
+        if workspace:
+            world.kled("delete", world.workspace, "--yes")
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait(DEADLINE_S)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def open_bastion() -> Iterator[list[str]]:
+    """Two sshd on loopback, one the bastion; gives the ssh command through it."""
+    directory = Path(tempfile.mkdtemp(prefix="kled-bastion-"))
+    Path("/run/sshd").mkdir(parents=True, exist_ok=True)
+    for name in ("host", "user"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
+        )
+    shutil.copy(directory / "user.pub", directory / "authorized_keys")
+    servers, ports = [], [free_port(), free_port()]
+    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+    try:
+        for port in ports:
+            config = directory / f"sshd_{port}"
+            config.write_text(
+                f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
+                f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPidFile none\n"
+                "UsePAM no\nSetEnv SHLVL=5\nMaxStartups 200\nMaxSessions 200\n"
+            )
+            servers.append(subprocess.Popen([sshd, "-D", "-f", str(config)]))
+            wait_port(port)
+        client = directory / "ssh_config"
+        client.write_text(
+            f"Host *\n  IdentityFile {directory}/user\n  IdentitiesOnly yes\n"
+            "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+            "  HostName 127.0.0.1\n  ControlMaster no\n"
+            f"Host bastion\n  Port {ports[0]}\n"
+            f"Host target\n  Port {ports[1]}\n  ProxyJump bastion\n"
+        )
+        yield _ssh(client, [], "target")
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait(DEADLINE_S)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_port(port: int) -> None:
+    """Return once something listens; raises TimeoutError."""
+    until = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"nothing listens on port {port}")
+
+
+def _ssh(config: Path, options: list[str], host: str) -> list[str]:
+    return ["ssh", "-F", str(config), "-c", CIPHER, *options, host]
+
+
+def _template(directory: Path) -> Path:
+    """The shipped template with /bin/sh as the shell."""
+    template = directory / "bench"
+    shutil.copytree(ROOT / "templates" / "process", template)
+    main = template / "main.tf"
+    url = "KLED_COORDINATOR_URL = data.kled_workspace.me.access_url"
+    text = main.read_text()
+    assert url in text
+    main.write_text(text.replace(url, f'{url}\n    KLED_AGENT_SHELL = "/bin/sh"'))
+    return template
+
+
+def _run(command: list[str], environment: dict[str, str], text: str = "") -> str:
+    done = subprocess.run(
+        command, env=environment, input=text, text=True, capture_output=True, timeout=DEADLINE_S
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:3])}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
