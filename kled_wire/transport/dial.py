@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 import trio
@@ -16,6 +17,10 @@ from kled_wire.errors import ConfigError, UnavailableError
 from kled_wire.transport import proxy, upgrade
 from kled_wire.transport.headio import read_body, read_head
 from kled_wire.transport.prefixed import PrefixedStream
+
+# A refusal is a code and a sentence; what is longer is not ours.
+_REFUSAL_MAX_BYTES: Final = 65536
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +54,22 @@ def parse_url(url: str) -> Address:
     default = 443 if parts.scheme == "https" else 80
     return Address(
         scheme=parts.scheme,
-        host=parts.hostname,
+        host=_ascii_host(url, parts.hostname),
         port=port or default,
         base=parts.path.rstrip("/"),
     )
+
+
+def _ascii_host(url: str, host: str) -> str:
+    """`host` as it goes into DNS and headers (IDNA). A URL has no other letters elsewhere."""
+    try:
+        name = host if ":" in host else host.encode("idna").decode()
+    except UnicodeError as exc:
+        raise ConfigError("url_invalid", f"{url!r} has no usable host name: {exc}") from exc
+    rest = url.replace(host, "", 1) if not host.isascii() else url
+    if not (_PRINTABLE.fullmatch(rest) and _PRINTABLE.fullmatch(name)):
+        raise ConfigError("url_invalid", f"{url!r} has characters that a URL cannot have")
+    return name
 
 
 async def open_connection(
@@ -66,7 +83,7 @@ async def open_connection(
     host, port = (via.host, via.port) if via else (address.host, address.port)
     try:
         stream = await trio.open_tcp_stream(host, port)
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a label that IDNA refuses
         what = f"the proxy {host}:{port}" if via else f"the coordinator at {host}:{port}"
         raise UnavailableError(
             "coordinator_unreachable",
@@ -136,14 +153,18 @@ async def upgrade_raw(
 async def _raise_refusal(
     stream: trio.abc.ReceiveStream, head: upgrade.ResponseHead, buffer: bytearray
 ) -> NoReturn:
-    length = head.headers.get("content-length", "0")
-    size = min(int(length), 65536) if length.isdigit() else 0
+    size = min(head.content_length or 0, _REFUSAL_MAX_BYTES)
     raise upgrade.decode_error(head.status, await read_body(stream, buffer, size))
 
 
 async def _connect_through(stream: trio.SocketStream, address: Address, via: proxy.Proxy) -> None:
-    await stream.send_all(proxy.encode_connect(address.host, address.port, via))
-    head = upgrade.parse_response(await read_head(stream))
+    try:
+        await stream.send_all(proxy.encode_connect(address.host, address.port, via))
+        head = upgrade.parse_response(await read_head(stream))
+    except trio.BrokenResourceError as exc:
+        raise UnavailableError(
+            "coordinator_unreachable", f"the connection to the proxy {via.host}:{via.port} broke"
+        ) from exc
     if head.status != 200:
         raise UnavailableError(
             "proxy_refused",
@@ -157,14 +178,10 @@ async def _start_tls(
 ) -> trio.abc.HalfCloseableStream:
     from kled_wire.transport.tls import TlsStream  # noqa: PLC0415 - plain HTTP needs no TLS
 
-    secured = TlsStream(
-        stream,
-        context or ssl.create_default_context(),
-        server_hostname=host,
-    )
     try:
+        secured = TlsStream(stream, context or ssl.create_default_context(), server_hostname=host)
         await secured.do_handshake()
-    except trio.BrokenResourceError as exc:
+    except (trio.BrokenResourceError, ValueError) as exc:
         raise UnavailableError(
             "tls_failed",
             f"TLS with {host} failed: {exc.__cause__ or exc}",
@@ -182,7 +199,7 @@ def tune(stream: trio.SocketStream) -> None:
             stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _reason(exc: OSError) -> str:
+def _reason(exc: OSError | UnicodeError) -> str:
     causes = getattr(exc.__cause__, "exceptions", ())
     first = causes[0] if causes else exc
     return first.strerror or str(first) if isinstance(first, OSError) else str(exc)

@@ -44,29 +44,38 @@ async def post_json(
         await stream.send_all(request)
         buffer = bytearray()
         head = upgrade.parse_response(await read_head(stream, buffer))
-        answer = await read_body(stream, buffer, _length(head))
+        length = _length(head)
+        answer = await read_body(stream, buffer, length)
     except (trio.BrokenResourceError, OSError) as exc:
         raise UnavailableError(
             "coordinator_unreachable", f"the connection to {address.authority} broke"
         ) from exc
     finally:
         await trio.aclose_forcefully(stream)
-    if not 200 <= head.status < 300:
+    if not _succeeded(head):
         raise upgrade.decode_error(head.status, answer)
+    if len(answer) < length:
+        raise UnavailableError("coordinator_unreachable", "the answer ended too early")
     return _parse(answer)
 
 
+def _succeeded(head: upgrade.ResponseHead) -> bool:
+    return 200 <= head.status < 300
+
+
 def _length(head: upgrade.ResponseHead) -> int:
-    text = head.headers.get("content-length", "")
-    if not text.isdigit() or int(text) > limits.API_BODY_MAX_BYTES:
+    length = head.content_length
+    if length is None and not _succeeded(head):
+        return 0  # some gateway's error page; its status says enough
+    if length is None or length > limits.API_BODY_MAX_BYTES:
         raise ProtocolError("answer_malformed", "the answer has no length, or too large a one")
-    return int(text)
+    return length
 
 
 def _parse(answer: bytes) -> dict[str, Any]:
     try:
         value = json.loads(answer)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ProtocolError("answer_malformed", f"the answer is not JSON: {exc}") from exc
     if not isinstance(value, dict):
         raise ProtocolError("answer_malformed", "the answer is not a JSON object")

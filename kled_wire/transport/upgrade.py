@@ -22,6 +22,9 @@ HEAD_END: Final = b"\r\n\r\n"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _TARGET: Final = re.compile(r"[\x21-\x7e]+")
+# Not str.isdigit: the superscripts of latin-1 are digits too, and int() refuses them.
+_STATUS: Final = re.compile(r"[0-9]{3}")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
 Headers = NewType("Headers", Mapping[str, str])
 
@@ -62,6 +65,12 @@ class ResponseHead:
     reason: str
     headers: Headers
 
+    @property
+    def content_length(self) -> int | None:
+        """What Content-Length says, None when it is absent or no number."""
+        text = self.headers.get("content-length", "")
+        return int(text) if _LENGTH.fullmatch(text) else None
+
 
 def head_length(data: bytes | bytearray) -> int | None:
     """The length of the head at the start of `data` with its blank line; None if more must come.
@@ -97,7 +106,7 @@ def parse_response(head: bytes) -> ResponseHead:
     start, headers = _split(head)
     version, _, rest = start.partition(" ")
     code, _, reason = rest.partition(" ")
-    if not version.startswith("HTTP/1.") or len(code) != 3 or not code.isdigit():
+    if not version.startswith("HTTP/1.") or _STATUS.fullmatch(code) is None:
         _malformed("status line")
     return ResponseHead(status=int(code), reason=reason, headers=headers)
 
@@ -151,8 +160,14 @@ def decode_error(status: int, body: bytes) -> KledError:
     """The error a refused upgrade stands for; bodies that are not ours become "upgrade_refused"."""
     try:
         shape = json.loads(body)["error"]
-        return from_status(status, str(shape["code"]), str(shape["message"]), shape.get("hint"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        hint = shape.get("hint")
+        return from_status(
+            status,
+            str(shape["code"]),
+            str(shape["message"]),
+            hint if isinstance(hint, str) else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return UnavailableError(
             "upgrade_refused",
             f"the answer was HTTP {status}, not a stream",
@@ -186,6 +201,8 @@ def _split(head: bytes) -> tuple[str, Headers]:
         if name in headers and name in {"host", "content-length", "authorization", "upgrade"}:
             _malformed(f"repeated {name}")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if "transfer-encoding" in headers and "content-length" in headers:
+        _malformed("content-length beside transfer-encoding")  # RFC 9112, section 6.1
     return start, Headers(headers)
 
 

@@ -104,6 +104,9 @@ async def open_carried(
     except (trio_websocket.HandshakeError, trio.BrokenResourceError) as exc:
         await trio.aclose_forcefully(transport)
         raise UnavailableError("upgrade_refused", "no WebSocket came to be") from exc
+    except BaseException:
+        await trio.aclose_forcefully(transport)
+        raise
     return CarriedStream(connection)
 
 

@@ -1,0 +1,54 @@
+"""Connected sockets for tests of streams."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """Two ends with small buffers."""
+    near, far = socket.socketpair()
+    for end in (near, far):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        end.setblocking(False)
+    return (
+        trio.SocketStream(trio.socket.from_stdlib_socket(near)),
+        trio.SocketStream(trio.socket.from_stdlib_socket(far)),
+    )
+
+
+def clogged() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """Two ends neither of which takes another byte until the other is read."""
+    near, far = pair()
+    for end in (near, far):
+        raw = end.socket._sock  # type: ignore[attr-defined]  # a write that does not wait
+        try:
+            while True:
+                raw.send(bytes(4096))
+        except BlockingIOError:
+            continue
+    return near, far
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[int]:
+    """A TCP server on loopback; the port."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, handler, listeners)
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    """Everything up to the end."""
+    got = bytearray()
+    while data := await stream.receive_some():
+        got += data
+    return bytes(got)

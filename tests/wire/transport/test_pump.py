@@ -1,0 +1,120 @@
+"""Copying both ways: everything arrives, each half-close too, and breaks are told plainly."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from kled_wire.transport.pump import pump
+
+
+async def test_each_half_close_is_carried_through_by_itself() -> None:
+    client, left = trio.testing.memory_stream_pair()
+    right, server = trio.testing.memory_stream_pair()
+    counted: dict[str, int] = {"right": 0, "left": 0}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            partial(
+                pump,
+                left,
+                right,
+                count_right=lambda n: counted.__setitem__("right", counted["right"] + n),
+                count_left=lambda n: counted.__setitem__("left", counted["left"] + n),
+            )
+        )
+        await client.send_all(b"question")
+        await client.send_eof()
+        assert await _all(server) == b"question"
+        await server.send_all(b"an answer after the end")
+        await server.send_eof()
+        assert await _all(client) == b"an answer after the end"
+    assert counted == {"right": 8, "left": 23}
+
+
+async def test_a_broken_stream_is_one_broken_resource_error() -> None:
+    _client, left = trio.testing.memory_stream_pair()
+    right, server = trio.testing.memory_stream_pair()
+    await server.aclose()
+    await _client.send_all(b"x")
+    with pytest.raises(trio.BrokenResourceError):
+        await pump(left, right)
+
+
+async def test_a_stream_closed_under_the_pump_is_one_broken_resource_error() -> None:
+    _client, left = trio.testing.memory_stream_pair()
+    right, _server = trio.testing.memory_stream_pair()
+    await left.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await pump(left, right)
+
+
+async def test_a_bug_in_a_stream_is_not_taken_for_a_break() -> None:
+    _client, left = trio.testing.memory_stream_pair()
+    right, _server = trio.testing.memory_stream_pair()
+
+    async def bug() -> None:
+        await trio.lowlevel.checkpoint()
+        raise ZeroDivisionError
+
+    left.receive_stream.receive_some_hook = bug
+    with pytest.RaisesGroup(ZeroDivisionError):
+        await pump(left, right)
+
+
+async def test_a_cancelled_pump_closes_neither_stream() -> None:
+    client, left = trio.testing.memory_stream_pair()
+    right, server = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump, left, right)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    await left.send_all(b"still open")
+    assert await client.receive_some() == b"still open"
+    await right.send_all(b"this too")
+    assert await server.receive_some() == b"this too"
+
+
+async def test_megabytes_cross_real_sockets_unchanged_in_both_directions() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    blob = os.urandom(4 * 1024 * 1024)
+
+    async def relay(left: trio.SocketStream) -> None:
+        right = await trio.open_tcp_stream("127.0.0.1", echo_port)
+        async with left, right:
+            await pump(left, right)
+
+    async def echo(stream: trio.SocketStream) -> None:
+        async with stream:
+            while data := await stream.receive_some(65536):
+                await stream.send_all(data)
+            await stream.send_eof()
+
+    echoes = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    echo_port = echoes[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, relay, listeners)
+        nursery.start_soon(trio.serve_listeners, echo, echoes)
+        async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+            async with trio.open_nursery() as both:
+                both.start_soon(_send, client, blob)
+                got = await _all(client)
+        nursery.cancel_scope.cancel()
+    assert hashlib.sha256(got).digest() == hashlib.sha256(blob).digest()
+
+
+async def _send(stream: trio.abc.HalfCloseableStream, data: bytes) -> None:
+    await stream.send_all(data)
+    await stream.send_eof()
+
+
+async def _all(stream: trio.abc.ReceiveStream) -> bytes:
+    got = bytearray()
+    while data := await stream.receive_some():
+        got += data
+    return bytes(got)
