@@ -1,0 +1,190 @@
+"""Real OpenSSH's forwards: local, remote, dynamic, Unix sockets, the user's agent."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.site import Site, free_port
+from tests.kit.waiting import wait_until
+
+FORWARDS = ("-N", "-o", "ExitOnForwardFailure=yes")
+
+
+class Echo:
+    """Answers each connection with what it sent, once that has ended, in capitals."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(link,), daemon=True).start()
+
+    @staticmethod
+    def _answer(link: socket.socket) -> None:
+        with link:
+            data = b""
+            while chunk := link.recv(65536):
+                data += chunk
+            link.sendall(data.upper())
+
+
+@contextlib.contextmanager
+def listening(address: tuple[str, int] | str) -> Iterator[socket.socket]:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        listener.listen(50)
+        Echo(listener)
+        yield listener
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def echo_port() -> Iterator[int]:
+    with listening(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+def ask(address: tuple[str, int] | str, text: bytes = b"hello") -> bytes:
+    """Send, half-close, read to the end."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as link:
+        link.settimeout(20)
+        link.connect(address)
+        link.sendall(text)
+        link.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := link.recv(65536):
+            answer += chunk
+        return answer
+
+
+def is_open(address: tuple[str, int] | str) -> bool:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as link, contextlib.suppress(OSError):
+        link.connect(address)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def ssh(site: Site, *words: str, until: tuple[str, int] | str) -> Iterator[None]:
+    """`ssh` with forwards, from the moment `until` can be connected to."""
+    with site.running(*site.ssh_words(), *FORWARDS, *words, "dev.kled") as process:
+
+        def ready() -> bool:
+            assert process.poll() is None, f"ssh {words} ended with {process.returncode}"
+            return is_open(until)
+
+        wait_until(f"{until} is forwarded", ready)
+        yield
+
+
+def test_a_local_port_reaches_one_inside(site: Site, echo_port: int) -> None:
+    here = ("127.0.0.1", free_port())
+    with ssh(site, "-L", f"{here[1]}:127.0.0.1:{echo_port}", until=here):
+        assert ask(here) == b"HELLO"
+        big = os.urandom(3_000_000).hex().encode()
+        assert ask(here, big) == big.upper()
+
+
+def test_many_connections_share_a_forward(site: Site, echo_port: int) -> None:
+    here = ("127.0.0.1", free_port())
+    with ssh(site, "-L", f"{here[1]}:127.0.0.1:{echo_port}", until=here):
+        links = [socket.create_connection(here, timeout=20) for _ in range(40)]
+        for number, link in enumerate(links):
+            link.sendall(b"n%d" % number)
+            link.shutdown(socket.SHUT_WR)
+        assert [link.recv(100) for link in links] == [b"N%d" % n for n in range(40)]
+        for link in links:
+            link.close()
+
+
+def test_a_local_port_reaches_a_unix_socket_inside(site: Site, tmp_path: Path) -> None:
+    path, here = str(site.root / "inside.sock"), ("127.0.0.1", free_port())
+    with listening(path), ssh(site, "-L", f"{here[1]}:{path}", until=here):
+        assert ask(here) == b"HELLO"
+
+
+def test_a_local_unix_socket_reaches_a_unix_socket_inside(site: Site) -> None:
+    path, here = str(site.root / "a.sock"), str(site.root / "b.sock")
+    with listening(path), ssh(site, "-L", f"{here}:{path}", until=here):
+        assert ask(here) == b"HELLO"
+
+
+def test_a_refused_connection_is_closed_and_the_forward_lives(site: Site, echo_port: int) -> None:
+    dead, live = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
+    words = ["-L", f"{dead[1]}:127.0.0.1:{free_port()}", "-L", f"{live[1]}:127.0.0.1:{echo_port}"]
+    with ssh(site, *words, until=live):
+        with contextlib.suppress(ConnectionResetError):
+            assert ask(dead) == b""
+        assert ask(live) == b"HELLO"
+
+
+def test_a_remote_port_reaches_one_here(site: Site, echo_port: int) -> None:
+    there = ("127.0.0.1", free_port())
+    with ssh(site, "-R", f"{there[1]}:127.0.0.1:{echo_port}", until=there):
+        assert ask(there) == b"HELLO"
+    wait_until("the listener inside is closed", lambda: not is_open(there))
+
+
+def test_a_remote_unix_socket_reaches_one_here(site: Site, echo_port: int) -> None:
+    there = str(site.root / "remote.sock")
+    with ssh(site, "-R", f"{there}:127.0.0.1:{echo_port}", until=there):
+        assert ask(there) == b"HELLO"
+
+
+def test_socks_reaches_what_the_workspace_reaches(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("found")
+
+    def handler(*args: object) -> http.server.BaseHTTPRequestHandler:
+        return http.server.SimpleHTTPRequestHandler(*args, directory=tmp_path)  # type: ignore[arg-type]
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    here = ("127.0.0.1", free_port())
+    try:
+        with ssh(site, "-D", str(here[1]), until=here):
+            for scheme in ("socks5h", "socks4a"):
+                url = f"http://localhost:{server.server_port}/page"
+                done = site.run("curl", "-sSf", "--proxy", f"{scheme}://127.0.0.1:{here[1]}", url)
+                assert done.stdout == "found"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def agent(site: Site) -> Iterator[dict[str, str]]:
+    """An ssh-agent with one key."""
+    path = str(site.root / "agent.sock")
+    env = {"SSH_AUTH_SOCK": path}
+    with site.running("ssh-agent", "-D", "-a", path):
+        wait_until("the agent listens", lambda: is_open(path))
+        key = site.root / "agent_key"
+        site.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "my-key", "-f", key)
+        site.run("ssh-add", "-q", key, env=env)
+        yield env
+    for leftover in site.root.glob("agent*"):
+        leftover.unlink()
+
+
+def test_the_users_agent_is_there_inside(site: Site, host: str, agent: dict[str, str]) -> None:
+    assert "my-key" in site.ssh("-A", host, "ssh-add -L", env=agent).stdout
+    assert "my-key" in site.kled("ssh", "-A", "dev", "ssh-add -L", env=agent).stdout
+    without = site.ssh("-a", host, "echo <$SSH_AUTH_SOCK>".replace("<", "'<'").replace(">", "'>'"))
+    assert without.stdout == "<>\n"
