@@ -24,14 +24,18 @@ def run(*, quick: bool) -> list[Row]:
     count = (KEYSTROKES // 10 if quick else KEYSTROKES) // BLOCKS
     ours: list[float] = []
     peer: list[float] = []
-    with open_world() as world, open_bastion() as bastion:
-        with _terminal(world.ours) as first, _terminal(bastion) as second:
-            for terminal in (first, second):
-                _type(terminal, 50)
-            for block in range(BLOCKS):
-                progress(f"block {block + 1} of {BLOCKS}")
-                ours += _type(first, count)
-                peer += _type(second, count)
+    with (
+        open_world() as world,
+        open_bastion() as bastion,
+        _terminal(world.ours) as first,
+        _terminal(bastion) as second,
+    ):
+        for terminal in (first, second):
+            _type(terminal, 50)
+        for block in range(BLOCKS):
+            progress(f"block {block + 1} of {BLOCKS}")
+            ours += _type(first, count)
+            peer += _type(second, count)
     return [
         Row(
             name=f"echo {label}",

@@ -45,7 +45,8 @@ class Row:
 
 def machine() -> str:
     """What this ran on, in one line."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{system}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def print_table(name: str, rows: Sequence[Row]) -> None:

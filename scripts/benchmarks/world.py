@@ -176,7 +176,13 @@ def _template(directory: Path) -> Path:
 
 def _run(command: list[str], environment: dict[str, str], text: str = "") -> str:
     done = subprocess.run(
-        command, env=environment, input=text, text=True, capture_output=True, timeout=DEADLINE_S
+        command,
+        check=False,
+        env=environment,
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=DEADLINE_S,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:3])}: {done.stderr.strip()[-2000:]}")
