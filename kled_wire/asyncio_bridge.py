@@ -179,8 +179,10 @@ async def carry(
     try:
         await transport.run(protocol)
     finally:
-        await trio.aclose_forcefully(stream)
-        protocol.connection_lost(None)
+        try:
+            await trio.aclose_forcefully(stream)
+        finally:  # also when we are cancelled, which closing says again
+            protocol.connection_lost(None)
 
 
 class StreamTunnel:

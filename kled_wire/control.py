@@ -47,22 +47,29 @@ class LinkClosed(Exception):  # noqa: N818 - a fact, not a fault
 class ControlLink:
     """One open WebSocket. Made by `control/link.py` at either end; not shared between links."""
 
-    __slots__ = ("_connection", "_next_ping", "_pongs")
+    __slots__ = ("_connection", "_ended", "_next_ping", "_pongs")
 
     def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
         self._connection = connection
+        self._ended: LinkClosed | None = None
         self._pongs: dict[int, trio.Event] | None = None
         self._next_ping = 0
 
     async def send(self, message: messages.Message) -> None:
-        """Send one message. Raises LinkClosed, also when the peer takes too long to read it."""
+        """Send one message. Raises LinkClosed, also when the peer takes too long to read it.
+
+        Not cancelled half-way, as half a frame would make nonsense of the next one; a peer that
+        does not read ends the link within limits.REPLY_TIMEOUT_S.
+        """
         try:
-            with trio.fail_after(limits.REPLY_TIMEOUT_S):
+            with trio.fail_after(limits.REPLY_TIMEOUT_S, shield=True):
                 await self._connection.send_message(codec.encode(message))
         except trio.TooSlowError as exc:
-            raise LinkClosed(CloseCode.TOO_SLOW, "the peer reads too slowly") from exc
+            self._ended = LinkClosed(CloseCode.TOO_SLOW, "the peer reads too slowly")
+            await trio.aclose_forcefully(self._connection)
+            raise self._ended from exc
         except trio_websocket.ConnectionClosed as exc:
-            raise _closed(exc) from exc
+            raise self._closed(exc) from exc
 
     async def receive(self) -> messages.Message:
         """The next message for our caller; pings, pongs and unknown types are dealt with here.
@@ -73,7 +80,7 @@ class ControlLink:
             try:
                 data = await self._connection.get_message()
             except trio_websocket.ConnectionClosed as exc:
-                raise _closed(exc) from exc
+                raise self._closed(exc) from exc
             if not isinstance(data, bytes):
                 raise ProtocolError("message_not_cbor", "a text message on the control plane")
             message = codec.decode(data)
@@ -115,6 +122,13 @@ class ControlLink:
                 code=int(code), reason=reason.encode()[:123].decode("utf-8", "ignore")
             )
 
+    def _closed(self, exc: trio_websocket.ConnectionClosed) -> LinkClosed:
+        if self._ended is not None:
+            return self._ended
+        if exc.reason is None:
+            return LinkClosed(1006, "the connection broke")
+        return LinkClosed(int(exc.reason.code), str(exc.reason.reason or ""))
+
     def _resolve(self, number: int) -> None:
         if self._pongs is not None and number in self._pongs:
             self._pongs[number].set()
@@ -125,9 +139,3 @@ def close_code_for(error: ProtocolError) -> CloseCode:
     if error.code == "message_too_large":
         return CloseCode.TOO_LARGE
     return CloseCode.PROTOCOL_ERROR
-
-
-def _closed(exc: trio_websocket.ConnectionClosed) -> LinkClosed:
-    if exc.reason is None:
-        return LinkClosed(1006, "the connection broke")
-    return LinkClosed(int(exc.reason.code), str(exc.reason.reason or ""))

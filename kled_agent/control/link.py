@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final, Never
 
 import trio
-import trio_websocket
 
 from kled_agent.identity import Identity
 from kled_agent.memory.sampler import sample_report
@@ -19,7 +18,7 @@ from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.dial import open_connection, parse_url
-from kled_wire.transport.upgrade import decode_error
+from kled_wire.transport.websocket import open_websocket
 from kled_wire.version import PROTOCOL, software_version
 
 # How long a link must have lasted for the next failure to count as the first.
@@ -95,22 +94,14 @@ async def _connect(settings: LinkSettings, nursery: trio.Nursery) -> ControlLink
     address = parse_url(settings.identity.coordinator_url)
     with trio.move_on_after(_CONNECT_TIMEOUT_S):
         stream = await open_connection(address, ssl_context=settings.ssl_context)
-        try:
-            connection = await trio_websocket.wrap_client_stream(
-                nursery,
-                stream,  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
-                address.authority,
-                f"{address.base}/api/v1/agent/control",
-                extra_headers=[(b"authorization", f"Bearer {settings.identity.token}".encode())],
-                message_queue_size=1,
-                max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
-            )
-        except trio_websocket.ConnectionRejected as exc:
-            await trio.aclose_forcefully(stream)
-            raise decode_error(exc.status_code, exc.body or b"") from exc
-        except (trio_websocket.HandshakeError, trio.BrokenResourceError) as exc:
-            await trio.aclose_forcefully(stream)
-            raise UnavailableError("link_refused", "the control link did not come to be") from exc
+        connection = await open_websocket(
+            nursery,
+            stream,
+            address,
+            f"{address.base}/api/v1/agent/control",
+            headers={"authorization": f"Bearer {settings.identity.token}"},
+            max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
+        )
         return ControlLink(connection)
     raise UnavailableError("coordinator_silent", "the coordinator did not answer in time")
 

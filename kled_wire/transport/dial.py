@@ -202,4 +202,6 @@ def tune(stream: trio.SocketStream) -> None:
 def _reason(exc: OSError | UnicodeError) -> str:
     causes = getattr(exc.__cause__, "exceptions", ())
     first = causes[0] if causes else exc
-    return first.strerror or str(first) if isinstance(first, OSError) else str(exc)
+    if isinstance(first, OSError) and (first.errno or 0) > 0:
+        return os.strerror(first.errno or 0)
+    return str(first)  # getaddrinfo's errors are negative and say enough

@@ -14,9 +14,8 @@ import trio
 import trio_websocket
 
 from kled_wire import limits
-from kled_wire.errors import UnavailableError
-from kled_wire.transport import upgrade
 from kled_wire.transport.dial import open_connection, parse_url
+from kled_wire.transport.websocket import open_websocket
 
 MESSAGE_BYTES: Final = 64 * 1024
 
@@ -90,23 +89,14 @@ async def open_carried(
     address = parse_url(url)
     target = "/" + url.partition("://")[2].partition("/")[2]
     transport = await open_connection(address, ssl_context=ssl_context)
-    try:
-        connection = await trio_websocket.wrap_client_stream(
-            nursery,
-            transport,  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
-            address.authority,
-            target,
-            extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
-        )
-    except trio_websocket.ConnectionRejected as exc:
-        await trio.aclose_forcefully(transport)
-        raise upgrade.decode_error(exc.status_code, exc.body or b"") from exc
-    except (trio_websocket.HandshakeError, trio.BrokenResourceError) as exc:
-        await trio.aclose_forcefully(transport)
-        raise UnavailableError("upgrade_refused", "no WebSocket came to be") from exc
-    except BaseException:
-        await trio.aclose_forcefully(transport)
-        raise
+    connection = await open_websocket(
+        nursery,
+        transport,
+        address,
+        target,
+        headers=headers,
+        max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
+    )
     return CarriedStream(connection)
 
 

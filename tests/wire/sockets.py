@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 
 import trio
 
+# What `pair` made; tests/wire/conftest.py closes it after each test.
+made: list[trio.SocketStream] = []
+
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
@@ -17,10 +20,12 @@ def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     for end in (near, far):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         end.setblocking(False)
-    return (
+    left, right = (
         trio.SocketStream(trio.socket.from_stdlib_socket(near)),
         trio.SocketStream(trio.socket.from_stdlib_socket(far)),
     )
+    made.extend((left, right))
+    return left, right
 
 
 def clogged() -> tuple[trio.SocketStream, trio.SocketStream]:

@@ -1,0 +1,106 @@
+"""Open a WebSocket as a client, so that whatever answers instead is an error and not a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import h11
+import trio
+import trio_websocket
+import wsproto.utilities
+
+from kled_wire.errors import KledError, UnavailableError
+from kled_wire.transport.dial import Address
+from kled_wire.transport.upgrade import decode_error
+
+
+async def open_websocket(
+    nursery: trio.Nursery,
+    stream: trio.abc.Stream,
+    address: Address,
+    target: str,
+    *,
+    headers: Mapping[str, str],
+    message_queue_size: int = 1,
+    max_message_size: int,
+) -> trio_websocket.WebSocketConnection:
+    """Ask for a WebSocket over `stream`, which is ours from now on.
+
+    The connection's reader is a task of `nursery` and closes the stream at its end. The caller owns the deadline. Raises the
+    KledError the coordinator answered with, or UnavailableError("upgrade_refused").
+    """
+
+    async def hold(*, task_status: trio.TaskStatus[trio_websocket.WebSocketConnection]) -> None:
+        problem: KledError | None = None
+        try:
+            async with trio.open_nursery() as reader:
+                with trio.CancelScope() as handshake:
+                    connection = await trio_websocket.wrap_client_stream(
+                        reader,
+                        _Watched(stream, handshake.cancel),  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
+                        address.authority,
+                        target,
+                        extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
+                        message_queue_size=message_queue_size,
+                        max_message_size=max_message_size,
+                    )
+                    task_status.started(connection)
+                if handshake.cancelled_caught:
+                    problem = _refused()
+                    reader.cancel_scope.cancel()
+        except* trio_websocket.ConnectionRejected as group:
+            # It comes from the reader, which is why this nursery is there.
+            problem = _rejected(group.exceptions[0])
+        except* (trio_websocket.HandshakeError, h11.ProtocolError, wsproto.utilities.ProtocolError):
+            # trio-websocket answers a malformed response, which a client cannot, and its reader
+            # ends with the error of that.
+            problem = _refused()
+        finally:
+            # Also when `nursery` is cancelled: a socket is not left to the garbage collector.
+            await trio.aclose_forcefully(stream)
+        if problem is not None:
+            raise problem
+
+    return await nursery.start(hold)
+
+
+class _Watched(trio.abc.Stream):
+    """`stream`, telling `on_end` of its end: trio-websocket goes on waiting for the handshake."""
+
+    def __init__(self, stream: trio.abc.Stream, on_end: Callable[[], None]) -> None:
+        # The name that SSLStream uses for what it wraps.
+        self.transport_stream = stream
+        self._on_end = on_end
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self.transport_stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._on_end()
+            raise
+        if not data:
+            self._on_end()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.transport_stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.transport_stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.transport_stream.aclose()
+
+
+def _rejected(error: BaseException) -> KledError:
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        return decode_error(error.status_code, error.body or b"")
+    return _refused()  # a group inside the group; it says no more
+
+
+def _refused() -> UnavailableError:
+    return UnavailableError(
+        "upgrade_refused",
+        "the answer was no WebSocket",
+        hint="something between here and the coordinator may not let upgrades through",
+    )

@@ -1,0 +1,188 @@
+"""A byte stream in WebSocket messages: half-close, ends, breaks, refusals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio_websocket
+
+from kled_wire.errors import NotFoundError, UnavailableError
+from kled_wire.transport import upgrade
+from kled_wire.transport.headio import read_head
+from kled_wire.transport.wscarrier import (
+    MESSAGE_BYTES,
+    CarriedStream,
+    accept_carried,
+    open_carried,
+)
+from tests.wire.sockets import read_all, serving
+
+
+@asynccontextmanager
+async def _carried(
+    serve: Callable[[CarriedStream], Awaitable[None]],
+) -> AsyncIterator[CarriedStream]:
+    """A client stream whose other end is given to `serve`."""
+
+    async def handle(raw: trio.SocketStream) -> None:
+        async with accept_carried(raw) as stream:
+            await serve(stream)
+
+    async with serving(handle) as port, trio.open_nursery() as nursery:
+        stream = await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        yield stream
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _bare(
+    serve: Callable[[trio_websocket.WebSocketConnection], Awaitable[None]],
+) -> AsyncIterator[CarriedStream]:
+    """As `_carried`, with a plain WebSocket as the peer."""
+
+    async def handle(raw: trio.SocketStream) -> None:
+        async with raw, trio.open_nursery() as nursery:
+            request = await trio_websocket.wrap_server_stream(nursery, raw)  # type: ignore[arg-type]  # any stream will do
+            await serve(await request.accept())
+            nursery.cancel_scope.cancel()
+
+    async with serving(handle) as port, trio.open_nursery() as nursery:
+        stream = await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        yield stream
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_each_direction_ends_by_itself() -> None:
+    async def answer_after_the_end(stream: CarriedStream) -> None:
+        await stream.send_all(b"you said " + await read_all(stream))
+        await stream.send_eof()
+        assert await stream.receive_some() == b""
+
+    async with _carried(answer_after_the_end) as client:
+        await client.send_all(b"hi")
+        await client.send_eof()
+        assert await read_all(client) == b"you said hi"
+        assert await client.receive_some() == b""
+
+
+async def test_large_data_arrives_in_order_through_messages_of_bounded_size() -> None:
+    blob = os.urandom(5 * MESSAGE_BYTES + 17)
+
+    async def echo(connection: trio_websocket.WebSocketConnection) -> None:
+        while message := await connection.get_message():
+            assert len(message) <= MESSAGE_BYTES
+            await connection.send_message(message)
+        await connection.send_message(b"")
+
+    async with _bare(echo) as client, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await client.send_all(blob)
+            await client.send_eof()
+
+        nursery.start_soon(send)
+        got = b""
+        while data := await client.receive_some(1000):
+            assert len(data) <= 1000
+            got += data
+    assert got == blob
+
+
+async def test_a_normal_close_is_an_end() -> None:
+    async def close(stream: CarriedStream) -> None:
+        await stream.send_all(b"bye")
+        await stream.aclose()
+
+    async with _carried(close) as client:
+        assert await read_all(client) == b"bye"
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send_all(b"x")
+
+
+async def test_a_close_with_another_code_breaks_the_stream() -> None:
+    async def close(connection: trio_websocket.WebSocketConnection) -> None:
+        await connection.aclose(1011, "oops")
+
+    async with _bare(close) as client:
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some()
+
+
+async def test_a_connection_that_just_ends_breaks_the_stream() -> None:
+    async def vanish(connection: trio_websocket.WebSocketConnection) -> None:
+        await connection._stream.aclose()
+
+    async with _bare(vanish) as client:
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some()
+
+
+async def test_a_text_message_breaks_the_stream() -> None:
+    async def chat(connection: trio_websocket.WebSocketConnection) -> None:
+        await connection.send_message("hello")
+
+    async with _bare(chat) as client:
+        with pytest.raises(trio.BrokenResourceError, match="text message"):
+            await client.receive_some()
+
+
+async def test_a_cancelled_read_loses_nothing() -> None:
+    gate = trio.Event()
+
+    async def serve(stream: CarriedStream) -> None:
+        await gate.wait()
+        await stream.send_all(b"late")
+        await stream.receive_some()
+
+    async with _carried(serve) as client:
+        with trio.move_on_after(0.02):
+            await client.receive_some()
+        gate.set()
+        assert await client.receive_some() == b"late"
+
+
+async def test_a_refusal_is_the_coordinators_error() -> None:
+    async def refuse(stream: trio.SocketStream) -> None:
+        await read_head(stream)
+        await stream.send_all(upgrade.encode_error(NotFoundError("workspace_not_found", "no dev")))
+        await stream.aclose()
+
+    async with serving(refuse) as port, trio.open_nursery() as nursery:
+        with pytest.raises(NotFoundError, match="no dev"):
+            await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+
+
+@pytest.mark.parametrize("said", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n"])
+async def test_a_peer_that_speaks_no_websocket_refused_the_upgrade(said: bytes) -> None:
+    async def other(stream: trio.SocketStream) -> None:
+        await read_head(stream)
+        await stream.send_all(said)
+        await stream.aclose()
+
+    async with serving(other) as port, trio.open_nursery() as nursery:
+        with pytest.raises(UnavailableError) as caught, trio.fail_after(5):
+            await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+    assert caught.value.code == "upgrade_refused"
+
+
+async def test_a_peer_that_does_not_answer_is_left_when_the_deadline_comes() -> None:
+    left = trio.Event()
+
+    async def silent(stream: trio.SocketStream) -> None:
+        async with stream:
+            await read_head(stream)
+            await read_all(stream)
+            left.set()
+
+    async with serving(silent) as port, trio.open_nursery() as nursery:
+        with trio.move_on_after(0.05):
+            await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        with trio.fail_after(5):
+            await left.wait()
+        nursery.cancel_scope.cancel()
