@@ -7,6 +7,7 @@ reached, and ProtocolError when something else answers.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -207,12 +208,24 @@ class Api:
         )
 
     def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
-        why = "no answer in time" if isinstance(exc, httpx.TimeoutException) else str(exc)
-        untrusted = "CERTIFICATE_VERIFY_FAILED" in why
+        cause = _cause(exc)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return UnavailableError(
+                "tls_untrusted",
+                f"the certificate of {self.url} is not trusted: {cause.verify_message}",
+                hint="kled login --ca-file FILE, or KLED_CA_FILE",
+            )
+        timed_out = isinstance(exc, httpx.TimeoutException)
+        why = "no answer in time" if timed_out else str(exc) or str(cause) or type(exc).__name__
         return UnavailableError(
-            "tls_untrusted" if untrusted else "coordinator_unreachable",
-            f"cannot reach {self.url}: {why or type(exc).__name__}",
-            hint="kled login --ca-file FILE, or KLED_CA_FILE"
-            if untrusted
-            else "is the coordinator running, and is its URL right? kled whoami tells it",
+            "coordinator_unreachable",
+            f"cannot reach {self.url}: {why}",
+            hint="is the coordinator running, and is its URL right? kled whoami tells it",
         )
+
+
+def _cause(exc: BaseException) -> BaseException:
+    """The first cause: httpx and Trio wrap without words of their own, and httpcore hides it."""
+    while (inner := exc.__cause__ or exc.__context__) is not None:
+        exc = inner
+    return exc
