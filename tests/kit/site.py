@@ -202,7 +202,7 @@ def open_site(
     """
     # Short: sockets have to fit into it.
     root = Path(tempfile.mkdtemp(prefix="kle2e"))
-    port = free_port()
+    port = int((settings or {}).get("KLED_COORD_PORT") or free_port())
     url = access_url.format(port=port) or f"http://127.0.0.1:{port}"
     env = {k: os.environ[k] for k in _KEPT if k in os.environ}
     env |= {

@@ -1,0 +1,124 @@
+"""scripts/quickstart, as a newcomer and as a machine run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.kit.site import ROOT
+from tests.kit.waiting import wait_until
+
+QUICKSTART = ROOT / "scripts" / "quickstart"
+STEPS = (
+    "install",
+    "start the coordinator and log in",
+    "push the template",
+    "create the workspace",
+    "run uname -a",
+    "copy a file in and out",
+    "forward a port and fetch a page",
+    "delete the workspace",
+    "stop the coordinator",
+)
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One state directory: the second run finds the installation of the first."""
+    state = tmp_path_factory.mktemp("state")
+    return {**os.environ, "XDG_STATE_HOME": str(state), "HOME": str(state)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(env: dict[str, str]) -> Iterator[None]:
+    yield
+    assert not processes(env)
+
+
+def processes(env: dict[str, str]) -> list[str]:
+    """What runs out of the state directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(word.startswith(env["XDG_STATE_HOME"]) for word in line):
+            found.append(" ".join(line))
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_check_runs_every_step_and_again(env: dict[str, str]) -> None:
+    for attempt in range(2):
+        done = subprocess.run(
+            [QUICKSTART, "--check"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=800,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(STEPS)
+        for line, step in zip(lines, STEPS, strict=True):
+            assert line.startswith(f"ok      {step}")
+        assert os.uname().sysname in lines[4]
+        # Others may have changed the sources meanwhile.
+        assert lines[0].endswith(("up to date", "only Kled itself")) == (attempt == 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_half_way_cleans_up(
+    env: dict[str, str], number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [QUICKSTART, "--check"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b"create the workspace" in line:
+                process.send_signal(number)
+                break
+        process.stdout.read()
+    assert process.returncode == (-number if number == signal.SIGKILL else 130)
+    wait_until("all of it has ended", lambda: not processes(env))
+    state = Path(env["XDG_STATE_HOME"]) / "kled/quickstart"
+    wait_until("its data are gone", lambda: not (state / "data").exists())
+
+
+def test_a_failing_step_is_named(env: dict[str, str], tmp_path: Path) -> None:
+    """Here: no room for the coordinator's data, since a file is in the way."""
+    data = Path(env["XDG_STATE_HOME"]) / "kled/quickstart/data"
+    data.write_text("in the way")
+    done = subprocess.run(
+        [QUICKSTART, "--check"],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    data.unlink()
+    assert done.returncode == 1
+    assert "FAILED  start the coordinator" in done.stdout
+    assert "failed: start the coordinator" in done.stderr
+
+
+def test_help_and_wrong_words(env: dict[str, str]) -> None:
+    shown = subprocess.run([QUICKSTART, "--help"], env=env, capture_output=True, check=True)
+    assert b"--check" in shown.stdout
+    wrong = subprocess.run(
+        [QUICKSTART], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert b"--check does without" in wrong.stderr
