@@ -1,6 +1,6 @@
 """The one place where Trio meets asyncio: asyncssh connections over Trio streams.
 
-Imported when the first stream of kind `ssh` arrives (STYLE, rule 12).
+Imported when the first stream of kind `ssh` arrives: an idle agent does without its 30 MB.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from typing import Final
+from typing import Any, Final
 
 import asyncssh
 import trio
@@ -18,10 +18,12 @@ from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import LeanConnection
 from kled_agent.ssh.server import Server, server_options
 from kled_wire.asyncio_bridge import carry
+from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
 
 # Streams that have arrived and whose task has not been started yet; only a moment's worth.
 _ARRIVALS: Final = 16
+LOG: Final = EventLog(logging.getLogger("kled.agent.ssh"))
 
 
 class Island:
@@ -41,8 +43,14 @@ class Island:
         ](_ARRIVALS)
 
     def renew(self, identity: SshIdentity) -> None:
-        """Use a new certificate or other principals for connections from now on."""
-        self._options = server_options(identity)
+        """Use a new certificate or other principals for connections from now on.
+
+        Raises ProtocolError("certificate_malformed"), and goes on with the old ones.
+        """
+        try:
+            self._options = server_options(identity)
+        except ValueError as exc:  # asyncssh's KeyImportError is one
+            raise ProtocolError("certificate_malformed", f"unusable certificate: {exc}") from exc
 
     async def accept(
         self, stream: trio.abc.HalfCloseableStream, log: EventLog, ended: trio.Event
@@ -72,9 +80,19 @@ class Island:
                 await nursery.start(carry, stream, lambda: self._make_connection(log))
         except* (asyncssh.Error, OSError) as group:
             log.info("ssh_ended", reason=str(group.exceptions[0]))
+        except* Exception as group:  # the supervisor of connections: the others go on
+            log.crash("ssh_failed", group)
         finally:
             ended.set()
             await trio.aclose_forcefully(stream)
+
+
+def _log_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        LOG.crash("ssh_callback_failed", error, reason=context.get("message"))
+    else:
+        LOG.error("ssh_callback_failed", reason=context.get("message"))
 
 
 async def serve_island(
@@ -88,7 +106,9 @@ async def serve_island(
     # The modules just imported live as long as we do: the collector need not walk them again,
     # which is milliseconds in the middle of somebody's typing.
     gc.freeze()
-    async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
+    async with trio_asyncio.open_loop() as loop, trio.open_nursery() as nursery:
+        # trio-asyncio's own handler ends the loop, and with it every session, for one callback.
+        loop.set_exception_handler(_log_failure)
         island = Island(nursery, identity, defaults)
         task_status.started(island)
         await island.run()

@@ -47,7 +47,7 @@ def agent_not_connected(why: str) -> UnavailableError:
     return UnavailableError(
         "agent_not_connected",
         f"the workspace's agent is not connected: {why}",
-        hint="kled show NAME, and kled logs NAME for its build",
+        hint="kled show NAME tells how its build went",
     )
 
 

@@ -82,7 +82,7 @@ class Workspaces:
             raise UnavailableError(
                 "agent_never_started",
                 "this workspace has no agent yet",
-                hint="start it: kled start NAME; its build's log is in kled logs NAME",
+                hint="start it: kled start NAME",
             )
         return found[0]
 
