@@ -137,7 +137,13 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve_front, services, planes)
             workers = [make_worker(services, number, port) for number in range(config.workers)]
-            stop = Stop(services=services, asgi=asgi, workers=workers, scope=nursery.cancel_scope)
+            stop = Stop(
+                services=services,
+                asgi=asgi,
+                planes=planes,
+                workers=workers,
+                scope=nursery.cancel_scope,
+            )
             await outer.start(stop.watch_signals)
             for worker in workers:
                 nursery.start_soon(worker.serve, draining)

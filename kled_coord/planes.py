@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import trio
 
@@ -22,6 +23,28 @@ from kled_coord.sources import RandomBytes
 from kled_wire.errors import ConfigError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planes:
+    """What serves each kind of connection, and what has to be seen to when it all ends."""
+
+    handlers: Mapping[Plane, Handler]
+    registry: AgentRegistry
+    joiner: Joiner
+    relay: RelayProcess | None
+
+    def cut(self) -> None:
+        """End every stream as well when the coordinator ends."""
+        if self.relay is not None:
+            self.relay.cut()
+
+    async def drain(self) -> None:
+        """Tell the agents to dial again, leave the relay its streams, wait for copied ones."""
+        if self.relay is not None:
+            self.relay.leave()
+        self.registry.end_all("the coordinator is stopping")
+        await self.joiner.drain()
+
+
 def build_planes(
     services: Services,
     *,
@@ -29,8 +52,8 @@ def build_planes(
     registry: AgentRegistry,
     relay: RelayProcess | None,
     random_bytes: RandomBytes,
-) -> Mapping[Plane, Handler]:
-    """What serves each kind of connection."""
+) -> Planes:
+    """Put the planes together."""
     config = services.config
     broker = Broker(registry, random_bytes)
     control = ControlPlane(
@@ -40,6 +63,7 @@ def build_planes(
         clock=services.clock,
         on_dial_failed=broker.fail_nowait,
     )
+    joiner = Joiner(relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s)
     data = DataPlane(
         identity=services.identity,
         workspaces=services.workspaces,
@@ -48,25 +72,24 @@ def build_planes(
         quotas=StreamQuotas(
             per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
         ),
-        joiner=Joiner(
-            relay=relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s
-        ),
+        joiner=joiner,
         metrics=services.metrics,
     )
 
     async def api(arrival: Arrival) -> None:
         await asgi.serve_connection(arrival.with_head())
 
-    return {
+    handlers = {
         Plane.API: api,
         Plane.CONTROL: control.serve,
         Plane.AGENT_STREAM: data.serve_agent,
         Plane.CLIENT_STREAM: data.serve_client,
     }
+    return Planes(handlers=handlers, registry=registry, joiner=joiner, relay=relay)
 
 
 async def serve_front(
-    services: Services, planes: Mapping[Plane, Handler], *, task_status: trio.TaskStatus[int]
+    services: Services, planes: Planes, *, task_status: trio.TaskStatus[int]
 ) -> None:
     """Accept connections until draining; those that are open go on. Reports the port.
 
@@ -87,7 +110,7 @@ async def serve_front(
 
         async def accept(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
             await serve_connections(
-                listeners, planes, connections, tls=tls, task_status=task_status
+                listeners, planes.handlers, connections, tls=tls, task_status=task_status
             )
 
         await accepting.start(accept)

@@ -12,6 +12,7 @@ import trio
 from kled_coord.builds.changes import QUEUE
 from kled_coord.builds.worker import Worker
 from kled_coord.front.asgi import AsgiServer
+from kled_coord.planes import Planes
 from kled_coord.services import Services
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,7 @@ class Stop:
 
     services: Services
     asgi: AsgiServer
+    planes: Planes
     workers: Sequence[Worker]
     scope: trio.CancelScope
 
@@ -36,16 +38,19 @@ class Stop:
                         log.warning("coordinator_stopping_now")
                         for worker in self.workers:
                             worker.force()
+                        self.planes.cut()
                         self.scope.cancel()
                     else:
                         self.services.readiness.draining.set()
                         nursery.start_soon(self._drain)
 
     async def _drain(self) -> None:
-        """Let API requests finish; agents and streams are resumed elsewhere or later."""
+        """Let API requests and copied streams finish; agents dial again, the relay lives on."""
         drain_s = self.services.config.drain_s
         log.info("coordinator_draining", seconds=drain_s)
         self.services.changes.ring(QUEUE)
         with trio.move_on_after(drain_s):
-            await self.asgi.drain()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.asgi.drain)
+                nursery.start_soon(self.planes.drain)
         self.scope.cancel()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
-from kled_coord.control.registry import AgentRegistry
 from kled_coord.relay.tickets import Tickets
 from kled_wire import limits, messages
 from kled_wire.errors import KledError, UnavailableError
@@ -26,10 +26,18 @@ class Meeting:
     failure: KledError | None = None
 
 
+class Dialer(Protocol):
+    """The way to an agent (control/registry.py)."""
+
+    async def send(self, agent_id: AgentId, message: messages.Message) -> None:
+        """Send. Raises UnavailableError("agent_not_connected")."""
+        ...
+
+
 class Broker:
     """Brings the two ends of a stream together."""
 
-    def __init__(self, registry: AgentRegistry, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(self, registry: Dialer, random_bytes: Callable[[int], bytes]) -> None:
         self._registry = registry
         self._tickets: Tickets[Meeting] = Tickets(random_bytes)
         self._by_ticket: dict[str, Meeting] = {}

@@ -10,7 +10,6 @@ import math
 import os
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -23,13 +22,23 @@ from kled_wire.transport.pump import pump
 CAN_SPLICE: Final = hasattr(os, "splice") and hasattr(select, "epoll")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Joiner:
     """Joins streams within limits (seconds, 0 for none); `relay` is None where it cannot be."""
 
-    relay: RelayProcess | None
-    idle_s: float = 0
-    absolute_s: float = 0
+    def __init__(
+        self, relay: RelayProcess | None, *, idle_s: float = 0, absolute_s: float = 0
+    ) -> None:
+        self._relay = relay
+        self._idle_s = idle_s
+        self._absolute_s = absolute_s
+        self._copying = 0
+        self._none_copied = trio.Event()
+
+    async def drain(self) -> None:
+        """Wait for the streams that are copied here; a relay process lives on by itself."""
+        while self._copying:
+            self._none_copied = trio.Event()
+            await self._none_copied.wait()
 
     async def join(
         self,
@@ -44,11 +53,17 @@ class Joiner:
         """
         to_agent = await _bare(client, agent, lambda n: traffic.count(to_agent=n))
         to_client = await _bare(agent, client, lambda n: traffic.count(to_client=n))
-        if self.relay is not None and to_agent is not None and to_client is not None:
-            return await self.relay.join(
-                to_agent, to_client, traffic, idle_s=self.idle_s, absolute_s=self.absolute_s
+        if self._relay is not None and to_agent is not None and to_client is not None:
+            return await self._relay.join(
+                to_agent, to_client, traffic, idle_s=self._idle_s, absolute_s=self._absolute_s
             )
-        return await self._copy(client, agent, traffic)
+        self._copying += 1
+        try:
+            return await self._copy(client, agent, traffic)
+        finally:
+            self._copying -= 1
+            if not self._copying:
+                self._none_copied.set()
 
     async def _copy(
         self,
@@ -57,9 +72,9 @@ class Joiner:
         traffic: Traffic,
     ) -> str:
         joined = False
-        with trio.move_on_after(self.absolute_s or math.inf) as absolute:
+        with trio.move_on_after(self._absolute_s or math.inf) as absolute:
             async with trio.open_nursery() as nursery:
-                if self.idle_s:
+                if self._idle_s:
                     nursery.start_soon(self._watch_idle, traffic, nursery.cancel_scope)
                 await pump(
                     client,
@@ -77,7 +92,7 @@ class Joiner:
         before = -1
         while (now := traffic.to_agent + traffic.to_client) != before:
             before = now
-            await trio.sleep(self.idle_s)
+            await trio.sleep(self._idle_s)
         scope.cancel()
 
 

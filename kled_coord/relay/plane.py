@@ -93,8 +93,8 @@ class DataPlane:
     ) -> None:
         traffic = Traffic(on_count=self._counter(target.kind))
         self._metrics.streams_total.labels(kind=target.kind).inc()
-        reason = "broken"
-        record = _Record(self._sessions)
+        reason = "coordinator_stopped"
+        record = _Record(self._sessions, self._workspaces)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(record.open, workspace, caller, target.kind, arrival.address)
             with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
@@ -102,6 +102,7 @@ class DataPlane:
                     async with _accepted(arrival) as client_stream:
                         reason = await self._joiner.join(client_stream, agent_stream, traffic)
                 except trio.BrokenResourceError:
+                    reason = "broken"
                     log.debug("stream_broken", workspace=workspace.id)
                 finally:
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
@@ -130,13 +131,15 @@ class DataPlane:
 class _Record:
     """The session row, written beside the stream: the first byte does not wait for the disk."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, workspaces: Workspaces) -> None:
         self._sessions = sessions
+        self._workspaces = workspaces
         self._written = trio.Event()
         self._session_id: SessionId | None = None
 
     async def open(self, workspace: Workspace, caller: Caller, kind: str, address: str) -> None:
         try:
+            await self._workspaces.touch(workspace.id)
             self._session_id = await self._sessions.opened(
                 workspace_id=workspace.id,
                 user_id=caller.user_id,

@@ -40,6 +40,20 @@ class RelayProcess:
         self._joined: dict[int, _Joined] = {}
         self._control: trio.socket.SocketType | None = None
         self._sending = trio.Lock()
+        self._leaving = False
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process to hand sockets to."""
+        return self._control is not None
+
+    def leave(self) -> None:
+        """When `run` is cancelled, leave the process with its streams instead of stopping it."""
+        self._leaving = True
+
+    def cut(self) -> None:
+        """When `run` is cancelled, stop the process and its streams after all."""
+        self._leaving = False
 
     async def join(
         self,
@@ -52,7 +66,8 @@ class RelayProcess:
     ) -> str:
         """Have the two sockets joined to their end, and close our copies of them.
 
-        Returns why it ended, an `Ended` in lower case. When cancelled, the stream is ended.
+        Returns why it ended, an `Ended` in lower case. When cancelled, the stream is ended,
+        unless `leave` was called.
         """
         number, joined = next(self._numbers), _Joined(traffic=traffic)
         self._joined[number] = joined
@@ -66,14 +81,14 @@ class RelayProcess:
             await trio.aclose_forcefully(agent)
             await joined.ended.wait()
         finally:
-            if not joined.ended.is_set():
+            if not joined.ended.is_set() and not self._leaving:
                 with trio.move_on_after(limits.CLEANUP_S, shield=True):
                     await self._end(number, joined)
             del self._joined[number]
         return joined.reason.name.lower()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a relay process until cancelled; then it is told to stop, and waited for."""
+        """Keep a relay process until cancelled; then it is told to stop and waited for, or left."""
         started: Callable[[], None] = task_status.started
         while True:
             process = await self._start()
@@ -82,10 +97,13 @@ class RelayProcess:
             try:
                 await self._listen()
             finally:
-                with trio.move_on_after(limits.CLEANUP_S, shield=True):
-                    await self._stop(process)
-                if process.returncode is None:
-                    process.kill()
+                if self._leaving:
+                    self._hang_up()
+                else:
+                    with trio.move_on_after(limits.CLEANUP_S, shield=True):
+                        await self._stop(process)
+                    if process.returncode is None:
+                        process.kill()
             log.error("relay_died", status=process.returncode, streams=len(self._joined))
             await trio.sleep(_RESTART_S)
 
@@ -140,10 +158,13 @@ class RelayProcess:
             await self._send(handover.Stop())
         except UnavailableError:
             log.debug("relay_gone_already")
+        self._hang_up()
+        await process.wait()
+
+    def _hang_up(self) -> None:
         control, self._control = self._control, None
         if control is not None:
             control.close()
-        await process.wait()
 
     async def _send(self, packet: handover.Packet, descriptors: list[int] | None = None) -> None:
         """Raises UnavailableError("relay_restarting")."""

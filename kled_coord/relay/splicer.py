@@ -23,7 +23,7 @@ from kled_coord.relay.handover import Ended
 from kled_coord.relay.pair import Pair
 
 # How often traffic is reported and the limits on idle streams are looked at.
-TICK_S: Final = 5.0
+TICK_S: Final = 1.0
 
 
 class Stream:

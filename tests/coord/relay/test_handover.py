@@ -1,0 +1,52 @@
+"""Packets between the coordinator and a relay process."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kled_coord.relay.handover import (
+    PACKET_MAX,
+    Close,
+    Done,
+    Ended,
+    Moved,
+    Open,
+    Packet,
+    Stop,
+    decode,
+)
+
+NUMBER = st.integers(0, 2**64 - 1)
+SECONDS = st.floats(0, 1e9)
+PACKET = st.one_of(
+    st.builds(Open, NUMBER, SECONDS, SECONDS),
+    st.builds(Close, NUMBER),
+    st.builds(Moved, NUMBER, NUMBER, NUMBER),
+    st.builds(Done, NUMBER, st.sampled_from(Ended)),
+    st.just(Stop()),
+)
+
+
+@given(PACKET)
+def test_every_packet_survives_the_way(packet: Packet) -> None:
+    assert len(packet.encode()) <= PACKET_MAX
+    assert decode(packet.encode()) == packet
+
+
+@given(st.binary(max_size=PACKET_MAX))
+def test_garbage_is_a_value_error_and_nothing_else(data: bytes) -> None:
+    try:
+        decode(data)
+    except ValueError:
+        return
+    assert data[:1] in {b"O", b"X", b"M", b"D", b"S"}
+
+
+@pytest.mark.parametrize(
+    "packet", [b"", b"?", b"O", b"D\0", Done(1, Ended.BROKEN).encode()[:-1] + b"\xff"]
+)
+def test_a_malformed_packet_is_named(packet: bytes) -> None:
+    with pytest.raises(ValueError, match=r"packet|Ended"):
+        decode(packet)

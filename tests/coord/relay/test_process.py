@@ -1,0 +1,167 @@
+"""A real relay process, started and handed sockets as the coordinator does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import psutil
+import pytest
+import trio
+
+from kled_coord.relay.process import RelayProcess
+from kled_coord.relay.traffic import Traffic
+from kled_wire.errors import UnavailableError
+from tests.coord.relay.conftest import StreamPair
+from tests.coord.relay.sockets import read_all
+
+MakeStreams = Callable[[], StreamPair]
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="splice(2) and epoll(7) are Linux's"
+)
+
+
+def traffic() -> Traffic:
+    return Traffic(on_count=lambda _to_agent, _to_client: None)
+
+
+async def test_a_stream_is_joined_to_its_end_and_counted(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess()
+    await nursery.start(relay.run)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    counted, ended = traffic(), []
+
+    async def join() -> None:
+        ended.append(await relay.join(near, far, counted, idle_s=0, absolute_s=0))
+
+    payload = os.urandom(3_000_000)
+    async with trio.open_nursery() as joining:
+        joining.start_soon(join)
+
+        async def send() -> None:
+            await client.send_all(payload)
+            await client.send_eof()
+
+        joining.start_soon(send)
+        got = await read_all(agent)
+        assert hashlib.sha256(got).digest() == hashlib.sha256(payload).digest()
+        await agent.send_all(b"thanks")
+        await agent.send_eof()
+        assert await read_all(client) == b"thanks"
+    assert ended == ["closed"]
+    assert (counted.to_agent, counted.to_client) == (3_000_000, 6)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_cancelled_join_ends_both_connections(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess()
+    await nursery.start(relay.run)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as joining:
+            joining.start_soon(_join, relay, near, far)
+            await client.send_all(b"x")
+            assert await agent.receive_some() == b"x"
+            scope.cancel()
+    assert await agent.receive_some() == b""
+    assert await client.receive_some() == b""
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_relay_that_dies_breaks_its_streams_and_is_started_again(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess()
+    await nursery.start(relay.run)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    ended: list[str] = []
+
+    async def join() -> None:
+        ended.append(await relay.join(near, far, traffic(), idle_s=0, absolute_s=0))
+
+    async with trio.open_nursery() as joining:
+        joining.start_soon(join)
+        await client.send_all(b"x")
+        assert await agent.receive_some() == b"x"
+        os.kill(_relay_pid(), signal.SIGKILL)
+    assert ended == ["broken"]
+    await _until(lambda: not relay.running)
+    await _until(lambda: relay.running)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    async with trio.open_nursery() as joining:
+        joining.start_soon(_join, relay, near, far)
+        await client.send_all(b"y")
+        assert await agent.receive_some() == b"y"
+        joining.cancel_scope.cancel()
+    nursery.cancel_scope.cancel()
+
+
+# A coordinator that leaves its relay ends right after; here the interpreter lives on and notices.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+async def test_a_relay_that_is_left_serves_its_streams_and_then_exits(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess()
+    (client, near), (far, agent) = make_streams(), make_streams()
+    async with trio.open_nursery() as running:
+        await running.start(relay.run)
+        running.start_soon(_join, relay, near, far)
+        await client.send_all(b"before")
+        assert await agent.receive_some() == b"before"
+        left = psutil.Process(_relay_pid())
+        relay.leave()
+        running.cancel_scope.cancel()
+    await client.send_all(b"after")
+    assert await agent.receive_some() == b"after"
+    await client.send_eof()
+    await agent.send_eof()
+    assert await client.receive_some() == b""
+    await trio.to_thread.run_sync(lambda: left.wait(10))
+    nursery.cancel_scope.cancel()
+
+
+async def test_limits_on_idle_streams_are_kept(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess()
+    await nursery.start(relay.run)
+    (_client, near), (far, _agent) = make_streams(), make_streams()
+    assert await relay.join(near, far, traffic(), idle_s=0, absolute_s=0.01) == "absolute_limit"
+    (_client, near), (far, _agent) = make_streams(), make_streams()
+    assert await relay.join(near, far, traffic(), idle_s=0.01, absolute_s=0) == "idle_limit"
+    nursery.cancel_scope.cancel()
+
+
+async def test_without_a_process_a_join_is_refused(make_streams: MakeStreams) -> None:
+    (_client, near), (far, _agent) = make_streams(), make_streams()
+    with pytest.raises(UnavailableError) as caught:
+        await RelayProcess().join(near, far, traffic(), idle_s=0, absolute_s=0)
+    assert caught.value.code == "relay_restarting"
+
+
+async def _join(relay: RelayProcess, near: trio.SocketStream, far: trio.SocketStream) -> None:
+    await relay.join(near, far, traffic(), idle_s=0, absolute_s=0)
+
+
+def _relay_pid() -> int:
+    (child,) = [
+        c
+        for c in psutil.Process().children()
+        if c.status() != psutil.STATUS_ZOMBIE and "kled_coord.relay.splicer" in c.cmdline()
+    ]
+    return child.pid
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - another process changes it
+            await trio.sleep(0.02)
