@@ -10,7 +10,7 @@ if [ ! -x "$BIN/python" ] || [ "$(cat .venv/kled-stamp 2>/dev/null)" != "$_wante
         "$BIN/python" -c 'import kled_wire, pytest_trio, trustme, hypothesis, pytest_timeout' 2>/dev/null; }; then
         echo "== installing into .venv"
         "$PYTHON" -m venv .venv
-        "$BIN/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+        "$BIN/python" -m pip install -qq --disable-pip-version-check -e '.[dev]'
     fi
     echo "$_wanted" > .venv/kled-stamp
 fi
