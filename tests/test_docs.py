@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+
 from kled_agent.config import ENVIRONMENT
 from kled_client.cli.main import cli
 from kled_coord.api.app import _MODULES
@@ -50,7 +51,9 @@ def test_every_error_code_is_documented_with_its_status_and_exit_code() -> None:
         if re.fullmatch(r"`[a-z0-9_]+`", cells[0])
     }
     wanted = {
-        code: tuple(", ".join(str(n) for n in sorted(set(numbers))) for numbers in zip(*pairs))
+        code: tuple(
+            ", ".join(str(n) for n in sorted(set(numbers))) for numbers in zip(*pairs, strict=True)
+        )
         for code, pairs in codes_in_code().items()
     }
     found = {
@@ -58,6 +61,13 @@ def test_every_error_code_is_documented_with_its_status_and_exit_code() -> None:
         for code in wanted
     }
     assert found == wanted
+
+
+def test_no_documented_error_code_has_gone() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("kled_*/**/*.py"))
+    codes = [cells[0].strip("`") for cells in rows(page("errors.md"))]
+    wanted = [code for code in codes if re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", code)]
+    assert [code for code in wanted if code not in {"code", "class"} and f'"{code}"' not in sources] == []
 
 
 def codes_in_code() -> Codes:
@@ -152,7 +162,9 @@ def test_every_close_code_is_documented() -> None:
 
 def test_every_packet_of_the_relay_is_documented() -> None:
     text = page("protocol.md")
-    missing = [k.__name__ for k in (Open, Close, Moved, Done, Stop) if f"`{k.__name__}`" not in text]
+    missing = [
+        k.__name__ for k in (Open, Close, Moved, Done, Stop) if f"`{k.__name__}`" not in text
+    ]
     assert missing == []
 
 
@@ -167,7 +179,9 @@ def test_every_route_is_documented() -> None:
     for module in _MODULES:
         for route in module.router.routes:
             path = re.sub(r"\{(build_id|token_id)\}", "{id}", route.path)
-            lines = [line for line in text.splitlines() if re.search(re.escape(path) + r"[?`]", line)]
+            lines = [
+                line for line in text.splitlines() if re.search(re.escape(path) + r"[?`]", line)
+            ]
             for method in route.methods - {"HEAD"}:
                 assert any(re.search(rf"\b{method}\b", line) for line in lines), (method, path)
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from kled_agent.config import ENVIRONMENT
 from kled_coord.config import ENV_PREFIX, Config
 
