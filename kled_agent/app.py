@@ -43,9 +43,10 @@ async def run_agent(config: Config, log: EventLog) -> None:
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope, log)
+            # Before the burying: making the host key is a child process too.
+            identity = await obtain_identity(config, log)
             children = Children()
             await nursery.start(bury_orphans, children)
-            identity = await obtain_identity(config, log)
             environment = {"KLED_WORKSPACE": identity.workspace, "KLED_OWNER": identity.owner}
             defaults = SessionDefaults(user=user, environment=environment, children=children)
             await _serve(config, identity, defaults, log, nursery)
@@ -117,12 +118,13 @@ async def renew_certificate(
     while True:
         await trio.sleep(_RENEW_S)
         try:
-            identity = await enroll(identity)
-            save_identity(config, identity)
+            renewed = await enroll(identity)
+            ssh.renew(renewed.ssh())
+            save_identity(config, renewed)
         except KledError as exc:
             log.warning("renewal_failed", code=exc.code, reason=exc.message)
         else:
-            ssh.renew(identity.ssh())
+            identity = renewed
 
 
 async def _stop_on_signal(scope: trio.CancelScope, log: EventLog) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from kled_wire.errors import ConfigError
+from kled_wire.transport.dial import parse_url
 
 DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -63,7 +64,8 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     except FileNotFoundError as exc:
         if named is None:
             return {}
-        raise ConfigError("config_unreadable", f"there is no file {path}") from exc
+        source = "--config" if file else "KLED_AGENT_CONFIG"
+        raise ConfigError("config_unreadable", f"{source}: there is no file {path}") from exc
     except OSError as exc:
         raise ConfigError("config_unreadable", f"{path}: {exc.strerror}") from exc
     except ValueError as exc:
@@ -92,10 +94,18 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
             "the agent does not know its coordinator",
             hint="set KLED_COORDINATOR_URL or --coordinator-url",
         )
+    _check_url(*values["coordinator_url"])
     known = {f.name for f in fields(Config)}
     settings = {name: text for name, (text, _) in values.items() if name in known}
     state_dir = Path(settings.pop("state_dir", "") or default_state_dir(environ))
     return Config(**settings, state_dir=state_dir)
+
+
+def _check_url(url: str, source: str) -> None:
+    try:
+        parse_url(url)
+    except ConfigError as exc:
+        raise ConfigError(exc.code, f"{source}: {exc.message}", hint=exc.hint) from exc
 
 
 def _read_token(path: str, source: str) -> str:

@@ -72,6 +72,8 @@ def load_identity(config: Config) -> Identity | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept["principals"] = tuple(kept["principals"])
         identity = Identity(**kept)
+        if not all(isinstance(v, str) for v in (*identity.principals, *_texts(identity))):
+            return None
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
@@ -80,6 +82,10 @@ def load_identity(config: Config) -> Identity | None:
         raise ConfigError("identity_unreadable", f"{path}: {exc.strerror}") from exc
     same_token = not config.token or config.token == identity.token
     return identity if same_token and config.coordinator_url == identity.coordinator_url else None
+
+
+def _texts(identity: Identity) -> list[object]:
+    return [value for name, value in asdict(identity).items() if name != "principals"]
 
 
 def save_identity(config: Config, identity: Identity) -> None:
@@ -111,8 +117,15 @@ async def make_identity(config: Config) -> Identity:
             hint="set KLED_AGENT_TOKEN or KLED_AGENT_TOKEN_FILE",
         )
     made = await trio.run_process(
-        [sys.executable, "-c", _MAKE_KEY], capture_stdout=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-c", _MAKE_KEY],
+        capture_stdout=True,
+        capture_stderr=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
+    if made.returncode != 0:
+        last = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ConfigError("host_key_failed", f"the host key could not be made: {last}")
     private, _, public = made.stdout.decode().strip().rpartition("\n")
     return Identity(
         coordinator_url=config.coordinator_url,

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import psutil
@@ -34,6 +35,25 @@ class Children:
 
     def __init__(self) -> None:
         self._pids: set[int] = set()
+        self._starting = 0
+        self._settled = trio.Event()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Around a start and `started`: the program may end before its number is known here."""
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            if not self._starting:
+                self._settled.set()
+                self._settled = trio.Event()
+
+    async def wait_settled(self) -> None:
+        """Wait until no start is under way."""
+        while self._starting:
+            await self._settled.wait()
 
     def started(self, pid: int) -> None:
         """`pid` is ours."""
@@ -55,6 +75,7 @@ async def bury_orphans(
     with trio.open_signal_receiver(signal.SIGCHLD) as signals:
         task_status.started()
         async for _ in signals:
+            await ours.wait_settled()
             for child in _zombies():
                 if child.pid not in ours:
                     _bury(child.pid)

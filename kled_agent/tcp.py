@@ -20,5 +20,7 @@ async def serve_tcp(
             await pump(stream, target)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as exc:
         log.info("tcp_ended", port=dial.port, reason=str(exc))
+    except (OverflowError, UnicodeError) as exc:  # no port or host name at all
+        log.info("tcp_ended", port=dial.port, reason=str(exc))
     finally:
         await trio.aclose_forcefully(stream)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,6 +38,11 @@ class EventLog:
 
     def error(self, event: str, **fields: object) -> None:
         self._log(logging.ERROR, event, fields)
+
+    def crash(self, event: str, error: BaseException, **fields: object) -> None:
+        """An error nobody expected: what it was and where, still on one line."""
+        trace = "".join(traceback.format_exception(error))
+        self._log(logging.ERROR, event, {**fields, "error": repr(error), "traceback": trace})
 
     def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
         if self.logger.isEnabledFor(level):

@@ -59,8 +59,13 @@ class Dialback:
                 stream = await self._dial(dial, link, nursery, log)
                 if stream is not None:
                     log.debug("stream_open")
-                    await handler(stream, dial, log)
+                    try:
+                        await handler(stream, dial, log)
+                    finally:
+                        await trio.aclose_forcefully(stream)
                 nursery.cancel_scope.cancel()
+        except* Exception as group:  # noqa: BLE001 - the supervisor of streams: the others go on
+            log.crash("stream_failed", group)
         finally:
             self._open -= 1
 

@@ -16,6 +16,10 @@ READ_BYTES: Final = 256 * 1024
 PIPE_BYTES: Final = 1024 * 1024
 # Input queued for a program that does not read; past it the SSH window is no longer opened.
 INPUT_HIGH_BYTES: Final = 256 * 1024
+# The kernel keeps 64 KiB of a terminal's output (tty_buffer.c); with what comes in meanwhile.
+REST_BYTES: Final = 1024 * 1024
+# How long a background program may be silent before the output counts as all there.
+REST_WAIT_S: Final = 0.1
 
 
 def widen_pipe(descriptor: int) -> None:
@@ -34,12 +38,11 @@ async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event
 
     The end is EOF, EIO (a terminal's last writer is gone), or that we closed the descriptor.
     """
-    os.set_blocking(descriptor.number, False)
     while True:
         # Waiting first saves a read in vain for each keystroke, and gives other sessions their
         # turn when a program floods.
         try:
-            await trio.lowlevel.wait_readable(descriptor.number)
+            await descriptor.wait_readable()
             data = os.read(descriptor.number, READ_BYTES)
         except BlockingIOError:
             continue
@@ -55,18 +58,62 @@ async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event
             await room.wait()
 
 
+async def read_rest(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event | None]) -> None:
+    """Read what a terminal still holds when its program has ended.
+
+    The end is EIO when the last program on the terminal is gone. One left in the background keeps
+    it open, and may write for ever: then a moment without output is the end, or REST_BYTES.
+    """
+    left = REST_BYTES
+    while left > 0:
+        try:
+            with trio.fail_after(REST_WAIT_S):
+                await descriptor.wait_readable()
+            data = os.read(descriptor.number, READ_BYTES)
+        except BlockingIOError:
+            continue
+        except (trio.TooSlowError, trio.ClosedResourceError):
+            return
+        except OSError as exc:
+            if exc.errno in {errno.EIO, errno.EBADF}:
+                return
+            raise
+        if not data:
+            return
+        left -= len(data)
+        if (room := deliver(data)) is not None:
+            await room.wait()
+
+
 class Descriptor:
     """An open file descriptor with one owner; closing it twice does nothing."""
 
     __slots__ = ("_number",)
 
     def __init__(self, number: int) -> None:
+        """Take `number` over and make it not block."""
+        os.set_blocking(number, False)
         self._number = number
 
     @property
     def number(self) -> int:
         """What system calls take; -1 once closed, which they refuse with EBADF."""
         return self._number
+
+    async def wait_readable(self) -> None:
+        """Raises trio.ClosedResourceError, also when it is closed meanwhile."""
+        self._check_open()
+        await trio.lowlevel.wait_readable(self._number)
+
+    async def wait_writable(self) -> None:
+        """Raises trio.ClosedResourceError, also when it is closed meanwhile."""
+        self._check_open()
+        await trio.lowlevel.wait_writable(self._number)
+
+    def _check_open(self) -> None:
+        # Trio's table of waiting tasks takes -1 for a descriptor like any other.
+        if self._number < 0:
+            raise trio.ClosedResourceError("this descriptor was closed")
 
     def close(self) -> None:
         """Close it. A task that waits on it is woken with trio.ClosedResourceError."""
@@ -86,7 +133,6 @@ class InputQueue:
         on_full: Callable[[], None],
         on_room: Callable[[], None],
     ) -> None:
-        os.set_blocking(descriptor.number, False)
         self._descriptor = descriptor
         self._on_full = on_full
         self._on_room = on_room
@@ -126,8 +172,12 @@ class InputQueue:
                 await self._wake.wait()
                 self._wake = trio.Event()
                 continue
-            await trio.lowlevel.wait_writable(self._descriptor.number)
             self._write_queued()
+            if self._blocks and not self._broken:
+                try:
+                    await self._descriptor.wait_writable()
+                except trio.ClosedResourceError:
+                    return
 
     def _write_queued(self) -> None:
         while self._blocks and not self._broken:

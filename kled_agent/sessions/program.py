@@ -158,19 +158,20 @@ async def _start(
     terminal: bool,
 ) -> trio.Process:
     executable, argv = command.vector()
-    process = await trio.lowlevel.open_process(
-        argv,
-        executable=executable,
-        stdin=streams[0],
-        stdout=streams[1],
-        stderr=streams[2],
-        env={**command.user.environment(), **command.environment, **extra},
-        cwd=command.user.directory(),
-        start_new_session=True,
-        preexec_fn=_take_terminal if terminal else None,
-        **command.user.popen_options(),
-    )
-    command.children.started(process.pid)
+    with command.children.starting():
+        process = await trio.lowlevel.open_process(
+            argv,
+            executable=executable,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+            env={**command.user.environment(), **command.environment, **extra},
+            cwd=command.user.directory(),
+            start_new_session=True,
+            preexec_fn=_take_terminal if terminal else None,
+            **command.user.popen_options(),
+        )
+        command.children.started(process.pid)
     return process
 
 

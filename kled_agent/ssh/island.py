@@ -80,7 +80,7 @@ class Island:
                 await nursery.start(carry, stream, lambda: self._make_connection(log))
         except* (asyncssh.Error, OSError) as group:
             log.info("ssh_ended", reason=str(group.exceptions[0]))
-        except* Exception as group:  # the supervisor of connections: the others go on
+        except* Exception as group:  # noqa: BLE001 - the supervisor of connections: the others go on
             log.crash("ssh_failed", group)
         finally:
             ended.set()

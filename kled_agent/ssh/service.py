@@ -27,10 +27,13 @@ class SshService:
         self._making = trio.Lock()
 
     def renew(self, identity: SshIdentity) -> None:
-        """Prove ourselves with a new certificate from now on."""
-        self._identity = identity
+        """Prove ourselves with a new certificate from now on.
+
+        Raises ProtocolError("certificate_malformed"), only once a session has come.
+        """
         if self._island is not None:
             self._island.renew(identity)
+        self._identity = identity
 
     async def serve(
         self,

@@ -14,7 +14,7 @@ from typing import Final
 import asyncssh
 import trio
 
-from kled_agent.sessions.descriptors import InputQueue, read_all
+from kled_agent.sessions.descriptors import InputQueue, read_all, read_rest
 from kled_agent.sessions.program import (
     Command,
     Program,
@@ -170,6 +170,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._embedded is not None:
             self._embedded.connection_lost(exc)
             return
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._gone = True
         self.resume_writing()
         if self._program is not None:
             self._program.hang_up()
@@ -194,8 +198,16 @@ class Session(asyncssh.SSHServerSession[bytes]):
         )
 
     async def _run(self) -> None:
-        assert self._command is not None
+        """The session to its end; what nobody expected ends only this one."""
         assert self._channel is not None
+        try:
+            await self._start_and_serve(self._channel)
+        except* Exception as group:  # noqa: BLE001 - the supervisor of one session
+            self._log.crash("session_failed", group)
+            self._channel.abort()
+
+    async def _start_and_serve(self, channel: asyncssh.SSHServerChannel[bytes]) -> None:
+        assert self._command is not None
         try:
             if self._terminal is not None:
                 program = await start_on_terminal(self._command, self._terminal)
@@ -204,13 +216,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
         except OSError as exc:
             self._log.warning("program_not_started", reason=exc.strerror)
             text = f"kled-agent: {self._command.vector()[0]}: {exc.strerror}\r\n"
-            self._channel.write_stderr(text.encode())
-            self._channel.exit(_START_FAILED)
+            if not self._gone:
+                channel.write_stderr(text.encode())
+                channel.exit(_START_FAILED)
             return
         self._program = program
         if self._gone:
             program.hang_up()
-        await self._serve(program, self._channel)
+        await self._serve(program, channel)
 
     async def _serve(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
         async with trio.open_nursery() as nursery:
@@ -248,11 +261,13 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 )
             await wait_ended(program, self._defaults.children)
             if program.on_terminal:
-                # A program left in the background keeps the terminal open: do not wait for it.
-                await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
+        if program.on_terminal:
+            await read_rest(program.stdout, self._writer(channel, None))
         self._report_exit(program, channel)
         program.close()
+        # Input that nobody will read must not hold the channel open.
+        channel.resume_reading()
         scope.cancel()
 
     def _report_exit(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -270,9 +285,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
         def deliver(data: bytes) -> trio.Event | None:
             if not self._gone:
                 view = memoryview(data)
-                with self._corked():
-                    for start in range(0, len(view), BLOCK_BYTES):
-                        channel.write(bytes(view[start : start + BLOCK_BYTES]), datatype)
+                try:
+                    with self._corked():
+                        for start in range(0, len(view), BLOCK_BYTES):
+                            channel.write(bytes(view[start : start + BLOCK_BYTES]), datatype)
+                except BrokenPipeError:
+                    # The client has closed the channel, and asyncssh says so only after it has
+                    # delivered the input that waits for a slow program.
+                    self._hang_up()
             return self._room
 
         return deliver

@@ -26,8 +26,9 @@ async def open_websocket(
 ) -> trio_websocket.WebSocketConnection:
     """Ask for a WebSocket over `stream`, which is ours from now on.
 
-    The connection's reader is a task of `nursery` and closes the stream at its end. The caller owns the deadline. Raises the
-    KledError the coordinator answered with, or UnavailableError("upgrade_refused").
+    The connection's reader is a task of `nursery` and closes the stream at its end. The caller
+    owns the deadline. Raises the KledError the coordinator answered with, or
+    UnavailableError("upgrade_refused").
     """
 
     async def hold(*, task_status: trio.TaskStatus[trio_websocket.WebSocketConnection]) -> None:
@@ -61,7 +62,8 @@ async def open_websocket(
         if problem is not None:
             raise problem
 
-    return await nursery.start(hold)
+    connection: trio_websocket.WebSocketConnection = await nursery.start(hold)
+    return connection
 
 
 class _Watched(trio.abc.Stream):

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from kled_agent.users import LocalUser
+from kled_wire.eventlog import EventLog
+from tests.agent.ssh.site import Keys, Site, serving
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[Keys]:
+    with tempfile.TemporaryDirectory(prefix="kled") as folder:
+        yield Keys.make(Path(folder))
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="kled") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def site(
+    keys: Keys, user: LocalUser, home: Path, log: EventLog
+) -> AsyncIterator[Site]:
+    async with serving(keys, dataclasses.replace(user, home=str(home)), log) as running:
+        yield running

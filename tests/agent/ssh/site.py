@@ -1,0 +1,143 @@
+"""An island behind a loopback port, and real OpenSSH clients with certificates for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from kled_agent.orphans import Children, bury_orphans
+from kled_agent.ssh.identity import SessionDefaults, SshIdentity
+from kled_agent.ssh.island import Island, serve_island
+from kled_agent.users import LocalUser
+from kled_wire.eventlog import EventLog
+
+PRINCIPAL = "user:usr_1"
+
+
+def keygen(*arguments: str | Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", *map(str, arguments)], check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A certificate authority, a host and a user, as files in `folder`."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> Keys:
+        keys = cls(folder)
+        for name in ("ca", "other_ca", "host", "user"):
+            keygen("-t", "ed25519", "-N", "", "-C", name, "-f", folder / name)
+        keygen("-s", folder / "ca", "-h", "-I", "host", "-n", "ws.kled", folder / "host.pub")
+        keys.certify("good")
+        known = f"@cert-authority ws.kled {keys.text('ca.pub')}"
+        (folder / "known_hosts").write_text(known)
+        return keys
+
+    def certify(
+        self, name: str, *, ca: str = "ca", principal: str = PRINCIPAL, valid: str = "-1m:+10m"
+    ) -> Path:
+        """A certificate for the user's key."""
+        public = self.folder / f"{name}.pub"
+        public.write_text(self.text("user.pub"))
+        keygen("-s", self.folder / ca, "-I", name, "-n", principal, "-V", valid, public)
+        return self.folder / f"{name}-cert.pub"
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def identity(self) -> SshIdentity:
+        return SshIdentity(
+            host_key=self.text("host"),
+            host_certificate=self.text("host-cert.pub"),
+            user_ca=self.text("ca.pub").strip(),
+            principals=(PRINCIPAL,),
+        )
+
+
+@dataclass
+class Site:
+    """What a test needs of a running island."""
+
+    keys: Keys
+    port: int
+    island: Island
+    children: Children
+    home: Path
+    streams: list[trio.SocketStream] = field(default_factory=list)
+
+    def options(self, certificate: str = "good") -> list[str]:
+        folder = self.keys.folder
+        settings = {
+            "HostName": "127.0.0.1",
+            "Port": str(self.port),
+            "HostKeyAlias": "ws.kled",
+            "UserKnownHostsFile": str(folder / "known_hosts"),
+            "StrictHostKeyChecking": "yes",
+            "IdentityFile": str(folder / "user"),
+            "CertificateFile": str(folder / f"{certificate}-cert.pub"),
+            "IdentitiesOnly": "yes",
+            "BatchMode": "yes",
+            "LogLevel": "ERROR",
+        }
+        return ["-F", "none", *(f"-o{name}={value}" for name, value in settings.items())]
+
+    async def ssh(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        certificate: str = "good",
+        options: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `ssh` to its end."""
+        argv = ["ssh", *self.options(certificate), *options, "any@ws.kled", *arguments]
+        return await run(argv, stdin=stdin, env=env)
+
+
+async def run(
+    argv: Sequence[str], *, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    with trio.fail_after(60):
+        return await trio.run_process(
+            list(argv),
+            stdin=stdin,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env={**os.environ, **(env or {})},
+        )
+
+
+@asynccontextmanager
+async def serving(
+    keys: Keys, user: LocalUser, log: EventLog, *, bury: bool = False
+) -> AsyncIterator[Site]:
+    """An island whose streams are connections to a loopback port."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    children = Children()
+    defaults = SessionDefaults(user=user, environment={"KLED_WORKSPACE": "ws"}, children=children)
+    async with trio.open_nursery() as nursery:
+        if bury:
+            await nursery.start(bury_orphans, children)
+        island: Island = await nursery.start(serve_island, keys.identity(), defaults)
+        port = listeners[0].socket.getsockname()[1]
+        site = Site(keys, port, island, children, Path(user.home))
+
+        async def arrive(stream: trio.SocketStream) -> None:
+            site.streams.append(stream)
+            ended = trio.Event()
+            await island.accept(stream, log, ended)
+            await ended.wait()
+
+        nursery.start_soon(partial(trio.serve_listeners, arrive, listeners))
+        yield site
+        nursery.cancel_scope.cancel()

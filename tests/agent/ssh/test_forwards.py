@@ -1,0 +1,193 @@
+"""Forwards, files and agents through real OpenSSH programs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from kled_agent.ssh import subsystems
+from tests.agent.ssh.site import Site, run
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _shout(stream: trio.SocketStream) -> None:
+    """Answer everything in upper case, after the peer's end."""
+    async with stream:
+        got = b""
+        while data := await stream.receive_some():
+            got += data
+        await stream.send_all(got.upper())
+
+
+async def _ask(stream: trio.SocketStream, question: bytes) -> bytes:
+    async with stream:
+        await stream.send_all(question)
+        await stream.send_eof()
+        got = b""
+        while data := await stream.receive_some():
+            got += data
+        return got
+
+
+@asynccontextmanager
+async def _forwarding(site: Site, *arguments: str) -> AsyncIterator[None]:
+    """`ssh -N` with forwards that are in place."""
+    control = str(site.home / "mux")
+    options = ["-oExitOnForwardFailure=yes", f"-oControlPath={control}"]
+    argv = ["ssh", *site.options(), *options, "-M", "-f", "-N", *arguments, "any@ws.kled"]
+    with trio.fail_after(20):
+        await trio.run_process(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await run(["ssh", *site.options(), f"-oControlPath={control}", "-O", "exit", "x"])
+
+
+@asynccontextmanager
+async def _shouting() -> AsyncIterator[int]:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, _shout, listeners)
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_local_forward_carries_bytes_and_the_half_close(site: Site) -> None:
+    port = _free_port()
+    async with _shouting() as target, _forwarding(site, "-L", f"{port}:localhost:{target}"):
+        for _ in range(3):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            assert await _ask(stream, b"hello" * 50_000) == b"HELLO" * 50_000
+
+
+async def test_a_remote_forward_comes_back(site: Site) -> None:
+    port = _free_port()
+    async with _shouting() as target, _forwarding(site, "-R", f"{port}:localhost:{target}"):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        assert await _ask(stream, b"hello") == b"HELLO"
+
+
+async def test_a_dynamic_forward_is_a_socks_proxy(site: Site) -> None:
+    port = _free_port()
+    async with _shouting() as target, _forwarding(site, "-D", f"{port}"):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(b"\x05\x01\x00")
+        assert await stream.receive_some(2) == b"\x05\x00"
+        await stream.send_all(b"\x05\x01\x00\x01\x7f\x00\x00\x01" + target.to_bytes(2, "big"))
+        assert (await stream.receive_some(10))[1] == 0
+        assert await _ask(stream, b"hello") == b"HELLO"
+
+
+async def test_a_forward_to_a_closed_port_fails_alone(site: Site) -> None:
+    port, closed = _free_port(), _free_port()
+    async with _shouting() as target, _forwarding(
+        site, "-L", f"{port}:localhost:{closed}", "-L", f"{port + 1}:localhost:{target}"
+    ):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        try:
+            assert await _ask(stream, b"hello") == b""
+        except trio.BrokenResourceError:
+            pass
+        stream = await trio.open_tcp_stream("127.0.0.1", port + 1)
+        assert await _ask(stream, b"hello") == b"HELLO"
+
+
+async def test_unix_sockets_are_forwarded_both_ways(site: Site) -> None:
+    theirs, local, remote = (str(site.home / name) for name in ("theirs", "local", "remote"))
+    listener = trio.socket.socket(trio.socket.AF_UNIX)
+    await listener.bind(theirs)
+    listener.listen()
+    async with trio.open_nursery() as nursery:
+        serve = trio.serve_listeners
+        nursery.start_soon(serve, _shout, [trio.SocketListener(listener)])
+        forwards = ("-L", f"{local}:{theirs}", "-R", f"{remote}:{theirs}")
+        async with _forwarding(site, *forwards):
+            for path in (local, remote):
+                assert await _ask(await _open_unix(path), b"hello") == b"HELLO"
+        nursery.cancel_scope.cancel()
+
+
+async def _open_unix(path: str) -> trio.SocketStream:
+    # The remote one is bound by the island, a moment after the client was told.
+    with trio.fail_after(10):
+        while not Path(path).exists():
+            await trio.sleep(0.01)  # noqa: ASYNC110 - a file appears
+    return await trio.open_unix_socket(path)
+
+
+async def test_the_clients_agent_can_be_asked_from_the_session(site: Site) -> None:
+    agent = str(site.home / "agent")
+    process = await trio.lowlevel.open_process(
+        ["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL
+    )
+    try:
+        await _open_unix(agent)
+        env = {"SSH_AUTH_SOCK": agent}
+        added = await run(["ssh-add", "-q", str(site.keys.folder / "user")], env=env)
+        assert added.returncode == 0
+        done = await site.ssh("ssh-add -L", options=["-A"], env=env)
+        assert done.stdout.split()[1] in site.keys.text("user.pub").encode()
+        done = await site.ssh("echo [$SSH_AUTH_SOCK]", options=["-a"], env=env)
+        assert done.stdout == b"[]\n"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.fixture(params=["program", "embedded"])
+def sftp_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "embedded":
+        monkeypatch.setattr(subsystems, "_SFTP_SERVERS", ())
+    return str(request.param)
+
+
+async def test_files_go_both_ways_over_sftp(site: Site, sftp_server: str) -> None:
+    source, back = site.home / "odd \u00fc 'name", site.home / "back"
+    source.write_bytes(os.urandom(3_000_000))
+    batch = site.home / "batch"
+    batch.write_text(
+        f'put "{source}" "{site.home}/there"\nget "{site.home}/there" "{back}"\n'
+        f'mkdir "{site.home}/d"\nrename "{site.home}/there" "{site.home}/d/moved"\nls -l {site.home}/d\n'
+    )
+    done = await run(["sftp", *site.options(), "-b", str(batch), "any@ws.kled"])
+    assert done.returncode == 0, done.stderr
+    assert b"moved" in done.stdout
+    wanted = hashlib.sha256(source.read_bytes()).digest()
+    for path in (back, site.home / "d" / "moved"):
+        assert hashlib.sha256(path.read_bytes()).digest() == wanted
+
+
+async def test_scp_copies_a_tree(site: Site, sftp_server: str) -> None:
+    tree = site.home / "tree" / "sub"
+    tree.mkdir(parents=True)
+    (tree / "file").write_text("text")
+    (tree / "run").write_text("#!/bin/sh\n")
+    (tree / "run").chmod(0o755)
+    argv = ["scp", *site.options(), "-rp", str(site.home / "tree"), f"any@ws.kled:{site.home}/copy"]
+    done = await run(argv)
+    assert done.returncode == 0, done.stderr
+    assert (site.home / "copy/sub/file").read_text() == "text"
+    assert (site.home / "copy/sub/run").stat().st_mode & 0o777 == 0o755
+
+
+async def test_an_unknown_subsystem_is_refused(site: Site) -> None:
+    done = await run(["ssh", *site.options(), "-s", "any@ws.kled", "netconf"])
+    assert done.returncode != 0
+    assert b"subsystem request failed" in done.stderr
