@@ -8,13 +8,13 @@ from typing import TypedDict
 import trio
 from argon2 import PasswordHasher
 
-from kled_coord.builds.changes import Changes
 from kled_coord.builds.queue import Queue
 from kled_coord.builds.runner import BuildRunner, TemplateChecker
 from kled_coord.builds.service import Builds
 from kled_coord.builds.state import States
 from kled_coord.ca.certificates import Authority
 from kled_coord.ca.keys import load_authority_key
+from kled_coord.changes import Changes
 from kled_coord.config import Config
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.logins import Logins

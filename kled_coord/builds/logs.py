@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 import trio
 
-from kled_coord.builds.changes import Changes
 from kled_coord.builds.machine import ENDED
+from kled_coord.changes import Changes
 from kled_coord.sources import Clock
 from kled_coord.store.builds import append_log, build_by_id, last_log_seq, log_after, update_build
 from kled_coord.store.engine import Store

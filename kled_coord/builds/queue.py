@@ -8,9 +8,9 @@ from typing import Final
 
 import structlog
 
-from kled_coord.builds.changes import QUEUE, Changes, cancel_key
 from kled_coord.builds.logs import printable
 from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
+from kled_coord.changes import QUEUE, Changes, cancel_key
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
 from kled_coord.sources import Clock, Ids

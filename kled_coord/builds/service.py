@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from kled_coord.builds.changes import QUEUE, Changes
 from kled_coord.builds.logs import End, Progress, follow_log
 from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.queue import Queue
+from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, workspace_not_found

@@ -12,13 +12,13 @@ from typing import Final
 import structlog
 import trio
 
-from kled_coord.builds.changes import QUEUE, Changes
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.lease import Lease
 from kled_coord.builds.logs import LogWriter
 from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.queue import ClaimedBuild, Queue
 from kled_coord.builds.runner import BuildRunner, Job
+from kled_coord.changes import QUEUE, Changes
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from kled_coord.builds.changes import QUEUE, Changes
+from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, decide, workspace_not_found
