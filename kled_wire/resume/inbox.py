@@ -1,0 +1,70 @@
+"""What has arrived: drops what a replay repeats, and decides when to acknowledge."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kled_wire.errors import ProtocolError
+
+# An ack is due after this many bytes at once, or after ACK_DELAY_S with fewer.
+ACK_BYTES: Final = 64 * 1024
+ACK_DELAY_S: Final = 0.05
+
+
+class Inbox:
+    """The receiving half of one direction. `received` is how many bytes have arrived in all."""
+
+    __slots__ = ("acked", "ended_at", "received", "waiting_since")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.acked = 0
+        self.ended_at: int | None = None
+        self.waiting_since: float | None = None
+
+    def accept(self, offset: int, payload: memoryview | bytes, now: float) -> memoryview | bytes:
+        """The part of `payload` that is new. Raises ProtocolError("data_out_of_order")."""
+        if offset > self.received:
+            raise ProtocolError("data_out_of_order", f"data at {offset}, expected {self.received}")
+        if self.ended_at is not None and offset + len(payload) > self.ended_at:
+            raise ProtocolError("data_after_end", f"data beyond the end at {self.ended_at}")
+        fresh = payload[self.received - offset :]
+        if fresh:
+            self.received += len(fresh)
+            if self.waiting_since is None:
+                self.waiting_since = now
+        return fresh
+
+    def ended(self, offset: int) -> bool:
+        """FIN says that this direction ends at `offset`; True the first time.
+
+        Raises ProtocolError("end_out_of_order").
+        """
+        if self.ended_at is None and offset == self.received:
+            self.ended_at = offset
+            return True
+        if offset != self.ended_at:
+            raise ProtocolError("end_out_of_order", f"end at {offset}, expected {self.received}")
+        return False
+
+    def ack_due(self, now: float) -> bool:
+        """Whether it is time to say how much has arrived."""
+        if self.waiting_since is None:
+            return False
+        enough = self.received - self.acked >= ACK_BYTES or self.ended_at is not None
+        return enough or now - self.waiting_since >= ACK_DELAY_S
+
+    def ack_at(self) -> float | None:
+        """When an ack will be due at the latest; None when nothing waits for one."""
+        return None if self.waiting_since is None else self.waiting_since + ACK_DELAY_S
+
+    @property
+    def position(self) -> int:
+        """What an ACK says: the bytes that have arrived, and one more for the end."""
+        return self.received + (self.ended_at is not None)
+
+    def take_ack(self) -> int:
+        """The position to acknowledge; nothing waits afterwards."""
+        self.acked = self.received
+        self.waiting_since = None
+        return self.position

@@ -1,0 +1,188 @@
+"""One end of a resumable stream, without I/O and without a clock: `now` is an argument.
+
+    attach ──► receive / pieces ──► detach ──► attach ──► …  ──► closed
+
+The caller moves bytes: what a transport gives goes into `receive`, what it can take comes out of
+`pieces`. `write`, `end` and `reset` are the application's side; `room` says how much it may write.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from kled_wire.errors import ProtocolError
+from kled_wire.resume import frames
+from kled_wire.resume.frames import FrameParser
+from kled_wire.resume.inbox import Inbox
+from kled_wire.resume.outbox import Outbox
+from kled_wire.resume.window import WINDOW_MAX, Window
+
+# A transport that says nothing for this long is asked, and given up after DEAD_S. Seconds.
+PING_S: Final = 5.0
+DEAD_S: Final = 15.0
+# What one call of `pieces` takes: enough for one large write, little enough that a keystroke
+# written meanwhile is not far behind.
+BATCH_BYTES: Final = 256 * 1024
+
+
+class Closed(NamedTuple):
+    """Why a stream is over."""
+
+    code: str
+    message: str
+
+
+class Machine:
+    """What one end knows. Not attached to a transport at first."""
+
+    __slots__ = (
+        "_answers", "_end_acked", "_end_due", "_ended", "_heard_at", "_parser", "_pinged_at",
+        "_reset_due", "attached", "closed", "inbox", "outbox", "window",
+    )  # fmt: skip
+
+    def __init__(self, *, window_max: int = WINDOW_MAX) -> None:
+        self.outbox = Outbox()
+        self.inbox = Inbox()
+        self.window = Window(window_max)
+        self.attached = False
+        self.closed: Closed | None = None
+        self._parser = FrameParser()
+        self._answers: list[bytes] = []
+        self._ended = False
+        self._end_due = False
+        self._end_acked = False
+        self._reset_due = False
+        self._heard_at = 0.0
+        self._pinged_at = 0.0
+
+    # The application's side.
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be written now; not positive when the window is full."""
+        return self.window.size - self.outbox.unacked
+
+    def write(self, data: bytes) -> None:
+        """Queue `data`, which is kept by reference. Raises ProtocolError after `end`."""
+        if self._ended or self.closed is not None:
+            raise ProtocolError("stream_ended", "nothing can be written any more")
+        self.outbox.append(data)
+
+    def end(self) -> None:
+        """Say that this direction is complete."""
+        if not self._ended:
+            self._ended = True
+            self._end_due = True
+
+    def reset(self, code: str, message: str) -> None:
+        """The stream is over in both directions, at once."""
+        if self.closed is None:
+            self.closed = Closed(code, message)
+            self._reset_due = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether both directions have ended and the peer has all of ours, the end included."""
+        return self._end_acked and self.inbox.ended_at is not None
+
+    # The transport's side.
+
+    def attach(self, peer_received: int, now: float) -> None:
+        """A transport is there, and the peer has `peer_received` bytes: replay from there.
+
+        Raises ProtocolError("offset_gone"); the machine is then as it was.
+        """
+        self.outbox.rewind(self._without_end(peer_received))
+        self.window.detached()
+        self.attached = True
+        self._parser = FrameParser()
+        self._answers.clear()
+        self._end_due = self._ended and not self._end_acked
+        self._heard_at = self._pinged_at = now
+        # Say at once what has arrived: the peer may have learnt less from the old transport.
+        self.inbox.waiting_since = None
+
+    def detach(self) -> None:
+        """The transport is gone; what it had not delivered will be replayed."""
+        self.attached = False
+
+    def receive(self, data: bytes, now: float) -> list[memoryview | bytes]:
+        """Take bytes of the transport; returns what is new for the application, in order.
+
+        Afterwards look at `inbox.ended_at` and `closed`. Raises ProtocolError: the transport is
+        to be given up, the stream goes on with the next.
+        """
+        self._heard_at = now
+        fresh: list[memoryview | bytes] = []
+        for kind, value, payload in self._parser.feed(data):
+            if kind == frames.DATA:
+                if part := self.inbox.accept(value, payload, now):
+                    fresh.append(part)
+            elif kind == frames.ACK:
+                self.outbox.acked(self._without_end(value))
+                self.window.acked(value, now)
+            else:
+                self._handle(kind, value, payload, now)
+        return fresh
+
+    def _without_end(self, position: int) -> int:
+        """The offset in an ACK's position, which is one more once the peer has our end."""
+        if self._ended and position == self.outbox.end + 1:
+            self._end_acked = True
+            return self.outbox.end
+        return position
+
+    def _handle(self, kind: int, value: int, payload: bytes | memoryview, now: float) -> None:
+        if kind == frames.FIN:
+            if self.inbox.ended(value) and self.inbox.waiting_since is None:
+                self.inbox.waiting_since = now
+        elif kind == frames.PING:
+            self._answers.append(frames.encode_header(frames.PONG, value))
+        elif kind == frames.RESET and self.closed is None:
+            self.closed = Closed(*frames.decode_reason(payload))
+
+    def pieces(self, now: float, limit: int = BATCH_BYTES) -> list[bytes | memoryview]:
+        """What to write to the transport next, for one vectored write; empty when nothing is due.
+
+        The pieces count as sent: if the transport dies before it takes them, `attach` replays.
+        """
+        pieces: list[bytes | memoryview] = []
+        if self._answers:
+            pieces.extend(self._answers)
+            self._answers.clear()
+        if self.inbox.ack_due(now):
+            pieces.append(frames.encode_header(frames.ACK, self.inbox.take_ack()))
+        if self.outbox.sent < self.outbox.end:
+            for offset, chunk in self.outbox.take(limit):
+                pieces.append(frames.encode_header(frames.DATA, offset, len(chunk)))
+                pieces.append(chunk)
+            self.window.sent(self.outbox.sent, now)
+        if self._end_due and self.outbox.sent == self.outbox.end:
+            self._end_due = False
+            pieces.append(frames.encode_header(frames.FIN, self.outbox.end))
+        if self._reset_due and self.closed is not None:
+            self._reset_due = False
+            pieces.append(frames.encode_reset(*self.closed))
+        return pieces
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether `pieces` would give something, acks that may still wait apart."""
+        return bool(
+            self._answers or self.outbox.sent < self.outbox.end or self._end_due or self._reset_due
+        )
+
+    def tick(self, now: float) -> bool:
+        """Time has passed: queue a ping when it is due. False: the transport is dead."""
+        if now - self._heard_at >= DEAD_S:
+            return False
+        if now - self._heard_at >= PING_S and now - self._pinged_at >= PING_S:
+            self._pinged_at = now
+            self._answers.append(frames.encode_header(frames.PING, int(now * 1000)))
+        return True
+
+    def wake_at(self, now: float) -> float:
+        """When to call `tick` and `pieces` again if nothing happens before."""
+        ping_at = max(self._heard_at, self._pinged_at, now - PING_S) + PING_S
+        ack_at = self.inbox.ack_at()
+        return ping_at if ack_at is None else min(ping_at, ack_at)

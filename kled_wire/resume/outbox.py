@@ -1,0 +1,75 @@
+"""What was written and is not yet acknowledged, by absolute offset. Kept by reference."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from kled_wire.errors import ProtocolError
+from kled_wire.resume.frames import DATA_MAX
+
+
+class Outbox:
+    """Bytes `start` to `end` of a direction; `sent` is how far this transport has been given."""
+
+    __slots__ = ("_chunks", "_next", "end", "sent", "start")
+
+    def __init__(self) -> None:
+        self._chunks: deque[memoryview] = deque()
+        self._next = 0  # index of the chunk that `sent` lies in
+        self.start = 0
+        self.sent = 0
+        self.end = 0
+
+    @property
+    def unacked(self) -> int:
+        """How many bytes are kept."""
+        return self.end - self.start
+
+    def append(self, data: bytes) -> None:
+        """Keep `data`, which must not change any more."""
+        view = memoryview(data)
+        for begin in range(0, len(view), DATA_MAX):
+            self._chunks.append(view[begin : begin + DATA_MAX])
+        self.end += len(view)
+
+    def acked(self, offset: int) -> None:
+        """The peer has everything before `offset`. Raises ProtocolError, changing nothing."""
+        if not self.start <= offset <= self.sent:
+            raise ProtocolError(
+                "ack_out_of_range", f"ack {offset}, outstanding {self.start}..{self.sent}"
+            )
+        while self.start < offset:
+            first = self._chunks[0]
+            taken = min(len(first), offset - self.start)
+            self.start += taken
+            if taken == len(first):
+                self._chunks.popleft()
+                self._next -= 1
+            else:
+                self._chunks[0] = first[taken:]
+
+    def rewind(self, offset: int) -> None:
+        """A new transport: the peer has everything before `offset`, the rest is sent again.
+
+        Raises ProtocolError("offset_gone") when that is already forgotten or was never written.
+        """
+        if not self.start <= offset <= self.end:
+            raise ProtocolError(
+                "offset_gone", f"the peer has {offset} bytes, kept are {self.start}..{self.end}"
+            )
+        self.sent = self.end
+        self._next = len(self._chunks)
+        self.acked(offset)
+        self.sent = self.start
+        self._next = 0
+
+    def take(self, limit: int) -> Iterator[tuple[int, memoryview]]:
+        """Offset and bytes of what comes next, about `limit` bytes of it, marked as sent."""
+        while limit > 0 and self._next < len(self._chunks):
+            chunk = self._chunks[self._next]
+            offset = self.sent
+            self._next += 1
+            self.sent += len(chunk)
+            limit -= len(chunk)
+            yield offset, chunk

@@ -1,0 +1,65 @@
+"""How much may be unacknowledged: rate times round trip, between two bounds.
+
+A fixed window caps a stream at window / round trip. This one follows what the way carries: twice
+the measured delivery rate times the shortest round trip lately seen. The shortest, because a
+longer one is our own queue, and a window that grew with it would grow for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+WINDOW_MIN: Final = 256 * 1024
+WINDOW_MAX: Final = 32 * 1024 * 1024
+# A round trip is forgotten after this, so that a change of way is noticed. Seconds.
+_FORGET_S: Final = 10.0
+_GAIN: Final = 2
+
+
+class Window:
+    """The bound on unacknowledged bytes. Times are of one monotonic clock, in seconds."""
+
+    __slots__ = ("_base", "_probe", "_rtt", "_rtt_at", "maximum", "size")
+
+    def __init__(self, maximum: int = WINDOW_MAX) -> None:
+        self.maximum = max(maximum, WINDOW_MIN)
+        self.size = WINDOW_MIN
+        self._rtt: float | None = None
+        self._rtt_at = 0.0
+        # One probe at a time: the offset whose ack is awaited, and when it was sent.
+        self._probe: tuple[int, float] | None = None
+        self._base = (0, 0.0)
+
+    @property
+    def rtt_s(self) -> float | None:
+        """The shortest round trip lately, None before the first."""
+        return self._rtt
+
+    def sent(self, offset: int, now: float) -> None:
+        """Everything before `offset` has been handed to the transport."""
+        if self._probe is None:
+            self._probe = (offset, now)
+
+    def acked(self, offset: int, now: float) -> None:
+        """Everything before `offset` has been acknowledged."""
+        if self._probe is None or offset < self._probe[0]:
+            return
+        _, sent_at = self._probe
+        self._probe = None
+        sample = max(now - sent_at, 1e-6)
+        if self._rtt is None or sample <= self._rtt or now - self._rtt_at > _FORGET_S:
+            self._rtt, self._rtt_at = sample, now
+        base_offset, base_at = self._base
+        self._base = (offset, now)
+        if now > base_at and base_at:
+            rate = (offset - base_offset) / (now - base_at)
+            wanted = int(_GAIN * rate * self._rtt)
+            # Grow at once, shrink slowly: a pause in writing is not a slow way.
+            floor = wanted if wanted > self.size else (self.size * 7 + wanted) // 8
+            self.size = min(max(floor, WINDOW_MIN), self.maximum)
+
+    def detached(self) -> None:
+        """The transport is gone: its round trips say nothing about the next one's."""
+        self._probe = None
+        self._rtt = None
+        self._base = (0, 0.0)

@@ -1,0 +1,60 @@
+"""Two machines and a transport between them that a test cuts, delays and splits as it likes."""
+
+from __future__ import annotations
+
+from kled_wire.resume.machine import Machine
+
+
+class Wire:
+    """One transport: bytes on their way in each direction."""
+
+    def __init__(self) -> None:
+        self.to_agent = bytearray()
+        self.to_client = bytearray()
+
+
+class Link:
+    """A client's and an agent's machine; time passes by `now`."""
+
+    def __init__(self) -> None:
+        self.client = Machine()
+        self.agent = Machine()
+        self.now = 1.0
+        self.wire = Wire()
+        self.got_by_agent = bytearray()
+        self.got_by_client = bytearray()
+        self.attach()
+
+    def attach(self) -> None:
+        """A new transport; what was on its way on the old one is lost."""
+        self.client.detach()
+        self.agent.detach()
+        self.wire = Wire()
+        client_has, agent_has = self.client.inbox.position, self.agent.inbox.position
+        self.client.attach(agent_has, self.now)
+        self.agent.attach(client_has, self.now)
+
+    def send(self) -> None:
+        """Let both ends put what is due onto the transport."""
+        self.wire.to_agent += b"".join(self.client.pieces(self.now))
+        self.wire.to_client += b"".join(self.agent.pieces(self.now))
+
+    def deliver(self, to_agent: int | None = None, to_client: int | None = None) -> None:
+        """Let some bytes, or all, arrive."""
+        self.got_by_agent += self._arrive(self.agent, self.wire.to_agent, to_agent)
+        self.got_by_client += self._arrive(self.client, self.wire.to_client, to_client)
+
+    def _arrive(self, machine: Machine, wire: bytearray, size: int | None) -> bytes:
+        arrived = bytes(wire[:size])
+        del wire[:size]
+        return b"".join(machine.receive(arrived, self.now))
+
+    def settle(self) -> None:
+        """Send and deliver until nothing moves any more."""
+        for _ in range(1000):
+            self.now += 0.1
+            self.send()
+            if not self.wire.to_agent and not self.wire.to_client:
+                return
+            self.deliver()
+        raise AssertionError("it never settles")

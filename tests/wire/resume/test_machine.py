@@ -1,0 +1,190 @@
+"""The two ends of a stream whose transports are cut anywhere."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kled_wire.errors import ProtocolError
+from kled_wire.resume import frames
+from kled_wire.resume.machine import DEAD_S, PING_S, Machine
+from kled_wire.resume.window import WINDOW_MIN
+from tests.wire.resume.carriers import Link
+
+STEP = st.one_of(
+    st.tuples(st.just("client"), st.binary(min_size=1, max_size=3000)),
+    st.tuples(st.just("agent"), st.binary(min_size=1, max_size=3000)),
+    st.tuples(st.just("send"), st.none()),
+    st.tuples(st.just("deliver"), st.tuples(st.integers(0, 5000), st.integers(0, 5000))),
+    st.tuples(st.just("cut"), st.none()),
+    st.tuples(st.just("wait"), st.none()),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(STEP, max_size=60))
+def test_whatever_happens_to_transports_no_byte_is_lost_doubled_or_moved(
+    steps: list[tuple[str, object]],
+) -> None:
+    link = Link()
+    by_client, by_agent = bytearray(), bytearray()
+    for action, argument in steps:
+        if action == "client":
+            assert isinstance(argument, bytes)
+            link.client.write(argument)
+            by_client += argument
+        elif action == "agent":
+            assert isinstance(argument, bytes)
+            link.agent.write(argument)
+            by_agent += argument
+        elif action == "send":
+            link.send()
+        elif action == "deliver":
+            assert isinstance(argument, tuple)
+            link.deliver(*argument)
+        elif action == "cut":
+            link.attach()
+        else:
+            link.now += 0.06
+        assert by_client.startswith(link.got_by_agent)
+        assert by_agent.startswith(link.got_by_client)
+    link.client.end()
+    link.agent.end()
+    link.settle()
+    assert link.got_by_agent == by_client
+    assert link.got_by_client == by_agent
+    assert link.client.complete
+    assert link.agent.complete
+    assert link.client.outbox.unacked == link.agent.outbox.unacked == 0
+
+
+def _cut_after(count: int) -> Link:
+    """A short exchange whose first transport carries `count` bytes each way and no more."""
+    link = Link()
+    link.client.write(b"request")
+    link.client.end()
+    link.agent.write(b"answer, a longer one")
+    link.agent.end()
+    link.send()
+    link.deliver(count, count)
+    link.attach()
+    return link
+
+
+@pytest.mark.parametrize("count", range(70))
+def test_a_cut_after_every_byte_is_repaired(count: int) -> None:
+    link = _cut_after(count)
+    link.settle()
+    assert bytes(link.got_by_agent) == b"request"
+    assert bytes(link.got_by_client) == b"answer, a longer one"
+    assert link.client.complete
+    assert link.agent.complete
+
+
+def test_a_replay_onto_the_same_transport_is_dropped() -> None:
+    link = Link()
+    link.client.write(b"once")
+    link.send()
+    repeated = bytes(link.wire.to_agent)
+    link.deliver()
+    assert link.agent.receive(repeated, link.now) == []
+    assert bytes(link.got_by_agent) == b"once"
+
+
+def test_data_from_the_future_is_refused_and_nothing_is_taken() -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    with pytest.raises(ProtocolError) as caught:
+        machine.receive(frames.encode_header(frames.DATA, 5, 1) + b"x", 1.0)
+    assert caught.value.code == "data_out_of_order"
+    assert machine.inbox.received == 0
+
+
+def test_data_beyond_the_end_is_refused() -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    machine.receive(frames.encode_header(frames.FIN, 0), 1.0)
+    with pytest.raises(ProtocolError) as caught:
+        machine.receive(frames.encode_header(frames.DATA, 0, 1) + b"x", 1.0)
+    assert caught.value.code == "data_after_end"
+
+
+def test_an_ack_for_what_was_never_sent_is_refused() -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    machine.write(b"abc")
+    with pytest.raises(ProtocolError) as caught:
+        machine.receive(frames.encode_header(frames.ACK, 3), 1.0)
+    assert caught.value.code == "ack_out_of_range"
+
+
+@pytest.mark.parametrize("position", [0, 99])
+def test_a_peer_that_wants_what_is_gone_or_was_never_there_is_refused(position: int) -> None:
+    link = Link()
+    link.client.write(b"x" * 10)
+    link.settle()
+    before = (link.client.outbox.start, link.client.outbox.end)
+    with pytest.raises(ProtocolError) as caught:
+        link.client.attach(position, link.now)
+    assert caught.value.code == "offset_gone"
+    assert (link.client.outbox.start, link.client.outbox.end) == before
+
+
+def test_the_payload_is_kept_by_reference() -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    data = bytes(1000)
+    machine.write(data)
+    _, payload = machine.pieces(1.0)
+    assert isinstance(payload, memoryview)
+    assert payload.obj is data
+
+
+def test_a_full_window_leaves_no_room_until_it_is_acknowledged() -> None:
+    link = Link()
+    assert link.client.room == WINDOW_MIN
+    link.client.write(bytes(WINDOW_MIN))
+    assert link.client.room == 0
+    link.settle()
+    assert link.client.room >= WINDOW_MIN
+
+
+def test_a_reset_says_why_and_nothing_can_be_written_after_it() -> None:
+    link = Link()
+    link.agent.reset("limit_reached", "detached for 12 hours")
+    link.send()
+    link.deliver()
+    assert link.client.closed == ("limit_reached", "detached for 12 hours")
+    with pytest.raises(ProtocolError):
+        link.agent.write(b"x")
+
+
+def test_a_silent_transport_is_asked_and_then_given_up() -> None:
+    machine = Machine()
+    machine.attach(0, 100.0)
+    assert machine.tick(100.0 + PING_S - 0.1)
+    assert not machine.has_pieces
+    assert machine.tick(100.0 + PING_S)
+    (ping,) = machine.pieces(100.0 + PING_S)
+    assert ping[0] == frames.PING
+    assert not machine.tick(100.0 + DEAD_S)
+
+
+def test_a_ping_is_answered_with_its_value() -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    machine.receive(frames.encode_header(frames.PING, 77), 1.0)
+    assert machine.pieces(1.0) == [frames.encode_header(frames.PONG, 77)]
+
+
+@given(st.lists(st.binary(max_size=400), max_size=8))
+def test_garbage_is_a_protocol_error_and_takes_no_memory(pieces: list[bytes]) -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    for piece in pieces:
+        try:
+            machine.receive(piece, 1.0)
+        except ProtocolError:
+            return
+        assert len(machine._parser._buffer) <= frames.HEADER_BYTES + frames.REASON_MAX
