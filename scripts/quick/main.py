@@ -147,6 +147,8 @@ def run_all(place: Place, rest: Callable[[Place, Steps], None]) -> int:
             stopped = str(signalled)
         finally:
             tear_down(place, steps)
+    if stopped == "SIGHUP":
+        return 129  # nobody is there to read
     if stopped:
         print(f"quickstart: stopped by {stopped}", file=sys.stderr)
         return 130

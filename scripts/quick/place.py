@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -77,7 +78,8 @@ class Steps:
     @staticmethod
     def _say(how: str, name: str, began: float, detail: str) -> None:
         line = f"{how:<6}  {name:<34} {time.monotonic() - began:6.1f} s  {detail}"
-        print(line.rstrip(), flush=True)
+        with contextlib.suppress(OSError):  # the terminal may have been closed
+            print(line.rstrip(), flush=True)
 
 
 def run(argv: list[str], env: dict[str, str], *, timeout: float = STEP_S, **more: Any) -> str:

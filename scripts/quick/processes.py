@@ -76,8 +76,8 @@ def guard(place: Place) -> Iterator[None]:
     os.close(reader)
     try:
         yield
+        os.write(writer, b".")  # whatever was raised instead, the child cleans up
     finally:
-        os.write(writer, b".")
         os.close(writer)
         os.waitpid(pid, 0)
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.kit.site import ROOT
+from tests.kit.terminal import Terminal
 from tests.kit.waiting import wait_until
 
 QUICKSTART = ROOT / "scripts" / "quickstart"
@@ -74,6 +75,24 @@ def test_check_runs_every_step_and_again(env: dict[str, str]) -> None:
         assert os.uname().sysname in lines[4]
         # Others may have changed the sources meanwhile.
         assert lines[0].endswith(("up to date", "only Kled itself")) == (attempt == 1)
+
+
+def test_a_person_gets_a_shell(env: dict[str, str]) -> None:
+    terminal = Terminal([QUICKSTART], env)
+    terminal.wait_for("leave with `exit`", within_s=100)
+    terminal.type("echo in-$((40 + 2)) $(tty)\r")
+    terminal.wait_for("in-42 /dev/pts/")
+    terminal.type("exit\r")
+    terminal.wait_for("ok      stop the coordinator")
+    assert terminal.close() == 0
+
+
+def test_a_person_who_closes_the_terminal_leaves_nothing(env: dict[str, str]) -> None:
+    terminal = Terminal([QUICKSTART], env)
+    terminal.wait_for("leave with `exit`", within_s=100)
+    terminal.type("sleep 1000\r")
+    terminal.hang_up()
+    wait_until("all of it has ended", lambda: not processes(env))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

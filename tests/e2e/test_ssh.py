@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pty
 import shlex
 import signal
-import struct
-import subprocess
-import termios
 from concurrent.futures import ThreadPoolExecutor
-from fcntl import ioctl
 
 import pytest
 
 from tests.kit.site import Site, free_port
-from tests.kit.waiting import wait_until
+from tests.kit.terminal import Terminal
 
 SESSIONS = 50
 
@@ -61,54 +55,14 @@ def test_kled_is_there_inside(site: Site, host: str) -> None:
     assert "kled" in site.ssh(host, "command -v kled").stdout
 
 
-class Terminal:
-    """A terminal of ours with a program on it."""
-
-    def __init__(self, site: Site, *words: str, rows: int, columns: int) -> None:
-        self.ours, theirs = pty.openpty()
-        self.resize(rows, columns)
-        argv = [*site.ssh_words(), *words]
-        self.process = subprocess.Popen(
-            argv,
-            env={**site.env, "TERM": "xterm"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # one system call
-        )
-        os.close(theirs)
-        os.set_blocking(self.ours, False)
-        self.text = ""
-
-    def resize(self, rows: int, columns: int) -> None:
-        ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self.ours, text.encode())
-
-    def wait_for(self, text: str) -> None:
-        wait_until(f"{text!r} on the terminal", lambda: self._seen(text))
-
-    def _seen(self, text: str) -> bool:
-        with contextlib.suppress(OSError):  # nothing to read yet, or the program has ended
-            self.text += os.read(self.ours, 65536).decode()
-        assert self.process.poll() is None or text in self.text, self.text
-        return text in self.text
-
-    def close(self) -> int:
-        """Wait for the program's end."""
-        try:
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            os.close(self.ours)
+def terminal_to(site: Site, *words: str, rows: int = 24, columns: int = 80) -> Terminal:
+    """`ssh -t` on a terminal of ours."""
+    return Terminal([*site.ssh_words(), "-t", *words], site.env, rows=rows, columns=columns)
 
 
 def test_a_terminal_has_our_size_and_follows_it(site: Site, host: str) -> None:
     script = "trap 'stty size' WINCH; stty size; while :; do read -r line; echo \"<$line>\"; done"
-    terminal = Terminal(site, "-t", host, f"sh -c {shlex.quote(script)}", rows=30, columns=101)
+    terminal = terminal_to(site, host, f"sh -c {shlex.quote(script)}", rows=30, columns=101)
     terminal.wait_for("30 101")
     terminal.resize(41, 77)
     # The window's change is a signal for the foreground program: ssh itself.
@@ -120,7 +74,7 @@ def test_a_terminal_has_our_size_and_follows_it(site: Site, host: str) -> None:
 
 
 def test_ctrl_c_interrupts_the_program_and_not_the_session(site: Site, host: str) -> None:
-    terminal = Terminal(site, "-t", host, "sh", rows=24, columns=80)
+    terminal = terminal_to(site, host, "sh")
     terminal.type("echo re''ady; sleep 100; echo after=$?\n")
     terminal.wait_for("ready")
     terminal.type("\x03")
@@ -130,7 +84,7 @@ def test_ctrl_c_interrupts_the_program_and_not_the_session(site: Site, host: str
 
 
 def test_a_login_shell_is_one(site: Site, host: str) -> None:
-    terminal = Terminal(site, "-t", host, rows=24, columns=80)
+    terminal = terminal_to(site, host)
     terminal.type("echo name=$0 tty=$(tty); exit 3\r")
     terminal.wait_for("name=-")
     terminal.wait_for("tty=/dev/pts/")
