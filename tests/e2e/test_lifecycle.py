@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -27,6 +28,15 @@ def ended(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def runs_inside(agent: psutil.Process, word: str) -> int:
+    """How many programs of the agent have `word` among their arguments."""
+    count = 0
+    for process in agent.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            count += word in process.cmdline()
+    return count
 
 
 def test_stop_ends_the_agent_and_start_brings_it_back(site: Site, box: str) -> None:
@@ -70,8 +80,8 @@ def test_delete_leaves_no_process_and_no_terminal(site: Site, box: str) -> None:
             assert process.stdout is not None
             assert process.stdout.readline().strip() == b"started"
         agent = site.agent(box)
+        wait_until("all programs run", lambda: runs_inside(agent, "sleep") >= 4)
         inside = agent.children(recursive=True)
-        assert sum("sleep" in p.cmdline() for p in inside) >= 4
         site.kled("delete", box, "--yes")
         assert all(ended(p) for p in (agent, *inside))
     left = {p.pid for p in site.processes()} - before
@@ -118,5 +128,5 @@ def test_a_session_ends_when_its_client_is_killed(site: Site, host: str) -> None
         client.kill()
     wait_until(
         "the program on its terminal is gone",
-        lambda: not [p for p in agent.children(recursive=True) if "1234" in p.cmdline()],
+        lambda: not runs_inside(agent, "1234"),
     )

@@ -77,9 +77,10 @@ def test_check_runs_every_step_and_again(env: dict[str, str]) -> None:
         assert lines[0].endswith(("up to date", "only Kled itself")) == (attempt == 1)
 
 
+@pytest.mark.timeout(400)
 def test_a_person_gets_a_shell(env: dict[str, str]) -> None:
     terminal = Terminal([QUICKSTART], env)
-    terminal.wait_for("leave with `exit`", within_s=100)
+    terminal.wait_for("leave with `exit`", within_s=300)
     terminal.type("echo in-$((40 + 2)) $(tty)\r")
     terminal.wait_for("in-42 /dev/pts/")
     terminal.type("exit\r")
@@ -87,9 +88,10 @@ def test_a_person_gets_a_shell(env: dict[str, str]) -> None:
     assert terminal.close() == 0
 
 
+@pytest.mark.timeout(400)
 def test_a_person_who_closes_the_terminal_leaves_nothing(env: dict[str, str]) -> None:
     terminal = Terminal([QUICKSTART], env)
-    terminal.wait_for("leave with `exit`", within_s=100)
+    terminal.wait_for("leave with `exit`", within_s=300)
     terminal.type("sleep 1000\r")
     terminal.hang_up()
     wait_until("all of it has ended", lambda: not processes(env))
