@@ -115,6 +115,9 @@ async def _converse(link: ControlLink, settings: LinkSettings) -> None:
     except ProtocolError as exc:
         await link.close(close_code_for(exc), exc.message)
         raise
+    except UnavailableError as exc:
+        await link.close(CloseCode.DEAD_PEER, exc.message)
+        raise
     except trio.Cancelled:
         await link.close(CloseCode.GOING_AWAY, "the agent is stopping")
         raise
@@ -166,7 +169,9 @@ async def _beat(
         while True:
             rtt_s = await link.ping(rtt_s=rtt_s)
             await trio.sleep(heartbeat_s)
-    except (LinkClosed, UnavailableError) as exc:
+    except LinkClosed:
+        return  # the receiver notices as well, and knows the reason
+    except UnavailableError as exc:
         log.info("heartbeat_failed", reason=str(exc))
         scope.cancel()
 

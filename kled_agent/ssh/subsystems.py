@@ -41,6 +41,14 @@ def embedded_subsystem(name: str, user: LocalUser) -> asyncssh.SSHServerSession[
     return SSHServerStreamSession(None, _make_server, _SFTP_VERSION)
 
 
+class _Server(asyncssh.SFTPServer):
+    """Ends as a program does, with a status: scp takes an end without one for a failure."""
+
+    def exit(self) -> None:
+        if not self.channel.is_closing():
+            self.channel.exit(0)
+
+
 def _make_server(channel: SSHChannel[bytes]) -> asyncssh.SFTPServer:
     assert isinstance(channel, asyncssh.SSHServerChannel)
-    return asyncssh.SFTPServer(channel)
+    return _Server(channel)

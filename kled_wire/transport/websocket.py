@@ -24,15 +24,16 @@ async def open_websocket(
     message_queue_size: int = 1,
     max_message_size: int,
 ) -> trio_websocket.WebSocketConnection:
-    """Ask for a WebSocket over `stream`, which is ours from now on.
+    """Ask for a WebSocket over `stream`, which is closed when none comes to be.
 
-    The connection's reader is a task of `nursery` and closes the stream at its end. The caller
-    owns the deadline. Raises the KledError the coordinator answered with, or
+    The connection's reader is a task of `nursery`; closing the connection is the caller's, even
+    when `nursery` is cancelled. The caller owns the deadline. Raises the KledError the coordinator answered with, or
     UnavailableError("upgrade_refused").
     """
 
     async def hold(*, task_status: trio.TaskStatus[trio_websocket.WebSocketConnection]) -> None:
         problem: KledError | None = None
+        opened = False
         try:
             async with trio.open_nursery() as reader:
                 with trio.CancelScope() as handshake:
@@ -45,6 +46,7 @@ async def open_websocket(
                         message_queue_size=message_queue_size,
                         max_message_size=max_message_size,
                     )
+                    opened = True
                     task_status.started(connection)
                 if handshake.cancelled_caught:
                     problem = _refused()
@@ -57,8 +59,8 @@ async def open_websocket(
             # ends with the error of that.
             problem = _refused()
         finally:
-            # Also when `nursery` is cancelled: a socket is not left to the garbage collector.
-            await trio.aclose_forcefully(stream)
+            if not opened:
+                await trio.aclose_forcefully(stream)
         if problem is not None:
             raise problem
 

@@ -138,7 +138,7 @@ async def test_the_clients_agent_can_be_asked_from_the_session(site: Site) -> No
         ["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL
     )
     try:
-        await _open_unix(agent)
+        await (await _open_unix(agent)).aclose()
         env = {"SSH_AUTH_SOCK": agent}
         added = await run(["ssh-add", "-q", str(site.keys.folder / "user")], env=env)
         assert added.returncode == 0

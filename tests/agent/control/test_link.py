@@ -1,0 +1,298 @@
+"""The agent's control link against a fake coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import cbor2
+import pytest
+import trio
+import trio_websocket
+
+from kled_agent.control.link import LinkSettings, serve_link
+from kled_agent.identity import Identity
+from kled_wire import limits, messages
+from kled_wire.backoff import Backoff
+from kled_wire.control import CloseCode, ControlLink
+from kled_wire.errors import UnauthenticatedError, UnavailableError
+from kled_wire.eventlog import EventLog
+from kled_wire.version import PROTOCOL
+from tests.agent.conftest import Records
+from tests.agent.control.coordinator import (
+    WELCOME,
+    Answer,
+    Coordinator,
+    Peer,
+    converse,
+    refuse,
+    say,
+    serving,
+)
+
+
+@dataclass
+class Agent:
+    """A running link and what it was told."""
+
+    coordinator: Coordinator
+    records: Records
+    dials: list[messages.Dial] = field(default_factory=list)
+    welcomes: list[messages.Welcome] = field(default_factory=list)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what another task or the kernel does."""
+        with trio.fail_after(10):
+            while not condition():
+                await trio.sleep(0.002)  # noqa: ASYNC110 - lists have no events
+
+    async def connected(self, times: int) -> float:
+        """Wait for that many connections; seconds between the last two."""
+        await self.until(lambda: len(self.coordinator.times) >= times)
+        return self.coordinator.times[-1] - self.coordinator.times[-2]
+
+
+Running = Callable[..., object]
+REFUSED_S, CAP_S = 0.4, 0.2
+
+
+@pytest.fixture
+def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """A link whose minutes are fractions of a second."""
+    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(limits, "CLEANUP_S", 0.1)
+    monkeypatch.setattr(limits, "REDIAL_REFUSED_S", REFUSED_S)
+    monkeypatch.setattr(limits, "REDIAL_CAP_S", CAP_S)
+    backoff = Backoff(first_s=0.001, cap_s=0.01)
+
+    @asynccontextmanager
+    async def run(*answers: Answer) -> AsyncIterator[Agent]:
+        async with serving(*answers) as coordinator, trio.open_nursery() as nursery:
+            agent = Agent(coordinator, records)
+            identity = Identity(
+                coordinator_url=coordinator.url, token="kled_agent_x", host_key="", host_public_key=""
+            )
+            settings = LinkSettings(
+                identity=identity,
+                on_dial=lambda dial, _link: agent.dials.append(dial),
+                on_welcome=agent.welcomes.append,
+                count_streams=lambda: 3,
+                log=log,
+            )
+            nursery.start_soon(partial(serve_link, settings, backoff=backoff))
+            yield agent
+            nursery.cancel_scope.cancel()
+
+    return run
+
+
+async def test_it_says_hello_and_is_welcomed(running: Running) -> None:
+    hellos = []
+
+    async def greet(peer: Peer) -> None:
+        hellos.append(await peer.greet())
+        await peer.answer_pings()
+
+    async with running(converse(greet)) as agent:  # type: ignore[attr-defined]  # the fixture's context
+        await agent.until(lambda: bool(agent.welcomes))
+    [head] = agent.coordinator.heads
+    assert head.path == "/api/v1/agent/control"
+    assert head.headers["authorization"] == "Bearer kled_agent_x"
+    assert hellos[0].protocol == PROTOCOL
+    assert agent.welcomes == [WELCOME]
+
+
+async def test_a_dial_is_handed_on_and_reports_come(running: Running) -> None:
+    reports = []
+
+    async def dial(peer: Peer) -> None:
+        await peer.greet()
+        await peer.say(messages.Dial(ticket="t", kind="ssh"))
+        while not reports:
+            message = await peer.hear()
+            if isinstance(message, messages.Report):
+                reports.append(message)
+        await peer.answer_pings()
+
+    async with running(converse(dial)) as agent:  # type: ignore[attr-defined]
+        await agent.until(lambda: bool(agent.dials and reports))
+    assert agent.dials == [messages.Dial(ticket="t", kind="ssh")]
+    assert reports[0].streams == 3
+    assert 0 < reports[0].memory_used_bytes <= reports[0].memory_total_bytes
+
+
+async def test_heartbeats_come_at_the_pace_of_the_welcome_with_the_round_trip(
+    running: Running,
+) -> None:
+    pings = []
+
+    async def count(peer: Peer) -> None:
+        await peer.greet(replace(WELCOME, heartbeat_s=0.02))
+        began = trio.current_time()
+        while True:
+            message = await peer.hear()
+            if isinstance(message, messages.Ping):
+                pings.append((trio.current_time() - began, message))
+                await peer.say(messages.Pong(id=message.id))
+
+    async with running(converse(count)) as agent:  # type: ignore[attr-defined]
+        await agent.until(lambda: len(pings) == 4)
+    assert len({ping.id for _, ping in pings}) == 4
+    assert pings[3][0] >= 0.06
+    assert pings[0][1].rtt_s == 0
+    assert 0 < pings[3][1].rtt_s < 1
+
+
+async def test_a_coordinator_that_stops_answering_is_noticed_and_dialled_again(
+    running: Running,
+) -> None:
+    async def freeze(peer: Peer) -> None:
+        await peer.greet()
+        await trio.sleep_forever()
+
+    async def well(peer: Peer) -> None:
+        await peer.greet()
+        await peer.answer_pings()
+
+    async with running(converse(freeze), converse(well)) as agent:  # type: ignore[attr-defined]
+        await agent.until(lambda: len(agent.welcomes) == 2)
+    assert agent.records.having("heartbeat_failed")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnauthenticatedError("token_revoked", "revoked"), UnauthenticatedError("token_expired", "old")],
+)
+async def test_a_refused_token_is_reported_and_tried_again_slowly(
+    running: Running, error: UnauthenticatedError
+) -> None:
+    async with running(refuse(error)) as agent:  # type: ignore[attr-defined]
+        assert await agent.connected(2) >= REFUSED_S
+    assert f"code={error.code}" in agent.records.having("agent_refused")[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "stay_away_s"),
+    [
+        (CloseCode.TOKEN_REFUSED, REFUSED_S),
+        (CloseCode.VERSION_UNSUPPORTED, REFUSED_S),
+        (CloseCode.REPLACED, CAP_S),
+        (CloseCode.GOING_AWAY, 0),
+        (CloseCode.DEAD_PEER, 0),
+    ],
+)
+async def test_the_close_code_says_how_long_to_stay_away(
+    running: Running, code: CloseCode, stay_away_s: float
+) -> None:
+    async def close(peer: Peer) -> None:
+        await peer.greet()
+        await peer.connection.aclose(int(code), "because")
+
+    async with running(converse(close)) as agent:  # type: ignore[attr-defined]
+        await agent.until(lambda: bool(agent.records.having("link_closed")))
+        assert agent.records.having("link_closed")[0] == (
+            f"link_closed code={int(code)} reason=because"
+        )
+        assert await agent.connected(2) >= stay_away_s
+
+
+async def test_a_shutdown_message_says_when_to_come_back(running: Running) -> None:
+    async def stop(peer: Peer) -> None:
+        await peer.greet()
+        await peer.say(messages.Shutdown(reason="update", back_in_s=0.2))
+        await peer.answer_pings()
+
+    async with running(converse(stop)) as agent:  # type: ignore[attr-defined]
+        assert await agent.connected(2) >= 0.2
+    assert agent.records.having("coordinator_stopping")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        say(b""),
+        say(b"garbage\r\n\r\n"),
+        say(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n"),
+        say(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nhi"),
+        refuse(UnavailableError("draining", "going down")),
+    ],
+)
+async def test_whatever_answers_instead_the_agent_goes_on_dialling_with_backoff(
+    running: Running, answer: Answer
+) -> None:
+    async with running(answer) as agent:  # type: ignore[attr-defined]
+        await agent.connected(4)
+    assert len(agent.records.having("link_failed")) >= 3
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"\xff", "text", cbor2.dumps({"type": "ping", "id": 1}), cbor2.dumps({"type": "pong"})],
+)
+async def test_a_coordinator_that_begins_wrongly_is_told_and_left(
+    running: Running, said: bytes | str
+) -> None:
+    told = []
+
+    async def wrong(peer: Peer) -> None:
+        await peer.hear()
+        await peer.connection.send_message(said)
+        try:
+            while True:
+                await peer.connection.get_message()
+        except trio_websocket.ConnectionClosed as closed:
+            told.append(closed.reason)
+
+    async with running(converse(wrong)) as agent:  # type: ignore[attr-defined]
+        await agent.until(lambda: bool(told))
+    assert told[0].code == CloseCode.PROTOCOL_ERROR
+
+
+async def test_a_message_that_is_not_for_agents_ends_the_link(running: Running) -> None:
+    told = []
+
+    async def wrong(peer: Peer) -> None:
+        await peer.greet()
+        await peer.say(WELCOME)
+        try:
+            await peer.answer_pings()
+        finally:
+            told.append(peer.connection.closed)
+
+    async with running(converse(wrong)) as agent:  # type: ignore[attr-defined]
+        await agent.until(lambda: bool(told))
+    assert told[0].code == CloseCode.PROTOCOL_ERROR
+    assert "welcome is not for an agent" in told[0].reason
+
+
+async def test_an_agent_that_stops_says_that_it_goes(log: EventLog) -> None:
+    told = []
+    done = trio.Event()
+
+    async def watch(peer: Peer) -> None:
+        await peer.greet()
+        await peer.answer_pings()
+        told.append(peer.connection.closed)
+        done.set()
+
+    async with serving(converse(watch)) as coordinator, trio.open_nursery() as nursery:
+        up = trio.Event()
+        identity = Identity(
+            coordinator_url=coordinator.url, token="t", host_key="", host_public_key=""
+        )
+        settings = LinkSettings(
+            identity=identity, on_dial=_nothing, on_welcome=lambda _: up.set(),
+            count_streams=lambda: 0, log=log,
+        )  # fmt: skip
+        nursery.start_soon(serve_link, settings)
+        await up.wait()
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await done.wait()
+    assert told[0].code == CloseCode.GOING_AWAY
+
+
+def _nothing(_dial: messages.Dial, _link: ControlLink) -> None:
+    return
