@@ -15,12 +15,12 @@ from typing import Final
 
 import trio
 
+from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.prefixed import PrefixedStream
+from kled_wire.transport.vector import write_vector
 
 # Large reads and one vectored write for many packets: what a Python SSH server's speed is made of.
 READ_BYTES: Final = 256 * 1024
-# IOV_MAX on Linux and macOS, sysconf(3).
-VECTOR_MAX: Final = 1024
 
 
 class StreamTransport(asyncio.Transport):
@@ -69,9 +69,12 @@ class StreamTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         held, self._held = self._held, []
+        if isinstance(self._stream, ResumableStream):
+            self._stream.write_nowait(held)
+            return
         if self._descriptor is not None and not self._pending:
             try:
-                held = _write_vector(self._descriptor, held)
+                held = write_vector(self._descriptor, held)
             except OSError:
                 self.abort()
                 return
@@ -111,10 +114,17 @@ class StreamTransport(asyncio.Transport):
             self._closing = True  # the protocol learns it from connection_lost
 
     async def _read(self, protocol: asyncio.Protocol) -> None:
-        data = self._ahead or await self._receive()
-        while data:
+        def deliver(data: bytes) -> None:
             with self.corked():
                 protocol.data_received(data)
+
+        if isinstance(self._stream, ResumableStream):
+            await self._stream.receive_into(deliver)
+            protocol.eof_received()
+            return
+        data = self._ahead or await self._receive()
+        while data:
+            deliver(data)
             data = await self._receive()
         protocol.eof_received()
 
@@ -143,23 +153,6 @@ class StreamTransport(asyncio.Transport):
                 await self._stream.send_all(data)
                 self._descriptor = descriptor
         self._scope.cancel()
-
-
-def _write_vector(descriptor: int, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    """Write what the socket takes at once; return what is left. Raises OSError."""
-    start = 0
-    while start < len(pieces):
-        batch = pieces[start : start + VECTOR_MAX]
-        try:
-            sent = os.writev(descriptor, batch)
-        except BlockingIOError:
-            break
-        for piece in batch:
-            if sent < len(piece):
-                return [memoryview(piece)[sent:], *pieces[start + 1 :]]
-            sent -= len(piece)
-            start += 1
-    return pieces[start:]
 
 
 async def carry(

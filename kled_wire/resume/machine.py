@@ -37,7 +37,7 @@ class Machine:
 
     __slots__ = (
         "_answers", "_end_acked", "_end_due", "_ended", "_heard_at", "_parser", "_pinged_at",
-        "_reset_due", "attached", "closed", "inbox", "outbox", "window",
+        "_reset_due", "_reset_ours", "attached", "closed", "inbox", "outbox", "window",
     )  # fmt: skip
 
     def __init__(self, *, window_max: int = WINDOW_MAX) -> None:
@@ -52,6 +52,7 @@ class Machine:
         self._end_due = False
         self._end_acked = False
         self._reset_due = False
+        self._reset_ours = False
         self._heard_at = 0.0
         self._pinged_at = 0.0
 
@@ -62,7 +63,7 @@ class Machine:
         """How many bytes may be written now; not positive when the window is full."""
         return self.window.size - self.outbox.unacked
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Queue `data`, which is kept by reference. Raises ProtocolError after `end`."""
         if self._ended or self.closed is not None:
             raise ProtocolError("stream_ended", "nothing can be written any more")
@@ -75,10 +76,25 @@ class Machine:
             self._end_due = True
 
     def reset(self, code: str, message: str) -> None:
-        """The stream is over in both directions, at once."""
+        """The stream is over in both directions; what was written before still goes out."""
         if self.closed is None:
             self.closed = Closed(code, message)
-            self._reset_due = True
+            self._reset_due = self._reset_ours = True
+
+    def fail(self, code: str, message: str) -> None:
+        """The stream is over and the peer is not there to be told."""
+        if self.closed is None:
+            self.closed = Closed(code, message)
+
+    @property
+    def touched(self) -> bool:
+        """Whether the peer has said anything yet: data, an acknowledgement, an end."""
+        return bool(self.inbox.position or self.outbox.start or self._end_acked)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing remains to be exchanged: complete, or reset and the peer was told."""
+        return self.complete or (self.closed is not None and not self._reset_due)
 
     @property
     def complete(self) -> bool:
@@ -98,6 +114,7 @@ class Machine:
         self._parser = FrameParser()
         self._answers.clear()
         self._end_due = self._ended and not self._end_acked
+        self._reset_due = self._reset_ours
         self._heard_at = self._pinged_at = now
         # Say at once what has arrived: the peer may have learnt less from the old transport.
         self.inbox.waiting_since = None
@@ -160,16 +177,19 @@ class Machine:
         if self._end_due and self.outbox.sent == self.outbox.end:
             self._end_due = False
             pieces.append(frames.encode_header(frames.FIN, self.outbox.end))
-        if self._reset_due and self.closed is not None:
+        if self._reset_due and self.closed is not None and self.outbox.sent == self.outbox.end:
             self._reset_due = False
             pieces.append(frames.encode_reset(*self.closed))
         return pieces
 
-    @property
-    def has_pieces(self) -> bool:
-        """Whether `pieces` would give something, acks that may still wait apart."""
+    def due(self, now: float) -> bool:
+        """Whether `pieces` would give something now."""
         return bool(
-            self._answers or self.outbox.sent < self.outbox.end or self._end_due or self._reset_due
+            self._answers
+            or self.outbox.sent < self.outbox.end
+            or self._end_due
+            or self._reset_due
+            or self.inbox.ack_due(now)
         )
 
     def tick(self, now: float) -> bool:

@@ -26,7 +26,7 @@ class Outbox:
         """How many bytes are kept."""
         return self.end - self.start
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Keep `data`, which must not change any more."""
         view = memoryview(data)
         for begin in range(0, len(view), DATA_MAX):

@@ -164,7 +164,7 @@ def test_a_silent_transport_is_asked_and_then_given_up() -> None:
     machine = Machine()
     machine.attach(0, 100.0)
     assert machine.tick(100.0 + PING_S - 0.1)
-    assert not machine.has_pieces
+    assert not machine.due(100.0 + PING_S - 0.1)
     assert machine.tick(100.0 + PING_S)
     (ping,) = machine.pieces(100.0 + PING_S)
     assert ping[0] == frames.PING

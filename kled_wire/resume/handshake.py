@@ -1,0 +1,110 @@
+"""What is said on a new transport before the frames, both sides, over any Trio stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from kled_wire.errors import ProtocolError, UnavailableError
+from kled_wire.resume.frames import (
+    ID_BYTES,
+    NONCE_BYTES,
+    SECRET_BYTES,
+    Challenge,
+    Greeting,
+    Hello,
+    New,
+    Proof,
+    Refuse,
+    Resume,
+    decode_greeting,
+    encode_greeting,
+)
+from kled_wire.resume.proof import check_challenge, check_proof, make_challenge, make_proof
+from kled_wire.transport.prefixed import PrefixedStream
+
+RandomBytes = Callable[[int], bytes]
+
+# A greeting is at most this long; more of it is not read.
+_READ_BYTES = 2048
+
+
+async def read_greeting(
+    transport: trio.abc.HalfCloseableStream,
+) -> tuple[Greeting, trio.abc.HalfCloseableStream]:
+    """The next greeting, and the transport with what came after it. The caller owns the deadline.
+
+    Raises ProtocolError, trio.BrokenResourceError.
+    """
+    buffer = bytearray()
+    while (found := decode_greeting(buffer)) is None:
+        data = await transport.receive_some(_READ_BYTES)
+        if not data:
+            raise trio.BrokenResourceError("the transport ended before the greeting")
+        buffer += data
+    greeting, length = found
+    rest = bytes(buffer[length:])
+    return greeting, PrefixedStream(rest, transport) if rest else transport
+
+
+def make_new(random_bytes: RandomBytes) -> New:
+    """The name and secret of a new stream."""
+    return New(random_bytes(ID_BYTES), random_bytes(SECRET_BYTES))
+
+
+async def read_hello(
+    transport: trio.abc.HalfCloseableStream,
+) -> tuple[Hello, trio.abc.HalfCloseableStream]:
+    """The client's hello. Raises ProtocolError("greeting_unexpected")."""
+    greeting, transport = await read_greeting(transport)
+    if isinstance(greeting, New | Resume):
+        return greeting, transport
+    raise ProtocolError("greeting_unexpected", "a resumable stream begins with a hello")
+
+
+async def refuse(transport: trio.abc.HalfCloseableStream, code: str, message: str) -> None:
+    """Tell a client that its stream does not go on."""
+    await transport.send_all(encode_greeting(Refuse(code, message)))
+
+
+async def admit(
+    transport: trio.abc.HalfCloseableStream,
+    resume: Resume,
+    *,
+    secret: bytes,
+    position: int,
+    random_bytes: RandomBytes,
+) -> trio.abc.HalfCloseableStream:
+    """Agent: prove ourselves and have the client prove itself; gives the transport to go on with.
+
+    Raises ProtocolError("proof_wrong") when the client does not know the secret.
+    """
+    challenge = make_challenge(secret, resume, random_bytes(NONCE_BYTES), position)
+    await transport.send_all(encode_greeting(challenge))
+    greeting, transport = await read_greeting(transport)
+    if not isinstance(greeting, Proof) or not check_proof(secret, resume, challenge, greeting):
+        raise ProtocolError("proof_wrong", "the client does not know the stream's secret")
+    return transport
+
+
+async def ask_to_resume(
+    transport: trio.abc.HalfCloseableStream,
+    new: New,
+    *,
+    position: int,
+    random_bytes: RandomBytes,
+) -> tuple[int, trio.abc.HalfCloseableStream]:
+    """Client: go on with stream `new`; gives the agent's position and the transport.
+
+    Raises UnavailableError with the agent's code when it refuses, ProtocolError("proof_wrong").
+    """
+    resume = Resume(new.id, random_bytes(NONCE_BYTES), position)
+    await transport.send_all(encode_greeting(resume))
+    greeting, transport = await read_greeting(transport)
+    if isinstance(greeting, Refuse):
+        raise UnavailableError(greeting.code, greeting.message)
+    if not isinstance(greeting, Challenge) or not check_challenge(new.secret, resume, greeting):
+        raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
+    await transport.send_all(encode_greeting(make_proof(new.secret, resume, greeting)))
+    return greeting.received, transport

@@ -1,0 +1,103 @@
+"""Keep one resumable stream attached: dial, carry, dial again; give up with the reason."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from kled_wire.backoff import Backoff
+from kled_wire.errors import (
+    ForbiddenError,
+    KledError,
+    NotFoundError,
+    ProtocolError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from kled_wire.resume.frames import New, encode_greeting
+from kled_wire.resume.handshake import RandomBytes, ask_to_resume
+from kled_wire.resume.stream import ResumableStream, TransportLost
+
+Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
+
+BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
+DIAL_TIMEOUT_S: Final = 20.0
+# A transport that lasted this long was a good one: the next failure is the first again.
+_SETTLED_S: Final = 10.0
+# What no later attempt can change: a person must act, or the stream is gone at the other end.
+_FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
+_LOST: Final = (
+    TransportLost,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    OSError,
+)
+_FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
+
+
+async def keep_attached(
+    stream: ResumableStream,
+    new: New,
+    dial: Dial,
+    *,
+    random_bytes: RandomBytes,
+    on_lost: Callable[[str], None] = lambda _reason: None,
+    on_resumed: Callable[[], None] = lambda: None,
+) -> None:
+    """Carry `stream` over transports from `dial` until it is over.
+
+    The first transport begins the stream. What cannot be mended ends the stream with the reason,
+    which its readers and writers get.
+    """
+    failures, begun = 0, False
+    while not stream.machine.over:
+        started = trio.current_time()
+        try:
+            transport, position, begun = await _open(stream, new, dial, random_bytes, begun=begun)
+            if failures:
+                on_resumed()
+            await stream.run_transport(transport, position)
+        except _LOST as exc:
+            reason = str(exc) or "the coordinator does not answer"
+        except KledError as exc:
+            if not begun or isinstance(exc, _FINAL) or exc.code in _FINAL_CODES:
+                stream.fail(exc.code, exc.message)
+                return
+            reason = exc.message
+        else:
+            continue
+        if trio.current_time() - started > _SETTLED_S:
+            failures = 0
+        failures += 1
+        if failures == 1:
+            on_lost(reason)
+        await trio.sleep(BACKOFF.delay(failures, random.random))
+
+
+async def _open(
+    stream: ResumableStream, new: New, dial: Dial, random_bytes: RandomBytes, *, begun: bool
+) -> tuple[trio.abc.HalfCloseableStream, int, bool]:
+    """A transport on which the stream begins or goes on, and the peer's position."""
+    with trio.fail_after(DIAL_TIMEOUT_S):
+        transport = await dial()
+        try:
+            if not begun:
+                await transport.send_all(encode_greeting(new))
+                return transport, 0, True
+            position, transport = await ask_to_resume(
+                transport, new, position=stream.machine.inbox.position, random_bytes=random_bytes
+            )
+        except UnavailableError as exc:
+            await trio.aclose_forcefully(transport)
+            if exc.code == "unknown_stream" and not stream.machine.touched:
+                # Our hello never arrived: nothing was said yet, so it can be said again.
+                return await _open(stream, new, dial, random_bytes, begun=False)
+            raise
+        except BaseException:
+            await trio.aclose_forcefully(transport)
+            raise
+        return transport, position, True

@@ -1,0 +1,212 @@
+"""Resumable streams under Trio, over transports that are cut."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from kled_wire.resume.frames import New
+from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
+from kled_wire.resume.machine import DEAD_S, Machine
+from kled_wire.resume.redial import keep_attached
+from kled_wire.resume.stream import ResumableStream, TransportLost
+
+Transport = trio.abc.HalfCloseableStream
+
+
+class Network:
+    """Makes transports between a client and an agent; `cut` breaks the present one."""
+
+    def __init__(self, nursery: trio.Nursery, *, sockets: bool) -> None:
+        self._nursery = nursery
+        self._sockets = sockets
+        self._live: list[Transport] = []
+        self.agent = ResumableStream(Machine())
+        self.new: New | None = None
+        self.dials = 0
+        self.forgets = False
+
+    async def dial(self) -> Transport:
+        """A transport whose other end the agent serves."""
+        self.dials += 1
+        near, far = await self._pair()
+        self._live = [near, far]
+        self._nursery.start_soon(self._serve, far)
+        return near
+
+    async def cut(self) -> None:
+        """Break it in both directions, losing what is on its way."""
+        for end in self._live:
+            await trio.aclose_forcefully(end)
+
+    async def _pair(self) -> tuple[Transport, Transport]:
+        if not self._sockets:
+            return trio.testing.lockstep_stream_pair()
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        async with listeners[0] as listener:
+            near = await trio.testing.open_stream_to_socket_listener(listener)
+            return near, await listener.accept()
+
+    async def _serve(self, transport: Transport) -> None:
+        try:
+            hello, transport = await read_hello(transport)
+            position = 0
+            if isinstance(hello, New) and self.new is None:
+                self.new = hello
+            elif isinstance(hello, New) or self.forgets:
+                await refuse(transport, "unknown_stream", "the agent was restarted")
+                return
+            else:
+                assert self.new is not None
+                transport = await admit(
+                    transport,
+                    hello,
+                    secret=self.new.secret,
+                    position=self.agent.machine.inbox.position,
+                    random_bytes=os.urandom,
+                )
+                position = hello.received
+            await self.agent.run_transport(transport, position)
+        except (TransportLost, trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+
+@asynccontextmanager
+async def linked(*, sockets: bool = True) -> AsyncIterator[tuple[ResumableStream, Network]]:
+    """A client's stream kept attached to an agent's."""
+    async with trio.open_nursery() as nursery:
+        network, client = Network(nursery, sockets=sockets), ResumableStream(Machine())
+        nursery.start_soon(
+            partial(
+                keep_attached,
+                client,
+                make_new(os.urandom),
+                network.dial,
+                random_bytes=os.urandom,
+            )
+        )
+        yield client, network
+        nursery.cancel_scope.cancel()
+
+
+async def test_it_is_a_half_closeable_stream() -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def make() -> tuple[ResumableStream, ResumableStream]:
+            network, client = Network(nursery, sockets=True), ResumableStream(Machine())
+            keep = partial(keep_attached, client, make_new(os.urandom), network.dial)
+            nursery.start_soon(partial(keep, random_bytes=os.urandom))
+            return client, network.agent
+
+        client, agent = await make()
+        async with trio.open_nursery() as both:
+            both.start_soon(client.send_all, b"question")
+            assert await agent.receive_some() == b"question"
+            await agent.send_all(b"answer")
+            await agent.send_eof()
+        assert await client.receive_some() == b"answer"
+        assert await client.receive_some() == b""
+        await client.send_all(b"and one more")
+        await client.send_eof()
+        assert await agent.receive_some() == b"and one more"
+        assert await agent.receive_some() == b""
+        await client.wait_over()
+        await agent.wait_over()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("sockets", [True, False])
+async def test_bytes_survive_cuts_in_both_directions(*, sockets: bool) -> None:
+    size = 8_000_000 if sockets else 200_000
+    there, back = random.Random(1).randbytes(size), random.Random(2).randbytes(size)
+    received: dict[str, bytes] = {}
+
+    async def send(stream: ResumableStream, data: bytes) -> None:
+        for start in range(0, len(data), 100_000):
+            await stream.send_all(data[start : start + 100_000])
+        await stream.send_eof()
+
+    async def receive(name: str, stream: ResumableStream) -> None:
+        whole = bytearray()
+        while data := await stream.receive_some():
+            whole += data
+        received[name] = bytes(whole)
+
+    async with linked(sockets=sockets) as (client, network):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, client, there)
+            nursery.start_soon(send, network.agent, back)
+            nursery.start_soon(receive, "agent", network.agent)
+            nursery.start_soon(receive, "client", client)
+            for _ in range(20):
+                before = client.machine.inbox.received
+                with trio.move_on_after(5):
+                    while client.machine.inbox.received < min(before + size // 40, size):  # noqa: ASYNC110 - progress of other tasks
+                        await trio.sleep(0.001)
+                await network.cut()
+        assert network.dials > 10
+    assert _digest(received["agent"]) == _digest(there)
+    assert _digest(received["client"]) == _digest(back)
+
+
+async def test_an_agent_that_forgot_is_said_at_once_and_not_after_a_hang() -> None:
+    async with linked() as (client, network):
+        await client.send_all(b"x")
+        assert await network.agent.receive_some() == b"x"
+        await network.agent.send_all(b"y")
+        assert await client.receive_some() == b"y"
+        network.forgets = True
+        await network.cut()
+        with pytest.raises(trio.BrokenResourceError, match="restarted"), trio.fail_after(5):
+            await client.receive_some()
+
+
+async def test_the_end_with_a_reason_reaches_the_other_side() -> None:
+    async with linked() as (client, network):
+        await client.send_all(b"x")
+        assert await network.agent.receive_some() == b"x"
+        await network.agent.send_all(b"last words")
+        network.agent.reset("detached_limit", "detached for too long")
+        assert await client.receive_some() == b"last words"
+        with pytest.raises(trio.BrokenResourceError, match="too long"):
+            await client.receive_some()
+
+
+async def test_a_newer_transport_takes_over_from_a_live_one() -> None:
+    async with linked() as (client, network):
+        await client.send_all(b"one")
+        assert await network.agent.receive_some() == b"one"
+        older = list(network._live)
+        for end in older[:1]:
+            await trio.aclose_forcefully(end)  # the client notices, the agent not yet
+        await client.send_all(b"two")
+        assert await network.agent.receive_some() == b"two"
+        assert network.agent.attached
+
+
+async def test_a_full_window_holds_the_writer_back(autojump_clock: trio.testing.MockClock) -> None:
+    stream = ResumableStream(Machine())
+    with trio.move_on_after(60) as scope:
+        await stream.send_all(bytes(64 * 1024 * 1024))
+    assert scope.cancelled_caught
+    assert stream.machine.outbox.unacked <= stream.machine.window.size + 64 * 1024
+
+
+async def test_a_silent_transport_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    near, _far = trio.testing.memory_stream_pair()
+    stream = ResumableStream(Machine())
+    with pytest.raises(TransportLost, match="silent"):
+        await stream.run_transport(near, 0)
+    assert trio.current_time() == pytest.approx(DEAD_S, abs=6)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
