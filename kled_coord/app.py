@@ -4,7 +4,7 @@ serve
 ├── watch_signals      SIGTERM drains, a second one stops
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
-└── sweep              expired leases and one-time codes
+└── sweep              expired leases and one-time codes, states left behind
 """
 
 from __future__ import annotations
@@ -157,10 +157,11 @@ async def _serve(
 
 
 async def sweep(services: Services) -> Never:
-    """Fail builds whose worker died and drop spent one-time codes, every few seconds."""
+    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds."""
     while True:
         try:
             await services.queue.expire()
+            await services.runs.recover()
             await services.store.write(prune_login_codes, services.clock())
         except StoreError as error:
             log.warning("sweep_failed", reason=error.message)
@@ -180,6 +181,7 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
         changes=services.changes,
         agents=services.agents,
         runner=services.run_build,
+        runs=services.runs,
         settings=WorkerSettings(
             name=f"{socket.gethostname()[:40]}/{os.getpid()}/{number}",
             access_url=access_url,

@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 
 from kled_coord.builds.queue import Queue
 from kled_coord.builds.runner import BuildRunner, TemplateChecker
+from kled_coord.builds.runs import Runs
 from kled_coord.builds.service import Builds
 from kled_coord.builds.state import States
 from kled_coord.ca.certificates import Authority
@@ -74,6 +75,7 @@ class Services:
     queue: Queue
     builds: Builds
     states: States
+    runs: Runs
     run_build: BuildRunner
     readiness: Readiness = field(default_factory=Readiness)
 
@@ -108,6 +110,7 @@ async def build_services(
     # What nearly every service takes.
     common = _Common(store=store, clock=clock, ids=ids, audit=people.audit)
     workspaces = Workspaces(**common, changes=changes)
+    states = States(store=store, clock=clock, sealer=sealer)
     queue = Queue(
         store=store, clock=clock, ids=ids, changes=changes, registry=registry, metrics=metrics
     )
@@ -130,7 +133,15 @@ async def build_services(
         changes=changes,
         queue=queue,
         builds=Builds(**common, changes=changes, queue=queue, workspaces=workspaces),
-        states=States(store=store, clock=clock, sealer=sealer),
+        states=states,
+        runs=Runs(
+            store=store,
+            clock=clock,
+            changes=changes,
+            states=states,
+            directory=config.data_dir / "runs",
+            kept=config.data_dir / "errored-states",
+        ),
         run_build=sources.run_build,
     )
 

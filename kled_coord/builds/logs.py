@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
@@ -112,6 +112,21 @@ class LogWriter:
             }
             await self._store.write(update_build, self._build_id, values)
         self._changes.ring(self._build_id)
+
+
+async def append_line(
+    store: Store, clock: Clock, changes: Changes, build_id: BuildId, level: str, text: str
+) -> None:
+    """Add one line to the log of a build that no LogWriter is writing. Raises StoreError."""
+    now = clock()
+
+    def append(connection: Any) -> None:
+        seq = last_log_seq(connection, build_id) + 1
+        line = LogLine(seq=seq, at=now, level=level, text=printable(text[:_LINE_MAX]))
+        append_log(connection, build_id, [line])
+
+    await store.write(append)
+    changes.ring(build_id)
 
 
 async def follow_log(

@@ -103,6 +103,40 @@ class States:
 
         await self._store.write(append)
 
+    async def adopt(self, workspace_id: WorkspaceId, build_id: BuildId, content: bytes) -> int:
+        """Append the state that a build's Terraform could not save; returns its version.
+
+        One that is there already is not appended again. Raises ConflictError("state_superseded")
+        where the state has moved on without it, InputError, StoreError, KledError.
+        """
+        now = self._clock()
+
+        def append(connection: Any) -> int:
+            new = _parse_object("state_invalid", content)
+            version = next_state_version(connection, workspace_id)
+            holder = state_lock(connection, workspace_id)
+            if holder is not None and holder.build_id != build_id:
+                raise ConflictError(
+                    "state_superseded", f"build {holder.build_id} is working on the state"
+                )
+            newest = newest_state(connection, workspace_id)
+            if newest is not None and newest[1] is not None:
+                kept = self._sealer.open(_PURPOSE, _row(workspace_id, newest[0]), newest[1])
+                if kept == content:
+                    return newest[0]
+                _check_successor(_parse_object("state_invalid", kept), new)
+            insert_state(
+                connection,
+                workspace_id=workspace_id,
+                version=version,
+                build_id=build_id,
+                content_sealed=self._sealer.seal(_PURPOSE, _row(workspace_id, version), content),
+                now=now,
+            )
+            return version
+
+        return await self._store.write(append)
+
     async def lock(self, writer: StateWriter, info: bytes) -> None:
         """Take the lock. Raises StateLockedError, InputError."""
         lock = StateLock(
@@ -136,6 +170,17 @@ def _check_holder(holder: StateLock | None, lock_id: str | None) -> None:
         has = f"is locked by {holder.lock_id}" if holder else "is not locked"
         raise ConflictError(
             "state_lock_mismatch", f"the state {has}, the request names {lock_id or 'no lock'}"
+        )
+
+
+def _check_successor(kept: dict[str, Any], new: dict[str, Any]) -> None:
+    """Whether `new` follows `kept` by Terraform's own counting (lineage and serial)."""
+    old_serial, serial = kept.get("serial"), new.get("serial")
+    follows = isinstance(old_serial, int) and isinstance(serial, int) and serial > old_serial
+    if kept.get("lineage") != new.get("lineage") or not follows:
+        raise ConflictError(
+            "state_superseded",
+            f"the state that is kept (serial {old_serial}) does not precede it (serial {serial})",
         )
 
 

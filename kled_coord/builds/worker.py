@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from kled_coord.builds.logs import LogWriter
 from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.queue import ClaimedBuild, Queue
 from kled_coord.builds.runner import BuildRunner, Job
+from kled_coord.builds.runs import Run, Runs
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
@@ -31,6 +31,8 @@ from kled_wire.limits import CLEANUP_S
 
 # A build queued by another process rings no bell here.
 _LOOK_AGAIN_S: Final = 5.0
+# Saving a state that Terraform could not save; shorter than what is left of the lease (queue.py).
+_RESCUE_S: Final = 15.0
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class Worker:
         changes: Changes,
         agents: Agents,
         runner: BuildRunner,
+        runs: Runs,
         settings: WorkerSettings,
     ) -> None:
         self._store = store
@@ -73,6 +76,7 @@ class Worker:
         self._changes = changes
         self._agents = agents
         self._runner = runner
+        self._runs = runs
         self._settings = settings
         self._lease: Lease | None = None
 
@@ -100,9 +104,13 @@ class Worker:
         build = claimed.build
         log.info("build_started", build=build.id, transition=build.transition)
         outcome = Outcome(event=BuildEvent.RELEASED)
+        run = self._runs.of(build)
         try:
-            outcome = await self._carry_out(claimed)
+            outcome = await self._carry_out(claimed, run)
         finally:
+            # While the build is still ours, so that nobody works on the state yet.
+            with trio.move_on_after(_RESCUE_S, shield=True):
+                await run.close()
             with trio.move_on_after(CLEANUP_S, shield=True):
                 await self._write_end(build, outcome)
 
@@ -117,7 +125,7 @@ class Worker:
         else:
             log.info("build_ended", build=build.id, status=ended.status, error=ended.error)
 
-    async def _carry_out(self, claimed: ClaimedBuild) -> Outcome:
+    async def _carry_out(self, claimed: ClaimedBuild, run: Run) -> Outcome:
         writer = LogWriter(
             store=self._store, clock=self._clock, changes=self._changes, build_id=claimed.build.id
         )
@@ -134,7 +142,7 @@ class Worker:
             await nursery.start(lease.hold)
             try:
                 with lease.run_scope:
-                    outcome = await self._attempt(claimed, writer, lease.forced)
+                    outcome = await self._attempt(claimed, run, writer, lease.forced)
                 if lease.lost:
                     outcome = Outcome(event=BuildEvent.FAILED, error="the lease was lost")
             finally:
@@ -143,7 +151,7 @@ class Worker:
         return outcome
 
     async def _attempt(
-        self, claimed: ClaimedBuild, writer: LogWriter, forced: trio.Event
+        self, claimed: ClaimedBuild, run: Run, writer: LogWriter, forced: trio.Event
     ) -> Outcome:
         """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
         build = claimed.build
@@ -151,7 +159,7 @@ class Worker:
             if build.orphan:
                 await writer.line("warning", "deleted without destroying what Terraform made")
             else:
-                await self._run_job(claimed, writer, forced)
+                await self._run_job(claimed, run, writer, forced)
         except KledError as error:
             return Outcome(event=BuildEvent.FAILED, error=error.line())
         except Exception:
@@ -160,18 +168,19 @@ class Worker:
             return Outcome(event=BuildEvent.FAILED, error=error_line)
         return Outcome(event=BuildEvent.SUCCEEDED)
 
-    async def _run_job(self, claimed: ClaimedBuild, writer: LogWriter, forced: trio.Event) -> None:
-        with tempfile.TemporaryDirectory(prefix="kled-build-") as directory:
-            job = await self._job(claimed, Path(directory), forced)
-            host = BuildHost(
-                workspace=job.workspace,
-                build=job.build,
-                agents=self._agents,
-                reporter=writer,
-                access_url=self._settings.access_url,
-                processes=self._settings.processes,
-            )
-            await self._runner(job, host, writer)
+    async def _run_job(
+        self, claimed: ClaimedBuild, run: Run, writer: LogWriter, forced: trio.Event
+    ) -> None:
+        job = await self._job(claimed, await run.directory(), forced)
+        host = BuildHost(
+            workspace=job.workspace,
+            build=job.build,
+            agents=self._agents,
+            reporter=writer,
+            access_url=self._settings.access_url,
+            processes=self._settings.processes,
+        )
+        await self._runner(job, host, writer)
         if job.build.transition == "delete":
             processes = self._settings.processes / job.workspace.id
             await trio.to_thread.run_sync(partial(shutil.rmtree, processes, ignore_errors=True))

@@ -57,6 +57,7 @@ class FakeTerraform:
     error: Exception | None = None
     agent: bool = True
     hang: bool = False
+    errored_state: bytes | None = None
     started: trio.Event = field(default_factory=trio.Event)
 
     async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
@@ -64,6 +65,9 @@ class FakeTerraform:
         self.started.set()
         await reporter.line("info", f"{job.build.transition} began")
         await reporter.progress(0, 1, "apply")
+        if self.errored_state is not None:
+            (job.directory / "template").mkdir()
+            (job.directory / "template" / "errored.tfstate").write_bytes(self.errored_state)
         if self.agent:
             await host.ensure_agent("main")
         if self.hang:

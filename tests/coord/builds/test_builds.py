@@ -36,6 +36,7 @@ def worker(world, tmp_path, name: str = "w1") -> Worker:
         changes=services.changes,
         agents=services.agents,
         runner=services.run_build,
+        runs=services.runs,
         settings=WorkerSettings(
             name=name,
             access_url="http://coord",

@@ -1,0 +1,180 @@
+"""The directories that builds run in, and the rescue of a state Terraform could not save.
+
+Terraform leaves such a state as a file in its directory. So a directory is removed only when its
+state is safe: as a new version, or, where it cannot be one, as a file for a person. What a killed
+coordinator left behind is looked at again and again, because its Terraform may still be at work.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from kled_coord.builds.logs import append_line
+from kled_coord.builds.state import States
+from kled_coord.changes import Changes
+from kled_coord.sources import Clock
+from kled_coord.store.builds import build_by_id
+from kled_coord.store.engine import Store
+from kled_coord.store.errors import StoreError
+from kled_coord.store.records import Build
+from kled_coord.terraform.command import ERRORED_STATE_FILE
+from kled_coord.terraform.run import WORK_DIRECTORY, load_errored_state
+from kled_wire.errors import KledError
+from kled_wire.names import BuildId
+
+# A file that changed this lately may still be written by a Terraform that outlived its worker.
+_SETTLED_S: Final = 10.0
+# After this nobody is at work any more in a directory without a state.
+_FORGOTTEN_S: Final = 86400.0
+
+log = structlog.get_logger(__name__)
+
+
+class Runs:
+    """Makes the directories of runs below `directory`; states nobody takes go below `kept`.
+
+    One process at a time uses `directory`.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        changes: Changes,
+        states: States,
+        directory: Path,
+        kept: Path,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._changes = changes
+        self._states = states
+        self._directory = directory
+        self._kept = kept
+        self._open: set[Path] = set()
+
+    def of(self, build: Build) -> Run:
+        """The run of one build; makes nothing yet."""
+        return Run(self, build)
+
+    async def make(self, build: Build) -> Path:
+        """An empty, private directory for one run. Raises OSError."""
+        path = await trio.to_thread.run_sync(self._make, build.id)
+        self._open.add(path)
+        return path
+
+    async def clear(self, build: Build, path: Path) -> None:
+        """Save the state left in a run's directory, if any, and remove the directory.
+
+        Cancelled, or where the disk takes nothing, it is left for `recover`.
+        """
+        try:
+            await self._rescue(build, path)
+        finally:
+            self._open.discard(path)
+
+    async def recover(self) -> None:
+        """See to the directories that an earlier process left. Raises StoreError."""
+        now = self._clock().timestamp()
+        for path in await trio.to_thread.run_sync(self._leftovers, now):
+            build = await self._store.read(build_by_id, _build_id(path))
+            if build is None:
+                log.warning("run_unknown", directory=str(path))
+                continue
+            await self._rescue(build, path)
+
+    async def _rescue(self, build: Build, path: Path) -> None:
+        try:
+            state = await trio.to_thread.run_sync(load_errored_state, path / WORK_DIRECTORY)
+            if state is not None:
+                await self._save(build, state)
+        except OSError as error:
+            log.error("state_not_rescued", build=build.id, directory=str(path), reason=str(error))
+            return
+        await trio.to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
+
+    async def _save(self, build: Build, state: bytes) -> None:
+        """Keep a state as a version, else as a file. Raises OSError."""
+        try:
+            version = await self._states.adopt(build.workspace_id, build.id, state)
+        except KledError as error:
+            file = await trio.to_thread.run_sync(self._keep, build, state)
+            log.error("state_kept_aside", build=build.id, file=str(file), reason=error.message)
+            text = f"Terraform could not save its state, nor could the coordinator: {error.line()}."
+            await self._tell(build, "error", f"{text} It is in {file} on the coordinator's machine")
+        else:
+            log.warning("state_rescued", build=build.id, version=version)
+            text = "Terraform could not save its state; the coordinator did, as version"
+            await self._tell(build, "warning", f"{text} {version}")
+
+    async def _tell(self, build: Build, level: str, text: str) -> None:
+        try:
+            await append_line(self._store, self._clock, self._changes, build.id, level, text)
+        except StoreError as error:
+            log.warning("build_log_lost", build=build.id, reason=error.message)
+
+    def _make(self, build_id: BuildId) -> Path:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=self._directory))
+
+    def _leftovers(self, now: float) -> list[Path]:
+        """Directories of nobody here, in which nobody seems to be at work any more."""
+        try:
+            paths = sorted(self._directory.iterdir())
+            return [path for path in paths if path not in self._open and _is_over(path, now)]
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning("runs_unreadable", reason=str(error))
+            return []
+
+    def _keep(self, build: Build, state: bytes) -> Path:
+        directory = self._kept / build.workspace_id
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # mkstemp makes it 0600, and never over another.
+        number, name = tempfile.mkstemp(prefix=f"{build.id}.", suffix=".tfstate", dir=directory)
+        with os.fdopen(number, "wb") as file:
+            file.write(state)
+            file.flush()
+            os.fsync(file.fileno())
+        return Path(name)
+
+
+class Run:
+    """One build's directory: made when asked for, cleared at the end."""
+
+    def __init__(self, runs: Runs, build: Build) -> None:
+        self._runs = runs
+        self._build = build
+        self._path: Path | None = None
+
+    async def directory(self) -> Path:
+        """The directory, empty at first. Raises OSError."""
+        if self._path is None:
+            self._path = await self._runs.make(self._build)
+        return self._path
+
+    async def close(self) -> None:
+        """The run is over: save what it left, remove the rest."""
+        if self._path is not None:
+            await self._runs.clear(self._build, self._path)
+            self._path = None
+
+
+def _is_over(path: Path, now: float) -> bool:
+    state = path / WORK_DIRECTORY / ERRORED_STATE_FILE
+    if state.is_file():
+        return now - state.stat().st_mtime > _SETTLED_S
+    return now - path.stat().st_mtime > _FORGOTTEN_S
+
+
+def _build_id(path: Path) -> BuildId:
+    return BuildId(path.name.partition(".")[0])

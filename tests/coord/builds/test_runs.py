@@ -1,0 +1,190 @@
+"""A state that Terraform could not save: kept as a version, else as a file, never lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.runs import Runs
+from kled_coord.builds.worker import Worker, WorkerSettings
+from kled_coord.store.records import LogLine
+from kled_coord.workspaces.lifecycle import Transition
+from kled_wire.errors import KledError
+from kled_wire.names import parse_workspace_ref
+
+STATE = b'{"version": 4, "serial": 3, "lineage": "one"}'
+OLDER = b'{"version": 4, "serial": 2, "lineage": "one"}'
+NEWER = b'{"version": 4, "serial": 4, "lineage": "one"}'
+
+
+@pytest.fixture
+async def alice(lite_world, make_tar):
+    admin = await lite_world.user("boss", "admin")
+    templates = lite_world.services.templates
+    await templates.push(admin, "plain", message="", upload=make_tar({"main.tf": b"x"}))
+    return await lite_world.user("alice")
+
+
+@pytest.fixture
+async def created(lite_world, alice):
+    version = await lite_world.services.templates.version(alice, "plain", None)
+    return await lite_world.services.workspaces.create(
+        alice, name="dev", version=version, parameters={}
+    )
+
+
+async def run_next(world) -> None:
+    """Let a worker carry out the build that is queued, to its end."""
+    services = world.services
+    settings = WorkerSettings(
+        name="w1",
+        access_url="http://coord",
+        state_url="http://local",
+        processes=services.config.data_dir / "processes",
+    )
+    worker = Worker(
+        store=services.store,
+        clock=services.clock,
+        queue=services.queue,
+        changes=services.changes,
+        agents=services.agents,
+        runner=services.run_build,
+        runs=services.runs,
+        settings=settings,
+    )
+    await worker._run(await services.queue.claim("w1"))
+
+
+async def newest(world, workspace) -> bytes | None:
+    """What the next build's Terraform would read."""
+    services = world.services
+    claimed = await services.queue.claim("reader")
+    writer = await services.states.authenticate(workspace.id, claimed.build.id, claimed.secret)
+    content = await services.states.read(writer)
+    await services.queue.end(claimed.build.id, BuildEvent.FAILED, worker="reader")
+    return content
+
+
+async def start(world, caller):
+    return await world.services.builds.create(
+        caller, parse_workspace_ref("dev"), Transition.START, version=None, orphan=False
+    )
+
+
+async def log_of(world, caller, build_id) -> list[str]:
+    items = await world.services.builds.log(caller, build_id, after=0, follow=False)
+    return [item.text async for item in items if isinstance(item, LogLine)]
+
+
+def kept_files(world) -> list[Path]:
+    return sorted((world.services.config.data_dir / "errored-states").glob("*/*"))
+
+
+def run_directories(world) -> list[Path]:
+    return sorted((world.services.config.data_dir / "runs").iterdir())
+
+
+async def test_a_state_that_terraform_could_not_save_is_the_next_version(
+    lite_world, alice, created
+) -> None:
+    lite_world.terraform.errored_state = STATE
+    lite_world.terraform.error = KledError("terraform_failed", "Failed to save state")
+    await run_next(lite_world)
+    log = await log_of(lite_world, alice, created.latest_build.id)
+    assert log[-1] == ("Terraform could not save its state; the coordinator did, as version 1")
+    await start(lite_world, alice)
+    assert await newest(lite_world, created.workspace) == STATE
+    assert kept_files(lite_world) == []
+    assert run_directories(lite_world) == []
+
+
+async def test_a_state_that_was_saved_after_all_is_not_saved_twice(
+    lite_world, alice, created
+) -> None:
+    states, build = lite_world.services.states, created.latest_build
+    assert await states.adopt(created.workspace.id, build.id, STATE) == 1
+    assert await states.adopt(created.workspace.id, build.id, STATE) == 1
+    assert await states.adopt(created.workspace.id, build.id, NEWER) == 2
+
+
+@pytest.mark.parametrize("state", [OLDER, b"cut off {", b'{"serial": 9, "lineage": "two"}'])
+async def test_a_state_that_cannot_be_a_version_is_kept_as_a_file(
+    lite_world, alice, created, state
+) -> None:
+    await lite_world.services.states.adopt(created.workspace.id, created.latest_build.id, STATE)
+    lite_world.terraform.errored_state = state
+    lite_world.terraform.error = KledError("terraform_failed", "Failed to save state")
+    await run_next(lite_world)
+    (file,) = kept_files(lite_world)
+    assert file.read_bytes() == state
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.name == created.workspace.id
+    assert str(file) in (await log_of(lite_world, alice, created.latest_build.id))[-1]
+    assert run_directories(lite_world) == []
+    await start(lite_world, alice)
+    assert await newest(lite_world, created.workspace) == STATE
+
+
+async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(
+    lite_world, alice, created
+) -> None:
+    data_dir = lite_world.services.config.data_dir
+    (data_dir / "errored-states").write_text("in the way")
+    lite_world.terraform.errored_state = b"cut off {"
+    await run_next(lite_world)
+    (left,) = run_directories(lite_world)
+    lite_world.clock.now = lite_world.clock.now.fromtimestamp(
+        left.stat().st_mtime + 60, tz=lite_world.clock.now.tzinfo
+    )
+    (data_dir / "errored-states").unlink()
+    await lite_world.services.runs.recover()
+    assert [file.read_bytes() for file in kept_files(lite_world)] == [b"cut off {"]
+    assert run_directories(lite_world) == []
+
+
+def runs_of_next_process(world) -> Runs:
+    services, data_dir = world.services, world.services.config.data_dir
+    return Runs(
+        store=services.store,
+        clock=services.clock,
+        changes=services.changes,
+        states=services.states,
+        directory=data_dir / "runs",
+        kept=data_dir / "errored-states",
+    )
+
+
+async def test_a_killed_run_is_recovered_once_its_terraform_is_done(
+    lite_world, alice, created
+) -> None:
+    now = lite_world.clock.now.timestamp()
+    work = await lite_world.services.runs.of(created.latest_build).directory() / "template"
+    work.mkdir()
+    os.utime(work.parent, (now, now))
+    runs = runs_of_next_process(lite_world)
+    await runs.recover()
+    assert work.is_dir(), "its Terraform may still be at work"
+    (work / "errored.tfstate").write_bytes(STATE)
+    os.utime(work / "errored.tfstate", (now, now))
+    await runs.recover()
+    assert work.is_dir(), "the file may still be written"
+    lite_world.clock.advance(11)
+    await lite_world.services.runs.recover()
+    assert work.is_dir(), "the run goes on in this process"
+    await runs.recover()
+    assert run_directories(lite_world) == []
+    assert await newest(lite_world, created.workspace) == STATE
+
+
+async def test_a_killed_run_without_a_state_is_removed_after_a_day(
+    lite_world, alice, created
+) -> None:
+    now = lite_world.clock.now.timestamp()
+    directory = await lite_world.services.runs.of(created.latest_build).directory()
+    os.utime(directory, (now, now))
+    lite_world.clock.advance(86401)
+    await runs_of_next_process(lite_world).recover()
+    assert run_directories(lite_world) == []
