@@ -135,18 +135,25 @@ async def make_identity(config: Config) -> Identity:
     )
 
 
+def about_machine() -> dict[str, str]:
+    """What an agent tells of its machine: `hostname`, `os`, `arch`, as uname(1) has them."""
+    uname = os.uname()
+    return {
+        "hostname": uname.nodename,
+        "os": uname.sysname.lower(),
+        "arch": uname.machine,
+    }
+
+
 async def enroll(identity: Identity) -> Identity:
     """Have the coordinator sign the host key and say who we are. Raises KledError."""
-    uname = os.uname()
     with trio.move_on_after(ENROLL_TIMEOUT_S):
         answer = await post_json(
             f"{identity.coordinator_url.rstrip('/')}/api/v1/agent/enroll",
             {
                 "host_public_key": identity.host_public_key,
                 "version": software_version(),
-                "hostname": uname.nodename,
-                "os": uname.sysname.lower(),
-                "arch": uname.machine,
+                **about_machine(),
             },
             headers={"Authorization": f"Bearer {identity.token}"},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Final, Never
 
 import trio
 
-from kled_agent.identity import Identity
+from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
 from kled_wire import limits, messages
 from kled_wire.backoff import Backoff
@@ -79,21 +80,33 @@ def _delay_after_close(closed: LinkClosed) -> float:
 async def _run_once(settings: LinkSettings) -> None:
     """One link from dial to end. Raises LinkClosed or KledError."""
     problem: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            link = await _connect(settings, nursery)
-            await _converse(link, settings)
-        except (LinkClosed, KledError) as exc:
-            problem = exc
-        nursery.cancel_scope.cancel()
+    stream = await _dial(settings)
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                await _converse(await _open_link(settings, stream, nursery), settings)
+            except (LinkClosed, KledError) as exc:
+                problem = exc
+            nursery.cancel_scope.cancel()
+    finally:
+        # trio-websocket does not close it when the other end has begun.
+        await trio.aclose_forcefully(stream)
     if problem is not None:
         raise problem
 
 
-async def _connect(settings: LinkSettings, nursery: trio.Nursery) -> ControlLink:
+async def _dial(settings: LinkSettings) -> trio.abc.Stream:
     address = parse_url(settings.identity.coordinator_url)
     with trio.move_on_after(_CONNECT_TIMEOUT_S):
-        stream = await open_connection(address, ssl_context=settings.ssl_context)
+        return await open_connection(address, ssl_context=settings.ssl_context)
+    raise UnavailableError("coordinator_silent", "the coordinator did not answer in time")
+
+
+async def _open_link(
+    settings: LinkSettings, stream: trio.abc.Stream, nursery: trio.Nursery
+) -> ControlLink:
+    address = parse_url(settings.identity.coordinator_url)
+    with trio.move_on_after(_CONNECT_TIMEOUT_S):
         connection = await open_websocket(
             nursery,
             stream,
@@ -107,24 +120,26 @@ async def _connect(settings: LinkSettings, nursery: trio.Nursery) -> ControlLink
 
 
 async def _converse(link: ControlLink, settings: LinkSettings) -> None:
+    """Greet and stay; the link is closed at the end, however it comes."""
+    code, reason = CloseCode.GOING_AWAY, "the agent is stopping"
     try:
         welcome = await _greet(link)
         settings.on_welcome(welcome)
         settings.log.info("link_open", coordinator=welcome.version, workspace=welcome.workspace)
         await _stay(link, settings, welcome.heartbeat_s)
     except ProtocolError as exc:
-        await link.close(close_code_for(exc), exc.message)
+        code, reason = close_code_for(exc), exc.message
         raise
     except UnavailableError as exc:
-        await link.close(CloseCode.DEAD_PEER, exc.message)
+        code, reason = CloseCode.DEAD_PEER, exc.message
         raise
-    except trio.Cancelled:
-        await link.close(CloseCode.GOING_AWAY, "the agent is stopping")
-        raise
+    finally:
+        await link.close(code, reason)
 
 
 async def _greet(link: ControlLink) -> messages.Welcome:
-    await link.send(messages.Hello(protocol=PROTOCOL, version=software_version()))
+    about = about_machine()
+    await link.send(messages.Hello(protocol=PROTOCOL, version=software_version(), **about))
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):
         answer = await link.receive()
         if not isinstance(answer, messages.Welcome):

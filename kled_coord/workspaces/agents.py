@@ -31,7 +31,7 @@ _NAME_MAX: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What an agent says about itself."""
+    """What an agent says about itself; "" where it does not say."""
 
     version: str
     hostname: str
@@ -39,13 +39,14 @@ class About:
     arch: str
 
     def values(self) -> dict[str, str]:
-        """By column, cut to what the columns hold."""
-        return {
+        """By column, cut to what the columns hold; what is not said stays as it was."""
+        said = {
             "version": self.version[:80],
             "hostname": self.hostname[:255],
             "os": self.os[:80],
             "arch": self.arch[:40],
         }
+        return {name: value for name, value in said.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def test_list_and_show(signed_in: Fake, kled: Kled) -> None:
     assert table[1].split() == ["dev", "process", "running", "connected", "-"]
     assert json.loads(kled("-o", "json", "list").stdout) == [workspace()]
     assert json.loads(kled("-o", "json", "show", "dev").stdout) == workspace()
+    machine = kled("show", "dev").stdout.decode()
+    assert re.search(r"machine +box linux x86_64", machine), machine
     assert b"OWNER" in kled("list", "--all").stdout
     assert signed_in.requests[-1][1] == "/api/v1/workspaces?owner=%2A"
     missing = kled("show", "nope")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -62,7 +64,7 @@ REFUSED_S, CAP_S = 0.4, 0.2
 def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
     """A link whose minutes are fractions of a second."""
     monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(limits, "CLEANUP_S", 0.1)
+    monkeypatch.setattr(limits, "GOODBYE_S", 0.1)
     monkeypatch.setattr(limits, "REDIAL_REFUSED_S", REFUSED_S)
     monkeypatch.setattr(limits, "REDIAL_CAP_S", CAP_S)
     backoff = Backoff(first_s=0.001, cap_s=0.01)
@@ -101,6 +103,8 @@ async def test_it_says_hello_and_is_welcomed(running: Running) -> None:
     assert head.path == "/api/v1/agent/control"
     assert head.headers["authorization"] == "Bearer kled_agent_x"
     assert hellos[0].protocol == PROTOCOL
+    assert hellos[0].hostname == os.uname().nodename
+    assert (hellos[0].os, hellos[0].arch) == (sys.platform, os.uname().machine)
     assert agent.welcomes == [WELCOME]
 
 

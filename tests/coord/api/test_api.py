@@ -241,6 +241,34 @@ async def test_an_agent_enrolls_is_shown_and_pinged(api, make_tar) -> None:
     assert certified.json()["ca_public_key"] == enrolled["user_ca"]
 
 
+async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_tar) -> None:
+    me, made = await workspace(api, make_tar)
+    agents = api.world.services.agents
+    agent_id, token = await agents.ensure(made["id"], "main")
+    await api.client.post(
+        "/api/v1/agent/enroll",
+        json={
+            "host_public_key": PUBLIC_KEY,
+            "version": "1",
+            "hostname": "box",
+            "os": "linux",
+            "arch": "x86_64",
+        },
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    await agents.seen(
+        agent_id, connected=True, version="2", hostname="", os="", arch="", address="192.0.2.1"
+    )
+    api.world.registry.connect(agent_id, api.world.clock())
+    state = api.world.registry.states[agent_id]
+    state.hostname = state.os = state.arch = ""
+    for connected in (True, False):
+        if not connected:
+            api.world.registry.drop(agent_id, "test")
+        agent = (await api.client.get("/api/v1/workspaces/dev", headers=me)).json()["agent"]
+        assert [agent[key] for key in ("hostname", "os", "arch")] == ["box", "linux", "x86_64"]
+
+
 async def test_an_agent_token_opens_nothing_else(api, make_tar) -> None:
     _, made = await workspace(api, make_tar)
     _, token = await api.world.services.agents.ensure(made["id"], "main")
