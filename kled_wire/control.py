@@ -116,7 +116,7 @@ class ControlLink:
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """Close with a reason (at most 123 bytes arrive). Bounded in time, safe when cancelled."""
-        with trio.move_on_after(limits.CLEANUP_S) as scope:
+        with trio.move_on_after(limits.GOODBYE_S) as scope:
             scope.shield = True
             await self._connection.aclose(
                 code=int(code), reason=reason.encode()[:123].decode("utf-8", "ignore")

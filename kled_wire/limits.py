@@ -40,6 +40,8 @@ REDIAL_REFUSED_S: Final = 300.0
 
 # Bounded clean-up in `finally` blocks.
 CLEANUP_S: Final = 5.0
+# What a closing link waits for the peer's own close; ours has been sent by then.
+GOODBYE_S: Final = 1.0
 
 # Uploaded templates: Terraform sources are text.
 TEMPLATE_MAX_BYTES: Final = 16 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -18,6 +19,7 @@ _STREAM: Final = "/stream"
 _WEBSOCKET: Final = "websocket"
 _KINDS: Final = ("ssh", "tcp")
 _PORT_MAX: Final = 65535
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 class Plane(Enum):
@@ -38,12 +40,16 @@ class Carrier(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamTarget:
-    """What a client's stream leads to: `kind` "ssh", or "tcp" with a port of the workspace."""
+    """What a client's stream leads to: `kind` "ssh", or "tcp" with a port of the workspace.
+
+    With `resume` the two ends speak kled_wire/resume inside the stream.
+    """
 
     ref: WorkspaceRef
     kind: str
     host: str = ""
     port: int = 0
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +98,21 @@ def _plane(path: str) -> Plane:
 
 def _target(head: RequestHead) -> StreamTarget:
     ref = parse_workspace_ref(unquote(head.path[len(_WORKSPACES) : -len(_STREAM)]))
-    query = parse_qs(head.target.partition("?")[2], max_num_fields=8)
+    query = _query(head.target.partition("?")[2])
     kind = query.get("kind", ["ssh"])[0]
     if kind not in _KINDS:
         raise InputError("kind_unknown", f"no streams of kind {kind[:20]!r}", hint="ssh or tcp")
+    resume = query.get("resume", ["0"])[0] == "1"
     if kind == "ssh":
-        return StreamTarget(ref=ref, kind=kind)
+        return StreamTarget(ref=ref, kind=kind, resume=resume)
     port = query.get("port", [""])[0]
-    if not port.isdecimal() or not 0 < int(port[:6]) <= _PORT_MAX:
+    if _PORT.fullmatch(port) is None or not 0 < int(port) <= _PORT_MAX:
         raise InputError("port_invalid", f"{port[:20]!r} is not a port")
-    return StreamTarget(ref=ref, kind=kind, host="localhost", port=int(port))
+    return StreamTarget(ref=ref, kind=kind, host="localhost", port=int(port), resume=resume)
+
+
+def _query(text: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(text, max_num_fields=8)
+    except ValueError as exc:
+        raise InputError("query_invalid", f"the query is malformed: {exc}") from exc

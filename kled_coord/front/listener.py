@@ -85,6 +85,9 @@ async def _serve(
         log.debug("connection_broken")
     except* OSError as group:
         _log_os_errors(group)
+    except* Exception:
+        # The supervisor of connections: the others go on.
+        log.exception("connection_crashed")
 
 
 async def _read(raw: trio.SocketStream, address: str, tls: ssl.SSLContext | None) -> Arrival | None:

@@ -26,14 +26,14 @@ async def open_websocket(
 ) -> trio_websocket.WebSocketConnection:
     """Ask for a WebSocket over `stream`, which is closed when none comes to be.
 
-    The connection's reader is a task of `nursery`; closing the connection is the caller's, even
-    when `nursery` is cancelled. The caller owns the deadline. Raises the KledError the coordinator answered with, or
+    The connection's reader is a task of `nursery`. Once open, closing the stream is the caller's,
+    who may have a goodbye to say. The caller owns the deadline. Raises the KledError the coordinator answered with, or
     UnavailableError("upgrade_refused").
     """
 
     async def hold(*, task_status: trio.TaskStatus[trio_websocket.WebSocketConnection]) -> None:
         problem: KledError | None = None
-        opened = False
+        left_open = False
         try:
             async with trio.open_nursery() as reader:
                 with trio.CancelScope() as handshake:
@@ -46,7 +46,7 @@ async def open_websocket(
                         message_queue_size=message_queue_size,
                         max_message_size=max_message_size,
                     )
-                    opened = True
+                    left_open = True
                     task_status.started(connection)
                 if handshake.cancelled_caught:
                     problem = _refused()
@@ -59,7 +59,7 @@ async def open_websocket(
             # ends with the error of that.
             problem = _refused()
         finally:
-            if not opened:
+            if not left_open:
                 await trio.aclose_forcefully(stream)
         if problem is not None:
             raise problem

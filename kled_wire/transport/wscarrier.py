@@ -23,8 +23,14 @@ MESSAGE_BYTES: Final = 64 * 1024
 class CarriedStream(trio.abc.HalfCloseableStream):
     """`connection` as a byte stream. The connection's own reader task lives in its nursery."""
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
+    def __init__(
+        self,
+        connection: trio_websocket.WebSocketConnection,
+        transport: trio.abc.AsyncResource | None = None,
+    ) -> None:
+        """Carry over `connection`; `transport` below it is closed as well."""
         self._connection = connection
+        self._transport = transport
         self._rest = b""
         self._ended = False
 
@@ -73,6 +79,9 @@ class CarriedStream(trio.abc.HalfCloseableStream):
         with trio.move_on_after(limits.CLEANUP_S) as scope:
             scope.shield = True
             await self._connection.aclose()
+        if self._transport is not None:
+            # trio-websocket does not close it when the other end has begun.
+            await trio.aclose_forcefully(self._transport)
 
 
 async def open_carried(
@@ -97,7 +106,7 @@ async def open_carried(
         headers=headers,
         max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
     )
-    return CarriedStream(connection)
+    return CarriedStream(connection, transport)
 
 
 @asynccontextmanager

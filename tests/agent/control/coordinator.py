@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,7 +86,8 @@ def converse(conversation: Conversation) -> Answer:
     async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
         async with trio.open_nursery() as nursery:
             request = await trio_websocket.wrap_server_stream(nursery, stream)  # type: ignore[arg-type]  # any stream will do
-            await conversation(Peer(await request.accept()))
+            with contextlib.suppress(trio_websocket.ConnectionClosed):
+                await conversation(Peer(await request.accept()))
             nursery.cancel_scope.cancel()
 
     return answer

@@ -1,0 +1,228 @@
+"""The one port: slow, oversized, half-open, pipelined and broken connections; TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from kled_coord.front.head import Plane
+from kled_coord.front.listener import Arrival, open_listeners, serve_connections
+from kled_coord.front.tls import load_context
+from kled_wire import limits
+from kled_wire.errors import ConfigError
+from kled_wire.transport.tls import TlsStream
+from tests.coord.conftest import Api
+
+API = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+STREAM = (
+    b"GET /api/v1/agent/stream HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+    b"Upgrade: kled-stream\r\n\r\n"
+)
+
+
+@dataclass
+class Front:
+    """A listener whose planes note what came and echo."""
+
+    port: int
+    came: list[tuple[Plane, bytes]] = field(default_factory=list)
+
+    async def open(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def ask(self, *pieces: bytes) -> bytes:
+        """Send, end our side, read to the end."""
+        async with await self.open() as stream:
+            for piece in pieces:
+                await stream.send_all(piece)
+            await stream.send_eof()
+            return await _rest(stream)
+
+
+async def _rest(stream: trio.abc.ReceiveStream) -> bytes:
+    got = bytearray()
+    with trio.fail_after(15):
+        while data := await stream.receive_some():
+            got += data
+    return bytes(got)
+
+
+@asynccontextmanager
+async def _front(tls: ssl.SSLContext | None = None) -> AsyncIterator[Front]:
+    listeners = await open_listeners("127.0.0.1", 0)
+    front = Front(listeners[0].socket.getsockname()[1])
+
+    async def take(arrival: Arrival) -> None:
+        if arrival.head.target == "/crash":
+            raise ZeroDivisionError
+        stream = arrival.with_head() if arrival.route.plane is Plane.API else arrival.stream
+        data = await _rest(stream)
+        front.came.append((arrival.route.plane, data))
+        await stream.send_all(b"seen")
+        await stream.send_eof()
+
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+        planes = dict.fromkeys(Plane, take)
+        accepting.start_soon(lambda: serve_connections(listeners, planes, connections, tls=tls))
+        yield front
+        accepting.cancel_scope.cancel()
+        connections.cancel_scope.cancel()
+
+
+async def test_the_api_gets_the_connection_as_it_was_before_the_head_was_read() -> None:
+    async with _front() as front:
+        assert await front.ask(API[:10], API[10:] + API, b"more") == b"seen"
+    assert front.came == [(Plane.API, API + API + b"more")]
+
+
+async def test_a_stream_begins_after_the_head_with_what_was_pipelined() -> None:
+    async with _front() as front:
+        assert await front.ask(STREAM + b"SSH-2.0-x\r\n", b"more") == b"seen"
+        assert await front.ask(STREAM + API) == b"seen"
+    assert front.came == [
+        (Plane.AGENT_STREAM, b"SSH-2.0-x\r\nmore"),
+        (Plane.AGENT_STREAM, API),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        (b"x" * 40_000, b"400", b"head_too_large"),
+        (b"GET / HTTP/1.1\r\nA: " + b"x" * 40_000 + b"\r\n\r\n", b"400", b"head_too_large"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", b"400", b"head_malformed"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300), b"400", b"head_incomplete"),
+        (b"GET / HTTP/1.1\r\nHost", b"400", b"head_incomplete"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400",
+         b"head_malformed"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400",
+         b"head_malformed"),
+        (STREAM[:-2] + b"Content-Length: 5\r\n\r\nhello", b"400", b"upgrade_with_body"),
+        (b"GET /api/v1/agent/control HTTP/1.1\r\n\r\n", b"426", b"upgrade_required"),
+        (b"GET /api/v1/workspaces/X/stream HTTP/1.1\r\nConnection: Upgrade\r\n"
+         b"Upgrade: kled-stream\r\n\r\n", b"422", b"name_invalid"),
+        (b"GET /api/v1/workspaces/a/stream?a&b=1&c=1&d=1&e=1&f=1&g=1&h=1&i=1&j=1 HTTP/1.1\r\n"
+         b"Connection: Upgrade\r\nUpgrade: kled-stream\r\n\r\n", b"422", b"query_invalid"),
+    ],
+)  # fmt: skip
+async def test_a_refused_connection_gets_its_whole_answer(
+    said: bytes, status: bytes, code: bytes
+) -> None:
+    async with _front() as front:
+        answer = await front.ask(said)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b'"' + code + b'"' in answer
+        assert await front.ask(API) == b"seen"
+
+
+async def test_a_slow_head_is_given_up_however_it_trickles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.2)
+    async with _front() as front:
+        silent, trickling = await front.open(), await front.open()
+        async with silent, trickling, trio.open_nursery() as nursery:
+
+            async def trickle() -> None:
+                for byte in API[:-1]:
+                    await trickling.send_all(bytes([byte]))
+                    await trio.sleep(0.03)
+
+            nursery.start_soon(trickle)
+            for stream in (silent, trickling):
+                assert b"head_timeout" in await _rest_or_reset(stream)
+            nursery.cancel_scope.cancel()
+        assert front.came == []
+
+
+async def _rest_or_reset(stream: trio.SocketStream) -> bytes:
+    with trio.fail_after(15):
+        return bytes(await stream.receive_some())
+
+
+async def test_connections_that_say_nothing_or_reset_harm_nobody() -> None:
+    async with _front() as front:
+        for said in (b"", b"GET", API[:-2], STREAM):
+            stream = await front.open()
+            if said:
+                await stream.send_all(said)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await stream.aclose()
+        stream = await front.open()
+        await stream.aclose()
+        assert await front.ask(API) == b"seen"
+
+
+async def test_a_bug_in_one_plane_ends_only_its_connection() -> None:
+    async with _front() as front:
+        assert await front.ask(b"GET /crash HTTP/1.1\r\n\r\n") == b""
+        assert await front.ask(API) == b"seen"
+
+
+async def test_an_upgrade_later_on_a_connection_is_426(api: Api) -> None:
+    async with await trio.open_tcp_stream("127.0.0.1", api.port) as stream:
+        await stream.send_all(API)
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        await stream.send_all(STREAM)
+        answer = b""
+        with trio.fail_after(10):
+            while b"upgrade_refused" not in answer:
+                data = await stream.receive_some()
+                assert data
+                answer += data
+        assert b"HTTP/1.1 426" in answer
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[trustme.CA, Path, Path]:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    return authority, certificate, key
+
+
+async def test_tls_comes_first_where_it_is_set_up(files: tuple[trustme.CA, Path, Path]) -> None:
+    authority, certificate, key = files
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with _front(load_context(certificate, key)) as front:
+        client = TlsStream(await front.open(), trusting, server_hostname="127.0.0.1")
+        await client.do_handshake()
+        await client.send_all(STREAM + b"inside")
+        await client.send_eof()
+        assert await _rest(client) == b"seen"
+        await client.aclose()
+        # Plain HTTP to the TLS port, and a client that does not trust us, end alone.
+        async with await front.open() as plain:
+            await plain.send_all(API)
+            try:
+                assert b"200" not in await _rest(plain)
+            except trio.BrokenResourceError:
+                pass
+        async with await front.open() as raw:
+            with pytest.raises(trio.BrokenResourceError):
+                await TlsStream(
+                    raw, ssl.create_default_context(), server_hostname="127.0.0.1"
+                ).do_handshake()
+    assert front.came == [(Plane.AGENT_STREAM, b"inside")]
+
+
+def test_files_that_do_not_belong_together_are_a_config_error(
+    files: tuple[trustme.CA, Path, Path], tmp_path: Path
+) -> None:
+    _, certificate, key = files
+    for pair in ((certificate, tmp_path / "none"), (key, key), (tmp_path / "none", key)):
+        with pytest.raises(ConfigError) as caught:
+            load_context(*pair)
+        assert caught.value.code == "tls_files_unusable"
