@@ -12,6 +12,7 @@ run_agent
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -47,6 +48,7 @@ async def run_agent(config: Config, log: EventLog) -> None:
             identity = await obtain_identity(config, log)
             children = Children()
             await nursery.start(bury_orphans, children)
+            user = replace(user, variables=identity.environment, start_in=identity.directory)
             environment = {"KLED_WORKSPACE": identity.workspace, "KLED_OWNER": identity.owner}
             defaults = SessionDefaults(user=user, environment=environment, children=children)
             await _serve(config, identity, defaults, log, nursery)

@@ -49,6 +49,9 @@ class Identity:
     workspace_id: str = ""
     workspace: str = ""
     owner: str = ""
+    # What the template says about sessions.
+    environment: dict[str, str] = field(default_factory=dict)
+    directory: str = ""
 
     def ssh(self) -> SshIdentity:
         """What the SSH server needs of it."""
@@ -72,7 +75,7 @@ def load_identity(config: Config) -> Identity | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept["principals"] = tuple(kept["principals"])
         identity = Identity(**kept)
-        if not all(isinstance(v, str) for v in (*identity.principals, *_texts(identity))):
+        if not all(isinstance(v, str) for v in _texts(identity)):
             return None
     except FileNotFoundError:
         return None
@@ -85,7 +88,11 @@ def load_identity(config: Config) -> Identity | None:
 
 
 def _texts(identity: Identity) -> list[object]:
-    return [value for name, value in asdict(identity).items() if name != "principals"]
+    """Everything in it that must be text."""
+    plain = asdict(identity)
+    environment: dict[object, object] = dict(plain.pop("environment"))
+    principals: tuple[object, ...] = plain.pop("principals")
+    return [*plain.values(), *principals, *environment, *environment.values()]
 
 
 def save_identity(config: Config, identity: Identity) -> None:
@@ -174,5 +181,19 @@ def _enrolled(identity: Identity, answer: dict[str, object]) -> Identity:
         host_key=identity.host_key,
         host_public_key=identity.host_public_key,
         principals=tuple(str(p) for p in principals),
+        environment=_session_environment(answer.get("environment")),
+        directory=str(answer.get("directory") or "").replace("\0", ""),
         **{name: str(answer[name]) for name in names},
     )
+
+
+def _session_environment(said: object) -> dict[str, str]:
+    """The variables that can be passed on (environ(7)); older coordinators say none."""
+    if not isinstance(said, dict):
+        return {}
+    pairs = {str(name): str(value) for name, value in said.items()}
+    return {
+        name: value
+        for name, value in pairs.items()
+        if name and "=" not in name and "\0" not in name + value
+    }

@@ -7,7 +7,7 @@ import os
 import pwd
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalUser:
-    """One entry of passwd(5), with its groups."""
+    """One entry of passwd(5), with its groups.
+
+    `variables` and `start_in` are what the workspace's template adds for sessions.
+    """
 
     name: str
     uid: int
@@ -27,9 +30,16 @@ class LocalUser:
     groups: tuple[int, ...]
     home: str
     shell: str
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    start_in: str = ""
 
     def directory(self) -> str:
-        """Where sessions begin: the home directory, or / where there is none."""
+        """Where sessions begin: `start_in` where that is, else the home directory, else /."""
+        wanted = Path(self.home) / self.start_in
+        return str(wanted) if wanted.is_dir() else self.home_directory()
+
+    def home_directory(self) -> str:
+        """The home directory, or / where there is none."""
         return self.home if Path(self.home).is_dir() else "/"
 
     def environment(self) -> dict[str, str]:
@@ -43,6 +53,7 @@ class LocalUser:
             "USER": self.name,
             "LOGNAME": self.name,
             "SHELL": self.shell,
+            **self.variables,
         }
 
     def popen_options(self) -> Mapping[str, Any]:

@@ -56,6 +56,11 @@ class EnvironmentHost:
             "token": self._require("KLED_AGENT_TOKEN", "the agent's token"),
         }
 
+    async def configure_agent(
+        self, agent_id: str, environment: Mapping[str, str], directory: str | None
+    ) -> None:
+        """See host.Host. There is nobody to tell; init_script says the same."""
+
     async def release_agent(self, agent_id: str) -> None:
         """See host.Host. The agent is not ours to forget: whoever set the variables made it."""
 

@@ -40,6 +40,12 @@ class Host(Protocol):
         """
         ...
 
+    async def configure_agent(
+        self, agent_id: str, environment: Mapping[str, str], directory: str | None
+    ) -> None:
+        """Say which variables an agent's sessions get and where they start (None: at home)."""
+        ...
+
     async def release_agent(self, agent_id: str) -> None:
         """Forget the agent; one that is gone already is no error."""
         ...

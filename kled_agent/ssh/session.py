@@ -101,7 +101,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        if argv := subsystem_command(subsystem):
+        if argv := subsystem_command(subsystem, self._defaults.user):
             self._command = self._make_command(argv=argv)
             return True
         self._embedded = embedded_subsystem(subsystem, self._defaults.user)

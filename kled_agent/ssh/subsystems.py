@@ -25,12 +25,13 @@ _SFTP_SERVERS: Final = (
 _SFTP_VERSION: Final = 3  # draft-ietf-secsh-filexfer-02, the one OpenSSH speaks
 
 
-def subsystem_command(name: str) -> tuple[str, ...] | None:
+def subsystem_command(name: str, user: LocalUser) -> tuple[str, ...] | None:
     """The argument vector of a program that serves `name`, or None."""
     if name == "sftp":
         for path in _SFTP_SERVERS:
             if os.access(path, os.X_OK):
-                return (path,)
+                # Paths are seen from the home directory, wherever shells start (sftp-server(8)).
+                return (path, "-d", user.home_directory().replace("%", "%%"))
     return None
 
 

@@ -31,4 +31,6 @@ async def enroll(
         "user_ca": enrolled.user_ca,
         "principals": enrolled.principals,
         "names": enrolled.names,
+        "environment": agent.environment or {},
+        "directory": agent.directory or "",
     }

@@ -57,6 +57,14 @@ class BuildHost:
         agent_id, token = await self._agents.ensure(self._workspace.id, name)
         return {"id": agent_id, "token": token}
 
+    async def configure_agent(
+        self, agent_id: str, environment: Mapping[str, str], directory: str | None
+    ) -> None:
+        """Say which variables the sessions of this workspace's agent get and where they start."""
+        await self._agents.configure(
+            self._workspace.id, AgentId(agent_id), environment=environment, directory=directory
+        )
+
     async def release_agent(self, agent_id: str) -> None:
         """Revoke an agent of this workspace; one that is gone already is no error."""
         await self._agents.release(self._workspace.id, AgentId(agent_id))

@@ -38,6 +38,12 @@ class Host(Protocol):
         """`id` and `token` of the workspace's agent of that name."""
         ...
 
+    async def configure_agent(
+        self, agent_id: str, environment: Mapping[str, str], directory: str | None
+    ) -> None:
+        """Say which variables an agent's sessions get and where they start (None: at home)."""
+        ...
+
     async def release_agent(self, agent_id: str) -> None:
         """Revoke an agent; one that is gone is no error."""
         ...

@@ -75,6 +75,24 @@ def update_agent(connection: Connection, agent_id: str, values: dict[str, Any]) 
     connection.execute(update(agents).where(agents.c.id == agent_id).values(**values))
 
 
+def configure_agent(
+    connection: Connection,
+    workspace_id: str,
+    agent_id: str,
+    *,
+    environment: dict[str, str] | None,
+    directory: str | None,
+) -> bool:
+    """Write what a workspace's agent gives its sessions; False where there is no such agent."""
+    found = connection.execute(
+        update(agents)
+        .where(agents.c.id == agent_id, agents.c.workspace_id == workspace_id, _ALIVE)
+        .values(environment=environment, directory=directory)
+        .returning(agents.c.id)
+    )
+    return found.first() is not None
+
+
 def revoke_agents(
     connection: Connection, workspace_id: str, now: datetime, *, agent_id: str | None = None
 ) -> list[str]:

@@ -117,7 +117,10 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
-    """An agent of a workspace, as last heard of; whether it is connected, the registry knows."""
+    """An agent of a workspace, as last heard of; whether it is connected, the registry knows.
+
+    `environment` and `directory` are for its sessions; None: nothing was said.
+    """
 
     id: AgentId
     workspace_id: WorkspaceId
@@ -131,6 +134,8 @@ class AgentRecord:
     created_at: datetime
     last_seen_at: datetime | None
     revoked_at: datetime | None
+    environment: Mapping[str, str] | None
+    directory: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,6 +211,9 @@ agents = Table(
     _at("created_at", nullable=False),
     _at("last_seen_at"),
     _at("revoked_at"),
+    # What kled_agent in the template says about its sessions; NULL: nothing.
+    Column("environment", sa.JSON(none_as_null=True)),
+    Column("directory", sa.Text),
 )
 Index(
     "agents_name", agents.c.workspace_id, agents.c.name, unique=True, **_only("revoked_at IS NULL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,7 @@ from kled_coord.policy.actions import Action, Resource
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import (
     agent_by_name,
+    configure_agent,
     insert_agent,
     revoke_agents,
     update_agent,
@@ -27,6 +29,9 @@ from kled_wire.names import AgentId, WorkspaceId, ssh_names, user_principal
 
 _PURPOSE: Final = "agent_token"
 _NAME_MAX: Final = 80
+# An agent is told both in its enrolment; execve(2) takes 128 KiB for one variable anyway.
+_ENVIRONMENT_MAX: Final = 64 * 1024
+_DIRECTORY_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,35 @@ class Agents:
             assert found is not None
         agent, sealed = found
         return agent.id, self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
+
+    async def configure(
+        self,
+        workspace_id: WorkspaceId,
+        agent_id: AgentId,
+        *,
+        environment: Mapping[str, str],
+        directory: str | None,
+    ) -> None:
+        """Say what the agent's sessions get; it learns that when it enrolls next.
+
+        Raises InputError, NotFoundError.
+        """
+        size = sum(len(name) + len(value) for name, value in environment.items())
+        if size > _ENVIRONMENT_MAX or len(directory or "") > _DIRECTORY_MAX:
+            raise InputError(
+                "input_invalid",
+                f"an agent's env has at most {_ENVIRONMENT_MAX} characters, "
+                f"its dir {_DIRECTORY_MAX}",
+            )
+        found = await self._store.write(
+            configure_agent,
+            workspace_id,
+            agent_id,
+            environment=dict(environment) or None,
+            directory=directory or None,
+        )
+        if not found:
+            raise NotFoundError("agent_not_found", f"the workspace has no agent {agent_id}")
 
     async def release(self, workspace_id: WorkspaceId, agent_id: AgentId) -> None:
         """Revoke an agent and close its link; one that is gone already is no error."""

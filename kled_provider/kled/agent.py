@@ -86,7 +86,11 @@ class Agent(Resource):
                 default=_MACHINES.get(platform.machine().lower(), "amd64"),
                 description="amd64 or arm64; the coordinator's own by default.",
             ),
-            Attribute(name="dir", optional=True, description="Directory sessions start in."),
+            Attribute(
+                name="dir",
+                optional=True,
+                description="Directory sessions start in, seen from the home directory.",
+            ),
             Attribute(
                 name="env",
                 type=map_of("string"),
@@ -126,6 +130,7 @@ class Agent(Resource):
         agent = await context.host.ensure_agent(planned["name"])
         known = {**planned, "id": agent["id"], "token": agent["token"]}
         context.keep(known)
+        await _configure(context, known)
         return {**known, "init_script": await _init_script(context, planned)}
 
     async def read(self, context: Context, state: Values) -> Values | None:
@@ -133,8 +138,9 @@ class Agent(Resource):
         return await self.create(context, state)
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
-        """Only the script changes; the identity stays."""
+        """Only the script and what sessions get change; the identity stays."""
         known = {**planned, "id": prior["id"], "token": prior["token"]}
+        await _configure(context, known)
         return {**known, "init_script": await _init_script(context, planned)}
 
     async def delete(self, context: Context, state: Values) -> None:
@@ -148,6 +154,10 @@ class Agent(Resource):
             raise DiagnosticError(*bad)
         values: Values = {a.name: a.default for a in self.schema.attributes}
         return await self.create(context, {**values, "name": identity})
+
+
+async def _configure(context: Context, known: Values) -> None:
+    await context.host.configure_agent(known["id"], known["env"] or {}, known["dir"])
 
 
 async def _init_script(context: Context, planned: Values) -> str:

@@ -27,6 +27,7 @@ class FakeHost:
     parameters: dict[str, str] = field(default_factory=dict)
     agents: dict[str, dict[str, str]] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
+    configured: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=lambda: ["/bin/sleep", "300"])
     hang_in_ensure: trio.Event | None = None
@@ -54,6 +55,9 @@ class FakeHost:
             self.hang_in_ensure.set()
             await trio.sleep_forever()
         return self.agents.setdefault(name, {"id": f"a-{name}", "token": f"secret-{name}"})
+
+    async def configure_agent(self, agent_id: str, environment: Any, directory: Any) -> None:
+        self.configured[agent_id] = (environment, directory)
 
     async def release_agent(self, agent_id: str) -> None:
         self.released.append(agent_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pty
@@ -13,8 +14,10 @@ import pytest
 import trio
 
 from kled_agent.ssh import session as session_module
+from kled_agent.users import LocalUser
+from kled_wire.eventlog import EventLog
 from tests.agent.conftest import Records
-from tests.agent.ssh.site import Site
+from tests.agent.ssh.site import Keys, Site, run, serving
 
 
 async def test_a_command_gives_its_output_errors_and_status_apart(site: Site) -> None:
@@ -97,13 +100,19 @@ async def test_a_window_change_reaches_the_program(site: Site) -> None:
             argv = ["ssh", *site.options(), "-t", "any@ws.kled", script]
             start = await nursery.start(
                 lambda task_status: trio.run_process(
-                    argv, stdin=theirs, stdout=theirs, stderr=theirs, check=False,
+                    argv,
+                    stdin=theirs,
+                    stdout=theirs,
+                    stderr=theirs,
+                    check=False,
                     task_status=task_status,
                 )
             )
             text = await _read_until(ours, "ready")
             assert "30 90" in text
-            subprocess.run(["stty", "-F", os.ttyname(theirs), "rows", "44", "cols", "132"], check=True)
+            subprocess.run(
+                ["stty", "-F", os.ttyname(theirs), "rows", "44", "cols", "132"], check=True
+            )
             start.send_signal(28)  # SIGWINCH; there is no shell here whose terminal it is
             assert "44 132" in await _read_until(ours, "44 132")
     finally:
@@ -119,6 +128,24 @@ async def _read_until(terminal: int, wanted: str) -> str:
             await trio.lowlevel.wait_readable(terminal)
             text += os.read(terminal, 65536).decode()
     return text
+
+
+async def test_sessions_start_where_and_with_what_the_template_says(
+    keys: Keys, user: LocalUser, home: Path, log: EventLog
+) -> None:
+    (home / "project").mkdir()
+    variables = {"COLOUR": "blue", "PATH": "/bin:/usr/bin", "KLED_WORKSPACE": "another"}
+    told = dataclasses.replace(user, home=str(home), variables=variables, start_in="project")
+    async with serving(keys, told, log) as site:
+        shown = await site.ssh('pwd; echo "$COLOUR $PATH $HOME $KLED_WORKSPACE"')
+        assert shown.stdout.decode().split("\n") == [
+            str(home / "project"), f"blue /bin:/usr/bin {home} ws", "",
+        ]  # fmt: skip
+        batch = ["sftp", *site.options(), "-b", "-", "any@ws.kled"]
+        found = await run(batch, stdin=b"pwd\n")
+        assert f"Remote working directory: {home}\n" in found.stdout.decode()
+        (home / "project").rmdir()
+        assert (await site.ssh("pwd")).stdout.decode() == f"{home}\n"
 
 
 async def test_only_harmless_variables_come_from_the_client(site: Site) -> None:
@@ -200,9 +227,7 @@ async def test_a_client_that_vanishes_while_its_program_does_not_read_harms_nobo
 
 
 @pytest.mark.slow
-async def test_clients_that_vanish_at_any_moment_harm_nobody(
-    site: Site, records: Records
-) -> None:
+async def test_clients_that_vanish_at_any_moment_harm_nobody(site: Site, records: Records) -> None:
     for n in range(16):
         process = await trio.lowlevel.open_process(
             ["ssh", *site.options(), *(["-tt"] if n % 2 else []), "any@ws.kled", "yes"],

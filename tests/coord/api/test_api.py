@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kled_coord.builds.logs import LogWriter
 from kled_coord.builds.machine import BuildEvent
+from kled_wire.errors import InputError, NotFoundError
 from kled_wire.limits import API_BODY_MAX_BYTES
 
 PUBLIC_KEY = (
@@ -267,6 +268,36 @@ async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_ta
             api.world.registry.drop(agent_id, "test")
         agent = (await api.client.get("/api/v1/workspaces/dev", headers=me)).json()["agent"]
         assert [agent[key] for key in ("hostname", "os", "arch")] == ["box", "linux", "x86_64"]
+
+
+async def test_an_agent_is_told_what_its_sessions_get(api, make_tar) -> None:
+    _, made = await workspace(api, make_tar)
+    agents = api.world.services.agents
+    agent_id, token = await agents.ensure(made["id"], "main")
+
+    async def told() -> tuple[object, object]:
+        answer = await api.client.post(
+            "/api/v1/agent/enroll",
+            json={
+                "host_public_key": PUBLIC_KEY,
+                "version": "1",
+                "hostname": "b",
+                "os": "linux",
+                "arch": "arm64",
+            },
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        return answer.json()["environment"], answer.json()["directory"]
+
+    assert await told() == ({}, "")
+    await agents.configure(made["id"], agent_id, environment={"A": "b"}, directory="src")
+    assert await told() == ({"A": "b"}, "src")
+    await agents.configure(made["id"], agent_id, environment={}, directory=None)
+    assert await told() == ({}, "")
+    with pytest.raises(InputError):
+        await agents.configure(made["id"], agent_id, environment={"A": "b" * 65536}, directory=None)
+    with pytest.raises(NotFoundError):
+        await agents.configure("ws_other", agent_id, environment={}, directory=None)
 
 
 async def test_an_agent_token_opens_nothing_else(api, make_tar) -> None:

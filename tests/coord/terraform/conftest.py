@@ -109,6 +109,7 @@ class FakeHost:
     directory: str
     transition: str = "start"
     released: list[str] = field(default_factory=list)
+    configured: dict[str, Any] = field(default_factory=dict)
     hangs: bool = False
     prefix: str = "a"
     hanging: trio.Event = field(default_factory=trio.Event)
@@ -128,6 +129,9 @@ class FakeHost:
             self.hanging.set()
             await trio.sleep_forever()
         return {"id": f"{self.prefix}-{name}", "token": "secret"}
+
+    async def configure_agent(self, agent_id: str, environment: Any, directory: Any) -> None:
+        self.configured[agent_id] = (environment, directory)
 
     async def release_agent(self, agent_id: str) -> None:
         self.released.append(agent_id)

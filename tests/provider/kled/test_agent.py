@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from kled_provider.kled.agent import Agent, init_script, name_diagnostics
 from kled_provider.plugin.diagnostics import Key
+from kled_provider.plugin.resource import Context
 from kled_provider.plugin.values import UNKNOWN
+from tests.provider.conftest import FakeHost
 
 
 def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +53,20 @@ def test_good_names(name: object) -> None:
 @pytest.mark.parametrize("name", ["", "A", "-a", "a-", "a/b", "..", "a" * 33, "a\n", "ä"])
 def test_bad_names(name: object) -> None:
     assert name_diagnostics(name, "name")[0].path == ("name",)
+
+
+async def test_what_sessions_get_is_told_at_every_run() -> None:
+    host = FakeHost(directory=Path("/nowhere"))
+    context = Context(host=host, keep=lambda _values: None)
+    planned = {**dict.fromkeys(Agent.schema.names()), "name": "main"}
+    made = await Agent().create(context, planned)
+    assert host.configured == {"a-main": ({}, None)}
+    wanted = {**planned, "env": {"A": "b"}, "dir": "src"}
+    changed = await Agent().update(context, made, wanted)
+    assert host.configured == {"a-main": ({"A": "b"}, "src")}
+    host.configured.clear()
+    await Agent().read(context, changed)
+    assert host.configured == {"a-main": ({"A": "b"}, "src")}
 
 
 def test_each_mistake_has_its_path() -> None:
