@@ -11,8 +11,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psutil
@@ -81,9 +81,12 @@ async def bury_orphans(
                     _bury(child.pid)
 
 
-def end_descendants() -> None:
-    """SIGKILL everything that descends from us, until nothing does. At the very end only."""
-    while children := [c for c in psutil.Process().children(recursive=True) if _alive(c)]:
+def end_descendants(spared: Container[int] = ()) -> None:
+    """SIGKILL everything that descends from us, until nothing does. At the very end only.
+
+    Not the `spared` and what descends from them: they outlive us.
+    """
+    while children := [c for c in _below(psutil.Process(), spared) if _alive(c)]:
         for child in children:
             try:
                 child.kill()
@@ -92,6 +95,29 @@ def end_descendants() -> None:
         psutil.wait_procs(children, timeout=_GRACE_S)
     for child in _zombies():
         _bury(child.pid)
+
+
+def end_tree(pid: int) -> None:
+    """SIGKILL `pid` and everything that descends from it, which need not be below us."""
+    try:
+        process = psutil.Process(pid)
+        tree = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for one in tree:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
+def _below(process: psutil.Process, spared: Container[int]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    try:
+        for child in process.children():
+            if child.pid not in spared:
+                found += [child, *_below(child, spared)]
+    except psutil.NoSuchProcess:
+        return found
+    return found
 
 
 def _alive(process: psutil.Process) -> bool:

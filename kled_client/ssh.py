@@ -39,6 +39,8 @@ CIPHERS = (
 _USER = "kled"
 LOGIN_TIMEOUT_S = 30.0
 KEEPALIVE_S = 15.0
+# The window of a named session's channel: what a slow way holds before the answer to a key.
+_BRISK_BYTES = 64 * 1024
 
 
 async def aio(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
@@ -91,19 +93,27 @@ async def open_channel(
     *,
     env: Mapping[str, str],
     terminal: tuple[str, int, int] | None = None,
+    subsystem: str | None = None,
+    brisk: bool = False,
 ) -> Channel:
     """Start `command` (None: a login shell); `terminal` is TERM, columns and rows.
 
+    With `brisk` little is under way at a time, so that a key's answer overtakes no flood.
     Raises UnavailableError("session_refused").
     """
     options: dict[str, Any] = {"encoding": None, "env": dict(env)}
+    if subsystem is not None:
+        options["subsystem"] = subsystem
+    if brisk:
+        options |= {"window": _BRISK_BYTES, "max_pktsize": _BRISK_BYTES // 4}
+    factory = partial(Channel, _BRISK_BYTES) if brisk else Channel
     if terminal is None:
         options["request_pty"] = False
     else:
         name, columns, rows = terminal
         options |= {"term_type": name, "term_size": (columns, rows)}
     try:
-        _, session = await aio(connection.create_session, Channel, command, **options)
+        _, session = await aio(connection.create_session, factory, command, **options)
     except asyncssh.ChannelOpenError as exc:
         raise UnavailableError(
             "session_refused", f"the workspace opens no session: {exc.reason}"

@@ -18,7 +18,8 @@ _BUFFER_BYTES = 1024 * 1024
 class Channel(asyncssh.SSHClientSession[bytes]):
     """A session as asyncssh drives it, and the Trio side of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer_bytes: int = _BUFFER_BYTES) -> None:
+        self._buffer_bytes = buffer_bytes
         self.exit_status: int | None = None
         self.exit_signal: str | None = None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -49,7 +50,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 parts.append(self._received.popleft()[0])
             data = b"".join(parts)
         self._size -= len(data)
-        if self._size < _BUFFER_BYTES and self._channel is not None:
+        if self._size < self._buffer_bytes and self._channel is not None:
             self._channel.resume_reading()
         await trio.lowlevel.checkpoint()
         return data, is_stderr
@@ -88,7 +89,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._received.append((data, datatype == asyncssh.EXTENDED_DATA_STDERR))
         self._size += len(data)
-        if self._size >= _BUFFER_BYTES and self._channel is not None:
+        if self._size >= self._buffer_bytes and self._channel is not None:
             self._channel.pause_reading()
         self._news.set()
 

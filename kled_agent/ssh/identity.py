@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kled_agent.orphans import Children
+from kled_agent.sessions.directory import SessionDirectory
 from kled_agent.users import LocalUser
 
 
@@ -22,9 +23,10 @@ class SshIdentity:
 class SessionDefaults:
     """What every session gets: the user it runs as and variables that say where it is.
 
-    `children` is told of each program that a session starts.
+    `children` is told of each program that a session starts; `named` keeps the named ones.
     """
 
     user: LocalUser
     environment: dict[str, str]
     children: Children
+    named: SessionDirectory | None = None

@@ -25,7 +25,10 @@ from kled_agent.sessions.program import (
     wait_ended,
 )
 from kled_agent.ssh.identity import SessionDefaults
+from kled_agent.ssh.named import HeldTerminal, asked_session, open_held
+from kled_agent.ssh.session_control import SUBSYSTEM, SessionControl
 from kled_agent.ssh.subsystems import embedded_subsystem, subsystem_command
+from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 
 # What a client may set: everything else could change how programs are found or loaded. LANG and
@@ -35,6 +38,7 @@ _ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "G
 # What OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts larger
 # blocks itself, moving the rest of the block each time.
 BLOCK_BYTES: Final = 32 * 1024
+_HOLDER_GONE: Final = 1
 _START_FAILED: Final = 126  # as shells say "found but cannot be run"
 
 
@@ -64,8 +68,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._terminal: TerminalRequest | None = None
         self._command: Command | None = None
         self._channel: asyncssh.SSHServerChannel[bytes] | None = None
-        self._program: Program | None = None
-        self._input: InputQueue | None = None
+        self._program: Program | HeldTerminal | None = None
+        self._input: InputQueue | HeldTerminal | None = None
         self._early: list[bytes] = []
         self._ended = False
         self._gone = False
@@ -104,7 +108,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if argv := subsystem_command(subsystem, self._defaults.user):
             self._command = self._make_command(argv=argv)
             return True
-        self._embedded = embedded_subsystem(subsystem, self._defaults.user)
+        if subsystem == SUBSYSTEM:
+            self._embedded = SessionControl(self._nursery, self._defaults.named)
+        else:
+            self._embedded = embedded_subsystem(subsystem, self._defaults.user)
         if self._embedded is None:
             self._log.info("subsystem_refused", subsystem=subsystem)
             return False
@@ -208,6 +215,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     async def _start_and_serve(self, channel: asyncssh.SSHServerChannel[bytes]) -> None:
         assert self._command is not None
+        if self._terminal is not None and self._command.line is None and not self._command.argv:
+            try:
+                if asked := asked_session(channel.get_environment()):
+                    await self._serve_named(asked, self._command, self._terminal, channel)
+                    return
+            except KledError as exc:
+                self._refuse(exc, channel)
+                return
         try:
             if self._terminal is not None:
                 program = await start_on_terminal(self._command, self._terminal)
@@ -224,6 +239,47 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if self._gone:
             program.hang_up()
         await self._serve(program, channel)
+
+    def _refuse(self, error: KledError, channel: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._log.info("session_refused", code=error.code, reason=error.message)
+        if not self._gone:
+            channel.write_stderr(f"error: {error.line()}\r\n".encode())
+            channel.exit(error.exit_code)
+
+    async def _serve_named(
+        self,
+        asked: tuple[str, bool],
+        command: Command,
+        request: TerminalRequest,
+        channel: asyncssh.SSHServerChannel[bytes],
+    ) -> None:
+        """Until the session ends or the client leaves it. Raises KledError when it cannot begin."""
+        # What waits in here has to pass before the answer to a key.
+        channel.set_write_buffer_limits(high=BLOCK_BYTES)
+        throttle = channel.pause_reading, channel.resume_reading
+        terminal = await open_held(self._defaults.named, asked, command, request, throttle)
+        self._program = self._input = terminal
+        for data in self._early:
+            terminal.write_nowait(data)
+        self._early.clear()
+        if self._gone:
+            terminal.hang_up()
+        await terminal.run(self._writer(channel, None))
+        if self._gone:
+            return
+        channel.resume_reading()
+        ended = terminal.ended
+        if ended is None:
+            channel.write_stderr(f"\r\nsession {terminal.name}: its holder is gone\r\n".encode())
+            channel.exit(_HOLDER_GONE)
+            return
+        if ended.reason:
+            text = f"\r\nsession {terminal.name} has ended: {ended.reason}\r\n"
+            channel.write_stderr(text.encode())
+        if ended.signal is not None:
+            channel.exit_with_signal(ended.signal)
+        else:
+            channel.exit(ended.code or 0)
 
     async def _serve(self, program: Program, channel: asyncssh.SSHServerChannel[bytes]) -> None:
         async with trio.open_nursery() as nursery:

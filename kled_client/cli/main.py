@@ -35,6 +35,7 @@ _COMMANDS = {
     "Work inside": [
         ("ssh", "shell:ssh", "Open a shell, or run a command with a terminal"),
         ("exec", "shell:exec_", "Run a command without a terminal"),
+        ("session", "session:session", "Named shells that outlive their connections"),
         ("forward", "forward:forward", "Reach ports of the workspace from here"),
         ("cp", "cp:cp", "Copy files in and out"),
         ("open", "open:open_", "Open an editor in the workspace"),

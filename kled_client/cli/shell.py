@@ -11,10 +11,11 @@ from functools import partial
 import click
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
-from kled_client.interact import run_session
+from kled_client.interact import Attachment, run_session
 from kled_client.interrupt import run
 from kled_client.terminal import raw_mode, sent_environment, size
-from kled_wire.names import WorkspaceRef
+from kled_wire.errors import InputError
+from kled_wire.names import WorkspaceRef, check_name
 
 _command_argument = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 # Options after WORKSPACE belong to the command, as in ssh(1).
@@ -24,6 +25,8 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.command(context_settings=_SETTINGS)
 @click.option("-A", "forward_agent", is_flag=True, help="Let the workspace use your SSH agent.")
 @click.option("-t/-T", "terminal", default=None, help="Force a terminal, or forbid one.")
+@click.option("--session", "name", metavar="NAME", help="A session that outlives the connection.")
+@click.option("--read-only", is_flag=True, help="With --session: watch, type nothing.")
 @workspace_argument
 @_command_argument
 @pass_session
@@ -31,6 +34,8 @@ def ssh(
     session: Session,
     forward_agent: bool,
     terminal: bool | None,
+    name: str | None,
+    read_only: bool,
     workspace: WorkspaceRef,
     command: tuple[str, ...],
 ) -> int:
@@ -38,7 +43,19 @@ def ssh(
 
     The exit status is the command's, 128 plus the number for a signal, 255 when the connection
     broke. At the start of a line, ~. leaves.
+
+    With --session NAME the shell is kept in the workspace: it is made if it is not there, goes on
+    when you leave or the network does, and can be seen by several at once. At the start of a line
+    ~d detaches, ~? lists the keys. The exit status is 0 when you detached.
     """
+    name, read_only, command = late_options(name, read_only, command)
+    if name is not None:
+        attachment = named_session(name, read_only, command)
+        return run(partial(_attach, session, workspace, attachment, forward_agent))
+    if read_only:
+        raise InputError(
+            "session_name_missing", "--read-only is for a session", hint="--session NAME"
+        )
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
     line = " ".join(without_dashes(command)) or None
     return run(partial(_run, session, workspace, line, wanted, forward_agent))
@@ -56,6 +73,49 @@ def exec_(session: Session, workspace: WorkspaceRef, command: tuple[str, ...]) -
     """
     line = shlex.join(without_dashes(command))
     return run(partial(_run, session, workspace, line, False, False))
+
+
+def late_options(
+    name: str | None, read_only: bool, command: tuple[str, ...]
+) -> tuple[str | None, bool, tuple[str, ...]]:
+    """--session and --read-only may also stand after the workspace: no command begins so."""
+    words = list(command)
+    while words and words[0].partition("=")[0] in {"--session", "--read-only"}:
+        option, given, value = words.pop(0).partition("=")
+        if option == "--read-only":
+            read_only = True
+        elif given or words:
+            name = value if given else words.pop(0)
+        else:
+            raise InputError("session_name_missing", "--session wants a name")
+    return name, read_only, tuple(words)
+
+
+def named_session(name: str, read_only: bool, command: tuple[str, ...]) -> Attachment:
+    """Raises InputError for names that cannot be, and for a command."""
+    if command:
+        raise InputError(
+            "session_with_command",
+            "a named session is a shell, not a command",
+            hint="start the session, then run the command in it",
+        )
+    return Attachment(name=check_name("session", name), read_only=read_only)
+
+
+async def _attach(
+    session: Session, ref: WorkspaceRef, attachment: Attachment, forward_agent: bool
+) -> int:
+    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+
+    descriptor = sys.stdin.fileno()
+    env = sent_environment(session.env)
+    env["KLED_CLIENT_SESSION"] = attachment.name
+    env["KLED_CLIENT_SESSION_MODE"] = "ro" if attachment.read_only else "rw"
+    terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
+    async with session.ssh(ref, forward_agent=forward_agent) as connection:
+        channel = await open_channel(connection, None, env=env, terminal=terminal, brisk=True)
+        with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
+            return await run_session(channel, descriptor, interactive=True, named=attachment)
 
 
 def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:

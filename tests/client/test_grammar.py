@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kled_client.cli.token import parse_lifetime
 from kled_client.cli.workspace import parse_parameters
 from kled_client.endpoint import Endpoint, normalise_url, parse_url, proxy_for
-from kled_client.escapes import EscapeFilter
+from kled_client.escapes import Escape, EscapeFilter
 from kled_client.forward_spec import ForwardSpec, parse_forward
 from kled_client.remote_path import parse_place, plan_copy
 from kled_client.stream_fast import Request, parse_arguments, stream_path
@@ -84,16 +84,16 @@ def test_copies_that_make_no_sense(words: tuple[str, ...]) -> None:
         plan_copy(words)
 
 
-def typed(data: bytes, cuts: list[int]) -> tuple[bytes, bool]:
-    escapes = EscapeFilter()
+def typed(data: bytes, cuts: list[int], *known: Escape) -> tuple[bytes, Escape | None]:
+    escapes = EscapeFilter(known or (Escape.LEAVE,))
     out = b""
     edges = sorted({0, len(data), *(c for c in cuts if c < len(data))})
     for start, end in itertools.pairwise(edges):
-        piece, leaving = escapes.feed(data[start:end])
+        piece, escape, _ = escapes.feed(data[start:end])
         out += piece
-        if leaving:
-            return out, True
-    return out, False
+        if escape is not None:
+            return out, escape
+    return out, None
 
 
 @given(
@@ -105,11 +105,20 @@ def test_escapes_do_not_depend_on_how_the_bytes_are_cut(data: bytes, cuts: list[
 
 
 def test_escapes() -> None:
-    assert typed(b"~.", []) == (b"", True)
-    assert typed(b"ls\r~.x", []) == (b"ls\r", True)
-    assert typed(b"a~.", []) == (b"a~.", False)
-    assert typed(b"~~.", []) == (b"~.", False)
-    assert typed(b"~x", []) == (b"~x", False)
+    assert typed(b"~.", []) == (b"", Escape.LEAVE)
+    assert typed(b"ls\r~.x", []) == (b"ls\r", Escape.LEAVE)
+    assert typed(b"a~.", []) == (b"a~.", None)
+    assert typed(b"~~.", []) == (b"~.", None)
+    assert typed(b"~x", []) == (b"~x", None)
+
+
+def test_escapes_of_a_named_session() -> None:
+    assert typed(b"~d", []) == (b"~d", None)
+    assert typed(b"ls\r~dx", [], *Escape) == (b"ls\r", Escape.DETACH)
+    assert typed(b"~?", [2], *Escape) == (b"", Escape.HELP)
+    escapes = EscapeFilter(tuple(Escape))
+    assert escapes.feed(b"~?ls\r") == (b"", Escape.HELP, b"ls\r")
+    assert escapes.feed(b"~d") == (b"", Escape.DETACH, b"")
 
 
 def test_stream_arguments() -> None:

@@ -1,0 +1,52 @@
+"""Which of the output that is kept makes the screen that is shown. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kled_wire.screenmodes import ScreenModes
+
+# What is played again, of the main and of the alternate screen: about half a second's work.
+MAIN_BYTES: Final = 128 * 1024
+ALTERNATE_BYTES: Final = 192 * 1024
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which output to play: ranges of the main screen's, then of the alternate one's.
+
+    `whole` says that the shown screen was cleared within them, so the picture is complete.
+    """
+
+    main: tuple[Range, ...]
+    alternate: tuple[Range, ...]
+    whole: bool
+
+
+def plan_redraw(modes: ScreenModes, start: int, end: int) -> Plan:
+    """Choose from what is kept, `start` to `end`."""
+    main: list[Range] = []
+    alternate: list[Range] = []
+    main_left, alternate_left = MAIN_BYTES, ALTERNATE_BYTES if modes.alternate else 0
+    upto = end
+    for at, entered in [*reversed(modes.switches), (start, False)]:
+        begin = max(at, start)
+        is_alternate = entered and at > start
+        left = alternate_left if is_alternate else main_left
+        if upto > begin and left > 0:
+            (alternate if is_alternate else main).insert(0, (max(begin, upto - left), upto))
+        if is_alternate:
+            alternate_left = 0  # only the present one counts
+        else:
+            main_left -= upto - begin
+        upto = begin
+        if at <= start or main_left <= 0:
+            break
+    cleared = modes.cleared_at
+    shown = alternate if modes.alternate else main
+    whole = bool(shown) and cleared is not None and cleared >= shown[0][0]
+    if whole and cleared is not None and modes.alternate:
+        alternate = [(max(alternate[0][0], min(cleared, alternate[0][1])), alternate[0][1])]
+    return Plan(main=tuple(main), alternate=tuple(alternate), whole=whole or start == 0)

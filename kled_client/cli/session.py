@@ -1,0 +1,128 @@
+"""`kled session …`: the named terminals of a workspace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+import trio
+
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.interrupt import run
+from kled_client.output import ago
+from kled_client.session_control import SUBSYSTEM, ask_sessions, copy_log
+from kled_wire.errors import UnavailableError
+from kled_wire.names import WorkspaceRef, check_name
+
+if TYPE_CHECKING:
+    from kled_client.ssh_channel import Channel
+
+_name_argument = click.argument("name")
+
+
+@click.group()
+def session() -> None:
+    """Named shells that outlive their connections: kled ssh WORKSPACE --session NAME."""
+
+
+@session.command("list")
+@workspace_argument
+@pass_session
+def list_(session: Session, workspace: WorkspaceRef) -> None:
+    """List the sessions of WORKSPACE."""
+    found = _do(session, workspace, {"op": "list"})["sessions"]
+    columns = {
+        "NAME": [s["name"] for s in found],
+        "PROGRAM": [s["program"] or "-" for s in found],
+        "ATTACHED": [_attached(s) for s in found],
+        "SIZE": [f"{s['columns']}x{s['rows']}" for s in found],
+        "STARTED": [ago(_moment(s["created_at"])) for s in found],
+        "ACTIVE": [ago(_moment(s["active_at"])) for s in found],
+    }
+    session.output.rows(found, columns, f"no sessions (kled ssh {workspace} --session NAME)")
+
+
+@session.command()
+@workspace_argument
+@_name_argument
+@pass_session
+def kill(session: Session, workspace: WorkspaceRef, name: str) -> None:
+    """End the session NAME and all of its programs."""
+    check_name("session", name)
+    _do(session, workspace, {"op": "kill", "name": name})
+    session.output.note(f"session {name} was killed")
+
+
+@session.command()
+@workspace_argument
+@_name_argument
+@click.argument("new_name")
+@pass_session
+def rename(session: Session, workspace: WorkspaceRef, name: str, new_name: str) -> None:
+    """Call the session NAME NEW_NAME from now on."""
+    check_name("session", name)
+    check_name("session", new_name)
+    _do(session, workspace, {"op": "rename", "name": name, "to": new_name})
+    session.output.note(f"session {name} is now {new_name}")
+
+
+@session.command()
+@workspace_argument
+@_name_argument
+@click.option("--bytes", "size", type=click.IntRange(1), help="Only so many of the last bytes.")
+@pass_session
+def log(session: Session, workspace: WorkspaceRef, name: str, size: int | None) -> int:
+    """Print what the session NAME wrote, as far back as it is kept, colours and all."""
+    check_name("session", name)
+    request = {"op": "log", "name": name, "bytes": size}
+    return run(partial(_log, session, workspace, request))
+
+
+def _do(session: Session, ref: WorkspaceRef, request: dict[str, Any]) -> dict[str, Any]:
+    answers: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        async with _channel(session, ref) as channel:
+            answers.append(await ask_sessions(channel, request))
+
+    code = run(ask)
+    if not answers:
+        click.get_current_context().exit(code)
+    return answers[0]
+
+
+@asynccontextmanager
+async def _channel(session: Session, ref: WorkspaceRef) -> AsyncIterator[Channel]:
+    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+
+    async with session.ssh(ref) as connection:
+        try:
+            channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)
+        except UnavailableError as exc:
+            raise UnavailableError(
+                "sessions_unavailable",
+                f"the agent of {ref} knows no named sessions",
+                hint="restart the workspace to get a newer agent",
+            ) from exc
+        yield channel
+
+
+async def _log(session: Session, ref: WorkspaceRef, request: dict[str, Any]) -> None:
+    async with _channel(session, ref) as channel:
+        await copy_log(channel, request, sys.stdout.buffer.write)
+    await trio.to_thread.run_sync(sys.stdout.buffer.flush)
+
+
+def _attached(found: dict[str, Any]) -> str:
+    if found["watchers"]:
+        return f"{found['clients']} + {found['watchers']} watching"
+    return str(found["clients"] or "-")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
