@@ -20,8 +20,10 @@ import trio
 from kled_agent.config import Config
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.link import LinkSettings, serve_link
+from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_agent.identity import Identity, enroll, load_identity, make_identity, save_identity
 from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
+from kled_agent.sessions.directory import SessionDirectory, SessionSettings
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.service import SshService
 from kled_agent.systemd import notify
@@ -38,22 +40,58 @@ _RENEW_S: Final = 24 * 3600.0
 
 
 async def run_agent(config: Config, log: EventLog) -> None:
-    """Run until SIGTERM or SIGINT. Raises KledError for what only a person can mend."""
+    """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend."""
     user = load_user(config.user or None, shell=config.shell or None)
     become_reaper()
+    children = Children()
+    named = open_sessions(config, children, log)
+    stopping = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope, log)
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope, stopping, log)
             # Before the burying: making the host key is a child process too.
             identity = await obtain_identity(config, log)
-            children = Children()
             await nursery.start(bury_orphans, children)
             user = replace(user, variables=identity.environment, start_in=identity.directory)
             environment = {"KLED_WORKSPACE": identity.workspace, "KLED_OWNER": identity.owner}
-            defaults = SessionDefaults(user=user, environment=environment, children=children)
+            defaults = SessionDefaults(
+                user=user, environment=environment, children=children, named=named
+            )
             await _serve(config, identity, defaults, log, nursery)
     finally:
+        _end_programs(named, all_of_them=stopping.is_set())
+
+
+def open_sessions(config: Config, children: Children, log: EventLog) -> SessionDirectory | None:
+    """The named sessions, with those of an agent before us; None where there can be none."""
+    settings = SessionSettings(
+        directory=config.state_dir / "sessions",
+        size="smallest" if config.session_size == "smallest" else "latest",
+        idle_s=config.session_idle_s,
+        orphan_s=config.session_orphan_s,
+        limit=int(config.session_limit),
+        ring_bytes=int(config.session_ring_bytes),
+    )
+    named = SessionDirectory(settings=settings, children=children, log=log)
+    try:
+        named.open()
+    except OSError as exc:
+        log.warning("sessions_unavailable", path=str(settings.directory), reason=exc.strerror)
+        return None
+    return named
+
+
+def _end_programs(named: SessionDirectory | None, *, all_of_them: bool) -> None:
+    """When the workspace stops all programs end; else named sessions wait for the next agent."""
+    if named is None:
         end_descendants()
+        return
+    if all_of_them:
+        named.end_all()
+        end_descendants()
+    else:
+        end_descendants(spared={held.pid for held in named.living()})
+    named.close()
 
 
 async def _serve(
@@ -65,8 +103,14 @@ async def _serve(
 ) -> None:
     async with trio.open_nursery() as streams:
         ssh = SshService(streams, identity.ssh(), defaults)
+        resumption = Resumption(streams, ResumeLimits(detached_s=config.detached_s))
+        streams.start_soon(resumption.sweep)
         dialback = Dialback(
-            streams, config.coordinator_url, {"ssh": ssh.serve, "tcp": serve_tcp}, log
+            streams,
+            config.coordinator_url,
+            {"ssh": ssh.serve, "tcp": serve_tcp},
+            resumption,
+            log,
         )
         settings = LinkSettings(
             identity=identity,
@@ -129,10 +173,14 @@ async def renew_certificate(
             identity = renewed
 
 
-async def _stop_on_signal(scope: trio.CancelScope, log: EventLog) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _stop_on_signal(scope: trio.CancelScope, stopping: trio.Event, log: EventLog) -> None:
+    """SIGTERM and SIGINT: the workspace stops. SIGUSR2: only we do; another agent comes."""
+    ending = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    with trio.open_signal_receiver(*ending) as signals:
         async for number in signals:
             log.info("agent_stopping", signal=signal.Signals(number).name)
             notify("STOPPING=1")
+            if number != signal.SIGUSR2:
+                stopping.set()
             scope.cancel()
             return

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kled_wire.errors import ConfigError
 from kled_wire.transport.dial import parse_url
 
 DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
 _LEVELS: Final = ("debug", "info", "warning", "error")
+_SIZES: Final = ("latest", "smallest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,20 @@ class Config:
     user: str = ""
     shell: str = ""
     log_level: str = "info"
+    # How long a stream may wait for its client to come back, in seconds.
+    detached_s: float = 12 * 3600.0
+    # Named sessions (docs/terminals.md): whose size counts, and limits; 0 s is none.
+    session_size: str = "latest"
+    session_idle_s: float = 0
+    session_orphan_s: float = 3600
+    session_limit: float = 32
+    session_ring_bytes: float = 8 * 1024 * 1024
 
+
+# Settings that are numbers; in the environment they are written in decimal.
+_NUMBERS: Final = frozenset(
+    {"detached_s", "session_idle_s", "session_orphan_s", "session_limit", "session_ring_bytes"}
+)
 
 # Where each setting comes from in the environment; in the file the names are those of Config.
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -37,6 +52,12 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "user": "KLED_AGENT_USER",
     "shell": "KLED_AGENT_SHELL",
     "log_level": "KLED_AGENT_LOG_LEVEL",
+    "detached_s": "KLED_AGENT_DETACHED_S",
+    "session_size": "KLED_AGENT_SESSION_SIZE",
+    "session_idle_s": "KLED_AGENT_SESSION_IDLE_S",
+    "session_orphan_s": "KLED_AGENT_SESSION_ORPHAN_S",
+    "session_limit": "KLED_AGENT_SESSION_LIMIT",
+    "session_ring_bytes": "KLED_AGENT_SESSION_RING_BYTES",
 }
 
 
@@ -74,9 +95,10 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
         if name not in ENVIRONMENT:
             known = ", ".join(ENVIRONMENT)
             raise ConfigError("config_unknown", f"{path}: unknown setting {name}", hint=known)
-        if not isinstance(value, str):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not isinstance(value, str) and not (number and name in _NUMBERS):
             raise ConfigError("config_malformed", f"{path}: {name} must be a string")
-    return table
+    return {name: str(value) for name, value in table.items()}
 
 
 def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Config:
@@ -88,6 +110,11 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
         raise ConfigError(
             "config_malformed", f"{source}: log_level is {level!r}", hint=f"one of {_LEVELS}"
         )
+    size, source = values.get("session_size", ("latest", ""))
+    if size not in _SIZES:
+        raise ConfigError(
+            "config_malformed", f"{source}: session_size is {size!r}", hint=f"one of {_SIZES}"
+        )
     if "coordinator_url" not in values:
         raise ConfigError(
             "coordinator_url_missing",
@@ -98,7 +125,19 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
     known = {f.name for f in fields(Config)}
     settings = {name: text for name, (text, _) in values.items() if name in known}
     state_dir = Path(settings.pop("state_dir", "") or default_state_dir(environ))
-    return Config(**settings, state_dir=state_dir)
+    numbers = {name: _number(name, *values[name]) for name in _NUMBERS if settings.pop(name, None)}
+    merged: dict[str, Any] = {**settings, **numbers}
+    return Config(**merged, state_dir=state_dir)
+
+
+def _number(name: str, text: str, source: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigError("config_malformed", f"{source}: {name} is {text!r}, not a number")
+    return value
 
 
 def _check_url(url: str, source: str) -> None:

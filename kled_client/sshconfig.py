@@ -43,7 +43,8 @@ def render_block(settings: BlockSettings) -> bytes:
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
         f"  Ciphers {CIPHERS}",
-        "  ServerAliveInterval 15",
+        # The stream below notices a dead way and mends it: ssh must not give up meanwhile.
+        "  ServerAliveInterval 0",
         "  SendEnv LANG LC_*",
     ]
     if settings.control_path is not None:

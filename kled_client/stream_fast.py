@@ -19,7 +19,7 @@ from kled_client.endpoint import Endpoint, parse_url, proxy_for
 from kled_client.profile import Profile, load
 from kled_wire.errors import InputError, KledError
 
-_USAGE = "usage: kled stream [--kind ssh] [--fdpass] [--profile NAME] WORKSPACE"
+_USAGE = "usage: kled stream [--kind ssh] [--fdpass] [--no-resume] [--profile NAME] WORKSPACE"
 _PLAIN_REF = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
@@ -29,6 +29,7 @@ class Request(NamedTuple):
     workspace: str
     kind: str = "ssh"
     fdpass: bool = False
+    resume: bool = True
     profile: str | None = None
 
 
@@ -50,6 +51,8 @@ def parse_arguments(arguments: list[str]) -> Request:
         name, equals, value = word.partition("=")
         if word == "--fdpass":
             request = request._replace(fdpass=True)
+        elif word == "--no-resume":
+            request = request._replace(resume=False)
         elif name in {"--kind", "--profile"}:
             value = value if equals else next(words, "")
             if not value:
@@ -87,15 +90,18 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     token = load_token(env, profile)
     if request.kind == "ssh":
         ensure_certificate(env, profile, token)
+    wanted = f"{path}&resume=1" if request.resume else path
     try:
-        sock, first = open_stream(env, profile, token, path)
+        sock, first = open_stream(env, profile, token, wanted)
     except Refused:
         from kled_client import stream_fallback  # noqa: PLC0415  # Trio, only when it must be
 
         stream_fallback.run(profile, token, path, fdpass=request.fdpass)
         return
     with sock:
-        if request.fdpass:
+        if request.resume:
+            _resume(request, env, wanted, (sock, first))
+        elif request.fdpass:
             _hand_over(sock, first)
         else:
             _carry(sock, first)
@@ -138,6 +144,34 @@ def _refusal(sock: socket.socket, answer: http_fast.Answer, peer: str) -> KledEr
     error = http_fast.refusal(answer, http_fast.read_body(sock, answer, peer))
     # 426 is the coordinator saying that a proxy took our Upgrade header away.
     return Refused() if error is None or answer.status == 426 else error
+
+
+def _resume(
+    request: Request, env: Mapping[str, str], path: str, opened: tuple[socket.socket, bytes]
+) -> None:
+    """Leave a pump beside ssh, or be one, that outlives the connections it uses."""
+    from kled_client.resume_pump import Pump, Transport  # noqa: PLC0415
+
+    def dial() -> Transport:
+        # Read anew: the token may have been renewed since.
+        profile = load(env, request.profile)
+        return Transport(*open_stream(env, profile, load_token(env, profile), path))
+
+    def work(local: socket.socket) -> None:
+        Pump(local, dial).run(Transport(*opened))
+
+    if request.fdpass:
+        from kled_client import fdpass  # noqa: PLC0415
+
+        fdpass.pass_through_child(sys.stdout.fileno(), work)
+        return
+    import threading  # noqa: PLC0415
+
+    from kled_client.pump import pump_stdio  # noqa: PLC0415
+
+    near, far = socket.socketpair()
+    threading.Thread(target=work, args=(far,), daemon=True).start()
+    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
 
 
 def _hand_over(sock: socket.socket, first: bytes) -> None:

@@ -119,7 +119,7 @@ class StreamTransport(asyncio.Transport):
                 protocol.data_received(data)
 
         if isinstance(self._stream, ResumableStream):
-            await self._stream.receive_into(deliver)
+            await self._stream.receive_into(_in_our_loop(deliver))
             protocol.eof_received()
             return
         data = self._ahead or await self._receive()
@@ -153,6 +153,19 @@ class StreamTransport(asyncio.Transport):
                 await self._stream.send_all(data)
                 self._descriptor = descriptor
         self._scope.cancel()
+
+
+def _in_our_loop(deliver: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """`deliver` for tasks that are not ours: asyncio looks for its loop in the calling task."""
+    import trio_asyncio  # noqa: PLC0415 - an idle agent must not pay for it
+
+    loop = trio_asyncio.current_loop.get()
+
+    def call(data: bytes) -> None:
+        trio_asyncio.current_loop.set(loop)
+        deliver(data)
+
+    return call
 
 
 async def carry(

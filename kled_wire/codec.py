@@ -79,6 +79,12 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise TypeError
@@ -89,5 +95,6 @@ _CONVERTERS: Final[dict[str, Callable[[object], object]]] = {
     "str": _text,
     "int": _integer,
     "float": _number,
+    "bool": _flag,
     "tuple[str, ...]": _texts,
 }

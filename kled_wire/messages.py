@@ -67,7 +67,8 @@ class Pong(Message):
 class Dial(Message):
     """Coordinator: connect to the data plane with this one-time ticket and serve `kind`.
 
-    `kind` is "ssh" or "tcp"; `host` and `port` say where a "tcp" stream leads.
+    `kind` is "ssh" or "tcp"; `host` and `port` say where a "tcp" stream leads. With `resume` the
+    stream is resumable (kled_wire/resume) and belongs to `user`, a user's id.
     """
 
     type: ClassVar[str] = "dial"
@@ -75,6 +76,8 @@ class Dial(Message):
     kind: str
     host: str = ""
     port: int = 0
+    resume: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import trio
 
+from kled_agent.control.resumption import Resumption, StreamHandler
 from kled_wire import limits, messages
 from kled_wire.control import ControlLink, LinkClosed
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.dial import open_upgraded
-
-# Serves one stream to its end; the stream is its own from then on.
-StreamHandler = Callable[[trio.abc.HalfCloseableStream, messages.Dial, EventLog], Awaitable[None]]
 
 
 class Dialback:
@@ -25,6 +23,7 @@ class Dialback:
         nursery: trio.Nursery,
         coordinator_url: str,
         handlers: Mapping[str, StreamHandler],
+        resumption: Resumption,
         log: EventLog,
         *,
         ssl_context: ssl.SSLContext | None = None,
@@ -32,6 +31,7 @@ class Dialback:
         self._nursery = nursery
         self._url = f"{coordinator_url.rstrip('/')}/api/v1/agent/stream"
         self._handlers = handlers
+        self._resumption = resumption
         self._log = log
         self._ssl_context = ssl_context
         self._open = 0
@@ -60,7 +60,10 @@ class Dialback:
                 if stream is not None:
                     log.debug("stream_open")
                     try:
-                        await handler(stream, dial, log)
+                        if dial.resume:
+                            await self._resumption.serve(stream, dial, log, handler)
+                        else:
+                            await handler(stream, dial, log)
                     finally:
                         await trio.aclose_forcefully(stream)
                 nursery.cancel_scope.cancel()

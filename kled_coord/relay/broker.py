@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import trio
@@ -44,9 +44,11 @@ class Broker:
 
     @asynccontextmanager
     async def open_stream(
-        self, agent_id: AgentId, *, kind: str, host: str, port: int
+        self, agent_id: AgentId, request: messages.Dial
     ) -> AsyncIterator[trio.abc.HalfCloseableStream]:
-        """Ask the agent for a stream and give its end of it, for the block.
+        """Ask the agent for the stream of `request` and give its end of it, for the block.
+
+        The ticket is put into the request here.
 
         Raises UnavailableError ("agent_not_connected", "dial_timeout", or what the agent said).
         """
@@ -54,8 +56,7 @@ class Broker:
         ticket = self._tickets.issue(meeting)
         self._by_ticket[ticket] = meeting
         try:
-            dial = messages.Dial(ticket=ticket, kind=kind, host=host, port=port)
-            await self._registry.send(agent_id, dial)
+            await self._registry.send(agent_id, replace(request, ticket=ticket))
             with trio.move_on_after(limits.DIAL_BACK_TIMEOUT_S):
                 await meeting.arrived.wait()
             if meeting.failure is not None:

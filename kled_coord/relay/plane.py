@@ -21,7 +21,7 @@ from kled_coord.relay.traffic import Traffic
 from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
-from kled_wire import limits
+from kled_wire import limits, messages
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.transport.upgrade import encode_switching
 from kled_wire.transport.wscarrier import accept_carried
@@ -74,9 +74,15 @@ class DataPlane:
             workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
             agent = await self._workspaces.agent_of(workspace.id)
             with self._quotas.taken(user_id=caller.user_id, workspace_id=workspace.id):
-                async with self._broker.open_stream(
-                    agent.id, kind=target.kind, host=target.host, port=target.port
-                ) as agent_stream:
+                dial = messages.Dial(
+                    ticket="",
+                    kind=target.kind,
+                    host=target.host,
+                    port=target.port,
+                    resume=target.resume,
+                    user=caller.user_id,
+                )
+                async with self._broker.open_stream(agent.id, dial) as agent_stream:
                     await self._relay(arrival, agent_stream, caller, workspace, target)
         except KledError as error:
             self._metrics.stream_failures_total.labels(reason=error.code).inc()

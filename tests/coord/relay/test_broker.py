@@ -39,7 +39,8 @@ def make() -> tuple[Broker, FakeRegistry]:
 async def open_one(broker: Broker) -> str:
     """What became of one request: the bytes its stream gave, or the error's code."""
     try:
-        async with broker.open_stream(AGENT, kind="tcp", host="localhost", port=80) as stream:
+        dial = messages.Dial(ticket="", kind="tcp", host="localhost", port=80)
+        async with broker.open_stream(AGENT, dial) as stream:
             return (await stream.receive_some()).decode()
     except UnavailableError as error:
         return error.code

@@ -152,7 +152,7 @@ async def test_bytes_survive_cuts_in_both_directions(*, sockets: bool) -> None:
                     while client.machine.inbox.received < min(before + size // 40, size):
                         await trio.lowlevel.checkpoint()
                 await network.cut()
-        assert network.dials > (10 if sockets else 1)
+        assert network.dials > 10 or not sockets  # in memory it may be over before the cuts
     assert _digest(received["agent"]) == _digest(there)
     assert _digest(received["client"]) == _digest(back)
 

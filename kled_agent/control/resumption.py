@@ -1,0 +1,181 @@
+"""Resumable streams at the agent: which there are, whose, and how long they may wait detached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Never
+
+import trio
+
+from kled_wire import limits, messages
+from kled_wire.errors import ProtocolError
+from kled_wire.eventlog import EventLog
+from kled_wire.resume.frames import New, Resume
+from kled_wire.resume.handshake import admit, read_hello, refuse
+from kled_wire.resume.machine import Machine
+from kled_wire.resume.stream import ResumableStream, TransportLost
+
+# Serves the application's side of a stream to its end.
+StreamHandler = Callable[[trio.abc.HalfCloseableStream, messages.Dial, EventLog], Awaitable[None]]
+
+# How often detached streams are looked at.
+_SWEEP_S: Final = 15.0
+# A stream whose application has ended waits this long for its client to fetch the rest.
+_ENDED_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeLimits:
+    """Bounds on what waits for clients: seconds, streams, bytes."""
+
+    detached_s: float = 12 * 3600.0
+    detached_max: int = 64
+    kept_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Kept:
+    stream: ResumableStream
+    secret: bytes
+    user: str
+    log: EventLog
+    detached_at: float | None = None
+    served: bool = field(default=False)
+
+
+class Resumption:
+    """All resumable streams of this agent. `nursery` holds what serves them."""
+
+    def __init__(
+        self, nursery: trio.Nursery, bounds: ResumeLimits, *, window_max: int | None = None
+    ) -> None:
+        self._nursery = nursery
+        self._bounds = bounds
+        self._window_max = window_max
+        self._kept: dict[bytes, _Kept] = {}
+
+    def __len__(self) -> int:
+        """How many streams there are, attached or not."""
+        return len(self._kept)
+
+    async def serve(
+        self,
+        transport: trio.abc.HalfCloseableStream,
+        dial: messages.Dial,
+        log: EventLog,
+        handler: StreamHandler,
+    ) -> None:
+        """Serve one transport to its end: it begins a stream or goes on with one."""
+        try:
+            with trio.fail_after(limits.HELLO_TIMEOUT_S):
+                hello, transport = await read_hello(transport)
+                if isinstance(hello, New):
+                    found = await self._begin(transport, hello, dial, log, handler)
+                    position = 0
+                else:
+                    found, transport = await self._resume(transport, hello, dial, log)
+                    position = hello.received
+        except (ProtocolError, trio.BrokenResourceError, trio.TooSlowError) as exc:
+            log.info("stream_not_begun", reason=str(exc) or "too slow")
+            return
+        if found is not None:
+            await self._carry(found, transport, position)
+
+    async def _begin(
+        self,
+        transport: trio.abc.HalfCloseableStream,
+        new: New,
+        dial: messages.Dial,
+        log: EventLog,
+        handler: StreamHandler,
+    ) -> _Kept | None:
+        if new.id in self._kept:
+            await refuse(transport, "stream_exists", "there is such a stream already")
+            return None
+        machine = Machine() if self._window_max is None else Machine(window_max=self._window_max)
+        kept = _Kept(stream=ResumableStream(machine), secret=new.secret, user=dial.user, log=log)
+        self._kept[new.id] = kept
+        self._nursery.start_soon(self._serve_application, new.id, kept, dial, handler)
+        return kept
+
+    async def _resume(
+        self,
+        transport: trio.abc.HalfCloseableStream,
+        resume: Resume,
+        dial: messages.Dial,
+        log: EventLog,
+    ) -> tuple[_Kept | None, trio.abc.HalfCloseableStream]:
+        kept = self._kept.get(resume.id)
+        if kept is None:
+            log.info("resume_refused", reason="unknown")
+            await refuse(
+                transport, "unknown_stream", "the agent was restarted, or the stream has ended"
+            )
+            return None, transport
+        if kept.user != dial.user:
+            log.warning("resume_refused", reason="another user's")
+            await refuse(transport, "wrong_user", "the stream belongs to another user")
+            return None, transport
+        transport = await admit(
+            transport,
+            resume,
+            secret=kept.secret,
+            position=kept.stream.machine.inbox.position,
+            random_bytes=os.urandom,
+        )
+        kept.log.info("stream_resumed", replayed=kept.stream.machine.outbox.unacked)
+        return kept, transport
+
+    async def _carry(
+        self, kept: _Kept, transport: trio.abc.HalfCloseableStream, position: int
+    ) -> None:
+        kept.detached_at = None
+        try:
+            await kept.stream.run_transport(transport, position)
+        except (TransportLost, ProtocolError) as exc:
+            kept.log.info("stream_detached", reason=str(exc))
+        if not kept.stream.attached:
+            kept.detached_at = trio.current_time()
+
+    async def _serve_application(
+        self, name: bytes, kept: _Kept, dial: messages.Dial, handler: StreamHandler
+    ) -> None:
+        try:
+            await handler(kept.stream, dial, kept.log)
+        finally:
+            kept.served = True
+            kept.stream.reset("closed", "closed")
+        with trio.move_on_after(_ENDED_S):
+            await kept.stream.wait_over()
+        del self._kept[name]
+
+    async def sweep(self) -> Never:
+        """End streams that have waited too long, or are too many, until cancelled."""
+        while True:
+            await trio.sleep(_SWEEP_S)
+            self.enforce_limits(trio.current_time())
+
+    def enforce_limits(self, now: float) -> None:
+        """End what is over the limits at `now`: the longest detached first."""
+        waiting = sorted(
+            (k for k in self._kept.values() if k.detached_at is not None and not k.served),
+            key=lambda k: k.detached_at or 0.0,
+        )
+        bounds = self._bounds
+        kept_bytes = sum(k.stream.machine.outbox.unacked for k in self._kept.values())
+        for index, kept in enumerate(waiting):
+            assert kept.detached_at is not None
+            waited_s = now - kept.detached_at
+            if waited_s >= bounds.detached_s:
+                reason = f"detached for {waited_s:.0f} s"
+            elif len(waiting) - index > bounds.detached_max:
+                reason = f"more than {bounds.detached_max} streams were waiting"
+            elif kept_bytes > bounds.kept_bytes:
+                reason = "the memory for waiting streams was used up"
+            else:
+                continue
+            kept_bytes -= kept.stream.machine.outbox.unacked
+            kept.log.info("stream_ended", reason=reason)
+            kept.stream.reset("detached_limit", reason)

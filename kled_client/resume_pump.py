@@ -1,0 +1,262 @@
+"""Carry ssh's bytes over a resumable stream: one loop, the standard library only.
+
+`kled stream` leaves this running beside ssh for as long as the connection lasts. Transports come
+and go; ssh sees one unbroken socket. What one end knows and decides is kled_wire/resume's machine;
+here are the sockets, the clock and the redialling.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kled_wire.backoff import Backoff
+from kled_wire.errors import (
+    ForbiddenError,
+    KledError,
+    NotFoundError,
+    ProtocolError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from kled_wire.resume.frames import New, encode_greeting
+from kled_wire.resume.machine import Machine
+from kled_wire.transport.vector import write_vector
+
+READ_BYTES = 256 * 1024
+# Received and not yet taken by ssh; past it the transport is not read.
+QUEUE_BYTES = 1024 * 1024
+UNSENT_BYTES = 128 * 1024
+# A transport that lasted this long was a good one: the next failure is the first again.
+_SETTLED_S = 10.0
+_GREETING_TIMEOUT_S = 20.0
+_FINAL = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
+_FINAL_CODES = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
+
+
+class Transport(NamedTuple):
+    """A connection that has been upgraded, and what was read past the head."""
+
+    sock: socket.socket
+    first: bytes
+
+
+class Lost(Exception):  # noqa: N818 - a fact, not a fault
+    """The transport has ended and the stream has not."""
+
+
+class Pump:
+    """One stream between `local`, which is ssh's, and transports from `dial`."""
+
+    def __init__(self, local: socket.socket, dial: Callable[[], Transport]) -> None:
+        self._local = local
+        self._dial = dial
+        self._new = New(os.urandom(16), os.urandom(32))
+        self._machine = Machine()
+        self._to_local: list[bytes | memoryview] = []
+        self._queued = 0
+        self._local_ended = False
+        self._told_end = False
+        self._unsent: list[bytes | memoryview] = []
+        local.setblocking(False)
+
+    def run(self, first: Transport) -> None:
+        """Carry until the stream is over, beginning on `first`. Raises KledError at a final end."""
+        transport: Transport | None = first
+        failures, begun = 0, False
+        while not self._machine.over:
+            started = time.monotonic()
+            try:
+                transport = transport or self._dial()
+                with transport.sock:
+                    rest, begun = self._greet(transport, begun=begun), True
+                    self._carry(transport.sock, rest)
+                continue
+            except (Lost, OSError) as exc:
+                del exc
+            except KledError as exc:
+                if isinstance(exc, _FINAL) or exc.code in _FINAL_CODES or not begun:
+                    raise
+            transport = None
+            if time.monotonic() - started > _SETTLED_S:
+                failures = 0
+            failures += 1
+            if not self._wait(_BACKOFF.delay(failures, random.random)):
+                return
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait before the next dial; False when ssh has gone meanwhile."""
+        poll = select.poll()
+        poll.register(self._local, 0)
+        return not poll.poll(seconds * 1000)
+
+    def _greet(self, transport: Transport, *, begun: bool) -> bytes:
+        """Begin the stream or go on with it; returns what was read past the greeting."""
+        sock, machine = transport.sock, self._machine
+        sock.settimeout(_GREETING_TIMEOUT_S)
+        if not begun:
+            sock.sendall(encode_greeting(self._new))
+            position, rest = 0, transport.first
+        else:
+            from kled_client.resume_greeting import ask_to_resume  # noqa: PLC0415 - hmac, rare
+
+            try:
+                position, rest = ask_to_resume(
+                    sock, transport.first, self._new, machine.inbox.position
+                )
+            except UnavailableError as exc:
+                if exc.code != "unknown_stream" or machine.touched:
+                    raise
+                # Our first hello never arrived; nothing was said yet, so it can be said again.
+                raise Lost from exc
+        sock.setblocking(False)
+        _shorten_queue(sock)
+        machine.attach(position, time.monotonic())
+        self._unsent = []
+        return rest
+
+    def _carry(self, sock: socket.socket, rest: bytes) -> None:
+        """Move bytes both ways until the stream is over; raises Lost before that."""
+        try:
+            self._arrived(rest)
+            self._flush(sock)
+            poll = select.poll()
+            masks: dict[int, int] = {}
+            while not self._machine.over:
+                self._watch(poll, masks, sock)
+                for descriptor, events in poll.poll(self._timeout_ms()):
+                    if descriptor == self._local.fileno():
+                        self._step_local(events, sock)
+                    else:
+                        self._step_transport(events, sock)
+                if not self._machine.tick(time.monotonic()):
+                    raise Lost
+                self._flush(sock)
+        except ProtocolError as exc:
+            raise Lost from exc
+        finally:
+            self._machine.detach()
+
+    def _timeout_ms(self) -> float:
+        now = time.monotonic()
+        return max(0.0, self._machine.wake_at(now) - now) * 1000
+
+    def _watch(self, poll: select.poll, masks: dict[int, int], sock: socket.socket) -> None:
+        """Wait for what can be acted upon; in the steady state nothing changes."""
+        local = select.POLLIN if not self._local_ended and self._machine.room > 0 else 0
+        local |= select.POLLOUT if self._to_local else 0
+        remote = select.POLLIN if self._queued < QUEUE_BYTES else 0
+        remote |= select.POLLOUT if self._unsent or self._machine.due(time.monotonic()) else 0
+        for end, mask in ((self._local, local), (sock, remote)):
+            if masks.get(end.fileno()) != mask:
+                poll.register(end, mask)
+                masks[end.fileno()] = mask
+
+    def _step_local(self, events: int, sock: socket.socket) -> None:
+        if events & select.POLLOUT:
+            self._deliver()
+        if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and not self._local_ended:
+            try:
+                data = self._local.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                self._machine.write(data)
+                self._flush(sock)
+            else:
+                self._local_ended = True
+                self._machine.end()
+        elif events & (select.POLLHUP | select.POLLERR):
+            # ssh is gone in both directions: nobody takes what still comes.
+            self._machine.reset("closed", "closed")
+
+    def _step_transport(self, events: int, sock: socket.socket) -> None:
+        if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+            while data := _receive(sock):
+                self._arrived(data)
+                if not _has_pending(sock):
+                    break
+
+    def _arrived(self, data: bytes) -> None:
+        for fresh in self._machine.receive(data, time.monotonic()):
+            self._to_local.append(bytes(fresh))
+            self._queued += len(fresh)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Give ssh what has arrived, as far as it takes it; then the end."""
+        if self._to_local:
+            try:
+                self._to_local = write_vector(self._local.fileno(), self._to_local)
+            except OSError:
+                self._to_local = []
+                self._machine.reset("closed", "closed")
+            self._queued = sum(map(len, self._to_local))
+        machine = self._machine
+        ended = machine.inbox.ended_at is not None or machine.closed is not None
+        if ended and not self._to_local and not self._told_end:
+            self._told_end = True
+            try:
+                self._local.shutdown(socket.SHUT_WR)
+            except OSError:
+                machine.reset("closed", "closed")
+
+    def _flush(self, sock: socket.socket) -> None:
+        """Give the transport what is due, as far as it takes it."""
+        pieces = self._unsent or self._machine.pieces(time.monotonic())
+        if pieces:
+            self._unsent = _send(sock, pieces)
+
+
+_BACKOFF = Backoff(first_s=0.05, cap_s=10.0)
+
+
+def _receive(sock: socket.socket) -> bytes:
+    """Some bytes, b"" when none are there now. Raises Lost at the end."""
+    try:
+        data = sock.recv(READ_BYTES)
+    except BlockingIOError:
+        return b""
+    except OSError as exc:
+        if getattr(exc, "library", None) or type(exc).__name__.startswith("SSLWant"):
+            return b""
+        raise Lost from exc
+    if not data:
+        raise Lost
+    return data
+
+
+def _has_pending(sock: socket.socket) -> bool:
+    """Whether a TLS session holds bytes that poll cannot see."""
+    pending = getattr(sock, "pending", None)
+    return pending is not None and pending() > 0
+
+
+def _send(sock: socket.socket, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """What is left of `pieces`. Raises Lost."""
+    try:
+        if type(sock) is socket.socket:
+            return write_vector(sock.fileno(), pieces)
+        whole = b"".join(pieces)
+        sent = sock.send(whole)
+    except BlockingIOError:
+        return pieces
+    except OSError as exc:
+        if type(exc).__name__.startswith("SSLWant"):
+            return [whole]
+        raise Lost from exc
+    return [whole[sent:]] if sent < len(whole) else []
+
+
+def _shorten_queue(sock: socket.socket) -> None:
+    """Keep what the kernel holds unsent short, so that a keystroke does not wait behind bulk."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
