@@ -21,10 +21,14 @@ def set_up_logs(*, form: str, level: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
+    # Tracebacks without local variables, in both forms: those hold whole requests with tokens.
+    transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     exceptions: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks] if form == "json" else []
+        [structlog.processors.ExceptionRenderer(transform)] if form == "json" else []
     )
     structlog.configure(
         processors=[

@@ -79,6 +79,10 @@ class ControlPlane:
         except ProtocolError as error:
             log.info("agent_protocol_error", agent=agent.id, code=error.code, reason=error.message)
             return close_code_for(error), error.message
+        except KledError as error:
+            # Its workspace has just gone, or the store is in trouble: it may ask again.
+            log.info("agent_not_welcomed", agent=agent.id, code=error.code)
+            return CloseCode.GOING_AWAY, error.message
         except LinkClosed as closed:
             log.info("agent_left", agent=agent.id, code=closed.code, reason=closed.reason)
             return CloseCode.NORMAL, ""

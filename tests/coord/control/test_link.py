@@ -1,0 +1,375 @@
+"""Control links end to end: the real front, identity, store; agents that misbehave."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import cbor2
+import pytest
+import trio
+import trio_websocket
+
+from kled_coord.control.link import ControlPlane
+from kled_coord.control.registry import AgentRegistry
+from kled_coord.front.head import Plane
+from kled_coord.front.listener import open_listeners, serve_connections
+from kled_coord.metrics import Metrics
+from kled_coord.store.records import AgentRecord
+from kled_wire import codec, limits, messages
+from kled_wire.control import CloseCode
+from kled_wire.errors import NotFoundError, UnauthenticatedError, UnavailableError
+from kled_wire.names import AgentId, WorkspaceId
+from kled_wire.transport.dial import open_connection, parse_url
+from kled_wire.transport.websocket import open_websocket
+from kled_wire.version import PROTOCOL
+from tests.coord.conftest import Clock
+
+HELLO = messages.Hello(protocol=PROTOCOL, version="1", hostname="box")
+
+
+class FakeIdentity:
+    """Tokens of agents by hand."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.revoked: set[str] = set()
+        self._clock = clock
+
+    async def authenticate_agent(self, bearer: str) -> AgentRecord:
+        await trio.lowlevel.checkpoint()
+        if bearer in self.revoked:
+            raise UnauthenticatedError("token_revoked", "revoked")
+        if not bearer.startswith("kled_agent_"):
+            raise UnauthenticatedError("token_unknown", "not known")
+        name = bearer.removeprefix("kled_agent_")
+        known = {
+            "id": AgentId(f"agt_{name}"),
+            "workspace_id": WorkspaceId("ws_1"),
+            "name": name,
+            "created_at": self._clock(),
+        }
+        nothing = dict.fromkeys(f.name for f in dataclasses.fields(AgentRecord))
+        return AgentRecord(**{**nothing, **known})  # type: ignore[arg-type]  # by name
+
+
+@dataclass
+class Workspace:
+    id: str = "ws_1"
+    name: str = "dev"
+    owner_name: str = "alice"
+
+
+@dataclass
+class FakeAgents:
+    """The workspace of every agent, and what was noted of them."""
+
+    gone: bool = False
+    notes: list[tuple[str, bool, str]] = field(default_factory=list)
+    trouble: bool = False
+
+    async def workspace_of(self, _agent: AgentRecord) -> Workspace:
+        await trio.lowlevel.checkpoint()
+        if self.gone:
+            raise NotFoundError("workspace_not_found", "gone")
+        return Workspace()
+
+    async def seen(self, agent_id: str, *, connected: bool, hostname: str, **_more: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.trouble:
+            raise UnavailableError("store_unavailable", "disk full")
+        self.notes.append((agent_id, connected, hostname))
+
+
+@dataclass
+class Plant:
+    """A control plane behind a real port."""
+
+    port: int
+    registry: AgentRegistry
+    identity: FakeIdentity
+    agents: FakeAgents
+    clock: Clock
+    failed: list[tuple[str, str, str]]
+
+    @asynccontextmanager
+    async def agent(self, name: str = "a") -> AsyncIterator[Agent]:
+        address = parse_url(f"http://127.0.0.1:{self.port}")
+        stream = await open_connection(address)
+        async with stream, trio.open_nursery() as nursery:
+            connection = await open_websocket(
+                nursery,
+                stream,
+                address,
+                "/api/v1/agent/control",
+                headers={"authorization": f"Bearer kled_agent_{name}"},
+                max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
+            )
+            yield Agent(connection)
+            await connection.aclose()
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def welcomed(self, name: str = "a") -> AsyncIterator[Agent]:
+        async with self.agent(name) as agent:
+            await agent.say(HELLO)
+            assert isinstance(await agent.hear(), messages.Welcome)
+            with trio.fail_after(5):
+                await self.registry.wait_connected(AgentId(f"agt_{name}"))
+            yield agent
+
+
+@dataclass
+class Agent:
+    connection: trio_websocket.WebSocketConnection
+
+    async def say(self, message: messages.Message) -> None:
+        await self.connection.send_message(codec.encode(message))
+
+    async def hear(self) -> messages.Message:
+        with trio.fail_after(10):
+            data = await self.connection.get_message()
+        assert isinstance(data, bytes)
+        return codec.decode(data)
+
+    async def closed(self) -> tuple[int, str]:
+        with trio.fail_after(10):
+            try:
+                while True:
+                    await self.connection.get_message()
+            except trio_websocket.ConnectionClosed as closed:
+                assert closed.reason is not None
+                return closed.reason.code, closed.reason.reason or ""
+
+
+@pytest.fixture
+async def plant(clock: Clock) -> AsyncIterator[Plant]:
+    registry = AgentRegistry(Metrics(), clock)
+    identity, agents = FakeIdentity(clock), FakeAgents()
+    failed: list[tuple[str, str, str]] = []
+    plane = ControlPlane(
+        identity=identity,  # type: ignore[arg-type]  # a fake
+        agents=agents,  # type: ignore[arg-type]  # a fake
+        registry=registry,
+        clock=clock,
+        on_dial_failed=lambda *args: failed.append(args),
+    )
+    listeners = await open_listeners("127.0.0.1", 0)
+    port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+        planes = dict.fromkeys(Plane, plane.serve)
+        accepting.start_soon(serve_connections, listeners, planes, connections)
+        yield Plant(port, registry, identity, agents, clock, failed)
+        accepting.cancel_scope.cancel()
+        connections.cancel_scope.cancel()
+
+
+async def test_hello_is_answered_with_who_the_agent_is(plant: Plant) -> None:
+    async with plant.agent() as agent:
+        await agent.say(HELLO)
+        welcome = await agent.hear()
+    assert isinstance(welcome, messages.Welcome)
+    assert (welcome.agent_id, welcome.workspace, welcome.owner) == ("agt_a", "dev", "alice")
+    assert (welcome.protocol, welcome.heartbeat_s) == (PROTOCOL, limits.HEARTBEAT_S)
+
+
+async def test_coming_and_going_are_noted(plant: Plant) -> None:
+    async with plant.welcomed():
+        assert plant.registry.state(AgentId("agt_a")) is not None
+    with trio.fail_after(10):
+        while len(plant.agents.notes) < 2:
+            await trio.sleep(0.005)  # noqa: ASYNC110 - a list has no event
+    assert plant.agents.notes == [("agt_a", True, "box"), ("agt_a", False, "box")]
+    assert plant.registry.state(AgentId("agt_a")) is None
+
+
+async def test_a_store_in_trouble_does_not_end_the_link(plant: Plant) -> None:
+    plant.agents.trouble = True
+    async with plant.welcomed() as agent:
+        await agent.say(messages.Ping(id=1))
+        assert await agent.hear() == messages.Pong(id=1)
+
+
+async def test_pings_and_reports_are_remembered(plant: Plant) -> None:
+    async with plant.welcomed() as agent:
+        plant.clock.advance(7)
+        report = messages.Report(memory_total_bytes=8, memory_used_bytes=4, streams=2)
+        await agent.say(report)
+        await agent.say(messages.Ping(id=1, rtt_s=0.125))
+        await agent.hear()
+        state = plant.registry.state(AgentId("agt_a"))
+        assert state is not None
+        assert (state.report, state.rtt_s) == (report, 0.125)
+        assert state.last_seen_at - state.connected_at == timedelta(seconds=7)
+
+
+async def test_the_coordinator_measures_a_round_trip(plant: Plant) -> None:
+    async with plant.welcomed() as agent, trio.open_nursery() as nursery:
+
+        async def answer() -> None:
+            ping = await agent.hear()
+            assert isinstance(ping, messages.Ping)
+            await agent.say(messages.Pong(id=ping.id))
+
+        nursery.start_soon(answer)
+        assert 0 < await plant.registry.ping(AgentId("agt_a")) < 5
+
+
+async def test_a_dial_goes_out_and_its_failure_comes_back(plant: Plant) -> None:
+    async with plant.welcomed() as agent:
+        await plant.registry.send(AgentId("agt_a"), messages.Dial(ticket="t", kind="ssh"))
+        assert await agent.hear() == messages.Dial(ticket="t", kind="ssh")
+        await agent.say(messages.DialFailed(ticket="t", code="c", message="m"))
+        await agent.say(messages.Ping(id=1))
+        await agent.hear()
+    assert plant.failed == [("t", "c", "m")]
+
+
+async def test_an_unknown_type_is_answered_with_unsupported(plant: Plant) -> None:
+    async with plant.welcomed() as agent:
+        await agent.connection.send_message(cbor2.dumps({"type": "telemetry"}))
+        assert await agent.hear() == messages.Unsupported(of="telemetry")
+        await agent.say(messages.Ping(id=1))
+        assert await agent.hear() == messages.Pong(id=1)
+
+
+@pytest.mark.parametrize("name", ["before", "after"])
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (b"\xff\xff", CloseCode.PROTOCOL_ERROR),
+        (b"", CloseCode.PROTOCOL_ERROR),
+        ("text", CloseCode.PROTOCOL_ERROR),
+        (cbor2.dumps([1, 2]), CloseCode.PROTOCOL_ERROR),
+        (cbor2.dumps({"type": "ping", "id": "x"}), CloseCode.PROTOCOL_ERROR),
+        (codec.encode(messages.Dial(ticket="t", kind="ssh")), CloseCode.PROTOCOL_ERROR),
+        (bytes(limits.CONTROL_MESSAGE_MAX_BYTES + 1), CloseCode.TOO_LARGE),
+    ],
+    ids=["no cbor", "empty", "text", "no map", "malformed", "out of order", "too large"],
+)
+async def test_a_bad_message_closes_its_link_with_a_reason_and_no_other(
+    plant: Plant, said: bytes | str, code: CloseCode, name: str
+) -> None:
+    async with plant.welcomed("good") as good:
+        async with plant.welcomed("bad") if name == "after" else plant.agent("bad") as bad:
+            try:
+                await bad.connection.send_message(said)
+            except trio_websocket.ConnectionClosed:
+                pass
+            closed, reason = await bad.closed()
+            assert closed == code
+            assert reason
+        await good.say(messages.Ping(id=1))
+        assert await good.hear() == messages.Pong(id=1)
+        # The agent is welcome again.
+        async with plant.welcomed("bad"):
+            pass
+
+
+@pytest.mark.parametrize("message", [messages.Ping(id=1), messages.Pong(id=1), messages.Unsupported(of="x")])
+async def test_something_before_hello_is_out_of_order(
+    plant: Plant, message: messages.Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 0.2)
+    async with plant.agent() as agent:
+        await agent.say(message)
+        code, reason = await agent.closed()
+    assert code == CloseCode.PROTOCOL_ERROR
+    assert "hello" in reason
+    assert plant.registry.state(AgentId("agt_a")) is None
+
+
+async def test_a_second_hello_is_out_of_order(plant: Plant) -> None:
+    async with plant.welcomed() as agent:
+        await agent.say(HELLO)
+        assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "hello out of order")
+
+
+async def test_no_hello_is_not_waited_for(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 0.1)
+    async with plant.agent() as agent:
+        assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "no hello came")
+
+
+@pytest.mark.parametrize("protocol", ["2.0", "0.9", ""])
+async def test_another_protocol_is_told_ours(plant: Plant, protocol: str) -> None:
+    async with plant.agent() as agent:
+        await agent.say(messages.Hello(protocol=protocol, version="1"))
+        code, reason = await agent.closed()
+    assert code == CloseCode.VERSION_UNSUPPORTED
+    assert PROTOCOL in reason
+
+
+async def test_a_newer_link_of_the_same_agent_wins_and_the_older_is_told(plant: Plant) -> None:
+    async with plant.welcomed() as older, plant.welcomed() as newer:
+        assert (await older.closed())[0] == CloseCode.REPLACED
+        await newer.say(messages.Ping(id=1))
+        assert await newer.hear() == messages.Pong(id=1)
+        assert plant.registry.state(AgentId("agt_a")) is not None
+        # The older one's going is not the agent's.
+        assert all(connected for _, connected, _ in plant.agents.notes)
+
+
+async def test_a_token_that_is_not_known_or_revoked_is_401(plant: Plant) -> None:
+    plant.identity.revoked.add("kled_agent_old")
+    for token, code in (("kled_agent_old", b"token_revoked"), ("x", b"token_unknown")):
+        async with await trio.open_tcp_stream("127.0.0.1", plant.port) as stream:
+            await stream.send_all(
+                b"GET /api/v1/agent/control HTTP/1.1\r\nConnection: Upgrade\r\n"
+                b"Upgrade: websocket\r\nAuthorization: Bearer " + token.encode() + b"\r\n\r\n"
+            )
+            await stream.send_eof()
+            answer = b""
+            with trio.fail_after(10):
+                while data := await stream.receive_some():
+                    answer += data
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert code in answer
+
+
+async def test_a_token_revoked_while_connected_closes_with_4001(plant: Plant) -> None:
+    async with plant.welcomed() as agent:
+        plant.registry.drop(AgentId("agt_a"), "the workspace was deleted")
+        assert await agent.closed() == (CloseCode.TOKEN_REFUSED, "the workspace was deleted")
+
+
+async def test_going_down_closes_with_1001(plant: Plant) -> None:
+    async with plant.welcomed("a") as a, plant.welcomed("b") as b:
+        plant.registry.end_all("going down")
+        assert await a.closed() == (CloseCode.GOING_AWAY, "going down")
+        assert await b.closed() == (CloseCode.GOING_AWAY, "going down")
+
+
+async def test_a_workspace_that_has_just_gone_ends_only_its_own_link(plant: Plant) -> None:
+    async with plant.welcomed("good") as good:
+        plant.agents.gone = True
+        async with plant.agent("late") as agent:
+            await agent.say(HELLO)
+            code, reason = await agent.closed()
+            assert (code, reason) == (CloseCode.GOING_AWAY, "gone")
+        await good.say(messages.Ping(id=1))
+        assert await good.hear() == messages.Pong(id=1)
+
+
+@pytest.mark.parametrize(
+    "headers", ["", "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: x\r\n"]
+)
+async def test_half_a_websocket_request_ends_alone(plant: Plant, headers: str) -> None:
+    async with await trio.open_tcp_stream("127.0.0.1", plant.port) as stream:
+        await stream.send_all(
+            b"GET /api/v1/agent/control HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nAuthorization: Bearer kled_agent_a\r\n"
+            + headers.encode() + b"\r\n"
+        )  # fmt: skip
+        with trio.fail_after(10):
+            try:
+                assert b" 101 " not in await stream.receive_some()
+            except trio.BrokenResourceError:
+                pass
+    async with plant.welcomed():
+        pass
+
