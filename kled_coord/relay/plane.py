@@ -107,6 +107,9 @@ class DataPlane:
                 try:
                     async with _accepted(arrival) as client_stream:
                         reason = await self._joiner.join(client_stream, agent_stream, traffic)
+                except KledError as error:
+                    # The 101 is out: all that can be done is to end the stream.
+                    reason = error.code
                 except trio.BrokenResourceError:
                     reason = "broken"
                     log.debug("stream_broken", workspace=workspace.id)

@@ -19,6 +19,8 @@ from kled_coord.relay.traffic import Traffic
 from kled_wire import limits
 from kled_wire.errors import UnavailableError
 
+# A stream waits this long for a relay process that is being started again.
+_WAIT_S: Final = 5.0
 # A relay process that dies at once, again and again, is not started faster than this.
 _RESTART_S: Final = 1.0
 
@@ -41,6 +43,7 @@ class RelayProcess:
         self._control: trio.socket.SocketType | None = None
         self._sending = trio.Lock()
         self._leaving = False
+        self._up = trio.Event()
 
     @property
     def running(self) -> bool:
@@ -69,6 +72,8 @@ class RelayProcess:
         Returns why it ended, an `Ended` in lower case. When cancelled, the stream is ended,
         unless `leave` was called.
         """
+        with trio.move_on_after(_WAIT_S):
+            await self._up.wait()
         number, joined = next(self._numbers), _Joined(traffic=traffic)
         self._joined[number] = joined
         try:
@@ -117,6 +122,7 @@ class RelayProcess:
                 start_new_session=True,
             )
         self._control = trio.socket.from_stdlib_socket(ours)
+        self._up.set()
         return process
 
     async def _listen(self) -> None:
@@ -126,6 +132,8 @@ class RelayProcess:
             packet = handover.decode(data)
             if isinstance(packet, handover.Moved | handover.Done):
                 self._report(packet, self._joined.get(packet.id))
+        # Streams that come now wait for the next process.
+        self._hang_up()
         for joined in self._joined.values():
             joined.ended.set()
 
@@ -163,6 +171,7 @@ class RelayProcess:
 
     def _hang_up(self) -> None:
         control, self._control = self._control, None
+        self._up = trio.Event()
         if control is not None:
             control.close()
 

@@ -8,6 +8,8 @@ keystroke does not wait behind a bulk copy.
 
 from __future__ import annotations
 
+import math
+import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -51,6 +53,8 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         self._scope: trio.CancelScope | None = None
         self._bare: trio.SocketStream | None = None
         self._unsent: list[bytes | memoryview] = []
+        # When the writer wakes by itself; infinite while it is awake.
+        self._sleeping_until = math.inf
 
     # The application's side.
 
@@ -175,6 +179,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             self._scope = scope
             self._bare = bare_socket(transport)
             self._unsent = []
+            self._sleeping_until = math.inf
             with scope:
                 await self._carry(transport, scope)
         finally:
@@ -207,10 +212,11 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             raise TransportLost(lost or "the transport ended")
 
     async def _read(self, transport: trio.abc.HalfCloseableStream, scope: trio.CancelScope) -> None:
-        while data := await transport.receive_some(READ_BYTES):
+        receive = receiver_of(transport)
+        while data := await receive():
             if self._scope is not scope:
                 return  # replaced while this was on its way: the newer one gets it again
-            for fresh in self.machine.receive(bytes(data), trio.current_time()):
+            for fresh in self.machine.receive(data, trio.current_time()):
                 self._deliver(bytes(fresh))
             self._notify()
             self.flush_nowait()
@@ -240,9 +246,12 @@ class ResumableStream(trio.abc.HalfCloseableStream):
     def flush_nowait(self) -> None:
         """Give the transport what is due, as far as it takes it at once; the writer does more."""
         if self._bare is not None and not self._unsent:
-            pieces = self.machine.pieces(trio.current_time())
-            if pieces:
+            now = trio.current_time()
+            if pieces := self.machine.pieces(now):
                 self._send_pieces(self._bare, pieces)
+            # Mostly that was all, and the writer may sleep on: no task switch for a keystroke.
+            if not self._unsent and self.machine.wake_at(now) >= self._sleeping_until:
+                return
         self._wake.set()
 
     def _send_pieces(self, bare: trio.SocketStream, pieces: list[bytes | memoryview]) -> None:
@@ -271,8 +280,10 @@ class ResumableStream(trio.abc.HalfCloseableStream):
                 await transport.send_all(b"".join(pieces))
             else:
                 self._wake = trio.Event()
-                with trio.move_on_at(machine.wake_at(now)):
+                self._sleeping_until = machine.wake_at(now)
+                with trio.move_on_at(self._sleeping_until):
                     await self._wake.wait()
+                self._sleeping_until = math.inf
         self._notify()
 
     def _write_some(self, bare: trio.SocketStream) -> None:
@@ -285,9 +296,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 def bare_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream | None:
     """The plain socket that carries `stream`, its queue of unsent bytes kept short; or None."""
     if isinstance(stream, PrefixedStream):
-        inner = stream.transport_stream
-        # Reading must go through the prefix; writing need not.
-        stream = inner
+        stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
         return None
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
@@ -296,3 +305,27 @@ def bare_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream | Non
         except OSError:
             return stream  # not TCP: a Unix socket in a test
     return stream
+
+
+def receiver_of(stream: trio.abc.HalfCloseableStream) -> Callable[[], Awaitable[bytes]]:
+    """How to read `stream`: a bare socket without asking it in vain first."""
+    bare = bare_socket(stream)
+    ahead = stream.take_prefix() if bare is not None and isinstance(stream, PrefixedStream) else b""
+
+    async def receive_bare() -> bytes:
+        nonlocal ahead
+        assert bare is not None
+        if ahead:
+            data, ahead = ahead, b""
+            return data
+        while True:
+            await trio.lowlevel.wait_readable(bare.socket)
+            try:
+                return os.read(bare.socket.fileno(), READ_BYTES)
+            except BlockingIOError:
+                continue
+
+    async def receive_some() -> bytes:
+        return bytes(await stream.receive_some(READ_BYTES))
+
+    return receive_some if bare is None else receive_bare

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 import trio
+import trio.testing
 
 from kled_coord.relay.process import RelayProcess
 from kled_coord.relay.traffic import Traffic
@@ -141,7 +142,9 @@ async def test_limits_on_idle_streams_are_kept(
     nursery.cancel_scope.cancel()
 
 
-async def test_without_a_process_a_join_is_refused(make_streams: MakeStreams) -> None:
+async def test_without_a_process_a_join_is_refused(
+    make_streams: MakeStreams, autojump_clock: trio.testing.MockClock
+) -> None:
     (_client, near), (far, _agent) = make_streams(), make_streams()
     with pytest.raises(UnavailableError) as caught:
         await RelayProcess().join(near, far, traffic(), idle_s=0, absolute_s=0)

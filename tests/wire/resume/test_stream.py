@@ -77,6 +77,8 @@ class Network:
             await self.agent.run_transport(transport, position)
         except (TransportLost, trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        finally:
+            await trio.aclose_forcefully(transport)
 
 
 @asynccontextmanager
