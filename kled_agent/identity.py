@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Final, TypedDict
 
 import trio
 
@@ -32,6 +32,14 @@ key = Ed25519PrivateKey.generate()
 print(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()).decode(), end="")
 print(key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode())
 """
+
+
+class Machine(TypedDict):
+    """Where an agent runs; the names are those of the wire."""
+
+    hostname: str
+    os: str
+    arch: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +150,8 @@ async def make_identity(config: Config) -> Identity:
     )
 
 
-def about_machine() -> dict[str, str]:
-    """What an agent tells of its machine: `hostname`, `os`, `arch`, as uname(1) has them."""
+def about_machine() -> Machine:
+    """What an agent tells of its machine, as uname(1) has it."""
     uname = os.uname()
     return {
         "hostname": uname.nodename,

@@ -141,9 +141,22 @@ class Api:
     async def cancel_build(self, build_id: str) -> Build:
         return cast("Build", await self._call("POST", f"/builds/{build_id}/cancel"))
 
-    async def follow_build(self, build_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
-        """Yield the objects of a build's NDJSON log, to its `end` or to a cut connection."""
-        params = {"after": str(after), "follow": "true"}
+    async def builds(self, ref: str) -> list[Build]:
+        """A workspace's builds, the newest first."""
+        return cast("list[Build]", await self._call("GET", f"/workspaces/{ref}/builds"))
+
+    async def agent_token(self, ref: str, name: str) -> dict[str, str]:
+        path = f"/workspaces/{ref}/agents/{name}/token"
+        return cast("dict[str, str]", await self._call("POST", path))
+
+    async def build_log(
+        self, build_id: str, *, after: int = 0, follow: bool = True
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the objects of a build's NDJSON log, to its `end` or to a cut connection.
+
+        Without `follow`, those that are there.
+        """
+        params = {"after": str(after), "follow": "true" if follow else "false"}
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
         path = f"/api/v1/builds/{build_id}/logs"
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -25,7 +26,7 @@ async def follow_build(api: Api, build: Build, output: Output, *, what: str, ver
     watcher = _Watcher(everything=verbose)
     try:
         with output.progress(what) as meter:
-            await _watch(api, build["id"], watcher, meter)
+            await read_log(api, build["id"], lambda item: watcher.take(item, meter))
     except KeyboardInterrupt:
         output.note("the build goes on without us; kled show tells how it ends")
         raise
@@ -45,17 +46,12 @@ class _Watcher:
 
     def __init__(self, *, everything: bool) -> None:
         self.everything = everything
-        self.last_seq = 0
         self.end: tuple[str, str | None] = ("", None)
 
-    def is_over(self) -> bool:
-        return bool(self.end[0])
-
     def take(self, item: dict[str, Any], meter: Meter) -> None:
-        if "seq" in item:
-            self.last_seq = int(item["seq"])
-            if self.everything or item.get("level") in {"warn", "warning", "error"}:
-                meter.log(str(item.get("text", "")))
+        is_shown = self.everything or item.get("level") in {"warn", "warning", "error"}
+        if "seq" in item and is_shown:
+            meter.log(str(item.get("text", "")))
         if isinstance(item.get("progress"), dict):
             progress = item["progress"]
             done, total = float(progress.get("done") or 0), progress.get("total")
@@ -65,19 +61,24 @@ class _Watcher:
             self.end = (str(end.get("status")), end.get("error"))
 
 
-async def _watch(api: Api, build_id: str, watcher: _Watcher, meter: Meter) -> None:
-    failures = 0
-    while not watcher.is_over():
-        seen = watcher.last_seq
+async def read_log(api: Api, build_id: str, take: Callable[[dict[str, Any]], None]) -> None:
+    """Give every object of a build's log to `take`, the last is its `end`.
+
+    A cut connection is taken up where it was. Raises UnavailableError when that does not help.
+    """
+    failures, seen = 0, 0
+    while True:
+        before = seen
         try:
-            async for item in api.follow_build(build_id, after=seen):
-                watcher.take(item, meter)
+            async for item in api.build_log(build_id, after=seen):
+                seen = int(item.get("seq", seen))
+                take(item)
+                if isinstance(item.get("end"), dict):
+                    return
         except UnavailableError:
             if failures >= _RETRIES:
                 raise
-        if watcher.is_over():
-            return
-        failures = failures + 1 if watcher.last_seq == seen else 0
+        failures = failures + 1 if seen == before else 0
         if failures > _RETRIES:
             raise UnavailableError(
                 "build_log_cut", "the build's log ends without a result", hint="kled show tells it"

@@ -19,7 +19,7 @@ from kled_client.endpoint import Endpoint, parse_url, proxy_for
 from kled_client.profile import Profile, load
 from kled_wire.errors import InputError, KledError
 
-_USAGE = "usage: kled stream [--kind ssh] [--fdpass] [--no-resume] [--profile NAME] WORKSPACE"
+_USAGE = "usage: kled stream [--kind ssh | --kind tcp --port N] [--fdpass] [--no-resume] [--profile NAME] WORKSPACE"
 _PLAIN_REF = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
@@ -28,6 +28,7 @@ class Request(NamedTuple):
 
     workspace: str
     kind: str = "ssh"
+    port: int = 0
     fdpass: bool = False
     resume: bool = True
     profile: str | None = None
@@ -53,14 +54,11 @@ def parse_arguments(arguments: list[str]) -> Request:
             request = request._replace(fdpass=True)
         elif word == "--no-resume":
             request = request._replace(resume=False)
-        elif name in {"--kind", "--profile"}:
+        elif name in {"--kind", "--port", "--profile"}:
             value = value if equals else next(words, "")
             if not value:
                 raise InputError("usage", f"{name} needs a value", hint=_USAGE)
-            key = name.removeprefix("--")
-            request = (
-                request._replace(kind=value) if key == "kind" else request._replace(profile=value)
-            )
+            request = _with_option(request, name, value)
         elif word.startswith("-") or request.workspace:
             raise InputError("usage", f"kled stream does not know {word!r}", hint=_USAGE)
         else:
@@ -72,20 +70,34 @@ def parse_arguments(arguments: list[str]) -> Request:
     return request
 
 
-def stream_path(workspace: str, kind: str) -> str:
-    """The path to ask for. Raises InputError("name_invalid")."""
+def _with_option(request: Request, name: str, value: str) -> Request:
+    if name == "--kind":
+        return request._replace(kind=value)
+    if name == "--profile":
+        return request._replace(profile=value)
+    is_port = value.isascii() and value.isdecimal() and len(value) <= 5 and 0 < int(value) < 65536
+    if not is_port:
+        raise InputError("usage", f"{value!r} is not a port", hint=_USAGE)
+    return request._replace(port=int(value))
+
+
+def stream_path(workspace: str, kind: str, port: int = 0) -> str:
+    """The path to ask for. Raises InputError("name_invalid") and InputError("usage")."""
+    if (kind == "tcp") != bool(port):
+        raise InputError("usage", "--kind tcp and --port N need each other", hint=_USAGE)
     ref = workspace.removesuffix(".kled")
     if not ref or not _PLAIN_REF.issuperset(ref):
         # OWNER/NAME, ids and mistakes: worth the 15 ms of the real grammar.
         from kled_wire.names import parse_workspace_ref  # noqa: PLC0415
 
         ref = str(parse_workspace_ref(workspace))
-    return f"/api/v1/workspaces/{ref}/stream?kind={kind}"
+    path = f"/api/v1/workspaces/{ref}/stream?kind={kind}"
+    return f"{path}&port={port}" if port else path
 
 
 def run(request: Request, env: Mapping[str, str]) -> None:
     """Open the stream and carry it, or hand it over. Raises KledError."""
-    path = stream_path(request.workspace, request.kind)
+    path = stream_path(request.workspace, request.kind, request.port)
     profile = load(env, request.profile)
     token = load_token(env, profile)
     if request.kind == "ssh":

@@ -30,7 +30,8 @@ _COMMANDS = {
         ("start", "workspace:start", "Start a stopped workspace"),
         ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
         ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
-        ("workspace", "workspace:workspace", "The same, as a group of commands"),
+        ("logs", "logs:logs", "Show the log of a build"),
+        ("workspace", "workspace:workspace", "The same, as a group of commands, and more"),
     ],
     "Work inside": [
         ("ssh", "shell:ssh", "Open a shell, or run a command with a terminal"),

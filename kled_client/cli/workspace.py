@@ -1,4 +1,4 @@
-"""`kled workspace …` and its short forms: create, list, show, start, stop, delete."""
+"""`kled workspace …` and its short forms: create, list, show, start, stop, delete; and update."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from kled_client.api import Api
+from kled_client.cli.agent_token import agent_token
 from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.logs import logs
 from kled_client.follow import follow_build
 from kled_client.models import Workspace
 from kled_client.output import Output, ago
@@ -121,12 +123,34 @@ def delete(
         session.output.note(f"{workspace} is gone")
 
 
+@click.command()
+@workspace_argument
+@click.option(
+    "--version", "number", type=click.IntRange(min=1), metavar="N", help="Not the active version."
+)
+@_no_wait
+@pass_session
+def update(session: Session, workspace: WorkspaceRef, number: int | None, no_wait: bool) -> None:
+    """Bring a workspace to its template's active version, or to another, and start it."""
+
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(workspace))
+        active = (await api.template(before["template"]))["active_version"]
+        body = {"transition": "start", "version": number or active}
+        build = await api.start_build(before["id"], body)
+        queued: Workspace = {**before, "latest_build": build}
+        what = f"updating to version {number or active}"
+        return await _finish(session, api, queued, what, no_wait=no_wait)
+
+    _announce(session, session.call(work), no_wait=no_wait)
+
+
 @click.group()
 def workspace() -> None:
-    """Make, list, start, stop and destroy workspaces."""
+    """Make, list, start, update, stop and destroy workspaces."""
 
 
-for _command in (create, list_, show, start, stop, delete):
+for _command in (create, list_, show, start, update, stop, delete, logs, agent_token):
     workspace.add_command(_command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import trio
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query, Response
 
 from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
 from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody
@@ -77,6 +77,26 @@ async def create_build(
         caller, ref, body.transition, version=body.version, orphan=body.orphan
     )
     return BuildAnswer.of(build)
+
+
+@router.post("/{ref}/agents/{name}/token")
+async def show_agent_token(
+    ref: RefDep,
+    name: Annotated[str, Path(max_length=80)],
+    services: ServicesDep,
+    caller: CallerDep,
+    response: Response,
+) -> dict[str, str]:
+    """What an agent that is started by hand needs."""
+    workspace = await services.workspaces.resolve(caller, ref, Action.AGENT_TOKEN)
+    agent_id, token = await services.agents.token(caller, workspace, name)
+    response.headers["Cache-Control"] = "no-store"
+    return {
+        "agent_id": agent_id,
+        "name": name,
+        "token": token,
+        "coordinator_url": services.config.access_url,
+    }
 
 
 @router.get("/{ref}/ping")

@@ -31,6 +31,7 @@ class Action(StrEnum):
     TOKEN_CREATE = "token.create"  # noqa: S105
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     SSH_CERTIFICATE = "ssh.certificate"
+    AGENT_TOKEN = "agent.token"  # noqa: S105
     AUDIT_READ = "audit.read"
     # Recorded, never asked: logging in is decided by secrets, not by a role.
     LOGIN = "auth.login"

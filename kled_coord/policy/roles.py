@@ -38,6 +38,8 @@ _OWN: Final = frozenset(
         Action.WORKSPACE_DELETE,
         Action.WORKSPACE_SSH,
         Action.WORKSPACE_TCP,
+        # Who has it is the agent: like entering the workspace, the owner's alone.
+        Action.AGENT_TOKEN,
         Action.BUILD_CANCEL,
         Action.USER_READ,
         Action.USER_UPDATE_OWN,

@@ -10,6 +10,7 @@ from kled_coord.ca.certificates import Authority
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.secrets import AGENT_TOKEN, hash_secret
 from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import (
     agent_by_name,
@@ -99,6 +100,25 @@ class Agents:
             assert found is not None
         agent, sealed = found
         return agent.id, self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
+
+    async def token(self, caller: Caller, workspace: Workspace, name: str) -> tuple[AgentId, str]:
+        """Id and token of an agent that a workspace's owner runs by hand; that is recorded.
+
+        The caller may do Action.AGENT_TOKEN. Raises NotFoundError.
+        """
+        found = await self._store.read(agent_by_name, workspace.id, name)
+        if found is None:
+            raise NotFoundError(
+                "agent_not_found",
+                f"the workspace {workspace.name} has no agent {name}",
+                hint="its template makes it (kled_agent); kled start makes it again",
+            )
+        agent, sealed = found
+        token = self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
+        resource = Resource(kind="agent", name=agent.id, owner_id=workspace.owner_id)
+        detail = f"workspace {workspace.id}"
+        await self._audit.record(caller, Action.AGENT_TOKEN, resource, detail=detail)
+        return agent.id, token
 
     async def configure(
         self,

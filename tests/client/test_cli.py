@@ -127,6 +127,59 @@ def test_stop_and_delete(signed_in: Fake, kled: Kled) -> None:
     assert kled("stop", "dev").returncode == 5
 
 
+BUILDS = "/api/v1/workspaces/dev/builds"
+
+
+def test_logs_of_the_latest_and_of_another_build(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["GET", BUILDS] = (
+        200,
+        [{"id": f"bld_{n}", "number": n, "transition": "start"} for n in (2, 1)],
+    )
+    signed_in.log = [
+        {"seq": 1, "at": "x", "level": "debug", "text": "Plan: [bold]2[/bold] to add"},
+        {"progress": {"done": 1, "total": 2, "message": "apply"}},
+    ]
+    shown = kled("logs", "dev")
+    assert shown.stdout == b"Plan: [bold]2[/bold] to add\n"
+    assert shown.stderr == b"build 2 (start) goes on\n"
+    assert signed_in.requests[-1][1] == "/api/v1/builds/bld_2/logs?after=0&follow=false"
+    signed_in.log.append({"end": {"status": "failed", "error": "no space"}})
+    followed = kled("workspace", "logs", "dev", "--build", "1", "--follow")
+    assert followed.returncode == 0
+    assert followed.stderr == b"build 1 (start) failed: no space\n"
+    assert signed_in.requests[-1][1] == "/api/v1/builds/bld_1/logs?after=0&follow=true"
+    objects = kled("-o", "json", "logs", "dev").stdout.splitlines()
+    assert [json.loads(line) for line in objects] == signed_in.log
+    missing = kled("logs", "dev", "--build", "9")
+    assert (missing.returncode, b"no build 9" in missing.stderr) == (4, True)
+
+
+def test_update_is_a_start_with_another_version(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["GET", "/api/v1/templates/process"] = (200, {"active_version": 7})
+    signed_in.routes["POST", BUILD] = (202, {"id": "bld_3", "transition": "start"})
+    assert b"dev is ready" in kled("workspace", "update", "dev").stderr
+    assert kled("workspace", "update", "dev", "--version", "3", "--no-wait").returncode == 0
+    sent = [json.loads(r[2]) for r in signed_in.requests if r[1] == BUILD]
+    assert sent == [{"transition": "start", "version": version} for version in (7, 3)]
+
+
+def test_an_agents_token_is_never_shown_to_a_pipe(
+    signed_in: Fake, kled: Kled, tmp_path: Path
+) -> None:
+    secret = {"agent_id": "agt_1", "token": "kled_agent_x", "coordinator_url": "https://c"}
+    path = "/api/v1/workspaces/dev/agents/main/token"
+    signed_in.routes["POST", path] = (200, secret)
+    refused = kled("workspace", "agent-token", "dev")
+    assert (refused.returncode, "--output-file" in one_line(refused.stderr)) == (2, True)
+    assert path not in [r[1] for r in signed_in.requests]
+    file = tmp_path / "agent.env"
+    done = kled("-o", "json", "workspace", "agent-token", "dev", "--output-file", str(file))
+    assert json.loads(done.stdout) == {"agent_id": "agt_1", "file": str(file)}
+    assert b"kled_agent_x" not in done.stdout + done.stderr
+    assert file.read_text() == "KLED_COORDINATOR_URL=https://c\nKLED_AGENT_TOKEN=kled_agent_x\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_template_push(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
     directory = tmp_path / "process"
     directory.mkdir()

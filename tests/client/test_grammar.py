@@ -123,9 +123,10 @@ def test_escapes_of_a_named_session() -> None:
 
 def test_stream_arguments() -> None:
     assert parse_arguments(["--fdpass", "dev.kled"]) == Request(workspace="dev.kled", fdpass=True)
-    parsed = parse_arguments(["dev", "--kind", "tcp", "--profile=work"])
-    assert (parsed.kind, parsed.profile) == ("tcp", "work")
-    for words in ([], ["--kind"], ["a", "b"], ["--what", "a"], ["a", "--kind", "a/b"]):
+    parsed = parse_arguments(["dev", "--kind", "tcp", "--port=80", "--profile=work"])
+    assert (parsed.kind, parsed.port, parsed.profile) == ("tcp", 80, "work")
+    bad_ports = [["a", "--port", port] for port in ("0", "65536", "x", "-1", "٣", "000080")]
+    for words in ([], ["--kind"], ["a", "b"], ["--what", "a"], ["a", "--kind", "a/b"], *bad_ports):
         with pytest.raises(InputError):
             parse_arguments(words)
 
@@ -133,6 +134,10 @@ def test_stream_arguments() -> None:
 def test_stream_paths() -> None:
     assert stream_path("dev.kled", "ssh") == "/api/v1/workspaces/dev/stream?kind=ssh"
     assert stream_path("alice/dev", "ssh") == "/api/v1/workspaces/dev.alice/stream?kind=ssh"
+    assert stream_path("dev", "tcp", 80) == "/api/v1/workspaces/dev/stream?kind=tcp&port=80"
+    for kind, port in (("tcp", 0), ("ssh", 80)):
+        with pytest.raises(InputError):
+            stream_path("dev", kind, port)
     for text in ("", "../x", "a b", "a\r\nX: y", "a?b"):
         with pytest.raises(InputError):
             stream_path(text, "ssh")

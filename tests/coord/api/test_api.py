@@ -270,6 +270,44 @@ async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_ta
         assert [agent[key] for key in ("hostname", "os", "arch")] == ["box", "linux", "x86_64"]
 
 
+async def test_only_the_owner_gets_an_agents_token_and_that_is_recorded(api, make_tar) -> None:
+    me, made = await workspace(api, make_tar)
+    agent_id, token = await api.world.services.agents.ensure(made["id"], "main")
+    url = "/api/v1/workspaces/dev.alice/agents/main/token"
+    answer = await api.client.post(url, headers=me)
+    assert answer.json() == {
+        "agent_id": agent_id,
+        "name": "main",
+        "token": token,
+        "coordinator_url": api.world.services.config.access_url,
+    }
+    assert answer.headers["cache-control"] == "no-store"
+    missing = await api.client.post(url.replace("main", "other"), headers=me)
+    assert code(missing) == (404, "agent_not_found")
+    for name, role, refusal in (
+        ("eve", "member", (404, "workspace_not_found")),
+        ("root", "owner", (403, "forbidden")),
+        ("log", "auditor", (403, "forbidden")),
+    ):
+        assert code(await api.client.post(url, headers=await api.login(name, role))) == refusal
+    for scope in ("read", "ssh"):
+        body = {"name": scope, "scopes": [scope]}
+        made_token = (await api.client.post("/api/v1/tokens", json=body, headers=me)).json()
+        narrow = {"Authorization": f"Bearer {made_token['token']}"}
+        assert code(await api.client.post(url, headers=narrow)) == (403, "forbidden")
+    rows = (await api.client.get("/api/v1/audit", headers=await api.login("a2", "auditor"))).json()
+    told = [(row["user_name"], row["allowed"]) for row in rows if row["action"] == "agent.token"]
+    assert sorted(told) == [
+        ("alice", False),
+        ("alice", False),
+        ("alice", True),
+        ("eve", False),
+        ("log", False),
+        ("root", False),
+    ]
+    assert token not in str(rows)
+
+
 async def test_an_agent_is_told_what_its_sessions_get(api, make_tar) -> None:
     _, made = await workspace(api, make_tar)
     agents = api.world.services.agents

@@ -1,0 +1,49 @@
+"""`kled workspace agent-token`: what an agent on a bare host is started with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.files import write_private
+from kled_wire.errors import InputError
+from kled_wire.names import WorkspaceRef, check_name
+
+
+@click.command("agent-token")
+@workspace_argument
+@click.argument("name", default="main")
+@click.option(
+    "--output-file", metavar="FILE", type=click.Path(path_type=Path), help="Write it there, 0600."
+)
+@pass_session
+def agent_token(
+    session: Session, workspace: WorkspaceRef, name: str, output_file: Path | None
+) -> None:
+    """Show what the agent NAME (default: main) of WORKSPACE is started with on a host of its own.
+
+    Two lines, the coordinator's URL and the agent's token, as an EnvironmentFile of systemd
+    takes them. Whoever has the token is the agent: only the workspace's owner gets it, and that
+    is recorded.
+    """
+    if output_file is None and not sys.stdout.isatty():
+        raise InputError(
+            "output_not_private",
+            "a token is shown on a terminal only",
+            hint="add --output-file FILE",
+        )
+    check_name("agent", name)
+    found = session.call(lambda api: api.agent_token(str(workspace), name))
+    url = found["coordinator_url"] or session.profile().url
+    lines = f"KLED_COORDINATOR_URL={url}\nKLED_AGENT_TOKEN={found['token']}\n"
+    if output_file is None:
+        sys.stdout.write(lines)
+        return
+    write_private(str(output_file), lines.encode())
+    if session.output.as_json:
+        session.output.json({"agent_id": found["agent_id"], "file": str(output_file)})
+    else:
+        session.output.note(f"{output_file} is written; readable by you alone")

@@ -1,0 +1,70 @@
+"""`kled logs`: what Terraform said in a build."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.follow import read_log
+from kled_client.models import Build
+from kled_client.output import Output
+from kled_wire.errors import NotFoundError
+from kled_wire.names import WorkspaceRef
+
+
+@click.command()
+@workspace_argument
+@click.option("--build", type=click.IntRange(min=1), metavar="N", help="Not the latest build.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the build has ended.")
+@pass_session
+def logs(session: Session, workspace: WorkspaceRef, build: int | None, follow: bool) -> None:
+    """Show the log of a workspace's build, the latest one by default.
+
+    How the build ended is said on standard error; it does not change the exit code.
+    """
+    printer = _Printer(session.output)
+
+    async def work(api: Api) -> Build:
+        found = _choose(await api.builds(str(workspace)), build, workspace)
+        if follow:
+            await read_log(api, found["id"], printer.take)
+        else:
+            async for item in api.build_log(found["id"], follow=False):
+                printer.take(item)
+        return found
+
+    found = session.call(work)
+    if printer.end is None:
+        session.output.note(f"build {found['number']} ({found['transition']}) goes on")
+    else:
+        status, error = printer.end
+        why = f": {error}" if error else ""
+        session.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
+
+
+class _Printer:
+    """Prints lines, or with `--output json` every object as it came."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self.end: tuple[str, str | None] | None = None
+
+    def take(self, item: dict[str, Any]) -> None:
+        if self._output.as_json:
+            self._output.line(json.dumps(item, ensure_ascii=False))
+        elif "seq" in item:
+            self._output.line(str(item.get("text", "")))
+        if isinstance(item.get("end"), dict):
+            self.end = (str(item["end"].get("status")), item["end"].get("error"))
+
+
+def _choose(builds: list[Build], number: int | None, workspace: WorkspaceRef) -> Build:
+    for build in builds:
+        if number is None or build["number"] == number:
+            return build
+    what = "no build yet" if number is None else f"no build {number}"
+    raise NotFoundError("build_not_found", f"{workspace} has {what}", hint=f"kled show {workspace}")
