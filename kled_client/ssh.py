@@ -20,6 +20,7 @@ import trio_asyncio
 from kled_client.certificate import Identity, ensure_certificate
 from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
+from kled_client.resumed import open_resumable
 from kled_client.ssh_channel import Channel
 from kled_wire.asyncio_bridge import StreamTunnel
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
@@ -38,7 +39,6 @@ CIPHERS = (
 # The agent takes any user name and means the workspace's user.
 _USER = "kled"
 LOGIN_TIMEOUT_S = 30.0
-KEEPALIVE_S = 15.0
 # The window of a named session's channel: what a slow way holds before the answer to a key.
 _BRISK_BYTES = 64 * 1024
 
@@ -58,14 +58,17 @@ async def open_ssh(
     ref: WorkspaceRef,
     *,
     forward_agent: bool = False,
+    on_change: Callable[[str], None] = lambda _reason: None,
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection that is up, closed when the block ends.
+    """A connection that is up, closed when the block ends; it survives the network's changes.
 
+    `on_change` is told why the way was lost, and "" when there is one again.
     Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
     """
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
     async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
-        stream = await _dial(profile, token, ref, nursery)
+        dial = partial(_dial, profile, token, ref, nursery)
+        stream = await open_resumable(dial, nursery, on_change=on_change)
         tunnel = StreamTunnel(stream, nursery)
         options = _options(identity)
         if forward_agent and env.get("SSH_AUTH_SOCK"):
@@ -137,7 +140,7 @@ async def _dial(
     try:
         with trio.fail_after(ANSWER_TIMEOUT_S):
             return await open_upgraded(
-                f"{profile.url.rstrip('/')}/api/v1/workspaces/{ref}/stream?kind=ssh",
+                f"{profile.url.rstrip('/')}/api/v1/workspaces/{ref}/stream?kind=ssh&resume=1",
                 headers={"Authorization": f"Bearer {token}"},
                 nursery=nursery,
                 ssl_context=context,
@@ -160,7 +163,8 @@ def _options(identity: Identity) -> dict[str, Any]:
         "preferred_auth": "publickey",
         "encryption_algs": CIPHERS,
         "compression_algs": None,
-        "keepalive_interval": KEEPALIVE_S,
+        # The stream below notices a dead way and mends it: SSH must not give up meanwhile.
+        "keepalive_interval": 0,
         "server_host_key_algs": "default",
     }
 

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+from functools import partial
 from typing import NoReturn
 
 import trio
@@ -15,6 +16,7 @@ from kled_client.fdpass import pass_through_child
 from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
 from kled_client.pump import pump_stdio
+from kled_client.resumed import open_resumable
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.transport.dial import open_upgraded
 from kled_wire.transport.pump import pump
@@ -45,14 +47,20 @@ async def _carry(
     """Dial, say on `report` how that went, then pump to the end."""
     context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
     async with trio.open_nursery() as nursery:
+        dial = partial(
+            open_upgraded,
+            profile.url.rstrip("/") + path,
+            headers={"Authorization": f"Bearer {token}"},
+            nursery=nursery,
+            ssl_context=context,
+        )
+        stream: trio.abc.HalfCloseableStream
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
-                stream = await open_upgraded(
-                    profile.url.rstrip("/") + path,
-                    headers={"Authorization": f"Bearer {token}"},
-                    nursery=nursery,
-                    ssl_context=context,
-                )
+                if "resume=1" in path:
+                    stream = await open_resumable(dial, nursery)
+                else:
+                    stream = await dial()
         except KledError as exc:
             _report(report, exc)
             return

@@ -1,0 +1,50 @@
+"""A resumable stream to a workspace, for Trio programs: dialled, and kept attached by a task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from kled_wire.resume.handshake import make_new
+from kled_wire.resume.machine import Machine
+from kled_wire.resume.redial import Dial, keep_attached
+from kled_wire.resume.stream import ResumableStream
+
+
+def _say_nothing(_reason: str) -> None:
+    """For programs that show no state."""
+
+
+async def open_resumable(
+    dial: Dial, nursery: trio.Nursery, *, on_change: Callable[[str], None] = _say_nothing
+) -> ResumableStream:
+    """Dial once, raising what is wrong, then keep the stream attached in `nursery`.
+
+    `on_change` is told why the stream lost its transport, and "" when it has one again.
+    """
+    first: trio.abc.HalfCloseableStream | None = await dial()
+
+    async def next_transport() -> trio.abc.HalfCloseableStream:
+        nonlocal first
+        if first is not None:
+            transport, first = first, None
+            await trio.lowlevel.checkpoint()
+            return transport
+        return await dial()
+
+    stream = ResumableStream(Machine())
+    nursery.start_soon(
+        partial(
+            keep_attached,
+            stream,
+            make_new(os.urandom),
+            next_transport,
+            random_bytes=os.urandom,
+            on_lost=on_change,
+            on_resumed=lambda: on_change(""),
+        )
+    )
+    return stream
