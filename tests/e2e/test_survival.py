@@ -1,0 +1,126 @@
+"""A session goes on when its transports die: the relay, the coordinator, the way between."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.kit.site import Site
+from tests.kit.waiting import wait_until
+
+SIZE = 60_000_000
+
+
+@pytest.fixture
+def survivor(site: Site) -> list[str]:
+    """The ssh command over a resumable stream, though the coordinator is on this machine."""
+    config = site.root / "ssh_resumable"
+    block = site.ssh_config.read_text()
+    assert "stream --fdpass" in block
+    config.write_text(block.replace("stream --fdpass", "stream --resume always --fdpass"))
+    return ["ssh", "-F", str(config), "-o", "ControlMaster=no", "-o", "ControlPath=none"]
+
+
+@pytest.fixture
+def cat(site: Site, survivor: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`ssh dev.kled cat`, running."""
+    process = subprocess.Popen(
+        [*survivor, "dev.kled", "cat"],
+        env=site.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def relays(site: Site) -> list[psutil.Process]:
+    """The coordinator's relay processes."""
+    assert site.coordinator is not None
+    children = psutil.Process(site.coordinator.pid).children()
+    return [p for p in children if "kled_coord.relay.splicer" in p.cmdline()]
+
+
+def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:
+    """One line there and back."""
+    assert cat.stdin is not None
+    assert cat.stdout is not None
+    cat.stdin.write(word + b"\n")
+    return cat.stdout.readline()
+
+
+def test_bulk_data_survives_a_relay_that_is_killed_again_and_again(
+    site: Site, cat: subprocess.Popen[bytes]
+) -> None:
+    data = os.urandom(SIZE)
+    assert cat.stdin is not None
+    assert cat.stdout is not None
+
+    def send() -> None:
+        assert cat.stdin is not None
+        cat.stdin.write(data)
+        cat.stdin.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    digest, got, kills = hashlib.sha256(), 0, 0
+    while chunk := cat.stdout.read(1 << 20):
+        digest.update(chunk)
+        got += len(chunk)
+        if got > SIZE * (kills + 1) // 6 and kills < 5:
+            for process in relays(site):
+                process.kill()
+            kills += 1
+    sender.join()
+    assert kills == 5
+    assert got == SIZE
+    assert digest.digest() == hashlib.sha256(data).digest()
+    assert cat.wait(20) == 0
+
+
+def test_a_shell_outlives_a_coordinator_that_is_killed_with_its_relay(
+    site: Site, cat: subprocess.Popen[bytes]
+) -> None:
+    assert say(cat, b"before") == b"before\n"
+    before = relays(site)
+    site.stop_serving(signal.SIGKILL)
+    for process in before:
+        process.kill()
+    site.serve()
+    assert say(cat, b"after") == b"after\n"
+    site.wait_connected("dev")
+
+
+def test_an_agent_that_is_gone_is_said_and_not_waited_for(site: Site, survivor: list[str]) -> None:
+    site.kled("create", "shortlived", "--template", "process")
+    try:
+        with subprocess.Popen(
+            [*survivor, "shortlived.kled", "echo up; exec cat"],
+            env=site.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            site.agent("shortlived").kill()
+            site.kled("stop", "shortlived")
+            site.kled("start", "shortlived")
+            wait_until("ssh ends", lambda: process.poll() is not None, within_s=30)
+            assert process.returncode == 255
+    finally:
+        site.kled("delete", "shortlived", "--yes")
