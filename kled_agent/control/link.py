@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import ssl
 from collections.abc import Callable
@@ -139,7 +138,15 @@ async def _converse(link: ControlLink, settings: LinkSettings) -> None:
 
 async def _greet(link: ControlLink) -> messages.Welcome:
     about = about_machine()
-    await link.send(messages.Hello(protocol=PROTOCOL, version=software_version(), **about))
+    await link.send(
+        messages.Hello(
+            protocol=PROTOCOL,
+            version=software_version(),
+            hostname=about["hostname"],
+            os=about["os"],
+            arch=about["arch"],
+        )
+    )
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):
         answer = await link.receive()
         if not isinstance(answer, messages.Welcome):

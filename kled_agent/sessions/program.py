@@ -9,6 +9,7 @@ import signal
 import struct
 import termios
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -98,6 +99,14 @@ class Program:
                 end.close()
 
 
+def set_modes(terminal: int, modes: Mapping[int, int]) -> None:
+    """Set a client's terminal modes (`modes.py`) as far as a pseudoterminal has them."""
+    attributes = apply_modes(termios.tcgetattr(terminal), modes)
+    # One without a line has no parity: Linux then sets all the others and says EINVAL.
+    with suppress(termios.error):
+        termios.tcsetattr(terminal, termios.TCSANOW, attributes)  # type: ignore[arg-type]  # typeshed's list is narrower
+
+
 def set_size(terminal: int, request: TerminalRequest) -> None:
     """TIOCSWINSZ, tty_ioctl(4). Values past 16 bits are cut to what the kernel takes."""
     size = (request.rows, request.columns, request.width, request.height)
@@ -108,8 +117,7 @@ async def start_on_terminal(command: Command, request: TerminalRequest) -> Progr
     """Start on a new terminal that becomes its controlling terminal. Raises OSError."""
     ours, theirs = pty.openpty()
     try:
-        attributes = termios.tcgetattr(theirs)
-        termios.tcsetattr(theirs, termios.TCSANOW, apply_modes(attributes, request.modes))  # type: ignore[arg-type]  # typeshed's list is narrower
+        set_modes(theirs, request.modes)
         set_size(ours, request)
         if not command.user.owns_us():
             os.fchown(theirs, command.user.uid, -1)

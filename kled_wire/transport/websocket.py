@@ -27,8 +27,8 @@ async def open_websocket(
     """Ask for a WebSocket over `stream`, which is closed when none comes to be.
 
     The connection's reader is a task of `nursery`. Once open, closing the stream is the caller's,
-    who may have a goodbye to say. The caller owns the deadline. Raises the KledError the coordinator answered with, or
-    UnavailableError("upgrade_refused").
+    who may have a goodbye to say. The caller owns the deadline. Raises the KledError the
+    coordinator answered with, or UnavailableError("upgrade_refused").
     """
 
     async def hold(*, task_status: trio.TaskStatus[trio_websocket.WebSocketConnection]) -> None:

@@ -19,6 +19,7 @@ from kled_wire.errors import ProtocolError
 _VALUES: dict[str, st.SearchStrategy[object]] = {
     "str": st.text(max_size=50),
     "int": st.integers(-(2**63), 2**63 - 1),
+    "bool": st.booleans(),
     "float": st.floats(allow_nan=False),
     "tuple[str, ...]": st.lists(st.text(max_size=9), max_size=4).map(tuple),
 }
@@ -174,8 +175,10 @@ def test_the_largest_message_is_read() -> None:
 
 def test_nesting_beyond_the_limit_is_not_cbor_to_us() -> None:
     def nested(levels: int) -> bytes:
-        return cbor2.dumps({"type": "pong", "id": 1})[:-1] + b"\x01" if not levels else (
-            b"\xa3\x64type\x64pong\x62id\x01\x61x" + b"\x81" * levels + b"\x00"
+        return (
+            cbor2.dumps({"type": "pong", "id": 1})[:-1] + b"\x01"
+            if not levels
+            else (b"\xa3\x64type\x64pong\x62id\x01\x61x" + b"\x81" * levels + b"\x00")
         )
 
     assert codec.decode(nested(limits.CONTROL_MAX_DEPTH - 2)) == messages.Pong(id=1)

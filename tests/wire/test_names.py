@@ -66,13 +66,14 @@ def test_an_id_is_a_reference() -> None:
 def test_any_text_is_a_reference_or_an_input_error(text: str) -> None:
     try:
         ref = parse_workspace_ref(text)
-    except InputError as error:
-        assert error.code == "name_invalid"
-    else:
-        assert parse_workspace_ref(str(ref)) == ref
+    except InputError:
+        return
+    assert parse_workspace_ref(str(ref)) == ref
 
 
-@pytest.mark.parametrize("text", ["a.b.c", "a/b/c", "/", "a/", "/a", "a.", ".a", ".kled", "ws_", "kled"])
+@pytest.mark.parametrize(
+    "text", ["a.b.c", "a/b/c", "/", "a/", "/a", "a.", ".a", ".kled", "ws_", "kled"]
+)
 def test_half_a_reference_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse_workspace_ref(text)

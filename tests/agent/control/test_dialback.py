@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from kled_agent.control.dialback import Dialback, StreamHandler
+from kled_agent.control.dialback import Dialback
+from kled_agent.control.resumption import ResumeLimits, Resumption, StreamHandler
 from kled_wire import limits, messages
 from kled_wire.control import LinkClosed
 from kled_wire.errors import NotFoundError
@@ -35,9 +36,7 @@ class FakeLink:
         self.sent.append(message)
 
 
-async def _echo(
-    stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, _log: EventLog
-) -> None:
+async def _echo(stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, _log: EventLog) -> None:
     while data := await stream.receive_some():
         await stream.send_all(data)
     await stream.send_eof()
@@ -48,14 +47,16 @@ async def _dialback(
     log: EventLog, answer: Answer, handler: StreamHandler = _echo
 ) -> AsyncIterator[tuple[Dialback, Coordinator]]:
     async with serving(answer) as coordinator, trio.open_nursery() as nursery:
-        yield Dialback(nursery, coordinator.url + "/", {"ssh": handler}, log), coordinator
+        resumption = Resumption(nursery, ResumeLimits())
+        handlers = {"ssh": handler}
+        yield Dialback(nursery, coordinator.url + "/", handlers, resumption, log), coordinator
         nursery.cancel_scope.cancel()
 
 
 async def _settle(dialback: Dialback) -> None:
     with trio.fail_after(10):
         while dialback.open_streams:
-            await trio.sleep(0.005)  # noqa: ASYNC110 - a count, no event
+            await trio.sleep(0.005)
 
 
 async def test_the_stream_is_dialled_with_the_ticket_and_served(log: EventLog) -> None:
@@ -141,9 +142,7 @@ async def test_a_link_that_has_ended_cannot_be_told_and_nothing_happens(log: Eve
         await link.told.wait()
 
 
-async def test_a_bug_in_one_stream_leaves_the_others_alone(
-    log: EventLog, records: Records
-) -> None:
+async def test_a_bug_in_one_stream_leaves_the_others_alone(log: EventLog, records: Records) -> None:
     async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
         stream.take_prefix()
         await stream.send_all(upgrade.encode_switching())
@@ -161,6 +160,6 @@ async def test_a_bug_in_one_stream_leaves_the_others_alone(
             dialback.accept_nowait(messages.Dial(ticket="t", kind="ssh"), FakeLink())  # type: ignore[arg-type]
             with trio.fail_after(10):
                 while not records.having("stream_failed"):
-                    await trio.sleep(0.005)  # noqa: ASYNC110 - a list, no event
+                    await trio.sleep(0.005)
             records.lines.clear()
         await _settle(dialback)

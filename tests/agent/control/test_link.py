@@ -48,7 +48,7 @@ class Agent:
         """Wait for what another task or the kernel does."""
         with trio.fail_after(10):
             while not condition():
-                await trio.sleep(0.002)  # noqa: ASYNC110 - lists have no events
+                await trio.sleep(0.002)
 
     async def connected(self, times: int) -> float:
         """Wait for that many connections; seconds between the last two."""
@@ -74,7 +74,10 @@ def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) ->
         async with serving(*answers) as coordinator, trio.open_nursery() as nursery:
             agent = Agent(coordinator, records)
             identity = Identity(
-                coordinator_url=coordinator.url, token="kled_agent_x", host_key="", host_public_key=""
+                coordinator_url=coordinator.url,
+                token="kled_agent_x",
+                host_key="",
+                host_public_key="",
             )
             settings = LinkSettings(
                 identity=identity,
@@ -167,7 +170,10 @@ async def test_a_coordinator_that_stops_answering_is_noticed_and_dialled_again(
 
 @pytest.mark.parametrize(
     "error",
-    [UnauthenticatedError("token_revoked", "revoked"), UnauthenticatedError("token_expired", "old")],
+    [
+        UnauthenticatedError("token_revoked", "revoked"),
+        UnauthenticatedError("token_expired", "old"),
+    ],
 )
 async def test_a_refused_token_is_reported_and_tried_again_slowly(
     running: Running, error: UnauthenticatedError

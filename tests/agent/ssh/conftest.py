@@ -26,8 +26,6 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def site(
-    keys: Keys, user: LocalUser, home: Path, log: EventLog
-) -> AsyncIterator[Site]:
+async def site(keys: Keys, user: LocalUser, home: Path, log: EventLog) -> AsyncIterator[Site]:
     async with serving(keys, dataclasses.replace(user, home=str(home)), log) as running:
         yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -97,14 +98,15 @@ async def test_a_dynamic_forward_is_a_socks_proxy(site: Site) -> None:
 
 async def test_a_forward_to_a_closed_port_fails_alone(site: Site) -> None:
     port, closed = _free_port(), _free_port()
-    async with _shouting() as target, _forwarding(
-        site, "-L", f"{port}:localhost:{closed}", "-L", f"{port + 1}:localhost:{target}"
+    async with (
+        _shouting() as target,
+        _forwarding(
+            site, "-L", f"{port}:localhost:{closed}", "-L", f"{port + 1}:localhost:{target}"
+        ),
     ):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
-        try:
+        with contextlib.suppress(trio.BrokenResourceError):
             assert await _ask(stream, b"hello") == b""
-        except trio.BrokenResourceError:
-            pass
         stream = await trio.open_tcp_stream("127.0.0.1", port + 1)
         assert await _ask(stream, b"hello") == b"HELLO"
 
@@ -128,7 +130,7 @@ async def _open_unix(path: str) -> trio.SocketStream:
     # The remote one is bound by the island, a moment after the client was told.
     with trio.fail_after(10):
         while not Path(path).exists():
-            await trio.sleep(0.01)  # noqa: ASYNC110 - a file appears
+            await trio.sleep(0.01)
     return await trio.open_unix_socket(path)
 
 
@@ -164,7 +166,8 @@ async def test_files_go_both_ways_over_sftp(site: Site, sftp_server: str) -> Non
     batch = site.home / "batch"
     batch.write_text(
         f'put "{source}" "{site.home}/there"\nget "{site.home}/there" "{back}"\n'
-        f'mkdir "{site.home}/d"\nrename "{site.home}/there" "{site.home}/d/moved"\nls -l {site.home}/d\n'
+        f'mkdir "{site.home}/d"\n'
+        f'rename "{site.home}/there" "{site.home}/d/moved"\nls -l {site.home}/d\n'
     )
     done = await run(["sftp", *site.options(), "-b", str(batch), "any@ws.kled"])
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,10 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
                           ("chacha20-poly1305@openssh.com", False), ("aes128-ctr", False)],
 )  # fmt: skip
 async def test_gcm_takes_the_short_path_and_the_others_asyncsshs_own(
-    site: Site, monkeypatch: pytest.MonkeyPatch, cipher: str, short: bool  # noqa: FBT001
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    cipher: str,
+    short: bool,
 ) -> None:
     counts = _count(monkeypatch)
     blob = os.urandom(1_000_000)
@@ -66,9 +69,7 @@ async def test_fifty_megabytes_with_a_new_key_each_megabyte_arrive(site: Site) -
     wanted = hashlib.sha256((site.home / "blob").read_bytes()).hexdigest()
     done = await site.ssh("cat blob", options=["-c", _GCM, "-oRekeyLimit=1M"])
     assert hashlib.sha256(done.stdout).hexdigest() == wanted
-    done = await site.ssh(
-        "sha256sum", stdin=done.stdout, options=["-c", _GCM, "-oRekeyLimit=1M"]
-    )
+    done = await site.ssh("sha256sum", stdin=done.stdout, options=["-c", _GCM, "-oRekeyLimit=1M"])
     assert done.stdout.split()[0].decode() == wanted
 
 

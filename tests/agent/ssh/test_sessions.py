@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,13 +100,13 @@ async def test_a_window_change_reaches_the_program(site: Site) -> None:
         async with trio.open_nursery() as nursery:
             argv = ["ssh", *site.options(), "-t", "any@ws.kled", script]
             start = await nursery.start(
-                lambda task_status: trio.run_process(
+                partial(
+                    trio.run_process,
                     argv,
                     stdin=theirs,
                     stdout=theirs,
                     stderr=theirs,
                     check=False,
-                    task_status=task_status,
                 )
             )
             text = await _read_until(ours, "ready")
@@ -245,14 +246,14 @@ async def test_clients_that_vanish_at_any_moment_harm_nobody(site: Site, records
 async def _wait_for_pid(path: Path) -> int:
     with trio.fail_after(20):
         while not path.exists() or not path.read_text().strip():
-            await trio.sleep(0.01)  # noqa: ASYNC110 - another process writes it
+            await trio.sleep(0.01)
     return int(path.read_text())
 
 
 async def _wait_gone(site: Site, pid: int) -> None:
     with trio.fail_after(20):
         while pid in site.children or Path(f"/proc/{pid}").exists():
-            await trio.sleep(0.01)  # noqa: ASYNC110 - the kernel says no more
+            await trio.sleep(0.01)
 
 
 async def test_twenty_channels_of_one_connection_work_at_once(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -136,12 +137,11 @@ class Agent:
 
     async def closed(self) -> tuple[int, str]:
         with trio.fail_after(10):
-            try:
+            with contextlib.suppress(trio_websocket.ConnectionClosed):
                 while True:
                     await self.connection.get_message()
-            except trio_websocket.ConnectionClosed as closed:
-                assert closed.reason is not None
-                return closed.reason.code, closed.reason.reason or ""
+        reason = self.connection.closed
+        return (reason.code, reason.reason or "") if reason else (0, "")
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ async def test_coming_and_going_are_noted(plant: Plant) -> None:
         assert plant.registry.state(AgentId("agt_a")) is not None
     with trio.fail_after(10):
         while len(plant.agents.notes) < 2:
-            await trio.sleep(0.005)  # noqa: ASYNC110 - a list has no event
+            await trio.sleep(0.005)
     assert plant.agents.notes == [("agt_a", True, "box"), ("agt_a", False, "box")]
     assert plant.registry.state(AgentId("agt_a")) is None
 
@@ -254,10 +254,8 @@ async def test_a_bad_message_closes_its_link_with_a_reason_and_no_other(
 ) -> None:
     async with plant.welcomed("good") as good:
         async with plant.welcomed("bad") if name == "after" else plant.agent("bad") as bad:
-            try:
+            with contextlib.suppress(trio_websocket.ConnectionClosed):
                 await bad.connection.send_message(said)
-            except trio_websocket.ConnectionClosed:
-                pass
             closed, reason = await bad.closed()
             assert closed == code
             assert reason
@@ -268,7 +266,9 @@ async def test_a_bad_message_closes_its_link_with_a_reason_and_no_other(
             pass
 
 
-@pytest.mark.parametrize("message", [messages.Ping(id=1), messages.Pong(id=1), messages.Unsupported(of="x")])
+@pytest.mark.parametrize(
+    "message", [messages.Ping(id=1), messages.Pong(id=1), messages.Unsupported(of="x")]
+)
 async def test_something_before_hello_is_out_of_order(
     plant: Plant, message: messages.Message, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,9 +287,7 @@ async def test_a_second_hello_is_out_of_order(plant: Plant) -> None:
         assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "hello out of order")
 
 
-async def test_no_hello_is_not_waited_for(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_hello_is_not_waited_for(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 0.1)
     async with plant.agent() as agent:
         assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "no hello came")
@@ -366,10 +364,7 @@ async def test_half_a_websocket_request_ends_alone(plant: Plant, headers: str) -
             + headers.encode() + b"\r\n"
         )  # fmt: skip
         with trio.fail_after(10):
-            try:
+            with contextlib.suppress(trio.BrokenResourceError):
                 assert b" 101 " not in await stream.receive_some()
-            except trio.BrokenResourceError:
-                pass
     async with plant.welcomed():
         pass
-

@@ -130,7 +130,9 @@ async def test_messages_go_to_the_agents_link(registry: AgentRegistry, clock: Cl
     assert await registry.ping(A) == 0.25
 
 
-async def test_dropping_says_that_the_token_is_refused(registry: AgentRegistry, clock: Clock) -> None:
+async def test_dropping_says_that_the_token_is_refused(
+    registry: AgentRegistry, clock: Clock
+) -> None:
     await trio.lowlevel.checkpoint()
     attached = _attached(clock)
     registry.attach(A, attached)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -108,10 +109,9 @@ async def test_a_stream_begins_after_the_head_with_what_was_pipelined() -> None:
          b"head_malformed"),
         (STREAM[:-2] + b"Content-Length: 5\r\n\r\nhello", b"400", b"upgrade_with_body"),
         (b"GET /api/v1/agent/control HTTP/1.1\r\n\r\n", b"426", b"upgrade_required"),
-        (b"GET /api/v1/workspaces/X/stream HTTP/1.1\r\nConnection: Upgrade\r\n"
-         b"Upgrade: kled-stream\r\n\r\n", b"422", b"name_invalid"),
-        (b"GET /api/v1/workspaces/a/stream?a&b=1&c=1&d=1&e=1&f=1&g=1&h=1&i=1&j=1 HTTP/1.1\r\n"
-         b"Connection: Upgrade\r\nUpgrade: kled-stream\r\n\r\n", b"422", b"query_invalid"),
+        (STREAM.replace(b"agent", b"workspaces/X"), b"422", b"name_invalid"),
+        (STREAM.replace(b"agent/stream", b"workspaces/a/stream?" + b"b=1&" * 10), b"422",
+         b"query_invalid"),
     ],
 )  # fmt: skip
 async def test_a_refused_connection_gets_its_whole_answer(
@@ -206,10 +206,8 @@ async def test_tls_comes_first_where_it_is_set_up(files: tuple[trustme.CA, Path,
         # Plain HTTP to the TLS port, and a client that does not trust us, end alone.
         async with await front.open() as plain:
             await plain.send_all(API)
-            try:
+            with contextlib.suppress(trio.BrokenResourceError):
                 assert b"200" not in await _rest(plain)
-            except trio.BrokenResourceError:
-                pass
         async with await front.open() as raw:
             with pytest.raises(trio.BrokenResourceError):
                 await TlsStream(

@@ -100,10 +100,10 @@ async def test_megabytes_cross_real_sockets_unchanged_in_both_directions() -> No
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, relay, listeners)
         nursery.start_soon(trio.serve_listeners, echo, echoes)
-        async with await trio.open_tcp_stream("127.0.0.1", port) as client:
-            async with trio.open_nursery() as both:
-                both.start_soon(_send, client, blob)
-                got = await _all(client)
+        client = await trio.open_tcp_stream("127.0.0.1", port)
+        async with client, trio.open_nursery() as both:
+            both.start_soon(_send, client, blob)
+            got = await _all(client)
         nursery.cancel_scope.cancel()
     assert hashlib.sha256(got).digest() == hashlib.sha256(blob).digest()
 

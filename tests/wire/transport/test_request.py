@@ -16,9 +16,9 @@ from kled_wire.transport.request import post_json
 from tests.wire.sockets import serving
 
 
-def _answer(said: bytes, seen: list[tuple[upgrade.RequestHead, bytes]] | None = None) -> Callable[
-    [trio.SocketStream], Awaitable[None]
-]:
+def _answer(
+    said: bytes, seen: list[tuple[upgrade.RequestHead, bytes]] | None = None
+) -> Callable[[trio.SocketStream], Awaitable[None]]:
     async def handle(stream: trio.SocketStream) -> None:
         buffer = bytearray()
         head = upgrade.parse_request(await read_head(stream, buffer))
@@ -46,7 +46,9 @@ async def test_the_request_is_whole_and_the_answer_is_the_object() -> None:
     seen: list[tuple[upgrade.RequestHead, bytes]] = []
     async with serving(_answer(_ok(b'{"a": [1]}'), seen)) as port:
         url = f"http://127.0.0.1:{port}/api?x=1"
-        answer = await post_json(url, {"name": "b\u00fccher"}, headers={"Authorization": "Bearer t"})
+        answer = await post_json(
+            url, {"name": "b\u00fccher"}, headers={"Authorization": "Bearer t"}
+        )
     assert answer == {"a": [1]}
     [(head, body)] = seen
     assert (head.method, head.target) == ("POST", "/api?x=1")

@@ -22,9 +22,9 @@ REQUEST = (
     b"GET /api/v1/agent/stream HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\n"
     b"Upgrade: kled-stream\r\nAuthorization: Kled-Ticket t\r\n\r\n"
 )
-_header_values = st.text(
-    st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40
-).map(str.strip)
+_header_values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40).map(
+    str.strip
+)
 _header_names = st.from_regex(r"x-[a-z0-9-]{1,20}", fullmatch=True)
 
 
@@ -67,7 +67,7 @@ _SMUGGLING = {
     "NUL in a value": b"GET / HTTP/1.1\r\nHost: h\0\r\n\r\n",
     "DEL in a value": b"GET / HTTP/1.1\r\nHost: \x7f\r\n\r\n",
     "repeated content-length": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-    "same content-length twice": b"POST / HTTP/1.1\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n",
+    "content-length twice": b"GET / HTTP/1.1\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n",
     "transfer-encoding and content-length":
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
     "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -142,7 +142,7 @@ def test_an_upgrade_needs_both_of_its_headers(headers: bytes, wanted: str | None
         (b"Transfer-Encoding: identity\r\n", True),
     ],
 )
-def test_a_body_is_noticed_when_in_doubt(headers: bytes, wanted: bool) -> None:  # noqa: FBT001
+def test_a_body_is_noticed_when_in_doubt(headers: bytes, wanted: bool) -> None:
     assert upgrade.parse_request(b"GET / HTTP/1.1\r\n" + headers + b"\r\n").has_body == wanted
 
 

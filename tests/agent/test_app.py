@@ -1,0 +1,109 @@
+"""The whole agent as a process: what it has in memory, how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import trio
+
+from kled_wire.transport.prefixed import PrefixedStream
+from kled_wire.transport.upgrade import RequestHead
+from tests.agent.control.coordinator import Peer, converse, say, serving
+from tests.agent.ssh.site import Keys
+from tests.agent.test_identity import ANSWER
+
+ROOT = Path(__file__).parents[2]
+_IDLE = """
+import sys, kled_agent.app, kled_agent.cli
+heavy = [m for m in sys.modules if m.split(".")[0] in {
+    "asyncssh", "cryptography", "trio_asyncio", "asyncio", "httpx", "click", "rich", "keyring"}]
+print(",".join(sorted(heavy)))
+"""
+
+
+def test_an_idle_agent_has_neither_asyncssh_nor_asyncio_nor_cryptography() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _IDLE], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == ""
+
+
+def _environment(url: str, state: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "KLED_COORDINATOR_URL": url,
+        "KLED_AGENT_TOKEN": "kled_agent_x",
+        "KLED_AGENT_STATE_DIR": str(state),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) -> None:
+    keys = Keys.make(tmp_path)
+    up, down = trio.Event(), trio.Event()
+
+    async def route(head: RequestHead, stream: PrefixedStream) -> None:
+        if head.path.endswith("/enroll"):
+            body = json.dumps({**ANSWER, "user_ca": keys.text("ca.pub").strip()}).encode()
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+            await say(answer + body)(head, stream)
+            return
+
+        async def talk(peer: Peer) -> None:
+            await peer.greet()
+            up.set()
+            await peer.answer_pings()
+            down.set()
+
+        await converse(talk)(head, stream)
+
+    async with serving(route) as coordinator:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "kled_agent", "run"],
+            env=_environment(coordinator.url, tmp_path / "state"),
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        with trio.fail_after(20):
+            await up.wait()
+        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert b"kled_agent_x" not in shown
+        began = trio.current_time()
+        process.send_signal(signal.SIGTERM)
+        log = b""
+        with trio.fail_after(20):
+            while data := await process.stderr.receive_some():
+                log += data
+            assert await process.wait() == 0
+            await down.wait()
+        assert trio.current_time() - began < 4
+        await process.stderr.aclose()
+    assert b"agent_stopping signal=SIGTERM" in log
+    assert b"kled_agent_x" not in log
+    assert not [p for p in psutil.process_iter(["cmdline"])
+                if str(tmp_path) in " ".join(p.info["cmdline"] or [])]  # fmt: skip
+
+
+def test_a_wrong_setting_is_one_line_and_its_exit_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kled_agent"],
+        env=_environment("nonsense", tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("kled-agent: KLED_COORDINATOR_URL: 'nonsense'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_check_prints_the_settings_without_the_token(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kled_agent", "check"],
+        env=_environment("https://h", tmp_path), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    shown = json.loads(done.stdout)
+    assert (shown["coordinator_url"], shown["token"]) == ("https://h", "***")

@@ -1,0 +1,85 @@
+"""Three sources of settings, and errors that name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kled_agent.config import Config, load_config
+from kled_wire.errors import ConfigError
+
+URL = "https://coordinator.example"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "agent.toml"
+
+
+def _load(
+    file: Path, text: str = "", environ: dict[str, str] | None = None, **flags: str | None
+) -> Config:
+    file.write_text(text)
+    return load_config(file, environ or {}, flags)
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(file: Path) -> None:
+    text = f'coordinator_url = "{URL}/file"\nuser = "file"\nshell = "/bin/file"\n'
+    environ = {"KLED_COORDINATOR_URL": URL + "/env", "KLED_AGENT_USER": "env"}
+    config = _load(file, text, environ, coordinator_url=URL + "/flag", user=None)
+    assert (config.coordinator_url, config.user, config.shell) == (
+        URL + "/flag",
+        "env",
+        "/bin/file",
+    )
+
+
+def test_the_token_comes_from_a_file_unless_it_is_given(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-file\n")
+    text = f'coordinator_url = "{URL}"\ntoken_file = "{tmp_path}/token"\n'
+    assert _load(file, text).token == "from-file"
+    assert _load(file, text, {"KLED_AGENT_TOKEN": "given"}).token == "given"
+    assert "from-file" not in repr(_load(file, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "flags", "code", "source"),
+    [
+        ("", {}, {}, "coordinator_url_missing", "KLED_COORDINATOR_URL"),
+        ('coordinator_url = "h"', {}, {}, "url_invalid", "the configuration file"),
+        ("", {"KLED_COORDINATOR_URL": "ftp://h"}, {}, "url_invalid", "KLED_COORDINATOR_URL"),
+        ("", {}, {"coordinator_url": "h:1"}, "url_invalid", "--coordinator-url"),
+        ("colour = 'x'", {}, {}, "config_unknown", "agent.toml"),
+        ("user = 1", {}, {}, "config_malformed", "agent.toml"),
+        ("user = ", {}, {}, "config_malformed", "agent.toml"),
+        ("", {"KLED_AGENT_LOG_LEVEL": "loud"}, {}, "config_malformed", "KLED_AGENT_LOG_LEVEL"),
+        ("", {"KLED_AGENT_TOKEN_FILE": "/no/file"}, {}, "token_unreadable",
+         "KLED_AGENT_TOKEN_FILE"),
+        ("", {}, {"token_file": "/no/file"}, "token_unreadable", "--token-file"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_source_of_the_setting(
+    file: Path, text: str, environ: dict[str, str], flags: dict[str, str], code: str, source: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(file, text, environ, **flags)
+    assert caught.value.code == code
+    assert source in caught.value.line()
+
+
+def test_a_file_that_is_not_there_is_an_error_only_where_it_was_named(tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    environ = {"KLED_COORDINATOR_URL": URL}
+    with pytest.raises(ConfigError, match="--config: there is no file"):
+        load_config(missing, environ, {})
+    with pytest.raises(ConfigError, match="KLED_AGENT_CONFIG: there is no file"):
+        load_config(None, {**environ, "KLED_AGENT_CONFIG": str(missing)}, {})
+    assert load_config(None, environ, {}).coordinator_url == URL
+
+
+def test_a_file_that_is_no_text_is_malformed(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {}, {})
+    assert caught.value.code == "config_malformed"
