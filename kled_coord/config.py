@@ -58,6 +58,7 @@ class Config(BaseSettings):
     terraform_path: Path | None = Field(
         None, description="terraform or tofu to use; default from PATH, else the embedded one."
     )
+    metrics_public: bool = Field(False, description="Whether /metrics needs no token anywhere.")
     drain_s: float = Field(30, ge=0, description="Time that open connections get at SIGTERM.")
     log_format: Literal["json", "console"] = Field("console", description="Form of the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -6,7 +6,8 @@ forget them.
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from ipaddress import ip_address
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
 
@@ -15,6 +16,9 @@ from kled_coord.services import Services
 from kled_coord.store.records import AgentRecord
 from kled_wire.errors import UnauthenticatedError
 from kled_wire.names import BuildId, WorkspaceRef, parse_workspace_ref
+
+# What proxies add (RFC 7239, and what was there before it).
+_FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 async def services_of(request: Request) -> Services:
@@ -53,6 +57,26 @@ async def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+async def is_local(request: Request) -> bool:
+    """Whether a program on this machine asks us, and not a proxy here for somebody elsewhere.
+
+    A proxy that passes on neither who asks nor under which name cannot be told from one.
+    """
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    return _is_loopback(await address_of(request)) and _is_loopback(request.url.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 async def ref_of(ref: Annotated[str, Path(max_length=100)]) -> WorkspaceRef:
     """The workspace a path names. Raises InputError."""
     return parse_workspace_ref(ref)
@@ -65,6 +89,7 @@ async def build_id_of(build_id: Annotated[str, Path(max_length=100)]) -> BuildId
 
 CallerDep = Annotated[Caller, Depends(caller_of)]
 AgentDep = Annotated[AgentRecord, Depends(agent_of)]
+LocalDep = Annotated[bool, Depends(is_local)]
 AddressDep = Annotated[str, Depends(address_of)]
 RefDep = Annotated[WorkspaceRef, Depends(ref_of)]
 BuildIdDep = Annotated[BuildId, Depends(build_id_of)]

@@ -1,11 +1,12 @@
-"""Routes: whether this coordinator lives, is ready, and how it does. No token needed."""
+"""Routes: whether this coordinator lives and is ready (no token needed), and how it does."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from kled_coord.api.guard import ServicesDep
+from kled_coord.api.guard import LocalDep, ServicesDep, bearer_of, caller_of
+from kled_coord.policy.actions import Action, Resource
 from kled_wire.errors import UnavailableError
 
 router = APIRouter(tags=["health"])
@@ -27,6 +28,9 @@ async def readyz(services: ServicesDep) -> JSONResponse:
 
 
 @router.get("/metrics")
-async def metrics(services: ServicesDep) -> Response:
-    """Prometheus metrics."""
+async def metrics(services: ServicesDep, request: Request, local: LocalDep) -> Response:
+    """Prometheus metrics; on this machine, or where the settings say so, without a token."""
+    if not (local or services.config.metrics_public):
+        caller = await caller_of(services, await bearer_of(request))
+        await services.audit.require(caller, Action.METRICS_READ, Resource(kind="metrics"))
     return Response(services.metrics.render(), media_type="text/plain; version=0.0.4")

@@ -33,6 +33,7 @@ class Action(StrEnum):
     SSH_CERTIFICATE = "ssh.certificate"
     AGENT_TOKEN = "agent.token"  # noqa: S105
     AUDIT_READ = "audit.read"
+    METRICS_READ = "metrics.read"
     # Recorded, never asked: logging in is decided by secrets, not by a role.
     LOGIN = "auth.login"
     LOGOUT = "auth.logout"

@@ -10,6 +10,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from kled_coord.api import guard
 from kled_coord.builds.logs import LogWriter
 from kled_coord.builds.machine import BuildEvent
 from kled_wire.errors import InputError, NotFoundError
@@ -420,6 +421,50 @@ async def test_tokens_are_shown_once(api) -> None:
     assert code(await api.client.get("/api/v1/workspaces", headers=ci)) == (401, "token_expired")
     answer = await api.client.delete(f"/api/v1/tokens/{made['id']}", headers=me)
     assert answer.status_code == 204
+
+
+async def test_metrics_are_for_those_who_may_read_them(api) -> None:
+    def elsewhere(**headers: str) -> dict[str, str]:
+        return {"X-Forwarded-For": "192.0.2.1", **headers}
+
+    async def get(**headers: str) -> int:
+        return (await api.client.get("/metrics", headers=headers)).status_code
+
+    assert await get() == 200
+    assert await get(Host="localhost:7080") == 200
+    assert await get(Host="kled.example.com") == 401
+    assert await get(Forwarded="for=192.0.2.1") == 401
+    assert await get(**elsewhere()) == 401
+    member = await api.login("alice")
+    assert await get(**elsewhere(**member)) == 403
+    auditor = await api.login("log", "auditor")
+    assert await get(**elsewhere(**auditor)) == 200
+    rows = (await api.client.get("/api/v1/audit", headers=auditor)).json()
+    refused = [row["user_name"] for row in rows if row["action"] == "metrics.read"]
+    assert refused == ["alice"]
+    app_services = api.world.services
+    open_config = app_services.config.model_copy(update={"metrics_public": True})
+    object.__setattr__(app_services, "config", open_config)
+    assert await get(**elsewhere()) == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("::ffff:192.0.2.1", False),
+        ("192.0.2.1", False),
+        ("", False),
+        ("localhost.example.com", False),
+        ("/run/kled.sock", False),
+    ],
+)
+def test_what_is_loopback(host: str, local: bool) -> None:
+    assert guard._is_loopback(host) is local
 
 
 async def test_health_and_metrics(api) -> None:
