@@ -120,7 +120,7 @@ class ScreenModes:
         if alternate != self.alternate:
             self.alternate = alternate
             self.switches.append((at, alternate))
-            self.cleared_at = at
+            self.cleared_at = at if alternate else None
 
     def restore(self) -> bytes:
         """Bring a terminal with its modes at their beginning to these; the screen stays as is."""

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,27 +52,32 @@ class HolderLink:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._decoder = Decoder()
+        self._received: deque[Frame] = deque()
 
     async def send(self, frame: Frame) -> None:
         """Send one frame. Raises trio.BrokenResourceError."""
         await self._stream.send_all(encode(frame))
 
-    async def frames(self) -> AsyncIterator[Frame]:
-        """What the holder says, to the end of the connection. Raises FrameError."""
-        while data := await self._stream.receive_some(_READ_BYTES):
-            for frame in self._decoder.feed(data):
-                yield frame
+    async def receive(self) -> Frame | None:
+        """What the holder says next; None at the end. Raises FrameError, BrokenResourceError."""
+        while not self._received:
+            data = await self._stream.receive_some(_READ_BYTES)
+            if not data:
+                return None
+            self._received.extend(self._decoder.feed(data))
+        return self._received.popleft()
 
     async def ask(self, frame: Frame) -> Frame:
         """Send `frame`; the one that answers it. Raises UnavailableError("session_silent")."""
         try:
             with trio.fail_after(ANSWER_S):
                 await self.send(frame)
-                async for answer in self.frames():
-                    return answer
+                answer = await self.receive()
         except (trio.TooSlowError, trio.BrokenResourceError, FrameError) as exc:
             raise _silent() from exc
-        raise _silent()
+        if answer is None:
+            raise _silent()
+        return answer
 
 
 def _silent() -> KledError:

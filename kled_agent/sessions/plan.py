@@ -31,9 +31,10 @@ def plan_redraw(modes: ScreenModes, start: int, end: int) -> Plan:
     alternate: list[Range] = []
     main_left, alternate_left = MAIN_BYTES, ALTERNATE_BYTES if modes.alternate else 0
     upto = end
-    for at, entered in [*reversed(modes.switches), (start, False)]:
+    # Before the oldest switch that is known the other screen was shown.
+    oldest = (start, bool(modes.switches) and not modes.switches[0][1])
+    for at, is_alternate in [*reversed(modes.switches), oldest]:
         begin = max(at, start)
-        is_alternate = entered and at > start
         left = alternate_left if is_alternate else main_left
         if upto > begin and left > 0:
             (alternate if is_alternate else main).insert(0, (max(begin, upto - left), upto))
@@ -46,7 +47,8 @@ def plan_redraw(modes: ScreenModes, start: int, end: int) -> Plan:
             break
     cleared = modes.cleared_at
     shown = alternate if modes.alternate else main
-    whole = bool(shown) and cleared is not None and cleared >= shown[0][0]
+    begin = shown[0][0] if shown else 0
+    whole = begin == 0 or (cleared is not None and cleared >= begin)
     if whole and cleared is not None and modes.alternate:
         alternate = [(max(alternate[0][0], min(cleared, alternate[0][1])), alternate[0][1])]
-    return Plan(main=tuple(main), alternate=tuple(alternate), whole=whole or start == 0)
+    return Plan(main=tuple(main), alternate=tuple(alternate), whole=whole)

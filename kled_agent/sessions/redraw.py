@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pyte
 from pyte import charsets, graphics
+from wcwidth import wcwidth
 
 from kled_wire.screenmodes import ESCAPE, ScreenModes
 
@@ -31,7 +32,7 @@ class _Screen(pyte.Screen):
     def index(self) -> None:
         top, bottom = self.margins or (0, self.lines - 1)
         if self.cursor.y == bottom and top == 0 and self._keeps:
-            self.history.append(self.buffer[0].copy())
+            self.history.append(self.buffer[0])  # pyte moves lines, and changes none here
         super().index()
 
     def scroll(self, count: int, *, up: bool) -> None:
@@ -148,12 +149,25 @@ def _line(line: Any, columns: int) -> bytes:
         cells.pop()
     out: list[str] = []
     style: Any = _PLAIN
-    for cell in cells:
+    for x, cell in enumerate(cells):
         if cell[1:] != style:
             style = cell[1:]
             out.append(_attributes(cell).decode())
-        out.append(cell.data)
+        out.append(_text(cells, x))
     return "".join(out).encode()
+
+
+def _text(cells: list[Any], x: int) -> str:
+    """What is in a cell: of a wide character's two cells the second is empty, if it still is."""
+    data: str = cells[x].data
+    if not data:
+        return "" if x and _is_wide(cells[x - 1].data) else " "
+    halved = _is_wide(data) and (x + 1 == len(cells) or cells[x + 1].data)
+    return " " if halved else data
+
+
+def _is_wide(data: str) -> bool:
+    return bool(data) and wcwidth(data[0]) == 2  # noqa: PLR2004 - cells
 
 
 _FLAGS: Final = ((1, "bold"), (3, "italics"), (4, "underscore"), (9, "strikethrough"),

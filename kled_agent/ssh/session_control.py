@@ -129,11 +129,11 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
         try:
             async with sessions.link(held) as link:
                 await link.send(ReadLog(size=wanted))
-                async for frame in link.frames():
+                while not isinstance(frame := await link.receive(), Done):
+                    if frame is None:
+                        raise UnavailableError("session_silent", f"session {name} has just ended")
                     if isinstance(frame, LogData):
                         await self._say({"data": base64.b64encode(frame.data).decode()})
-                    elif isinstance(frame, Done):
-                        break
         except (OSError, trio.BrokenResourceError, FrameError) as exc:
             raise UnavailableError("session_silent", f"session {name}: {exc}") from exc
         await self._say({"ok": True})
