@@ -78,7 +78,7 @@ class Fake:
     stream: str | bytes = "echo"
     certificates: int = 0
     lifetime_s: float = 600.0
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.SelectorEventLoop)
     _ca: asyncssh.SSHKey = field(
         default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519")
     )
