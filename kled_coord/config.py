@@ -60,6 +60,9 @@ class Config(BaseSettings):
     )
     metrics_public: bool = Field(False, description="Whether /metrics needs no token anywhere.")
     drain_s: float = Field(30, ge=0, description="Time that open connections get at SIGTERM.")
+    restart_in_s: float = Field(
+        1.0, ge=0, le=300, description="When agents dial again after a stop in good order."
+    )
     log_format: Literal["json", "console"] = Field("console", description="Form of the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."

@@ -31,6 +31,7 @@ class Planes:
     registry: AgentRegistry
     joiner: Joiner
     relay: RelayProcess | None
+    restart_in_s: float
 
     def cut(self) -> None:
         """End every stream as well when the coordinator ends."""
@@ -41,8 +42,10 @@ class Planes:
         """Tell the agents to dial again, leave the relay its streams, wait for copied ones."""
         if self.relay is not None:
             self.relay.leave()
-        self.registry.end_all("the coordinator is stopping")
-        await self.joiner.drain()
+        self.registry.end_all("the coordinator is stopping", back_in_s=self.restart_in_s)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.registry.wait_empty)
+            nursery.start_soon(self.joiner.drain)
 
 
 def build_planes(
@@ -85,7 +88,13 @@ def build_planes(
         Plane.AGENT_STREAM: data.serve_agent,
         Plane.CLIENT_STREAM: data.serve_client,
     }
-    return Planes(handlers=handlers, registry=registry, joiner=joiner, relay=relay)
+    return Planes(
+        handlers=handlers,
+        registry=registry,
+        joiner=joiner,
+        relay=relay,
+        restart_in_s=config.restart_in_s,
+    )
 
 
 async def serve_front(

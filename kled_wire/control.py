@@ -58,18 +58,24 @@ class ControlLink:
     async def send(self, message: messages.Message) -> None:
         """Send one message. Raises LinkClosed, also when the peer takes too long to read it.
 
-        Not cancelled half-way, as half a frame would make nonsense of the next one; a peer that
-        does not read ends the link within limits.REPLY_TIMEOUT_S.
+        Not cancelled half-way, as half a frame would make nonsense of the next one. A peer that
+        takes longer than limits.REPLY_TIMEOUT_S is told so where it reads again within
+        limits.CLEANUP_S; else nothing can be told, and the connection is cut.
         """
+        began = trio.current_time()
         try:
-            with trio.fail_after(limits.REPLY_TIMEOUT_S, shield=True):
+            with trio.fail_after(limits.REPLY_TIMEOUT_S + limits.CLEANUP_S, shield=True):
                 await self._connection.send_message(codec.encode(message))
         except trio.TooSlowError as exc:
-            self._ended = LinkClosed(CloseCode.TOO_SLOW, "the peer reads too slowly")
+            self._ended = _too_slow()
             await trio.aclose_forcefully(self._connection)
             raise self._ended from exc
         except trio_websocket.ConnectionClosed as exc:
             raise self._closed(exc) from exc
+        if trio.current_time() - began > limits.REPLY_TIMEOUT_S:
+            self._ended = _too_slow()
+            await self.close(CloseCode.TOO_SLOW, self._ended.reason)
+            raise self._ended
 
     async def receive(self) -> messages.Message:
         """The next message for our caller; pings, pongs and unknown types are dealt with here.
@@ -132,6 +138,10 @@ class ControlLink:
     def _resolve(self, number: int) -> None:
         if self._pongs is not None and number in self._pongs:
             self._pongs[number].set()
+
+
+def _too_slow() -> LinkClosed:
+    return LinkClosed(CloseCode.TOO_SLOW, "the peer reads too slowly")
 
 
 def close_code_for(error: ProtocolError) -> CloseCode:

@@ -79,7 +79,7 @@ class LimitError(KledError):
 
 
 class UpgradeRequiredError(KledError):
-    """The path only serves connections that ask for an upgrade."""
+    """An upgrade is missing, or one that is not taken here was asked for."""
 
     status = 426
 

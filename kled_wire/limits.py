@@ -22,8 +22,6 @@ DEAD_PEER_S: Final = 3 * HEARTBEAT_S
 HELLO_TIMEOUT_S: Final = 10.0
 # Replies that wait on the peer (ping, dial acknowledgement).
 REPLY_TIMEOUT_S: Final = 10.0
-# Messages queued towards one agent before it is cut as too slow.
-CONTROL_QUEUE: Final = 256
 
 # Data plane. The client waits this long for the agent to dial back.
 DIAL_BACK_TIMEOUT_S: Final = 15.0

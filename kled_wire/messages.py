@@ -43,7 +43,6 @@ class Welcome(Message):
     workspace: str
     owner: str
     heartbeat_s: float
-    principals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,7 @@ class Report(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown(Message):
-    """Coordinator: this link is about to end. `back_in_s` is when to dial again."""
+    """Coordinator: this link is about to end. Dialling again is worth it after `back_in_s`."""
 
     type: ClassVar[str] = "shutdown"
     reason: str

@@ -51,6 +51,11 @@ async def serve_link(settings: LinkSettings, *, backoff: Backoff | None = None) 
         wait_s = 0.0
         try:
             await _run_once(settings)
+        except _Shutdown as exc:
+            failures = 0
+            # All agents heard it at the same moment.
+            wait_s = exc.back_in_s + delays.delay(1, random.random)
+            settings.log.info("coordinator_stopping", reason=exc.reason, retry_s=exc.back_in_s)
         except LinkClosed as exc:
             wait_s = _delay_after_close(exc)
             settings.log.info("link_closed", code=exc.code, reason=exc.reason)
@@ -64,6 +69,14 @@ async def serve_link(settings: LinkSettings, *, backoff: Backoff | None = None) 
         failures += 1
         # The jitter spreads agents that lost their coordinator together; it needs no secrecy.
         await trio.sleep(max(wait_s, delays.delay(failures, random.random)))
+
+
+class _Shutdown(LinkClosed):
+    """The coordinator says that it ends the link, and for how long."""
+
+    def __init__(self, message: messages.Shutdown) -> None:
+        super().__init__(CloseCode.GOING_AWAY, message.reason)
+        self.back_in_s = min(max(message.back_in_s, 0.0), limits.REDIAL_REFUSED_S)
 
 
 def _delay_after_close(closed: LinkClosed) -> float:
@@ -169,15 +182,13 @@ async def _stay(link: ControlLink, settings: LinkSettings, heartbeat_s: float) -
     raise problem or UnavailableError("peer_silent", "the coordinator stopped answering")
 
 
-async def _receive(link: ControlLink, settings: LinkSettings) -> None:
+async def _receive(link: ControlLink, settings: LinkSettings) -> Never:
     while True:
         message = await link.receive()
         if isinstance(message, messages.Dial):
             settings.on_dial(message, link)
         elif isinstance(message, messages.Shutdown):
-            settings.log.info("coordinator_stopping", reason=message.reason)
-            await trio.sleep(message.back_in_s)
-            return
+            raise _Shutdown(message)
         elif not isinstance(message, (messages.Ping, messages.Unsupported)):
             raise ProtocolError("message_unexpected", f"{message.type} is not for an agent")
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kled_coord.api.errors import BodyTooLargeError, error_response
 from kled_coord.metrics import Metrics
-from kled_wire.errors import KledError, UnavailableError
+from kled_wire.errors import KledError, UnavailableError, UpgradeRequiredError
 from kled_wire.limits import API_BODY_MAX_BYTES, STATE_MAX_BYTES, TEMPLATE_MAX_BYTES
 
 # A body may pause this long; no JSON or template needs more on any network Kled is meant for.
@@ -26,12 +26,6 @@ _HEADERS: Final = (
 )
 
 log = structlog.get_logger(__name__)
-
-
-class UpgradeRefusedError(KledError):
-    """An upgrade that is not one of ours, or not the first request of its connection."""
-
-    status = 426
 
 
 class Edge:
@@ -96,7 +90,7 @@ def _body_limit(scope: Scope) -> int:
 
 def _refusal(headers: MutableMapping[bytes, bytes], limit: int) -> KledError | None:
     if b"upgrade" in headers:
-        return UpgradeRefusedError(
+        return UpgradeRequiredError(
             "upgrade_refused",
             "this cannot be upgraded here",
             hint="an upgrade is taken only as the first request of a connection",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import trio
@@ -130,6 +131,10 @@ class ControlPlane:
                 while True:
                     self._handle(await link.receive(), attached)
             finally:
+                if attached.farewell is not None:
+                    # Its wait is bounded and shielded.
+                    with suppress(LinkClosed):
+                        await link.send(attached.farewell)
                 if self._registry.detach(agent.id, attached):
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
                         await self._seen(agent, attached, connected=False)

@@ -45,6 +45,8 @@ class Attached:
     rtt_s: float | None = None
     report: messages.Report | None = None
     close: tuple[CloseCode, str] = (CloseCode.GOING_AWAY, "the coordinator is stopping")
+    # Said before the close.
+    farewell: messages.Shutdown | None = None
 
     def end(self, code: CloseCode, reason: str) -> None:
         """Close the link with a reason, from any task."""
@@ -60,6 +62,7 @@ class AgentRegistry:
         self._clock = clock
         self._links: dict[AgentId, Attached] = {}
         self._waiting: dict[AgentId, trio.Event] = {}
+        self._empty = trio.Event()
 
     def attach(self, agent_id: AgentId, attached: Attached) -> None:
         """Make `attached` the agent's link; an older one is told that it was replaced."""
@@ -77,6 +80,9 @@ class AgentRegistry:
             return False
         del self._links[agent_id]
         self._metrics.agents_connected.set(len(self._links))
+        if not self._links:
+            self._empty.set()
+            self._empty = trio.Event()
         return True
 
     def state(self, agent_id: AgentId) -> AgentState | None:
@@ -136,10 +142,16 @@ class AgentRegistry:
                 if (now - found.last_seen_at).total_seconds() > limits.DEAD_PEER_S:
                     found.end(CloseCode.DEAD_PEER, "no heartbeat came")
 
-    def end_all(self, reason: str) -> None:
-        """Tell every agent that we are going down; they dial again by themselves."""
+    def end_all(self, reason: str, *, back_in_s: float = 0.0) -> None:
+        """Tell every agent that we are going down; they dial again after `back_in_s`."""
         for found in list(self._links.values()):
+            found.farewell = messages.Shutdown(reason=reason, back_in_s=back_in_s)
             found.end(CloseCode.GOING_AWAY, reason)
+
+    async def wait_empty(self) -> None:
+        """Return once no agent is connected."""
+        while self._links:
+            await self._empty.wait()
 
     def _link(self, agent_id: AgentId) -> ControlLink:
         found = self._links.get(agent_id)

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, NewType, NoReturn
 
 from kled_wire import limits
@@ -136,11 +137,10 @@ def encode_switching() -> bytes:
 
 def encode_error(error: KledError) -> bytes:
     """A whole response that refuses, in the JSON shape of docs/protocol.md."""
-    reasons = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
     body = encode_error_body(error)
     head = _encode(
         [
-            f"HTTP/1.1 {error.status} {reasons.get(error.status, 'Error')}",
+            f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Cache-Control: no-store",

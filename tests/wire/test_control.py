@@ -118,6 +118,7 @@ async def test_a_peer_that_does_not_read_ends_the_link_for_everybody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(limits, "CLEANUP_S", 0.05)
     async with _open() as ends, trio.open_nursery() as nursery:
         ended: list[int] = []
 
@@ -138,6 +139,26 @@ async def test_a_peer_that_does_not_read_ends_the_link_for_everybody(
         with pytest.raises(LinkClosed):
             await ends.link.send(messages.Pong(id=1))
     assert ended == [CloseCode.TOO_SLOW]
+
+
+async def test_a_peer_that_reads_too_slowly_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.0)
+    async with _open() as ends, trio.open_nursery() as nursery:
+        told: list[int] = []
+
+        async def read_late() -> None:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            with pytest.raises(trio_websocket.ConnectionClosed):
+                while True:
+                    await ends.peer.get_message()
+            assert ends.peer.closed is not None
+            told.append(ends.peer.closed.code)
+
+        nursery.start_soon(read_late)
+        with pytest.raises(LinkClosed) as caught, trio.fail_after(10):
+            await ends.link.send(messages.Unsupported(of="x" * 900_000))
+        assert caught.value.code == CloseCode.TOO_SLOW
+    assert told == [CloseCode.TOO_SLOW]
 
 
 async def test_a_cancelled_send_leaves_no_half_frame_behind() -> None:

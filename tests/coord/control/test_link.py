@@ -335,9 +335,11 @@ async def test_a_token_revoked_while_connected_closes_with_4001(plant: Plant) ->
         assert await agent.closed() == (CloseCode.TOKEN_REFUSED, "the workspace was deleted")
 
 
-async def test_going_down_closes_with_1001(plant: Plant) -> None:
+async def test_going_down_says_when_we_are_back_and_closes_with_1001(plant: Plant) -> None:
     async with plant.welcomed("a") as a, plant.welcomed("b") as b:
-        plant.registry.end_all("going down")
+        plant.registry.end_all("going down", back_in_s=2.0)
+        farewell = messages.Shutdown(reason="going down", back_in_s=2.0)
+        assert await a.hear() == await b.hear() == farewell
         assert await a.closed() == (CloseCode.GOING_AWAY, "going down")
         assert await b.closed() == (CloseCode.GOING_AWAY, "going down")
 

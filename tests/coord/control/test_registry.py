@@ -147,8 +147,23 @@ async def test_going_down_tells_everybody(registry: AgentRegistry, clock: Clock)
     both = [_attached(clock), _attached(clock)]
     registry.attach(A, both[0])
     registry.attach(B, both[1])
-    registry.end_all("going down")
+    registry.end_all("going down", back_in_s=2.0)
     assert [a.close for a in both] == [(CloseCode.GOING_AWAY, "going down")] * 2
+    farewell = messages.Shutdown(reason="going down", back_in_s=2.0)
+    assert [a.farewell for a in both] == [farewell] * 2
+
+
+async def test_waiting_for_everybody_to_go(registry: AgentRegistry, clock: Clock) -> None:
+    first, second = _attached(clock), _attached(clock)
+    registry.attach(A, first)
+    registry.attach(B, second)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(registry.wait_empty)
+        await trio.testing.wait_all_tasks_blocked()
+        registry.detach(A, first)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        registry.detach(B, second)
 
 
 async def test_an_agent_that_is_silent_for_too_long_is_ended(

@@ -180,6 +180,23 @@ def test_an_error_survives_its_answer(
     assert (decoded.code, decoded.message, decoded.hint) == (code, message, hint)
 
 
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [
+        (403, b"Forbidden"),
+        (409, b"Conflict"),
+        (422, b"Unprocessable Entity"),
+        (426, b"Upgrade Required"),
+        (429, b"Too Many Requests"),
+        (500, b"Internal Server Error"),
+        (503, b"Service Unavailable"),
+    ],
+)
+def test_a_refusal_has_the_reason_phrase_of_its_status(status: int, phrase: bytes) -> None:
+    answer = upgrade.encode_error(from_status(status, "code", "message"))
+    assert answer.startswith(b"HTTP/1.1 %d %s\r\n" % (status, phrase))
+
+
 @given(st.binary(max_size=200))
 @example(b"[" * 100_000)
 @example(b'{"error": [1]}')
