@@ -29,8 +29,6 @@ from kled_wire.resume.machine import Machine
 from kled_wire.transport.vector import write_vector
 
 READ_BYTES = 256 * 1024
-# Received and not yet taken by ssh; past it the transport is not read.
-QUEUE_BYTES = 1024 * 1024
 UNSENT_BYTES = 128 * 1024
 # A transport that lasted this long was a good one: the next failure is the first again.
 _SETTLED_S = 10.0
@@ -59,7 +57,6 @@ class Pump:
         self._new = New(os.urandom(16), os.urandom(32))
         self._machine = Machine()
         self._to_local: list[bytes | memoryview] = []
-        self._queued = 0
         self._local_ended = False
         self._told_end = False
         self._unsent: list[bytes | memoryview] = []
@@ -150,7 +147,7 @@ class Pump:
         """Wait for what can be acted upon; in the steady state nothing changes."""
         local = select.POLLIN if not self._local_ended and self._machine.room > 0 else 0
         local |= select.POLLOUT if self._to_local else 0
-        remote = select.POLLIN if self._queued < QUEUE_BYTES else 0
+        remote = select.POLLIN
         remote |= select.POLLOUT if self._unsent or self._machine.due(time.monotonic()) else 0
         for end, mask in ((self._local, local), (sock, remote)):
             if masks.get(end.fileno()) != mask:
@@ -187,18 +184,20 @@ class Pump:
     def _arrived(self, data: bytes) -> None:
         for fresh in self._machine.receive(data, time.monotonic()):
             self._to_local.append(bytes(fresh))
-            self._queued += len(fresh)
         self._deliver()
 
     def _deliver(self) -> None:
         """Give ssh what has arrived, as far as it takes it; then the end."""
         if self._to_local:
+            before = sum(map(len, self._to_local))
             try:
                 self._to_local = write_vector(self._local.fileno(), self._to_local)
             except OSError:
                 self._to_local = []
                 self._machine.reset("closed", "closed")
-            self._queued = sum(map(len, self._to_local))
+            taken = before - sum(map(len, self._to_local))
+            if taken:
+                self._machine.consumed(taken, time.monotonic())
         machine = self._machine
         ended = machine.inbox.ended_at is not None or machine.closed is not None
         if ended and not self._to_local and not self._told_end:

@@ -144,6 +144,8 @@ class Resumption:
     ) -> None:
         try:
             await handler(kept.stream, dial, kept.log)
+        except trio.BrokenResourceError as exc:
+            kept.log.info("stream_ended", reason=str(exc))
         finally:
             kept.served = True
             kept.stream.reset("closed", "closed")

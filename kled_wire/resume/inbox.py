@@ -12,46 +12,56 @@ ACK_DELAY_S: Final = 0.05
 
 
 class Inbox:
-    """The receiving half of one direction. `received` is how many bytes have arrived in all."""
+    """The receiving half of one direction.
 
-    __slots__ = ("acked", "ended_at", "received", "waiting_since")
+    `received` is how many bytes have arrived, `consumed` how many of them the application has
+    taken. Only those are acknowledged: the writer's window then bounds what waits here, and the
+    transport can be read always, whatever the application does. (Were the reading to stop for a
+    slow application, acknowledgements behind the data would stop with it, and two ends that write
+    to each other would wait for ever.)
+    """
+
+    __slots__ = ("acked", "consumed", "ended_at", "received", "waiting_since")
 
     def __init__(self) -> None:
         self.received = 0
+        self.consumed = 0
         self.acked = 0
         self.ended_at: int | None = None
         self.waiting_since: float | None = None
 
-    def accept(self, offset: int, payload: memoryview | bytes, now: float) -> memoryview | bytes:
+    def accept(self, offset: int, payload: memoryview | bytes) -> memoryview | bytes:
         """The part of `payload` that is new. Raises ProtocolError("data_out_of_order")."""
         if offset > self.received:
             raise ProtocolError("data_out_of_order", f"data at {offset}, expected {self.received}")
         if self.ended_at is not None and offset + len(payload) > self.ended_at:
             raise ProtocolError("data_after_end", f"data beyond the end at {self.ended_at}")
         fresh = payload[self.received - offset :]
-        if fresh:
-            self.received += len(fresh)
-            if self.waiting_since is None:
-                self.waiting_since = now
+        self.received += len(fresh)
         return fresh
 
-    def ended(self, offset: int) -> bool:
-        """FIN says that this direction ends at `offset`; True the first time.
+    def consume(self, count: int, now: float) -> None:
+        """The application has taken `count` more bytes."""
+        self.consumed += count
+        if self.waiting_since is None:
+            self.waiting_since = now
+
+    def ended(self, offset: int, now: float) -> None:
+        """FIN says that this direction ends at `offset`; saying so again changes nothing.
 
         Raises ProtocolError("end_out_of_order").
         """
-        if self.ended_at is None and offset == self.received:
-            self.ended_at = offset
-            return True
-        if offset != self.ended_at:
+        if offset != (self.received if self.ended_at is None else self.ended_at):
             raise ProtocolError("end_out_of_order", f"end at {offset}, expected {self.received}")
-        return False
+        self.ended_at = offset
+        if self.waiting_since is None:
+            self.waiting_since = now
 
     def ack_due(self, now: float) -> bool:
-        """Whether it is time to say how much has arrived."""
+        """Whether it is time to say how much has been taken."""
         if self.waiting_since is None:
             return False
-        enough = self.received - self.acked >= ACK_BYTES or self.ended_at is not None
+        enough = self.consumed - self.acked >= ACK_BYTES or self.consumed == self.ended_at
         return enough or now - self.waiting_since >= ACK_DELAY_S
 
     def ack_at(self) -> float | None:
@@ -60,11 +70,11 @@ class Inbox:
 
     @property
     def position(self) -> int:
-        """What an ACK says: the bytes that have arrived, and one more for the end."""
+        """From where the peer goes on after a replay: what has arrived, one more for the end."""
         return self.received + (self.ended_at is not None)
 
     def take_ack(self) -> int:
         """The position to acknowledge; nothing waits afterwards."""
-        self.acked = self.received
+        self.acked = self.consumed
         self.waiting_since = None
-        return self.position
+        return self.consumed + (self.consumed == self.ended_at)

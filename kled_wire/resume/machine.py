@@ -109,6 +109,8 @@ class Machine:
         Raises ProtocolError("offset_gone"); the machine is then as it was.
         """
         self.outbox.rewind(self._without_end(peer_received))
+        if self.inbox.consumed > self.inbox.acked or self.inbox.ended_at is not None:
+            self.inbox.waiting_since = now
         self.window.detached()
         self.attached = True
         self._parser = FrameParser()
@@ -116,8 +118,6 @@ class Machine:
         self._end_due = self._ended and not self._end_acked
         self._reset_due = self._reset_ours
         self._heard_at = self._pinged_at = now
-        # Say at once what has arrived: the peer may have learnt less from the old transport.
-        self.inbox.waiting_since = None
 
     def detach(self) -> None:
         """The transport is gone; what it had not delivered will be replayed."""
@@ -126,6 +126,7 @@ class Machine:
     def receive(self, data: bytes, now: float) -> list[memoryview | bytes]:
         """Take bytes of the transport; returns what is new for the application, in order.
 
+        What the application then takes is to be told to `consumed`.
         Afterwards look at `inbox.ended_at` and `closed`. Raises ProtocolError: the transport is
         to be given up, the stream goes on with the next.
         """
@@ -133,7 +134,7 @@ class Machine:
         fresh: list[memoryview | bytes] = []
         for kind, value, payload in self._parser.feed(data):
             if kind == frames.DATA:
-                if part := self.inbox.accept(value, payload, now):
+                if part := self.inbox.accept(value, payload):
                     fresh.append(part)
             elif kind == frames.ACK:
                 self.outbox.acked(self._without_end(value))
@@ -141,6 +142,10 @@ class Machine:
             else:
                 self._handle(kind, value, payload, now)
         return fresh
+
+    def consumed(self, count: int, now: float) -> None:
+        """The application has taken `count` bytes of what `receive` gave: more may come."""
+        self.inbox.consume(count, now)
 
     def _without_end(self, position: int) -> int:
         """The offset in an ACK's position, which is one more once the peer has our end."""
@@ -151,8 +156,7 @@ class Machine:
 
     def _handle(self, kind: int, value: int, payload: bytes | memoryview, now: float) -> None:
         if kind == frames.FIN:
-            if self.inbox.ended(value) and self.inbox.waiting_since is None:
-                self.inbox.waiting_since = now
+            self.inbox.ended(value, now)
         elif kind == frames.PING:
             self._answers.append(frames.encode_header(frames.PONG, value))
         elif kind == frames.RESET and self.closed is None:

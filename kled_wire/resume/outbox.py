@@ -34,8 +34,11 @@ class Outbox:
         self.end += len(view)
 
     def acked(self, offset: int) -> None:
-        """The peer has everything before `offset`. Raises ProtocolError, changing nothing."""
-        if not self.start <= offset <= self.sent:
+        """The peer has taken everything before `offset`; an older ack says nothing new.
+
+        Raises ProtocolError("ack_out_of_range"), changing nothing.
+        """
+        if offset > self.sent:
             raise ProtocolError(
                 "ack_out_of_range", f"ack {offset}, outstanding {self.start}..{self.sent}"
             )

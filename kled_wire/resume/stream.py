@@ -24,8 +24,6 @@ from kled_wire.transport.vector import write_vector
 
 READ_BYTES: Final = 256 * 1024
 UNSENT_BYTES: Final = 128 * 1024
-# Received and not yet taken by the application; past it the transport is not read.
-QUEUE_BYTES: Final = 1024 * 1024
 _WRITE_BYTES: Final = 64 * 1024
 CLOSED: Final = "closed"
 
@@ -43,9 +41,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._received: deque[bytes] = deque()
-        self._queued = 0
         self._arrived = trio.Event()
-        self._taken = trio.Event()
         self._room = trio.Event()
         self._wake = trio.Event()
         self._over = trio.Event()
@@ -102,9 +98,12 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         if max_bytes is not None and len(data) > max_bytes:
             self._received.appendleft(data[max_bytes:])
             data = data[:max_bytes]
-        self._queued -= len(data)
-        self._taken.set()
+        self._consume(len(data))
         return data
+
+    def _consume(self, count: int) -> None:
+        self.machine.consumed(count, trio.current_time())
+        self.flush_nowait()
 
     async def receive_into(self, receiver: Callable[[bytes], None]) -> None:
         """Call `receiver` with what arrives, from the reading task itself, until the end.
@@ -112,9 +111,9 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         Raises trio.BrokenResourceError with the reason.
         """
         while self._received:
-            receiver(self._received.popleft())
-        self._queued = 0
-        self._taken.set()
+            data = self._received.popleft()
+            receiver(data)
+            self._consume(len(data))
         self._receiver = receiver
         try:
             while not self._at_end():
@@ -222,16 +221,13 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             self.flush_nowait()
             if self.machine.over:
                 return
-            while self._queued > QUEUE_BYTES:
-                self._taken = trio.Event()
-                await self._taken.wait()
 
     def _deliver(self, data: bytes) -> None:
         if self._receiver is not None:
             self._receiver(data)
+            self.machine.consumed(len(data), trio.current_time())
         else:
             self._received.append(data)
-            self._queued += len(data)
 
     def _notify(self) -> None:
         """Wake whoever waits for what may have changed."""

@@ -47,7 +47,10 @@ class Link:
     def _arrive(self, machine: Machine, wire: bytearray, size: int | None) -> bytes:
         arrived = bytes(wire[:size])
         del wire[:size]
-        return b"".join(machine.receive(arrived, self.now))
+        fresh = b"".join(machine.receive(arrived, self.now))
+        if fresh:
+            machine.consumed(len(fresh), self.now)
+        return fresh
 
     def settle(self) -> None:
         """Send and deliver until nothing moves any more."""

@@ -10,34 +10,47 @@ from kled_wire.resume.inbox import ACK_BYTES, ACK_DELAY_S, Inbox
 
 def test_what_a_replay_repeats_is_dropped() -> None:
     inbox = Inbox()
-    assert bytes(inbox.accept(0, b"abc", 1.0)) == b"abc"
-    assert bytes(inbox.accept(0, b"abcdef", 1.0)) == b"def"
-    assert bytes(inbox.accept(0, b"abc", 1.0)) == b""
+    assert bytes(inbox.accept(0, b"abc")) == b"abc"
+    assert bytes(inbox.accept(0, b"abcdef")) == b"def"
+    assert bytes(inbox.accept(0, b"abc")) == b""
     assert inbox.received == 6
 
 
 def test_few_bytes_are_acknowledged_after_a_moment_and_many_at_once() -> None:
     inbox = Inbox()
     assert not inbox.ack_due(1.0)
-    inbox.accept(0, b"x", 1.0)
+    inbox.accept(0, b"x" + bytes(ACK_BYTES))
+    inbox.consume(1, 1.0)
     assert not inbox.ack_due(1.0)
     assert inbox.ack_due(1.0 + ACK_DELAY_S)
-    inbox.accept(1, bytes(ACK_BYTES), 1.0)
+    inbox.consume(ACK_BYTES, 1.0)
     assert inbox.ack_due(1.0)
     assert inbox.take_ack() == 1 + ACK_BYTES
     assert inbox.ack_at() is None
 
 
+def test_what_the_application_has_not_taken_is_not_acknowledged() -> None:
+    inbox = Inbox()
+    inbox.accept(0, bytes(10 * ACK_BYTES))
+    assert not inbox.ack_due(99.0)
+    inbox.consume(5, 99.0)
+    assert inbox.take_ack() == 5
+    assert inbox.position == 10 * ACK_BYTES
+
+
 def test_the_end_counts_as_one_more() -> None:
     inbox = Inbox()
-    inbox.accept(0, b"abc", 1.0)
-    assert inbox.ended(3)
-    assert not inbox.ended(3)
+    inbox.accept(0, b"abc")
+    inbox.ended(3, 1.0)
+    inbox.ended(3, 1.0)
     assert inbox.position == 4
+    assert inbox.take_ack() == 0
+    inbox.consume(3, 1.0)
+    assert inbox.take_ack() == 4
     with pytest.raises(ProtocolError):
-        inbox.ended(2)
+        inbox.ended(2, 1.0)
 
 
 def test_an_end_before_its_data_is_refused() -> None:
     with pytest.raises(ProtocolError):
-        Inbox().ended(5)
+        Inbox().ended(5, 1.0)

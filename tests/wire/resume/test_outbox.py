@@ -28,15 +28,15 @@ def test_a_rewind_gives_exactly_what_the_peer_lacks(written: list[bytes], acks: 
         assert [offset for offset, _ in taken][:1] in ([position], [])
 
 
-def test_an_ack_frees_and_an_ack_beyond_what_was_sent_does_not() -> None:
+def test_an_ack_frees_an_old_one_says_nothing_and_one_beyond_is_refused() -> None:
     outbox = Outbox()
     outbox.append(b"abcdef")
     list(outbox.take(100))
     outbox.acked(4)
     assert outbox.unacked == 2
-    for wrong in (3, 7):
-        with pytest.raises(ProtocolError):
-            outbox.acked(wrong)
+    outbox.acked(3)
+    with pytest.raises(ProtocolError):
+        outbox.acked(7)
     assert outbox.unacked == 2
 
 
