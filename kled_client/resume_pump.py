@@ -30,8 +30,6 @@ from kled_wire.transport.vector import write_vector
 
 READ_BYTES = 256 * 1024
 UNSENT_BYTES = 128 * 1024
-# A transport that lasted this long was a good one: the next failure is the first again.
-_SETTLED_S = 10.0
 _GREETING_TIMEOUT_S = 20.0
 _FINAL = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
 _FINAL_CODES = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
@@ -67,7 +65,7 @@ class Pump:
         transport: Transport | None = first
         failures, begun = 0, False
         while not self._machine.over:
-            started = time.monotonic()
+            before = self._machine.progress
             try:
                 transport = transport or self._dial()
                 with transport.sock:
@@ -80,8 +78,8 @@ class Pump:
                 if isinstance(exc, _FINAL) or exc.code in _FINAL_CODES or not begun:
                     raise
             transport = None
-            if time.monotonic() - started > _SETTLED_S:
-                failures = 0
+            if self._machine.progress > before:
+                failures = 0  # that transport was a good one
             failures += 1
             if not self._wait(_BACKOFF.delay(failures, random.random)):
                 return

@@ -92,6 +92,11 @@ class Machine:
         return bool(self.inbox.position or self.outbox.start or self._end_acked)
 
     @property
+    def progress(self) -> int:
+        """Grows with every byte that arrives in either direction."""
+        return self.inbox.received + self.outbox.start
+
+    @property
     def over(self) -> bool:
         """Whether nothing remains to be exchanged: complete, or reset and the peer was told."""
         return self.complete or (self.closed is not None and not self._reset_due)

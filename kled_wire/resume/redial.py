@@ -25,8 +25,6 @@ Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 
 BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
 DIAL_TIMEOUT_S: Final = 20.0
-# A transport that lasted this long was a good one: the next failure is the first again.
-_SETTLED_S: Final = 10.0
 # What no later attempt can change: a person must act, or the stream is gone at the other end.
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
 _LOST: Final = (
@@ -55,7 +53,7 @@ async def keep_attached(
     """
     failures, begun = 0, False
     while not stream.machine.over:
-        started = trio.current_time()
+        before = stream.machine.progress
         try:
             transport, position, begun = await _open(stream, new, dial, random_bytes, begun=begun)
             if failures:
@@ -70,8 +68,8 @@ async def keep_attached(
             reason = exc.message
         else:
             continue
-        if trio.current_time() - started > _SETTLED_S:
-            failures = 0
+        if stream.machine.progress > before:
+            failures = 0  # that transport was a good one
         failures += 1
         if failures == 1:
             on_lost(reason)
