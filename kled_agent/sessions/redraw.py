@@ -167,7 +167,7 @@ def _text(cells: list[Any], x: int) -> str:
 
 
 def _is_wide(data: str) -> bool:
-    return bool(data) and wcwidth(data[0]) == 2  # noqa: PLR2004 - cells
+    return bool(data) and wcwidth(data[0]) == 2
 
 
 _FLAGS: Final = ((1, "bold"), (3, "italics"), (4, "underscore"), (9, "strikethrough"),

@@ -122,6 +122,8 @@ class Process(Resource):
         if running is not None and state["pid"] in (None, running.pid):
             await context.host.progress(f"Stopping process {state['name']}")
             await processes.stop(place, running)
+        if running is None or state["pid"] in (None, running.pid):
+            processes.forget_sessions(place, state["user"])
 
 
 def _command_diagnostics(command: list[object]) -> list[Diagnostic]:

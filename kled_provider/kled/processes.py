@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pwd
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -206,6 +207,19 @@ async def stop(place: Place, running: Running) -> None:
             hint="It survived SIGKILL, as a process does that waits for a broken disk or mount.",
         )
     place.record.unlink(missing_ok=True)
+
+
+def forget_sessions(place: Place, user: str | None) -> None:
+    """Remove what an agent keeps of named terminals, after it has ended.
+
+    An agent that was killed could not end them: who holds one ends when its directory has gone.
+    """
+    try:
+        entry = pwd.getpwnam(user) if user is not None else None
+    except KeyError:
+        return  # the user is gone, and with it the home where they were
+    other = entry if entry is not None and entry.pw_uid != os.geteuid() else None
+    shutil.rmtree(_state_directory(place, other) / "sessions", ignore_errors=True)
 
 
 def _signal_group(running: Running, number: signal.Signals) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from kled_wire.screenmodes import UNFINISHED_BYTES, ScreenModes
 
 PIECES = [
-    b"text", b"\r\n", b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?1000;1006h",
-    b"\x1b[?2004h", b"\x1b[?2004l", b"\x1b=", b"\x1b>", b"\x1bc", b"\x1b[2J", b"\x1b[31m", b"\x1b[4 q",
-    b"\x1b[>4;2m", b"\x1b[>1u", b"\x1b[<u", b"\x1b]2;title\x07", b"\x1b]0;x\x1b\\", b"\x1b[!p", b"\x1bP$q\x1b\\",
+    b"text", b"\r\n", b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h",
+    b"\x1b[?1000;1006h", b"\x1b[?2004h", b"\x1b[?2004l", b"\x1b=", b"\x1b>", b"\x1bc", b"\x1b[2J",
+    b"\x1b[31m", b"\x1b[4 q", b"\x1b[>4;2m", b"\x1b[>1u", b"\x1b[<u", b"\x1b]2;title\x07",
+    b"\x1b]0;x\x1b\\", b"\x1b[!p", b"\x1bP$q\x1b\\",
     b"\x1b", b"\x1b[", b"\x1b[?", b"\xff", b"\x1b]2;half",
 ]  # fmt: skip
 

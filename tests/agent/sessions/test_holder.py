@@ -104,7 +104,7 @@ async def test_a_small_ring_stays_small(make: Callable[..., SessionDirectory], s
 async def test_a_session_outlives_an_agent_that_is_killed_and_is_adopted(
     make: Callable[..., SessionDirectory], state: Path
 ) -> None:
-    agent = subprocess.Popen(
+    agent = subprocess.Popen(  # noqa: ASYNC220 - it is killed in a moment
         [sys.executable, "-c", AGENT, str(state)], stdout=subprocess.PIPE, text=True
     )
     assert agent.stdout is not None

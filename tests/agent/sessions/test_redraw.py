@@ -14,10 +14,10 @@ from kled_wire.screenmodes import ScreenModes
 
 SIZE = (40, 8)
 PIECES = [
-    b"some text", b"\r\n", "größer 漢字 ✓".encode(), b"\x1b[31;1mred\x1b[0m", b"\x1b[38;5;200mpink",
-    b"\x1b[48;2;1;2;3mrgb", b"\x1b[H", b"\x1b[3;5H", b"\x1b[2J", b"\x1b[K", b"\x1b[2;6r", b"\x1b[r",
-    b"\x1b[L", b"\x1b[2M", b"\x1b[3P", b"\x1b[2@", b"\x1bM", b"\n\n\n", b"\t", b"\b", b"\x1b[7m", b"\x1b[?7l",
-    b"x" * 45, b"\x1b7", b"\x1b8", b"\xff\xfe",
+    b"some text", b"\r\n", "größer 漢字 ✓".encode(), b"\x1b[31;1mred\x1b[0m",
+    b"\x1b[38;5;200mpink", b"\x1b[48;2;1;2;3mrgb", b"\x1b[H", b"\x1b[3;5H", b"\x1b[2J", b"\x1b[K",
+    b"\x1b[2;6r", b"\x1b[r", b"\x1b[L", b"\x1b[2M", b"\x1b[3P", b"\x1b[2@", b"\x1bM", b"\n\n\n",
+    b"\t", b"\b", b"\x1b[7m", b"\x1b[?7l", b"x" * 45, b"\x1b7", b"\x1b8", b"\xff\xfe",
 ]  # fmt: skip
 
 
@@ -60,9 +60,14 @@ def test_any_output_makes_a_picture(data: bytes) -> None:
     picture(data)
 
 
-@pytest.mark.parametrize("junk", [b"\x1b[>4;2m", b"\x1bP+q544e\x1b\\", b"\x1b[?u", b"\x1b[4:3m\x1b[0m",
-                                  b"\x1b_payload\x1b\\", b"\x1b[!p", b"\x1b[18t", b"\x1b[2 q", b"\x1b[c",
-                                  b"\x1b]52;c;YQ==\x07", b"\x1b]8;;http://x\x1b\\", b"\x1b[=0;1u"])  # fmt: skip
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x1b[>4;2m", b"\x1bP+q544e\x1b\\", b"\x1b[?u", b"\x1b[4:3m\x1b[0m", b"\x1b_payload\x1b\\",
+        b"\x1b[!p", b"\x1b[18t", b"\x1b[2 q", b"\x1b[c", b"\x1b]52;c;YQ==\x07", b"\x1b[=0;1u",
+        b"\x1b]8;;http://x\x1b\\",
+    ],
+)  # fmt: skip
 def test_what_the_emulator_does_not_know_is_not_drawn(junk: bytes) -> None:
     shown = terminal(picture(b"before " + junk + b"after")[0])
     assert shown.display[0].strip() == "before after"
