@@ -4,7 +4,8 @@ serve
 ├── watch_signals      SIGTERM drains, a second one stops
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
-└── sweep              expired leases and one-time codes, states left behind
+├── sweep              expired leases and one-time codes, states left behind
+└── prune_hourly       old logs and versions of states
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import trio
 from argon2 import PasswordHasher
 
 from kled_coord.api.app import create_app
+from kled_coord.builds.pruning import prune
 from kled_coord.builds.terraform import Terraform
 from kled_coord.builds.worker import Worker, WorkerSettings
 from kled_coord.config import Config
@@ -48,6 +50,7 @@ from kled_coord.workspaces.presence import NoAgents, Registry
 from kled_wire.errors import ConfigError
 
 _SWEEP_S: Final = 10.0
+_PRUNE_S: Final = 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +151,7 @@ async def _serve(
             for worker in workers:
                 nursery.start_soon(worker.serve, draining)
             nursery.start_soon(sweep, services)
+            nursery.start_soon(prune_hourly, services)
             nursery.start_soon(registry.serve_dead_peers)
             services.readiness.listening = True
             url = config.with_defaults(port).access_url
@@ -166,6 +170,22 @@ async def sweep(services: Services) -> Never:
         except StoreError as error:
             log.warning("sweep_failed", reason=error.message)
         await trio.sleep(_SWEEP_S)
+
+
+async def prune_hourly(services: Services) -> Never:
+    """Drop old logs and versions of states, now and every hour."""
+    config = services.config
+    while True:
+        try:
+            await prune(
+                services.store,
+                services.clock,
+                logs_keep_days=config.logs_keep_days,
+                states_keep=config.states_keep,
+            )
+        except StoreError as error:
+            log.warning("prune_failed", reason=error.message)
+        await trio.sleep(_PRUNE_S)
 
 
 def make_worker(services: Services, number: int, port: int) -> Worker:

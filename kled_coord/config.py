@@ -63,6 +63,8 @@ class Config(BaseSettings):
     restart_in_s: float = Field(
         1.0, ge=0, le=300, description="When agents dial again after a stop in good order."
     )
+    logs_keep_days: float = Field(90, ge=0, description="Build logs are dropped after this.")
+    states_keep: int = Field(50, ge=0, description="Versions of each Terraform state to keep.")
     log_format: Literal["json", "console"] = Field("console", description="Form of the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."

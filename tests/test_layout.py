@@ -36,7 +36,7 @@ TESTED_BY = {
     """,
     "coord/api/test_api.py": "kled_coord/api/ kled_coord/workspaces/",
     "coord/api/test_server.py": "kled_coord/front/asgi kled_coord/metrics",
-    "coord/builds/test_builds.py": "kled_coord/builds/ kled_coord/services",
+    "coord/builds/test_builds.py": "kled_coord/builds/ kled_coord/services kled_coord/changes",
     "coord/ca/test_certificates.py": "kled_coord/ca/keys",
     "coord/identity/test_identity.py": "kled_coord/identity/",
     "coord/policy/test_decide.py": "kled_coord/policy/actions kled_coord/policy/roles",

@@ -1,0 +1,47 @@
+"""Queries: what is dropped when it is old. A few rows at a time, so that nobody waits for long."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, exists, func, select
+
+from kled_coord.store.schema import build_logs, builds, states
+
+
+def prune_logs(connection: Connection, before: datetime, limit: int) -> int:
+    """Drop the logs of up to `limit` builds that ended before then; returns of how many."""
+    old = connection.execute(
+        select(builds.c.id)
+        .where(
+            builds.c.finished_at < before,
+            exists().where(build_logs.c.build_id == builds.c.id),
+        )
+        .limit(limit)
+    ).scalars()
+    ids = list(old)
+    if ids:
+        connection.execute(delete(build_logs).where(build_logs.c.build_id.in_(ids)))
+    return len(ids)
+
+
+def prune_states(connection: Connection, keep: int, limit: int) -> int:
+    """Drop all but the newest `keep` (at least 1) versions of up to `limit` workspaces' state.
+
+    Returns how many workspaces had more.
+    """
+    rows = connection.execute(
+        select(states.c.workspace_id, func.max(states.c.version).label("newest"))
+        .group_by(states.c.workspace_id)
+        .having(func.count() > max(keep, 1))
+        .limit(limit)
+    ).all()
+    for row in rows:
+        # Versions are counted without gaps.
+        connection.execute(
+            delete(states).where(
+                states.c.workspace_id == row.workspace_id,
+                states.c.version <= row.newest - max(keep, 1),
+            )
+        )
+    return len(rows)
