@@ -28,7 +28,7 @@ TESTED_BY = {
     """,
     "client/test_ssh.py": """
         kled_client/certificate kled_client/interact kled_client/interrupt kled_client/ssh_channel
-        kled_client/ssh_keys kled_client/terminal
+        kled_client/ssh_keys kled_client/terminal kled_client/session_control
     """,
     "client/test_stream.py": """
         kled_client/fdpass kled_client/http_fast kled_client/pump kled_client/pump_tls
@@ -65,7 +65,9 @@ TESTED_BY = {
         kled_provider/host kled_provider/kled/process kled_provider/kled/provider
         kled_provider/kled/workspace kled_provider/serve
     """,
+    "client/test_resume_pump.py": "kled_client/resume_greeting",
     "wire/test_codec.py": "kled_wire/messages",
+    "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",
     "test_docs.py": "kled_wire/limits",
     # Programs that only mean something with their peers: real ssh, real sockets, real processes.
     "e2e/test_ssh.py": "kled_agent/ssh/ kled_agent/sessions/ kled_agent/users",
