@@ -28,7 +28,7 @@ TESTED_BY = {
     """,
     "client/test_ssh.py": """
         kled_client/certificate kled_client/interact kled_client/interrupt kled_client/ssh_channel
-        kled_client/ssh_keys kled_client/terminal kled_client/session_control
+        kled_client/resumed kled_client/ssh_keys kled_client/terminal kled_client/session_control
     """,
     "client/test_stream.py": """
         kled_client/fdpass kled_client/http_fast kled_client/pump kled_client/pump_tls
