@@ -41,7 +41,7 @@ from kled_coord.relay.process import RelayProcess
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
 from kled_coord.stopping import Stop
-from kled_coord.store.engine import open_store
+from kled_coord.store.engine import Store, open_store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.migrate import migrate
 from kled_coord.store.sealing import create_sealing_key
@@ -84,10 +84,7 @@ async def open_services(
     assert config.sealing_key_file is not None
     _make_private(config.data_dir)
     key = create_sealing_key(config.sealing_key_file, sources.random_bytes)
-    store = open_store(config.database_url)
-    try:
-        lock_file = config.data_dir / "migrate.lock"
-        await trio.to_thread.run_sync(partial(migrate, store.engine, lock_file=lock_file))
+    async with open_database(config) as store:
         yield await build_services(
             config,
             store=store,
@@ -96,6 +93,16 @@ async def open_services(
             metrics=Metrics() if metrics is None else metrics,
             registry=NoAgents() if registry is None else registry,
         )
+
+
+@asynccontextmanager
+async def open_database(config: Config) -> AsyncIterator[Store]:
+    """The database, migrated; `config` has its defaults. Raises ConfigError, StoreError."""
+    store = open_store(config.database_url)
+    try:
+        lock_file = config.data_dir / "migrate.lock"
+        await trio.to_thread.run_sync(partial(migrate, store.engine, lock_file=lock_file))
+        yield store
     finally:
         store.close()
 

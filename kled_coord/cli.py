@@ -1,9 +1,10 @@
-"""`kled-coord`: serve, init, check-config, migrate, user reset-login, version."""
+"""`kled-coord`: serve, init, check-config, migrate, rotate-sealing-key, user, version."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable
 from functools import partial, reduce
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any, Final
 import click
 import trio
 
-from kled_coord.app import open_services, real_sources, serve
+from kled_coord.app import only_one, open_database, open_services, real_sources, serve
 from kled_coord.config import CONFIG_VARIABLE, Config, load_config
 from kled_coord.logs import set_up_logs
+from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_key
 from kled_coord.setting_up import Initialized, initialize
 from kled_wire.version import PROTOCOL, software_version
 
@@ -114,6 +116,29 @@ def migrate_command(config: Config) -> None:
     click.echo("the database is up to date")
 
 
+@main.command("rotate-sealing-key")
+@click.option("--confirm", is_flag=True, help="Delete the old key, once all is seen to work.")
+@settings_flags
+def rotate_command(config: Config, *, confirm: bool) -> None:
+    """Seal everything with a new key. The coordinator must be stopped.
+
+    The old key is kept beside the new one, until you confirm.
+    """
+    full = config.with_defaults()
+    assert full.sealing_key_file is not None
+    if confirm:
+        trio.run(_confirm_rotation, full, full.sealing_key_file)
+        click.echo("the old sealing key is deleted")
+        return
+    with only_one(full.data_dir):
+        done = trio.run(_rotate, full, full.sealing_key_file)
+    old = old_key_file(full.sealing_key_file)
+    click.echo(f"sealed {done} values with a new key; back it up" if done else "finished")
+    click.echo(f"The old key is {old}. Start the coordinator, see that all works, then\n")
+    click.echo("  kled-coord rotate-sealing-key --confirm\n")
+    click.echo("deletes it. Backups made before this need the old key.")
+
+
 @main.group("user")
 def user_group() -> None:
     """Users, for those who run the coordinator."""
@@ -141,6 +166,16 @@ async def _initialize(config: Config, name: str, new_code: bool) -> Initialized:
 async def _migrate(config: Config) -> None:
     async with open_services(config, real_sources(config)):
         await trio.lowlevel.checkpoint()
+
+
+async def _rotate(config: Config, key_file: Path) -> int:
+    async with open_database(config) as store:
+        return await rotate_sealing_key(store, key_file, secrets.token_bytes)
+
+
+async def _confirm_rotation(config: Config, key_file: Path) -> None:
+    async with open_database(config) as store:
+        await confirm_rotation(store, key_file, secrets.token_bytes)
 
 
 async def _reset_login(config: Config, name: str) -> str:
