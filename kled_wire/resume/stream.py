@@ -24,7 +24,7 @@ from kled_wire.transport.vector import write_vector
 
 READ_BYTES: Final = 256 * 1024
 UNSENT_BYTES: Final = 128 * 1024
-_WRITE_BYTES: Final = 64 * 1024
+_WRITE_BYTES: Final = 256 * 1024
 CLOSED: Final = "closed"
 
 
@@ -56,14 +56,15 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write, waiting while the window is full. Raises trio.BrokenResourceError."""
-        view = memoryview(bytes(data))
+        # Kept by reference, so it must not change any more: only what could is copied.
+        view = memoryview(data if isinstance(data, bytes) else bytes(data))
         await trio.lowlevel.checkpoint()
         for start in range(0, len(view), _WRITE_BYTES):
             while self.machine.room <= 0 and self.machine.closed is None:
                 self._room = trio.Event()
                 await self._room.wait()
             self._check_writable()
-            self.machine.write(bytes(view[start : start + _WRITE_BYTES]))
+            self.machine.write(view[start : start + _WRITE_BYTES])
             self.flush_nowait()
 
     def write_nowait(self, pieces: Iterable[bytes | memoryview]) -> None:

@@ -14,6 +14,8 @@ WINDOW_MAX: Final = 32 * 1024 * 1024
 # A round trip is forgotten after this, so that a change of way is noticed. Seconds.
 _FORGET_S: Final = 10.0
 _GAIN: Final = 2
+# What the two ends need to get their turn, beside the way itself: on a short way it is the most.
+_SLACK_S: Final = 0.004
 
 
 class Window:
@@ -53,7 +55,7 @@ class Window:
         self._base = (offset, now)
         if now > base_at and base_at:
             rate = (offset - base_offset) / (now - base_at)
-            wanted = int(_GAIN * rate * self._rtt)
+            wanted = int(_GAIN * rate * (self._rtt + _SLACK_S))
             # Grow at once, shrink slowly: a pause in writing is not a slow way.
             floor = wanted if wanted > self.size else (self.size * 7 + wanted) // 8
             self.size = min(max(floor, WINDOW_MIN), self.maximum)
