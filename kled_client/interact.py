@@ -33,14 +33,35 @@ class Attachment:
     name: str
     read_only: bool = False
     detached: bool = False
+    seen: bool = False
     _modes: ScreenModes = field(default_factory=ScreenModes)
     _shown: bool = False
+    _told: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was there to be seen, and nobody has said that it is over."""
+        return self._shown and not self._told and not self.detached
+
+    @property
+    def mode(self) -> str:
+        """How to ask for it; a second time it must be the same one."""
+        if self.read_only:
+            return "ro"
+        return "join" if self.seen else "rw"
+
+    def again(self) -> None:
+        """It is to be attached once more."""
+        self._shown = self._told = False
+        self._modes = ScreenModes()
 
     async def show(self, data: bytes, *, is_stderr: bool) -> None:
         """Write what came, and before the first of it that we are attached."""
-        if not is_stderr:
+        if is_stderr:
+            self._told = True
+        else:
             if not self._shown:
-                self._shown = True
+                self._shown = self.seen = True
                 how = " to watch" if self.read_only else ""
                 await _tell(f"attached to {self.name}{how}; ~d detaches, ~? lists keys")
             self._modes.feed(data)
@@ -60,7 +81,7 @@ class Attachment:
         """One line on how it ended, when that did not go without saying."""
         if self.detached:
             await _tell(f"\r\ndetached from {self.name}; the session goes on")
-        elif self._shown and code != LEFT:
+        elif self._shown and not self._told and code != LEFT:
             await _tell(f"\r\nsession {self.name} has ended" + (f" ({code})" if code else ""))
 
 
@@ -126,4 +147,8 @@ async def _send_input(
                     named.detached = True
                 scope.cancel()
                 return
-    channel.send_eof()
+    if named is not None:
+        named.detached = True
+        scope.cancel()
+    else:
+        channel.send_eof()

@@ -11,6 +11,8 @@ from typing import Any
 import asyncssh
 import trio
 
+from kled_wire.errors import UnavailableError
+
 # What may wait here before the peer is told to stop; SSH's own window adds 2 MiB.
 _BUFFER_BYTES = 1024 * 1024
 
@@ -78,10 +80,14 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._channel.close()
 
     async def wait_closed(self) -> None:
-        """Wait for the end. Raises what broke the connection."""
+        """Wait for the end. Raises UnavailableError("connection_lost")."""
         await self._closed.wait()
         if self._error is not None and self.exit_status is None and self.exit_signal is None:
-            raise self._error
+            raise UnavailableError(
+                "connection_lost",
+                f"the connection to the workspace ended: {self._error}",
+                hint="kled ping WORKSPACE",
+            ) from self._error
 
     def connection_made(self, chan: Any) -> None:
         self._channel = chan

@@ -182,6 +182,8 @@ class Holder:
         if self._reason:
             kill_descendants(os.getpid())
         self._unwatch_terminal()
+        # The name is free for the next from now on; who is attached still gets the rest.
+        remove_files(self.name)
         self._after(LINGER_S, self._leave)
 
     def _leave(self) -> None:
@@ -474,6 +476,15 @@ def write_record(name: str, shell: int, created_at: float) -> None:
     os.replace(f"{RECORD}.new", RECORD)  # noqa: PTH105 - in the cwd
 
 
+def remove_files(name: str) -> None:
+    """Remove the session's directory; once it has gone this changes nothing."""
+    for file in (SOCKET, OUTPUT, RECORD):
+        with contextlib.suppress(OSError):
+            os.unlink(file)  # noqa: PTH108 - in the cwd
+    with contextlib.suppress(OSError):
+        os.rmdir(f"../{name}")  # noqa: PTH106 - beside the cwd, which leads nowhere when removed
+
+
 def _listen() -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -523,11 +534,7 @@ def main() -> None:
     try:
         holder.run()
     finally:
-        for file in (SOCKET, OUTPUT, RECORD):
-            with contextlib.suppress(OSError):
-                os.unlink(file)  # noqa: PTH108 - in the cwd
-        with contextlib.suppress(OSError):
-            os.rmdir(f"../{holder.name}")  # noqa: PTH106 - beside the cwd
+        remove_files(holder.name)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """A named session on an SSH channel: the channel's end of a holder's socket.
 
 A client asks by two variables on a channel with a terminal, which any ssh can send:
-KLED_CLIENT_SESSION=NAME, and KLED_CLIENT_SESSION_MODE=ro to watch only.
+KLED_CLIENT_SESSION=NAME, and KLED_CLIENT_SESSION_MODE=ro to watch only, or join to start none.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -34,7 +35,16 @@ from kled_wire.errors import InputError, UnavailableError
 
 NAME_VARIABLE: Final = "KLED_CLIENT_SESSION"
 MODE_VARIABLE: Final = "KLED_CLIENT_SESSION_MODE"
-_MODES: Final = ("", "rw", "ro")
+_MODES: Final = ("", "rw", "ro", "join")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which session a client wants, and how."""
+
+    name: str
+    read_only: bool = False
+    may_start: bool = True
 
 
 class HeldTerminal:
@@ -126,8 +136,8 @@ class HeldTerminal:
         self._queue.write_nowait(encode(frame))
 
 
-def asked_session(environment: Mapping[str, str]) -> tuple[str, bool] | None:
-    """Which session a channel's variables ask for, and whether to watch only; None for none.
+def asked_session(environment: Mapping[str, str]) -> Asked | None:
+    """Which session a channel's variables ask for; None for none.
 
     Raises InputError("session_mode_invalid").
     """
@@ -136,13 +146,15 @@ def asked_session(environment: Mapping[str, str]) -> tuple[str, bool] | None:
         return None
     mode = environment.get(MODE_VARIABLE, "")
     if mode not in _MODES:
-        raise InputError("session_mode_invalid", f"{MODE_VARIABLE} is {mode!r}", hint="rw or ro")
-    return name, mode == "ro"
+        raise InputError(
+            "session_mode_invalid", f"{MODE_VARIABLE} is {mode!r}", hint="rw, ro or join"
+        )
+    return Asked(name=name, read_only=mode == "ro", may_start=mode in {"", "rw"})
 
 
 async def open_held(
     sessions: SessionDirectory | None,
-    asked: tuple[str, bool],
+    asked: Asked,
     command: Command,
     request: TerminalRequest,
     throttle: tuple[Callable[[], None], Callable[[], None]],
@@ -153,12 +165,14 @@ async def open_held(
     """
     if sessions is None:
         raise UnavailableError("sessions_unavailable", "this agent keeps no named sessions")
-    name, read_only = asked
-    if read_only:
-        held = sessions.find(name)
+    if asked.may_start:
+        job = shell_job(asked.name, command, request)
+        held, _ = await sessions.find_or_start(asked.name, job)
     else:
-        held, _ = await sessions.find_or_start(name, shell_job(name, command, request))
-    terminal = HeldTerminal(held, read_only=read_only, on_full=throttle[0], on_room=throttle[1])
+        held = sessions.find(asked.name)
+    terminal = HeldTerminal(
+        held, read_only=asked.read_only, on_full=throttle[0], on_room=throttle[1]
+    )
     terminal.attach(request)
     return terminal
 

@@ -25,7 +25,9 @@ from kled_agent.sessions.program import (
     wait_ended,
 )
 from kled_agent.ssh.identity import SessionDefaults
-from kled_agent.ssh.named import HeldTerminal, asked_session, open_held
+from kled_agent.ssh.named import Asked, HeldTerminal, asked_session, open_held
+from kled_agent.ssh.ports import SUBSYSTEM as PORTS_SUBSYSTEM
+from kled_agent.ssh.ports import PortsSession
 from kled_agent.ssh.session_control import SUBSYSTEM, SessionControl
 from kled_agent.ssh.subsystems import embedded_subsystem, subsystem_command
 from kled_wire.errors import KledError
@@ -110,6 +112,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             return True
         if subsystem == SUBSYSTEM:
             self._embedded = SessionControl(self._nursery, self._defaults.named)
+        elif subsystem == PORTS_SUBSYSTEM:
+            self._embedded = PortsSession(self._nursery, self._defaults.user)
         else:
             self._embedded = embedded_subsystem(subsystem, self._defaults.user)
         if self._embedded is None:
@@ -248,7 +252,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     async def _serve_named(
         self,
-        asked: tuple[str, bool],
+        asked: Asked,
         command: Command,
         request: TerminalRequest,
         channel: asyncssh.SSHServerChannel[bytes],

@@ -7,16 +7,22 @@ import shlex
 import sys
 from contextlib import nullcontext
 from functools import partial
+from typing import Final
 
 import click
+import trio
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
-from kled_client.interact import Attachment, run_session
+from kled_client.edge import only_cause
+from kled_client.interact import LEFT, Attachment, run_session
 from kled_client.interrupt import run
 from kled_client.terminal import raw_mode, sent_environment, size
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
 
+# An agent that is restarted is back within seconds, a workspace that was stopped is not.
+REATTACH_S: Final = 120.0
+REATTACH_PAUSE_S: Final = 1.0
 _command_argument = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 # Options after WORKSPACE belong to the command, as in ssh(1).
 _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -105,12 +111,41 @@ def named_session(name: str, read_only: bool, command: tuple[str, ...]) -> Attac
 async def _attach(
     session: Session, ref: WorkspaceRef, attachment: Attachment, forward_agent: bool
 ) -> int:
+    """Attach, and again whenever the connection breaks: the session is still there.
+
+    Raises what `session.ssh` does; once attached only after REATTACH_S without success.
+    """
+    tried_since: float | None = None
+    while True:
+        try:
+            code = await _attach_once(session, ref, attachment, forward_agent)
+            if code != LEFT or not attachment.lost:
+                return code
+        except (UnavailableError, BaseExceptionGroup) as exc:
+            cause = only_cause(exc) if isinstance(exc, BaseExceptionGroup) else exc
+            if not isinstance(cause, UnavailableError):
+                raise
+            since = trio.current_time() if tried_since is None else tried_since
+            if not attachment.seen or trio.current_time() - since > REATTACH_S:
+                raise
+        if attachment.lost or tried_since is None:
+            attachment.again()
+            tried_since = trio.current_time()
+            session.output.note(
+                f"the connection to {ref} is lost; attaching again, Ctrl-C gives up"
+            )
+        await trio.sleep(REATTACH_PAUSE_S)
+
+
+async def _attach_once(
+    session: Session, ref: WorkspaceRef, attachment: Attachment, forward_agent: bool
+) -> int:
     from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     descriptor = sys.stdin.fileno()
     env = sent_environment(session.env)
     env["KLED_CLIENT_SESSION"] = attachment.name
-    env["KLED_CLIENT_SESSION_MODE"] = "ro" if attachment.read_only else "rw"
+    env["KLED_CLIENT_SESSION_MODE"] = attachment.mode
     terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     async with session.ssh(ref, forward_agent=forward_agent) as connection:
         channel = await open_channel(connection, None, env=env, terminal=terminal, brisk=True)

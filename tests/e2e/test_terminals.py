@@ -117,6 +117,26 @@ def test_a_session_outlives_its_agent_killed_or_restarted(site: Site, workspace:
     assert holders(site) == []
 
 
+def test_who_is_attached_when_the_agent_is_restarted_is_attached_again(
+    site: Site, workspace: str
+) -> None:
+    one = attach(site, workspace, "--session", "main")
+    one.wait_for("attached to main")
+    one.type("kept=in-the-shell\r")
+    one.wait_for("kept=in-the-shell\r\n")
+    agent = site.agent(workspace)
+    agent.send_signal(signal.SIGUSR2)
+    wait_until("the agent to end", partial(has_ended, agent))
+    one.wait_for("is lost; attaching again, Ctrl-C gives up")
+    one.text = ""
+    site.kled("start", workspace)
+    one.wait_for("attached to main", within_s=40)
+    one.type("echo $kept''-still\r")
+    one.wait_for("in-the-shell-still")
+    one.type("exit 4\r")
+    assert one.process.wait(20) == 4
+
+
 def test_deleting_a_workspace_whose_agent_was_killed_leaves_no_session(site: Site) -> None:
     site.kled("create", "crashed", "--template", "process")
     one = attach(site, "crashed", "--session", "main")
