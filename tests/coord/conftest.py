@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import trio
 from argon2 import PasswordHasher
 from sqlalchemy import text
@@ -151,6 +152,15 @@ class World:
             scopes=scopes,
             token_id="tok_test",
         )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_logs() -> None:
+    """Tracebacks as the coordinator prints them; structlog's own take seconds to draw."""
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture
