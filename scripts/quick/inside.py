@@ -113,12 +113,12 @@ def forward_and_fetch(place: Place) -> str:
         serving = stack.enter_context(
             child(server, env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )
-        port = read_until(serving.stdout, lambda text: int(text) if text.endswith("\n") else None)
+        port = read_until(serving, lambda text: int(text) if text.endswith("\n") else None)
         words = [program, "--output", "json", "forward", NAME, f"0:{port}"]
         forwarding = stack.enter_context(
             child(words, env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )
-        local = read_until(forwarding.stdout, _local_port)
+        local = read_until(forwarding, _local_port)
         with DIRECT.open(f"http://127.0.0.1:{local}/", timeout=STEP_S) as answer:
             if answer.read().decode() != page:
                 raise Failed("another page than the one served")
@@ -126,5 +126,5 @@ def forward_and_fetch(place: Place) -> str:
 
 
 def _local_port(text: str) -> int | None:
-    found = re.search(r'"local": "[^"]*:(\d+)"', text)
+    found = re.search(r'"(?:local|listen)": "[^"]*:(\d+)"', text)
     return int(found[1]) if found else None

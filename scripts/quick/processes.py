@@ -8,12 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
-from quick.place import Failed, Place
+from quick.place import STEP_S, Failed, Place
 
 from kled_provider.kled.launcher import start_mark
 
@@ -97,12 +98,20 @@ def child(argv: list[str], env: dict[str, str], **more: Any) -> Iterator[subproc
             process.wait()
 
 
-def read_until(stream: IO[str] | None, is_complete: Callable[[str], T | None]) -> T:
-    """Read lines until `is_complete` finds something in all of them. Raises Failed at the end."""
-    assert stream is not None
+def read_until(process: subprocess.Popen[str], is_complete: Callable[[str], T | None]) -> T:
+    """Read lines until `is_complete` finds something in all of them. Raises Failed.
+
+    A program that says nothing of the kind within STEP_S is ended.
+    """
+    assert process.stdout is not None
     text = ""
-    for line in stream:
-        text += line
-        if (found := is_complete(text)) is not None:
-            return found
-    raise Failed(f"it ended early, after {text!r}")
+    watchdog = threading.Timer(STEP_S, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stdout:
+            text += line
+            if (found := is_complete(text)) is not None:
+                return found
+    finally:
+        watchdog.cancel()
+    raise Failed(f"{process.args!r} ended or hung, after {text!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -41,11 +40,13 @@ def test_forward_reaches_a_server_inside(site: Site, tmp_path: Path) -> None:
         words = ["--output", "json", "forward", "dev", f"0:{found[1].decode()}"]
         with site.running(BIN / "kled", *words, stderr=subprocess.DEVNULL) as forward:
             assert forward.stdout is not None
-            text = b""
-            while not text.endswith(b"]\n"):
-                text += forward.stdout.readline()
-            local = json.loads(text)[0]["local"]
-            with urllib.request.urlopen(f"http://{local}/page", timeout=20) as answer:
+            local = None
+            while not local:
+                line = forward.stdout.readline()
+                assert line, "kled forward has ended"
+                local = re.search(rb'"(?:local|listen)": "([^"]+)"', line)
+            url = f"http://{local[1].decode()}/page"
+            with urllib.request.urlopen(url, timeout=20) as answer:
                 assert answer.read() == b"found"
     pattern = f"http.server.*{tmp_path}"
     wait_until("the server ended with its session", lambda: not _runs(site, pattern))
