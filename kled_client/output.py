@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -44,11 +45,7 @@ class Output:
         if not raw:
             self.note(empty)
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in columns:
-            table.add_column(heading, no_wrap=True)
-        for cells in zip(*columns.values(), strict=True):
-            table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in cells))
+        table = _table(columns)
         # A pipe gets whole lines, however long: the width is a terminal's matter.
         width = None if self.results.is_terminal else 10_000
         self.results.print(table, width=width, crop=False)
@@ -70,6 +67,21 @@ class Output:
     def line(self, text: str) -> None:
         """One line of result, as it is."""
         sys.stdout.write(text + "\n")
+
+    def json_line(self, raw: Any) -> None:
+        """One object on a line of its own, at once: for results that go on."""
+        sys.stdout.write(json.dumps(raw, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def flush(self) -> None:
+        """Let a reader see what was written."""
+        sys.stdout.flush()
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[Mapping[str, Sequence[str]]], None]]:
+        """A table on the terminal that is drawn again at each call; notes appear above it."""
+        with Live(console=self.results, auto_refresh=False) as live:
+            yield lambda columns: live.update(_table(columns), refresh=True)
 
     def note(self, text: str) -> None:
         """A sentence about the work, on standard error."""
@@ -107,6 +119,15 @@ class Meter:
     def log(self, text: str) -> None:
         """A line above the bar."""
         self.bar.console.print(escape(text), soft_wrap=True)
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns:
+        table.add_column(heading, no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in cells))
+    return table
 
 
 def ago(moment: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ CIPHERS = (
 _USER = "kled"
 LOGIN_TIMEOUT_S = 30.0
 # The window of a named session's channel: what a slow way holds before the answer to a key.
-_BRISK_BYTES = 64 * 1024
+_BRISK_BYTES = 32 * 1024
 
 
 async def aio(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
@@ -66,7 +66,7 @@ async def open_ssh(
     Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
     """
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
-    async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
+    async with _loop(), trio.open_nursery() as nursery:
         dial = partial(_dial, profile, token, ref, nursery)
         stream = await open_resumable(dial, nursery, on_change=on_change)
         tunnel = StreamTunnel(stream, nursery)
@@ -83,6 +83,13 @@ async def open_ssh(
                     connection.close()
                     await aio(connection.wait_closed)
         nursery.cancel_scope.cancel()
+
+
+def _loop() -> AbstractAsyncContextManager[object]:
+    """The asyncio loop we are in, or else a new one."""
+    if trio_asyncio.current_loop.get() is not None:
+        return nullcontext()
+    return trio_asyncio.open_loop()  # type: ignore[no-any-return]  # it ships no types
 
 
 def host_name(ref: WorkspaceRef) -> str:

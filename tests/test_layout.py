@@ -23,8 +23,12 @@ TESTED_BY = {
         kled_client/__main__ kled_client/cli/ kled_client/credentials kled_client/edge
         kled_client/files kled_client/follow kled_client/output kled_client/models
     """,
+    "client/test_forwarding.py": """
+        kled_client/forward_hold kled_client/forward_link kled_client/forward_view
+    """,
+    "e2e/test_forward_command.py": "kled_client/forward_way",
     "client/test_grammar.py": """
-        kled_client/endpoint kled_client/escapes kled_client/forward_spec kled_client/remote_path
+        kled_client/endpoint kled_client/escapes kled_client/remote_path
     """,
     "client/test_ssh.py": """
         kled_client/certificate kled_client/interact kled_client/interrupt kled_client/ssh_channel

@@ -59,14 +59,23 @@ class Session:
 
     @asynccontextmanager
     async def ssh(
-        self, ref: WorkspaceRef, *, forward_agent: bool = False
+        self,
+        ref: WorkspaceRef,
+        *,
+        forward_agent: bool = False,
+        on_change: Callable[[str], None] = lambda _reason: None,
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-        """An SSH connection to the workspace."""
+        """An SSH connection to the workspace; `on_change` as `open_ssh` says."""
         from kled_client.ssh import open_ssh  # noqa: PLC0415  # asyncssh, only when needed
 
         named = await self._named(ref)
         async with open_ssh(
-            self.env, self.profile(), self.token(), named, forward_agent=forward_agent
+            self.env,
+            self.profile(),
+            self.token(),
+            named,
+            forward_agent=forward_agent,
+            on_change=on_change,
         ) as connection:
             yield connection
 

@@ -1,76 +1,113 @@
-"""`kled forward`: ports of the workspace, reachable from this machine."""
+"""`kled forward` and `kled ports`: what listens in the workspace, reachable from this machine."""
 
 from __future__ import annotations
 
-import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
-from kled_client.forward_spec import ForwardSpec, parse_forward
+from kled_client.forward_hold import Plan, hold_forwards
+from kled_client.forward_link import Link
+from kled_client.forward_spec import Forward, Way, parse_forward
+from kled_client.forward_view import ForwardView
 from kled_client.interrupt import run
-from kled_wire.errors import ConflictError, InputError, UnavailableError
+from kled_client.ports import SUBSYSTEM, ListeningPort, watch_ports
+from kled_wire.errors import InputError, UnavailableError
 from kled_wire.names import WorkspaceRef
 
 if TYPE_CHECKING:
-    import asyncssh
+    from collections.abc import Sequence
 
 
 @click.command()
 @workspace_argument
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument("specs", nargs=-1, metavar="[SPEC]...")
+@click.option("--remote", "-R", multiple=True, metavar="SPEC", help="Listen there, connect here.")
+@click.option("--dynamic", "-D", multiple=True, metavar="[ADDR:]PORT", help="A SOCKS5 proxy here.")
+@click.option("--auto", is_flag=True, help="Forward whatever listens, as it comes and goes.")
 @pass_session
-def forward(session: Session, workspace: WorkspaceRef, specs: tuple[str, ...]) -> int:
+def forward(
+    session: Session,
+    workspace: WorkspaceRef,
+    specs: tuple[str, ...],
+    remote: tuple[str, ...],
+    dynamic: tuple[str, ...],
+    auto: bool,
+) -> int:
     """Listen here and connect there, until Ctrl-C.
 
     A SPEC is PORT, LOCAL:REMOTE, LOCAL:HOST:REMOTE or BIND:LOCAL:HOST:REMOTE; HOST is as the
-    workspace sees it. Without BIND only this machine can connect. LOCAL 0 takes a free port.
+    workspace sees it. Without BIND only this machine can connect. LOCAL 0 takes a free port,
+    3000-3010 is a range, and on either side the path of a Unix socket may stand: /a.sock:/b.sock.
+
+    Networks that come and go do not matter. When the workspace's agent is started again, so is
+    the connection; the ports stay open meanwhile.
     """
-    parsed = [parse_forward(spec) for spec in specs]
-    return run(partial(_forward, session, workspace, parsed))
+    plan = Plan(forwards=parse_all(specs, remote, dynamic), auto=auto)
+    return run(partial(hold, session, workspace, plan))
 
 
-async def _forward(session: Session, ref: WorkspaceRef, specs: list[ForwardSpec]) -> None:
-    from kled_client.ssh import aio  # noqa: PLC0415  # asyncssh, only when it runs
-
-    async with session.ssh(ref) as connection:
-        ports = [await _listen(connection, spec) for spec in specs]
-        rows = [
-            {"local": f"{s.bind}:{port}", "remote": f"{s.host}:{s.remote}"}
-            for s, port in zip(specs, ports, strict=True)
-        ]
-        columns = {
-            "LOCAL": [row["local"] for row in rows],
-            "WORKSPACE": [row["remote"] for row in rows],
-        }
-        session.output.rows(rows, columns, "")
-        session.output.results.file.flush()
-        session.output.note("forwarding; Ctrl-C ends it")
-        await aio(connection.wait_closed)
-    raise UnavailableError(
-        "connection_lost", f"the connection to {ref} ended", hint=f"kled ping {ref}"
+def parse_all(
+    local: Sequence[str], remote: Sequence[str], dynamic: Sequence[str]
+) -> tuple[Forward, ...]:
+    """All of the forwards. Raises InputError("forward_invalid")."""
+    asked = ((Way.LOCAL, local), (Way.REMOTE, remote), (Way.DYNAMIC, dynamic))
+    return tuple(
+        found for way, texts in asked for text in texts for found in parse_forward(text, way)
     )
 
 
-async def _listen(connection: asyncssh.SSHClientConnection, spec: ForwardSpec) -> int:
-    """Open one local port; returns its number."""
-    from kled_client.ssh import aio  # noqa: PLC0415
+async def hold(session: Session, ref: WorkspaceRef, plan: Plan) -> None:
+    """Hold the forwards of `plan` up until cancelled, or a person has to act."""
+    from kled_client.forward_way import asyncio_world, open_way  # noqa: PLC0415  # asyncssh
 
-    try:
-        listener = await aio(
-            connection.forward_local_port, spec.bind, spec.local, spec.host, spec.remote
-        )
-    except OSError as exc:
-        where = f"{spec.bind}:{spec.local}"
-        if exc.errno == errno.EADDRINUSE:
-            raise ConflictError(
-                "port_in_use",
-                f"{where} is in use on this machine",
-                hint=f"choose another one, for instance 0:{spec.remote} for any free port",
-            ) from exc
+    if not plan.forwards and not plan.auto:
         raise InputError(
-            "cannot_listen", f"cannot listen on {where}: {exc.strerror or exc}"
-        ) from exc
-    return int(listener.get_port())
+            "forward_missing", "there is nothing to forward", hint=f"kled forward {ref} 8080"
+        )
+    view = ForwardView(session.output, str(ref))
+    connect = partial(session.ssh, ref, on_change=view.link_changed)
+    async with asyncio_world():
+        await hold_forwards(plan, partial(open_way, connect), Link(), view)
+
+
+@click.command()
+@workspace_argument
+@pass_session
+def ports(session: Session, workspace: WorkspaceRef) -> int:
+    """List the TCP ports that something in WORKSPACE listens on."""
+    return run(partial(_ports, session, workspace))
+
+
+async def _ports(session: Session, ref: WorkspaceRef) -> None:
+    found = await _ask(session, ref)
+    raw = [
+        {
+            "port": port.port,
+            "addresses": list(port.addresses),
+            "process": port.process or None,
+            "pid": port.pid,
+            "mine": port.mine,
+        }
+        for port in found
+    ]
+    columns = {
+        "PORT": [str(port.port) for port in found],
+        "ADDRESSES": [", ".join(port.addresses) for port in found],
+        "PROCESS": [port.process or "-" for port in found],
+        "PID": [str(port.pid or "-") for port in found],
+    }
+    session.output.rows(raw, columns, f"nothing listens in {ref}")
+
+
+async def _ask(session: Session, ref: WorkspaceRef) -> list[ListeningPort]:
+    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+
+    async with session.ssh(ref) as connection:
+        channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)
+        channel.send_eof()
+        async for found in watch_ports(channel):
+            return found
+    raise UnavailableError("ports_unknown", f"the agent of {ref} does not say what listens")

@@ -38,6 +38,8 @@ _COMMANDS = {
         ("exec", "shell:exec_", "Run a command without a terminal"),
         ("session", "session:session", "Named shells that outlive their connections"),
         ("forward", "forward:forward", "Reach ports of the workspace from here"),
+        ("ports", "forward:ports", "List what listens in the workspace"),
+        ("up", "up:up", "Hold up what a project's .kled.toml names"),
         ("cp", "cp:cp", "Copy files in and out"),
         ("open", "open:open_", "Open an editor in the workspace"),
         ("ping", "ping:ping", "Measure the way to the workspace"),

@@ -1,4 +1,4 @@
-"""Forwards, places, escapes, arguments, URLs: what people type."""
+"""Places, escapes, arguments, URLs: what people type."""
 
 from __future__ import annotations
 
@@ -13,15 +13,9 @@ from kled_client.cli.token import parse_lifetime
 from kled_client.cli.workspace import parse_parameters
 from kled_client.endpoint import Endpoint, normalise_url, parse_url, proxy_for
 from kled_client.escapes import Escape, EscapeFilter
-from kled_client.forward_spec import ForwardSpec, parse_forward
 from kled_client.remote_path import parse_place, plan_copy
 from kled_client.stream_fast import Request, parse_arguments, stream_path
 from kled_wire.errors import ConfigError, InputError, KledError
-
-ports = st.integers(1, 65535)
-hosts = st.from_regex(
-    r"[a-z][a-z0-9.-]{0,20}|\d{1,3}(\.\d{1,3}){3}|[0-9a-f]{1,4}::1", fullmatch=True
-)
 
 
 def error_code(parse: Callable[[], object]) -> str | None:
@@ -31,40 +25,6 @@ def error_code(parse: Callable[[], object]) -> str | None:
     except KledError as exc:
         return exc.code
     return None
-
-
-@given(st.builds(ForwardSpec, bind=hosts, local=st.integers(0, 65535), host=hosts, remote=ports))
-def test_a_forward_written_out_reads_back(spec: ForwardSpec) -> None:
-    assert parse_forward(str(spec)) == spec
-
-
-@given(st.text(max_size=30))
-def test_any_other_text_is_refused_with_one_error(text: str) -> None:
-    assert error_code(lambda: parse_forward(text)) in {None, "forward_invalid"}
-
-
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("8080", ForwardSpec(local=8080, remote=8080)),
-        ("8080:3000", ForwardSpec(local=8080, remote=3000)),
-        ("0:3000", ForwardSpec(local=0, remote=3000)),
-        ("8080:db:5432", ForwardSpec(local=8080, host="db", remote=5432)),
-        ("0.0.0.0:8080:3000", ForwardSpec(bind="0.0.0.0", local=8080, remote=3000)),
-        ("127.0.0.1:1:host:2", ForwardSpec(local=1, host="host", remote=2)),
-        ("[::1]:1:[::2]:2", ForwardSpec(bind="::1", local=1, host="::2", remote=2)),
-    ],
-)
-def test_the_short_forms(text: str, expected: ForwardSpec) -> None:
-    assert parse_forward(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", ":", "0", "65536", "1:0", "a", "1:2:3:4:5", "[::1:1:2", "1::"]
-)
-def test_bad_forwards(text: str) -> None:
-    with pytest.raises(InputError):
-        parse_forward(text)
 
 
 def test_places() -> None:

@@ -123,10 +123,9 @@ def test_forward(agent: Fake, kled: Kled) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout, process.stderr:
-            assert b"Ctrl-C" in process.stderr.readline()
-            process.send_signal(0)
-            rows = json.loads(os.read(process.stdout.fileno(), 4096))
-            host, _, local = rows[0]["local"].rpartition(":")
+            event = json.loads(process.stdout.readline())
+            assert (event["event"], event["target"]) == ("listening", f"localhost:{port}")
+            host, _, local = event["listen"].rpartition(":")
             with socket.create_connection((host, int(local)), timeout=20) as here:
                 there, _ = target.accept()
                 with there:

@@ -1,0 +1,103 @@
+"""`kled up`: everything that a project's `.kled.toml` names, in the foreground or as a service."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.forward import hold
+from kled_client.forward_hold import Plan
+from kled_client.interrupt import run
+from kled_client.project import FILE_NAME, Project, parse_project, project_files
+from kled_client.user_service import Service, plan_service
+from kled_wire.errors import ConfigError, KledError, NotFoundError
+
+
+@click.command()
+@click.option("--install", "action", flag_value="install", help="Run as a service of your user.")
+@click.option("--uninstall", "action", flag_value="uninstall", help="Remove that service.")
+@pass_session
+def up(session: Session, action: str | None) -> int:
+    """Hold up the forwards that .kled.toml names, here or in a directory above, until Ctrl-C.
+
+    With --install a systemd user unit (on macOS a launchd agent) does so whenever you are signed
+    in to this machine.
+    """
+    path, project = load_project(Path.cwd())
+    if action is None:
+        plan = Plan(forwards=project.forwards, auto=project.auto)
+        return run(partial(hold, session, project.workspace, plan))
+    service = _service(session, path.parent)
+    if action == "install":
+        _install(session, service)
+    else:
+        _uninstall(session, service)
+    return 0
+
+
+def load_project(directory: Path) -> tuple[Path, Project]:
+    """The nearest file. Raises NotFoundError("project_missing"), ConfigError."""
+    for path in project_files(directory):
+        if path.is_file():
+            try:
+                text = path.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as exc:
+                raise ConfigError("project_invalid", f"{path} cannot be read: {exc}") from exc
+            return path, parse_project(text, str(path))
+    raise NotFoundError(
+        "project_missing",
+        f"there is no {FILE_NAME} in {directory} or above",
+        hint="docs/cli.md, Projects, shows one",
+    )
+
+
+def _service(session: Session, directory: Path) -> Service:
+    command = [sys.executable, "-m", "kled_client"]
+    if session.profile_name:
+        command += ["--profile", session.profile_name]
+    return plan_service(
+        directory,
+        [*command, "up"],
+        session.env,
+        home=Path.home(),
+        macos=sys.platform == "darwin",
+    )
+
+
+def _install(session: Session, service: Service) -> None:
+    service.path.parent.mkdir(parents=True, exist_ok=True)
+    service.path.write_bytes(service.content)
+    for command in service.start:
+        _call(command)
+    session.output.note(f"{service.name} is installed and runs; kled up --uninstall removes it")
+    session.output.record({"service": service.name, "path": str(service.path)}, {
+        "service": service.name, "file": str(service.path)
+    })  # fmt: skip
+
+
+def _uninstall(session: Session, service: Service) -> None:
+    if not service.path.exists():
+        raise NotFoundError("service_missing", f"there is no service {service.name}")
+    for command in service.stop:
+        _call(command)
+    service.path.unlink(missing_ok=True)
+    session.output.note(f"{service.name} is gone")
+
+
+def _call(command: tuple[str, ...]) -> None:
+    if shutil.which(command[0]) is None:
+        raise KledError(
+            "service_failed",
+            f"there is no {command[0]} here",
+            hint="let something else run `kled up` in this directory",
+        )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
+        raise KledError("service_failed", f"{' '.join(command)}: {words}")
