@@ -20,6 +20,8 @@ import asyncssh
 import wsproto
 import wsproto.events
 
+from tests.client.resumable import carry_resumable
+
 TOKEN = "kled_goodtoken"
 CODE = "kled_once_abcdef"
 USER = {
@@ -136,7 +138,7 @@ class Fake:
             await serve_websocket(head, reader, writer)
             return False
         if headers.get("upgrade"):
-            await self._upgrade(headers, reader, writer)
+            await self._upgrade(headers, reader, writer, resume="resume=1" in target)
             return False
         if path.endswith("/logs"):
             text = "".join(json.dumps(item) + "\n" for item in self.log)
@@ -207,6 +209,8 @@ class Fake:
         headers: dict[str, str],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        *,
+        resume: bool,
     ) -> None:
         if isinstance(self.stream, bytes):
             writer.write(self.stream)
@@ -225,6 +229,8 @@ class Fake:
         await writer.drain()
         if self.stream == "echo":
             await copy(reader, writer)
+        elif resume:
+            await self._serve_resumable(reader, writer)
         else:
             await self._serve_ssh(reader, writer)
 
@@ -239,6 +245,23 @@ class Fake:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
         far_writer.close()
+
+    async def _serve_resumable(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        outer, theirs = socket.socketpair()
+        inner, ours = socket.socketpair()
+        carrying = asyncio.create_task(asyncio.to_thread(carry_resumable, theirs, inner))
+        far_reader, far_writer = await asyncio.open_connection(sock=outer)
+        ssh_reader, ssh_writer = await asyncio.open_connection(sock=ours)
+        serving = asyncio.create_task(self._serve_ssh(ssh_reader, ssh_writer))
+        try:
+            await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+        finally:
+            serving.cancel()
+            far_writer.close()
+            ssh_writer.close()
+            await asyncio.gather(serving, carrying, return_exceptions=True)
 
     async def _serve_ssh(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ours, theirs = socket.socketpair()
