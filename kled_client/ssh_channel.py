@@ -13,8 +13,10 @@ import trio
 
 from kled_wire.errors import UnavailableError
 
-# What may wait here before the peer is told to stop; SSH's own window adds 2 MiB.
-_BUFFER_BYTES = 1024 * 1024
+# What may wait here before the peer is told to stop; SSH's own window adds as much. Not less than
+# the window, and emptied before more is taken: asyncssh opens the whole window again with the first
+# block it gives us, whatever else it still holds, and would hold more each time.
+_BUFFER_BYTES = 2 * 1024 * 1024
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
@@ -27,6 +29,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._received: deque[tuple[bytes, bool]] = deque()
         self._size = 0
+        self._paused = False
         self._ended = False
         self._news = trio.Event()
         self._may_write = trio.Event()
@@ -52,7 +55,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 parts.append(self._received.popleft()[0])
             data = b"".join(parts)
         self._size -= len(data)
-        if self._size < self._buffer_bytes and self._channel is not None:
+        if self._paused and not self._received and self._channel is not None:
+            self._paused = False
             self._channel.resume_reading()
         await trio.lowlevel.checkpoint()
         return data, is_stderr
@@ -95,7 +99,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._received.append((data, datatype == asyncssh.EXTENDED_DATA_STDERR))
         self._size += len(data)
-        if self._size >= self._buffer_bytes and self._channel is not None:
+        if self._size >= self._buffer_bytes and not self._paused and self._channel is not None:
+            self._paused = True
             self._channel.pause_reading()
         self._news.set()
 

@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncssh
 import pytest
 import trio
+import trio_asyncio
 
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
+from kled_client.ssh import aio, open_channel
+from kled_client.ssh_channel import Channel
 from kled_wire.eventlog import EventLog
 from tests.agent.conftest import Records
 from tests.agent.ssh.site import Site
@@ -241,3 +245,47 @@ async def test_a_holder_that_dies_is_told_and_cleared_away(
         while named.living():
             await trio.sleep(0.02)
     assert records.having("session_found_dead")
+
+
+@pytest.mark.slow
+async def test_ctrl_c_under_a_flood_is_seen_at_once_by_a_slow_client(
+    site: Site, named: SessionDirectory
+) -> None:
+    """Our own client, reading 1 MB/s, gets the prompt after what was under way, about 200 KB."""
+    folder = site.keys.folder
+    options = {
+        "port": site.port, "config": None, "username": "any", "agent_path": None,
+        "client_keys": [(str(folder / "user"), str(folder / "good-cert.pub"))],
+        "known_hosts": None,
+    }  # fmt: skip
+    async with trio_asyncio.open_loop():
+        connection = await aio(asyncssh.connect, "127.0.0.1", **options)
+        channel = await open_channel(
+            connection,
+            None,
+            env={"KLED_CLIENT_SESSION": "main"},
+            terminal=("xterm", 80, 24),
+            brisk=True,
+        )
+        await channel.send(b"PS1='pro''mpt> '\nyes flood\n")
+        await read_slowly(channel, b"\r\nflood\r\n")
+        with trio.move_on_after(2):
+            await read_slowly(channel, b"never")
+        await channel.send(b"\x03")
+        with trio.fail_after(10):
+            seen = await read_slowly(channel, b"prompt> ")
+        assert len(seen) < 400_000
+        assert b"KB skipped, `kled session log main` shows them]" in seen
+        channel.close()
+        connection.close()
+        await aio(connection.wait_closed)
+
+
+async def read_slowly(channel: Channel, wanted: bytes) -> bytes:
+    seen = b""
+    while wanted not in seen:
+        received = await channel.receive()
+        assert received is not None
+        seen += received[0]
+        await trio.sleep(len(received[0]) / 1e6)
+    return seen
