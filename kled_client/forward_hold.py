@@ -10,10 +10,11 @@ import trio
 
 from kled_client.forward_link import Link, OpenWay, WayBack, hold_link
 from kled_client.forward_spec import Forward, Way
+from kled_client.forward_udp import listening_udp, serve_udp
 from kled_client.forward_view import ForwardView
 from kled_client.forwarding import ForwardStatus, listening_here, serve_here, serve_there
 from kled_client.ports import SUBSYSTEM, ListeningPort, auto_forward, plan_auto, watch_ports
-from kled_wire.errors import ConflictError, InputError, KledError
+from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,12 @@ async def hold_forwards(plan: Plan, open_way: OpenWay, link: Link, view: Forward
         here = [
             await stack.enter_async_context(listening_here(forward))
             for forward in plan.forwards
-            if forward.way is not Way.REMOTE
+            if forward.way in {Way.LOCAL, Way.DYNAMIC}
+        ]
+        udp = [
+            await stack.enter_async_context(listening_udp(forward))
+            for forward in plan.forwards
+            if forward.way is Way.UDP
         ]
         there = [
             ForwardStatus(forward=forward, listen=forward.listen)
@@ -38,10 +44,12 @@ async def hold_forwards(plan: Plan, open_way: OpenWay, link: Link, view: Forward
             if forward.way is Way.REMOTE
         ]
         auto = AutoForwards(link, view, nursery) if plan.auto else None
-        holder = _Holder(there, auto, view)
+        holder = _Holder(there, udp, auto, view)
         await nursery.start(hold_link, link, open_way, holder.on_up, view.link_changed)
         for listeners, status in here:
             nursery.start_soon(serve_here, listeners, status, link)
+            view.added(status)
+        for _, status in udp:
             view.added(status)
         view.note("forwarding", "forwarding; Ctrl-C ends it")
         nursery.start_soon(view.run)
@@ -51,9 +59,14 @@ class _Holder:
     """What has to be done over again with each new way."""
 
     def __init__(
-        self, there: list[ForwardStatus], auto: AutoForwards | None, view: ForwardView
+        self,
+        there: list[ForwardStatus],
+        udp: list[tuple[trio.socket.SocketType, ForwardStatus]],
+        auto: AutoForwards | None,
+        view: ForwardView,
     ) -> None:
         self._there = there
+        self._udp = udp
         self._auto = auto
         self._view = view
         self._first = True
@@ -63,8 +76,20 @@ class _Holder:
         first, self._first = self._first, False
         for status in self._there:
             await nursery.start(self._serve_there, way, status, first)
+        for here, status in self._udp:
+            nursery.start_soon(self._serve_udp, way, here, status)
         if self._auto is not None:
             nursery.start_soon(self._auto.follow, way)
+
+    async def _serve_udp(
+        self, way: WayBack, here: trio.socket.SocketType, status: ForwardStatus
+    ) -> None:
+        try:
+            await serve_udp(way, here, status)
+        except UnavailableError as exc:
+            status.failed(exc.message)
+            if not way.is_lost:
+                self._view.note("udp_unsupported", f"--udp does not work: {exc.message}")
 
     async def _serve_there(
         self,

@@ -20,11 +20,12 @@ _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 
 
 class Way(StrEnum):
-    """Who listens: this machine, the workspace, or this machine as a SOCKS5 proxy."""
+    """Who listens: this machine, the workspace, this machine as a SOCKS5 proxy or for UDP."""
 
     LOCAL = "local"
     REMOTE = "remote"
     DYNAMIC = "dynamic"
+    UDP = "udp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

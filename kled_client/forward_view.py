@@ -13,6 +13,7 @@ from kled_client.output import Output
 _REFRESH_S: Final = 0.5
 # How often a program is told the counters of the forwards that have done something.
 _COUNTERS_S: Final = 5.0
+_KINDS: Final = {"remote": " (in the workspace)", "udp": "/udp"}
 
 
 class ForwardView:
@@ -87,15 +88,15 @@ def describe(status: ForwardStatus, workspace: str) -> str:
             return f"{status.listen} -> {workspace} {target}"
         case "remote":
             return f"{workspace} {status.listen} -> {target}"
+        case "udp":
+            return f"{status.listen}/udp -> {workspace} {target}/udp"
     return f"{status.listen} -> {workspace} (SOCKS5)"
 
 
 def columns(shown: Sequence[ForwardStatus]) -> dict[str, list[str]]:
     """The live table."""
     return {
-        "LISTENS": [
-            f"{s.listen}{' (in the workspace)' if s.forward.way == 'remote' else ''}" for s in shown
-        ],
+        "LISTENS": [f"{s.listen}{_KINDS.get(s.forward.way, '')}" for s in shown],
         "LEADS TO": [str(s.forward.target or "SOCKS5") for s in shown],
         "NOW": [str(s.open) for s in shown],
         "TOTAL": [str(s.total) for s in shown],

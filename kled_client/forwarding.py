@@ -82,7 +82,7 @@ async def listening_here(forward: Forward) -> AsyncIterator[tuple[Listeners, For
         else:
             listeners = [await _listen_on_path(end.path)]
     except (OSError, UnicodeError) as exc:
-        raise _cannot_listen(forward, exc) from exc
+        raise cannot_listen(forward, exc) from exc
     if isinstance(end, TcpEnd):
         actual: End = TcpEnd(host=end.host, port=listeners[0].socket.getsockname()[1])
     else:
@@ -129,7 +129,8 @@ async def _answers(path: str) -> bool:
     return True
 
 
-def _cannot_listen(forward: Forward, error: Exception) -> KledError:
+def cannot_listen(forward: Forward, error: Exception) -> KledError:
+    """The error for a person about a local end that cannot be opened."""
     end = forward.listen
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         rest = "" if forward.target is None else f":{forward.target}"

@@ -6,6 +6,7 @@
     local = ["8080", "0:3000-3010"]
     remote = ["9000"]
     dynamic = ["1080"]
+    udp = ["5353"]
     auto = true
 
 Parsed here from text; reading the file is its caller's.
@@ -24,7 +25,7 @@ from kled_wire.errors import ConfigError, KledError
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
 FILE_NAME = ".kled.toml"
-_WAYS = {"local": Way.LOCAL, "remote": Way.REMOTE, "dynamic": Way.DYNAMIC}
+_WAYS = {"local": Way.LOCAL, "remote": Way.REMOTE, "dynamic": Way.DYNAMIC, "udp": Way.UDP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import trio
 
 from kled_agent.ports import ListeningPort, PortReader
 from kled_agent.users import LocalUser
+from kled_wire.eventlog import EventLog
 
 SUBSYSTEM: Final = "kled-ports"
 # What the kernel has no event for.
@@ -23,7 +24,8 @@ EVERY_S: Final = 1.0
 class PortsSession(asyncssh.SSHServerSession[bytes]):
     """One channel of the subsystem."""
 
-    def __init__(self, nursery: trio.Nursery, user: LocalUser) -> None:
+    def __init__(self, nursery: trio.Nursery, user: LocalUser, log: EventLog) -> None:
+        self._log = log
         self._nursery = nursery
         self._user = user
         self._reader = PortReader()
@@ -57,6 +59,14 @@ class PortsSession(asyncssh.SSHServerSession[bytes]):
         self._room.set()
 
     async def _run(self) -> None:
+        try:
+            await self._tell()
+        except* Exception as group:  # noqa: BLE001 - the supervisor of one channel
+            self._log.crash("ports_failed", group)
+            if self._channel is not None:
+                self._channel.abort()
+
+    async def _tell(self) -> None:
         told: tuple[ListeningPort, ...] | None = None
         while self._channel is not None:
             ports = await trio.to_thread.run_sync(self._reader.read)

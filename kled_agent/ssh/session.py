@@ -30,6 +30,8 @@ from kled_agent.ssh.ports import SUBSYSTEM as PORTS_SUBSYSTEM
 from kled_agent.ssh.ports import PortsSession
 from kled_agent.ssh.session_control import SUBSYSTEM, SessionControl
 from kled_agent.ssh.subsystems import embedded_subsystem, subsystem_command
+from kled_agent.ssh.udp import SUBSYSTEM as UDP_SUBSYSTEM
+from kled_agent.ssh.udp import UdpSession
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 
@@ -113,7 +115,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
         if subsystem == SUBSYSTEM:
             self._embedded = SessionControl(self._nursery, self._defaults.named)
         elif subsystem == PORTS_SUBSYSTEM:
-            self._embedded = PortsSession(self._nursery, self._defaults.user)
+            self._embedded = PortsSession(self._nursery, self._defaults.user, self._log)
+        elif subsystem == UDP_SUBSYSTEM:
+            self._embedded = UdpSession(self._nursery, self._log)
         else:
             self._embedded = embedded_subsystem(subsystem, self._defaults.user)
         if self._embedded is None:

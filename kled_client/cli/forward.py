@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("specs", nargs=-1, metavar="[SPEC]...")
 @click.option("--remote", "-R", multiple=True, metavar="SPEC", help="Listen there, connect here.")
 @click.option("--dynamic", "-D", multiple=True, metavar="[ADDR:]PORT", help="A SOCKS5 proxy here.")
+@click.option("--udp", multiple=True, metavar="SPEC", help="Datagrams instead of connections.")
 @click.option("--auto", is_flag=True, help="Forward whatever listens, as it comes and goes.")
 @pass_session
 def forward(
@@ -34,6 +35,7 @@ def forward(
     specs: tuple[str, ...],
     remote: tuple[str, ...],
     dynamic: tuple[str, ...],
+    udp: tuple[str, ...],
     auto: bool,
 ) -> int:
     """Listen here and connect there, until Ctrl-C.
@@ -45,15 +47,15 @@ def forward(
     Networks that come and go do not matter. When the workspace's agent is started again, so is
     the connection; the ports stay open meanwhile.
     """
-    plan = Plan(forwards=parse_all(specs, remote, dynamic), auto=auto)
+    plan = Plan(forwards=parse_all(specs, remote, dynamic, udp), auto=auto)
     return run(partial(hold, session, workspace, plan))
 
 
 def parse_all(
-    local: Sequence[str], remote: Sequence[str], dynamic: Sequence[str]
+    local: Sequence[str], remote: Sequence[str], dynamic: Sequence[str], udp: Sequence[str]
 ) -> tuple[Forward, ...]:
     """All of the forwards. Raises InputError("forward_invalid")."""
-    asked = ((Way.LOCAL, local), (Way.REMOTE, remote), (Way.DYNAMIC, dynamic))
+    asked = ((Way.LOCAL, local), (Way.REMOTE, remote), (Way.DYNAMIC, dynamic), (Way.UDP, udp))
     return tuple(
         found for way, texts in asked for text in texts for found in parse_forward(text, way)
     )

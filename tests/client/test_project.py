@@ -45,7 +45,7 @@ def test_a_whole_file() -> None:
         ("[", "end of document"),
         ('workspace = "dev"\nforwards = 1', "`forwards` is not known"),
         ('workspace = "dev"\nforward = 1', "[forward]"),
-        ('workspace = "dev"\n[forward]\nudp = []', "`forward.udp` is not known"),
+        ('workspace = "dev"\n[forward]\nsctp = []', "`forward.sctp` is not known"),
         ('workspace = "dev"\n[forward]\nlocal = "8080"', "not a list"),
         ('workspace = "dev"\n[forward]\nlocal = [true]', "no forward"),
         ('workspace = "dev"\n[forward]\nlocal = ["x"]', "'x' is not a forward"),

@@ -229,6 +229,31 @@ def test_ports_come_and_go_by_themselves(site: Site) -> None:
         forward.wait("closed", target=f"localhost:{port}")
 
 
+def test_datagrams_come_and_go(site: Site) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+        target.bind(("127.0.0.1", 0))
+        target.settimeout(20)
+        there = target.getsockname()[1]
+        with running(site, "forward", "dev", "--udp", f"0:{there}") as forward, (
+            contextlib.ExitStack()
+        ) as stack:  # fmt: skip
+            here = ("127.0.0.1", port_of(forward.wait("listening", kind="udp")))
+            forward.wait("forwarding")
+            senders = [
+                stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                for _ in range(3)
+            ]
+            for number, sender in enumerate(senders):
+                sender.settimeout(20)
+                sender.sendto(b"%d" % number * 2000, here)
+                data, flow = target.recvfrom(65535)
+                target.sendto(data.replace(b"%d" % number, b"x%d" % number), flow)
+            for number, sender in enumerate(senders):
+                assert sender.recv(65535) == b"x%d" % number * 2000
+            counted = forward.wait("counters", kind="udp")
+            assert (counted["sent_bytes"], counted["received_bytes"]) == (6000, 12000)
+
+
 def test_a_project_names_its_forwards(site: Site, tmp_path: Path, echo_port: int) -> None:
     here = free_port()
     text = f'workspace = "dev"\n[forward]\nlocal = ["{here}:{echo_port}"]\ndynamic = [0]\n'

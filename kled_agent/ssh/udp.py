@@ -1,0 +1,158 @@
+"""The SSH subsystem `kled-udp`: datagrams to one place, a socket for each sender over there.
+
+The frames are those of kled_wire/datagrams.py. As with UDP itself, what there is no room for is
+dropped; a flow that says nothing for a while, or that there are too many of, loses its socket.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Final
+
+import asyncssh
+import trio
+
+from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
+from kled_wire.errors import InputError, KledError, UnavailableError
+from kled_wire.eventlog import EventLog
+from kled_wire.limits import REPLY_TIMEOUT_S
+
+SUBSYSTEM: Final = "kled-udp"
+FLOWS_MAX: Final = 256
+IDLE_S: Final = 180.0
+_HEADER_BYTES: Final = 4096
+
+
+class UdpSession(asyncssh.SSHServerSession[bytes]):
+    """One channel of the subsystem."""
+
+    def __init__(self, nursery: trio.Nursery, log: EventLog) -> None:
+        self._log = log
+        self._nursery = nursery
+        self._channel: asyncssh.SSHServerChannel[bytes] | None = None
+        self._header: bytes | None = b""
+        self._frames = DatagramReader()
+        self._room = True
+        # What has arrived and has not been sent on; more is dropped.
+        self._send, self._receive = trio.open_memory_channel[tuple[int, bytes]](FLOWS_MAX)
+        self._asked = trio.Event()
+        self._over = trio.CancelScope()
+        self._flows: dict[int, trio.socket.SocketType] = {}
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._channel = chan
+
+    def session_started(self) -> None:
+        self._nursery.start_soon(self._run)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if not self._asked.is_set():
+            assert self._header is not None
+            self._header, found, data = (self._header + data).partition(b"\n")
+            if not found and len(self._header) <= _HEADER_BYTES:
+                return
+            self._asked.set()
+        for datagram in self._frames.feed(data):
+            try:
+                self._send.send_nowait(datagram)
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                return
+
+    def eof_received(self) -> bool:
+        self._over.cancel()
+        return True
+
+    def pause_writing(self) -> None:
+        self._room = False
+
+    def resume_writing(self) -> None:
+        self._room = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._channel = None
+        self._over.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self._serve_and_report()
+        except* Exception as group:  # noqa: BLE001 - the supervisor of one channel
+            self._log.crash("udp_failed", group)
+            if self._channel is not None:
+                self._channel.abort()
+
+    async def _serve_and_report(self) -> None:
+        try:
+            with self._over:
+                await self._serve()
+        except KledError as exc:
+            if self._channel is not None:
+                self._channel.write_stderr(f"{exc.line()}\n".encode())
+                self._channel.exit(exc.exit_code)
+        finally:
+            for flow in self._flows.values():
+                flow.close()
+        if self._channel is not None:
+            self._channel.exit(0)
+
+    async def _serve(self) -> None:
+        with trio.move_on_after(REPLY_TIMEOUT_S) as slow:
+            await self._asked.wait()
+        if slow.cancelled_caught:
+            raise InputError("udp_request_invalid", "there came no request")
+        family, address = await _resolve(self._header or b"")
+        async with trio.open_nursery() as nursery:
+            async for flow, data in self._receive:
+                link = self._flows.pop(flow, None)
+                if link is None:
+                    link = await self._open(family, address)
+                    if link is None:
+                        continue
+                    nursery.start_soon(self._answer, flow, link)
+                self._flows[flow] = link  # the last is the latest
+                try:
+                    await link.send(data)
+                except OSError:
+                    continue  # refused by the peer before, or too long for the way: lost, as usual
+
+    async def _open(self, family: int, address: tuple[str, int]) -> trio.socket.SocketType | None:
+        while len(self._flows) >= FLOWS_MAX:
+            self._flows.pop(next(iter(self._flows))).close()
+        link = trio.socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            await link.connect(address)
+        except OSError:
+            link.close()
+            return None
+        return link
+
+    async def _answer(self, flow: int, link: trio.socket.SocketType) -> None:
+        while True:
+            try:
+                with trio.fail_after(IDLE_S):
+                    data = await link.recv(DATAGRAM_MAX_BYTES)
+            except ConnectionRefusedError:
+                continue  # nobody listens yet
+            except (OSError, trio.ClosedResourceError, trio.TooSlowError):
+                break
+            if self._channel is not None and self._room:
+                self._channel.write(encode_datagram(flow, data))
+        if self._flows.get(flow) is link:
+            del self._flows[flow]
+        link.close()
+
+
+async def _resolve(header: bytes) -> tuple[int, tuple[str, int]]:
+    """Family and address of what the client asks for. Raises KledError."""
+    try:
+        asked = json.loads(header)
+        host, port = str(asked["host"]), int(asked["port"])
+        with trio.fail_after(REPLY_TIMEOUT_S):
+            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise InputError("udp_request_invalid", "the request is no host and port") from exc
+    except (OSError, trio.TooSlowError) as exc:
+        raise UnavailableError("forward_refused", f"{host} is not known here") from exc
+    # Most programs that listen on "localhost" do so on IPv4.
+    family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return family, (str(address[0]), int(address[1]))
