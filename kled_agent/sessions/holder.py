@@ -318,7 +318,8 @@ class Holder:
             if not self._send(connection, client):
                 continue
             reading = 0 if blocked and client.attached else selectors.EVENT_READ
-            self._watch(connection, reading | (selectors.EVENT_WRITE if client.out else 0))
+            more = client.out or client.wants_more(self._ring)
+            self._watch(connection, reading | (selectors.EVENT_WRITE if more else 0))
         if self._ended is not None and not self._clients:
             self._over = True
 

@@ -73,6 +73,11 @@ class Client:
             self.out += encode(Output(data))
         return False
 
+    def wants_more(self, ring: Ring) -> bool:
+        """Whether `fill` would queue something as soon as there is room."""
+        live = self.attached and not self.drawing and self.offset < ring.end
+        return live or self.log is not None
+
     def _fill_log(self, ring: Ring) -> None:
         while self.log is not None and len(self.out) < QUEUE_BYTES:
             at, end = max(self.log[0], ring.start), self.log[1]

@@ -52,8 +52,8 @@ async def test_a_shell_ends_with_its_status_and_leaves_nothing(
         ended = await viewer.read_to_end()
         assert ended is not None
         assert (ended.code, ended.signal, ended.reason) == (3, None, "")
-    await wait_until(lambda: not (state / "main").exists())
-    assert not held.alive()
+    await wait_until(lambda: not held.alive())
+    assert not (state / "main").exists()
 
 
 async def test_a_shell_that_is_killed_tells_the_signal(sessions: SessionDirectory) -> None:

@@ -45,6 +45,9 @@ def test_who_keeps_up_gets_all(ring: Ring) -> None:
         assert not fill(client, ring)
         got += taken(client)
     assert got == sent
+    assert not client.wants_more(ring)
+    ring.append(b"more")
+    assert client.wants_more(ring)
 
 
 def test_who_lags_a_little_gets_all_and_the_queue_stays_small(ring: Ring) -> None:
