@@ -133,6 +133,8 @@ class StreamTransport(asyncio.Transport):
         if self._readable is None:
             return bytes(await self._stream.receive_some(READ_BYTES))
         while True:
+            if self._readable.fileno() < 0:
+                raise trio.ClosedResourceError("the stream was closed")
             await trio.lowlevel.wait_readable(self._readable)
             try:
                 return os.read(self._readable.fileno(), READ_BYTES)

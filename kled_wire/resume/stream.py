@@ -270,6 +270,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             if not machine.tick(now):
                 raise UnavailableError("transport_silent", "the transport is silent")
             if bare is not None and (self._unsent or machine.due(now)):
+                _check_open(bare)
                 await trio.lowlevel.wait_writable(bare.socket)
                 if self._scope is scope:
                     self._write_some(bare)
@@ -304,6 +305,12 @@ def bare_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream | Non
     return stream
 
 
+def _check_open(bare: trio.SocketStream) -> None:
+    """Raise trio.ClosedResourceError for a socket that was closed between two waits."""
+    if bare.socket.fileno() < 0:
+        raise trio.ClosedResourceError("the transport was closed")
+
+
 def receiver_of(stream: trio.abc.HalfCloseableStream) -> Callable[[], Awaitable[bytes]]:
     """How to read `stream`: a bare socket without asking it in vain first."""
     bare = bare_socket(stream)
@@ -316,6 +323,7 @@ def receiver_of(stream: trio.abc.HalfCloseableStream) -> Callable[[], Awaitable[
             data, ahead = ahead, b""
             return data
         while True:
+            _check_open(bare)
             await trio.lowlevel.wait_readable(bare.socket)
             try:
                 return os.read(bare.socket.fileno(), READ_BYTES)

@@ -99,23 +99,23 @@ def test_the_fast_path_loads_nothing_heavy(signed_in: Fake, home: Path) -> None:
 
 
 def test_standard_streams_are_pumped_with_half_close(signed_in: Fake, kled: Kled) -> None:
-    done = kled("stream", "dev", "--kind", "tcp", input=BLOB)
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", input=BLOB)
     assert done.returncode == 0, done.stderr
     assert done.stdout == BLOB
-    assert signed_in.requests[-1][1] == "/api/v1/workspaces/dev/stream?kind=tcp"
+    assert signed_in.requests[-1][1] == "/api/v1/workspaces/dev/stream?kind=tcp&port=80"
 
 
 def test_files_instead_of_pipes(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.write_bytes(BLOB)
     with source.open("rb") as file:
-        done = kled("stream", "dev", "--kind", "tcp", stdin=file)
+        done = kled("stream", "dev", "--kind", "tcp", "--port", "80", stdin=file)
     assert done.stdout == BLOB
 
 
 def test_bytes_behind_the_head_are_not_lost(signed_in: Fake, kled: Kled) -> None:
     signed_in.first = b"SSH-2.0-early\r\n"
-    done = kled("stream", "dev", "--kind", "tcp", input=b"x")
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", input=b"x")
     assert done.stdout == b"SSH-2.0-early\r\nx"
 
 
@@ -135,7 +135,7 @@ def test_fdpass_with_early_bytes_leaves_a_pump_behind(signed_in: Fake) -> None:
 def test_tls(secured: Fake) -> None:
     # The fake's asyncio takes close_notify as the end of everything, so nothing is half-closed.
     process = subprocess.Popen(
-        [sys.executable, "-m", "kled_client", "stream", "dev", "--kind", "tcp"],
+        [sys.executable, "-m", "kled_client", "stream", "dev", "--kind", "tcp", "--port", "80"],
         env={**secured.env(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def test_tls_fdpass(secured: Fake) -> None:
 
 def test_an_untrusted_certificate(secured: Fake, kled: Kled) -> None:
     profile.save(secured.env(), profile.load(secured.env())._replace(ca_file=None))
-    done = kled("stream", "dev", "--kind", "tcp")
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80")
     assert done.returncode == 7
     assert "--ca-file" in one_line(done.stderr)
 
@@ -204,11 +204,13 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
         "KLED_TOKEN": TOKEN,
         "HTTP_PROXY": f"http://proxy:secret@127.0.0.1:{signed_in.port}",
     }
-    done = kled("stream", "dev", "--kind", "tcp", input=b"through", env=env)
+    # The fake behind the proxy echoes bytes; it speaks no resumption.
+    words = ("stream", "dev", "--kind", "tcp", "--port", "80", "--resume", "never")
+    done = kled(*words, input=b"through", env=env)
     assert done.stdout == b"through", done.stderr
     assert signed_in.requests[0][0] == "CONNECT"
     env["HTTP_PROXY"] = env["HTTP_PROXY"].replace("secret", "wrong")
-    done = kled("stream", "dev", "--kind", "tcp", input=b"through", env=env)
+    done = kled(*words, input=b"through", env=env)
     assert done.returncode == 7
     assert "407" in one_line(done.stderr)
 
@@ -223,7 +225,7 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
 )
 def test_a_proxy_that_strips_the_upgrade(signed_in: Fake, kled: Kled, answer: bytes) -> None:
     signed_in.stream = answer
-    done = kled("stream", "dev", "--kind", "tcp", input=BLOB[:100_000])
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", input=BLOB[:100_000])
     assert done.returncode == 0, done.stderr
     assert done.stdout == BLOB[:100_000]
 
@@ -235,17 +237,19 @@ def test_a_stripping_proxy_and_fdpass(signed_in: Fake) -> None:
 
 
 def test_refusals_are_one_line(signed_in: Fake, kled: Kled) -> None:
-    refused = kled("stream", "dev", "--kind", "tcp", env={"KLED_TOKEN": "kled_bad"})
+    refused = kled("stream", "dev", "--kind", "tcp", "--port", "80", env={"KLED_TOKEN": "kled_bad"})
     assert refused.returncode == 3
     assert one_line(refused.stderr) == "error: this token was revoked (kled login)\n"
     assert kled("stream", "dev", "--what").returncode == 2
     assert kled("stream").returncode == 2
     assert "--fdpass needs a Unix socket" in one_line(kled("stream", "dev", "--fdpass").stderr)
     signed_in.stream = b"SMTP ready\r\n\r\n"
-    foreign = kled("stream", "dev", "--kind", "tcp")
+    foreign = kled("stream", "dev", "--kind", "tcp", "--port", "80")
     assert "does not speak HTTP" in one_line(foreign.stderr)
     signed_in.stream = b""
-    assert "without an answer" in one_line(kled("stream", "dev", "--kind", "tcp").stderr)
+    assert "without an answer" in one_line(
+        kled("stream", "dev", "--kind", "tcp", "--port", "80").stderr
+    )
 
 
 def test_nobody_is_there(home: Path, kled: Kled) -> None:
@@ -262,7 +266,7 @@ def test_nobody_is_there(home: Path, kled: Kled) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(signed_in: Fake) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "kled_client", "stream", "dev", "--kind", "tcp"],
+        [sys.executable, "-m", "kled_client", "stream", "dev", "--kind", "tcp", "--port", "80"],
         env={**signed_in.env(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

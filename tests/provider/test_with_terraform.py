@@ -213,7 +213,7 @@ async def test_a_create_finishes_though_terraform_is_killed(host: Any, terraform
     killed.set()
     place = Place(host.directory / "w-1", "agent")
     with trio.fail_after(10):
-        while not place.record.exists():  # noqa: ASYNC110 - nothing tells us
+        while not place.record.exists():
             await trio.sleep(0.01)
     running = processes.find(place)
     assert running is not None

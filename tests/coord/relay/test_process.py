@@ -166,5 +166,5 @@ def _relay_pid() -> int:
 
 async def _until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - another process changes it
+        while not condition():
             await trio.sleep(0.02)

@@ -57,7 +57,7 @@ def environment(pid: int) -> str:
 
 async def wait_log(place: Place, text: str) -> None:
     with trio.fail_after(10):
-        while text not in place.log.read_text():  # noqa: ASYNC110 - a file of another process
+        while text not in place.log.read_text():
             await trio.sleep(0.01)
 
 
