@@ -26,7 +26,7 @@ WINDOW_BYTES: Final = 4 * 1024 * 1024
 PACKET_BYTES: Final = 128 * 1024
 # What may wait here before the peer is told to stop.
 BUFFER_BYTES: Final = 1024 * 1024
-# asyncssh cuts larger blocks itself, moving the rest of the block each time.
+# The usual packet. asyncssh cuts larger blocks itself, moving the rest of the block each time.
 _BLOCK_BYTES: Final = 32 * 1024
 _OPTIONS: Final[Mapping[str, Any]] = {
     "encoding": None, "window": WINDOW_BYTES, "max_pktsize": PACKET_BYTES
@@ -82,10 +82,12 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], trio.abc.HalfCloseableStream)
         """Write, waiting while the peer's window is full. Raises as `receive_some`."""
         view = memoryview(data)
         await trio.lowlevel.checkpoint()
-        for start in range(0, len(view), _BLOCK_BYTES):
+        # No public name says what the peer takes in one packet.
+        block = max(getattr(self._channel, "_send_pktsize", 0), _BLOCK_BYTES)
+        for start in range(0, len(view), block):
             await self.wait_send_all_might_not_block()
             try:
-                self._channel.write(bytes(view[start : start + _BLOCK_BYTES]))
+                self._channel.write(bytes(view[start : start + block]))
             except OSError as exc:
                 raise trio.BrokenResourceError("the other side has closed") from exc
 

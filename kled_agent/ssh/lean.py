@@ -24,6 +24,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kled_wire.asyncio_bridge import StreamTransport
 
+WINDOW_BYTES: Final = 4 * 1024 * 1024
+# What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
+PACKET_BYTES: Final = 128 * 1024
 MSG_CHANNEL_DATA: Final = 94  # RFC 4254, section 9
 _TAG_BYTES: Final = 16  # RFC 5647, section 6
 _BLOCK_BYTES: Final = 16
@@ -80,6 +83,26 @@ class LeanConnection(asyncssh.SSHServerConnection):
         """Hold packets sent inside the block and send them together."""
         transport = self._transport
         return transport.corked() if isinstance(transport, StreamTransport) else nullcontext()
+
+    def create_tcp_channel(
+        self,
+        encoding: str | None = None,
+        errors: str = "strict",
+        window: int = WINDOW_BYTES,
+        max_pktsize: int = PACKET_BYTES,
+    ) -> asyncssh.SSHTCPChannel[Any]:
+        """A channel of a TCP forward: asyncssh's own, with room for a long way's bytes."""
+        return super().create_tcp_channel(encoding, errors, window, max_pktsize)
+
+    def create_unix_channel(
+        self,
+        encoding: str | None = None,
+        errors: str = "strict",
+        window: int = WINDOW_BYTES,
+        max_pktsize: int = PACKET_BYTES,
+    ) -> asyncssh.SSHUNIXChannel[Any]:
+        """As `create_tcp_channel`, for a Unix socket."""
+        return super().create_unix_channel(encoding, errors, window, max_pktsize)
 
     def send_packet(
         self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None

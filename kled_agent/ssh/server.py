@@ -10,7 +10,7 @@ import asyncssh
 import trio
 
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.lean import LeanConnection
+from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection
 from kled_agent.ssh.session import Session
 from kled_wire.eventlog import EventLog
 
@@ -22,9 +22,6 @@ CIPHERS: Final = (
     "aes256-ctr",
     "aes128-ctr",
 )
-WINDOW_BYTES: Final = 4 * 1024 * 1024
-# What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
-PACKET_BYTES: Final = 128 * 1024
 _PRIVILEGED_PORTS: Final = 1024
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,6 +21,8 @@ from kled_wire.names import WorkspaceRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+FILES_MAX: Final = 10_240
 
 
 @click.command()
@@ -69,10 +73,20 @@ async def hold(session: Session, ref: WorkspaceRef, plan: Plan) -> None:
         raise InputError(
             "forward_missing", "there is nothing to forward", hint=f"kled forward {ref} 8080"
         )
+    _allow_many_sockets()
     view = ForwardView(session.output, str(ref))
     connect = partial(session.ssh, ref, on_change=view.link_changed)
     async with asyncio_world():
         await hold_forwards(plan, partial(open_way, connect), Link(), view)
+
+
+def _allow_many_sockets() -> None:
+    """As many files as we may have: the usual soft limits (1024; macOS 256) are for select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a further limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @click.command()
