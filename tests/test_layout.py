@@ -26,7 +26,7 @@ TESTED_BY = {
     "client/test_forwarding.py": """
         kled_client/forward_hold kled_client/forward_link kled_client/forward_view
     """,
-    "e2e/test_forward_command.py": "kled_client/forward_udp kled_client/forward_way",
+    "e2e/test_forward_command.py": "kled_client/forward_way",
     "client/test_grammar.py": """
         kled_client/endpoint kled_client/escapes kled_client/remote_path
     """,
