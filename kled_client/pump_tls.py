@@ -25,7 +25,7 @@ def pump_tls(local: socket.socket, secured: ssl.SSLSocket, *, first: bytes = b""
     while not (up.ended and down.ended):
         try:
             _read_into(up, local.recv)
-            _write_from(up, secured.send, lambda: _say_goodbye(secured))
+            _write_from(up, secured.send, lambda: _say_goodbye(secured, down))
             _read_into(down, secured.recv)
             _write_from(down, local.send, lambda: local.shutdown(socket.SHUT_WR))
         except OSError:
@@ -67,7 +67,22 @@ def _write_from(way: _Way, send: Callable[[bytes], int], finish: Callable[[], No
         finish()
 
 
-def _say_goodbye(secured: ssl.SSLSocket) -> None:
+def _say_goodbye(secured: ssl.SSLSocket, down: _Way) -> None:
+    """Send close_notify.
+
+    `unwrap` also reads, for the peer's close_notify, and drops data that it finds in its place:
+    what has come is therefore read first. Data that comes in between is lost, which is why a
+    stream over TLS is resumable unless told otherwise: its half-close is a frame.
+    """
+    try:
+        while not down.eof:
+            data = secured.recv(COPY_CHUNK_BYTES)
+            down.pending += data
+            down.eof = not data
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        pass  # no more has come
+    except ssl.SSLEOFError:
+        down.eof = True
     try:
         secured.unwrap()
     except (ssl.SSLError, ValueError):

@@ -72,8 +72,8 @@ class Pump:
                     rest, begun = self._greet(transport, begun=begun), True
                     self._carry(transport.sock, rest)
                 continue
-            except (Lost, OSError) as exc:
-                del exc
+            except (Lost, OSError):
+                pass  # another transport is dialled below
             except KledError as exc:
                 if isinstance(exc, _FINAL) or exc.code in _FINAL_CODES or not begun:
                     raise
@@ -83,6 +83,17 @@ class Pump:
             failures += 1
             if not self._wait(_BACKOFF.delay(failures, random.random)):
                 return
+        self._finish()
+
+    def _finish(self) -> None:
+        """The stream is over: give ssh the rest of what came, however long it takes to read it."""
+        self._local.setblocking(True)
+        try:
+            for piece in self._to_local:
+                self._local.sendall(piece)
+            self._local.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # ssh has gone
 
     def _wait(self, seconds: float) -> bool:
         """Wait before the next dial; False when ssh has gone meanwhile."""

@@ -108,7 +108,7 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     if request.kind == "ssh":
         ensure_certificate(env, profile, token)
     resumable = request.resume == "always" or (
-        request.resume == "auto" and not _is_here(parse_url(profile.url).host)
+        request.resume == "auto" and not _is_plain_and_here(parse_url(profile.url))
     )
     wanted = f"{path}&resume=1" if resumable else path
     try:
@@ -127,13 +127,14 @@ def run(request: Request, env: Mapping[str, str]) -> None:
             _carry(sock, first)
 
 
-def _is_here(host: str) -> bool:
-    """Whether the coordinator is on this machine, where no network comes and goes.
+def _is_plain_and_here(endpoint: Endpoint) -> bool:
+    """Whether the coordinator is on this machine, where no network comes and goes, without TLS.
 
     The pump that makes a stream resumable costs a keystroke another tenth of a millisecond, which
-    is nothing on a network and would be half of it here.
+    is nothing on a network and would be half of it here. Under TLS there is a pump anyway.
     """
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    here = endpoint.host in {"localhost", "::1"} or endpoint.host.startswith("127.")
+    return here and not endpoint.tls
 
 
 def open_stream(

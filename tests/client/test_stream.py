@@ -135,7 +135,10 @@ def test_fdpass_with_early_bytes_leaves_a_pump_behind(signed_in: Fake) -> None:
 def test_tls(secured: Fake) -> None:
     # The fake's asyncio takes close_notify as the end of everything, so nothing is half-closed.
     process = subprocess.Popen(
-        [sys.executable, "-m", "kled_client", "stream", "dev", "--kind", "tcp", "--port", "80"],
+        [
+            *(sys.executable, "-m", "kled_client", "stream", "dev"),
+            *("--kind", "tcp", "--port", "80", "--resume", "never"),
+        ],
         env={**secured.env(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -158,6 +161,18 @@ def test_tls_carries_a_half_close() -> None:
     authority.configure_trust(trust)
     outer, inner = socket.socketpair()
     here, there = socket.socketpair()
+    said = threading.Event()
+
+    class Told(ssl.SSLSocket):
+        """Says when its close_notify is out and it has stopped looking for the peer's."""
+
+        def unwrap(self) -> socket.socket:
+            try:
+                return super().unwrap()
+            finally:
+                said.set()
+
+    trust.sslsocket_class = Told
 
     def peer() -> None:
         """Read to the end, and only then answer with all of it."""
@@ -165,6 +180,7 @@ def test_tls_carries_a_half_close() -> None:
             received = b""
             while chunk := secured.recv(65536):
                 received += chunk
+            assert said.wait(20)
             secured.sendall(received)
 
     def pump() -> None:
@@ -181,7 +197,7 @@ def test_tls_carries_a_half_close() -> None:
 
 
 def test_tls_fdpass(secured: Fake) -> None:
-    sock, _ = fdpass(secured, "dev.kled")
+    sock, _ = fdpass(secured, "--resume", "never", "dev.kled")
     sock.settimeout(20)
     with sock:
         sock.sendall(BLOB[:200_000])
