@@ -22,6 +22,7 @@ from asyncssh.packet import SSHPacketLogger
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kled_agent.ssh.window import bound_window
 from kled_wire.asyncio_bridge import StreamTransport
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
@@ -92,7 +93,9 @@ class LeanConnection(asyncssh.SSHServerConnection):
         max_pktsize: int = PACKET_BYTES,
     ) -> asyncssh.SSHTCPChannel[Any]:
         """A channel of a TCP forward: asyncssh's own, with room for a long way's bytes."""
-        return super().create_tcp_channel(encoding, errors, window, max_pktsize)
+        channel = super().create_tcp_channel(encoding, errors, window, max_pktsize)
+        bound_window(channel)
+        return channel
 
     def create_unix_channel(
         self,
@@ -102,7 +105,9 @@ class LeanConnection(asyncssh.SSHServerConnection):
         max_pktsize: int = PACKET_BYTES,
     ) -> asyncssh.SSHUNIXChannel[Any]:
         """As `create_tcp_channel`, for a Unix socket."""
-        return super().create_unix_channel(encoding, errors, window, max_pktsize)
+        channel = super().create_unix_channel(encoding, errors, window, max_pktsize)
+        bound_window(channel)
+        return channel
 
     def send_packet(
         self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None

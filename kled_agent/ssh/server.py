@@ -12,6 +12,7 @@ import trio
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection
 from kled_agent.ssh.session import Session
+from kled_agent.ssh.window import bound_window
 from kled_wire.eventlog import EventLog
 
 # AES-GCM first: with AES instructions it is the fastest by far (docs/architecture.md, SSH).
@@ -51,6 +52,7 @@ class Server(asyncssh.SSHServer):
         channel = self._connection.create_server_channel(
             encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
         )
+        bound_window(channel)
         session = Session(self._nursery, self._defaults, self._connection.corked, self._log)
         return channel, session
 
