@@ -5,8 +5,10 @@ run_agent
 ├── serve_link            the control link, redialled for ever
 ├── renew_certificate     before the host certificate runs out
 └── streams
-├── Dialback._serve   one for each data stream
-└── serve_island      asyncssh, from the first SSH stream on; sessions live in it
+.   ├── Resumption.sweep          ends streams that waited too long for their client
+.   ├── Dialback._serve           one for each transport of a data stream
+.   ├── _serve_application        one for each resumable stream, whatever carries it
+.   └── serve_island              asyncssh, from the first SSH stream on; sessions live in it
 """
 
 from __future__ import annotations
