@@ -101,7 +101,7 @@ def digest(path: Path) -> str:
 
 @pytest.mark.timeout(900)
 def test_a_large_file_arrives_whole(site: Site, host: str, tmp_path: Path) -> None:
-    """300 MB, or with KLED_TEST_LARGE=1 the 5 GB of the issue."""
+    """300 MB, or 5 GB with KLED_TEST_LARGE=1."""
     original, there, back = (tmp_path / name for name in ("original", "there", "back"))
     try:
         with original.open("wb") as file:

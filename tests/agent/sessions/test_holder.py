@@ -20,6 +20,9 @@ from kled_agent.sessions.holdershell import descendants, start_mark
 from kled_agent.sessions.ring import TAIL_BYTES
 from tests.agent.sessions.conftest import start, viewing, wait_until
 
+# Real shells in holder processes of their own.
+pytestmark = pytest.mark.slow
+
 AGENT = """
 import logging, sys, trio
 from pathlib import Path
