@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import structlog
 import trio
@@ -22,13 +23,14 @@ from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
 from kled_wire import limits, messages
-from kled_wire.errors import KledError, UnauthenticatedError
+from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.transport.upgrade import encode_switching
 from kled_wire.transport.wscarrier import accept_carried
 
 log = structlog.get_logger(__name__)
 
-_ACTIONS = {"ssh": Action.WORKSPACE_SSH, "tcp": Action.WORKSPACE_TCP}
+_STOPPED: Final = frozenset({"stopped", "stopping", "deleting", "deleted"})
+_ACTIONS: Final = {"ssh": Action.WORKSPACE_SSH, "tcp": Action.WORKSPACE_TCP}
 
 
 class DataPlane:
@@ -72,6 +74,7 @@ class DataPlane:
         try:
             caller = await self._identity.authenticate(bearer(arrival.head, "Bearer"))
             workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
+            _check_running(workspace)
             agent = await self._workspaces.agent_of(workspace.id)
             with self._quotas.taken(user_id=caller.user_id, workspace_id=workspace.id):
                 dial = messages.Dial(
@@ -135,6 +138,16 @@ class DataPlane:
             to_client.inc(client_bytes)
 
         return count
+
+
+def _check_running(workspace: Workspace) -> None:
+    """Say what to do about a workspace that was stopped. Raises UnavailableError."""
+    if workspace.status in _STOPPED:
+        raise UnavailableError(
+            "agent_not_connected",
+            f"the workspace {workspace.name} is {workspace.status}, its agent not connected",
+            hint=f"kled start {workspace.name}",
+        )
 
 
 class _Record:
