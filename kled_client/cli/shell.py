@@ -147,10 +147,20 @@ async def _attach_once(
     env["KLED_CLIENT_SESSION"] = attachment.name
     env["KLED_CLIENT_SESSION_MODE"] = attachment.mode
     terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
-    async with session.ssh(ref, forward_agent=forward_agent) as connection:
+    way = session.ssh(ref, forward_agent=forward_agent, on_change=tell_way)
+    async with way as connection:
         channel = await open_channel(connection, None, env=env, terminal=terminal, brisk=True)
         with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
             return await run_session(channel, descriptor, interactive=True, named=attachment)
+
+
+def tell_way(reason: str) -> None:
+    """Say on a terminal that the way to the workspace is lost, and why, or is there again."""
+    if sys.stderr.isatty():
+        lost = f"the connection is lost ({reason}); trying again, ~. gives up"
+        # A terminal in raw mode wants the carriage return.
+        sys.stderr.write(f"\r\nkled: {lost if reason else 'connected again'}\r\n")
+        sys.stderr.flush()
 
 
 def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -167,7 +177,8 @@ async def _run(
     described = None
     if terminal:
         described = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
-    async with session.ssh(ref, forward_agent=forward_agent) as connection:
+    way = session.ssh(ref, forward_agent=forward_agent, on_change=tell_way)
+    async with way as connection:
         channel = await open_channel(
             connection, command, env=sent_environment(session.env), terminal=described
         )

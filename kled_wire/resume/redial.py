@@ -25,6 +25,8 @@ Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 
 BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
 DIAL_TIMEOUT_S: Final = 20.0
+# A loss that is mended sooner is nobody's business.
+NOTICE_S: Final = 1.0
 # What no later attempt can change: a person must act, or the stream is gone at the other end.
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
 _LOST: Final = (
@@ -48,15 +50,17 @@ async def keep_attached(
 ) -> None:
     """Carry `stream` over transports from `dial` until it is over.
 
-    The first transport begins the stream. What cannot be mended ends the stream with the reason,
-    which its readers and writers get.
+    The first transport begins the stream. What cannot be mended ends it with the reason, which its
+    readers and writers get. `on_lost` is told why the way has been gone for NOTICE_S, and then
+    `on_resumed` that there is one again.
     """
-    failures, begun = 0, False
+    failures, begun, told, lost_at = 0, False, False, 0.0
     while not stream.machine.over:
         before = stream.machine.progress
         try:
             transport, position, begun = await _open(stream, new, dial, random_bytes, begun=begun)
-            if failures:
+            if told:
+                told = False
                 on_resumed()
             await stream.run_transport(transport, position)
         except _LOST as exc:
@@ -72,6 +76,9 @@ async def keep_attached(
             failures = 0  # that transport was a good one
         failures += 1
         if failures == 1:
+            lost_at = trio.current_time()
+        if not told and trio.current_time() - lost_at >= NOTICE_S:
+            told = True
             on_lost(reason)
         await trio.sleep(BACKOFF.delay(failures, random.random))
 

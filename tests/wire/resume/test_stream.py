@@ -194,6 +194,41 @@ async def test_a_newer_transport_takes_over_from_a_live_one() -> None:
         assert network.agent.attached
 
 
+@pytest.mark.parametrize(("down_s", "told"), [(0.0, []), (60.0, ["lost", "resumed"])])
+async def test_only_a_way_that_stays_lost_is_told_of(
+    down_s: float, told: list[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    heard: list[str] = []
+    async with trio.open_nursery() as nursery:
+        network, client = Network(nursery, sockets=False), ResumableStream(Machine())
+        up_at = 0.0
+
+        async def dial() -> Transport:
+            if trio.current_time() < up_at:
+                raise OSError("no route")
+            return await network.dial()
+
+        nursery.start_soon(
+            partial(
+                keep_attached,
+                client,
+                make_new(os.urandom),
+                dial,
+                random_bytes=os.urandom,
+                on_lost=lambda _reason: heard.append("lost"),
+                on_resumed=lambda: heard.append("resumed"),
+            )
+        )
+        await client.send_all(b"x")
+        assert await network.agent.receive_some() == b"x"
+        up_at = trio.current_time() + down_s
+        await network.cut()
+        await client.send_all(b"y")
+        assert await network.agent.receive_some() == b"y"
+        assert heard == told
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_full_window_holds_the_writer_back(autojump_clock: trio.testing.MockClock) -> None:
     stream = ResumableStream(Machine())
     with trio.move_on_after(60) as scope:
