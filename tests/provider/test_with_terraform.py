@@ -257,7 +257,7 @@ async def test_stop_ends_a_hanging_create_and_keeps_the_rest(host: Any, terrafor
 
 
 async def test_a_plan_without_changes_is_fast(terraform: Any) -> None:
-    """Reattach costs no process start; facts/terraform.md measured about 100 ms."""
+    """Reattach costs no process start."""
     terraform.write(TEMPLATE)
     await terraform("apply", "-auto-approve")
     times = []
