@@ -15,24 +15,19 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kled_wire.backoff import Backoff
 from kled_wire.errors import (
-    ForbiddenError,
     KledError,
-    NotFoundError,
     ProtocolError,
-    UnauthenticatedError,
     UnavailableError,
 )
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.machine import Machine
+from kled_wire.resume.retry import BACKOFF, is_final
 from kled_wire.transport.vector import write_vector
 
 READ_BYTES = 256 * 1024
 UNSENT_BYTES = 128 * 1024
 _GREETING_TIMEOUT_S = 20.0
-_FINAL = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
-_FINAL_CODES = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
 
 
 class Transport(NamedTuple):
@@ -75,13 +70,13 @@ class Pump:
             except (Lost, OSError):
                 pass  # another transport is dialled below
             except KledError as exc:
-                if isinstance(exc, _FINAL) or exc.code in _FINAL_CODES or not begun:
+                if is_final(exc, begun=begun):
                     raise
             transport = None
             if self._machine.progress > before:
                 failures = 0  # that transport was a good one
             failures += 1
-            if not self._wait(_BACKOFF.delay(failures, random.random)):
+            if not self._wait(BACKOFF.delay(failures, random.random)):
                 return
         self._finish()
 
@@ -221,9 +216,6 @@ class Pump:
         pieces = self._unsent or self._machine.pieces(time.monotonic())
         if pieces:
             self._unsent = _send(sock, pieces)
-
-
-_BACKOFF = Backoff(first_s=0.05, cap_s=10.0)
 
 
 def _receive(sock: socket.socket) -> bytes:

@@ -8,27 +8,20 @@ from typing import Final
 
 import trio
 
-from kled_wire.backoff import Backoff
 from kled_wire.errors import (
-    ForbiddenError,
     KledError,
-    NotFoundError,
-    ProtocolError,
-    UnauthenticatedError,
     UnavailableError,
 )
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
+from kled_wire.resume.retry import BACKOFF, is_final
 from kled_wire.resume.stream import ResumableStream, TransportLost
 
 Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 
-BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
 DIAL_TIMEOUT_S: Final = 20.0
 # A loss that is mended sooner is nobody's business.
 NOTICE_S: Final = 1.0
-# What no later attempt can change: a person must act, or the stream is gone at the other end.
-_FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
 _LOST: Final = (
     TransportLost,
     trio.BrokenResourceError,
@@ -36,7 +29,6 @@ _LOST: Final = (
     trio.TooSlowError,
     OSError,
 )
-_FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
 
 
 async def keep_attached(
@@ -66,7 +58,7 @@ async def keep_attached(
         except _LOST as exc:
             reason = str(exc) or "the coordinator does not answer"
         except KledError as exc:
-            if not begun or isinstance(exc, _FINAL) or exc.code in _FINAL_CODES:
+            if is_final(exc, begun=begun):
                 stream.fail(exc.code, exc.message)
                 return
             reason = exc.message

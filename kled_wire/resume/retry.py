@@ -1,0 +1,29 @@
+"""When to dial again for a resumable stream, and what ends it for good. The same at both clients.
+
+No clock and no I/O: `redial.py` waits under Trio, the client's `resume_pump.py` with poll(2).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kled_wire.backoff import Backoff
+from kled_wire.errors import (
+    ForbiddenError,
+    KledError,
+    NotFoundError,
+    ProtocolError,
+    UnauthenticatedError,
+)
+
+BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
+_FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
+_FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
+
+
+def is_final(error: KledError, *, begun: bool) -> bool:
+    """Whether no later attempt can change `error`: a person must act, or the stream is gone.
+
+    A stream that has not `begun` has nothing to lose: its first error is its last.
+    """
+    return not begun or isinstance(error, _FINAL) or error.code in _FINAL_CODES
