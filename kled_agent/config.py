@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from kled_agent.sessions.lifetime import SIZE_POLICIES
 from kled_wire.errors import ConfigError
 from kled_wire.transport.dial import parse_url
 
 DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
 _LEVELS: Final = ("debug", "info", "warning", "error")
-_SIZES: Final = ("latest", "smallest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +111,11 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
             "config_malformed", f"{source}: log_level is {level!r}", hint=f"one of {_LEVELS}"
         )
     size, source = values.get("session_size", ("latest", ""))
-    if size not in _SIZES:
+    if size not in SIZE_POLICIES:
         raise ConfigError(
-            "config_malformed", f"{source}: session_size is {size!r}", hint=f"one of {_SIZES}"
+            "config_malformed",
+            f"{source}: session_size is {size!r}",
+            hint=f"one of {SIZE_POLICIES}",
         )
     if "coordinator_url" not in values:
         raise ConfigError(
