@@ -25,6 +25,7 @@ After that, frames: type[1] length[3] value[8], then `length` bytes. Numbers are
     FIN    value = offset at which this direction ends
     RESET  value = 0, "code message": the stream is over, also for data still on its way
     PING   value = the sender's choice; answered by PONG with the same
+    OFFER  value = 0, where the agent can be reached directly (`offer.py`)
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ NONCE_BYTES: Final = 32
 MAC_BYTES: Final = 32
 DATA_MAX: Final = 256 * 1024
 REASON_MAX: Final = 1024
+OFFER_MAX: Final = 1024
 
 DATA: Final = 1
 ACK: Final = 2
@@ -49,10 +51,13 @@ FIN: Final = 3
 RESET: Final = 4
 PING: Final = 5
 PONG: Final = 6
+OFFER: Final = 7
 
 _HEADER: Final = struct.Struct("!IQ")
 HEADER_BYTES: Final = _HEADER.size
-_LONGEST: Final = {DATA: DATA_MAX, ACK: 0, FIN: 0, RESET: REASON_MAX, PING: 0, PONG: 0}
+_LONGEST: Final = {
+    DATA: DATA_MAX, ACK: 0, FIN: 0, RESET: REASON_MAX, PING: 0, PONG: 0, OFFER: OFFER_MAX
+}  # fmt: skip
 
 
 class Frame(NamedTuple):
@@ -83,7 +88,7 @@ def decode_reason(payload: bytes | memoryview) -> tuple[str, str]:
 class FrameParser:
     """Bytes in any pieces -> frames. DATA comes out as it comes in, in parts with their offsets.
 
-    Holds at most one header and one RESET's reason.
+    Holds at most one header and one RESET's reason or OFFER.
     """
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ The caller moves bytes: what a transport gives goes into `receive`, what it can 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from kled_wire.errors import ProtocolError
@@ -20,6 +21,9 @@ from kled_wire.resume.window import WINDOW_MAX, Window
 # A transport that says nothing for this long is asked, and given up after DEAD_S. Seconds.
 PING_S: Final = 5.0
 DEAD_S: Final = 15.0
+# On a direct path, which has the relay beside it to go back to.
+DIRECT_PING_S: Final = 2.0
+DIRECT_DEAD_S: Final = 6.0
 # What one call of `pieces` takes: enough for one large write, little enough that a keystroke
 # written meanwhile is not far behind.
 BATCH_BYTES: Final = 256 * 1024
@@ -32,12 +36,17 @@ class Closed(NamedTuple):
     message: str
 
 
+def _ignore(_offer: bytes) -> None:
+    """For ends that go nowhere else."""
+
+
 class Machine:
     """What one end knows. Not attached to a transport at first."""
 
     __slots__ = (
-        "_answers", "_end_acked", "_end_due", "_ended", "_heard_at", "_parser", "_pinged_at",
-        "_reset_due", "_reset_ours", "attached", "closed", "inbox", "outbox", "window",
+        "_answers", "_dead_s", "_end_acked", "_end_due", "_ended", "_heard_at", "_offer", "_parser",
+        "_ping_s", "_pinged_at", "_reset_due", "_reset_ours", "attached", "closed", "inbox",
+        "on_offer", "outbox", "window",
     )  # fmt: skip
 
     def __init__(self, *, window_max: int = WINDOW_MAX) -> None:
@@ -55,6 +64,10 @@ class Machine:
         self._reset_ours = False
         self._heard_at = 0.0
         self._pinged_at = 0.0
+        self._ping_s, self._dead_s = PING_S, DEAD_S
+        self._offer = b""
+        # Told what the peer offers, as it came (`offer.py`).
+        self.on_offer: Callable[[bytes], None] = _ignore
 
     # The application's side.
 
@@ -86,6 +99,12 @@ class Machine:
         if self.closed is None:
             self.closed = Closed(code, message)
 
+    def offer(self, payload: bytes) -> None:
+        """Tell the peer where it can reach us, on this transport and at the start of each later."""
+        self._offer = frames.encode_header(frames.OFFER, 0, len(payload)) + payload
+        if self.attached:
+            self._answers.append(self._offer)
+
     @property
     def touched(self) -> bool:
         """Whether the peer has said anything yet: data, an acknowledgement, an end."""
@@ -108,18 +127,23 @@ class Machine:
 
     # The transport's side.
 
-    def attach(self, peer_received: int, now: float) -> None:
+    def attach(self, peer_received: int, now: float, *, direct: bool = False) -> None:
         """A transport is there, and the peer has `peer_received` bytes: replay from there.
+
+        A direct one is given up sooner, and was greeted while another went on carrying: what the
+        peer has acknowledged there since then, it has as well.
 
         Raises ProtocolError("offset_gone"); the machine is then as it was.
         """
-        self.outbox.rewind(self._without_end(peer_received))
+        position = self._without_end(peer_received)
+        self.outbox.rewind(max(position, self.outbox.start) if direct else position)
+        self._ping_s, self._dead_s = (DIRECT_PING_S, DIRECT_DEAD_S) if direct else (PING_S, DEAD_S)
         if self.inbox.consumed > self.inbox.acked or self.inbox.ended_at is not None:
             self.inbox.waiting_since = now
         self.window.detached()
         self.attached = True
         self._parser = FrameParser()
-        self._answers.clear()
+        self._answers[:] = [self._offer] if self._offer else []
         self._end_due = self._ended and not self._end_acked
         self._reset_due = self._reset_ours
         self._heard_at = self._pinged_at = now
@@ -164,6 +188,8 @@ class Machine:
             self.inbox.ended(value, now)
         elif kind == frames.PING:
             self._answers.append(frames.encode_header(frames.PONG, value))
+        elif kind == frames.OFFER:
+            self.on_offer(bytes(payload))
         elif kind == frames.RESET and self.closed is None:
             self.closed = Closed(*frames.decode_reason(payload))
 
@@ -203,15 +229,15 @@ class Machine:
 
     def tick(self, now: float) -> bool:
         """Time has passed: queue a ping when it is due. False: the transport is dead."""
-        if now - self._heard_at >= DEAD_S:
+        if now - self._heard_at >= self._dead_s:
             return False
-        if now - self._heard_at >= PING_S and now - self._pinged_at >= PING_S:
+        if now - self._heard_at >= self._ping_s and now - self._pinged_at >= self._ping_s:
             self._pinged_at = now
             self._answers.append(frames.encode_header(frames.PING, int(now * 1000)))
         return True
 
     def wake_at(self, now: float) -> float:
         """When to call `tick` and `pieces` again if nothing happens before."""
-        ping_at = max(self._heard_at, self._pinged_at, now - PING_S) + PING_S
+        ping_at = max(self._heard_at, self._pinged_at, now - self._ping_s) + self._ping_s
         ack_at = self.inbox.ack_at()
         return ping_at if ack_at is None else min(ping_at, ack_at)

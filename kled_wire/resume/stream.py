@@ -164,9 +164,15 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         return self._scope is not None
 
     async def run_transport(
-        self, transport: trio.abc.HalfCloseableStream, peer_position: int
+        self,
+        transport: trio.abc.HalfCloseableStream,
+        peer_position: int,
+        *,
+        direct: bool = False,
     ) -> None:
         """Carry the stream over `transport`, which is closed at the end, from a peer's position.
+
+        `direct`: it goes straight to the other end, see `Machine.attach`.
 
         Returns when the stream is over or a newer transport has taken its place. Raises
         TransportLost, and ProtocolError("offset_gone") when it cannot go on from there.
@@ -175,7 +181,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             self._scope.cancel()
         scope = trio.CancelScope()
         try:
-            self.machine.attach(peer_position, trio.current_time())
+            self.machine.attach(peer_position, trio.current_time(), direct=direct)
             self._scope = scope
             self._bare = bare_socket(transport)
             self._unsent = []

@@ -93,7 +93,7 @@ def _joined(found: list[Frame]) -> list[Frame]:
     return joined
 
 
-@pytest.mark.parametrize("kind", [0, 7, 255])
+@pytest.mark.parametrize("kind", [0, 8, 255])
 def test_an_unknown_frame_is_refused(kind: int) -> None:
     with pytest.raises(ProtocolError, match="frame type"):
         list(FrameParser().feed(frames.encode_header(kind, 0)))

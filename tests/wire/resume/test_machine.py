@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
 from kled_wire.resume import frames
-from kled_wire.resume.machine import DEAD_S, PING_S, Machine
+from kled_wire.resume.machine import DEAD_S, DIRECT_DEAD_S, DIRECT_PING_S, PING_S, Machine
 from kled_wire.resume.window import WINDOW_MIN
 from tests.wire.resume.carriers import Link
 
@@ -188,3 +188,37 @@ def test_garbage_is_a_protocol_error_and_takes_no_memory(pieces: list[bytes]) ->
         except ProtocolError:
             return
         assert len(machine._parser._buffer) <= frames.HEADER_BYTES + frames.REASON_MAX
+
+
+def test_an_offer_is_made_on_every_transport_and_when_it_changes() -> None:
+    link, heard = Link(), list[bytes]()
+    link.client.on_offer = heard.append
+    link.agent.offer(b"off not yet")
+    link.send()
+    link.deliver()
+    link.agent.offer(b"at - 10.0.0.5:40022")
+    link.attach()
+    link.send()
+    link.deliver()
+    assert heard == [b"off not yet", b"at - 10.0.0.5:40022"]
+
+
+def test_a_direct_transport_is_given_up_sooner() -> None:
+    machine = Machine()
+    machine.attach(0, 100.0, direct=True)
+    assert machine.tick(100.0 + DIRECT_PING_S)
+    assert machine.due(100.0 + DIRECT_PING_S)
+    assert not machine.tick(100.0 + DIRECT_DEAD_S)
+    machine.attach(0, 200.0)
+    assert machine.tick(200.0 + DIRECT_DEAD_S)
+
+
+def test_a_move_to_a_direct_path_forgives_a_position_that_has_become_old() -> None:
+    link = Link()
+    link.client.write(b"acknowledged since, ")
+    greeted_with = link.agent.inbox.position
+    link.settle()
+    link.client.write(b"and not yet")
+    link.client.attach(greeted_with, link.now, direct=True)
+    (_, payload) = link.client.pieces(link.now)[-2:]
+    assert bytes(payload) == b"and not yet"
