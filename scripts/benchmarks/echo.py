@@ -27,15 +27,15 @@ def run(*, quick: bool) -> list[Row]:
     with (
         open_world() as world,
         open_bastion() as bastion,
-        _terminal(world.ours) as first,
-        _terminal(bastion) as second,
+        open_terminal(world.ours) as first,
+        open_terminal(bastion) as second,
     ):
         for terminal in (first, second):
-            _type(terminal, 50)
+            type_keys(terminal, 50)
         for block in range(BLOCKS):
             progress(f"block {block + 1} of {BLOCKS}")
-            ours += _type(first, count)
-            peer += _type(second, count)
+            ours += type_keys(first, count)
+            peer += type_keys(second, count)
     return [
         Row(
             name=f"echo {label}",
@@ -49,7 +49,7 @@ def run(*, quick: bool) -> list[Row]:
 
 
 @contextmanager
-def _terminal(command: list[str]) -> Iterator[int]:
+def open_terminal(command: list[str]) -> Iterator[int]:
     """A terminal whose other end echoes byte by byte."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
@@ -71,7 +71,8 @@ def _terminal(command: list[str]) -> Iterator[int]:
         os.close(theirs)
 
 
-def _type(terminal: int, count: int) -> list[float]:
+def type_keys(terminal: int, count: int) -> list[float]:
+    """Type `count` keys, each when the one before is back; microseconds of each."""
     taken = []
     for _ in range(count):
         began = time.perf_counter()
