@@ -7,6 +7,7 @@ run_agent
 └── streams
 .   ├── Resumption.sweep          ends streams that waited too long for their client
 .   ├── Dialback._serve           one for each transport of a data stream
+.   ├── DirectListener.serve      clients that come directly, and where they can
 .   ├── _serve_application        one for each resumable stream, whatever carries it
 .   └── serve_island              asyncssh, from the first SSH stream on; sessions live in it
 """
@@ -19,8 +20,9 @@ from typing import Final
 
 import trio
 
-from kled_agent.config import Config
+from kled_agent.config import Config, parse_bind
 from kled_agent.control.dialback import Dialback
+from kled_agent.control.direct import DirectListener, DirectSettings
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_agent.identity import Identity, enroll, load_identity, make_identity, save_identity
@@ -105,8 +107,11 @@ async def _serve(
 ) -> None:
     async with trio.open_nursery() as streams:
         ssh = SshService(streams, identity.ssh(), defaults)
-        resumption = Resumption(streams, ResumeLimits(detached_s=config.detached_s))
+        bounds = ResumeLimits(detached_s=config.detached_s, vouched_s=config.direct_vouched_s)
+        resumption = Resumption(streams, bounds)
         streams.start_soon(resumption.sweep)
+        direct = DirectListener(direct_settings(config), resumption, log)
+        streams.start_soon(direct.serve)
         dialback = Dialback(
             streams,
             config.coordinator_url,
@@ -118,11 +123,17 @@ async def _serve(
             identity=identity,
             on_dial=dialback.accept_nowait,
             on_welcome=_announce,
-            count_streams=lambda: dialback.open_streams,
+            count_streams=lambda: dialback.open_streams + direct.open_streams,
             log=log,
         )
         nursery.start_soon(renew_certificate, config, identity, ssh, log)
         await serve_link(settings)
+
+
+def direct_settings(config: Config) -> DirectSettings:
+    """What the configuration says of the direct path."""
+    host, port = parse_bind(config.direct_bind)
+    return DirectSettings(listen=config.direct_listen, host=host, port=port)
 
 
 def _announce(_welcome: Welcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import tomllib
@@ -16,6 +17,7 @@ from kled_wire.transport.dial import parse_url
 
 DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
 _LEVELS: Final = ("debug", "info", "warning", "error")
+DIRECT_POLICIES: Final = ("off", "private", "any")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,11 @@ class Config:
     log_level: str = "info"
     # How long a stream may wait for its client to come back, in seconds.
     detached_s: float = 12 * 3600.0
+    # The direct path: who may come (kled_agent/control/direct.py), where to listen, and for how
+    # long a stream may be there before the coordinator is asked about it again, in seconds.
+    direct_listen: str = "off"
+    direct_bind: str = "[::]:0"
+    direct_vouched_s: float = 3600.0
     # Named sessions (docs/terminals.md): whose size counts, and limits; 0 s is none.
     session_size: str = "latest"
     session_idle_s: float = 0
@@ -40,7 +47,14 @@ class Config:
 
 # Settings that are numbers; in the environment they are written in decimal.
 _NUMBERS: Final = frozenset(
-    {"detached_s", "session_idle_s", "session_orphan_s", "session_limit", "session_ring_bytes"}
+    {
+        "detached_s",
+        "direct_vouched_s",
+        "session_idle_s",
+        "session_orphan_s",
+        "session_limit",
+        "session_ring_bytes",
+    }
 )
 
 # Where each setting comes from in the environment; in the file the names are those of Config.
@@ -53,6 +67,9 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "shell": "KLED_AGENT_SHELL",
     "log_level": "KLED_AGENT_LOG_LEVEL",
     "detached_s": "KLED_AGENT_DETACHED_S",
+    "direct_listen": "KLED_AGENT_DIRECT_LISTEN",
+    "direct_bind": "KLED_AGENT_DIRECT_BIND",
+    "direct_vouched_s": "KLED_AGENT_DIRECT_VOUCHED_S",
     "session_size": "KLED_AGENT_SESSION_SIZE",
     "session_idle_s": "KLED_AGENT_SESSION_IDLE_S",
     "session_orphan_s": "KLED_AGENT_SESSION_ORPHAN_S",
@@ -110,13 +127,10 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
         raise ConfigError(
             "config_malformed", f"{source}: log_level is {level!r}", hint=f"one of {_LEVELS}"
         )
-    size, source = values.get("session_size", ("latest", ""))
-    if size not in SIZE_POLICIES:
-        raise ConfigError(
-            "config_malformed",
-            f"{source}: session_size is {size!r}",
-            hint=f"one of {SIZE_POLICIES}",
-        )
+    _check_choice(values, "session_size", SIZE_POLICIES)
+    _check_choice(values, "direct_listen", DIRECT_POLICIES)
+    if bind := values.get("direct_bind"):
+        parse_bind(*bind)
     if "coordinator_url" not in values:
         raise ConfigError(
             "coordinator_url_missing",
@@ -130,6 +144,33 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
     numbers = {name: _number(name, *values[name]) for name in _NUMBERS if settings.pop(name, None)}
     merged: dict[str, Any] = {**settings, **numbers}
     return Config(**merged, state_dir=state_dir)
+
+
+def _check_choice(
+    values: Mapping[str, tuple[str, str]], name: str, allowed: tuple[str, ...]
+) -> None:
+    value, source = values.get(name, (allowed[0], ""))
+    if value not in allowed:
+        raise ConfigError(
+            "config_malformed", f"{source}: {name} is {value!r}", hint=f"one of {allowed}"
+        )
+
+
+def parse_bind(text: str, source: str = "") -> tuple[str, int]:
+    """Address and port of `10.0.0.5:40022` or `[::]:0`. Raises ConfigError."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        if bracketed == (address.version == 6) and port.isdecimal() and int(port) < 65536:
+            return str(address), int(port)
+    except ValueError:
+        pass  # said below
+    raise ConfigError(
+        "config_malformed",
+        f"{source}: direct_bind is {text!r}, not an address and a port",
+        hint="[::]:0 is every address and a free port",
+    )
 
 
 def _number(name: str, text: str, source: str) -> float:

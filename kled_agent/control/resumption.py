@@ -12,7 +12,7 @@ import trio
 from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
-from kled_wire.resume.frames import New, Resume
+from kled_wire.resume.frames import SECRET_BYTES, New, Resume
 from kled_wire.resume.handshake import admit, read_hello, refuse
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.stream import ResumableStream, TransportLost
@@ -24,22 +24,33 @@ StreamHandler = Callable[[trio.abc.HalfCloseableStream, messages.Dial, EventLog]
 _SWEEP_S: Final = 15.0
 # A stream whose application has ended waits this long for its client to fetch the rest.
 _ENDED_S: Final = 600.0
+# The kind of stream that may leave the relay.
+_DIRECT_KIND: Final = "ssh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeLimits:
-    """Bounds on what waits for clients: seconds, streams, bytes."""
+    """Bounds on what waits for clients: seconds, streams, bytes.
+
+    `vouched_s` is for how long a stream may be on direct paths before its client must come through
+    the coordinator again, where the policy is asked.
+    """
 
     detached_s: float = 12 * 3600.0
+    vouched_s: float = 3600.0
     detached_max: int = 64
     kept_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Kept:
+class Kept:
+    """One stream, whatever carries it; `vouched_at` is when the coordinator last let it in."""
+
     stream: ResumableStream
     secret: bytes
     user: str
+    kind: str
+    vouched_at: float
     log: EventLog
     detached_at: float | None = None
     served: bool = field(default=False)
@@ -54,7 +65,8 @@ class Resumption:
         self._nursery = nursery
         self._bounds = bounds
         self._window_max = window_max
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: dict[bytes, Kept] = {}
+        self._offer = b""
 
     def __len__(self) -> int:
         """How many streams there are, attached or not."""
@@ -81,7 +93,56 @@ class Resumption:
             log.info("stream_not_begun", reason=str(exc) or "too slow")
             return
         if found is not None:
+            found.vouched_at = trio.current_time()
             await self._carry(found, transport, position)
+
+    def offer(self, payload: bytes) -> None:
+        """Tell all clients that may come directly where to (`kled_wire/resume/offer.py`).
+
+        Only SSH goes that way: other streams are not encrypted from end to end.
+        """
+        if payload == self._offer:
+            return
+        self._offer = payload
+        for kept in self._kept.values():
+            if kept.kind == _DIRECT_KIND:
+                kept.stream.machine.offer(payload)
+                kept.stream.flush_nowait()
+
+    async def admit_direct(
+        self, transport: trio.abc.HalfCloseableStream, resume: Resume
+    ) -> tuple[Kept, trio.abc.HalfCloseableStream, int]:
+        """Let a client prove itself on a transport that the coordinator knows nothing of.
+
+        What may not go on here is challenged like what may, with a secret that nobody knows.
+        Raises ProtocolError("proof_wrong").
+        """
+        kept = self._kept.get(resume.id)
+        if kept is not None and (kept.kind != _DIRECT_KIND or self._vouched_until(kept) is None):
+            kept = None
+        secret = os.urandom(SECRET_BYTES) if kept is None else kept.secret
+        received = kept.stream.machine.inbox.position if kept else int.from_bytes(os.urandom(2))
+        transport = await admit(
+            transport, resume, secret=secret, position=received, random_bytes=os.urandom
+        )
+        if kept is None:
+            raise ProtocolError("proof_wrong", "nobody knows this secret")
+        return kept, transport, resume.received
+
+    async def carry_direct(
+        self, kept: Kept, transport: trio.abc.HalfCloseableStream, position: int
+    ) -> None:
+        """Serve such a transport to its end, or until the coordinator must vouch again."""
+        kept.log.info("stream_direct")
+        with trio.move_on_at(self._vouched_until(kept) or 0.0) as scope:
+            await self._carry(kept, transport, position, direct=True)
+        if scope.cancelled_caught:
+            kept.log.info("stream_sent_back", reason="the coordinator is to vouch for it again")
+
+    def _vouched_until(self, kept: Kept) -> float | None:
+        """Until when a stream may be on direct paths; None when that is over."""
+        until = kept.vouched_at + self._bounds.vouched_s
+        return until if trio.current_time() < until else None
 
     async def _begin(
         self,
@@ -90,12 +151,21 @@ class Resumption:
         dial: messages.Dial,
         log: EventLog,
         handler: StreamHandler,
-    ) -> _Kept | None:
+    ) -> Kept | None:
         if new.id in self._kept:
             await refuse(transport, "stream_exists", "there is such a stream already")
             return None
         machine = Machine() if self._window_max is None else Machine(window_max=self._window_max)
-        kept = _Kept(stream=ResumableStream(machine), secret=new.secret, user=dial.user, log=log)
+        kept = Kept(
+            stream=ResumableStream(machine),
+            secret=new.secret,
+            user=dial.user,
+            kind=dial.kind,
+            vouched_at=trio.current_time(),
+            log=log,
+        )
+        if dial.kind == _DIRECT_KIND and self._offer:
+            machine.offer(self._offer)
         self._kept[new.id] = kept
         self._nursery.start_soon(self._serve_application, new.id, kept, dial, handler)
         return kept
@@ -106,7 +176,7 @@ class Resumption:
         resume: Resume,
         dial: messages.Dial,
         log: EventLog,
-    ) -> tuple[_Kept | None, trio.abc.HalfCloseableStream]:
+    ) -> tuple[Kept | None, trio.abc.HalfCloseableStream]:
         kept = self._kept.get(resume.id)
         if kept is None:
             log.info("resume_refused", reason="unknown")
@@ -129,18 +199,24 @@ class Resumption:
         return kept, transport
 
     async def _carry(
-        self, kept: _Kept, transport: trio.abc.HalfCloseableStream, position: int
+        self,
+        kept: Kept,
+        transport: trio.abc.HalfCloseableStream,
+        position: int,
+        *,
+        direct: bool = False,
     ) -> None:
         kept.detached_at = None
         try:
-            await kept.stream.run_transport(transport, position)
+            await kept.stream.run_transport(transport, position, direct=direct)
         except (TransportLost, ProtocolError) as exc:
             kept.log.info("stream_detached", reason=str(exc))
-        if not kept.stream.attached:
-            kept.detached_at = trio.current_time()
+        finally:
+            if not kept.stream.attached:
+                kept.detached_at = trio.current_time()
 
     async def _serve_application(
-        self, name: bytes, kept: _Kept, dial: messages.Dial, handler: StreamHandler
+        self, name: bytes, kept: Kept, dial: messages.Dial, handler: StreamHandler
     ) -> None:
         try:
             await handler(kept.stream, dial, kept.log)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.config import Config, load_config
+from kled_agent.config import Config, load_config, parse_bind
 from kled_wire.errors import ConfigError
 
 URL = "https://coordinator.example"
@@ -56,6 +56,10 @@ def test_the_token_comes_from_a_file_unless_it_is_given(file: Path, tmp_path: Pa
         ("", {"KLED_AGENT_LOG_LEVEL": "loud"}, {}, "config_malformed", "KLED_AGENT_LOG_LEVEL"),
         ("", {"KLED_AGENT_TOKEN_FILE": "/no/file"}, {}, "token_unreadable",
          "KLED_AGENT_TOKEN_FILE"),
+        ("", {"KLED_AGENT_DIRECT_LISTEN": "yes"}, {}, "config_malformed",
+         "KLED_AGENT_DIRECT_LISTEN"),
+        ("", {"KLED_AGENT_DIRECT_BIND": "40022"}, {}, "config_malformed",
+         "KLED_AGENT_DIRECT_BIND"),
         ("", {}, {"token_file": "/no/file"}, "token_unreadable", "--token-file"),
     ],
 )  # fmt: skip
@@ -83,3 +87,23 @@ def test_a_file_that_is_no_text_is_malformed(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(file, {}, {})
     assert caught.value.code == "config_malformed"
+
+
+@pytest.mark.parametrize(
+    ("text", "bind"),
+    [
+        ("[::]:0", ("::", 0)),
+        ("0.0.0.0:40022", ("0.0.0.0", 40022)),
+        ("[fd00::5]:40022", ("fd00::5", 40022)),
+    ],
+)
+def test_where_to_listen_is_an_address_and_a_port(text: str, bind: tuple[str, int]) -> None:
+    assert parse_bind(text) == bind
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":0", "::0", "[10.0.0.1]:0", "10.0.0.1:x", "h:1", "[::]:70000"]
+)
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="direct_bind"):
+        parse_bind(text)

@@ -1,0 +1,43 @@
+"""What can be known of the network; with namespaces, where there are some, that it changed."""
+
+from __future__ import annotations
+
+import select
+import sys
+
+import pytest
+
+from kled_wire.transport.network import drain, open_watch, place
+from tests.kit.network import open_network, why_not
+
+MISSING = why_not()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="from /proc")
+def test_a_place_is_the_same_for_all_on_it_and_does_not_tell_which() -> None:
+    assert place() == place()
+    assert len(place()) == 16
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_another_namespace_is_another_place() -> None:
+    with open_network() as network, network.add("one").entered():
+        there = place()
+    assert there != place()
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.parametrize("address", ["10.9.9.9/32", "fd00::9/128"])
+def test_a_change_of_addresses_is_reported_until_it_is_taken_note_of(address: str) -> None:
+    with open_network() as network:
+        one = network.add("one")
+        with one.entered():
+            watch = open_watch()
+        assert watch is not None
+        with watch:
+            drain(watch)
+            assert not select.select([watch], [], [], 0)[0]
+            one.up("lo", address)
+            assert select.select([watch], [], [], 10)[0]
+            drain(watch)
+            assert not select.select([watch], [], [], 0)[0]
