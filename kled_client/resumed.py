@@ -8,6 +8,7 @@ from functools import partial
 
 import trio
 
+from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.handshake import make_new
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.redial import Dial, keep_attached
@@ -19,11 +20,16 @@ def _say_nothing(_reason: str) -> None:
 
 
 async def open_resumable(
-    dial: Dial, nursery: trio.Nursery, *, on_change: Callable[[str], None] = _say_nothing
+    dial: Dial,
+    nursery: trio.Nursery,
+    direct: DirectSeeker,
+    *,
+    on_change: Callable[[str], None] = _say_nothing,
 ) -> ResumableStream:
     """Dial once, raising what is wrong, then keep the stream attached in `nursery`.
 
-    `on_change` is told why the stream lost its transport, and "" when it has one again.
+    It goes over to direct paths that `direct` finds. `on_change` is told why the stream lost its
+    transport, and "" when it has one again.
     """
     first: trio.abc.HalfCloseableStream | None = await dial()
 
@@ -43,6 +49,7 @@ async def open_resumable(
             make_new(os.urandom),
             next_transport,
             random_bytes=os.urandom,
+            direct=direct,
             on_lost=on_change,
             on_resumed=lambda: on_change(""),
         )

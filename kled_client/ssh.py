@@ -6,6 +6,7 @@ relay in the middle can neither read nor forge. asyncssh lives in Trio through t
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -18,6 +19,7 @@ import trio
 import trio_asyncio
 
 from kled_client.certificate import Identity, ensure_certificate
+from kled_client.direct_paths import make_paths
 from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
 from kled_client.resumed import open_resumable
@@ -26,6 +28,7 @@ from kled_wire.asyncio_bridge import StreamTunnel
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
+from kled_wire.resume.direct import DirectSeeker
 from kled_wire.transport.dial import open_upgraded
 
 T = TypeVar("T")
@@ -59,16 +62,19 @@ async def open_ssh(
     *,
     forward_agent: bool = False,
     on_change: Callable[[str], None] = lambda _reason: None,
+    direct: DirectSeeker | None = None,
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """A connection that is up, closed when the block ends; it survives the network's changes.
 
-    `on_change` is told why the way was lost, and "" when there is one again.
+    `on_change` is told why the way was lost, and "" when there is one again. `direct` is for who
+    wants to know which path it takes.
     Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
     """
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
     async with _loop(), trio.open_nursery() as nursery:
         dial = partial(_dial, profile, token, ref, nursery)
-        stream = await open_resumable(dial, nursery, on_change=on_change)
+        seeker = direct or make_seeker(env)
+        stream = await open_resumable(dial, nursery, seeker, on_change=on_change)
         tunnel = StreamTunnel(stream, nursery)
         options = _options(identity)
         if forward_agent and env.get("SSH_AUTH_SOCK"):
@@ -83,6 +89,11 @@ async def open_ssh(
                     connection.close()
                     await aio(connection.wait_closed)
         nursery.cancel_scope.cancel()
+
+
+def make_seeker(env: Mapping[str, str]) -> DirectSeeker:
+    """What looks for direct paths for one connection. Raises ConfigError."""
+    return DirectSeeker(make_paths(env), os.urandom)
 
 
 def _loop() -> AbstractAsyncContextManager[object]:

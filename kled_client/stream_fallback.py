@@ -7,27 +7,31 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from functools import partial
 from typing import NoReturn
 
 import trio
 
+from kled_client.direct_paths import make_paths
 from kled_client.fdpass import pass_through_child
 from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
 from kled_client.pump import pump_stdio
 from kled_client.resumed import open_resumable
 from kled_wire.errors import KledError, UnavailableError, from_status
+from kled_wire.resume.direct import DirectSeeker
 from kled_wire.transport.dial import open_upgraded
 from kled_wire.transport.pump import pump
 
 
-def run(profile: Profile, token: str, path: str, *, fdpass: bool) -> None:
+def run(profile: Profile, token: str, path: str, env: Mapping[str, str], *, fdpass: bool) -> None:
     """Carry the stream over a WebSocket. Raises what the coordinator says, UnavailableError."""
     read_end, write_end = os.pipe()
+    direct = DirectSeeker(make_paths(env), os.urandom)
 
     def work(local: socket.socket) -> None:
-        trio.run(_carry, local, profile, token, path, write_end)
+        trio.run(_carry, local, profile, token, path, direct, write_end)
 
     if fdpass:
         # The child dials, so that no thread or loop of Trio has to survive a fork.
@@ -42,7 +46,12 @@ def run(profile: Profile, token: str, path: str, *, fdpass: bool) -> None:
 
 
 async def _carry(
-    local: socket.socket, profile: Profile, token: str, path: str, report: int
+    local: socket.socket,
+    profile: Profile,
+    token: str,
+    path: str,
+    direct: DirectSeeker,
+    report: int,
 ) -> None:
     """Dial, say on `report` how that went, then pump to the end."""
     context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
@@ -58,7 +67,7 @@ async def _carry(
         try:
             with trio.fail_after(ANSWER_TIMEOUT_S):
                 if "resume=1" in path:
-                    stream = await open_resumable(dial, nursery)
+                    stream = await open_resumable(dial, nursery, direct)
                 else:
                     stream = await dial()
         except KledError as exc:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncssh
 
     from kled_client.api import Api
+    from kled_wire.resume.direct import DirectSeeker
 
 T = TypeVar("T")
 
@@ -64,8 +65,9 @@ class Session:
         *,
         forward_agent: bool = False,
         on_change: Callable[[str], None] = lambda _reason: None,
+        direct: DirectSeeker | None = None,
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-        """An SSH connection to the workspace; `on_change` as `open_ssh` says."""
+        """An SSH connection to the workspace; `on_change`, `direct` as `open_ssh` says."""
         from kled_client.ssh import open_ssh  # noqa: PLC0415  # asyncssh, only when needed
 
         named = await self._named(ref)
@@ -76,6 +78,7 @@ class Session:
             named,
             forward_agent=forward_agent,
             on_change=on_change,
+            direct=direct,
         ) as connection:
             yield connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
@@ -97,6 +98,32 @@ async def ask_to_resume(
 ) -> tuple[int, trio.abc.HalfCloseableStream]:
     """Client: go on with stream `new`; gives the agent's position and the transport.
 
+    Raises as `ask`.
+    """
+    asked, transport = await ask(transport, new, position=position, random_bytes=random_bytes)
+    await transport.send_all(encode_greeting(asked.proof))
+    return asked.position, transport
+
+
+class Asked(NamedTuple):
+    """What a client knows of a transport whose other end is the agent: it has proven itself.
+
+    The stream comes over once `proof` has been sent.
+    """
+
+    position: int
+    proof: Proof
+
+
+async def ask(
+    transport: trio.abc.HalfCloseableStream,
+    new: New,
+    *,
+    position: int,
+    random_bytes: RandomBytes,
+) -> tuple[Asked, trio.abc.HalfCloseableStream]:
+    """Client: whether the other end is the agent of stream `new`; nothing is decided yet.
+
     Raises UnavailableError with the agent's code when it refuses, ProtocolError("proof_wrong").
     """
     resume = Resume(new.id, random_bytes(NONCE_BYTES), position)
@@ -106,5 +133,4 @@ async def ask_to_resume(
         raise UnavailableError(greeting.code, greeting.message)
     if not isinstance(greeting, Challenge) or not check_challenge(new.secret, resume, greeting):
         raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
-    await transport.send_all(encode_greeting(make_proof(new.secret, resume, greeting)))
-    return greeting.received, transport
+    return Asked(greeting.received, make_proof(new.secret, resume, greeting)), transport

@@ -12,6 +12,7 @@ from kled_wire.errors import (
     KledError,
     UnavailableError,
 )
+from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
 from kled_wire.resume.retry import BACKOFF, is_final
@@ -37,64 +38,138 @@ async def keep_attached(
     dial: Dial,
     *,
     random_bytes: RandomBytes,
+    direct: DirectSeeker,
     on_lost: Callable[[str], None] = lambda _reason: None,
     on_resumed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Carry `stream` over transports from `dial` until it is over.
+    """Carry `stream` over transports from `dial`, or `direct` ones, until it is over.
 
     The first transport begins the stream. What cannot be mended ends it with the reason, which its
     readers and writers get. `on_lost` is told why the way has been gone for NOTICE_S, and then
     `on_resumed` that there is one again.
     """
-    failures, begun, told, lost_at = 0, False, False, 0.0
+    notice = _Notice(on_lost, on_resumed)
+    opener = _Opener(stream, new, dial, random_bytes, direct)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(direct.run, stream, new)
+        await _keep(stream, opener, direct, notice)
+        nursery.cancel_scope.cancel()
+
+
+async def _keep(
+    stream: ResumableStream, opener: _Opener, direct: DirectSeeker, notice: _Notice
+) -> None:
+    failures = 0
     while not stream.machine.over:
         before = stream.machine.progress
         try:
-            transport, position, begun = await _open(stream, new, dial, random_bytes, begun=begun)
-            if told:
-                told = False
-                on_resumed()
-            await stream.run_transport(transport, position)
+            if opened := await opener.open():
+                notice.attached()
+                await stream.run_transport(*opened)
         except _LOST as exc:
             reason = str(exc) or "the coordinator does not answer"
         except KledError as exc:
-            if is_final(exc, begun=begun):
+            if is_final(exc, begun=opener.begun):
                 stream.fail(exc.code, exc.message)
                 return
             reason = exc.message
         else:
+            # It is over, or a direct path has it.
+            if direct.carrying:
+                notice.attached()
+            await direct.wait_lost()
+            failures = 0
             continue
+        direct.relay_lost()
         if stream.machine.progress > before:
             failures = 0  # that transport was a good one
         failures += 1
-        if failures == 1:
-            lost_at = trio.current_time()
-        if not told and trio.current_time() - lost_at >= NOTICE_S:
-            told = True
-            on_lost(reason)
-        await trio.sleep(BACKOFF.delay(failures, random.random))
+        notice.failed(reason, first=failures == 1)
+        with direct.unless_taken():
+            await trio.sleep(BACKOFF.delay(failures, random.random))
 
 
-async def _open(
-    stream: ResumableStream, new: New, dial: Dial, random_bytes: RandomBytes, *, begun: bool
-) -> tuple[trio.abc.HalfCloseableStream, int, bool]:
-    """A transport on which the stream begins or goes on, and the peer's position."""
-    with trio.fail_after(DIAL_TIMEOUT_S):
-        transport = await dial()
-        try:
-            if not begun:
-                await transport.send_all(encode_greeting(new))
-                return transport, 0, True
-            position, transport = await ask_to_resume(
-                transport, new, position=stream.machine.inbox.position, random_bytes=random_bytes
-            )
-        except UnavailableError as exc:
-            await trio.aclose_forcefully(transport)
-            if exc.code == "unknown_stream" and not stream.machine.touched:
-                # Our hello never arrived: nothing was said yet, so it can be said again.
-                return await _open(stream, new, dial, random_bytes, begun=False)
-            raise
-        except BaseException:
-            await trio.aclose_forcefully(transport)
-            raise
-        return transport, position, True
+class _Notice:
+    """Tells a person of a loss that is not mended at once, and of its end."""
+
+    def __init__(self, on_lost: Callable[[str], None], on_resumed: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._on_resumed = on_resumed
+        self._told = False
+        self._lost_at = 0.0
+
+    def failed(self, reason: str, *, first: bool) -> None:
+        """There is no way; `first`: since now."""
+        now = trio.current_time()
+        if first:
+            self._lost_at = now
+        if not self._told and now - self._lost_at >= NOTICE_S:
+            self._told = True
+            self._on_lost(reason)
+
+    def attached(self) -> None:
+        """There is one again."""
+        if self._told:
+            self._told = False
+            self._on_resumed()
+
+
+class _Opener:
+    """Gets transports of the relay's on which the stream begins or goes on."""
+
+    def __init__(
+        self,
+        stream: ResumableStream,
+        new: New,
+        dial: Dial,
+        random_bytes: RandomBytes,
+        direct: DirectSeeker,
+    ) -> None:
+        self._stream = stream
+        self._new = new
+        self._dial = dial
+        self._random_bytes = random_bytes
+        self._direct = direct
+        self.begun = False
+        self._is_new = True
+
+    async def open(self) -> tuple[trio.abc.HalfCloseableStream, int] | None:
+        """A transport and the peer's position; None when a direct path has the stream meanwhile."""
+        with trio.fail_after(DIAL_TIMEOUT_S):
+            transport: trio.abc.HalfCloseableStream | None = None
+            with self._direct.unless_taken():
+                if not self._direct.carrying:
+                    transport = await self._dial()
+            if transport is None:
+                return None
+            try:
+                if self._direct.carrying:
+                    await trio.aclose_forcefully(transport)
+                    return None
+                self._direct.relay_greets()
+                return await self._greet(transport)
+            except UnavailableError as exc:
+                await trio.aclose_forcefully(transport)
+                if exc.code == "unknown_stream" and not self._stream.machine.touched:
+                    # Our hello never arrived: nothing was said yet, so it can be said again.
+                    self._is_new = True
+                    return await self.open()
+                raise
+            except BaseException:
+                await trio.aclose_forcefully(transport)
+                raise
+
+    async def _greet(
+        self, transport: trio.abc.HalfCloseableStream
+    ) -> tuple[trio.abc.HalfCloseableStream, int]:
+        if self._is_new:
+            await transport.send_all(encode_greeting(self._new))
+            self.begun, self._is_new = True, False
+            return transport, 0
+        position, transport = await ask_to_resume(
+            transport,
+            self._new,
+            position=self._stream.machine.inbox.position,
+            random_bytes=self._random_bytes,
+        )
+        return transport, position

@@ -29,6 +29,25 @@ def place() -> str:
     return hashlib.sha256(b"kled-place-1\0%s%d" % (boot, inode)).hexdigest()[:16]
 
 
+def is_astray(local: str, host: str) -> bool:
+    """Whether a connection from our address `local` to `host` goes nowhere now. Sends nothing.
+
+    The address is gone, or there is no route, or it would leave from another address. The last
+    says nothing with IPv6, where new addresses come beside old ones that are still good.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))
+            if family == socket.AF_INET:
+                return str(probe.getsockname()[0]) != local
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((local, 0))
+    except OSError:
+        return True
+    return False
+
+
 def open_watch() -> socket.socket | None:
     """A non-blocking socket that is readable once addresses or routes have changed; else None.
 

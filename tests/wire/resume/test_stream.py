@@ -13,9 +13,11 @@ import pytest
 import trio
 import trio.testing
 
+from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
 from kled_wire.resume.machine import DEAD_S, Machine
+from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.stream import ResumableStream, TransportLost
 
@@ -32,6 +34,7 @@ class Network:
         self.agent = ResumableStream(Machine())
         self.new: New | None = None
         self.dials = 0
+        self.seeker = DirectSeeker(Paths("", random.random), os.urandom)
         self.forgets = False
 
     async def dial(self) -> Transport:
@@ -93,6 +96,7 @@ async def linked(*, sockets: bool = True) -> AsyncIterator[tuple[ResumableStream
                 make_new(os.urandom),
                 network.dial,
                 random_bytes=os.urandom,
+                direct=network.seeker,
             )
         )
         yield client, network
@@ -105,7 +109,7 @@ async def test_it_is_a_half_closeable_stream() -> None:
         async def make() -> tuple[ResumableStream, ResumableStream]:
             network, client = Network(nursery, sockets=True), ResumableStream(Machine())
             keep = partial(keep_attached, client, make_new(os.urandom), network.dial)
-            nursery.start_soon(partial(keep, random_bytes=os.urandom))
+            nursery.start_soon(partial(keep, random_bytes=os.urandom, direct=network.seeker))
             return client, network.agent
 
         client, agent = await make()
@@ -215,6 +219,7 @@ async def test_only_a_way_that_stays_lost_is_told_of(
                 make_new(os.urandom),
                 dial,
                 random_bytes=os.urandom,
+                direct=network.seeker,
                 on_lost=lambda _reason: heard.append("lost"),
                 on_resumed=lambda: heard.append("resumed"),
             )

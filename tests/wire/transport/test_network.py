@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kled_wire.transport.network import drain, open_watch, place
+from kled_wire.transport.network import drain, is_astray, open_watch, place
 from tests.kit.network import open_network, why_not
 
 MISSING = why_not()
@@ -41,3 +41,19 @@ def test_a_change_of_addresses_is_reported_until_it_is_taken_note_of(address: st
             assert select.select([watch], [], [], 10)[0]
             drain(watch)
             assert not select.select([watch], [], [], 0)[0]
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_connection_is_astray_without_its_address_or_a_route() -> None:
+    with open_network() as network:
+        one, two = network.add("one"), network.add("two")
+        ends = network.link(one, two, ("10.0.0.1/24", "fd00::1/64"), ("10.0.0.2/24", "fd00::2/64"))
+        with one.entered():
+            assert not is_astray("10.0.0.1", "10.0.0.2")
+            assert not is_astray("fd00::1", "fd00::2")
+            assert is_astray("10.0.0.9", "10.0.0.2")
+            assert is_astray("fd00::9", "fd00::2")
+            one.ip("address", "del", "10.0.0.1/24", "dev", ends.left)
+            one.ip("-6", "route", "del", "fd00::/64", "dev", ends.left)
+            assert is_astray("10.0.0.1", "10.0.0.2")
+            assert is_astray("fd00::1", "fd00::2")

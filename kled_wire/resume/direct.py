@@ -1,0 +1,226 @@
+"""Look for a direct path while the relay carries, and take a stream over to it. Under Trio.
+
+`paths.py` decides when what is tried. The first address whose other end proves to be the agent gets
+the stream: without a pause, because the relay carries until then, and without a loss, because the
+greeting says from where to go on. When the path ends, `redial.py` is on the relay again at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import trio
+
+from kled_wire.errors import KledError
+from kled_wire.resume.frames import New, encode_greeting
+from kled_wire.resume.handshake import Asked, RandomBytes, ask
+from kled_wire.resume.offer import Candidate
+from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, PathReport, Paths, describe
+from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.transport.dial import tune
+from kled_wire.transport.network import drain, is_astray, open_watch
+
+# How long a found path waits for the relay to have been greeted to the end.
+_TURN_S: Final = 5.0
+_FAILURES: Final = (
+    OSError,
+    KledError,
+    TransportLost,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+)
+
+
+class _Found(NamedTuple):
+    """A transport whose other end is the agent."""
+
+    candidate: Candidate
+    transport: trio.abc.HalfCloseableStream
+    local: str
+    asked: Asked
+    rtt_s: float
+
+
+class DirectSeeker:
+    """Takes one stream to direct paths. Of use to `keep_attached`, which runs it."""
+
+    def __init__(self, paths: Paths, random_bytes: RandomBytes) -> None:
+        self._paths = paths
+        self._random_bytes = random_bytes
+        self._news = trio.Event()
+        self._greeting = False
+        self._carrying = False
+        self._relay: trio.CancelScope | None = None
+        self._current: tuple[trio.CancelScope, _Found] | None = None
+
+    def report(self) -> PathReport:
+        """Which path is in use, and why not another."""
+        return self._paths.report()
+
+    async def wait_settled(self) -> None:
+        """Wait until what was offered has been tried, or there is nothing to try."""
+        while not self._paths.settled:
+            await self._news.wait()
+
+    # The relay's side: at most one of the two speaks to the agent of a change at a time.
+
+    @property
+    def carrying(self) -> bool:
+        """Whether a direct path has the stream, or is just about to."""
+        return self._carrying
+
+    async def wait_lost(self) -> None:
+        """Wait until no direct path has the stream."""
+        while self._carrying:
+            await self._news.wait()
+
+    @contextmanager
+    def unless_taken(self) -> Iterator[None]:
+        """A block that is left as soon as a direct path takes the stream."""
+        with trio.CancelScope() as scope:
+            self._relay = scope
+            try:
+                yield
+            finally:
+                self._relay = None
+
+    def relay_greets(self) -> None:
+        """A transport of the relay's is about to take the stream; its first offer says it has."""
+        self._greeting = True
+
+    def relay_lost(self) -> None:
+        """It has not, or not any more."""
+        self._greeting = False
+        self._tell()
+
+    # Our own.
+
+    async def run(self, stream: ResumableStream, new: New) -> None:
+        """Look for paths until cancelled, or until the stream is over."""
+
+        def on_offer(payload: bytes) -> None:
+            self._greeting = False
+            self._paths.offered(payload, trio.current_time())
+            self._tell()
+
+        stream.machine.on_offer = on_offer
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_network)
+            while not stream.machine.over:
+                if self._paths.try_at > trio.current_time():
+                    with trio.move_on_at(self._paths.try_at):
+                        await self._news.wait()
+                    continue
+                found = await self._race(stream, new)
+                self._tell()
+                if found is not None:
+                    await self._carry(stream, found)
+            nursery.cancel_scope.cancel()
+
+    def _tell(self) -> None:
+        """Wake whoever waits for what may have changed."""
+        self._news.set()
+        self._news = trio.Event()
+
+    async def _watch_network(self) -> None:
+        watch = open_watch()
+        if watch is None:
+            return  # the attempts have a pace of their own
+        with watch:
+            while True:
+                await trio.lowlevel.wait_readable(watch)
+                drain(watch)
+                self._paths.network_changed(trio.current_time())
+                self._tell()
+                if self._current is not None:
+                    scope, found = self._current
+                    if is_astray(found.local, found.candidate.host):
+                        scope.cancel()
+
+    async def _race(self, stream: ResumableStream, new: New) -> _Found | None:
+        """Knock at all addresses; the first that proves to be the agent's."""
+        candidates = self._paths.begin(trio.current_time())
+        failures: dict[Candidate, str] = {}
+        won: _Found | None = None
+
+        async def knock(delay_s: float, candidate: Candidate) -> None:
+            nonlocal won
+            await trio.sleep(delay_s)
+            try:
+                found = await self._knock(candidate, stream, new)
+            except _FAILURES as exc:
+                failures[candidate] = describe(exc)
+                return
+            if won is None:
+                won = found
+                nursery.cancel_scope.cancel()
+            else:
+                await trio.aclose_forcefully(found.transport)
+
+        with trio.move_on_after(ATTEMPT_S):
+            async with trio.open_nursery() as nursery:
+                for number, candidate in enumerate(candidates):
+                    nursery.start_soon(knock, number * STAGGER_S, candidate)
+        if won is None:
+            self._paths.failed(failures, trio.current_time())
+        return won
+
+    async def _knock(self, candidate: Candidate, stream: ResumableStream, new: New) -> _Found:
+        """Connect, and have the other end prove itself. Raises _FAILURES."""
+        family = trio.socket.AF_INET6 if ":" in candidate.host else trio.socket.AF_INET
+        plain = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+        try:
+            await plain.connect((candidate.host, candidate.port))
+            local = str(plain.getsockname()[0])
+            bare = trio.SocketStream(plain)
+            tune(bare)
+            asked_at = trio.current_time()
+            asked, transport = await ask(
+                bare,
+                new,
+                position=stream.machine.inbox.position,
+                random_bytes=self._random_bytes,
+            )
+        except BaseException:
+            plain.close()
+            raise
+        return _Found(candidate, transport, local, asked, trio.current_time() - asked_at)
+
+    async def _carry(self, stream: ResumableStream, found: _Found) -> None:
+        """Take the stream over and carry it to the path's end."""
+        reason = "taken back"
+        try:
+            with trio.fail_after(_TURN_S):
+                while self._greeting:
+                    await self._news.wait()
+            self._take(found)
+            await found.transport.send_all(encode_greeting(found.asked.proof))
+            with trio.CancelScope() as scope:
+                self._current = scope, found
+                await stream.run_transport(found.transport, found.asked.position, direct=True)
+            if scope.cancelled_caught:
+                reason = "the network has changed"
+        except _FAILURES as exc:
+            reason = str(exc) or "no answer"
+        finally:
+            self._current = None
+            self._carrying = False
+            await trio.aclose_forcefully(found.transport)
+        self._let_go(found, reason)
+
+    def _take(self, found: _Found) -> None:
+        self._carrying = True
+        self._paths.moved(found.candidate, found.rtt_s, trio.current_time())
+        if self._relay is not None:
+            self._relay.cancel()
+        self._tell()
+
+    def _let_go(self, found: _Found, reason: str) -> None:
+        now = trio.current_time()
+        if self._paths.report().kind != "direct":
+            self._paths.failed({found.candidate: reason}, now)
+        self._paths.lost(reason, now)
+        self._tell()
