@@ -116,7 +116,7 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     except Refused:
         from kled_client import stream_fallback  # noqa: PLC0415  # Trio, only when it must be
 
-        stream_fallback.run(profile, token, wanted, fdpass=request.fdpass)
+        stream_fallback.run(profile, token, wanted, env, fdpass=request.fdpass)
         return
     with sock:
         if resumable:
