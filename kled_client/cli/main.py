@@ -42,6 +42,7 @@ _COMMANDS = {
         ("up", "up:up", "Hold up what a project's .kled.toml names"),
         ("cp", "cp:cp", "Copy files in and out"),
         ("open", "open:open_", "Open an editor in the workspace"),
+        ("status", "status:status", "Show where you are and which path leads to the workspace"),
         ("ping", "ping:ping", "Measure the way to the workspace"),
         ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
         ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),

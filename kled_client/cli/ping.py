@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import trio
@@ -15,6 +15,7 @@ from kled_client.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import REPLY_TIMEOUT_S
 from kled_wire.names import WorkspaceRef
+from kled_wire.resume.paths import PathReport
 
 if TYPE_CHECKING:
     from kled_client.ssh_channel import Channel
@@ -34,32 +35,47 @@ def ping(session: Session, workspace: WorkspaceRef, count: int) -> int:
     """Measure round trips, in milliseconds.
 
     Client-coordinator is one API request on an open connection. Coordinator-agent is the
-    coordinator's own measurement. End to end is one byte to `cat` and back over SSH.
+    coordinator's own measurement. End to end is one byte to `cat` and back over SSH, on the path
+    that the last line names: direct, or through the coordinator's relay and why.
     """
     return run(partial(_ping, session, workspace, count))
 
 
 async def _ping(session: Session, ref: WorkspaceRef, count: int) -> None:
-    rounds = await _measure(session, ref, count)
+    rounds, path = await _measure(session, ref, count)
     medians = {leg: round(median(r[leg] for r in rounds), 3) for leg in _LEGS}
     if session.output.as_json:
-        session.output.json({"workspace": str(ref), "rounds": rounds, "median": medians})
+        session.output.json(
+            {"workspace": str(ref), "rounds": rounds, "median": medians, "path": path_object(path)}
+        )
         return
     shown = [*rounds, medians]
     columns = {"": [*(str(number + 1) for number in range(count)), "median"]}
     columns |= {title: [f"{r[leg]:.2f} ms" for r in shown] for leg, title in _LEGS.items()}
     session.output.rows(shown, columns, "")
+    session.output.line(f"path: {path}")
 
 
-async def _measure(session: Session, ref: WorkspaceRef, count: int) -> list[dict[str, float]]:
-    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+def path_object(path: PathReport) -> dict[str, Any]:
+    """A path for programs; what does not apply is null."""
+    rtt_ms = round(path.rtt_s * 1000, 3) if path.kind == "direct" else None
+    address, reason = path.address or None, path.reason or None
+    return {"kind": path.kind, "address": address, "rtt_ms": rtt_ms, "reason": reason}
+
+
+async def _measure(
+    session: Session, ref: WorkspaceRef, count: int
+) -> tuple[list[dict[str, float]], PathReport]:
+    from kled_client.ssh import make_seeker, open_channel  # noqa: PLC0415  # asyncssh, when it runs
 
     rounds = []
     async with session.api() as api:
         # The first request pays for the connection.
         await api.version()
-        async with session.ssh(ref) as connection:
+        seeker = make_seeker(session.env)
+        async with session.ssh(ref, direct=seeker) as connection:
             channel = await open_channel(connection, "cat", env={})
+            await seeker.wait_settled()
             await _echo(channel, ref)
             for _ in range(count):
                 began = time.perf_counter()
@@ -73,8 +89,9 @@ async def _measure(session: Session, ref: WorkspaceRef, count: int) -> list[dict
                         "end_to_end_ms": round(await _echo(channel, ref) * 1000, 3),
                     }
                 )
+            path = seeker.report()
             channel.close()
-    return rounds
+    return rounds, path
 
 
 async def _echo(channel: Channel, ref: WorkspaceRef) -> float:

@@ -45,7 +45,10 @@ _WORDS: Final = {
 
 
 class PathReport(NamedTuple):
-    """Which way a stream takes: `direct` with the agent's address, or `relay` with the reason."""
+    """Which way a stream takes: `direct` with the agent's address, or `relay` with the reason.
+
+    `none` where there is no stream, again with the reason.
+    """
 
     kind: str
     address: str = ""
@@ -56,7 +59,7 @@ class PathReport(NamedTuple):
         """For a person."""
         if self.kind == "direct":
             return f"direct {self.address} ({self.rtt_s * 1000:.1f} ms)"
-        return f"relay ({self.reason})"
+        return f"{self.kind} ({self.reason})"
 
 
 class Paths:
@@ -88,10 +91,11 @@ class Paths:
 
     @property
     def settled(self) -> bool:
-        """Whether all that was offered has been tried once, or there is nothing to try."""
-        if self._disabled or self._on or self._failures:
-            return True
-        return not self._candidates and self._offer is not None
+        """Whether all that was offered has been tried once, or there is nothing to try.
+
+        The offer is the first that an agent says: who has heard anything has heard it.
+        """
+        return bool(self._on or self._failures or not self._candidates)
 
     # What has happened.
 
@@ -101,7 +105,9 @@ class Paths:
             offer, problem = decode_offer(payload), ""
         except ProtocolError as exc:
             offer, problem = Offer(), exc.message
-        if self._disabled or (offer, problem) == (self._offer, self._problem):
+        if self._disabled:
+            return
+        if (offer, problem) == (self._offer, self._problem):
             return
         self._offer, self._problem = offer, problem
         self._candidates = dialable(offer, self._place)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.conftest import ROOT, Kled, one_line
-from tests.client.fake import Fake
+from tests.client.fake import Fake, workspace
 
 needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh here")
 
@@ -145,6 +145,33 @@ def test_ping(agent: Fake, kled: Kled) -> None:
     assert len(answer["rounds"]) == 3
     assert answer["median"]["coordinator_agent_ms"] == 1.25
     assert answer["median"]["end_to_end_ms"] > 0
+    assert answer["path"]["kind"] == "relay"
+    assert kled("ping", "dev", "-c", "1").stdout.splitlines()[-1].startswith(b"path: relay (")
+
+
+def test_status(agent: Fake, kled: Kled) -> None:
+    answer = json.loads(kled("-o", "json", "status", "dev").stdout)
+    assert answer["user"]["name"] == "alice"
+    assert answer["coordinator"]["url"] == agent.url
+    assert answer["path"]["kind"] == "relay"
+    shown = kled("status", "dev").stdout.decode()
+    assert "connected, 1.5 ms from the coordinator" in shown
+    assert "has not said whether there is a direct path" in shown
+    off = kled("status", "dev", env={"KLED_DIRECT": "off"}).stdout.decode()
+    assert "relay (KLED_DIRECT is off)" in off
+    assert "dev" in kled("status").stdout.decode()
+
+
+def test_the_status_of_what_cannot_be_reached(agent: Fake, kled: Kled) -> None:
+    agent.stream = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    done = kled("-o", "json", "status", "dev")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"]["kind"] == "none"
+    away = workspace()
+    away["agent"]["status"] = "disconnected"
+    agent.routes["GET", "/api/v1/workspaces/dev"] = (200, away)
+    done = kled("status", "dev")
+    assert b"none (the agent is not connected)" in done.stdout
 
 
 @needs_openssh

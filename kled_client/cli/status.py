@@ -1,0 +1,104 @@
+"""`kled status`: who and where one is, how a workspace does, and which path leads to it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from kled_client.cli.context import RefType, Session, pass_session
+from kled_client.cli.ping import path_object
+from kled_client.edge import only_cause
+from kled_client.interrupt import run
+from kled_client.models import Workspace
+from kled_wire.errors import KledError
+from kled_wire.names import WorkspaceRef
+from kled_wire.resume.paths import PathReport
+
+
+@click.command()
+@click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
+@pass_session
+def status(session: Session, workspace: WorkspaceRef | None) -> int:
+    """Show the coordinator, who you are, and your workspaces.
+
+    With WORKSPACE also its agent, and the path that connections to it take: direct with the
+    agent's address, or through the coordinator's relay, and why.
+    """
+    if workspace is None:
+        return run(partial(_overview, session))
+    return run(partial(_one, session, workspace))
+
+
+async def _overview(session: Session) -> None:
+    async with session.api() as api:
+        version, user, found = await api.version(), await api.whoami(), await api.workspaces()
+    url = session.profile().url
+    if session.output.as_json:
+        coordinator = {"url": url, **version}
+        session.output.json({"coordinator": coordinator, "user": user, "workspaces": found})
+        return
+    session.output.record(None, _site(url, version, user["name"]))
+    columns = {
+        "WORKSPACE": [w["name"] for w in found],
+        "STATUS": [w["status"] for w in found],
+        "AGENT": [_agent(w) for w in found],
+    }
+    session.output.rows(found, columns, "no workspaces; kled create NAME makes one")
+
+
+async def _one(session: Session, ref: WorkspaceRef) -> None:
+    async with session.api() as api:
+        version, user = await api.version(), await api.whoami()
+        found = await api.workspace(str(ref))
+    path = await _find_path(session, ref, found)
+    url = session.profile().url
+    raw: dict[str, Any] = {
+        "coordinator": {"url": url, **version},
+        "user": user,
+        "workspace": found,
+        "path": path_object(path),
+    }
+    fields = _site(url, version, user["name"]) | {
+        "workspace": f"{found['name']} of {found['owner']}",
+        "status": found["status"],
+        "agent": _agent(found),
+        "path": str(path),
+    }
+    session.output.record(raw, fields)
+
+
+def _site(url: str, version: dict[str, str], user: str) -> dict[str, str | None]:
+    return {"coordinator": f"{url} (version {version['version']})", "user": user}
+
+
+def _agent(found: Workspace) -> str:
+    agent = found.get("agent")
+    if not agent:
+        return "-"
+    rtt_ms, version = agent.get("rtt_ms"), agent.get("version")
+    parts = [agent["status"]]
+    if agent["status"] == "connected":
+        parts += [f"version {version}"] if version else []
+        parts += [f"{rtt_ms:.1f} ms from the coordinator"] if rtt_ms is not None else []
+    return ", ".join(parts)
+
+
+async def _find_path(session: Session, ref: WorkspaceRef, found: Workspace) -> PathReport:
+    """Open a connection and see which way it goes."""
+    from kled_client.ssh import make_seeker  # noqa: PLC0415  # asyncssh, only when it runs
+
+    agent = found.get("agent")
+    if not agent or agent["status"] != "connected":
+        return PathReport("none", reason="the agent is not connected")
+    seeker = make_seeker(session.env)
+    try:
+        async with session.ssh(ref, direct=seeker):
+            await seeker.wait_settled()
+            return seeker.report()
+    except (KledError, ExceptionGroup) as exc:
+        cause = only_cause(exc) if isinstance(exc, ExceptionGroup) else exc
+        if not isinstance(cause, KledError):
+            raise
+        return PathReport("none", reason=cause.message)
