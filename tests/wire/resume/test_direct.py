@@ -131,6 +131,11 @@ class Site:
         await self.agent.stream.send_all(words)
         assert await self.client.receive_some() == words
 
+    async def offer(self, *ports: int) -> None:
+        """The agent offers, and the client has heard it."""
+        self.agent.offer(*ports)
+        await self.say(b"offered")
+
     async def until(self, kind: str) -> None:
         """Wait for the path to be of a kind."""
         with trio.fail_after(20):
@@ -188,7 +193,7 @@ async def test_who_is_not_the_agent_gets_nothing(site: Site) -> None:
         other = Agent(nursery)
         other._new = make_new(os.urandom)
         await other.listen()
-        site.agent.offer(other.port)
+        await site.offer(other.port)
         await site.seeker.wait_settled()
         assert site.seeker.report().reason.endswith("not the agent of this stream")
         await site.say(b"on the relay")
@@ -200,7 +205,7 @@ async def test_what_does_not_answer_is_said_and_the_first_that_does_is_taken(sit
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     closed = listener.socket.getsockname()[1]
     await listener.aclose()
-    site.agent.offer(closed)
+    await site.offer(closed)
     await site.seeker.wait_settled()
     assert site.seeker.report().reason == f"direct 127.0.0.1:{closed}: refused"
     site.agent.offer(closed, site.agent.port)
