@@ -23,4 +23,4 @@ def wants_direct(env: Mapping[str, str]) -> bool:
 def make_paths(env: Mapping[str, str]) -> Paths:
     """The direct paths of one stream. Raises as `wants_direct`."""
     disabled = "" if wants_direct(env) else "KLED_DIRECT is off"
-    return Paths(place(), random.random, disabled=disabled)
+    return Paths(place, random.random, disabled=disabled)

@@ -13,8 +13,9 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from kled_client.direct_side import DirectSide
 from kled_wire.errors import (
     KledError,
     ProtocolError,
@@ -22,8 +23,12 @@ from kled_wire.errors import (
 )
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.machine import Machine
+from kled_wire.resume.paths import Paths
 from kled_wire.resume.retry import BACKOFF, is_final
 from kled_wire.transport.vector import write_vector
+
+if TYPE_CHECKING:
+    from kled_client.direct_race import Won
 
 READ_BYTES = 256 * 1024
 UNSENT_BYTES = 128 * 1024
@@ -41,14 +46,39 @@ class Lost(Exception):  # noqa: N818 - a fact, not a fault
     """The transport has ended and the stream has not."""
 
 
+class _Watched:
+    """A poll object that knows what it watches: in the steady state nothing changes."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._masks: dict[int, int] = {}
+
+    def want(self, masks: dict[int, int]) -> None:
+        """Watch these descriptors for these events, and nothing else."""
+        if masks == self._masks:
+            return
+        for descriptor in self._masks.keys() - masks.keys():
+            self._poll.unregister(descriptor)
+        for descriptor, mask in masks.items():
+            self._poll.register(descriptor, mask)
+        self._masks = masks
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        """What has happened, after `seconds` at the latest."""
+        return self._poll.poll(seconds * 1000)
+
+
 class Pump:
     """One stream between `local`, which is ssh's, and transports from `dial`."""
 
-    def __init__(self, local: socket.socket, dial: Callable[[], Transport]) -> None:
+    def __init__(self, local: socket.socket, dial: Callable[[], Transport], paths: Paths) -> None:
         self._local = local
         self._dial = dial
         self._new = New(os.urandom(16), os.urandom(32))
         self._machine = Machine()
+        self._direct = DirectSide(paths, self._new, self._machine)
+        # A direct path that is to get the stream now.
+        self._won: Won | None = None
         self._to_local: list[bytes | memoryview] = []
         self._local_ended = False
         self._told_end = False
@@ -57,26 +87,39 @@ class Pump:
 
     def run(self, first: Transport) -> None:
         """Carry until the stream is over, beginning on `first`. Raises KledError at a final end."""
+        try:
+            self._run(first)
+        finally:
+            self._direct.close()
+            if self._won is not None:
+                self._won.sock.close()
+
+    def _run(self, first: Transport) -> None:
         transport: Transport | None = first
         failures, begun = 0, False
         while not self._machine.over:
             before = self._machine.progress
             try:
-                transport = transport or self._dial()
-                with transport.sock:
-                    rest, begun = self._greet(transport, begun=begun), True
-                    self._carry(transport.sock, rest)
+                if self._won is None:
+                    transport = transport or self._dial()
+                    with transport.sock:
+                        self._direct.relay_greets()
+                        rest, begun = self._greet(transport, begun=begun), True
+                        self._carry(transport.sock, rest)
+                if self._won is not None:
+                    self._carry_directly(self._won)
                 continue
             except (Lost, OSError):
                 pass  # another transport is dialled below
             except KledError as exc:
                 if is_final(exc, begun=begun):
                     raise
+            self._direct.relay_lost()
             transport = None
             if self._machine.progress > before:
                 failures = 0  # that transport was a good one
             failures += 1
-            if not self._wait(BACKOFF.delay(failures, random.random)):
+            if not self._wait(BACKOFF.delay(failures, random.random), patient=failures > 1):
                 return
         self._finish()
 
@@ -90,11 +133,45 @@ class Pump:
         except OSError:
             return  # ssh has gone
 
-    def _wait(self, seconds: float) -> bool:
-        """Wait before the next dial; False when ssh has gone meanwhile."""
-        poll = select.poll()
-        poll.register(self._local, 0)
-        return not poll.poll(seconds * 1000)
+    def _wait(self, seconds: float, *, patient: bool) -> bool:
+        """Wait before the next dial, or until there is a direct path; False when ssh has gone.
+
+        With `patient`, an attempt to find such a path is seen to its end: dialling blocks.
+        """
+        watched = _Watched()
+        now = time.monotonic()
+        deadline = now + seconds
+        while True:
+            self._won = self._direct.step(now)
+            over = now >= deadline and not (patient and self._direct.racing)
+            if self._won is not None or over:
+                return True
+            watched.want({self._local.fileno(): 0, **dict(self._direct.watched())})
+            wake_at = self._direct.wake_at()
+            until = min(deadline, wake_at) if now < deadline else wake_at
+            for descriptor, _ in watched.poll(max(0.0, until - now)):
+                if descriptor == self._local.fileno():
+                    return False
+                self._direct.handle(descriptor, time.monotonic())
+            now = time.monotonic()
+
+    def _carry_directly(self, won: Won) -> None:
+        """Take the stream over to a direct path and carry it there; raises Lost at its end."""
+        reason = "closed"
+        self._won = None
+        with won.sock:
+            try:
+                won.sock.sendall(encode_greeting(won.proof))
+                _shorten_queue(won.sock)
+                self._machine.attach(won.position, time.monotonic(), direct=True)
+                self._unsent = []
+                self._direct.moved(won, time.monotonic())
+                self._carry(won.sock, won.rest)
+            except (Lost, OSError, ProtocolError) as exc:
+                reason = str(exc) or reason
+                raise Lost(reason) from exc
+            finally:
+                self._direct.lost(reason, time.monotonic())
 
     def _greet(self, transport: Transport, *, begun: bool) -> bytes:
         """Begin the stream or go on with it; returns what was read past the greeting."""
@@ -122,41 +199,46 @@ class Pump:
         return rest
 
     def _carry(self, sock: socket.socket, rest: bytes) -> None:
-        """Move bytes both ways until the stream is over; raises Lost before that."""
+        """Move bytes both ways until the stream is over, or a direct path is found (`_won`).
+
+        Raises Lost before that.
+        """
         try:
             self._arrived(rest)
             self._flush(sock)
-            poll = select.poll()
-            masks: dict[int, int] = {}
+            watched = _Watched()
             while not self._machine.over:
-                self._watch(poll, masks, sock)
-                for descriptor, events in poll.poll(self._timeout_ms()):
+                watched.want(self._wanted(sock))
+                for descriptor, events in watched.poll(self._timeout_s()):
                     if descriptor == self._local.fileno():
                         self._step_local(events, sock)
-                    else:
+                    elif descriptor == sock.fileno():
                         self._step_transport(events, sock)
+                    elif not self._direct.handle(descriptor, time.monotonic()):
+                        raise Lost("the network has changed")
                 if not self._machine.tick(time.monotonic()):
-                    raise Lost
+                    raise Lost("silent")
                 self._flush(sock)
+                self._won = self._direct.step(time.monotonic())
+                if self._won is not None:
+                    return
         except ProtocolError as exc:
             raise Lost from exc
         finally:
             self._machine.detach()
 
-    def _timeout_ms(self) -> float:
+    def _timeout_s(self) -> float:
         now = time.monotonic()
-        return max(0.0, self._machine.wake_at(now) - now) * 1000
+        return max(0.0, min(self._machine.wake_at(now), self._direct.wake_at()) - now)
 
-    def _watch(self, poll: select.poll, masks: dict[int, int], sock: socket.socket) -> None:
-        """Wait for what can be acted upon; in the steady state nothing changes."""
+    def _wanted(self, sock: socket.socket) -> dict[int, int]:
+        """What can be acted upon: descriptors and events."""
         local = select.POLLIN if not self._local_ended and self._machine.room > 0 else 0
         local |= select.POLLOUT if self._to_local else 0
         remote = select.POLLIN
         remote |= select.POLLOUT if self._unsent or self._machine.due(time.monotonic()) else 0
-        for end, mask in ((self._local, local), (sock, remote)):
-            if masks.get(end.fileno()) != mask:
-                poll.register(end, mask)
-                masks[end.fileno()] = mask
+        ours = {self._local.fileno(): local, sock.fileno(): remote}
+        return ours | dict(self._direct.watched())
 
     def _step_local(self, events: int, sock: socket.socket) -> None:
         if events & select.POLLOUT:

@@ -20,10 +20,11 @@ from kled_client.profile import Profile, load
 from kled_wire.errors import InputError, KledError
 
 _USAGE = (
-    "usage: kled stream [--kind ssh | --kind tcp --port N] [--fdpass] [--resume auto] "
-    "[--profile NAME] WORKSPACE"
+    "usage: kled stream [--kind ssh | --kind tcp --port N] [--fdpass] [--resume auto|always|never] "
+    "[--direct auto|never] [--profile NAME] WORKSPACE"
 )
 _RESUME = ("auto", "always", "never")
+_DIRECT = ("auto", "never")
 _PLAIN_REF = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     port: int = 0
     fdpass: bool = False
     resume: str = "auto"
+    direct: str = "auto"
     profile: str | None = None
 
 
@@ -56,7 +58,7 @@ def parse_arguments(arguments: list[str]) -> Request:
         name, equals, value = word.partition("=")
         if word == "--fdpass":
             request = request._replace(fdpass=True)
-        elif name in {"--kind", "--port", "--profile", "--resume"}:
+        elif name in {"--kind", "--port", "--profile", "--resume", "--direct"}:
             value = value if equals else next(words, "")
             if not value:
                 raise InputError("usage", f"{name} needs a value", hint=_USAGE)
@@ -78,8 +80,12 @@ def _with_option(request: Request, name: str, value: str) -> Request:
             return request._replace(kind=value)
         case "--profile":
             return request._replace(profile=value)
-        case "--resume":
+        case "--resume" if value in _RESUME:
             return request._replace(resume=value)
+        case "--direct" if value in _DIRECT:
+            return request._replace(direct=value)
+        case "--resume" | "--direct":
+            raise InputError("usage", f"{name} cannot be {value!r}", hint=_USAGE)
     is_port = value.isascii() and value.isdecimal() and len(value) <= 5 and 0 < int(value) < 65536
     if not is_port:
         raise InputError("usage", f"{value!r} is not a port", hint=_USAGE)
@@ -105,6 +111,8 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     path = stream_path(request.workspace, request.kind, request.port)
     profile = load(env, request.profile)
     token = load_token(env, profile)
+    if request.direct == "never":
+        env = {**env, "KLED_DIRECT": "off"}
     if request.kind == "ssh":
         ensure_certificate(env, profile, token)
     resumable = request.resume == "always" or (
@@ -180,6 +188,7 @@ def _resume(
     request: Request, env: Mapping[str, str], path: str, opened: tuple[socket.socket, bytes]
 ) -> None:
     """Leave a pump beside ssh, or be one, that outlives the connections it uses."""
+    from kled_client.direct_paths import make_paths  # noqa: PLC0415
     from kled_client.resume_pump import Pump, Transport  # noqa: PLC0415
 
     def dial() -> Transport:
@@ -188,7 +197,7 @@ def _resume(
         return Transport(*open_stream(env, profile, load_token(env, profile), path))
 
     def work(local: socket.socket) -> None:
-        Pump(local, dial).run(Transport(*opened))
+        Pump(local, dial, make_paths(env)).run(Transport(*opened))
 
     if request.fdpass:
         from kled_client import fdpass  # noqa: PLC0415

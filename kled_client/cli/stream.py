@@ -15,6 +15,18 @@ from kled_client.cli.context import Session, pass_session
 )
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Of --kind tcp.")
 @click.option("--fdpass", is_flag=True, help="Pass the socket to ssh (ProxyUseFdpass) and end.")
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Whether the stream survives its connections; auto: unless the coordinator is here.",
+)
+@click.option(
+    "--direct",
+    type=click.Choice(["auto", "never"]),
+    default="auto",
+    help="Whether such a stream leaves the relay where the agent can be reached.",
+)
 @click.option("--profile", help="Which stored sign-in to use.")
 @pass_session
 def stream(
@@ -23,6 +35,8 @@ def stream(
     kind: str,
     port: int | None,
     fdpass: bool,
+    resume: str,
+    direct: str,
     profile: str | None,
 ) -> None:
     """Join standard input and output with a byte stream to WORKSPACE.
@@ -35,6 +49,8 @@ def stream(
         kind=kind,
         port=port or 0,
         fdpass=fdpass,
+        resume=resume,
+        direct=direct,
         profile=profile or session.profile_name,
     )
     stream_fast.run(request, session.env)

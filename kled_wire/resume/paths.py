@@ -15,11 +15,13 @@ import errno
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kled_wire.backoff import Backoff
 from kled_wire.errors import KledError, ProtocolError
-from kled_wire.resume.offer import Candidate, Offer, decode_offer, dialable
+
+if TYPE_CHECKING:
+    from kled_wire.resume.offer import Candidate, Offer
 
 # Between the first steps to one address and to the next, and for all of them together. Seconds.
 STAGGER_S: Final = 0.1
@@ -65,10 +67,12 @@ class PathReport(NamedTuple):
 class Paths:
     """What a client knows of the direct paths to one agent.
 
-    `place` is where the client is (`kled_wire.transport.network`), `disabled` why it wants none.
+    `place` tells where the client is (`kled_wire.transport.network`), `disabled` why it wants none.
     """
 
-    def __init__(self, place: str, random: Callable[[], float], *, disabled: str = "") -> None:
+    def __init__(
+        self, place: Callable[[], str], random: Callable[[], float], *, disabled: str = ""
+    ) -> None:
         self._place = place
         self._random = random
         self._disabled = disabled
@@ -101,6 +105,9 @@ class Paths:
 
     def offered(self, payload: bytes, now: float) -> None:
         """The agent says where it can be reached."""
+        # 5 ms that `kled stream` need not take before ssh has its connection.
+        from kled_wire.resume.offer import Offer, decode_offer, dialable  # noqa: PLC0415
+
         try:
             offer, problem = decode_offer(payload), ""
         except ProtocolError as exc:
@@ -110,7 +117,7 @@ class Paths:
         if (offer, problem) == (self._offer, self._problem):
             return
         self._offer, self._problem = offer, problem
-        self._candidates = dialable(offer, self._place)
+        self._candidates = dialable(offer, self._place())
         self._failures.clear()
         self._attempts = 0
         self._due_at = max(now, self._tried_at + OFFER_PACE_S)

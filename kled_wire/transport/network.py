@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from typing import Final
@@ -20,6 +19,8 @@ def place() -> str:
 
     Hashed: a boot's id is nobody else's business.
     """
+    import hashlib  # noqa: PLC0415 - 3 ms of `kled stream`, which mostly need not know
+
     try:
         with open(_BOOT_ID, "rb") as file:  # noqa: PTH123 - pathlib costs `kled stream` 5 ms
             boot = file.read()

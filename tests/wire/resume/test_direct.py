@@ -108,7 +108,7 @@ class Site:
     def __init__(self, nursery: trio.Nursery, *, disabled: str = "") -> None:
         self.agent = Agent(nursery)
         # A die that always says: at once. The pauses are the business of test_paths.py.
-        self.seeker = DirectSeeker(Paths(HERE, lambda: -1.0, disabled=disabled), os.urandom)
+        self.seeker = DirectSeeker(Paths(lambda: HERE, lambda: -1.0, disabled=disabled), os.urandom)
         self.client = ResumableStream(Machine())
         self.heard: list[str] = []
         nursery.start_soon(

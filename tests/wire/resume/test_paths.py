@@ -28,7 +28,7 @@ OTHER = encode_offer(Offer((SIX,), "there"))
 
 
 def made(**options: str) -> Paths:
-    return Paths("here", lambda: 1.0, **options)
+    return Paths(lambda: "here", lambda: 1.0, **options)
 
 
 def test_an_offer_is_tried_at_once() -> None:

@@ -34,7 +34,7 @@ class Network:
         self.agent = ResumableStream(Machine())
         self.new: New | None = None
         self.dials = 0
-        self.seeker = DirectSeeker(Paths("", random.random), os.urandom)
+        self.seeker = DirectSeeker(Paths(str, random.random), os.urandom)
         self.forgets = False
 
     async def dial(self) -> Transport:

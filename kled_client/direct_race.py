@@ -1,0 +1,176 @@
+"""Knock at an agent's addresses, for a poll(2) loop: the first that proves to be the agent's wins.
+
+The same as `kled_wire/resume/direct.py` does under Trio, without blocking and without a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from kled_wire.errors import KledError, ProtocolError, UnavailableError
+from kled_wire.resume.frames import (
+    NONCE_BYTES,
+    Challenge,
+    New,
+    Proof,
+    Refuse,
+    Resume,
+    decode_greeting,
+    encode_greeting,
+)
+from kled_wire.resume.offer import Candidate
+from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, describe
+from kled_wire.resume.proof import check_challenge, make_proof
+
+# A greeting is shorter than this.
+_READ_BYTES = 2048
+
+
+class Won(NamedTuple):
+    """A connection whose other end is the agent; the stream comes over once `proof` is sent."""
+
+    candidate: Candidate
+    sock: socket.socket
+    position: int
+    proof: Proof
+    rest: bytes
+    rtt_s: float
+
+
+class Race:
+    """One attempt. `position` says how much of the stream has arrived."""
+
+    def __init__(
+        self,
+        candidates: tuple[Candidate, ...],
+        new: New,
+        position: Callable[[], int],
+        now: float,
+    ) -> None:
+        self.failures: dict[Candidate, str] = {}
+        self.won: Won | None = None
+        self._new = new
+        self._position = position
+        self._waiting = [(now + n * STAGGER_S, c) for n, c in enumerate(candidates)]
+        self._ends_at = now + ATTEMPT_S
+        self._knocks: dict[int, _Knock] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody is left in it: see `won`."""
+        return not self._waiting and not self._knocks
+
+    @property
+    def wake_at(self) -> float:
+        """When to call `step` if nothing happens before."""
+        return min(self._ends_at, self._waiting[0][0]) if self._waiting else self._ends_at
+
+    def watched(self) -> Iterator[tuple[int, int]]:
+        """What to poll: descriptors and events."""
+        for descriptor, knock in self._knocks.items():
+            yield descriptor, select.POLLIN if knock.connected else select.POLLOUT
+
+    def step(self, now: float) -> None:
+        """Time has passed: the next ones set out, the last ones have to come home."""
+        if now >= self._ends_at:
+            self.close()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, candidate = self._waiting.pop(0)
+            try:
+                knock = _Knock(candidate)
+            except OSError as exc:
+                self.failures[candidate] = describe(exc)
+            else:
+                self._knocks[knock.sock.fileno()] = knock
+
+    def handle(self, descriptor: int, now: float) -> None:
+        """Something has happened to a watched descriptor."""
+        knock = self._knocks.get(descriptor)
+        if knock is None:
+            return
+        try:
+            won = knock.advance(self._new, self._position, now)
+        except (OSError, KledError, EOFError) as exc:
+            self.failures[knock.candidate] = describe(exc)
+            del self._knocks[descriptor]
+            knock.sock.close()
+            return
+        if won is not None:
+            del self._knocks[descriptor]
+            self.won = won
+            self.close()
+
+    def close(self) -> None:
+        """Call everybody else back."""
+        for knock in self._knocks.values():
+            knock.sock.close()
+        self._knocks.clear()
+        self._waiting.clear()
+
+
+class _Knock:
+    """One connection on its way: connecting, then waiting for the agent's challenge."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        self.connected = False
+        family = socket.AF_INET6 if ":" in candidate.host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self._buffer = b""
+        self._resume = Resume(b"", b"", 0)
+        self._asked_at = 0.0
+        try:
+            self.sock.setblocking(False)
+            self.sock.connect((candidate.host, candidate.port))
+        except BlockingIOError:
+            return  # on its way
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def advance(self, new: New, position: Callable[[], int], now: float) -> Won | None:
+        """The next step. Raises OSError, KledError and EOFError."""
+        if not self.connected:
+            self._ask(new, position(), now)
+            return None
+        try:
+            data = self.sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise EOFError
+        self._buffer += data
+        found = decode_greeting(self._buffer)
+        if found is None:
+            return None
+        greeting, length = found
+        if isinstance(greeting, Refuse):
+            raise UnavailableError(greeting.code, greeting.message)
+        if not isinstance(greeting, Challenge) or not check_challenge(
+            new.secret, self._resume, greeting
+        ):
+            raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
+        return Won(
+            candidate=self.candidate,
+            sock=self.sock,
+            position=greeting.received,
+            proof=make_proof(new.secret, self._resume, greeting),
+            rest=self._buffer[length:],
+            rtt_s=now - self._asked_at,
+        )
+
+    def _ask(self, new: New, position: int, now: float) -> None:
+        code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        self.connected = True
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._resume = Resume(new.id, os.urandom(NONCE_BYTES), position)
+        self._asked_at = now
+        # A new connection takes so few bytes at once.
+        self.sock.sendall(encode_greeting(self._resume))

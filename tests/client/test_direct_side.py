@@ -1,0 +1,121 @@
+"""The pump beside ssh leaves the relay for a direct path and comes back, on real sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from kled_client.resume_pump import Transport
+from kled_wire.errors import UnavailableError
+from tests.client.pumping import Agent, Ssh
+from tests.kit.waiting import wait_until
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    found = Agent()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def ssh(agent: Agent) -> Iterator[Ssh]:
+    made = Ssh(agent)
+    echo(made, b"begin")
+    yield made
+    made.close()
+
+
+def echo(ssh: Ssh, words: bytes) -> None:
+    """There and back."""
+    ssh.sock.sendall(words)
+    got = b""
+    while len(got) < len(words):
+        got += ssh.sock.recv(100)
+    assert got == words
+
+
+def until(ssh: Ssh, kind: str) -> None:
+    wait_until(f"the path is {kind}", lambda: ssh.paths.report().kind == kind)
+
+
+def test_it_moves_to_what_is_offered(agent: Agent, ssh: Ssh) -> None:
+    agent.offer(agent.direct_port)
+    until(ssh, "direct")
+    echo(ssh, b"directly")
+    assert (agent.dials, agent.moves) == (1, 1)
+    assert ssh.paths.report().address == f"127.0.0.1:{agent.direct_port}"
+
+
+def test_it_comes_back_to_the_relay_and_goes_again(agent: Agent, ssh: Ssh) -> None:
+    agent.offer(agent.direct_port)
+    for moves in range(1, 5):
+        until(ssh, "direct")
+        echo(ssh, b"on the path")
+        assert agent.moves == moves
+        agent.cut()
+        echo(ssh, b"wherever")
+
+
+def test_a_path_is_found_while_there_is_no_relay(agent: Agent, ssh: Ssh) -> None:
+    agent.offer(agent.direct_port)
+    until(ssh, "direct")
+    agent.dial = no_way  # type: ignore[method-assign]
+    agent.cut()
+    echo(ssh, b"no relay")
+    assert agent.moves == 2
+
+
+def no_way() -> Transport:
+    raise UnavailableError("coordinator_unreachable", "no way")
+
+
+def test_what_is_not_there_is_said_and_the_relay_carries(agent: Agent, ssh: Ssh) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    agent.offer(closed)
+    wait_until("it is said", lambda: "refused" in ssh.paths.report().reason)
+    echo(ssh, b"on the relay")
+    assert agent.moves == 0
+
+
+def test_who_is_not_the_agent_gets_nothing(agent: Agent, ssh: Ssh) -> None:
+    other = Agent()
+    stranger = Ssh(other)
+    try:
+        echo(stranger, b"another stream")
+        agent.offer(other.direct_port)
+        wait_until("it is said", lambda: "not the agent" in ssh.paths.report().reason)
+        echo(ssh, b"on the relay")
+        assert other.moves == 0
+    finally:
+        stranger.close()
+        other.stop()
+
+
+def test_bytes_survive_moves(agent: Agent, ssh: Ssh) -> None:
+    data = random.Random(3).randbytes(30_000_000)
+    agent.offer(agent.direct_port)
+
+    def send() -> None:
+        ssh.sock.sendall(data)
+        ssh.sock.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    digest, got, cuts = hashlib.sha256(), 0, 0
+    while chunk := ssh.sock.recv(1 << 18):
+        digest.update(chunk)
+        got += len(chunk)
+        if got > len(data) * (cuts + 1) // 12:
+            agent.cut()
+            cuts += 1
+    sender.join()
+    assert got == len(data)
+    assert agent.moves > 2
+    assert digest.digest() == hashlib.sha256(data).digest()
