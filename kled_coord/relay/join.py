@@ -49,7 +49,7 @@ class Joiner:
         """Carry bytes and half-closes both ways to the end of both.
 
         Returns why it ended: "closed", "broken", "idle_limit", "absolute_limit", "stopped".
-        Raises trio.BrokenResourceError.
+        Raises trio.BrokenResourceError when one broke before they were joined.
         """
         to_agent = await _bare(client, agent, lambda n: traffic.count(to_agent=n))
         to_client = await _bare(agent, client, lambda n: traffic.count(to_client=n))
@@ -71,21 +71,24 @@ class Joiner:
         agent: trio.abc.HalfCloseableStream,
         traffic: Traffic,
     ) -> str:
-        joined = False
+        ended = ""
         with trio.move_on_after(self._absolute_s or math.inf) as absolute:
             async with trio.open_nursery() as nursery:
                 if self._idle_s:
                     nursery.start_soon(self._watch_idle, traffic, nursery.cancel_scope)
-                await pump(
-                    client,
-                    agent,
-                    count_right=lambda n: traffic.count(to_agent=n),
-                    count_left=lambda n: traffic.count(to_client=n),
-                )
-                joined = True
+                try:
+                    await pump(
+                        client,
+                        agent,
+                        count_right=lambda n: traffic.count(to_agent=n),
+                        count_left=lambda n: traffic.count(to_client=n),
+                    )
+                    ended = "closed"
+                except trio.BrokenResourceError:
+                    ended = "broken"
                 nursery.cancel_scope.cancel()
-        if joined:
-            return "closed"
+        if ended:
+            return ended
         return "absolute_limit" if absolute.cancelled_caught else "idle_limit"
 
     async def _watch_idle(self, traffic: Traffic, scope: trio.CancelScope) -> None:

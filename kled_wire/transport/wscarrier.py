@@ -14,6 +14,7 @@ import trio
 import trio_websocket
 
 from kled_wire import limits
+from kled_wire.errors import KledError
 from kled_wire.transport.dial import open_connection, parse_url
 from kled_wire.transport.websocket import open_websocket
 
@@ -113,13 +114,21 @@ async def open_carried(
 async def accept_carried(
     request_stream: trio.abc.Stream,
 ) -> AsyncIterator[CarriedStream]:
-    """Answer a WebSocket request that is still unread in `request_stream`; give its stream."""
+    """Answer a WebSocket request that is still unread in `request_stream`; give its stream.
+
+    What a stream's user raises comes out as it is, not in the group of the nursery in here.
+    """
+    problem: KledError | trio.BrokenResourceError | None = None
     async with trio.open_nursery() as nursery:
         request = await trio_websocket.wrap_server_stream(nursery, request_stream)
         connection = await request.accept()
         stream = CarriedStream(connection)
         try:
             yield stream
+        except (KledError, trio.BrokenResourceError) as exc:
+            problem = exc
         finally:
             await stream.aclose()
             nursery.cancel_scope.cancel()
+    if problem is not None:
+        raise problem

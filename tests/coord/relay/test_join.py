@@ -77,6 +77,20 @@ async def test_a_busy_stream_is_not_idle_and_ends_at_the_absolute_limit(
     assert ended == ["absolute_limit"]
 
 
+async def test_a_broken_stream_is_an_end_with_that_reason() -> None:
+    (_client, near), (far, _agent) = memory(), memory()
+    ended: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def join() -> None:
+            ended.append(await Joiner(None).join(near, far, traffic()))
+
+        nursery.start_soon(join)
+        await trio.testing.wait_all_tasks_blocked()
+        await far.aclose()
+    assert ended == ["broken"]
+
+
 async def test_drain_waits_for_copied_streams() -> None:
     (client, near), (far, agent) = memory(), memory()
     joiner, drained = Joiner(None), trio.Event()

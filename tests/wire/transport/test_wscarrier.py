@@ -123,6 +123,24 @@ async def test_a_connection_that_just_ends_breaks_the_stream() -> None:
             await client.receive_some()
 
 
+async def test_what_the_accepting_side_raises_comes_out_as_it_is() -> None:
+    broken = trio.Event()
+
+    async def handle(raw: trio.SocketStream) -> None:
+        try:
+            async with raw, accept_carried(raw) as stream:
+                await stream.receive_some()
+        except trio.BrokenResourceError:
+            broken.set()
+
+    async with serving(handle) as port, trio.open_nursery() as nursery:
+        client = await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        await client._connection._stream.aclose()
+        with trio.fail_after(5):
+            await broken.wait()
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_text_message_breaks_the_stream() -> None:
     async def chat(connection: trio_websocket.WebSocketConnection) -> None:
         await connection.send_message("hello")
