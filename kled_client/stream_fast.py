@@ -124,6 +124,8 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     except Refused:
         from kled_client import stream_fallback  # noqa: PLC0415  # Trio, only when it must be
 
+        # Something stands between, even on this machine, and it may end what is idle.
+        wanted = path if request.resume == "never" else f"{path}&resume=1"
         stream_fallback.run(profile, token, wanted, env, fdpass=request.fdpass)
         return
     with sock:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-import trustme
+from tests.kit.authority import issue
+from tests.kit.site import Site, open_site
+from tests.kit.ways import NAME, behind_websockets_only, template_with, through_forward_proxy
 
-from tests.kit.proxy import Proxy, connect_proxy, only_websockets
-from tests.kit.site import PROCESS_TEMPLATE, Site, free_port, open_site
-
-# A name that only the proxy knows.
-NAME = "coordinator.kled.test"
 BLOB = 20_000_000
-
-
-def template_with(directory: Path, environment: Mapping[str, str]) -> Path:
-    """The shipped template, whose agent gets more environment."""
-    main = (PROCESS_TEMPLATE / "main.tf").read_text()
-    lines = "".join(f'    {name} = "{value}"\n' for name, value in environment.items())
-    mark = "  env = {\n"
-    assert mark in main
-    directory.mkdir()
-    (directory / "main.tf").write_text(main.replace(mark, mark + lines))
-    return directory
 
 
 def exercise(site: Site) -> None:
@@ -43,31 +27,16 @@ def exercise(site: Site) -> None:
     assert site.ssh("dev.kled", "echo again").stdout == "again\n"
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> dict[str, str]:
-    """Settings for a coordinator with a private authority's certificate; CA is the authority's."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    for name, blob in (
-        ("ca", authority.cert_pem),
-        ("key", issued.private_key_pem),
-    ):
-        blob.write_to_path(tmp_path / f"{name}.pem")
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(tmp_path / "cert.pem", append=True)
-    return {
-        "CA": str(tmp_path / "ca.pem"),
-        "KLED_COORD_TLS_CERT_FILE": str(tmp_path / "cert.pem"),
-        "KLED_COORD_TLS_KEY_FILE": str(tmp_path / "key.pem"),
-    }
-
-
-def test_tls_from_the_laptop_to_the_agent(tmp_path: Path, certificates: dict[str, str]) -> None:
-    authority = certificates.pop("CA")
+def test_tls_from_the_laptop_to_the_agent(tmp_path: Path) -> None:
+    certificates = issue(tmp_path)
+    authority = str(certificates.authority)
     trust = {"SSL_CERT_FILE": authority}
     template = template_with(tmp_path / "template", trust)
     with open_site(
-        settings=certificates,
+        settings={
+            "KLED_COORD_TLS_CERT_FILE": str(certificates.chain),
+            "KLED_COORD_TLS_KEY_FILE": str(certificates.key),
+        },
         environment=trust,
         access_url="https://localhost:{port}",
         template=template,
@@ -84,41 +53,25 @@ def test_tls_from_the_laptop_to_the_agent(tmp_path: Path, certificates: dict[str
         site.kled("list", env={**untrusting, "KLED_CA_FILE": authority})
 
 
-@pytest.fixture
-def forward_proxy() -> Iterator[tuple[Proxy, int]]:
-    port = free_port()
-    with connect_proxy(port) as proxy:
-        yield proxy, port
-
-
-def test_everything_goes_through_a_forward_proxy(
-    tmp_path: Path, forward_proxy: tuple[Proxy, int]
-) -> None:
-    proxy, port = forward_proxy
-    address = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}
-    template = template_with(tmp_path / "template", address)
-    with open_site(
-        settings={"KLED_COORD_PORT": str(port)},
-        environment=address,
-        access_url=f"http://{NAME}:{port}",
-        template=template,
-    ) as site:
+def test_everything_goes_through_a_forward_proxy_with_a_password(tmp_path: Path) -> None:
+    with through_forward_proxy(tmp_path) as (site, proxy):
         exercise(site)
-    connects = [line for line in proxy.seen if line.startswith(f"CONNECT {NAME}:{port} ")]
-    # The agent's control link and dial-backs, and the client's streams.
-    assert len(connects) >= 6, proxy.seen
-    assert any(line.startswith(f"GET http://{NAME}:{port}/api/v1/") for line in proxy.seen)
+        connects = [line for line in proxy.seen if line.startswith(f"CONNECT {NAME}:{site.port} ")]
+        # The agent's control link and dial-backs, and the client's streams.
+        assert len(connects) >= 6, proxy.seen
+        assert any(line.startswith(f"GET http://{NAME}:{site.port}/api/v1/") for line in proxy.seen)
+        assert not proxy.refused
+        done = site.kled("list", env={"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}, check=False)
+        assert done.returncode != 0
+        done = site.ssh(
+            "dev.kled", "true", env={"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}, check=False
+        )
+        assert "user:password" in done.stderr
+        assert len(proxy.refused) == 2
 
 
-def test_streams_fall_back_to_websockets(tmp_path: Path) -> None:
-    port, front = free_port(), free_port()
-    with (
-        only_websockets(port, port=front) as proxy,
-        open_site(
-            settings={"KLED_COORD_PORT": str(port)},
-            access_url=f"http://127.0.0.1:{front}",
-        ) as site,
-    ):
+def test_streams_fall_back_to_websockets() -> None:
+    with behind_websockets_only() as (site, proxy):
         exercise(site)
         refused = {line.split(" ")[1].split("?")[0].split("/")[-1] for line in proxy.refused}
         assert refused == {"stream"}

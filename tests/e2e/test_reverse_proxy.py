@@ -1,0 +1,68 @@
+"""Behind nginx as docs/examples/nginx.conf configures it: TLS ends there, for agent and client."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.nginx import Nginx
+from tests.kit.site import Site
+from tests.kit.ways import behind_nginx
+
+SIZE = 30_000_000
+Behind = tuple[Site, Nginx]
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    with behind_nginx(tmp_path_factory.mktemp("nginx")) as (site, server):
+        site.kled("create", "dev", "--template", "process")
+        yield site, server
+
+
+def statuses(server: Nginx, path: str) -> set[str]:
+    """How nginx's requests for `path` were answered."""
+    lines = [line for line in server.requests() if f" {path}" in line]
+    return {line.partition('" ')[2].partition(" ")[0] for line in lines}
+
+
+def test_every_program_goes_through_it(behind: Behind) -> None:
+    site, server = behind
+    assert site.kled("exec", "dev", "echo", "in", "side").stdout == "in side\n"
+    done = site.ssh("dev.kled", "cat; exit 3", input="through ssh", check=False)
+    assert (done.returncode, done.stdout) == (3, "through ssh")
+    assert site.ask("ping", "dev", "-c", "1")["rounds"]
+    # Streams are upgraded as they ask to be, with no fallback to WebSockets.
+    assert statuses(server, "/api/v1/workspaces/dev/stream?") == {"101"}
+    assert statuses(server, "/api/v1/agent/stream") == {"101"}
+    assert statuses(server, "/api/v1/agent/enroll") == {"200"}
+
+
+def test_a_transfer_arrives_whole_and_is_ended_by_a_half_close(
+    behind: Behind, tmp_path: Path
+) -> None:
+    site, _ = behind
+    data = os.urandom(SIZE)
+    (tmp_path / "data").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    with (tmp_path / "data").open("rb") as file:
+        done = site.ssh("dev.kled", "sha256sum", stdin=file)
+    assert done.stdout.split()[0] == digest
+    there = site.root / "there"
+    site.kled("cp", tmp_path / "data", f"dev:{there}")
+    site.kled("cp", f"dev:{there}", tmp_path / "back")
+    assert hashlib.sha256((tmp_path / "back").read_bytes()).hexdigest() == digest
+
+
+def test_metrics_stay_inside(behind: Behind) -> None:
+    site, server = behind
+    context = ssl.create_default_context(cafile=site.env["SSL_CERT_FILE"])
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"https://localhost:{server.port}/metrics", context=context)
