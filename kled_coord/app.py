@@ -37,7 +37,7 @@ from kled_coord.front.listener import (
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
 from kled_coord.relay.join import CAN_SPLICE
-from kled_coord.relay.process import RelayProcess
+from kled_coord.relay.pool import RelayPool
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
 from kled_coord.stopping import Stop
@@ -137,7 +137,8 @@ async def _serve(
 ) -> None:
     config, draining = services.config, services.readiness.draining
     asgi = AsgiServer(create_app(services))
-    relay = RelayProcess() if CAN_SPLICE else None
+    processes = config.relay_processes or len(os.sched_getaffinity(0)) if CAN_SPLICE else 0
+    relay = RelayPool(processes, services.metrics) if processes else None
     planes = build_planes(
         services, asgi=asgi, registry=registry, relay=relay, random_bytes=sources.random_bytes
     )

@@ -32,6 +32,18 @@ class Metrics:
             ["reason"],
             registry=r,
         )
+        self.relay_processes = Gauge(
+            "kled_relay_processes", "Relay processes that are running.", registry=r
+        )
+        self.relay_streams = Gauge(
+            "kled_relay_streams", "Streams that a relay process has.", ["process"], registry=r
+        )
+        self.relay_restarts_total = Counter(
+            "kled_relay_restarts_total",
+            "Times a relay process was started again; its streams were broken before.",
+            ["process"],
+            registry=r,
+        )
         self.builds_total = Counter(
             "kled_builds_total", "Builds that ended.", ["transition", "status"], registry=r
         )

@@ -16,8 +16,8 @@ from kled_coord.front.tls import load_context
 from kled_coord.relay.broker import Broker
 from kled_coord.relay.join import Joiner
 from kled_coord.relay.plane import DataPlane
-from kled_coord.relay.process import RelayProcess
-from kled_coord.relay.quotas import StreamQuotas
+from kled_coord.relay.pool import RelayPool
+from kled_coord.relay.quotas import Bandwidth, StreamQuotas
 from kled_coord.services import Services
 from kled_coord.sources import RandomBytes
 from kled_wire.errors import ConfigError
@@ -30,7 +30,7 @@ class Planes:
     handlers: Mapping[Plane, Handler]
     registry: AgentRegistry
     joiner: Joiner
-    relay: RelayProcess | None
+    relay: RelayPool | None
     restart_in_s: float
 
     def cut(self) -> None:
@@ -53,7 +53,7 @@ def build_planes(
     *,
     asgi: AsgiServer,
     registry: AgentRegistry,
-    relay: RelayProcess | None,
+    relay: RelayPool | None,
     random_bytes: RandomBytes,
 ) -> Planes:
     """Put the planes together."""
@@ -74,6 +74,9 @@ def build_planes(
         broker=broker,
         quotas=StreamQuotas(
             per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
+        ),
+        bandwidth=Bandwidth(
+            per_user=config.bandwidth_per_user, per_workspace=config.bandwidth_per_workspace
         ),
         joiner=joiner,
         metrics=services.metrics,

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Final
 
+from kled_coord.relay.bandwidth import Share
+
 PACKET_MAX: Final = 64
+_NO_SHARE: Final = Share(0, 0)
 
 
 class Ended(IntEnum):
@@ -26,16 +29,24 @@ class Ended(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """To the relay: join these two sockets. Limits in seconds, 0 for none."""
+    """To the relay: join these two sockets. Limits in seconds, 0 for none; at most two shares."""
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!cQdd")
+    layout: ClassVar[struct.Struct] = struct.Struct("!cQddQQQQ")
     tag: ClassVar[bytes] = b"O"
     id: int
-    idle_s: float
-    absolute_s: float
+    idle_s: float = 0
+    absolute_s: float = 0
+    shares: tuple[Share, ...] = ()
 
     def encode(self) -> bytes:
-        return self.layout.pack(self.tag, self.id, self.idle_s, self.absolute_s)
+        first, second = (*self.shares, _NO_SHARE, _NO_SHARE)[:2]
+        return self.layout.pack(self.tag, self.id, self.idle_s, self.absolute_s, *first, *second)
+
+    @classmethod
+    def decode(cls, packet: bytes) -> Open:
+        _, number, idle_s, absolute_s, *rest = cls.layout.unpack(packet)
+        shares = (Share(*rest[:2]), Share(*rest[2:]))
+        return cls(number, idle_s, absolute_s, tuple(share for share in shares if share.rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,9 @@ def decode(packet: bytes) -> Packet:
         if tag == Done.tag:
             _, number, reason = Done.layout.unpack(packet)
             return Done(number, Ended(reason))
-        for kind in (Open, Close, Moved):
+        if tag == Open.tag:
+            return Open.decode(packet)
+        for kind in (Close, Moved):
             if tag == kind.tag:
                 return kind(*kind.layout.unpack(packet)[1:])
     except struct.error as exc:

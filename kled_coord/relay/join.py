@@ -14,7 +14,10 @@ from typing import Final
 
 import trio
 
-from kled_coord.relay.process import RelayProcess
+from kled_coord.relay.bandwidth import Share
+from kled_coord.relay.paced import Pacer
+from kled_coord.relay.pool import RelayPool
+from kled_coord.relay.process import Terms
 from kled_coord.relay.traffic import Traffic
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.pump import pump
@@ -26,11 +29,12 @@ class Joiner:
     """Joins streams within limits (seconds, 0 for none); `relay` is None where it cannot be."""
 
     def __init__(
-        self, relay: RelayProcess | None, *, idle_s: float = 0, absolute_s: float = 0
+        self, relay: RelayPool | None, *, idle_s: float = 0, absolute_s: float = 0
     ) -> None:
         self._relay = relay
         self._idle_s = idle_s
         self._absolute_s = absolute_s
+        self._pacer = Pacer()
         self._copying = 0
         self._none_copied = trio.Event()
 
@@ -45,8 +49,9 @@ class Joiner:
         client: trio.abc.HalfCloseableStream,
         agent: trio.abc.HalfCloseableStream,
         traffic: Traffic,
+        shares: tuple[Share, ...] = (),
     ) -> str:
-        """Carry bytes and half-closes both ways to the end of both.
+        """Carry bytes and half-closes both ways to the end of both, no faster than `shares`.
 
         Returns why it ended: "closed", "broken", "idle_limit", "absolute_limit", "stopped".
         Raises trio.BrokenResourceError when one broke before they were joined.
@@ -54,12 +59,12 @@ class Joiner:
         to_agent = await _bare(client, agent, lambda n: traffic.count(to_agent=n))
         to_client = await _bare(agent, client, lambda n: traffic.count(to_client=n))
         if self._relay is not None and to_agent is not None and to_client is not None:
-            return await self._relay.join(
-                to_agent, to_client, traffic, idle_s=self._idle_s, absolute_s=self._absolute_s
-            )
+            terms = Terms(idle_s=self._idle_s, absolute_s=self._absolute_s, shares=shares)
+            return await self._relay.join(to_agent, to_client, traffic, terms)
         self._copying += 1
         try:
-            return await self._copy(client, agent, traffic)
+            with self._pacer.paced(client, agent, shares) as (paced_client, paced_agent):
+                return await self._copy(paced_client, paced_agent, traffic)
         finally:
             self._copying -= 1
             if not self._copying:

@@ -44,14 +44,19 @@ class Direction:
         self.moved = 0
         self.done = False
 
-    def step(self) -> None:
+    @property
+    def taken(self) -> int:
+        """Bytes that have come out of the source."""
+        return self.moved + self.held
+
+    def step(self, most: int = limits.SPLICE_PIPE_BYTES) -> None:
         """Move one pipe's worth, or carry the half-close through. Raises OSError."""
         if self.done:
             return
         if not self.held:
             try:
                 self.held = os.splice(
-                    self._source.fileno(), self._write_end, self._capacity, flags=_FLAGS
+                    self._source.fileno(), self._write_end, min(self._capacity, most), flags=_FLAGS
                 )
             except BlockingIOError:
                 return
@@ -103,18 +108,26 @@ class Pair:
         """Whether both directions have ended."""
         return self.to_agent.done and self.to_client.done
 
-    def step(self, descriptor: int, events: int) -> None:
-        """React to readiness of one of the sockets. Raises OSError when the pair is broken."""
+    def out_of(self, descriptor: int) -> Direction:
+        """The direction that begins at this socket."""
+        return self.to_client if descriptor == self.agent.fileno() else self.to_agent
+
+    def step(self, descriptor: int, events: int, most: int = limits.SPLICE_PIPE_BYTES) -> None:
+        """React to readiness of one of the sockets, taking at most so much out of it.
+
+        Raises OSError when the pair is broken.
+        """
         outward, inward = self.to_agent, self.to_client
         if descriptor == self.agent.fileno():
             outward, inward = inward, outward
         if events & select.EPOLLOUT:
             inward.step()
         if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-            before = outward.moved
-            outward.step()
+            before = outward.taken
+            outward.step(most)
             # A socket that reports its death and has nothing to give would wake us for ever.
-            if events & (select.EPOLLHUP | select.EPOLLERR) and outward.moved == before:
+            gone = events & (select.EPOLLHUP | select.EPOLLERR)
+            if gone and outward.taken == before and not outward.held:
                 inward.step()
                 if not self.done:
                     raise ConnectionResetError("the peer is gone")

@@ -17,7 +17,7 @@ from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.relay.broker import Broker
 from kled_coord.relay.join import Joiner
-from kled_coord.relay.quotas import StreamQuotas
+from kled_coord.relay.quotas import Bandwidth, StreamQuotas
 from kled_coord.relay.traffic import Traffic
 from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
@@ -44,6 +44,7 @@ class DataPlane:
         sessions: Sessions,
         broker: Broker,
         quotas: StreamQuotas,
+        bandwidth: Bandwidth,
         joiner: Joiner,
         metrics: Metrics,
     ) -> None:
@@ -52,6 +53,7 @@ class DataPlane:
         self._sessions = sessions
         self._broker = broker
         self._quotas = quotas
+        self._bandwidth = bandwidth
         self._joiner = joiner
         self._metrics = metrics
 
@@ -104,12 +106,15 @@ class DataPlane:
         self._metrics.streams_total.labels(kind=target.kind).inc()
         reason = "coordinator_stopped"
         record = _Record(self._sessions, self._workspaces)
+        shares = self._bandwidth.shares(user_id=caller.user_id, workspace_id=workspace.id)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(record.open, workspace, caller, target.kind, arrival.address)
             with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
                 try:
                     async with _accepted(arrival) as client_stream:
-                        reason = await self._joiner.join(client_stream, agent_stream, traffic)
+                        reason = await self._joiner.join(
+                            client_stream, agent_stream, traffic, shares
+                        )
                 except KledError as error:
                     # The 101 is out: all that can be done is to end the stream.
                     reason = error.code

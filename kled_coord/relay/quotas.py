@@ -1,11 +1,13 @@
-"""How many streams each user and each workspace may have open. No I/O."""
+"""What each user and each workspace may have: so many streams, so many bytes a second. No I/O."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 
+from kled_coord.relay.bandwidth import Share
 from kled_wire.errors import LimitError
 
 
@@ -40,3 +42,22 @@ class StreamQuotas:
         counter[key] -= 1
         if not counter[key]:
             del counter[key]
+
+
+class Bandwidth:
+    """Which buckets a stream has: its user's and its workspace's, where these are limited."""
+
+    def __init__(self, *, per_user: int = 0, per_workspace: int = 0) -> None:
+        """Bytes a second, each way; 0 for no limit."""
+        self._per_user = per_user
+        self._per_workspace = per_workspace
+
+    def shares(self, *, user_id: str, workspace_id: str) -> tuple[Share, ...]:
+        """The shares of one stream; none where nothing is limited."""
+        asked = ((f"user {user_id}", self._per_user), (f"ws {workspace_id}", self._per_workspace))
+        return tuple(Share(_number(name), rate) for name, rate in asked if rate)
+
+
+def _number(name: str) -> int:
+    """The same number for the same name everywhere, so that nobody has to keep a table of them."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kled_coord.relay.bandwidth import Share
 from kled_coord.relay.handover import (
     PACKET_MAX,
     Close,
@@ -20,8 +21,10 @@ from kled_coord.relay.handover import (
 
 NUMBER = st.integers(0, 2**64 - 1)
 SECONDS = st.floats(0, 1e9)
+SHARE = st.builds(Share, NUMBER, st.integers(1, 2**64 - 1))
+SHARES = st.lists(SHARE, max_size=2).map(tuple)
 PACKET = st.one_of(
-    st.builds(Open, NUMBER, SECONDS, SECONDS),
+    st.builds(Open, NUMBER, SECONDS, SECONDS, SHARES),
     st.builds(Close, NUMBER),
     st.builds(Moved, NUMBER, NUMBER, NUMBER),
     st.builds(Done, NUMBER, st.sampled_from(Ended)),

@@ -13,7 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.relay.process import RelayProcess
+from kled_coord.metrics import Metrics
+from kled_coord.relay.process import RelayProcess, Terms
 from kled_coord.relay.traffic import Traffic
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
@@ -30,16 +31,20 @@ def traffic() -> Traffic:
     return Traffic(on_count=lambda _to_agent, _to_client: None)
 
 
+def make() -> RelayProcess:
+    return RelayProcess("0", Metrics())
+
+
 async def test_a_stream_is_joined_to_its_end_and_counted(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess()
+    relay = make()
     await nursery.start(relay.run)
     (client, near), (far, agent) = make_streams(), make_streams()
     counted, ended = traffic(), []
 
     async def join() -> None:
-        ended.append(await relay.join(near, far, counted, idle_s=0, absolute_s=0))
+        ended.append(await relay.join(near, far, counted, Terms()))
 
     payload = os.urandom(3_000_000)
     async with trio.open_nursery() as joining:
@@ -63,7 +68,7 @@ async def test_a_stream_is_joined_to_its_end_and_counted(
 async def test_a_cancelled_join_ends_both_connections(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess()
+    relay = make()
     await nursery.start(relay.run)
     (client, near), (far, agent) = make_streams(), make_streams()
     with trio.CancelScope() as scope:
@@ -80,13 +85,13 @@ async def test_a_cancelled_join_ends_both_connections(
 async def test_a_relay_that_dies_breaks_its_streams_and_is_started_again(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess()
+    relay = make()
     await nursery.start(relay.run)
     (client, near), (far, agent) = make_streams(), make_streams()
     ended: list[str] = []
 
     async def join() -> None:
-        ended.append(await relay.join(near, far, traffic(), idle_s=0, absolute_s=0))
+        ended.append(await relay.join(near, far, traffic(), Terms()))
 
     async with trio.open_nursery() as joining:
         joining.start_soon(join)
@@ -111,7 +116,7 @@ async def test_a_relay_that_dies_breaks_its_streams_and_is_started_again(
 async def test_a_relay_that_is_left_serves_its_streams_and_then_exits(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess()
+    relay = make()
     (client, near), (far, agent) = make_streams(), make_streams()
     async with trio.open_nursery() as running:
         await running.start(relay.run)
@@ -133,26 +138,30 @@ async def test_a_relay_that_is_left_serves_its_streams_and_then_exits(
 async def test_limits_on_idle_streams_are_kept(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess()
+    relay = make()
     await nursery.start(relay.run)
     (_client, near), (far, _agent) = make_streams(), make_streams()
-    assert await relay.join(near, far, traffic(), idle_s=0, absolute_s=0.01) == "absolute_limit"
+    assert await relay.join(near, far, traffic(), Terms(absolute_s=0.01)) == "absolute_limit"
     (_client, near), (far, _agent) = make_streams(), make_streams()
-    assert await relay.join(near, far, traffic(), idle_s=0.01, absolute_s=0) == "idle_limit"
+    assert await relay.join(near, far, traffic(), Terms(idle_s=0.01)) == "idle_limit"
     nursery.cancel_scope.cancel()
 
 
-async def test_without_a_process_a_join_is_refused(
-    make_streams: MakeStreams, autojump_clock: trio.testing.MockClock
+async def test_without_a_process_a_join_is_refused_and_the_sockets_stay_ours(
+    make_streams: MakeStreams,
 ) -> None:
-    (_client, near), (far, _agent) = make_streams(), make_streams()
+    (client, near), (far, agent) = make_streams(), make_streams()
     with pytest.raises(UnavailableError) as caught:
-        await RelayProcess().join(near, far, traffic(), idle_s=0, absolute_s=0)
+        await make().join(near, far, traffic(), Terms())
     assert caught.value.code == "relay_restarting"
+    await near.send_all(b"to the client")
+    await far.send_all(b"to the agent")
+    assert await client.receive_some() == b"to the client"
+    assert await agent.receive_some() == b"to the agent"
 
 
 async def _join(relay: RelayProcess, near: trio.SocketStream, far: trio.SocketStream) -> None:
-    await relay.join(near, far, traffic(), idle_s=0, absolute_s=0)
+    await relay.join(near, far, traffic(), Terms())
 
 
 def _relay_pid() -> int:

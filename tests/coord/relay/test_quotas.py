@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from kled_coord.relay.quotas import StreamQuotas
+from kled_coord.relay.quotas import Bandwidth, StreamQuotas
 from kled_wire.errors import LimitError
 
 
@@ -38,3 +38,15 @@ def test_places_are_given_back_also_after_an_error() -> None:
             raise KeyError
     with quotas.taken(user_id="u", workspace_id="w"):
         pass
+
+
+def test_a_stream_has_a_share_of_what_is_limited() -> None:
+    assert Bandwidth().shares(user_id="u", workspace_id="w") == ()
+    both = Bandwidth(per_user=1000, per_workspace=500)
+    user, workspace = both.shares(user_id="u", workspace_id="w")
+    assert (user.rate, workspace.rate) == (1000, 500)
+    assert both.shares(user_id="u", workspace_id="x")[0] == user
+    assert both.shares(user_id="v", workspace_id="w")[1] == workspace
+    # A user and a workspace of one name are not the same.
+    same = both.shares(user_id="u", workspace_id="u")
+    assert same[0].number != same[1].number

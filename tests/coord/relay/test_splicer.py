@@ -1,0 +1,122 @@
+"""A real relay process that limits and divides bandwidth."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from kled_coord.metrics import Metrics
+from kled_coord.relay.bandwidth import TURN_BYTES, Share
+from kled_coord.relay.process import RelayProcess, Terms
+from kled_coord.relay.traffic import Traffic
+from tests.coord.relay.conftest import StreamPair
+from tests.coord.relay.sockets import read_all
+
+MakeStreams = Callable[[], StreamPair]
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="splice(2) and epoll(7) are Linux's"
+)
+RATE = 2_000_000
+LIMITED = Terms(shares=(Share(1, RATE), Share(2, 10 * RATE)))
+
+
+def traffic() -> Traffic:
+    return Traffic(on_count=lambda _to_agent, _to_client: None)
+
+
+async def test_a_limited_stream_is_no_faster_and_loses_nothing(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess("0", Metrics())
+    await nursery.start(relay.run)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    payload = os.urandom(RATE)
+    ended: list[str] = []
+
+    async def join() -> None:
+        ended.append(await relay.join(near, far, traffic(), LIMITED))
+
+    async with trio.open_nursery() as joining:
+        joining.start_soon(join)
+        began = trio.current_time()
+
+        async def send() -> None:
+            await client.send_all(payload)
+            await client.send_eof()
+
+        joining.start_soon(send)
+        assert await read_all(agent) == payload
+        # A limit, so never sooner, however slow the machine.
+        assert trio.current_time() - began >= (RATE - RATE * 0.1 - TURN_BYTES) / RATE
+        await agent.send_eof()
+    assert ended == ["closed"]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("terms", "size"), [(Terms(), 20_000_000), (LIMITED, RATE // 2)], ids=["free", "limited"]
+)
+async def test_what_a_client_sent_before_it_closed_reaches_a_slow_reader(
+    nursery: trio.Nursery, make_streams: MakeStreams, terms: Terms, size: int
+) -> None:
+    relay = RelayProcess("0", Metrics())
+    await nursery.start(relay.run)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    payload = os.urandom(size)
+    async with trio.open_nursery() as joining:
+        joining.start_soon(relay.join, near, far, traffic(), terms)
+        # The agent's way is over first, so the client's end makes its socket a dead one (EPOLLHUP).
+        await agent.send_eof()
+        assert await client.receive_some() == b""
+
+        async def send() -> None:
+            await client.send_all(payload)
+            await client.aclose()
+
+        joining.start_soon(send)
+        got = bytearray()
+        while len(got) < size:
+            piece = await agent.receive_some(100_000)
+            assert piece, f"cut after {len(got)} bytes"
+            got += piece
+        assert bytes(got) == payload
+        assert await agent.receive_some() == b""
+    nursery.cancel_scope.cancel()
+
+
+async def test_streams_that_share_a_limit_divide_it_and_others_are_free(
+    nursery: trio.Nursery, make_streams: MakeStreams
+) -> None:
+    relay = RelayProcess("0", Metrics())
+    await nursery.start(relay.run)
+    got = {"first": 0, "second": 0}
+    enough = trio.Event()
+
+    async def count(name: str, agent: trio.SocketStream) -> None:
+        while data := await agent.receive_some(TURN_BYTES):
+            got[name] += len(data)
+            if sum(got.values()) > RATE:
+                enough.set()
+
+    async with trio.open_nursery() as joining:
+        for name in got:
+            (client, near), (far, agent) = make_streams(), make_streams()
+            joining.start_soon(relay.join, near, far, traffic(), LIMITED)
+            joining.start_soon(client.send_all, bytes(10 * RATE))
+            joining.start_soon(count, name, agent)
+        (client, near), (far, agent) = make_streams(), make_streams()
+        joining.start_soon(relay.join, near, far, traffic(), Terms())
+        joining.start_soon(client.send_all, bytes(2 * RATE))
+        left = 2 * RATE
+        while left:
+            left -= len(await agent.receive_some(TURN_BYTES))
+        assert sum(got.values()) < RATE
+        await enough.wait()
+        joining.cancel_scope.cancel()
+    assert min(got.values()) >= RATE * 0.4
+    nursery.cancel_scope.cancel()
