@@ -25,7 +25,9 @@ class InterfaceAddress(NamedTuple):
 
 def read_addresses() -> list[InterfaceAddress]:
     """What the system says now."""
-    up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
+    # Not `isup`, which also wants a carrier: that comes later than the address, and unreported.
+    stats = psutil.net_if_stats().items()
+    up = {name for name, found in stats if "up" in found.flags.split(",")}
     return [
         InterfaceAddress(name, entry.address)
         for name, entries in psutil.net_if_addrs().items()

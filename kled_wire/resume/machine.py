@@ -227,9 +227,14 @@ class Machine:
             or self.inbox.ack_due(now)
         )
 
+    @property
+    def dead_at(self) -> float:
+        """When the transport is to be given up if it says nothing more."""
+        return self._heard_at + self._dead_s
+
     def tick(self, now: float) -> bool:
         """Time has passed: queue a ping when it is due. False: the transport is dead."""
-        if now - self._heard_at >= self._dead_s:
+        if now >= self.dead_at:
             return False
         if now - self._heard_at >= self._ping_s and now - self._pinged_at >= self._ping_s:
             self._pinged_at = now

@@ -213,9 +213,18 @@ class ResumableStream(trio.abc.HalfCloseableStream):
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(run, self._write)
+            nursery.start_soon(run, self._watch_silence)
             nursery.start_soon(run, self._read)
         if self._scope is scope and not self.machine.over:
             raise TransportLost(lost or "the transport ended")
+
+    async def _watch_silence(
+        self, _transport: trio.abc.HalfCloseableStream, _scope: trio.CancelScope
+    ) -> None:
+        """Give up a transport that says nothing, also where the writer is stuck in it."""
+        while (dead_at := self.machine.dead_at) > trio.current_time():  # noqa: ASYNC110 - a deadline that moves
+            await trio.sleep_until(dead_at)
+        raise UnavailableError("transport_silent", "the transport is silent")
 
     async def _read(self, transport: trio.abc.HalfCloseableStream, scope: trio.CancelScope) -> None:
         receive = receiver_of(transport)

@@ -250,5 +250,16 @@ async def test_a_silent_transport_is_given_up(autojump_clock: trio.testing.MockC
     assert trio.current_time() == pytest.approx(DEAD_S, abs=6)
 
 
+async def test_one_that_takes_nothing_is_given_up_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    near, _far = trio.testing.lockstep_stream_pair()
+    stream = ResumableStream(Machine())
+    await stream.send_all(b"stuck")
+    with pytest.raises(TransportLost, match="silent"):
+        await stream.run_transport(near, 0)
+    assert trio.current_time() == pytest.approx(DEAD_S, abs=1)
+
+
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
