@@ -1,0 +1,219 @@
+"""Direct paths between two homes behind NAT, as routes, walls and addresses come and go."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.country import PORT, Country, Host, open_country
+from tests.kit.network import block, unblock, why_not
+from tests.kit.site import BIN
+from tests.kit.terminal import Terminal
+from tests.kit.waiting import wait_until
+
+MISSING = why_not()
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
+    pytest.mark.timeout(180),
+]
+BOTH = ("10.9.0.1/24", "fd00:9::1/64"), ("10.9.0.2/24", "fd00:9::2/64")
+ONLY_4 = ("10.9.0.1/24",), ("10.9.0.2/24",)
+ONLY_6 = ("fd00:9::1/64",), ("fd00:9::2/64",)
+
+
+@pytest.fixture(scope="module")
+def country() -> Iterator[Country]:
+    with open_country() as made:
+        yield made
+
+
+@pytest.fixture
+def host(country: Country) -> Iterator[Host]:
+    """The agent, which takes direct paths from private networks."""
+    with country.agent() as made:
+        yield made
+
+
+def test_behind_two_nats_there_is_the_relay_and_it_is_said_why(
+    country: Country, host: Host
+) -> None:
+    assert country.path() == f"relay (direct 10.2.0.2:{PORT}: no route)"
+    status = country.ask("status", "dev")
+    assert status["path"]["kind"] == "relay"
+    assert "no route" in status["path"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "addresses"),
+    [(ONLY_4, ("10.9.0.2",)), (ONLY_6, ("[fd00:9::2]",)), (BOTH, ("10.9.0.2", "[fd00:9::2]"))],
+)
+def test_on_one_network_the_path_is_direct(
+    country: Country,
+    host: Host,
+    ends: tuple[tuple[str, ...], tuple[str, ...]],
+    addresses: tuple[str, ...],
+) -> None:
+    with country.joined(*ends):
+        path = country.path()
+        assert path.startswith(tuple(f"direct {address}:{PORT} (" for address in addresses))
+        assert country.ask("status", "dev")["path"]["kind"] == "direct"
+        assert (
+            "KLED_DIRECT is off"
+            in country.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "off"}).stdout
+        )
+
+
+@pytest.mark.parametrize(("verdict", "said"), [("drop", "timed out"), ("reject", "refused")])
+def test_a_wall_before_the_agent_leaves_the_relay(
+    country: Country, host: Host, verdict: str, said: str
+) -> None:
+    with country.joined(*ONLY_4):
+        block(country.host, f"tcp dport {PORT}", verdict)
+        try:
+            assert f"10.9.0.2:{PORT}: {said}" in country.path()
+        finally:
+            unblock(country.host)
+
+
+def test_an_agent_that_does_not_listen_says_so(country: Country) -> None:
+    with country.agent("off"), country.joined(*ONLY_4):
+        assert country.path() == "relay (the agent offers no direct path: direct_listen is off)"
+
+
+class Transfer:
+    """Bytes through `ssh dev.kled cat` until it is told to stop."""
+
+    def __init__(self, country: Country, command: list[str]) -> None:
+        with country.client.entered():
+            self._process = subprocess.Popen(
+                command, env=country.site.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        self._stop = threading.Event()
+        self._sent, self._got = hashlib.sha256(), hashlib.sha256()
+        self.sent_bytes = self.got_bytes = 0
+        self._threads = [threading.Thread(target=work) for work in (self._send, self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        assert self._process.stdin is not None
+        block = os.urandom(1 << 20)
+        with self._process.stdin as pipe:
+            while not self._stop.is_set():
+                piece = block[self.sent_bytes % 1000 :]
+                pipe.write(piece)
+                self._sent.update(piece)
+                self.sent_bytes += len(piece)
+
+    def _receive(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            while data := pipe.read1(1 << 20):
+                self._got.update(data)
+                self.got_bytes += len(data)
+
+    def go_on(self) -> None:
+        """Until some more has come back."""
+        wanted = self.got_bytes + 5_000_000
+        wait_until("the transfer goes on", lambda: self.got_bytes > wanted, within_s=40)
+
+    def finish(self) -> None:
+        """What came back is what went out, and all of it."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        assert self._process.wait(30) == 0
+        assert (self.sent_bytes, self._sent.digest()) == (self.got_bytes, self._got.digest())
+
+    def kill(self) -> None:
+        self._stop.set()
+        self._process.kill()
+        self._process.wait()
+
+
+def commands(country: Country) -> dict[str, list[str]]:
+    return {
+        "openssh": [*country.site.ssh_words(), "dev.kled", "cat"],
+        "kled": [str(BIN / "kled"), "ssh", "-T", "dev", "cat"],
+    }
+
+
+@pytest.mark.parametrize("client", ["openssh", "kled"])
+def test_a_running_transfer_moves_with_the_routes(
+    country: Country, host: Host, client: str
+) -> None:
+    transfer = Transfer(country, commands(country)[client])
+    try:
+        transfer.go_on()
+        assert host.count("stream_direct") == 0
+        for times in (1, 2):
+            with country.joined(*BOTH):
+                host.wait_for("stream_direct", times)
+                transfer.go_on()
+            host.wait_for("stream_resumed", times)
+            transfer.go_on()
+        transfer.finish()
+    finally:
+        transfer.kill()
+
+
+@pytest.mark.parametrize("client", ["openssh", "kled"])
+def test_a_path_that_falls_silent_is_given_up(country: Country, host: Host, client: str) -> None:
+    with country.joined(*ONLY_4):
+        transfer = Transfer(country, commands(country)[client])
+        try:
+            host.wait_for("stream_direct")
+            transfer.go_on()
+            block(country.host, f"tcp dport {PORT}")
+            try:
+                host.wait_for("stream_resumed")
+                transfer.go_on()
+            finally:
+                unblock(country.host)
+            host.wait_for("stream_direct", 2)
+            transfer.go_on()
+            transfer.finish()
+        finally:
+            transfer.kill()
+
+
+def test_a_shell_lives_through_it_all(country: Country, host: Host) -> None:
+    with country.client.entered():
+        terminal = Terminal([BIN / "kled", "ssh", "dev"], country.site.env)
+    try:
+        terminal.type("stty -echo; echo up=$((20+1))\n")
+        terminal.wait_for("up=21")
+        with country.joined(*ONLY_6):
+            host.wait_for("stream_direct")
+            terminal.type("echo direct=$((20+2))\n")
+            terminal.wait_for("direct=22")
+        terminal.type("echo relay=$((20+3))\n")
+        terminal.wait_for("relay=23")
+        host.wait_for("stream_resumed")
+        terminal.type("exit 7\n")
+        assert terminal.process.wait(20) == 7
+        assert "connection is lost" not in terminal.text
+    finally:
+        terminal.close()
+
+
+def test_a_direct_path_carries_on_without_the_coordinator(country: Country, host: Host) -> None:
+    with country.joined(*ONLY_4):
+        transfer = Transfer(country, commands(country)["openssh"])
+        try:
+            host.wait_for("stream_direct")
+            with country.coordinator.entered():
+                country.site.stop_serving()
+                try:
+                    transfer.go_on()
+                finally:
+                    country.site.serve()
+            host.wait_for("link_open", 2)
+            transfer.finish()
+        finally:
+            transfer.kill()

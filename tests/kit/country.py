@@ -1,0 +1,155 @@
+"""Two homes behind NAT and a coordinator on the internet between them, with the real programs.
+
+                      203.0.113.0/24 (the internet)
+         coordinator .1        .2 router        .3 router
+                                  │ 10.1.0.0/24    │ 10.2.0.0/24
+                               client .2         agent .2
+
+`Country.join` lays a cable between client and agent; the agent is one that somebody started on a
+machine of theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.kit.network import Link, Namespace, Network, masquerade, open_network, route
+from tests.kit.site import BIN, Site, free_port, open_site
+from tests.kit.waiting import wait_until
+
+PORT = 40022
+_TEMPLATE = """
+terraform {
+  required_providers {
+    kled = { source = "kled/kled" }
+  }
+}
+data "kled_workspace" "me" {}
+resource "kled_agent" "main" { name = "main" }
+"""
+
+
+@dataclass(kw_only=True)
+class Host:
+    """A machine with an agent on it. Made by `Country.agent`."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def count(self, event: str) -> int:
+        """How often the agent has logged something."""
+        return sum(event in line.split() for line in self.log.read_text().splitlines())
+
+    def wait_for(self, event: str, times: int = 1, *, within_s: float = 30.0) -> None:
+        """Until it has logged something so often."""
+        wait_until(f"{event} {times} times", lambda: self.count(event) >= times, within_s=within_s)
+
+
+@dataclass(kw_only=True)
+class Country:
+    """Made by `open_country`. The programs of `site` run where the thread is, see `entered`."""
+
+    network: Network
+    coordinator: Namespace
+    client: Namespace
+    host: Namespace
+    site: Site
+
+    def kled(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `kled` at the client's."""
+        with self.client.entered():
+            return self.site.kled(*words, **options)
+
+    def ask(self, *words: str) -> Any:
+        """Run `kled --output json` there."""
+        with self.client.entered():
+            return self.site.ask(*words)
+
+    def path(self) -> str:
+        """What `kled ping` says of the path."""
+        last = self.kled("ping", "dev", "-c", "1").stdout.splitlines()[-1]
+        return last.removeprefix("path: ")
+
+    @contextlib.contextmanager
+    def agent(self, listen: str = "private", **settings: str) -> Iterator[Host]:
+        """The agent of `dev`, started on its host."""
+        wanted = {
+            "KLED_AGENT_STATE_DIR": str(self.site.root / "agent"),
+            "KLED_AGENT_DIRECT_LISTEN": listen,
+            "KLED_AGENT_DIRECT_BIND": f"[::]:{PORT}",
+            **settings,
+        }
+        token = self.site.root / "agent.env"
+        self.kled("workspace", "agent-token", "dev", "--output-file", token)
+        wanted |= dict(line.split("=", 1) for line in token.read_text().split())
+        log = Path(tempfile.mkstemp(prefix="agent", suffix=".log", dir=self.site.root)[1])
+        with log.open("wb") as out, self.host.entered():
+            process = subprocess.Popen(
+                [BIN / "kled-agent"], env={**self.site.env, **wanted}, stdout=out, stderr=out
+            )
+        try:
+            host = Host(process=process, log=log)
+            host.wait_for("link_open")
+            yield host
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    @contextlib.contextmanager
+    def joined(self, client: tuple[str, ...], host: tuple[str, ...]) -> Iterator[Link]:
+        """A cable between the two, with these addresses at its ends."""
+        link = self.network.link(self.client, self.host, client, host)
+        try:
+            yield link
+        finally:
+            self.cut(link)
+
+    def cut(self, link: Link) -> None:
+        """Pull the cable out; once more is nothing."""
+        with contextlib.suppress(AssertionError):
+            self.client.ip("link", "del", link.left)
+
+
+@contextlib.contextmanager
+def open_country() -> Iterator[Country]:
+    """All of it, with the person signed in and a workspace `dev` that waits for its agent."""
+    with open_network() as network, tempfile.TemporaryDirectory() as template:
+        internet, coordinator = network.bridge("internet"), network.add("coord")
+        network.plug(internet, coordinator, "203.0.113.1/24")
+        homes = []
+        for number, name in ((1, "client"), (2, "agent")):
+            router, home = network.add(f"{name}-router"), network.add(name)
+            outside = network.plug(internet, router, f"203.0.113.{number + 1}/24")
+            network.link(router, home, (f"10.{number}.0.1/24",), (f"10.{number}.0.2/24",))
+            route(home, f"10.{number}.0.1")
+            masquerade(router, outside)
+            homes.append(home)
+        Path(template, "main.tf").write_text(_TEMPLATE)
+        settings = {"KLED_COORD_HOST": "0.0.0.0", "KLED_COORD_PORT": str(free_port())}
+        with contextlib.ExitStack() as stack:
+            with coordinator.entered():
+                site = stack.enter_context(
+                    open_site(
+                        settings=settings,
+                        access_url="http://203.0.113.1:{port}",
+                        template=Path(template),
+                        name="host",
+                    )
+                )
+            client, host = homes
+            country = Country(
+                network=network, coordinator=coordinator, client=client, host=host, site=site
+            )
+            country.kled("create", "dev", "--template", "host", "--no-wait")
+            wait_until("dev runs", lambda: country.ask("show", "dev")["status"] == "running")
+            try:
+                yield country
+            finally:
+                with coordinator.entered():
+                    stack.close()
