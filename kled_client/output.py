@@ -23,6 +23,10 @@ _COLOURS = {
     "succeeded": "green",
     "failed": "red",
     "disconnected": "yellow",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "skip": "dim",
     "starting": "cyan",
     "stopping": "cyan",
     "deleting": "cyan",
@@ -59,6 +63,15 @@ class Output:
         for name, value in fields.items():
             line = Text.assemble((f"{name:<{width}}  ", "bold"), value or "-")
             self.results.print(line)
+
+    def findings(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        """Name, outcome, what was found, and below it what to do; no line is cut."""
+        width = max((len(row[0]) for row in rows), default=0)
+        for name, outcome, found, hint in rows:
+            mark = (f"{outcome:<4}", _COLOURS.get(outcome, ""))
+            self.results.print(Text.assemble((f"{name:<{width}}  ", "bold"), mark, "  ", found))
+            if hint:
+                self.results.print(Text(f"{'':<{width + 8}}→ {hint}", "dim"))
 
     def json(self, raw: Any) -> None:
         """Pretty JSON on standard output."""

@@ -53,6 +53,7 @@ _COMMANDS = {
         ("token", "token:token", "Manage your API tokens"),
     ],
     "Other": [
+        ("doctor", "doctor:doctor", "Check the way to the coordinator and say what is blocked"),
         ("version", "misc:version", "Show versions, here and there"),
         ("completion", "misc:completion", "Print a shell's completion script"),
     ],

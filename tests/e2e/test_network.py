@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.kit.authority import issue
@@ -25,6 +26,13 @@ def exercise(site: Site) -> None:
     site.kled("stop", "dev")
     site.kled("start", "dev")
     assert site.ssh("dev.kled", "echo again").stdout == "again\n"
+
+
+def diagnose(site: Site, *words: str) -> tuple[int, dict[str, dict[str, str]], str]:
+    """Exit code, checks by name and summary of `kled doctor`."""
+    done = site.kled("-o", "json", "doctor", *words, check=False)
+    answer = json.loads(done.stdout)
+    return done.returncode, {check["name"]: check for check in answer["checks"]}, answer["summary"]
 
 
 def test_tls_from_the_laptop_to_the_agent(tmp_path: Path) -> None:
@@ -61,6 +69,9 @@ def test_everything_goes_through_a_forward_proxy_with_a_password(tmp_path: Path)
         assert len(connects) >= 6, proxy.seen
         assert any(line.startswith(f"GET http://{NAME}:{site.port}/api/v1/") for line in proxy.seen)
         assert not proxy.refused
+        code, checks, _ = diagnose(site, "dev")
+        assert (code, checks["session"]["outcome"]) == (0, "ok")
+        assert checks["proxy"]["found"].endswith(f":{proxy.port}, with user and password")
         done = site.kled("list", env={"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}, check=False)
         assert done.returncode != 0
         done = site.ssh(
@@ -78,3 +89,9 @@ def test_streams_fall_back_to_websockets() -> None:
         # Both ends tried their own way first, and then the other.
         assert [line for line in proxy.refused if "/agent/stream" in line]
         assert [line for line in proxy.refused if "/workspaces/dev/stream" in line]
+        code, checks, summary = diagnose(site, "dev")
+        # All works, and what does not pass is said with what is used instead.
+        assert (code, checks["session"]["outcome"]) == (0, "ok")
+        assert checks["kled-stream"]["outcome"] == "warn"
+        assert "Upgrade: kled-stream is blocked" in summary
+        assert "WebSockets are used instead" in summary

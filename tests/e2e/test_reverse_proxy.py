@@ -61,6 +61,22 @@ def test_a_transfer_arrives_whole_and_is_ended_by_a_half_close(
     assert hashlib.sha256((tmp_path / "back").read_bytes()).hexdigest() == digest
 
 
+def test_the_doctor_finds_nothing_wrong(behind: Behind) -> None:
+    site, _ = behind
+    done = site.kled("doctor", "dev")
+    assert done.stdout.endswith("\neverything works\n")
+    assert " fail " not in done.stdout
+
+
+def test_the_doctor_says_what_a_forgotten_line_takes_away(tmp_path: Path) -> None:
+    forgotten = {"proxy_set_header Upgrade $http_upgrade;": ""}
+    with behind_nginx(tmp_path, replace=forgotten) as (site, _):
+        done = site.kled("doctor", check=False)
+    assert done.returncode == 1
+    assert "does not work: streams: both are blocked" in done.stdout
+    assert "taken away before it reaches the coordinator" in done.stdout
+
+
 def test_metrics_stay_inside(behind: Behind) -> None:
     site, server = behind
     context = ssl.create_default_context(cafile=site.env["SSL_CERT_FILE"])
