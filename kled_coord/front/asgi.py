@@ -89,6 +89,8 @@ class _Connection(TCPServer):
                 await self.protocol.initiate()
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
+                # Nobody is there any more who could keep it alive.
+                await self.idle_task.stop()
         except OSError:
             return
         finally:

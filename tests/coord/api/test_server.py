@@ -141,3 +141,22 @@ async def test_a_drain_closes_idle_connections_and_waits_for_answers(
     release.set()
     assert (await until_close(busy)).startswith(b"HTTP/1.1 200")
     await drained.wait()
+
+
+@pytest.mark.parametrize("path", ["/about", "/slow"])
+async def test_a_client_that_has_gone_leaves_nothing_behind(
+    server, nursery, release, path: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    client, far = trio.testing.memory_stream_pair()
+    began = trio.current_time()
+    release.set()
+    async with trio.open_nursery() as connection:
+        connection.start_soon(server.serve_connection, far)
+        await client.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += await client.receive_some()
+        await trio.testing.wait_all_tasks_blocked()
+        await client.aclose()
+    # It ended at once, and not when an idle connection would.
+    assert trio.current_time() - began < 1
