@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
+import trio
 
 from kled_client.http_fast import tls_context
 from kled_client.models import Build, Login, Ping, Template, Token, User, Version, Workspace
@@ -24,6 +25,8 @@ REQUEST_TIMEOUT_S = 30.0
 PUSH_TIMEOUT_S = 300.0
 # A build may be silent for long while Terraform waits for a cloud.
 LOG_SILENCE_S = 3600.0
+# Proxies end a request that has no answer within a minute (nginx: 60 s), so a long wait is several.
+WAIT_SLICE_S = 25.0
 
 
 @asynccontextmanager
@@ -123,11 +126,25 @@ class Api:
 
     async def wait_for_agent(self, ref: str, timeout_s: float) -> Workspace:
         """Return once the agent is connected; UnavailableError("agent_not_connected") if not."""
-        params = {"for": "agent", "timeout_s": str(timeout_s)}
-        path = f"/workspaces/{ref}/wait"
-        timeout = timeout_s + REQUEST_TIMEOUT_S
-        answer = await self._call("GET", path, params=params, timeout=timeout)
-        return cast("Workspace", answer)
+        deadline = trio.current_time() + timeout_s
+        while True:
+            began = trio.current_time()
+            slice_s = max(0.0, min(WAIT_SLICE_S, deadline - began))
+            try:
+                answer = await self._call(
+                    "GET",
+                    f"/workspaces/{ref}/wait",
+                    params={"for": "agent", "timeout_s": str(slice_s)},
+                    timeout=slice_s + REQUEST_TIMEOUT_S,
+                )
+            except UnavailableError as exc:
+                now = trio.current_time()
+                # Said early, it is not the wait that ended but the reason to wait.
+                is_final = now - began < slice_s or now >= deadline
+                if exc.code != "agent_not_connected" or is_final:
+                    raise
+            else:
+                return cast("Workspace", answer)
 
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
         return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
@@ -151,7 +168,7 @@ class Api:
 
     async def build_log(
         self, build_id: str, *, after: int = 0, follow: bool = True
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the objects of a build's NDJSON log, to its `end` or to a cut connection.
 
         Without `follow`, those that are there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import trio
@@ -15,6 +16,8 @@ from kled_wire.errors import KledError, UnavailableError
 # Cut log streams in a row, without one new line between them, before giving up.
 _RETRIES = 5
 _RETRY_S = 1.0
+# A connection that lasted so long was cut because the build was silent (proxies: 60 s), and works.
+_QUIET_S = 45.0
 
 
 async def follow_build(api: Api, build: Build, output: Output, *, what: str, verbose: bool) -> None:
@@ -68,17 +71,19 @@ async def read_log(api: Api, build_id: str, take: Callable[[dict[str, Any]], Non
     """
     failures, seen = 0, 0
     while True:
-        before = seen
+        before, began = seen, trio.current_time()
         try:
-            async for item in api.build_log(build_id, after=seen):
-                seen = int(item.get("seq", seen))
-                take(item)
-                if isinstance(item.get("end"), dict):
-                    return
+            async with aclosing(api.build_log(build_id, after=seen)) as items:
+                async for item in items:
+                    seen = int(item.get("seq", seen))
+                    take(item)
+                    if isinstance(item.get("end"), dict):
+                        return
         except UnavailableError:
-            if failures >= _RETRIES:
+            if failures >= _RETRIES and trio.current_time() - began < _QUIET_S:
                 raise
-        failures = failures + 1 if seen == before else 0
+        works = seen != before or trio.current_time() - began >= _QUIET_S
+        failures = 0 if works else failures + 1
         if failures > _RETRIES:
             raise UnavailableError(
                 "build_log_cut", "the build's log ends without a result", hint="kled show tells it"

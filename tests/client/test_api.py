@@ -5,15 +5,21 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
+import trio.testing
 import trustme
 
-from kled_client.api import open_api
+from kled_client.api import Api, open_api
+from kled_client.follow import read_log
 from kled_wire.errors import UnavailableError
+
+# When nginx gives up on an answer.
+PROXY_S = 60.0
 
 
 @pytest.fixture
@@ -60,3 +66,92 @@ async def test_a_bad_authority_file_is_named(tmp_path: Path) -> None:
         async with open_api("https://localhost:1", None, ca_file=missing):
             pass
     assert missing in caught.value.message
+
+
+def away(words: str) -> httpx.Response:
+    error = {"code": "agent_not_connected", "message": words, "hint": None}
+    return httpx.Response(503, json={"error": error})
+
+
+def behind_proxy(server: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> Api:
+    """The API of `server`, through something that gives up on a silent answer."""
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        with trio.move_on_after(PROXY_S):
+            return await server(request)
+        return httpx.Response(504, text="<html>Gateway Time-out</html>")
+
+    client = httpx.AsyncClient(base_url="http://kled", transport=httpx.MockTransport(handle))
+    return Api(client=client, url="http://kled")
+
+
+async def test_a_long_wait_outlasts_a_proxys_patience(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def server(request: httpx.Request) -> httpx.Response:
+        wanted = float(request.url.params["timeout_s"])
+        left = 100 - trio.current_time()
+        await trio.sleep(min(left, wanted))
+        return httpx.Response(200, json={"name": "dev"}) if left <= wanted else away("no agent yet")
+
+    api = behind_proxy(server)
+    assert await api.wait_for_agent("dev", 120) == {"name": "dev"}
+    assert 100 <= trio.current_time() < 101
+    with pytest.raises(UnavailableError, match="no agent yet"):
+        await behind_proxy(lambda _: _slowly()).wait_for_agent("dev", 70)
+    assert 170 <= trio.current_time() < 180
+
+
+async def _slowly() -> httpx.Response:
+    await trio.sleep(25)
+    return away("no agent yet")
+
+
+async def test_a_reason_not_to_wait_is_told_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def server(_request: httpx.Request) -> httpx.Response:
+        return away("the template makes no agent")
+
+    with pytest.raises(UnavailableError, match="makes no agent"):
+        await behind_proxy(server).wait_for_agent("dev", 120)
+    assert trio.current_time() < 1
+
+
+class Silent(httpx.AsyncByteStream):
+    """The log of a build that says nothing until `ends_at`; something on the way cuts it before."""
+
+    def __init__(self, ends_at: float, cut_after_s: float) -> None:
+        self._left = ends_at - trio.current_time()
+        self._cut_after_s = cut_after_s
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await trio.sleep(min(self._left, self._cut_after_s))
+        if self._left > self._cut_after_s:
+            raise httpx.ReadError("cut")
+        yield b'{"end": {"status": "succeeded", "error": null}}\n'
+
+
+# httpx leaves its own generators to the collector when an answer is not read to its end.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_silent_build_is_followed_through_every_cut(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def server(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Silent(1800, PROXY_S))
+
+    items: list[object] = []
+    await read_log(behind_proxy(server), "bld_1", items.append)
+    assert items == [{"end": {"status": "succeeded", "error": None}}]
+
+
+async def test_a_log_that_is_cut_at_once_again_and_again_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def server(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Silent(1800, 1))
+
+    with pytest.raises(UnavailableError):
+        await read_log(behind_proxy(server), "bld_1", lambda _item: None)
+    assert trio.current_time() < 60
