@@ -242,7 +242,13 @@ class _Rounds:
 
 
 def _connect(address: str, port: int) -> Finding:
-    probe.connect(address, port)
+    try:
+        probe.connect(address, port)
+    except OSError as exc:
+        return judge.fail(
+            f"{address} port {port}: {probe.explain(exc)}",
+            "is it running there, and does a firewall let it through?",
+        )
     return judge.ok(f"{address} answers on port {port}")
 
 

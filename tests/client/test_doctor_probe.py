@@ -104,6 +104,7 @@ def test_nobody_there_and_no_such_name(kled: Kled) -> None:
         port = listener.getsockname()[1]
     code, answer = diagnose(kled, f"http://127.0.0.1:{port}")
     assert (code, answer["checks"]["IPv4"]["outcome"]) == (1, "fail")
+    assert answer["checks"]["IPv4"]["found"] == f"127.0.0.1 port {port}: Connection refused"
     code, answer = diagnose(kled, "http://kled.invalid")
     assert (code, answer["checks"]["name"]["outcome"]) == (1, "fail")
 
