@@ -186,6 +186,8 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             self._bare = bare_socket(transport)
             self._unsent = []
             self._sleeping_until = math.inf
+            # What the peer has says as much as an acknowledgement: there may be room now.
+            self._notify()
             with scope:
                 await self._carry(transport, scope)
         finally:

@@ -20,6 +20,7 @@ from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.window import WINDOW_MIN
 
 Transport = trio.abc.HalfCloseableStream
 
@@ -240,6 +241,21 @@ async def test_a_full_window_holds_the_writer_back(autojump_clock: trio.testing.
         await stream.send_all(bytes(64 * 1024 * 1024))
     assert scope.cancelled_caught
     assert stream.machine.outbox.unacked <= stream.machine.window.size + 64 * 1024
+
+
+async def test_room_that_comes_with_a_new_transport_wakes_the_writer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    near, far = trio.testing.memory_stream_pair()
+    stream = ResumableStream(Machine())
+    await stream.send_all(bytes(WINDOW_MIN))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_all, b"more")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(stream.run_transport, near, WINDOW_MIN)
+        with trio.fail_after(1):
+            assert b"more" in await far.receive_some()
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_silent_transport_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
