@@ -30,8 +30,10 @@ class DirectSide:
         self._won_at = 0.0
         self._greeting = False
         self._now = 0.0
-        self._carrying: socket.socket | None = None
+        self._transport: socket.socket | None = None
         self._watch = open_watch()
+        # How often the network has changed.
+        self.changes = 0
         machine.on_offer = self._offered
 
     def close(self) -> None:
@@ -77,14 +79,19 @@ class DirectSide:
                 self._race.handle(descriptor, now)
             return True
         drain(self._watch)
+        self.changes += 1
         self._paths.network_changed(now)
-        if self._carrying is None:
+        if self._transport is None:
             return True
         try:
-            local, remote = self._carrying.getsockname()[0], self._carrying.getpeername()[0]
+            local, remote = self._transport.getsockname()[0], self._transport.getpeername()[0]
         except OSError:
             return False
         return not is_astray(local, remote)
+
+    def carried_by(self, transport: socket.socket | None) -> None:
+        """What carries the stream from now on."""
+        self._transport = transport
 
     def step(self, now: float) -> Won | None:
         """Time has passed; the connection that is to get the stream now, if there is one."""
@@ -120,10 +127,8 @@ class DirectSide:
 
     def moved(self, won: Won, now: float) -> None:
         """The stream is on that path."""
-        self._carrying = won.sock
         self._paths.moved(won.candidate, won.rtt_s, now)
 
     def lost(self, reason: str, now: float) -> None:
         """It is not any more."""
-        self._carrying = None
         self._paths.lost(reason, now)

@@ -23,7 +23,7 @@ from kled_wire.errors import (
 )
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.machine import Machine
-from kled_wire.resume.paths import Paths
+from kled_wire.resume.paths import SETTLE_S, Paths
 from kled_wire.resume.retry import BACKOFF, is_final
 from kled_wire.transport.vector import write_vector
 
@@ -142,6 +142,7 @@ class Pump:
         now = time.monotonic()
         deadline = now + seconds
         while True:
+            changes = self._direct.changes
             self._won = self._direct.step(now)
             over = now >= deadline and not (patient and self._direct.racing)
             if self._won is not None or over:
@@ -154,6 +155,9 @@ class Pump:
                     return False
                 self._direct.handle(descriptor, time.monotonic())
             now = time.monotonic()
+            if self._direct.changes != changes:
+                # What was not there may be there now.
+                deadline = min(deadline, now + SETTLE_S)
 
     def _carry_directly(self, won: Won) -> None:
         """Take the stream over to a direct path and carry it there; raises Lost at its end."""
@@ -203,6 +207,7 @@ class Pump:
 
         Raises Lost before that.
         """
+        self._direct.carried_by(sock)
         try:
             self._arrived(rest)
             self._flush(sock)
@@ -226,6 +231,7 @@ class Pump:
             raise Lost from exc
         finally:
             self._machine.detach()
+            self._direct.carried_by(None)
 
     def _timeout_s(self) -> float:
         now = time.monotonic()

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Never
 
 import trio
 
 from kled_wire.errors import KledError
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import Asked, RandomBytes, ask
+from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.resume.offer import Candidate
 from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, PathReport, Paths, describe
 from kled_wire.resume.stream import ResumableStream, TransportLost
 from kled_wire.transport.dial import tune
-from kled_wire.transport.network import drain, is_astray, open_watch
 
 # How long a found path waits for the relay to have been greeted to the end.
 _TURN_S: Final = 5.0
@@ -39,7 +39,6 @@ class _Found(NamedTuple):
 
     candidate: Candidate
     transport: trio.abc.HalfCloseableStream
-    local: str
     asked: Asked
     rtt_s: float
 
@@ -54,7 +53,6 @@ class DirectSeeker:
         self._greeting = False
         self._carrying = False
         self._relay: trio.CancelScope | None = None
-        self._current: tuple[trio.CancelScope, _Found] | None = None
 
     def report(self) -> PathReport:
         """Which path is in use, and why not another."""
@@ -98,7 +96,7 @@ class DirectSeeker:
 
     # Our own.
 
-    async def run(self, stream: ResumableStream, new: New) -> None:
+    async def run(self, stream: ResumableStream, new: New, network: NetworkWatch) -> None:
         """Look for paths until cancelled, or until the stream is over."""
 
         def on_offer(payload: bytes) -> None:
@@ -108,7 +106,7 @@ class DirectSeeker:
 
         stream.machine.on_offer = on_offer
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_network)
+            nursery.start_soon(self._follow, network)
             while not stream.machine.over:
                 if self._paths.try_at > trio.current_time():
                     with trio.move_on_at(self._paths.try_at):
@@ -117,7 +115,7 @@ class DirectSeeker:
                 found = await self._race(stream, new)
                 self._tell()
                 if found is not None:
-                    await self._carry(stream, found)
+                    await self._carry(stream, found, network)
             nursery.cancel_scope.cancel()
 
     def _tell(self) -> None:
@@ -125,20 +123,11 @@ class DirectSeeker:
         self._news.set()
         self._news = trio.Event()
 
-    async def _watch_network(self) -> None:
-        watch = open_watch()
-        if watch is None:
-            return  # the attempts have a pace of their own
-        with watch:
-            while True:
-                await trio.lowlevel.wait_readable(watch)
-                drain(watch)
-                self._paths.network_changed(trio.current_time())
-                self._tell()
-                if self._current is not None:
-                    scope, found = self._current
-                    if is_astray(found.local, found.candidate.host):
-                        scope.cancel()
+    async def _follow(self, network: NetworkWatch) -> Never:
+        while True:
+            await network.wait_changed()
+            self._paths.network_changed(trio.current_time())
+            self._tell()
 
     async def _race(self, stream: ResumableStream, new: New) -> _Found | None:
         """Knock at all addresses; the first that proves to be the agent's."""
@@ -174,7 +163,6 @@ class DirectSeeker:
         plain = trio.socket.socket(family, trio.socket.SOCK_STREAM)
         try:
             await plain.connect((candidate.host, candidate.port))
-            local = str(plain.getsockname()[0])
             bare = trio.SocketStream(plain)
             tune(bare)
             asked_at = trio.current_time()
@@ -187,9 +175,9 @@ class DirectSeeker:
         except BaseException:
             plain.close()
             raise
-        return _Found(candidate, transport, local, asked, trio.current_time() - asked_at)
+        return _Found(candidate, transport, asked, trio.current_time() - asked_at)
 
-    async def _carry(self, stream: ResumableStream, found: _Found) -> None:
+    async def _carry(self, stream: ResumableStream, found: _Found, network: NetworkWatch) -> None:
         """Take the stream over and carry it to the path's end."""
         reason = "taken back"
         try:
@@ -198,15 +186,11 @@ class DirectSeeker:
                     await self._news.wait()
             self._take(found)
             await found.transport.send_all(encode_greeting(found.asked.proof))
-            with trio.CancelScope() as scope:
-                self._current = scope, found
+            with network.guard(found.transport):
                 await stream.run_transport(found.transport, found.asked.position, direct=True)
-            if scope.cancelled_caught:
-                reason = "the network has changed"
         except _FAILURES as exc:
             reason = str(exc) or "no answer"
         finally:
-            self._current = None
             self._carrying = False
             await trio.aclose_forcefully(found.transport)
         self._let_go(found, reason)

@@ -15,6 +15,8 @@ from kled_wire.errors import (
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
+from kled_wire.resume.netwatch import NetworkWatch
+from kled_wire.resume.paths import SETTLE_S
 from kled_wire.resume.retry import BACKOFF, is_final
 from kled_wire.resume.stream import ResumableStream, TransportLost
 
@@ -50,14 +52,20 @@ async def keep_attached(
     """
     notice = _Notice(on_lost, on_resumed)
     opener = _Opener(stream, new, dial, random_bytes, direct)
+    network = NetworkWatch()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(direct.run, stream, new)
-        await _keep(stream, opener, direct, notice)
+        nursery.start_soon(network.run)
+        nursery.start_soon(direct.run, stream, new, network)
+        await _keep(stream, opener, direct, network, notice)
         nursery.cancel_scope.cancel()
 
 
 async def _keep(
-    stream: ResumableStream, opener: _Opener, direct: DirectSeeker, notice: _Notice
+    stream: ResumableStream,
+    opener: _Opener,
+    direct: DirectSeeker,
+    network: NetworkWatch,
+    notice: _Notice,
 ) -> None:
     failures = 0
     while not stream.machine.over:
@@ -65,7 +73,8 @@ async def _keep(
         try:
             if opened := await opener.open():
                 notice.attached()
-                await stream.run_transport(*opened)
+                with network.guard(opened[0]):
+                    await stream.run_transport(*opened)
         except _LOST as exc:
             reason = str(exc) or "the coordinator does not answer"
         except KledError as exc:
@@ -85,8 +94,9 @@ async def _keep(
             failures = 0  # that transport was a good one
         failures += 1
         notice.failed(reason, first=failures == 1)
-        with direct.unless_taken():
-            await trio.sleep(BACKOFF.delay(failures, random.random))
+        with direct.unless_taken(), trio.move_on_after(BACKOFF.delay(failures, random.random)):
+            await network.wait_changed()
+            await trio.sleep(SETTLE_S)
 
 
 class _Notice:

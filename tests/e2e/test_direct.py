@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -103,7 +104,7 @@ class Transfer:
     def _send(self) -> None:
         assert self._process.stdin is not None
         block = os.urandom(1 << 20)
-        with self._process.stdin as pipe:
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
             while not self._stop.is_set():
                 piece = block[self.sent_bytes % 1000 :]
                 pipe.write(piece)
@@ -134,6 +135,8 @@ class Transfer:
         self._stop.set()
         self._process.kill()
         self._process.wait()
+        for thread in self._threads:
+            thread.join()
 
 
 def commands(country: Country) -> dict[str, list[str]]:
@@ -217,3 +220,27 @@ def test_a_direct_path_carries_on_without_the_coordinator(country: Country, host
             transfer.finish()
         finally:
             transfer.kill()
+
+
+# Not the same address twice: neighbours remember where they last saw it.
+@pytest.mark.parametrize(
+    ("client", "address"), [("openssh", "203.0.113.9"), ("kled", "203.0.113.10")]
+)
+def test_a_client_that_changes_its_network_is_back_at_once(
+    country: Country, host: Host, client: str, address: str
+) -> None:
+    """It would take 15 s to find out by silence."""
+    transfer = Transfer(country, commands(country)[client])
+    try:
+        transfer.go_on()
+        interface = country.network.plug(country.internet, country.client, f"{address}/24")
+        try:
+            host.wait_for("stream_resumed", within_s=8)
+            transfer.go_on()
+        finally:
+            country.client.ip("link", "del", interface)
+        host.wait_for("stream_resumed", 2, within_s=8)
+        transfer.go_on()
+        transfer.finish()
+    finally:
+        transfer.kill()

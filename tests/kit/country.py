@@ -56,6 +56,7 @@ class Country:
     """Made by `open_country`. The programs of `site` run where the thread is, see `entered`."""
 
     network: Network
+    internet: Namespace
     coordinator: Namespace
     client: Namespace
     host: Namespace
@@ -110,6 +111,12 @@ class Country:
         finally:
             self.cut(link)
 
+    def end_relays(self) -> None:
+        """They would serve streams of clients that have vanished until TCP gives those up."""
+        for process in self.site.processes():
+            if "kled_coord.relay.splicer" in process.cmdline():
+                process.kill()
+
     def cut(self, link: Link) -> None:
         """Pull the cable out; once more is nothing."""
         with contextlib.suppress(AssertionError):
@@ -144,12 +151,18 @@ def open_country() -> Iterator[Country]:
                 )
             client, host = homes
             country = Country(
-                network=network, coordinator=coordinator, client=client, host=host, site=site
+                network=network,
+                internet=internet,
+                coordinator=coordinator,
+                client=client,
+                host=host,
+                site=site,
             )
             country.kled("create", "dev", "--template", "host", "--no-wait")
             wait_until("dev runs", lambda: country.ask("show", "dev")["status"] == "running")
             try:
                 yield country
             finally:
+                country.end_relays()
                 with coordinator.entered():
                     stack.close()

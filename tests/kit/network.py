@@ -137,11 +137,7 @@ class Network:
         right_addresses: tuple[str, ...] = (),
     ) -> Link:
         """A cable; addresses with their prefix lengths, `10.0.0.1/24`, `fd00::1/64`."""
-        names = Link(left=left.free_name(), right=right.free_name())
-        _ip(
-            *("link", "add", names.left, "netns", left.name, "type", "veth"),
-            *("peer", "name", names.right, "netns", right.name),
-        )
+        names = _lay(left, right)
         left.up(names.left, *left_addresses)
         right.up(names.right, *right_addresses)
         return names
@@ -155,8 +151,11 @@ class Network:
 
     def plug(self, switch: Namespace, member: Namespace, *addresses: str) -> str:
         """Connect `member` to a `bridge`; returns the member's interface."""
-        names = self.link(switch, member, (), addresses)
+        names = _lay(switch, member)
+        # First the switch, so that nothing is lost that a member sends as soon as it is up.
         switch.ip("link", "set", names.left, "master", "br0")
+        switch.up(names.left)
+        member.up(names.right, *addresses)
         return names.right
 
     def close(self) -> None:
@@ -230,6 +229,16 @@ def block(namespace: Namespace, what: str, verdict: str = "drop") -> None:
 def unblock(namespace: Namespace) -> None:
     """Take `block` back."""
     namespace.nft("delete table inet wall\n")
+
+
+def _lay(left: Namespace, right: Namespace) -> Link:
+    """A cable whose ends are not yet in use."""
+    names = Link(left=left.free_name(), right=right.free_name())
+    _ip(
+        *("link", "add", names.left, "netns", left.name, "type", "veth"),
+        *("peer", "name", names.right, "netns", right.name),
+    )
+    return names
 
 
 def _family(address: str) -> tuple[str, ...]:
