@@ -11,22 +11,19 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import trio
 
+from kled_wire.giveway import GiveWay
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
-
-# Large reads and one vectored write for many packets: what a Python SSH server's speed is made of.
-READ_BYTES: Final = 256 * 1024
 
 
 class StreamTransport(asyncio.Transport):
     """The write side and the life of one bridged stream; made by `carry`."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, give_way: GiveWay) -> None:
         super().__init__({"socket": getattr(getattr(stream, "socket", None), "_sock", None)})
         # What was read ahead is given out first; after that the bare socket is the faster stream.
         self._ahead = b""
@@ -34,6 +31,7 @@ class StreamTransport(asyncio.Transport):
             self._ahead = stream.take_prefix()
             stream = stream.transport_stream
         self._stream = stream
+        self._give_way = give_way
         self._descriptor = _plain_descriptor(stream)
         self._readable = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._held: list[bytes | memoryview] = []
@@ -125,19 +123,20 @@ class StreamTransport(asyncio.Transport):
         data = self._ahead or await self._receive()
         while data:
             deliver(data)
+            await self._give_way.after_block(len(data))
             data = await self._receive()
         protocol.eof_received()
 
     async def _receive(self) -> bytes:
         """Some bytes, b"" at the end. From a bare socket without asking it in vain first."""
         if self._readable is None:
-            return bytes(await self._stream.receive_some(READ_BYTES))
+            return bytes(await self._stream.receive_some(self._give_way.block_bytes()))
         while True:
             if self._readable.fileno() < 0:
                 raise trio.ClosedResourceError("the stream was closed")
             await trio.lowlevel.wait_readable(self._readable)
             try:
-                return os.read(self._readable.fileno(), READ_BYTES)
+                return os.read(self._readable.fileno(), self._give_way.block_bytes())
             except BlockingIOError:
                 continue
             except OSError as exc:
@@ -173,14 +172,16 @@ def _in_our_loop(deliver: Callable[[bytes], None]) -> Callable[[bytes], None]:
 async def carry(
     stream: trio.abc.HalfCloseableStream,
     make_protocol: Callable[[], asyncio.Protocol],
+    give_way: GiveWay | None = None,
     *,
     task_status: trio.TaskStatus[asyncio.Protocol] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a protocol over `stream` to its end; the stream is closed, `connection_lost` called.
 
-    `started` gives the protocol once `connection_made` has returned.
+    What it reads gives way to what is typed, where `give_way` is told of that. `started` gives the
+    protocol once `connection_made` has returned.
     """
-    transport = StreamTransport(stream)
+    transport = StreamTransport(stream, give_way or GiveWay())
     protocol = make_protocol()
     protocol.connection_made(transport)
     task_status.started(protocol)

@@ -11,8 +11,8 @@ from typing import Final
 
 import trio
 
-# One read takes what a pipe of PIPE_BYTES holds; large blocks are what makes SSH fast.
-READ_BYTES: Final = 256 * 1024
+from kled_wire.giveway import BLOCK_BYTES, GiveWay
+
 PIPE_BYTES: Final = 1024 * 1024
 # Input queued for a program that does not read; past it the SSH window is no longer opened.
 INPUT_HIGH_BYTES: Final = 256 * 1024
@@ -33,7 +33,11 @@ def widen_pipe(descriptor: int) -> None:
         return  # the user's pipe budget is used up; the default size works too
 
 
-async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event | None]) -> None:
+async def read_all(
+    descriptor: Descriptor,
+    deliver: Callable[[bytes], trio.Event | None],
+    give_way: GiveWay,
+) -> None:
     """Read to the end, giving each block to `deliver`; where it returns an event, wait for it.
 
     The end is EOF, EIO (a terminal's last writer is gone), or that we closed the descriptor.
@@ -43,7 +47,7 @@ async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event
         # turn when a program floods.
         try:
             await descriptor.wait_readable()
-            data = os.read(descriptor.number, READ_BYTES)
+            data = os.read(descriptor.number, give_way.block_bytes())
         except BlockingIOError:
             continue
         except trio.ClosedResourceError:
@@ -56,6 +60,7 @@ async def read_all(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event
             return
         if (room := deliver(data)) is not None:
             await room.wait()
+        await give_way.after_block(len(data))
 
 
 async def read_rest(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event | None]) -> None:
@@ -69,7 +74,7 @@ async def read_rest(descriptor: Descriptor, deliver: Callable[[bytes], trio.Even
         try:
             with trio.fail_after(REST_WAIT_S):
                 await descriptor.wait_readable()
-            data = os.read(descriptor.number, READ_BYTES)
+            data = os.read(descriptor.number, BLOCK_BYTES)
         except BlockingIOError:
             continue
         except (trio.TooSlowError, trio.ClosedResourceError):

@@ -20,6 +20,7 @@ from kled_agent.ssh.server import Server, server_options
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
+from kled_wire.giveway import GiveWay
 
 # Streams that have arrived and whose task has not been started yet; only a moment's worth.
 _ARRIVALS: Final = 16
@@ -37,6 +38,7 @@ class Island:
     ) -> None:
         self._nursery = nursery
         self._defaults = defaults
+        self._give_way = GiveWay()
         self._options = server_options(identity)
         self._send_arrival, self._arrivals = trio.open_memory_channel[
             tuple[trio.abc.HalfCloseableStream, EventLog, trio.Event]
@@ -67,7 +69,8 @@ class Island:
         return LeanConnection(
             asyncio.get_running_loop(),
             asyncssh.SSHServerConnectionOptions(
-                server_factory=lambda: Server(self._nursery, self._defaults, log), **self._options
+                server_factory=lambda: Server(self._nursery, self._defaults, self._give_way, log),
+                **self._options,
             ),
         )
 
@@ -77,7 +80,9 @@ class Island:
         """One connection to its end. A client's mistakes end only that connection."""
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(carry, stream, lambda: self._make_connection(log))
+                await nursery.start(
+                    carry, stream, lambda: self._make_connection(log), self._give_way
+                )
         except* (asyncssh.Error, OSError) as group:
             log.info("ssh_ended", reason=str(group.exceptions[0]))
         except* Exception as group:  # noqa: BLE001 - the supervisor of connections: the others go on

@@ -14,6 +14,7 @@ from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection
 from kled_agent.ssh.session import Session
 from kled_agent.ssh.window import bound_window
 from kled_wire.eventlog import EventLog
+from kled_wire.giveway import GiveWay
 
 # AES-GCM first: with AES instructions it is the fastest by far (docs/architecture.md, SSH).
 CIPHERS: Final = (
@@ -29,9 +30,16 @@ _PRIVILEGED_PORTS: Final = 1024
 class Server(asyncssh.SSHServer):
     """Callbacks of one connection. Authentication itself is asyncssh's, by certificate only."""
 
-    def __init__(self, nursery: trio.Nursery, defaults: SessionDefaults, log: EventLog) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        defaults: SessionDefaults,
+        give_way: GiveWay,
+        log: EventLog,
+    ) -> None:
         self._nursery = nursery
         self._defaults = defaults
+        self._give_way = give_way
         self._log = log
         self._connection: LeanConnection | None = None
 
@@ -53,7 +61,9 @@ class Server(asyncssh.SSHServer):
             encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
         )
         bound_window(channel)
-        session = Session(self._nursery, self._defaults, self._connection.corked, self._log)
+        session = Session(
+            self._nursery, self._defaults, self._connection.corked, self._give_way, self._log
+        )
         return channel, session
 
     def connection_requested(

@@ -34,6 +34,7 @@ from kled_agent.ssh.udp import SUBSYSTEM as UDP_SUBSYSTEM
 from kled_agent.ssh.udp import UdpSession
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
+from kled_wire.giveway import GiveWay
 
 # What a client may set: everything else could change how programs are found or loaded. LANG and
 # LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
@@ -63,10 +64,12 @@ class Session(asyncssh.SSHServerSession[bytes]):
         nursery: trio.Nursery,
         defaults: SessionDefaults,
         corked: Callable[[], AbstractContextManager[None]],
+        give_way: GiveWay,
         log: EventLog,
     ) -> None:
         self._nursery = nursery
         self._corked = corked
+        self._give_way = give_way
         self._defaults = defaults
         self._log = log
         self._terminal: TerminalRequest | None = None
@@ -272,7 +275,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._early.clear()
         if self._gone:
             terminal.hang_up()
-        await terminal.run(self._writer(channel, None))
+        await terminal.run(self._writer(channel, None), self._give_way)
         if self._gone:
             return
         channel.resume_reading()
@@ -318,11 +321,11 @@ class Session(asyncssh.SSHServerSession[bytes]):
         scope: trio.CancelScope,
     ) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read_all, program.stdout, self._writer(channel, None))
+            out = self._writer(channel, None)
+            nursery.start_soon(read_all, program.stdout, out, self._give_way)
             if program.stderr is not None:
-                nursery.start_soon(
-                    read_all, program.stderr, self._writer(channel, asyncssh.EXTENDED_DATA_STDERR)
-                )
+                errors = self._writer(channel, asyncssh.EXTENDED_DATA_STDERR)
+                nursery.start_soon(read_all, program.stderr, errors, self._give_way)
             await wait_ended(program, self._defaults.children)
             if program.on_terminal:
                 nursery.cancel_scope.cancel()
@@ -347,6 +350,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self, channel: asyncssh.SSHServerChannel[bytes], datatype: asyncssh.DataType
     ) -> Callable[[bytes], trio.Event | None]:
         def deliver(data: bytes) -> trio.Event | None:
+            if self._terminal is not None:
+                self._give_way.terminal_wrote(len(data))
             if not self._gone:
                 view = memoryview(data)
                 try:

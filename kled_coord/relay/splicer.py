@@ -120,7 +120,7 @@ class Splicer:
             if stream is None:
                 if descriptor == self._control.fileno():
                     self._receive()
-            elif stream.is_bulk():
+            elif len(ready) > 1 and stream.is_bulk():
                 bulk.append((stream, descriptor, events))
             else:
                 self._step(stream, descriptor, events)
@@ -141,17 +141,23 @@ class Splicer:
     def _step(self, stream: Stream, descriptor: int, events: int) -> None:
         if events & _GONE:
             stream.gone.add(descriptor)
-        source = stream.pair.out_of(descriptor)
-        if stream.buckets and events & ~select.EPOLLOUT and not source.held and not source.done:
-            self._waiting[descriptor] = events & ~select.EPOLLOUT
-            self._turns.wait(descriptor, stream.buckets[descriptor], time.monotonic())
-            events &= select.EPOLLOUT
+        if stream.buckets:
+            events = self._defer(stream, descriptor, events)
         try:
             stream.pair.step(descriptor, events)
         except OSError:
             self._end(stream, Ended.BROKEN)
         else:
             self._settle(stream)
+
+    def _defer(self, stream: Stream, descriptor: int, events: int) -> int:
+        """Have what is to be read wait for its turn; what may be done at once."""
+        source = stream.pair.out_of(descriptor)
+        if events & ~select.EPOLLOUT and not source.held and not source.done:
+            self._waiting[descriptor] = events & ~select.EPOLLOUT
+            self._turns.wait(descriptor, stream.buckets[descriptor], time.monotonic())
+            events &= select.EPOLLOUT
+        return events
 
     def _serve_turns(self, now: float) -> None:
         for descriptor in self._turns.due(now):
@@ -175,7 +181,9 @@ class Splicer:
             self._end(stream, Ended.CLOSED)
             return
         for descriptor, mask in stream.masks.items():
-            wanted = self._wanted(stream, descriptor)
+            wanted = stream.pair.interest(descriptor)
+            if stream.gone or stream.buckets:
+                wanted = self._limited(stream, descriptor, wanted)
             if wanted == mask:
                 continue
             stream.masks[descriptor] = wanted
@@ -186,15 +194,11 @@ class Splicer:
             else:
                 self._epoll.modify(descriptor, wanted)
 
-    def _wanted(self, stream: Stream, descriptor: int) -> int:
-        wanted = stream.pair.interest(descriptor)
-        if stream.gone or self._waiting:
-            waits = descriptor in self._waiting
-            if descriptor in stream.gone and (waits or stream.pair.out_of(descriptor).held):
-                return _PARKED
-            if waits:
-                wanted &= ~select.EPOLLIN
-        return wanted
+    def _limited(self, stream: Stream, descriptor: int, wanted: int) -> int:
+        waits = descriptor in self._waiting
+        if descriptor in stream.gone and (waits or stream.pair.out_of(descriptor).held):
+            return _PARKED
+        return wanted & ~select.EPOLLIN if waits else wanted
 
     def _receive(self) -> None:
         try:
