@@ -21,6 +21,7 @@ from kled_wire.resume.offer import Candidate
 from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, PathReport, Paths, describe
 from kled_wire.resume.stream import ResumableStream, TransportLost
 from kled_wire.transport.dial import tune
+from kled_wire.transport.network import round_trip_s
 
 # How long a found path waits for the relay to have been greeted to the end.
 _TURN_S: Final = 5.0
@@ -39,6 +40,7 @@ class _Found(NamedTuple):
 
     candidate: Candidate
     transport: trio.abc.HalfCloseableStream
+    plain: trio.socket.SocketType
     asked: Asked
     rtt_s: float
 
@@ -53,10 +55,16 @@ class DirectSeeker:
         self._greeting = False
         self._carrying = False
         self._relay: trio.CancelScope | None = None
+        self._current: trio.socket.SocketType | None = None
 
     def report(self) -> PathReport:
         """Which path is in use, and why not another."""
-        return self._paths.report()
+        report = self._paths.report()
+        if self._current is None or report.kind != "direct":
+            return report
+        # The greeting had to wait for whatever else we did.
+        measured = round_trip_s(self._current)
+        return report if measured is None else report._replace(rtt_s=measured)
 
     async def wait_settled(self) -> None:
         """Wait until what was offered has been tried, or there is nothing to try."""
@@ -175,7 +183,7 @@ class DirectSeeker:
         except BaseException:
             plain.close()
             raise
-        return _Found(candidate, transport, asked, trio.current_time() - asked_at)
+        return _Found(candidate, transport, plain, asked, trio.current_time() - asked_at)
 
     async def _carry(self, stream: ResumableStream, found: _Found, network: NetworkWatch) -> None:
         """Take the stream over and carry it to the path's end."""
@@ -192,11 +200,13 @@ class DirectSeeker:
             reason = str(exc) or "no answer"
         finally:
             self._carrying = False
+            self._current = None
             await trio.aclose_forcefully(found.transport)
         self._let_go(found, reason)
 
     def _take(self, found: _Found) -> None:
         self._carrying = True
+        self._current = found.plain
         self._paths.moved(found.candidate, found.rtt_s, trio.current_time())
         if self._relay is not None:
             self._relay.cancel()

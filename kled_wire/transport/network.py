@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Final
+import sys
+from typing import Final, Protocol
 
 # <linux/rtnetlink.h>: IPv4 and IPv6 addresses and routes. Not links: Wi-Fi drivers report those
 # every few seconds.
@@ -12,6 +13,15 @@ _GROUPS: Final = 0x10 | 0x40 | 0x100 | 0x400
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _NAMESPACE: Final = "/proc/thread-self/ns/net"
 _READ_BYTES: Final = 65536
+# Where tcpi_min_rtt is in struct tcp_info, <linux/tcp.h>: a u32, in microseconds.
+_MIN_RTT: Final = 148
+
+
+class Connection(Protocol):
+    """A TCP socket, of the standard library's or of Trio's."""
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        """As socket.socket's."""
 
 
 def place() -> str:
@@ -47,6 +57,21 @@ def is_astray(local: str, host: str) -> bool:
     except OSError:
         return True
     return False
+
+
+def round_trip_s(connection: Connection) -> float | None:
+    """The shortest round trip that the kernel has lately seen on a TCP connection; Linux only."""
+    if not hasattr(socket, "TCP_INFO"):
+        return None
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT + 4)
+    except OSError:
+        return None
+    if len(info) < _MIN_RTT + 4:
+        return None
+    microseconds = int.from_bytes(info[_MIN_RTT : _MIN_RTT + 4], sys.byteorder)
+    # All ones: nothing has been measured yet.
+    return microseconds / 1e6 if microseconds < 2**32 - 1 else None
 
 
 def open_watch() -> socket.socket | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import select
+import socket
 import sys
 
 import pytest
 
-from kled_wire.transport.network import drain, is_astray, open_watch, place
+from kled_wire.transport.network import drain, is_astray, open_watch, place, round_trip_s
 from tests.kit.network import open_network, why_not
 
 MISSING = why_not()
@@ -57,3 +58,12 @@ def test_a_connection_is_astray_without_its_address_or_a_route() -> None:
             one.ip("-6", "route", "del", "fd00::/64", "dev", ends.left)
             assert is_astray("10.0.0.1", "10.0.0.2")
             assert is_astray("fd00::1", "fd00::2")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own measurement")
+def test_the_kernel_knows_a_connections_round_trip() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as near:
+            assert 0 < (round_trip_s(near) or 0) < 1
+        with socket.socket() as unconnected:
+            assert round_trip_s(unconnected) is None
