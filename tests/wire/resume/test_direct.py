@@ -33,6 +33,7 @@ class Agent:
         self.relay_is_up = True
         self.relay_dials = 0
         self.direct_moves = 0
+        self.knocks = 0
         self.port = 0
         self._nursery = nursery
         self._new: New | None = None
@@ -76,6 +77,7 @@ class Agent:
 
     async def _serve_direct(self, transport: trio.SocketStream) -> None:
         self._direct.append(transport)
+        self.knocks += 1
         await self._serve(transport, True)
 
     async def _serve(self, transport: trio.abc.HalfCloseableStream, direct: bool) -> None:
@@ -222,6 +224,25 @@ async def test_who_wants_no_direct_path_stays_on_the_relay() -> None:
         assert str(site.seeker.report()) == "relay (KLED_DIRECT is off)"
         assert site.agent.direct_moves == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_a_path_waits_until_the_relay_has_been_greeted(site: Site) -> None:
+    """Else the two ends could hold different transports for the newest."""
+    heard = site.client.machine.on_offer
+
+    def hear(payload: bytes) -> None:
+        heard(payload)
+        site.seeker.relay_greets()
+
+    site.client.machine.on_offer = hear
+    site.agent.offer(site.agent.port)
+    while not site.agent.knocks:
+        await site.say(b"on the relay")
+    for _ in range(20):
+        await site.say(b"still there")
+    assert site.agent.direct_moves == 0
+    site.seeker.relay_lost()
+    await site.until("direct")
 
 
 async def send(stream: ResumableStream, data: bytes) -> None:

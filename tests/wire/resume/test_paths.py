@@ -180,3 +180,34 @@ def test_a_client_that_wants_none_tries_none() -> None:
 )
 def test_a_failure_is_a_word_or_two(error: BaseException, words: str) -> None:
     assert describe(error) == words
+
+
+EVENT = st.sampled_from(["offer", "other", "nothing", "network", "begin", "fail", "move", "lose"])
+
+
+@given(st.lists(st.tuples(EVENT, st.floats(0, 100)), max_size=40))
+def test_whatever_happens_one_thing_is_tried_at_a_time(events: list[tuple[str, float]]) -> None:
+    paths, now, trying, on = made(), 0.0, False, False
+    for event, wait in events:
+        now += wait
+        if event in {"offer", "other", "nothing"}:
+            paths.offered({"offer": OFFER, "other": OTHER, "nothing": b"off x"}[event], now)
+        elif event == "network":
+            paths.network_changed(now)
+        elif event == "begin" and paths.try_at < math.inf:
+            assert paths.begin(now)
+            trying = True
+        elif event == "fail" and trying:
+            paths.failed({LAN: "refused"}, now)
+            trying = False
+        elif event == "move" and trying:
+            paths.moved(LAN, 0.001, now)
+            trying, on = False, True
+        elif event == "lose" and on:
+            paths.lost("closed", now)
+            on = False
+        assert (paths.report().kind == "direct") is on
+        if trying or on:
+            assert paths.try_at == math.inf
+        elif paths.try_at < math.inf:
+            assert paths.try_at <= now + max(BACKOFF.cap_s, OFFER_PACE_S)
