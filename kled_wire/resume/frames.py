@@ -42,6 +42,10 @@ SECRET_BYTES: Final = 32
 NONCE_BYTES: Final = 32
 MAC_BYTES: Final = 32
 DATA_MAX: Final = 256 * 1024
+# What is read at once where nothing is known of what comes.
+READ_BYTES: Final = 256 * 1024
+# A payload of this size is worth a system call more to have it without its header.
+LARGE_BYTES: Final = 64 * 1024
 REASON_MAX: Final = 1024
 OFFER_MAX: Final = 1024
 
@@ -91,10 +95,37 @@ class FrameParser:
     Holds at most one header and one RESET's reason or OFFER.
     """
 
+    __slots__ = ("_buffer", "_large", "_offset", "_remaining")
+
     def __init__(self) -> None:
         self._buffer = b""
         self._offset = 0
         self._remaining = 0
+        self._large = False
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes to read next so that a large payload comes alone and is never copied.
+
+        READ_BYTES where that does not matter: between and inside small frames.
+        """
+        if not self._large or self._buffer:
+            return READ_BYTES
+        return self._remaining or HEADER_BYTES
+
+    @property
+    def inside_payload(self) -> bool:
+        """Whether more of a DATA frame's payload is to come."""
+        return self._remaining > 0
+
+    def take_payload(self, count: int) -> int | None:
+        """The offset of `count` bytes that are payload and nothing else; None when they are not."""
+        if count > self._remaining:
+            return None
+        offset = self._offset
+        self._offset += count
+        self._remaining -= count
+        return offset
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames, or parts of DATA, that are there. Raises ProtocolError("frame_malformed")."""
@@ -115,6 +146,7 @@ class FrameParser:
                 body = start + HEADER_BYTES
                 if kind == DATA:
                     self._offset, self._remaining = value, length
+                    self._large = length >= LARGE_BYTES
                     start = body
                     continue
                 if end - body < length:

@@ -9,6 +9,10 @@ from kled_wire.errors import ProtocolError
 # An ack is due after this many bytes at once, or after ACK_DELAY_S with fewer.
 ACK_BYTES: Final = 64 * 1024
 ACK_DELAY_S: Final = 0.05
+# On a fast way it is due after what comes in ACK_EVERY_S, up to ACK_BYTES_MAX: the writer's window
+# (window.py) is many times that, and each ack costs both ends a system call and a turn.
+ACK_EVERY_S: Final = 0.002
+ACK_BYTES_MAX: Final = 2 * 1024 * 1024
 
 
 class Inbox:
@@ -21,7 +25,9 @@ class Inbox:
     to each other would wait for ever.)
     """
 
-    __slots__ = ("acked", "consumed", "ended_at", "received", "waiting_since")
+    __slots__ = ("_ack_bytes", "_acked_at", "acked", "consumed", "ended_at", "received",
+        "waiting_since",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.received = 0
@@ -29,6 +35,8 @@ class Inbox:
         self.acked = 0
         self.ended_at: int | None = None
         self.waiting_since: float | None = None
+        self._ack_bytes = ACK_BYTES
+        self._acked_at = 0.0
 
     def accept(self, offset: int, payload: memoryview | bytes) -> memoryview | bytes:
         """The part of `payload` that is new. Raises ProtocolError("data_out_of_order")."""
@@ -61,7 +69,7 @@ class Inbox:
         """Whether it is time to say how much has been taken."""
         if self.waiting_since is None:
             return False
-        enough = self.consumed - self.acked >= ACK_BYTES or self.consumed == self.ended_at
+        enough = self.consumed - self.acked >= self._ack_bytes or self.consumed == self.ended_at
         return enough or now - self.waiting_since >= ACK_DELAY_S
 
     def ack_at(self) -> float | None:
@@ -73,8 +81,12 @@ class Inbox:
         """From where the peer goes on after a replay: what has arrived, one more for the end."""
         return self.received + (self.ended_at is not None)
 
-    def take_ack(self) -> int:
+    def take_ack(self, now: float) -> int:
         """The position to acknowledge; nothing waits afterwards."""
+        elapsed_s = max(now - self._acked_at, 1e-6)
+        arrived = int((self.consumed - self.acked) / elapsed_s * ACK_EVERY_S)
+        self._ack_bytes = min(max(arrived, ACK_BYTES), ACK_BYTES_MAX)
+        self._acked_at = now
         self.acked = self.consumed
         self.waiting_since = None
         return self.consumed + (self.consumed == self.ended_at)

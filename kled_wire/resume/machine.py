@@ -152,6 +152,16 @@ class Machine:
         """The transport is gone; what it had not delivered will be replayed."""
         self.attached = False
 
+    @property
+    def wanted(self) -> int:
+        """How many bytes `receive` would best be given next."""
+        return self._parser.wanted
+
+    @property
+    def inside_payload(self) -> bool:
+        """Whether what was last given to `receive` ended inside a payload."""
+        return self._parser.inside_payload
+
     def receive(self, data: bytes, now: float) -> list[memoryview | bytes]:
         """Take bytes of the transport; returns what is new for the application, in order.
 
@@ -160,6 +170,10 @@ class Machine:
         to be given up, the stream goes on with the next.
         """
         self._heard_at = now
+        offset = self._parser.take_payload(len(data))
+        if offset is not None:
+            part = self.inbox.accept(offset, data)
+            return [part] if part else []
         fresh: list[memoryview | bytes] = []
         for kind, value, payload in self._parser.feed(data):
             if kind == frames.DATA:
@@ -172,9 +186,13 @@ class Machine:
                 self._handle(kind, value, payload, now)
         return fresh
 
-    def consumed(self, count: int, now: float) -> None:
-        """The application has taken `count` bytes of what `receive` gave: more may come."""
+    def consumed(self, count: int, now: float) -> bool:
+        """The application has taken `count` bytes of what `receive` gave: more may come.
+
+        Returns whether the peer is to be told at once.
+        """
         self.inbox.consume(count, now)
+        return self.inbox.ack_due(now)
 
     def _without_end(self, position: int) -> int:
         """The offset in an ACK's position, which is one more once the peer has our end."""
@@ -203,11 +221,11 @@ class Machine:
             pieces.extend(self._answers)
             self._answers.clear()
         if self.inbox.ack_due(now):
-            pieces.append(frames.encode_header(frames.ACK, self.inbox.take_ack()))
+            pieces.append(frames.encode_header(frames.ACK, self.inbox.take_ack(now)))
         if self.outbox.sent < self.outbox.end:
-            for offset, chunk in self.outbox.take(limit):
-                pieces.append(frames.encode_header(frames.DATA, offset, len(chunk)))
-                pieces.append(chunk)
+            for offset, length, chunks in self.outbox.take(limit):
+                pieces.append(frames.encode_header(frames.DATA, offset, length))
+                pieces += chunks
             self.window.sent(self.outbox.sent, now)
         if self._end_due and self.outbox.sent == self.outbox.end:
             self._end_due = False

@@ -67,12 +67,21 @@ class Outbox:
         self.sent = self.start
         self._next = 0
 
-    def take(self, limit: int) -> Iterator[tuple[int, memoryview]]:
-        """Offset and bytes of what comes next, about `limit` bytes of it, marked as sent."""
+    def take(self, limit: int) -> Iterator[tuple[int, int, list[memoryview]]]:
+        """What comes next, about `limit` bytes of it, marked as sent: a frame's worth at a time.
+
+        Each is an offset, a length of at most DATA_MAX, and the chunks that make it up.
+        """
         while limit > 0 and self._next < len(self._chunks):
-            chunk = self._chunks[self._next]
             offset = self.sent
-            self._next += 1
-            self.sent += len(chunk)
-            limit -= len(chunk)
-            yield offset, chunk
+            chunks: list[memoryview] = []
+            while self._next < len(self._chunks):
+                chunk = self._chunks[self._next]
+                if chunks and self.sent - offset + len(chunk) > DATA_MAX:
+                    break
+                chunks.append(chunk)
+                self._next += 1
+                self.sent += len(chunk)
+            length = self.sent - offset
+            limit -= length
+            yield offset, length, chunks

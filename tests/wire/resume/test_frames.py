@@ -103,3 +103,27 @@ def test_a_frame_over_its_size_is_refused_before_its_payload() -> None:
     head = frames.encode_header(frames.DATA, 0, frames.DATA_MAX + 1)
     with pytest.raises(ProtocolError):
         list(FrameParser().feed(head))
+
+
+def test_a_large_payload_is_asked_for_without_its_header() -> None:
+    parser = FrameParser()
+    large = frames.LARGE_BYTES
+    assert parser.wanted == frames.READ_BYTES
+    list(parser.feed(frames.encode_header(frames.DATA, 0, large) + b"x"))
+    assert parser.wanted == large - 1
+    assert parser.take_payload(large) is None
+    assert parser.take_payload(large - 1) == 1
+    assert parser.wanted == frames.HEADER_BYTES
+    list(parser.feed(frames.encode_header(frames.DATA, large, 3)))
+    assert parser.inside_payload
+    assert parser.wanted == frames.READ_BYTES
+    assert parser.take_payload(3) == large
+    assert not parser.inside_payload
+
+
+def test_half_a_header_is_completed_with_whatever_comes() -> None:
+    parser = FrameParser()
+    large = bytes(frames.LARGE_BYTES)
+    list(parser.feed(frames.encode_header(frames.DATA, 0, len(large)) + large))
+    list(parser.feed(frames.encode_header(frames.DATA, 0, 1)[:5]))
+    assert parser.wanted == frames.READ_BYTES

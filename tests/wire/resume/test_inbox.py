@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.inbox import ACK_BYTES, ACK_DELAY_S, Inbox
+from kled_wire.resume.inbox import ACK_BYTES, ACK_BYTES_MAX, ACK_DELAY_S, Inbox
 
 
 def test_what_a_replay_repeats_is_dropped() -> None:
@@ -25,8 +25,23 @@ def test_few_bytes_are_acknowledged_after_a_moment_and_many_at_once() -> None:
     assert inbox.ack_due(1.0 + ACK_DELAY_S)
     inbox.consume(ACK_BYTES, 1.0)
     assert inbox.ack_due(1.0)
-    assert inbox.take_ack() == 1 + ACK_BYTES
+    assert inbox.take_ack(1.0) == 1 + ACK_BYTES
     assert inbox.ack_at() is None
+
+
+def test_a_fast_way_is_acknowledged_less_often_and_a_slow_one_as_before() -> None:
+    inbox = Inbox()
+    inbox.take_ack(1.0)
+    inbox.accept(0, bytes(100 * ACK_BYTES_MAX))
+    inbox.consume(ACK_BYTES_MAX, 1.0001)
+    inbox.take_ack(1.0001)
+    inbox.consume(ACK_BYTES_MAX - 1, 1.0002)
+    assert not inbox.ack_due(1.0002)
+    inbox.consume(1, 1.0002)
+    assert inbox.ack_due(1.0002)
+    inbox.take_ack(2.0)
+    inbox.consume(ACK_BYTES, 2.0)
+    assert inbox.ack_due(2.0)
 
 
 def test_what_the_application_has_not_taken_is_not_acknowledged() -> None:
@@ -34,7 +49,7 @@ def test_what_the_application_has_not_taken_is_not_acknowledged() -> None:
     inbox.accept(0, bytes(10 * ACK_BYTES))
     assert not inbox.ack_due(99.0)
     inbox.consume(5, 99.0)
-    assert inbox.take_ack() == 5
+    assert inbox.take_ack(99.0) == 5
     assert inbox.position == 10 * ACK_BYTES
 
 
@@ -44,9 +59,9 @@ def test_the_end_counts_as_one_more() -> None:
     inbox.ended(3, 1.0)
     inbox.ended(3, 1.0)
     assert inbox.position == 4
-    assert inbox.take_ack() == 0
+    assert inbox.take_ack(1.0) == 0
     inbox.consume(3, 1.0)
-    assert inbox.take_ack() == 4
+    assert inbox.take_ack(1.0) == 4
     with pytest.raises(ProtocolError):
         inbox.ended(2, 1.0)
 

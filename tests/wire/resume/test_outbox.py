@@ -24,8 +24,8 @@ def test_a_rewind_gives_exactly_what_the_peer_lacks(written: list[bytes], acks: 
             assert not outbox.start <= position <= outbox.end
             continue
         taken = list(outbox.take(10**6))
-        assert b"".join(bytes(chunk) for _, chunk in taken) == whole[position:]
-        assert [offset for offset, _ in taken][:1] in ([position], [])
+        assert b"".join(b"".join(chunks) for _, _, chunks in taken) == whole[position:]
+        assert [offset for offset, _, _ in taken][:1] in ([position], [])
 
 
 def test_an_ack_frees_an_old_one_says_nothing_and_one_beyond_is_refused() -> None:
@@ -43,4 +43,14 @@ def test_an_ack_frees_an_old_one_says_nothing_and_one_beyond_is_refused() -> Non
 def test_large_writes_are_cut_to_frames() -> None:
     outbox = Outbox()
     outbox.append(bytes(DATA_MAX * 2 + 1))
-    assert [len(chunk) for _, chunk in outbox.take(10**9)] == [DATA_MAX, DATA_MAX, 1]
+    frames = list(outbox.take(10**9))
+    assert [length for _, length, _ in frames] == [DATA_MAX, DATA_MAX, 1]
+    assert all(sum(map(len, chunks)) == length for _, length, chunks in frames)
+
+
+def test_small_writes_share_a_frame() -> None:
+    outbox = Outbox()
+    for data in (b"head", bytes(DATA_MAX - 5), b"tail"):
+        outbox.append(data)
+    frames = [(offset, length, len(chunks)) for offset, length, chunks in outbox.take(10**9)]
+    assert frames == [(0, DATA_MAX - 1, 2), (DATA_MAX - 1, 4, 1)]

@@ -1,0 +1,242 @@
+"""One transport under a resumable stream: what is due goes out, what comes is handed on.
+
+Where the transport is a plain socket with room, what is written goes out at once, without a task
+switch, and the kernel's queue of unsent bytes is kept short (TCP_NOTSENT_LOWAT), so that a
+keystroke does not wait behind a bulk copy. Large payloads are read without their headers, so that
+no byte is copied between the kernel and whoever takes it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from kled_wire.errors import KledError, UnavailableError
+from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
+from kled_wire.resume.machine import Machine
+from kled_wire.transport.prefixed import PrefixedStream
+from kled_wire.transport.vector import write_vector
+
+UNSENT_BYTES: Final = 128 * 1024
+# What is read, and written, before other tasks get their turn. Reading little at a time keeps the
+# block that is being handed on in the cache.
+_READ_TURN_BYTES: Final = 64 * 1024
+_WRITE_TURN_BATCHES: Final = 4
+# A freed block of this size makes glibc keep smaller ones for reuse (see _keep_blocks).
+_KEPT_BYTES: Final = 4 * 1024 * 1024
+
+
+class TransportLost(Exception):  # noqa: N818 - a fact, not a fault
+    """The transport has ended and the stream has not: give it another one."""
+
+
+class Carriage:
+    """Carries a stream, which `machine` is, over one transport. `run` once.
+
+    `deliver` gets what is new and the time, `notify` is called when anything may have changed.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        transport: trio.abc.HalfCloseableStream,
+        deliver: Callable[[bytes, float], None],
+        notify: Callable[[], None],
+    ) -> None:
+        self._machine = machine
+        self._transport = transport
+        self._bare = _bare_socket(transport)
+        self._deliver = deliver
+        self._notify = notify
+        self._scope = trio.CancelScope()
+        # A newer transport has taken over: what still comes here, it gets again.
+        self._left = False
+        self._wake = trio.Event()
+        self._unsent: list[bytes | memoryview] = []
+        # When the writer wakes by itself; infinite while it is awake.
+        self._sleeping_until = math.inf
+
+    def leave(self) -> None:
+        """Carry nothing from now on; `run` returns."""
+        self._left = True
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Carry until the stream is over or this was left. Raises TransportLost."""
+        _keep_blocks()
+        lost: str | None = None
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+
+                async def run(work: Callable[[], Awaitable[None]]) -> None:
+                    nonlocal lost
+                    try:
+                        await work()
+                    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
+                        lost = str(exc) or type(exc).__name__
+                    except KledError as exc:
+                        lost = exc.message
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(run, self._write)
+                nursery.start_soon(run, self._watch_silence)
+                nursery.start_soon(run, self._read)
+        if not self._left and not self._machine.over:
+            raise TransportLost(lost or "the transport ended")
+
+    async def _watch_silence(self) -> None:
+        """Give up a transport that says nothing, also where the writer is stuck in it."""
+        while (dead_at := self._machine.dead_at) > trio.current_time():  # noqa: ASYNC110 - a deadline that moves
+            await trio.sleep_until(dead_at)
+        raise UnavailableError("transport_silent", "the transport is silent")
+
+    # What comes.
+
+    async def _read(self) -> None:
+        if self._bare is None:
+            await self._read_stream()
+        else:
+            await self._read_bare(self._bare)
+        if self._machine.over:
+            # The writer ends it all, once the last of ours is out.
+            self._wake.set()
+            await trio.sleep_forever()
+
+    async def _read_stream(self) -> None:
+        while not self._machine.over:
+            data = await self._transport.receive_some(READ_BYTES)
+            if not data or self._left:
+                return
+            self._take(bytes(data))
+
+    async def _read_bare(self, bare: trio.SocketStream) -> None:
+        """Read a plain socket, not asking it in vain."""
+        machine, taken = self._machine, 0
+        if isinstance(self._transport, PrefixedStream):
+            self._take(self._transport.take_prefix())
+        while not machine.over:
+            if not taken:
+                _check_open(bare)
+                await trio.lowlevel.wait_readable(bare.socket)
+            elif taken >= _READ_TURN_BYTES:
+                taken = 0
+                await trio.lowlevel.checkpoint()
+            if self._left:
+                return
+            wanted = machine.wanted
+            try:
+                data = os.read(bare.socket.fileno(), wanted)
+            except BlockingIOError:
+                taken = 0
+                continue
+            if not data:
+                return
+            self._take(data)
+            # A short read has emptied the socket.
+            taken = taken + len(data) if len(data) == wanted else 0
+
+    def _take(self, data: bytes) -> None:
+        """Bytes of the transport have come."""
+        machine, now = self._machine, trio.current_time()
+        for fresh in machine.receive(data, now):
+            self._deliver(fresh if isinstance(fresh, bytes) else bytes(fresh), now)
+        if len(data) == HEADER_BYTES and machine.inside_payload:
+            return  # the head of a payload: nothing has changed yet
+        self._notify()
+        if machine.due(now):
+            self.flush_nowait()
+        else:
+            self.wake_in_time()
+
+    # What goes.
+
+    def flush_nowait(self) -> None:
+        """Give the transport what is due, as far as it takes it at once; the writer does more."""
+        if self._bare is not None and not self._unsent and not self._left:
+            if pieces := self._machine.pieces(trio.current_time()):
+                self._send_pieces(self._bare, pieces)
+            # Mostly that was all, and the writer may sleep on: no task switch for a keystroke.
+            if not self._unsent:
+                self.wake_in_time()
+                return
+        self._wake.set()
+
+    def wake_in_time(self) -> None:
+        """Wake the writer if something is due before it wakes by itself."""
+        if self._machine.wake_at(trio.current_time()) < self._sleeping_until:
+            self._wake.set()
+
+    def _send_pieces(self, bare: trio.SocketStream, pieces: list[bytes | memoryview]) -> None:
+        try:
+            self._unsent = write_vector(bare.socket.fileno(), pieces)
+        except OSError:
+            # The reader learns it as well; what was lost is replayed.
+            self._unsent = []
+            self._scope.cancel()
+
+    async def _write(self) -> None:
+        """Write what is due; between times look after acks that wait and a silent transport."""
+        machine, bare = self._machine, self._bare
+        while not self._left and (self._unsent or not machine.over):
+            now = trio.current_time()
+            machine.tick(now)
+            if bare is not None and (self._unsent or machine.due(now)):
+                _check_open(bare)
+                await trio.lowlevel.wait_writable(bare.socket)
+                if not self._left:
+                    self._write_turn(bare)
+            elif bare is None and (pieces := machine.pieces(now)):
+                await self._transport.send_all(b"".join(pieces))
+            else:
+                self._wake = trio.Event()
+                self._sleeping_until = machine.wake_at(now)
+                with trio.move_on_at(self._sleeping_until):
+                    await self._wake.wait()
+                self._sleeping_until = math.inf
+        self._notify()
+
+    def _write_turn(self, bare: trio.SocketStream) -> None:
+        """Write until the socket takes no more, for a turn."""
+        for _ in range(_WRITE_TURN_BATCHES):
+            unsent, self._unsent = self._unsent, []
+            pieces = unsent or self._machine.pieces(trio.current_time())
+            if not pieces:
+                return
+            self._send_pieces(bare, pieces)
+            if self._unsent or self._scope.cancel_called:
+                return
+
+
+def _bare_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream | None:
+    """The plain socket that carries `stream`, its queue of unsent bytes kept short; or None."""
+    if isinstance(stream, PrefixedStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        try:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        except OSError:
+            return stream  # not TCP: a Unix socket in a test
+    return stream
+
+
+def _check_open(bare: trio.SocketStream) -> None:
+    """Raise trio.ClosedResourceError for a socket that was closed between two waits."""
+    if bare.socket.fileno() < 0:
+        raise trio.ClosedResourceError("the transport was closed")
+
+
+def _keep_blocks() -> None:
+    """Have the allocator reuse blocks of the size that is read, instead of mapping them anew.
+
+    glibc maps large blocks one by one and returns the top of the heap to the system, until it sees
+    a larger mapped block freed (mallopt(3), M_MMAP_THRESHOLD). Without this each 256 KiB cost 64
+    page faults, a third of all the time that reading took. The block itself is never touched.
+    """
+    bytes(_KEPT_BYTES)

@@ -1,0 +1,121 @@
+"""One transport under a stream: what is due goes out to the last byte, what comes is handed on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from kled_wire.resume import frames
+from kled_wire.resume.carriage import Carriage, TransportLost
+from kled_wire.resume.machine import Machine
+from kled_wire.transport.prefixed import PrefixedStream
+
+Side = trio.abc.HalfCloseableStream
+
+BLOCK = bytes(range(256)) * 1024
+
+
+class End:
+    """A machine attached to a transport, and what its carriage hands on."""
+
+    def __init__(self, transport: trio.abc.HalfCloseableStream) -> None:
+        self.machine = Machine()
+        self.machine.attach(0, trio.current_time())
+        self.got: list[bytes] = []
+        self.carriage = Carriage(self.machine, transport, self._deliver, lambda: None)
+
+    def _deliver(self, data: bytes, now: float) -> None:
+        self.got.append(data)
+        self.machine.consumed(len(data), now)
+
+
+@asynccontextmanager
+async def pair(*, sockets: bool = True) -> AsyncIterator[tuple[Side, Side]]:
+    """Two ends of a transport, closed at the end."""
+    near: Side
+    far: Side
+    if sockets:
+        near, far = (
+            trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair()
+        )
+    else:
+        near, far = trio.testing.memory_stream_pair()
+    async with near, far:
+        yield near, far
+
+
+async def read_frames(transport: trio.abc.ReceiveStream) -> list[frames.Frame]:
+    """All frames to the end, payloads as bytes."""
+    parser, got = frames.FrameParser(), []
+    async for data in transport:
+        got += [frame._replace(payload=bytes(frame.payload)) for frame in parser.feed(bytes(data))]
+    return got
+
+
+# The order in which Trio runs tasks is random: what depends on it shows after a few.
+@pytest.mark.parametrize("sockets", [True, False])
+@pytest.mark.parametrize("_round", range(10))
+async def test_a_reason_that_is_due_reaches_the_peer_whatever_runs_first(
+    *, sockets: bool, _round: int
+) -> None:
+    async with pair(sockets=sockets) as (near, far):
+        end = End(near)
+        end.machine.reset("detached_limit", "too long")
+        with trio.fail_after(5):
+            await end.carriage.run()
+            await near.aclose()
+            (frame,) = await read_frames(far)
+        assert frames.decode_reason(frame.payload) == ("detached_limit", "too long")
+
+
+async def test_a_large_payload_is_handed_on_in_one_piece_without_its_header() -> None:
+    async with pair() as (near, far):
+        end = End(near)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.carriage.run)
+            with trio.fail_after(5):
+                for number in range(3):
+                    head = frames.encode_header(frames.DATA, number * len(BLOCK), len(BLOCK))
+                    await far.send_all(head + BLOCK)
+                while sum(map(len, end.got)) < 3 * len(BLOCK):
+                    await far.receive_some()  # an ack, as the bytes are taken
+            end.carriage.leave()
+        assert b"".join(end.got) == BLOCK * 3
+
+
+@pytest.mark.parametrize("sockets", [True, False])
+async def test_what_was_read_ahead_comes_first(*, sockets: bool) -> None:
+    async with pair(sockets=sockets) as (near, far):
+        said = frames.encode_header(frames.DATA, 0, 6) + b"abcdef"
+        end = End(PrefixedStream(said[:14], near))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.carriage.run)
+            with trio.fail_after(5):
+                await far.send_all(said[14:] + frames.encode_header(frames.PING, 7))
+                while bytes(await far.receive_some())[:1] != bytes([frames.PONG]):
+                    pass
+            end.carriage.leave()
+        assert b"".join(end.got) == b"abcdef"
+
+
+async def test_a_transport_that_was_left_hands_nothing_on() -> None:
+    async with pair() as (near, far):
+        end = End(near)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.carriage.run)
+            await trio.testing.wait_all_tasks_blocked()
+            end.carriage.leave()
+            await far.send_all(frames.encode_header(frames.DATA, 0, 1) + b"x")
+        assert end.got == []
+
+
+async def test_a_transport_that_ends_is_lost() -> None:
+    async with pair() as (near, far):
+        await far.aclose()
+        with pytest.raises(TransportLost):
+            await End(near).carriage.run()
