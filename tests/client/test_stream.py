@@ -241,14 +241,16 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
 )
 def test_a_proxy_that_strips_the_upgrade(signed_in: Fake, kled: Kled, answer: bytes) -> None:
     signed_in.stream = answer
-    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", input=BLOB[:100_000])
+    # The fake's WebSocket is a bare echo; a resumable stream in one: tests/e2e/test_idle.py.
+    words = ("stream", "dev", "--kind", "tcp", "--port", "80", "--resume", "never")
+    done = kled(*words, input=BLOB[:100_000])
     assert done.returncode == 0, done.stderr
     assert done.stdout == BLOB[:100_000]
 
 
 def test_a_stripping_proxy_and_fdpass(signed_in: Fake) -> None:
     signed_in.stream = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"
-    sock, _ = fdpass(signed_in, "dev.kled")
+    sock, _ = fdpass(signed_in, "dev.kled", "--resume", "never")
     echo(sock)
 
 
