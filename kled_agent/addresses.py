@@ -24,7 +24,14 @@ class InterfaceAddress(NamedTuple):
 
 
 def read_addresses() -> list[InterfaceAddress]:
-    """What the system says now."""
+    """What the system says now; nothing where a sandbox keeps it from saying."""
+    try:
+        return _read()
+    except (OSError, psutil.Error):
+        return []
+
+
+def _read() -> list[InterfaceAddress]:
     # Not `isup`, which also wants a carrier: that comes later than the address, and unreported.
     stats = psutil.net_if_stats().items()
     up = {name for name, found in stats if "up" in found.flags.split(",")}
