@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.report import machine, print_table
 
-NAMES = ("relay", "connect", "echo", "control", "agent-memory", "resume", "fairness")
+NAMES = ("relay", "connect", "echo", "control", "agent-memory", "resume", "fairness", "forward")
 
 
 def main() -> int:
