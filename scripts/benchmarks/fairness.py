@@ -6,6 +6,7 @@ machine itself makes of two ssh, the transfer's programs and the servers on its 
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,7 +18,7 @@ from benchmarks.report import Row, percentile, progress
 from benchmarks.world import World, open_bastion, open_world
 
 BYTES = 1_000_000_000
-ROUNDS = 4
+ROUNDS = 5
 UNLOADED_KEYS = 500
 WARM_UP_KEYS = 50
 # Whether the transfer still runs is looked at after so many.
@@ -45,10 +46,10 @@ class Case:
 
 
 def run(*, quick: bool) -> list[Row]:
-    """Microseconds; in each round every way is measured unloaded, then beside its transfers."""
+    """Microseconds, medians of rounds: each way unloaded, then beside its transfers."""
     size = BYTES // 4 if quick else BYTES
     keys = UNLOADED_KEYS // 4 if quick else UNLOADED_KEYS
-    taken: dict[str, list[float]] = {}
+    taken: dict[str, list[list[float]]] = {}
     with ExitStack() as stack:
         world, bastion = stack.enter_context(open_world()), stack.enter_context(open_bastion())
         other = stack.enter_context(_other_workspace(world))
@@ -62,19 +63,22 @@ def run(*, quick: bool) -> list[Row]:
         for number in range(ROUNDS):
             progress(f"round {number + 1} of {ROUNDS}")
             for way, terminal in terminals.items():
-                taken.setdefault(way, []).extend(type_keys(terminal, keys))
+                taken.setdefault(way, []).append(type_keys(terminal, keys))
             for case in cases:
                 beside = _type_beside(terminals[case.way], case, size)
-                taken.setdefault(case.way + case.label, []).extend(beside)
+                taken.setdefault(case.way + case.label, []).append(beside)
     return [_row(case, share, taken) for share in (0.5, 0.99) for case in cases]
 
 
-def _row(case: Case, share: float, taken: dict[str, list[float]]) -> Row:
+def _row(case: Case, share: float, taken: dict[str, list[list[float]]]) -> Row:
+    def middle(name: str) -> float:
+        return statistics.median(percentile(one, share) for one in taken[name])
+
     return Row(
         name=f"{case.way}, p{share * 100:g} beside a {case.label}",
-        value=percentile(taken[case.way + case.label], share),
+        value=middle(case.way + case.label),
         unit="us",
-        peer=percentile(taken[case.way], share),
+        peer=middle(case.way),
         wanted=WANTED if case.way == "kled" and share > 0.5 else None,
     )
 
