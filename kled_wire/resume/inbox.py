@@ -13,6 +13,9 @@ ACK_DELAY_S: Final = 0.05
 # (window.py) is many times that, and each ack costs both ends a system call and a turn.
 ACK_EVERY_S: Final = 0.002
 ACK_BYTES_MAX: Final = 2 * 1024 * 1024
+# What may wait for the application: twice what a writer that keeps to its window (window.py) has
+# on its way. One that does not keep to it shall not fill our memory.
+HELD_MAX: Final = 64 * 1024 * 1024
 
 
 class Inbox:
@@ -39,12 +42,17 @@ class Inbox:
         self._acked_at = 0.0
 
     def accept(self, offset: int, payload: memoryview | bytes) -> memoryview | bytes:
-        """The part of `payload` that is new. Raises ProtocolError("data_out_of_order")."""
+        """The part of `payload` that is new.
+
+        Raises ProtocolError: "data_out_of_order", "data_after_end", "window_exceeded".
+        """
         if offset > self.received:
             raise ProtocolError("data_out_of_order", f"data at {offset}, expected {self.received}")
         if self.ended_at is not None and offset + len(payload) > self.ended_at:
             raise ProtocolError("data_after_end", f"data beyond the end at {self.ended_at}")
         fresh = payload[self.received - offset :]
+        if self.received + len(fresh) - self.consumed > HELD_MAX:
+            raise ProtocolError("window_exceeded", f"more than {HELD_MAX} bytes wait to be taken")
         self.received += len(fresh)
         return fresh
 

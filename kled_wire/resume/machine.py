@@ -27,6 +27,9 @@ DIRECT_DEAD_S: Final = 6.0
 # What one call of `pieces` takes: enough for one large write, little enough that a keystroke
 # written meanwhile is not far behind.
 BATCH_BYTES: Final = 256 * 1024
+# Pings beyond so many unanswered ones stay so: a peer that sends them and reads nothing shall not
+# fill our memory, and one that lives hears from us anyway.
+_ANSWERS_MAX: Final = 64
 
 
 class Closed(NamedTuple):
@@ -205,7 +208,8 @@ class Machine:
         if kind == frames.FIN:
             self.inbox.ended(value, now)
         elif kind == frames.PING:
-            self._answers.append(frames.encode_header(frames.PONG, value))
+            if len(self._answers) < _ANSWERS_MAX:
+                self._answers.append(frames.encode_header(frames.PONG, value))
         elif kind == frames.OFFER:
             self.on_offer(bytes(payload))
         elif kind == frames.RESET and self.closed is None:

@@ -18,6 +18,8 @@ from kled_wire.resume.machine import Machine
 __all__ = ["CLOSED", "ResumableStream", "TransportLost"]
 
 _WRITE_BYTES: Final = 256 * 1024
+# What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.
+_JOINED_BYTES: Final = 4096
 CLOSED: Final = "closed"
 
 
@@ -180,6 +182,8 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         if self._receiver is not None:
             self._receiver(data)
             self.machine.consumed(len(data), now)
+        elif self._received and len(self._received[-1]) + len(data) <= _JOINED_BYTES:
+            self._received[-1] += data
         else:
             self._received.append(data)
 

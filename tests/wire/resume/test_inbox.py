@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.inbox import ACK_BYTES, ACK_BYTES_MAX, ACK_DELAY_S, Inbox
+from kled_wire.resume.inbox import ACK_BYTES, ACK_BYTES_MAX, ACK_DELAY_S, HELD_MAX, Inbox
 
 
 def test_what_a_replay_repeats_is_dropped() -> None:
@@ -32,7 +32,7 @@ def test_few_bytes_are_acknowledged_after_a_moment_and_many_at_once() -> None:
 def test_a_fast_way_is_acknowledged_less_often_and_a_slow_one_as_before() -> None:
     inbox = Inbox()
     inbox.take_ack(1.0)
-    inbox.accept(0, bytes(100 * ACK_BYTES_MAX))
+    inbox.accept(0, bytes(10 * ACK_BYTES_MAX))
     inbox.consume(ACK_BYTES_MAX, 1.0001)
     inbox.take_ack(1.0001)
     inbox.consume(ACK_BYTES_MAX - 1, 1.0002)
@@ -51,6 +51,16 @@ def test_what_the_application_has_not_taken_is_not_acknowledged() -> None:
     inbox.consume(5, 99.0)
     assert inbox.take_ack(99.0) == 5
     assert inbox.position == 10 * ACK_BYTES
+
+
+def test_who_ignores_the_window_is_stopped() -> None:
+    inbox = Inbox()
+    inbox.accept(0, bytes(HELD_MAX))
+    with pytest.raises(ProtocolError, match="wait to be taken"):
+        inbox.accept(HELD_MAX, b"x")
+    assert inbox.position == HELD_MAX
+    inbox.consume(1, 1.0)
+    assert inbox.accept(HELD_MAX, b"x") == b"x"
 
 
 def test_the_end_counts_as_one_more() -> None:

@@ -222,3 +222,12 @@ def test_a_move_to_a_direct_path_forgives_a_position_that_has_become_old() -> No
     link.client.attach(greeted_with, link.now, direct=True)
     (_, payload) = link.client.pieces(link.now)[-2:]
     assert bytes(payload) == b"and not yet"
+
+
+def test_pings_of_who_reads_nothing_are_not_all_kept() -> None:
+    machine = Machine()
+    machine.attach(0, 1.0)
+    machine.receive(frames.encode_header(frames.PING, 7) * 100_000, 1.0)
+    answers = machine.pieces(1.0)
+    assert answers
+    assert sum(map(len, answers)) < 2000
