@@ -30,6 +30,7 @@ class Planes:
     handlers: Mapping[Plane, Handler]
     registry: AgentRegistry
     joiner: Joiner
+    broker: Broker
     relay: RelayPool | None
     restart_in_s: float
 
@@ -42,6 +43,7 @@ class Planes:
         """Tell the agents to dial again, leave the relay its streams, wait for copied ones."""
         if self.relay is not None:
             self.relay.leave()
+        self.broker.close_reserve()
         self.registry.end_all("the coordinator is stopping", back_in_s=self.restart_in_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.registry.wait_empty)
@@ -95,6 +97,7 @@ def build_planes(
         handlers=handlers,
         registry=registry,
         joiner=joiner,
+        broker=broker,
         relay=relay,
         restart_in_s=config.restart_in_s,
     )

@@ -71,6 +71,7 @@ TESTED_BY = {
     """,
     "client/test_resume_pump.py": "kled_client/resume_greeting",
     "wire/test_codec.py": "kled_wire/messages",
+    "coord/relay/test_broker.py": "kled_coord/relay/meeting",
     "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",
     "test_docs.py": "kled_wire/limits",
     # Programs that only mean something with their peers: real ssh, real sockets, real processes.

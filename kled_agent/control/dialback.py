@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Final
 
 import trio
 
 from kled_agent.control.resumption import Resumption, StreamHandler
-from kled_wire import limits, messages
+from kled_wire import limits, messages, reserve
 from kled_wire.control import ControlLink, LinkClosed
-from kled_wire.errors import KledError
+from kled_wire.errors import KledError, ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.dial import open_upgraded
+from kled_wire.transport.prefixed import PrefixedStream
+
+# The coordinator lets go of an idle connection sooner; one that lost its coordinator goes then.
+_READY_MAX_S: Final = 120.0
 
 
 class Dialback:
@@ -49,26 +55,54 @@ class Dialback:
         self._nursery.start_soon(self._serve, dial, link, log)
 
     async def _serve(self, dial: messages.Dial, link: ControlLink, log: EventLog) -> None:
-        handler = self._handlers.get(dial.kind)
-        if handler is None:
+        ready = dial.kind == reserve.KIND
+        if not ready and dial.kind not in self._handlers:
             await _refuse(link, dial, "kind_unsupported", f"no streams of kind {dial.kind} here")
             return
-        self._open += 1
         try:
             async with trio.open_nursery() as nursery:
-                stream = await self._dial(dial, link, nursery, log)
-                if stream is not None:
-                    log.debug("stream_open")
-                    try:
-                        if dial.resume:
-                            await self._resumption.serve(stream, dial, log, handler)
-                        else:
-                            await handler(stream, dial, log)
-                    finally:
-                        await trio.aclose_forcefully(stream)
+                with nullcontext() if ready else self._counted():
+                    stream = await self._dial(dial, link, nursery, log)
+                    if stream is not None:
+                        async with _closed_at_end(stream):
+                            serve = self._serve_ready if ready else self._serve_stream
+                            await serve(stream, dial, log)
                 nursery.cancel_scope.cancel()
         except* Exception as group:  # noqa: BLE001 - the supervisor of streams: the others go on
             log.crash("stream_failed", group)
+
+    async def _serve_ready(
+        self, stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, log: EventLog
+    ) -> None:
+        """Keep a connection until it is told which stream it is, or is let go."""
+        found = None
+        try:
+            with trio.move_on_after(_READY_MAX_S):
+                found = await _read_dial(stream)
+        except (trio.BrokenResourceError, ProtocolError) as exc:
+            log.debug("reserve_ended", reason=str(exc))
+        if found is not None:
+            dial, stream = found
+            with self._counted():
+                await self._serve_stream(stream, dial, log.bind(kind=dial.kind))
+
+    async def _serve_stream(
+        self, stream: trio.abc.HalfCloseableStream, dial: messages.Dial, log: EventLog
+    ) -> None:
+        log.debug("stream_open")
+        handler = self._handlers.get(dial.kind)
+        if handler is None:
+            log.info("stream_refused", kind=dial.kind)
+        elif dial.resume:
+            await self._resumption.serve(stream, dial, log, handler)
+        else:
+            await handler(stream, dial, log)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._open += 1
+        try:
+            yield
         finally:
             self._open -= 1
 
@@ -90,6 +124,31 @@ class Dialback:
         log.info("dial_failed", code=code, reason=reason)
         await _refuse(link, dial, code, reason)
         return None
+
+
+@asynccontextmanager
+async def _closed_at_end(stream: trio.abc.HalfCloseableStream) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _read_dial(
+    stream: trio.abc.HalfCloseableStream,
+) -> tuple[messages.Dial, trio.abc.HalfCloseableStream] | None:
+    """What the connection is to become, and the stream from there; None at its end.
+
+    Raises ProtocolError, trio.BrokenResourceError.
+    """
+    buffer = bytearray()
+    while (found := reserve.decode_dial(buffer)) is None:
+        data = await stream.receive_some(reserve.DIAL_MAX_BYTES)
+        if not data:
+            return None
+        buffer += data
+    dial, rest = found
+    return dial, PrefixedStream(rest, stream) if rest else stream
 
 
 async def _refuse(link: ControlLink, dial: messages.Dial, code: str, message: str) -> None:

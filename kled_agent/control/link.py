@@ -12,7 +12,7 @@ import trio
 
 from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
-from kled_wire import limits, messages
+from kled_wire import limits, messages, reserve
 from kled_wire.backoff import Backoff
 from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
@@ -158,6 +158,7 @@ async def _greet(link: ControlLink) -> messages.Welcome:
             hostname=about["hostname"],
             os=about["os"],
             arch=about["arch"],
+            features=(reserve.FEATURE,),
         )
     )
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):

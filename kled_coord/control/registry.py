@@ -85,6 +85,11 @@ class AgentRegistry:
             self._empty = trio.Event()
         return True
 
+    def knows(self, agent_id: AgentId, feature: str) -> bool:
+        """Whether the agent is connected and said in its hello that it has `feature`."""
+        found = self._links.get(agent_id)
+        return found is not None and feature in found.hello.features
+
     def state(self, agent_id: AgentId) -> AgentState | None:
         """What is known of a connected agent, None when it is not connected."""
         found = self._links.get(agent_id)

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 import trio
 
+from kled_coord.relay.meeting import Meeting
+from kled_coord.relay.reserve import Reserve
 from kled_coord.relay.tickets import Tickets
-from kled_wire import limits, messages
-from kled_wire.errors import KledError, UnavailableError
+from kled_wire import limits, messages, reserve
+from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Meeting:
-    """A client waiting for its agent. `over` lets the agent's side close its connection."""
-
-    agent_id: AgentId
-    arrived: trio.Event = field(default_factory=trio.Event)
-    over: trio.Event = field(default_factory=trio.Event)
-    stream: trio.abc.HalfCloseableStream | None = None
-    failure: KledError | None = None
 
 
 class Dialer(Protocol):
@@ -31,6 +22,10 @@ class Dialer(Protocol):
 
     async def send(self, agent_id: AgentId, message: messages.Message) -> None:
         """Send. Raises UnavailableError("agent_not_connected")."""
+        ...
+
+    def knows(self, agent_id: AgentId, feature: str) -> bool:
+        """Whether the agent is connected and said that it has `feature`."""
         ...
 
 
@@ -41,22 +36,57 @@ class Broker:
         self._registry = registry
         self._tickets: Tickets[Meeting] = Tickets(random_bytes)
         self._by_ticket: dict[str, Meeting] = {}
+        self._reserve = Reserve(self)
 
     @asynccontextmanager
     async def open_stream(
         self, agent_id: AgentId, request: messages.Dial
     ) -> AsyncIterator[trio.abc.HalfCloseableStream]:
-        """Ask the agent for the stream of `request` and give its end of it, for the block.
+        """Give the agent's end of the stream of `request`, for the block.
 
-        The ticket is put into the request here.
+        An idle connection becomes that stream, or else the agent is asked to dial back; the ticket
+        is put into the request here.
 
         Raises UnavailableError ("agent_not_connected", "dial_timeout", or what the agent said).
         """
-        meeting = Meeting(agent_id=agent_id)
-        ticket = self._tickets.issue(meeting)
-        self._by_ticket[ticket] = meeting
+        meeting = await self._take_ready(agent_id, request) or await self._dial(agent_id, request)
+        assert meeting.stream is not None
         try:
-            await self._registry.send(agent_id, replace(request, ticket=ticket))
+            yield meeting.stream
+        finally:
+            meeting.over.set()
+
+    async def used(self, agent_id: AgentId) -> None:
+        """Have connections ready for the next streams, now that the workspace is in use."""
+        if self._registry.knows(agent_id, reserve.FEATURE):
+            await self._reserve.used(agent_id)
+
+    def close_reserve(self) -> None:
+        """Let go of all idle connections."""
+        self._reserve.close()
+
+    async def _take_ready(self, agent_id: AgentId, request: messages.Dial) -> Meeting | None:
+        if not self._registry.knows(agent_id, reserve.FEATURE):
+            return None
+        while (meeting := self._reserve.take(agent_id)) is not None:
+            assert meeting.stream is not None
+            try:
+                with trio.fail_after(limits.GOODBYE_S):
+                    await meeting.stream.send_all(reserve.encode_dial(request))
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                meeting.over.set()
+            except trio.Cancelled:
+                meeting.over.set()
+                raise
+            else:
+                return meeting
+        return None
+
+    async def _dial(self, agent_id: AgentId, request: messages.Dial) -> Meeting:
+        meeting = self._expect(Meeting(agent_id=agent_id))
+        arrived = False
+        try:
+            await self._registry.send(agent_id, replace(request, ticket=meeting.ticket))
             with trio.move_on_after(limits.DIAL_BACK_TIMEOUT_S):
                 await meeting.arrived.wait()
             if meeting.failure is not None:
@@ -67,11 +97,38 @@ class Broker:
                     f"the agent did not dial back within {limits.DIAL_BACK_TIMEOUT_S:.0f} s",
                     hint="try again; `kled ping` shows how far away it is",
                 )
-            yield meeting.stream
+            arrived = True
         finally:
-            self._tickets.withdraw(ticket)
-            self._by_ticket.pop(ticket, None)
-            meeting.over.set()
+            self.withdraw(meeting.ticket)
+            if not arrived:
+                meeting.over.set()
+        return meeting
+
+    def _expect(self, meeting: Meeting) -> Meeting:
+        meeting.ticket = self._tickets.issue(meeting)
+        self._by_ticket[meeting.ticket] = meeting
+        return meeting
+
+    # For the reserve.
+
+    def expect(self, agent_id: AgentId) -> str:
+        """A ticket for an idle connection of the agent."""
+        return self._expect(Meeting(agent_id=agent_id, reserve=True)).ticket
+
+    async def call(self, agent_id: AgentId, ticket: str) -> bool:
+        """Ask the agent for an idle connection; False when it cannot be asked."""
+        try:
+            await self._registry.send(agent_id, messages.Dial(ticket=ticket, kind=reserve.KIND))
+        except UnavailableError:
+            return False
+        return True
+
+    def withdraw(self, ticket: str) -> None:
+        """Make a ticket worthless."""
+        self._tickets.withdraw(ticket)
+        self._by_ticket.pop(ticket, None)
+
+    # The agent's side.
 
     def redeem(self, ticket: str) -> Meeting | None:
         """The meeting that `ticket` admits to, once."""
@@ -80,12 +137,20 @@ class Broker:
     def fail_nowait(self, ticket: str, code: str, message: str) -> None:
         """The agent says that it cannot dial; its words reach the client."""
         meeting = self._by_ticket.get(ticket)
-        if meeting is not None and not meeting.arrived.is_set():
-            meeting.failure = UnavailableError(code[:64], f"the agent says: {message[:300]}")
-            meeting.arrived.set()
+        if meeting is None or meeting.arrived.is_set():
+            return
+        meeting.failure = UnavailableError(code[:64], f"the agent says: {message[:300]}")
+        meeting.arrived.set()
+        if meeting.reserve:
+            self.withdraw(ticket)
+            self._reserve.failed(meeting.agent_id, ticket)
 
     async def arrive(self, meeting: Meeting, stream: trio.abc.HalfCloseableStream) -> None:
         """Hand over the agent's end and wait until the stream is over."""
+        if meeting.reserve:
+            self.withdraw(meeting.ticket)
+            await self._reserve.keep(meeting, stream)
+            return
         meeting.stream = stream
         meeting.arrived.set()
         await meeting.over.wait()

@@ -24,6 +24,7 @@ from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
 from kled_wire import limits, messages
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
+from kled_wire.names import AgentId
 from kled_wire.transport.upgrade import encode_switching
 from kled_wire.transport.wscarrier import accept_carried
 
@@ -88,7 +89,7 @@ class DataPlane:
                     user=caller.user_id,
                 )
                 async with self._broker.open_stream(agent.id, dial) as agent_stream:
-                    await self._relay(arrival, agent_stream, caller, workspace, target)
+                    await self._relay(arrival, agent_stream, agent.id, caller, workspace, target)
         except KledError as error:
             self._metrics.stream_failures_total.labels(reason=error.code).inc()
             log.info("stream_refused", code=error.code, address=arrival.address)
@@ -98,6 +99,7 @@ class DataPlane:
         self,
         arrival: Arrival,
         agent_stream: trio.abc.HalfCloseableStream,
+        agent_id: AgentId,
         caller: Caller,
         workspace: Workspace,
         target: StreamTarget,
@@ -109,6 +111,7 @@ class DataPlane:
         shares = self._bandwidth.shares(user_id=caller.user_id, workspace_id=workspace.id)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(record.open, workspace, caller, target.kind, arrival.address)
+            nursery.start_soon(self._broker.used, agent_id)
             with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
                 try:
                     async with _accepted(arrival) as client_stream:

@@ -10,7 +10,7 @@ import trio
 
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.resumption import ResumeLimits, Resumption, StreamHandler
-from kled_wire import limits, messages
+from kled_wire import limits, messages, reserve
 from kled_wire.control import LinkClosed
 from kled_wire.errors import NotFoundError
 from kled_wire.eventlog import EventLog
@@ -163,3 +163,46 @@ async def test_a_bug_in_one_stream_leaves_the_others_alone(log: EventLog, record
                     await trio.sleep(0.005)
             records.lines.clear()
         await _settle(dialback)
+
+
+async def test_an_idle_connection_becomes_the_stream_it_is_told_to_be(log: EventLog) -> None:
+    got = trio.Event()
+
+    async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
+        stream.take_prefix()
+        await stream.send_all(upgrade.encode_switching())
+        frame = reserve.encode_dial(messages.Dial(ticket="", kind="ssh"))
+        await stream.send_all(frame[:7])
+        await stream.send_all(frame[7:] + b"with it")
+        text = b""
+        while len(text) < len(b"with it"):
+            text += await stream.receive_some()
+        assert text == b"with it"
+        assert dialback.open_streams == 1
+        got.set()
+
+    async with _dialback(log, answer) as (dialback, _):
+        link = FakeLink()
+        dialback.accept_nowait(messages.Dial(ticket="t", kind=reserve.KIND), link)  # type: ignore[arg-type]  # a fake
+        with trio.fail_after(10):
+            await got.wait()
+        assert link.sent == []
+
+
+@pytest.mark.parametrize("frame", [b"", b"\xff\xff\xff\xff", b"\0\0\0\1\0"])
+async def test_an_idle_connection_that_is_let_go_is_no_stream(log: EventLog, frame: bytes) -> None:
+    ended = trio.Event()
+
+    async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
+        await stream.send_all(upgrade.encode_switching() + frame)
+        await stream.send_eof()
+        while await stream.receive_some():
+            pass
+        ended.set()
+
+    async with _dialback(log, answer) as (dialback, _):
+        link = FakeLink()
+        dialback.accept_nowait(messages.Dial(ticket="t", kind=reserve.KIND), link)  # type: ignore[arg-type]  # a fake
+        with trio.fail_after(10):
+            await ended.wait()
+        assert dialback.open_streams == 0

@@ -22,6 +22,10 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.sent: list[messages.Dial] = []
         self.gone = False
+        self.features: set[str] = set()
+
+    def knows(self, _agent_id: AgentId, feature: str) -> bool:
+        return feature in self.features and not self.gone
 
     async def send(self, agent_id: AgentId, message: messages.Message) -> None:
         await trio.lowlevel.checkpoint()

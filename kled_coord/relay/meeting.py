@@ -1,0 +1,28 @@
+"""Where a stream's two ends come together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from kled_wire.errors import KledError
+from kled_wire.names import AgentId
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Meeting:
+    """An agent's connection that is awaited. `over` lets the agent's side close it.
+
+    One of the `reserve` waits for a client in its turn; `watch` ends that wait when it is `taken`.
+    """
+
+    agent_id: AgentId
+    ticket: str = ""
+    reserve: bool = False
+    arrived: trio.Event = field(default_factory=trio.Event)
+    over: trio.Event = field(default_factory=trio.Event)
+    watch: trio.CancelScope = field(default_factory=trio.CancelScope)
+    taken: bool = False
+    stream: trio.abc.HalfCloseableStream | None = None
+    failure: KledError | None = None
