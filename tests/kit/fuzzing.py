@@ -1,0 +1,287 @@
+"""What bytes of strangers may do: be parsed, or be refused in the way that is documented.
+
+Each target takes any bytes. It returns where they were parsed or properly refused; everything else
+is a finding: another exception, or more kept than the limits say. `scripts/fuzz` drives them by
+coverage (atheris), tests/wire/test_fuzzing.py by hypothesis in every test run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import trio
+import trio_websocket
+from trio.testing import memory_stream_pair
+
+from kled_agent.sessions import holderframes
+from kled_client.socks import SocksError, SocksRequest
+from kled_coord.front.head import bearer, decide_route
+from kled_wire import codec, limits, messages
+from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
+from kled_wire.errors import KledError, ProtocolError
+from kled_wire.resume import frames
+from kled_wire.resume.inbox import HELD_MAX
+from kled_wire.resume.machine import Machine
+from kled_wire.resume.offer import decode_offer, dialable, encode_offer
+from kled_wire.transport import upgrade
+from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
+
+Target = Callable[[bytes], None]
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """The input cut into pieces whose sizes it says itself: a length byte before each."""
+    start = 0
+    while start < len(data):
+        size = data[start] + 1
+        yield data[start + 1 : start + 1 + size]
+        start += 1 + size
+
+
+def resume_greeting(data: bytes) -> None:
+    """What a stranger says first on a transport."""
+    with contextlib.suppress(ProtocolError):
+        found = frames.decode_greeting(data)
+        if found is None:
+            longest = len(frames.MAGIC) + 1 + frames.REASON_MAX + 2
+            assert len(data) < longest, "it would wait for ever"
+            return
+        greeting, length = found
+        assert length <= len(data)
+        again = frames.encode_greeting(greeting)
+        if not isinstance(greeting, frames.Refuse):
+            assert again == data[:length]
+
+
+def resume_frames(data: bytes) -> None:
+    """Frames in any pieces: what is kept between them has an end, and nothing is made up."""
+    parser, got = frames.FrameParser(), 0
+    with contextlib.suppress(ProtocolError):
+        for piece in pieces(data):
+            got += sum(len(frame.payload) for frame in parser.feed(piece))
+            assert got <= len(data)
+            assert len(parser._buffer) < frames.HEADER_BYTES + frames.REASON_MAX
+            assert 0 < parser.wanted <= max(frames.READ_BYTES, frames.DATA_MAX)
+
+
+def resume_machine(data: bytes) -> None:
+    """A whole end of a stream: its own offsets hold whatever the other end claims."""
+    machine, now = Machine(), 1.0
+    machine.on_offer = _read_offer
+    machine.attach(0, now)
+    machine.write(bytes(1000))
+    for number, piece in enumerate(pieces(data)):
+        now += piece[0] / 16 if piece else 0.0
+        try:
+            if number % 8 == 7:
+                machine.detach()
+                machine.attach(int.from_bytes(piece[:2], "big"), now)
+            fresh = sum(map(len, machine.receive(piece, now)))
+            machine.consumed(fresh // 2, now)
+            machine.tick(now)
+            machine.pieces(now, limit=100)
+        except ProtocolError:
+            machine.detach()
+            machine.attach(machine.outbox.start, now)
+        assert machine.outbox.start <= machine.outbox.sent <= machine.outbox.end == 1000
+        assert machine.inbox.acked <= machine.inbox.consumed <= machine.inbox.received
+        assert machine.inbox.received - machine.inbox.consumed <= min(HELD_MAX, len(data))
+        assert len(machine._answers) <= 66
+        assert machine.wake_at(now) >= now - 100
+    machine.end()
+
+
+def _read_offer(payload: bytes) -> None:
+    assert len(payload) <= frames.OFFER_MAX
+
+
+def resume_offer(data: bytes) -> None:
+    """Where an agent says it can be reached; a client connects to what is left of it."""
+    with contextlib.suppress(ProtocolError):
+        offer = decode_offer(data)
+        decode_offer(encode_offer(offer))
+        for candidate in dialable(offer, offer.place):
+            assert 1024 <= candidate.port < 65536
+
+
+def control_message(data: bytes) -> None:
+    """CBOR of the control link, either end's."""
+    with contextlib.suppress(ProtocolError):
+        message = codec.decode(data)
+        if not isinstance(message, messages.Unknown):
+            # Not equal: a NaN is not itself.
+            assert codec.encode(codec.decode(codec.encode(message))) == codec.encode(message)
+
+
+def request_head(data: bytes) -> None:
+    """The head of a connection to the coordinator, and where it goes."""
+    with contextlib.suppress(KledError):
+        length = upgrade.head_length(data)
+        if length is None:
+            assert len(data) < limits.HEAD_MAX_BYTES
+            return
+        head = upgrade.parse_request(data[:length])
+        assert "\r" not in head.path
+        bearer(head, "Bearer")
+        _ = head.has_body
+        route = decide_route(head)
+        if route.target is not None and route.target.kind == "tcp":
+            assert 0 < route.target.port < 65536
+
+
+def response_head(data: bytes) -> None:
+    """The answer to a client or an agent, whoever gives it, and the error in it."""
+    with contextlib.suppress(KledError):
+        length = upgrade.head_length(data)
+        if length is None:
+            return
+        head = upgrade.parse_response(data[:length])
+        upgrade.check_switching(head)
+        _ = head.content_length
+        error = upgrade.decode_error(head.status, data[length:])
+        assert isinstance(error, KledError)
+        assert json.loads(upgrade.encode_error_body(error))
+
+
+def holder_frames(data: bytes) -> None:
+    """What an agent and a session's holder say to each other."""
+    decoder = holderframes.Decoder()
+    with contextlib.suppress(holderframes.FrameError):
+        for piece in pieces(data):
+            for frame in decoder.feed(piece):
+                with contextlib.suppress(holderframes.FrameError):
+                    holderframes.encode(frame)
+            assert len(decoder._held) <= holderframes.HEAD_BYTES + holderframes.FRAME_BYTES
+
+
+def datagrams(data: bytes) -> None:
+    """Datagrams in a stream; all bytes are some frames, cut differently they are the same."""
+    reader, found = DatagramReader(), []
+    joined = b"".join(pieces(data))
+    for piece in pieces(data):
+        found += reader.feed(piece)
+        assert len(reader._held) <= 6 + DATAGRAM_MAX_BYTES
+    assert DatagramReader().feed(joined) == found
+    assert b"".join(encode_datagram(*one) for one in found) + reader._held == joined
+
+
+def socks(data: bytes) -> None:
+    """What a program says to the SOCKS5 proxy of `kled forward -D`."""
+    request = SocksRequest()
+    with contextlib.suppress(SocksError):
+        for piece in pieces(data):
+            request.feed(piece)
+            if request.target is not None:
+                return
+            assert len(request.rest) <= 1024
+
+
+def websocket_stream(data: bytes) -> None:
+    """A client whose stream comes in WebSocket messages (RFC 6455), and who lies."""
+    handshake = (
+        b"GET /s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+    trio.run(_carry_websocket, handshake + data)
+
+
+async def _carry_websocket(said: bytes) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(said)
+    await theirs.send_eof()
+    with contextlib.suppress(
+        trio.BrokenResourceError, trio_websocket.ConnectionClosed, trio_websocket.HandshakeError
+    ):
+        async with accept_carried(ours) as stream:
+            while received := await stream.receive_some():
+                assert len(received) <= max(len(said), MESSAGE_BYTES)
+
+
+TARGETS: Final[dict[str, Target]] = {
+    "resume-greeting": resume_greeting,
+    "resume-frames": resume_frames,
+    "resume-machine": resume_machine,
+    "resume-offer": resume_offer,
+    "control-message": control_message,
+    "request-head": request_head,
+    "response-head": response_head,
+    "holder-frames": holder_frames,
+    "datagrams": datagrams,
+    "socks": socks,
+    "websocket-stream": websocket_stream,
+}
+
+
+def _in_pieces(*whole: bytes) -> bytes:
+    """The inverse of `pieces`, for seeds."""
+    return b"".join(
+        bytes([len(part) - 1]) + part
+        for one in whole
+        for part in (one[i : i + 256] for i in range(0, len(one), 256))
+    )
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Good inputs for each target, from which mutations begin."""
+    header = frames.encode_header
+    offer = b"at home 10.0.0.5:40022 [fd00::5]:40022"
+    talk = [
+        header(frames.DATA, 0, 5) + b"hello",
+        header(frames.ACK, 100),
+        header(frames.PING, 7),
+        header(frames.PONG, 7),
+        header(frames.OFFER, 0, len(offer)) + offer,
+        header(frames.FIN, 5),
+        header(frames.ACK, 1001),
+        frames.encode_reset("closed", "over"),
+    ]
+    greetings: list[frames.Greeting] = [
+        frames.New(bytes(16), bytes(32)),
+        frames.Resume(bytes(16), bytes(32), 7),
+        frames.Challenge(bytes(32), 7, bytes(32)),
+        frames.Proof(bytes(32)),
+        frames.Refuse("unknown_stream", "gone"),
+    ]
+    upgrade_headers = {"Authorization": "Bearer kled_x", "Content-Length": "0"}
+    targets = [
+        "/api/v1/workspaces/dev/stream?kind=tcp&port=80&resume=1",
+        "/api/v1/workspaces/dev.me/stream",
+        "/api/v1/agent/stream",
+        "/api/v1/me",
+    ]
+    held = [
+        holderframes.Attach(columns=80, rows=24, after=5),
+        holderframes.Input(b"ls\n"),
+        holderframes.SendSignal(name="INT"),
+        holderframes.Rename(name="b"),
+        holderframes.ReadLog(size=10),
+        holderframes.Ended(code=0, reason="x"),
+        holderframes.Refused(code="a", message="b"),
+    ]
+    error = ProtocolError("head_malformed", "bad", hint="x")
+    return {
+        "resume-greeting": [frames.encode_greeting(greeting) for greeting in greetings],
+        "resume-frames": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
+        "resume-machine": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
+        "resume-offer": [offer, b"off direct_listen is off"],
+        "control-message": [
+            codec.encode(messages.Ping(id=1, rtt_s=0.5)),
+            codec.encode(messages.Dial(ticket="t", kind="tcp", host="h", port=80, resume=True)),
+            codec.encode(messages.Hello(protocol="1.0", version="1", features=("a", "b"))),
+            codec.encode(messages.Report(memory_total_bytes=2**40, memory_used_bytes=1)),
+        ],
+        "request-head": [
+            upgrade.encode_request(target, host="a", headers=upgrade_headers) for target in targets
+        ],
+        "response-head": [upgrade.encode_switching(), upgrade.encode_error(error)],
+        "holder-frames": [_in_pieces(*map(holderframes.encode, held))],
+        "datagrams": [_in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
+        "socks": [_in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
+        "websocket-stream": [
+            b"\x82\x85\x00\x00\x00\x00hello\x82\x80\x00\x00\x00\x00",
+            b"\x89\x80\x00\x00\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
+        ],
+    }
