@@ -226,6 +226,35 @@ def _in_pieces(*whole: bytes) -> bytes:
 
 def seeds() -> dict[str, list[bytes]]:
     """Good inputs for each target, from which mutations begin."""
+    held = [
+        holderframes.Attach(columns=80, rows=24, after=5),
+        holderframes.Input(b"ls\n"),
+        holderframes.SendSignal(name="INT"),
+        holderframes.Rename(name="b"),
+        holderframes.ReadLog(size=10),
+        holderframes.Ended(code=0, reason="x"),
+        holderframes.Refused(code="a", message="b"),
+    ]
+    return {
+        **_resume_seeds(),
+        **_head_seeds(),
+        "control-message": [
+            codec.encode(messages.Ping(id=1, rtt_s=0.5)),
+            codec.encode(messages.Dial(ticket="t", kind="tcp", host="h", port=80, resume=True)),
+            codec.encode(messages.Hello(protocol="1.0", version="1", features=("a", "b"))),
+            codec.encode(messages.Report(memory_total_bytes=2**40, memory_used_bytes=1)),
+        ],
+        "holder-frames": [_in_pieces(*map(holderframes.encode, held))],
+        "datagrams": [_in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
+        "socks": [_in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
+        "websocket-stream": [
+            b"\x82\x85\x00\x00\x00\x00hello\x82\x80\x00\x00\x00\x00",
+            b"\x89\x80\x00\x00\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
+        ],
+    }
+
+
+def _resume_seeds() -> dict[str, list[bytes]]:
     header = frames.encode_header
     offer = b"at home 10.0.0.5:40022 [fd00::5]:40022"
     talk = [
@@ -245,43 +274,26 @@ def seeds() -> dict[str, list[bytes]]:
         frames.Proof(bytes(32)),
         frames.Refuse("unknown_stream", "gone"),
     ]
-    upgrade_headers = {"Authorization": "Bearer kled_x", "Content-Length": "0"}
+    return {
+        "resume-greeting": [frames.encode_greeting(greeting) for greeting in greetings],
+        "resume-frames": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
+        "resume-machine": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
+        "resume-offer": [offer, b"off direct_listen is off"],
+    }
+
+
+def _head_seeds() -> dict[str, list[bytes]]:
+    headers = {"Authorization": "Bearer kled_x", "Content-Length": "0"}
     targets = [
         "/api/v1/workspaces/dev/stream?kind=tcp&port=80&resume=1",
         "/api/v1/workspaces/dev.me/stream",
         "/api/v1/agent/stream",
         "/api/v1/me",
     ]
-    held = [
-        holderframes.Attach(columns=80, rows=24, after=5),
-        holderframes.Input(b"ls\n"),
-        holderframes.SendSignal(name="INT"),
-        holderframes.Rename(name="b"),
-        holderframes.ReadLog(size=10),
-        holderframes.Ended(code=0, reason="x"),
-        holderframes.Refused(code="a", message="b"),
-    ]
     error = ProtocolError("head_malformed", "bad", hint="x")
     return {
-        "resume-greeting": [frames.encode_greeting(greeting) for greeting in greetings],
-        "resume-frames": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
-        "resume-machine": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
-        "resume-offer": [offer, b"off direct_listen is off"],
-        "control-message": [
-            codec.encode(messages.Ping(id=1, rtt_s=0.5)),
-            codec.encode(messages.Dial(ticket="t", kind="tcp", host="h", port=80, resume=True)),
-            codec.encode(messages.Hello(protocol="1.0", version="1", features=("a", "b"))),
-            codec.encode(messages.Report(memory_total_bytes=2**40, memory_used_bytes=1)),
-        ],
         "request-head": [
-            upgrade.encode_request(target, host="a", headers=upgrade_headers) for target in targets
+            upgrade.encode_request(target, host="a", headers=headers) for target in targets
         ],
         "response-head": [upgrade.encode_switching(), upgrade.encode_error(error)],
-        "holder-frames": [_in_pieces(*map(holderframes.encode, held))],
-        "datagrams": [_in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
-        "socks": [_in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
-        "websocket-stream": [
-            b"\x82\x85\x00\x00\x00\x00hello\x82\x80\x00\x00\x00\x00",
-            b"\x89\x80\x00\x00\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
-        ],
     }
