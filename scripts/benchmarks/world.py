@@ -57,13 +57,14 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def open_world(*, workspace: bool = True) -> Iterator[World]:
-    """Start it all; everything is gone at the end."""
+def open_world(*, workspace: bool = True, host: str = "127.0.0.1") -> Iterator[World]:
+    """Start it all, listening on `host`; everything is gone at the end."""
     directory = Path(tempfile.mkdtemp(prefix="kled-bench-"))
     environment = {
         **os.environ,
         "KLED_CONFIG_DIR": str(directory / "client"),
         "KLED_COORD_DATA_DIR": str(directory / "coord"),
+        "KLED_COORD_HOST": host,
         "KLED_COORD_PORT": str(free_port()),
         "KLED_COORD_LOG_LEVEL": "warning",
         "KLED_COORD_STREAMS_PER_USER": "10000",
@@ -72,7 +73,7 @@ def open_world(*, workspace: bool = True) -> Iterator[World]:
     try:
         made = json.loads(_run([program("kled-coord"), "init", "--output", "json"], environment))
         server = subprocess.Popen([program("kled-coord"), "serve"], env=environment)
-        wait_port(int(environment["KLED_COORD_PORT"]))
+        wait_port(int(environment["KLED_COORD_PORT"]), host)
         _run([program("kled"), "login", made["url"], "--code", "-"], environment, made["code"])
         ssh_config = directory / "ssh_config"
         _run([program("kled"), "config-ssh", "--ssh-config-file", str(ssh_config)], environment)
@@ -101,8 +102,8 @@ def open_world(*, workspace: bool = True) -> Iterator[World]:
 
 
 @contextmanager
-def open_bastion() -> Iterator[list[str]]:
-    """Two sshd on loopback, one the bastion; gives the ssh command through it."""
+def open_bastion(host: str = "127.0.0.1") -> Iterator[list[str]]:
+    """Two sshd on `host`, one the bastion; gives the ssh command through it."""
     directory = Path(tempfile.mkdtemp(prefix="kled-bastion-"))
     Path("/run/sshd").mkdir(parents=True, exist_ok=True)
     for name in ("host", "user"):
@@ -116,17 +117,17 @@ def open_bastion() -> Iterator[list[str]]:
         for port in ports:
             config = directory / f"sshd_{port}"
             config.write_text(
-                f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
+                f"Port {port}\nListenAddress {host}\nHostKey {directory}/host\n"
                 f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPidFile none\n"
                 "UsePAM no\nSetEnv SHLVL=5\nMaxStartups 200\nMaxSessions 200\n"
             )
             servers.append(subprocess.Popen([sshd, "-D", "-f", str(config)]))
-            wait_port(port)
+            wait_port(port, host)
         client = directory / "ssh_config"
         client.write_text(
             f"Host *\n  IdentityFile {directory}/user\n  IdentitiesOnly yes\n"
             "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
-            "  HostName 127.0.0.1\n  ControlMaster no\n"
+            f"  HostName {host}\n  ControlMaster no\n"
             f"Host bastion\n  Port {ports[0]}\n"
             f"Host target\n  Port {ports[1]}\n  ProxyJump bastion\n"
         )
@@ -145,12 +146,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_port(port: int) -> None:
+def wait_port(port: int, host: str = "127.0.0.1") -> None:
     """Return once something listens; raises TimeoutError."""
     until = time.monotonic() + DEADLINE_S
     while time.monotonic() < until:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
