@@ -151,24 +151,25 @@ class Carriage:
         if machine.due(now):
             self.flush_nowait()
         else:
-            self.wake_in_time()
+            self.wake_in_time(now)
 
     # What goes.
 
     def flush_nowait(self) -> None:
         """Give the transport what is due, as far as it takes it at once; the writer does more."""
         if self._bare is not None and not self._unsent and not self._left:
-            if pieces := self._machine.pieces(trio.current_time()):
+            now = trio.current_time()
+            if pieces := self._machine.pieces(now):
                 self._send_pieces(self._bare, pieces)
             # Mostly that was all, and the writer may sleep on: no task switch for a keystroke.
             if not self._unsent:
-                self.wake_in_time()
+                self.wake_in_time(now)
                 return
         self._wake.set()
 
-    def wake_in_time(self) -> None:
+    def wake_in_time(self, now: float) -> None:
         """Wake the writer if something is due before it wakes by itself."""
-        if self._machine.wake_at(trio.current_time()) < self._sleeping_until:
+        if self._machine.wake_at(now) < self._sleeping_until:
             self._wake.set()
 
     def _send_pieces(self, bare: trio.SocketStream, pieces: list[bytes | memoryview]) -> None:

@@ -87,10 +87,11 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         return data
 
     def _consume(self, count: int) -> None:
-        if self.machine.consumed(count, trio.current_time()):
+        now = trio.current_time()
+        if self.machine.consumed(count, now):
             self.flush_nowait()
         elif self._carriage is not None:
-            self._carriage.wake_in_time()
+            self._carriage.wake_in_time(now)
 
     async def receive_into(self, receiver: Callable[[bytes], None]) -> None:
         """Call `receiver` with what arrives, from the reading task itself, until the end.

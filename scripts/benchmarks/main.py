@@ -9,11 +9,22 @@ import sys
 from pathlib import Path
 
 # For `benchmarks`, and for `tests.kit`, which lays slow networks.
-sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (1, 2)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.report import machine, print_table
 
-NAMES = ("relay", "connect", "echo", "control", "agent-memory", "resume", "fairness", "forward", "round-trips")
+NAMES = (
+    "relay",
+    "connect",
+    "echo",
+    "control",
+    "agent-memory",
+    "resume",
+    "fairness",
+    "forward",
+    "round-trips",
+)
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import time
 
 from benchmarks.report import Row, progress
 from benchmarks.world import open_bastion, open_world
+
 from tests.kit.network import Namespace, open_network
 from tests.kit.slowlink import slow_link, why_not
 
