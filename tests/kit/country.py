@@ -60,6 +60,9 @@ class Country:
     coordinator: Namespace
     client: Namespace
     host: Namespace
+    # Where the two go out.
+    client_router: Namespace
+    host_router: Namespace
     site: Site
 
     def kled(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -129,7 +132,7 @@ def open_country() -> Iterator[Country]:
     with open_network() as network, tempfile.TemporaryDirectory() as template:
         internet, coordinator = network.bridge("internet"), network.add("coord")
         network.plug(internet, coordinator, "203.0.113.1/24")
-        homes = []
+        homes, routers = [], []
         for number, name in ((1, "client"), (2, "agent")):
             router, home = network.add(f"{name}-router"), network.add(name)
             outside = network.plug(internet, router, f"203.0.113.{number + 1}/24")
@@ -137,6 +140,7 @@ def open_country() -> Iterator[Country]:
             route(home, f"10.{number}.0.1")
             masquerade(router, outside)
             homes.append(home)
+            routers.append(router)
         Path(template, "main.tf").write_text(_TEMPLATE)
         settings = {"KLED_COORD_HOST": "0.0.0.0", "KLED_COORD_PORT": str(free_port())}
         with contextlib.ExitStack() as stack:
@@ -156,6 +160,8 @@ def open_country() -> Iterator[Country]:
                 coordinator=coordinator,
                 client=client,
                 host=host,
+                client_router=routers[0],
+                host_router=routers[1],
                 site=site,
             )
             country.kled("create", "dev", "--template", "host", "--no-wait")

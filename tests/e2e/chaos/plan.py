@@ -1,0 +1,89 @@
+"""Which trouble comes when, from a seed: a list made before anything starts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Between two troubles of one thing, so that each is met by a system that works again. Seconds.
+_REST_S = 3.0
+_FIRST_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A sort of trouble: what it needs for itself, and how long it lasts in seconds.
+
+    `alone_s` is how long where only this was asked for.
+    """
+
+    needs: frozenset[str]
+    least_s: float = 0.0
+    most_s: float = 0.0
+    alone_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One of them, `at_s` after the beginning; `pick` (0 to 1) chooses where there is a choice."""
+
+    kind: str
+    at_s: float
+    for_s: float
+    pick: float
+
+
+def _kind(
+    needs: str, least_s: float = 0.0, most_s: float = 0.0, alone_s: float | None = None
+) -> Kind:
+    return Kind(needs=frozenset(needs.split()), least_s=least_s, most_s=most_s, alone_s=alone_s)
+
+
+KINDS = {
+    "cut-client": _kind("transports"),
+    "cut-agent": _kind("transports"),
+    "kill-relay": _kind("relay"),
+    "freeze-relay": _kind("relay", 1, 20),
+    "freeze-coordinator": _kind("coordinator", 1, 20),
+    "kill-coordinator": _kind("coordinator relay", 0, 8),
+    "restart-coordinator": _kind("coordinator relay", 0, 5),
+    "freeze-agent": _kind("agent", 1, 20),
+    "freeze-client": _kind("client", 1, 20),
+    "asleep": _kind("client", 16, 25, 60),
+    "loss": _kind("link", 3, 15),
+    "slow": _kind("link", 3, 15),
+    "link-down": _kind("link", 2, 20),
+    "agent-away": _kind("agent", 2, 20, 300),
+    "address": _kind("address", 3, 12),
+    "direct": _kind("direct", 4, 20),
+}
+
+
+def make_plan(
+    seed: int, seconds: float, only: Sequence[str] = (), *, pace_s: float = 5.0
+) -> list[Trouble]:
+    """Every kind in turn, in an order of the seed's, as many as end within `seconds`.
+
+    Several at a time, but never two that need the same thing.
+    """
+    chance = random.Random(seed)
+    names = list(only or KINDS)
+    plan: list[Trouble] = []
+    free_at: dict[str, float] = {}
+    deck: list[str] = []
+    now = _FIRST_S
+    while True:
+        if not deck:
+            deck = chance.sample(names, len(names))
+        kind = KINDS[name := deck.pop()]
+        lasts_s = chance.uniform(kind.least_s, kind.most_s)
+        if len(names) == 1 and kind.alone_s is not None:
+            lasts_s = kind.alone_s
+        begins = max(now, *(free_at.get(need, 0.0) for need in kind.needs))
+        if begins + lasts_s > seconds:
+            return sorted(plan, key=lambda one: one.at_s)
+        plan.append(Trouble(kind=name, at_s=begins, for_s=lasts_s, pick=chance.random()))
+        for need in kind.needs:
+            free_at[need] = begins + lasts_s + _REST_S
+        now += chance.uniform(0.2, 2 * pace_s)

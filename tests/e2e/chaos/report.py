@@ -1,0 +1,79 @@
+"""What came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+# Trouble that began so long before a loss is named with it. Seconds.
+_BEFORE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """A trouble, with seconds since the beginning."""
+
+    kind: str
+    began_s: float
+    ended_s: float
+
+    def __str__(self) -> str:
+        return f"{self.began_s:6.1f} to {self.ended_s:6.1f} s  {self.kind}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """A load, and when and how it was lost."""
+
+    name: str
+    bytes_total: int
+    checks: int
+    lost: str | None = None
+    lost_s: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Report:
+    """All of a run."""
+
+    seed: int
+    seconds: float
+    resumes: int = 0
+    moves: int = 0
+    fates: list[Fate] = field(default_factory=list)
+    happened: list[Happened] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[Fate]:
+        """The loads that did not survive."""
+        return [fate for fate in self.fates if fate.lost is not None]
+
+    def as_json(self) -> dict[str, object]:
+        """Everything, for programs."""
+        return {**asdict(self), "lost": len(self.lost)}
+
+    def lines(self) -> Sequence[str]:
+        """Everything, for people."""
+        counts = Counter(one.kind for one in self.happened)
+        return [
+            f"seed {self.seed}, {self.seconds:.0f} s, {len(self.happened)} troubles",
+            f"streams resumed {self.resumes} times and moved to a direct path {self.moves} times",
+            *(f"  {count:4} x {kind}" for kind, count in sorted(counts.items())),
+            f"{'load':<16} {'MB':>9} {'checks':>8}  ended",
+            *(
+                f"{fate.name:<16} {fate.bytes_total / 1e6:>9.1f} {fate.checks:>8}  "
+                + ("well" if fate.lost is None else f"LOST at {fate.lost_s:.1f} s")
+                for fate in self.fates
+            ),
+            *(line for fate in self.lost for line in self._why(fate)),
+            f"sessions lost: {len(self.lost)}",
+        ]
+
+    def _why(self, fate: Fate) -> Sequence[str]:
+        before = [
+            f"    {one}"
+            for one in self.happened
+            if one.began_s <= fate.lost_s and one.ended_s >= fate.lost_s - _BEFORE_S
+        ]
+        return [f"{fate.name}: {fate.lost}", "  after", *before]

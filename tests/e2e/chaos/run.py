@@ -1,0 +1,117 @@
+"""One run: the loads begin, trouble comes as planned, and then all must end as if nothing was."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from tests.e2e.chaos.forwarded import Forward
+from tests.e2e.chaos.load import GO_ON_S, Bulk, Load, Session, Sftp, Shell
+from tests.e2e.chaos.plan import Trouble, make_plan
+from tests.e2e.chaos.report import Fate, Happened, Report
+from tests.e2e.chaos.trouble import Troublemaker
+from tests.e2e.chaos.world import World, open_world
+from tests.kit.site import BIN
+from tests.kit.waiting import wait_until
+
+_BULK_BYTES_PER_S = 8_000_000
+
+
+def make_loads(world: World) -> list[Load]:
+    """One of each thing that people do."""
+    ssh = [*world.country.site.ssh_words(), "dev.kled"]
+    inside = [BIN / "kled", "exec", "dev"]
+    return [
+        Shell("openssh shell", world, [*ssh, "sh"]),
+        Shell("kled shell", world, [*inside, "sh"]),
+        Session("named session", world),
+        Sftp("sftp", world),
+        Forward("forward", world),
+        Bulk("openssh bulk", world, [*ssh, "cat"], _BULK_BYTES_PER_S),
+        Bulk("kled bulk", world, [*inside, "cat"], _BULK_BYTES_PER_S // 2),
+    ]
+
+
+def run(
+    seed: int,
+    seconds: float,
+    only: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    pace_s: float = 5.0,
+) -> Report:
+    """Everything from nothing to nothing; `say` is told what happens meanwhile.
+
+    A new trouble begins every `pace_s` or so.
+    """
+    plan = make_plan(seed, seconds, only, pace_s=pace_s)
+    with open_world() as world:
+        loads = make_loads(world)
+        for load in loads:
+            load.start()
+        try:
+            for load in loads:
+                wait_until(
+                    f"the {load.name} runs", lambda load=load: load.checks or load.lost, within_s=60
+                )
+            began = time.monotonic()
+            happened = _inflict(Troublemaker(world, loads), plan, say)
+        finally:
+            for load in loads:
+                load.stopping.set()
+            deadline = time.monotonic() + GO_ON_S
+            for load in loads:
+                load.finish(deadline)
+        return Report(
+            seed=seed,
+            seconds=time.monotonic() - began,
+            resumes=world.agent.count("stream_resumed"),
+            moves=world.agent.count("stream_direct"),
+            happened=happened,
+            fates=[
+                Fate(
+                    name=load.name,
+                    bytes_total=load.bytes_total,
+                    checks=load.checks,
+                    lost=load.lost,
+                    lost_s=load.lost_at - began if load.lost else 0.0,
+                )
+                for load in loads
+            ],
+        )
+
+
+def _inflict(
+    maker: Troublemaker, plan: Sequence[Trouble], say: Callable[[str], None]
+) -> list[Happened]:
+    """All of the plan, each at its time; an error of the driver's own comes out of here."""
+    began = time.monotonic()
+    pause = threading.Event()
+    happened: list[Happened] = []
+    failed: list[Exception] = []
+
+    def inflict(trouble: Trouble) -> None:
+        began_s = time.monotonic() - began
+        say(f"{began_s:6.1f} s  {trouble.kind} for {trouble.for_s:.1f} s")
+        try:
+            with maker.inflict(trouble):
+                pause.wait(trouble.for_s)
+        except Exception as exc:  # noqa: BLE001 - raised below, where all is undone
+            failed.append(exc)
+            pause.set()
+        ended_s = time.monotonic() - began
+        happened.append(Happened(kind=trouble.kind, began_s=began_s, ended_s=ended_s))
+
+    threads = []
+    for trouble in plan:
+        pause.wait(max(0.0, trouble.at_s - (time.monotonic() - began)))
+        if failed:
+            break
+        threads.append(threading.Thread(target=inflict, args=(trouble,)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return sorted(happened, key=lambda one: one.began_s)

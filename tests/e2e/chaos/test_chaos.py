@@ -1,0 +1,22 @@
+"""A minute of chaos; `scripts/chaos` takes as long as you like."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.chaos.run import run
+from tests.kit.slowlink import why_not
+
+MISSING = why_not()
+SEED = 5
+SECONDS = 60.0
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.timeout(400)
+def test_no_session_is_lost_whatever_happens() -> None:
+    said: list[str] = []
+    report = run(SEED, SECONDS, (), said.append, pace_s=2.5)
+    assert not report.lost, "\n".join([*said, *report.lines()])
+    assert report.resumes
+    assert all(fate.checks > 10 for fate in report.fates)

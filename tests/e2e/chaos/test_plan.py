@@ -1,0 +1,46 @@
+"""What is planned: the same for a seed, everything in turn, nothing in another's way."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.e2e.chaos.plan import KINDS, make_plan
+from tests.e2e.chaos.trouble import Troublemaker
+
+SEED = st.integers(0, 2**32)
+
+
+@given(SEED)
+def test_a_seed_says_it_all(seed: int) -> None:
+    assert make_plan(seed, 300) == make_plan(seed, 300)
+    assert make_plan(seed, 300) != make_plan(seed + 1, 300)
+
+
+@given(SEED, st.floats(30, 600))
+def test_what_needs_the_same_thing_never_overlaps(seed: int, seconds: float) -> None:
+    plan = make_plan(seed, seconds)
+    assert all(one.at_s + one.for_s <= seconds for one in plan)
+    for first, second in combinations(plan, 2):
+        if KINDS[first.kind].needs & KINDS[second.kind].needs:
+            assert first.at_s + first.for_s < second.at_s
+
+
+@given(SEED)
+def test_a_long_run_has_everything_and_several_at_a_time(seed: int) -> None:
+    plan = make_plan(seed, 600)
+    assert {one.kind for one in plan} == set(KINDS)
+    pairs = pairwise(plan)
+    assert any(first.at_s + first.for_s > second.at_s for first, second in pairs)
+
+
+def test_one_alone_may_last_longer() -> None:
+    (one,) = make_plan(1, 320, ["agent-away"])
+    assert one.for_s == 300
+
+
+def test_every_kind_can_be_done() -> None:
+    for kind in KINDS:
+        assert hasattr(Troublemaker, f"_{kind.replace('-', '_')}")

@@ -1,0 +1,66 @@
+"""Where it happens: a country (tests/kit/country.py) whose client goes out over a slow link.
+
+            10.3.0.0/24, tests/kit/slowlink.py
+client .2 ═══════════════ .1 router ── internet ── coordinator
+                                           └────── router ── agent
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import psutil
+
+from tests.kit.country import Country, Host, open_country
+from tests.kit.network import route
+from tests.kit.slowlink import SlowLink, slow_link
+
+# Few packets, so that the carrier's Python is not what limits it all.
+_MTU = 60000
+DELAY_MS = 2.0
+
+
+@dataclass(kw_only=True)
+class World:
+    """Made by `open_world`."""
+
+    country: Country
+    link: SlowLink
+    agent: Host
+    # The last part of addresses that the client has not had yet: neighbours remember them.
+    addresses: Iterator[int]
+
+    def relays(self) -> list[psutil.Process]:
+        """The coordinator's relay processes."""
+        found = []
+        for process in self.country.site.processes():
+            with contextlib.suppress(psutil.Error):
+                if "kled_coord.relay.splicer" in process.cmdline():
+                    found.append(process)
+        return found
+
+
+@contextlib.contextmanager
+def open_world() -> Iterator[World]:
+    """The workspace `dev` with its agent, which takes direct paths from private networks."""
+    with (
+        open_country() as country,
+        slow_link(
+            country.client,
+            country.client_router,
+            ("10.3.0.2/24",),
+            ("10.3.0.1/24",),
+            mtu=_MTU,
+            delay_ms=DELAY_MS,
+        ) as link,
+        country.agent("private") as agent,
+    ):
+        route(country.client, "10.3.0.1")
+        try:
+            yield World(country=country, link=link, agent=agent, addresses=count(20))
+        finally:
+            # The link goes before the country does, which has clean-up to do over it.
+            route(country.client, "10.1.0.1")
