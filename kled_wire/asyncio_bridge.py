@@ -117,7 +117,7 @@ class StreamTransport(asyncio.Transport):
                 protocol.data_received(data)
 
         if isinstance(self._stream, ResumableStream):
-            await self._stream.receive_into(_in_our_loop(deliver))
+            await self._stream.receive_into(_in_our_loop(deliver), self._give_way)
             protocol.eof_received()
             return
         data = self._ahead or await self._receive()

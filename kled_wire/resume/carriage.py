@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from kled_wire.errors import KledError, UnavailableError
+from kled_wire.giveway import BLOCK_BYTES, GiveWay
 from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
 from kled_wire.resume.machine import Machine
 from kled_wire.transport.prefixed import PrefixedStream
@@ -38,7 +39,8 @@ class TransportLost(Exception):  # noqa: N818 - a fact, not a fault
 class Carriage:
     """Carries a stream, which `machine` is, over one transport. `run` once.
 
-    `deliver` gets what is new and the time, `notify` is called when anything may have changed.
+    `deliver` gets what is new and the time, `notify` is called when anything may have changed,
+    `give_way` says how large the blocks may be.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Carriage:
         transport: trio.abc.HalfCloseableStream,
         deliver: Callable[[bytes, float], None],
         notify: Callable[[], None],
+        give_way: Callable[[], GiveWay],
     ) -> None:
         self._machine = machine
         self._transport = transport
         self._bare = _bare_socket(transport)
         self._deliver = deliver
         self._notify = notify
+        self._give_way = give_way
         self._scope = trio.CancelScope()
         # A newer transport has taken over: what still comes here, it gets again.
         self._left = False
@@ -116,19 +120,23 @@ class Carriage:
 
     async def _read_bare(self, bare: trio.SocketStream) -> None:
         """Read a plain socket, not asking it in vain."""
-        machine, taken = self._machine, 0
+        machine, taken, block = self._machine, 0, BLOCK_BYTES
+        give_way = self._give_way()
         if isinstance(self._transport, PrefixedStream):
             self._take(self._transport.take_prefix())
         while not machine.over:
             if not taken:
                 _check_open(bare)
                 await trio.lowlevel.wait_readable(bare.socket)
-            elif taken >= _READ_TURN_BYTES:
+            elif taken >= min(_READ_TURN_BYTES, block):
+                await give_way.after_block(taken)
                 taken = 0
                 await trio.lowlevel.checkpoint()
             if self._left:
                 return
-            wanted = machine.wanted
+            give_way = self._give_way()
+            block = give_way.block_bytes()
+            wanted = min(machine.wanted, block)
             try:
                 data = os.read(bare.socket.fileno(), wanted)
             except BlockingIOError:

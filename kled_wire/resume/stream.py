@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from kled_wire.giveway import GiveWay
 from kled_wire.resume.carriage import Carriage, TransportLost
 from kled_wire.resume.machine import Machine
 
@@ -33,6 +34,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         self._room = trio.Event()
         self._over = trio.Event()
         self._receiver: Callable[[bytes], None] | None = None
+        self._give_way = GiveWay()
         self._carriage: Carriage | None = None
 
     # The application's side.
@@ -93,16 +95,16 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         elif self._carriage is not None:
             self._carriage.wake_in_time(now)
 
-    async def receive_into(self, receiver: Callable[[bytes], None]) -> None:
+    async def receive_into(self, receiver: Callable[[bytes], None], give_way: GiveWay) -> None:
         """Call `receiver` with what arrives, from the reading task itself, until the end.
 
-        Raises trio.BrokenResourceError with the reason.
+        `give_way` says how large the blocks may be. Raises trio.BrokenResourceError.
         """
         while self._received:
             data = self._received.popleft()
             receiver(data)
             self._consume(len(data))
-        self._receiver = receiver
+        self._receiver, self._give_way = receiver, give_way
         try:
             while not self._at_end():
                 self._arrived = trio.Event()
@@ -166,7 +168,9 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         """
         if self._carriage is not None:
             self._carriage.leave()
-        carriage = Carriage(self.machine, transport, self._deliver, self._notify)
+        carriage = Carriage(
+            self.machine, transport, self._deliver, self._notify, lambda: self._give_way
+        )
         try:
             self.machine.attach(peer_position, trio.current_time(), direct=direct)
             self._carriage = carriage

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from kled_wire.giveway import SMALL_BLOCK_BYTES, GiveWay
 from kled_wire.resume import frames
 from kled_wire.resume.carriage import Carriage, TransportLost
 from kled_wire.resume.machine import Machine
@@ -27,7 +28,10 @@ class End:
         self.machine = Machine()
         self.machine.attach(0, trio.current_time())
         self.got: list[bytes] = []
-        self.carriage = Carriage(self.machine, transport, self._deliver, lambda: None)
+        self.give_way = GiveWay()
+        self.carriage = Carriage(
+            self.machine, transport, self._deliver, lambda: None, lambda: self.give_way
+        )
 
     def _deliver(self, data: bytes, now: float) -> None:
         self.got.append(data)
@@ -55,6 +59,21 @@ async def read_frames(transport: trio.abc.ReceiveStream) -> list[frames.Frame]:
     async for data in transport:
         got += [frame._replace(payload=bytes(frame.payload)) for frame in parser.feed(bytes(data))]
     return got
+
+
+async def test_blocks_are_small_while_somebody_types() -> None:
+    async with pair() as (near, far):
+        end = End(near)
+        end.give_way.terminal_wrote(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.carriage.run)
+            with trio.fail_after(5):
+                await far.send_all(frames.encode_header(frames.DATA, 0, len(BLOCK)) + BLOCK)
+                while sum(map(len, end.got)) < len(BLOCK):
+                    await far.receive_some()
+            end.carriage.leave()
+        assert b"".join(end.got) == BLOCK
+        assert max(map(len, end.got)) <= SMALL_BLOCK_BYTES
 
 
 # The order in which Trio runs tasks is random: what depends on it shows after a few.
