@@ -46,6 +46,10 @@ class Load(ABC):
     def work(self) -> None:
         """Until `stopping`; then end in good order. Raises LostError, OSError, AssertionError."""
 
+    def has_begun(self) -> bool:
+        """Whether something has come back, or never will."""
+        return self.checks > 0 or self.lost is not None
+
     def start(self) -> None:
         self._thread.start()
 
@@ -134,7 +138,7 @@ class Session(Load):
     """A named terminal with a person at it."""
 
     def work(self) -> None:
-        command = [BIN / "kled", "ssh", "dev", "--session", "chaos"]
+        command: list[str | Path] = [BIN / "kled", "ssh", "dev", "--session", "chaos"]
         terminal = Terminal(command, self.world.country.site.env)
         self._processes.append(terminal.process)
         try:

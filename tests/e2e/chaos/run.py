@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tests.e2e.chaos.forwarded import Forward
 from tests.e2e.chaos.load import GO_ON_S, Bulk, Load, Session, Sftp, Shell
-from tests.e2e.chaos.plan import Trouble, make_plan
+from tests.e2e.chaos.plan import KINDS, Trouble, make_plan
 from tests.e2e.chaos.report import Fate, Happened, Report
 from tests.e2e.chaos.trouble import Troublemaker
 from tests.e2e.chaos.world import World, open_world
@@ -20,8 +22,8 @@ _BULK_BYTES_PER_S = 8_000_000
 
 def make_loads(world: World) -> list[Load]:
     """One of each thing that people do."""
-    ssh = [*world.country.site.ssh_words(), "dev.kled"]
-    inside = [BIN / "kled", "exec", "dev"]
+    ssh: list[str | Path] = [*world.country.site.ssh_words(), "dev.kled"]
+    inside: list[str | Path] = [BIN / "kled", "exec", "dev"]
     return [
         Shell("openssh shell", world, [*ssh, "sh"]),
         Shell("kled shell", world, [*inside, "sh"]),
@@ -52,9 +54,7 @@ def run(
             load.start()
         try:
             for load in loads:
-                wait_until(
-                    f"the {load.name} runs", lambda load=load: load.checks or load.lost, within_s=60
-                )
+                wait_until(f"the {load.name} runs", load.has_begun, within_s=60)
             began = time.monotonic()
             happened = _inflict(Troublemaker(world, loads), plan, say)
         finally:
@@ -90,18 +90,23 @@ def _inflict(
     pause = threading.Event()
     happened: list[Happened] = []
     failed: list[Exception] = []
+    # The plan keeps things apart, but starting a program takes as long as it takes.
+    locks = {need: threading.Lock() for kind in KINDS.values() for need in kind.needs}
 
     def inflict(trouble: Trouble) -> None:
-        began_s = time.monotonic() - began
-        say(f"{began_s:6.1f} s  {trouble.kind} for {trouble.for_s:.1f} s")
-        try:
-            with maker.inflict(trouble):
-                pause.wait(trouble.for_s)
-        except Exception as exc:  # noqa: BLE001 - raised below, where all is undone
-            failed.append(exc)
-            pause.set()
-        ended_s = time.monotonic() - began
-        happened.append(Happened(kind=trouble.kind, began_s=began_s, ended_s=ended_s))
+        with contextlib.ExitStack() as stack:
+            for need in sorted(KINDS[trouble.kind].needs):
+                stack.enter_context(locks[need])
+            began_s = time.monotonic() - began
+            say(f"{began_s:6.1f} s  {trouble.kind} for {trouble.for_s:.1f} s")
+            try:
+                with maker.inflict(trouble):
+                    pause.wait(trouble.for_s)
+            except Exception as exc:  # noqa: BLE001 - raised below, where all is undone
+                failed.append(exc)
+                pause.set()
+            ended_s = time.monotonic() - began
+            happened.append(Happened(kind=trouble.kind, began_s=began_s, ended_s=ended_s))
 
     threads = []
     for trouble in plan:
