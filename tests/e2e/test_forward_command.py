@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import queue
+import resource
 import signal
 import socket
 import subprocess
@@ -141,6 +142,16 @@ def test_ports_ranges_and_sockets(site: Site, tmp_path: Path, echo_port: int) ->
     assert not Path(here).exists()
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """As many descriptors as this machine lets us have: both ends of a thousand connections."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
 def test_a_thousand_connections_at_once(site: Site, echo_port: int) -> None:
     with running(site, "forward", "dev", f"0:{echo_port}") as forward:
         address = ("127.0.0.1", port_of(forward.wait("listening")))
