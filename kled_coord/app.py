@@ -136,7 +136,7 @@ async def _serve(
     task_status: trio.TaskStatus[str],
 ) -> None:
     config, draining = services.config, services.readiness.draining
-    asgi = AsgiServer(create_app(services))
+    asgi = AsgiServer(create_app(services), config.trusted_proxies)
     processes = config.relay_processes or len(os.sched_getaffinity(0)) if CAN_SPLICE else 0
     relay = RelayPool(processes, services.metrics) if processes else None
     planes = build_planes(

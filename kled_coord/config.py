@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -48,6 +50,10 @@ class Config(BaseSettings):
     )
     tls_cert_file: Path | None = Field(None, description="PEM certificate chain.")
     tls_key_file: Path | None = Field(None, description="PEM private key of tls_cert_file.")
+    # NoDecode: pydantic would want JSON in the variable.
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Addresses and networks whose X-Forwarded-For says who the client is."
+    )
     token_lifetime_s: float = Field(30 * 86400, gt=0, description="Default life of API tokens.")
     cert_lifetime_s: float = Field(600, ge=60, le=86400, description="Life of SSH certificates.")
     streams_per_user: int = Field(200, ge=1, description="Open streams one user may have.")
@@ -87,6 +93,14 @@ class Config(BaseSettings):
             raise ValueError("begins with sqlite:/// or postgresql://")
         return value
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _read_trusted_proxies(cls, value: object) -> tuple[IPv4Network | IPv6Network, ...]:
+        listed = value.split(",") if isinstance(value, str) and value else value or ()
+        if not isinstance(listed, Iterable):
+            raise ValueError("is a list of addresses and networks")  # noqa: TRY004  # pydantic's
+        return tuple(ip_network(str(part).strip()) for part in listed)
+
     def with_defaults(self, port: int | None = None) -> Config:
         """The same with the settings filled in that follow from others.
 
@@ -110,6 +124,7 @@ class Config(BaseSettings):
         """The effective settings for people, passwords masked."""
         full = self.with_defaults()
         values = {name: str(getattr(full, name)) for name in Config.model_fields}
+        values["trusted_proxies"] = ", ".join(str(network) for network in full.trusted_proxies)
         values["database_url"] = _PASSWORD.sub(r"\1***@", full.database_url)
         return values
 

@@ -125,7 +125,12 @@ async def serve_front(
 
         async def accept(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
             await serve_connections(
-                listeners, planes.handlers, connections, tls=tls, task_status=task_status
+                listeners,
+                planes.handlers,
+                connections,
+                tls=tls,
+                trusted_proxies=config.trusted_proxies,
+                task_status=task_status,
             )
 
         await accepting.start(accept)

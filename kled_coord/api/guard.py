@@ -53,14 +53,16 @@ async def agent_of(services: ServicesDep, bearer: BearerDep) -> AgentRecord:
 
 
 async def address_of(request: Request) -> str:
-    """The peer's address, "" when unknown."""
+    """The client's address, "" when unknown; not that of a trusted proxy it comes through."""
     return request.client.host if request.client else ""
 
 
 async def is_local(request: Request) -> bool:
     """Whether a program on this machine asks us, and not a proxy here for somebody elsewhere.
 
-    A proxy that passes on neither who asks nor under which name cannot be told from one.
+    Whoever names a client in a header, trusted or not, is none: the client of a proxy may well
+    have a loopback address, or say so. A proxy that passes on neither who asks nor under which
+    name cannot be told from one.
     """
     if any(name in request.headers for name in _FORWARDED):
         return False

@@ -1,12 +1,14 @@
 """The API on Hypercorn's Trio server, one connection at a time, over any Trio stream.
 
+Who asks is decided for each request: a proxy may send those of many clients over one connection.
+
 The front listener has accepted (and unwrapped TLS) already; Hypercorn's own HTTP/2 and upgrade
 paths stay shut, because what upgrades is the listener's to decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import h11
@@ -20,6 +22,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from kled_coord.front.forwarded import HEADER, Network, decide_address
 from kled_wire.limits import HEAD_MAX_BYTES
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
@@ -31,8 +34,10 @@ log = structlog.get_logger(__name__)
 class AsgiServer:
     """Serves one ASGI application on streams that it is handed."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self._app = ASGIWrapper(app)
+    def __init__(
+        self, app: Callable[..., Awaitable[None]], trusted_proxies: Sequence[Network] = ()
+    ) -> None:
+        self._app = ASGIWrapper(_with_clients(app, trusted_proxies))
         self._config = HypercornConfig()
         self._config.errorlog = None
         self._config.include_server_header = False
@@ -102,6 +107,22 @@ class _Http11(H11Protocol):
 
     async def _check_protocol(self, _event: h11.Request) -> None:
         await trio.lowlevel.checkpoint()
+
+
+def _with_clients(
+    app: Callable[..., Awaitable[None]], trusted_proxies: Sequence[Network]
+) -> Callable[..., Awaitable[None]]:
+    """The application, told of the client that a trusted proxy names instead of the proxy."""
+
+    async def asked(scope: Any, receive: Any, send: Any) -> None:
+        told = [value for name, value in scope["headers"] if name.lower() == HEADER.encode()]
+        if scope["client"] and told:
+            peer, port = scope["client"]
+            client = decide_address(peer, b",".join(told).decode("latin-1"), trusted_proxies)
+            scope = scope | {"client": (client, port if client == peer else 0)}
+        await app(scope, receive, send)
+
+    return asked
 
 
 def _below(stream: Any) -> tuple[bool, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 import trio
 
+from kled_coord.front.forwarded import HEADER, Network, decide_address
 from kled_coord.front.head import Plane, Route, decide_route
 from kled_wire import limits
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 class Arrival:
     """One connection whose head has been read. `stream` begins after the head.
 
-    `address` is the peer's, for people.
+    `address` is the client's, for people: the peer's, or who a trusted proxy says it serves.
     """
 
     stream: PrefixedStream
@@ -59,11 +60,12 @@ async def serve_connections(
     connections: trio.Nursery,
     *,
     tls: ssl.SSLContext | None = None,
+    trusted_proxies: Sequence[Network] = (),
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept until cancelled; each connection is a task of `connections`, which outlives us."""
     await trio.serve_listeners(
-        partial(_serve, handlers=handlers, tls=tls),
+        partial(_serve, handlers=handlers, tls=tls, trusted_proxies=trusted_proxies),
         listeners,
         handler_nursery=connections,
         task_status=task_status,
@@ -71,14 +73,17 @@ async def serve_connections(
 
 
 async def _serve(
-    raw: trio.SocketStream, *, handlers: Mapping[Plane, Handler], tls: ssl.SSLContext | None
+    raw: trio.SocketStream,
+    *,
+    handlers: Mapping[Plane, Handler],
+    tls: ssl.SSLContext | None,
+    trusted_proxies: Sequence[Network],
 ) -> None:
     """One connection from accept to end. A peer's mistake or ours ends only this one."""
     try:
         async with raw:
-            address = _address(raw)
             tune(raw)
-            arrival = await _read(raw, address, tls)
+            arrival = await _read(raw, tls, trusted_proxies)
             if arrival is not None:
                 await handlers[arrival.route.plane](arrival)
     except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -90,8 +95,11 @@ async def _serve(
         log.exception("connection_crashed")
 
 
-async def _read(raw: trio.SocketStream, address: str, tls: ssl.SSLContext | None) -> Arrival | None:
+async def _read(
+    raw: trio.SocketStream, tls: ssl.SSLContext | None, trusted_proxies: Sequence[Network]
+) -> Arrival | None:
     """Read the head within its limits; None when the connection was refused or said nothing."""
+    address = _address(raw)
     stream: trio.abc.HalfCloseableStream = raw
     buffer = bytearray()
     try:
@@ -100,6 +108,7 @@ async def _read(raw: trio.SocketStream, address: str, tls: ssl.SSLContext | None
                 stream = await _start_tls(raw, tls)
             raw_head = await read_head(stream, buffer)
         head = parse_request(raw_head)
+        address = decide_address(address, head.headers.get(HEADER), trusted_proxies)
         return Arrival(
             stream=PrefixedStream(bytes(buffer), stream),
             head=head,

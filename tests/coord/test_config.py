@@ -46,6 +46,10 @@ def test_the_file_is_found_at_home(environment, tmp_path) -> None:
         ({"access_url": "ftp://x"}, {}, "", "http"),
         ({"database_url": "mysql://x"}, {}, "", "database_url"),
         ({"tls_cert_file": "x"}, {}, "", "tls_key_file"),
+        ({}, {"KLED_COORD_TRUSTED_PROXIES": "nginx"}, "", "trusted_proxies, .*PROXIES.*'nginx'"),
+        ({}, {"KLED_COORD_TRUSTED_PROXIES": "10.0.0.1/8"}, "", "host bits"),
+        ({}, {}, 'trusted_proxies = ["::1", ""]', "trusted_proxies, from the file"),
+        ({}, {}, "trusted_proxies = 10", "trusted_proxies, from the file .*list"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_source(
@@ -60,6 +64,25 @@ def test_a_wrong_setting_is_named_with_its_source(
 def test_a_missing_file_is_said(environment, tmp_path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load_config({}, file=tmp_path / "no", environment=environment())
+
+
+@pytest.mark.parametrize(
+    ("variables", "toml", "shown"),
+    [
+        ({}, "", ""),
+        ({"KLED_COORD_TRUSTED_PROXIES": ""}, "", ""),
+        ({"KLED_COORD_TRUSTED_PROXIES": "::1, 10.0.0.0/8"}, "", "::1/128, 10.0.0.0/8"),
+        ({}, 'trusted_proxies = ["127.0.0.1", "::1"]', "127.0.0.1/32, ::1/128"),
+        ({}, 'trusted_proxies = "127.0.0.1"', "127.0.0.1/32"),
+    ],
+)
+def test_trusted_proxies_are_a_list_in_the_file_and_commas_in_a_variable(
+    environment, tmp_path, variables, toml, shown
+) -> None:
+    file = tmp_path / "coord.toml"
+    file.write_text(toml)
+    config = load_config({}, file=file, environment=environment(**variables))
+    assert config.shown()["trusted_proxies"] == shown
 
 
 def test_what_is_shown_has_no_password(environment) -> None:

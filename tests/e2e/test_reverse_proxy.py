@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import sqlite3
 import ssl
 import urllib.error
 import urllib.request
@@ -77,8 +79,44 @@ def test_the_doctor_says_what_a_forgotten_line_takes_away(tmp_path: Path) -> Non
     assert "taken away before it reaches the coordinator" in done.stdout
 
 
-def test_metrics_stay_inside(behind: Behind) -> None:
-    site, server = behind
+def metrics_status(site: Site, server: Nginx) -> int:
     context = ssl.create_default_context(cafile=site.env["SSL_CERT_FILE"])
-    with pytest.raises(urllib.error.HTTPError, match="404"):
+    with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"https://localhost:{server.port}/metrics", context=context)
+    refused.value.close()
+    return refused.value.code
+
+
+def test_metrics_stay_inside(behind: Behind) -> None:
+    assert metrics_status(*behind) == 404
+
+
+def addresses_of_clients(site: Site) -> dict[str, set[str]]:
+    """Where the coordinator believes that its clients are, by what says so."""
+    queries = {
+        "login": "SELECT detail FROM audit WHERE action = 'auth.login'",
+        "session": "SELECT client_address FROM sessions",
+        "agent": "SELECT address FROM agents WHERE address IS NOT NULL",
+    }
+    with contextlib.closing(sqlite3.connect(site.root / "data" / "coord.sqlite3")) as database:
+        return {
+            what: {str(row[0]).rpartition(" ")[2] for row in database.execute(query)}
+            for what, query in queries.items()
+        }
+
+
+@pytest.mark.parametrize(("trusted", "known"), [("127.0.0.5", "127.0.0.1"), ("", "127.0.0.5")])
+def test_a_trusted_proxy_s_clients_are_known_by_their_address(
+    tmp_path: Path, trusted: str, known: str
+) -> None:
+    settings = {"KLED_COORD_TRUSTED_PROXIES": trusted}
+    forgotten = {"location = /metrics {": "location = /not-metrics {"}
+    # An address of nginx's own, so that it is told from its clients on the same machine.
+    way = behind_nginx(tmp_path, more="proxy_bind 127.0.0.5;", settings=settings, replace=forgotten)
+    with way as (site, server):
+        site.kled("create", "dev", "--template", "process")
+        site.kled("exec", "dev", "true")
+        found = addresses_of_clients(site)
+        assert found == {"login": {known}, "session": {known}, "agent": {known}}
+        # Both are loopback addresses: what came through a proxy is elsewhere all the same.
+        assert metrics_status(site, server) == 401

@@ -29,9 +29,16 @@ def template_with(directory: Path, environment: Mapping[str, str]) -> Path:
 
 @contextlib.contextmanager
 def behind_nginx(
-    directory: Path, *, more: str = "", replace: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    more: str = "",
+    replace: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Site, Nginx]]:
-    """TLS ends at nginx, configured as documented; see `tests.kit.nginx` for the options."""
+    """TLS ends at nginx, configured as documented; see `tests.kit.nginx` for the options.
+
+    `settings` are more of the coordinator's.
+    """
     certificates = issue(directory)
     trust = {"SSL_CERT_FILE": str(certificates.authority)}
     port, front = free_port(), free_port()
@@ -45,7 +52,11 @@ def behind_nginx(
             replace=replace,
         ) as server,
         open_site(
-            settings={"KLED_COORD_PORT": str(port), "KLED_COORD_HOST": "127.0.0.1"},
+            settings={
+                "KLED_COORD_PORT": str(port),
+                "KLED_COORD_HOST": "127.0.0.1",
+                **(settings or {}),
+            },
             environment=trust,
             access_url=f"https://localhost:{front}",
             template=template_with(directory / "template-nginx", trust),

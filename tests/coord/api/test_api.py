@@ -438,6 +438,9 @@ async def test_metrics_are_for_those_who_may_read_them(api) -> None:
     assert await get(Host="kled.example.com") == 401
     assert await get(Forwarded="for=192.0.2.1") == 401
     assert await get(**elsewhere()) == 401
+    # What a proxy on this machine passes on, trusted or not, and whatever its client wrote.
+    assert await get(**{"X-Forwarded-For": "127.0.0.1"}) == 401
+    assert await get(**{"X-Forwarded-For": ""}) == 401
     member = await api.login("alice")
     assert await get(**elsewhere(**member)) == 403
     auditor = await api.login("log", "auditor")

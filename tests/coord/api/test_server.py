@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from functools import partial
+from ipaddress import ip_network
 
 import httpx
 import pytest
@@ -53,7 +54,7 @@ def release() -> trio.Event:
 
 
 @pytest.fixture
-def server(release) -> AsgiServer:
+def app(release) -> Starlette:
     async def about(request: Request) -> JSONResponse:
         client = request.client.host if request.client else None
         return JSONResponse({"scheme": request.url.scheme, "client": client})
@@ -62,7 +63,12 @@ def server(release) -> AsgiServer:
         await release.wait()
         return JSONResponse({})
 
-    return AsgiServer(Starlette(routes=[Route("/about", about), Route("/slow", slow)]))
+    return Starlette(routes=[Route("/about", about), Route("/slow", slow)])
+
+
+@pytest.fixture
+def server(app) -> AsgiServer:
+    return AsgiServer(app)
 
 
 async def until_close(stream) -> bytes:
@@ -79,6 +85,26 @@ async def test_plain_tcp_knows_the_peer(server, nursery) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/about")
     assert answer.json() == {"scheme": "http", "client": "127.0.0.1"}
+
+
+async def test_a_trusted_proxy_says_for_each_request_who_asks(app, server, nursery) -> None:
+    believing = AsgiServer(app, [ip_network("127.0.0.1")])
+    told, untold = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}, {}
+    garbage = {"X-Forwarded-For": "unknown"}
+
+    async def clients(of: AsgiServer) -> list[str]:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(partial(trio.serve_listeners, of.serve_connection, listeners))
+        url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/about"
+        # On one connection that is kept, as a proxy does for several clients.
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as client:
+            return [
+                (await client.get(url, headers=headers)).json()["client"]
+                for headers in (told, untold, garbage)
+            ]
+
+    assert await clients(believing) == ["192.0.2.2", "127.0.0.1", "127.0.0.1"]
+    assert await clients(server) == ["127.0.0.1"] * 3
 
 
 async def test_tls_that_the_listener_unwrapped_is_https(server, nursery) -> None:

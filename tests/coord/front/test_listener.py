@@ -6,15 +6,18 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 import trio
 import trustme
 
+from kled_coord.front.forwarded import Network
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import Arrival, open_listeners, serve_connections
 from kled_coord.front.tls import load_context
@@ -36,6 +39,7 @@ class Front:
 
     port: int
     came: list[tuple[Plane, bytes]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
 
     async def open(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -58,7 +62,9 @@ async def _rest(stream: trio.abc.ReceiveStream) -> bytes:
 
 
 @asynccontextmanager
-async def _front(tls: ssl.SSLContext | None = None) -> AsyncIterator[Front]:
+async def _front(
+    tls: ssl.SSLContext | None = None, trusted_proxies: Sequence[Network] = ()
+) -> AsyncIterator[Front]:
     listeners = await open_listeners("127.0.0.1", 0)
     front = Front(listeners[0].socket.getsockname()[1])
 
@@ -67,13 +73,15 @@ async def _front(tls: ssl.SSLContext | None = None) -> AsyncIterator[Front]:
             raise ZeroDivisionError
         stream = arrival.with_head() if arrival.route.plane is Plane.API else arrival.stream
         data = await _rest(stream)
+        front.addresses.append(arrival.address)
         front.came.append((arrival.route.plane, data))
         await stream.send_all(b"seen")
         await stream.send_eof()
 
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         planes = dict.fromkeys(Plane, take)
-        accepting.start_soon(lambda: serve_connections(listeners, planes, connections, tls=tls))
+        serve = partial(serve_connections, tls=tls, trusted_proxies=trusted_proxies)
+        accepting.start_soon(serve, listeners, planes, connections)
         yield front
         accepting.cancel_scope.cancel()
         connections.cancel_scope.cancel()
@@ -93,6 +101,20 @@ async def test_a_stream_begins_after_the_head_with_what_was_pipelined() -> None:
         (Plane.AGENT_STREAM, b"SSH-2.0-x\r\nmore"),
         (Plane.AGENT_STREAM, API),
     ]
+
+
+@pytest.mark.parametrize("head", [API, STREAM])
+async def test_a_trusted_proxy_says_who_it_serves(head: bytes) -> None:
+    told = head[:-2] + b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n\r\n"
+    for trusted, client in (
+        (["127.0.0.1"], "192.0.2.2"),
+        (["127.0.0.2"], "127.0.0.1"),
+        ([], "127.0.0.1"),
+    ):
+        async with _front(trusted_proxies=[ip_network(text) for text in trusted]) as front:
+            assert await front.ask(told) == b"seen"
+            assert await front.ask(head) == b"seen"
+        assert front.addresses == [client, "127.0.0.1"]
 
 
 @pytest.mark.parametrize(
