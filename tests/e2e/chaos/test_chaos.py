@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e.chaos.plan import KINDS
 from tests.e2e.chaos.run import run
 from tests.kit.slowlink import why_not
 
@@ -18,5 +19,7 @@ def test_no_session_is_lost_whatever_happens() -> None:
     said: list[str] = []
     report = run(SEED, SECONDS, (), said.append, pace_s=2.5)
     assert not report.lost, "\n".join([*said, *report.lines()])
+    # Among it a client that sleeps longer than it takes to give up a silent transport.
+    assert {one.kind for one in report.happened} == set(KINDS)
     assert report.resumes
     assert all(fate.checks > 10 for fate in report.fates)
