@@ -36,7 +36,7 @@ class Load(ABC):
         self.bytes_total = 0
         self.checks = 0
         self.lost: str | None = None
-        self.lost_at = 0.0
+        self.lost_at = self.checked_at = 0.0
         self.stopping = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._given_up = False
@@ -82,6 +82,7 @@ class Load(ABC):
         """So many bytes have come back as they were."""
         self.bytes_total += count
         self.checks += 1
+        self.checked_at = time.monotonic()
 
     def _run(self) -> None:
         try:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-# Trouble that began so long before a loss is named with it. Seconds.
-_BEFORE_S = 60.0
+# Trouble that ended so long before a load was last well is not named with its loss. Seconds.
+_BEFORE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,10 @@ class Happened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """A load, and when and how it was lost."""
+    """A load, when it was last well, and when and how it was lost."""
 
     name: str
+    checked_s: float
     bytes_total: int
     checks: int
     lost: str | None = None
@@ -63,7 +64,7 @@ class Report:
             f"{'load':<16} {'MB':>9} {'checks':>8}  ended",
             *(
                 f"{fate.name:<16} {fate.bytes_total / 1e6:>9.1f} {fate.checks:>8}  "
-                + ("well" if fate.lost is None else f"LOST at {fate.lost_s:.1f} s")
+                + ("well" if fate.lost is None else f"LOST, seen at {fate.lost_s:.1f} s")
                 for fate in self.fates
             ),
             *(line for fate in self.lost for line in self._why(fate)),
@@ -74,6 +75,6 @@ class Report:
         before = [
             f"    {one}"
             for one in self.happened
-            if one.began_s <= fate.lost_s and one.ended_s >= fate.lost_s - _BEFORE_S
+            if one.began_s <= fate.lost_s and one.ended_s >= fate.checked_s - _BEFORE_S
         ]
-        return [f"{fate.name}: {fate.lost}", "  after", *before]
+        return [f"{fate.name}, last well at {fate.checked_s:.1f} s: {fate.lost}", *before]

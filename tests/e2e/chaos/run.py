@@ -75,6 +75,7 @@ def run(
                     bytes_total=load.bytes_total,
                     checks=load.checks,
                     lost=load.lost,
+                    checked_s=load.checked_at - began,
                     lost_s=load.lost_at - began if load.lost else 0.0,
                 )
                 for load in loads
