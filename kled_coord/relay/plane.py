@@ -19,6 +19,7 @@ from kled_coord.relay.broker import Broker
 from kled_coord.relay.join import Joiner
 from kled_coord.relay.quotas import Bandwidth, StreamQuotas
 from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.unanswered import end_when_unanswered
 from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
@@ -109,6 +110,9 @@ class DataPlane:
         reason = "coordinator_stopped"
         record = _Record(self._sessions, self._workspaces)
         shares = self._bandwidth.shares(user_id=caller.user_id, workspace_id=workspace.id)
+        if target.resume:
+            end_when_unanswered(arrival.stream)
+            end_when_unanswered(agent_stream)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(record.open, workspace, caller, target.kind, arrival.address)
             nursery.start_soon(self._broker.used, agent_id)

@@ -1,0 +1,60 @@
+"""A peer that vanishes without a word ends its connection, also while bytes wait for it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+
+from kled_coord.relay import unanswered
+from kled_coord.relay.unanswered import UNANSWERED_S, end_when_unanswered
+from kled_wire.resume.machine import DEAD_S
+from kled_wire.transport.prefixed import PrefixedStream
+from tests.coord.relay.conftest import StreamPair
+from tests.kit.network import open_network, why_not
+
+MISSING = why_not() or ("" if hasattr(socket, "TCP_USER_TIMEOUT") else "only on Linux")
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+async def test_bytes_that_nobody_acknowledges_break_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unanswered, "UNANSWERED_S", 0.5)
+    with open_network() as network:
+        here, there = network.add("here"), network.add("there")
+        ends = network.link(here, there, ("10.0.0.1/24",), ("10.0.0.2/24",))
+        with there.entered():
+            (listener,) = await trio.open_tcp_listeners(0, host="10.0.0.2")
+        with here.entered():
+            near = await trio.testing.open_stream_to_socket_listener(listener)
+        async with listener, near:
+            end_when_unanswered(near)
+            # The cable is pulled: no FIN, no reset, no error from the interface here.
+            there.ip("link", "set", ends.right, "down")
+            await near.send_all(b"into the void")
+            with trio.fail_after(60), pytest.raises(trio.BrokenResourceError) as broken:
+                await near.receive_some()
+            assert isinstance(broken.value.__cause__, TimeoutError)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only on Linux")
+async def test_the_socket_is_found_below_what_was_read_ahead(
+    make_streams: Callable[[], StreamPair],
+) -> None:
+    near, far = make_streams()
+    end_when_unanswered(PrefixedStream(b"", PrefixedStream(b"ahead", near)))
+    option = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert near.getsockopt(*option) == UNANSWERED_S * 1000
+    assert far.getsockopt(*option) == 0
+
+
+def test_a_stream_without_a_socket_is_left_alone() -> None:
+    end_when_unanswered(trio.testing.memory_stream_pair()[0])
+
+
+def test_the_ends_have_given_up_long_before() -> None:
+    assert UNANSWERED_S >= 4 * DEAD_S
