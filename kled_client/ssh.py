@@ -42,8 +42,9 @@ CIPHERS = (
 # The agent takes any user name and means the workspace's user.
 _USER = "kled"
 LOGIN_TIMEOUT_S = 30.0
-# The window of a named session's channel: what a slow way holds before the answer to a key.
-_BRISK_BYTES = 32 * 1024
+# The window of a terminal's channel: what a slow way holds before the answer to a key. Nobody reads
+# more than that in a round trip.
+_TERMINAL_BYTES = 32 * 1024
 
 
 async def aio(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
@@ -115,24 +116,23 @@ async def open_channel(
     env: Mapping[str, str],
     terminal: tuple[str, int, int] | None = None,
     subsystem: str | None = None,
-    brisk: bool = False,
 ) -> Channel:
     """Start `command` (None: a login shell); `terminal` is TERM, columns and rows.
 
-    With `brisk` little is under way at a time, so that a key's answer overtakes no flood.
+    To a terminal little is under way at a time, so that no flood is before a key's answer.
     Raises UnavailableError("session_refused").
     """
     options: dict[str, Any] = {"encoding": None, "env": dict(env)}
     if subsystem is not None:
         options["subsystem"] = subsystem
-    if brisk:
-        options |= {"window": _BRISK_BYTES, "max_pktsize": _BRISK_BYTES // 4}
-    factory = partial(Channel, _BRISK_BYTES) if brisk else Channel
+    factory: Callable[[], Channel] = Channel
     if terminal is None:
         options["request_pty"] = False
     else:
         name, columns, rows = terminal
         options |= {"term_type": name, "term_size": (columns, rows)}
+        options |= {"window": _TERMINAL_BYTES, "max_pktsize": _TERMINAL_BYTES // 4}
+        factory = partial(Channel, _TERMINAL_BYTES)
     try:
         _, session = await aio(connection.create_session, factory, command, **options)
     except asyncssh.ChannelOpenError as exc:

@@ -72,7 +72,7 @@ REST_BYTES: Final = 1024 * 1024
 CLIENTS: Final = 64
 # A program redraws only when the size has really changed when it looks.
 NUDGE_S: Final = 0.12
-SEND_BUFFER_BYTES: Final = 16 * 1024
+SEND_BUFFER_BYTES: Final = 4 * 1024
 
 
 class Holder:

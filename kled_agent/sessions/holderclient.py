@@ -23,8 +23,8 @@ from kled_agent.sessions.ring import Ring
 from kled_wire.screenmodes import ScreenModes
 
 # Frames not yet taken by the socket. What is in here delays the answer to a key.
-QUEUE_BYTES: Final = 16 * 1024
-CHUNK_BYTES: Final = 8 * 1024
+QUEUE_BYTES: Final = 4 * 1024
+CHUNK_BYTES: Final = 4 * 1024
 LAG_BYTES: Final = 1024 * 1024
 # Of what is current, how much is shown after a skip.
 RECENT_BYTES: Final = 4 * 1024

@@ -43,6 +43,8 @@ _ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "G
 # What OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts larger
 # blocks itself, moving the rest of the block each time.
 BLOCK_BYTES: Final = 32 * 1024
+# What waits for room in a terminal's window has to pass before the answer to a key.
+TERMINAL_WAITING_BYTES: Final = 4 * 1024
 _HOLDER_GONE: Final = 1
 _START_FAILED: Final = 126  # as shells say "found but cannot be run"
 
@@ -236,6 +238,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 return
         try:
             if self._terminal is not None:
+                channel.set_write_buffer_limits(high=TERMINAL_WAITING_BYTES)
                 program = await start_on_terminal(self._command, self._terminal)
             else:
                 program = await start_on_pipes(self._command)
@@ -265,8 +268,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         channel: asyncssh.SSHServerChannel[bytes],
     ) -> None:
         """Until the session ends or the client leaves it. Raises KledError when it cannot begin."""
-        # What waits in here has to pass before the answer to a key.
-        channel.set_write_buffer_limits(high=BLOCK_BYTES)
+        channel.set_write_buffer_limits(high=TERMINAL_WAITING_BYTES)
         throttle = channel.pause_reading, channel.resume_reading
         terminal = await open_held(self._defaults.named, asked, command, request, throttle)
         self._program = self._input = terminal

@@ -149,7 +149,7 @@ async def _attach_once(
     terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     way = session.ssh(ref, forward_agent=forward_agent, on_change=tell_way)
     async with way as connection:
-        channel = await open_channel(connection, None, env=env, terminal=terminal, brisk=True)
+        channel = await open_channel(connection, None, env=env, terminal=terminal)
         with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
             return await run_session(channel, descriptor, interactive=True, named=attachment)
 

@@ -248,10 +248,11 @@ async def test_a_holder_that_dies_is_told_and_cleared_away(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["main", None])
 async def test_ctrl_c_under_a_flood_is_seen_at_once_by_a_slow_client(
-    site: Site, named: SessionDirectory
+    site: Site, named: SessionDirectory, name: str | None
 ) -> None:
-    """Our own client, reading 1 MB/s, gets the prompt after what was under way, about 200 KB."""
+    """Our own client, reading 1 MB/s, gets the prompt after what was under way, about 60 KB."""
     folder = site.keys.folder
     options = {
         "port": site.port, "config": None, "username": "any", "agent_path": None,
@@ -263,9 +264,8 @@ async def test_ctrl_c_under_a_flood_is_seen_at_once_by_a_slow_client(
         channel = await open_channel(
             connection,
             None,
-            env={"KLED_CLIENT_SESSION": "main"},
+            env={} if name is None else {"KLED_CLIENT_SESSION": name},
             terminal=("xterm", 80, 24),
-            brisk=True,
         )
         await channel.send(b"PS1='pro''mpt> '\nyes flood\n")
         await read_slowly(channel, b"\r\nflood\r\n")
@@ -274,8 +274,8 @@ async def test_ctrl_c_under_a_flood_is_seen_at_once_by_a_slow_client(
         await channel.send(b"\x03")
         with trio.fail_after(10):
             seen = await read_slowly(channel, b"prompt> ")
-        assert len(seen) < 400_000
-        assert b"KB skipped, `kled session log main` shows them]" in seen
+        assert len(seen) < 150_000
+        assert (b"KB skipped, `kled session log main` shows them]" in seen) == (name is not None)
         channel.close()
         connection.close()
         await aio(connection.wait_closed)
