@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
+from kled_wire.resume.paths import PathReport
 from kled_wire.version import PROTOCOL, is_compatible
 
 # Certificates are good for ten minutes from a clock that is not this machine's.
@@ -157,6 +158,32 @@ def judge_streams(raw: Finding, websocket: Finding, proxy: str) -> Finding:
         f"both are blocked; kled-stream: {blocked}; WebSockets: {websocket.found}",
         "the proxy must pass the headers Connection and Upgrade (docs/examples/nginx.conf)",
     )
+
+
+def judge_families(connected: Mapping[str, Finding]) -> dict[str, Finding]:
+    """What one connection by each address family ("IPv4", "IPv6") comes to: one is enough."""
+    used = [family for family, finding in connected.items() if finding.outcome is Outcome.OK]
+    if not used:
+        return dict(connected)
+    return {
+        family: finding
+        if family in used
+        else warn(f"{finding.found}; {' and '.join(used)} is used instead", finding.hint)
+        for family, finding in connected.items()
+    }
+
+
+def judge_path(path: PathReport) -> Finding:
+    """Whether a session goes directly to the agent, and what it takes instead, and why."""
+    if path.kind == "direct":
+        return ok(str(path))
+    reason = shown(path.reason, 240)
+    if path.blocked:
+        return warn(
+            f"blocked ({reason}); the relay is used instead",
+            "let the agent's direct_bind port in there; KLED_DIRECT=off where that is not wanted",
+        )
+    return ok(f"none, the relay is used: {reason}")
 
 
 def judge_certificate(

@@ -25,6 +25,7 @@ from kled_client.output import Meter
 from kled_client.profile import Profile
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef
+from kled_wire.resume.paths import PathReport
 from kled_wire.version import software_version
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ DEADLINE_S = 10.0
 SESSION_DEADLINE_S = 30.0
 _ECHOES = 5
 _NEEDS_HTTP = "the coordinator does not answer"
+# What one SSH session shows.
+_BY_SESSION = ("session", "direct path")
 
 
 @click.command()
@@ -85,7 +88,7 @@ class _Rounds:
                     "kled-stream",
                     "WebSockets",
                     "streams",
-                    *(("agent", "session") if ref else ()),
+                    *(("agent", *_BY_SESSION) if ref else ()),
                 ):
                     self._add(name, judge.skip(_NEEDS_HTTP))
         await self._machine(used.name if used else profile.DEFAULT_PROFILE)
@@ -139,12 +142,10 @@ class _Rounds:
             label = probe.name_of(family)
             if label not in answers or answers[label].outcome is Outcome.FAIL:
                 answers[label] = await self._try(label, partial(_connect, address, port))
-        reached = any(finding.outcome is Outcome.OK for finding in answers.values())
-        for label, finding in answers.items():
-            lost = finding.outcome is Outcome.FAIL
-            # One family is enough.
-            self._add(label, judge.warn(finding.found) if lost and reached else finding)
-        return reached
+        judged = judge.judge_families(answers)
+        for label, finding in judged.items():
+            self._add(label, finding)
+        return any(finding.outcome is Outcome.OK for finding in judged.values())
 
     async def _coordinator(self, used: Profile, version: Answer, ref: WorkspaceRef | None) -> None:
         env = self.session.env
@@ -173,9 +174,14 @@ class _Rounds:
         agent = await self._await("agent", self._agent(ref), DEADLINE_S)
         self._add("agent", agent)
         if agent.outcome is Outcome.FAIL:
-            self._add("session", judge.skip("the agent is not connected"))
+            for name in _BY_SESSION:
+                self._add(name, judge.skip("the agent is not connected"))
             return
-        self._add("session", await self._await("session", self._echo(ref), SESSION_DEADLINE_S))
+        paths: list[PathReport] = []
+        session = await self._await("session", self._echo(ref, paths), SESSION_DEADLINE_S)
+        self._add("session", session)
+        by_path = judge.judge_path(paths[0]) if paths else judge.skip("there is no session")
+        self._add("direct path", by_path)
 
     async def _machine(self, profile_name: str) -> None:
         env = self.session.env
@@ -195,12 +201,16 @@ class _Rounds:
             return judge.fail(said, f"kled start {ref}")
         return judge.ok(said)
 
-    async def _echo(self, ref: WorkspaceRef) -> Finding:
-        from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    async def _echo(self, ref: WorkspaceRef, paths: list[PathReport]) -> Finding:
+        """Round trips through a session; the path that they took is put into `paths`."""
+        from kled_client.ssh import make_seeker, open_channel  # noqa: PLC0415  # asyncssh
 
         took: list[float] = []
-        async with self.session.ssh(ref) as connection:
+        seeker = make_seeker(self.session.env)
+        async with self.session.ssh(ref, direct=seeker) as connection:
             channel = await open_channel(connection, "cat", env={})
+            await seeker.wait_settled()
+            paths.append(seeker.report())
             for _ in range(_ECHOES):
                 began = time.perf_counter()
                 await channel.send(b"\n")

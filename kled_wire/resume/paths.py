@@ -49,13 +49,15 @@ _WORDS: Final = {
 class PathReport(NamedTuple):
     """Which way a stream takes: `direct` with the agent's address, or `relay` with the reason.
 
-    `none` where there is no stream, again with the reason.
+    `none` where there is no stream, again with the reason. `blocked`: the agent offers addresses,
+    and none could be had.
     """
 
     kind: str
     address: str = ""
     rtt_s: float = 0.0
     reason: str = ""
+    blocked: bool = False
 
     def __str__(self) -> str:
         """For a person."""
@@ -168,7 +170,7 @@ class Paths:
         if self._on is not None:
             candidate, rtt_s = self._on
             return PathReport("direct", str(candidate), rtt_s)
-        return PathReport("relay", reason=self._why_not())
+        return PathReport("relay", reason=self._why_not(), blocked=bool(self._failures))
 
     def _why_not(self) -> str:
         if self._disabled or self._problem:

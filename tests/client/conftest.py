@@ -37,7 +37,10 @@ def signed_in(fake: Fake) -> Fake:
 
 @pytest.fixture
 def kled(home: Path) -> Kled:
-    """Run the real program in a process of its own, with nothing of this machine's user."""
+    """Run the real program in a process of its own, with nothing of this machine's user.
+
+    `before` is a command that runs it.
+    """
 
     def run(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         extra: dict[str, str] = options.pop("env", {})
@@ -52,7 +55,7 @@ def kled(home: Path) -> Kled:
         options.setdefault("stdin", subprocess.DEVNULL)
         if "input" in options:
             del options["stdin"]
-        command = [sys.executable, "-m", "kled_client", *words]
+        command = [*options.pop("before", ()), sys.executable, "-m", "kled_client", *words]
         return subprocess.run(
             command, env=env, capture_output=True, timeout=60, check=False, **options
         )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kled_client import doctor
 from kled_client.doctor import Answer, Check, Outcome
+from kled_wire.resume.paths import PathReport
 
 NOW = 1_700_000_000.0
 
@@ -104,6 +105,33 @@ def test_which_way_streams_take() -> None:
         fallback.found
     )
     assert doctor.judge_streams(blocked, blocked, "").outcome is Outcome.FAIL
+
+
+def test_one_address_family_is_enough() -> None:
+    reached, lost = doctor.ok("1.2.3.4 answers"), doctor.fail("::1 port 1: No route", "a firewall?")
+    judged = doctor.judge_families({"IPv6": lost, "IPv4": reached})
+    assert list(judged) == ["IPv6", "IPv4"]
+    assert judged["IPv4"] == reached
+    assert judged["IPv6"] == doctor.warn(
+        "::1 port 1: No route; IPv4 is used instead", "a firewall?"
+    )
+    neither = {"IPv6": lost, "IPv4": lost}
+    assert doctor.judge_families(neither) == neither
+    assert doctor.judge_families({}) == {}
+
+
+def test_which_path_is_taken() -> None:
+    direct = doctor.judge_path(PathReport("direct", "10.0.0.5:40022", 0.0004))
+    assert direct == doctor.ok("direct 10.0.0.5:40022 (0.4 ms)")
+    # Not offered, or not wanted: nothing is wrong.
+    off = doctor.judge_path(PathReport("relay", reason="KLED_DIRECT is off"))
+    assert off == doctor.ok("none, the relay is used: KLED_DIRECT is off")
+    reason = "direct 10.0.0.5:40022: timed out"
+    blocked = doctor.judge_path(PathReport("relay", reason=reason, blocked=True))
+    assert (blocked.outcome, blocked.found) == (
+        Outcome.WARN,
+        f"blocked ({reason}); the relay is used instead",
+    )
 
 
 def test_certificates() -> None:

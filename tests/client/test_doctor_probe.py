@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import socket
 import ssl
 import threading
@@ -17,7 +19,7 @@ import trustme
 
 from kled_client import doctor_probe
 from tests.client.conftest import Kled
-from tests.client.fake import Fake, problem
+from tests.client.fake import TOKEN, Fake, problem
 
 Behaviour = Callable[[socket.socket], None]
 PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://wifi.example/\r\nContent-Length: 0\r\n\r\n"
@@ -107,6 +109,23 @@ def test_nobody_there_and_no_such_name(kled: Kled) -> None:
     assert answer["checks"]["IPv4"]["found"] == f"127.0.0.1 port {port}: Connection refused"
     code, answer = diagnose(kled, "http://kled.invalid")
     assert (code, answer["checks"]["name"]["outcome"]) == (1, "fail")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root, unshare")
+def test_a_broken_ipv6_is_said_and_ipv4_used(signed_in: Fake, tmp_path: Path, kled: Kled) -> None:
+    # A name with both addresses, for this one program; nobody listens on the first.
+    hosts = tmp_path / "hosts"
+    hosts.write_text("::1 both.kled.test\n127.0.0.1 both.kled.test\n")
+    port = signed_in.url.rpartition(":")[2]
+    mount = f'mount --bind {hosts} /etc/hosts && exec "$@"'
+    kled = partial(kled, before=["unshare", "--mount", "sh", "-c", mount, "-"])
+    code, answer = diagnose(kled, f"http://both.kled.test:{port}", KLED_TOKEN=TOKEN)
+    assert code == 0, answer
+    assert answer["checks"]["IPv4"]["outcome"] == "ok"
+    said = f"IPv6: {answer['checks']['IPv6']['found']}"
+    assert said.startswith(f"IPv6: ::1 port {port}: ")
+    assert said.endswith("; IPv4 is used instead")
+    assert answer["summary"].startswith(f"works, but: {said}")
 
 
 def test_tls_where_there_is_none(kled: Kled) -> None:

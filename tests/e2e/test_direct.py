@@ -63,10 +63,17 @@ def test_on_one_network_the_path_is_direct(
         path = country.path()
         assert path.startswith(tuple(f"direct {address}:{PORT} (" for address in addresses))
         assert country.ask("status", "dev")["path"]["kind"] == "direct"
+        checks = {check["name"]: check["found"] for check in country.ask("doctor", "dev")["checks"]}
+        assert checks["direct path"].startswith("direct ")
         assert (
             "KLED_DIRECT is off"
             in country.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "off"}).stdout
         )
+
+
+def diagnosis(country: Country) -> str:
+    """The doctor's last line."""
+    return country.kled("doctor", "dev").stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("verdict", "said"), [("drop", "timed out"), ("reject", "refused")])
@@ -77,6 +84,9 @@ def test_a_wall_before_the_agent_leaves_the_relay(
         block(country.host, f"tcp dport {PORT}", verdict)
         try:
             assert f"10.9.0.2:{PORT}: {said}" in country.path()
+            summary = diagnosis(country)
+            assert "direct path: blocked (direct " in summary
+            assert f"10.9.0.2:{PORT}: {said}); the relay is used instead" in summary
         finally:
             unblock(country.host)
 
@@ -84,6 +94,8 @@ def test_a_wall_before_the_agent_leaves_the_relay(
 def test_an_agent_that_does_not_listen_says_so(country: Country) -> None:
     with country.agent("off"), country.joined(*ONLY_4):
         assert country.path() == "relay (the agent offers no direct path: direct_listen is off)"
+        # Nobody wanted one: the doctor has nothing to complain of.
+        assert "direct path" not in diagnosis(country)
 
 
 class Transfer:
