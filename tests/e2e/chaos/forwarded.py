@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from tests.e2e.chaos.load import GO_ON_S, Load, LostError
+from tests.e2e.chaos.load import PATIENCE_S, Load, LostError
 from tests.kit.network import Namespace
 from tests.kit.site import BIN
 
@@ -71,7 +71,7 @@ class Forward(Load):
 
 
 def _connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=GO_ON_S)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
 
 
 @contextlib.contextmanager

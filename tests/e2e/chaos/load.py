@@ -20,6 +20,8 @@ from tests.kit.terminal import Terminal
 
 # A load that has come no further after all trouble is over has been lost. Seconds.
 GO_ON_S = 120.0
+# Within a load nothing is waited for less long than the longest trouble: `finish` ends it. Seconds.
+PATIENCE_S = 3600.0
 _PACE_S = 0.1
 
 
@@ -149,16 +151,16 @@ class Session(Load):
 
     def _type(self, terminal: Terminal) -> None:
         terminal.type("stty -echo; echo up=$((20+1))\n")
-        terminal.wait_for("up=21", within_s=GO_ON_S)
+        terminal.wait_for("up=21", within_s=PATIENCE_S)
         number = 0
         while not self.stopping.wait(_PACE_S):
             number += 1
             terminal.type(f"echo n={number} $(({number} * 7)).\n")
-            terminal.wait_for(f"n={number} {number * 7}.", within_s=GO_ON_S)
+            terminal.wait_for(f"n={number} {number * 7}.", within_s=PATIENCE_S)
             self.checked(len(terminal.text))
             terminal.text = ""
         terminal.type("exit 7\n")
-        if (code := terminal.process.wait(GO_ON_S)) != 7:
+        if (code := terminal.process.wait(PATIENCE_S)) != 7:
             raise LostError(f"it ended with {code}")
 
 
