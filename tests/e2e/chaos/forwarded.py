@@ -48,6 +48,8 @@ class Forward(Load):
                 self._exchange(stays, os.urandom(random.randrange(1, 60_000)), last=False)
                 if number % _SHORT_EVERY == 0:
                     with _connect(local) as short:
+                        if not _is_open(short):
+                            continue
                         self._exchange(short, os.urandom(random.randrange(300_000)), last=True)
 
     def _exchange(self, link: socket.socket, data: bytes, *, last: bool) -> None:
@@ -68,6 +70,15 @@ class Forward(Load):
             which = "a short connection" if last else "the connection that stays"
             raise LostError(f"{which}: {len(data)} bytes went and {len(got)} came, or others")
         self.checked(2 * len(data))
+
+
+def _is_open(link: socket.socket) -> bool:
+    """Whether a new connection has got through: it waits for a way for 15 s only, by design."""
+    try:
+        link.sendall(b"?")
+        return link.recv(1) == b"?"
+    except OSError:
+        return False
 
 
 def _connect(port: int) -> socket.socket:
