@@ -2,6 +2,7 @@
 
 `KLED_CONFIG_DIR`, else `$XDG_CONFIG_HOME/kled`, else `~/.config/kled` holds `config.json`:
 `{"current": "default", "profiles": {"default": {"url": …, "user": …, "token_store": …}}}`.
+There may be `"direct": "off"` beside a profile's URL.
 `KLED_PROFILE` picks a profile; `KLED_URL` replaces its URL.
 """
 # ruff: noqa: PTH100, PTH111, PTH117, PTH118, PTH123
@@ -33,6 +34,8 @@ class Profile(NamedTuple):
     user: str = ""
     token_store: str = TOKEN_IN_FILE
     ca_file: str | None = None
+    # "auto" or "off"; written by hand, and looked at in direct_paths.py.
+    direct: str = ""
 
 
 def config_dir(env: Mapping[str, str]) -> str:
@@ -95,10 +98,17 @@ def load(env: Mapping[str, str], explicit: str | None = None) -> Profile:
 
 
 def save(env: Mapping[str, str], profile: Profile) -> None:
-    """Write `profile` and make it the current one. Raises ConfigError."""
+    """Write `profile` and make it the current one. Raises ConfigError.
+
+    A `direct` that was written by hand stays where `profile` says nothing of it: who logs in again
+    did not mean that.
+    """
     content = _read(env)
     profiles = _profiles(env)
     stored = {k: v for k, v in profile._asdict().items() if k != "name" and v}
+    before = profiles.get(profile.name)
+    if isinstance(before, dict) and "direct" in before:
+        stored = {"direct": before["direct"], **stored}
     content["profiles"] = {**profiles, profile.name: stored}
     content["current"] = profile.name
     _write(env, content)

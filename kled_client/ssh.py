@@ -74,7 +74,7 @@ async def open_ssh(
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
     async with _loop(), trio.open_nursery() as nursery:
         dial = partial(_dial, profile, token, ref, nursery)
-        seeker = direct or make_seeker(env)
+        seeker = direct or make_seeker(env, profile)
         stream = await open_resumable(dial, nursery, seeker, on_change=on_change)
         tunnel = StreamTunnel(stream, nursery)
         options = _options(identity)
@@ -92,9 +92,9 @@ async def open_ssh(
         nursery.cancel_scope.cancel()
 
 
-def make_seeker(env: Mapping[str, str]) -> DirectSeeker:
+def make_seeker(env: Mapping[str, str], profile: Profile) -> DirectSeeker:
     """What looks for direct paths for one connection. Raises ConfigError."""
-    return DirectSeeker(make_paths(env), os.urandom)
+    return DirectSeeker(make_paths(env, profile), os.urandom)
 
 
 def _loop() -> AbstractAsyncContextManager[object]:

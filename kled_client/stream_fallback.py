@@ -28,7 +28,7 @@ from kled_wire.transport.pump import pump
 def run(profile: Profile, token: str, path: str, env: Mapping[str, str], *, fdpass: bool) -> None:
     """Carry the stream over a WebSocket. Raises what the coordinator says, UnavailableError."""
     read_end, write_end = os.pipe()
-    direct = DirectSeeker(make_paths(env), os.urandom)
+    direct = DirectSeeker(make_paths(env, profile), os.urandom)
 
     def work(local: socket.socket) -> None:
         trio.run(_carry, local, profile, token, path, direct, write_end)

@@ -130,7 +130,7 @@ def run(request: Request, env: Mapping[str, str]) -> None:
         return
     with sock:
         if resumable:
-            _resume(request, env, wanted, (sock, first))
+            _resume(request, env, profile, wanted, (sock, first))
         elif request.fdpass:
             _hand_over(sock, first)
         else:
@@ -187,7 +187,11 @@ def _refusal(sock: socket.socket, answer: http_fast.Answer, peer: str) -> KledEr
 
 
 def _resume(
-    request: Request, env: Mapping[str, str], path: str, opened: tuple[socket.socket, bytes]
+    request: Request,
+    env: Mapping[str, str],
+    profile: Profile,
+    path: str,
+    opened: tuple[socket.socket, bytes],
 ) -> None:
     """Leave a pump beside ssh, or be one, that outlives the connections it uses."""
     from kled_client.direct_paths import make_paths  # noqa: PLC0415
@@ -195,11 +199,13 @@ def _resume(
 
     def dial() -> Transport:
         # Read anew: the token may have been renewed since.
-        profile = load(env, request.profile)
-        return Transport(*open_stream(env, profile, load_token(env, profile), path))
+        renewed = load(env, request.profile)
+        return Transport(*open_stream(env, renewed, load_token(env, renewed), path))
+
+    paths = make_paths(env, profile)
 
     def work(local: socket.socket) -> None:
-        Pump(local, dial, make_paths(env)).run(Transport(*opened))
+        Pump(local, dial, paths).run(Transport(*opened))
 
     if request.fdpass:
         from kled_client import fdpass  # noqa: PLC0415

@@ -206,7 +206,7 @@ class _Rounds:
         from kled_client.ssh import make_seeker, open_channel  # noqa: PLC0415  # asyncssh
 
         took: list[float] = []
-        seeker = make_seeker(self.session.env)
+        seeker = make_seeker(self.session.env, self.session.profile())
         async with self.session.ssh(ref, direct=seeker) as connection:
             channel = await open_channel(connection, "cat", env={})
             await seeker.wait_settled()

@@ -72,7 +72,7 @@ async def _measure(
     async with session.api() as api:
         # The first request pays for the connection.
         await api.version()
-        seeker = make_seeker(session.env)
+        seeker = make_seeker(session.env, session.profile())
         async with session.ssh(ref, direct=seeker) as connection:
             channel = await open_channel(connection, "cat", env={})
             await seeker.wait_settled()

@@ -92,7 +92,7 @@ async def _find_path(session: Session, ref: WorkspaceRef, found: Workspace) -> P
     agent = found.get("agent")
     if not agent or agent["status"] != "connected":
         return PathReport("none", reason="the agent is not connected")
-    seeker = make_seeker(session.env)
+    seeker = make_seeker(session.env, session.profile())
     try:
         async with session.ssh(ref, direct=seeker):
             await seeker.wait_settled()

@@ -42,6 +42,15 @@ def test_a_saved_profile_is_the_current_one(home: Path) -> None:
     assert profile.load(env) == WORK
 
 
+def test_what_was_written_beside_the_url_by_hand_outlives_the_next_login(home: Path) -> None:
+    env = environment(home)
+    profile.save(env, WORK._replace(direct="off"))
+    profile.save(env, WORK._replace(user="bob"))
+    assert profile.load(env) == WORK._replace(user="bob", direct="off")
+    profile.save(env, WORK._replace(direct="auto"))
+    assert profile.load(env).direct == "auto"
+
+
 def test_another_url_does_not_get_the_profiles_token(home: Path) -> None:
     env = environment(home)
     credentials.store_token(env, "work", TOKEN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import threading
@@ -69,6 +70,21 @@ def test_on_one_network_the_path_is_direct(
             "KLED_DIRECT is off"
             in country.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "off"}).stdout
         )
+
+
+def test_a_profile_can_do_without(country: Country, host: Host) -> None:
+    config = country.site.home / ".config" / "kled" / "config.json"
+    before = config.read_text()
+    content = json.loads(before)
+    content["profiles"]["default"]["direct"] = "off"
+    config.write_text(json.dumps(content))
+    try:
+        with country.joined(*ONLY_4):
+            assert country.path() == "relay (`direct` of profile default is off)"
+            wanted = country.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "auto"})
+            assert "path: direct 10.9.0.2" in wanted.stdout
+    finally:
+        config.write_text(before)
 
 
 def diagnosis(country: Country) -> str:
