@@ -40,6 +40,8 @@ class StreamTransport(asyncio.Transport):
         self._wake = trio.Event()
         self._closing = False
         self._scope = trio.CancelScope()
+        # Why the stream broke, where it says.
+        self.reason = ""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` or queue it; never blocks. SSH's channel windows bound what is queued."""
@@ -108,8 +110,9 @@ class StreamTransport(asyncio.Transport):
                     nursery.start_soon(self._write_queued)
                     await self._read(protocol)
                 nursery.cancel_scope.cancel()
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+        except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
             self._closing = True  # the protocol learns it from connection_lost
+            self.reason = str(group.exceptions[0])
 
     async def _read(self, protocol: asyncio.Protocol) -> None:
         def deliver(data: bytes) -> None:
@@ -191,7 +194,14 @@ async def carry(
         try:
             await trio.aclose_forcefully(stream)
         finally:  # also when we are cancelled, which closing says again
-            protocol.connection_lost(None)
+            protocol.connection_lost(_loss(transport.reason))
+
+
+def _loss(reason: str) -> Exception | None:
+    """What asyncssh is told: its own words, unless we know better."""
+    import asyncssh  # noqa: PLC0415 - as in StreamTunnel
+
+    return asyncssh.ConnectionLost(reason) if reason else None
 
 
 class StreamTunnel:

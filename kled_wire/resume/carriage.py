@@ -122,7 +122,8 @@ class Carriage:
         """Read a plain socket, not asking it in vain."""
         machine, taken, block = self._machine, 0, BLOCK_BYTES
         give_way = self._give_way()
-        if isinstance(self._transport, PrefixedStream):
+        # Left before it began: the machine is on another transport by now.
+        if isinstance(self._transport, PrefixedStream) and not self._left:
             self._take(self._transport.take_prefix())
         while not machine.over:
             if not taken:

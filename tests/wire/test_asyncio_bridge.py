@@ -14,6 +14,8 @@ import trio.testing
 import trio_asyncio
 
 from kled_wire.asyncio_bridge import StreamTransport, carry
+from kled_wire.resume.machine import Machine
+from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.wire import sockets
 
@@ -25,6 +27,7 @@ class Recorder(asyncio.Protocol):
         self.transport: StreamTransport | None = None
         self.data = b""
         self.events: list[str] = []
+        self.error: Exception | None = None
         self.on_data: Callable[[bytes], None] = lambda _data: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,6 +44,7 @@ class Recorder(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.events.append("lost")
+        self.error = exc
 
 
 class Bridged:
@@ -200,6 +204,15 @@ async def test_what_was_read_ahead_is_delivered_first() -> None:
         await bridge.peer.send_eof()
         await bridge.ended.wait()
         assert bridge.protocol.data == b"SSH-2.0-x\r\nmore"
+
+
+async def test_why_a_resumable_stream_broke_is_told() -> None:
+    stream = ResumableStream(Machine())
+    async with _bridge(lambda _: stream) as bridge:
+        stream.fail("unknown_stream", "the agent was restarted")
+        with trio.fail_after(5):
+            await bridge.ended.wait()
+        assert str(bridge.protocol.error) == "the agent was restarted"
 
 
 async def test_a_transport_that_was_closed_when_it_was_made_ends() -> None:

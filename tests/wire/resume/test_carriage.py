@@ -133,6 +133,16 @@ async def test_a_transport_that_was_left_hands_nothing_on() -> None:
         assert end.got == []
 
 
+async def test_nor_what_was_read_ahead_of_one_that_was_left_before_it_began() -> None:
+    async with pair() as (near, _):
+        end = End(PrefixedStream(frames.encode_header(frames.DATA, 0, 2) + b"x", near))
+        end.carriage.leave()
+        await end.carriage.run()
+        assert end.got == []
+        # The machine would take the next transport's first byte for the rest of the payload.
+        assert not end.machine.inside_payload
+
+
 async def test_a_transport_that_ends_is_lost() -> None:
     async with pair() as (near, far):
         await far.aclose()
