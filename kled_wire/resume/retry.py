@@ -20,10 +20,18 @@ BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
 _FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
 
+# Of one connection, not of the stream: a head that was cut off or came too late, as from a client
+# that was suspended between connecting and asking, or an answer that some portal made up.
+_PASSING_CODES: Final = frozenset(
+    {"head_timeout", "head_incomplete", "head_malformed", "head_too_large"}
+)
+
 
 def is_final(error: KledError, *, begun: bool) -> bool:
     """Whether no later attempt can change `error`: a person must act, or the stream is gone.
 
     A stream that has not `begun` has nothing to lose: its first error is its last.
     """
+    if begun and error.code in _PASSING_CODES:
+        return False
     return not begun or isinstance(error, _FINAL) or error.code in _FINAL_CODES
