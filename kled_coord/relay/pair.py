@@ -93,7 +93,7 @@ class Direction:
 
 
 class Pair:
-    """A client's and an agent's socket, both ours to close."""
+    """A client's and an agent's socket, both ours to close. Raises OSError for want of pipes."""
 
     __slots__ = ("agent", "client", "to_agent", "to_client")
 
@@ -101,7 +101,11 @@ class Pair:
         self.client = client
         self.agent = agent
         self.to_agent = Direction(client, agent)
-        self.to_client = Direction(agent, client)
+        try:
+            self.to_client = Direction(agent, client)
+        except OSError:
+            self.to_agent.close()
+            raise
 
     @property
     def done(self) -> bool:

@@ -12,6 +12,7 @@ keystroke waits for one step at most. Where bandwidth is limited, streams wait f
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -31,6 +32,8 @@ TICK_S: Final = 1.0
 # A stream that moves more than this in a tick is bulk. No terminal is read that fast.
 _BULK_BYTES: Final = 1024 * 1024
 _GONE: Final = select.EPOLLHUP | select.EPOLLERR
+# A client's socket and an agent's.
+_ENDS: Final = 2
 # In the place of a mask: not registered, because epoll reports a dead socket whatever the mask.
 _PARKED: Final = -1
 
@@ -202,7 +205,7 @@ class Splicer:
 
     def _receive(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, handover.PACKET_MAX, 2)
+            data, descriptors, _, _ = socket.recv_fds(self._control, handover.PACKET_MAX, _ENDS)
         except (BlockingIOError, ConnectionResetError):
             return  # a reset is reported once, before what was sent ahead of it: Stop, or the end
         if not data:
@@ -219,12 +222,14 @@ class Splicer:
             self._stopped = True
 
     def _open(self, opened: handover.Open, descriptors: list[int]) -> None:
-        sockets = [socket.socket(fileno=number) for number in descriptors]
-        for end in sockets:
-            end.setblocking(False)
-        client, agent = sockets
         now = time.monotonic()
-        stream = Stream(opened, Pair(client, agent), now)
+        try:
+            pair = _pair(descriptors)
+        except OSError:
+            self._tell(handover.Done(opened.id, Ended.BROKEN))
+            return
+        client, agent = pair.client, pair.agent
+        stream = Stream(opened, pair, now)
         self._streams[stream.number] = stream
         if opened.shares:
             for end, to_agent in ((client, True), (agent, False)):
@@ -283,6 +288,27 @@ class Splicer:
                     select.select([], [self._control], [], TICK_S)
         except OSError:
             self._unheard = True  # `_receive` sees the end, after what it was last told
+
+
+def _pair(descriptors: list[int]) -> Pair:
+    """The two sockets joined. Raises OSError, and they are closed then.
+
+    Where this process may have no more descriptors, the kernel passes on only some of those sent
+    (unix(7), MSG_CTRUNC), or there are none left for pipes. That must cost one stream, not all.
+    """
+    if len(descriptors) != _ENDS:
+        for number in descriptors:
+            os.close(number)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    client, agent = (socket.socket(fileno=number) for number in descriptors)
+    client.setblocking(False)
+    agent.setblocking(False)
+    try:
+        return Pair(client, agent)
+    except OSError:
+        client.close()
+        agent.close()
+        raise
 
 
 def main() -> None:

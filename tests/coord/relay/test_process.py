@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -110,6 +113,36 @@ async def test_a_relay_that_dies_breaks_its_streams_and_is_started_again(
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("left", range(6))
+async def test_a_relay_without_descriptors_loses_the_new_stream_and_no_other(
+    nursery: trio.Nursery, make_streams: MakeStreams, left: int
+) -> None:
+    relay = make()
+    await nursery.start(relay.run)
+    (client, near), (far, agent) = make_streams(), make_streams()
+    async with trio.open_nursery() as joining:
+        joining.start_soon(_join, relay, near, far)
+        await client.send_all(b"x")
+        assert await agent.receive_some() == b"x"
+        before = resource.prlimit(_relay_pid(), resource.RLIMIT_NOFILE)
+        used = psutil.Process(_relay_pid()).num_fds()
+        resource.prlimit(_relay_pid(), resource.RLIMIT_NOFILE, (_limit(left), before[1]))
+        # Two for the sockets and four for the pipes are one too many.
+        (lost, near), (far, _) = make_streams(), make_streams()
+        with trio.fail_after(30):
+            assert await relay.join(near, far, traffic(), Terms()) == "broken"
+        assert await lost.receive_some() == b""
+        resource.prlimit(_relay_pid(), resource.RLIMIT_NOFILE, before)
+        (other, near), (far, other_agent) = make_streams(), make_streams()
+        joining.start_soon(_join, relay, near, far)
+        for here, there in ((client, agent), (other, other_agent)):
+            await here.send_all(b"y")
+            assert await there.receive_some() == b"y"
+        assert psutil.Process(_relay_pid()).num_fds() == used + 6
+        joining.cancel_scope.cancel()
+    nursery.cancel_scope.cancel()
+
+
 # A coordinator that leaves its relay ends right after; here the interpreter lives on and notices.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
@@ -162,6 +195,13 @@ async def test_without_a_process_a_join_is_refused_and_the_sockets_stay_ours(
 
 async def _join(relay: RelayProcess, near: trio.SocketStream, far: trio.SocketStream) -> None:
     await relay.join(near, far, traffic(), Terms())
+
+
+def _limit(left: int) -> int:
+    """The RLIMIT_NOFILE with which the relay process has so many descriptors left."""
+    used = {int(path.name) for path in Path(f"/proc/{_relay_pid()}/fd").iterdir()}
+    unused = (number for number in itertools.count() if number not in used)
+    return next(itertools.islice(unused, left, None))
 
 
 def _relay_pid() -> int:
