@@ -8,6 +8,7 @@ coverage (atheris), tests/wire/test_fuzzing.py by hypothesis in every test run.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -18,8 +19,9 @@ from trio.testing import memory_stream_pair
 
 from kled_agent.sessions import holderframes
 from kled_client.socks import SocksError, SocksRequest
+from kled_coord.front.forwarded import decide_address
 from kled_coord.front.head import bearer, decide_route
-from kled_wire import codec, limits, messages
+from kled_wire import codec, limits, messages, reserve
 from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.errors import KledError, ProtocolError
 from kled_wire.resume import frames
@@ -30,6 +32,7 @@ from kled_wire.transport import upgrade
 from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
 
 Target = Callable[[bytes], None]
+_TRUSTED: Final = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
@@ -114,6 +117,24 @@ def control_message(data: bytes) -> None:
         if not isinstance(message, messages.Unknown):
             # Not equal: a NaN is not itself.
             assert codec.encode(codec.decode(codec.encode(message))) == codec.encode(message)
+
+
+def reserve_dial(data: bytes) -> None:
+    """What makes an idle connection of an agent's a stream."""
+    with contextlib.suppress(ProtocolError):
+        found = reserve.decode_dial(data)
+        if found is None:
+            assert len(data) < 4 + reserve.DIAL_MAX_BYTES, "it would wait for ever"
+            return
+        dial, rest = found
+        assert dial.kind != reserve.KIND
+        assert data.endswith(rest)
+
+
+def forwarded_for(data: bytes) -> None:
+    """The header that proxies write, and clients too."""
+    address = decide_address("10.0.0.1", data.decode("latin-1"), _TRUSTED)
+    ipaddress.ip_address(address)
 
 
 def request_head(data: bytes) -> None:
@@ -206,6 +227,8 @@ TARGETS: Final[dict[str, Target]] = {
     "resume-machine": resume_machine,
     "resume-offer": resume_offer,
     "control-message": control_message,
+    "reserve-dial": reserve_dial,
+    "forwarded-for": forwarded_for,
     "request-head": request_head,
     "response-head": response_head,
     "holder-frames": holder_frames,
@@ -226,7 +249,7 @@ def _in_pieces(*whole: bytes) -> bytes:
 
 def seeds() -> dict[str, list[bytes]]:
     """Good inputs for each target, from which mutations begin."""
-    held = [
+    held: list[holderframes.Frame] = [
         holderframes.Attach(columns=80, rows=24, after=5),
         holderframes.Input(b"ls\n"),
         holderframes.SendSignal(name="INT"),
@@ -244,6 +267,10 @@ def seeds() -> dict[str, list[bytes]]:
             codec.encode(messages.Hello(protocol="1.0", version="1", features=("a", "b"))),
             codec.encode(messages.Report(memory_total_bytes=2**40, memory_used_bytes=1)),
         ],
+        "reserve-dial": [
+            reserve.encode_dial(messages.Dial(ticket="t", kind="ssh", resume=True, user="usr_x"))
+        ],
+        "forwarded-for": [b"192.0.2.7, 10.0.0.2:80, [fd00::1]:443, ::ffff:10.0.0.3"],
         "holder-frames": [_in_pieces(*map(holderframes.encode, held))],
         "datagrams": [_in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
         "socks": [_in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],

@@ -81,7 +81,7 @@ def carry(left: int, right: int) -> None:
     """Until stdin ends."""
     conditions = Conditions()
     ways = {left: Way(source=left, target=right), right: Way(source=right, target=left)}
-    control = sys.stdin.buffer.raw
+    control = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115, PTH123 - to the end
     while True:
         times = [at for way in ways.values() if (at := way.next_at()) is not None]
         # select: poll and epoll round to milliseconds.
