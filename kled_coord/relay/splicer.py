@@ -118,11 +118,12 @@ class Splicer:
 
     def _round(self, ready: list[tuple[int, int]]) -> None:
         bulk: list[tuple[Stream, int, int]] = []
+        told = False
         for descriptor, events in ready:
             stream = self._by_descriptor.get(descriptor)
             if stream is None:
-                if descriptor == self._control.fileno():
-                    self._receive()
+                # Or else it was closed in this round.
+                told = told or descriptor == self._control.fileno()
             elif len(ready) > 1 and stream.is_bulk():
                 bulk.append((stream, descriptor, events))
             else:
@@ -131,6 +132,10 @@ class Splicer:
             self._step_bulk(bulk)
         if self._waiting:
             self._serve_turns(time.monotonic())
+        if told:
+            # Last: a new stream may get a descriptor that was closed in this round, and what epoll
+            # said of the old one, its death for instance, would be taken for the new one's.
+            self._receive()
 
     def _step_bulk(self, ready: list[tuple[Stream, int, int]]) -> None:
         """A step of the stream that has waited longest; epoll reports the others again."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
+import struct
 import sys
 from collections.abc import Callable
 
@@ -11,10 +14,12 @@ import trio
 
 from kled_coord.metrics import Metrics
 from kled_coord.relay.bandwidth import TURN_BYTES, Share
+from kled_coord.relay.handover import PACKET_MAX, Done, Ended, Moved, Open, Stop, decode
 from kled_coord.relay.process import RelayProcess, Terms
+from kled_coord.relay.splicer import Splicer
 from kled_coord.relay.traffic import Traffic
 from tests.coord.relay.conftest import StreamPair
-from tests.coord.relay.sockets import read_all
+from tests.coord.relay.sockets import connected, read_all
 
 MakeStreams = Callable[[], StreamPair]
 
@@ -120,3 +125,38 @@ async def test_streams_that_share_a_limit_divide_it_and_others_are_free(
         joining.cancel_scope.cancel()
     assert min(got.values()) >= RATE * 0.4
     nursery.cancel_scope.cancel()
+
+
+def test_a_new_stream_does_not_inherit_the_death_of_one_that_had_its_descriptors() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    ours.settimeout(10)
+
+    def hand_over(number: int) -> tuple[socket.socket, socket.socket]:
+        (client, near), (far, agent) = connected(), connected()
+        with near, far:
+            packet = Open(number, 0, 0, ()).encode()
+            socket.send_fds(ours, [packet], [near.fileno(), far.fileno()])
+        return client, agent
+
+    splicer = Splicer(theirs)
+    with ours, theirs:
+        for end in hand_over(1):
+            # A reset, so that both sockets of the stream are dead at once.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
+        splicer._receive()
+        first, second = splicer._by_descriptor
+        client, agent = hand_over(2)
+        dead = select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP
+        splicer._round([(first, dead), (theirs.fileno(), select.EPOLLIN), (second, dead)])
+        with client, agent:
+            assert set(splicer._by_descriptor) == {first, second}
+            assert decode(ours.recv(PACKET_MAX)) == Done(1, Ended.BROKEN)
+            client.sendall(b"x")
+            splicer._round([(first, select.EPOLLIN)])
+            assert agent.recv(1) == b"x"
+            ours.sendall(Stop().encode())
+            splicer.run()
+            assert decode(ours.recv(PACKET_MAX)) == Moved(2, 1, 0)
+            assert decode(ours.recv(PACKET_MAX)) == Done(2, Ended.STOPPED)
