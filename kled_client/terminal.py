@@ -70,6 +70,11 @@ async def write_output(data: bytes, *, is_stderr: bool) -> None:
     await trio.to_thread.run_sync(_write_all, descriptor, data)
 
 
+def write_now(data: bytes) -> None:
+    """Write a few bytes on the terminal where nothing may be awaited."""
+    _write_all(sys.stdout.fileno(), data)
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:

@@ -14,7 +14,7 @@ import trio
 
 from kled_client.cli.context import Session, pass_session, workspace_argument
 from kled_client.edge import only_cause
-from kled_client.interact import LEFT, Attachment, run_session
+from kled_client.interact import LEFT, Attachment, TypedAhead, run_session
 from kled_client.interrupt import run
 from kled_client.terminal import raw_mode, sent_environment, size
 from kled_wire.errors import InputError, UnavailableError
@@ -33,6 +33,12 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.option("-t/-T", "terminal", default=None, help="Force a terminal, or forbid one.")
 @click.option("--session", "name", metavar="NAME", help="A session that outlives the connection.")
 @click.option("--read-only", is_flag=True, help="With --session: watch, type nothing.")
+@click.option(
+    "--predict",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Show what you type before its echo is there; auto: on slow networks.",
+)
 @workspace_argument
 @_command_argument
 @pass_session
@@ -42,6 +48,7 @@ def ssh(
     terminal: bool | None,
     name: str | None,
     read_only: bool,
+    predict: str,
     workspace: WorkspaceRef,
     command: tuple[str, ...],
 ) -> int:
@@ -57,14 +64,14 @@ def ssh(
     name, read_only, command = late_options(name, read_only, command)
     if name is not None:
         attachment = named_session(name, read_only, command)
-        return run(partial(_attach, session, workspace, attachment, forward_agent))
+        return run(partial(_attach, session, workspace, attachment, forward_agent, predict))
     if read_only:
         raise InputError(
             "session_name_missing", "--read-only is for a session", hint="--session NAME"
         )
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
     line = " ".join(without_dashes(command)) or None
-    return run(partial(_run, session, workspace, line, wanted, forward_agent))
+    return run(partial(_run, session, workspace, line, wanted, forward_agent, predict))
 
 
 @click.command("exec", context_settings=_SETTINGS)
@@ -109,7 +116,11 @@ def named_session(name: str, read_only: bool, command: tuple[str, ...]) -> Attac
 
 
 async def _attach(
-    session: Session, ref: WorkspaceRef, attachment: Attachment, forward_agent: bool
+    session: Session,
+    ref: WorkspaceRef,
+    attachment: Attachment,
+    forward_agent: bool,
+    predict: str,
 ) -> int:
     """Attach, and again whenever the connection breaks: the session is still there.
 
@@ -118,7 +129,7 @@ async def _attach(
     tried_since: float | None = None
     while True:
         try:
-            code = await _attach_once(session, ref, attachment, forward_agent)
+            code = await _attach_once(session, ref, attachment, forward_agent, predict)
             if code != LEFT or not attachment.lost:
                 return code
         except (UnavailableError, BaseExceptionGroup) as exc:
@@ -138,7 +149,11 @@ async def _attach(
 
 
 async def _attach_once(
-    session: Session, ref: WorkspaceRef, attachment: Attachment, forward_agent: bool
+    session: Session,
+    ref: WorkspaceRef,
+    attachment: Attachment,
+    forward_agent: bool,
+    predict: str,
 ) -> int:
     from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
@@ -147,16 +162,29 @@ async def _attach_once(
     env["KLED_CLIENT_SESSION"] = attachment.name
     env["KLED_CLIENT_SESSION_MODE"] = attachment.mode
     terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
-    way = session.ssh(ref, forward_agent=forward_agent, on_change=tell_way)
+    ahead = None if attachment.read_only else typed_ahead(predict)
+    way = session.ssh(ref, forward_agent=forward_agent, on_change=partial(tell_way, ahead))
     async with way as connection:
         channel = await open_channel(connection, None, env=env, terminal=terminal)
         with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
-            return await run_session(channel, descriptor, interactive=True, named=attachment)
+            return await run_session(
+                channel, descriptor, interactive=True, named=attachment, ahead=ahead
+            )
 
 
-def tell_way(reason: str) -> None:
+def typed_ahead(predict: str) -> TypedAhead | None:
+    """What shows keys before their echo, where there is a person and it is wanted."""
+    output = sys.stdout.fileno()
+    if predict == "never" or not (os.isatty(sys.stdin.fileno()) and os.isatty(output)):
+        return None
+    return TypedAhead(size(output)[0], always=predict == "always")
+
+
+def tell_way(ahead: TypedAhead | None, reason: str) -> None:
     """Say on a terminal that the way to the workspace is lost, and why, or is there again."""
     if sys.stderr.isatty():
+        if ahead is not None:
+            ahead.disturb()
         lost = f"the connection is lost ({reason}); trying again, ~. gives up"
         # A terminal in raw mode wants the carriage return.
         sys.stderr.write(f"\r\nkled: {lost if reason else 'connected again'}\r\n")
@@ -169,7 +197,12 @@ def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _run(
-    session: Session, ref: WorkspaceRef, command: str | None, terminal: bool, forward_agent: bool
+    session: Session,
+    ref: WorkspaceRef,
+    command: str | None,
+    terminal: bool,
+    forward_agent: bool,
+    predict: str = "never",
 ) -> int:
     from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
@@ -177,11 +210,12 @@ async def _run(
     described = None
     if terminal:
         described = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
-    way = session.ssh(ref, forward_agent=forward_agent, on_change=tell_way)
+    ahead = typed_ahead(predict) if terminal and command is None else None
+    way = session.ssh(ref, forward_agent=forward_agent, on_change=partial(tell_way, ahead))
     async with way as connection:
         channel = await open_channel(
             connection, command, env=sent_environment(session.env), terminal=described
         )
         raw = raw_mode(descriptor) if terminal and os.isatty(descriptor) else nullcontext()
         with raw:
-            return await run_session(channel, descriptor, interactive=terminal)
+            return await run_session(channel, descriptor, interactive=terminal, ahead=ahead)

@@ -149,3 +149,23 @@ def test_deleting_a_workspace_whose_agent_was_killed_leaves_no_session(site: Sit
     wait_until("the holder to end", lambda: not holders(site), within_s=15)
     assert not psutil.pid_exists(int(str(found["pid"])))
     assert not list(site.root.rglob("sessions/main"))
+
+
+def test_keys_are_shown_before_their_echo_and_taken_away_where_there_is_none(site: Site) -> None:
+    """`--predict always`: a program echoes the first key and none of the next three."""
+    program = (
+        "stty raw -echo; printf '\\r\\nrea''dy'; dd bs=1 count=1 status=none; "
+        "dd bs=1 count=3 status=none >/dev/null; stty sane; echo; echo o''ver; exit"
+    )
+    one = Terminal([BIN / "kled", "ssh", "--predict", "always", "dev"], site.env)
+    one.type(f"{program}\r")
+    one.wait_for("\r\nready")
+    one.type("a")
+    one.wait_for("readya")
+    for key in "bcd":
+        one.type(key)
+        if key != "d":
+            one.wait_for(f"\x1b[4m{key}\x1b[24m")
+    one.wait_for("over")
+    assert "\x1b[2D\x1b[2X" in one.text or "\x1b[3D\x1b[3X" in one.text
+    assert one.close() == 0
