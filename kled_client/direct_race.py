@@ -11,20 +11,18 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from kled_wire.errors import KledError, ProtocolError, UnavailableError
+from kled_wire.errors import KledError
 from kled_wire.resume.frames import (
     NONCE_BYTES,
-    Challenge,
     New,
     Proof,
-    Refuse,
     Resume,
     decode_greeting,
     encode_greeting,
 )
 from kled_wire.resume.offer import Candidate
 from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, describe
-from kled_wire.resume.proof import check_challenge, make_proof
+from kled_wire.resume.proof import answer_challenge
 
 # A greeting is shorter than this.
 _READ_BYTES = 2048
@@ -148,17 +146,12 @@ class _Knock:
         if found is None:
             return None
         greeting, length = found
-        if isinstance(greeting, Refuse):
-            raise UnavailableError(greeting.code, greeting.message)
-        if not isinstance(greeting, Challenge) or not check_challenge(
-            new.secret, self._resume, greeting
-        ):
-            raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
+        agent_position, proof = answer_challenge(new.secret, self._resume, greeting)
         return Won(
             candidate=self.candidate,
             sock=self.sock,
-            position=greeting.received,
-            proof=make_proof(new.secret, self._resume, greeting),
+            position=agent_position,
+            proof=proof,
             rest=self._buffer[length:],
             rtt_s=now - self._asked_at,
         )

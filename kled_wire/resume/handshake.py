@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import trio
 
-from kled_wire.errors import ProtocolError, UnavailableError
+from kled_wire.errors import ProtocolError
 from kled_wire.resume.frames import (
     ID_BYTES,
     NONCE_BYTES,
     SECRET_BYTES,
-    Challenge,
     Greeting,
     Hello,
     New,
@@ -22,7 +21,7 @@ from kled_wire.resume.frames import (
     decode_greeting,
     encode_greeting,
 )
-from kled_wire.resume.proof import check_challenge, check_proof, make_challenge, make_proof
+from kled_wire.resume.proof import answer_challenge, check_proof, make_challenge
 from kled_wire.transport.prefixed import PrefixedStream
 
 RandomBytes = Callable[[int], bytes]
@@ -124,13 +123,9 @@ async def ask(
 ) -> tuple[Asked, trio.abc.HalfCloseableStream]:
     """Client: whether the other end is the agent of stream `new`; nothing is decided yet.
 
-    Raises UnavailableError with the agent's code when it refuses, ProtocolError("proof_wrong").
+    Raises as `answer_challenge` and `read_greeting`.
     """
     resume = Resume(new.id, random_bytes(NONCE_BYTES), position)
     await transport.send_all(encode_greeting(resume))
     greeting, transport = await read_greeting(transport)
-    if isinstance(greeting, Refuse):
-        raise UnavailableError(greeting.code, greeting.message)
-    if not isinstance(greeting, Challenge) or not check_challenge(new.secret, resume, greeting):
-        raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
-    return Asked(greeting.received, make_proof(new.secret, resume, greeting)), transport
+    return Asked(*answer_challenge(new.secret, resume, greeting)), transport

@@ -11,7 +11,8 @@ import hashlib
 import hmac
 from typing import Final
 
-from kled_wire.resume.frames import Challenge, Proof, Resume
+from kled_wire.errors import ProtocolError, UnavailableError
+from kled_wire.resume.frames import Challenge, Greeting, Proof, Refuse, Resume
 
 AGENT: Final = b"agent"
 CLIENT: Final = b"client"
@@ -39,6 +40,19 @@ def make_proof(secret: bytes, resume: Resume, challenge: Challenge) -> Proof:
     """The client's answer to `challenge`."""
     mac = compute_mac(secret, CLIENT, resume, challenge.nonce, challenge.received)
     return Proof(mac)
+
+
+def answer_challenge(secret: bytes, resume: Resume, greeting: Greeting) -> tuple[int, Proof]:
+    """Client: what the other end answered to `resume`; gives the agent's position and our proof.
+
+    Raises UnavailableError with the agent's code when it refuses, ProtocolError("proof_wrong") when
+    it is not the stream's agent.
+    """
+    if isinstance(greeting, Refuse):
+        raise UnavailableError(greeting.code, greeting.message)
+    if not isinstance(greeting, Challenge) or not check_challenge(secret, resume, greeting):
+        raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
+    return greeting.received, make_proof(secret, resume, greeting)
 
 
 def check_proof(secret: bytes, resume: Resume, challenge: Challenge, proof: Proof) -> bool:
