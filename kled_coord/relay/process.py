@@ -108,8 +108,8 @@ class RelayProcess:
         try:
             try:
                 await self._send(opened, [client.socket.fileno(), agent.socket.fileno()])
-            except UnavailableError:
-                joined.ended.set()  # it has never begun
+            except BaseException:
+                joined.ended.set()  # it has never begun, cancelled or not: a packet is sent whole
                 raise
             # The relay's copies are the live ones: ours would keep the connections open.
             await trio.aclose_forcefully(client)
@@ -171,13 +171,17 @@ class RelayProcess:
 
     async def _start(self) -> trio.Process:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", "kled_coord.relay.splicer", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                process = await trio.lowlevel.open_process(
+                    [sys.executable, "-P", "-m", "kled_coord.relay.splicer", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
         self._control = trio.socket.from_stdlib_socket(ours)
         self._on_change()
         return process

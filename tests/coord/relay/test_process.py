@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ import trio.testing
 from kled_coord.metrics import Metrics
 from kled_coord.relay.process import RelayProcess, Terms
 from kled_coord.relay.traffic import Traffic
+from kled_wire import limits
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
 from tests.coord.relay.sockets import read_all
@@ -82,6 +84,22 @@ async def test_a_cancelled_join_ends_both_connections(
             scope.cancel()
     assert await agent.receive_some() == b""
     assert await client.receive_some() == b""
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_join_that_is_cancelled_before_the_handover_waits_for_nothing(
+    nursery: trio.Nursery, make_streams: MakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CLEANUP_S", math.inf)
+    relay = make()
+    await nursery.start(relay.run)
+    (client, near), (far, _agent) = make_streams(), make_streams()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await _join(relay, near, far)
+    assert relay.streams == 0
+    await near.send_all(b"still ours")
+    assert await client.receive_some() == b"still ours"
     nursery.cancel_scope.cancel()
 
 
