@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kled_wire.resume.frames import New
 from kled_wire.resume.machine import Machine
-from kled_wire.resume.paths import ATTEMPT_S, Paths
+from kled_wire.resume.paths import TURN_S, Paths
 from kled_wire.transport.network import drain, is_astray, open_watch
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class DirectSide:
         """When to call `step` if nothing happens before."""
         if self._race is None:
             return self._paths.try_at
-        return self._won_at + ATTEMPT_S if self._race.won is not None else self._race.wake_at
+        return self._won_at + TURN_S if self._race.won is not None else self._race.wake_at
 
     def handle(self, descriptor: int, now: float) -> bool:
         """Something has happened to a watched descriptor; False: the transport has gone astray."""
@@ -112,7 +112,7 @@ class DirectSide:
             if not self._greeting:
                 self._race = None
                 return won
-        if self._race.over and (won is None or now - self._won_at > ATTEMPT_S):
+        if self._race.over and (won is None or now - self._won_at > TURN_S):
             failures = self._race.failures
             self._end_race()
             self._paths.failed(failures, now)

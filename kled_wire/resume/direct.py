@@ -18,13 +18,11 @@ from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import Asked, RandomBytes, ask
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.resume.offer import Candidate
-from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, PathReport, Paths, describe
+from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, TURN_S, PathReport, Paths, describe
 from kled_wire.resume.stream import ResumableStream, TransportLost
 from kled_wire.transport.dial import tune
 from kled_wire.transport.network import round_trip_s
 
-# How long a found path waits for the relay to have been greeted to the end.
-_TURN_S: Final = 5.0
 _FAILURES: Final = (
     OSError,
     KledError,
@@ -189,7 +187,7 @@ class DirectSeeker:
         """Take the stream over and carry it to the path's end."""
         reason = "taken back"
         try:
-            with trio.fail_after(_TURN_S):
+            with trio.fail_after(TURN_S):
                 while self._greeting:
                     await self._news.wait()
             self._take(found)

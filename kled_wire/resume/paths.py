@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Between the first steps to one address and to the next, and for all of them together. Seconds.
 STAGGER_S: Final = 0.1
 ATTEMPT_S: Final = 4.0
+# How long a found path waits for the relay to have been greeted to the end.
+TURN_S: Final = 5.0
 BACKOFF: Final = Backoff(first_s=1.0, cap_s=60.0)
 # From one attempt to the next where an offer, or the network, has changed.
 OFFER_PACE_S: Final = 5.0
