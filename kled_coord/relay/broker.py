@@ -70,16 +70,17 @@ class Broker:
             return None
         while (meeting := self._reserve.take(agent_id)) is not None:
             assert meeting.stream is not None
+            told = False
             try:
                 with trio.fail_after(limits.GOODBYE_S):
                     await meeting.stream.send_all(reserve.encode_dial(request))
+                told = True
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-                meeting.over.set()
-            except trio.Cancelled:
-                meeting.over.set()
-                raise
-            else:
-                return meeting
+                continue  # cut on the way, without our hearing of it
+            finally:
+                if not told:
+                    meeting.over.set()
+            return meeting
         return None
 
     async def _dial(self, agent_id: AgentId, request: messages.Dial) -> Meeting:

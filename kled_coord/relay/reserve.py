@@ -72,6 +72,7 @@ class Reserve:
         """The agent's workspace is in use: see that connections are ready for what comes next."""
         self._agents.setdefault(agent_id, _Agent()).wanted_until = trio.current_time() + IN_USE_S
         await self._top_up(agent_id)
+        self._forget(agent_id)
 
     async def keep(self, meeting: Meeting, stream: trio.abc.HalfCloseableStream) -> None:
         """Keep an agent's connection until it is too old or is taken, and then until it is over."""
@@ -130,7 +131,6 @@ class Reserve:
 
     def _forget(self, agent_id: AgentId) -> None:
         agent = self._agents.get(agent_id)
-        if agent is None or agent.idle or agent.coming:
-            return
-        if agent.wanted_until < trio.current_time():
+        if agent is not None and not agent.idle and not agent.coming:
+            # What it was wanted for is said again at the next use.
             del self._agents[agent_id]

@@ -26,7 +26,8 @@ class Site:
         self.registry = FakeRegistry()
         self.registry.features = {reserve.FEATURE}
         self.broker = Broker(self.registry, os.urandom)
-        self.ends: list[trio.abc.HalfCloseableStream] = []
+        # The coordinator's end of each connection, and the agent's.
+        self.ends: dict[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream] = {}
 
     async def answer(self) -> None:
         """Dial back for everything that was asked for."""
@@ -35,7 +36,7 @@ class Site:
             meeting = self.broker.redeem(dial.ticket)
             assert meeting is not None
             ours, theirs = trio.testing.memory_stream_pair()
-            self.ends.append(ours)
+            self.ends[theirs] = ours
             self.nursery.start_soon(self.broker.arrive, meeting, theirs)
         await trio.testing.wait_all_tasks_blocked()
 
@@ -59,7 +60,7 @@ async def test_a_stream_takes_what_is_ready_and_asks_the_agent_nothing(site: Sit
     async with site.broker.open_stream(AGENT, SSH) as stream:
         assert site.registry.sent == []
         await stream.send_all(b"rest")
-        end = site.ends[-1]
+        end = site.ends[stream]
         found = reserve.decode_dial(bytes(await end.receive_some()))
         assert found is not None
         assert found[0] == SSH
@@ -78,7 +79,7 @@ async def test_nothing_is_kept_for_an_agent_that_does_not_know_how(site: Site) -
 async def test_one_that_the_agent_closed_is_passed_over(site: Site) -> None:
     await site.broker.used(AGENT)
     await site.answer()
-    for end in site.ends:
+    for end in site.ends.values():
         await end.aclose()
     await trio.testing.wait_all_tasks_blocked()
     assert site.registry.sent == []
