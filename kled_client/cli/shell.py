@@ -17,8 +17,9 @@ from kled_client.edge import only_cause
 from kled_client.interact import LEFT, Attachment, TypedAhead, run_session
 from kled_client.interrupt import run
 from kled_client.terminal import raw_mode, sent_environment, size
-from kled_wire.errors import InputError, UnavailableError
+from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
+from kled_wire.resume.retry import is_final
 
 # An agent that is restarted is back within seconds, a workspace that was stopped is not.
 REATTACH_S: Final = 120.0
@@ -132,9 +133,9 @@ async def _attach(
             code = await _attach_once(session, ref, attachment, forward_agent, predict)
             if code != LEFT or not attachment.lost:
                 return code
-        except (UnavailableError, BaseExceptionGroup) as exc:
+        except (KledError, BaseExceptionGroup) as exc:
             cause = only_cause(exc) if isinstance(exc, BaseExceptionGroup) else exc
-            if not isinstance(cause, UnavailableError):
+            if not may_pass(cause):
                 raise
             since = trio.current_time() if tried_since is None else tried_since
             if not attachment.seen or trio.current_time() - since > REATTACH_S:
@@ -146,6 +147,16 @@ async def _attach(
                 f"the connection to {ref} is lost; attaching again, Ctrl-C gives up"
             )
         await trio.sleep(REATTACH_PAUSE_S)
+
+
+def may_pass(cause: BaseException | None) -> bool:
+    """Whether a named session may be reached again after `cause`.
+
+    Streams that an agent has forgotten count: the session itself has outlived it.
+    """
+    if isinstance(cause, UnavailableError):
+        return True
+    return isinstance(cause, KledError) and not is_final(cause, begun=True)
 
 
 async def _attach_once(

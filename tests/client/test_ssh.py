@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from kled_client.cli.shell import may_pass
+from kled_wire.errors import ForbiddenError, InputError, UnauthenticatedError, UnavailableError
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import Fake, workspace
 
@@ -202,3 +204,12 @@ def test_openssh_through_the_block(agent: Fake, kled: Kled, home: Path) -> None:
         assert sum("/stream" in request[1] for request in agent.requests) == streams
     finally:
         ssh("-O", "exit", "dev.kled")
+
+
+def test_a_session_is_reached_again_unless_a_person_must_act() -> None:
+    assert may_pass(UnavailableError("unknown_stream", "the agent was restarted"))
+    assert may_pass(InputError("head_timeout", "the head came too late"))
+    assert not may_pass(UnauthenticatedError("token_revoked", "no"))
+    assert not may_pass(ForbiddenError("forbidden", "no"))
+    assert not may_pass(ValueError("a bug"))
+    assert not may_pass(None)
