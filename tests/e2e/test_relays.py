@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import psutil
 import pytest
 
+from tests.kit.programs import say
 from tests.kit.site import Site
 from tests.kit.waiting import wait_until
 
@@ -26,19 +26,6 @@ def served(site: Site) -> Iterator[Site]:
     site.wait_connected("dev")
 
 
-def relays(site: Site) -> list[psutil.Process]:
-    assert site.coordinator is not None
-    children = psutil.Process(site.coordinator.pid).children()
-    return [p for p in children if "kled_coord.relay.splicer" in p.cmdline()]
-
-
-def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:
-    assert cat.stdin is not None
-    assert cat.stdout is not None
-    cat.stdin.write(word + b"\n")
-    return cat.stdout.readline()
-
-
 def test_all_relay_processes_outlive_a_coordinator_that_is_killed(served: Site, host: str) -> None:
     served.stop_serving()
     served.serve(KLED_COORD_RELAY_PROCESSES="3")
@@ -51,8 +38,8 @@ def test_all_relay_processes_outlive_a_coordinator_that_is_killed(served: Site, 
             assert say(cat, b"before") == b"before\n"
             cats.append(cat)
             # One always stands by.
-            wait_until("there is another", lambda n=number: len(relays(served)) == min(3, n + 2))
-        before = relays(served)
+            wait_until("there is another", lambda n=number: len(served.relays()) == min(3, n + 2))
+        before = served.relays()
         served.stop_serving(signal.SIGKILL)
         assert [say(cat, b"after") for cat in cats] == [b"after\n"] * 3
         assert all(process.is_running() for process in before)

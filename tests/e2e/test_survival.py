@@ -9,9 +9,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
+from tests.kit.programs import say
 from tests.kit.site import Site
 from tests.kit.waiting import wait_until
 
@@ -48,21 +48,6 @@ def cat(site: Site, survivor: list[str]) -> Iterator[subprocess.Popen[bytes]]:
                 pipe.close()
 
 
-def relays(site: Site) -> list[psutil.Process]:
-    """The coordinator's relay processes."""
-    assert site.coordinator is not None
-    children = psutil.Process(site.coordinator.pid).children()
-    return [p for p in children if "kled_coord.relay.splicer" in p.cmdline()]
-
-
-def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:
-    """One line there and back."""
-    assert cat.stdin is not None
-    assert cat.stdout is not None
-    cat.stdin.write(word + b"\n")
-    return cat.stdout.readline()
-
-
 def test_bulk_data_survives_a_relay_that_is_killed_again_and_again(
     site: Site, cat: subprocess.Popen[bytes]
 ) -> None:
@@ -82,7 +67,7 @@ def test_bulk_data_survives_a_relay_that_is_killed_again_and_again(
         digest.update(chunk)
         got += len(chunk)
         if got > SIZE * (kills + 1) // 6 and kills < 5:
-            for process in relays(site):
+            for process in site.relays():
                 process.kill()
             kills += 1
     sender.join()
@@ -96,7 +81,7 @@ def test_a_shell_outlives_a_coordinator_that_is_killed_with_its_relay(
     site: Site, cat: subprocess.Popen[bytes]
 ) -> None:
     assert say(cat, b"before") == b"before\n"
-    before = relays(site)
+    before = site.relays()
     site.stop_serving(signal.SIGKILL)
     for process in before:
         process.kill()

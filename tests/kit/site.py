@@ -159,6 +159,12 @@ class Site:
         assert len(found) == 1, found
         return found[0]
 
+    def relays(self) -> list[psutil.Process]:
+        """The coordinator's relay processes."""
+        assert self.coordinator is not None
+        children = psutil.Process(self.coordinator.pid).children()
+        return [p for p in children if "kled_coord.relay.splicer" in p.cmdline()]
+
     def processes(self) -> list[psutil.Process]:
         """Everything that runs on behalf of this site."""
         return [p for p in psutil.process_iter() if self._is_ours(p)]
