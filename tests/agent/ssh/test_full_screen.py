@@ -152,7 +152,9 @@ async def test_tmux_looks_the_same(site: Site, named: SessionDirectory) -> None:
         async with Screen(site, "tmux1") as screen:
             await start(screen, line, "[inner]")
             await screen.type("seq 1 5; echo top-pane", "Enter")
+            await screen.wait_for("\ntop-pane")
             await screen.type("C-b", '"')
+            await screen.wait_for("──")
             await screen.type("echo bottom''-pane", "Enter")
             await screen.wait_for("bottom-pane")
             before = await screen.picture()
