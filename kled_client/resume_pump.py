@@ -21,8 +21,8 @@ from kled_wire.errors import (
     ProtocolError,
     UnavailableError,
 )
-from kled_wire.resume.frames import New, encode_greeting
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.frames import READ_BYTES, New, encode_greeting
+from kled_wire.resume.machine import UNSENT_BYTES, Machine
 from kled_wire.resume.paths import SETTLE_S, Paths
 from kled_wire.resume.retry import BACKOFF, is_final
 from kled_wire.transport.vector import write_vector
@@ -30,8 +30,6 @@ from kled_wire.transport.vector import write_vector
 if TYPE_CHECKING:
     from kled_client.direct_race import Won
 
-READ_BYTES = 256 * 1024
-UNSENT_BYTES = 128 * 1024
 _GREETING_TIMEOUT_S = 20.0
 
 

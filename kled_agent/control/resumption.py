@@ -12,10 +12,11 @@ import trio
 from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.frames import SECRET_BYTES, New, Resume
 from kled_wire.resume.handshake import admit, read_hello, refuse
 from kled_wire.resume.machine import Machine
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 
 # Serves the application's side of a stream to its end.
 StreamHandler = Callable[[trio.abc.HalfCloseableStream, messages.Dial, EventLog], Awaitable[None]]

@@ -19,11 +19,10 @@ import trio
 from kled_wire.errors import KledError, UnavailableError
 from kled_wire.giveway import BLOCK_BYTES, GiveWay
 from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.machine import UNSENT_BYTES, Machine
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
-UNSENT_BYTES: Final = 128 * 1024
 # What is read, and written, before other tasks get their turn. Reading little at a time keeps the
 # block that is being handed on in the cache.
 _READ_TURN_BYTES: Final = 64 * 1024

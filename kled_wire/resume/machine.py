@@ -27,6 +27,8 @@ DIRECT_DEAD_S: Final = 6.0
 # What one call of `pieces` takes: enough for one large write, little enough that a keystroke
 # written meanwhile is not far behind.
 BATCH_BYTES: Final = 256 * 1024
+# What the kernel may hold unsent (TCP_NOTSENT_LOWAT), for the same reason.
+UNSENT_BYTES: Final = 128 * 1024
 # Pings beyond so many unanswered ones stay so: a peer that sends them and reads nothing shall not
 # fill our memory, and one that lives hears from us anyway.
 _ANSWERS_MAX: Final = 64

@@ -12,13 +12,14 @@ from kled_wire.errors import (
     KledError,
     UnavailableError,
 )
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.resume.paths import SETTLE_S
 from kled_wire.resume.retry import BACKOFF, is_final
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 
 Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 

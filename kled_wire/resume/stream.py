@@ -13,10 +13,8 @@ from typing import Final
 import trio
 
 from kled_wire.giveway import GiveWay
-from kled_wire.resume.carriage import Carriage, TransportLost
+from kled_wire.resume.carriage import Carriage
 from kled_wire.resume.machine import Machine
-
-__all__ = ["CLOSED", "ResumableStream", "TransportLost"]
 
 _WRITE_BYTES: Final = 256 * 1024
 # What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.

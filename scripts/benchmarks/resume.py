@@ -10,8 +10,9 @@ import time
 import trio
 from benchmarks.report import Row, progress
 
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.machine import Machine
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 
 BYTES = 4_000_000_000
 ROUNDS = 3

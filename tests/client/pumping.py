@@ -10,12 +10,13 @@ import trio
 
 from kled_client.resume_pump import Pump, Transport
 from kled_wire.errors import KledError, ProtocolError
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, read_hello, refuse
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import Candidate, Offer, encode_offer
 from kled_wire.resume.paths import Paths
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 
 PLACE = "test"
 
@@ -141,3 +142,25 @@ class Ssh:
         self.sock.close()
         self._thread.join(15)
         assert not self._thread.is_alive()
+
+
+def exchange_under_cuts(agent: Agent, ssh: Ssh, data: bytes) -> tuple[bytes, int]:
+    """Send all of `data` and cut the transport at each twelfth that has come back.
+
+    Returns what came back, and how many cuts there were.
+    """
+
+    def send() -> None:
+        ssh.sock.sendall(data)
+        ssh.sock.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    got, cuts = bytearray(), 0
+    while chunk := ssh.sock.recv(1 << 18):
+        got += chunk
+        if len(got) > len(data) * (cuts + 1) // 12:
+            agent.cut()
+            cuts += 1
+    sender.join()
+    return bytes(got), cuts

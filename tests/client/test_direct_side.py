@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from kled_client.resume_pump import Transport
 from kled_wire.errors import UnavailableError
-from tests.client.pumping import Agent, Ssh
+from tests.client.pumping import Agent, Ssh, exchange_under_cuts
 from tests.kit.waiting import wait_until
 
 
@@ -101,21 +100,7 @@ def test_who_is_not_the_agent_gets_nothing(agent: Agent, ssh: Ssh) -> None:
 def test_bytes_survive_moves(agent: Agent, ssh: Ssh) -> None:
     data = random.Random(3).randbytes(30_000_000)
     agent.offer(agent.direct_port)
-
-    def send() -> None:
-        ssh.sock.sendall(data)
-        ssh.sock.shutdown(socket.SHUT_WR)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    digest, got, cuts = hashlib.sha256(), 0, 0
-    while chunk := ssh.sock.recv(1 << 18):
-        digest.update(chunk)
-        got += len(chunk)
-        if got > len(data) * (cuts + 1) // 12:
-            agent.cut()
-            cuts += 1
-    sender.join()
-    assert got == len(data)
+    got, _ = exchange_under_cuts(agent, ssh, data)
+    assert len(got) == len(data)
     assert agent.moves > 2
-    assert digest.digest() == hashlib.sha256(data).digest()
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()

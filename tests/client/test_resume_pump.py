@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from kled_client.resume_pump import Transport
 from kled_wire.errors import UnavailableError
-from tests.client.pumping import Agent, Ssh
+from tests.client.pumping import Agent, Ssh, exchange_under_cuts
 
 
 @pytest.fixture
@@ -31,24 +29,10 @@ def ssh(agent: Agent) -> Iterator[Ssh]:
 
 def test_bytes_survive_cuts(agent: Agent, ssh: Ssh) -> None:
     data = random.Random(3).randbytes(12_000_000)
-
-    def send() -> None:
-        ssh.sock.sendall(data)
-        ssh.sock.shutdown(socket.SHUT_WR)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    digest, got, cuts = hashlib.sha256(), 0, 0
-    while chunk := ssh.sock.recv(1 << 18):
-        digest.update(chunk)
-        got += len(chunk)
-        if got > len(data) * (cuts + 1) // 12:
-            agent.cut()
-            cuts += 1
-    sender.join()
-    assert got == len(data)
+    got, cuts = exchange_under_cuts(agent, ssh, data)
+    assert len(got) == len(data)
     assert cuts >= 10
-    assert digest.digest() == hashlib.sha256(data).digest()
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
 
 
 def test_a_keystroke_goes_there_and_back(agent: Agent, ssh: Ssh) -> None:

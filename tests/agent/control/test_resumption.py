@@ -14,10 +14,11 @@ from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume, make_new
 from kled_wire.resume.machine import Machine
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 
 LOG = EventLog(logging.getLogger("test"))
 DIAL = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_alice")

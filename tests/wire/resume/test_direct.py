@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from kled_wire.errors import ProtocolError
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello
@@ -20,7 +21,7 @@ from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import Candidate, Offer, encode_offer
 from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 
 HERE = "test"
 

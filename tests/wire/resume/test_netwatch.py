@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.netwatch import NetworkWatch
-from kled_wire.resume.stream import TransportLost
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.kit.network import Link, Namespace, open_network, why_not
 

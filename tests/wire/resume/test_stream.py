@@ -13,13 +13,14 @@ import pytest
 import trio
 import trio.testing
 
+from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
 from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
-from kled_wire.resume.stream import ResumableStream, TransportLost
+from kled_wire.resume.stream import ResumableStream
 from kled_wire.resume.window import WINDOW_MIN
 
 Transport = trio.abc.HalfCloseableStream
