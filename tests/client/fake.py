@@ -86,7 +86,8 @@ class Fake:
     )
     tls: ssl.SSLContext | None = None
     host_names: tuple[str, ...] = ("dev.kled", "dev.alice.kled")
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -108,18 +109,44 @@ class Fake:
         credentials.store_token(self.env(), "default", token)
         profile.save(self.env(), profile.Profile(name="default", url=self.url, user="alice"))
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            while await self._one_request(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+    async def serve(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Until `stop`; then all connections, at whatever point they are, are closed."""
+        loop = asyncio.get_running_loop()
+        # Not asyncio's server: closed just after it has accepted, it drops the open socket.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            self.port = listener.getsockname()[1]
+            loop.add_reader(listener, self._accept, listener)
+            ready()
+            await stop.wait()
+            loop.remove_reader(listener)
+        await asyncio.sleep(0)  # a task that has not begun cannot clean up
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            self._tasks.append(self._loop.create_task(self._handle(listener.accept()[0])))
+
+    async def _handle(self, sock: socket.socket) -> None:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+            transport, _ = await self._loop.connect_accepted_socket(
+                lambda: protocol, sock, ssl=self.tls
+            )
+            writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+            self._writers.append(writer)
+            try:
+                while await self._one_request(reader, writer):
+                    pass
+            finally:
+                writer.close()
 
     async def _one_request(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -242,6 +269,7 @@ class Fake:
             writer.write(b"HTTP/1.1 407 X\r\nContent-Length: 0\r\n\r\n")
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._writers.append(far_writer)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
         far_writer.close()
@@ -291,7 +319,10 @@ class Fake:
             agent_forwarding=True,
             config=None,
         )
-        await connection.wait_closed()
+        try:
+            await connection.wait_closed()
+        finally:
+            connection.abort()
 
     def _authority(self) -> asyncssh.SSHAuthorizedKeys:
         line = f'cert-authority,principals="user:usr_1" {self._ca.export_public_key().decode()}'
@@ -394,22 +425,11 @@ def running(home: Path, change: Callable[[Fake], None] = lambda _: None) -> Iter
     ready = threading.Event()
     stop = asyncio.Event()
 
-    async def serve() -> None:
-        server = await asyncio.start_server(fake.handle, "127.0.0.1", 0, ssl=fake.tls)
-        fake.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        await stop.wait()
-        server.close()
-        for task in list(fake._tasks):
-            task.cancel()
-        await asyncio.gather(*fake._tasks, return_exceptions=True)
-        await asyncio.sleep(0)
-
     def main() -> None:
         loop = fake._loop
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(serve())
+            loop.run_until_complete(fake.serve(ready.set, stop))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:

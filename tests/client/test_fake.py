@@ -1,0 +1,64 @@
+"""The fake coordinator leaves nothing open: what it drops fails whichever test is collected in."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.client.fake import TOKEN, Fake, running
+
+UPGRADE = (
+    b"GET /api/v1/workspaces/dev/stream HTTP/1.1\r\nHost: x\r\nUpgrade: kled-stream\r\n"
+    b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
+)
+TUNNEL = b"CONNECT x:1 HTTP/1.1\r\nProxy-Authorization: Basic cHJveHk6c2VjcmV0\r\n\r\n"
+
+
+@pytest.mark.parametrize("words", [(), (UPGRADE,), (TUNNEL,), (TUNNEL, UPGRADE)])
+def test_connections_that_are_open_at_its_end_are_closed(
+    home: Path, words: tuple[bytes, ...]
+) -> None:
+    with running(home) as fake, connected(fake) as client:
+        for word in words:
+            client.sendall(word)
+            assert client.recv(1000)
+    assert_closed(client)
+
+
+def test_so_is_one_in_its_tls_handshake(home: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with running(home, lambda fake: setattr(fake, "tls", context)) as fake:
+        ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+        hello = ssl.create_default_context().wrap_bio(theirs, ours, server_hostname="127.0.0.1")
+        with pytest.raises(ssl.SSLWantReadError):
+            hello.do_handshake()
+        with connected(fake) as client:
+            client.sendall(ours.read())
+            assert client.recv(1000)
+    assert_closed(client)
+
+
+@contextmanager
+def connected(fake: Fake) -> Iterator[socket.socket]:
+    """The connection is left open: whoever has it closes it behind the fake's end."""
+    client = socket.create_connection(("127.0.0.1", fake.port), timeout=20)
+    try:
+        yield client
+    except BaseException:
+        client.close()
+        raise
+
+
+def assert_closed(client: socket.socket) -> None:
+    """Told so by the system; and what Python finds unclosed now becomes this test's failure."""
+    with client, suppress(ConnectionResetError):
+        assert client.recv(1000) == b""
+    gc.collect()
