@@ -18,18 +18,18 @@ def run(*, quick: bool) -> list[Row]:
     with open_world() as world, open_bastion() as bastion:
         progress("warming up")
         for command in (world.ours, bastion):
-            _once(command)
+            run_once(command)
         progress(f"{times} connections each")
         ours, peer = [], []
         for _ in range(times):
-            ours.append(_once(world.ours))
-            peer.append(_once(bastion))
+            ours.append(run_once(world.ours))
+            peer.append(run_once(bastion))
         shared = [s for s in world.ours if s not in {"-o", "ControlMaster=no", "ControlPath=none"}]
         path = str(world.directory / "mux")
         shared[1:1] = ["-o", "ControlMaster=auto", "-o", f"ControlPath={path}"]
-        _once([shared[0], "-o", "ControlPersist=60", *shared[1:]])
+        run_once([shared[0], "-o", "ControlPersist=60", *shared[1:]])
         progress("over ControlMaster")
-        muxed = [_once(shared) for _ in range(times)]
+        muxed = [run_once(shared) for _ in range(times)]
         subprocess.run([*shared[:-1], "-O", "exit", shared[-1]], check=False, capture_output=True)
     return [
         Row(
@@ -43,7 +43,8 @@ def run(*, quick: bool) -> list[Row]:
     ]
 
 
-def _once(command: list[str]) -> float:
+def run_once(command: list[str]) -> float:
+    """Seconds until `true` has run where the ssh command leads."""
     began = time.perf_counter()
     subprocess.run([*command, "true"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
     return time.perf_counter() - began

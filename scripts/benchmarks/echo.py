@@ -50,11 +50,11 @@ def run(*, quick: bool) -> list[Row]:
 
 @contextmanager
 def open_terminal(command: list[str]) -> Iterator[int]:
-    """A terminal whose other end echoes byte by byte."""
+    """A terminal whose other end echoes byte by byte. `command` ends with the host."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     process = subprocess.Popen(
-        [command[0], "-tt", *command[1:], "stty raw -echo; echo READY; exec cat"],
+        [*command[:-1], "-tt", command[-1], "stty raw -echo; echo READY; exec cat"],
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.DEVNULL,

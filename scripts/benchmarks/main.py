@@ -24,6 +24,7 @@ NAMES = (
     "fairness",
     "forward",
     "round-trips",
+    "tls",
 )
 
 

@@ -27,7 +27,7 @@ def run(*, quick: bool) -> list[Row]:
     figures: dict[str, list[float]] = {}
     with open_world() as world, open_bastion() as bastion:
         for _ in range(ROUNDS):
-            for name, measure in (("down", _down), ("up", _up)):
+            for name, measure in (("down", download), ("up", upload)):
                 for side, command in (("ours", world.ours), ("peer", bastion)):
                     progress(f"{name}, {side}")
                     figures.setdefault(f"{name} {side}", []).append(measure(command, size))
@@ -55,11 +55,13 @@ def run(*, quick: bool) -> list[Row]:
     ]
 
 
-def _down(command: list[str], size: int) -> float:
+def download(command: list[str], size: int) -> float:
+    """MB/s of `size` bytes from where the ssh command leads."""
     return _timed([*command, f"head -c {size} /dev/zero"], size)
 
 
-def _up(command: list[str], size: int) -> float:
+def upload(command: list[str], size: int) -> float:
+    """MB/s of `size` bytes to where the ssh command leads."""
     with subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE) as source:
         return _timed([*command, "cat > /dev/null"], size, source.stdout)
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,12 @@ class World:
     workspace: str
     ours: list[str]
 
+    def ours_beside_others(self) -> list[str]:
+        """`ours` with what it needs of the environment, where more than one world is open."""
+        needed = ("KLED_CONFIG_DIR", "SSL_CERT_FILE")
+        found = [f"{n}={self.environment[n]}" for n in needed if n in self.environment]
+        return ["env", *found, *self.ours]
+
     def kled(self, *arguments: str) -> str:
         """Run `kled` and return what it prints."""
         return _run([program("kled"), *arguments], self.environment)
@@ -57,18 +63,19 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def open_world(*, workspace: bool = True, host: str = "127.0.0.1") -> Iterator[World]:
-    """Start it all, listening on `host`; everything is gone at the end."""
+def open_world(
+    *,
+    workspace: bool = True,
+    host: str = "127.0.0.1",
+    environment: Mapping[str, str] | None = None,
+    agent: Mapping[str, str] | None = None,
+) -> Iterator[World]:
+    """Start it all, listening on `host`; everything is gone at the end.
+
+    `environment` is more of the coordinator's and the client's, `agent` of the agent's.
+    """
     directory = Path(tempfile.mkdtemp(prefix="kled-bench-"))
-    environment = {
-        **os.environ,
-        "KLED_CONFIG_DIR": str(directory / "client"),
-        "KLED_COORD_DATA_DIR": str(directory / "coord"),
-        "KLED_COORD_HOST": host,
-        "KLED_COORD_PORT": str(free_port()),
-        "KLED_COORD_LOG_LEVEL": "warning",
-        "KLED_COORD_STREAMS_PER_USER": "10000",
-    }
+    environment = _environment(directory, host) | dict(environment or {})
     server: subprocess.Popen[bytes] | None = None
     try:
         made = json.loads(_run([program("kled-coord"), "init", "--output", "json"], environment))
@@ -88,7 +95,7 @@ def open_world(*, workspace: bool = True, host: str = "127.0.0.1") -> Iterator[W
             ),
         )
         if workspace:
-            world.kled("template", "push", str(_template(directory)))
+            world.kled("template", "push", str(_template(directory, agent or {})))
             world.kled("create", world.workspace, "--template", "bench")
         os.environ["KLED_CONFIG_DIR"] = environment["KLED_CONFIG_DIR"]  # for ssh's ProxyCommand
         yield world
@@ -163,15 +170,29 @@ def _ssh(config: Path, options: list[str], host: str) -> list[str]:
     return ["ssh", "-F", str(config), "-c", CIPHER, *options, host]
 
 
-def _template(directory: Path) -> Path:
-    """The shipped template with /bin/sh as the shell."""
+def _environment(directory: Path, host: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "KLED_CONFIG_DIR": str(directory / "client"),
+        "KLED_COORD_DATA_DIR": str(directory / "coord"),
+        "KLED_COORD_HOST": host,
+        "KLED_COORD_PORT": str(free_port()),
+        "KLED_COORD_LOG_LEVEL": "warning",
+        "KLED_COORD_STREAMS_PER_USER": "10000",
+    }
+
+
+def _template(directory: Path, environment: Mapping[str, str]) -> Path:
+    """The shipped template with /bin/sh as the shell, and more `environment`."""
     template = directory / "bench"
     shutil.copytree(ROOT / "templates" / "process", template)
     main = template / "main.tf"
     url = "KLED_COORDINATOR_URL = data.kled_workspace.me.access_url"
     text = main.read_text()
     assert url in text
-    main.write_text(text.replace(url, f'{url}\n    KLED_AGENT_SHELL = "/bin/sh"'))
+    more = {"KLED_AGENT_SHELL": "/bin/sh", **environment}
+    lines = "".join(f'\n    {name} = "{value}"' for name, value in more.items())
+    main.write_text(text.replace(url, url + lines))
     return template
 
 
