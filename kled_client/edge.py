@@ -15,10 +15,7 @@ def report(error: KledError) -> int:
     prefix = "error:"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         prefix = "\033[1;31merror:\033[0m"
-    line = " ".join(error.line().split())
-    # Words of a server must not steer the terminal.
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-    print(f"{prefix} {line}", file=sys.stderr)  # noqa: T201  # this is the program's voice
+    print(f"{prefix} {error.shown()}", file=sys.stderr)  # noqa: T201  # this is the program's voice
     return error.exit_code
 
 

@@ -10,8 +10,9 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
-from kled_wire.errors import InputError, UnavailableError
+from kled_wire.errors import InputError, KledError, UnavailableError
 
 
 def pass_descriptor(carrier: int, sock: socket.socket) -> None:
@@ -42,9 +43,11 @@ def pass_through_child(
     `ready` waits in this process until ssh may have its end, or raises.
 
     The child has no standard streams (else whoever reads ssh's output would wait for it) and a
-    session of its own (else the terminal's Ctrl-C would end it before ssh). It never returns.
+    session of its own (else the terminal's Ctrl-C would end it before ssh). It never returns. A
+    KledError of `work` is said on ssh's terminal, if there is one: ssh itself sees only an end.
     """
     ours, theirs = socket.socketpair()
+    ssh, terminal = os.getppid(), _terminal()
     if os.fork() == 0:
         status = 1
         try:
@@ -55,9 +58,33 @@ def pass_through_child(
                 os.dup2(null, descriptor)
             work(ours)
             status = 0
+        except KledError as exc:
+            _tell(ssh, terminal, exc)
         finally:
             os._exit(status)
     ours.close()
     with theirs:
         ready()
         pass_descriptor(carrier, theirs)
+
+
+def _terminal() -> str | None:
+    try:
+        return os.ttyname(2)
+    except OSError:
+        return None
+
+
+def _tell(ssh: int, terminal: str | None, error: KledError) -> None:
+    """Only while the ssh that started us is there: behind its end the terminal is somebody else's.
+
+    One that stays behind for later connections (ControlPersist) is another process.
+    """
+    if terminal is None:
+        return
+    with suppress(OSError):
+        os.kill(ssh, 0)
+        descriptor = os.open(terminal, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        # ssh has it in raw mode, where nothing goes back to the margin by itself.
+        os.write(descriptor, f"\r\nkled: {error.shown()}\r\n".encode())
+        os.close(descriptor)

@@ -217,8 +217,21 @@ def _resume(
     from kled_client.pump import pump_stdio  # noqa: PLC0415
 
     near, far = socket.socketpair()
-    threading.Thread(target=work, args=(far,), daemon=True).start()
+    failed: list[KledError] = []
+
+    def beside(local: socket.socket) -> None:
+        with local:
+            try:
+                work(local)
+            except KledError as exc:
+                # Now: at the end of our output ssh ends, and us with it.
+                os.write(sys.stderr.fileno(), f"\r\nkled: {exc.shown()}\r\n".encode())
+                failed.append(exc)
+
+    threading.Thread(target=beside, args=(far,), daemon=True).start()
     pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+    if failed:
+        raise SystemExit(failed[0].exit_code)
 
 
 def _hand_over(sock: socket.socket, first: bytes) -> None:

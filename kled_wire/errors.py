@@ -25,6 +25,11 @@ class KledError(Exception):
         """One line: the message, then the hint."""
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    def shown(self) -> str:
+        """`line` for a terminal, which words of a server must not steer."""
+        line = " ".join(self.line().split())
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
 
 class InputError(KledError):
     """The person or program asked for something malformed; nothing was changed."""

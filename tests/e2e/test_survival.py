@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.programs import say
-from tests.kit.site import Site
-from tests.kit.waiting import wait_until
+from tests.kit.site import BIN, Site
+from tests.kit.terminal import Terminal
 
 SIZE = 60_000_000
 
@@ -91,21 +91,33 @@ def test_a_shell_outlives_a_coordinator_that_is_killed_with_its_relay(
 
 
 def test_an_agent_that_is_gone_is_said_and_not_waited_for(site: Site, survivor: list[str]) -> None:
+    """On ssh's terminal by the pump that has none, on standard error by one that has it."""
     site.kled("create", "shortlived", "--template", "process")
+    pump = ["-o", f"ProxyCommand={BIN}/kled stream --resume always %h", "-o", "ProxyUseFdpass=no"]
     try:
+        shell = Terminal([*survivor, "shortlived.kled"], site.env)
+        shell.type("echo up=$((20+1))\r")
+        shell.wait_for("up=21")
         with subprocess.Popen(
-            [*survivor, "shortlived.kled", "echo up; exec cat"],
+            [*survivor, *pump, "shortlived.kled", "sh"],
             env=site.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            text=True,
         ) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
-            assert process.stdout.readline() == b"up\n"
+            assert process.stderr is not None
+            process.stdin.write("echo up\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "up\n"
             site.agent("shortlived").kill()
             site.kled("stop", "shortlived")
             site.kled("start", "shortlived")
-            wait_until("ssh ends", lambda: process.poll() is not None, within_s=30)
-            assert process.returncode == 255
+            assert "\nkled: the agent was restarted, or the stream" in process.stderr.read()
+            assert process.wait(30) == 255
+        shell.wait_for("kled: the agent was restarted, or the stream has ended")
+        assert shell.close() == 255
     finally:
         site.kled("delete", "shortlived", "--yes")
