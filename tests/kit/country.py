@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,18 @@ class Host:
 
     process: subprocess.Popen[bytes]
     log: Path
+    spawn: Callable[[], subprocess.Popen[bytes]]
+
+    def kill(self) -> None:
+        """End the agent's process as a crash does."""
+        self.process.kill()
+        self.process.wait()
+
+    def start(self) -> None:
+        """Another agent after `kill`; returns when it is connected."""
+        before = self.count("link_open")
+        self.process = self.spawn()
+        self.wait_for("link_open", before + 1)
 
     def count(self, event: str) -> int:
         """How often the agent has logged something."""
@@ -93,17 +105,20 @@ class Country:
         self.kled("workspace", "agent-token", "dev", "--output-file", token)
         wanted |= dict(line.split("=", 1) for line in token.read_text().split())
         log = Path(tempfile.mkstemp(prefix="agent", suffix=".log", dir=self.site.root)[1])
-        with log.open("wb") as out, self.host.entered():
-            process = subprocess.Popen(
-                [BIN / "kled-agent"], env={**self.site.env, **wanted}, stdout=out, stderr=out
-            )
+
+        def spawn() -> subprocess.Popen[bytes]:
+            with log.open("ab") as out, self.host.entered():
+                return subprocess.Popen(
+                    [BIN / "kled-agent"], env={**self.site.env, **wanted}, stdout=out, stderr=out
+                )
+
+        host = Host(process=spawn(), log=log, spawn=spawn)
         try:
-            host = Host(process=process, log=log)
             host.wait_for("link_open")
             yield host
         finally:
-            process.terminate()
-            process.wait(30)
+            host.process.terminate()
+            host.process.wait(30)
 
     @contextlib.contextmanager
     def joined(self, client: tuple[str, ...], host: tuple[str, ...]) -> Iterator[Link]:

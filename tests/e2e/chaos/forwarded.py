@@ -7,10 +7,12 @@ import json
 import os
 import random
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 
 from tests.e2e.chaos.load import PATIENCE_S, Load, LostError
+from tests.e2e.chaos.restarts import TOLD_S
 from tests.kit.network import Namespace
 from tests.kit.site import BIN
 
@@ -34,11 +36,35 @@ class Forward(Load):
             reader = threading.Thread(target=events.read)
             reader.start()
             try:
-                self._talk(local)
+                self._talk_on(local, process)
             finally:
                 process.terminate()
                 reader.join()
                 events.close()
+
+    def _talk_on(self, local: int, process: subprocess.Popen[bytes]) -> None:
+        """Connections end with the agent; the program goes on and has others with the next."""
+        restarts = self.world.restarts
+        while not self.stopping.is_set():
+            seen = restarts.count
+            try:
+                self._talk(local)
+            except (LostError, OSError):
+                if restarts.count == seen or process.poll() is not None:
+                    raise
+                restarts.check_in_time(seen)
+                self.anew += 1
+                self._wait_open(local)
+
+    def _wait_open(self, local: int) -> None:
+        restarts = self.world.restarts
+        while True:
+            restarts.wait_back(PATIENCE_S)
+            with _connect(local) as link:
+                if _is_open(link):
+                    return
+            if restarts.over_s() > TOLD_S:
+                raise LostError("no connection gets through to the new agent")
 
     def _talk(self, local: int) -> None:
         number = 0

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.e2e.chaos.restarts import TOLD_S
 from tests.e2e.chaos.world import World
 from tests.kit.site import BIN
 from tests.kit.terminal import Terminal
@@ -23,24 +25,37 @@ GO_ON_S = 120.0
 # Within a load nothing is waited for less long than the longest trouble: `finish` ends it. Seconds.
 PATIENCE_S = 3600.0
 _PACE_S = 0.1
+_RETYPE_S = 3.0
+# A program in the session that nobody's coming and going may disturb; it ends with its terminal.
+_TICKING = "i=0; while sleep 0.1 && echo tick=$((i+=1)).; do :; done &\n"
 
 
 class LostError(Exception):
     """What a load noticed."""
 
 
-class Load(ABC):
-    """One program or more of the person's, in a thread of its own."""
+_LOST = (LostError, OSError, AssertionError, ValueError, subprocess.TimeoutExpired)
 
-    def __init__(self, name: str, world: World) -> None:
+
+class Load(ABC):
+    """One program or more of the person's, in a thread of its own.
+
+    `told` is how it ends when the agent was killed: the exit status, and what is said. None: it
+    goes on.
+    """
+
+    def __init__(self, name: str, world: World, told: tuple[int, str] | None = None) -> None:
         self.name = name
+        self._told = told
         self.world = world
         self.bytes_total = 0
         self.checks = 0
+        self.anew = 0
         self.lost: str | None = None
         self.lost_at = self.checked_at = 0.0
         self.stopping = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._errors = world.country.site.root / f"errors of {name}"
         self._given_up = False
         self._thread = threading.Thread(target=self._run, name=name)
 
@@ -69,14 +84,16 @@ class Load(ABC):
 
     def popen(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         """Start a program where the client is."""
-        process = subprocess.Popen(
-            command,
-            env=self.world.country.site.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        with self._errors.open("wb") as errors:
+            process = subprocess.Popen(
+                command,
+                env=self.world.country.site.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,
+                start_new_session=True,
+            )
         self._processes.append(process)
         return process
 
@@ -89,18 +106,43 @@ class Load(ABC):
     def _run(self) -> None:
         try:
             with self.world.country.client.entered():
-                self.work()
-        except (LostError, OSError, AssertionError, ValueError) as exc:
+                while self._works_again():
+                    pass
+        except _LOST as exc:
             self.lost_at = time.monotonic()
             self.lost = f"{type(exc).__name__}: {exc}"[:500]
             if self._given_up:
                 self.lost = f"it did not go on: {self.lost}"
+
+    def _works_again(self) -> bool:
+        """Work to the end; whether that was only because the agent was killed, as it should be."""
+        restarts, checks = self.world.restarts, self.checks
+        seen = restarts.count
+        try:
+            self.work()
+            return False
+        except _LOST:
+            if self._given_up or restarts.count == seen or self._told is None:
+                raise
+            if self.checks > checks:
+                self._check_told(*self._told)
+            restarts.check_in_time(seen)
         finally:
             self._kill()
             for process in self._processes:
                 for pipe in (process.stdin, process.stdout):
                     if pipe is not None:
                         pipe.close()
+            self._processes = []
+        self.anew += 1
+        restarts.wait_back(PATIENCE_S)
+        return not self.stopping.is_set()
+
+    def _check_told(self, code: int, words: str) -> None:
+        ended = self._processes[-1].wait(TOLD_S)
+        said = self._errors.read_text()
+        if ended != code or words not in said:
+            raise LostError(f"the agent was killed, which ended it with {ended} and {said!r}")
 
     def _kill(self) -> None:
         for process in self._processes:
@@ -112,8 +154,10 @@ class Load(ABC):
 class Shell(Load):
     """A shell that is asked for something again and again; it must stay the same one."""
 
-    def __init__(self, name: str, world: World, command: Sequence[str | Path]) -> None:
-        super().__init__(name, world)
+    def __init__(
+        self, name: str, world: World, command: Sequence[str | Path], told: tuple[int, str]
+    ) -> None:
+        super().__init__(name, world, told)
         self._command = command
 
     def work(self) -> None:
@@ -152,16 +196,44 @@ class Session(Load):
     def _type(self, terminal: Terminal) -> None:
         terminal.type("stty -echo; echo up=$((20+1))\n")
         terminal.wait_for("up=21", within_s=PATIENCE_S)
+        terminal.type(_TICKING)
         number = 0
         while not self.stopping.wait(_PACE_S):
             number += 1
-            terminal.type(f"echo n={number} $(({number} * 7)).\n")
-            terminal.wait_for(f"n={number} {number * 7}.", within_s=PATIENCE_S)
+            self._ask(
+                terminal, f"echo n={number} $(({number} * 7)).\n", f"n={number} {number * 7}."
+            )
             self.checked(len(terminal.text))
             terminal.text = ""
-        terminal.type("exit 7\n")
+        self._check_log()
+        terminal.type("kill $!; exit 7\n")
         if (code := terminal.process.wait(PATIENCE_S)) != 7:
             raise LostError(f"it ended with {code}")
+
+    def _ask(self, terminal: Terminal, line: str, answer: str) -> None:
+        """Type until there is an answer: keys that are on their way die with the agent."""
+        terminal.type(line)
+        while True:
+            try:
+                terminal.wait_for(answer, within_s=_RETYPE_S)
+                return
+            except AssertionError as exc:
+                if terminal.process.poll() is not None:
+                    raise
+                if self.world.restarts.over_s() > TOLD_S:
+                    raise LostError("nobody attaches again") from exc
+            if self.world.restarts.count:
+                terminal.type(line)
+
+    def _check_log(self) -> None:
+        """All that was written is there, whether somebody was attached or not."""
+        log = self.world.country.site.kled("session", "log", "dev", "chaos").stdout
+        ticks = [int(number) for number in re.findall(r"tick=(\d+)\.", log)]
+        if ticks != list(range(1, len(ticks) + 1)) or not ticks:
+            raise LostError(f"not all of the {len(ticks)} ticks are in the log: {ticks!r}")
+        adopted = self.world.agent.count("session_adopted")
+        if adopted != self.world.restarts.count:
+            raise LostError(f"adopted {adopted} times by {self.world.restarts.count} agents")
 
 
 class Sftp(Load):
@@ -198,9 +270,14 @@ class Bulk(Load):
     """A stream of bytes through `cat`, as fast as it is allowed to."""
 
     def __init__(
-        self, name: str, world: World, command: Sequence[str | Path], bytes_per_s: int
+        self,
+        name: str,
+        world: World,
+        command: Sequence[str | Path],
+        told: tuple[int, str],
+        bytes_per_s: int,
     ) -> None:
-        super().__init__(name, world)
+        super().__init__(name, world, told)
         self._command = command
         self._bytes_per_s = bytes_per_s
 

@@ -15,13 +15,17 @@ _FIRST_S = 3.0
 class Kind:
     """A sort of trouble: what it needs for itself, and how long it lasts in seconds.
 
-    `alone_s` is how long where only this was asked for.
+    `alone_s` is how long where only this was asked for; `rest_s` how long what it needs is left
+    alone afterwards. What `ends_streams` comes only where it
+    was asked for: loads are judged in another way then.
     """
 
     needs: frozenset[str]
     least_s: float = 0.0
     most_s: float = 0.0
     alone_s: float | None = None
+    ends_streams: bool = False
+    rest_s: float = _REST_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,9 @@ KINDS = {
     "agent-away": _kind("agent", 2, 20, 300),
     "address": _kind("address", 3, 12),
     "direct": _kind("direct", 4, 20),
+    "restart-agent": Kind(needs=frozenset({"agent"}), most_s=8.0, ends_streams=True, rest_s=15.0),
 }
+EVERYWHERE = tuple(name for name, kind in KINDS.items() if not kind.ends_streams)
 
 
 def make_plan(
@@ -65,10 +71,10 @@ def make_plan(
 ) -> list[Trouble]:
     """Every kind in turn, in an order of the seed's, as many as end within `seconds`.
 
-    Several at a time, but never two that need the same thing.
+    Those of `only`, or EVERYWHERE. Several at a time, but never two that need the same thing.
     """
     chance = random.Random(seed)
-    names = list(only or KINDS)
+    names = list(only or EVERYWHERE)
     plan: list[Trouble] = []
     free_at: dict[str, float] = {}
     deck: list[str] = []
@@ -85,5 +91,5 @@ def make_plan(
             return sorted(plan, key=lambda one: one.at_s)
         plan.append(Trouble(kind=name, at_s=begins, for_s=lasts_s, pick=chance.random()))
         for need in kind.needs:
-            free_at[need] = begins + lasts_s + _REST_S
+            free_at[need] = begins + lasts_s + kind.rest_s
         now += chance.uniform(0.2, 2 * pace_s)

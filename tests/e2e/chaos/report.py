@@ -24,12 +24,16 @@ class Happened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """A load, when it was last well, and when and how it was lost."""
+    """A load, when it was last well, and when and how it was lost.
+
+    `anew`: how often the agent was killed under it, which was said.
+    """
 
     name: str
     checked_s: float
     bytes_total: int
     checks: int
+    anew: int = 0
     lost: str | None = None
     lost_s: float = 0.0
 
@@ -61,9 +65,9 @@ class Report:
             f"seed {self.seed}, {self.seconds:.0f} s, {len(self.happened)} troubles",
             f"streams resumed {self.resumes} times and moved to a direct path {self.moves} times",
             *(f"  {count:4} x {kind}" for kind, count in sorted(counts.items())),
-            f"{'load':<16} {'MB':>9} {'checks':>8}  ended",
+            f"{'load':<16} {'MB':>9} {'checks':>8} {'anew':>5}  ended",
             *(
-                f"{fate.name:<16} {fate.bytes_total / 1e6:>9.1f} {fate.checks:>8}  "
+                f"{fate.name:<16} {fate.bytes_total / 1e6:>9.1f} {fate.checks:>8} {fate.anew:>5}  "
                 + ("well" if fate.lost is None else f"LOST, seen at {fate.lost_s:.1f} s")
                 for fate in self.fates
             ),

@@ -18,6 +18,9 @@ from tests.kit.site import BIN
 from tests.kit.waiting import wait_until
 
 _BULK_BYTES_PER_S = 8_000_000
+# How programs end whose stream an agent has forgotten. ssh's says why on a terminal alone.
+_SSH_TOLD = (255, "")
+_KLED_TOLD = (7, "the agent was restarted")
 
 
 def make_loads(world: World) -> list[Load]:
@@ -25,13 +28,13 @@ def make_loads(world: World) -> list[Load]:
     ssh: list[str | Path] = [*world.country.site.ssh_words(), "dev.kled"]
     inside: list[str | Path] = [BIN / "kled", "exec", "dev"]
     return [
-        Shell("openssh shell", world, [*ssh, "sh"]),
-        Shell("kled shell", world, [*inside, "sh"]),
+        Shell("openssh shell", world, [*ssh, "sh"], _SSH_TOLD),
+        Shell("kled shell", world, [*inside, "sh"], _KLED_TOLD),
         Session("named session", world),
-        Sftp("sftp", world),
+        Sftp("sftp", world, _SSH_TOLD),
         Forward("forward", world),
-        Bulk("openssh bulk", world, [*ssh, "cat"], _BULK_BYTES_PER_S),
-        Bulk("kled bulk", world, [*inside, "cat"], _BULK_BYTES_PER_S // 2),
+        Bulk("openssh bulk", world, [*ssh, "cat"], _SSH_TOLD, _BULK_BYTES_PER_S),
+        Bulk("kled bulk", world, [*inside, "cat"], _KLED_TOLD, _BULK_BYTES_PER_S // 2),
     ]
 
 
@@ -74,6 +77,7 @@ def run(
                     name=load.name,
                     bytes_total=load.bytes_total,
                     checks=load.checks,
+                    anew=load.anew,
                     lost=load.lost,
                     checked_s=load.checked_at - began,
                     lost_s=load.lost_at - began if load.lost else 0.0,

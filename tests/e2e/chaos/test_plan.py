@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.e2e.chaos.plan import KINDS, make_plan
+from tests.e2e.chaos.plan import EVERYWHERE, KINDS, make_plan
 from tests.e2e.chaos.trouble import Troublemaker
 
 SEED = st.integers(0, 2**32)
@@ -31,7 +31,7 @@ def test_what_needs_the_same_thing_never_overlaps(seed: int, seconds: float) -> 
 @given(SEED)
 def test_a_long_run_has_everything_and_several_at_a_time(seed: int) -> None:
     plan = make_plan(seed, 600)
-    assert {one.kind for one in plan} == set(KINDS)
+    assert {one.kind for one in plan} == set(EVERYWHERE)
     pairs = pairwise(plan)
     assert any(first.at_s + first.for_s > second.at_s for first, second in pairs)
 
@@ -39,6 +39,14 @@ def test_a_long_run_has_everything_and_several_at_a_time(seed: int) -> None:
 def test_one_alone_may_last_longer() -> None:
     (one,) = make_plan(1, 320, ["agent-away"])
     assert one.for_s == 300
+
+
+@given(SEED)
+def test_what_ends_streams_comes_alone_and_only_when_asked_for(seed: int) -> None:
+    plan = make_plan(seed, 200, ["restart-agent"])
+    assert {one.kind for one in plan} == {"restart-agent"}
+    for first, second in pairwise(plan):
+        assert second.at_s >= first.at_s + first.for_s + KINDS["restart-agent"].rest_s
 
 
 def test_every_kind_can_be_done() -> None:

@@ -98,6 +98,15 @@ class Troublemaker:
             yield
 
     @contextlib.contextmanager
+    def _restart_agent(self, pick: float) -> Iterator[None]:
+        with self._world.restarts.happening():
+            self._world.agent.kill()
+            try:
+                yield
+            finally:
+                self._world.agent.start()
+
+    @contextlib.contextmanager
     def _freeze_client(self, pick: float) -> Iterator[None]:
         """One of the programs of the person's."""
         load = self._loads[int(pick * len(self._loads))]

@@ -14,6 +14,7 @@ from itertools import count
 
 import psutil
 
+from tests.e2e.chaos.restarts import Restarts
 from tests.kit.country import Country, Host, open_country
 from tests.kit.network import route
 from tests.kit.slowlink import SlowLink, slow_link
@@ -32,6 +33,7 @@ class World:
     agent: Host
     # The last part of addresses that the client has not had yet: neighbours remember them.
     addresses: Iterator[int]
+    restarts: Restarts
 
     def relays(self) -> list[psutil.Process]:
         """The coordinator's relay processes."""
@@ -60,7 +62,9 @@ def open_world() -> Iterator[World]:
     ):
         route(country.client, "10.3.0.1")
         try:
-            yield World(country=country, link=link, agent=agent, addresses=count(20))
+            yield World(
+                country=country, link=link, agent=agent, addresses=count(20), restarts=Restarts()
+            )
         finally:
             # The link goes before the country does, which has clean-up to do over it.
             route(country.client, "10.1.0.1")
