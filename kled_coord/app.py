@@ -31,13 +31,11 @@ from kled_coord.builds.worker import Worker, WorkerSettings
 from kled_coord.config import Config
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.asgi import AsgiServer
-from kled_coord.front.listener import (
-    raise_descriptor_limit,
-)
+from kled_coord.front.listener import raise_descriptor_limit
+from kled_coord.front.tls import open_certificates
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
-from kled_coord.relay.join import CAN_SPLICE
-from kled_coord.relay.pool import RelayPool
+from kled_coord.relay.processes import make_processes
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
 from kled_coord.stopping import Stop
@@ -137,16 +135,22 @@ async def _serve(
 ) -> None:
     config, draining = services.config, services.readiness.draining
     asgi = AsgiServer(create_app(services), config.trusted_proxies)
-    processes = config.relay_processes or len(os.sched_getaffinity(0)) if CAN_SPLICE else 0
-    relay = RelayPool(processes, services.metrics) if processes else None
+    certificates = None
+    if config.tls_cert_file is not None and config.tls_key_file is not None:
+        certificates = open_certificates(config.tls_cert_file, config.tls_key_file)
+    processes = make_processes(config, services.metrics, certificates)
     planes = build_planes(
-        services, asgi=asgi, registry=registry, relay=relay, random_bytes=sources.random_bytes
+        services,
+        asgi=asgi,
+        registry=registry,
+        processes=processes,
+        random_bytes=sources.random_bytes,
     )
     async with trio.open_nursery() as outer:
-        if relay is not None:
-            await outer.start(relay.run)
+        if processes is not None:
+            await outer.start(processes.run)
         async with trio.open_nursery() as nursery:
-            port = await nursery.start(serve_front, services, planes)
+            port = await nursery.start(serve_front, services, planes, certificates)
             workers = [make_worker(services, number, port) for number in range(config.workers)]
             stop = Stop(
                 services=services,

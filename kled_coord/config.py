@@ -63,6 +63,9 @@ class Config(BaseSettings):
     bandwidth_per_user: int = Field(0, ge=0, description="Bytes a second each way, all streams.")
     bandwidth_per_workspace: int = Field(0, ge=0, description="As bandwidth_per_user.")
     relay_processes: int = Field(0, ge=0, le=1024, description="At most so many; 0: one per core.")
+    offload_processes: int = Field(
+        0, ge=0, le=1024, description="Take off TLS and WebSockets; as relay_processes."
+    )
     workers: int = Field(2, ge=0, le=64, description="Builds that run at once.")
     terraform_path: Path | None = Field(
         None, description="terraform or tofu to use; default from PATH, else the embedded one."

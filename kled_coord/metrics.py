@@ -32,18 +32,7 @@ class Metrics:
             ["reason"],
             registry=r,
         )
-        self.relay_processes = Gauge(
-            "kled_relay_processes", "Relay processes that are running.", registry=r
-        )
-        self.relay_streams = Gauge(
-            "kled_relay_streams", "Streams that a relay process has.", ["process"], registry=r
-        )
-        self.relay_restarts_total = Counter(
-            "kled_relay_restarts_total",
-            "Times a relay process was started again; its streams were broken before.",
-            ["process"],
-            registry=r,
-        )
+        self._add_processes(r)
         self.builds_total = Counter(
             "kled_builds_total", "Builds that ended.", ["transition", "status"], registry=r
         )
@@ -58,6 +47,35 @@ class Metrics:
         )
         self.http_seconds = Histogram(
             "kled_http_seconds", "Time until an API answer was complete.", registry=r
+        )
+
+    def _add_processes(self, r: CollectorRegistry) -> None:
+        self.relay_processes = Gauge(
+            "kled_relay_processes", "Relay processes that are running.", registry=r
+        )
+        self.relay_streams = Gauge(
+            "kled_relay_streams", "Streams that a relay process has.", ["process"], registry=r
+        )
+        self.relay_restarts_total = Counter(
+            "kled_relay_restarts_total",
+            "Times a relay process was started again; its streams were broken before.",
+            ["process"],
+            registry=r,
+        )
+        self.offload_processes = Gauge(
+            "kled_offload_processes", "Offload processes that are running.", registry=r
+        )
+        self.offload_connections = Gauge(
+            "kled_offload_connections",
+            "Connections of which an offload process takes TLS or WebSocket framing off.",
+            ["process"],
+            registry=r,
+        )
+        self.offload_restarts_total = Counter(
+            "kled_offload_restarts_total",
+            "Times an offload process was started again; its connections were broken before.",
+            ["process"],
+            registry=r,
         )
 
     def render(self) -> bytes:

@@ -11,13 +11,19 @@ from kled_coord.control.link import ControlPlane
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.front.head import Plane
-from kled_coord.front.listener import Arrival, Handler, open_listeners, serve_connections
-from kled_coord.front.tls import load_context
+from kled_coord.front.listener import (
+    Arrival,
+    Handler,
+    open_listeners,
+    serve_connections,
+)
+from kled_coord.front.tls import Tls
+from kled_coord.offload.certificates import Certificates
 from kled_coord.relay.broker import Broker
 from kled_coord.relay.join import Joiner
 from kled_coord.relay.plane import DataPlane
-from kled_coord.relay.pool import RelayPool
-from kled_coord.relay.quotas import Bandwidth, StreamQuotas
+from kled_coord.relay.processes import DataProcesses
+from kled_coord.relay.quotas import Bandwidth, Quotas, StreamQuotas
 from kled_coord.services import Services
 from kled_coord.sources import RandomBytes
 from kled_wire.errors import ConfigError
@@ -31,18 +37,18 @@ class Planes:
     registry: AgentRegistry
     joiner: Joiner
     broker: Broker
-    relay: RelayPool | None
+    processes: DataProcesses | None
     restart_in_s: float
 
     def cut(self) -> None:
         """End every stream as well when the coordinator ends."""
-        if self.relay is not None:
-            self.relay.cut()
+        if self.processes is not None:
+            self.processes.cut()
 
     async def drain(self) -> None:
-        """Tell the agents to dial again, leave the relay its streams, wait for copied ones."""
-        if self.relay is not None:
-            self.relay.leave()
+        """Tell the agents to dial again, leave streams to the processes, wait for copies."""
+        if self.processes is not None:
+            self.processes.leave()
         self.broker.close_reserve()
         self.registry.end_all("the coordinator is stopping", back_in_s=self.restart_in_s)
         async with trio.open_nursery() as nursery:
@@ -55,7 +61,7 @@ def build_planes(
     *,
     asgi: AsgiServer,
     registry: AgentRegistry,
-    relay: RelayPool | None,
+    processes: DataProcesses | None,
     random_bytes: RandomBytes,
 ) -> Planes:
     """Put the planes together."""
@@ -68,20 +74,24 @@ def build_planes(
         clock=services.clock,
         on_dial_failed=broker.fail_nowait,
     )
+    relay = None if processes is None else processes.relay
     joiner = Joiner(relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s)
     data = DataPlane(
         identity=services.identity,
         workspaces=services.workspaces,
         sessions=services.sessions,
         broker=broker,
-        quotas=StreamQuotas(
-            per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
-        ),
-        bandwidth=Bandwidth(
-            per_user=config.bandwidth_per_user, per_workspace=config.bandwidth_per_workspace
+        quotas=Quotas(
+            StreamQuotas(
+                per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
+            ),
+            Bandwidth(
+                per_user=config.bandwidth_per_user, per_workspace=config.bandwidth_per_workspace
+            ),
         ),
         joiner=joiner,
         metrics=services.metrics,
+        offload=None if processes is None else processes.offload,
     )
 
     async def api(arrival: Arrival) -> None:
@@ -98,22 +108,27 @@ def build_planes(
         registry=registry,
         joiner=joiner,
         broker=broker,
-        relay=relay,
+        processes=processes,
         restart_in_s=config.restart_in_s,
     )
 
 
 async def serve_front(
-    services: Services, planes: Planes, *, task_status: trio.TaskStatus[int]
+    services: Services,
+    planes: Planes,
+    certificates: Certificates | None,
+    *,
+    task_status: trio.TaskStatus[int],
 ) -> None:
     """Accept connections until draining; those that are open go on. Reports the port.
 
-    Raises ConfigError when it cannot listen, or the certificate cannot be used.
+    Raises ConfigError when it cannot listen.
     """
     config = services.config
     tls = None
-    if config.tls_cert_file is not None and config.tls_key_file is not None:
-        tls = load_context(config.tls_cert_file, config.tls_key_file)
+    if certificates is not None:
+        offload = None if planes.processes is None else planes.processes.offload
+        tls = Tls(certificates=certificates, offload=offload)
     try:
         listeners = await open_listeners(config.host, config.port)
     except OSError as error:

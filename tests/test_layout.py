@@ -39,6 +39,7 @@ TESTED_BY = {
         kled_client/stream_fallback kled_client/stream_fast
     """,
     "coord/api/test_api.py": "kled_coord/api/ kled_coord/workspaces/",
+    "coord/front/test_listener.py": "kled_coord/front/tls",
     "coord/api/test_server.py": "kled_coord/front/asgi kled_coord/metrics",
     "coord/builds/test_builds.py": "kled_coord/builds/ kled_coord/services kled_coord/changes",
     "coord/ca/test_certificates.py": "kled_coord/ca/keys",
@@ -48,6 +49,9 @@ TESTED_BY = {
         kled_coord/store/migrate kled_coord/store/migrations/ kled_coord/store/schema
         kled_coord/store/records kled_coord/store/errors
     """,
+    "coord/offload/test_process.py": "kled_coord/offload/layer",
+    "coord/relay/test_pool.py": "kled_coord/relay/processes kled_coord/sidecars/pool",
+    "coord/relay/test_process.py": "kled_coord/sidecars/process",
     # Queries only, each run by the tests of who asks, on both databases.
     "coord/conftest.py": "kled_coord/store/",
     "coord/templates/test_archive.py": "kled_coord/templates/service",
@@ -57,6 +61,7 @@ TESTED_BY = {
         kled_coord/__main__ kled_coord/app kled_coord/cli kled_coord/setting_up kled_coord/sources
         kled_coord/stopping
     """,
+    "wire/transport/test_tls.py": "kled_wire/transport/tlssession",
     "provider/kled/test_processes.py": "kled_provider/kled/launcher",
     "provider/plugin/test_service.py": """
         kled_provider/plugin/operations kled_provider/plugin/resource

@@ -23,7 +23,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from kled_coord.front.forwarded import HEADER, Network, decide_address
+from kled_coord.offload.stream import OffloadedStream
 from kled_wire.limits import HEAD_MAX_BYTES
+from kled_wire.transport.tls import TlsStream
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
 KEEP_ALIVE_S = 75.0
@@ -129,7 +131,7 @@ def _below(stream: Any) -> tuple[bool, Any]:
     """Whether there is TLS somewhere below this stream, and the socket at the bottom, if any."""
     tls = False
     while not hasattr(stream, "socket"):
-        tls = tls or isinstance(stream, trio.SSLStream)
+        tls = tls or isinstance(stream, OffloadedStream | TlsStream)
         stream = getattr(stream, "transport_stream", None)
         if stream is None:
             return tls, None

@@ -1,9 +1,8 @@
-"""The one port: accept, unwrap TLS, read one head, hand the connection to its plane."""
+"""The one port: accept, have TLS taken off, read one head, hand the connection to its plane."""
 
 from __future__ import annotations
 
 import errno
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ import trio
 
 from kled_coord.front.forwarded import HEADER, Network, decide_address
 from kled_coord.front.head import Plane, Route, decide_route
+from kled_coord.front.tls import Tls
 from kled_wire import limits
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 from kled_wire.transport.dial import tune
@@ -59,7 +59,7 @@ async def serve_connections(
     handlers: Mapping[Plane, Handler],
     connections: trio.Nursery,
     *,
-    tls: ssl.SSLContext | None = None,
+    tls: Tls | None = None,
     trusted_proxies: Sequence[Network] = (),
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -76,18 +76,22 @@ async def _serve(
     raw: trio.SocketStream,
     *,
     handlers: Mapping[Plane, Handler],
-    tls: ssl.SSLContext | None,
+    tls: Tls | None,
     trusted_proxies: Sequence[Network],
 ) -> None:
     """One connection from accept to end. A peer's mistake or ours ends only this one."""
     try:
         async with raw:
             tune(raw)
-            arrival = await _read(raw, tls, trusted_proxies)
-            if arrival is not None:
-                await handlers[arrival.route.plane](arrival)
+            address = _address(raw)
+            async with raw if tls is None else tls.taken_off(raw) as stream:
+                arrival = await _read(stream, address, trusted_proxies)
+                if arrival is not None:
+                    await handlers[arrival.route.plane](arrival)
     except* (trio.BrokenResourceError, trio.ClosedResourceError):
         log.debug("connection_broken")
+    except* UnavailableError as group:
+        log.warning("connection_not_served", reason=str(group.exceptions[0]))
     except* OSError as group:
         _log_os_errors(group)
     except* Exception:
@@ -96,16 +100,14 @@ async def _serve(
 
 
 async def _read(
-    raw: trio.SocketStream, tls: ssl.SSLContext | None, trusted_proxies: Sequence[Network]
+    stream: trio.abc.HalfCloseableStream, address: str, trusted_proxies: Sequence[Network]
 ) -> Arrival | None:
     """Read the head within its limits; None when the connection was refused or said nothing."""
-    address = _address(raw)
-    stream: trio.abc.HalfCloseableStream = raw
     buffer = bytearray()
     try:
         with trio.fail_after(limits.HEAD_TIMEOUT_S):
-            if tls is not None:
-                stream = await _start_tls(raw, tls)
+            if isinstance(stream, TlsStream):
+                await stream.do_handshake()
             raw_head = await read_head(stream, buffer)
         head = parse_request(raw_head)
         address = decide_address(address, head.headers.get(HEADER), trusted_proxies)
@@ -126,12 +128,6 @@ async def _read(
         log.info("request_refused", address=address, code=error.code)
         await answer_error(stream, error)
     return None
-
-
-async def _start_tls(raw: trio.SocketStream, context: ssl.SSLContext) -> TlsStream:
-    stream = TlsStream(raw, context, server_side=True)
-    await stream.do_handshake()
-    return stream
 
 
 async def answer_error(stream: trio.abc.HalfCloseableStream, error: KledError) -> None:

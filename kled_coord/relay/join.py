@@ -1,28 +1,22 @@
-"""Two streams become one: in a relay process where both are plain sockets, else copied here.
+"""Two streams become one: in a relay process, and never in this one again.
 
-TLS that ends at the coordinator, WebSocket carriers and systems without splice(2) and epoll are
-copied; everything else never enters this process again.
+Where TLS or WebSocket framing comes off, an offload process gives a socket with the plain bytes.
+Systems without splice(2) and epoll have neither kind of process, and copy here.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import select
-from collections.abc import Callable
-from typing import Final
 
 import trio
 
+from kled_coord.offload.stream import lay_bare, plain_socket
 from kled_coord.relay.bandwidth import Share
 from kled_coord.relay.paced import Pacer
 from kled_coord.relay.pool import RelayPool
 from kled_coord.relay.process import Terms
 from kled_coord.relay.traffic import Traffic
-from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.pump import pump
-
-CAN_SPLICE: Final = hasattr(os, "splice") and hasattr(select, "epoll")
 
 
 class Joiner:
@@ -56,11 +50,17 @@ class Joiner:
         Returns why it ended: "closed", "broken", "idle_limit", "absolute_limit", "stopped".
         Raises trio.BrokenResourceError when one broke before they were joined.
         """
-        to_agent = await _bare(client, agent, lambda n: traffic.count(to_agent=n))
-        to_client = await _bare(agent, client, lambda n: traffic.count(to_client=n))
-        if self._relay is not None and to_agent is not None and to_client is not None:
-            terms = Terms(idle_s=self._idle_s, absolute_s=self._absolute_s, shares=shares)
-            return await self._relay.join(to_agent, to_client, traffic, terms)
+        if self._relay is not None:
+            to_client, to_agent = plain_socket(client), plain_socket(agent)
+            if to_client is not None and to_agent is not None:
+                if ahead := await lay_bare(client):
+                    await to_agent.send_all(ahead)
+                    traffic.count(to_agent=len(ahead))
+                if ahead := await lay_bare(agent):
+                    await to_client.send_all(ahead)
+                    traffic.count(to_client=len(ahead))
+                terms = Terms(idle_s=self._idle_s, absolute_s=self._absolute_s, shares=shares)
+                return await self._relay.join(to_client, to_agent, traffic, terms)
         self._copying += 1
         try:
             with self._pacer.paced(client, agent, shares) as (paced_client, paced_agent):
@@ -102,18 +102,3 @@ class Joiner:
             before = now
             await trio.sleep(self._idle_s)
         scope.cancel()
-
-
-async def _bare(
-    stream: trio.abc.HalfCloseableStream,
-    other: trio.abc.HalfCloseableStream,
-    count: Callable[[int], None],
-) -> trio.SocketStream | None:
-    """The socket below `stream`, once what was read ahead of it has been passed on."""
-    inner: object = stream
-    if isinstance(stream, PrefixedStream):
-        inner = stream.transport_stream
-        if isinstance(inner, trio.SocketStream) and (ahead := stream.take_prefix()):
-            await other.send_all(ahead)
-            count(len(ahead))
-    return inner if isinstance(inner, trio.SocketStream) else None

@@ -13,11 +13,14 @@ from kled_coord.front.head import Carrier, StreamTarget, bearer
 from kled_coord.front.listener import Arrival, answer_error
 from kled_coord.identity.service import Identity
 from kled_coord.metrics import Metrics
+from kled_coord.offload.handover import Kind
+from kled_coord.offload.pool import OffloadPool
+from kled_coord.offload.stream import OffloadedStream, plain_socket
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.relay.broker import Broker
 from kled_coord.relay.join import Joiner
-from kled_coord.relay.quotas import Bandwidth, StreamQuotas
+from kled_coord.relay.quotas import Quotas
 from kled_coord.relay.traffic import Traffic
 from kled_coord.relay.unanswered import end_when_unanswered
 from kled_coord.store.records import Workspace
@@ -26,8 +29,9 @@ from kled_coord.workspaces.sessions import SessionId, Sessions
 from kled_wire import limits, messages
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.names import AgentId
+from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.upgrade import encode_switching
-from kled_wire.transport.wscarrier import accept_carried
+from kled_wire.transport.wscarrier import accept_carried, encode_accept
 
 log = structlog.get_logger(__name__)
 
@@ -45,30 +49,33 @@ class DataPlane:
         workspaces: Workspaces,
         sessions: Sessions,
         broker: Broker,
-        quotas: StreamQuotas,
-        bandwidth: Bandwidth,
+        quotas: Quotas,
         joiner: Joiner,
         metrics: Metrics,
+        offload: OffloadPool | None = None,
     ) -> None:
         self._identity = identity
         self._workspaces = workspaces
         self._sessions = sessions
         self._broker = broker
         self._quotas = quotas
-        self._bandwidth = bandwidth
         self._joiner = joiner
         self._metrics = metrics
+        self._offload = offload
 
     async def serve_agent(self, arrival: Arrival) -> None:
         """An agent dials back: its ticket says which meeting it comes to."""
-        meeting = self._broker.redeem(bearer(arrival.head, "Kled-Ticket"))
-        if meeting is None:
-            error = UnauthenticatedError(
-                "ticket_refused", "the dial ticket is not valid, or not any more"
-            )
+        try:
+            _check_upgrade(arrival)
+            meeting = self._broker.redeem(bearer(arrival.head, "Kled-Ticket"))
+            if meeting is None:
+                raise UnauthenticatedError(
+                    "ticket_refused", "the dial ticket is not valid, or not any more"
+                )
+        except KledError as error:
             await answer_error(arrival.stream, error)
             return
-        async with _accepted(arrival) as stream:
+        async with self._accepted(arrival) as stream:
             await self._broker.arrive(meeting, stream)
 
     async def serve_client(self, arrival: Arrival) -> None:
@@ -76,11 +83,12 @@ class DataPlane:
         target = arrival.route.target
         assert target is not None
         try:
+            _check_upgrade(arrival)
             caller = await self._identity.authenticate(bearer(arrival.head, "Bearer"))
             workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
             _check_running(workspace)
             agent = await self._workspaces.agent_of(workspace.id)
-            with self._quotas.taken(user_id=caller.user_id, workspace_id=workspace.id):
+            with self._quotas.streams.taken(user_id=caller.user_id, workspace_id=workspace.id):
                 dial = messages.Dial(
                     ticket="",
                     kind=target.kind,
@@ -109,7 +117,7 @@ class DataPlane:
         self._metrics.streams_total.labels(kind=target.kind).inc()
         reason = "coordinator_stopped"
         record = _Record(self._sessions, self._workspaces)
-        shares = self._bandwidth.shares(user_id=caller.user_id, workspace_id=workspace.id)
+        shares = self._quotas.bandwidth.shares(user_id=caller.user_id, workspace_id=workspace.id)
         if target.resume:
             end_when_unanswered(arrival.stream)
             end_when_unanswered(agent_stream)
@@ -118,7 +126,7 @@ class DataPlane:
             nursery.start_soon(self._broker.used, agent_id)
             with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
                 try:
-                    async with _accepted(arrival) as client_stream:
+                    async with self._accepted(arrival) as client_stream:
                         reason = await self._joiner.join(
                             client_stream, agent_stream, traffic, shares
                         )
@@ -140,6 +148,23 @@ class DataPlane:
             to_client=traffic.to_client,
         )
 
+    @asynccontextmanager
+    async def _accepted(self, arrival: Arrival) -> AsyncIterator[trio.abc.HalfCloseableStream]:
+        """Answer the upgrade and give the stream, raw or carried in WebSocket messages.
+
+        Raises UnavailableError("offload_restarting").
+        """
+        if arrival.route.carrier is Carrier.RAW:
+            await arrival.stream.send_all(encode_switching())
+            yield arrival.stream
+        elif self._offload is None:
+            async with accept_carried(arrival.with_head()) as stream:
+                yield stream
+        else:
+            await arrival.stream.send_all(encode_accept(arrival.raw_head))
+            async with _unframed(self._offload, arrival.stream) as stream:
+                yield stream
+
     def _counter(self, kind: str) -> Callable[[int, int], None]:
         total = self._metrics.stream_bytes_total
         to_agent = total.labels(kind=kind, direction="to_agent")
@@ -150,6 +175,12 @@ class DataPlane:
             to_client.inc(client_bytes)
 
         return count
+
+
+def _check_upgrade(arrival: Arrival) -> None:
+    """See that the upgrade can be answered. Raises ProtocolError("head_malformed")."""
+    if arrival.route.carrier is Carrier.WEBSOCKET:
+        encode_accept(arrival.raw_head)
 
 
 def _check_running(workspace: Workspace) -> None:
@@ -201,11 +232,11 @@ class _Record:
 
 
 @asynccontextmanager
-async def _accepted(arrival: Arrival) -> AsyncIterator[trio.abc.HalfCloseableStream]:
-    """Answer the upgrade and give the stream, raw or carried in WebSocket messages."""
-    if arrival.route.carrier is Carrier.WEBSOCKET:
-        async with accept_carried(arrival.with_head()) as stream:
-            yield stream
-    else:
-        await arrival.stream.send_all(encode_switching())
-        yield arrival.stream
+async def _unframed(
+    offload: OffloadPool, stream: PrefixedStream
+) -> AsyncIterator[OffloadedStream]:
+    """The bytes that a WebSocket carries. Raises UnavailableError("offload_restarting")."""
+    connection = plain_socket(stream)
+    assert connection is not None, "where there are offload processes, TLS is taken off in one"
+    async with offload.taken(Kind.WEBSOCKET, connection, stream.take_prefix()) as plain:
+        yield OffloadedStream(plain, stream.transport_stream)

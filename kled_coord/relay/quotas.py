@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from kled_coord.relay.bandwidth import Share
@@ -61,3 +62,11 @@ class Bandwidth:
 def _number(name: str) -> int:
     """The same number for the same name everywhere, so that nobody has to keep a table of them."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Both."""
+
+    streams: StreamQuotas
+    bandwidth: Bandwidth

@@ -1,8 +1,6 @@
-"""TLS over a Trio stream, with the half-close that TLS itself does not have.
+"""TLS over a Trio stream, with the half-close that `trio.SSLStream` does not offer.
 
-TLS 1.3 (RFC 8446, section 6.1) lets one side send close_notify and still read; OpenSSL supports
-it for reading, `trio.SSLStream` does not offer it. `send_eof` therefore ends the TLS session in
-this direction only and lets the peer finish.
+`send_eof` ends the TLS session in this direction only and lets the peer finish.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import ssl
 import trio
 
 from kled_wire import limits
+from kled_wire.transport.tlssession import TlsSession
 
 _CHUNK = 64 * 1024
 
@@ -28,34 +27,29 @@ class TlsStream(trio.abc.HalfCloseableStream):
         server_side: bool = False,
     ) -> None:
         self.transport_stream = transport
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._session = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        self._session = TlsSession(
+            context, server_side=server_side, server_hostname=server_hostname
         )
         self._sending = trio.Lock()
-        # Decrypted before it was asked for, see `_say_goodbye`.
-        self._ahead = b""
         self._receiving = False
         self._eof_sent = False
         self._closed = False
 
     async def do_handshake(self) -> None:
         """Finish the handshake. Raises trio.BrokenResourceError with the TLS error as cause."""
-        while True:
-            try:
-                self._session.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
-            except ssl.SSLError as exc:
-                await self._flush_quietly()
-                raise trio.BrokenResourceError from exc
-            else:
-                await self._flush()
-                return
-            if self._incoming.eof:
+        while not await self._shake_hands():
+            if self._session.fed_to_the_end:
                 raise trio.BrokenResourceError("the peer closed during the TLS handshake")
+            await self._fill()
+
+    async def _shake_hands(self) -> bool:
+        try:
+            done = self._session.handshake()
+        except ssl.SSLError as exc:
+            await self._flush_quietly()
+            raise trio.BrokenResourceError from exc
+        await self._flush()
+        return done
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return decrypted bytes, b"" at the end. Raises trio.BrokenResourceError."""
@@ -74,23 +68,17 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     async def _receive(self, size: int) -> bytes:
         while True:
-            if self._ahead:
-                data, self._ahead = self._ahead[:size], self._ahead[size:]
-                return data
             try:
-                return self._session.read(size)
-            except ssl.SSLWantReadError:
-                if self._incoming.eof:
-                    return b""
-                # A sender that waits for the peer sends this too; waiting for it in turn would
-                # stop both directions when both ends have much to say.
-                if self._outgoing.pending and not self._sending.locked():
-                    await self._flush()
-                await self._fill()
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
+                data = self._session.read(size)
             except ssl.SSLError as exc:
                 raise trio.BrokenResourceError from exc
+            if data is not None:
+                return data
+            # A sender that waits for the peer sends this too; waiting for it in turn would
+            # stop both directions when both ends have much to say.
+            if self._session.outgoing and not self._sending.locked():
+                await self._flush()
+            await self._fill()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt and send. Raises trio.BrokenResourceError, trio.ClosedResourceError."""
@@ -113,7 +101,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         if self._eof_sent:
             return
         self._eof_sent = True
-        self._say_goodbye()
+        self._session.end()
         await self._flush()
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -135,30 +123,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
             with trio.move_on_after(limits.CLEANUP_S):
                 if not self._eof_sent:
                     self._eof_sent = True
-                    self._say_goodbye()
+                    self._session.end()
                 await self._flush_quietly()
         finally:
             await self.transport_stream.aclose()
 
-    def _say_goodbye(self) -> None:
-        """Put close_notify into the outgoing bytes.
-
-        `unwrap` also reads, for the peer's close_notify, and ends the session for good when it
-        finds data in its place: what has come is therefore decrypted first.
-        """
-        try:
-            while data := self._session.read(_CHUNK):
-                self._ahead += data
-        except ssl.SSLError:
-            pass  # no more has come, or the session's end; both show at the next read
-        try:
-            self._session.unwrap()
-        except ssl.SSLError:
-            return  # the peer has not said its close_notify; ours is in the outgoing bytes
-
     async def _flush(self) -> None:
         async with self._sending:
-            while data := self._outgoing.read():
+            while data := self._session.take():
                 await self.transport_stream.send_all(data)
 
     async def _flush_quietly(self) -> None:
@@ -168,8 +140,4 @@ class TlsStream(trio.abc.HalfCloseableStream):
             return
 
     async def _fill(self) -> None:
-        data = await self.transport_stream.receive_some(_CHUNK)
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+        self._session.feed(await self.transport_stream.receive_some(_CHUNK))

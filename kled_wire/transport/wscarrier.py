@@ -12,9 +12,12 @@ from typing import Final
 
 import trio
 import trio_websocket
+import wsproto
+from wsproto.events import AcceptConnection
+from wsproto.utilities import RemoteProtocolError
 
 from kled_wire import limits
-from kled_wire.errors import KledError
+from kled_wire.errors import KledError, ProtocolError
 from kled_wire.transport.dial import open_connection, parse_url
 from kled_wire.transport.websocket import open_websocket
 
@@ -108,6 +111,19 @@ async def open_carried(
         max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
     )
     return CarriedStream(connection, transport)
+
+
+def encode_accept(request: bytes) -> bytes:
+    """The answer to a WebSocket request, both whole heads. Raises ProtocolError("head_malformed").
+
+    For a server that leaves the frames to somebody else.
+    """
+    server = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+    try:
+        server.receive_data(request)
+    except RemoteProtocolError as exc:
+        raise ProtocolError("head_malformed", f"the WebSocket request is malformed: {exc}") from exc
+    return server.send(AcceptConnection())
 
 
 @asynccontextmanager

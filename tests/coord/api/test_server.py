@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from functools import partial
 from ipaddress import ip_network
@@ -18,6 +19,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from kled_coord.front.asgi import AsgiServer
+from kled_coord.offload.stream import OffloadedStream
+from kled_wire.transport.pump import pump
+from kled_wire.transport.tls import TlsStream
 
 
 class Wrapped(trio.abc.HalfCloseableStream):
@@ -112,12 +116,41 @@ async def test_tls_that_the_listener_unwrapped_is_https(server, nursery) -> None
     there, here = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(there)
     authority.configure_trust(here)
-    listeners = await trio.open_ssl_over_tcp_listeners(0, there, host="127.0.0.1")
-    nursery.start_soon(partial(trio.serve_listeners, server.serve_connection, listeners))
-    port = listeners[0].transport_listener.socket.getsockname()[1]
+
+    async def unwrapped(raw: trio.SocketStream) -> None:
+        stream = TlsStream(raw, there, server_side=True)
+        await stream.do_handshake()
+        await server.serve_connection(stream)
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(partial(trio.serve_listeners, unwrapped, listeners))
+    port = listeners[0].socket.getsockname()[1]
     async with httpx.AsyncClient(verify=here) as client:
         answer = await client.get(f"https://127.0.0.1:{port}/about")
     assert answer.json() == {"scheme": "https", "client": "127.0.0.1"}
+
+
+async def test_tls_that_another_process_takes_off_is_https_from_the_client_s_address(
+    server, nursery
+) -> None:
+    async def behind(raw: trio.SocketStream) -> None:
+        ours, theirs = socket.socketpair()
+        plain, far = (wrapped(end) for end in (ours, theirs))
+        async with plain, far, trio.open_nursery() as both:
+            both.start_soon(pump, raw, far)
+            await server.serve_connection(OffloadedStream(plain, raw))
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(partial(trio.serve_listeners, behind, listeners))
+    port = listeners[0].socket.getsockname()[1]
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/about", headers={"Connection": "close"})
+    assert answer.json() == {"scheme": "https", "client": "127.0.0.1"}
+
+
+def wrapped(end: socket.socket) -> trio.SocketStream:
+    end.setblocking(False)
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
 
 
 async def test_a_wrapper_without_a_socket_and_with_replayed_bytes(server, nursery) -> None:

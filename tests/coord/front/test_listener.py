@@ -20,7 +20,10 @@ import trustme
 from kled_coord.front.forwarded import Network
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import Arrival, open_listeners, serve_connections
-from kled_coord.front.tls import load_context
+from kled_coord.front.tls import Tls, open_certificates
+from kled_coord.metrics import Metrics
+from kled_coord.offload.pool import OffloadPool
+from kled_coord.relay.processes import CAN_SPLICE
 from kled_wire import limits
 from kled_wire.errors import ConfigError
 from kled_wire.transport.tls import TlsStream
@@ -31,6 +34,9 @@ STREAM = (
     b"GET /api/v1/agent/stream HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
     b"Upgrade: kled-stream\r\n\r\n"
 )
+
+
+LINUX = pytest.mark.skipif(not CAN_SPLICE, reason="epoll(7) is Linux's")
 
 
 @dataclass
@@ -63,7 +69,7 @@ async def _rest(stream: trio.abc.ReceiveStream) -> bytes:
 
 @asynccontextmanager
 async def _front(
-    tls: ssl.SSLContext | None = None, trusted_proxies: Sequence[Network] = ()
+    tls: Tls | None = None, trusted_proxies: Sequence[Network] = ()
 ) -> AsyncIterator[Front]:
     listeners = await open_listeners("127.0.0.1", 0)
     front = Front(listeners[0].socket.getsockname()[1])
@@ -214,11 +220,27 @@ def files(tmp_path: Path) -> tuple[trustme.CA, Path, Path]:
     return authority, certificate, key
 
 
-async def test_tls_comes_first_where_it_is_set_up(files: tuple[trustme.CA, Path, Path]) -> None:
+@asynccontextmanager
+async def _tls(certificate: Path, key: Path, *, offload: bool) -> AsyncIterator[Tls]:
+    certificates = open_certificates(certificate, key)
+    if not offload:
+        yield Tls(certificates=certificates)
+        return
+    async with trio.open_nursery() as nursery:
+        pool = OffloadPool(2, Metrics(), certificates.files)
+        await nursery.start(pool.run)
+        yield Tls(certificates=certificates, offload=pool)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("offload", [False, pytest.param(True, marks=LINUX)])
+async def test_tls_comes_first_where_it_is_set_up(
+    files: tuple[trustme.CA, Path, Path], offload: bool
+) -> None:
     authority, certificate, key = files
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    async with _front(load_context(certificate, key)) as front:
+    async with _tls(certificate, key, offload=offload) as tls, _front(tls) as front:
         client = TlsStream(await front.open(), trusting, server_hostname="127.0.0.1")
         await client.do_handshake()
         await client.send_all(STREAM + b"inside")
@@ -236,6 +258,7 @@ async def test_tls_comes_first_where_it_is_set_up(files: tuple[trustme.CA, Path,
                     raw, ssl.create_default_context(), server_hostname="127.0.0.1"
                 ).do_handshake()
     assert front.came == [(Plane.AGENT_STREAM, b"inside")]
+    assert front.addresses == ["127.0.0.1"]
 
 
 def test_files_that_do_not_belong_together_are_a_config_error(
@@ -244,5 +267,5 @@ def test_files_that_do_not_belong_together_are_a_config_error(
     _, certificate, key = files
     for pair in ((certificate, tmp_path / "none"), (key, key), (tmp_path / "none", key)):
         with pytest.raises(ConfigError) as caught:
-            load_context(*pair)
+            open_certificates(*pair)
         assert caught.value.code == "tls_files_unusable"

@@ -59,7 +59,7 @@ class Site:
     async def open_on_both(self) -> tuple[StreamPair, StreamPair]:
         """One stream in each of two processes."""
         first = await self.open("first")
-        await self.until(lambda: len(self.pool.streams) == 2)
+        await self.until(lambda: len(self.pool.loads) == 2)
         return first, await self.open("second")
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -76,14 +76,14 @@ async def test_one_process_stands_by_and_each_gets_its_share(
 ) -> None:
     site = Site(nursery, make_streams)
     await nursery.start(site.pool.run)
-    assert site.pool.streams == [0]
+    assert site.pool.loads == [0]
     await site.open_on_both()
-    assert site.pool.streams == [1, 1]
+    assert site.pool.loads == [1, 1]
     await site.open("third")
-    assert sorted(site.pool.streams) == [1, 2]
+    assert sorted(site.pool.loads) == [1, 2]
     assert site.sample("kled_relay_processes") == 2
     shown = [site.sample("kled_relay_streams", process=name) for name in ("0", "1")]
-    assert shown == site.pool.streams
+    assert shown == site.pool.loads
     assert len(_relay_pids()) == 2
     nursery.cancel_scope.cancel()
 
@@ -123,11 +123,11 @@ async def test_a_new_stream_does_not_wait_for_a_process_that_was_killed(
     await site.until(lambda: "first" in site.ended)
     assert site.sample("kled_relay_processes") == 1
     await site.open("third")
-    assert site.pool.streams == [0, 2]
+    assert site.pool.loads == [0, 2]
     await site.until(lambda: site.sample("kled_relay_processes") == 2)
     assert site.sample("kled_relay_restarts_total", process="0") == 1
     await site.open("fourth")
-    assert site.pool.streams == [1, 2]
+    assert site.pool.loads == [1, 2]
     nursery.cancel_scope.cancel()
 
 
@@ -182,7 +182,7 @@ async def test_streams_that_share_a_limit_are_in_one_process(
     limited = Terms(shares=(Share(1, 10_000_000),))
     for number in range(3):
         await site.open(f"limited {number}", limited)
-    assert sorted(site.pool.streams) == [1, 4]
+    assert sorted(site.pool.loads) == [1, 4]
     nursery.cancel_scope.cancel()
 
 

@@ -97,7 +97,7 @@ async def test_a_join_that_is_cancelled_before_the_handover_waits_for_nothing(
     with trio.CancelScope() as scope:
         scope.cancel()
         await _join(relay, near, far)
-    assert relay.streams == 0
+    assert relay.load == 0
     await near.send_all(b"still ours")
     assert await client.receive_some() == b"still ours"
     nursery.cancel_scope.cancel()

@@ -1,0 +1,72 @@
+"""What the coordinator and an offload process say to each other, on one page. No I/O.
+
+A Unix SOCK_SEQPACKET socket, one message a packet: a type byte, then what it needs. `Take` comes
+with two file descriptors (SCM_RIGHTS): the connection, then an end of a Unix socket pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, Final
+
+from kled_wire.limits import HEAD_MAX_BYTES
+
+TEXT_MAX: Final = 500
+# What was read ahead of a connection is less than what a head may have.
+PACKET_MAX: Final = 2 + HEAD_MAX_BYTES
+
+
+class Kind(IntEnum):
+    """What there is to take off a connection."""
+
+    TLS = 0
+    WEBSOCKET = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """To the process: serve this connection. `ahead` is what was read of it already."""
+
+    tag: ClassVar[bytes] = b"T"
+    kind: Kind
+    ahead: bytes = b""
+
+    def encode(self) -> bytes:
+        return self.tag + bytes([self.kind]) + self.ahead
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """From the process: the certificate was read again. `problem` says why it could not be."""
+
+    tag: ClassVar[bytes] = b"R"
+    problem: str = ""
+
+    def encode(self) -> bytes:
+        return self.tag + self.problem[:TEXT_MAX].encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the process: end everything and exit. Without it, it serves what it has to the end."""
+
+    tag: ClassVar[bytes] = b"S"
+
+    def encode(self) -> bytes:
+        return self.tag
+
+
+Packet = Take | Renewed | Stop
+
+
+def decode(packet: bytes) -> Packet:
+    """Read one packet. Raises ValueError; the two ends are of one release, so that is a bug."""
+    tag, rest = packet[:1], packet[1:]
+    if tag == Stop.tag and not rest:
+        return Stop()
+    if tag == Take.tag and rest:
+        return Take(Kind(rest[0]), rest[1:])
+    if tag == Renewed.tag:
+        return Renewed(rest.decode())
+    raise ValueError(f"unknown packet {packet[:40]!r}")

@@ -1,0 +1,58 @@
+"""Offload processes, up to one per core, and which of them gets a connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+import trio
+
+from kled_coord.metrics import Metrics
+from kled_coord.offload.handover import Kind
+from kled_coord.offload.process import OffloadProcess
+from kled_coord.sidecars.pool import Pool
+from kled_wire.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+
+class OffloadPool(Pool[OffloadProcess]):
+    """Up to `most` offload processes; `files` are certificate chain and key, where there is TLS.
+
+    Without TLS the first is started when a WebSocket comes, which most coordinators never see.
+    """
+
+    def __init__(self, most: int, metrics: Metrics, files: tuple[Path, Path] | None) -> None:
+        self._gauge = metrics.offload_processes
+
+        def make(name: str, on_change: Callable[[], None]) -> OffloadProcess:
+            return OffloadProcess(name, metrics, files, on_change)
+
+        super().__init__(most, make, at_first_use=files is None)
+
+    @asynccontextmanager
+    async def taken(
+        self, kind: Kind, outer: trio.SocketStream, ahead: bytes = b""
+    ) -> AsyncIterator[trio.SocketStream]:
+        """As `OffloadProcess.taken`, by whoever has least to do.
+
+        Waits a little while there is none. Raises UnavailableError("offload_restarting").
+        """
+        async with AsyncExitStack() as stack:
+            for process in await self.wait_running():
+                try:
+                    plain = await stack.enter_async_context(process.taken(kind, outer, ahead))
+                except UnavailableError:
+                    log.debug("offload_gone")
+                else:
+                    yield plain
+                    return
+            raise UnavailableError(
+                "offload_restarting", "what takes TLS off is restarting", hint="try again"
+            )
+
+    def _change(self) -> None:
+        self._gauge.set(len(self.running))
+        super()._change()

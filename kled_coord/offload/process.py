@@ -1,0 +1,117 @@
+"""The coordinator's side of an offload process: hand it connections, hear of its certificate."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import trio
+
+from kled_coord.metrics import Metrics
+from kled_coord.offload import handover
+from kled_coord.offload.handover import Kind, Take
+from kled_coord.sidecars.process import Program, Sidecar
+
+log = structlog.get_logger(__name__)
+
+
+class OffloadProcess:
+    """One offload process, started again when it dies; its connections are then broken.
+
+    `name` is its label in the metrics, `files` the certificate chain and key where it is to serve
+    TLS; `on_change` is told when it is there or gone, and when connections come and go.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        metrics: Metrics,
+        files: tuple[Path, Path] | None,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._on_change = on_change
+        self._connections = metrics.offload_connections.labels(process=name)
+        self._restarts = metrics.offload_restarts_total.labels(process=name)
+        program = Program(
+            kind="offload",
+            module="kled_coord.offload.server",
+            arguments=[str(file) for file in files or ()],
+            stop=handover.Stop().encode(),
+            packet_max=handover.PACKET_MAX,
+        )
+        self._sidecar = Sidecar(program, self)
+        self._load = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process to hand connections to."""
+        return self._sidecar.running
+
+    @property
+    def load(self) -> int:
+        """How many connections it has of ours."""
+        return self._load
+
+    def leave(self) -> None:
+        """As `Sidecar.leave`."""
+        self._sidecar.leave()
+
+    def cut(self) -> None:
+        """As `Sidecar.cut`."""
+        self._sidecar.cut()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """As `Sidecar.run`."""
+        await self._sidecar.run(task_status=task_status)
+
+    @asynccontextmanager
+    async def taken(
+        self, kind: Kind, outer: trio.SocketStream, ahead: bytes = b""
+    ) -> AsyncIterator[trio.SocketStream]:
+        """Have `kind` taken off `outer`; give the plain end, to close or to pass on in the block.
+
+        The process has a copy of `outer`: ours is the caller's to close. `ahead` is what was read
+        of it already. Raises UnavailableError("offload_restarting").
+        """
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as plain:
+            with theirs:
+                ends = [outer.socket.fileno(), theirs.fileno()]
+                await self._sidecar.send(Take(kind, ahead).encode(), ends)
+            self._count(1)
+            try:
+                yield plain
+            finally:
+                self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._load += change
+        self._connections.set(self._load)
+        self._on_change()
+
+    # For the sidecar.
+
+    def heard(self, packet: bytes) -> None:
+        """The certificate was read again, or could not be."""
+        said = handover.decode(packet)
+        if not isinstance(said, handover.Renewed):
+            return
+        if said.problem:
+            log.error("tls_files_unusable", reason=said.problem)
+        else:
+            log.info("tls_files_renewed")
+
+    def changed(self) -> None:
+        """It is there, or is gone."""
+        self._on_change()
+
+    def lost(self) -> None:
+        """Whoever has the other ends of its connections sees that."""
+
+    def restarting(self) -> None:
+        """It is counted."""
+        self._restarts.inc()

@@ -1,0 +1,57 @@
+"""The processes of the data plane: those that take framing off, and those that join streams."""
+
+from __future__ import annotations
+
+import os
+import select
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from kled_coord.config import Config
+from kled_coord.metrics import Metrics
+from kled_coord.offload.certificates import Certificates
+from kled_coord.offload.pool import OffloadPool
+from kled_coord.relay.pool import RelayPool
+
+CAN_SPLICE: Final = hasattr(os, "splice") and hasattr(select, "epoll")
+
+
+@dataclass(frozen=True, slots=True)
+class DataProcesses:
+    """They outlive the coordinator when it leaves them, and when it dies."""
+
+    relay: RelayPool
+    offload: OffloadPool
+
+    def leave(self) -> None:
+        """When `run` is cancelled, leave the processes with their streams."""
+        self.relay.leave()
+        self.offload.leave()
+
+    def cut(self) -> None:
+        """When `run` is cancelled, stop the processes and their streams after all."""
+        self.relay.cut()
+        self.offload.cut()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep them until cancelled. Raises OSError when the first ones cannot be started."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.relay.run)
+            await nursery.start(self.offload.run)
+            task_status.started()
+
+
+def make_processes(
+    config: Config, metrics: Metrics, certificates: Certificates | None
+) -> DataProcesses | None:
+    """As many as are set, or one per core; None where the system has no splice(2) or epoll(7)."""
+    if not CAN_SPLICE:
+        return None
+    cores = len(os.sched_getaffinity(0))
+    files = None if certificates is None else certificates.files
+    return DataProcesses(
+        RelayPool(config.relay_processes or cores, metrics),
+        OffloadPool(config.offload_processes or cores, metrics, files),
+    )

@@ -1,0 +1,203 @@
+"""One process beside the coordinator: started, spoken to, started again when it dies.
+
+It is told to stop when the coordinator stops, or left to serve what it has to the end; it then sees
+the end of its control socket. That is a Unix SOCK_SEQPACKET: a packet arrives whole, with the
+sockets that came along (SCM_RIGHTS, unix(7)), or not at all.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from kled_wire import limits
+from kled_wire.backoff import Backoff
+from kled_wire.errors import UnavailableError
+
+# A process that dies at once, again and again, is started ever more slowly; one that has lived
+# longer than the last of these waits begins anew.
+_RESTART: Final = Backoff(first_s=0.25, cap_s=15.0)
+
+log = structlog.get_logger(__name__)
+
+
+class Owner(Protocol):
+    """Who is told what a process does."""
+
+    @property
+    def load(self) -> int:
+        """How much it has to do."""
+        ...
+
+    def heard(self, packet: bytes) -> None:
+        """It has said something."""
+        ...
+
+    def changed(self) -> None:
+        """It is there, or is gone."""
+        ...
+
+    def lost(self) -> None:
+        """It is gone, and what it had with it."""
+        ...
+
+    def restarting(self) -> None:
+        """It is about to be started again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What to run: a module, its arguments before the control socket's number, its last order."""
+
+    kind: str
+    module: str
+    arguments: Sequence[str] = ()
+    stop: bytes
+    packet_max: int
+
+
+class Sidecar:
+    """A process that is kept running while `run` is."""
+
+    def __init__(self, program: Program, owner: Owner) -> None:
+        self._program = program
+        self._owner = owner
+        self._control: trio.socket.SocketType | None = None
+        self._sending = trio.Lock()
+        self._leaving = False
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process to hand sockets to."""
+        return self._control is not None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the process will be left."""
+        return self._leaving
+
+    def leave(self) -> None:
+        """When `run` is cancelled, leave the process with what it has instead of stopping it."""
+        self._leaving = True
+
+    def cut(self) -> None:
+        """When `run` is cancelled, stop the process after all."""
+        self._leaving = False
+
+    async def send(self, packet: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Say something, whole or not at all. Raises UnavailableError("<kind>_restarting")."""
+        async with self._sending:
+            if self._control is None:
+                raise self._restarting()
+            rights = b"".join(number.to_bytes(4, sys.byteorder) for number in descriptors)
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+            try:
+                await self._control.sendmsg([packet], ancillary)
+            except (OSError, trio.ClosedResourceError) as exc:
+                raise self._restarting() from exc
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep a process until cancelled; then it is told to stop and waited for, or left.
+
+        Raises OSError when the first one cannot be started.
+        """
+        process = await self._start()
+        task_status.started()
+        failures = 0
+        while True:
+            began = trio.current_time()
+            try:
+                await self._listen()
+            finally:
+                await self._finish(process)
+            lived = trio.current_time() - began
+            log.error(
+                "process_died",
+                kind=self._program.kind,
+                status=process.returncode,
+                load=self._owner.load,
+                seconds=lived,
+            )
+            failures = 1 if lived > _RESTART.cap_s else failures + 1
+            process = await self._start_again(failures)
+
+    def _restarting(self) -> UnavailableError:
+        kind = self._program.kind
+        return UnavailableError(f"{kind}_restarting", f"the {kind} is restarting", hint="try again")
+
+    async def _start_again(self, failures: int) -> trio.Process:
+        while True:
+            await trio.sleep(_RESTART.ceiling(failures))
+            self._owner.restarting()
+            try:
+                return await self._start()
+            except OSError as exc:
+                log.error("process_not_started", kind=self._program.kind, reason=exc.strerror)
+                failures += 1
+
+    async def _start(self) -> trio.Process:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        program = self._program
+        try:
+            with theirs:
+                number = theirs.fileno()
+                process = await trio.lowlevel.open_process(
+                    [sys.executable, "-P", "-m", program.module, *program.arguments, str(number)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[number],
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
+        self._control = trio.socket.from_stdlib_socket(ours)
+        self._owner.changed()
+        return process
+
+    async def _listen(self) -> None:
+        """Take what it says until it is gone."""
+        assert self._control is not None
+        while packet := await self._receive(self._control):
+            self._owner.heard(packet)
+        # What comes now waits for the next process.
+        self._hang_up()
+        self._owner.lost()
+
+    async def _receive(self, control: trio.socket.SocketType) -> bytes:
+        try:
+            return await control.recv(self._program.packet_max)
+        except ConnectionError:
+            return b""
+
+    async def _finish(self, process: trio.Process) -> None:
+        """We are cancelled, or the process is gone: leave it, or see it ended."""
+        if self._leaving:
+            self._hang_up()
+            return
+        with trio.move_on_after(limits.CLEANUP_S, shield=True):
+            await self._stop(process)
+        self._owner.lost()
+        if process.returncode is None:
+            process.kill()
+
+    async def _stop(self, process: trio.Process) -> None:
+        try:
+            await self.send(self._program.stop)
+        except UnavailableError:
+            log.debug("process_gone_already")
+        self._hang_up()
+        await process.wait()
+
+    def _hang_up(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+            self._owner.changed()

@@ -1,0 +1,269 @@
+"""A connection with a layer, stepped by hand: an epoll loop as small as it gets."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("epoll(7) is Linux's", allow_module_level=True)
+
+from kled_coord.offload.connection import CHUNK_BYTES, Connection
+from kled_coord.offload.layer import LayerBrokenError
+from tests.coord.relay.sockets import connected
+
+END = b"."
+BIG = 8_000_000
+
+
+@dataclass
+class Dots:
+    """A layer for tests: open at the first byte, a dot is the half-close, "!" breaks it."""
+
+    open: bool = True
+    ended: bool = False
+    finished: bool = False
+    outgoing: bytearray = field(default_factory=bytearray)
+
+    def receive(self, data: bytes) -> list[bytes]:
+        self.open = True
+        if b"!" in data:
+            self.outgoing += b"what?"
+            raise LayerBrokenError("!")
+        self.ended = not data or data.endswith(END)
+        return [data.removesuffix(END)]
+
+    def send(self, data: bytes) -> None:
+        self.outgoing += data
+
+    def send_eof(self) -> None:
+        self.outgoing += END
+
+    def close(self) -> None:
+        self.outgoing += b"bye"
+
+    def take(self) -> bytes:
+        data = bytes(self.outgoing)
+        self.outgoing.clear()
+        return data
+
+
+@dataclass
+class Site:
+    """The peer's end, the connection, the end of whoever gets the plain bytes."""
+
+    peer: socket.socket
+    connection: Connection
+    plain: socket.socket
+    layer: Dots
+
+    def settle(self) -> None:
+        """Step until nothing is ready; a socket without interest that is dead is left out."""
+        connection = self.connection
+        dead: set[int] = set()
+        while not connection.done:
+            epoll = select.epoll()
+            with epoll:
+                for end in (connection.outer, connection.inner):
+                    wanted = connection.interest(end.fileno())
+                    if wanted or end.fileno() not in dead:
+                        epoll.register(end, wanted)
+                if not (events := epoll.poll(0.02)):
+                    return
+                for descriptor, event in events:
+                    if event & (select.EPOLLHUP | select.EPOLLERR):
+                        dead.add(descriptor)
+                    connection.step(descriptor, event)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    made = make(Dots())
+    yield made
+    close(made)
+
+
+def make(layer: Dots) -> Site:
+    peer, outer = connected()
+    plain, inner = socket.socketpair()
+    for end in (outer, inner, peer, plain):
+        end.setblocking(False)
+    return Site(peer, Connection(outer, inner, layer), plain, layer)
+
+
+def close(site: Site) -> None:
+    site.connection.close()
+    site.peer.close()
+    site.plain.close()
+
+
+def read(end: socket.socket, site: Site) -> bytes:
+    """Everything up to the end, or up to where nothing comes any more."""
+    got = bytearray()
+    while True:
+        site.settle()
+        try:
+            data = end.recv(1_000_000)
+        except BlockingIOError:
+            return bytes(got)
+        if not data:
+            return bytes(got) + b"|"
+        got += data
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.binary(max_size=4000).map(lambda b: b.replace(b"!", b"?").replace(END, b",")),
+             max_size=8),
+    st.lists(st.binary(max_size=4000), max_size=8),
+)  # fmt: skip
+def test_bytes_and_ends_go_both_ways(there: list[bytes], back: list[bytes]) -> None:
+    site = make(Dots())
+    try:
+        for piece in there:
+            site.peer.send(piece)
+        for piece in back:
+            site.plain.send(piece)
+        site.settle()
+        site.peer.send(END)
+        assert read(site.plain, site) == b"".join(there) + b"|"
+        assert not site.connection.done
+        site.plain.shutdown(socket.SHUT_WR)
+        assert read(site.peer, site).startswith(b"".join(back) + END)
+        assert site.connection.done
+    finally:
+        close(site)
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_a_slow_reader_holds_the_other_side_up_and_loses_nothing(site: Site, way: str) -> None:
+    source, sink = (site.peer, site.plain) if way == "in" else (site.plain, site.peer)
+    sent = 0
+    while sent < BIG:
+        try:
+            sent += source.send(b"x" * min(CHUNK_BYTES, BIG - sent))
+        except BlockingIOError:
+            site.settle()
+            try:
+                sent += source.send(b"x")
+            except BlockingIOError:
+                break
+    assert sent < BIG
+    got = 0
+    while got < sent:
+        got += len(sink.recv(1_000_000))
+        site.settle()
+    assert got == sent
+    assert site.connection.moved == sent
+
+
+def test_what_was_written_before_a_close_reaches_the_peer(site: Site) -> None:
+    site.plain.send(b"the answer")
+    site.plain.close()
+    site.settle()
+    assert site.connection.done
+    assert site.peer.recv(100) == b"the answer" + END + b"bye"
+
+
+def test_a_peer_that_does_not_take_the_last_bytes_lets_it_linger(site: Site) -> None:
+    site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    site.connection.outer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sent = 0
+    while not site.connection.interest(site.connection.outer.fileno()) & select.EPOLLOUT:
+        sent += site.plain.send(b"x" * CHUNK_BYTES)
+        site.settle()
+    assert not site.connection.lingering
+    site.plain.close()
+    site.settle()
+    assert site.connection.lingering
+    assert not site.connection.done
+    got = b""
+    while not got.endswith(b"bye"):
+        assert select.select([site.peer], [], [], 20)[0]
+        got += site.peer.recv(1_000_000)
+        site.settle()
+    assert got == b"x" * sent + END + b"bye"
+    assert site.connection.done
+
+
+def test_a_peer_that_resets_breaks_it(site: Site) -> None:
+    site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    site.peer.close()
+    with pytest.raises(ConnectionResetError):
+        site.settle()
+
+
+def test_a_reset_after_the_peers_half_close_is_seen_while_nothing_is_written(site: Site) -> None:
+    site.peer.send(END)
+    site.settle()
+    assert site.plain.recv(10) == b""
+    site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    site.peer.close()
+    with pytest.raises(ConnectionResetError):
+        site.settle()
+
+
+def test_nobody_behind_it_is_seen_by_the_peer(site: Site) -> None:
+    site.plain.close()
+    site.peer.send(b"hello?")
+    site.settle()
+    assert site.connection.done
+    assert site.peer.recv(100) == END + b"bye"
+
+
+def test_nothing_is_sent_before_the_layer_is_open_and_a_close_ends_it() -> None:
+    site = make(Dots(open=False))
+    site.plain.send(b"too early")
+    site.settle()
+    with pytest.raises(BlockingIOError):
+        site.peer.recv(1)
+    site.plain.close()
+    site.settle()
+    assert site.connection.done
+    close(site)
+
+
+def test_an_end_before_the_layer_is_open_breaks_it() -> None:
+    site = make(Dots(open=False))
+    site.peer.shutdown(socket.SHUT_WR)
+    with pytest.raises(LayerBrokenError):
+        site.settle()
+    close(site)
+
+
+def test_a_broken_layer_has_its_last_word(site: Site) -> None:
+    site.peer.send(b"!")
+    with pytest.raises(LayerBrokenError):
+        site.settle()
+    site.connection.break_off()
+    assert site.peer.recv(100) == b"what?"
+
+
+def test_what_was_read_ahead_comes_first(site: Site) -> None:
+    site.peer.send(b"the rest")
+    site.connection.begin(b"ahead, ")
+    assert read(site.plain, site) == b"ahead, the rest"
+
+
+def test_a_peer_that_is_finished_takes_no_more(site: Site) -> None:
+    site.layer.ended = site.layer.finished = True
+    site.plain.send(b"late")
+    with pytest.raises(ConnectionResetError):
+        site.settle()
+
+
+def test_a_peer_that_is_finished_waits_for_the_end_of_the_other_side(site: Site) -> None:
+    site.layer.finished = True
+    site.peer.send(END)
+    assert read(site.plain, site) == b"|"
+    assert not site.connection.done
+    site.plain.shutdown(socket.SHUT_WR)
+    site.settle()
+    assert site.connection.done

@@ -1,0 +1,82 @@
+"""A stream whose framing is taken off elsewhere: what is closed, and what is passed on."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import trio
+import trio.testing
+
+from kled_coord.offload.stream import OffloadedStream, lay_bare, plain_socket
+from kled_wire.transport.prefixed import PrefixedStream
+from tests.coord.relay.sockets import connected
+
+
+def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
+    first, second = connected()
+    return wrap(first), wrap(second)
+
+
+def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    first, second = socket.socketpair()
+    return wrap(first), wrap(second)
+
+
+def wrap(end: socket.socket) -> trio.SocketStream:
+    end.setblocking(False)
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
+
+
+async def test_it_is_the_plain_stream_with_a_half_close() -> None:
+    (peer, connection), (far, plain) = sockets(), pair()
+    stream = OffloadedStream(plain, connection)
+    async with stream, peer, far:
+        await stream.wait_send_all_might_not_block()
+        await stream.send_all(b"there")
+        await stream.send_eof()
+        assert await far.receive_some() == b"there"
+        assert await far.receive_some() == b""
+        await far.send_all(b"back")
+        assert await stream.receive_some(2) == b"ba"
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_closing_closes_both_also_when_cancelled(cancelled: bool) -> None:
+    (peer, connection), (far, plain) = sockets(), pair()
+    with trio.CancelScope() as scope:
+        if cancelled:
+            scope.cancel()
+        await OffloadedStream(plain, connection).aclose()
+    async with peer, far:
+        assert await peer.receive_some() == b""
+        assert await far.receive_some() == b""
+
+
+async def test_what_is_passed_on_has_no_copies_left_below() -> None:
+    (peer, connection), (far, tls), (last, websocket) = sockets(), pair(), pair()
+    stream = PrefixedStream(b"ahead", OffloadedStream(websocket, OffloadedStream(tls, connection)))
+    async with peer, far, last, websocket:
+        assert plain_socket(stream) is websocket
+        assert await lay_bare(stream) == b"ahead"
+        assert await lay_bare(stream) == b""
+        assert await peer.receive_some() == b""
+        assert await far.receive_some() == b""
+        await websocket.send_all(b"open still")
+        assert await last.receive_some() == b"open still"
+
+
+async def test_a_plain_socket_is_itself() -> None:
+    peer, connection = sockets()
+    async with peer, connection:
+        assert plain_socket(connection) is connection
+        assert plain_socket(PrefixedStream(b"", connection)) is connection
+        assert await lay_bare(connection) == b""
+        await connection.send_all(b"open still")
+        assert await peer.receive_some() == b"open still"
+
+
+async def test_what_is_no_socket_has_none() -> None:
+    memory, _ = trio.testing.memory_stream_pair()
+    assert plain_socket(memory) is None
+    assert plain_socket(PrefixedStream(b"ahead", memory)) is None
