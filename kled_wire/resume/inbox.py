@@ -78,7 +78,8 @@ class Inbox:
         if self.waiting_since is None:
             return False
         enough = self.consumed - self.acked >= self._ack_bytes or self.consumed == self.ended_at
-        return enough or now - self.waiting_since >= ACK_DELAY_S
+        # The same sum as in `ack_at`: who wakes then must not find that it is early, by a rounding.
+        return enough or now >= self.waiting_since + ACK_DELAY_S
 
     def ack_at(self) -> float | None:
         """When an ack will be due at the latest; None when nothing waits for one."""

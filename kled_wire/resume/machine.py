@@ -172,13 +172,22 @@ class Machine:
 
         What the application then takes is to be told to `consumed`.
         Afterwards look at `inbox.ended_at` and `closed`. Raises ProtocolError: the transport is
-        to be given up, the stream goes on with the next.
+        to be given up, the stream goes on with the next, where all of `data` comes again.
         """
         self._heard_at = now
         offset = self._parser.take_payload(len(data))
         if offset is not None:
             part = self.inbox.accept(offset, data)
             return [part] if part else []
+        received, ended_at = self.inbox.received, self.inbox.ended_at
+        try:
+            return self._receive_frames(data, now)
+        except ProtocolError:
+            # What was good before the fault does not reach the application.
+            self.inbox.received, self.inbox.ended_at = received, ended_at
+            raise
+
+    def _receive_frames(self, data: bytes, now: float) -> list[memoryview | bytes]:
         fresh: list[memoryview | bytes] = []
         for kind, value, payload in self._parser.feed(data):
             if kind == frames.DATA:
@@ -260,7 +269,7 @@ class Machine:
         """Time has passed: queue a ping when it is due. False: the transport is dead."""
         if now >= self.dead_at:
             return False
-        if now - self._heard_at >= self._ping_s and now - self._pinged_at >= self._ping_s:
+        if now >= max(self._heard_at, self._pinged_at) + self._ping_s:
             self._pinged_at = now
             self._answers.append(frames.encode_header(frames.PING, int(now * 1000)))
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -30,18 +30,11 @@ from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import decode_offer, dialable, encode_offer
 from kled_wire.transport import upgrade
 from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
+from tests.kit import fuzzing_streams
+from tests.kit.pieces import in_pieces, pieces
 
 Target = Callable[[bytes], None]
 _TRUSTED: Final = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
-
-
-def pieces(data: bytes) -> Iterator[bytes]:
-    """The input cut into pieces whose sizes it says itself: a length byte before each."""
-    start = 0
-    while start < len(data):
-        size = data[start] + 1
-        yield data[start + 1 : start + 1 + size]
-        start += 1 + size
 
 
 def resume_greeting(data: bytes) -> None:
@@ -226,6 +219,8 @@ TARGETS: Final[dict[str, Target]] = {
     "resume-frames": resume_frames,
     "resume-machine": resume_machine,
     "resume-offer": resume_offer,
+    "resume-client": fuzzing_streams.client,
+    "resume-agent": fuzzing_streams.agent,
     "control-message": control_message,
     "reserve-dial": reserve_dial,
     "forwarded-for": forwarded_for,
@@ -236,15 +231,6 @@ TARGETS: Final[dict[str, Target]] = {
     "socks": socks,
     "websocket-stream": websocket_stream,
 }
-
-
-def _in_pieces(*whole: bytes) -> bytes:
-    """The inverse of `pieces`, for seeds."""
-    return b"".join(
-        bytes([len(part) - 1]) + part
-        for one in whole
-        for part in (one[i : i + 256] for i in range(0, len(one), 256))
-    )
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -271,9 +257,9 @@ def seeds() -> dict[str, list[bytes]]:
             reserve.encode_dial(messages.Dial(ticket="t", kind="ssh", resume=True, user="usr_x"))
         ],
         "forwarded-for": [b"192.0.2.7, 10.0.0.2:80, [fd00::1]:443, ::ffff:10.0.0.3"],
-        "holder-frames": [_in_pieces(*map(holderframes.encode, held))],
-        "datagrams": [_in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
-        "socks": [_in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
+        "holder-frames": [in_pieces(*map(holderframes.encode, held))],
+        "datagrams": [in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
+        "socks": [in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
         "websocket-stream": [
             b"\x82\x85\x00\x00\x00\x00hello\x82\x80\x00\x00\x00\x00",
             b"\x89\x80\x00\x00\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
@@ -303,9 +289,10 @@ def _resume_seeds() -> dict[str, list[bytes]]:
     ]
     return {
         "resume-greeting": [frames.encode_greeting(greeting) for greeting in greetings],
-        "resume-frames": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
-        "resume-machine": [_in_pieces(*talk), _in_pieces(b"".join(talk))],
+        "resume-frames": [in_pieces(*talk), in_pieces(b"".join(talk))],
+        "resume-machine": [in_pieces(*talk), in_pieces(b"".join(talk))],
         "resume-offer": [offer, b"off direct_listen is off"],
+        **dict.fromkeys(("resume-client", "resume-agent"), fuzzing_streams.seeds(talk)),
     }
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.kit.fuzzing import TARGETS, Target, seeds
 
-SLOW = {"websocket-stream"}
+SLOW = {"websocket-stream", "resume-client", "resume-agent"}
 
 
 @pytest.mark.parametrize("name", TARGETS)

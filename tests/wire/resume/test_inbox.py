@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
 from kled_wire.resume.inbox import ACK_BYTES, ACK_BYTES_MAX, ACK_DELAY_S, HELD_MAX, Inbox
@@ -27,6 +29,16 @@ def test_few_bytes_are_acknowledged_after_a_moment_and_many_at_once() -> None:
     assert inbox.ack_due(1.0)
     assert inbox.take_ack(1.0) == 1 + ACK_BYTES
     assert inbox.ack_at() is None
+
+
+@given(st.floats(0, 1e7))
+def test_an_ack_is_due_when_it_says_that_it_will_be(now: float) -> None:
+    inbox = Inbox()
+    inbox.accept(0, b"x")
+    inbox.consume(1, now)
+    due_at = inbox.ack_at()
+    assert due_at is not None
+    assert inbox.ack_due(due_at)
 
 
 def test_a_fast_way_is_acknowledged_less_often_and_a_slow_one_as_before() -> None:

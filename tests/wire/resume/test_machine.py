@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
@@ -99,6 +99,31 @@ def test_data_from_the_future_is_refused_and_nothing_is_taken() -> None:
         machine.receive(frames.encode_header(frames.DATA, 5, 1) + b"x", 1.0)
     assert caught.value.code == "data_out_of_order"
     assert machine.inbox.received == 0
+
+
+@given(st.floats(0, 1e7))
+@example(3.2)
+def test_a_silent_transport_is_asked_when_it_says_that_it_will_be(now: float) -> None:
+    """Who wakes then and finds nothing to do would not sleep again."""
+    machine = Machine()
+    machine.attach(0, now)
+    wake_at = machine.wake_at(now)
+    assert machine.tick(wake_at)
+    assert machine.due(wake_at)
+    assert machine.wake_at(wake_at) > wake_at
+
+
+def test_what_came_with_a_fault_comes_again() -> None:
+    """Else it would count as received, and nobody has it."""
+    data = frames.encode_header(frames.DATA, 0, 5) + b"hello" + frames.encode_header(frames.FIN, 5)
+    machine = Machine()
+    machine.attach(0, 1.0)
+    with pytest.raises(ProtocolError):
+        machine.receive(data + frames.encode_header(frames.ACK, 3), 1.0)
+    assert machine.inbox.position == 0
+    machine.attach(0, 1.0)
+    assert b"".join(machine.receive(data, 1.0)) == b"hello"
+    assert machine.inbox.position == 6
 
 
 def test_data_beyond_the_end_is_refused() -> None:
