@@ -10,9 +10,12 @@ import os
 import select
 import socket
 import stat
+import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
+from kled_wire.errors import KledError
 from kled_wire.limits import COPY_CHUNK_BYTES
 
 
@@ -34,6 +37,32 @@ def pump_stdio(sock: socket.socket, source: int, sink: int, *, first: bytes = b"
     # ssh closes our input when it sees our output end.
     _end(sink)
     sender.join()
+
+
+def pump_beside(
+    work: Callable[[socket.socket], None], *, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Join our standard streams with `work`, which gets a socket and runs in a thread.
+
+    `ready` waits until there is something to join, or raises. Raises SystemExit after a KledError
+    of `work`, which is said at once: at the end of our output ssh ends, and us with it.
+    """
+    near, far = socket.socketpair()
+    failed: list[KledError] = []
+
+    def beside() -> None:
+        with far:
+            try:
+                work(far)
+            except KledError as exc:
+                os.write(sys.stderr.fileno(), f"\r\nkled: {exc.shown()}\r\n".encode())
+                failed.append(exc)
+
+    threading.Thread(target=beside, daemon=True).start()
+    ready()
+    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+    if failed:
+        raise SystemExit(failed[0].exit_code)
 
 
 def _send(source: int, sock: socket.socket) -> None:

@@ -6,8 +6,8 @@ import json
 import os
 import socket
 import sys
-import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
@@ -17,10 +17,11 @@ from kled_client.direct_paths import make_paths
 from kled_client.fdpass import pass_through_child
 from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
-from kled_client.pump import pump_stdio
+from kled_client.pump import pump_beside
 from kled_client.resumed import open_resumable
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.stream import CLOSED, ResumableStream
 from kled_wire.transport.dial import open_upgraded
 from kled_wire.transport.pump import pump
 
@@ -39,10 +40,7 @@ def run(profile: Profile, token: str, path: str, env: Mapping[str, str], *, fdpa
             sys.stdout.fileno(), work, ready=lambda: _await_report(read_end, write_end)
         )
         return
-    near, far = socket.socketpair()
-    threading.Thread(target=work, args=(far,), daemon=True).start()
-    _await_report(read_end, None)
-    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+    pump_beside(work, ready=lambda: _await_report(read_end, None))
 
 
 async def _carry(
@@ -53,7 +51,10 @@ async def _carry(
     direct: DirectSeeker,
     report: int,
 ) -> None:
-    """Dial, say on `report` how that went, then pump to the end."""
+    """Dial, say on `report` how that went, then pump to the end; `local` stays open.
+
+    Raises UnavailableError with what a resumable stream ended of.
+    """
     context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
     async with trio.open_nursery() as nursery:
         dial = partial(
@@ -77,15 +78,15 @@ async def _carry(
             _report(report, UnavailableError("coordinator_slow", f"{profile.url}: no answer"))
             return
         _report(report, None)
-        near = trio.SocketStream(trio.socket.from_stdlib_socket(local))
+        near = trio.SocketStream(trio.socket.from_stdlib_socket(local.dup()))
         async with stream, near:
-            try:
+            # ssh is gone, or the connection is: either way both ends are told by closing.
+            with suppress(trio.BrokenResourceError):
                 await pump(near, stream)
-            except trio.BrokenResourceError:
-                # ssh is gone, or the connection is: either way both ends are told by closing.
-                nursery.cancel_scope.cancel()
-                return
         nursery.cancel_scope.cancel()
+    closed = stream.machine.closed if isinstance(stream, ResumableStream) else None
+    if closed is not None and closed.code != CLOSED:
+        raise UnavailableError(closed.code, closed.message)
 
 
 def _report(descriptor: int, error: KledError | None) -> None:

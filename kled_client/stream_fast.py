@@ -212,26 +212,9 @@ def _resume(
 
         fdpass.pass_through_child(sys.stdout.fileno(), work)
         return
-    import threading  # noqa: PLC0415
+    from kled_client.pump import pump_beside  # noqa: PLC0415
 
-    from kled_client.pump import pump_stdio  # noqa: PLC0415
-
-    near, far = socket.socketpair()
-    failed: list[KledError] = []
-
-    def beside(local: socket.socket) -> None:
-        with local:
-            try:
-                work(local)
-            except KledError as exc:
-                # Now: at the end of our output ssh ends, and us with it.
-                os.write(sys.stderr.fileno(), f"\r\nkled: {exc.shown()}\r\n".encode())
-                failed.append(exc)
-
-    threading.Thread(target=beside, args=(far,), daemon=True).start()
-    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
-    if failed:
-        raise SystemExit(failed[0].exit_code)
+    pump_beside(work)
 
 
 def _hand_over(sock: socket.socket, first: bytes) -> None:
@@ -244,16 +227,12 @@ def _hand_over(sock: socket.socket, first: bytes) -> None:
 
 
 def _carry(sock: socket.socket, first: bytes) -> None:
-    from kled_client.pump import pump_stdio  # noqa: PLC0415
+    from kled_client.pump import pump_beside, pump_stdio  # noqa: PLC0415
 
     if type(sock) is socket.socket:
         pump_stdio(sock, sys.stdin.fileno(), sys.stdout.fileno(), first=first)
-        return
-    import threading  # noqa: PLC0415
-
-    near, far = socket.socketpair()
-    threading.Thread(target=_join, args=(far, sock, first), daemon=True).start()
-    pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+    else:
+        pump_beside(lambda local: _join(local, sock, first))
 
 
 def _join(local: socket.socket, sock: socket.socket, first: bytes) -> None:

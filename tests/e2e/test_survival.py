@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.programs import say
+from tests.kit.proxy import only_websockets
 from tests.kit.site import BIN, Site
 from tests.kit.terminal import Terminal
 
@@ -90,33 +91,50 @@ def test_a_shell_outlives_a_coordinator_that_is_killed_with_its_relay(
     site.wait_connected("dev")
 
 
+def piped(site: Site, words: list[str], **environment: str) -> subprocess.Popen[str]:
+    """A shell over pipes, that runs."""
+    process = subprocess.Popen(
+        words,
+        env={**site.env, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("echo up\n")
+    process.stdin.flush()
+    assert process.stderr is not None
+    assert process.stdout.readline() == "up\n", process.stderr.read()
+    return process
+
+
 def test_an_agent_that_is_gone_is_said_and_not_waited_for(site: Site, survivor: list[str]) -> None:
     """On ssh's terminal by the pump that has none, on standard error by one that has it."""
     site.kled("create", "shortlived", "--template", "process")
-    pump = ["-o", f"ProxyCommand={BIN}/kled stream --resume always %h", "-o", "ProxyUseFdpass=no"]
+    pump = ["-o", "ProxyUseFdpass=no", "-o", f"ProxyCommand={BIN}/kled stream --resume always %h"]
+    ssh = [*survivor, *pump, "shortlived.kled", "sh"]
+    token = site.ask("token", "create", "proxied")["token"]
     try:
         shell = Terminal([*survivor, "shortlived.kled"], site.env)
         shell.type("echo up=$((20+1))\r")
         shell.wait_for("up=21")
-        with subprocess.Popen(
-            [*survivor, *pump, "shortlived.kled", "sh"],
-            env=site.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdin.write("echo up\n")
-            process.stdin.flush()
-            assert process.stdout.readline() == "up\n"
+        with (
+            only_websockets(site.port) as proxy,
+            piped(site, ssh) as direct,
+            piped(
+                site, ssh, KLED_URL=f"http://127.0.0.1:{proxy.port}", KLED_TOKEN=token
+            ) as carried,
+        ):
+            assert proxy.refused
             site.agent("shortlived").kill()
             site.kled("stop", "shortlived")
             site.kled("start", "shortlived")
-            assert "\nkled: the agent was restarted, or the stream" in process.stderr.read()
-            assert process.wait(30) == 255
+            for process in (direct, carried):
+                assert process.stderr is not None
+                assert "\nkled: the agent was restarted, or the stream" in process.stderr.read()
+                assert process.wait(30) == 255
         shell.wait_for("kled: the agent was restarted, or the stream has ended")
         assert shell.close() == 255
     finally:
