@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.kit.authority import issue
-from tests.kit.site import Site, open_site
-from tests.kit.ways import NAME, behind_websockets_only, template_with, through_forward_proxy
+from tests.kit.site import Site
+from tests.kit.ways import NAME, behind_websockets_only, over_tls, through_forward_proxy
 
 BLOB = 20_000_000
 
@@ -36,19 +35,7 @@ def diagnose(site: Site, *words: str) -> tuple[int, dict[str, dict[str, str]], s
 
 
 def test_tls_from_the_laptop_to_the_agent(tmp_path: Path) -> None:
-    certificates = issue(tmp_path)
-    authority = str(certificates.authority)
-    trust = {"SSL_CERT_FILE": authority}
-    template = template_with(tmp_path / "template", trust)
-    with open_site(
-        settings={
-            "KLED_COORD_TLS_CERT_FILE": str(certificates.chain),
-            "KLED_COORD_TLS_KEY_FILE": str(certificates.key),
-        },
-        environment=trust,
-        access_url="https://localhost:{port}",
-        template=template,
-    ) as site:
+    with over_tls(tmp_path) as (site, certificates):
         exercise(site)
         untrusting = {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}
         done = site.kled("list", env=untrusting, check=False)
@@ -58,7 +45,7 @@ def test_tls_from_the_laptop_to_the_agent(tmp_path: Path) -> None:
         assert done.returncode == 255
         assert "not trusted" in done.stderr
         # Instead of the environment, whom to trust may be named for Kled alone.
-        site.kled("list", env={**untrusting, "KLED_CA_FILE": authority})
+        site.kled("list", env={**untrusting, "KLED_CA_FILE": str(certificates.authority)})
 
 
 def test_everything_goes_through_a_forward_proxy_with_a_password(tmp_path: Path) -> None:

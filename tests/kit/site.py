@@ -161,9 +161,16 @@ class Site:
 
     def relays(self) -> list[psutil.Process]:
         """The coordinator's relay processes."""
+        return self._children("kled_coord.relay.splicer")
+
+    def offloads(self) -> list[psutil.Process]:
+        """The coordinator's offload processes."""
+        return self._children("kled_coord.offload.server")
+
+    def _children(self, module: str) -> list[psutil.Process]:
         assert self.coordinator is not None
         children = psutil.Process(self.coordinator.pid).children()
-        return [p for p in children if "kled_coord.relay.splicer" in p.cmdline()]
+        return [p for p in children if module in p.cmdline()]
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs on behalf of this site."""

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.kit.authority import issue
+from tests.kit.authority import Certificates, issue
 from tests.kit.nginx import Nginx, nginx
 from tests.kit.proxy import Proxy, connect_proxy, only_websockets
 from tests.kit.site import PROCESS_TEMPLATE, Site, free_port, open_site
@@ -25,6 +25,23 @@ def template_with(directory: Path, environment: Mapping[str, str]) -> Path:
     directory.mkdir()
     (directory / "main.tf").write_text(main.replace(mark, mark + lines))
     return directory
+
+
+@contextlib.contextmanager
+def over_tls(directory: Path) -> Iterator[tuple[Site, Certificates]]:
+    """TLS ends at the coordinator itself, for agent and client."""
+    certificates = issue(directory)
+    trust = {"SSL_CERT_FILE": str(certificates.authority)}
+    with open_site(
+        settings={
+            "KLED_COORD_TLS_CERT_FILE": str(certificates.chain),
+            "KLED_COORD_TLS_KEY_FILE": str(certificates.key),
+        },
+        environment=trust,
+        access_url="https://localhost:{port}",
+        template=template_with(directory / "template-tls", trust),
+    ) as site:
+        yield site, certificates
 
 
 @contextlib.contextmanager

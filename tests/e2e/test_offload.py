@@ -1,0 +1,103 @@
+"""Streams over TLS and in WebSockets do not depend on the coordinator's own process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.kit.authority import issue
+from tests.kit.programs import say
+from tests.kit.site import BIN, Site
+from tests.kit.waiting import wait_until
+from tests.kit.ways import behind_websockets_only, over_tls
+
+SIZE = 30_000_000
+WAYS = ("tls", "websockets")
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def offloaded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A site all of whose streams need something taken off, with a workspace `dev`."""
+    way = over_tls(tmp_path_factory.mktemp("tls"))
+    with way if request.param == "tls" else behind_websockets_only() as (site, _):
+        site.kled("create", "dev", "--template", "process")
+        yield site
+
+
+@contextmanager
+def running_cat(site: Site, resume: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`ssh dev.kled cat` over a stream that resumes as it is told."""
+    proxy = f"ProxyCommand={BIN}/kled stream --resume {resume} %h"
+    words = [*site.ssh_words(), "-o", proxy, "-o", "ProxyUseFdpass=no", "dev.kled", "cat"]
+    with site.running(*words, stdin=subprocess.PIPE, bufsize=0) as cat:
+        yield cat
+
+
+def test_a_stream_that_cannot_resume_outlives_a_coordinator_that_is_killed(
+    offloaded: Site,
+) -> None:
+    with running_cat(offloaded, "never") as cat:
+        assert say(cat, b"before") == b"before\n"
+        before = offloaded.offloads()
+        assert before
+        offloaded.stop_serving(signal.SIGKILL)
+        assert say(cat, b"without") == b"without\n"
+        offloaded.serve()
+        assert say(cat, b"with another") == b"with another\n"
+        assert cat.stdin is not None
+        cat.stdin.close()
+        assert cat.wait(20) == 0
+    # Each serves what it has to the end, and no longer.
+    for process in before:
+        wait_until("it has ended", lambda p=process: not p.is_running())
+    offloaded.wait_connected("dev")
+
+
+def test_bulk_data_survives_offload_processes_that_are_killed(offloaded: Site) -> None:
+    data = os.urandom(SIZE)
+    with running_cat(offloaded, "always") as cat:
+        assert cat.stdout is not None
+
+        def send() -> None:
+            assert cat.stdin is not None
+            cat.stdin.write(data)
+            cat.stdin.close()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        digest, got, doomed = hashlib.sha256(), 0, offloaded.offloads()
+        while chunk := cat.stdout.read(1 << 20):
+            digest.update(chunk)
+            got += len(chunk)
+            while doomed and got > SIZE // 3:
+                doomed.pop().kill()
+        sender.join()
+        assert got == SIZE
+        assert digest.digest() == hashlib.sha256(data).digest()
+        assert cat.wait(20) == 0
+    offloaded.wait_connected("dev")
+
+
+def test_a_renewed_certificate_needs_no_restart(tmp_path: Path) -> None:
+    with over_tls(tmp_path) as (site, certificates):
+        old = {name: getattr(certificates, name).read_bytes() for name in ("chain", "key")}
+        (tmp_path / "other").mkdir()
+        other = issue(tmp_path / "other")
+        for name in old:
+            getattr(certificates, name).write_bytes(getattr(other, name).read_bytes())
+        # Only who trusts the new authority is served now.
+        assert site.kled("list", check=False).returncode == 7
+        site.kled("list", env={"SSL_CERT_FILE": str(other.authority)})
+        for name, content in old.items():
+            getattr(certificates, name).write_bytes(content)
+        site.kled("list")
