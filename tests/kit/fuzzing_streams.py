@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -37,8 +38,9 @@ _WRITTEN: Final = 3000
 # Longer than anything that has an end takes, in the virtual clock's seconds.
 _FOR_EVER_S: Final = 10 * 24 * 3600.0
 _DETACHED_S: Final = 3600.0
+_LATER_S: Final = 1.0
 # Bits of the input's first byte.
-_LOCKSTEP, _SOCKETS, _DEAF, _STAYS, _GREETS, _RESUMES, _DIRECT, _READS_LATE = (
+_LOCKSTEP, _SOCKETS, _DEAF, _STAYS, _GREETS, _RESUMES, _AT_ONCE, _READS_LATE = (
     1 << bit for bit in range(8)
 )
 
@@ -82,6 +84,29 @@ async def _talk(far: trio.abc.HalfCloseableStream, said: Sequence[bytes], how: i
                     await far.send_all(piece)
         await trio.sleep(2 * DEAD_S if how & _STAYS else 0.0)
         nursery.cancel_scope.cancel()
+
+
+async def _over_transports(
+    script: _Script,
+    be: _Peer,
+    work: Callable[[trio.abc.HalfCloseableStream, int], Awaitable[None]],
+) -> None:
+    """`work` on one transport and then on the other, or on the second while it is on the first."""
+
+    async def carry(number: int) -> None:
+        ours, theirs = script.transports()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_peer, be, script, number, theirs, script.said[number])
+            async with ours:
+                await work(ours, number)
+
+    async with trio.open_nursery() as nursery:
+        if script.how & _AT_ONCE:
+            nursery.start_soon(carry, 0)
+            await trio.sleep(_LATER_S)
+        else:
+            await carry(0)
+        await carry(1)
 
 
 async def _peer(
@@ -148,35 +173,29 @@ async def _be_client(script: _Script, most: int) -> None:
     application = _Application(stream, bool(script.how & _READS_LATE))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(application.run)
-        for number, said in enumerate(script.said):
-            ours, theirs = script.transports()
-            nursery.start_soon(_peer, _be_agent_of, script, number, theirs, said)
-            with contextlib.suppress(
-                TransportLost,
-                ProtocolError,
-                UnavailableError,
-                trio.BrokenResourceError,
-                trio.TooSlowError,
-            ):
-                async with ours:
-                    await _carry(stream, ours, number, direct=bool(script.how & _DIRECT))
-            _check_bounds(stream)
+        # Only a direct one is greeted while another carries.
+        direct = bool(script.how & _AT_ONCE)
+        await _over_transports(script, _be_agent_of, partial(_carry, stream, direct))
+        _check_bounds(stream)
         stream.fail("connection_lost", "there is no third transport")
     application.check(most)
 
 
 async def _carry(
-    stream: ResumableStream, transport: trio.abc.HalfCloseableStream, number: int, *, direct: bool
+    stream: ResumableStream, direct: bool, transport: trio.abc.HalfCloseableStream, number: int
 ) -> None:
-    with trio.fail_after(DIAL_TIMEOUT_S):
-        if number == 0:
-            position = 0
-            await transport.send_all(frames.encode_greeting(_NEW))
-        else:
-            position, transport = await ask_to_resume(
-                transport, _NEW, position=stream.machine.inbox.position, random_bytes=bytes
-            )
-    await stream.run_transport(transport, position, direct=direct and number > 0)
+    with contextlib.suppress(
+        TransportLost, ProtocolError, UnavailableError, trio.BrokenResourceError, trio.TooSlowError
+    ):
+        position = 0
+        with trio.fail_after(DIAL_TIMEOUT_S):
+            if number == 0:
+                await transport.send_all(frames.encode_greeting(_NEW))
+            else:
+                position, transport = await ask_to_resume(
+                    transport, _NEW, position=stream.machine.inbox.position, random_bytes=bytes
+                )
+        await stream.run_transport(transport, position, direct=direct and number > 0)
 
 
 async def _be_agent_of(
@@ -211,13 +230,11 @@ async def _be_agent(script: _Script, most: int) -> None:
     async with trio.open_nursery() as nursery:
         streams = Resumption(nursery, ResumeLimits(detached_s=_DETACHED_S))
         streams.offer(b"off no")
-        for number, said in enumerate(script.said):
-            ours, theirs = script.transports()
-            nursery.start_soon(_peer, _be_client_of, script, number, theirs, said)
-            async with ours:
-                await streams.serve(ours, dial, log, handle)
-            for application in served:
-                _check_bounds(application.stream)
+        await _over_transports(
+            script, _be_client_of, lambda ours, _: streams.serve(ours, dial, log, handle)
+        )
+        for application in served:
+            _check_bounds(application.stream)
         streams.enforce_limits(trio.current_time() + _DETACHED_S)
     assert not len(streams)
     for application in served:
@@ -245,7 +262,7 @@ def _run(work: Callable[[_Script, int], Awaitable[None]], data: bytes) -> None:
 
 def seeds(talk: Sequence[bytes]) -> list[bytes]:
     """Good inputs for both, with each bit set once: `talk` on one transport or on two."""
-    kinds = [0, _LOCKSTEP, _SOCKETS, _DEAF | _LOCKSTEP, _STAYS, _DIRECT, _READS_LATE]
+    kinds = [0, _LOCKSTEP, _SOCKETS, _DEAF | _LOCKSTEP, _STAYS, _AT_ONCE, _READS_LATE]
     return [
         bytes([_GREETS | _RESUMES | kind, cut, 0]) + in_pieces(*talk)
         for kind in kinds
