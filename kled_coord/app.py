@@ -135,9 +135,7 @@ async def _serve(
 ) -> None:
     config, draining = services.config, services.readiness.draining
     asgi = AsgiServer(create_app(services), config.trusted_proxies)
-    certificates = None
-    if config.tls_cert_file is not None and config.tls_key_file is not None:
-        certificates = open_certificates(config.tls_cert_file, config.tls_key_file)
+    certificates = open_certificates(config.tls_cert_file, config.tls_key_file)
     processes = make_processes(config, services.metrics, certificates)
     planes = build_planes(
         services,

@@ -15,6 +15,7 @@ import trio
 
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
 from kled_coord.config import CONFIG_VARIABLE, Config, load_config
+from kled_coord.front.tls import open_certificates
 from kled_coord.logs import set_up_logs
 from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_key
 from kled_coord.setting_up import Initialized, initialize
@@ -99,8 +100,10 @@ def init_command(config: Config, name: str, output: str, *, new_code: bool) -> N
 def check_config_command(config: Config) -> None:
     """Print the settings in effect.
 
-    Or one line that says which setting is wrong and where it came from; exit code 2.
+    Or one line that says which setting is wrong and where it came from, or that the TLS files
+    cannot be used; exit code 2.
     """
+    open_certificates(config.tls_cert_file, config.tls_key_file)
     for name, value in config.shown().items():
         click.echo(f"{name} = {value}")
 

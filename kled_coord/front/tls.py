@@ -20,8 +20,10 @@ from kled_wire.transport.tls import TlsStream
 log = structlog.get_logger(__name__)
 
 
-def open_certificates(certificate: Path, key: Path) -> Certificates:
-    """Read the files in the settings. Raises ConfigError("tls_files_unusable")."""
+def open_certificates(certificate: Path | None, key: Path | None) -> Certificates | None:
+    """Read the files in the settings, if any. Raises ConfigError("tls_files_unusable")."""
+    if certificate is None or key is None:
+        return None
     try:
         return Certificates(certificate, key)
     except OSError as error:

@@ -19,6 +19,7 @@ from kled_wire.transport.vector import write_vector
 # would map each anew.
 CHUNK_BYTES: Final = 64 * 1024
 _GONE: Final = select.EPOLLHUP | select.EPOLLERR
+_READABLE: Final = select.EPOLLIN | _GONE
 
 
 class Connection:
@@ -110,7 +111,7 @@ class Connection:
     def _step_outer(self, events: int) -> None:
         if events & select.EPOLLOUT:
             self._flush_outer()
-        if self._reads_outer():
+        if events & _READABLE and self._reads_outer():
             with contextlib.suppress(BlockingIOError):
                 self._take_in(self.outer.recv(CHUNK_BYTES))
         elif events & _GONE and not self._to_inner:
@@ -130,7 +131,7 @@ class Connection:
         if events & _GONE:
             self._inner_gone = True
             self._to_inner.clear()
-        if self._reads_inner():
+        if events & _READABLE and self._reads_inner():
             with contextlib.suppress(BlockingIOError):
                 self._take_out(self.inner.recv(CHUNK_BYTES))
         elif not self._layer.open and self._inner_gone:

@@ -13,9 +13,7 @@ class OffloadedStream(trio.abc.HalfCloseableStream):
     The copy is there for its address and its options, and must go when the stream is passed on.
     """
 
-    def __init__(
-        self, plain: trio.SocketStream, connection: trio.abc.HalfCloseableStream
-    ) -> None:
+    def __init__(self, plain: trio.SocketStream, connection: trio.abc.HalfCloseableStream) -> None:
         self.plain = plain
         # The name that SSLStream uses for what it wraps.
         self.transport_stream = connection

@@ -232,9 +232,7 @@ class _Record:
 
 
 @asynccontextmanager
-async def _unframed(
-    offload: OffloadPool, stream: PrefixedStream
-) -> AsyncIterator[OffloadedStream]:
+async def _unframed(offload: OffloadPool, stream: PrefixedStream) -> AsyncIterator[OffloadedStream]:
     """The bytes that a WebSocket carries. Raises UnavailableError("offload_restarting")."""
     connection = plain_socket(stream)
     assert connection is not None, "where there are offload processes, TLS is taken off in one"

@@ -50,6 +50,15 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+def test_tls_files_that_cannot_be_used_are_one_line_and_exit_2(tmp_path, command) -> None:
+    files = {"KLED_COORD_TLS_CERT_FILE": tmp_path / "none", "KLED_COORD_TLS_KEY_FILE": tmp_path}
+    done = run(tmp_path, command, **{name: str(path) for name, path in files.items()})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"kled-coord: tls_cert_file {tmp_path}/none, ")
+    assert "Traceback" not in done.stderr
+
+
 async def test_serve_answers_holds_its_directory_and_drains(tmp_path) -> None:
     made = json.loads(run(tmp_path, "init", "--output", "json").stdout)
     with socket.socket() as probe:

@@ -223,6 +223,7 @@ def files(tmp_path: Path) -> tuple[trustme.CA, Path, Path]:
 @asynccontextmanager
 async def _tls(certificate: Path, key: Path, *, offload: bool) -> AsyncIterator[Tls]:
     certificates = open_certificates(certificate, key)
+    assert certificates is not None
     if not offload:
         yield Tls(certificates=certificates)
         return
