@@ -132,10 +132,21 @@ class Connection:
             self._inner_gone = True
             self._to_inner.clear()
         if events & _READABLE and self._reads_inner():
-            with contextlib.suppress(BlockingIOError):
-                self._take_out(self.inner.recv(CHUNK_BYTES))
+            self._read_inner()
         elif not self._layer.open and self._inner_gone:
             self._inner_ended = True
+
+    def _read_inner(self) -> None:
+        try:
+            data = self.inner.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            # Closed with something unread. What was written before that still goes to the peer, but
+            # not the words of an end in good order.
+            self._inner_ended = self._inner_gone = self._closed = True
+            return
+        self._take_out(data)
 
     def _take_out(self, data: bytes) -> None:
         if data and self._layer.finished:

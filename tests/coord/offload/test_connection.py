@@ -172,6 +172,18 @@ def test_what_was_written_before_a_close_reaches_the_peer(site: Site) -> None:
     assert site.peer.recv(100) == b"the answer" + END + b"bye"
 
 
+def test_a_close_with_something_unread_takes_no_answer_along_and_is_no_good_end(
+    site: Site,
+) -> None:
+    site.peer.send(b"not read")
+    site.settle()
+    site.plain.send(b"the answer")
+    site.plain.close()
+    site.settle()
+    assert site.connection.done
+    assert site.peer.recv(100) == b"the answer"
+
+
 def test_a_peer_that_does_not_take_the_last_bytes_lets_it_linger(site: Site) -> None:
     site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     site.connection.outer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
