@@ -20,6 +20,8 @@ def main() -> int:
     parser.add_argument("--only", choices=list(KINDS), action="append", help="may be repeated")
     parser.add_argument("--json", action="store_true")
     wanted = parser.parse_args()
+    if len(set(wanted.only or ())) > 1 and any(KINDS[name].ends_streams for name in wanted.only):
+        parser.error("what ends streams comes alone: how soon that is said is judged")
     if missing := why_not():
         sys.stderr.write(f"scripts/chaos: {missing}\n")
         return 2
