@@ -52,6 +52,7 @@ TESTED_BY = {
     "coord/offload/test_process.py": "kled_coord/offload/layer",
     "coord/relay/test_pool.py": "kled_coord/relay/processes kled_coord/sidecars/pool",
     "coord/relay/test_process.py": "kled_coord/sidecars/process",
+    "coord/relay/test_splicer.py": "kled_coord/sidecars/loop",
     # Queries only, each run by the tests of who asks, on both databases.
     "coord/conftest.py": "kled_coord/store/",
     "coord/templates/test_archive.py": "kled_coord/templates/service",

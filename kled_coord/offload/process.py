@@ -18,7 +18,7 @@ from kled_coord.sidecars.process import Program, Sidecar
 log = structlog.get_logger(__name__)
 
 
-class OffloadProcess:
+class OffloadProcess(Sidecar):
     """One offload process, started again when it dies; its connections are then broken.
 
     `name` is its label in the metrics, `files` the certificate chain and key where it is to serve
@@ -32,7 +32,6 @@ class OffloadProcess:
         files: tuple[Path, Path] | None,
         on_change: Callable[[], None],
     ) -> None:
-        self._on_change = on_change
         self._connections = metrics.offload_connections.labels(process=name)
         self._restarts = metrics.offload_restarts_total.labels(process=name)
         program = Program(
@@ -42,30 +41,13 @@ class OffloadProcess:
             stop=handover.Stop().encode(),
             packet_max=handover.PACKET_MAX,
         )
-        self._sidecar = Sidecar(program, self)
+        super().__init__(program, on_change)
         self._load = 0
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process to hand connections to."""
-        return self._sidecar.running
 
     @property
     def load(self) -> int:
         """How many connections it has of ours."""
         return self._load
-
-    def leave(self) -> None:
-        """As `Sidecar.leave`."""
-        self._sidecar.leave()
-
-    def cut(self) -> None:
-        """As `Sidecar.cut`."""
-        self._sidecar.cut()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """As `Sidecar.run`."""
-        await self._sidecar.run(task_status=task_status)
 
     @asynccontextmanager
     async def taken(
@@ -81,7 +63,7 @@ class OffloadProcess:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as plain:
             with theirs:
                 ends = [outer.socket.fileno(), theirs.fileno()]
-                await self._sidecar.send(Take(kind, ahead).encode(), ends)
+                await self.send(Take(kind, ahead).encode(), ends)
             self._count(1)
             try:
                 yield plain
@@ -93,9 +75,7 @@ class OffloadProcess:
         self._connections.set(self._load)
         self._on_change()
 
-    # For the sidecar.
-
-    def heard(self, packet: bytes) -> None:
+    def _heard(self, packet: bytes) -> None:
         """The certificate was read again, or could not be."""
         said = handover.decode(packet)
         if not isinstance(said, handover.Renewed):
@@ -105,13 +85,8 @@ class OffloadProcess:
         else:
             log.info("tls_files_renewed")
 
-    def changed(self) -> None:
-        """It is there, or is gone."""
-        self._on_change()
-
-    def lost(self) -> None:
+    def _lost(self) -> None:
         """Whoever has the other ends of its connections sees that."""
 
-    def restarting(self) -> None:
-        """It is counted."""
+    def _restarting(self) -> None:
         self._restarts.inc()

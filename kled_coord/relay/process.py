@@ -43,7 +43,7 @@ class _Joined:
     reason: Ended = Ended.BROKEN
 
 
-class RelayProcess:
+class RelayProcess(Sidecar):
     """One relay process, started again when it dies; its streams are then broken.
 
     `name` is its label in the metrics; `on_change` is told when it is there or gone, and when
@@ -53,17 +53,11 @@ class RelayProcess:
     def __init__(
         self, name: str, metrics: Metrics, on_change: Callable[[], None] | None = None
     ) -> None:
-        self._on_change = on_change or _nothing
+        super().__init__(_PROGRAM, on_change or _nothing)
         self._streams = metrics.relay_streams.labels(process=name)
         self._restarts = metrics.relay_restarts_total.labels(process=name)
         self._numbers = itertools.count(1)
         self._joined: dict[int, _Joined] = {}
-        self._sidecar = Sidecar(_PROGRAM, self)
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process to hand sockets to."""
-        return self._sidecar.running
 
     @property
     def load(self) -> int:
@@ -73,18 +67,6 @@ class RelayProcess:
     def shares_any(self, shares: tuple[Share, ...]) -> bool:
         """Whether a stream here is limited together with one of these shares."""
         return any(share in joined.shares for joined in self._joined.values() for share in shares)
-
-    def leave(self) -> None:
-        """As `Sidecar.leave`."""
-        self._sidecar.leave()
-
-    def cut(self) -> None:
-        """As `Sidecar.cut`."""
-        self._sidecar.cut()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """As `Sidecar.run`."""
-        await self._sidecar.run(task_status=task_status)
 
     async def join(
         self,
@@ -107,7 +89,7 @@ class RelayProcess:
         try:
             try:
                 ends = [client.socket.fileno(), agent.socket.fileno()]
-                await self._sidecar.send(opened.encode(), ends)
+                await self.send(opened.encode(), ends)
             except BaseException:
                 joined.ended.set()  # it has never begun, cancelled or not: a packet is sent whole
                 raise
@@ -116,7 +98,7 @@ class RelayProcess:
             await trio.aclose_forcefully(agent)
             await joined.ended.wait()
         finally:
-            if not joined.ended.is_set() and not self._sidecar.leaving:
+            if not joined.ended.is_set() and not self._leaving:
                 with trio.move_on_after(limits.CLEANUP_S, shield=True):
                     await self._end(number, joined)
             del self._joined[number]
@@ -125,7 +107,7 @@ class RelayProcess:
 
     async def _end(self, number: int, joined: _Joined) -> None:
         try:
-            await self._sidecar.send(handover.Close(number).encode())
+            await self.send(handover.Close(number).encode())
         except UnavailableError:
             return  # the process is gone, and the stream with it
         await joined.ended.wait()
@@ -134,9 +116,7 @@ class RelayProcess:
         self._streams.set(len(self._joined))
         self._on_change()
 
-    # For the sidecar.
-
-    def heard(self, packet: bytes) -> None:
+    def _heard(self, packet: bytes) -> None:
         """Bytes have moved, or a stream has ended."""
         said = handover.decode(packet)
         if not isinstance(said, handover.Moved | handover.Done):
@@ -150,17 +130,11 @@ class RelayProcess:
             joined.reason = said.reason
             joined.ended.set()
 
-    def changed(self) -> None:
-        """It is there, or is gone."""
-        self._on_change()
-
-    def lost(self) -> None:
-        """Its streams are broken."""
+    def _lost(self) -> None:
         for joined in self._joined.values():
             joined.ended.set()
 
-    def restarting(self) -> None:
-        """It is counted."""
+    def _restarting(self) -> None:
         self._restarts.inc()
 
 

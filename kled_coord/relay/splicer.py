@@ -1,22 +1,15 @@
 """A relay process: `python -m kled_coord.relay.splicer FD`, started by `relay/process.py`.
 
-It joins sockets that it is handed and knows nothing else: no policy, no tokens, no store. A bare
-epoll loop over a handful of modules, because a keystroke goes through here twice and finds the
-caches cold: measured 50 microseconds a round trip, where a Trio relay took 155 beside a busy SSH
-session (docs/adr/0004-relay-process.md). Load on the API, its restart or its crash neither slow
-nor cut a stream: when the coordinator is gone the streams are served to their end.
+It joins sockets that it is handed and knows nothing else: no policy, no tokens, no store. Load on
+the API, its restart or its crash neither slow nor cut a stream. Measured beside a busy SSH session:
+50 microseconds a round trip, where a relay of Trio tasks took 155 (docs/adr/0004-relay-process.md).
 
-Fair: in each round those that move little go first, then one bulk stream takes one step, so a
-keystroke waits for one step at most. Where bandwidth is limited, streams wait for their turn.
+Where bandwidth is limited, streams wait for their turn.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import resource
 import select
-import signal
 import socket
 import sys
 import time
@@ -26,53 +19,44 @@ from kled_coord.relay import handover
 from kled_coord.relay.bandwidth import Bucket, Buckets, Turns
 from kled_coord.relay.handover import Ended
 from kled_coord.relay.pair import Pair
+from kled_coord.sidecars.loop import Loop, Task, open_control, take_sockets
 
 # How often traffic is reported and the limits on idle streams are looked at.
 TICK_S: Final = 1.0
 # A stream that moves more than this in a tick is bulk. No terminal is read that fast.
 _BULK_BYTES: Final = 1024 * 1024
-_GONE: Final = select.EPOLLHUP | select.EPOLLERR
-# A client's socket and an agent's.
-_ENDS: Final = 2
-# In the place of a mask: not registered, because epoll reports a dead socket whatever the mask.
-_PARKED: Final = -1
 
 
-class Stream:
+class Stream(Task):
     """One pair with its limits. Times are time.monotonic() seconds."""
 
     __slots__ = (
         "active_at",
         "buckets",
         "bulk",
-        "gone",
         "idle_s",
-        "masks",
         "number",
         "pair",
         "reported",
-        "served",
         "shares",
         "until",
     )
 
     def __init__(self, opened: handover.Open, pair: Pair, now: float) -> None:
+        super().__init__()
         self.number = opened.id
         self.pair = pair
         self.idle_s = opened.idle_s
         self.until = now + opened.absolute_s if opened.absolute_s else float("inf")
         self.active_at = now
         self.reported = (0, 0)
-        self.masks: dict[int, int] = {}
-        # By descriptor: what bytes out of it have to wait for; and those epoll has called dead.
+        # By descriptor: what bytes out of it have to wait for.
         self.shares = opened.shares
         self.buckets: dict[int, tuple[Bucket, ...]] = {}
-        self.gone: set[int] = set()
-        # Whether it was bulk in the last tick, and the last round in which it had its step.
+        # Whether it was bulk in the last tick.
         self.bulk = False
-        self.served = 0
 
-    def is_bulk(self) -> bool:
+    def is_bulk(self, now: float) -> bool:  # noqa: ARG002 - the tick looks at the time
         """Whether others go first."""
         if self.bulk:
             return True
@@ -81,29 +65,23 @@ class Stream:
         return moved - to_agent - to_client > _BULK_BYTES
 
 
-class Splicer:
-    """The loop. `control` is the socket to the coordinator."""
+class Splicer(Loop[Stream]):
+    """The loop."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._control = control
-        self._epoll = select.epoll()
-        self._epoll.register(control, select.EPOLLIN)
-        self._by_descriptor: dict[int, Stream] = {}
+        super().__init__(control, handover.PACKET_MAX)
         self._streams: dict[int, Stream] = {}
-        self._rounds = 0
         # Whoever waits for its buckets, with the events that it waits with.
         self._buckets = Buckets()
         self._turns: Turns[int] = Turns()
         self._waiting: dict[int, int] = {}
-        self._orphaned = False
         self._unheard = False
-        self._stopped = False
 
     def run(self) -> None:
         """Serve until told to stop, or until orphaned and out of streams."""
         tick_at = time.monotonic() + TICK_S
-        while not self._stopped and not (self._orphaned and not self._streams):
-            self._round(self._epoll.poll(self._timeout(tick_at)))
+        while not self._over:
+            self._round(self._epoll.poll(self._timeout(tick_at)), time.monotonic())
             if (now := time.monotonic()) >= tick_at:
                 tick_at = now + TICK_S
                 self._tick(now)
@@ -116,47 +94,19 @@ class Splicer:
         until = min(tick_at, self._turns.ready_at()) if self._waiting else tick_at
         return max(0.0, until - time.monotonic())
 
-    def _round(self, ready: list[tuple[int, int]]) -> None:
-        bulk: list[tuple[Stream, int, int]] = []
-        told = False
-        for descriptor, events in ready:
-            stream = self._by_descriptor.get(descriptor)
-            if stream is None:
-                # Or else it was closed in this round.
-                told = told or descriptor == self._control.fileno()
-            elif len(ready) > 1 and stream.is_bulk():
-                bulk.append((stream, descriptor, events))
-            else:
-                self._step(stream, descriptor, events)
-        if bulk:
-            self._step_bulk(bulk)
-        if self._waiting:
-            self._serve_turns(time.monotonic())
-        if told:
-            # Last: a new stream may get a descriptor that was closed in this round, and what epoll
-            # said of the old one, its death for instance, would be taken for the new one's.
-            self._receive()
-
-    def _step_bulk(self, ready: list[tuple[Stream, int, int]]) -> None:
-        """A step of the stream that has waited longest; epoll reports the others again."""
-        first = min((stream for stream, _, _ in ready), key=lambda stream: stream.served)
-        self._rounds += 1
-        first.served = self._rounds
-        for stream, descriptor, events in ready:
-            if stream is first and descriptor in self._by_descriptor:
-                self._step(stream, descriptor, events)
-
-    def _step(self, stream: Stream, descriptor: int, events: int) -> None:
-        if events & _GONE:
-            stream.gone.add(descriptor)
-        if stream.buckets:
-            events = self._defer(stream, descriptor, events)
+    def _step(self, task: Stream, descriptor: int, events: int) -> None:
+        if task.buckets:
+            events = self._defer(task, descriptor, events)
         try:
-            stream.pair.step(descriptor, events)
+            task.pair.step(descriptor, events)
         except OSError:
-            self._end(stream, Ended.BROKEN)
+            self._end(task, Ended.BROKEN)
         else:
-            self._settle(stream)
+            self._settle(task)
+
+    def _between(self, now: float) -> None:
+        if self._waiting:
+            self._serve_turns(now)
 
     def _defer(self, stream: Stream, descriptor: int, events: int) -> int:
         """Have what is to be read wait for its turn; what may be done at once."""
@@ -188,42 +138,24 @@ class Splicer:
         if stream.pair.done:
             self._end(stream, Ended.CLOSED)
             return
-        for descriptor, mask in stream.masks.items():
+        for descriptor in stream.masks:
             wanted = stream.pair.interest(descriptor)
+            park = False
             if stream.gone or stream.buckets:
-                wanted = self._limited(stream, descriptor, wanted)
-            if wanted == mask:
-                continue
-            stream.masks[descriptor] = wanted
-            if wanted == _PARKED:
-                self._epoll.unregister(descriptor)
-            elif mask == _PARKED:
-                self._epoll.register(descriptor, wanted)
-            else:
-                self._epoll.modify(descriptor, wanted)
+                waits = descriptor in self._waiting
+                held = stream.pair.out_of(descriptor).held
+                park = descriptor in stream.gone and (waits or bool(held))
+                wanted = wanted & ~select.EPOLLIN if waits else wanted
+            self._watch(stream, descriptor, wanted, park=park)
 
-    def _limited(self, stream: Stream, descriptor: int, wanted: int) -> int:
-        waits = descriptor in self._waiting
-        if descriptor in stream.gone and (waits or stream.pair.out_of(descriptor).held):
-            return _PARKED
-        return wanted & ~select.EPOLLIN if waits else wanted
-
-    def _receive(self) -> None:
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, handover.PACKET_MAX, _ENDS)
-        except (BlockingIOError, ConnectionResetError):
-            return  # a reset is reported once, before what was sent ahead of it: Stop, or the end
-        if not data:
-            self._orphaned = True
-            self._epoll.unregister(self._control)
-            return
-        packet = handover.decode(data)
-        if isinstance(packet, handover.Open):
-            self._open(packet, descriptors)
-        elif isinstance(packet, handover.Close):
-            if (stream := self._streams.get(packet.id)) is not None:
+    def _heard(self, packet: bytes, descriptors: list[int]) -> None:
+        said = handover.decode(packet)
+        if isinstance(said, handover.Open):
+            self._open(said, descriptors)
+        elif isinstance(said, handover.Close):
+            if (stream := self._streams.get(said.id)) is not None:
                 self._end(stream, Ended.STOPPED)
-        elif isinstance(packet, handover.Stop):
+        elif isinstance(said, handover.Stop):
             self._stopped = True
 
     def _open(self, opened: handover.Open, descriptors: list[int]) -> None:
@@ -241,17 +173,13 @@ class Splicer:
                 buckets = self._buckets.take(opened.shares, to_agent=to_agent, now=now)
                 stream.buckets[end.fileno()] = buckets
         for descriptor in (client.fileno(), agent.fileno()):
-            stream.masks[descriptor] = stream.pair.interest(descriptor)
-            self._by_descriptor[descriptor] = stream
-            self._epoll.register(descriptor, stream.masks[descriptor])
+            self._add(stream, descriptor, stream.pair.interest(descriptor))
 
     def _end(self, stream: Stream, reason: Ended) -> None:
-        for descriptor, mask in stream.masks.items():
-            if mask != _PARKED:
-                self._epoll.unregister(descriptor)
+        for descriptor in stream.masks:
             self._turns.forget(descriptor)
             self._waiting.pop(descriptor, None)
-            del self._by_descriptor[descriptor]
+        self._remove(stream)
         del self._streams[stream.number]
         if stream.shares:
             for to_agent in (True, False):
@@ -296,18 +224,8 @@ class Splicer:
 
 
 def _pair(descriptors: list[int]) -> Pair:
-    """The two sockets joined. Raises OSError, and they are closed then.
-
-    Where this process may have no more descriptors, the kernel passes on only some of those sent
-    (unix(7), MSG_CTRUNC), or there are none left for pipes. That must cost one stream, not all.
-    """
-    if len(descriptors) != _ENDS:
-        for number in descriptors:
-            os.close(number)
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    client, agent = (socket.socket(fileno=number) for number in descriptors)
-    client.setblocking(False)
-    agent.setblocking(False)
+    """The two sockets joined. Raises OSError, and they are closed then."""
+    client, agent = take_sockets(descriptors)
     try:
         return Pair(client, agent)
     except OSError:
@@ -318,15 +236,7 @@ def _pair(descriptors: list[int]) -> Pair:
 
 def main() -> None:
     """Serve the control socket whose descriptor is the only argument."""
-    # Ctrl-C and a service manager's SIGTERM are the coordinator's to answer, which says Stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.setblocking(False)
-    os.set_inheritable(control.fileno(), False)
-    Splicer(control).run()
+    Splicer(open_control(sys.argv[1])).run()
 
 
 if __name__ == "__main__":

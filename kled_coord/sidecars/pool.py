@@ -8,10 +8,12 @@ one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 import trio
+
+from kled_coord.sidecars.process import Sidecar
 
 # Work waits this long for a process while there is none.
 WAIT_S: Final = 5.0
@@ -19,25 +21,7 @@ WAIT_S: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Member(Protocol):
-    """A process of the pool, as `Sidecar`."""
-
-    @property
-    def running(self) -> bool: ...
-
-    @property
-    def load(self) -> int:
-        """How much it has to do."""
-        ...
-
-    def leave(self) -> None: ...
-
-    def cut(self) -> None: ...
-
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None: ...
-
-
-M = TypeVar("M", bound=Member)
+M = TypeVar("M", bound=Sidecar)
 
 
 class Pool(Generic[M]):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 import trio
@@ -28,31 +29,6 @@ _RESTART: Final = Backoff(first_s=0.25, cap_s=15.0)
 log = structlog.get_logger(__name__)
 
 
-class Owner(Protocol):
-    """Who is told what a process does."""
-
-    @property
-    def load(self) -> int:
-        """How much it has to do."""
-        ...
-
-    def heard(self, packet: bytes) -> None:
-        """It has said something."""
-        ...
-
-    def changed(self) -> None:
-        """It is there, or is gone."""
-        ...
-
-    def lost(self) -> None:
-        """It is gone, and what it had with it."""
-        ...
-
-    def restarting(self) -> None:
-        """It is about to be started again."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """What to run: a module, its arguments before the control socket's number, its last order."""
@@ -64,25 +40,37 @@ class Program:
     packet_max: int
 
 
-class Sidecar:
-    """A process that is kept running while `run` is."""
+class Sidecar(ABC):
+    """A process that is kept running while `run` is; `on_change` is told when it comes and goes."""
 
-    def __init__(self, program: Program, owner: Owner) -> None:
+    def __init__(self, program: Program, on_change: Callable[[], None]) -> None:
         self._program = program
-        self._owner = owner
+        self._on_change = on_change
         self._control: trio.socket.SocketType | None = None
         self._sending = trio.Lock()
         self._leaving = False
 
     @property
+    @abstractmethod
+    def load(self) -> int:
+        """How much it has to do."""
+
+    @abstractmethod
+    def _heard(self, packet: bytes) -> None:
+        """It has said something."""
+
+    @abstractmethod
+    def _lost(self) -> None:
+        """It is gone, and what it had with it."""
+
+    @abstractmethod
+    def _restarting(self) -> None:
+        """It is about to be started again."""
+
+    @property
     def running(self) -> bool:
         """Whether there is a process to hand sockets to."""
         return self._control is not None
-
-    @property
-    def leaving(self) -> bool:
-        """Whether the process will be left."""
-        return self._leaving
 
     def leave(self) -> None:
         """When `run` is cancelled, leave the process with what it has instead of stopping it."""
@@ -96,13 +84,13 @@ class Sidecar:
         """Say something, whole or not at all. Raises UnavailableError("<kind>_restarting")."""
         async with self._sending:
             if self._control is None:
-                raise self._restarting()
+                raise self._refusal()
             rights = b"".join(number.to_bytes(4, sys.byteorder) for number in descriptors)
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
             try:
                 await self._control.sendmsg([packet], ancillary)
             except (OSError, trio.ClosedResourceError) as exc:
-                raise self._restarting() from exc
+                raise self._refusal() from exc
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a process until cancelled; then it is told to stop and waited for, or left.
@@ -123,20 +111,20 @@ class Sidecar:
                 "process_died",
                 kind=self._program.kind,
                 status=process.returncode,
-                load=self._owner.load,
+                load=self.load,
                 seconds=lived,
             )
             failures = 1 if lived > _RESTART.cap_s else failures + 1
             process = await self._start_again(failures)
 
-    def _restarting(self) -> UnavailableError:
+    def _refusal(self) -> UnavailableError:
         kind = self._program.kind
         return UnavailableError(f"{kind}_restarting", f"the {kind} is restarting", hint="try again")
 
     async def _start_again(self, failures: int) -> trio.Process:
         while True:
             await trio.sleep(_RESTART.ceiling(failures))
-            self._owner.restarting()
+            self._restarting()
             try:
                 return await self._start()
             except OSError as exc:
@@ -159,17 +147,17 @@ class Sidecar:
             ours.close()
             raise
         self._control = trio.socket.from_stdlib_socket(ours)
-        self._owner.changed()
+        self._on_change()
         return process
 
     async def _listen(self) -> None:
         """Take what it says until it is gone."""
         assert self._control is not None
         while packet := await self._receive(self._control):
-            self._owner.heard(packet)
+            self._heard(packet)
         # What comes now waits for the next process.
         self._hang_up()
-        self._owner.lost()
+        self._lost()
 
     async def _receive(self, control: trio.socket.SocketType) -> bytes:
         try:
@@ -184,7 +172,7 @@ class Sidecar:
             return
         with trio.move_on_after(limits.CLEANUP_S, shield=True):
             await self._stop(process)
-        self._owner.lost()
+        self._lost()
         if process.returncode is None:
             process.kill()
 
@@ -200,4 +188,4 @@ class Sidecar:
         control, self._control = self._control, None
         if control is not None:
             control.close()
-            self._owner.changed()
+            self._on_change()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.authority import issue
-from tests.kit.programs import say
+from tests.kit.programs import say, send_through
 from tests.kit.site import BIN, Site
 from tests.kit.waiting import wait_until
 from tests.kit.ways import behind_websockets_only, over_tls
@@ -64,27 +62,17 @@ def test_a_stream_that_cannot_resume_outlives_a_coordinator_that_is_killed(
 
 
 def test_bulk_data_survives_offload_processes_that_are_killed(offloaded: Site) -> None:
-    data = os.urandom(SIZE)
+    killed: list[int] = []
+
+    def kill(got: int) -> None:
+        if got > SIZE // 3 and not killed:
+            for process in offloaded.offloads():
+                process.kill()
+                killed.append(process.pid)
+
     with running_cat(offloaded, "always") as cat:
-        assert cat.stdout is not None
-
-        def send() -> None:
-            assert cat.stdin is not None
-            cat.stdin.write(data)
-            cat.stdin.close()
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        digest, got, doomed = hashlib.sha256(), 0, offloaded.offloads()
-        while chunk := cat.stdout.read(1 << 20):
-            digest.update(chunk)
-            got += len(chunk)
-            while doomed and got > SIZE // 3:
-                doomed.pop().kill()
-        sender.join()
-        assert got == SIZE
-        assert digest.digest() == hashlib.sha256(data).digest()
-        assert cat.wait(20) == 0
+        send_through(cat, os.urandom(SIZE), kill)
+    assert killed
     offloaded.wait_connected("dev")
 
 

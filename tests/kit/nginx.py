@@ -22,7 +22,7 @@ _END_S = 10.0
 _MAIN = """
 daemon off;
 user root;
-worker_processes 1;
+worker_processes {workers};
 pid {root}/nginx.pid;
 error_log {root}/error.log info;
 events {{ worker_connections 4096; }}
@@ -79,6 +79,7 @@ def nginx(
     port: int,
     target: int,
     certificates: Certificates,
+    workers: int = 1,
     more: str = "",
     replace: Mapping[str, str] | None = None,
 ) -> Iterator[Nginx]:
@@ -95,7 +96,7 @@ def nginx(
         site = site.replace(old, new)
     root.mkdir()
     (root / "site.conf").write_text(site)
-    (root / "nginx.conf").write_text(_MAIN.format(root=root, more=more))
+    (root / "nginx.conf").write_text(_MAIN.format(root=root, workers=workers, more=more))
     with (root / "output").open("wb") as output:
         process = subprocess.Popen(
             [program, "-p", root, "-e", root / "error.log", "-c", root / "nginx.conf"],

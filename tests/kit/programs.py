@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+import threading
+from collections.abc import Callable
 
 
 def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:
@@ -11,3 +14,28 @@ def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:
     assert cat.stdout is not None
     cat.stdin.write(word + b"\n")
     return cat.stdout.readline()
+
+
+def send_through(cat: subprocess.Popen[bytes], data: bytes, after: Callable[[int], None]) -> None:
+    """All of `data` there and back, to the end; `after` is told how much is back, each time.
+
+    What is back is compared by hash, and `cat` has to end well.
+    """
+    assert cat.stdout is not None
+
+    def send() -> None:
+        assert cat.stdin is not None
+        cat.stdin.write(data)
+        cat.stdin.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    digest, got = hashlib.sha256(), 0
+    while chunk := cat.stdout.read(1 << 20):
+        digest.update(chunk)
+        got += len(chunk)
+        after(got)
+    sender.join()
+    assert got == len(data)
+    assert digest.digest() == hashlib.sha256(data).digest()
+    assert cat.wait(20) == 0

@@ -6,6 +6,7 @@ import select
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -125,7 +126,7 @@ def test_in_a_round_small_ones_go_first_and_one_bulk_takes_a_step() -> None:
         ready = [(one.outer.fileno(), READY) for one in (bulk, other, small)]
         order = []
         for _ in range(2):
-            loop._round(ready)
+            loop._round(ready, time.monotonic())
             order.append([came(plain) for _, plain in ends])
         assert order == [[b"1", b"", b"3"], [b"", b"2", b""]]
         for end in (end for pair in ends for end in pair):

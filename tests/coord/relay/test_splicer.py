@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -149,12 +150,14 @@ def test_a_new_stream_does_not_inherit_the_death_of_one_that_had_its_descriptors
         first, second = splicer._by_descriptor
         client, agent = hand_over(2)
         dead = select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP
-        splicer._round([(first, dead), (theirs.fileno(), select.EPOLLIN), (second, dead)])
+        splicer._round(
+            [(first, dead), (theirs.fileno(), select.EPOLLIN), (second, dead)], time.monotonic()
+        )
         with client, agent:
             assert set(splicer._by_descriptor) == {first, second}
             assert decode(ours.recv(PACKET_MAX)) == Done(1, Ended.BROKEN)
             client.sendall(b"x")
-            splicer._round([(first, select.EPOLLIN)])
+            splicer._round([(first, select.EPOLLIN)], time.monotonic())
             assert agent.recv(1) == b"x"
             ours.sendall(Stop().encode())
             splicer.run()
