@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.kit.site import BIN, PROCESS_TEMPLATE, Site, open_site
 from tests.kit.waiting import wait_until
@@ -48,6 +49,15 @@ def test_each_kind_of_bad_token_is_named(site: Site) -> None:
     done = site.kled("list", env={"KLED_TOKEN": made["token"]}, check=False)
     assert done.returncode == 3
     assert "revoked" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["workspaces/dev/stream", "agent/stream"])
+def test_a_malformed_websocket_request_is_named(site: Site, path: str) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    answer = httpx.get(f"{site.url}/api/v1/{path}", headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "head_malformed")
+    assert "Sec-WebSocket-Key" in answer.json()["error"]["message"]
+    assert "Traceback" not in site.log.read_text()
 
 
 def test_a_foreign_workspace_is_not_found(site: Site) -> None:

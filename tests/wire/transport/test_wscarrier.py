@@ -10,13 +10,14 @@ import pytest
 import trio
 import trio_websocket
 
-from kled_wire.errors import NotFoundError, UnavailableError
+from kled_wire.errors import NotFoundError, ProtocolError, UnavailableError
 from kled_wire.transport import upgrade
 from kled_wire.transport.headio import read_head
 from kled_wire.transport.wscarrier import (
     MESSAGE_BYTES,
     CarriedStream,
     accept_carried,
+    encode_accept,
     open_carried,
 )
 from tests.wire.sockets import read_all, serving
@@ -204,3 +205,31 @@ async def test_a_peer_that_does_not_answer_is_left_when_the_deadline_comes() -> 
         with trio.fail_after(5):
             await left.wait()
         nursery.cancel_scope.cancel()
+
+
+REQUEST = (
+    b"GET /s HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def test_the_answer_to_a_request_is_that_of_the_standard() -> None:
+    # RFC 6455, section 1.3.
+    answer = encode_accept(REQUEST)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Sec-WebSocket-Key", b"X-Key"),
+        (b"Version: 13", b"Version: 12"),
+        (b"Host: h\r\n", b""),
+        (b"GET", b"PUT"),
+    ],
+)
+def test_a_malformed_request_is_an_error(old: bytes, new: bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        encode_accept(REQUEST.replace(old, new))
+    assert caught.value.code == "head_malformed"
