@@ -12,15 +12,16 @@ from kled_wire.errors import KledError
 def main() -> int:
     """Run `kled` with sys.argv; returns the exit code. Never shows a traceback for bad input."""
     arguments = sys.argv[1:]
-    return guard(lambda: _dispatch(arguments))
+    asked = edge.Asked()
+    return guard(lambda: _dispatch(arguments, asked), asked)
 
 
-def guard(work: Callable[[], int]) -> int:
+def guard(work: Callable[[], int], asked: edge.Asked) -> int:
     """Run `work`, turning what it raises into a line on stderr and an exit code."""
     try:
         return _unwrapped(work)
     except KledError as exc:
-        return edge.report(exc)
+        return edge.report(exc, as_json=asked.as_json)
     except KeyboardInterrupt:
         return edge.INTERRUPTED
     except BrokenPipeError:
@@ -36,14 +37,14 @@ def _unwrapped(work: Callable[[], int]) -> int:
         raise edge.only_cause(group) from None
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], asked: edge.Asked) -> int:
     if arguments[:1] == ["stream"] and not {"--help", "-h"} & set(arguments):
         from kled_client.stream_fast import main as stream  # noqa: PLC0415  # start-up time
 
         return stream(arguments[1:])
     from kled_client.cli.main import run  # noqa: PLC0415
 
-    return run(arguments)
+    return run(arguments, asked)
 
 
 if __name__ == "__main__":

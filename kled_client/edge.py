@@ -1,4 +1,7 @@
-"""Where errors meet the person: one line on standard error and an exit code. Stdlib only."""
+"""Where errors meet the person or the program: a line on standard error and an exit code.
+
+Stdlib only.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,29 @@ from kled_wire.errors import KledError
 INTERRUPTED = 130
 
 
-def report(error: KledError) -> int:
-    """Print the error on one line, in colour on a terminal; returns the exit code."""
+def report(error: KledError, *, as_json: bool = False) -> int:
+    """Print the error on one line, in colour on a terminal; returns the exit code.
+
+    As JSON it is what the API answers with: `{"error": {"code", "message", "hint"}}`.
+    """
+    if as_json:
+        import json  # noqa: PLC0415  # `kled stream` never needs it
+
+        shape = {"code": error.code, "message": error.message, "hint": error.hint}
+        print(json.dumps({"error": shape}), file=sys.stderr)  # noqa: T201  # as below
+        return error.exit_code
     prefix = "error:"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         prefix = "\033[1;31merror:\033[0m"
     print(f"{prefix} {error.shown()}", file=sys.stderr)  # noqa: T201  # this is the program's voice
     return error.exit_code
+
+
+class Asked:
+    """What the command line turned out to ask for, for whoever reports how it ended."""
+
+    def __init__(self) -> None:
+        self.as_json = False
 
 
 def only_cause(group: BaseExceptionGroup) -> BaseException:

@@ -9,7 +9,7 @@ import click
 
 from kled_client.cli.context import Session
 from kled_client.cli.lazy import Entry, LazyGroup
-from kled_client.edge import INTERRUPTED
+from kled_client.edge import INTERRUPTED, Asked
 from kled_client.output import Output
 from kled_wire.errors import InputError
 
@@ -90,6 +90,9 @@ def cli(
     env = dict(os.environ)
     if url:
         env["KLED_URL"] = url
+    asked = ctx.find_object(Asked)
+    if asked is not None:
+        asked.as_json = output == "json"
     ctx.obj = Session(
         env=env,
         profile_name=profile,
@@ -98,10 +101,10 @@ def cli(
     )
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], asked: Asked) -> int:
     """Run the command line; returns the exit code. Raises KledError for wrong usage too."""
     try:
-        result = cli.main(arguments, prog_name="kled", standalone_mode=False)
+        result = cli.main(arguments, prog_name="kled", standalone_mode=False, obj=asked)
     except click.UsageError as exc:
         where = f"{exc.ctx.command_path} --help" if exc.ctx else "kled --help"
         raise InputError("usage", exc.format_message().rstrip("."), hint=where) from exc

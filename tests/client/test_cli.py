@@ -89,6 +89,26 @@ def test_list_and_show(signed_in: Fake, kled: Kled) -> None:
     assert one_line(missing.stderr) == "error: there is no workspace nope (kled list)\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "exit_code", "code"),
+    [
+        (["show", "nope"], 4, "workspace_not_found"),
+        (["show", "NOPE"], 2, "name_invalid"),
+        (["show", "--nope"], 2, "usage"),
+    ],
+)
+def test_errors_are_json_where_that_is_asked_for(
+    signed_in: Fake, kled: Kled, words: list[str], exit_code: int, code: str
+) -> None:
+    done = kled("--output", "json", *words)
+    assert done.returncode == exit_code
+    (line,) = done.stderr.decode().splitlines()
+    error = json.loads(line)["error"]
+    assert error["code"] == code
+    assert set(error) == {"code", "message", "hint"}
+    assert f"error: {error['message']}" in one_line(kled(*words).stderr)
+
+
 def test_create_follows_the_build(signed_in: Fake, kled: Kled) -> None:
     signed_in.log = [
         {"seq": 1, "at": "x", "level": "info", "text": "Plan: [bold]2[/bold] to add"},
