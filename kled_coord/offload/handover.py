@@ -44,7 +44,18 @@ class Renewed:
     problem: str = ""
 
     def encode(self) -> bytes:
-        return self.tag + self.problem[:TEXT_MAX].encode()
+        return self.tag + self.problem[:TEXT_MAX].encode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """From the process: a bug of ours has ended a connection. `reason` is for the log."""
+
+    tag: ClassVar[bytes] = b"C"
+    reason: str
+
+    def encode(self) -> bytes:
+        return self.tag + self.reason[:TEXT_MAX].encode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Stop:
         return self.tag
 
 
-Packet = Take | Renewed | Stop
+Packet = Take | Renewed | Crashed | Stop
 
 
 def decode(packet: bytes) -> Packet:
@@ -69,4 +80,6 @@ def decode(packet: bytes) -> Packet:
         return Take(Kind(rest[0]), rest[1:])
     if tag == Renewed.tag:
         return Renewed(rest.decode())
+    if tag == Crashed.tag:
+        return Crashed(rest.decode())
     raise ValueError(f"unknown packet {packet[:40]!r}")

@@ -76,11 +76,13 @@ class OffloadProcess(Sidecar):
         self._on_change()
 
     def _heard(self, packet: bytes) -> None:
-        """The certificate was read again, or could not be."""
+        """The certificate was read again, or could not be; or a connection has met a bug."""
         said = handover.decode(packet)
-        if not isinstance(said, handover.Renewed):
+        if isinstance(said, handover.Crashed):
+            log.error("connection_crashed", reason=said.reason)
+        elif not isinstance(said, handover.Renewed):
             return
-        if said.problem:
+        elif said.problem:
             log.error("tls_files_unusable", reason=said.problem)
         else:
             log.info("tls_files_renewed")

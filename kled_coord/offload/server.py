@@ -11,14 +11,16 @@ from __future__ import annotations
 import socket
 import sys
 import time
+import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from kled_coord.offload import handover
 from kled_coord.offload.certificates import Certificates
 from kled_coord.offload.connection import Connection
-from kled_coord.offload.handover import Kind, Renewed, Stop, Take
+from kled_coord.offload.handover import Crashed, Kind, Renewed, Stop, Take
 from kled_coord.offload.layer import Layer, LayerBrokenError
 from kled_coord.offload.tls import TlsLayer
 from kled_coord.sidecars.loop import Loop, Task, open_control, take_sockets
@@ -73,15 +75,25 @@ class Server(Loop[Served]):
         return max(0.0, self._lingering[0][0] - time.monotonic())
 
     def _step(self, task: Served, descriptor: int, events: int) -> None:
-        try:
-            task.connection.step(descriptor, events)
-        except OSError:
-            self._end(task)
-        except LayerBrokenError:
-            task.connection.break_off()
-            self._end(task)
-        else:
+        if self._lives(task, lambda: task.connection.step(descriptor, events)):
             self._settle(task)
+
+    def _lives(self, served: Served, work: Callable[[], None]) -> bool:
+        """Do `work` for a connection; whether that has not ended it."""
+        try:
+            work()
+        except OSError:
+            self._end(served)
+        except LayerBrokenError:
+            served.connection.break_off()
+            self._end(served)
+        except Exception as error:  # noqa: BLE001 - the supervisor of connections
+            # Whatever a stranger has found, the others go on.
+            self._end(served)
+            self._tell(Crashed("".join(traceback.format_exception_only(error)).strip()))
+        else:
+            return True
+        return False
 
     def _settle(self, served: Served) -> None:
         """After a step: over, or tell epoll what changed; in the steady state that is nothing."""
@@ -119,16 +131,12 @@ class Server(Loop[Served]):
         served = Served(connection)
         for number in (outer.fileno(), inner.fileno()):
             self._add(served, number, connection.interest(number))
-        try:
-            connection.begin(take.ahead)
-        except (OSError, LayerBrokenError):
-            connection.break_off()
-            self._end(served)
-        else:
+        if self._lives(served, lambda: connection.begin(take.ahead)):
             self._settle(served)
 
     def _layer(self, kind: Kind) -> Layer:
-        if kind is Kind.TLS and self._certificates is not None:
+        if kind is Kind.TLS:
+            assert self._certificates is not None, "the coordinator has none and asks for TLS"
             self._renew(self._certificates)
             return TlsLayer(self._certificates.context)
         # Most coordinators never see one: wsproto is loaded for the first.
@@ -143,7 +151,7 @@ class Server(Loop[Served]):
         except OSError as error:
             self._tell(Renewed(str(error) or type(error).__name__))
 
-    def _tell(self, packet: Renewed) -> None:
+    def _tell(self, packet: Renewed | Crashed) -> None:
         try:
             self._control.send(packet.encode())
         except OSError:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kled_coord.offload.handover import (
     PACKET_MAX,
     TEXT_MAX,
+    Crashed,
     Kind,
     Packet,
     Renewed,
@@ -21,6 +22,7 @@ from kled_wire.limits import HEAD_MAX_BYTES
 PACKET = st.one_of(
     st.builds(Take, st.sampled_from(Kind), st.binary(max_size=200)),
     st.builds(Renewed, st.text(max_size=TEXT_MAX)),
+    st.builds(Crashed, st.text(max_size=TEXT_MAX)),
     st.just(Stop()),
 )
 
@@ -42,7 +44,7 @@ def test_garbage_is_a_value_error_and_nothing_else(data: bytes) -> None:
         decode(data)
     except ValueError:
         return
-    assert data[:1] in {b"T", b"R", b"S"}
+    assert data[:1] in {b"T", b"R", b"C", b"S"}
 
 
 @pytest.mark.parametrize("packet", [b"", b"?", b"T", b"T\x09", b"Sx", b"R\xff"])

@@ -19,8 +19,9 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
 from kled_coord.offload import server
-from kled_coord.offload.handover import Kind, Stop, Take
+from kled_coord.offload.handover import PACKET_MAX, Crashed, Kind, Stop, Take, decode
 from kled_coord.offload.server import Server
+from kled_coord.offload.websocket import WebSocketLayer
 from tests.coord.relay.sockets import connected
 
 READY = select.EPOLLIN
@@ -89,6 +90,27 @@ def test_the_end_of_the_coordinator_is_not_that_of_connections() -> None:
             peer.close()
             assert plain.recv(100) == b""
             thread.join(10)
+
+
+def test_a_bug_ends_only_the_connection_that_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    receive = WebSocketLayer.receive
+
+    def crash(layer: WebSocketLayer, data: bytes) -> list[bytes]:
+        if message(b"crash")[:2] == data[:2]:
+            raise ZeroDivisionError("found by a stranger")
+        return receive(layer, data)
+
+    monkeypatch.setattr(WebSocketLayer, "receive", crash)
+    with made() as (ours, loop), running(loop, ours):
+        (peer, plain), (doomed, end) = hand_over(ours), hand_over(ours)
+        with peer, plain, doomed, end:
+            doomed.sendall(message(b"crash"))
+            assert end.recv(100) == b""
+            assert decode(ours.recv(PACKET_MAX)) == Crashed(
+                "ZeroDivisionError: found by a stranger"
+            )
+            peer.sendall(message(b"fine as ever"))
+            assert plain.recv(100) == b"fine as ever"
 
 
 def test_a_peer_that_takes_nothing_is_given_up_when_nobody_is_behind_it(
