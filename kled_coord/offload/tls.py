@@ -23,6 +23,10 @@ class TlsLayer:
 
     def receive(self, data: bytes) -> list[bytes]:
         """As `Layer.receive`."""
+        if not data and self.open:
+            # The session is not told: OpenSSL takes it for a fault and writes no more then.
+            self.ended = True
+            return []
         self._session.feed(data)
         try:
             if not self.open:

@@ -83,6 +83,21 @@ def test_a_connection_that_just_ends_ends_the_reading(contexts: Contexts) -> Non
     assert layer.ended
 
 
+@pytest.mark.parametrize("part", [7, 1000])
+def test_a_connection_that_just_ends_may_still_wait_for_its_answer(
+    contexts: Contexts, part: int
+) -> None:
+    session, layer = shake_hands(contexts)
+    session.write(b"a record of which a part may have come")
+    layer.receive(session.take()[:part])
+    assert layer.receive(b"") == []
+    layer.send(b"answer")
+    layer.send_eof()
+    session.feed(layer.take())
+    assert session.read() == b"answer"
+    assert session.read() == b""
+
+
 @pytest.mark.parametrize(
     "said", [b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", bytes(100)]
 )
