@@ -2,7 +2,7 @@
 
 Nothing here blocks: `step` does what can be done, `interest` says which readiness of a socket is
 worth waking up for. A direction is read only while nothing of it waits to be written, so that a
-connection holds one read of each at most.
+connection holds one read of each at most, and what the layer has answered of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from kled_wire.transport.vector import write_vector
 # One read. Larger ones gain nothing where every record of 16 KiB is looked at, and the allocator
 # would map each anew.
 CHUNK_BYTES: Final = 64 * 1024
+# A peer that wants answers and does not take them (pings, for instance) is not read from here on.
+# More than what waits for it otherwise, or its two directions would depend on each other.
+_UNTAKEN_MAX_BYTES: Final = 2 * CHUNK_BYTES
 _GONE: Final = select.EPOLLHUP | select.EPOLLERR
 _READABLE: Final = select.EPOLLIN | _GONE
 
@@ -34,6 +37,7 @@ class Connection:
         "_inner_ended",
         "_inner_gone",
         "_layer",
+        "_outer_gone",
         "_passed_on",
         "_to_inner",
         "_to_outer",
@@ -52,6 +56,8 @@ class Connection:
         # Nobody writes to the other end of `inner` any more; nobody reads from it either.
         self._inner_ended = False
         self._inner_gone = False
+        # The peer is dead, said once: it may have been busy with what came before.
+        self._outer_gone = False
         # The peer's half-close has been passed on; the layer has been told that it is over.
         self._passed_on = False
         self._closed = False
@@ -77,6 +83,8 @@ class Connection:
             self._step_outer(events)
         else:
             self._step_inner(events)
+        if self._outer_gone and not (self._to_inner or self._reads_outer()):
+            raise ConnectionResetError("the peer is gone")
         if self._inner_ended and self._inner_gone and not self._closed:
             self._closed = True
             self._layer.close()
@@ -103,7 +111,9 @@ class Connection:
             self._flush_outer()
 
     def _reads_outer(self) -> bool:
-        return not (self._to_inner or self._layer.ended or self._inner_gone)
+        if self._to_inner or self._layer.ended or self._inner_gone:
+            return False
+        return sum(map(len, self._to_outer)) <= _UNTAKEN_MAX_BYTES
 
     def _reads_inner(self) -> bool:
         return self._layer.open and not (self._to_outer or self._inner_ended)
@@ -111,11 +121,10 @@ class Connection:
     def _step_outer(self, events: int) -> None:
         if events & select.EPOLLOUT:
             self._flush_outer()
+        self._outer_gone = self._outer_gone or bool(events & _GONE)
         if events & _READABLE and self._reads_outer():
             with contextlib.suppress(BlockingIOError):
                 self._take_in(self.outer.recv(CHUNK_BYTES))
-        elif events & _GONE and not self._to_inner:
-            raise ConnectionResetError("the peer is gone")
 
     def _take_in(self, data: bytes) -> None:
         if not data and not self._layer.open:
@@ -161,7 +170,8 @@ class Connection:
 
     def _flush_outer(self) -> None:
         if data := self._layer.take():
-            self._to_outer.append(data)
+            # One piece, however many answers there are.
+            self._to_outer = [b"".join((*self._to_outer, data))]
         if self._to_outer:
             self._to_outer = write_vector(self.outer.fileno(), self._to_outer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import sys
@@ -55,6 +56,14 @@ class Dots:
         return data
 
 
+class Echoing(Dots):
+    """One whose peer only asks, and is answered."""
+
+    def receive(self, data: bytes) -> list[bytes]:
+        self.outgoing += data
+        return []
+
+
 @dataclass
 class Site:
     """The peer's end, the connection, the end of whoever gets the plain bytes."""
@@ -63,23 +72,23 @@ class Site:
     connection: Connection
     plain: socket.socket
     layer: Dots
+    dead: set[int] = field(default_factory=set)
 
     def settle(self) -> None:
         """Step until nothing is ready; a socket without interest that is dead is left out."""
         connection = self.connection
-        dead: set[int] = set()
         while not connection.done:
             epoll = select.epoll()
             with epoll:
                 for end in (connection.outer, connection.inner):
                     wanted = connection.interest(end.fileno())
-                    if wanted or end.fileno() not in dead:
+                    if wanted or end.fileno() not in self.dead:
                         epoll.register(end, wanted)
                 if not (events := epoll.poll(0.02)):
                     return
                 for descriptor, event in events:
                     if event & (select.EPOLLHUP | select.EPOLLERR):
-                        dead.add(descriptor)
+                        self.dead.add(descriptor)
                     connection.step(descriptor, event)
 
 
@@ -164,6 +173,29 @@ def test_a_slow_reader_holds_the_other_side_up_and_loses_nothing(site: Site, way
     assert site.connection.moved == sent
 
 
+def test_a_peer_that_asks_and_does_not_listen_is_not_read_for_ever() -> None:
+    site = make(Echoing())
+    limit_buffers(site, CHUNK_BYTES)
+    asked = 0
+    for _ in range(BIG // CHUNK_BYTES):
+        with contextlib.suppress(BlockingIOError):
+            asked += site.peer.send(b"?" * CHUNK_BYTES)
+        site.settle()
+        assert sum(map(len, site.connection._to_outer)) <= 3 * CHUNK_BYTES
+    assert asked < BIG
+    answered = 0
+    while answered < asked:
+        assert select.select([site.peer], [], [], 20)[0]
+        answered += len(site.peer.recv(1_000_000))
+        site.settle()
+    close(site)
+
+
+def limit_buffers(site: Site, size: int = 4096) -> None:
+    site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    site.connection.outer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+
 def test_what_was_written_before_a_close_reaches_the_peer(site: Site) -> None:
     site.plain.send(b"the answer")
     site.plain.close()
@@ -185,8 +217,7 @@ def test_a_close_with_something_unread_takes_no_answer_along_and_is_no_good_end(
 
 
 def test_a_peer_that_does_not_take_the_last_bytes_lets_it_linger(site: Site) -> None:
-    site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    site.connection.outer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    limit_buffers(site)
     sent = 0
     while not site.connection.interest(site.connection.outer.fileno()) & select.EPOLLOUT:
         sent += site.plain.send(b"x" * CHUNK_BYTES)
@@ -220,6 +251,20 @@ def test_a_reset_after_the_peers_half_close_is_seen_while_nothing_is_written(sit
     site.peer.close()
     with pytest.raises(ConnectionResetError):
         site.settle()
+
+
+def test_a_reset_is_seen_once_what_came_before_is_taken(site: Site) -> None:
+    site.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    site.connection.inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    site.peer.send(b"x" * 60_000 + END)
+    site.settle()
+    site.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    site.peer.close()
+    site.settle()
+    assert site.connection._to_inner
+    assert not site.connection.interest(site.connection.outer.fileno())
+    with pytest.raises(ConnectionResetError):
+        read(site.plain, site)
 
 
 def test_nobody_behind_it_is_seen_by_the_peer(site: Site) -> None:
