@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -30,7 +31,7 @@ from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import decode_offer, dialable, encode_offer
 from kled_wire.transport import upgrade
 from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
-from tests.kit import fuzzing_streams
+from tests.kit import fuzzing_layers, fuzzing_streams
 from tests.kit.pieces import in_pieces, pieces
 
 Target = Callable[[bytes], None]
@@ -230,7 +231,15 @@ TARGETS: Final[dict[str, Target]] = {
     "datagrams": datagrams,
     "socks": socks,
     "websocket-stream": websocket_stream,
+    "tls-layer": fuzzing_layers.tls_layer,
+    "websocket-layer": fuzzing_layers.websocket_layer,
 }
+_MORE_SEEDS: Final[dict[str, list[bytes]]] = {}
+if sys.platform.startswith("linux"):  # epoll(7)
+    from tests.kit import fuzzing_connections
+
+    TARGETS["offload-connection"] = fuzzing_connections.offload_connection
+    _MORE_SEEDS["offload-connection"] = list(fuzzing_connections.seeds())
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -264,6 +273,9 @@ def seeds() -> dict[str, list[bytes]]:
             b"\x82\x85\x00\x00\x00\x00hello\x82\x80\x00\x00\x00\x00",
             b"\x89\x80\x00\x00\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
         ],
+        "tls-layer": fuzzing_layers.tls_seeds(),
+        "websocket-layer": fuzzing_layers.websocket_seeds(),
+        **_MORE_SEEDS,
     }
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.kit.fuzzing import TARGETS, Target, seeds
 
-SLOW = {"websocket-stream", "resume-client", "resume-agent"}
+SLOW = {"websocket-stream", "resume-client", "resume-agent", "tls-layer", "offload-connection"}
 
 
 @pytest.mark.parametrize("name", TARGETS)
