@@ -19,11 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from tests.kit.authority import issue
 from tests.kit.network import Link, Namespace, Network, masquerade, open_network, route
 from tests.kit.site import BIN, Site, free_port, open_site
 from tests.kit.waiting import wait_until
 
 PORT = 40022
+_ADDRESS = "203.0.113.1"
 _TEMPLATE = """
 terraform {
   required_providers {
@@ -129,10 +133,26 @@ class Country:
         finally:
             self.cut(link)
 
-    def end_relays(self) -> None:
-        """They would serve streams of clients that have vanished until TCP gives those up."""
+    def relays(self) -> list[psutil.Process]:
+        """The relay processes, those that a coordinator has left among them."""
+        return self._running("kled_coord.relay.splicer")
+
+    def offloads(self) -> list[psutil.Process]:
+        """The offload processes, likewise."""
+        return self._running("kled_coord.offload.server")
+
+    def _running(self, module: str) -> list[psutil.Process]:
+        found = []
         for process in self.site.processes():
-            if "kled_coord.relay.splicer" in process.cmdline():
+            with contextlib.suppress(psutil.Error):
+                if module in process.cmdline():
+                    found.append(process)
+        return found
+
+    def end_streams(self) -> None:
+        """Those of clients that have vanished would go on until TCP gives them up."""
+        for process in (*self.relays(), *self.offloads()):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
     def cut(self, link: Link) -> None:
@@ -142,11 +162,14 @@ class Country:
 
 
 @contextlib.contextmanager
-def open_country() -> Iterator[Country]:
-    """All of it, with the person signed in and a workspace `dev` that waits for its agent."""
-    with open_network() as network, tempfile.TemporaryDirectory() as template:
+def open_country(*, tls: bool = False) -> Iterator[Country]:
+    """All of it, with the person signed in and a workspace `dev` that waits for its agent.
+
+    With `tls`, TLS ends at the coordinator.
+    """
+    with open_network() as network, tempfile.TemporaryDirectory() as directory:
         internet, coordinator = network.bridge("internet"), network.add("coord")
-        network.plug(internet, coordinator, "203.0.113.1/24")
+        network.plug(internet, coordinator, f"{_ADDRESS}/24")
         homes, routers = [], []
         for number, name in ((1, "client"), (2, "agent")):
             router, home = network.add(f"{name}-router"), network.add(name)
@@ -156,15 +179,19 @@ def open_country() -> Iterator[Country]:
             masquerade(router, outside)
             homes.append(home)
             routers.append(router)
-        Path(template, "main.tf").write_text(_TEMPLATE)
-        settings = {"KLED_COORD_HOST": "0.0.0.0", "KLED_COORD_PORT": str(free_port())}
+        template = Path(directory, "template")
+        template.mkdir()
+        (template / "main.tf").write_text(_TEMPLATE)
+        settings, trust = _secured(Path(directory)) if tls else ({}, {})
+        settings |= {"KLED_COORD_HOST": "0.0.0.0", "KLED_COORD_PORT": str(free_port())}
         with contextlib.ExitStack() as stack:
             with coordinator.entered():
                 site = stack.enter_context(
                     open_site(
                         settings=settings,
-                        access_url="http://203.0.113.1:{port}",
-                        template=Path(template),
+                        environment=trust,
+                        access_url=f"http{'s' if tls else ''}://{_ADDRESS}:{{port}}",
+                        template=template,
                         name="host",
                     )
                 )
@@ -184,6 +211,16 @@ def open_country() -> Iterator[Country]:
             try:
                 yield country
             finally:
-                country.end_relays()
+                country.end_streams()
                 with coordinator.entered():
                     stack.close()
+
+
+def _secured(directory: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What a coordinator needs for TLS, and everybody else to trust it."""
+    certificates = issue(directory, _ADDRESS)
+    settings = {
+        "KLED_COORD_TLS_CERT_FILE": str(certificates.chain),
+        "KLED_COORD_TLS_KEY_FILE": str(certificates.key),
+    }
+    return settings, {"SSL_CERT_FILE": str(certificates.authority)}

@@ -227,7 +227,10 @@ class Session(Load):
 
     def _check_log(self) -> None:
         """All that was written is there, whether somebody was attached or not."""
-        log = self.world.country.site.kled("session", "log", "dev", "chaos").stdout
+        site = self.world.country.site
+        # Asked for, a log is not waited for; the coordinator may have been away until now.
+        site.wait_connected("dev")
+        log = site.kled("session", "log", "dev", "chaos").stdout
         ticks = [int(number) for number in re.findall(r"tick=(\d+)\.", log)]
         if ticks != list(range(1, len(ticks) + 1)) or not ticks:
             raise LostError(f"not all of the {len(ticks)} ticks are in the log: {ticks!r}")

@@ -16,8 +16,8 @@ class Kind:
     """A sort of trouble: what it needs for itself, and how long it lasts in seconds.
 
     `alone_s` is how long where only this was asked for; `rest_s` how long what it needs is left
-    alone afterwards. What `ends_streams` comes only where it
-    was asked for: loads are judged in another way then.
+    alone afterwards. What `ends_streams` comes only where it was asked for: loads are judged in
+    another way then. With `tls` it comes only where TLS ends at the coordinator.
     """
 
     needs: frozenset[str]
@@ -25,6 +25,7 @@ class Kind:
     most_s: float = 0.0
     alone_s: float | None = None
     ends_streams: bool = False
+    tls: bool = False
     rest_s: float = _REST_S
 
 
@@ -39,9 +40,16 @@ class Trouble:
 
 
 def _kind(
-    needs: str, least_s: float = 0.0, most_s: float = 0.0, alone_s: float | None = None
+    needs: str,
+    least_s: float = 0.0,
+    most_s: float = 0.0,
+    alone_s: float | None = None,
+    *,
+    tls: bool = False,
 ) -> Kind:
-    return Kind(needs=frozenset(needs.split()), least_s=least_s, most_s=most_s, alone_s=alone_s)
+    return Kind(
+        needs=frozenset(needs.split()), least_s=least_s, most_s=most_s, alone_s=alone_s, tls=tls
+    )
 
 
 KINDS = {
@@ -49,9 +57,11 @@ KINDS = {
     "cut-agent": _kind("transports"),
     "kill-relay": _kind("relay"),
     "freeze-relay": _kind("relay", 1, 20),
+    "kill-offload": _kind("offload", tls=True),
+    "freeze-offload": _kind("offload", 1, 20, tls=True),
     "freeze-coordinator": _kind("coordinator", 1, 20),
-    "kill-coordinator": _kind("coordinator relay", 0, 8),
-    "restart-coordinator": _kind("coordinator relay", 0, 5),
+    "kill-coordinator": _kind("coordinator relay offload", 0, 8),
+    "restart-coordinator": _kind("coordinator relay offload", 0, 5),
     "freeze-agent": _kind("agent", 1, 20),
     "freeze-client": _kind("client", 1, 20),
     "asleep": _kind("client", 16, 25, 60),
@@ -63,18 +73,22 @@ KINDS = {
     "direct": _kind("direct", 4, 20),
     "restart-agent": Kind(needs=frozenset({"agent"}), most_s=8.0, ends_streams=True, rest_s=15.0),
 }
-EVERYWHERE = tuple(name for name, kind in KINDS.items() if not kind.ends_streams)
+
+
+def all_kinds(*, tls: bool) -> tuple[str, ...]:
+    """What comes where nothing was asked for."""
+    return tuple(n for n, kind in KINDS.items() if not kind.ends_streams and (tls or not kind.tls))
 
 
 def make_plan(
-    seed: int, seconds: float, only: Sequence[str] = (), *, pace_s: float = 5.0
+    seed: int, seconds: float, only: Sequence[str], *, pace_s: float = 5.0
 ) -> list[Trouble]:
-    """Every kind in turn, in an order of the seed's, as many as end within `seconds`.
+    """Every kind of `only` in turn, in an order of the seed's, as many as end within `seconds`.
 
-    Those of `only`, or EVERYWHERE. Several at a time, but never two that need the same thing.
+    Several at a time, but never two that need the same thing.
     """
     chance = random.Random(seed)
-    names = list(only or EVERYWHERE)
+    names = list(only)
     plan: list[Trouble] = []
     free_at: dict[str, float] = {}
     deck: list[str] = []

@@ -43,6 +43,7 @@ class Report:
     """All of a run."""
 
     seed: int
+    tls: bool = False
     seconds: float
     resumes: int = 0
     moves: int = 0
@@ -61,8 +62,9 @@ class Report:
     def lines(self) -> Sequence[str]:
         """Everything, for people."""
         counts = Counter(one.kind for one in self.happened)
+        way = " over TLS" if self.tls else ""
         return [
-            f"seed {self.seed}, {self.seconds:.0f} s, {len(self.happened)} troubles",
+            f"seed {self.seed}{way}, {self.seconds:.0f} s, {len(self.happened)} troubles",
             f"streams resumed {self.resumes} times and moved to a direct path {self.moves} times",
             *(f"  {count:4} x {kind}" for kind, count in sorted(counts.items())),
             f"{'load':<16} {'MB':>9} {'checks':>8} {'anew':>5}  ended",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.e2e.chaos.forwarded import Forward
 from tests.e2e.chaos.load import GO_ON_S, Bulk, Load, Session, Sftp, Shell
-from tests.e2e.chaos.plan import KINDS, Trouble, make_plan
+from tests.e2e.chaos.plan import KINDS, Trouble, all_kinds, make_plan
 from tests.e2e.chaos.report import Fate, Happened, Report
 from tests.e2e.chaos.trouble import Troublemaker
 from tests.e2e.chaos.world import World, open_world
@@ -44,14 +44,16 @@ def run(
     only: Sequence[str],
     say: Callable[[str], None],
     *,
+    tls: bool = False,
     pace_s: float = 5.0,
 ) -> Report:
     """Everything from nothing to nothing; `say` is told what happens meanwhile.
 
-    A new trouble begins every `pace_s` or so.
+    A new trouble begins every `pace_s` or so, of `only` or of all kinds. With `tls`, TLS ends at
+    the coordinator.
     """
-    plan = make_plan(seed, seconds, only, pace_s=pace_s)
-    with open_world() as world:
+    plan = make_plan(seed, seconds, only or all_kinds(tls=tls), pace_s=pace_s)
+    with open_world(tls=tls) as world:
         loads = make_loads(world)
         for load in loads:
             load.start()
@@ -68,6 +70,7 @@ def run(
                 load.finish(deadline)
         return Report(
             seed=seed,
+            tls=tls,
             seconds=time.monotonic() - began,
             resumes=world.agent.count("stream_resumed"),
             moves=world.agent.count("stream_direct"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.chaos.plan import EVERYWHERE
+from tests.e2e.chaos.plan import all_kinds
 from tests.e2e.chaos.run import run
 from tests.kit.slowlink import why_not
 
@@ -20,9 +20,20 @@ def test_no_session_is_lost_whatever_happens() -> None:
     report = run(SEED, SECONDS, (), said.append, pace_s=2.5)
     assert not report.lost, "\n".join([*said, *report.lines()])
     # Among it a client that sleeps longer than it takes to give up a silent transport.
-    assert {one.kind for one in report.happened} == set(EVERYWHERE)
+    assert {one.kind for one in report.happened} == set(all_kinds(tls=False))
     assert report.resumes
     assert all(fate.checks for fate in report.fates)
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.timeout(400)
+def test_no_session_is_lost_over_tls_when_the_processes_of_the_data_plane_die() -> None:
+    said: list[str] = []
+    kinds = ["kill-offload", "kill-relay", "kill-coordinator", "cut-client"]
+    report = run(SEED, 20.0, kinds, said.append, tls=True, pace_s=2.5)
+    assert not report.lost, "\n".join([*said, *report.lines()])
+    assert {one.kind for one in report.happened} == set(kinds)
+    assert report.resumes
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)

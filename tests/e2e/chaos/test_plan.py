@@ -7,21 +7,23 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.e2e.chaos.plan import EVERYWHERE, KINDS, make_plan
+from tests.e2e.chaos.plan import KINDS, all_kinds, make_plan
 from tests.e2e.chaos.trouble import Troublemaker
 
 SEED = st.integers(0, 2**32)
+EVERYWHERE = all_kinds(tls=True)
 
 
 @given(SEED)
 def test_a_seed_says_it_all(seed: int) -> None:
-    assert make_plan(seed, 300) == make_plan(seed, 300)
-    assert make_plan(seed, 300) != make_plan(seed + 1, 300)
+    plan = make_plan(seed, 300, EVERYWHERE)
+    assert plan == make_plan(seed, 300, EVERYWHERE)
+    assert plan != make_plan(seed + 1, 300, EVERYWHERE)
 
 
 @given(SEED, st.floats(30, 600))
 def test_what_needs_the_same_thing_never_overlaps(seed: int, seconds: float) -> None:
-    plan = make_plan(seed, seconds)
+    plan = make_plan(seed, seconds, EVERYWHERE)
     assert all(one.at_s + one.for_s <= seconds for one in plan)
     for first, second in combinations(plan, 2):
         if KINDS[first.kind].needs & KINDS[second.kind].needs:
@@ -30,10 +32,14 @@ def test_what_needs_the_same_thing_never_overlaps(seed: int, seconds: float) -> 
 
 @given(SEED)
 def test_a_long_run_has_everything_and_several_at_a_time(seed: int) -> None:
-    plan = make_plan(seed, 600)
+    plan = make_plan(seed, 600, EVERYWHERE)
     assert {one.kind for one in plan} == set(EVERYWHERE)
     pairs = pairwise(plan)
     assert any(first.at_s + first.for_s > second.at_s for first, second in pairs)
+
+
+def test_offload_processes_have_trouble_where_there_are_some() -> None:
+    assert set(EVERYWHERE) - set(all_kinds(tls=False)) == {"kill-offload", "freeze-offload"}
 
 
 def test_one_alone_may_last_longer() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.kit.network import Namespace
 
 _COORDINATOR = "203.0.113.1"
+# So often all of several processes have the trouble, otherwise one of them.
+_ALL = 0.5
 
 
 class Troublemaker:
@@ -52,14 +54,26 @@ class Troublemaker:
 
     @contextlib.contextmanager
     def _kill_relay(self, pick: float) -> Iterator[None]:
-        for process in self._world.relays():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        _kill(self._country.relays())
         yield
 
     @contextlib.contextmanager
     def _freeze_relay(self, pick: float) -> Iterator[None]:
-        with _frozen([process.pid for process in self._world.relays()]):
+        with _frozen([process.pid for process in self._country.relays()]):
+            yield
+
+    @contextlib.contextmanager
+    def _kill_offload(self, pick: float) -> Iterator[None]:
+        """One, or all of them."""
+        running = self._country.offloads()
+        if pick >= _ALL:
+            running = running[int((pick - _ALL) / (1 - _ALL) * len(running)) :][:1]
+        _kill(running)
+        yield
+
+    @contextlib.contextmanager
+    def _freeze_offload(self, pick: float) -> Iterator[None]:
+        with _frozen([process.pid for process in self._country.offloads()]):
             yield
 
     @contextlib.contextmanager
@@ -70,12 +84,10 @@ class Troublemaker:
 
     @contextlib.contextmanager
     def _kill_coordinator(self, pick: float) -> Iterator[None]:
-        """With all of its relay processes, as when the machine loses its power."""
-        relays = self._world.relays()
+        """With all of its other processes, as when the machine loses its power."""
+        others = [*self._country.relays(), *self._country.offloads()]
         with self._stopped(signal.SIGKILL):
-            for process in relays:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            _kill(others)
             yield
 
     @contextlib.contextmanager
@@ -174,6 +186,12 @@ class Troublemaker:
         """Client and agent are on one network for a while."""
         with self._country.joined(("10.9.0.1/24",), ("10.9.0.2/24",)):
             yield
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _cut(namespace: Namespace) -> None:

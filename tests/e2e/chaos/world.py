@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-import psutil
-
 from tests.e2e.chaos.restarts import Restarts
 from tests.kit.country import Country, Host, open_country
 from tests.kit.network import route
@@ -35,21 +33,12 @@ class World:
     addresses: Iterator[int]
     restarts: Restarts
 
-    def relays(self) -> list[psutil.Process]:
-        """The coordinator's relay processes."""
-        found = []
-        for process in self.country.site.processes():
-            with contextlib.suppress(psutil.Error):
-                if "kled_coord.relay.splicer" in process.cmdline():
-                    found.append(process)
-        return found
-
 
 @contextlib.contextmanager
-def open_world() -> Iterator[World]:
+def open_world(*, tls: bool = False) -> Iterator[World]:
     """The workspace `dev` with its agent, which takes direct paths from private networks."""
     with (
-        open_country() as country,
+        open_country(tls=tls) as country,
         slow_link(
             country.client,
             country.client_router,
