@@ -34,6 +34,7 @@ class Connection:
 
     __slots__ = (
         "_closed",
+        "_draining",
         "_inner_ended",
         "_inner_gone",
         "_layer",
@@ -61,16 +62,20 @@ class Connection:
         # The peer's half-close has been passed on; the layer has been told that it is over.
         self._passed_on = False
         self._closed = False
+        # Whether the peer, told of the end, is read for nobody; None until it has been told.
+        self._draining: bool | None = None
 
     @property
     def done(self) -> bool:
         """Whether both directions have ended, or nobody is left to give anything to."""
-        return self._inner_ended and not self._to_outer and (self._inner_gone or self._passed_on)
+        if not self._inner_ended or self._to_outer or self._draining:
+            return False
+        return self._inner_gone or self._passed_on
 
     @property
     def lingering(self) -> bool:
-        """Whether all that is left is what the peer has not yet taken."""
-        return self._inner_gone and bool(self._to_outer)
+        """Whether all that is left is what the peer has not yet taken, or still sends."""
+        return self._inner_gone and bool(self._to_outer or self._draining)
 
     def begin(self, ahead: bytes) -> None:
         """Take what was read of the connection before it came here."""
@@ -83,12 +88,16 @@ class Connection:
             self._step_outer(events)
         else:
             self._step_inner(events)
+        if self._draining is not None:
+            return
         if self._outer_gone and not (self._to_inner or self._reads_outer()):
             raise ConnectionResetError("the peer is gone")
         if self._inner_ended and self._inner_gone and not self._closed:
             self._closed = True
             self._layer.close()
             self._flush_outer()
+        if self.done:
+            self._drain()
 
     def interest(self, descriptor: int) -> int:
         """The epoll events to wait for on one of the sockets; 0 where there is nothing to do."""
@@ -111,6 +120,8 @@ class Connection:
             self._flush_outer()
 
     def _reads_outer(self) -> bool:
+        if self._draining:
+            return True
         if self._to_inner or self._layer.ended or self._inner_gone:
             return False
         return sum(map(len, self._to_outer)) <= _UNTAKEN_MAX_BYTES
@@ -126,11 +137,25 @@ class Connection:
             with contextlib.suppress(BlockingIOError):
                 self._take_in(self.outer.recv(CHUNK_BYTES))
 
+    def _drain(self) -> None:
+        """Nobody reads what the peer sends; take it all the same while more comes.
+
+        To close a socket with something unread is a reset, and that takes the last bytes along.
+        """
+        self._draining = False
+        if self._layer.open and not self._layer.ended:
+            self.outer.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(BlockingIOError):
+                self._draining = bool(self.outer.recv(CHUNK_BYTES))
+
     def _take_in(self, data: bytes) -> None:
+        self.moved += len(data)
+        if self._draining:
+            self._draining = bool(data)
+            return
         if not data and not self._layer.open:
             raise LayerBrokenError("the connection ended before it was open")
         self._to_inner += self._layer.receive(data)
-        self.moved += len(data)
         self._flush_inner()
         self._flush_outer()
 

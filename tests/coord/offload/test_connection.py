@@ -216,6 +216,25 @@ def test_a_close_with_something_unread_takes_no_answer_along_and_is_no_good_end(
     assert site.peer.recv(100) == b"the answer"
 
 
+def test_what_the_peer_still_sends_takes_no_answer_along(site: Site) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while site.peer.send(b"x" * CHUNK_BYTES):
+            site.settle()
+    site.plain.send(b"the answer")
+    site.plain.close()
+    site.settle()
+    # To close with something unread is a reset, which overtakes what is on its way.
+    assert not site.connection.done
+    assert site.connection.lingering
+    site.peer.setblocking(True)
+    site.peer.settimeout(20)
+    assert site.peer.recv(100) == b"the answer"
+    assert site.peer.recv(100) == b""
+    site.peer.close()
+    site.settle()
+    assert site.connection.done
+
+
 def test_a_peer_that_does_not_take_the_last_bytes_lets_it_linger(site: Site) -> None:
     limit_buffers(site)
     sent = 0
