@@ -135,9 +135,10 @@ class _Site:
     def write(self, data: bytes) -> None:
         """Plain bytes of the peer's."""
         if self.peer.open and not self.peer.ended:
-            if self.unspoilt:
+            said = self.peer.write(data)
+            if said and (self.unspoilt or self.tls):
                 self.written += data
-            self.say(self.peer.write(data))
+            self.say(said)
 
     def listen(self, most: int) -> None:
         """The peer takes so much, and answers what has to be answered."""
@@ -222,7 +223,7 @@ def _act_far(site: _Site, act: int, size: int, data: bytes) -> None:
         case 3:
             site.say(b"".join(site.peer.chatter() for _ in range(min(size, 2000))))
         case 4:
-            site.unspoilt = False
+            site.unspoilt = site.unspoilt and not data
             site.say(data)
         case _:
             site.listen(size)

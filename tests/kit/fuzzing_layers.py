@@ -311,9 +311,10 @@ class _WebSocketCase(_Case):
                 self.spoilt = True
                 self.feed(data, size)
             case 1 | 2:
-                if not (self.spoilt or self.layer.ended):
+                said = self.peer.write(data)
+                if said and not (self.spoilt or self.layer.ended):
                     self.written += data
-                self.feed(self.peer.write(data), size)
+                self.feed(said, size)
             case 3:
                 self.feed(self.peer.end(), size)
             case 4:
