@@ -19,10 +19,9 @@ def report(error: KledError, *, as_json: bool = False) -> int:
     As JSON it is what the API answers with: `{"error": {"code", "message", "hint"}}`.
     """
     if as_json:
-        import json  # noqa: PLC0415  # `kled stream` never needs it
+        from kled_wire.transport.upgrade import encode_error_body  # noqa: PLC0415  # start-up time
 
-        shape = {"code": error.code, "message": error.message, "hint": error.hint}
-        print(json.dumps({"error": shape}), file=sys.stderr)  # noqa: T201  # as below
+        print(encode_error_body(error).decode(), file=sys.stderr)  # noqa: T201  # as below
         return error.exit_code
     prefix = "error:"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):

@@ -13,6 +13,7 @@ import socket
 from typing import Final
 
 from kled_coord.offload.layer import Layer, LayerBrokenError
+from kled_coord.sidecars.loop import GONE
 from kled_wire.transport.vector import write_vector
 
 # One read. Larger ones gain nothing where every record of 16 KiB is looked at, and the allocator
@@ -21,8 +22,7 @@ CHUNK_BYTES: Final = 64 * 1024
 # A peer that wants answers and does not take them (pings, for instance) is not read from here on.
 # More than what waits for it otherwise, or its two directions would depend on each other.
 _UNTAKEN_MAX_BYTES: Final = 2 * CHUNK_BYTES
-_GONE: Final = select.EPOLLHUP | select.EPOLLERR
-_READABLE: Final = select.EPOLLIN | _GONE
+_READABLE: Final = select.EPOLLIN | GONE
 
 
 class Connection:
@@ -132,7 +132,7 @@ class Connection:
     def _step_outer(self, events: int) -> None:
         if events & select.EPOLLOUT:
             self._flush_outer()
-        self._outer_gone = self._outer_gone or bool(events & _GONE)
+        self._outer_gone = self._outer_gone or bool(events & GONE)
         if events & _READABLE and self._reads_outer():
             with contextlib.suppress(BlockingIOError):
                 self._take_in(self.outer.recv(CHUNK_BYTES))
@@ -162,7 +162,7 @@ class Connection:
     def _step_inner(self, events: int) -> None:
         if events & select.EPOLLOUT:
             self._flush_inner()
-        if events & _GONE:
+        if events & GONE:
             self._inner_gone = True
             self._to_inner.clear()
         if events & _READABLE and self._reads_inner():

@@ -25,12 +25,10 @@ class OffloadPool(Pool[OffloadProcess]):
     """
 
     def __init__(self, most: int, metrics: Metrics, files: tuple[Path, Path] | None) -> None:
-        self._gauge = metrics.offload_processes
-
         def make(name: str, on_change: Callable[[], None]) -> OffloadProcess:
             return OffloadProcess(name, metrics, files, on_change)
 
-        super().__init__(most, make, at_first_use=files is None)
+        super().__init__(most, make, metrics.offload_processes.set, at_first_use=files is None)
 
     @asynccontextmanager
     async def taken(
@@ -52,7 +50,3 @@ class OffloadPool(Pool[OffloadProcess]):
             raise UnavailableError(
                 "offload_restarting", "what takes TLS off is restarting", hint="try again"
             )
-
-    def _change(self) -> None:
-        self._gauge.set(len(self.running))
-        super()._change()

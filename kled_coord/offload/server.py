@@ -23,10 +23,8 @@ from kled_coord.offload.connection import Connection
 from kled_coord.offload.handover import Crashed, Kind, Renewed, Stop, Take
 from kled_coord.offload.layer import Layer, LayerBrokenError
 from kled_coord.offload.tls import TlsLayer
-from kled_coord.sidecars.loop import Loop, Task, open_control, take_sockets
+from kled_coord.sidecars.loop import BULK_BYTES, Loop, Task, open_control, take_sockets
 
-# A connection that moves more than this in a second is bulk. No terminal is read that fast.
-_BULK_BYTES: Final = 1024 * 1024
 _BULK_S: Final = 1.0
 # A peer gets this long to take the last bytes when nobody is behind the connection any more.
 LINGER_S: Final = 60.0
@@ -49,9 +47,9 @@ class Served(Task):
         """Whether others go first."""
         moved = self.connection.moved - self._moved
         if now - self._since >= _BULK_S:
-            self._bulk = moved > _BULK_BYTES
+            self._bulk = moved > BULK_BYTES
             self._moved, self._since = self.connection.moved, now
-        return self._bulk or moved > _BULK_BYTES
+        return self._bulk or moved > BULK_BYTES
 
 
 class Server(Loop[Served]):

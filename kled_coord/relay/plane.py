@@ -66,7 +66,7 @@ class DataPlane:
     async def serve_agent(self, arrival: Arrival) -> None:
         """An agent dials back: its ticket says which meeting it comes to."""
         try:
-            _check_upgrade(arrival)
+            answer = _answer(arrival)
             meeting = self._broker.redeem(bearer(arrival.head, "Kled-Ticket"))
             if meeting is None:
                 raise UnauthenticatedError(
@@ -75,7 +75,7 @@ class DataPlane:
         except KledError as error:
             await answer_error(arrival.stream, error)
             return
-        async with self._accepted(arrival) as stream:
+        async with self._accepted(arrival, answer) as stream:
             await self._broker.arrive(meeting, stream)
 
     async def serve_client(self, arrival: Arrival) -> None:
@@ -83,7 +83,7 @@ class DataPlane:
         target = arrival.route.target
         assert target is not None
         try:
-            _check_upgrade(arrival)
+            answer = _answer(arrival)
             caller = await self._identity.authenticate(bearer(arrival.head, "Bearer"))
             workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
             _check_running(workspace)
@@ -98,7 +98,9 @@ class DataPlane:
                     user=caller.user_id,
                 )
                 async with self._broker.open_stream(agent.id, dial) as agent_stream:
-                    await self._relay(arrival, agent_stream, agent.id, caller, workspace, target)
+                    await self._relay(
+                        arrival, answer, agent_stream, agent.id, caller, workspace, target
+                    )
         except KledError as error:
             self._metrics.stream_failures_total.labels(reason=error.code).inc()
             log.info("stream_refused", code=error.code, address=arrival.address)
@@ -107,6 +109,7 @@ class DataPlane:
     async def _relay(
         self,
         arrival: Arrival,
+        answer: bytes,
         agent_stream: trio.abc.HalfCloseableStream,
         agent_id: AgentId,
         caller: Caller,
@@ -126,7 +129,7 @@ class DataPlane:
             nursery.start_soon(self._broker.used, agent_id)
             with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
                 try:
-                    async with self._accepted(arrival) as client_stream:
+                    async with self._accepted(arrival, answer) as client_stream:
                         reason = await self._joiner.join(
                             client_stream, agent_stream, traffic, shares
                         )
@@ -149,19 +152,22 @@ class DataPlane:
         )
 
     @asynccontextmanager
-    async def _accepted(self, arrival: Arrival) -> AsyncIterator[trio.abc.HalfCloseableStream]:
-        """Answer the upgrade and give the stream, raw or carried in WebSocket messages.
+    async def _accepted(
+        self, arrival: Arrival, answer: bytes
+    ) -> AsyncIterator[trio.abc.HalfCloseableStream]:
+        """Give the `answer` to the upgrade, and the stream, raw or carried in WebSocket messages.
 
         Raises UnavailableError("offload_restarting").
         """
         if arrival.route.carrier is Carrier.RAW:
-            await arrival.stream.send_all(encode_switching())
+            await arrival.stream.send_all(answer)
             yield arrival.stream
         elif self._offload is None:
+            # trio-websocket reads the request and answers it itself.
             async with accept_carried(arrival.with_head()) as stream:
                 yield stream
         else:
-            await arrival.stream.send_all(encode_accept(arrival.raw_head))
+            await arrival.stream.send_all(answer)
             async with _unframed(self._offload, arrival.stream) as stream:
                 yield stream
 
@@ -177,10 +183,11 @@ class DataPlane:
         return count
 
 
-def _check_upgrade(arrival: Arrival) -> None:
-    """See that the upgrade can be answered. Raises ProtocolError("head_malformed")."""
+def _answer(arrival: Arrival) -> bytes:
+    """What says yes to the upgrade. Raises ProtocolError("head_malformed")."""
     if arrival.route.carrier is Carrier.WEBSOCKET:
-        encode_accept(arrival.raw_head)
+        return encode_accept(arrival.raw_head)
+    return encode_switching()
 
 
 def _check_running(workspace: Workspace) -> None:

@@ -20,12 +20,10 @@ class RelayPool(Pool[RelayProcess]):
     """Up to `most` relay processes. When one dies its streams are broken, no others."""
 
     def __init__(self, most: int, metrics: Metrics) -> None:
-        self._gauge = metrics.relay_processes
-
         def make(name: str, on_change: Callable[[], None]) -> RelayProcess:
             return RelayProcess(name, metrics, on_change)
 
-        super().__init__(most, make)
+        super().__init__(most, make, metrics.relay_processes.set)
 
     async def join(
         self,
@@ -47,7 +45,3 @@ class RelayPool(Pool[RelayProcess]):
             except UnavailableError:
                 log.debug("relay_gone")
         raise UnavailableError("relay_restarting", "the relay is restarting", hint="try again")
-
-    def _change(self) -> None:
-        self._gauge.set(len(self.running))
-        super()._change()

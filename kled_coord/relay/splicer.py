@@ -19,12 +19,10 @@ from kled_coord.relay import handover
 from kled_coord.relay.bandwidth import Bucket, Buckets, Turns
 from kled_coord.relay.handover import Ended
 from kled_coord.relay.pair import Pair
-from kled_coord.sidecars.loop import Loop, Task, open_control, take_sockets
+from kled_coord.sidecars.loop import BULK_BYTES, Loop, Task, open_control, take_sockets
 
 # How often traffic is reported and the limits on idle streams are looked at.
 TICK_S: Final = 1.0
-# A stream that moves more than this in a tick is bulk. No terminal is read that fast.
-_BULK_BYTES: Final = 1024 * 1024
 
 
 class Stream(Task):
@@ -50,8 +48,8 @@ class Stream(Task):
         self.until = now + opened.absolute_s if opened.absolute_s else float("inf")
         self.active_at = now
         self.reported = (0, 0)
-        # By descriptor: what bytes out of it have to wait for.
         self.shares = opened.shares
+        # By descriptor: what bytes out of it have to wait for.
         self.buckets: dict[int, tuple[Bucket, ...]] = {}
         # Whether it was bulk in the last tick.
         self.bulk = False
@@ -62,7 +60,7 @@ class Stream(Task):
             return True
         to_agent, to_client = self.reported
         moved = self.pair.to_agent.moved + self.pair.to_client.moved
-        return moved - to_agent - to_client > _BULK_BYTES
+        return moved - to_agent - to_client > BULK_BYTES
 
 
 class Splicer(Loop[Stream]):
@@ -200,7 +198,7 @@ class Splicer(Loop[Stream]):
     def _report(self, stream: Stream) -> bool:
         """Say what has moved since the last time; False when nothing has."""
         moved = (stream.pair.to_agent.moved, stream.pair.to_client.moved)
-        stream.bulk = sum(moved) - sum(stream.reported) > _BULK_BYTES
+        stream.bulk = sum(moved) - sum(stream.reported) > BULK_BYTES
         if moved == stream.reported:
             return False
         to_agent, to_client = (a - b for a, b in zip(moved, stream.reported, strict=True))

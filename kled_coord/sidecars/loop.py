@@ -20,6 +20,8 @@ from abc import ABC, abstractmethod
 from typing import Final, Generic, TypeVar
 
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
+# What moves more than this in a second is bulk. No terminal is read that fast.
+BULK_BYTES: Final = 1024 * 1024
 # In the place of a mask: not registered, because epoll reports a dead socket whatever the mask.
 _PARKED: Final = -1
 

@@ -25,13 +25,22 @@ M = TypeVar("M", bound=Sidecar)
 
 
 class Pool(Generic[M]):
-    """Up to `most` processes. `make` makes one of a name, which calls back when it changes."""
+    """Up to `most` processes. `make` makes one of a name, which calls back when it changes.
+
+    `count` is told how many there are.
+    """
 
     def __init__(
-        self, most: int, make: Callable[[str, Callable[[], None]], M], *, at_first_use: bool = False
+        self,
+        most: int,
+        make: Callable[[str, Callable[[], None]], M],
+        count: Callable[[int], None],
+        *,
+        at_first_use: bool = False,
     ) -> None:
         self._most = most
         self._make = make
+        self._count = count
         self._wanted = not at_first_use
         self._members: list[M] = []
         self._leaving = False
@@ -95,5 +104,6 @@ class Pool(Generic[M]):
         self._change()
 
     def _change(self) -> None:
+        self._count(len(self.running))
         changed, self._changed = self._changed, trio.Event()
         changed.set()

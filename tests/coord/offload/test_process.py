@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import itertools
 import os
 import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -25,6 +23,7 @@ from kled_coord.offload.process import OffloadProcess
 from kled_wire.errors import UnavailableError
 from kled_wire.transport.tls import TlsStream
 from tests.coord.offload.authority import NAME, Authority
+from tests.coord.relay.sidecars import limit_leaving, pids_of
 from tests.coord.relay.sockets import connected, read_all
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="epoll(7) is Linux's")
@@ -202,7 +201,7 @@ async def test_without_descriptors_it_loses_the_new_connection_and_no_other(
 ) -> None:
     async with site.secured() as (client, plain):
         before = resource.prlimit(pid(), resource.RLIMIT_NOFILE)
-        resource.prlimit(pid(), resource.RLIMIT_NOFILE, (_limit(left), before[1]))
+        resource.prlimit(pid(), resource.RLIMIT_NOFILE, (limit_leaving(left, pid()), before[1]))
         if left < 2:
             async with site.raw() as (lost, behind):
                 assert await behind.receive_some() == b""
@@ -236,17 +235,6 @@ async def serial(site: Site) -> str:
         return str(client.getpeercert()["serialNumber"])
 
 
-def _limit(left: int) -> int:
-    """The RLIMIT_NOFILE with which the process has so many descriptors left."""
-    used = {int(path.name) for path in Path(f"/proc/{pid()}/fd").iterdir()}
-    unused = (number for number in itertools.count() if number not in used)
-    return next(itertools.islice(unused, left, None))
-
-
 def pid() -> int:
-    (child,) = [
-        c
-        for c in psutil.Process().children()
-        if c.status() != psutil.STATUS_ZOMBIE and "kled_coord.offload.server" in c.cmdline()
-    ]
-    return child.pid
+    (found,) = pids_of("kled_coord.offload.server")
+    return found

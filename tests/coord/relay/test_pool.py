@@ -21,6 +21,7 @@ from kled_coord.relay.process import Terms
 from kled_coord.relay.traffic import Traffic
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
+from tests.coord.relay.sidecars import pids_of
 from tests.coord.relay.sockets import read_all
 
 MakeStreams = Callable[[], StreamPair]
@@ -197,8 +198,4 @@ async def test_without_a_process_a_join_waits_and_is_refused(
 
 
 def _relay_pids() -> list[int]:
-    return [
-        child.pid
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "kled_coord.relay.splicer" in child.cmdline()
-    ]
+    return pids_of("kled_coord.relay.splicer")

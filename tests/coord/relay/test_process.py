@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,6 +21,7 @@ from kled_coord.relay.traffic import Traffic
 from kled_wire import limits
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
+from tests.coord.relay.sidecars import limit_leaving, pids_of
 from tests.coord.relay.sockets import read_all
 
 MakeStreams = Callable[[], StreamPair]
@@ -144,7 +143,9 @@ async def test_a_relay_without_descriptors_loses_the_new_stream_and_no_other(
         assert await agent.receive_some() == b"x"
         before = resource.prlimit(_relay_pid(), resource.RLIMIT_NOFILE)
         used = psutil.Process(_relay_pid()).num_fds()
-        resource.prlimit(_relay_pid(), resource.RLIMIT_NOFILE, (_limit(left), before[1]))
+        resource.prlimit(
+            _relay_pid(), resource.RLIMIT_NOFILE, (limit_leaving(left, _relay_pid()), before[1])
+        )
         # Two for the sockets and four for the pipes are one too many.
         (lost, near), (far, _) = make_streams(), make_streams()
         with trio.fail_after(30):
@@ -215,20 +216,9 @@ async def _join(relay: RelayProcess, near: trio.SocketStream, far: trio.SocketSt
     await relay.join(near, far, traffic(), Terms())
 
 
-def _limit(left: int) -> int:
-    """The RLIMIT_NOFILE with which the relay process has so many descriptors left."""
-    used = {int(path.name) for path in Path(f"/proc/{_relay_pid()}/fd").iterdir()}
-    unused = (number for number in itertools.count() if number not in used)
-    return next(itertools.islice(unused, left, None))
-
-
 def _relay_pid() -> int:
-    (child,) = [
-        c
-        for c in psutil.Process().children()
-        if c.status() != psutil.STATUS_ZOMBIE and "kled_coord.relay.splicer" in c.cmdline()
-    ]
-    return child.pid
+    (pid,) = pids_of("kled_coord.relay.splicer")
+    return pid
 
 
 async def _until(condition: Callable[[], bool]) -> None:

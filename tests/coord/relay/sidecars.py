@@ -1,0 +1,24 @@
+"""The processes that a test has started as the coordinator does, and what they have left."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import psutil
+
+
+def pids_of(module: str) -> list[int]:
+    """Those of our children that run `module`."""
+    return [
+        child.pid
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline()
+    ]
+
+
+def limit_leaving(left: int, pid: int) -> int:
+    """The RLIMIT_NOFILE with which the process has so many descriptors left."""
+    used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    unused = (number for number in itertools.count() if number not in used)
+    return next(itertools.islice(unused, left, None))
