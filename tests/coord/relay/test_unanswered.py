@@ -14,7 +14,8 @@ from kled_coord.relay.unanswered import UNANSWERED_S, end_when_unanswered
 from kled_wire.resume.machine import DEAD_S
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.conftest import StreamPair
-from tests.kit.network import open_network, why_not
+from tests.kit.cable import open_cable
+from tests.kit.network import why_not
 
 MISSING = why_not() or ("" if hasattr(socket, "TCP_USER_TIMEOUT") else "only on Linux")
 
@@ -24,21 +25,14 @@ async def test_bytes_that_nobody_acknowledges_break_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unanswered, "UNANSWERED_S", 0.5)
-    with open_network() as network:
-        here, there = network.add("here"), network.add("there")
-        ends = network.link(here, there, ("10.0.0.1/24",), ("10.0.0.2/24",))
-        with there.entered():
-            (listener,) = await trio.open_tcp_listeners(0, host="10.0.0.2")
-        with here.entered():
-            near = await trio.testing.open_stream_to_socket_listener(listener)
-        async with listener, near:
-            end_when_unanswered(near)
-            # The cable is pulled: no FIN, no reset, no error from the interface here.
-            there.ip("link", "set", ends.right, "down")
-            await near.send_all(b"into the void")
-            with trio.fail_after(60), pytest.raises(trio.BrokenResourceError) as broken:
-                await near.receive_some()
-            assert isinstance(broken.value.__cause__, TimeoutError)
+    async with open_cable() as cable:
+        end_when_unanswered(cable.near)
+        # The cable is pulled: no FIN, no reset, no error from the interface here.
+        cable.there.ip("link", "set", cable.ends.right, "down")
+        await cable.near.send_all(b"into the void")
+        with trio.fail_after(60), pytest.raises(trio.BrokenResourceError) as broken:
+            await cable.near.receive_some()
+        assert isinstance(broken.value.__cause__, TimeoutError)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only on Linux")

@@ -11,7 +11,8 @@ import trio.testing
 from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.transport.prefixed import PrefixedStream
-from tests.kit.network import Link, Namespace, open_network, why_not
+from tests.kit.cable import Cable, open_cable
+from tests.kit.network import why_not
 
 MISSING = why_not()
 
@@ -19,10 +20,10 @@ MISSING = why_not()
 class Site:
     """A connection between two namespaces, whose client we are."""
 
-    def __init__(self, here: Namespace, ends: Link, near: trio.SocketStream) -> None:
-        self.here = here
-        self.ends = ends
-        self.near = near
+    def __init__(self, cable: Cable) -> None:
+        self.here = cable.here
+        self.ends = cable.ends
+        self.near = cable.near
         self.network = NetworkWatch()
 
 
@@ -30,15 +31,10 @@ class Site:
 async def site() -> AsyncIterator[Site]:
     if MISSING:
         pytest.skip(MISSING)
-    with open_network() as network:
-        here, there = network.add("here"), network.add("there")
-        ends = network.link(here, there, ("10.0.0.1/24",), ("10.0.0.2/24",))
-        with there.entered():
-            (listener,) = await trio.open_tcp_listeners(0, host="10.0.0.2")
-        with here.entered():
-            near = await trio.testing.open_stream_to_socket_listener(listener)
-            made = Site(here, ends, near)
-            async with listener, near, trio.open_nursery() as nursery:
+    async with open_cable() as cable:
+        made = Site(cable)
+        with cable.here.entered():
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(made.network.run)
                 await trio.testing.wait_all_tasks_blocked()
                 yield made
