@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from kled_wire.errors import ProtocolError
@@ -10,7 +11,8 @@ from kled_wire.errors import ProtocolError
 ACK_BYTES: Final = 64 * 1024
 ACK_DELAY_S: Final = 0.05
 # On a fast way it is due after what comes in ACK_EVERY_S, up to ACK_BYTES_MAX: the writer's window
-# (window.py) is many times that, and each ack costs both ends a system call and a turn.
+# (window.py) is many times that, and each ack costs both ends a system call and a turn. As long as
+# the window is not, the writer stands still until the time is up: so this grows step by step.
 ACK_EVERY_S: Final = 0.002
 ACK_BYTES_MAX: Final = 2 * 1024 * 1024
 # What may wait for the application: twice what a writer that keeps to its window (window.py) has
@@ -28,16 +30,14 @@ class Inbox:
     to each other would wait for ever.)
     """
 
-    __slots__ = ("_ack_bytes", "_acked_at", "acked", "consumed", "ended_at", "received",
-        "waiting_since",
-    )  # fmt: skip
+    __slots__ = ("_ack_bytes", "_acked_at", "ack_at", "acked", "consumed", "ended_at", "received")
 
     def __init__(self) -> None:
         self.received = 0
         self.consumed = 0
         self.acked = 0
         self.ended_at: int | None = None
-        self.waiting_since: float | None = None
+        self.ack_at = math.inf
         self._ack_bytes = ACK_BYTES
         self._acked_at = 0.0
 
@@ -59,8 +59,7 @@ class Inbox:
     def consume(self, count: int, now: float) -> None:
         """The application has taken `count` more bytes."""
         self.consumed += count
-        if self.waiting_since is None:
-            self.waiting_since = now
+        self.want_ack(now)
 
     def ended(self, offset: int, now: float) -> None:
         """FIN says that this direction ends at `offset`; saying so again changes nothing.
@@ -70,20 +69,20 @@ class Inbox:
         if offset != (self.received if self.ended_at is None else self.ended_at):
             raise ProtocolError("end_out_of_order", f"end at {offset}, expected {self.received}")
         self.ended_at = offset
-        if self.waiting_since is None:
-            self.waiting_since = now
+        self.want_ack(now)
+
+    def want_ack(self, now: float) -> None:
+        """Have an ack sent in time: at once for much, or the end, else together with more."""
+        taken = self.consumed - self.acked
+        if taken >= self._ack_bytes or self.consumed == self.ended_at:
+            ack_at = now
+        else:
+            ack_at = now + (ACK_DELAY_S if taken < ACK_BYTES else ACK_EVERY_S)
+        self.ack_at = min(self.ack_at, ack_at)
 
     def ack_due(self, now: float) -> bool:
         """Whether it is time to say how much has been taken."""
-        if self.waiting_since is None:
-            return False
-        enough = self.consumed - self.acked >= self._ack_bytes or self.consumed == self.ended_at
-        # The same sum as in `ack_at`: who wakes then must not find that it is early, by a rounding.
-        return enough or now >= self.waiting_since + ACK_DELAY_S
-
-    def ack_at(self) -> float | None:
-        """When an ack will be due at the latest; None when nothing waits for one."""
-        return None if self.waiting_since is None else self.waiting_since + ACK_DELAY_S
+        return now >= self.ack_at
 
     @property
     def position(self) -> int:
@@ -94,8 +93,8 @@ class Inbox:
         """The position to acknowledge; nothing waits afterwards."""
         elapsed_s = max(now - self._acked_at, 1e-6)
         arrived = int((self.consumed - self.acked) / elapsed_s * ACK_EVERY_S)
-        self._ack_bytes = min(max(arrived, ACK_BYTES), ACK_BYTES_MAX)
+        self._ack_bytes = min(max(arrived, ACK_BYTES), ACK_BYTES_MAX, 2 * self._ack_bytes)
         self._acked_at = now
         self.acked = self.consumed
-        self.waiting_since = None
+        self.ack_at = math.inf
         return self.consumed + (self.consumed == self.ended_at)

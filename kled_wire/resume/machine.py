@@ -144,7 +144,7 @@ class Machine:
         self.outbox.rewind(max(position, self.outbox.start) if direct else position)
         self._ping_s, self._dead_s = (DIRECT_PING_S, DIRECT_DEAD_S) if direct else (PING_S, DEAD_S)
         if self.inbox.consumed > self.inbox.acked or self.inbox.ended_at is not None:
-            self.inbox.waiting_since = now
+            self.inbox.want_ack(now)
         self.window.detached()
         self.attached = True
         self._parser = FrameParser()
@@ -277,5 +277,4 @@ class Machine:
     def wake_at(self, now: float) -> float:
         """When to call `tick` and `pieces` again if nothing happens before."""
         ping_at = max(self._heard_at, self._pinged_at, now - self._ping_s) + self._ping_s
-        ack_at = self.inbox.ack_at()
-        return ping_at if ack_at is None else min(ping_at, ack_at)
+        return min(ping_at, self.inbox.ack_at)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.inbox import ACK_BYTES, ACK_BYTES_MAX, ACK_DELAY_S, HELD_MAX, Inbox
+from kled_wire.resume.inbox import (
+    ACK_BYTES,
+    ACK_BYTES_MAX,
+    ACK_DELAY_S,
+    ACK_EVERY_S,
+    HELD_MAX,
+    Inbox,
+)
 
 
 def test_what_a_replay_repeats_is_dropped() -> None:
@@ -28,7 +38,7 @@ def test_few_bytes_are_acknowledged_after_a_moment_and_many_at_once() -> None:
     inbox.consume(ACK_BYTES, 1.0)
     assert inbox.ack_due(1.0)
     assert inbox.take_ack(1.0) == 1 + ACK_BYTES
-    assert inbox.ack_at() is None
+    assert inbox.ack_at == math.inf
 
 
 @given(st.floats(0, 1e7))
@@ -36,24 +46,40 @@ def test_an_ack_is_due_when_it_says_that_it_will_be(now: float) -> None:
     inbox = Inbox()
     inbox.accept(0, b"x")
     inbox.consume(1, now)
-    due_at = inbox.ack_at()
-    assert due_at is not None
-    assert inbox.ack_due(due_at)
+    assert now < inbox.ack_at < now + 1
+    assert inbox.ack_due(inbox.ack_at)
 
 
-def test_a_fast_way_is_acknowledged_less_often_and_a_slow_one_as_before() -> None:
-    inbox = Inbox()
-    inbox.take_ack(1.0)
-    inbox.accept(0, bytes(10 * ACK_BYTES_MAX))
-    inbox.consume(ACK_BYTES_MAX, 1.0001)
-    inbox.take_ack(1.0001)
-    inbox.consume(ACK_BYTES_MAX - 1, 1.0002)
-    assert not inbox.ack_due(1.0002)
-    inbox.consume(1, 1.0002)
-    assert inbox.ack_due(1.0002)
+def test_a_fast_way_is_acknowledged_less_often_step_by_step_and_a_slow_one_as_before() -> None:
+    inbox, now = Inbox(), 1.0
+    sizes = []
+    for _ in range(8):
+        before = inbox.consumed
+        while not inbox.ack_due(now):
+            inbox.accept(inbox.received, bytes(ACK_BYTES))
+            now += 1e-5
+            inbox.consume(ACK_BYTES, now)
+        inbox.take_ack(now)
+        sizes.append(inbox.consumed - before)
+    assert sizes[0] == ACK_BYTES
+    assert all(later <= 2 * size for size, later in pairwise(sizes))
+    assert sizes[-1] == ACK_BYTES_MAX
     inbox.take_ack(2.0)
+    inbox.accept(inbox.received, bytes(ACK_BYTES))
     inbox.consume(ACK_BYTES, 2.0)
     assert inbox.ack_due(2.0)
+
+
+def test_much_that_waits_for_more_is_acknowledged_sooner_than_little() -> None:
+    inbox = Inbox()
+    inbox.accept(0, bytes(3 * ACK_BYTES))
+    for now in (1.0, 1.0001):
+        inbox.consume(ACK_BYTES // 2, now)
+        inbox.take_ack(now)
+    inbox.consume(1, 2.0)
+    assert inbox.ack_at == 2.0 + ACK_DELAY_S
+    inbox.consume(ACK_BYTES, 2.0)
+    assert inbox.ack_at == 2.0 + ACK_EVERY_S
 
 
 def test_what_the_application_has_not_taken_is_not_acknowledged() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
 from kled_wire.resume import frames
+from kled_wire.resume.inbox import ACK_EVERY_S
 from kled_wire.resume.machine import DEAD_S, DIRECT_DEAD_S, DIRECT_PING_S, PING_S, Machine
 from kled_wire.resume.window import WINDOW_MIN
 from tests.wire.resume.carriers import Link
@@ -173,6 +174,23 @@ def test_a_full_window_leaves_no_room_until_it_is_acknowledged() -> None:
     assert link.client.room == 0
     link.settle()
     assert link.client.room >= WINDOW_MIN
+
+
+def test_a_fast_beginning_waits_for_no_timer() -> None:
+    """Where acks became rare before the window was large, the writer stood still for 50 ms."""
+    link, block, waited = Link(), bytes(256 * 1024), 0.0
+    while link.client.outbox.end < 16_000_000:
+        if link.client.room > 0:
+            link.client.write(block)
+            link.now += 60e-6
+        else:
+            wake_at = min(link.client.wake_at(link.now), link.agent.wake_at(link.now))
+            waited += wake_at - link.now
+            link.now = wake_at
+        for _ in range(2):
+            link.send()
+            link.deliver(frames.READ_BYTES)
+    assert waited < ACK_EVERY_S
 
 
 def test_a_reset_says_why_and_nothing_can_be_written_after_it() -> None:
