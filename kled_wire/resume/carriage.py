@@ -17,8 +17,8 @@ from typing import Final
 import trio
 
 from kled_wire.errors import KledError, UnavailableError
-from kled_wire.giveway import BLOCK_BYTES, GiveWay
-from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
+from kled_wire.giveway import GiveWay
+from kled_wire.resume.frames import READ_BYTES
 from kled_wire.resume.machine import UNSENT_BYTES, Machine
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
@@ -27,6 +27,9 @@ from kled_wire.transport.vector import write_vector
 # block that is being handed on in the cache.
 _READ_TURN_BYTES: Final = 64 * 1024
 _WRITE_TURN_BATCHES: Final = 4
+# An application that reads on by itself does so in each turn of the loop, or in every second one
+# where the order of the tasks in a turn (which is random) puts it behind us.
+_PATIENCE_TURNS: Final = 2
 # A freed block of this size makes glibc keep smaller ones for reuse (see _keep_blocks).
 _KEPT_BYTES: Final = 4 * 1024 * 1024
 
@@ -59,6 +62,12 @@ class Carriage:
         self._scope = trio.CancelScope()
         # A newer transport has taken over: what still comes here, it gets again.
         self._left = False
+        # How much was read last, 0 where that was all that the socket had.
+        self._flow = 0
+        # For how many turns of the loop the reading is still left to the application.
+        self._patience = 0
+        # What was wrong with what the application read: the reader raises it.
+        self._fault: KledError | None = None
         self._wake = trio.Event()
         self._unsent: list[bytes | memoryview] = []
         # When the writer wakes by itself; infinite while it is awake.
@@ -67,6 +76,7 @@ class Carriage:
     def leave(self) -> None:
         """Carry nothing from now on; `run` returns."""
         self._left = True
+        self._flow = 0
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -119,65 +129,112 @@ class Carriage:
 
     async def _read_bare(self, bare: trio.SocketStream) -> None:
         """Read a plain socket, not asking it in vain."""
-        machine, taken, block = self._machine, 0, BLOCK_BYTES
-        give_way = self._give_way()
         # Left before it began: the machine is on another transport by now.
         if isinstance(self._transport, PrefixedStream) and not self._left:
             self._take(self._transport.take_prefix())
-        while not machine.over:
-            if not taken:
+        while not self._machine.over:
+            if self._flow:
+                await self._give_way().after_block(self._flow)
+                await trio.lowlevel.checkpoint()
+                if self._fault is not None:
+                    raise self._fault
+                # The application has read on, and may have read all.
+                if self._patience or not self._flow:
+                    self._patience = max(self._patience - 1, 0)
+                    continue
+            else:
+                self._patience = 0
                 _check_open(bare)
                 await trio.lowlevel.wait_readable(bare.socket)
-            elif taken >= min(_READ_TURN_BYTES, block):
-                await give_way.after_block(taken)
-                taken = 0
-                await trio.lowlevel.checkpoint()
-            if self._left:
+            if self._left or not self._read_turn(bare):
                 return
-            give_way = self._give_way()
-            block = give_way.block_bytes()
+
+    @property
+    def flowing(self) -> bool:
+        """Whether the socket may have more than was read: whoever has taken that may `read_on`."""
+        return self._flow > 0
+
+    def read_on(self) -> None:
+        """Read for a turn, in the task that takes what comes.
+
+        For each block that is one switch to another task less, and the memory of the one that was
+        given back is filled again while the cache still has it.
+        """
+        if self._bare is None:
+            return
+        self._patience = _PATIENCE_TURNS
+        try:
+            self._read_turn(self._bare)
+        except OSError:
+            return  # the reader comes upon it as well
+        except KledError as exc:
+            self._fault = exc
+
+    def _read_turn(self, bare: trio.SocketStream) -> bool:
+        """Read what the socket has, for a turn. False: nothing more will come."""
+        machine, descriptor = self._machine, bare.socket.fileno()
+        block = self._give_way().block_bytes()
+        turn, taken = min(_READ_TURN_BYTES, block), 0
+        self._flow = 0
+        while taken < turn:
             wanted = min(machine.wanted, block)
             try:
-                data = os.read(bare.socket.fileno(), wanted)
+                data = os.read(descriptor, wanted)
             except BlockingIOError:
-                taken = 0
-                continue
+                return True
             if not data:
-                return
-            self._take(data)
-            # A short read has emptied the socket.
-            taken = taken + len(data) if len(data) == wanted else 0
+                return False
+            if not machine.receive_head(data):
+                self._take(data)
+                taken += len(data)
+            if len(data) < wanted:
+                return True  # that has emptied the socket
+        self._flow = taken
+        return True
 
     def _take(self, data: bytes) -> None:
         """Bytes of the transport have come."""
         machine, now = self._machine, trio.current_time()
-        for fresh in machine.receive(data, now):
-            self._deliver(fresh if isinstance(fresh, bytes) else bytes(fresh), now)
-        if len(data) == HEADER_BYTES and machine.inside_payload:
-            return  # the head of a payload: nothing has changed yet
+        payload = machine.receive_payload(data, now)
+        for fresh in machine.receive(data, now) if payload is None else (payload,):
+            if fresh:
+                self._deliver(fresh if isinstance(fresh, bytes) else bytes(fresh), now)
+        if payload is not None:
+            return
         self._notify()
         if machine.due(now):
             self.flush_nowait()
         else:
-            self.wake_in_time(now)
+            self.wake_in_time()
 
     # What goes.
 
     def flush_nowait(self) -> None:
         """Give the transport what is due, as far as it takes it at once; the writer does more."""
         if self._bare is not None and not self._unsent and not self._left:
-            now = trio.current_time()
-            if pieces := self._machine.pieces(now):
+            if pieces := self._machine.pieces(trio.current_time()):
                 self._send_pieces(self._bare, pieces)
             # Mostly that was all, and the writer may sleep on: no task switch for a keystroke.
             if not self._unsent:
-                self.wake_in_time(now)
+                self.wake_in_time()
                 return
         self._wake.set()
 
-    def wake_in_time(self, now: float) -> None:
-        """Wake the writer if something is due before it wakes by itself."""
-        if self._machine.wake_at(now) < self._sleeping_until:
+    def write_through(self, data: memoryview) -> bool:
+        """Give the socket up to DATA_MAX bytes. False, and nothing is done: others go first."""
+        if self._bare is None or self._unsent or self._left:
+            return False
+        pieces = self._machine.write_through(data, trio.current_time())
+        if pieces is None:
+            return False
+        self._send_pieces(self._bare, pieces)
+        if self._unsent:
+            self._wake.set()
+        return True
+
+    def wake_in_time(self) -> None:
+        """Wake the writer if an ack is due before it wakes by itself."""
+        if self._machine.inbox.ack_at < self._sleeping_until:
             self._wake.set()
 
     def _send_pieces(self, bare: trio.SocketStream, pieces: list[bytes | memoryview]) -> None:

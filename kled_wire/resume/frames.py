@@ -113,10 +113,16 @@ class FrameParser:
             return READ_BYTES
         return self._remaining or HEADER_BYTES
 
-    @property
-    def inside_payload(self) -> bool:
-        """Whether more of a DATA frame's payload is to come."""
-        return self._remaining > 0
+    def take_head(self, data: bytes) -> bool:
+        """Take `data` if it is the header of a large payload and nothing else; else nothing."""
+        if len(data) != HEADER_BYTES or self._remaining or self._buffer:
+            return False
+        head, value = _HEADER.unpack(data)
+        length = head & 0xFFFFFF
+        if head >> 24 != DATA or not LARGE_BYTES <= length <= DATA_MAX:
+            return False
+        self._offset, self._remaining, self._large = value, length, True
+        return True
 
     def take_payload(self, count: int) -> int | None:
         """The offset of `count` bytes that are payload and nothing else; None when they are not."""

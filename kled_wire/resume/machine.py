@@ -87,6 +87,19 @@ class Machine:
             raise ProtocolError("stream_ended", "nothing can be written any more")
         self.outbox.append(data)
 
+    def write_through(self, data: memoryview, now: float) -> list[bytes | memoryview] | None:
+        """`write` and `pieces` in one, for at most DATA_MAX bytes; None, and nothing is done.
+
+        That is where anything else is due before, or there is no room.
+        """
+        outbox = self.outbox
+        closed = self._ended or self.closed is not None
+        if closed or self.room <= 0 or not self.attached or self.due(now):
+            return None
+        header = frames.encode_header(frames.DATA, outbox.append_sent(data), len(data))
+        self.window.sent(outbox.sent, now)
+        return [header, data]
+
     def end(self) -> None:
         """Say that this direction is complete."""
         if not self._ended:
@@ -162,10 +175,20 @@ class Machine:
         """How many bytes `receive` would best be given next."""
         return self._parser.wanted
 
-    @property
-    def inside_payload(self) -> bool:
-        """Whether what was last given to `receive` ended inside a payload."""
-        return self._parser.inside_payload
+    def receive_head(self, data: bytes) -> bool:
+        """`receive` of a large payload's header alone; False if it is not, and nothing is done."""
+        return self._parser.take_head(data)
+
+    def receive_payload(self, data: bytes, now: float) -> memoryview | bytes | None:
+        """`receive` of payload alone; None if there is more in `data`, and nothing is done.
+
+        Nothing becomes due or over by it.
+        """
+        offset = self._parser.take_payload(len(data))
+        if offset is None:
+            return None
+        self._heard_at = now
+        return self.inbox.accept(offset, data)
 
     def receive(self, data: bytes, now: float) -> list[memoryview | bytes]:
         """Take bytes of the transport; returns what is new for the application, in order.
@@ -174,11 +197,9 @@ class Machine:
         Afterwards look at `inbox.ended_at` and `closed`. Raises ProtocolError: the transport is
         to be given up, the stream goes on with the next, where all of `data` comes again.
         """
-        self._heard_at = now
-        offset = self._parser.take_payload(len(data))
-        if offset is not None:
-            part = self.inbox.accept(offset, data)
+        if (part := self.receive_payload(data, now)) is not None:
             return [part] if part else []
+        self._heard_at = now
         received, ended_at = self.inbox.received, self.inbox.ended_at
         try:
             return self._receive_frames(data, now)

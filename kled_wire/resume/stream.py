@@ -14,9 +14,10 @@ import trio
 
 from kled_wire.giveway import GiveWay
 from kled_wire.resume.carriage import Carriage
+from kled_wire.resume.frames import DATA_MAX
 from kled_wire.resume.machine import Machine
+from kled_wire.turns import Turns
 
-_WRITE_BYTES: Final = 256 * 1024
 # What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.
 _JOINED_BYTES: Final = 4096
 CLOSED: Final = "closed"
@@ -27,6 +28,8 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self._reading = Turns()
+        self._writing = Turns()
         self._received: deque[bytes] = deque()
         self._arrived = trio.Event()
         self._room = trio.Event()
@@ -41,13 +44,17 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         """Write, waiting while the window is full. Raises trio.BrokenResourceError."""
         # Kept by reference, so it must not change any more: only what could is copied.
         view = memoryview(data if isinstance(data, bytes) else bytes(data))
-        await trio.lowlevel.checkpoint()
-        for start in range(0, len(view), _WRITE_BYTES):
+        await self._writing.checkpoint()
+        self._writing.moved(len(view))
+        for start in range(0, len(view), DATA_MAX):
+            piece = view[start : start + DATA_MAX]
+            if self._carriage is not None and self._carriage.write_through(piece):
+                continue
             while self.machine.room <= 0 and self.machine.closed is None:
                 self._room = trio.Event()
                 await self._room.wait()
             self._check_writable()
-            self.machine.write(view[start : start + _WRITE_BYTES])
+            self.machine.write(piece)
             self.flush_nowait()
 
     def write_nowait(self, pieces: Iterable[bytes | memoryview]) -> None:
@@ -72,26 +79,37 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes, b"" at the end. Raises trio.BrokenResourceError with the reason."""
-        if self._received or self._at_end():
-            await trio.lowlevel.checkpoint()
+        if self._received or self._flowing is not None or self._at_end():
+            await self._reading.checkpoint()
         while not self._received:
             if self._at_end():
                 return b""
-            self._arrived = trio.Event()
-            await self._arrived.wait()
+            if (carriage := self._flowing) is None:
+                self._arrived = trio.Event()
+                await self._arrived.wait()
+                continue
+            carriage.read_on()
+            if not self._received:
+                await trio.lowlevel.checkpoint()
         data = self._received.popleft()
         if max_bytes is not None and len(data) > max_bytes:
             self._received.appendleft(data[max_bytes:])
             data = data[:max_bytes]
-        self._consume(len(data))
+        self._reading.moved(len(data))
+        self._consume(len(data), trio.current_time())
         return data
 
-    def _consume(self, count: int) -> None:
-        now = trio.current_time()
+    @property
+    def _flowing(self) -> Carriage | None:
+        """Who carries the stream, where it is worth reading on there."""
+        carriage = self._carriage
+        return carriage if carriage is not None and carriage.flowing else None
+
+    def _consume(self, count: int, now: float) -> None:
         if self.machine.consumed(count, now):
             self.flush_nowait()
         elif self._carriage is not None:
-            self._carriage.wake_in_time(now)
+            self._carriage.wake_in_time()
 
     async def receive_into(self, receiver: Callable[[bytes], None], give_way: GiveWay) -> None:
         """Call `receiver` with what arrives, from the reading task itself, until the end.
@@ -101,7 +119,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         while self._received:
             data = self._received.popleft()
             receiver(data)
-            self._consume(len(data))
+            self._consume(len(data), trio.current_time())
         self._receiver, self._give_way = receiver, give_way
         try:
             while not self._at_end():
@@ -184,16 +202,18 @@ class ResumableStream(trio.abc.HalfCloseableStream):
     def _deliver(self, data: bytes, now: float) -> None:
         if self._receiver is not None:
             self._receiver(data)
-            self.machine.consumed(len(data), now)
-        elif self._received and len(self._received[-1]) + len(data) <= _JOINED_BYTES:
+            self._consume(len(data), now)
+            return
+        if self._received and len(self._received[-1]) + len(data) <= _JOINED_BYTES:
             self._received[-1] += data
         else:
             self._received.append(data)
+        self._arrived.set()
 
     def _notify(self) -> None:
         """Wake whoever waits for what may have changed."""
         machine = self.machine
-        if self._received or machine.closed is not None or machine.inbox.ended_at is not None:
+        if machine.closed is not None or machine.inbox.ended_at is not None:
             self._arrived.set()
         if machine.room > 0 or machine.closed is not None:
             self._room.set()

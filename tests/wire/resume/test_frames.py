@@ -115,10 +115,36 @@ def test_a_large_payload_is_asked_for_without_its_header() -> None:
     assert parser.take_payload(large - 1) == 1
     assert parser.wanted == frames.HEADER_BYTES
     list(parser.feed(frames.encode_header(frames.DATA, large, 3)))
-    assert parser.inside_payload
     assert parser.wanted == frames.READ_BYTES
     assert parser.take_payload(3) == large
-    assert not parser.inside_payload
+    assert parser.take_payload(1) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frames.encode_header(frames.DATA, 0, frames.LARGE_BYTES - 1),
+        frames.encode_header(frames.DATA, 0, frames.DATA_MAX + 1),
+        frames.encode_header(frames.ACK, frames.LARGE_BYTES),
+        frames.encode_header(frames.RESET, 0, frames.LARGE_BYTES),
+        frames.encode_header(frames.DATA, 0, frames.LARGE_BYTES)[:-1],
+        frames.encode_header(frames.DATA, 0, frames.LARGE_BYTES) + b"x",
+    ],
+)
+def test_only_the_header_of_a_large_payload_is_taken_as_one(data: bytes) -> None:
+    parser = FrameParser()
+    assert not parser.take_head(data)
+    assert parser.wanted == frames.READ_BYTES
+
+
+def test_nor_is_what_comes_inside_a_payload_or_a_header() -> None:
+    head = frames.encode_header(frames.DATA, 0, frames.LARGE_BYTES)
+    inside, between = FrameParser(), FrameParser()
+    assert inside.take_head(head)
+    assert not inside.take_head(head)
+    assert inside.wanted == frames.LARGE_BYTES
+    list(between.feed(head[:1]))
+    assert not between.take_head(head)
 
 
 def test_half_a_header_is_completed_with_whatever_comes() -> None:

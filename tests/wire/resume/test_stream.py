@@ -15,11 +15,12 @@ import trio.testing
 
 from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
-from kled_wire.resume.frames import New
+from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, New, encode_header
 from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
 from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
+from kled_wire.resume.retry import BACKOFF, PACE
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.resume.window import WINDOW_MIN
 
@@ -267,6 +268,34 @@ async def test_only_a_way_that_stays_lost_is_told_of(
         nursery.cancel_scope.cancel()
 
 
+async def test_an_idle_stream_is_back_at_once_however_often_its_transports_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing gets on meanwhile, but the agent has proven each time that it is there."""
+    async with linked(sockets=False) as (client, network):
+        await client.send_all(b"x")
+        assert await network.agent.receive_some() == b"x"
+        for dials in range(2, 40):
+            await trio.sleep(5.0)
+            await network.cut()
+            await trio.sleep(BACKOFF.first_s)
+            assert network.dials == dials
+
+
+async def test_transports_that_end_as_soon_as_they_have_begun_are_dialled_so_often_in_a_minute(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with linked(sockets=False) as (client, network):
+        await client.send_all(b"x")
+        assert await network.agent.receive_some() == b"x"
+        for _ in range(3):
+            before, until = network.dials, trio.current_time() + 60.0
+            while trio.current_time() < until:
+                await network.cut()
+                await trio.sleep(0.1)
+            assert 30 < network.dials - before <= PACE.burst + 60.0 / PACE.every_s
+
+
 async def test_a_full_window_holds_the_writer_back(autojump_clock: trio.testing.MockClock) -> None:
     stream = ResumableStream(Machine())
     with trio.move_on_after(60) as scope:
@@ -307,6 +336,86 @@ async def test_one_that_takes_nothing_is_given_up_too(
     with pytest.raises(TransportLost, match="silent"):
         await stream.run_transport(near, 0)
     assert trio.current_time() == pytest.approx(DEAD_S, abs=1)
+
+
+@asynccontextmanager
+async def fed(data: bytes) -> AsyncIterator[tuple[ResumableStream, Transport, trio.Event]]:
+    """A stream on a socket that is full of `data`, its peer, and when that socket is lost."""
+    lost = trio.Event()
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listeners[0] as listener, trio.open_nursery() as nursery:
+        near = await trio.testing.open_stream_to_socket_listener(listener)
+        far = await listener.accept()
+        stream = ResumableStream(Machine())
+
+        async def carry() -> None:
+            with pytest.raises(TransportLost):
+                await stream.run_transport(near, 0)
+            lost.set()
+
+        async with near, far:
+            nursery.start_soon(far.send_all, data)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(carry)
+            with trio.fail_after(5):
+                yield stream, far, lost
+            nursery.cancel_scope.cancel()
+
+
+def in_blocks(data: bytes) -> bytes:
+    """DATA frames of the largest size."""
+    return b"".join(
+        encode_header(DATA, start, len(data[start : start + DATA_MAX]))
+        + data[start : start + DATA_MAX]
+        for start in range(0, len(data), DATA_MAX)
+    )
+
+
+MUCH = random.Random(3).randbytes(8 * DATA_MAX)
+
+
+async def test_who_is_cancelled_between_large_blocks_loses_none() -> None:
+    got = bytearray()
+    async with fed(in_blocks(MUCH)) as (stream, _, _):
+        while len(got) < len(MUCH):
+            with trio.CancelScope() as scope:
+                got += await stream.receive_some()
+                scope.cancel()
+                got += await stream.receive_some()
+    assert got == MUCH
+
+
+async def test_what_an_application_has_left_unread_is_read_all_the_same() -> None:
+    """Else acknowledgements and pings behind it would not be seen."""
+    async with fed(in_blocks(MUCH) + encode_header(PING, 7)) as (stream, far, _):
+        first = await stream.receive_some()
+        while encode_header(PONG, 7) not in await far.receive_some():
+            pass
+        assert stream.machine.inbox.received == len(MUCH)
+        rest = bytearray()
+        while len(first) + len(rest) < len(MUCH):
+            rest += await stream.receive_some()
+    assert first + rest == MUCH
+
+
+# Whether the application reads the fault or the reader does is up to Trio's random order.
+@pytest.mark.parametrize("_round", range(10))
+async def test_a_fault_between_large_blocks_costs_the_transport_and_nothing_else(
+    _round: int,
+) -> None:
+    got = bytearray()
+    wrong = encode_header(DATA, 10**9, DATA_MAX) + bytes(DATA_MAX)
+    async with fed(in_blocks(MUCH) + wrong) as (stream, _, lost), trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            while True:
+                got.extend(await stream.receive_some())
+
+        nursery.start_soon(read)
+        await lost.wait()
+        nursery.cancel_scope.cancel()
+    assert got == MUCH
+    assert not stream.attached
 
 
 def _digest(data: bytes) -> str:
