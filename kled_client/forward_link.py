@@ -14,7 +14,7 @@ import trio
 
 from kled_client.edge import only_cause
 from kled_client.forward_spec import End
-from kled_wire.backoff import Backoff
+from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.errors import (
     ForbiddenError,
     KledError,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from kled_client.ssh_channel import Channel
 
 BACKOFF: Final = Backoff(first_s=0.2, cap_s=10.0)
+# An agent that dies after each connection is asked at most 22 times in a minute, in the long run
+# as often as one that is away.
+PACE: Final = Pace(burst=10, every_s=BACKOFF.cap_s / 2)
 # How long a new connection waits for a way.
 PATIENCE_S: Final = 15.0
 # What no later attempt can change: a person must act.
@@ -110,25 +113,25 @@ async def hold_link(
     `started` after the first one is up. Raises what went wrong with the first, and later what only
     a person can mend; `on_state` is told why the way was lost, and "" when it is back.
     """
-    failures, begun = 0, False
+    redials, begun = Redials(BACKOFF, PACE, random.random, spread_s=BACKOFF.first_s), False
     while True:
-        reason = "the connection was lost"
+        reason, was_up = "the connection was lost", False
         try:
             async with open_way() as way, link.holding(way), trio.open_nursery() as nursery:
                 await on_up(way, nursery)
-                if failures:
+                if redials.failures:
                     on_state("")
                 if not begun:
                     task_status.started()
-                failures, begun = 0, True
+                was_up = begun = True
                 await way.wait_lost()
                 nursery.cancel_scope.cancel()
         except (KledError, OSError, ExceptionGroup) as exc:
             reason = _excuse(exc, begun=begun)
-        failures += 1
-        if failures == 1:
+        wait_s = (redials.lost if was_up else redials.failed)(trio.current_time())
+        if redials.failures == 1:
             on_state(reason)
-        await trio.sleep(BACKOFF.delay(failures, random.random))
+        await trio.sleep(wait_s)
 
 
 def _excuse(error: Exception, *, begun: bool) -> str:

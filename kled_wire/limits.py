@@ -33,6 +33,12 @@ SPLICE_PIPE_BYTES: Final = 1024 * 1024
 # Redial: capped exponential backoff with full jitter.
 REDIAL_FIRST_S: Final = 0.25
 REDIAL_CAP_S: Final = 15.0
+# Agents whose links end together, with what they went through, come back spread over this.
+REDIAL_SPREAD_S: Final = 1.0
+# A link that comes up and ends again, over and over, is dialled a few times at once, and then on
+# average as often as one that never comes up: the cap, with full jitter, is half of it.
+REDIAL_BURST: Final = 4
+REDIAL_EVERY_S: Final = REDIAL_CAP_S / 2
 # An agent whose token was refused asks again only this often: a person has to act first.
 REDIAL_REFUSED_S: Final = 300.0
 

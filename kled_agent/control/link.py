@@ -6,25 +6,31 @@ import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Never
+from typing import Final, Never, Protocol
 
 import trio
 
 from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
 from kled_wire import limits, messages, reserve
-from kled_wire.backoff import Backoff
+from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
-from kled_wire.transport.dial import open_connection, parse_url
+from kled_wire.transport.dial import Address, open_connection, parse_url
 from kled_wire.transport.websocket import open_websocket
 from kled_wire.version import PROTOCOL, software_version
 
-# How long a link must have lasted for the next failure to count as the first.
-_SETTLED_S: Final = 30.0
 _REPORT_S: Final = 30.0
 _CONNECT_TIMEOUT_S: Final = 20.0
+
+
+class Connect(Protocol):
+    """Opens a connection to a coordinator. Raises KledError."""
+
+    async def __call__(
+        self, address: Address, *, ssl_context: ssl.SSLContext | None
+    ) -> trio.abc.HalfCloseableStream: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,38 +43,51 @@ class LinkSettings:
     count_streams: Callable[[], int]
     log: EventLog
     ssl_context: ssl.SSLContext | None = None
+    connect: Connect = open_connection
 
 
-async def serve_link(settings: LinkSettings, *, backoff: Backoff | None = None) -> Never:
+def make_redials() -> Redials:
+    """An agent's dials: at most 12 in any minute, 8 a minute in the long run, whatever happens.
+
+    That is also what 5,000 agents do to a coordinator that welcomes them and then crashes, again
+    and again: 670 dials a second, as many as to one that never answers. Those that lose a link
+    together with what it went through come back within limits.REDIAL_SPREAD_S.
+    """
+    return Redials(
+        Backoff(),
+        Pace(limits.REDIAL_BURST, limits.REDIAL_EVERY_S),
+        # The jitter needs no secrecy.
+        random.random,
+        spread_s=limits.REDIAL_SPREAD_S,
+    )
+
+
+async def serve_link(settings: LinkSettings, *, redials: Redials | None = None) -> Never:
     """Keep a link to the coordinator until cancelled; `on_welcome` says when it is up.
 
-    A refused token is reported and asked about again every limits.REDIAL_REFUSED_S.
+    A link that was welcomed was a good one: the coordinator is there and takes us, so when it ends,
+    the next is dialled as soon as `redials` allows. A refused token is reported and asked about
+    again every limits.REDIAL_REFUSED_S.
     """
-    delays = backoff or Backoff()
-    failures = 0
+    redials = redials or make_redials()
     while True:
-        began = trio.current_time()
-        wait_s = 0.0
+        welcomed = trio.Event()
+        away_s = 0.0
         try:
-            await _run_once(settings)
+            await _run_once(settings, welcomed)
         except _Shutdown as exc:
-            failures = 0
-            # All agents heard it at the same moment.
-            wait_s = exc.back_in_s + delays.delay(1, random.random)
-            settings.log.info("coordinator_stopping", reason=exc.reason, retry_s=exc.back_in_s)
+            away_s = exc.back_in_s
+            settings.log.info("coordinator_stopping", reason=exc.reason, retry_s=away_s)
         except LinkClosed as exc:
-            wait_s = _delay_after_close(exc)
+            away_s = _delay_after_close(exc)
             settings.log.info("link_closed", code=exc.code, reason=exc.reason)
         except UnauthenticatedError as exc:
-            wait_s = limits.REDIAL_REFUSED_S
-            settings.log.error("agent_refused", code=exc.code, reason=exc.message, retry_s=wait_s)
+            away_s = limits.REDIAL_REFUSED_S
+            settings.log.error("agent_refused", code=exc.code, reason=exc.message, retry_s=away_s)
         except KledError as exc:
             settings.log.info("link_failed", code=exc.code, reason=exc.message)
-        if trio.current_time() - began > _SETTLED_S:
-            failures = 0
-        failures += 1
-        # The jitter spreads agents that lost their coordinator together; it needs no secrecy.
-        await trio.sleep(max(wait_s, delays.delay(failures, random.random)))
+        ended = redials.lost if welcomed.is_set() else redials.failed
+        await trio.sleep(ended(trio.current_time(), away_s=away_s))
 
 
 class _Shutdown(LinkClosed):
@@ -89,14 +108,15 @@ def _delay_after_close(closed: LinkClosed) -> float:
     return 0.0
 
 
-async def _run_once(settings: LinkSettings) -> None:
-    """One link from dial to end. Raises LinkClosed or KledError."""
+async def _run_once(settings: LinkSettings, welcomed: trio.Event) -> None:
+    """One link from dial to end; sets `welcomed`. Raises LinkClosed or KledError."""
     problem: Exception | None = None
     stream = await _dial(settings)
     try:
         async with trio.open_nursery() as nursery:
             try:
-                await _converse(await _open_link(settings, stream, nursery), settings)
+                link = await _open_link(settings, stream, nursery)
+                await _converse(link, settings, welcomed)
             except (LinkClosed, KledError) as exc:
                 problem = exc
             nursery.cancel_scope.cancel()
@@ -110,7 +130,7 @@ async def _run_once(settings: LinkSettings) -> None:
 async def _dial(settings: LinkSettings) -> trio.abc.Stream:
     address = parse_url(settings.identity.coordinator_url)
     with trio.move_on_after(_CONNECT_TIMEOUT_S):
-        return await open_connection(address, ssl_context=settings.ssl_context)
+        return await settings.connect(address, ssl_context=settings.ssl_context)
     raise UnavailableError("coordinator_silent", "the coordinator did not answer in time")
 
 
@@ -131,11 +151,12 @@ async def _open_link(
     raise UnavailableError("coordinator_silent", "the coordinator did not answer in time")
 
 
-async def _converse(link: ControlLink, settings: LinkSettings) -> None:
+async def _converse(link: ControlLink, settings: LinkSettings, welcomed: trio.Event) -> None:
     """Greet and stay; the link is closed at the end, however it comes."""
     code, reason = CloseCode.GOING_AWAY, "the agent is stopping"
     try:
         welcome = await _greet(link)
+        welcomed.set()
         settings.on_welcome(welcome)
         settings.log.info("link_open", coordinator=welcome.version, workspace=welcome.workspace)
         await _stay(link, settings, welcome.heartbeat_s)

@@ -18,7 +18,7 @@ from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.resume.paths import SETTLE_S
-from kled_wire.resume.retry import BACKOFF, is_final
+from kled_wire.resume.retry import is_final, make_redials
 from kled_wire.resume.stream import ResumableStream
 
 Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
@@ -68,7 +68,7 @@ async def _keep(
     network: NetworkWatch,
     notice: _Notice,
 ) -> None:
-    failures = 0
+    redials = make_redials(random.random)
     while not stream.machine.over:
         before = stream.machine.progress
         try:
@@ -88,14 +88,13 @@ async def _keep(
             if direct.carrying:
                 notice.attached()
             await direct.wait_lost()
-            failures = 0
+            redials.begin_anew()
             continue
         direct.relay_lost()
-        if stream.machine.progress > before:
-            failures = 0  # that transport was a good one
-        failures += 1
-        notice.failed(reason, first=failures == 1)
-        with direct.unless_taken(), trio.move_on_after(BACKOFF.delay(failures, random.random)):
+        good = opener.proven or stream.machine.progress > before
+        wait_s = (redials.lost if good else redials.failed)(trio.current_time())
+        notice.failed(reason, first=redials.failures == 1)
+        with direct.unless_taken(), trio.move_on_after(wait_s):
             await network.wait_changed()
             await trio.sleep(SETTLE_S)
 
@@ -142,10 +141,13 @@ class _Opener:
         self._random_bytes = random_bytes
         self._direct = direct
         self.begun = False
+        # Whether the agent has proven itself on the last transport.
+        self.proven = False
         self._is_new = True
 
     async def open(self) -> tuple[trio.abc.HalfCloseableStream, int] | None:
         """A transport and the peer's position; None when a direct path has the stream meanwhile."""
+        self.proven = False
         with trio.fail_after(DIAL_TIMEOUT_S):
             transport: trio.abc.HalfCloseableStream | None = None
             with self._direct.unless_taken():
@@ -183,4 +185,5 @@ class _Opener:
             position=self._stream.machine.inbox.position,
             random_bytes=self._random_bytes,
         )
+        self.proven = True
         return transport, position

@@ -5,9 +5,10 @@ No clock and no I/O: `redial.py` waits under Trio, the client's `resume_pump.py`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from kled_wire.backoff import Backoff
+from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.errors import (
     ForbiddenError,
     KledError,
@@ -17,6 +18,8 @@ from kled_wire.errors import (
 )
 
 BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
+# Ways that break all the time, and bring something each time, are dialled again at once so often.
+PACE: Final = Pace(burst=60, every_s=1.0)
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
 _FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
 
@@ -25,6 +28,14 @@ _FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit
 _PASSING_CODES: Final = frozenset(
     {"head_timeout", "head_incomplete", "head_malformed", "head_too_large"}
 )
+
+
+def make_redials(random: Callable[[], float]) -> Redials:
+    """The dials of one stream: at most 120 in any minute, one a second in the long run.
+
+    A transport was let in when the agent has proven itself on it, or when the stream got on.
+    """
+    return Redials(BACKOFF, PACE, random, spread_s=BACKOFF.first_s)
 
 
 def is_final(error: KledError, *, begun: bool) -> bool:

@@ -205,6 +205,22 @@ async def test_a_lost_way_is_replaced_and_connections_wait(autojump_clock: objec
         nursery.cancel_scope.cancel()
 
 
+async def test_a_way_that_is_lost_as_soon_as_it_is_there_is_made_so_often_in_a_minute(
+    autojump_clock: object,
+) -> None:
+    async def lose_it(way: object, nursery: trio.Nursery) -> None:
+        assert isinstance(way, FakeWay)
+        way.lose()
+
+    async with trio.open_nursery() as nursery:
+        ways = Ways(nursery)
+        with trio.move_on_after(60.0):
+            await nursery.start(hold_link, Link(), ways.open, lose_it, lambda _: None)
+            await trio.sleep_forever()
+        nursery.cancel_scope.cancel()
+    assert 10 < len(ways.ways) <= 22
+
+
 async def test_without_a_way_a_connection_waits_only_so_long(autojump_clock: object) -> None:
     with pytest.raises(UnavailableError) as caught:
         await Link().open(TcpEnd(host="h", port=1))

@@ -67,7 +67,7 @@ class Coordinator:
     heads: list[upgrade.RequestHead] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
-    async def handle(self, stream: trio.SocketStream) -> None:
+    async def handle(self, stream: trio.abc.HalfCloseableStream) -> None:
         async with stream:
             try:
                 raw = await read_head(stream)

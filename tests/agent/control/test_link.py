@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ import trio_websocket
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
 from kled_wire import limits, messages
-from kled_wire.backoff import Backoff
+from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import CloseCode, ControlLink
 from kled_wire.errors import UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
@@ -67,7 +68,7 @@ def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "GOODBYE_S", 0.1)
     monkeypatch.setattr(limits, "REDIAL_REFUSED_S", REFUSED_S)
     monkeypatch.setattr(limits, "REDIAL_CAP_S", CAP_S)
-    backoff = Backoff(first_s=0.001, cap_s=0.01)
+    backoff, pace = Backoff(first_s=0.001, cap_s=0.01), Pace(burst=100, every_s=0.01)
 
     @asynccontextmanager
     async def run(*answers: Answer) -> AsyncIterator[Agent]:
@@ -86,7 +87,8 @@ def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) ->
                 count_streams=lambda: 3,
                 log=log,
             )
-            nursery.start_soon(partial(serve_link, settings, backoff=backoff))
+            redials = Redials(backoff, pace, random.random, spread_s=0.001)
+            nursery.start_soon(partial(serve_link, settings, redials=redials))
             yield agent
             nursery.cancel_scope.cancel()
 

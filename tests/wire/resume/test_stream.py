@@ -14,96 +14,13 @@ import trio
 import trio.testing
 
 from kled_wire.resume.carriage import TransportLost
-from kled_wire.resume.direct import DirectSeeker
-from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, New, encode_header
-from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
+from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, encode_header
+from kled_wire.resume.handshake import make_new
 from kled_wire.resume.machine import DEAD_S, Machine
-from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
-from kled_wire.resume.retry import BACKOFF, PACE
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.resume.window import WINDOW_MIN
-
-Transport = trio.abc.HalfCloseableStream
-
-
-class Network:
-    """Makes transports between a client and an agent; `cut` breaks the present one."""
-
-    def __init__(self, nursery: trio.Nursery, *, sockets: bool) -> None:
-        self._nursery = nursery
-        self._sockets = sockets
-        self._live: list[Transport] = []
-        self.agent = ResumableStream(Machine())
-        self.new: New | None = None
-        self.dials = 0
-        self.seeker = DirectSeeker(Paths(str, random.random), os.urandom)
-        self.forgets = False
-
-    async def dial(self) -> Transport:
-        """A transport whose other end the agent serves."""
-        self.dials += 1
-        near, far = await self._pair()
-        self._live = [near, far]
-        self._nursery.start_soon(self._serve, far)
-        return near
-
-    async def cut(self) -> None:
-        """Break it in both directions, losing what is on its way."""
-        for end in self._live:
-            await trio.aclose_forcefully(end)
-
-    async def _pair(self) -> tuple[Transport, Transport]:
-        if not self._sockets:
-            return trio.testing.lockstep_stream_pair()
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        async with listeners[0] as listener:
-            near = await trio.testing.open_stream_to_socket_listener(listener)
-            return near, await listener.accept()
-
-    async def _serve(self, transport: Transport) -> None:
-        try:
-            hello, transport = await read_hello(transport)
-            position = 0
-            if isinstance(hello, New) and self.new is None:
-                self.new = hello
-            elif isinstance(hello, New) or self.forgets:
-                await refuse(transport, "unknown_stream", "the agent was restarted")
-                return
-            else:
-                assert self.new is not None
-                transport = await admit(
-                    transport,
-                    hello,
-                    secret=self.new.secret,
-                    position=self.agent.machine.inbox.position,
-                    random_bytes=os.urandom,
-                )
-                position = hello.received
-            await self.agent.run_transport(transport, position)
-        except (TransportLost, trio.BrokenResourceError, trio.ClosedResourceError):
-            return
-        finally:
-            await trio.aclose_forcefully(transport)
-
-
-@asynccontextmanager
-async def linked(*, sockets: bool = True) -> AsyncIterator[tuple[ResumableStream, Network]]:
-    """A client's stream kept attached to an agent's."""
-    async with trio.open_nursery() as nursery:
-        network, client = Network(nursery, sockets=sockets), ResumableStream(Machine())
-        nursery.start_soon(
-            partial(
-                keep_attached,
-                client,
-                make_new(os.urandom),
-                network.dial,
-                random_bytes=os.urandom,
-                direct=network.seeker,
-            )
-        )
-        yield client, network
-        nursery.cancel_scope.cancel()
+from tests.wire.resume.links import Network, Transport, linked
 
 
 async def test_it_is_a_half_closeable_stream() -> None:
@@ -197,18 +114,6 @@ async def test_a_gigabyte_survives_fifty_cuts() -> None:
     assert (got_bytes, got.digest()) == (size, sent.digest())
 
 
-async def test_an_agent_that_forgot_is_said_at_once_and_not_after_a_hang() -> None:
-    async with linked() as (client, network):
-        await client.send_all(b"x")
-        assert await network.agent.receive_some() == b"x"
-        await network.agent.send_all(b"y")
-        assert await client.receive_some() == b"y"
-        network.forgets = True
-        await network.cut()
-        with pytest.raises(trio.BrokenResourceError, match="restarted"), trio.fail_after(5):
-            await client.receive_some()
-
-
 async def test_the_end_with_a_reason_reaches_the_other_side() -> None:
     async with linked() as (client, network):
         await client.send_all(b"x")
@@ -230,70 +135,6 @@ async def test_a_newer_transport_takes_over_from_a_live_one() -> None:
         await client.send_all(b"two")
         assert await network.agent.receive_some() == b"two"
         assert network.agent.attached
-
-
-@pytest.mark.parametrize(("down_s", "told"), [(0.0, []), (300.0, ["lost", "resumed"])])
-async def test_only_a_way_that_stays_lost_is_told_of(
-    down_s: float, told: list[str], autojump_clock: trio.testing.MockClock
-) -> None:
-    heard: list[str] = []
-    async with trio.open_nursery() as nursery:
-        network, client = Network(nursery, sockets=False), ResumableStream(Machine())
-        up_at = 0.0
-
-        async def dial() -> Transport:
-            if trio.current_time() < up_at:
-                raise OSError("no route")
-            return await network.dial()
-
-        nursery.start_soon(
-            partial(
-                keep_attached,
-                client,
-                make_new(os.urandom),
-                dial,
-                random_bytes=os.urandom,
-                direct=network.seeker,
-                on_lost=lambda _reason: heard.append("lost"),
-                on_resumed=lambda: heard.append("resumed"),
-            )
-        )
-        await client.send_all(b"x")
-        assert await network.agent.receive_some() == b"x"
-        up_at = trio.current_time() + down_s
-        await network.cut()
-        await client.send_all(b"y")
-        assert await network.agent.receive_some() == b"y"
-        assert heard == told
-        nursery.cancel_scope.cancel()
-
-
-async def test_an_idle_stream_is_back_at_once_however_often_its_transports_end(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """Nothing gets on meanwhile, but the agent has proven each time that it is there."""
-    async with linked(sockets=False) as (client, network):
-        await client.send_all(b"x")
-        assert await network.agent.receive_some() == b"x"
-        for dials in range(2, 40):
-            await trio.sleep(5.0)
-            await network.cut()
-            await trio.sleep(BACKOFF.first_s)
-            assert network.dials == dials
-
-
-async def test_transports_that_end_as_soon_as_they_have_begun_are_dialled_so_often_in_a_minute(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with linked(sockets=False) as (client, network):
-        await client.send_all(b"x")
-        assert await network.agent.receive_some() == b"x"
-        for _ in range(3):
-            before, until = network.dials, trio.current_time() + 60.0
-            while trio.current_time() < until:
-                await network.cut()
-                await trio.sleep(0.1)
-            assert 30 < network.dials - before <= PACE.burst + 60.0 / PACE.every_s
 
 
 async def test_a_full_window_holds_the_writer_back(autojump_clock: trio.testing.MockClock) -> None:
