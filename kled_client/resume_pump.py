@@ -24,7 +24,7 @@ from kled_wire.errors import (
 from kled_wire.resume.frames import READ_BYTES, New, encode_greeting
 from kled_wire.resume.machine import UNSENT_BYTES, Machine
 from kled_wire.resume.paths import SETTLE_S, Paths
-from kled_wire.resume.retry import BACKOFF, is_final
+from kled_wire.resume.retry import is_final, make_redials
 from kled_wire.transport.vector import write_vector
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Pump:
         self._local = local
         self._dial = dial
         self._new = New(os.urandom(16), os.urandom(32))
+        # Whether the agent is still to be told of it.
+        self._is_new = True
         self._machine = Machine()
         self._direct = DirectSide(paths, self._new, self._machine)
         # A direct path that is to get the stream now.
@@ -94,17 +96,21 @@ class Pump:
 
     def _run(self, first: Transport) -> None:
         transport: Transport | None = first
-        failures, begun = 0, False
+        redials, begun = make_redials(random.random), False
         while not self._machine.over:
-            before = self._machine.progress
+            before, good = self._machine.progress, False
+            resumes = not self._is_new
             try:
                 if self._won is None:
                     transport = transport or self._dial()
                     with transport.sock:
                         self._direct.relay_greets()
-                        rest, begun = self._greet(transport, begun=begun), True
+                        rest, begun = self._greet(transport), True
+                        # Whoever can answer a resume is the agent.
+                        good = resumes
                         self._carry(transport.sock, rest)
                 if self._won is not None:
+                    good = True
                     self._carry_directly(self._won)
                 continue
             except (Lost, OSError):
@@ -114,10 +120,9 @@ class Pump:
                     raise
             self._direct.relay_lost()
             transport = None
-            if self._machine.progress > before:
-                failures = 0  # that transport was a good one
-            failures += 1
-            if not self._wait(BACKOFF.delay(failures, random.random), patient=failures > 1):
+            good = good or self._machine.progress > before
+            wait_s = (redials.lost if good else redials.failed)(time.monotonic())
+            if not self._wait(wait_s, patient=redials.failures > 1):
                 return
         self._finish()
 
@@ -175,12 +180,13 @@ class Pump:
             finally:
                 self._direct.lost(reason, time.monotonic())
 
-    def _greet(self, transport: Transport, *, begun: bool) -> bytes:
+    def _greet(self, transport: Transport) -> bytes:
         """Begin the stream or go on with it; returns what was read past the greeting."""
         sock, machine = transport.sock, self._machine
         sock.settimeout(_GREETING_TIMEOUT_S)
-        if not begun:
+        if self._is_new:
             sock.sendall(encode_greeting(self._new))
+            self._is_new = False
             position, rest = 0, transport.first
         else:
             from kled_client.resume_greeting import ask_to_resume  # noqa: PLC0415 - hmac, rare
@@ -193,6 +199,7 @@ class Pump:
                 if exc.code != "unknown_stream" or machine.touched:
                     raise
                 # Our first hello never arrived; nothing was said yet, so it can be said again.
+                self._is_new = True
                 raise Lost from exc
         sock.setblocking(False)
         _shorten_queue(sock)

@@ -28,8 +28,11 @@ class Agent:
         self.port = 0
         self.direct_port = 0
         self.moves = 0
+        self.resumes = 0
         self.dials = 0
         self.forgets = False
+        # So many transports end before anything is read.
+        self.deaf = 0
         self.received = 0
         self._up = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -95,6 +98,10 @@ class Agent:
         await self._serve(transport, direct=True)
 
     async def _serve(self, transport: trio.SocketStream, *, direct: bool = False) -> None:
+        if self.deaf:
+            self.deaf -= 1
+            await trio.aclose_forcefully(transport)
+            return
         self._live.append(transport)
         try:
             hello, carried = await read_hello(transport)
@@ -112,6 +119,7 @@ class Agent:
                     random_bytes=os.urandom,
                 )
                 self.moves += direct
+                self.resumes += 1
                 await self._stream.run_transport(carried, hello.received, direct=direct)
         except (TransportLost, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError):
             return

@@ -11,6 +11,7 @@ import pytest
 from kled_client.resume_pump import Transport
 from kled_wire.errors import UnavailableError
 from tests.client.pumping import Agent, Ssh, exchange_under_cuts
+from tests.kit.waiting import wait_until
 
 
 @pytest.fixture
@@ -50,6 +51,27 @@ def test_a_stream_that_the_agent_forgot_ends_with_its_words(agent: Agent, ssh: S
     ssh.close()
     assert isinstance(ssh.error, UnavailableError)
     assert ssh.error.code == "unknown_stream"
+
+
+def test_a_first_transport_that_ended_unheard_is_no_loss(agent: Agent) -> None:
+    """The agent knows nothing of the stream then: it begins once more."""
+    agent.deaf = 1
+    ssh = Ssh(agent)
+    ssh.sock.sendall(b"x")
+    assert ssh.sock.recv(1) == b"x"
+    ssh.close()
+
+
+def test_an_idle_stream_is_back_at_once_however_often_its_transports_end(
+    agent: Agent, ssh: Ssh
+) -> None:
+    """Nothing gets on meanwhile, but the agent has proven each time that it is there."""
+    ssh.sock.sendall(b"x")
+    assert ssh.sock.recv(1) == b"x"
+    for number in range(1, 15):
+        agent.cut()
+        # A backoff that went on would be at 10 s by then.
+        wait_until("it is back", lambda n=number: agent.resumes == n, within_s=4.0)  # type: ignore[misc]  # a default argument binds n
 
 
 def test_an_ssh_that_goes_away_while_there_is_no_transport_ends_the_pump(
