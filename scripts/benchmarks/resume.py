@@ -14,8 +14,8 @@ from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.stream import ResumableStream
 
-BYTES = 4_000_000_000
-ROUNDS = 3
+BYTES = 2_000_000_000
+ROUNDS = 9
 BLOCK = bytes(256 * 1024)
 
 

@@ -70,20 +70,23 @@ def resume_machine(data: bytes) -> None:
     machine.on_offer = _read_offer
     machine.attach(0, now)
     machine.write(bytes(1000))
+    written = 1000
     for number, piece in enumerate(pieces(data)):
         now += piece[0] / 16 if piece else 0.0
         try:
             if number % 8 == 7:
                 machine.detach()
                 machine.attach(int.from_bytes(piece[:2], "big"), now)
-            fresh = sum(map(len, machine.receive(piece, now)))
-            machine.consumed(fresh // 2, now)
+            if not machine.receive_head(piece):
+                fresh = sum(map(len, machine.receive(piece, now)))
+                machine.consumed(fresh // 2, now)
             machine.tick(now)
             machine.pieces(now, limit=100)
+            written += machine.write_through(memoryview(b"x"), now) is not None
         except ProtocolError:
             machine.detach()
             machine.attach(machine.outbox.start, now)
-        assert machine.outbox.start <= machine.outbox.sent <= machine.outbox.end == 1000
+        assert machine.outbox.start <= machine.outbox.sent <= machine.outbox.end == written
         assert machine.inbox.acked <= machine.inbox.consumed <= machine.inbox.received
         assert machine.inbox.received - machine.inbox.consumed <= min(HELD_MAX, len(data))
         assert len(machine._answers) <= 66
@@ -235,9 +238,11 @@ TARGETS: Final[dict[str, Target]] = {
     "websocket-layer": fuzzing_layers.websocket_layer,
 }
 _MORE_SEEDS: Final[dict[str, list[bytes]]] = {}
-if sys.platform.startswith("linux"):  # epoll(7)
-    from tests.kit import fuzzing_connections
+if sys.platform.startswith("linux"):  # epoll(7); the whole of 127.0.0.0/8
+    from tests.kit import fuzzing_admission, fuzzing_connections
 
+    TARGETS["direct-admission"] = fuzzing_admission.direct_admission
+    _MORE_SEEDS["direct-admission"] = list(fuzzing_admission.seeds())
     TARGETS["offload-connection"] = fuzzing_connections.offload_connection
     _MORE_SEEDS["offload-connection"] = list(fuzzing_connections.seeds())
 
