@@ -70,7 +70,9 @@ class DirectSide:
         """When to call `step` if nothing happens before."""
         if self._race is None:
             return self._paths.try_at
-        return self._won_at + TURN_S if self._race.won is not None else self._race.wake_at
+        if self._race.won is not None:
+            return self._won_at + TURN_S
+        return min(self._race.wake_at, self._paths.try_at)
 
     def handle(self, descriptor: int, now: float) -> bool:
         """Something has happened to a watched descriptor; False: the transport has gone astray."""
@@ -96,6 +98,8 @@ class DirectSide:
     def step(self, now: float) -> Won | None:
         """Time has passed; the connection that is to get the stream now, if there is one."""
         self._now = now
+        if self._race is not None and self._race.won is None and self._paths.try_at <= now:
+            self._end_race()  # for something new
         if self._race is None:
             if self._paths.try_at > now:
                 return None

@@ -7,8 +7,8 @@ greeting says from where to go on. When the path ends, `redial.py` is on the rel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, NamedTuple, Never
 
 import trio
@@ -115,10 +115,7 @@ class DirectSeeker:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, network)
             while not stream.machine.over:
-                if self._paths.try_at > trio.current_time():
-                    with trio.move_on_at(self._paths.try_at):
-                        await self._news.wait()
-                    continue
+                await self._wait_due()
                 found = await self._race(stream, new)
                 self._tell()
                 if found is not None:
@@ -136,8 +133,29 @@ class DirectSeeker:
             self._paths.network_changed(trio.current_time())
             self._tell()
 
+    async def _wait_due(self) -> None:
+        while self._paths.try_at > trio.current_time():
+            with trio.move_on_at(self._paths.try_at):
+                await self._news.wait()
+
+    @asynccontextmanager
+    async def _unless_due(self) -> AsyncIterator[None]:
+        """A block that is left as soon as there is something new to try."""
+        async with trio.open_nursery() as nursery:
+
+            async def leave() -> None:
+                await self._wait_due()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(leave)
+            yield
+            nursery.cancel_scope.cancel()
+
     async def _race(self, stream: ResumableStream, new: New) -> _Found | None:
-        """Knock at all addresses; the first that proves to be the agent's."""
+        """Knock at all addresses; the first that proves to be the agent's.
+
+        None where there is none, or something new to try.
+        """
         candidates = self._paths.begin(trio.current_time())
         failures: dict[Candidate, str] = {}
         won: _Found | None = None
@@ -157,10 +175,10 @@ class DirectSeeker:
                 await trio.aclose_forcefully(found.transport)
 
         with trio.move_on_after(ATTEMPT_S):
-            async with trio.open_nursery() as nursery:
+            async with self._unless_due(), trio.open_nursery() as nursery:
                 for number, candidate in enumerate(candidates):
                     nursery.start_soon(knock, number * STAGGER_S, candidate)
-        if won is None:
+        if won is None and self._paths.try_at > trio.current_time():
             self._paths.failed(failures, trio.current_time())
         return won
 

@@ -5,8 +5,10 @@
     waiting ──try_at──► trying ──► failed ──► waiting, ever longer
                            └─────► moved ──► lost ──► waiting
 
-An offer that changes and a network that changes are reasons to try at once; both are held to a
-pace, because the agent or the network may be out to keep us busy.
+An offer that changes and a network that changes are reasons to try at once, and to give up an
+attempt that is going on: it may be waiting for addresses that lead nowhere now. Both are held to a
+pace, because the agent or the network may be out to keep us busy. Each has its own: where a cable
+is plugged both come together, and the offer need not wait for what the network's has just tried.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ ATTEMPT_S: Final = 4.0
 # How long a found path waits for the relay to have been greeted to the end.
 TURN_S: Final = 5.0
 BACKOFF: Final = Backoff(first_s=1.0, cap_s=60.0)
-# From one attempt to the next where an offer, or the network, has changed.
+# From the first attempt with an offer to that with another; from any attempt to the next where the
+# network has changed.
 OFFER_PACE_S: Final = 5.0
 NETWORK_PACE_S: Final = 1.0
 # Changes of the network come in bursts.
@@ -87,15 +90,22 @@ class Paths:
         self._attempts = 0
         self._flaps = 0
         self._tried_at = -math.inf
+        self._offer_tried_at = -math.inf
         self._moved_at = 0.0
         self._on: tuple[Candidate, float] | None = None
-        self._trying = False
-        self._due_at = math.inf
+        # When to try an offer that has not been tried, another network, and again what has failed.
+        self._offer_at = self._network_at = self._retry_at = math.inf
 
     @property
     def try_at(self) -> float:
-        """When to begin the next attempt; infinite while there is nothing to try."""
-        return math.inf if self._trying or self._on or not self._candidates else self._due_at
+        """When to begin the next attempt, instead of one that is going on; infinite: not at all."""
+        if self._on or not self._candidates:
+            return math.inf
+        return min(self._network_at, self._offer_at if self._is_untried else self._retry_at)
+
+    @property
+    def _is_untried(self) -> bool:
+        return self._offer_at < math.inf
 
     @property
     def settled(self) -> bool:
@@ -124,29 +134,32 @@ class Paths:
         self._candidates = dialable(offer, self._place())
         self._failures.clear()
         self._attempts = 0
-        self._due_at = max(now, self._tried_at + OFFER_PACE_S)
+        self._offer_at = max(now, self._offer_tried_at + OFFER_PACE_S)
 
     def network_changed(self, now: float) -> None:
         """Addresses or routes of this machine are others now."""
         self._attempts = 0
-        self._due_at = min(self._due_at, max(now + SETTLE_S, self._tried_at + NETWORK_PACE_S))
+        soon = max(now + SETTLE_S, self._tried_at + NETWORK_PACE_S)
+        self._network_at = min(self._network_at, soon)
 
     def begin(self, now: float) -> tuple[Candidate, ...]:
         """An attempt begins: the addresses to knock at, STAGGER_S after one another."""
-        self._trying = True
         self._tried_at = now
+        if self._is_untried:
+            self._offer_tried_at = now
+        self._offer_at = self._network_at = self._retry_at = math.inf
         return self._candidates
 
     def failed(self, failures: Mapping[Candidate, str], now: float) -> None:
         """It has ended; why, for each address, where that is known."""
-        self._trying = False
+        if self._is_untried:
+            return  # it says nothing of what has been offered meanwhile
         self._failures = {c: failures.get(c, "timed out") for c in self._candidates}
         self._attempts += 1
-        self._due_at = now + self._delay(self._attempts)
+        self._retry_at = now + self._delay(self._attempts)
 
     def moved(self, candidate: Candidate, rtt_s: float, now: float) -> None:
         """The stream is on the direct path to `candidate`."""
-        self._trying = False
         self._failures.clear()
         self._attempts = 0
         self._moved_at = now
@@ -159,7 +172,9 @@ class Paths:
         (candidate, _), self._on = self._on, None
         self._failures = {candidate: f"lost: {reason}"}
         self._flaps = self._flaps + 1 if now - self._moved_at < FLAP_S else 0
-        self._due_at = now + self._delay(1 + 2 * self._flaps)
+        # Whatever has changed meanwhile: what comes and goes is tried less and less.
+        self._offer_at = self._network_at = math.inf
+        self._retry_at = now + self._delay(1 + 2 * self._flaps)
 
     def _delay(self, failures: int) -> float:
         # Never nothing, as full jitter might be: many tries in a row say no more than one.

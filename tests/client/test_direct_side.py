@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import socket
@@ -9,8 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from kled_client.direct_side import DirectSide
 from kled_client.resume_pump import Transport
 from kled_wire.errors import UnavailableError
+from kled_wire.resume.frames import New
+from kled_wire.resume.machine import Machine
+from kled_wire.resume.offer import Candidate, Offer, encode_offer
+from kled_wire.resume.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from tests.client.pumping import Agent, Ssh, exchange_under_cuts
 from tests.kit.waiting import wait_until
 
@@ -81,6 +87,34 @@ def test_what_is_not_there_is_said_and_the_relay_carries(agent: Agent, ssh: Ssh)
     wait_until("it is said", lambda: "refused" in ssh.paths.report().reason)
     echo(ssh, b"on the relay")
     assert agent.moves == 0
+
+
+def test_an_offer_does_not_wait_for_silent_addresses_of_the_one_before() -> None:
+    machine = Machine()
+    # A die that always says: at once.
+    paths = Paths(lambda: "here", lambda: -1.0)
+    side = DirectSide(paths, New(bytes(16), bytes(32)), machine)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        contextlib.closing(side),
+    ):
+        machine.on_offer(offering(silent))
+        assert side.wake_at() <= 0.0
+        for now in (0.0, ATTEMPT_S, ATTEMPT_S):
+            side.step(now)
+        assert side.racing
+        machine.on_offer(offering(other))
+        assert side.wake_at() == OFFER_PACE_S
+        side.step(OFFER_PACE_S)
+        other.settimeout(10)
+        knocking, _ = other.accept()
+        knocking.close()
+        assert side.racing
+
+
+def offering(server: socket.socket) -> bytes:
+    return encode_offer(Offer((Candidate("127.0.0.1", server.getsockname()[1]),), "here"))
 
 
 def test_who_is_not_the_agent_gets_nothing(agent: Agent, ssh: Ssh) -> None:

@@ -19,7 +19,7 @@ from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import Candidate, Offer, encode_offer
-from kled_wire.resume.paths import Paths
+from kled_wire.resume.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.stream import ResumableStream
 
@@ -213,6 +213,31 @@ async def test_what_does_not_answer_is_said_and_the_first_that_does_is_taken(sit
     assert site.seeker.report().reason == f"direct 127.0.0.1:{closed}: refused"
     site.agent.offer(closed, site.agent.port)
     await site.until("direct")
+
+
+async def silent() -> trio.SocketListener:
+    """Where something takes connections and never says a word."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    return listener
+
+
+async def test_an_offer_does_not_wait_for_silent_addresses_of_the_one_before(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        site = Site(nursery)
+        await site.agent.listen()
+        await site.say(b"begin")
+        async with await silent() as listener:
+            await site.offer(listener.socket.getsockname()[1])
+            async with await listener.accept():
+                mock_clock.jump(ATTEMPT_S)
+                async with await listener.accept():
+                    await site.offer(site.agent.port)
+                    mock_clock.jump(OFFER_PACE_S - ATTEMPT_S)
+                    while site.seeker.report().kind != "direct":
+                        await site.say(b"meanwhile")
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_wants_no_direct_path_stays_on_the_relay() -> None:

@@ -126,19 +126,64 @@ def test_the_same_offer_again_says_nothing_and_another_is_held_to_a_pace() -> No
 def test_an_agent_that_offers_all_the_time_does_not_keep_a_client_busy(
     offers: list[tuple[float, bytes]],
 ) -> None:
-    paths, now, tried = made(), 0.0, []
+    paths, now, tried, fresh, latest, changed = made(), 0.0, [], [], b"nothing yet", False
     for wait, offer in offers:
         now += wait
         paths.offered(offer, now)
+        latest, changed = offer, changed or offer != latest
         if paths.try_at <= now:
             paths.begin(now)
             tried.append(now)
+            if changed:
+                fresh.append(now)
+            changed = False
             paths.moved(LAN, 0.0, now)
             paths.lost("closed", now)
-    # A path that came and went is tried again after a while even where nothing else is new.
-    pace = min(OFFER_PACE_S, BACKOFF.ceiling(3))
     # Sums of floats are not exact.
-    assert all(later - before > pace - 1e-6 for before, later in pairwise(tried))
+    assert all(later - before > OFFER_PACE_S - 1e-6 for before, later in pairwise(fresh))
+    # A path that came and went is tried again after a while even where nothing else is new.
+    again = [pair for pair in pairwise(tried) if pair[1] not in fresh]
+    assert all(later - before > BACKOFF.ceiling(3) - 1e-6 for before, later in again)
+
+
+def test_an_offer_need_not_wait_where_the_network_made_us_try_another() -> None:
+    """Where a cable is plugged at both ends, the agent's news are a moment late."""
+    paths = made()
+    paths.offered(OTHER, 0.0)
+    paths.begin(0.0)
+    paths.failed({SIX: "no route"}, 0.0)
+    paths.network_changed(20.0)
+    paths.begin(20.2)
+    paths.failed({SIX: "no route"}, 20.2)
+    paths.offered(OFFER, 20.3)
+    assert paths.try_at == 20.3
+
+
+def test_an_offer_that_comes_during_an_attempt_is_tried_instead() -> None:
+    paths = made()
+    paths.offered(OTHER, 0.0)
+    paths.begin(0.0)
+    paths.failed({SIX: "no route"}, 0.0)
+    paths.network_changed(20.0)
+    paths.begin(20.2)
+    paths.offered(OFFER, 20.3)
+    assert paths.try_at == 20.3
+    # Nobody has knocked at these addresses yet.
+    paths.failed({}, 20.3)
+    assert not paths.settled
+    assert paths.try_at == 20.3
+    assert paths.begin(20.3) == (LAN, SIX)
+    assert paths.try_at == math.inf
+
+
+def test_a_network_that_changes_during_an_attempt_is_tried_instead() -> None:
+    paths = made()
+    paths.offered(OFFER, 0.0)
+    paths.begin(0.0)
+    paths.network_changed(0.3)
+    assert paths.try_at == NETWORK_PACE_S
+    paths.failed({}, 0.4)
+    assert paths.try_at == NETWORK_PACE_S
 
 
 @pytest.mark.parametrize(
@@ -188,16 +233,18 @@ EVENT = st.sampled_from(["offer", "other", "nothing", "network", "begin", "fail"
 
 @given(st.lists(st.tuples(EVENT, st.floats(0, 100)), max_size=40))
 def test_whatever_happens_one_thing_is_tried_at_a_time(events: list[tuple[str, float]]) -> None:
-    paths, now, trying, on = made(), 0.0, False, False
+    paths, now, trying, on, news = made(), 0.0, False, False, False
     for event, wait in events:
         now += wait
         if event in {"offer", "other", "nothing"}:
             paths.offered({"offer": OFFER, "other": OTHER, "nothing": b"off x"}[event], now)
+            news = True
         elif event == "network":
             paths.network_changed(now)
+            news = True
         elif event == "begin" and paths.try_at < math.inf:
             assert paths.begin(now)
-            trying = True
+            trying, news = True, False
         elif event == "fail" and trying:
             paths.failed({LAN: "refused"}, now)
             trying = False
@@ -208,7 +255,7 @@ def test_whatever_happens_one_thing_is_tried_at_a_time(events: list[tuple[str, f
             paths.lost("closed", now)
             on = False
         assert (paths.report().kind == "direct") is on
-        if trying or on:
+        if on or (trying and not news):
             assert paths.try_at == math.inf
         elif paths.try_at < math.inf:
             assert paths.try_at <= now + max(BACKOFF.cap_s, OFFER_PACE_S)
