@@ -9,6 +9,8 @@ from dataclasses import dataclass
 # Between two troubles of one thing, so that each is met by a system that works again. Seconds.
 _REST_S = 3.0
 _FIRST_S = 3.0
+# A run as long as this begins with what leads.
+_LEADS_FROM_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +19,9 @@ class Kind:
 
     `alone_s` is how long where only this was asked for; `rest_s` how long what it needs is left
     alone afterwards. What `ends_streams` comes only where it was asked for: loads are judged in
-    another way then. With `tls` it comes only where TLS ends at the coordinator.
+    another way then. With `tls` it comes only where TLS ends at the coordinator. A run of a minute
+    or more begins with what has a `lead_s`, and leaves so long to it alone: later, other trouble
+    may keep it from having any effect.
     """
 
     needs: frozenset[str]
@@ -27,6 +31,7 @@ class Kind:
     ends_streams: bool = False
     tls: bool = False
     rest_s: float = _REST_S
+    lead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +51,15 @@ def _kind(
     alone_s: float | None = None,
     *,
     tls: bool = False,
+    lead_s: float = 0.0,
 ) -> Kind:
     return Kind(
-        needs=frozenset(needs.split()), least_s=least_s, most_s=most_s, alone_s=alone_s, tls=tls
+        needs=frozenset(needs.split()),
+        least_s=least_s,
+        most_s=most_s,
+        alone_s=alone_s,
+        tls=tls,
+        lead_s=lead_s,
     )
 
 
@@ -70,7 +81,8 @@ KINDS = {
     "link-down": _kind("link", 2, 20),
     "agent-away": _kind("agent", 2, 20, 300),
     "address": _kind("address", 3, 12),
-    "direct": _kind("direct", 4, 20),
+    # Where it leads to is said over the relay, which has to work for as long as that takes.
+    "direct": _kind("direct", 4, 20, lead_s=6),
     "restart-agent": Kind(needs=frozenset({"agent"}), most_s=8.0, ends_streams=True, rest_s=15.0),
 }
 
@@ -91,7 +103,9 @@ def make_plan(
     names = list(only)
     plan: list[Trouble] = []
     free_at: dict[str, float] = {}
-    deck: list[str] = []
+    deck = chance.sample(names, len(names))
+    if leads := seconds >= _LEADS_FROM_S:
+        deck.sort(key=lambda name: KINDS[name].lead_s)
     now = _FIRST_S
     while True:
         if not deck:
@@ -100,10 +114,12 @@ def make_plan(
         lasts_s = chance.uniform(kind.least_s, kind.most_s)
         if len(names) == 1 and kind.alone_s is not None:
             lasts_s = kind.alone_s
+        lead_s = kind.lead_s if leads and not plan else 0.0
+        lasts_s = max(lasts_s, lead_s)
         begins = max(now, *(free_at.get(need, 0.0) for need in kind.needs))
         if begins + lasts_s > seconds:
             return sorted(plan, key=lambda one: one.at_s)
         plan.append(Trouble(kind=name, at_s=begins, for_s=lasts_s, pick=chance.random()))
         for need in kind.needs:
             free_at[need] = begins + lasts_s + kind.rest_s
-        now += chance.uniform(0.2, 2 * pace_s)
+        now += max(lead_s, chance.uniform(0.2, 2 * pace_s))

@@ -65,7 +65,7 @@ class Report:
         way = " over TLS" if self.tls else ""
         return [
             f"seed {self.seed}{way}, {self.seconds:.0f} s, {len(self.happened)} troubles",
-            f"streams resumed {self.resumes} times and moved to a direct path {self.moves} times",
+            f"streams resumed {self.resumes} times and moved to a direct path {self._moved()}",
             *(f"  {count:4} x {kind}" for kind, count in sorted(counts.items())),
             f"{'load':<16} {'MB':>9} {'checks':>8} {'anew':>5}  ended",
             *(
@@ -76,6 +76,12 @@ class Report:
             *(line for fate in self.lost for line in self._why(fate)),
             f"sessions lost: {len(self.lost)}",
         ]
+
+    def _moved(self) -> str:
+        if self.moves:
+            return f"{self.moves} times"
+        tried = any(one.kind == "direct" for one in self.happened)
+        return f"never, {'though there was one' if tried else 'as there was none'}"
 
     def _why(self, fate: Fate) -> Sequence[str]:
         before = [

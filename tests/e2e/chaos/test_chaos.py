@@ -9,7 +9,7 @@ from tests.e2e.chaos.run import run
 from tests.kit.slowlink import why_not
 
 MISSING = why_not()
-SEED = 5
+SEED = 6
 SECONDS = 60.0
 
 
@@ -22,6 +22,7 @@ def test_no_session_is_lost_whatever_happens() -> None:
     # Among it a client that sleeps longer than it takes to give up a silent transport.
     assert {one.kind for one in report.happened} == set(all_kinds(tls=False))
     assert report.resumes
+    assert report.moves
     assert all(fate.checks for fate in report.fates)
 
 
@@ -29,11 +30,12 @@ def test_no_session_is_lost_whatever_happens() -> None:
 @pytest.mark.timeout(400)
 def test_no_session_is_lost_over_tls_when_the_processes_of_the_data_plane_die() -> None:
     said: list[str] = []
-    kinds = ["kill-offload", "kill-relay", "kill-coordinator", "cut-client"]
-    report = run(SEED, 20.0, kinds, said.append, tls=True, pace_s=2.5)
+    kinds = ["kill-offload", "kill-relay", "kill-coordinator", "cut-client", "direct"]
+    report = run(SEED, 25.0, kinds, said.append, tls=True, pace_s=2.5)
     assert not report.lost, "\n".join([*said, *report.lines()])
     assert {one.kind for one in report.happened} == set(kinds)
     assert report.resumes
+    assert report.moves
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)

@@ -38,6 +38,17 @@ def test_a_long_run_has_everything_and_several_at_a_time(seed: int) -> None:
     assert any(first.at_s + first.for_s > second.at_s for first, second in pairs)
 
 
+@given(SEED, st.floats(60, 600), st.booleans())
+def test_a_run_of_a_minute_begins_with_a_direct_path_and_nothing_in_its_way(
+    seed: int, seconds: float, tls: bool
+) -> None:
+    first, *others = make_plan(seed, seconds, all_kinds(tls=tls), pace_s=2.5)
+    assert first.kind == "direct"
+    lead_s = KINDS["direct"].lead_s
+    assert first.for_s >= lead_s
+    assert all(one.at_s >= first.at_s + lead_s for one in others)
+
+
 def test_offload_processes_have_trouble_where_there_are_some() -> None:
     assert set(EVERYWHERE) - set(all_kinds(tls=False)) == {"kill-offload", "freeze-offload"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.chaos.report import Fate, Happened, Report
 
 
@@ -26,3 +28,19 @@ def test_a_loss_is_named_with_what_preceded_it() -> None:
     assert "slow" not in named
     assert named.endswith("sessions lost: 1")
     assert report.as_json()["lost"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kinds", "moves", "said"),
+    [
+        (["direct", "loss"], 3, "moved to a direct path 3 times"),
+        (["direct", "loss"], 0, "moved to a direct path never, though there was one"),
+        (["loss"], 0, "moved to a direct path never, as there was none"),
+    ],
+)
+def test_whether_streams_went_directly_and_could_have_is_said(
+    kinds: list[str], moves: int, said: str
+) -> None:
+    happened = [Happened(kind=kind, began_s=1, ended_s=9) for kind in kinds]
+    report = Report(seed=1, seconds=60, moves=moves, happened=happened)
+    assert report.lines()[1].endswith(said)
