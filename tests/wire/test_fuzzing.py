@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from tests.kit.fuzzing import TARGETS, Target, seeds
 
-SLOW = {"websocket-stream", "resume-client", "resume-agent", "tls-layer", "offload-connection"}
+SLOW = {
+    *("websocket-stream", "resume-client", "resume-agent", "tls-layer"),
+    *("offload-connection", "direct-admission"),
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)
