@@ -82,7 +82,8 @@ async def test_links_that_end_within_seconds_are_back_at_once_several_times(
     """As when an offload process dies again and again."""
     coordinator = Flapping(welcomes=True, lives_s=2.0, log=log)
     await coordinator.run(600.0)
-    assert max(coordinator.waits[: limits.REDIAL_BURST]) <= limits.REDIAL_SPREAD_S
+    # The first dial of all is one of the burst.
+    assert max(coordinator.waits[: limits.REDIAL_BURST - 1]) <= limits.REDIAL_SPREAD_S
     # And never after so long a time as where nobody says welcome.
     assert max(coordinator.waits) < 2 * (limits.REDIAL_EVERY_S - 2.0) + 0.1
     assert sum(coordinator.waits) / len(coordinator.waits) < limits.REDIAL_EVERY_S - 1.0
