@@ -18,7 +18,7 @@ import trio
 
 from kled_wire.errors import KledError, UnavailableError
 from kled_wire.giveway import GiveWay
-from kled_wire.resume.frames import READ_BYTES
+from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
 from kled_wire.resume.machine import UNSENT_BYTES, Machine
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
@@ -62,8 +62,9 @@ class Carriage:
         self._scope = trio.CancelScope()
         # A newer transport has taken over: what still comes here, it gets again.
         self._left = False
-        # How much was read last, 0 where that was all that the socket had.
-        self._flow = 0
+        # How much was read last; 0 where the socket has no more, so that there is nothing to
+        # `read_on` for.
+        self.flow = 0
         # For how many turns of the loop the reading is still left to the application.
         self._patience = 0
         # What was wrong with what the application read: the reader raises it.
@@ -76,7 +77,7 @@ class Carriage:
     def leave(self) -> None:
         """Carry nothing from now on; `run` returns."""
         self._left = True
-        self._flow = 0
+        self.flow = 0
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -125,57 +126,53 @@ class Carriage:
             data = await self._transport.receive_some(READ_BYTES)
             if not data or self._left:
                 return
-            self._take(bytes(data))
+            self._take(bytes(data), trio.current_time())
 
     async def _read_bare(self, bare: trio.SocketStream) -> None:
         """Read a plain socket, not asking it in vain."""
         # Left before it began: the machine is on another transport by now.
         if isinstance(self._transport, PrefixedStream) and not self._left:
-            self._take(self._transport.take_prefix())
+            self._take(self._transport.take_prefix(), trio.current_time())
         while not self._machine.over:
-            if self._flow:
-                await self._give_way().after_block(self._flow)
+            if self.flow:
+                await self._give_way().after_block(self.flow)
                 await trio.lowlevel.checkpoint()
                 if self._fault is not None:
                     raise self._fault
                 # The application has read on, and may have read all.
-                if self._patience or not self._flow:
+                if self._patience or not self.flow:
                     self._patience = max(self._patience - 1, 0)
                     continue
             else:
                 self._patience = 0
                 _check_open(bare)
                 await trio.lowlevel.wait_readable(bare.socket)
-            if self._left or not self._read_turn(bare):
+            if self._left or not self._read_turn(bare, trio.current_time()):
                 return
 
-    @property
-    def flowing(self) -> bool:
-        """Whether the socket may have more than was read: whoever has taken that may `read_on`."""
-        return self._flow > 0
+    def read_on(self) -> float:
+        """Read for a turn, where `flow` says that there is more; returns when that was.
 
-    def read_on(self) -> None:
-        """Read for a turn, in the task that takes what comes.
-
-        For each block that is one switch to another task less, and the memory of the one that was
-        given back is filled again while the cache still has it.
+        In the task that takes what comes: for each block that is one switch to another task less,
+        and the memory of the one that was given back is filled again while the cache still has it.
         """
-        if self._bare is None:
-            return
-        self._patience = _PATIENCE_TURNS
-        try:
-            self._read_turn(self._bare)
-        except OSError:
-            return  # the reader comes upon it as well
-        except KledError as exc:
-            self._fault = exc
+        now = trio.current_time()
+        if self._bare is not None:
+            self._patience = _PATIENCE_TURNS
+            try:
+                self._read_turn(self._bare, now)
+            except OSError:
+                pass  # the reader comes upon it as well
+            except KledError as exc:
+                self._fault = exc
+        return now
 
-    def _read_turn(self, bare: trio.SocketStream) -> bool:
+    def _read_turn(self, bare: trio.SocketStream, now: float) -> bool:
         """Read what the socket has, for a turn. False: nothing more will come."""
         machine, descriptor = self._machine, bare.socket.fileno()
         block = self._give_way().block_bytes()
         turn, taken = min(_READ_TURN_BYTES, block), 0
-        self._flow = 0
+        self.flow = 0
         while taken < turn:
             wanted = min(machine.wanted, block)
             try:
@@ -184,17 +181,18 @@ class Carriage:
                 return True
             if not data:
                 return False
-            if not machine.receive_head(data):
-                self._take(data)
-                taken += len(data)
+            if len(data) == HEADER_BYTES and machine.receive_head(data):
+                continue
+            self._take(data, now)
+            taken += len(data)
             if len(data) < wanted:
                 return True  # that has emptied the socket
-        self._flow = taken
+        self.flow = taken
         return True
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, now: float) -> None:
         """Bytes of the transport have come."""
-        machine, now = self._machine, trio.current_time()
+        machine = self._machine
         payload = machine.receive_payload(data, now)
         for fresh in machine.receive(data, now) if payload is None else (payload,):
             if fresh:

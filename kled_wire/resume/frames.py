@@ -92,26 +92,19 @@ def decode_reason(payload: bytes | memoryview) -> tuple[str, str]:
 class FrameParser:
     """Bytes in any pieces -> frames. DATA comes out as it comes in, in parts with their offsets.
 
-    Holds at most one header and one RESET's reason or OFFER.
+    Holds at most one header and one RESET's reason or OFFER. `wanted` is how many bytes to read
+    next so that a large payload comes alone and is never copied: READ_BYTES where that does not
+    matter, between and inside small frames.
     """
 
-    __slots__ = ("_buffer", "_large", "_offset", "_remaining")
+    __slots__ = ("_buffer", "_large", "_offset", "_remaining", "wanted")
 
     def __init__(self) -> None:
+        self.wanted = READ_BYTES
         self._buffer = b""
         self._offset = 0
         self._remaining = 0
         self._large = False
-
-    @property
-    def wanted(self) -> int:
-        """How many bytes to read next so that a large payload comes alone and is never copied.
-
-        READ_BYTES where that does not matter: between and inside small frames.
-        """
-        if not self._large or self._buffer:
-            return READ_BYTES
-        return self._remaining or HEADER_BYTES
 
     def take_head(self, data: bytes) -> bool:
         """Take `data` if it is the header of a large payload and nothing else; else nothing."""
@@ -122,6 +115,7 @@ class FrameParser:
         if head >> 24 != DATA or not LARGE_BYTES <= length <= DATA_MAX:
             return False
         self._offset, self._remaining, self._large = value, length, True
+        self.wanted = length
         return True
 
     def take_payload(self, count: int) -> int | None:
@@ -131,6 +125,7 @@ class FrameParser:
         offset = self._offset
         self._offset += count
         self._remaining -= count
+        self._want()
         return offset
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -161,6 +156,11 @@ class FrameParser:
                 yield Frame(kind, value, view[body:start])
         finally:
             self._buffer = buffer[start:]
+            self._want()
+
+    def _want(self) -> None:
+        alone = self._large and not self._buffer
+        self.wanted = (self._remaining or HEADER_BYTES) if alone else READ_BYTES
 
     @staticmethod
     def _header(buffer: bytes, start: int) -> tuple[int, int, int]:

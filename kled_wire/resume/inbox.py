@@ -80,10 +80,6 @@ class Inbox:
             ack_at = now + (ACK_DELAY_S if taken < ACK_BYTES else ACK_EVERY_S)
         self.ack_at = min(self.ack_at, ack_at)
 
-    def ack_due(self, now: float) -> bool:
-        """Whether it is time to say how much has been taken."""
-        return now >= self.ack_at
-
     @property
     def position(self) -> int:
         """From where the peer goes on after a replay: what has arrived, one more for the end."""

@@ -79,7 +79,7 @@ class Machine:
     @property
     def room(self) -> int:
         """How many bytes may be written now; not positive when the window is full."""
-        return self.window.size - self.outbox.unacked
+        return self.window.size - self.outbox.end + self.outbox.start
 
     def write(self, data: bytes | memoryview) -> None:
         """Queue `data`, which is kept by reference. Raises ProtocolError after `end`."""
@@ -227,7 +227,7 @@ class Machine:
         Returns whether the peer is to be told at once.
         """
         self.inbox.consume(count, now)
-        return self.inbox.ack_due(now)
+        return now >= self.inbox.ack_at
 
     def _without_end(self, position: int) -> int:
         """The offset in an ACK's position, which is one more once the peer has our end."""
@@ -256,7 +256,7 @@ class Machine:
         if self._answers:
             pieces.extend(self._answers)
             self._answers.clear()
-        if self.inbox.ack_due(now):
+        if now >= self.inbox.ack_at:
             pieces.append(frames.encode_header(frames.ACK, self.inbox.take_ack(now)))
         if self.outbox.sent < self.outbox.end:
             for offset, length, chunks in self.outbox.take(limit):
@@ -278,7 +278,7 @@ class Machine:
             or self.outbox.sent < self.outbox.end
             or self._end_due
             or self._reset_due
-            or self.inbox.ack_due(now)
+            or now >= self.inbox.ack_at
         )
 
     @property

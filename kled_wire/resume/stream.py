@@ -81,6 +81,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         """The next bytes, b"" at the end. Raises trio.BrokenResourceError with the reason."""
         if self._received or self._flowing is not None or self._at_end():
             await self._reading.checkpoint()
+        now = 0.0
         while not self._received:
             if self._at_end():
                 return b""
@@ -88,7 +89,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
                 self._arrived = trio.Event()
                 await self._arrived.wait()
                 continue
-            carriage.read_on()
+            now = carriage.read_on()
             if not self._received:
                 await trio.lowlevel.checkpoint()
         data = self._received.popleft()
@@ -96,14 +97,14 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             self._received.appendleft(data[max_bytes:])
             data = data[:max_bytes]
         self._reading.moved(len(data))
-        self._consume(len(data), trio.current_time())
+        self._consume(len(data), now or trio.current_time())
         return data
 
     @property
     def _flowing(self) -> Carriage | None:
         """Who carries the stream, where it is worth reading on there."""
         carriage = self._carriage
-        return carriage if carriage is not None and carriage.flowing else None
+        return carriage if carriage is not None and carriage.flow else None
 
     def _consume(self, count: int, now: float) -> None:
         if self.machine.consumed(count, now):
