@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from kled_wire.errors import ProtocolError
+from kled_wire.resume.window import WINDOW_MAX
 
 # An ack is due after this many bytes at once, or after ACK_DELAY_S with fewer.
 ACK_BYTES: Final = 64 * 1024
@@ -14,7 +15,7 @@ ACK_DELAY_S: Final = 0.05
 # (window.py) is many times that, and each ack costs both ends a system call and a turn. As long as
 # the window is not, the writer stands still until the time is up: so this grows step by step.
 ACK_EVERY_S: Final = 0.002
-ACK_BYTES_MAX: Final = 2 * 1024 * 1024
+ACK_BYTES_MAX: Final = WINDOW_MAX // 4
 # What may wait for the application: twice what a writer that keeps to its window (window.py) has
 # on its way. One that does not keep to it shall not fill our memory.
 HELD_MAX: Final = 64 * 1024 * 1024
