@@ -9,8 +9,8 @@ from dataclasses import dataclass
 # Between two troubles of one thing, so that each is met by a system that works again. Seconds.
 _REST_S = 3.0
 _FIRST_S = 3.0
-# A run as long as this begins with what leads.
-_LEADS_FROM_S = 60.0
+# A run as long as this begins with what leads: it has room for the longest of that, and for more.
+_LEADS_FROM_S = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Kind:
 
     `alone_s` is how long where only this was asked for; `rest_s` how long what it needs is left
     alone afterwards. What `ends_streams` comes only where it was asked for: loads are judged in
-    another way then. With `tls` it comes only where TLS ends at the coordinator. A run of a minute
+    another way then. With `tls` it comes only where TLS ends at the coordinator. A run of 25 s
     or more begins with what has a `lead_s`, and leaves so long to it alone: later, other trouble
     may keep it from having any effect.
     """
