@@ -100,6 +100,7 @@ class Workspace(TypedDict):
     template_version: Any
     status: str
     agent: Agent | None
+    agents: list[Agent]
     latest_build: Build | None
     parameters: dict[str, str]
     created_at: str

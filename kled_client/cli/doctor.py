@@ -195,7 +195,9 @@ class _Rounds:
     async def _agent(self, ref: WorkspaceRef) -> Finding:
         async with self.session.api() as api:
             found = await api.workspace(str(ref))
-        status = found["agent"]["status"] if found["agent"] else "missing"
+        several = found.get("agents") and not found["agent"]
+        missing = "ambiguous: none is named main" if several else "missing"
+        status = found["agent"]["status"] if found["agent"] else missing
         said = f"{found['name']} is {found['status']}, its agent {status}"
         if status != "connected":
             return judge.fail(said, f"kled start {ref}")

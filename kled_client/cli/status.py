@@ -76,7 +76,8 @@ def _site(url: str, version: dict[str, str], user: str) -> dict[str, str | None]
 def _agent(found: Workspace) -> str:
     agent = found.get("agent")
     if not agent:
-        return "-"
+        several = [other["name"] for other in found.get("agents") or ()]
+        return f"which one? none of {', '.join(several)} is named main" if several else "-"
     rtt_ms, version = agent.get("rtt_ms"), agent.get("version")
     parts = [agent["status"]]
     if agent["status"] == "connected":

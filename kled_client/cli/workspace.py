@@ -226,7 +226,9 @@ def _announce(session: Session, found: Workspace, *, no_wait: bool, stopped: boo
 
 def _agent_status(found: Workspace) -> str:
     agent = found.get("agent")
-    return agent["status"] if agent else "-"
+    if agent:
+        return agent["status"]
+    return f"{len(found['agents'])} agents" if found.get("agents") else "-"
 
 
 def _show(output: Output, found: Workspace) -> None:
@@ -248,6 +250,10 @@ def _show(output: Output, found: Workspace) -> None:
         fields["machine"] = " ".join(
             str(agent.get(key) or "") for key in ("hostname", "os", "arch", "address")
         ).strip()
+    others = [a for a in found.get("agents") or () if not agent or a["id"] != agent["id"]]
+    if others:
+        title = "other agents" if agent else "agents, none main"
+        fields[title] = ", ".join(f"{a['name']} {a['status']}" for a in others)
     if build:
         error = f": {build['error']}" if build.get("error") else ""
         fields["latest build"] = f"{build['transition']} {build['status']}{error}"

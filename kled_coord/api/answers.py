@@ -194,6 +194,7 @@ class WorkspaceAnswer(BaseModel):
     template_version: int
     status: str
     agent: AgentAnswer | None
+    agents: list[AgentAnswer]
     latest_build: BuildAnswer | None
     parameters: dict[str, str]
     created_at: datetime
@@ -207,6 +208,7 @@ class WorkspaceAnswer(BaseModel):
         more = {
             "owner": details.workspace.owner_name,
             "agent": None if agent is None else AgentAnswer.of(agent, registry),
+            "agents": [AgentAnswer.of(each, registry) for each in details.agents],
             "latest_build": None if build is None else BuildAnswer.of(build),
         }
         return cls.model_validate({**_fields(details.workspace), **more})

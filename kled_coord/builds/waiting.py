@@ -9,6 +9,7 @@ import trio
 
 from kled_coord.builds.machine import ENDED
 from kled_coord.builds.service import Builds
+from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import Workspaces
 from kled_wire.errors import UnavailableError
@@ -20,7 +21,8 @@ async def wait_agent(
 ) -> None:
     """Return once the agent is connected; the caller sets the deadline.
 
-    Raises UnavailableError("agent_not_connected") when the newest build did not start it.
+    Raises UnavailableError("agent_not_connected") when the newest build did not start it, and
+    ConflictError("agent_ambiguous").
     """
     while True:
         details = await workspaces.get(workspace_id)
@@ -38,7 +40,9 @@ async def wait_agent(
         if agent is not None:
             waits.append(partial(registry.wait_connected, agent.id))
         if not waits:
-            raise agent_not_connected("the template makes no agent")
+            if not details.agents:
+                raise agent_not_connected("the template makes no agent")
+            choose_agent(details.agents)
         await _wait_first(waits)
 
 

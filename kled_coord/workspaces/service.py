@@ -25,7 +25,8 @@ from kled_coord.store.workspaces import (
     workspace_by_id,
     workspace_by_name,
 )
-from kled_wire.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from kled_coord.workspaces.choice import choose_agent
+from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError
 from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
 
 EVERYBODY: Final = "*"
@@ -36,11 +37,19 @@ _USED_EVERY: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceDetails:
-    """A workspace with its agent (as last heard of) and its newest build."""
+    """A workspace with its agents (as last heard of) and its newest build."""
 
     workspace: Workspace
-    agent: AgentRecord | None
+    agents: tuple[AgentRecord, ...]
     latest_build: Build | None
+
+    @property
+    def agent(self) -> AgentRecord | None:
+        """The agent that the workspace's name means; None where it means none."""
+        try:
+            return choose_agent(self.agents)
+        except KledError:
+            return None
 
 
 class Workspaces:
@@ -76,15 +85,8 @@ class Workspaces:
         return workspace
 
     async def agent_of(self, workspace_id: WorkspaceId) -> AgentRecord:
-        """The workspace's agent. Raises UnavailableError("agent_never_started")."""
-        found = await self._store.read(agents_of, [workspace_id])
-        if not found:
-            raise UnavailableError(
-                "agent_never_started",
-                "this workspace has no agent yet",
-                hint="start it: kled start NAME",
-            )
-        return found[0]
+        """The agent that the workspace's name means. Raises as `choose_agent` says."""
+        return choose_agent(await self._store.read(agents_of, [workspace_id]))
 
     async def touch(self, workspace_id: WorkspaceId) -> None:
         """Remember that somebody uses the workspace; writes at most twice a minute."""
@@ -112,12 +114,14 @@ class Workspaces:
     async def details(self, workspaces: Sequence[Workspace]) -> list[WorkspaceDetails]:
         """Add agents and newest builds."""
         ids = [workspace.id for workspace in workspaces]
-        agents: dict[WorkspaceId, AgentRecord] = {}
+        agents: dict[WorkspaceId, list[AgentRecord]] = {}
         for agent in await self._store.read(agents_of, ids):
-            agents.setdefault(agent.workspace_id, agent)
+            agents.setdefault(agent.workspace_id, []).append(agent)
         builds = {b.workspace_id: b for b in await self._store.read(latest_builds, ids)}
         return [
-            WorkspaceDetails(workspace=w, agent=agents.get(w.id), latest_build=builds.get(w.id))
+            WorkspaceDetails(
+                workspace=w, agents=tuple(agents.get(w.id, ())), latest_build=builds.get(w.id)
+            )
             for w in workspaces
         ]
 
@@ -160,7 +164,7 @@ class Workspaces:
             ) from error
         self._changes.ring(QUEUE)
         await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
-        return WorkspaceDetails(workspace=workspace, agent=None, latest_build=build)
+        return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
 
     def _new(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -11,11 +10,9 @@ import trio
 from kled_coord.builds.logs import End, Progress
 from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.waiting import wait_agent
-from kled_coord.builds.worker import Worker, WorkerSettings
 from kled_coord.policy.actions import Action
 from kled_coord.store.agents import agents_of
 from kled_coord.store.records import LogLine
-from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import (
     ConflictError,
     InputError,
@@ -25,63 +22,7 @@ from kled_wire.errors import (
     UnavailableError,
 )
 from kled_wire.names import parse_workspace_ref
-
-
-def worker(world, tmp_path, name: str = "w1") -> Worker:
-    services = world.services
-    return Worker(
-        store=services.store,
-        clock=services.clock,
-        queue=services.queue,
-        changes=services.changes,
-        agents=services.agents,
-        runner=services.run_build,
-        runs=services.runs,
-        settings=WorkerSettings(
-            name=name,
-            access_url="http://coord",
-            state_url="http://local",
-            processes=tmp_path / "processes",
-        ),
-    )
-
-
-@asynccontextmanager
-async def working(world, tmp_path):
-    draining = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(worker(world, tmp_path).serve, draining)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def template(world, make_tar) -> None:
-    admin = await world.user("boss", "admin")
-    await world.services.templates.push(
-        admin, "plain", message="", upload=make_tar({"main.tf": b"x"})
-    )
-
-
-async def create(world, caller, name: str = "dev"):
-    version = await world.services.templates.version(caller, "plain", None)
-    return await world.services.workspaces.create(
-        caller, name=name, version=version, parameters={"size": "2"}
-    )
-
-
-async def build(world, caller, transition: str, name: str = "dev", *, orphan: bool = False):
-    return await world.services.builds.create(
-        caller, parse_workspace_ref(name), Transition(transition), version=None, orphan=orphan
-    )
-
-
-async def log_of(world, caller, build_id, *, after: int = 0, follow: bool = True):
-    items = await world.services.builds.log(caller, build_id, after=after, follow=follow)
-    return [item async for item in items]
-
-
-async def status(world, workspace) -> str:
-    return (await world.services.workspaces.get(workspace.id)).workspace.status
+from tests.coord.builds.steps import build, create, log_of, status, template, working
 
 
 async def test_create_stop_start_delete(world, make_tar, tmp_path) -> None:

@@ -1,0 +1,38 @@
+"""A workspace that has several agents."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from kled_coord.builds.waiting import wait_agent
+from kled_wire.errors import ConflictError
+from tests.coord.builds.steps import create, log_of, template, working
+
+
+async def test_of_several_agents_main_is_meant_and_none_by_chance(
+    lite_world, make_tar, tmp_path
+) -> None:
+    world, services = lite_world, lite_world.services
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    agents, workspaces = services.agents, services.workspaces
+    first, _ = await agents.ensure(created.workspace.id, "db")
+    async with working(world, tmp_path):
+        await log_of(world, alice, created.latest_build.id)
+    assert (await workspaces.agent_of(created.workspace.id)).name == "main"
+    details = await workspaces.get(created.workspace.id)
+    assert ({a.name for a in details.agents}, details.agent.name) == ({"db", "main"}, "main")
+    await agents.release(created.workspace.id, details.agent.id)
+    await agents.ensure(created.workspace.id, "web")
+    world.registry.connect(first, world.clock())
+    assert (await workspaces.get(created.workspace.id)).agent is None
+    for meant in (
+        partial(workspaces.agent_of, created.workspace.id),
+        partial(wait_agent, created.workspace.id, workspaces, services.builds, world.registry),
+    ):
+        with pytest.raises(ConflictError, match="db, web") as caught:
+            await meant()
+        assert caught.value.code == "agent_ambiguous"
