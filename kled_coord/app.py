@@ -55,7 +55,12 @@ log = structlog.get_logger(__name__)
 
 def real_sources(config: Config) -> Sources:
     """The clock, randomness, costs and Terraform of a real coordinator."""
-    terraform = Terraform(environment=os.environ, path=config.terraform_path)
+    terraform = Terraform(
+        environment=os.environ,
+        path=config.terraform_path,
+        quiet_s=config.build_quiet_s,
+        stop_s=config.build_stop_s,
+    )
     return Sources(
         clock=utc_now,
         random_bytes=secrets.token_bytes,

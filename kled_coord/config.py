@@ -67,6 +67,13 @@ class Config(BaseSettings):
         0, ge=0, le=1024, description="Take off TLS and WebSockets; as relay_processes."
     )
     workers: int = Field(2, ge=0, le=64, description="Builds that run at once.")
+    check_deadline_s: float = Field(120, gt=0, description="How long a template's check may take.")
+    build_quiet_s: float = Field(
+        3600, ge=0, description="A build that has shown no progress for so long is stopped."
+    )
+    build_stop_s: float = Field(
+        60, ge=0, description="How long Terraform may take to stop and save its state."
+    )
     terraform_path: Path | None = Field(
         None, description="terraform or tofu to use; default from PATH, else the embedded one."
     )

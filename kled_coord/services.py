@@ -129,7 +129,9 @@ async def build_services(
         agents=Agents(**common, sealer=sealer, authority=ca, registry=registry),
         workspaces=workspaces,
         sessions=Sessions(store=store, clock=clock, ids=ids),
-        templates=Templates(**common, check=sources.check_template),
+        templates=Templates(
+            **common, check=sources.check_template, check_deadline_s=config.check_deadline_s
+        ),
         changes=changes,
         queue=queue,
         builds=Builds(**common, changes=changes, queue=queue, workspaces=workspaces),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, Request
 
 from kled_coord.api.answers import TemplateAnswer, VersionAnswer
 from kled_coord.api.guard import CallerDep, ServicesDep
+from kled_coord.api.leaving import run_while_connected
 
 router = APIRouter(prefix="/api/v1/templates", tags=["templates"])
 
@@ -29,7 +32,8 @@ async def push_version(
 ) -> VersionAnswer:
     """Upload a tar (plain or gzip) as the template's new active version."""
     upload = await request.body()
-    version = await services.templates.push(caller, name, message=message, upload=upload)
+    push = partial(services.templates.push, caller, name, message=message, upload=upload)
+    version = await run_while_connected(request, push)
     return VersionAnswer.of(version)
 
 

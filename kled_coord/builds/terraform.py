@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,27 +17,41 @@ from kled_coord.terraform.events import (
     LogLine,
     Progress,
     StageBegan,
+    StillWorking,
     format_diagnostic,
 )
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
-from kled_coord.terraform.runner import Interrupt
+from kled_coord.terraform.runner import Interrupt, StopLimits
 
 _LEVELS: Final = {"warn": "warning", "error": "error", "debug": "debug", "trace": "debug"}
 
 
-class Terraform:
-    """Terraform on this machine. The binary is looked for at the first use, then kept."""
+# A check has no state to save, and whoever wants it ended wants its place for the next.
+_CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
 
-    def __init__(self, *, environment: Mapping[str, str], path: Path | None) -> None:
+
+class Terraform:
+    """Terraform on this machine. The binary is looked for at the first use, then kept.
+
+    A build without progress for `quiet_s` (0: no limit) is stopped, in which Terraform may take
+    `stop_s`.
+    """
+
+    def __init__(
+        self, *, environment: Mapping[str, str], path: Path | None, quiet_s: float, stop_s: float
+    ) -> None:
         self._environment = environment
         self._path = path
+        self._quiet_s = quiet_s
+        self._limits = StopLimits(interrupt_s=stop_s)
         self._binary: Binary | None = None
 
     async def check(self, tar: bytes) -> None:
         """Let Terraform check a template. Raises InputError("template_invalid"), KledError."""
         binary = await self._find()
         with tempfile.TemporaryDirectory(prefix="kled-check-") as directory:
-            await check_template(tar, binary=binary, directory=Path(directory))
+            control = Control(limits=_CHECK_LIMITS, inherited=dict(self._environment))
+            await check_template(tar, binary=binary, directory=Path(directory), control=control)
 
     async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
         """Carry a build out. Raises KledError with Terraform's words."""
@@ -58,7 +73,10 @@ class Terraform:
             directory=job.directory,
             on_event=Translator(reporter).translate,
             control=Control(
-                interrupt=Interrupt(forced=job.forced), inherited=dict(self._environment)
+                interrupt=Interrupt(forced=job.forced),
+                limits=self._limits,
+                quiet_s=self._quiet_s or math.inf,
+                inherited=dict(self._environment),
             ),
         )
 
@@ -86,6 +104,8 @@ class Translator:
                 self._stage = stage
             case LogLine(level, text) if text:
                 await self._reporter.line(_LEVELS.get(level, "info"), text)
+            case StillWorking(text) if text:
+                await self._reporter.line("info", text)
             case DiagnosticFound(diagnostic):
                 level = "error" if diagnostic.severity == "error" else "warning"
                 for line in format_diagnostic(diagnostic).splitlines():

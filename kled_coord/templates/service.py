@@ -23,25 +23,34 @@ from kled_coord.store.templates import (
     version_by_number,
 )
 from kled_coord.templates.archive import check_archive
-from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
 from kled_wire.names import check_name
 
 _MESSAGE_MAX: Final = 1000
+_CHECKS: Final = 2
 
 
 class Templates:
     """Keeps templates and their versions."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, ids: Ids, audit: Audit, check: TemplateChecker
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        audit: Audit,
+        check: TemplateChecker,
+        check_deadline_s: float,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._audit = audit
         self._check = check
-        # Each check runs Terraform: one at a time leaves the other core to everybody else.
-        self._checking = trio.CapacityLimiter(1)
+        self._check_deadline_s = check_deadline_s
+        # Two at a time: one that waits for a registry keeps nobody else's from being checked.
+        self._checking = trio.CapacityLimiter(_CHECKS)
 
     async def list_all(self, caller: Caller) -> list[Template]:
         """All templates, by name."""
@@ -67,28 +76,42 @@ class Templates:
     ) -> TemplateVersion:
         """Check an upload and make it the active version. A bad one changes nothing.
 
-        Raises InputError("template_invalid"), ForbiddenError.
+        Cancelled, it changes nothing either, or all. Raises InputError("template_invalid"),
+        ForbiddenError, UnavailableError("template_check_timeout").
         """
         check_name("template", name)
         resource = Resource(kind="template", name=name)
         await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
         archive = await trio.to_thread.run_sync(check_archive, upload)
-        async with self._checking:
-            await self._check(archive.tar)
-        version = await self._store.write(
-            add_version,
-            name=name,
-            new_template_id=self._ids.new("tpl"),
-            version_id=self._ids.new("ver"),
-            message=message[:_MESSAGE_MAX],
-            archive=archive.tar,
-            user_id=caller.user_id,
-            now=self._clock(),
-        )
-        await self._audit.record(
-            caller, Action.TEMPLATE_WRITE, resource, detail=f"version {version.number}"
-        )
+        await self._check_in_turn(archive.tar)
+        # Two transactions that belong together, milliseconds each.
+        with trio.CancelScope(shield=True):
+            version = await self._store.write(
+                add_version,
+                name=name,
+                new_template_id=self._ids.new("tpl"),
+                version_id=self._ids.new("ver"),
+                message=message[:_MESSAGE_MAX],
+                archive=archive.tar,
+                user_id=caller.user_id,
+                now=self._clock(),
+            )
+            await self._audit.record(
+                caller, Action.TEMPLATE_WRITE, resource, detail=f"version {version.number}"
+            )
         return version
+
+    async def _check_in_turn(self, tar: bytes) -> None:
+        async with self._checking:
+            with trio.move_on_after(self._check_deadline_s):
+                await self._check(tar)
+                return
+        raise UnavailableError(
+            "template_check_timeout",
+            f"Terraform did not finish checking the template within {self._check_deadline_s:.0f} s",
+            hint="can the coordinator reach the registry of its providers? check_deadline_s is "
+            "the setting",
+        )
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Delete a template that no workspace uses. Raises NotFoundError, ConflictError."""

@@ -46,6 +46,25 @@ class TerraformCanceledError(ConflictError):
         self.errored_state = errored_state
 
 
+class TerraformStalledError(KledError):
+    """Terraform showed no progress for too long and was stopped; code `terraform_stalled`.
+
+    `errored_state` as in TerraformFailedError.
+    """
+
+    def __init__(
+        self, stage: str, quiet_s: float, busy_with: str, *, errored_state: bytes | None = None
+    ) -> None:
+        at = f" ({busy_with})" if busy_with else ""
+        super().__init__(
+            "terraform_stalled",
+            f"terraform {stage}{at} showed no progress for {quiet_s:.0f} s and was stopped",
+            hint="kled logs NAME; the setting build_quiet_s says how long is too long",
+        )
+        self.stage = stage
+        self.errored_state = errored_state
+
+
 class TemplateInvalidError(InputError):
     """Terraform does not accept the template; code `template_invalid`."""
 

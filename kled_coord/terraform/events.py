@@ -105,6 +105,13 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class StillWorking:
+    """Terraform says every ten seconds that a resource takes its time: no progress."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class StageBegan:
     """The build goes on to `init`, `plan`, `apply` or `destroy`. Ours, not Terraform's."""
 
@@ -120,6 +127,7 @@ Event = (
     | OutputsFound
     | ChangeSummary
     | LogLine
+    | StillWorking
     | StageBegan
 )
 
@@ -148,6 +156,8 @@ def _parse_object(value: dict[str, Any]) -> Event:
             return OutputsFound(_parse_outputs(_mapping(value, "outputs")))
         case "change_summary":
             return _parse_summary(_mapping(value, "changes"))
+        case "apply_progress":
+            return StillWorking(_text(value, "@message"))
         case _:
             return LogLine(_text(value, "@level") or "info", _text(value, "@message"))
 

@@ -6,6 +6,7 @@ holds secrets in clear, and so does Terraform's working data.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from kled_coord.terraform.errors import (
     TemplateInvalidError,
     TerraformCanceledError,
     TerraformFailedError,
+    TerraformStalledError,
     first_error,
 )
 from kled_coord.terraform.events import (
@@ -33,6 +35,7 @@ from kled_coord.terraform.events import (
     OutputsFound,
     Progress,
     StageBegan,
+    StillWorking,
     parse_line,
     parse_validation,
 )
@@ -69,10 +72,14 @@ class BuildOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """How a running build is stopped, and what its processes inherit (command.INHERITED)."""
+    """How a running build is stopped, and what its processes inherit (command.INHERITED).
+
+    A stage that shows no progress for `quiet_s` is stopped as by `interrupt.ask`.
+    """
 
     interrupt: Interrupt = field(default_factory=Interrupt)
     limits: StopLimits = field(default_factory=StopLimits)
+    quiet_s: float = math.inf
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
 
@@ -90,7 +97,8 @@ async def run_build(
 
     `directory` is empty and private (0700); `host` answers the providers (by default all that are
     installed). Cancelled or interrupted, Terraform stops so that it saves its state. Raises
-    TemplateInvalidError, TerraformFailedError, TerraformCanceledError, TerraformMissingError.
+    TemplateInvalidError, TerraformFailedError, TerraformCanceledError, TerraformStalledError,
+    TerraformMissingError.
     """
     if build.transition not in TRANSITIONS:
         raise ValueError(f"unknown transition {build.transition!r}")
@@ -209,6 +217,8 @@ class _Session:
         self._directory = directory
         self._on_event = on_event
         self._control = control
+        self._patience = trio.CancelScope()
+        self._busy_with: frozenset[str] = frozenset()
         self._progress = Progress()
         self._outputs: Mapping[str, Output] = {}
         self._diagnostics: list[Diagnostic] = []
@@ -253,19 +263,36 @@ class _Session:
     ) -> int:
         self._raise_if_canceled(arguments[0])
         self._last_words = ""
-        return await run_terraform(
-            self._make(arguments),
-            on_line=on_line,
-            on_stderr=self._on_stderr,
-            interrupt=self._control.interrupt,
-            limits=self._control.limits,
+        # Cancelled by its deadline, run_terraform stops Terraform as for anybody else.
+        with trio.CancelScope() as self._patience:
+            self._wait_on()
+            return await run_terraform(
+                self._make(arguments),
+                on_line=on_line,
+                on_stderr=self._on_stderr,
+                interrupt=self._control.interrupt,
+                limits=self._control.limits,
+            )
+        raise TerraformStalledError(
+            arguments[0],
+            self._control.quiet_s,
+            ", ".join(sorted(self._busy_with)[:3]),
+            errored_state=load_errored_state(self._directory),
         )
+
+    def _wait_on(self) -> None:
+        """There was progress: the time in which there has to be some begins anew."""
+        self._patience.deadline = trio.current_time() + self._control.quiet_s
 
     async def _on_line(self, line: bytes) -> None:
         event = parse_line(line)
         if event is None:
             return
+        if not isinstance(event, StillWorking):
+            self._wait_on()
         self._progress = self._progress.after(event)
+        if not self._patience.cancel_called:
+            self._busy_with = self._progress.running
         match event:
             case OutputsFound(outputs):
                 self._outputs = outputs
@@ -276,6 +303,7 @@ class _Session:
     async def _on_stderr(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").strip()
         if text:
+            self._wait_on()
             self._last_words = text
             await self._on_event(LogLine("warn", text))
 

@@ -1,9 +1,9 @@
 """One Terraform process: start it, read it, stop it so that it saves its state.
 
-One SIGINT asks Terraform to stop: it waits for what runs, saves the state and gives the lock
-back. A second one makes it exit at once and lose what ran, SIGKILL loses the state too; so they
-come late, in that order (docs/provider.md). Only Terraform's own pid gets the SIGINT: its children
-must go on.
+One SIGINT asks Terraform to stop: it saves the state, waits for what runs, saves again and gives
+the lock back. A second one would make it exit at once and lose what ran, no better than SIGKILL
+does; so there is one, then time, then SIGKILL to its group (docs/provider.md). Only Terraform's own
+pid gets the SIGINT: its children must go on.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ DRAIN_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopLimits:
-    """How long Terraform may take to stop after each signal, in seconds."""
+    """How long Terraform may take to stop after SIGINT, and after SIGKILL, in seconds."""
 
     interrupt_s: float = 60.0  # after SIGINT: what runs is a create or a delete of a container
-    second_interrupt_s: float = 2.0
+    save_s: float = 2.0  # then, and where nobody waits for that: it saves its state at SIGINT
     kill_s: float = 5.0
 
 
@@ -151,8 +151,7 @@ async def _wind_down(process: trio.Process, interrupt: Interrupt, limits: StopLi
         with trio.move_on_after(limits.interrupt_s):
             await _wait_end_or(process, interrupt.forced)
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with trio.move_on_after(limits.second_interrupt_s):
+        with trio.move_on_after(limits.save_s):
             await process.wait()
         # With it goes what it leaves behind: plugins and programs nobody listens to any more.
         with suppress(ProcessLookupError):

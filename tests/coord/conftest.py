@@ -59,6 +59,8 @@ class FakeTerraform:
     agent: bool = True
     hang: bool = False
     errored_state: bytes | None = None
+    checking: int = 0
+    check_ended: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
 
     async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
@@ -79,6 +81,17 @@ class FakeTerraform:
         await reporter.line("info", "done")
 
     async def check(self, tar: bytes) -> None:
+        self.checking += 1
+        try:
+            await self._check(tar)
+        finally:
+            self.checking -= 1
+            self.check_ended.set()
+
+    async def _check(self, tar: bytes) -> None:
+        if b"HANGING INIT" in tar:
+            self.started.set()
+            await trio.sleep_forever()
         if b"SYNTAX ERROR" in tar:
             raise InputError("template_invalid", "main.tf line 1: Invalid block definition")
 

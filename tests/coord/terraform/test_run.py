@@ -274,7 +274,7 @@ async def test_several_builds_run_at_once(
 async def test_a_cancelled_build_winds_down_within_its_limits(
     store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
 ) -> None:
-    limits = StopLimits(interrupt_s=0.5, second_interrupt_s=2, kill_s=2)
+    limits = StopLimits(interrupt_s=0.5, save_s=2, kill_s=2)
     with trio.fail_after(20), trio.CancelScope() as scope:
 
         class Canceller(Recorder):
