@@ -14,6 +14,7 @@ import fcntl
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -33,6 +34,7 @@ from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.front.listener import raise_descriptor_limit
 from kled_coord.front.tls import open_certificates
+from kled_coord.identity.logins import KNOWN_FOR
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
 from kled_coord.relay.processes import make_processes
@@ -41,6 +43,7 @@ from kled_coord.sources import utc_now
 from kled_coord.stopping import Stop
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.errors import StoreError
+from kled_coord.store.known_addresses import prune_known_addresses
 from kled_coord.store.migrate import migrate
 from kled_coord.store.sealing import create_sealing_key
 from kled_coord.store.users import prune_login_codes
@@ -63,6 +66,7 @@ def real_sources(config: Config) -> Sources:
     )
     return Sources(
         clock=utc_now,
+        monotonic=time.monotonic,
         random_bytes=secrets.token_bytes,
         hasher=PasswordHasher(),
         run_build=terraform.run,
@@ -188,10 +192,12 @@ async def sweep(services: Services) -> Never:
 
 
 async def prune_hourly(services: Services) -> Never:
-    """Drop old logs and versions of states, now and every hour."""
+    """Look for damage; drop old logs, versions of states, known addresses; now and every hour."""
     config = services.config
     while True:
         try:
+            await services.store.check()
+            await services.store.write(prune_known_addresses, services.clock() - KNOWN_FOR)
             await prune(
                 services.store,
                 services.clock,

@@ -23,7 +23,7 @@ from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.service import Identity
 from kled_coord.identity.users import Users
 from kled_coord.metrics import Metrics
-from kled_coord.sources import Clock, Ids, RandomBytes
+from kled_coord.sources import Clock, Ids, Monotonic, RandomBytes
 from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
 from kled_coord.templates.service import Templates
@@ -38,6 +38,7 @@ class Sources:
     """Everything that a test replaces: time, randomness, costs, Terraform."""
 
     clock: Clock
+    monotonic: Monotonic
     random_bytes: RandomBytes
     hasher: PasswordHasher
     run_build: BuildRunner
@@ -156,10 +157,11 @@ class _Common(TypedDict):
 
 
 def _build_people(config: Config, store: Store, ids: Ids, sources: Sources) -> _People:
-    audit = Audit(store=store, clock=sources.clock, ids=ids)
+    monotonic = sources.monotonic
+    audit = Audit(store=store, clock=sources.clock, monotonic=monotonic, ids=ids)
     common = _Common(store=store, clock=sources.clock, ids=ids, audit=audit)
-    identity = Identity(**common, lifetime_s=config.token_lifetime_s)
+    identity = Identity(**common, monotonic=monotonic, lifetime_s=config.token_lifetime_s)
     passwords = Passwords(sources.hasher)
-    logins = Logins(**common, identity=identity, passwords=passwords)
+    logins = Logins(**common, monotonic=monotonic, identity=identity, passwords=passwords)
     users = Users(**common, logins=logins, passwords=passwords)
     return _People(audit=audit, identity=identity, logins=logins, users=users)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 Clock = Callable[[], datetime]
+# Seconds that only grow, whatever the wall clock is set to: for durations.
+Monotonic = Callable[[], float]
 RandomBytes = Callable[[int], bytes]
 
 _ID_CHARS: Final = 20

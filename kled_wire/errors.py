@@ -77,10 +77,19 @@ class ConflictError(KledError):
 
 
 class LimitError(KledError):
-    """A stated limit was reached; the message gives the figure."""
+    """A stated limit was reached; the message gives the figure.
+
+    After `retry_after_s` seconds it may be worth another try.
+    """
 
     status = 429
     exit_code = 6
+
+    def __init__(
+        self, code: str, message: str, *, hint: str | None = None, retry_after_s: float = 30.0
+    ) -> None:
+        super().__init__(code, message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class UpgradeRequiredError(KledError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, ClassVar
 
 import structlog
@@ -36,7 +37,7 @@ def error_response(error: KledError) -> JSONResponse:
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, LimitError):
-        headers["Retry-After"] = "30"
+        headers["Retry-After"] = str(ceil(error.retry_after_s))
     return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 
 

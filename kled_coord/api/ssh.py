@@ -25,7 +25,7 @@ async def sign_certificate(
         key_id=f"{caller.user_name}@{caller.token_id}",
         principals=[user_principal(caller.user_id)],
     )
-    await services.audit.record(caller, Action.SSH_CERTIFICATE, resource)
+    await services.audit.note(caller, Action.SSH_CERTIFICATE, resource)
     return CertificateAnswer(
         certificate=signed.line,
         ca_public_key=services.ca.public_key,

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
+
+from kled_coord.addresses import read_address
 
 Network = IPv4Network | IPv6Network
 
@@ -51,8 +53,4 @@ def _read(text: str) -> IPv4Address | IPv6Address | None:
         text = match[1] or match[2]
     if "%" in text:
         return None  # a zone means something on the proxy's machine alone
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+    return read_address(text)

@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import structlog
+
+from kled_coord.identity.throttle import Throttle
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, decide, require
-from kled_coord.sources import Clock, Ids
+from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.audit import insert_audit, list_audit
 from kled_coord.store.engine import Store
+from kled_coord.store.errors import StoreError
 from kled_coord.store.records import AuditRow
+
+# A program that is refused goes on asking: the same refusal is a row once an hour, and all those
+# of one token are so many rows in a minute.
+_SAME_EVERY_S: Final = 3600.0
+_REFUSALS_A_MINUTE: Final = 60
+
+log = structlog.get_logger(__name__)
 
 
 class Audit:
     """Writes and reads the audit log; `require` is the policy with its refusals recorded."""
 
-    def __init__(self, *, store: Store, clock: Clock, ids: Ids) -> None:
+    def __init__(self, *, store: Store, clock: Clock, monotonic: Monotonic, ids: Ids) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
         self._ids = ids
+        self._same = Throttle(1, _SAME_EVERY_S)
+        self._refusals = Throttle(_REFUSALS_A_MINUTE, 60.0)
 
     async def require(self, caller: Caller, action: Action, resource: Resource) -> None:
         """Ask the policy. Raises ForbiddenError or NotFoundError, after recording that."""
         decision = decide(caller, action, resource)
         if not decision.allowed:
-            await self.record(caller, action, resource, allowed=False, detail=decision.reason)
+            await self.refused(caller, action, resource, decision.reason)
         require(caller, action, resource)
+
+    async def refused(
+        self, caller: Caller, action: Action, resource: Resource, reason: str
+    ) -> None:
+        """Note that a caller was refused; not each time where they ask again and again."""
+        now = self._monotonic()
+        same = f"{caller.token_id} {action} {resource} {reason}"
+        if self._same.wait_s(same, now) == 0 and self._refusals.allow(caller.token_id, now):
+            self._same.count(same, now)
+            await self.note(caller, action, resource, allowed=False, detail=reason)
+
+    async def note(
+        self,
+        caller: Caller | None,
+        action: Action,
+        resource: Resource,
+        *,
+        allowed: bool = True,
+        detail: str = "",
+    ) -> None:
+        """Append a row of what changes nothing; where it cannot be kept, only the log has it.
+
+        So a full disk locks nobody out.
+        """
+        try:
+            await self.record(caller, action, resource, allowed=allowed, detail=detail)
+        except StoreError as error:
+            log.warning(
+                "audit_not_kept",
+                code=error.code,
+                user=caller.user_name if caller else None,
+                action=action.value,
+                resource=str(resource)[:120],
+                allowed=allowed,
+                detail=detail[:1000],
+            )
 
     async def record(
         self,

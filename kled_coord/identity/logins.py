@@ -5,24 +5,32 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from kled_coord.addresses import holder_of
+from kled_coord.identity.attempts import Attempts
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.secrets import ONE_TIME_CODE, hash_secret
 from kled_coord.identity.service import Identity, NewToken
-from kled_coord.identity.throttle import Throttle
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import ALL_SCOPE, Role
-from kled_coord.sources import Clock, Ids
+from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.engine import Store
-from kled_coord.store.logins import NewLoginCode, add_login_code, exchange_login_code
+from kled_coord.store.logins import (
+    NewLoginCode,
+    add_login_code,
+    exchange_login_code,
+    insert_login_token,
+    user_and_address,
+)
 from kled_coord.store.records import User
-from kled_coord.store.tokens import insert_token
 from kled_coord.store.users import login_code_user, user_by_name
 from kled_wire.errors import LimitError, NotFoundError, UnauthenticatedError
 from kled_wire.names import UserId
 
 CODE_LIFETIME: Final = timedelta(hours=24)
+# Strangers' wrong tries do not lock out who has logged in from the same address of late.
+KNOWN_FOR: Final = timedelta(days=30)
 
 
 class Logins:
@@ -33,6 +41,7 @@ class Logins:
         *,
         store: Store,
         clock: Clock,
+        monotonic: Monotonic,
         ids: Ids,
         audit: Audit,
         identity: Identity,
@@ -40,29 +49,38 @@ class Logins:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
         self._ids = ids
         self._audit = audit
         self._identity = identity
         self._passwords = passwords
-        self._throttle = Throttle()
+        self._attempts = Attempts()
 
     async def login(
         self, *, username: str, password: str, token_name: str, address: str
     ) -> tuple[User, NewToken]:
         """Log in by password. Raises UnauthenticatedError("login_failed"), LimitError."""
-        key = f"{username[:64]} {address}"
-        self._check_throttle(key)
-        user = await self._store.read(user_by_name, username)
-        right = await self._passwords.verify(password, user.password_hash if user else None)
+        user, known = await self._store.read(
+            user_and_address, username, holder_of(address), self._clock() - KNOWN_FOR
+        )
+        attempt = self._attempts.password(username, address, known=known, now=self._monotonic())
+        try:
+            password_hash = user.password_hash if user else None
+            right = await self._passwords.verify(password, password_hash, known=known)
+        except LimitError:
+            attempt.forgive()
+            raise
         if user is None or not right:
-            await self._failed(key, username, address)
+            await self._failed(username, address)
             raise UnauthenticatedError("login_failed", "the user name or the password is wrong")
         if user.suspended:
-            await self._failed(key, username, address)
+            await self._failed(username, address)
             raise UnauthenticatedError("user_suspended", f"the user {username} is suspended")
-        self._throttle.succeeded(key)
+        attempt.forgive()
         new = self._identity.new_token(user.id, token_name, (ALL_SCOPE,), None)
-        await self._store.write(insert_token, new.token, hash_secret(new.secret))
+        await self._store.write(
+            insert_login_token, new.token, hash_secret(new.secret), holder_of(address)
+        )
         await self._logged_in(user, new, f"password, from {address}")
         return user, new
 
@@ -71,7 +89,8 @@ class Logins:
     ) -> tuple[User, NewToken]:
         """Log in by one-time code and set the password if one is given.
 
-        Raises UnauthenticatedError("code_invalid"), LimitError, InputError.
+        Only wrong codes are counted: a right one always passes. Raises
+        UnauthenticatedError("code_invalid"), LimitError, InputError.
         """
         code_hash = hash_secret(code.strip())
         if await self._store.read(login_code_user, code_hash, self._clock()) is None:
@@ -86,6 +105,7 @@ class Logins:
             password_hash=password_hash,
             token=new.token,
             token_hash=hash_secret(new.secret),
+            address=holder_of(address),
         )
         if done is None:
             raise await self._code_refused(address)
@@ -112,28 +132,17 @@ class Logins:
         await self._audit.record(None, Action.LOGIN_CODE, Resource(kind="user", name=username))
         return code
 
-    def _check_throttle(self, key: str) -> None:
-        wait_s = self._throttle.wait_s(key, self._clock())
-        if wait_s > 0:
-            raise LimitError(
-                "login_throttled",
-                f"too many failed logins; try again in {wait_s:.0f} s",
-            )
-
     async def _code_refused(self, address: str) -> UnauthenticatedError:
-        """Record a wrong code; only wrong ones are throttled, a right one always passes."""
-        key = f"code {address}"
-        self._check_throttle(key)
-        await self._failed(key, "one-time code", address)
+        self._attempts.wrong_code(address, self._monotonic())
+        await self._failed("one-time code", address)
         return UnauthenticatedError(
             "code_invalid",
             "this one-time code is wrong, was used already, or is too old",
             hint="ask for a new one: kled-coord user reset-login NAME",
         )
 
-    async def _failed(self, key: str, username: str, address: str) -> None:
-        self._throttle.failed(key, self._clock())
-        await self._audit.record(
+    async def _failed(self, username: str, address: str) -> None:
+        await self._audit.note(
             None,
             Action.LOGIN,
             Resource(kind="user", name=username[:64]),

@@ -1,18 +1,27 @@
-"""Passwords: argon2id in a worker thread, two at a time, so that logins cannot eat the machine."""
+"""Passwords: argon2id in a worker thread, two at a time, so that logins cannot eat the machine.
+
+One of the two, with a queue of its own, is for people from addresses that are known: however many
+strangers come with passwords, they wait in the other queue, or are told to come back.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import trio
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, LimitError
 
 PASSWORD_MIN: Final = 8
 PASSWORD_MAX: Final = 1024
-_AT_ONCE: Final = 2
+# A check takes some 50 ms: nobody in the queue waits for more than about a second.
+QUEUE_MAX: Final = 16
+_BUSY_S: Final = 2.0
+
+T = TypeVar("T")
 
 
 class Passwords:
@@ -20,34 +29,44 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher) -> None:
         self._hasher = hasher
-        self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        self._known = trio.CapacityLimiter(1)
+        self._strangers = trio.CapacityLimiter(1)
         self._nobody: str | None = None
 
     async def hash(self, password: str) -> str:
-        """Hash a new password. Raises InputError("password_invalid")."""
+        """Hash a new password. Raises InputError("password_invalid"), LimitError("login_busy")."""
         if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
             raise InputError(
                 "password_invalid",
                 f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters",
             )
-        return await trio.to_thread.run_sync(self._hasher.hash, password, limiter=self._limiter)
+        return await _queued(self._known, lambda: self._hasher.hash(password))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether the password is right; takes as long when there is none (`None`)."""
+    async def verify(self, password: str, password_hash: str | None, *, known: bool) -> bool:
+        """Whether the password is right; takes as long when there is none (`None`).
+
+        `known`: the user has logged in from there of late. Raises LimitError("login_busy").
+        """
         if len(password) > PASSWORD_MAX:
             return False
+        limiter = self._known if known else self._strangers
+        return await _queued(limiter, lambda: self._check(password, password_hash))
+
+    def _check(self, password: str, password_hash: str | None) -> bool:
         if password_hash is None:
-            if self._nobody is None:
-                self._nobody = await self.hash("nobody has this password")
-            await self._check(password, self._nobody)
+            self._nobody = self._nobody or self._hasher.hash("nobody has this password")
+        try:
+            right = self._hasher.verify(password_hash or self._nobody or "", password)
+        except (VerificationError, InvalidHashError):
             return False
-        return await self._check(password, password_hash)
+        return right and password_hash is not None
 
-    async def _check(self, password: str, password_hash: str) -> bool:
-        def check() -> bool:
-            try:
-                return self._hasher.verify(password_hash, password)
-            except (VerificationError, InvalidHashError):
-                return False
 
-        return await trio.to_thread.run_sync(check, limiter=self._limiter)
+async def _queued(limiter: trio.CapacityLimiter, work: Callable[[], T]) -> T:
+    if limiter.statistics().tasks_waiting >= QUEUE_MAX:
+        raise LimitError(
+            "login_busy",
+            f"too many people are logging in; try again in {_BUSY_S:.0f} s",
+            retry_after_s=_BUSY_S,
+        )
+    return await trio.to_thread.run_sync(work, limiter=limiter)

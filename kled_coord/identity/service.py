@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
+
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.secrets import AGENT_TOKEN, API_TOKEN, hash_secret, is_api_token
+from kled_coord.identity.throttle import Throttle
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import SCOPES, Role
-from kled_coord.sources import Clock, Ids
+from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.agents import agent_by_token
 from kled_coord.store.engine import Store
+from kled_coord.store.errors import StoreError
 from kled_coord.store.records import AgentRecord, Token, User
 from kled_coord.store.tokens import (
     insert_token,
@@ -31,6 +35,8 @@ _USED_EVERY: Final = timedelta(minutes=1)
 _LIFETIME_MAX_S: Final = 10 * 365 * 86400
 _LOGIN_AGAIN: Final = "log in again: kled login"
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewToken:
@@ -44,10 +50,20 @@ class Identity:
     """Authenticates callers and agents, and keeps API tokens."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, ids: Ids, audit: Audit, lifetime_s: float
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        monotonic: Monotonic,
+        ids: Ids,
+        audit: Audit,
+        lifetime_s: float,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
+        # How often notes are tried for each token where none can be written.
+        self._noting = Throttle(1, _USED_EVERY.total_seconds())
         self._ids = ids
         self._audit = audit
         self._lifetime_s = lifetime_s
@@ -69,17 +85,21 @@ class Identity:
         now = self._clock()
         refusal = _refusal(token, user, now)
         if refusal is not None:
-            await self._audit.record(
-                caller,
-                Action.AUTHENTICATE,
-                Resource(kind="token", name=token.id),
-                allowed=False,
-                detail=refusal.message,
-            )
+            resource = Resource(kind="token", name=token.id)
+            await self._audit.refused(caller, Action.AUTHENTICATE, resource, refusal.message)
             raise refusal
         if token.last_used_at is None or now - token.last_used_at >= _USED_EVERY:
-            await self._store.write(mark_token_used, token, now)
+            await self._note_use(token, now)
         return caller
+
+    async def _note_use(self, token: Token, now: datetime) -> None:
+        """Remember the use, if that can be written: nobody is locked out by a full disk."""
+        if not self._noting.allow(token.id, self._monotonic()):
+            return
+        try:
+            await self._store.write(mark_token_used, token, now)
+        except StoreError as error:
+            log.warning("token_use_not_noted", code=error.code, token=token.id)
 
     async def authenticate_agent(self, bearer: str) -> AgentRecord:
         """Which agent holds this agent token.

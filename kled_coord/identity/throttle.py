@@ -1,41 +1,47 @@
-"""How often somebody may fail to log in: arithmetic over times, bounded memory, no clock."""
+"""How often something may happen: arithmetic over times, bounded memory, no clock."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime, timedelta
 from typing import Final
 
-FAILURES_MAX: Final = 5
-FAILURES_WINDOW: Final = timedelta(minutes=5)
-# Keys remembered; the one that failed longest ago is forgotten first.
+# Keys remembered; the one that was counted longest ago is forgotten first.
 KEYS_MAX: Final = 10_000
 
 
 class Throttle:
-    """Counts failures per key, for instance "alice" or an address."""
+    """Allows `most` within any `window_s`, for each key. Times are monotonic seconds."""
 
-    def __init__(self, *, keys_max: int = KEYS_MAX) -> None:
+    def __init__(self, most: int, window_s: float, *, keys_max: int = KEYS_MAX) -> None:
+        self._most = most
+        self._window_s = window_s
         self._keys_max = keys_max
-        self._failures: OrderedDict[str, list[datetime]] = OrderedDict()
+        self._counted: OrderedDict[str, list[float]] = OrderedDict()
 
-    def wait_s(self, key: str, now: datetime) -> float:
-        """Seconds until `key` may try again; 0 when it may now."""
+    def wait_s(self, key: str, now: float) -> float:
+        """Seconds until one more is allowed; 0 when it is now."""
         recent = self._recent(key, now)
-        if len(recent) < FAILURES_MAX:
-            return 0.0
-        return (recent[-FAILURES_MAX] + FAILURES_WINDOW - now).total_seconds()
+        return 0.0 if len(recent) < self._most else recent[-self._most] + self._window_s - now
 
-    def failed(self, key: str, now: datetime) -> None:
-        """Count one failure."""
-        self._failures[key] = [*self._recent(key, now), now][-FAILURES_MAX:]
-        self._failures.move_to_end(key)
-        while len(self._failures) > self._keys_max:
-            self._failures.popitem(last=False)
+    def count(self, key: str, now: float) -> None:
+        """Count one."""
+        self._counted[key] = [*self._recent(key, now), now][-self._most :]
+        self._counted.move_to_end(key)
+        while len(self._counted) > self._keys_max:
+            self._counted.popitem(last=False)
 
-    def succeeded(self, key: str) -> None:
-        """Forget the failures of `key`."""
-        self._failures.pop(key, None)
+    def allow(self, key: str, now: float) -> bool:
+        """Count one if it is allowed."""
+        if self.wait_s(key, now) > 0:
+            return False
+        self.count(key, now)
+        return True
 
-    def _recent(self, key: str, now: datetime) -> list[datetime]:
-        return [at for at in self._failures.get(key, ()) if now - at < FAILURES_WINDOW]
+    def give_back(self, key: str) -> None:
+        """Count one less: the newest."""
+        counted = self._counted.pop(key, [])
+        if len(counted) > 1:
+            self._counted[key] = counted[:-1]
+
+    def _recent(self, key: str, now: float) -> list[float]:
+        return [at for at in self._counted.get(key, ()) if now - at < self._window_s]

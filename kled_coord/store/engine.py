@@ -10,9 +10,20 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import trio
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    create_engine,
+    event,
+    exc,
+    make_url,
+    select,
+)
 
-from kled_coord.store.errors import from_database
+from kled_coord.store.errors import StoreError, damaged, from_database
+from kled_coord.store.schema import metadata
 from kled_wire.errors import ConfigError
 
 P = ParamSpec("P")
@@ -25,10 +36,16 @@ WRITE: Final = "kled_write"
 
 
 class Store:
-    """Runs query functions, each in one transaction of its own."""
+    """Runs query functions, each in one transaction of its own.
 
-    def __init__(self, engine: Engine) -> None:
+    Once damage to the database was seen, `ping` reports it until the program ends.
+    """
+
+    def __init__(self, engine: Engine, fresh: Engine) -> None:
         self.engine = engine
+        # Connects anew each time: what an open connection has in its cache proves nothing.
+        self._fresh = fresh
+        self._damage: StoreError | None = None
         self._readers = trio.CapacityLimiter(READERS)
         self._writers = trio.CapacityLimiter(1 if is_sqlite(engine) else READERS)
 
@@ -36,22 +53,45 @@ class Store:
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `query` in a read transaction. Raises StoreError."""
-        return await trio.to_thread.run_sync(
-            lambda: in_transaction(self.engine, query, *args, **kwargs), limiter=self._readers
-        )
+        return await self._run(self.engine, self._readers, query, *args, **kwargs)
 
     async def write(
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `query` in a write transaction; an exception rolls it back. Raises StoreError."""
         engine = self.engine.execution_options(**{WRITE: True})
-        return await trio.to_thread.run_sync(
-            lambda: in_transaction(engine, query, *args, **kwargs), limiter=self._writers
-        )
+        return await self._run(engine, self._writers, query, *args, **kwargs)
 
     async def ping(self) -> None:
-        """Raise StoreError unless the database answers."""
-        await self.read(_ping)
+        """Raise StoreError unless the database answers from its files, undamaged as far as seen."""
+        if self._damage is not None:
+            raise self._damage
+        await self._run(self._fresh, self._readers, _read_each_table)
+
+    async def check(self) -> None:
+        """Look at the whole database for damage; takes seconds for a large one. Raises StoreError.
+
+        Only SQLite can do that while it is in use.
+        """
+        if is_sqlite(self.engine):
+            await self._run(self._fresh, self._readers, _check_sqlite)
+
+    async def _run(
+        self,
+        engine: Engine,
+        limiter: trio.CapacityLimiter,
+        query: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            return await trio.to_thread.run_sync(
+                lambda: in_transaction(engine, query, *args, **kwargs), limiter=limiter
+            )
+        except StoreError as error:
+            if error.code == "store_damaged":
+                self._damage = error
+            raise
 
     def close(self) -> None:
         """Close pooled connections."""
@@ -62,14 +102,17 @@ def open_store(url: str) -> Store:
     """Make the store for a database URL; connects at the first query. Raises ConfigError."""
     parsed = normal_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"check_same_thread": False})
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    else:
-        engine = create_engine(
-            parsed, pool_size=2 * READERS, pool_pre_ping=True, connect_args={"connect_timeout": 10}
-        )
-    return Store(engine)
+        options = {"check_same_thread": False}
+        engine = create_engine(parsed, connect_args=options)
+        fresh = create_engine(parsed, connect_args=options, poolclass=NullPool)
+        for each in (engine, fresh):
+            event.listen(each, "connect", _set_up_sqlite)
+            event.listen(each, "begin", _begin_sqlite)
+        return Store(engine, fresh)
+    engine = create_engine(
+        parsed, pool_size=2 * READERS, pool_pre_ping=True, connect_args={"connect_timeout": 10}
+    )
+    return Store(engine, engine)
 
 
 def normal_url(url: str) -> URL:
@@ -106,8 +149,15 @@ def in_transaction(
         raise from_database(error) from error
 
 
-def _ping(connection: Connection) -> None:
-    connection.execute(text("select 1"))
+def _read_each_table(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        connection.execute(select(table).limit(1)).first()
+
+
+def _check_sqlite(connection: Connection) -> None:
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if found != "ok":
+        raise damaged(str(found))
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

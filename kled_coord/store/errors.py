@@ -12,6 +12,12 @@ from kled_wire.errors import ConflictError, InputError, KledError, UnavailableEr
 _FULL_WORDS: Final = ("is full", "disk full", "no space left")
 
 
+# SQLITE_CORRUPT and SQLITE_NOTADB, the primary result codes (https://sqlite.org/rescode.html);
+# PostgreSQL's XX001 and XX002 are data_corrupted and index_corrupted.
+_DAMAGED_CODES: Final = (11, 26)
+_DAMAGED_STATES: Final = ("XX001", "XX002")
+
+
 class StoreError(UnavailableError):
     """The database did not do what was asked; the transaction was rolled back."""
 
@@ -21,14 +27,20 @@ class DuplicateError(ConflictError):
 
 
 def from_database(error: exc.SQLAlchemyError) -> KledError:
-    """Turn a database error into ours: duplicate, input_invalid, store_full or store_failed."""
+    """Turn a database error into ours.
+
+    The codes are duplicate, input_invalid, store_damaged, store_full and store_failed.
+    """
     if isinstance(error, exc.DataError):
         # PostgreSQL takes no NUL in a text; only something a stranger sent can have one.
         return InputError("input_invalid", "a value has a character or a size that cannot be kept")
     if isinstance(error, exc.IntegrityError):
         return DuplicateError("duplicate", "that exists already, or refers to something gone")
-    words = str(getattr(error, "orig", error)).lower()
-    code = getattr(getattr(error, "orig", None), "sqlstate", None)
+    orig = getattr(error, "orig", None)
+    words = str(orig or error).lower()
+    code = getattr(orig, "sqlstate", None)
+    if code in _DAMAGED_STATES or getattr(orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_CODES:
+        return damaged(words)
     if code == "53100" or any(full in words for full in _FULL_WORDS):
         return StoreError(
             "store_full",
@@ -36,3 +48,12 @@ def from_database(error: exc.SQLAlchemyError) -> KledError:
             hint="free some space in the data directory, then try again",
         )
     return StoreError("store_failed", f"the coordinator's database failed: {words}")
+
+
+def damaged(words: str) -> StoreError:
+    """What is said of a database that does not hold what was written to it."""
+    return StoreError(
+        "store_damaged",
+        f"the coordinator's database is damaged: {words}",
+        hint="stop the coordinator and restore a backup: docs/operations.md",
+    )

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from kled_coord.store.known_addresses import is_known_address, mark_known_address
 from kled_coord.store.records import Token, User
 from kled_coord.store.tokens import insert_token, revoke_user_tokens
 from kled_coord.store.users import (
@@ -16,6 +17,7 @@ from kled_coord.store.users import (
     update_user,
     use_login_code,
     user_by_id,
+    user_by_name,
 )
 
 
@@ -36,10 +38,11 @@ def exchange_login_code(
     password_hash: str | None,
     token: Token,
     token_hash: bytes,
+    address: str,
 ) -> tuple[User, Token] | None:
     """Spend a code: set the password if one is given, add `token` with its user filled in.
 
-    Returns None when the code is no good.
+    `address` is known for this user from now on. Returns None when the code is no good.
     """
     user_id = use_login_code(connection, code_hash, now)
     user = None if user_id is None else user_by_id(connection, user_id)
@@ -49,8 +52,24 @@ def exchange_login_code(
         user = replace(user, password_hash=password_hash)
         update_user(connection, user)
     token = replace(token, user_id=user.id)
-    insert_token(connection, token, token_hash)
+    insert_login_token(connection, token, token_hash, address)
     return user, token
+
+
+def insert_login_token(
+    connection: Connection, token: Token, token_hash: bytes, address: str
+) -> None:
+    """Add the token of a login, and remember where its user logged in from."""
+    insert_token(connection, token, token_hash)
+    mark_known_address(connection, token.user_id, address, token.created_at)
+
+
+def user_and_address(
+    connection: Connection, name: str, address: str, since: datetime
+) -> tuple[User | None, bool]:
+    """The user of that name, and whether they have logged in from `address` since then."""
+    user = user_by_name(connection, name)
+    return user, user is not None and is_known_address(connection, user.id, address, since)
 
 
 def add_user(connection: Connection, user: User, code: NewLoginCode | None) -> None:

@@ -10,10 +10,13 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, exc, text
 
 from kled_coord.store.engine import WRITE, is_sqlite
 from kled_coord.store.errors import from_database
+from kled_wire.errors import ConfigError
 
 # Any fixed number: PostgreSQL's advisory lock for "migrating Kled".
 _ADVISORY_LOCK: Final = 0x6B6C6564
@@ -22,7 +25,8 @@ _ADVISORY_LOCK: Final = 0x6B6C6564
 def migrate(engine: Engine, *, lock_file: Path) -> None:
     """Run the migrations that are missing; blocks while another process does so.
 
-    `lock_file` serialises starters on SQLite; PostgreSQL has an advisory lock. Raises StoreError.
+    `lock_file` serialises starters on SQLite; PostgreSQL has an advisory lock.
+    Raises StoreError, ConfigError("database_newer").
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -38,7 +42,20 @@ def migrate(engine: Engine, *, lock_file: Path) -> None:
         raise from_database(error) from error
 
 
+def _check_not_newer(config: Config, connection: Connection) -> None:
+    """Raise ConfigError("database_newer") for a schema that this release does not know."""
+    heads = MigrationContext.configure(connection).get_current_heads()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if newer := set(heads) - known:
+        raise ConfigError(
+            "database_newer",
+            f"the database was made by a newer release (schema {', '.join(sorted(newer))})",
+            hint="run that release, or restore a backup from before the upgrade",
+        )
+
+
 def _upgrade(config: Config, connection: Connection) -> None:
+    _check_not_newer(config, connection)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -85,6 +85,15 @@ login_codes = Table(
     _at("used_at"),
 )
 
+# Where users have logged in from; an address as `kled_coord.addresses.holder_of` has it.
+known_addresses = Table(
+    "known_addresses",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("address", sa.String(64), primary_key=True),
+    _at("seen_at", nullable=False),
+)
+
 templates = Table(
     "templates",
     metadata,

@@ -75,13 +75,19 @@ class Workspaces:
         else:
             owner = ref.owner or caller.user_name
             workspace = await self._store.read(workspace_by_name, owner, str(ref.name))
-        if workspace is None or workspace.status == "deleted":
+        if workspace is not None and workspace.status == "deleted":
+            workspace = None
+        # Asked for what is not there too: the policy's answer and its audit row take time, which
+        # must not tell a foreign workspace from none.
+        if workspace is not None:
+            owner_id: str | None = workspace.owner_id
+        else:
+            own = ref.id is None and ref.owner in {None, caller.user_name}
+            owner_id = caller.user_id if own else None
+        resource = Resource(kind="workspace", name=str(ref), owner_id=owner_id)
+        await self._audit.require(caller, action, resource)
+        if workspace is None:
             raise workspace_not_found(str(ref))
-        await self._audit.require(
-            caller,
-            action,
-            Resource(kind="workspace", name=str(ref), owner_id=workspace.owner_id),
-        )
         return workspace
 
     async def agent_of(self, workspace_id: WorkspaceId) -> AgentRecord:

@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import ceil
 from typing import Final, NewType, NoReturn
 
 from kled_wire import limits
-from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
+from kled_wire.errors import KledError, LimitError, ProtocolError, UnavailableError, from_status
 
 STREAM_PROTOCOL: Final = "kled-stream"
 HEAD_END: Final = b"\r\n\r\n"
@@ -138,9 +139,11 @@ def encode_switching() -> bytes:
 def encode_error(error: KledError) -> bytes:
     """A whole response that refuses, in the JSON shape of docs/protocol.md."""
     body = encode_error_body(error)
+    later = [f"Retry-After: {ceil(error.retry_after_s)}"] if isinstance(error, LimitError) else []
     head = _encode(
         [
             f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+            *later,
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Cache-Control: no-store",

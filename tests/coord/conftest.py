@@ -42,12 +42,17 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        self.passed_s = 1000.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.passed_s
+
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.passed_s += seconds
 
 
 @dataclass
@@ -190,6 +195,7 @@ def terraform() -> FakeTerraform:
 def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
     return Sources(
         clock=clock,
+        monotonic=clock.monotonic,
         random_bytes=secrets.token_bytes,
         hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
         run_build=terraform.run,
@@ -221,16 +227,22 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(directory)
 
 
+def open_empty_postgres(url: str) -> Store:
+    """The database there, with nothing in it."""
+    opened = open_store(url)
+    with opened.engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    return opened
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty, migrated store; on both databases."""
     if request.param == "sqlite":
         opened = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
     else:
-        opened = open_store(request.getfixturevalue("postgres_url"))
-        with opened.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
+        opened = open_empty_postgres(request.getfixturevalue("postgres_url"))
     migrate(opened.engine, lock_file=tmp_path / "migrate.lock")
     yield opened
     opened.close()
@@ -246,7 +258,7 @@ def lite_store(tmp_path: Path) -> Iterator[Store]:
 
 
 @asynccontextmanager
-async def _open_world(
+async def open_world(
     store: Store, sources: Sources, terraform: FakeTerraform, data_dir: Path
 ) -> AsyncIterator[World]:
     registry = FakeRegistry()
@@ -268,7 +280,7 @@ async def world(
     store: Store, sources: Sources, terraform: FakeTerraform, tmp_path: Path
 ) -> AsyncIterator[World]:
     """Services over both databases."""
-    async with _open_world(store, sources, terraform, tmp_path) as opened:
+    async with open_world(store, sources, terraform, tmp_path) as opened:
         yield opened
 
 
@@ -277,7 +289,7 @@ async def lite_world(
     lite_store: Store, sources: Sources, terraform: FakeTerraform, tmp_path: Path
 ) -> AsyncIterator[World]:
     """Services over SQLite only."""
-    async with _open_world(lite_store, sources, terraform, tmp_path) as opened:
+    async with open_world(lite_store, sources, terraform, tmp_path) as opened:
         yield opened
 
 

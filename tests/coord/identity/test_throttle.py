@@ -1,41 +1,37 @@
-"""Failed logins."""
+"""Counting within a window."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.identity.throttle import FAILURES_MAX, FAILURES_WINDOW, Throttle
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
+from kled_coord.identity.throttle import Throttle
 
 
-def test_the_sixth_try_waits_until_the_first_failure_is_old() -> None:
-    throttle = Throttle()
-    for second in range(FAILURES_MAX):
-        assert throttle.wait_s("k", START) == 0
-        throttle.failed("k", START + timedelta(seconds=second))
-    now = START + timedelta(seconds=10)
-    assert throttle.wait_s("k", now) == FAILURES_WINDOW.total_seconds() - 10
-    assert throttle.wait_s("other", now) == 0
-    assert throttle.wait_s("k", START + FAILURES_WINDOW) == 0
+def test_one_too_many_waits_until_the_first_is_old() -> None:
+    throttle = Throttle(5, 300)
+    assert all(throttle.allow("k", second) for second in range(5))
+    assert not throttle.allow("k", 10)
+    assert throttle.wait_s("k", 10) == 290
+    assert throttle.wait_s("other", 10) == 0
+    assert throttle.allow("k", 300)
 
 
-def test_a_success_forgets() -> None:
-    throttle = Throttle()
-    for _ in range(FAILURES_MAX):
-        throttle.failed("k", START)
-    throttle.succeeded("k")
-    assert throttle.wait_s("k", START) == 0
+def test_what_is_given_back_is_the_newest() -> None:
+    throttle = Throttle(2, 300)
+    throttle.count("k", 0)
+    throttle.count("k", 100)
+    throttle.give_back("k")
+    assert throttle.allow("k", 200)
+    assert throttle.wait_s("k", 250) == 50
+    throttle.give_back("never counted")
 
 
 @given(st.lists(st.text(max_size=3), max_size=60))
 def test_memory_is_bounded(keys) -> None:
-    throttle = Throttle(keys_max=4)
+    throttle = Throttle(5, 300, keys_max=4)
     for second, key in enumerate(keys):
-        throttle.failed(key, START + timedelta(seconds=second))
-    assert len(throttle._failures) <= 4
+        throttle.count(key, second)
+    assert len(throttle._counted) <= 4
     if keys:
-        assert keys[-1] in throttle._failures
+        assert keys[-1] in throttle._counted

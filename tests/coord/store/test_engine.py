@@ -120,8 +120,51 @@ def test_a_broken_database_is_an_error_of_ours(tmp_path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
     with pytest.raises(StoreError) as caught:
         in_transaction(store.engine, list_users)
-    assert caught.value.code == "store_failed"
+    assert caught.value.code == "store_damaged"
     store.close()
+
+
+async def test_a_database_that_was_damaged_since_is_not_ready(lite_store, clock, tmp_path) -> None:
+    await lite_store.write(insert_user, user("alice", clock))
+    await lite_store.ping()
+    file = tmp_path / "coord.sqlite3"
+    lite_store.close()
+    damaged = b"\xa5" * (file.stat().st_size - 4096)
+    with file.open("r+b") as opened:
+        opened.seek(4096)
+        opened.write(damaged)
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught:
+            await lite_store.ping()
+        assert caught.value.code == "store_damaged"
+
+
+async def test_damage_that_only_a_whole_look_finds_stays_known(lite_store, clock, tmp_path) -> None:
+    for number in range(500):
+        await lite_store.write(insert_user, user(f"u{number}", clock))
+    await lite_store.check()
+    lite_store.close()
+    file = tmp_path / "coord.sqlite3"
+    content = file.read_bytes()
+    last = content.rindex(b"usr_u") // 4096
+    with file.open("r+b") as opened:
+        opened.seek(last * 4096)
+        opened.write(bytes([0xA5]) * 4096)
+    for look in (lite_store.check, lite_store.ping):
+        with pytest.raises(StoreError) as caught:
+            await look()
+        assert caught.value.code == "store_damaged"
+
+
+async def test_a_database_of_a_newer_release_is_refused(store, tmp_path) -> None:
+    def age(connection) -> None:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    await store.write(age)
+    with pytest.raises(ConfigError) as caught:
+        migrate(store.engine, lock_file=tmp_path / "migrate.lock")
+    assert caught.value.code == "database_newer"
+    assert "9999" in caught.value.message
 
 
 @pytest.mark.parametrize("url", ["mysql://x", "nonsense", "sqlite+aiosqlite:///x"])
