@@ -10,10 +10,12 @@ from kled_wire.errors import KledError
 
 def main() -> None:
     """Run the command line; the exit code is the error's."""
+    error: KledError | None = None
     try:
         command(prog_name="kled-coord")
     except* KledError as group:
         error = _first(group)
+    if error is not None:
         print(f"kled-coord: {error.line()}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
 

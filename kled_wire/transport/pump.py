@@ -25,12 +25,15 @@ async def pump(
     `count_right` is told the bytes that went left to right, `count_left` the others. Raises
     trio.BrokenResourceError when a stream broke.
     """
+    broken: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(copy, left, right, count_right)
             nursery.start_soon(copy, right, left, count_left)
     except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
-        raise trio.BrokenResourceError("a stream broke") from group.exceptions[0]
+        broken = group.exceptions[0]
+    if broken is not None:
+        raise trio.BrokenResourceError("a stream broke") from broken
 
 
 async def copy(

@@ -126,7 +126,9 @@ class Fake:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
         for writer in self._writers:
-            writer.transport.abort()
+            # Python 3.11.2 cannot abort TLS that is closing already.
+            if self.tls is None or not writer.is_closing():
+                writer.transport.abort()
         await asyncio.sleep(0)
 
     def _accept(self, listener: socket.socket) -> None:

@@ -60,5 +60,6 @@ def connected(fake: Fake) -> Iterator[socket.socket]:
 def assert_closed(client: socket.socket) -> None:
     """Told so by the system; and what Python finds unclosed now becomes this test's failure."""
     with client, suppress(ConnectionResetError):
-        assert client.recv(1000) == b""
+        while client.recv(1000):
+            pass  # the rest of what was said before the close
     gc.collect()

