@@ -155,8 +155,10 @@ class Api:
     async def build(self, build_id: str) -> Build:
         return cast("Build", await self._call("GET", f"/builds/{build_id}"))
 
-    async def cancel_build(self, build_id: str) -> Build:
-        return cast("Build", await self._call("POST", f"/builds/{build_id}/cancel"))
+    async def cancel_build(self, build_id: str, *, force: bool = False) -> Build:
+        params = {"force": "true"} if force else None
+        path = f"/builds/{build_id}/cancel"
+        return cast("Build", await self._call("POST", path, params=params))
 
     async def builds(self, ref: str) -> list[Build]:
         """A workspace's builds, the newest first."""

@@ -31,7 +31,9 @@ async def follow_build(api: Api, build: Build, output: Output, *, what: str, ver
         with output.progress(what) as meter:
             await read_log(api, build["id"], lambda item: watcher.take(item, meter))
     except KeyboardInterrupt:
-        output.note("the build goes on without us; kled show tells how it ends")
+        output.note(
+            "the build goes on without us; kled show tells how it ends, kled cancel stops it"
+        )
         raise
     status, error = watcher.end
     if status == "succeeded":

@@ -31,6 +31,7 @@ _COMMANDS = {
         ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
         ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
         ("logs", "logs:logs", "Show the log of a build"),
+        ("cancel", "cancel:cancel", "Stop a build that waits or goes on"),
         ("workspace", "workspace:workspace", "The same, as a group of commands, and more"),
     ],
     "Work inside": [

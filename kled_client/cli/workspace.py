@@ -9,6 +9,7 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.agent_token import agent_token
+from kled_client.cli.cancel import cancel
 from kled_client.cli.context import Session, pass_session, workspace_argument
 from kled_client.cli.logs import logs
 from kled_client.follow import follow_build
@@ -150,7 +151,7 @@ def workspace() -> None:
     """Make, list, start, update, stop and destroy workspaces."""
 
 
-for _command in (create, list_, show, start, update, stop, delete, logs, agent_token):
+for _command in (create, list_, show, start, update, stop, delete, logs, cancel, agent_token):
     workspace.add_command(_command)
 
 

@@ -38,10 +38,10 @@ async def get_log(
 
 @router.post("/{build_id}/cancel", status_code=202)
 async def cancel_build(
-    build_id: BuildIdDep, services: ServicesDep, caller: CallerDep
+    build_id: BuildIdDep, services: ServicesDep, caller: CallerDep, force: bool = False
 ) -> BuildAnswer:
-    """Ask a build to stop."""
-    return BuildAnswer.of(await services.builds.cancel(caller, build_id))
+    """Ask a build to stop; with `force` Terraform gets no time to finish what it is at."""
+    return BuildAnswer.of(await services.builds.cancel(caller, build_id, force=force))
 
 
 async def _lines(items: AsyncIterator[LogLine | Progress | End]) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ import trio
 
 from kled_coord.builds.machine import BuildStatus
 from kled_coord.builds.queue import RENEW_S, Queue
-from kled_coord.changes import Changes, cancel_key
+from kled_coord.changes import Changes, cancel_key, force_key
 from kled_coord.store.errors import StoreError
 from kled_wire.names import BuildId
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 class Lease:
     """`run_scope` holds the run: it is cancelled when somebody asks, or the lease is lost.
 
-    `forced` is set when somebody asks again.
+    `forced` is set when somebody does not want to wait for the clean stop.
     """
 
     def __init__(self, *, queue: Queue, changes: Changes, build_id: BuildId, worker: str) -> None:
@@ -36,15 +36,30 @@ class Lease:
 
     async def hold(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Renew until released, also while a cancelled run winds down."""
+        forced = self._changes.next_change(force_key(self._build_id))
         task_status.started()
-        with self._hold_scope:
-            while not self.lost:
-                canceled = self._changes.next_change(cancel_key(self._build_id))
-                await self._renew()
-                with trio.move_on_after(RENEW_S):
-                    await canceled.wait()
-                    if self.run_scope.cancel_called:
-                        self.forced.set()
+        try:
+            with self._hold_scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._wait_forced, forced)
+                    await self._renew_on()
+                    nursery.cancel_scope.cancel()
+        finally:
+            # Nobody rings for a build that is over: what was kept for it would stay.
+            self._changes.ring(force_key(self._build_id))
+            self._changes.ring(cancel_key(self._build_id))
+
+    async def _renew_on(self) -> None:
+        while not self.lost:
+            canceled = self._changes.next_change(cancel_key(self._build_id))
+            await self._renew()
+            with trio.move_on_after(RENEW_S):
+                await canceled.wait()
+
+    async def _wait_forced(self, forced: trio.Event) -> None:
+        await forced.wait()
+        self.forced.set()
+        self.run_scope.cancel()
 
     async def _renew(self) -> None:
         try:

@@ -10,7 +10,7 @@ import structlog
 
 from kled_coord.builds.logs import printable
 from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
-from kled_coord.changes import QUEUE, Changes, cancel_key
+from kled_coord.changes import QUEUE, Changes, cancel_key, force_key
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
 from kled_coord.sources import Clock, Ids
@@ -108,6 +108,13 @@ class Queue:
             self._registry.drop(AgentId(agent_id), "the workspace was deleted")
         self._ring(changed.build)
         return changed.build
+
+    async def cancel(self, build_id: BuildId, *, force: bool) -> Build:
+        """Ask a build to stop; `force` leaves its Terraform no time. Raises as `end` does."""
+        canceled = await self.end(build_id, BuildEvent.CANCEL_ASKED, worker=None)
+        if force:
+            self._changes.ring(force_key(build_id))
+        return canceled
 
     async def expire(self, *, all_workers: bool = False) -> None:
         """Fail the builds whose worker stopped renewing its lease.

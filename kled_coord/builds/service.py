@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from kled_coord.builds.logs import End, Progress, follow_log
-from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.queue import Queue
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
@@ -85,7 +84,7 @@ class Builds:
             raise ConflictError(
                 "build_active",
                 f"a build of {workspace.name} is still going on",
-                hint="wait for it, or cancel it",
+                hint=f"wait for it, or kled cancel {workspace.name}",
             ) from error
         self._changes.ring(QUEUE)
         resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
@@ -118,11 +117,17 @@ class Builds:
         await self._find(caller, build_id, Action.WORKSPACE_READ)
         return follow_log(self._store, self._changes, build_id, after=after, follow=follow)
 
-    async def cancel(self, caller: Caller, build_id: BuildId) -> Build:
-        """Ask a build to stop. Raises NotFoundError, ConflictError("build_not_active")."""
+    async def cancel(self, caller: Caller, build_id: BuildId, *, force: bool = False) -> Build:
+        """Ask a build to stop; `force` kills its Terraform, and what it has saved is kept.
+
+        Raises NotFoundError, ConflictError("build_not_active").
+        """
         build = await self._find(caller, build_id, Action.BUILD_CANCEL)
-        canceled = await self._queue.end(build.id, BuildEvent.CANCEL_ASKED, worker=None)
-        await self._audit.record(caller, Action.BUILD_CANCEL, Resource(kind="build", name=build.id))
+        canceled = await self._queue.cancel(build.id, force=force)
+        resource = Resource(kind="build", name=build.id)
+        await self._audit.record(
+            caller, Action.BUILD_CANCEL, resource, detail="by force" if force else ""
+        )
         return canceled
 
     async def wait_change(self, build_id: BuildId) -> None:

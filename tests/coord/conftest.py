@@ -63,6 +63,9 @@ class FakeTerraform:
     error: Exception | None = None
     agent: bool = True
     hang: bool = False
+    # Does not stop before it is forced to.
+    stubborn: bool = False
+    stopping: trio.Event = field(default_factory=trio.Event)
     errored_state: bytes | None = None
     checking: int = 0
     check_ended: trio.Event = field(default_factory=trio.Event)
@@ -79,11 +82,20 @@ class FakeTerraform:
         if self.agent:
             await host.ensure_agent("main")
         if self.hang:
-            await trio.sleep_forever()
+            await self._hang(job)
         if self.error is not None:
             raise self.error
         await reporter.progress(1, 1, "apply")
         await reporter.line("info", "done")
+
+    async def _hang(self, job: Job) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.stopping.set()
+            if self.stubborn:
+                with trio.CancelScope(shield=True):
+                    await job.forced.wait()
 
     async def check(self, tar: bytes) -> None:
         self.checking += 1

@@ -1,0 +1,49 @@
+"""`kled cancel`: stop a build that waits or goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.follow import read_log
+from kled_client.models import Build
+from kled_wire.errors import ConflictError
+from kled_wire.names import WorkspaceRef
+
+
+@click.command()
+@workspace_argument
+@click.option("--force", is_flag=True, help="Kill Terraform; what it has saved is kept.")
+@click.option("--no-wait", is_flag=True, help="Return as soon as the build has been told.")
+@pass_session
+def cancel(session: Session, workspace: WorkspaceRef, force: bool, no_wait: bool) -> None:
+    """Stop what a workspace's build is doing, and wait until it has stopped.
+
+    Terraform finishes what it is at and saves its state. What that leaves half made, the next
+    start, stop or delete finishes. With --force, also once it is being cancelled, Terraform is
+    killed.
+    """
+
+    async def work(api: Api) -> Build:
+        found = await api.workspace(str(workspace))
+        build = found["latest_build"]
+        if build is None:
+            raise ConflictError("build_not_active", f"{workspace} has no build")
+        await api.cancel_build(build["id"], force=force)
+        if not no_wait:
+            with session.output.progress(f"cancelling the {build['transition']} of {workspace}"):
+                await read_log(api, build["id"], _ignore)
+        return await api.build(build["id"])
+
+    build = session.call(work)
+    if session.output.as_json:
+        session.output.json(build)
+        return
+    session.output.note(f"the {build['transition']} of {workspace} is {build['status']}")
+
+
+def _ignore(_item: dict[str, Any]) -> None:
+    """Only the end of the log matters."""

@@ -1,0 +1,56 @@
+"""Builds that are cancelled: the first time cleanly, by force when somebody says so."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from tests.coord.builds.steps import create, log_of, status, template, working
+
+
+async def test_a_second_cancel_still_lets_terraform_stop_and_force_does_not(
+    lite_world, make_tar, tmp_path
+) -> None:
+    world, builds = lite_world, lite_world.services.builds
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.hang = world.terraform.stubborn = True
+    created = await create(world, alice)
+    build_id = created.latest_build.id
+    with trio.fail_after(30):
+        async with working(world, tmp_path):
+            await world.terraform.started.wait()
+            for _ in range(2):
+                assert (await builds.cancel(alice, build_id)).status == "canceling"
+                await world.terraform.stopping.wait()
+                # As long as it takes to renew a lease: time for a mistake to show.
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert not world.terraform.jobs[0].forced.is_set()
+            await builds.cancel(alice, build_id, force=True)
+            log = await log_of(world, alice, build_id)
+    assert log[-1].status == "canceled"
+    assert await status(world, created.workspace) == "canceled"
+
+
+async def test_force_alone_cancels_too(lite_world, make_tar, tmp_path) -> None:
+    world, builds = lite_world, lite_world.services.builds
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.hang = world.terraform.stubborn = True
+    created = await create(world, alice)
+    with trio.fail_after(30):
+        async with working(world, tmp_path):
+            await world.terraform.started.wait()
+            await builds.cancel(alice, created.latest_build.id, force=True)
+            log = await log_of(world, alice, created.latest_build.id)
+    assert log[-1].status == "canceled"
+
+
+async def test_a_build_that_waits_is_canceled_at_once(lite_world, make_tar) -> None:
+    world = lite_world
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    canceled = await world.services.builds.cancel(alice, created.latest_build.id, force=True)
+    assert canceled.status == "canceled"
+    assert await world.services.queue.claim("w") is None
