@@ -15,6 +15,9 @@ from kled_wire.errors import ConfigError
 
 # What Debian's /etc/login.defs gives; a login shell's profile adds to it.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What sessions get from the agent's own environment. By the workspace's id the coordinator finds
+# on its own machine what a killed agent left behind.
+INHERITED = ("LANG", "KLED_WORKSPACE_ID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,9 @@ class LocalUser:
     def environment(self) -> dict[str, str]:
         """What every session's environment begins with."""
         inherited = {"PATH": _with_our_programs(os.environ.get("PATH") or DEFAULT_PATH)}
-        if lang := os.environ.get("LANG"):
-            inherited["LANG"] = lang
+        for name in INHERITED:
+            if value := os.environ.get(name):
+                inherited[name] = value
         return {
             **inherited,
             "HOME": self.home,

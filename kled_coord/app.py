@@ -15,7 +15,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -142,7 +142,7 @@ async def _serve(
     sources: Sources,
     task_status: trio.TaskStatus[str],
 ) -> None:
-    config, draining = services.config, services.readiness.draining
+    config = services.config
     asgi = AsgiServer(create_app(services), config.trusted_proxies)
     certificates = open_certificates(config.tls_cert_file, config.tls_key_file)
     processes = make_processes(config, services.metrics, certificates)
@@ -167,8 +167,7 @@ async def _serve(
                 scope=nursery.cancel_scope,
             )
             await outer.start(stop.watch_signals)
-            for worker in workers:
-                nursery.start_soon(worker.serve, draining)
+            nursery.start_soon(work, services, workers, nursery)
             nursery.start_soon(sweep, services)
             nursery.start_soon(prune_hourly, services)
             nursery.start_soon(registry.serve_dead_peers)
@@ -177,6 +176,13 @@ async def _serve(
             log.info("coordinator_started", url=url, port=port)
             task_status.started(url)
         outer.cancel_scope.cancel()
+
+
+async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nursery) -> None:
+    """Start the workers once nothing of an earlier coordinator's runs is at work any more."""
+    await services.runs.end_abandoned()
+    for worker in workers:
+        nursery.start_soon(worker.serve, services.readiness.draining)
 
 
 async def sweep(services: Services) -> Never:

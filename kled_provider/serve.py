@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from kled_provider.host import Host
+from kled_provider.kled.process import end_all
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.grpc import serve_grpc
 from kled_provider.plugin.resource import Provider
@@ -52,10 +53,12 @@ class EntryPoint:
     name: str
     addresses: tuple[str, ...]
     serve: Callable[..., Awaitable[Any]]
+    clear: Callable[..., Awaitable[Any]]
 
 
 KLED = EntryPoint(
     name="kled",
     addresses=("registry.terraform.io/kled/kled", "registry.opentofu.org/kled/kled"),
     serve=serve_provider,
+    clear=end_all,
 )

@@ -1,14 +1,17 @@
 """The directories that builds run in, and the rescue of a state Terraform could not save.
 
 Terraform leaves such a state as a file in its directory. So a directory is removed only when its
-state is safe: as a new version, or, where it cannot be one, as a file for a person. What a killed
-coordinator left behind is looked at again and again, because its Terraform may still be at work.
+state is safe: as a new version, or, where it cannot be one, as a file for a person. The Terraform
+of a killed coordinator is ended before anybody else works; where the system does not say which
+that is (leftovers.py), what it leaves is looked at again and again.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -26,10 +29,13 @@ from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build
 from kled_coord.terraform.command import ERRORED_STATE_FILE
-from kled_coord.terraform.run import WORK_DIRECTORY, load_errored_state
+from kled_coord.terraform.leftovers import LeftoversError, end_processes
+from kled_coord.terraform.run import WORK_DIRECTORY, load_errored_state, of_run
 from kled_wire.errors import KledError
 from kled_wire.names import BuildId
 
+# How long an abandoned Terraform, which is interrupted, may take to save its state.
+_INTERRUPT_S: Final = 20.0
 # A file that changed this lately may still be written by a Terraform that outlived its worker.
 _SETTLED_S: Final = 10.0
 # After this nobody is at work any more in a directory without a state.
@@ -82,14 +88,37 @@ class Runs:
         finally:
             self._open.discard(path)
 
+    async def end_abandoned(self) -> None:
+        """End what still runs in the directories that an earlier process left.
+
+        A Terraform that is interrupted leaves its state there, and it is saved. Once, before the
+        first `make`; does nothing on a system that does not say which processes those are.
+        """
+        if sys.platform != "linux":
+            return
+        async with trio.open_nursery() as nursery:
+            for path in await trio.to_thread.run_sync(self._others):
+                nursery.start_soon(self._end_abandoned, path)
+
+    async def _end_abandoned(self, path: Path) -> None:
+        try:
+            ended = await end_processes(of_run(path), first=signal.SIGINT, grace_s=_INTERRUPT_S)
+            log.warning("run_abandoned", directory=str(path), processes=ended)
+            await self._recover(path)
+        except (LeftoversError, StoreError) as error:
+            log.error("run_not_ended", directory=str(path), reason=error.message)
+
     async def recover(self) -> None:
         """See to the directories that an earlier process left. Raises StoreError."""
         now = self._clock().timestamp()
         for path in await trio.to_thread.run_sync(self._leftovers, now):
-            build = await self._store.read(build_by_id, _build_id(path))
-            if build is None:
-                log.warning("run_unknown", directory=str(path))
-                continue
+            await self._recover(path)
+
+    async def _recover(self, path: Path) -> None:
+        build = await self._store.read(build_by_id, _build_id(path))
+        if build is None:
+            log.warning("run_unknown", directory=str(path))
+        else:
             await self._rescue(build, path)
 
     async def _rescue(self, build: Build, path: Path) -> None:
@@ -128,9 +157,12 @@ class Runs:
 
     def _leftovers(self, now: float) -> list[Path]:
         """Directories of nobody here, in which nobody seems to be at work any more."""
+        return [path for path in self._others() if _is_over(path, now)]
+
+    def _others(self) -> list[Path]:
+        """Directories of nobody here."""
         try:
-            paths = sorted(self._directory.iterdir())
-            return [path for path in paths if path not in self._open and _is_over(path, now)]
+            return sorted(path for path in self._directory.iterdir() if path not in self._open)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 log.warning("runs_unreadable", reason=str(error))
@@ -171,9 +203,12 @@ class Run:
 
 def _is_over(path: Path, now: float) -> bool:
     state = path / WORK_DIRECTORY / ERRORED_STATE_FILE
-    if state.is_file():
-        return now - state.stat().st_mtime > _SETTLED_S
-    return now - path.stat().st_mtime > _FORGOTTEN_S
+    try:
+        if state.is_file():
+            return now - state.stat().st_mtime > _SETTLED_S
+        return now - path.stat().st_mtime > _FORGOTTEN_S
+    except FileNotFoundError:
+        return False  # somebody has removed it meanwhile
 
 
 def _build_id(path: Path) -> BuildId:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from kled_coord.builds.leftovers import WORKSPACE_MARK
 from kled_coord.builds.runner import Host, Job, Reporter
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
@@ -65,6 +66,7 @@ class Terraform:
                 password=job.state_secret,
             ),
             variables=job.workspace.parameters,
+            marks={WORKSPACE_MARK: job.workspace.id},
         )
         await run_build(
             build,

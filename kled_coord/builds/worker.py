@@ -13,6 +13,7 @@ import trio
 
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.lease import Lease
+from kled_coord.builds.leftovers import end_leftovers
 from kled_coord.builds.logs import LogWriter
 from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.queue import ClaimedBuild, Queue
@@ -156,10 +157,7 @@ class Worker:
         """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
         build = claimed.build
         try:
-            if build.orphan:
-                await writer.line("warning", "deleted without destroying what Terraform made")
-            else:
-                await self._run_job(claimed, run, writer, forced)
+            await self._run_job(claimed, run, writer, forced)
         except KledError as error:
             return Outcome(event=BuildEvent.FAILED, error=error.line())
         except Exception:
@@ -180,7 +178,12 @@ class Worker:
             access_url=self._settings.access_url,
             processes=self._settings.processes,
         )
-        await self._runner(job, host, writer)
+        if job.build.orphan:
+            await writer.line("warning", "deleted without destroying what Terraform made")
+        else:
+            await self._runner(job, host, writer)
+        if job.build.transition != "start":
+            await end_leftovers(job.workspace.id, host, writer)
         if job.build.transition == "delete":
             processes = self._settings.processes / job.workspace.id
             await trio.to_thread.run_sync(partial(shutil.rmtree, processes, ignore_errors=True))

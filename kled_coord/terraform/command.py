@@ -65,11 +65,13 @@ def clean_environment(
     reattach: str = "",
     backend: Backend | None = None,
     variables: Mapping[str, str] | None = None,
+    marks: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the whole environment of a Terraform process.
 
     Of `inherited` only INHERITED is kept: the coordinator's own environment holds secrets, and a
-    template may run programs. `variables` become TF_VAR_*.
+    template may run programs. `variables` become TF_VAR_*; by `marks` those programs are found
+    again (leftovers.py).
     """
     found = {name: inherited[name] for name in INHERITED if name in inherited}
     # Terraform warns in every command about a file that is not there; images often set it so.
@@ -85,7 +87,8 @@ def clean_environment(
         found["TF_REATTACH_PROVIDERS"] = reattach
     if backend is not None:
         found |= {"TF_HTTP_USERNAME": backend.username, "TF_HTTP_PASSWORD": backend.password}
-    return found | {f"TF_VAR_{name}": value for name, value in (variables or {}).items()}
+    found |= {f"TF_VAR_{name}": value for name, value in (variables or {}).items()}
+    return found | dict(marks or {})
 
 
 def backend_file(backend: Backend) -> str:

@@ -48,6 +48,11 @@ class TerraformProvider(Protocol):
         """`serve(listener, host, task_status=...)`: serves until the listener is closed."""
         ...
 
+    @property
+    def clear(self) -> Callable[..., Awaitable[Any]]:
+        """`clear(host)`: ends what it made on this machine, whether a state knows it or not."""
+        ...
+
 
 def load_providers() -> tuple[TerraformProvider, ...]:
     """Load every installed provider. Raises ConfigError where one does not load or none is."""

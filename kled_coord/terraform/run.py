@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,7 @@ from kled_coord.terraform.events import (
     parse_line,
     parse_validation,
 )
+from kled_coord.terraform.leftovers import Choice, end_processes, marked
 from kled_coord.terraform.providers import TerraformProvider, open_reattach
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
 from kled_wire.errors import KledError
@@ -47,6 +49,8 @@ OnEvent = Callable[[Event], Awaitable[None]]
 
 WORK_DIRECTORY = "template"  # within a run's directory: the template, and where Terraform runs
 TRANSITIONS = ("start", "stop", "delete")
+RUN_MARK = "KLED_RUN"  # the variable that says which run a program is of: the run's directory
+CUT_GRACE_S = 2.0  # for what a run that was cut off has started, until SIGKILL
 MAX_VALIDATION_BYTES = 8 << 20
 MAX_DIAGNOSTICS = 200
 
@@ -59,6 +63,7 @@ class BuildInput:
     transition: str  # start, stop or delete
     backend: Backend
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    marks: Mapping[str, str] = field(default_factory=dict)  # variables of all that the run starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +118,7 @@ async def run_build(
             reattach=reattach,
             backend=build.backend,
             variables=build.variables,
+            marks={**build.marks, RUN_MARK: str(directory)},
         )
         session = _Session(binary, work, environment, on_event, control)
         await session.stage("init", command.init_arguments(backend=True))
@@ -141,7 +147,7 @@ async def check_template(
     control = control or Control()
     async with open_reattach(SchemaOnlyHost(), directory, providers) as reattach:
         environment = command.clean_environment(
-            control.inherited, home=directory, reattach=reattach
+            control.inherited, home=directory, reattach=reattach, marks={RUN_MARK: str(directory)}
         )
         session = _Session(binary, work, environment, _ignore, control)
         try:
@@ -184,6 +190,13 @@ def load_errored_state(directory: Path) -> bytes | None:
     return file.read_bytes() if file.is_file() else None
 
 
+def of_run(directory: Path) -> Choice:
+    """Choose the processes of the run that has this directory."""
+    # Earlier versions set no mark, but always this home.
+    path = re.escape(os.fsencode(directory))
+    return marked(re.compile(rb"(?:%s|HOME)=%s" % (RUN_MARK.encode(), path)))
+
+
 async def _prepare(template: bytes, directory: Path) -> Path:
     work = directory / WORK_DIRECTORY
     work.mkdir(mode=0o700)
@@ -215,6 +228,7 @@ class _Session:
             command.terraform_command, binary, environment=environment, directory=directory
         )
         self._directory = directory
+        self._processes = of_run(directory.parent)
         self._on_event = on_event
         self._control = control
         self._patience = trio.CancelScope()
@@ -263,6 +277,20 @@ class _Session:
     ) -> int:
         self._raise_if_canceled(arguments[0])
         self._last_words = ""
+        code = None
+        try:
+            code = await self._run_until_quiet(arguments, on_line)
+        finally:
+            # What a whole run leaves running on purpose is kept until the workspace stops. Here a
+            # provisioner was cut off, and what it started would do so behind everybody's back.
+            if code is None or code < 0 or self._control.interrupt.asked.is_set():
+                with trio.CancelScope(shield=True):
+                    await end_processes(self._processes, grace_s=CUT_GRACE_S)
+        return code
+
+    async def _run_until_quiet(
+        self, arguments: tuple[str, ...], on_line: Callable[[bytes], Awaitable[None]]
+    ) -> int:
         # Cancelled by its deadline, run_terraform stops Terraform as for anybody else.
         with trio.CancelScope() as self._patience:
             self._wait_on()

@@ -1,9 +1,17 @@
 """One Terraform process: start it, read it, stop it so that it saves its state.
 
+<<<<<<< HEAD
 One SIGINT asks Terraform to stop: it saves the state, waits for what runs, saves again and gives
 the lock back. A second one would make it exit at once and lose what ran, no better than SIGKILL
 does; so there is one, then time, then SIGKILL to its group (docs/provider.md). Only Terraform's own
 pid gets the SIGINT: its children must go on.
+=======
+One SIGINT asks Terraform to stop: it waits for what runs, saves the state and gives the lock
+back. A second one makes it exit at once and lose what ran, SIGKILL loses the state too; so they
+come late, in that order (docs/provider.md). Only Terraform's own pid gets the SIGINT: its children
+must go on. Once it has ended, by itself or not, its process group is ended too: what it leaves
+there is plugins and programs that nobody listens to any more.
+>>>>>>> fc81c30 (kled_coord, kled_provider: leave no process behind after stop, delete and cut runs)
 """
 
 from __future__ import annotations
@@ -12,13 +20,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from kled_coord.terraform.command import Command
 from kled_coord.terraform.errors import TerraformMissingError
+from kled_coord.terraform.leftovers import end_processes, of_group
 from kled_coord.terraform.lines import LineSplitter
 from kled_coord.terraform.nurseries import one_error
 
@@ -98,6 +106,7 @@ async def _read_and_wait(
             # Once only, for whatever reason: each further SIGINT means something else.
             with trio.CancelScope(shield=True):
                 await _wind_down(process, interrupt, limits)
+                await _end_group(process.pid)
             for reader in readers:
                 reader.deadline = trio.current_time() + DRAIN_S
 
@@ -153,11 +162,22 @@ async def _wind_down(process: trio.Process, interrupt: Interrupt, limits: StopLi
     if process.poll() is None:
         with trio.move_on_after(limits.save_s):
             await process.wait()
-        # With it goes what it leaves behind: plugins and programs nobody listens to any more.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        process.kill()
         with trio.move_on_after(limits.kill_s):
             await process.wait()
+
+
+async def _end_group(group: int) -> None:
+    """SIGKILL to a process group whose leader has ended; returns when all of it has ended.
+
+    Raises LeftoversError.
+    """
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # there is none, or only what has become another user
+    await end_processes(of_group(group), grace_s=0)
 
 
 async def _wait_end_or(process: trio.Process, event: trio.Event) -> None:

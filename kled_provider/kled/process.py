@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from kled_provider.host import Host
 from kled_provider.kled import processes
 from kled_provider.kled.agent import name_diagnostics, variable_diagnostics
 from kled_provider.kled.processes import Place, Program, Running
@@ -148,11 +149,19 @@ def _argument_problem(argument: object, *, first: bool) -> str:
     return "The program's name is empty." if first and not argument else ""
 
 
-async def _place(context: Context, values: Values) -> Place:
+async def end_all(host: Host) -> None:
+    """End every process of the workspace, also those that no state knows. Raises HostError."""
+    await processes.stop_all(await _directory(host))
+
+
+async def _directory(host: Host) -> Path:
     # Several workspaces may share the directory, and their processes may share names.
-    workspace_id = str((await context.host.workspace())["id"])
-    directory = Path(await context.host.process_directory()) / quote(workspace_id, safe="")
-    return Place(directory, values["name"])
+    workspace_id = str((await host.workspace())["id"])
+    return Path(await host.process_directory()) / quote(workspace_id, safe="")
+
+
+async def _place(context: Context, values: Values) -> Place:
+    return Place(await _directory(context.host), values["name"])
 
 
 def _state(values: Values, place: Place, running: Running) -> Values:

@@ -58,7 +58,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process keeps its record and log."""
+    """Where a process keeps its record and log: a directory named by the workspace's id."""
 
     directory: Path
     name: str
@@ -125,6 +125,7 @@ async def _launch(place: Place, program: Program) -> Running:
     done = await trio.run_process(
         command,
         stdin=json.dumps(_job(place, program)).encode(),
+        env={**os.environ, **_mark(place)},
         capture_stdout=True,
         capture_stderr=True,
         check=False,
@@ -165,6 +166,7 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
         "PATH": f"{DEFAULT_PATH}:{Path(sys.executable).parent}",
         "SHELL": user.pw_shell or "/bin/sh",
         "USER": user.pw_name,
+        **_mark(place),
     }
     return {
         "argv": list(program.argv),
@@ -178,6 +180,11 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
         "gid": user.pw_gid,
         "groups": os.getgrouplist(user.pw_name, user.pw_gid) if changes else [],
     }
+
+
+def _mark(place: Place) -> dict[str, str]:
+    """What the workspace's processes are known by, and what they start, whoever dies meanwhile."""
+    return {"KLED_WORKSPACE_ID": place.directory.name}
 
 
 def _state_directory(place: Place, other: pwd.struct_passwd | None) -> Path:
@@ -207,6 +214,15 @@ async def stop(place: Place, running: Running) -> None:
             hint="It survived SIGKILL, as a process does that waits for a broken disk or mount.",
         )
     place.record.unlink(missing_ok=True)
+
+
+async def stop_all(directory: Path) -> None:
+    """End every process that has its record in `directory`. Raises HostError."""
+    for record in sorted(directory.glob("*.json")):  # noqa: ASYNC240 - a few names
+        place = Place(directory, record.stem)
+        running = find(place)
+        if running is not None:
+            await stop(place, running)
 
 
 def forget_sessions(place: Place, user: str | None) -> None:

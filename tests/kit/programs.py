@@ -1,4 +1,4 @@
-"""Talking to a program through its pipes."""
+"""Talking to a program through its pipes, and whether it is there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import hashlib
 import subprocess
 import threading
 from collections.abc import Callable
+
+import psutil
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, which is more than its zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from kled_coord.terraform.events import (
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_provider.serve import KLED
+from kled_wire.errors import KledError
+from tests.kit.programs import is_alive
 
 pytestmark = pytest.mark.slow
 
@@ -295,6 +299,54 @@ async def test_a_cancelled_build_winds_down_within_its_limits(
         )
     assert scope.cancelled_caught
     assert store.lock is None
+
+
+CUT = """
+resource "terraform_data" "slow" {
+  provisioner "local-exec" {
+    command = <<-EOT
+      setsid sleep 300 >/dev/null 2>&1 & echo "started $!"
+      sleep 300 >/dev/null 2>&1 & echo "started $!"
+      exec sleep 60
+    EOT
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt", "kill"])
+async def test_what_a_provisioner_that_is_cut_off_started_ends_with_it(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path, how: str
+) -> None:
+    interrupt, scope, started = Interrupt(), trio.CancelScope(), []
+
+    class Cutter(Recorder):
+        async def __call__(self, event: Event) -> None:
+            found = isinstance(event, LogLine) and re.search(r"started (\d+)$", event.text)
+            if not found:
+                return
+            started.append(int(found[1]))
+            if len(started) == 2:
+                if how == "interrupt":
+                    interrupt.ask()
+                elif how == "cancel":
+                    scope.cancel()
+                else:
+                    os.kill(os.getpgid(started[1]), 9)
+
+    directory = fresh(tmp_path)
+    with trio.fail_after(30), scope, contextlib.suppress(KledError):
+        await run_build(
+            BuildInput(template=pack({"a.tf": CUT}), transition="start", backend=store.backend),
+            binary=binary,
+            host=host,
+            directory=directory,
+            on_event=Cutter(),
+            control=Control(interrupt=interrupt),
+            providers=(KLED,),
+        )
+    assert len(started) == 2
+    assert not [pid for pid in started if is_alive(pid)]
 
 
 async def check(binary: Any, tmp_path: Path, template: bytes) -> Any:

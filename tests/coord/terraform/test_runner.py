@@ -13,6 +13,7 @@ import trio
 from kled_coord.terraform.command import Command
 from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
+from tests.kit.programs import is_alive
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +140,15 @@ async def test_a_child_left_behind_does_not_hold_us(
     with trio.fail_after(5):
         assert await run("sleep 2 & echo done", lines) == 0
     assert lines == [b"done"]
+
+
+async def test_at_its_end_nothing_of_its_group_is_alive(run: Any) -> None:
+    lines = Lines()
+    quiet = "sleep 300 >/dev/null 2>&1"
+    stubborn = f"sh -c 'trap \"\" TERM HUP INT; {quiet}; {quiet}'"
+    assert await run(f"{quiet} & echo $!; {stubborn} & echo $!", lines) == 0
+    assert len(lines) == 2
+    assert not [pid for pid in map(int, lines) if is_alive(pid)]
 
 
 async def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
