@@ -7,6 +7,7 @@ sockets that came along (SCM_RIGHTS, unix(7)), or not at all.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Final
 import structlog
 import trio
 
+from kled_coord.environment import clean_environment
 from kled_wire import limits
 from kled_wire.backoff import Backoff
 from kled_wire.errors import UnavailableError
@@ -140,6 +142,7 @@ class Sidecar(ABC):
                 process = await trio.lowlevel.open_process(
                     [sys.executable, "-P", "-m", program.module, *program.arguments, str(number)],
                     stdin=subprocess.DEVNULL,
+                    env=clean_environment(os.environ),
                     pass_fds=[number],
                     start_new_session=True,
                 )

@@ -1,4 +1,10 @@
-"""Check an uploaded template: a tar, plain or gzip, of Terraform sources. Bytes in, no disk."""
+"""Check an uploaded template: a tar, plain or gzip, of Terraform sources. Bytes in, no disk.
+
+What is kept is a tar of our own, with the files' names, content and whether they are executable:
+whoever opens it later meets nothing that a stranger wrote but that. `tarfile` itself is no match
+for one: headers within headers recurse, and numbers of a pax header cost the square of their
+length (CVE-2024-6232). So this runs in a process of its own (`opening.py`), with limits.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +22,8 @@ FILES_MAX: Final = 1000
 PATH_MAX: Final = 200
 # What a small upload may unpack to.
 UNPACKED_MAX_BYTES: Final = 4 * TEMPLATE_MAX_BYTES
+# Directories are members too.
+_MEMBERS_MAX: Final = 2 * FILES_MAX
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -30,28 +38,31 @@ class Archive:
 def check_archive(upload: bytes) -> Archive:
     """Check an upload. Raises InputError("template_invalid") naming the file."""
     if len(upload) > TEMPLATE_MAX_BYTES:
-        raise _invalid(f"the upload is over {TEMPLATE_MAX_BYTES // 2**20} MiB")
-    tar = _gunzip(upload) if upload.startswith(_GZIP) else upload
-    files: list[str] = []
+        raise invalid(f"the upload is over {TEMPLATE_MAX_BYTES // 2**20} MiB")
+    source = _gunzip(upload) if upload.startswith(_GZIP) else upload
+    kept = io.BytesIO()
     try:
-        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
-            for member in archive:
-                _check_member(member)
-                if member.isreg():
-                    files.append(str(PurePosixPath(member.name)))
-                if len(files) > FILES_MAX:
-                    raise _invalid(f"more than {FILES_MAX} files")
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise _invalid(f"not a tar archive: {error}") from error
+        with (
+            tarfile.open(fileobj=io.BytesIO(source), mode="r:") as archive,
+            tarfile.open(fileobj=kept, mode="w", format=tarfile.GNU_FORMAT) as copy,
+        ):
+            files = _copy(archive, copy)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        raise invalid(f"not a tar archive: {error}") from error
     if len(set(files)) != len(files):
-        raise _invalid("a file is there twice")
+        raise invalid("a file is there twice")
     if not any(_is_source(name) for name in files):
         raise InputError(
             "template_invalid",
             "there is no .tf file at the top of the template",
             hint="push the directory that holds main.tf",
         )
-    return Archive(tar=tar, files=tuple(files))
+    return Archive(tar=kept.getvalue(), files=tuple(files))
+
+
+def invalid(what: str) -> InputError:
+    """The error of an archive that is not taken."""
+    return InputError("template_invalid", f"the template's archive: {what}")
 
 
 def _gunzip(upload: bytes) -> bytes:
@@ -59,27 +70,46 @@ def _gunzip(upload: bytes) -> bytes:
     try:
         tar = unpacker.decompress(upload, UNPACKED_MAX_BYTES)
     except zlib.error as error:
-        raise _invalid(f"not gzip: {error}") from error
+        raise invalid(f"not gzip: {error}") from error
     if unpacker.unconsumed_tail:
-        raise _invalid(f"it unpacks to more than {UNPACKED_MAX_BYTES // 2**20} MiB")
+        raise invalid(f"it unpacks to more than {UNPACKED_MAX_BYTES // 2**20} MiB")
     return tar
+
+
+def _copy(archive: tarfile.TarFile, copy: tarfile.TarFile) -> list[str]:
+    """Copy what a template may have; the paths of the files."""
+    files: list[str] = []
+    total_bytes = 0
+    for number, member in enumerate(archive, start=1):
+        _check_member(member)
+        total_bytes += member.size
+        if total_bytes > UNPACKED_MAX_BYTES:
+            raise invalid(f"it unpacks to more than {UNPACKED_MAX_BYTES // 2**20} MiB")
+        plain = tarfile.TarInfo(str(PurePosixPath(member.name)))
+        plain.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        if member.isdir():
+            plain.type = tarfile.DIRTYPE
+            copy.addfile(plain)
+        else:
+            plain.size = member.size
+            copy.addfile(plain, archive.extractfile(member))
+            files.append(plain.name)
+        if len(files) > FILES_MAX or number > _MEMBERS_MAX:
+            raise invalid(f"more than {FILES_MAX} files")
+    return files
 
 
 def _check_member(member: tarfile.TarInfo) -> None:
     path = PurePosixPath(member.name)
     shown = member.name[:80]
     if len(member.name) > PATH_MAX or not member.name.isprintable():
-        raise _invalid(f"{shown!r}: the name is too long, or not printable")
+        raise invalid(f"{shown!r}: the name is too long, or not printable")
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise _invalid(f"{shown!r} leads out of the template")
-    if not (member.isreg() or member.isdir()):
-        raise _invalid(f"{shown!r} is neither a file nor a directory")
+        raise invalid(f"{shown!r} leads out of the template")
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise invalid(f"{shown!r} is neither a file nor a directory")
 
 
 def _is_source(name: str) -> bool:
     path = PurePosixPath(name)
     return len(path.parts) == 1 and (name.endswith((".tf", ".tf.json")))
-
-
-def _invalid(what: str) -> InputError:
-    return InputError("template_invalid", f"the template's archive: {what}")

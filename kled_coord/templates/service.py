@@ -22,7 +22,7 @@ from kled_coord.store.templates import (
     template_by_name,
     version_by_number,
 )
-from kled_coord.templates.archive import check_archive
+from kled_coord.templates.opening import open_archive
 from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
 from kled_wire.names import check_name
 
@@ -49,6 +49,7 @@ class Templates:
         self._audit = audit
         self._check = check
         self._check_deadline_s = check_deadline_s
+        self._opening = trio.CapacityLimiter(_CHECKS)
         # Two at a time: one that waits for a registry keeps nobody else's from being checked.
         self._checking = trio.CapacityLimiter(_CHECKS)
 
@@ -82,7 +83,8 @@ class Templates:
         check_name("template", name)
         resource = Resource(kind="template", name=name)
         await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
-        archive = await trio.to_thread.run_sync(check_archive, upload)
+        async with self._opening:
+            archive = await open_archive(upload)
         await self._check_in_turn(archive.tar)
         # Two transactions that belong together, milliseconds each.
         with trio.CancelScope(shield=True):

@@ -225,3 +225,13 @@ async def _until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(10):
         while not condition():
             await trio.sleep(0.02)
+
+
+async def test_it_has_none_of_the_coordinators_settings(nursery: trio.Nursery, monkeypatch) -> None:
+    monkeypatch.setenv("KLED_COORD_DATABASE_URL", "postgresql://kled:secret@db/kled")
+    await nursery.start(make().run)
+    for pid in pids_of("kled_coord.relay.splicer"):
+        environment = psutil.Process(pid).environ()
+        assert "PATH" in environment
+        assert not any(name.startswith("KLED_") for name in environment)
+    nursery.cancel_scope.cancel()

@@ -1,0 +1,49 @@
+"""Opens an uploaded archive in a process of its own, with a deadline: no upload stops the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Final
+
+import trio
+
+from kled_coord.environment import clean_environment
+from kled_coord.templates import archive_process
+from kled_coord.templates.archive import Archive, invalid
+from kled_wire.errors import InputError
+
+# On a machine with other work; the processor time is limited more closely.
+DEADLINE_S: Final = 3.0 * archive_process.CPU_S
+
+
+async def open_archive(upload: bytes) -> Archive:
+    """As `check_archive`. Raises InputError("template_invalid"), OSError where nothing starts."""
+    with trio.move_on_after(DEADLINE_S):
+        done = await trio.run_process(
+            [sys.executable, "-P", "-m", archive_process.__name__],
+            stdin=upload,
+            capture_stdout=True,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            env=clean_environment(os.environ),
+            deliver_cancel=_kill,
+        )
+        line, _, tar = done.stdout.partition(b"\n")
+        if done.returncode == 0:
+            return _archive(json.loads(line), tar)
+    raise invalid("it takes too long to open, or too much memory")
+
+
+def _archive(answer: dict[str, dict[str, str] | list[str]], tar: bytes) -> Archive:
+    error = answer.get("error")
+    if isinstance(error, dict):
+        raise InputError("template_invalid", error["message"], hint=error["hint"])
+    return Archive(tar=tar, files=tuple(answer["files"]))
+
+
+async def _kill(process: trio.Process) -> None:
+    process.kill()
+    await trio.lowlevel.checkpoint()
