@@ -127,11 +127,12 @@ class Pair:
         if events & select.EPOLLOUT:
             inward.step()
         if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-            before = outward.taken
+            before = outward.moved
             outward.step(most)
-            # A socket that reports its death and has nothing to give would wake us for ever.
+            # A socket that reports its death and has nothing to give would wake us for ever. One
+            # whose pipe has just been emptied was not asked: the rest waits in its queue.
             gone = events & (select.EPOLLHUP | select.EPOLLERR)
-            if gone and outward.taken == before and not outward.held:
+            if gone and outward.moved == before and not outward.held:
                 inward.step()
                 if not self.done:
                     raise ConnectionResetError("the peer is gone")

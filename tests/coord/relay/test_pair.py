@@ -114,6 +114,33 @@ def test_a_reader_that_stops_holds_the_writer_back_and_nothing_is_lost() -> None
         _close(client, pair, agent)
 
 
+def test_a_dead_socket_whose_pipe_was_just_emptied_is_asked_for_the_rest() -> None:
+    client, pair, agent = make()
+    client.setblocking(False)
+    sent = 0
+    try:
+        agent.shutdown(socket.SHUT_WR)
+        settle(pair)  # this way is over, so that the client's end makes its socket a dead one
+        while not (pair.to_agent.held and client.fileno() < 0):
+            try:
+                sent += client.send(bytes(65536))
+            except BlockingIOError:
+                settle(pair)
+                if pair.to_agent.held:
+                    client.close()
+        got = 0
+        agent.setblocking(False)
+        while not pair.to_agent.done:
+            with contextlib.suppress(BlockingIOError):
+                got += len(agent.recv(1 << 20))
+            # The agent has room before epoll has said so.
+            pair.step(pair.client.fileno(), select.EPOLLHUP)
+        agent.setblocking(True)
+        assert got + len(_rest(agent)) == sent
+    finally:
+        _close(client, pair, agent)
+
+
 def test_a_reset_breaks_the_pair() -> None:
     client, pair, agent = make()
     try:
