@@ -70,6 +70,7 @@ class Build(TypedDict):
     transition: str
     status: str
     error: str | None
+    queue: dict[str, Any] | None
     queued_at: str
     started_at: str | None
     finished_at: str | None

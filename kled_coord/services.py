@@ -135,7 +135,13 @@ async def build_services(
         ),
         changes=changes,
         queue=queue,
-        builds=Builds(**common, changes=changes, queue=queue, workspaces=workspaces),
+        builds=Builds(
+            **common,
+            changes=changes,
+            queue=queue,
+            workspaces=workspaces,
+            workers=config.workers,
+        ),
         states=states,
         runs=Runs(
             store=store,

@@ -258,4 +258,6 @@ def _show(output: Output, found: Workspace) -> None:
     if build:
         error = f": {build['error']}" if build.get("error") else ""
         fields["latest build"] = f"{build['transition']} {build['status']}{error}"
+        if queue := build.get("queue"):
+            fields["queue"] = f"position {queue['position']}: {queue['reason']}"
     output.record(found, fields)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from kled_coord.builds.places import tell_place
 from kled_coord.identity.service import NewToken
 from kled_coord.store.records import (
     AgentRecord,
@@ -124,8 +125,15 @@ class ProgressAnswer(BaseModel):
     message: str
 
 
+class PlaceAnswer(BaseModel):
+    """Where a build waits: `position` from 1, and why."""
+
+    position: int
+    reason: str
+
+
 class BuildAnswer(BaseModel):
-    """A build."""
+    """A build; `queue` only while it waits."""
 
     id: str
     workspace_id: str
@@ -134,18 +142,21 @@ class BuildAnswer(BaseModel):
     status: str
     error: str | None
     progress: ProgressAnswer
+    queue: PlaceAnswer | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     created_by: str
 
     @classmethod
-    def of(cls, build: Build) -> BuildAnswer:
-        """From a record."""
+    def of(cls, build: Build, workers: int) -> BuildAnswer:
+        """From a record; `workers` run builds."""
+        position = build.queue_position
+        queue = position and PlaceAnswer(position=position, reason=tell_place(position, workers))
         progress = ProgressAnswer(
             done=build.progress_done, total=build.progress_total, message=build.progress_message
         )
-        return cls.model_validate({**_fields(build), "progress": progress})
+        return cls.model_validate({**_fields(build), "progress": progress, "queue": queue})
 
 
 class AgentAnswer(BaseModel):
@@ -202,14 +213,14 @@ class WorkspaceAnswer(BaseModel):
     last_used_at: datetime | None
 
     @classmethod
-    def of(cls, details: WorkspaceDetails, registry: Registry) -> WorkspaceAnswer:
-        """From a record with its agent and newest build."""
+    def of(cls, details: WorkspaceDetails, registry: Registry, workers: int) -> WorkspaceAnswer:
+        """From a record with its agent and newest build; `workers` run builds."""
         agent, build = details.agent, details.latest_build
         more = {
             "owner": details.workspace.owner_name,
             "agent": None if agent is None else AgentAnswer.of(agent, registry),
             "agents": [AgentAnswer.of(each, registry) for each in details.agents],
-            "latest_build": None if build is None else BuildAnswer.of(build),
+            "latest_build": None if build is None else BuildAnswer.of(build, workers),
         }
         return cls.model_validate({**_fields(details.workspace), **more})
 

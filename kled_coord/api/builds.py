@@ -20,7 +20,8 @@ router = APIRouter(prefix="/api/v1/builds", tags=["builds"])
 @router.get("/{build_id}")
 async def get_build(build_id: BuildIdDep, services: ServicesDep, caller: CallerDep) -> BuildAnswer:
     """One build."""
-    return BuildAnswer.of(await services.builds.get(caller, build_id))
+    build = await services.builds.get(caller, build_id)
+    return BuildAnswer.of(build, services.config.workers)
 
 
 @router.get("/{build_id}/logs")
@@ -41,7 +42,8 @@ async def cancel_build(
     build_id: BuildIdDep, services: ServicesDep, caller: CallerDep, force: bool = False
 ) -> BuildAnswer:
     """Ask a build to stop; with `force` Terraform gets no time to finish what it is at."""
-    return BuildAnswer.of(await services.builds.cancel(caller, build_id, force=force))
+    build = await services.builds.cancel(caller, build_id, force=force)
+    return BuildAnswer.of(build, services.config.workers)
 
 
 async def _lines(items: AsyncIterator[LogLine | Progress | End]) -> AsyncIterator[bytes]:

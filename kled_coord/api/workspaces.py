@@ -12,6 +12,8 @@ from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody
 from kled_coord.api.guard import CallerDep, RefDep, ServicesDep
 from kled_coord.builds.waiting import agent_not_connected, wait_agent
 from kled_coord.policy.actions import Action
+from kled_coord.services import Services
+from kled_coord.workspaces.service import WorkspaceDetails
 
 router = APIRouter(prefix="/api/v1/workspaces", tags=["workspaces"])
 WAIT_MAX_S = 600
@@ -23,7 +25,7 @@ async def list_workspaces(
 ) -> list[WorkspaceAnswer]:
     """The caller's workspaces, another owner's, or with `owner=*` all."""
     found = await services.workspaces.list_for(caller, owner)
-    return [WorkspaceAnswer.of(details, services.registry) for details in found]
+    return [_shown(details, services) for details in found]
 
 
 @router.post("", status_code=201)
@@ -35,14 +37,14 @@ async def create_workspace(
     created = await services.workspaces.create(
         caller, name=body.name, version=version, parameters=body.parameters
     )
-    return WorkspaceAnswer.of(created, services.registry)
+    return _shown(created, services)
 
 
 @router.get("/{ref}")
 async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -> WorkspaceAnswer:
     """One workspace."""
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    return WorkspaceAnswer.of(await services.workspaces.get(workspace.id), services.registry)
+    return _shown(await services.workspaces.get(workspace.id), services)
 
 
 @router.get("/{ref}/wait")
@@ -58,14 +60,15 @@ async def wait_workspace(
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
     with trio.move_on_after(timeout_s):
         await wait_agent(workspace.id, services.workspaces, services.builds, services.registry)
-        return WorkspaceAnswer.of(await services.workspaces.get(workspace.id), services.registry)
+        return _shown(await services.workspaces.get(workspace.id), services)
     raise agent_not_connected(f"no agent connected within {timeout_s:.0f} s")
 
 
 @router.get("/{ref}/builds")
 async def list_builds(ref: RefDep, services: ServicesDep, caller: CallerDep) -> list[BuildAnswer]:
     """A workspace's builds."""
-    return [BuildAnswer.of(build) for build in await services.builds.list_for(caller, ref)]
+    found = await services.builds.list_for(caller, ref)
+    return [BuildAnswer.of(build, services.config.workers) for build in found]
 
 
 @router.post("/{ref}/builds", status_code=202)
@@ -76,7 +79,7 @@ async def create_build(
     build = await services.builds.create(
         caller, ref, body.transition, version=body.version, orphan=body.orphan
     )
-    return BuildAnswer.of(build)
+    return BuildAnswer.of(build, services.config.workers)
 
 
 @router.post("/{ref}/agents/{name}/token")
@@ -113,3 +116,7 @@ async def ping_workspace(
         "agent_version": state.version if state else agent.version or "",
         "agent_address": state.address if state else agent.address or "",
     }
+
+
+def _shown(details: WorkspaceDetails, services: Services) -> WorkspaceAnswer:
+    return WorkspaceAnswer.of(details, services.registry, services.config.workers)

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from kled_coord.builds.machine import ENDED
+from kled_coord.builds.places import tell_place
 from kled_coord.changes import Changes
 from kled_coord.sources import Clock
 from kled_coord.store.builds import append_log, build_by_id, last_log_seq, log_after, update_build
@@ -130,10 +131,11 @@ async def append_line(
 
 
 async def follow_log(
-    store: Store, changes: Changes, build_id: BuildId, *, after: int, follow: bool
+    store: Store, changes: Changes, build_id: BuildId, *, after: int, follow: bool, workers: int
 ) -> AsyncIterator[LogLine | Progress | End]:
     """Lines after number `after`, progress, and the end; without `follow` only what is there.
 
+    While the build waits for one of the `workers`, its progress is its place in the queue.
     Raises NotFoundError.
     """
     seen: Progress | None = None
@@ -146,7 +148,7 @@ async def follow_log(
         for line in lines:
             yield line
             after = line.seq
-        progress = _progress(build)
+        progress = _progress(build, workers)
         if progress != seen and progress.message:
             seen = progress
             yield progress
@@ -161,7 +163,9 @@ async def follow_log(
             await changed.wait()
 
 
-def _progress(build: Build) -> Progress:
+def _progress(build: Build, workers: int) -> Progress:
+    if build.queue_position is not None:
+        return Progress(done=0, total=0, message=tell_place(build.queue_position, workers))
     return Progress(
         done=build.progress_done, total=build.progress_total, message=build.progress_message
     )

@@ -59,7 +59,7 @@ class Queue:
         self._metrics = metrics
 
     async def claim(self, worker: str) -> ClaimedBuild | None:
-        """Take the oldest pending build, if any. Raises StoreError."""
+        """Take the pending build whose turn it is, if any. Raises StoreError."""
         secret = self._ids.secret()
         now = self._clock()
 

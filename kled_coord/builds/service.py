@@ -44,6 +44,7 @@ class Builds:
         changes: Changes,
         queue: Queue,
         workspaces: Workspaces,
+        workers: int,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -52,6 +53,7 @@ class Builds:
         self._changes = changes
         self._queue = queue
         self._workspaces = workspaces
+        self._workers = workers
 
     async def create(
         self,
@@ -115,7 +117,14 @@ class Builds:
     ) -> AsyncIterator[LogLine | Progress | End]:
         """A build's log from line `after` on. Raises NotFoundError before the first line."""
         await self._find(caller, build_id, Action.WORKSPACE_READ)
-        return follow_log(self._store, self._changes, build_id, after=after, follow=follow)
+        return follow_log(
+            self._store,
+            self._changes,
+            build_id,
+            after=after,
+            follow=follow,
+            workers=self._workers,
+        )
 
     async def cancel(self, caller: Caller, build_id: BuildId, *, force: bool = False) -> Build:
         """Ask a build to stop; `force` kills its Terraform, and what it has saved is kept.

@@ -19,7 +19,7 @@ from kled_coord.store.builds import (
     build_by_number,
     held_build,
     insert_build,
-    oldest_pending,
+    next_pending,
     update_build,
 )
 from kled_coord.store.records import Build, Workspace
@@ -93,8 +93,8 @@ def queue_build(connection: Connection, build: NewBuild) -> Build:
 
 
 def claim_build(connection: Connection, decide: Decide, now: datetime) -> Build | None:
-    """Take the oldest pending build; no other worker can take it as well."""
-    build = oldest_pending(connection)
+    """Take the pending build whose turn it is; no other worker can take it as well."""
+    build = next_pending(connection)
     return None if build is None else _apply(connection, build, decide, now).build
 
 

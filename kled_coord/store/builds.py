@@ -11,13 +11,18 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from kled_coord.store.records import Build, LogLine
 from kled_coord.store.schema import build_logs, builds, users, workspaces
+from kled_coord.store.turns import RUNNING, WAITING, places
 
 _COLUMNS = (
     *(column for column in builds.c if column.name not in {"secret_hash", "created_by"}),
     users.c.name.label("created_by"),
+    places.c.position.label("queue_position"),
 )
-_BUILDS = select(*_COLUMNS).select_from(builds.join(users, users.c.id == builds.c.created_by))
-_RUNNING = builds.c.status.in_(("running", "canceling"))
+_BUILDS = select(*_COLUMNS).select_from(
+    builds.join(users, users.c.id == builds.c.created_by).outerjoin(
+        places, places.c.id == builds.c.id
+    )
+)
 
 
 def insert_build(
@@ -92,13 +97,14 @@ def latest_builds(connection: Connection, workspace_ids: Collection[str]) -> lis
     return [Build(**row._asdict()) for row in rows]
 
 
-def oldest_pending(connection: Connection) -> Build | None:
+def next_pending(connection: Connection) -> Build | None:
     """The next build to run, held against other workers until the transaction ends."""
     row = connection.execute(
         select(builds.c.id)
         .join(workspaces, workspaces.c.id == builds.c.workspace_id)
-        .where(builds.c.status == "pending")
-        .order_by(builds.c.queued_at, builds.c.id)
+        .join(places, places.c.id == builds.c.id)
+        .where(WAITING)
+        .order_by(places.c.position)
         .limit(1)
         .with_for_update(skip_locked=True, of=[builds, workspaces])
     ).first()
@@ -113,7 +119,7 @@ def held_build(connection: Connection, build_id: str) -> Build | None:
 
 def expired_builds(connection: Connection, now: datetime) -> list[Build]:
     """Builds whose worker stopped renewing its lease."""
-    rows = connection.execute(_BUILDS.where(_RUNNING, builds.c.lease_until < now))
+    rows = connection.execute(_BUILDS.where(RUNNING, builds.c.lease_until < now))
     return [Build(**row._asdict()) for row in rows]
 
 
@@ -128,7 +134,7 @@ def renew_lease(
     """Keep a running build; returns its status, or None when the worker lost it."""
     kept = connection.execute(
         update(builds)
-        .where(builds.c.id == build_id, builds.c.worker == worker, _RUNNING)
+        .where(builds.c.id == build_id, builds.c.worker == worker, RUNNING)
         .values(lease_until=lease_until)
         .returning(builds.c.status)
     ).scalar_one_or_none()
@@ -139,7 +145,7 @@ def build_secret(connection: Connection, build_id: str) -> tuple[str, bytes] | N
     """Workspace id and secret hash of a build that is running now."""
     row = connection.execute(
         select(builds.c.workspace_id, builds.c.secret_hash).where(
-            builds.c.id == build_id, _RUNNING, builds.c.secret_hash.is_not(None)
+            builds.c.id == build_id, RUNNING, builds.c.secret_hash.is_not(None)
         )
     ).first()
     return None if row is None else (row.workspace_id, bytes(row.secret_hash))

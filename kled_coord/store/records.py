@@ -84,7 +84,10 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """One build of a workspace. `created_by` is a user's name."""
+    """One build of a workspace. `queue_position` counts from 1, while it waits.
+
+    `created_by` is a user's name.
+    """
 
     id: BuildId
     workspace_id: WorkspaceId
@@ -103,6 +106,7 @@ class Build:
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    queue_position: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,44 @@
+"""The order of the queue, as a query: fair between users.
+
+A user's builds that are going on, and those waiting before a build of theirs, are what others have
+to be given before that build has its turn. So whoever queues fifty waits behind the first of
+everybody else, and with equal turns the older build goes first: nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from kled_coord.store.schema import builds
+
+RUNNING = builds.c.status.in_(("running", "canceling"))
+WAITING = builds.c.status == "pending"
+
+_theirs = (
+    select(builds.c.created_by, func.count().label("running"))
+    .where(RUNNING)
+    .group_by(builds.c.created_by)
+    .subquery()
+)
+_turns = (
+    select(
+        builds.c.id,
+        builds.c.queued_at,
+        (
+            func.row_number().over(
+                partition_by=builds.c.created_by, order_by=(builds.c.queued_at, builds.c.id)
+            )
+            + func.coalesce(_theirs.c.running, 0)
+        ).label("turn"),
+    )
+    .select_from(builds.outerjoin(_theirs, _theirs.c.created_by == builds.c.created_by))
+    .where(WAITING)
+    .subquery()
+)
+# Every waiting build's id, and its `position` in the queue from 1.
+places = select(
+    _turns.c.id,
+    func.row_number()
+    .over(order_by=(_turns.c.turn, _turns.c.queued_at, _turns.c.id))
+    .label("position"),
+).subquery()
