@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from functools import partial
 from typing import Any, Final
 
 import asyncssh
 import trio
 import trio_asyncio
 
+from kled_agent.ssh.forward import LAST_BYTES_S
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import LeanConnection
 from kled_agent.ssh.server import Server, server_options
+from kled_agent.ssh.user_sockets import UserSockets
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
@@ -39,6 +42,7 @@ class Island:
         self._nursery = nursery
         self._defaults = defaults
         self._give_way = GiveWay()
+        self._sockets = UserSockets(nursery, defaults.user, defaults.children)
         self._options = server_options(identity)
         self._send_arrival, self._arrivals = trio.open_memory_channel[
             tuple[trio.abc.HalfCloseableStream, EventLog, trio.Event]
@@ -65,13 +69,15 @@ class Island:
         async for stream, log, ended in self._arrivals:
             self._nursery.start_soon(self._serve, stream, log, ended)
 
-    def _make_connection(self, log: EventLog) -> LeanConnection:
+    def _make_connection(self, forwarding: trio.Nursery, log: EventLog) -> LeanConnection:
+        def make_server() -> Server:
+            return Server(
+                self._nursery, forwarding, self._sockets, self._defaults, self._give_way, log
+            )
+
         return LeanConnection(
             asyncio.get_running_loop(),
-            asyncssh.SSHServerConnectionOptions(
-                server_factory=lambda: Server(self._nursery, self._defaults, self._give_way, log),
-                **self._options,
-            ),
+            asyncssh.SSHServerConnectionOptions(server_factory=make_server, **self._options),
         )
 
     async def _serve(
@@ -79,10 +85,11 @@ class Island:
     ) -> None:
         """One connection to its end. A client's mistakes end only that connection."""
         try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(
-                    carry, stream, lambda: self._make_connection(log), self._give_way
-                )
+            async with trio.open_nursery() as forwarding:
+                make = partial(self._make_connection, forwarding, log)
+                await carry(stream, make, self._give_way)
+                ended.set()
+                forwarding.cancel_scope.deadline = trio.current_time() + LAST_BYTES_S
         except* (asyncssh.Error, OSError) as group:
             log.info("ssh_ended", reason=str(group.exceptions[0]))
         except* Exception as group:  # noqa: BLE001 - the supervisor of connections: the others go on

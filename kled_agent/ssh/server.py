@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import asyncssh
 import trio
 
+from kled_agent.ssh.forward import Forwards
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection
 from kled_agent.ssh.session import Session
+from kled_agent.ssh.user_sockets import UserSockets
 from kled_agent.ssh.window import bound_window
+from kled_wire.channel_stream import ChannelStream
 from kled_wire.eventlog import EventLog
 from kled_wire.giveway import GiveWay
 
@@ -24,20 +26,26 @@ CIPHERS: Final = (
     "aes256-ctr",
     "aes128-ctr",
 )
-_PRIVILEGED_PORTS: Final = 1024
 
 
 class Server(asyncssh.SSHServer):
-    """Callbacks of one connection. Authentication itself is asyncssh's, by certificate only."""
+    """Callbacks of one connection. Authentication itself is asyncssh's, by certificate only.
+
+    Sessions live in `nursery`, which outlives the connection; its forwards in `forwarding`.
+    """
 
     def __init__(
         self,
         nursery: trio.Nursery,
+        forwarding: trio.Nursery,
+        sockets: UserSockets,
         defaults: SessionDefaults,
         give_way: GiveWay,
         log: EventLog,
     ) -> None:
         self._nursery = nursery
+        self._forwarding = forwarding
+        self._sockets = sockets
         self._defaults = defaults
         self._give_way = give_way
         self._log = log
@@ -46,6 +54,12 @@ class Server(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         assert isinstance(conn, LeanConnection)
         self._connection = conn
+
+    @property
+    def _forwards(self) -> Forwards:
+        assert self._connection is not None
+        user = self._defaults.user
+        return Forwards(self._connection, self._forwarding, self._sockets, user, self._log)
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -68,26 +82,19 @@ class Server(asyncssh.SSHServer):
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-    ) -> bool:
-        return True
+    ) -> Awaitable[ChannelStream]:
+        return self._forwards.open_tcp(dest_host, dest_port)
 
-    def unix_connection_requested(self, dest_path: str) -> bool:
-        return self._defaults.user.owns_us() or self._is_users_socket(dest_path)
+    def unix_connection_requested(self, dest_path: str) -> Awaitable[ChannelStream]:
+        return self._forwards.open_path(dest_path)
 
-    def server_requested(self, listen_host: str, listen_port: int) -> bool:
-        privileged = 0 < listen_port < _PRIVILEGED_PORTS
-        return not privileged or self._defaults.user.uid == 0
+    def server_requested(
+        self, listen_host: str, listen_port: int
+    ) -> Awaitable[asyncssh.SSHListener | bool]:
+        return self._forwards.listen_tcp(listen_host, listen_port)
 
-    def unix_server_requested(self, listen_path: str) -> bool:
-        # The listener would belong to the agent's user and lie where that one may write.
-        return self._defaults.user.owns_us()
-
-    def _is_users_socket(self, path: str) -> bool:
-        try:
-            found = os.lstat(path)
-        except OSError:
-            return False
-        return stat.S_ISSOCK(found.st_mode) and found.st_uid == self._defaults.user.uid
+    def unix_server_requested(self, listen_path: str) -> Awaitable[asyncssh.SSHListener | bool]:
+        return self._forwards.listen_path(listen_path)
 
 
 def server_options(identity: SshIdentity) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""A channel's receive window that counts what the channel still holds.
+"""A channel whose window counts what it still holds, and whose ends are told in full.
 
 asyncssh (2.2x, channel.py) opens the whole window again with the first block it delivers after a
 pause, although it may hold a window's worth of others: behind a program that reads slowly its
 buffer grows by that much with each pause. Here the window and what is held never exceed what was
-offered.
+offered. When the client closes the channel, it does not tell a session that waits for room to
+write; and when the connection ends, it forgets what a paused session has not been given yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -17,8 +19,12 @@ MSG_CHANNEL_WINDOW_ADJUST: Final = 93  # RFC 4254, section 9
 
 
 def bound_window(channel: Any) -> None:
-    """Make `channel` (asyncssh's, without an encoding) deliver through `deliver`."""
+    """Change `channel` (asyncssh's, without an encoding) in this way."""
     channel._deliver_data = partial(deliver, channel)  # noqa: SLF001 - see above
+    channel._close_send = partial(close_send, channel, channel._close_send)  # noqa: SLF001
+    channel.process_connection_close = partial(
+        end_with_connection, channel, channel.process_connection_close
+    )
 
 
 def deliver(channel: Any, data: bytes, datatype: int | None) -> None:
@@ -31,3 +37,23 @@ def deliver(channel: Any, data: bytes, datatype: int | None) -> None:
         channel._recv_window += free  # noqa: SLF001
     if channel._session is not None:  # noqa: SLF001
         channel._session.data_received(data, datatype)  # noqa: SLF001
+
+
+def close_send(channel: Any, close: Callable[[], None]) -> None:
+    """Nothing more is sent: who waits for room to write need not wait, and fails."""
+    close()
+    if channel._send_paused and channel._session is not None:  # noqa: SLF001
+        channel._send_paused = False  # noqa: SLF001
+        channel._session.resume_writing()  # noqa: SLF001
+
+
+def end_with_connection(channel: Any, end: Callable[..., None], exc: Exception | None) -> None:
+    """Before the end, give the session what is held for it: no more than the window."""
+    held, channel._recv_buf = channel._recv_buf, []  # noqa: SLF001
+    session, state = channel._session, channel._recv_state  # noqa: SLF001
+    if session is not None:
+        for data, datatype in held:
+            session.data_received(data, datatype)
+        if state == "eof_pending":
+            session.eof_received()
+    end(exc)

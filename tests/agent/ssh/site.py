@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -141,3 +142,27 @@ async def serving(
         nursery.start_soon(partial(trio.serve_listeners, arrive, listeners))
         yield site
         nursery.cancel_scope.cancel()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def forwarding(site: Site, *arguments: str) -> AsyncIterator[None]:
+    """`ssh -N` with forwards that are in place."""
+    control = str(site.home / "mux")
+    options = ["-oExitOnForwardFailure=yes", f"-oControlPath={control}"]
+    argv = ["ssh", *site.options(), *options, "-M", "-f", "-N", *arguments, "any@ws.kled"]
+    with trio.fail_after(20):
+        await trio.run_process(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await run(["ssh", *site.options(), f"-oControlPath={control}", "-O", "exit", "x"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,14 +14,7 @@ import pytest
 import trio
 
 from kled_agent.ssh import subsystems
-from tests.agent.ssh.site import Site, run
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.agent.ssh.site import Site, forwarding, free_port, run
 
 
 async def _shout(stream: trio.SocketStream) -> None:
@@ -45,23 +37,6 @@ async def _ask(stream: trio.SocketStream, question: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def _forwarding(site: Site, *arguments: str) -> AsyncIterator[None]:
-    """`ssh -N` with forwards that are in place."""
-    control = str(site.home / "mux")
-    options = ["-oExitOnForwardFailure=yes", f"-oControlPath={control}"]
-    argv = ["ssh", *site.options(), *options, "-M", "-f", "-N", *arguments, "any@ws.kled"]
-    with trio.fail_after(20):
-        await trio.run_process(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-    try:
-        yield
-    finally:
-        with trio.CancelScope(shield=True):
-            await run(["ssh", *site.options(), f"-oControlPath={control}", "-O", "exit", "x"])
-
-
-@asynccontextmanager
 async def _shouting() -> AsyncIterator[int]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
@@ -71,23 +46,23 @@ async def _shouting() -> AsyncIterator[int]:
 
 
 async def test_a_local_forward_carries_bytes_and_the_half_close(site: Site) -> None:
-    port = _free_port()
-    async with _shouting() as target, _forwarding(site, "-L", f"{port}:localhost:{target}"):
+    port = free_port()
+    async with _shouting() as target, forwarding(site, "-L", f"{port}:localhost:{target}"):
         for _ in range(3):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             assert await _ask(stream, b"hello" * 50_000) == b"HELLO" * 50_000
 
 
 async def test_a_remote_forward_comes_back(site: Site) -> None:
-    port = _free_port()
-    async with _shouting() as target, _forwarding(site, "-R", f"{port}:localhost:{target}"):
+    port = free_port()
+    async with _shouting() as target, forwarding(site, "-R", f"{port}:localhost:{target}"):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         assert await _ask(stream, b"hello") == b"HELLO"
 
 
 async def test_a_dynamic_forward_is_a_socks_proxy(site: Site) -> None:
-    port = _free_port()
-    async with _shouting() as target, _forwarding(site, "-D", f"{port}"):
+    port = free_port()
+    async with _shouting() as target, forwarding(site, "-D", f"{port}"):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         await stream.send_all(b"\x05\x01\x00")
         assert await stream.receive_some(2) == b"\x05\x00"
@@ -97,10 +72,10 @@ async def test_a_dynamic_forward_is_a_socks_proxy(site: Site) -> None:
 
 
 async def test_a_forward_to_a_closed_port_fails_alone(site: Site) -> None:
-    port, closed = _free_port(), _free_port()
+    port, closed = free_port(), free_port()
     async with (
         _shouting() as target,
-        _forwarding(
+        forwarding(
             site, "-L", f"{port}:localhost:{closed}", "-L", f"{port + 1}:localhost:{target}"
         ),
     ):
@@ -120,7 +95,7 @@ async def test_unix_sockets_are_forwarded_both_ways(site: Site) -> None:
         serve = trio.serve_listeners
         nursery.start_soon(serve, _shout, [trio.SocketListener(listener)])
         forwards = ("-L", f"{local}:{theirs}", "-R", f"{remote}:{theirs}")
-        async with _forwarding(site, *forwards):
+        async with forwarding(site, *forwards):
             for path in (local, remote):
                 assert await _ask(await _open_unix(path), b"hello") == b"HELLO"
         nursery.cancel_scope.cancel()

@@ -19,8 +19,11 @@ class Channel:
         self._init_recv_window = OFFERED
         self._recv_window = OFFERED
         self._recv_buf: list[tuple[bytes, None]] = []
+        self._recv_state = "open"
+        self._send_paused = False
         self._session = self
         self._deliver_data: Any = None
+        self.told: list[str] = []
         self.paused = False
         self.taken = 0
         self.peer_may_send = OFFERED
@@ -28,6 +31,18 @@ class Channel:
     def send_packet(self, kind: int, adjust: bytes) -> None:
         assert kind == MSG_CHANNEL_WINDOW_ADJUST
         self.peer_may_send += int.from_bytes(adjust, "big")
+
+    def _close_send(self) -> None:
+        self.told.append("closed")
+
+    def resume_writing(self) -> None:
+        self.told.append("room")
+
+    def process_connection_close(self, _error: Exception | None) -> None:
+        self.told.append("lost")
+
+    def eof_received(self) -> None:
+        self.told.append("end")
 
     def data_received(self, data: bytes, _datatype: int | None) -> None:
         self.taken += len(data)
@@ -69,3 +84,21 @@ def test_a_reader_that_keeps_up_is_never_held_back() -> None:
     for _ in range(100):
         channel.arrive(300)
     assert channel.taken == 100 * 300
+
+
+def test_a_writer_that_waits_for_room_is_told_when_the_channel_is_closed() -> None:
+    channel = Channel()
+    bound_window(channel)
+    channel._send_paused = True
+    channel._close_send()
+    assert channel.told == ["closed", "room"]
+
+
+def test_the_end_of_the_connection_comes_after_what_was_held() -> None:
+    channel = Channel()
+    bound_window(channel)
+    channel.paused = True
+    channel.arrive(300)
+    channel._recv_state = "eof_pending"
+    channel.process_connection_close(None)
+    assert (channel.taken, channel.told) == (300, ["end", "lost"])

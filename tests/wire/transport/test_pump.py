@@ -45,6 +45,27 @@ async def test_a_broken_stream_is_one_broken_resource_error() -> None:
         await pump(left, right)
 
 
+async def test_a_side_that_takes_no_more_is_still_heard_to_its_end() -> None:
+    client, left = trio.testing.memory_stream_pair()
+    right, server = trio.testing.memory_stream_pair()
+
+    async def answer_without_reading() -> None:
+        await server.receive_stream.aclose()
+        await client.send_all(b"nobody reads this")
+        await trio.testing.wait_all_tasks_blocked()
+        # The client would wait for ever if nobody took it.
+        await client.send_all(bytes(100_000))
+        await server.send_all(b"413 too large")
+        await server.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_without_reading)
+        with pytest.raises(trio.BrokenResourceError):
+            await pump(left, right)
+    await left.aclose()
+    assert await _all(client) == b"413 too large"
+
+
 async def test_a_stream_closed_under_the_pump_is_one_broken_resource_error() -> None:
     _client, left = trio.testing.memory_stream_pair()
     right, _server = trio.testing.memory_stream_pair()
