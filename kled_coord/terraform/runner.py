@@ -1,17 +1,11 @@
 """One Terraform process: start it, read it, stop it so that it saves its state.
 
-<<<<<<< HEAD
 One SIGINT asks Terraform to stop: it saves the state, waits for what runs, saves again and gives
 the lock back. A second one would make it exit at once and lose what ran, no better than SIGKILL
 does; so there is one, then time, then SIGKILL to its group (docs/provider.md). Only Terraform's own
-pid gets the SIGINT: its children must go on.
-=======
-One SIGINT asks Terraform to stop: it waits for what runs, saves the state and gives the lock
-back. A second one makes it exit at once and lose what ran, SIGKILL loses the state too; so they
-come late, in that order (docs/provider.md). Only Terraform's own pid gets the SIGINT: its children
-must go on. Once it has ended, by itself or not, its process group is ended too: what it leaves
-there is plugins and programs that nobody listens to any more.
->>>>>>> fc81c30 (kled_coord, kled_provider: leave no process behind after stop, delete and cut runs)
+pid gets the SIGINT: its children must go on. Once it has ended,
+by itself or not, its process group is ended too: what it leaves there is plugins and programs that
+nobody listens to any more.
 """
 
 from __future__ import annotations
