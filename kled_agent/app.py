@@ -23,12 +23,14 @@ import trio
 from kled_agent.config import Config, parse_bind
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.direct import DirectListener, DirectSettings
+from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_agent.identity import Identity, enroll, load_identity, make_identity, save_identity
 from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
 from kled_agent.ssh.identity import SessionDefaults
+from kled_agent.ssh.keys import AcceptedKeys
 from kled_agent.ssh.service import SshService
 from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
@@ -106,7 +108,8 @@ async def _serve(
     nursery: trio.Nursery,
 ) -> None:
     async with trio.open_nursery() as streams:
-        ssh = SshService(streams, identity.ssh(), defaults)
+        keys, uses = AcceptedKeys(), KeyUses(log)
+        ssh = SshService(streams, identity.ssh(), defaults, keys, uses.note)
         bounds = ResumeLimits(detached_s=config.detached_s, vouched_s=config.direct_vouched_s)
         resumption = Resumption(streams, bounds)
         streams.start_soon(resumption.sweep)
@@ -124,6 +127,8 @@ async def _serve(
             on_dial=dialback.accept_nowait,
             on_welcome=_announce,
             count_streams=lambda: dialback.open_streams + direct.open_streams,
+            keys=keys,
+            key_uses=uses,
             log=log,
         )
         nursery.start_soon(renew_certificate, config, identity, ssh, log)

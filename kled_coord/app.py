@@ -186,12 +186,16 @@ async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nurs
 
 
 async def sweep(services: Services) -> Never:
-    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds."""
+    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds.
+
+    Agents that could not be told of a change of keys are told.
+    """
     while True:
         try:
             await services.queue.expire()
             await services.runs.recover()
             await services.store.write(prune_login_codes, services.clock())
+            await services.agent_keys.tell_again()
         except StoreError as error:
             log.warning("sweep_failed", reason=error.message)
         await trio.sleep(_SWEEP_S)

@@ -56,6 +56,9 @@ class Config(BaseSettings):
     )
     token_lifetime_s: float = Field(30 * 86400, gt=0, description="Default life of API tokens.")
     cert_lifetime_s: float = Field(600, ge=60, le=86400, description="Life of SSH certificates.")
+    user_keys: bool = Field(
+        True, description="Whether users may register public keys for clients without certificates."
+    )
     streams_per_user: int = Field(200, ge=1, description="Open streams one user may have.")
     streams_per_workspace: int = Field(100, ge=1, description="Open streams to one workspace.")
     stream_idle_s: float = Field(0, ge=0, description="A stream without bytes ends after this.")

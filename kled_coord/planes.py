@@ -70,6 +70,7 @@ def build_planes(
     control = ControlPlane(
         identity=services.identity,
         agents=services.agents,
+        keys=services.agent_keys,
         registry=registry,
         clock=services.clock,
         on_dial_failed=broker.fail_nowait,

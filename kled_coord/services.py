@@ -18,6 +18,7 @@ from kled_coord.ca.keys import load_authority_key
 from kled_coord.changes import Changes
 from kled_coord.config import Config
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.keys import Keys
 from kled_coord.identity.logins import Logins
 from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.service import Identity
@@ -28,6 +29,7 @@ from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
 from kled_coord.templates.service import Templates
 from kled_coord.workspaces.agents import Agents
+from kled_coord.workspaces.key_holders import AgentKeys
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import Sessions
@@ -66,6 +68,8 @@ class Services:
     identity: Identity
     logins: Logins
     users: Users
+    keys: Keys
+    agent_keys: AgentKeys
     ca: Authority
     registry: Registry
     agents: Agents
@@ -89,6 +93,8 @@ class _People:
     identity: Identity
     logins: Logins
     users: Users
+    keys: Keys
+    agent_keys: AgentKeys
 
 
 async def build_services(
@@ -107,7 +113,7 @@ async def build_services(
         store=store, sealer=sealer, clock=clock, ids=ids, random_bytes=sources.random_bytes
     )
     ca = Authority(key=key, clock=clock, ids=ids, user_lifetime_s=config.cert_lifetime_s)
-    people = _build_people(config, store, ids, sources)
+    people = _build_people(config, store, ids, sources, registry)
     # What nearly every service takes.
     common = _Common(store=store, clock=clock, ids=ids, audit=people.audit)
     workspaces = Workspaces(**common, changes=changes)
@@ -125,6 +131,8 @@ async def build_services(
         identity=people.identity,
         logins=people.logins,
         users=people.users,
+        keys=people.keys,
+        agent_keys=people.agent_keys,
         ca=ca,
         registry=registry,
         agents=Agents(**common, sealer=sealer, authority=ca, registry=registry),
@@ -162,12 +170,25 @@ class _Common(TypedDict):
     audit: Audit
 
 
-def _build_people(config: Config, store: Store, ids: Ids, sources: Sources) -> _People:
-    monotonic = sources.monotonic
-    audit = Audit(store=store, clock=sources.clock, monotonic=monotonic, ids=ids)
-    common = _Common(store=store, clock=sources.clock, ids=ids, audit=audit)
+def _build_people(
+    config: Config, store: Store, ids: Ids, sources: Sources, registry: Registry
+) -> _People:
+    clock, monotonic, allowed = sources.clock, sources.monotonic, config.user_keys
+    audit = Audit(store=store, clock=clock, monotonic=monotonic, ids=ids)
+    common = _Common(store=store, clock=clock, ids=ids, audit=audit)
     identity = Identity(**common, monotonic=monotonic, lifetime_s=config.token_lifetime_s)
+    holders = AgentKeys(store=store, clock=clock, audit=audit, registry=registry, allowed=allowed)
     passwords = Passwords(sources.hasher)
-    logins = Logins(**common, monotonic=monotonic, identity=identity, passwords=passwords)
-    users = Users(**common, logins=logins, passwords=passwords)
-    return _People(audit=audit, identity=identity, logins=logins, users=users)
+    logins = Logins(
+        **common, monotonic=monotonic, identity=identity, passwords=passwords, holders=holders
+    )
+    users = Users(**common, logins=logins, passwords=passwords, holders=holders)
+    keys = Keys(**common, identity=identity, holders=holders, allowed=allowed)
+    return _People(
+        audit=audit,
+        identity=identity,
+        logins=logins,
+        users=users,
+        keys=keys,
+        agent_keys=holders,
+    )

@@ -12,12 +12,12 @@ from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
 
 _TAG: Final = "type"
+_Known = messages.Message | messages.UserKey
 
 
 def encode(message: messages.Message) -> bytes:
     """One CBOR map. The caller sends it as one binary WebSocket message."""
-    fields = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
-    return cbor2.dumps({_TAG: message.type, **fields})
+    return cbor2.dumps({_TAG: message.type, **dataclasses.asdict(message)})
 
 
 def decode(data: bytes) -> messages.Message:
@@ -40,25 +40,25 @@ def decode(data: bytes) -> messages.Message:
     kind = messages.ALL.get(value[_TAG])
     if kind is None:
         return messages.Unknown(of=value[_TAG][:64])
-    return kind(**_fields(kind, value))
+    return kind(**_fields(kind, kind.type, value))
 
 
-def _fields(kind: type[messages.Message], value: dict[Any, Any]) -> dict[str, Any]:
+def _fields(kind: type[_Known], shown: str, value: dict[Any, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
-            found[field.name] = _check(kind, field.name, str(field.type), value[field.name])
+            found[field.name] = _check(shown, field.name, str(field.type), value[field.name])
         elif field.default is dataclasses.MISSING:
-            raise ProtocolError("message_malformed", f"{kind.type} lacks {field.name}")
+            raise ProtocolError("message_malformed", f"{shown} lacks {field.name}")
     return found
 
 
-def _check(kind: type[messages.Message], name: str, annotation: str, value: object) -> object:
+def _check(shown: str, name: str, annotation: str, value: object) -> object:
     convert = _CONVERTERS[annotation]
     try:
         return convert(value)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise ProtocolError("message_malformed", f"{kind.type}.{name} is not {annotation}") from exc
+        raise ProtocolError("message_malformed", f"{shown}.{name} is not {annotation}") from exc
 
 
 def _text(value: object) -> str:
@@ -91,10 +91,23 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(item) for item in value)
 
 
+def _keys(value: object) -> tuple[messages.UserKey, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    return tuple(_key(item) for item in value)
+
+
+def _key(value: object) -> messages.UserKey:
+    if not isinstance(value, dict):
+        raise TypeError
+    return messages.UserKey(**_fields(messages.UserKey, "a key", value))
+
+
 _CONVERTERS: Final[dict[str, Callable[[object], object]]] = {
     "str": _text,
     "int": _integer,
     "float": _number,
     "bool": _flag,
     "tuple[str, ...]": _texts,
+    "tuple[UserKey, ...]": _keys,
 }

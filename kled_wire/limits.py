@@ -23,6 +23,10 @@ HELLO_TIMEOUT_S: Final = 10.0
 # Replies that wait on the peer (ping, dial acknowledgement).
 REPLY_TIMEOUT_S: Final = 10.0
 
+# An agent that has heard nothing for so long lets no registered key in: as long as a certificate
+# lives, so that a key which was removed is worth no more than one.
+KEYS_UNHEARD_S: Final = 600.0
+
 # Data plane. The client waits this long for the agent to dial back.
 DIAL_BACK_TIMEOUT_S: Final = 15.0
 # Bytes moved per read: large reads are what makes a Python relay fast (docs/architecture.md).

@@ -8,7 +8,10 @@ know with `Unsupported`, so additions need no new protocol version.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# What an agent says in its hello when it knows `set_keys`.
+KEYS_FEATURE: Final = "user_keys"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,8 @@ class Pong(Message):
 class Dial(Message):
     """Coordinator: connect to the data plane with this one-time ticket and serve `kind`.
 
-    `kind` is "ssh" or "tcp"; `host` and `port` say where a "tcp" stream leads. With `resume` the
-    stream is resumable (kled_wire/resume) and belongs to `user`, a user's id.
+    `kind` is "ssh" or "tcp"; `host` and `port` say where a "tcp" stream leads. The stream belongs
+    to `user`, a user's id. With `resume` it is resumable (kled_wire/resume).
     """
 
     type: ClassVar[str] = "dial"
@@ -77,6 +80,45 @@ class Dial(Message):
     port: int = 0
     resume: bool = False
     user: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserKey:
+    """A public key that a user registered: part of SetKeys.
+
+    `id` is the key's, `user` the user's. `key` is type and base64 as in authorized_keys(5), without
+    options or comment. It is good for `expires_in_s` seconds from now.
+    """
+
+    id: str
+    user: str
+    key: str
+    expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetKeys(Message):
+    """Coordinator: these keys are good, and no others. `number` counts the lists of a link."""
+
+    type: ClassVar[str] = "set_keys"
+    number: int
+    keys: tuple[UserKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSet(Message):
+    """Agent: the list of this number is in force."""
+
+    type: ClassVar[str] = "keys_set"
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUsed(Message):
+    """Agent: somebody has just proven on a stream of the key's user that they hold the key."""
+
+    type: ClassVar[str] = "key_used"
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,5 +170,18 @@ class Unknown(Message):
 
 ALL: dict[str, type[Message]] = {
     kind.type: kind
-    for kind in (Hello, Welcome, Ping, Pong, Dial, DialFailed, Report, Shutdown, Unsupported)
+    for kind in (
+        Hello,
+        Welcome,
+        Ping,
+        Pong,
+        Dial,
+        DialFailed,
+        SetKeys,
+        KeysSet,
+        KeyUsed,
+        Report,
+        Shutdown,
+        Unsupported,
+    )
 }

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Never, Protocol
 
 import trio
 
+from kled_agent.control.key_uses import KeyUses
 from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
+from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire import limits, messages, reserve
 from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
@@ -41,6 +44,8 @@ class LinkSettings:
     on_dial: Callable[[messages.Dial, ControlLink], None]
     on_welcome: Callable[[messages.Welcome], None]
     count_streams: Callable[[], int]
+    keys: AcceptedKeys
+    key_uses: KeyUses
     log: EventLog
     ssl_context: ssl.SSLContext | None = None
     connect: Connect = open_connection
@@ -179,7 +184,7 @@ async def _greet(link: ControlLink) -> messages.Welcome:
             hostname=about["hostname"],
             os=about["os"],
             arch=about["arch"],
-            features=(reserve.FEATURE,),
+            features=(reserve.FEATURE, messages.KEYS_FEATURE),
         )
     )
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):
@@ -194,21 +199,28 @@ async def _stay(link: ControlLink, settings: LinkSettings, heartbeat_s: float) -
     """Receive, and beside it send heartbeats and reports, until the link ends."""
     problem: Exception | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_beat, link, heartbeat_s, nursery.cancel_scope, settings.log)
+        listed = trio.Event()
+        nursery.start_soon(_beat, link, heartbeat_s, settings, listed, nursery.cancel_scope)
         nursery.start_soon(_report, link, settings)
+        nursery.start_soon(_tell_uses, link, settings.key_uses)
         try:
-            await _receive(link, settings)
+            await _receive(link, settings, listed)
         except (LinkClosed, KledError) as exc:
             problem = exc
         nursery.cancel_scope.cancel()
     raise problem or UnavailableError("peer_silent", "the coordinator stopped answering")
 
 
-async def _receive(link: ControlLink, settings: LinkSettings) -> Never:
+async def _receive(link: ControlLink, settings: LinkSettings, listed: trio.Event) -> Never:
+    """Act on what comes; `listed` is set when the first list of keys has."""
     while True:
         message = await link.receive()
         if isinstance(message, messages.Dial):
             settings.on_dial(message, link)
+        elif isinstance(message, messages.SetKeys):
+            settings.keys.replace(message, trio.current_time())
+            listed.set()
+            await link.send(messages.KeysSet(number=message.number))
         elif isinstance(message, messages.Shutdown):
             raise _Shutdown(message)
         elif not isinstance(message, (messages.Ping, messages.Unsupported)):
@@ -216,19 +228,33 @@ async def _receive(link: ControlLink, settings: LinkSettings) -> Never:
 
 
 async def _beat(
-    link: ControlLink, heartbeat_s: float, scope: trio.CancelScope, log: EventLog
+    link: ControlLink,
+    heartbeat_s: float,
+    settings: LinkSettings,
+    listed: trio.Event,
+    scope: trio.CancelScope,
 ) -> None:
-    """Ping at each heartbeat; an answer that stays out ends the link."""
+    """Ping at each heartbeat; an answer that stays out ends the link.
+
+    An answer says that the list of keys that came on this link, if one did, is still the newest.
+    """
     rtt_s = 0.0
     try:
         while True:
             rtt_s = await link.ping(rtt_s=rtt_s)
+            if listed.is_set():
+                settings.keys.heard(trio.current_time())
             await trio.sleep(heartbeat_s)
     except LinkClosed:
         return  # the receiver notices as well, and knows the reason
     except UnavailableError as exc:
-        log.info("heartbeat_failed", reason=str(exc))
+        settings.log.info("heartbeat_failed", reason=str(exc))
         scope.cancel()
+
+
+async def _tell_uses(link: ControlLink, uses: KeyUses) -> None:
+    with suppress(LinkClosed):  # the receiver notices as well, and ends the link
+        await uses.tell(link)
 
 
 async def _report(link: ControlLink, settings: LinkSettings) -> None:

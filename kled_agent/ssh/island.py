@@ -18,7 +18,7 @@ import trio_asyncio
 from kled_agent.ssh.forward import LAST_BYTES_S
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import LeanConnection
-from kled_agent.ssh.server import Server, server_options
+from kled_agent.ssh.server import KeyCheck, Server, server_options
 from kled_agent.ssh.user_sockets import UserSockets
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
@@ -45,7 +45,7 @@ class Island:
         self._sockets = UserSockets(nursery, defaults.user, defaults.children)
         self._options = server_options(identity)
         self._send_arrival, self._arrivals = trio.open_memory_channel[
-            tuple[trio.abc.HalfCloseableStream, EventLog, trio.Event]
+            tuple[trio.abc.HalfCloseableStream, KeyCheck, EventLog, trio.Event]
         ](_ARRIVALS)
 
     def renew(self, identity: SshIdentity) -> None:
@@ -59,20 +59,29 @@ class Island:
             raise ProtocolError("certificate_malformed", f"unusable certificate: {exc}") from exc
 
     async def accept(
-        self, stream: trio.abc.HalfCloseableStream, log: EventLog, ended: trio.Event
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        keys: KeyCheck,
+        log: EventLog,
+        ended: trio.Event,
     ) -> None:
-        """Serve one SSH connection over `stream`, which is ours from now on; then set `ended`."""
-        await self._send_arrival.send((stream, log, ended))
+        """Serve one SSH connection over `stream`, which is ours from now on; then set `ended`.
+
+        `keys` says which plain keys may come in on it.
+        """
+        await self._send_arrival.send((stream, keys, log, ended))
 
     async def run(self) -> None:
         """Start a task for each arrival, from here: tasks inherit the asyncio loop's context."""
-        async for stream, log, ended in self._arrivals:
-            self._nursery.start_soon(self._serve, stream, log, ended)
+        async for stream, keys, log, ended in self._arrivals:
+            self._nursery.start_soon(self._serve, stream, keys, log, ended)
 
-    def _make_connection(self, forwarding: trio.Nursery, log: EventLog) -> LeanConnection:
+    def _make_connection(
+        self, forwarding: trio.Nursery, keys: KeyCheck, log: EventLog
+    ) -> LeanConnection:
         def make_server() -> Server:
             return Server(
-                self._nursery, forwarding, self._sockets, self._defaults, self._give_way, log
+                self._nursery, forwarding, self._sockets, self._defaults, self._give_way, keys, log
             )
 
         return LeanConnection(
@@ -81,12 +90,16 @@ class Island:
         )
 
     async def _serve(
-        self, stream: trio.abc.HalfCloseableStream, log: EventLog, ended: trio.Event
+        self,
+        stream: trio.abc.HalfCloseableStream,
+        keys: KeyCheck,
+        log: EventLog,
+        ended: trio.Event,
     ) -> None:
         """One connection to its end. A client's mistakes end only that connection."""
         try:
             async with trio.open_nursery() as forwarding:
-                make = partial(self._make_connection, forwarding, log)
+                make = partial(self._make_connection, forwarding, keys, log)
                 await carry(stream, make, self._give_way)
                 ended.set()
                 forwarding.cancel_scope.deadline = trio.current_time() + LAST_BYTES_S

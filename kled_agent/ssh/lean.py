@@ -13,6 +13,7 @@ tests/agent/ssh/test_lean.py runs both paths against OpenSSH.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from asyncssh.packet import SSHPacketLogger
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kled_agent.ssh.guess import is_wrong_guess
 from kled_agent.ssh.window import bound_window
 from kled_wire.asyncio_bridge import StreamTransport
 
@@ -29,6 +31,8 @@ WINDOW_BYTES: Final = 4 * 1024 * 1024
 # What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
 PACKET_BYTES: Final = 128 * 1024
 MSG_CHANNEL_DATA: Final = 94  # RFC 4254, section 9
+# How a signature by RSA over SHA-1 begins: sshd has taken none since OpenSSH 8.8.
+_SHA1_SIGNATURE: Final = b"\x00\x00\x00\x07ssh-rsa"
 _TAG_BYTES: Final = 16  # RFC 5647, section 6
 _BLOCK_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
@@ -77,6 +81,13 @@ class LeanGcm(GCMEncryption):
         self._invocation = (self._invocation - 1) & 0xFFFFFFFFFFFFFFFF
 
 
+class PlainKeyOwner(asyncssh.SSHServer):
+    """A server that wants to know with which key a client has come in."""
+
+    def public_key_proven(self, key_data: bytes) -> None:
+        """A signature by the key or certificate `key_data` (RFC 4253, section 6.6) was right."""
+
+
 class LeanConnection(asyncssh.SSHServerConnection):
     """One server connection; made with asyncssh's own constructor arguments."""
 
@@ -84,6 +95,23 @@ class LeanConnection(asyncssh.SSHServerConnection):
         """Hold packets sent inside the block and send them together."""
         transport = self._transport
         return transport.corked() if isinstance(transport, StreamTransport) else nullcontext()
+
+    def choose_server_host_key(self, peer_host_key_algs: Sequence[bytes]) -> bool:
+        """As asyncssh's; and here both proposals are known: judge a guessed packet as sshd does."""
+        self._ignore_first_kex = is_wrong_guess(self._client_kexinit, self._server_kexinit)
+        return super().choose_server_host_key(peer_host_key_algs)
+
+    async def validate_public_key(
+        self, username: str, key_data: bytes, msg: bytes, signature: bytes
+    ) -> bool:
+        """As asyncssh's, without signatures over SHA-1; tells the server of a proven plain key."""
+        if msg and signature.startswith(_SHA1_SIGNATURE):
+            return False
+        valid = await super().validate_public_key(username, key_data, msg, signature)
+        if valid and msg:
+            assert isinstance(self._owner, PlainKeyOwner)
+            self._owner.public_key_proven(key_data)
+        return valid
 
     def create_tcp_channel(
         self,

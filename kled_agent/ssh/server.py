@@ -1,16 +1,17 @@
-"""What the SSH server lets a client do: log in by certificate, open sessions, forward."""
+"""What the SSH server lets a client do: log in by certificate or key, open sessions, forward."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncssh
 import trio
 
 from kled_agent.ssh.forward import Forwards
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection
+from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection, PlainKeyOwner
 from kled_agent.ssh.session import Session
 from kled_agent.ssh.user_sockets import UserSockets
 from kled_agent.ssh.window import bound_window
@@ -28,9 +29,22 @@ CIPHERS: Final = (
 )
 
 
-class Server(asyncssh.SSHServer):
-    """Callbacks of one connection. Authentication itself is asyncssh's, by certificate only.
+class KeyCheck(Protocol):
+    """Which plain keys may come in on one stream."""
 
+    def find(self, key: str) -> str | None:
+        """The id of `key` (type and base64) when it may, else None."""
+        ...
+
+    def used(self, key_id: str) -> None:
+        """Somebody has proven to hold it."""
+        ...
+
+
+class Server(PlainKeyOwner):
+    """Callbacks of one connection. Authentication itself is asyncssh's, by public key only.
+
+    `keys` judges what is no certificate of our authority's.
     Sessions live in `nursery`, which outlives the connection; its forwards in `forwarding`.
     """
 
@@ -41,6 +55,7 @@ class Server(asyncssh.SSHServer):
         sockets: UserSockets,
         defaults: SessionDefaults,
         give_way: GiveWay,
+        keys: KeyCheck,
         log: EventLog,
     ) -> None:
         self._nursery = nursery
@@ -48,6 +63,7 @@ class Server(asyncssh.SSHServer):
         self._sockets = sockets
         self._defaults = defaults
         self._give_way = give_way
+        self._keys = keys
         self._log = log
         self._connection: LeanConnection | None = None
 
@@ -63,6 +79,15 @@ class Server(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._keys.find(_text(key.public_data)) is not None
+
+    def public_key_proven(self, key_data: bytes) -> None:
+        key_id = self._keys.find(_text(key_data))
+        if key_id is not None:
+            self._log.info("ssh_key_used", key=key_id)
+            self._keys.used(key_id)
 
     def auth_completed(self) -> None:
         self._log.info("ssh_authenticated")
@@ -97,8 +122,15 @@ class Server(asyncssh.SSHServer):
         return self._forwards.listen_path(listen_path)
 
 
+def _text(key_data: bytes) -> str:
+    """Type and base64 as in authorized_keys(5); the type is the first string of the data."""
+    end = 4 + int.from_bytes(key_data[:4], "big")
+    kind = key_data[4:end].decode("ascii", "replace")
+    return f"{kind} {base64.b64encode(key_data).decode()}"
+
+
 def server_options(identity: SshIdentity) -> dict[str, Any]:
-    """The options of asyncssh for a server that proves itself and believes only our authority.
+    """The options of asyncssh for a server that proves itself and believes our authority.
 
     With `principals` in the key options asyncssh compares those with the certificate's instead of
     the login name: any login name means the configured user.

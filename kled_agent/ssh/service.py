@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
 
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
+from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire import messages
 from kled_wire.eventlog import EventLog
 
@@ -15,14 +17,24 @@ if TYPE_CHECKING:
 
 
 class SshService:
-    """Hands streams to the island, making it at the first. `nursery` holds it."""
+    """Hands streams to the island, making it at the first. `nursery` holds it.
+
+    A plain key comes in when `keys` has it for the stream's user; `on_key_used` is told its id.
+    """
 
     def __init__(
-        self, nursery: trio.Nursery, identity: SshIdentity, defaults: SessionDefaults
+        self,
+        nursery: trio.Nursery,
+        identity: SshIdentity,
+        defaults: SessionDefaults,
+        keys: AcceptedKeys,
+        on_key_used: Callable[[str], None],
     ) -> None:
         self._nursery = nursery
         self._identity = identity
         self._defaults = defaults
+        self._keys = keys
+        self._on_key_used = on_key_used
         self._island: Island | None = None
         self._making = trio.Lock()
 
@@ -38,7 +50,7 @@ class SshService:
     async def serve(
         self,
         stream: trio.abc.HalfCloseableStream,
-        _dial: messages.Dial,
+        dial: messages.Dial,
         log: EventLog,
     ) -> None:
         """Serve SSH over `stream` to its end."""
@@ -50,5 +62,23 @@ class SshService:
                     serve_island, self._identity, self._defaults
                 )
         ended = trio.Event()
-        await self._island.accept(stream, log, ended)
+        keys = StreamKeys(self._keys, dial.user, self._on_key_used)
+        await self._island.accept(stream, keys, log, ended)
         await ended.wait()
+
+
+class StreamKeys:
+    """The keys of the user whose stream it is (server.KeyCheck)."""
+
+    def __init__(self, keys: AcceptedKeys, user: str, on_used: Callable[[str], None]) -> None:
+        self._keys = keys
+        self._user = user
+        self._on_used = on_used
+
+    def find(self, key: str) -> str | None:
+        """The id of `key` when it is one of the user's."""
+        return self._keys.find(self._user, key, trio.current_time())
+
+    def used(self, key_id: str) -> None:
+        """Somebody has come in with it."""
+        self._on_used(key_id)

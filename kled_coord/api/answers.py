@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from kled_coord.store.records import (
     AgentRecord,
     AuditRow,
     Build,
+    RegisteredKey,
     Template,
     TemplateVersion,
     Token,
@@ -79,6 +81,26 @@ class TokenAnswer(BaseModel):
     def of(cls, token: Token, secret: str | None = None) -> TokenAnswer:
         """From a record."""
         return cls.model_validate({**_fields(token), "token": secret})
+
+
+class KeyAnswer(BaseModel):
+    """A registered key; `workspace` null: all of the user's. Of a change: who does not know yet."""
+
+    id: str
+    name: str
+    public_key: str
+    fingerprint: str
+    workspace: str | None
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    unanswered: list[str] | None = None
+
+    @classmethod
+    def of(cls, key: RegisteredKey, unanswered: Sequence[str] | None = None) -> KeyAnswer:
+        """From a record."""
+        told = None if unanswered is None else list(unanswered)
+        return cls.model_validate({**_fields(key), "unanswered": told})
 
 
 class VersionAnswer(BaseModel):

@@ -86,6 +86,15 @@ class CertificateBody(Body):
     public_key: Key
 
 
+class NewKeyBody(Body):
+    """Register a public key; `workspace` absent: for all of the caller's."""
+
+    public_key: Key
+    name: Text | None = None
+    workspace: Text | None = None
+    lifetime_s: float | None = None
+
+
 class EnrollBody(BaseModel):
     """An agent says who it is. Unknown fields are ignored: agents may be newer."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Final
 
 import structlog
 import trio
@@ -16,6 +19,7 @@ from kled_coord.identity.service import Identity
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.agents import Agents
+from kled_coord.workspaces.key_holders import AgentKeys
 from kled_wire import limits, messages
 from kled_wire.control import (
     MESSAGE_QUEUE,
@@ -32,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 # Told of a dial that the agent could not make: ticket, code, message.
 DialFailure = Callable[[str, str, str], None]
+_KEY_ID: Final = re.compile(r"key_[a-z2-7]{20}")
 
 
 class ControlPlane:
@@ -42,12 +47,14 @@ class ControlPlane:
         *,
         identity: Identity,
         agents: Agents,
+        keys: AgentKeys,
         registry: AgentRegistry,
         clock: Clock,
         on_dial_failed: DialFailure,
     ) -> None:
         self._identity = identity
         self._agents = agents
+        self._keys = keys
         self._registry = registry
         self._clock = clock
         self._on_dial_failed = on_dial_failed
@@ -125,12 +132,14 @@ class ControlPlane:
                 hello=hello,
                 address=address,
             )
+            await self._give_keys(agent, attached)
             self._registry.attach(agent.id, attached)
             try:
                 await self._seen(agent, attached, connected=True)
                 while True:
-                    self._handle(await link.receive(), attached)
+                    await self._handle(await link.receive(), agent, attached)
             finally:
+                attached.keys.end()
                 if attached.farewell is not None:
                     # Its wait is bounded and shielded.
                     with suppress(LinkClosed):
@@ -141,7 +150,19 @@ class ControlPlane:
         log.info("agent_ended", agent=agent.id, reason=attached.close[1])
         return attached.close
 
-    def _handle(self, message: messages.Message, attached: Attached) -> None:
+    async def _give_keys(self, agent: AgentRecord, attached: Attached) -> None:
+        """Send the list of good keys; before the link is the agent's, so that no stream is sooner.
+
+        Whoever changes the list meanwhile does not find this link: then it is sent again.
+        """
+        sent_after = None
+        while sent_after != self._keys.changes and messages.KEYS_FEATURE in attached.hello.features:
+            sent_after = self._keys.changes
+            await attached.keys.give(partial(self._keys.good_for, agent.id))
+
+    async def _handle(
+        self, message: messages.Message, agent: AgentRecord, attached: Attached
+    ) -> None:
         attached.last_seen_at = self._clock()
         if isinstance(message, messages.Ping):
             attached.rtt_s = message.rtt_s or attached.rtt_s
@@ -149,8 +170,23 @@ class ControlPlane:
             attached.report = message
         elif isinstance(message, messages.DialFailed):
             self._on_dial_failed(message.ticket, message.code, message.message)
+        elif isinstance(message, messages.KeysSet):
+            attached.keys.answered(message.number)
+        elif isinstance(message, messages.KeyUsed):
+            await self._note_key_use(agent, message.key)
         elif not isinstance(message, messages.Unsupported):
             raise ProtocolError("message_unexpected", f"{message.type} out of order")
+
+    async def _note_key_use(self, agent: AgentRecord, key: str) -> None:
+        if _KEY_ID.fullmatch(key) is None:
+            raise ProtocolError("message_malformed", "key_used.key is no key's id")
+        if not self._registry.spend_dial(agent.id):
+            log.warning("key_use_unexpected", agent=agent.id)
+            return
+        try:
+            await self._keys.used(agent, key)
+        except KledError as error:
+            log.warning("key_use_not_noted", agent=agent.id, key=key, code=error.code)
 
     async def _seen(self, agent: AgentRecord, attached: Attached, *, connected: bool) -> None:
         hello = attached.hello

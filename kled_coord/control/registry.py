@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Never
+from typing import Final, Never
 
 import trio
 
+from kled_coord.control.keys import KeyLists
 from kled_coord.metrics import Metrics
 from kled_coord.sources import Clock
+from kled_coord.workspaces.presence import ReadKeys
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode, ControlLink, LinkClosed
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
+
+_DIALS_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,10 @@ class Attached:
     close: tuple[CloseCode, str] = (CloseCode.GOING_AWAY, "the coordinator is stopping")
     # Said before the close.
     farewell: messages.Shutdown | None = None
+    keys: KeyLists = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = KeyLists(self.link)
 
     def end(self, code: CloseCode, reason: str) -> None:
         """Close the link with a reason, from any task."""
@@ -63,6 +72,8 @@ class AgentRegistry:
         self._links: dict[AgentId, Attached] = {}
         self._waiting: dict[AgentId, trio.Event] = {}
         self._empty = trio.Event()
+        # How often each agent was asked to dial, less the key uses that it has told of since.
+        self._dials: Counter[AgentId] = Counter()
 
     def attach(self, agent_id: AgentId, attached: Attached) -> None:
         """Make `attached` the agent's link; an older one is told that it was replaced."""
@@ -112,14 +123,39 @@ class AgentRegistry:
     async def ping(self, agent_id: AgentId) -> float:
         """Seconds of a round trip, measured now. Raises UnavailableError."""
         try:
-            return await self._link(agent_id).ping()
+            return await self._link(agent_id).link.ping()
         except LinkClosed as exc:
             raise self._gone(agent_id) from exc
 
     async def send(self, agent_id: AgentId, message: messages.Message) -> None:
         """Send to a connected agent. Raises UnavailableError("agent_not_connected")."""
+        if isinstance(message, messages.Dial):
+            self._dials[agent_id] = min(self._dials[agent_id] + 1, _DIALS_MAX)
         try:
-            await self._link(agent_id).send(message)
+            await self._link(agent_id).link.send(message)
+        except LinkClosed as exc:
+            raise self._gone(agent_id) from exc
+
+    def spend_dial(self, agent_id: AgentId) -> bool:
+        """Whether a stream can have begun that the agent has not told a key use of yet.
+
+        An agent belongs to whoever owns its workspace: it must not fill the audit log.
+        """
+        if self._dials[agent_id] <= 0:
+            return False
+        self._dials[agent_id] -= 1
+        return True
+
+    async def set_keys(self, agent_id: AgentId, read: ReadKeys) -> None:
+        """Give a connected agent the list that `read` reads, and wait until it is in force there.
+
+        One that knows nothing of keys lets none in. Raises UnavailableError, and as `read`.
+        """
+        link = self._link(agent_id)
+        if not self.knows(agent_id, messages.KEYS_FEATURE):
+            return
+        try:
+            await link.keys.wait_answered(await link.keys.give(read))
         except LinkClosed as exc:
             raise self._gone(agent_id) from exc
 
@@ -132,6 +168,7 @@ class AgentRegistry:
 
     def drop(self, agent_id: AgentId, reason: str) -> None:
         """Close the agent's link, if it has one, so that it does not come straight back."""
+        self._dials.pop(agent_id, None)
         if (found := self._links.get(agent_id)) is not None:
             found.end(CloseCode.TOKEN_REFUSED, reason)
 
@@ -158,11 +195,11 @@ class AgentRegistry:
         while self._links:
             await self._empty.wait()
 
-    def _link(self, agent_id: AgentId) -> ControlLink:
+    def _link(self, agent_id: AgentId) -> Attached:
         found = self._links.get(agent_id)
         if found is None:
             raise self._gone(agent_id)
-        return found.link
+        return found
 
     def _gone(self, agent_id: AgentId) -> UnavailableError:
         return UnavailableError(

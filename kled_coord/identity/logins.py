@@ -8,6 +8,7 @@ from typing import Final
 from kled_coord.addresses import holder_of
 from kled_coord.identity.attempts import Attempts
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.keys import KeyHolders
 from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.secrets import ONE_TIME_CODE, hash_secret
 from kled_coord.identity.service import Identity, NewToken
@@ -46,6 +47,7 @@ class Logins:
         audit: Audit,
         identity: Identity,
         passwords: Passwords,
+        holders: KeyHolders,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -55,6 +57,7 @@ class Logins:
         self._identity = identity
         self._passwords = passwords
         self._attempts = Attempts()
+        self._holders = holders
 
     async def login(
         self, *, username: str, password: str, token_name: str, address: str
@@ -111,6 +114,8 @@ class Logins:
             raise await self._code_refused(address)
         user, token = done
         new = NewToken(token=token, secret=new.secret)
+        if password is not None:
+            await self._holders.tell(user.id)
         await self._logged_in(user, new, f"one-time code, from {address}")
         return user, new
 
@@ -151,6 +156,7 @@ class Logins:
         )
 
     async def _logged_in(self, user: User, new: NewToken, how: str) -> None:
+        self._identity.signed_in(new.token)
         caller = Caller(
             user_id=user.id,
             user_name=user.name,

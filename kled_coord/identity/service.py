@@ -10,6 +10,7 @@ import structlog
 
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.secrets import AGENT_TOKEN, API_TOKEN, hash_secret, is_api_token
+from kled_coord.identity.sign_ins import SignIns
 from kled_coord.identity.throttle import Throttle
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller
@@ -67,6 +68,7 @@ class Identity:
         self._ids = ids
         self._audit = audit
         self._lifetime_s = lifetime_s
+        self._sign_ins = SignIns()
 
     async def authenticate(self, bearer: str) -> Caller:
         """Who holds this API token.
@@ -100,6 +102,14 @@ class Identity:
             await self._store.write(mark_token_used, token, now)
         except StoreError as error:
             log.warning("token_use_not_noted", code=error.code, token=token.id)
+
+    def signed_in(self, token: Token) -> None:
+        """Somebody has just got this token for a password or a one-time code."""
+        self._sign_ins.note(token.id, self._monotonic())
+
+    def has_just_signed_in(self, caller: Caller) -> bool:
+        """Whether the token that the caller uses was got like that in the last ten minutes."""
+        return self._sign_ins.is_recent(caller.token_id, self._monotonic())
 
     async def authenticate_agent(self, bearer: str) -> AgentRecord:
         """Which agent holds this agent token.

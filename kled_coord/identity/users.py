@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.keys import KeyHolders
 from kled_coord.identity.logins import Logins
 from kled_coord.identity.passwords import Passwords
 from kled_coord.policy.actions import Action, Resource
@@ -51,6 +52,7 @@ class Users:
         audit: Audit,
         logins: Logins,
         passwords: Passwords,
+        holders: KeyHolders,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -58,6 +60,7 @@ class Users:
         self._audit = audit
         self._logins = logins
         self._passwords = passwords
+        self._holders = holders
 
     async def list_all(self, caller: Caller) -> list[User]:
         """All users, by name."""
@@ -103,7 +106,7 @@ class Users:
         return user, code
 
     async def change(self, caller: Caller, name: str, change: UserChange) -> User:
-        """Change a user; a new password ends their tokens but the one that is used for it.
+        """Change a user; a new password ends their keys and tokens but the one that is used for it.
 
         Everybody may change their own password and address. Raises NotFoundError, ForbiddenError,
         ConflictError("last_owner").
@@ -129,6 +132,8 @@ class Users:
         await self._store.write(
             save_user, changed, self._clock(), revoke=revoke, keep_token=caller.token_id
         )
+        if revoke or changed.suspended:
+            await self._holders.tell(user.id)
         await self._audit.record(
             caller,
             Action.USER_UPDATE,
@@ -152,6 +157,7 @@ class Users:
                 hint="delete them first",
             )
         await self._store.write(remove_user, user, self._clock())
+        await self._holders.tell(user.id)
         await self._audit.record(caller, Action.USER_DELETE, resource)
 
     async def _find(self, caller: Caller, name: str, action: Action) -> User:

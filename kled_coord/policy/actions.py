@@ -31,6 +31,9 @@ class Action(StrEnum):
     TOKEN_CREATE = "token.create"  # noqa: S105
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     SSH_CERTIFICATE = "ssh.certificate"
+    KEY_READ = "key.read"
+    KEY_ADD = "key.add"
+    KEY_REMOVE = "key.remove"
     AGENT_TOKEN = "agent.token"  # noqa: S105
     AUDIT_READ = "audit.read"
     METRICS_READ = "metrics.read"
@@ -40,6 +43,7 @@ class Action(StrEnum):
     AUTHENTICATE = "auth.authenticate"
     AGENT_ENROLL = "agent.enroll"
     LOGIN_CODE = "auth.login_code"
+    KEY_USE = "key.use"
 
 
 READING: Final = frozenset(action for action in Action if action.value.endswith(".read"))

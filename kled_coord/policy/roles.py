@@ -47,6 +47,9 @@ _OWN: Final = frozenset(
         Action.TOKEN_CREATE,
         Action.TOKEN_REVOKE,
         Action.SSH_CERTIFICATE,
+        Action.KEY_READ,
+        Action.KEY_ADD,
+        Action.KEY_REMOVE,
     }
 )
 _OWN_AS_AUDITOR: Final = frozenset(
@@ -56,6 +59,8 @@ _OWN_AS_AUDITOR: Final = frozenset(
         Action.TOKEN_READ,
         Action.TOKEN_CREATE,
         Action.TOKEN_REVOKE,
+        Action.KEY_READ,
+        Action.KEY_REMOVE,
     }
 )
 _EVERYBODY: Final = frozenset({Action.TEMPLATE_READ})
@@ -72,6 +77,7 @@ _ADMIN: Final = (
         Action.USER_UPDATE,
         Action.USER_DELETE,
         Action.TOKEN_REVOKE,
+        Action.KEY_REMOVE,
     }
 )
 

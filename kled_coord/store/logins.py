@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from kled_coord.store.known_addresses import is_known_address, mark_known_address
 from kled_coord.store.records import Token, User
 from kled_coord.store.tokens import insert_token, revoke_user_tokens
+from kled_coord.store.user_keys import end_user_keys
 from kled_coord.store.users import (
     insert_login_code,
     insert_user,
@@ -51,6 +52,7 @@ def exchange_login_code(
     if password_hash is not None:
         user = replace(user, password_hash=password_hash)
         update_user(connection, user)
+        end_user_keys(connection, user.id)
     token = replace(token, user_id=user.id)
     insert_login_token(connection, token, token_hash, address)
     return user, token
@@ -87,13 +89,19 @@ def add_login_code(connection: Connection, user: User, code: NewLoginCode) -> No
 def save_user(
     connection: Connection, user: User, now: datetime, *, revoke: bool, keep_token: str
 ) -> None:
-    """Write a changed user; `revoke` ends their tokens as well, but for one."""
+    """Write a changed user; `revoke` ends their tokens as well, but for one, and their keys.
+
+    A suspension ends their keys too.
+    """
     update_user(connection, user)
+    if revoke or user.suspended:
+        end_user_keys(connection, user.id)
     if revoke:
         revoke_user_tokens(connection, user.id, now, keep_token)
 
 
 def remove_user(connection: Connection, user: User, now: datetime) -> None:
-    """Delete a user and end their tokens."""
+    """Delete a user and end their tokens and keys."""
     mark_user_deleted(connection, user.id, now)
+    end_user_keys(connection, user.id)
     revoke_user_tokens(connection, user.id, now)

@@ -38,6 +38,25 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredKey:
+    """A public key of a user. `workspace`, `workspace_id` None: for all of their workspaces.
+
+    `public_key` is type and base64 as in authorized_keys(5), `fingerprint` is ssh-keygen's SHA256.
+    """
+
+    id: str
+    user_id: UserId
+    workspace_id: WorkspaceId | None
+    workspace: str | None
+    name: str
+    public_key: str
+    fingerprint: str
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A template; `active_version` is a version's number, 0 before the first."""
 

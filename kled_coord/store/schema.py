@@ -243,6 +243,21 @@ sessions = Table(
     Column("reason", sa.String(200)),
 )
 
+user_keys = Table(
+    "user_keys",
+    metadata,
+    _key(),
+    Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
+    # NULL: good for every workspace of the user.
+    Column("workspace_id", ForeignKey("workspaces.id")),
+    Column("name", sa.String(80), nullable=False),
+    Column("public_key", sa.Text, nullable=False),
+    Column("fingerprint", sa.String(60), nullable=False),
+    _at("created_at", nullable=False),
+    _at("expires_at", nullable=False),
+    _at("last_used_at"),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 
 import trio
 
 from kled_wire.errors import UnavailableError
+from kled_wire.messages import UserKey
 from kled_wire.names import AgentId
+
+# Reads the list of keys that is good now.
+ReadKeys = Callable[[], Awaitable[tuple[UserKey, ...]]]
 
 
 class AgentState(Protocol):
@@ -75,6 +80,13 @@ class Registry(Protocol):
         """Return as soon as the agent is connected."""
         ...
 
+    async def set_keys(self, agent_id: AgentId, read: ReadKeys) -> None:
+        """Give the agent the list that `read` reads, and wait for its answer.
+
+        Raises UnavailableError, and as `read`.
+        """
+        ...
+
     def drop(self, agent_id: AgentId, reason: str) -> None:
         """Close the agent's link, if it has one."""
         ...
@@ -91,6 +103,10 @@ class NoAgents:
         """Raise UnavailableError."""
         await trio.lowlevel.checkpoint()
         raise UnavailableError("agent_not_connected", f"the agent {agent_id} is not connected")
+
+    async def set_keys(self, agent_id: AgentId, read: ReadKeys) -> None:  # noqa: ARG002
+        """Raise UnavailableError."""
+        await self.ping(agent_id)
 
     async def wait_connected(self, agent_id: AgentId) -> None:  # noqa: ARG002
         """Wait until cancelled."""

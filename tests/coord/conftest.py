@@ -34,7 +34,9 @@ from kled_coord.services import Services, Sources, build_services
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
 from kled_coord.store.records import User
+from kled_coord.workspaces.presence import ReadKeys
 from kled_wire.errors import InputError, UnavailableError
+from kled_wire.messages import UserKey
 
 
 class Clock:
@@ -134,6 +136,9 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.states: dict[str, State] = {}
         self.dropped: list[tuple[str, str]] = []
+        # What connected agents hold; those in `mute` never answer.
+        self.keys: dict[str, tuple[UserKey, ...]] = {}
+        self.mute: set[str] = set()
         self._changed = trio.Event()
 
     def connect(self, agent_id: str, now: datetime) -> None:
@@ -152,6 +157,13 @@ class FakeRegistry:
     async def wait_connected(self, agent_id: str) -> None:
         while agent_id not in self.states:
             await self._changed.wait()
+
+    async def set_keys(self, agent_id: str, read: ReadKeys) -> None:
+        if agent_id not in self.states:
+            raise UnavailableError("agent_not_connected", "not connected")
+        if agent_id in self.mute:
+            await trio.sleep_forever()
+        self.keys[agent_id] = await read()
 
     def drop(self, agent_id: str, reason: str) -> None:
         self.dropped.append((agent_id, reason))

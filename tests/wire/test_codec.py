@@ -22,6 +22,16 @@ _VALUES: dict[str, st.SearchStrategy[object]] = {
     "bool": st.booleans(),
     "float": st.floats(allow_nan=False),
     "tuple[str, ...]": st.lists(st.text(max_size=9), max_size=4).map(tuple),
+    "tuple[UserKey, ...]": st.lists(
+        st.builds(
+            messages.UserKey,
+            id=st.text(max_size=9),
+            user=st.text(max_size=9),
+            key=st.text(max_size=9),
+            expires_in_s=st.floats(allow_nan=False),
+        ),
+        max_size=4,
+    ).map(tuple),
 }
 
 
@@ -53,6 +63,10 @@ def test_unknown_fields_are_ignored(message: messages.Message, more: dict[str, o
     assert codec.decode(cbor2.dumps({**more, **fields})) == message
 
 
+def _as_map(encoder: cbor2.CBOREncoder, value: messages.UserKey) -> None:
+    encoder.encode(dataclasses.asdict(value))
+
+
 @given(any_message)
 def test_optional_fields_may_be_absent(message: messages.Message) -> None:
     required = {
@@ -60,7 +74,8 @@ def test_optional_fields_may_be_absent(message: messages.Message) -> None:
         for f in dataclasses.fields(message)
         if f.default is dataclasses.MISSING
     }
-    decoded = codec.decode(cbor2.dumps({"type": message.type, **required}))
+    encoded = cbor2.dumps({"type": message.type, **required}, default=_as_map)
+    decoded = codec.decode(encoded)
     assert decoded == type(message)(**required)
 
 
@@ -117,6 +132,9 @@ def test_a_message_with_bytes_changed_gives_a_message_or_a_protocol_error(
         {"type": "hello", "protocol": b"1.0", "version": ""},
         {"type": "hello", "protocol": "1.0", "version": "", "features": "abc"},
         {"type": "hello", "protocol": "1.0", "version": "", "features": [1]},
+        {"type": "set_keys", "number": 1, "keys": "abc"},
+        {"type": "set_keys", "number": 1, "keys": [1]},
+        {"type": "set_keys", "number": 1, "keys": [{"id": "key_1", "user": "usr_1"}]},
         {"type": 7},
         {"type": None},
         {},

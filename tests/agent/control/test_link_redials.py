@@ -10,8 +10,10 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
+from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
+from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire import limits, messages
 from kled_wire.control import ControlLink
 from kled_wire.eventlog import EventLog
@@ -46,6 +48,7 @@ class Flapping:
                     coordinator_url="http://c", token="t", host_key="", host_public_key=""
                 ),
                 on_dial=_nothing, on_welcome=lambda _: None, count_streams=lambda: 0,
+                keys=AcceptedKeys(), key_uses=KeyUses(self.log),
                 log=self.log, connect=connect,
             )  # fmt: skip
             with trio.move_on_after(seconds):

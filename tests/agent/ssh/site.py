@@ -65,6 +65,20 @@ class Keys:
 
 
 @dataclass
+class Allowed:
+    """Plain keys that may come in, by what they are called, and which have."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+    used_: list[str] = field(default_factory=list)
+
+    def find(self, key: str) -> str | None:
+        return self.keys.get(key)
+
+    def used(self, key_id: str) -> None:
+        self.used_.append(key_id)
+
+
+@dataclass
 class Site:
     """What a test needs of a running island."""
 
@@ -74,6 +88,7 @@ class Site:
     children: Children
     home: Path
     streams: list[trio.SocketStream] = field(default_factory=list)
+    allowed: Allowed = field(default_factory=Allowed)
 
     def options(self, certificate: str = "good") -> list[str]:
         folder = self.keys.folder
@@ -136,7 +151,7 @@ async def serving(
         async def arrive(stream: trio.SocketStream) -> None:
             site.streams.append(stream)
             ended = trio.Event()
-            await island.accept(stream, log, ended)
+            await island.accept(stream, site.allowed, log, ended)
             await ended.wait()
 
         nursery.start_soon(partial(trio.serve_listeners, arrive, listeners))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import cbor2
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 
 from kled_coord.control.link import ControlPlane
@@ -85,6 +87,26 @@ class FakeAgents:
 
 
 @dataclass
+class FakeKeys:
+    """The list that every agent gets, and which keys were used."""
+
+    good: tuple[messages.UserKey, ...] = ()
+    changes: int = 0
+    on_read: Callable[[], None] = lambda: None
+    used_: list[tuple[str, str]] = field(default_factory=list)
+
+    async def good_for(self, _agent_id: str) -> tuple[messages.UserKey, ...]:
+        read = self.good
+        await trio.lowlevel.checkpoint()
+        self.on_read()
+        return read
+
+    async def used(self, agent: AgentRecord, key_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.used_.append((agent.id, key_id))
+
+
+@dataclass
 class Plant:
     """A control plane behind a real port."""
 
@@ -92,6 +114,7 @@ class Plant:
     registry: AgentRegistry
     identity: FakeIdentity
     agents: FakeAgents
+    keys: FakeKeys
     clock: Clock
     failed: list[tuple[str, str, str]]
 
@@ -113,9 +136,11 @@ class Plant:
             nursery.cancel_scope.cancel()
 
     @asynccontextmanager
-    async def welcomed(self, name: str = "a") -> AsyncIterator[Agent]:
+    async def welcomed(
+        self, name: str = "a", hello: messages.Hello = HELLO
+    ) -> AsyncIterator[Agent]:
         async with self.agent(name) as agent:
-            await agent.say(HELLO)
+            await agent.say(hello)
             assert isinstance(await agent.hear(), messages.Welcome)
             with trio.fail_after(5):
                 await self.registry.wait_connected(AgentId(f"agt_{name}"))
@@ -147,11 +172,12 @@ class Agent:
 @pytest.fixture
 async def plant(clock: Clock) -> AsyncIterator[Plant]:
     registry = AgentRegistry(Metrics(), clock)
-    identity, agents = FakeIdentity(clock), FakeAgents()
+    identity, agents, keys = FakeIdentity(clock), FakeAgents(), FakeKeys()
     failed: list[tuple[str, str, str]] = []
     plane = ControlPlane(
         identity=identity,  # type: ignore[arg-type]  # a fake
         agents=agents,  # type: ignore[arg-type]  # a fake
+        keys=keys,  # type: ignore[arg-type]  # a fake
         registry=registry,
         clock=clock,
         on_dial_failed=lambda *args: failed.append(args),
@@ -161,7 +187,7 @@ async def plant(clock: Clock) -> AsyncIterator[Plant]:
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         planes = dict.fromkeys(Plane, plane.serve)
         accepting.start_soon(serve_connections, listeners, planes, connections)
-        yield Plant(port, registry, identity, agents, clock, failed)
+        yield Plant(port, registry, identity, agents, keys, clock, failed)
         accepting.cancel_scope.cancel()
         connections.cancel_scope.cancel()
 
@@ -370,3 +396,80 @@ async def test_half_a_websocket_request_ends_alone(plant: Plant, headers: str) -
                 assert b" 101 " not in await stream.receive_some()
     async with plant.welcomed():
         pass
+
+
+KNOWS_KEYS = dataclasses.replace(HELLO, features=(messages.KEYS_FEATURE,))
+ONE = messages.UserKey(id="key_" + "a" * 20, user="usr_1", key="ssh-ed25519 AAAA", expires_in_s=9)
+TWO = dataclasses.replace(ONE, id="key_" + "b" * 20)
+AGENT = AgentId("agt_a")
+
+
+async def test_the_whole_list_of_keys_comes_with_the_welcome_and_with_each_change(
+    plant: Plant,
+) -> None:
+    plant.keys.good = (ONE,)
+    async with plant.welcomed(hello=KNOWS_KEYS) as agent, trio.open_nursery() as nursery:
+        assert await agent.hear() == messages.SetKeys(number=1, keys=(ONE,))
+        await agent.say(messages.KeysSet(number=1))
+        plant.keys.good = (ONE, TWO)
+        nursery.start_soon(plant.registry.set_keys, AGENT, partial(plant.keys.good_for, AGENT))
+        assert await agent.hear() == messages.SetKeys(number=2, keys=(ONE, TWO))
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        await agent.say(messages.KeysSet(number=2))
+
+
+async def test_a_list_that_changes_while_it_is_read_is_sent_again(plant: Plant) -> None:
+    plant.keys.good = (ONE,)
+
+    def change() -> None:
+        if not plant.keys.changes:
+            plant.keys.good, plant.keys.changes = (), 1
+
+    plant.keys.on_read = change
+    async with plant.welcomed(hello=KNOWS_KEYS) as agent:
+        assert await agent.hear() == messages.SetKeys(number=1, keys=(ONE,))
+        assert await agent.hear() == messages.SetKeys(number=2, keys=())
+
+
+async def test_an_agent_that_knows_no_keys_gets_none_and_none_are_waited_for(
+    plant: Plant,
+) -> None:
+    plant.keys.good = (ONE,)
+    async with plant.welcomed() as agent:
+        await plant.registry.set_keys(AGENT, partial(plant.keys.good_for, AGENT))
+        await agent.say(messages.Ping(id=1))
+        assert await agent.hear() == messages.Pong(id=1)
+
+
+async def test_an_agent_that_leaves_without_an_answer_is_waited_for_no_longer(
+    plant: Plant,
+) -> None:
+    async with trio.open_nursery() as nursery, plant.welcomed(hello=KNOWS_KEYS) as agent:
+        await agent.hear()
+
+        async def ask() -> None:
+            with pytest.raises(UnavailableError):
+                await plant.registry.set_keys(AGENT, partial(plant.keys.good_for, AGENT))
+
+        nursery.start_soon(ask)
+        await agent.hear()
+
+
+async def test_an_answer_to_a_list_that_was_never_sent_is_out_of_order(plant: Plant) -> None:
+    async with plant.welcomed(hello=KNOWS_KEYS) as agent:
+        await agent.say(messages.KeysSet(number=2))
+        assert (await agent.closed())[0] == CloseCode.PROTOCOL_ERROR
+
+
+async def test_a_key_use_is_noted_once_for_each_dial(plant: Plant) -> None:
+    async with plant.welcomed() as agent:
+        await plant.registry.send(AGENT, messages.Dial(ticket="t", kind="ssh"))
+        for _ in range(3):
+            await agent.say(messages.KeyUsed(key=ONE.id))
+        await agent.say(messages.Ping(id=1))
+        while not isinstance(await agent.hear(), messages.Pong):
+            pass
+        assert plant.keys.used_ == [(AGENT, ONE.id)]
+        await agent.say(messages.KeyUsed(key="\x1b[2J"))
+        assert (await agent.closed())[0] == CloseCode.PROTOCOL_ERROR

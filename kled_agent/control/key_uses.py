@@ -1,0 +1,40 @@
+"""Which registered keys were used: told to the coordinator, which audits it, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Never
+
+import trio
+
+from kled_wire.control import ControlLink
+from kled_wire.eventlog import EventLog
+from kled_wire.messages import KeyUsed
+
+# Streams begin over the link, so few can be told of later than over the next one.
+_WAITING_MAX: Final = 256
+
+
+class KeyUses:
+    """What is still to be told; it outlives links."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._waiting: deque[str] = deque()
+        self._news = trio.Event()
+
+    def note(self, key_id: str) -> None:
+        """Somebody has come in with this key."""
+        if len(self._waiting) >= _WAITING_MAX:
+            self._log.warning("ssh_key_use_untold", key=self._waiting.popleft())
+        self._waiting.append(key_id)
+        self._news.set()
+
+    async def tell(self, link: ControlLink) -> Never:
+        """Tell of each over `link`, until cancelled. Raises LinkClosed, and forgets nothing."""
+        while True:
+            while self._waiting:
+                await link.send(KeyUsed(key=self._waiting[0]))
+                self._waiting.popleft()
+            self._news = trio.Event()
+            await self._news.wait()
