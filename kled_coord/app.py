@@ -26,9 +26,10 @@ import trio
 from argon2 import PasswordHasher
 
 from kled_coord.api.app import create_app
+from kled_coord.builds.jobs import Jobs, Places
 from kled_coord.builds.pruning import prune
 from kled_coord.builds.terraform import Terraform
-from kled_coord.builds.worker import Worker, WorkerSettings
+from kled_coord.builds.worker import Worker
 from kled_coord.config import Config
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.asgi import AsgiServer
@@ -225,20 +226,31 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
     plain = config.tls_cert_file is None
     access_url = config.with_defaults(port).access_url
     local = config.model_copy(update={"access_url": ""}).with_defaults(port).access_url
+    places = Places(
+        access_url=access_url,
+        state_url=local if plain else access_url,
+        processes=config.data_dir / "processes",
+    )
     return Worker(
         store=services.store,
         clock=services.clock,
         queue=services.queue,
         changes=services.changes,
-        agents=services.agents,
         runner=services.run_build,
         runs=services.runs,
-        settings=WorkerSettings(
-            name=f"{socket.gethostname()[:40]}/{os.getpid()}/{number}",
-            access_url=access_url,
-            state_url=local if plain else access_url,
-            processes=config.data_dir / "processes",
-        ),
+        jobs=make_jobs(services, places),
+        name=f"{socket.gethostname()[:40]}/{os.getpid()}/{number}",
+    )
+
+
+def make_jobs(services: Services, places: Places) -> Jobs:
+    """What workers of this process put their jobs together with."""
+    return Jobs(
+        store=services.store,
+        states=services.states,
+        sealer=services.sealer,
+        agents=services.agents,
+        places=places,
     )
 
 

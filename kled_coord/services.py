@@ -28,6 +28,7 @@ from kled_coord.sources import Clock, Ids, Monotonic, RandomBytes
 from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
 from kled_coord.templates.service import Templates
+from kled_coord.templates.upgrade import list_old_variables
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.key_holders import AgentKeys
 from kled_coord.workspaces.presence import Registry
@@ -81,6 +82,7 @@ class Services:
     builds: Builds
     states: States
     runs: Runs
+    sealer: Sealer
     run_build: BuildRunner
     readiness: Readiness = field(default_factory=Readiness)
 
@@ -109,6 +111,7 @@ async def build_services(
     """Put the services together over a migrated store. Raises StoreError, KledError."""
     clock, ids, changes = sources.clock, Ids(sources.random_bytes), Changes()
     sealer = Sealer(sealing_key, sources.random_bytes)
+    await list_old_variables(store, sealer)
     key = await load_authority_key(
         store=store, sealer=sealer, clock=clock, ids=ids, random_bytes=sources.random_bytes
     )
@@ -116,7 +119,7 @@ async def build_services(
     people = _build_people(config, store, ids, sources, registry)
     # What nearly every service takes.
     common = _Common(store=store, clock=clock, ids=ids, audit=people.audit)
-    workspaces = Workspaces(**common, changes=changes)
+    workspaces = Workspaces(**common, changes=changes, sealer=sealer)
     states = States(store=store, clock=clock, sealer=sealer)
     queue = Queue(
         store=store, clock=clock, ids=ids, changes=changes, registry=registry, metrics=metrics
@@ -159,6 +162,7 @@ async def build_services(
             directory=config.data_dir / "runs",
             kept=config.data_dir / "errored-states",
         ),
+        sealer=sealer,
         run_build=sources.run_build,
     )
 

@@ -55,7 +55,9 @@ TESTED_BY = {
     "coord/relay/test_splicer.py": "kled_coord/sidecars/loop",
     # Queries only, each run by the tests of who asks, on both databases.
     "coord/conftest.py": "kled_coord/store/",
+    "coord/builds/test_parameters.py": "kled_coord/templates/upgrade",
     "coord/templates/test_archive.py": "kled_coord/templates/service",
+    "coord/templates/test_declarations.py": "kled_coord/templates/hcl",
     "coord/terraform/test_run.py": "kled_coord/terraform/errors",
     "coord/terraform/test_binary.py": "kled_coord/terraform/embedded",
     "coord/test_program.py": """

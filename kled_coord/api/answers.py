@@ -20,6 +20,7 @@ from kled_coord.store.records import (
     TemplateVersion,
     Token,
     User,
+    Variable,
 )
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
@@ -103,6 +104,22 @@ class KeyAnswer(BaseModel):
         return cls.model_validate({**_fields(key), "unanswered": told})
 
 
+class VariableAnswer(BaseModel):
+    """A variable that a template declares."""
+
+    name: str
+    type: str
+    default: str | None
+    description: str
+    sensitive: bool
+    required: bool
+
+    @classmethod
+    def of(cls, variable: Variable) -> VariableAnswer:
+        """From a record."""
+        return cls.model_validate(_fields(variable))
+
+
 class VersionAnswer(BaseModel):
     """A version of a template."""
 
@@ -110,13 +127,15 @@ class VersionAnswer(BaseModel):
     template: str
     number: int
     message: str
+    variables: list[VariableAnswer]
     created_at: datetime
     created_by: str
 
     @classmethod
     def of(cls, version: TemplateVersion) -> VersionAnswer:
         """From a record."""
-        return cls.model_validate(_fields(version))
+        variables = [VariableAnswer.of(variable) for variable in version.variables]
+        return cls.model_validate({**_fields(version), "variables": variables})
 
 
 class TemplateAnswer(BaseModel):
@@ -229,7 +248,7 @@ class WorkspaceAnswer(BaseModel):
     agent: AgentAnswer | None
     agents: list[AgentAnswer]
     latest_build: BuildAnswer | None
-    parameters: dict[str, str]
+    parameters: dict[str, str | None]
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None

@@ -73,11 +73,12 @@ class NewWorkspaceBody(Body):
 
 
 class NewBuildBody(Body):
-    """Queue a build."""
+    """Queue a build; a version and parameters that are absent are those applied last."""
 
     transition: Transition
     version: int | None = Field(None, ge=1, le=2**31 - 1)
     orphan: bool = False
+    parameters: dict[str, str] = {}
 
 
 class CertificateBody(Body):

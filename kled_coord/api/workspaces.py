@@ -77,7 +77,12 @@ async def create_build(
 ) -> BuildAnswer:
     """Start, stop or delete a workspace."""
     build = await services.builds.create(
-        caller, ref, body.transition, version=body.version, orphan=body.orphan
+        caller,
+        ref,
+        body.transition,
+        version=body.version,
+        orphan=body.orphan,
+        parameters=body.parameters,
     )
     return BuildAnswer.of(build, services.config.workers)
 

@@ -49,7 +49,8 @@ class BuildHost:
             "template_name": workspace.template,
             "template_version": str(workspace.template_version),
             "build_id": build.id,
-            "parameters": dict(workspace.parameters),
+            # A sensitive one is only what the template's own variable gives.
+            "parameters": {k: v for k, v in workspace.parameters.items() if v is not None},
         }
 
     async def ensure_agent(self, name: str) -> Mapping[str, str]:

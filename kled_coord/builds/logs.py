@@ -11,7 +11,9 @@ import structlog
 import trio
 
 from kled_coord.builds.machine import ENDED
+from kled_coord.builds.masking import Mask
 from kled_coord.builds.places import tell_place
+from kled_coord.builds.runner import Reporter
 from kled_coord.changes import Changes
 from kled_coord.sources import Clock
 from kled_coord.store.builds import append_log, build_by_id, last_log_seq, log_after, update_build
@@ -113,6 +115,22 @@ class LogWriter:
             }
             await self._store.write(update_build, self._build_id, values)
         self._changes.ring(self._build_id)
+
+
+class MaskedReporter:
+    """A Reporter that hides them from another."""
+
+    def __init__(self, reporter: Reporter, mask: Mask) -> None:
+        self._reporter = reporter
+        self._mask = mask
+
+    async def line(self, level: str, text: str) -> None:
+        """Append a log line."""
+        await self._reporter.line(level, self._mask.hide(text))
+
+    async def progress(self, done: int, total: int, message: str) -> None:
+        """Say how far it is."""
+        await self._reporter.progress(done, total, self._mask.hide(message))
 
 
 async def append_line(

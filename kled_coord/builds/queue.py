@@ -18,7 +18,7 @@ from kled_coord.store.build_changes import BuildChange, change_build, claim_buil
 from kled_coord.store.builds import expired_builds, renew_lease
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
-from kled_coord.workspaces.lifecycle import workspace_status
+from kled_coord.workspaces.lifecycle import Transition, workspace_status
 from kled_coord.workspaces.presence import Registry
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import AgentId, BuildId
@@ -128,7 +128,8 @@ class Queue:
                 build.id,
                 BuildEvent.FAILED,
                 worker=build.worker,
-                error="the worker that ran this build died; start the workspace again to finish it",
+                error="the worker that ran this build died; "
+                f"{build.transition} the workspace again to finish it",
             )
 
     def _ring(self, build: Build) -> None:
@@ -155,6 +156,7 @@ def _decide_end(
             "finished_at": now,
             "secret_hash": None,
             "lease_until": None,
+            "secrets_sealed": None,
             "error": printable(error[:_ERROR_MAX], keep="\n\t") if error else None,
         }
     elif event is BuildEvent.RELEASED:
@@ -167,4 +169,5 @@ def _decide_end(
             told_by.transition, told_by.status if told_by is before else status
         ),
         run_over=status in ENDED or event is BuildEvent.RELEASED,
+        applied=status is BuildStatus.SUCCEEDED and build.transition != Transition.DELETE,
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import trio
 
 from kled_coord.store.records import Build, Workspace
+from kled_coord.terraform.varfile import Value
 
 # Raises InputError("template_invalid") with file, line and Terraform's words.
 TemplateChecker = Callable[[bytes], Awaitable[None]]
@@ -65,14 +66,17 @@ class Host(Protocol):
 class Job:
     """One build to carry out.
 
-    `state_url` is the address of the workspace's state; it takes basic auth with the build's id
-    and `state_secret`. `directory` is empty and private, and removed afterwards.
-    `forced` is set when a clean stop takes too long for somebody.
+    `is_empty`: a delete with nothing to destroy, for which no template has to be right.
+    `workspace` has the build's version and parameters. `state_url` is the address of its state; it
+    takes basic auth with the build's id and `state_secret`. `directory` is empty and private, and
+    removed afterwards. `forced` is set when a clean stop takes too long for somebody.
     """
 
     build: Build
     workspace: Workspace
     archive: bytes
+    is_empty: bool
+    variables: Mapping[str, Value]
     state_url: str
     state_secret: str = field(repr=False)
     directory: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from kled_coord.builds.logs import End, Progress, follow_log
@@ -12,11 +12,11 @@ from kled_coord.identity.audit import Audit
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, workspace_not_found
 from kled_coord.sources import Clock, Ids
-from kled_coord.store.build_changes import NewBuild, queue_build
-from kled_coord.store.builds import build_by_id, list_builds
+from kled_coord.store.build_changes import queue_build
+from kled_coord.store.builds import NewBuild, build_by_id, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import Build, LogLine, Workspace
+from kled_coord.store.records import Build, LogLine, TemplateVersion, Workspace
 from kled_coord.store.templates import version_by_number
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.lifecycle import Transition
@@ -63,25 +63,39 @@ class Builds:
         *,
         version: int | None,
         orphan: bool,
+        parameters: Mapping[str, str] | None = None,
     ) -> Build:
-        """Queue a build. `version` None keeps the workspace's version; `orphan` deletes the
-        workspace without destroying what it made.
+        """Queue a build. `version` None keeps the one that was applied last, and so do parameters
+        that are not given; `orphan` deletes the workspace without destroying what it made.
 
-        Raises NotFoundError, ForbiddenError, ConflictError("build_active").
+        Raises NotFoundError, ForbiddenError, InputError, ConflictError("build_active").
         """
         action = _ACTIONS[transition]
         workspace = await self._workspaces.resolve(caller, ref, action)
-        new = NewBuild(
-            id=self._ids.new("bld"),
-            workspace_id=workspace.id,
-            transition=transition,
-            version_id=await self._version_id(workspace, version),
-            orphan=orphan and transition is Transition.DELETE,
-            user_id=caller.user_id,
-            queued_at=self._clock(),
-        )
+        wanted = None if version is None else await self._version(workspace, version)
+        build_id, now = self._ids.new("bld"), self._clock()
+
+        # In the worker thread, and in the transaction: a build that ends now may change both.
+        def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
+            shown, secrets = now_is.parameters, sealed
+            if transition is Transition.START or wanted is not None or parameters:
+                shown, secrets = self._workspaces.choose_parameters(
+                    now_is, sealed, wanted or applied, parameters or {}
+                )
+            return NewBuild(
+                id=build_id,
+                workspace_id=now_is.id,
+                transition=transition,
+                version_id=(wanted or applied).id,
+                parameters=shown,
+                secrets_sealed=secrets,
+                orphan=orphan and transition is Transition.DELETE,
+                user_id=caller.user_id,
+                queued_at=now,
+            )
+
         try:
-            build = await self._store.write(queue_build, new)
+            build = await self._store.write(queue_build, workspace.id, decide)
         except DuplicateError as error:
             raise ConflictError(
                 "build_active",
@@ -93,15 +107,13 @@ class Builds:
         await self._audit.record(caller, action, resource, detail=build.id)
         return build
 
-    async def _version_id(self, workspace: Workspace, number: int | None) -> str:
-        if number is None:
-            return workspace.version_id
+    async def _version(self, workspace: Workspace, number: int) -> TemplateVersion:
         found = await self._store.read(version_by_number, workspace.template_id, number)
         if found is None:
             raise NotFoundError(
                 "version_not_found", f"the template {workspace.template} has no version {number}"
             )
-        return found.id
+        return found
 
     async def list_for(self, caller: Caller, ref: WorkspaceRef) -> list[Build]:
         """A workspace's builds, the newest first."""

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from kled_coord.builds.statefile import managed_instances
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
@@ -70,11 +71,12 @@ class States:
 
     async def read(self, writer: StateWriter) -> bytes | None:
         """The newest state, None when there is none. Raises StoreError, KledError."""
-        newest = await self._store.read(newest_state, writer.workspace_id)
-        version, sealed = newest or (0, None)
-        if sealed is None:
-            return None
-        return self._sealer.open(_PURPOSE, _row(writer.workspace_id, version), sealed)
+        return await self._newest(writer.workspace_id)
+
+    async def is_empty(self, workspace_id: WorkspaceId) -> bool:
+        """Whether the state names nothing that Terraform made. Raises StoreError, KledError."""
+        content = await self._newest(workspace_id)
+        return content is None or not managed_instances(json.loads(content))
 
     async def write(self, writer: StateWriter, content: bytes | None, lock_id: str | None) -> None:
         """Append a version (None: the state was deleted) on behalf of a lock's holder.
@@ -136,6 +138,15 @@ class States:
             return version
 
         return await self._store.write(append)
+
+    async def _newest(self, workspace_id: WorkspaceId) -> bytes | None:
+        newest = await self._store.read(newest_state, workspace_id)
+        version, sealed = newest or (0, None)
+        return (
+            None
+            if sealed is None
+            else self._sealer.open(_PURPOSE, _row(workspace_id, version), sealed)
+        )
 
     async def lock(self, writer: StateWriter, info: bytes) -> None:
         """Take the lock. Raises StateLockedError, InputError."""

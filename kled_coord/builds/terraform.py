@@ -65,7 +65,7 @@ class Terraform:
                 username=job.build.id,
                 password=job.state_secret,
             ),
-            variables=job.workspace.parameters,
+            variables=job.variables,
             marks={WORKSPACE_MARK: job.workspace.id},
         )
         await run_build(

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 import structlog
 import trio
 
-from kled_coord.builds.host import BuildHost
+from kled_coord.builds.jobs import Jobs
 from kled_coord.builds.lease import Lease
 from kled_coord.builds.leftovers import end_leftovers
-from kled_coord.builds.logs import LogWriter
+from kled_coord.builds.logs import LogWriter, MaskedReporter
 from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.masking import Mask
 from kled_coord.builds.queue import ClaimedBuild, Queue
-from kled_coord.builds.runner import BuildRunner, Job
+from kled_coord.builds.runner import BuildRunner, Job, Reporter
 from kled_coord.builds.runs import Run, Runs
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build
-from kled_coord.store.templates import version_archive
-from kled_coord.store.workspaces import workspace_by_id
-from kled_coord.workspaces.agents import Agents
 from kled_wire.errors import ConflictError, KledError
 from kled_wire.limits import CLEANUP_S
 
@@ -39,16 +34,6 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """`name` is unique among all workers of one database; URLs have no trailing slash."""
-
-    name: str
-    access_url: str
-    state_url: str
-    processes: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a run ended."""
 
@@ -57,7 +42,10 @@ class Outcome:
 
 
 class Worker:
-    """Runs builds until cancelled; a build in progress is then released for another worker."""
+    """Runs builds until cancelled; a build in progress is then released for another worker.
+
+    `name` is unique among all workers of one database.
+    """
 
     def __init__(
         self,
@@ -66,19 +54,19 @@ class Worker:
         clock: Clock,
         queue: Queue,
         changes: Changes,
-        agents: Agents,
         runner: BuildRunner,
         runs: Runs,
-        settings: WorkerSettings,
+        jobs: Jobs,
+        name: str,
     ) -> None:
         self._store = store
         self._clock = clock
         self._queue = queue
         self._changes = changes
-        self._agents = agents
         self._runner = runner
         self._runs = runs
-        self._settings = settings
+        self._jobs = jobs
+        self._name = name
         self._lease: Lease | None = None
 
     async def serve(self, draining: trio.Event) -> None:
@@ -86,12 +74,12 @@ class Worker:
         while not draining.is_set():
             queued = self._changes.next_change(QUEUE)
             try:
-                claimed = await self._queue.claim(self._settings.name)
+                claimed = await self._queue.claim(self._name)
                 if claimed is not None:
                     await self._run(claimed)
                     continue
             except StoreError as error:
-                log.warning("worker_store_failed", worker=self._settings.name, reason=error.message)
+                log.warning("worker_store_failed", worker=self._name, reason=error.message)
             with trio.move_on_after(_LOOK_AGAIN_S):
                 await queued.wait()
 
@@ -118,7 +106,7 @@ class Worker:
     async def _write_end(self, build: Build, outcome: Outcome) -> None:
         try:
             ended = await self._queue.end(
-                build.id, outcome.event, worker=self._settings.name, error=outcome.error
+                build.id, outcome.event, worker=self._name, error=outcome.error
             )
         except (ConflictError, StoreError) as error:
             # Somebody else ended it, or the expiry of its lease will.
@@ -134,7 +122,7 @@ class Worker:
             queue=self._queue,
             changes=self._changes,
             build_id=claimed.build.id,
-            worker=self._settings.name,
+            worker=self._name,
         )
         self._lease = lease
         outcome = Outcome(event=BuildEvent.CANCELED, error="canceled")
@@ -156,48 +144,28 @@ class Worker:
     ) -> Outcome:
         """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
         build = claimed.build
+        mask = Mask(())
         try:
-            await self._run_job(claimed, run, writer, forced)
+            job = await self._jobs.make(claimed, directory=await run.directory(), forced=forced)
+            mask = Mask(value.text for value in job.variables.values() if value.is_secret)
+            await self._run_job(job, MaskedReporter(writer, mask))
         except KledError as error:
-            return Outcome(event=BuildEvent.FAILED, error=error.line())
+            return Outcome(event=BuildEvent.FAILED, error=mask.hide(error.line()))
         except Exception:
             log.exception("build_crashed", build=build.id)
             error_line = f"an error inside the coordinator; its log has build {build.id}"
             return Outcome(event=BuildEvent.FAILED, error=error_line)
         return Outcome(event=BuildEvent.SUCCEEDED)
 
-    async def _run_job(
-        self, claimed: ClaimedBuild, run: Run, writer: LogWriter, forced: trio.Event
-    ) -> None:
-        job = await self._job(claimed, await run.directory(), forced)
-        host = BuildHost(
-            workspace=job.workspace,
-            build=job.build,
-            agents=self._agents,
-            reporter=writer,
-            access_url=self._settings.access_url,
-            processes=self._settings.processes,
-        )
+    async def _run_job(self, job: Job, reporter: Reporter) -> None:
+        host = self._jobs.host(job, reporter)
         if job.build.orphan:
-            await writer.line("warning", "deleted without destroying what Terraform made")
+            await reporter.line("warning", "deleted without destroying what Terraform made")
+        elif job.is_empty:
+            await reporter.line("info", "Terraform has nothing to destroy")
         else:
-            await self._runner(job, host, writer)
+            await self._runner(job, host, reporter)
         if job.build.transition != "start":
-            await end_leftovers(job.workspace.id, host, writer)
+            await end_leftovers(job.workspace.id, host, reporter)
         if job.build.transition == "delete":
-            processes = self._settings.processes / job.workspace.id
-            await trio.to_thread.run_sync(partial(shutil.rmtree, processes, ignore_errors=True))
-
-    async def _job(self, claimed: ClaimedBuild, directory: Path, forced: trio.Event) -> Job:
-        build = claimed.build
-        workspace = await self._store.read(workspace_by_id, build.workspace_id)
-        assert workspace is not None
-        return Job(
-            build=build,
-            workspace=workspace,
-            archive=await self._store.read(version_archive, build.version_id),
-            state_url=f"{self._settings.state_url}/api/v1/tfstate/{workspace.id}",
-            state_secret=claimed.secret,
-            directory=directory,
-            forced=forced,
-        )
+            await self._jobs.clear(job)

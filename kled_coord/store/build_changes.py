@@ -15,19 +15,24 @@ from sqlalchemy import Connection
 
 from kled_coord.store.agents import revoke_agents
 from kled_coord.store.builds import (
+    NewBuild,
     build_by_id,
     build_by_number,
+    build_secrets,
     held_build,
     insert_build,
     next_pending,
     update_build,
 )
-from kled_coord.store.records import Build, Workspace
+from kled_coord.store.records import Build, TemplateVersion, Workspace
 from kled_coord.store.states import drop_build_lock, lock_workspace
+from kled_coord.store.templates import version_by_id
 from kled_coord.store.workspaces import (
     insert_workspace,
+    set_workspace_applied,
     set_workspace_status,
-    set_workspace_version,
+    workspace_by_id,
+    workspace_secrets,
 )
 
 
@@ -35,12 +40,14 @@ from kled_coord.store.workspaces import (
 class BuildChange:
     """What is to be written: columns of the build, and the workspace's status.
 
-    `run_over`: whatever ran has ended, so the state's lock is dropped.
+    `run_over`: whatever ran has ended, so the state's lock is dropped. `applied`: the build's
+    version and parameters are the workspace's from now on.
     """
 
     values: Mapping[str, Any]
     workspace_status: str
     run_over: bool = False
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,39 +62,29 @@ class Changed:
 Decide = Callable[[Build, Build | None], BuildChange]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewBuild:
-    """A build to queue."""
-
-    id: str
-    workspace_id: str
-    transition: str
-    version_id: str
-    orphan: bool
-    user_id: str
-    queued_at: datetime
+# Sees the workspace, its version and its sealed parameters.
+DecideNew = Callable[[Workspace, TemplateVersion, bytes | None], NewBuild]
 
 
 def create_workspace(connection: Connection, workspace: Workspace, build: NewBuild) -> Build:
     """Add a workspace with its first build. Raises DuplicateError."""
-    insert_workspace(connection, workspace)
-    return queue_build(connection, build)
+    insert_workspace(connection, workspace, build.secrets_sealed)
+    return _queue(connection, build)
 
 
-def queue_build(connection: Connection, build: NewBuild) -> Build:
-    """Queue a build; the workspace moves to its version. Raises DuplicateError."""
-    lock_workspace(connection, build.workspace_id)
-    queued = insert_build(
-        connection,
-        build_id=build.id,
-        workspace_id=build.workspace_id,
-        transition=build.transition,
-        version_id=build.version_id,
-        orphan=build.orphan,
-        user_id=build.user_id,
-        now=build.queued_at,
-    )
-    set_workspace_version(connection, build.workspace_id, build.version_id)
+def queue_build(connection: Connection, workspace_id: str, decide: DecideNew) -> Build:
+    """Queue the build that `decide` makes of its workspace. Raises DuplicateError."""
+    # What another build is about to apply counts: nothing is decided before the lock is held.
+    lock_workspace(connection, workspace_id)
+    workspace = workspace_by_id(connection, workspace_id)
+    assert workspace is not None
+    version = version_by_id(connection, workspace.version_id)
+    secrets = workspace_secrets(connection, workspace_id)
+    return _queue(connection, decide(workspace, version, secrets))
+
+
+def _queue(connection: Connection, build: NewBuild) -> Build:
+    queued = insert_build(connection, build)
     set_workspace_status(connection, build.workspace_id, "pending", build.queued_at)
     return queued
 
@@ -114,6 +111,14 @@ def change_build(
 def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) -> Changed:
     before = build_by_number(connection, build.workspace_id, build.number - 1)
     change = decide(build, before)
+    if change.applied:
+        set_workspace_applied(
+            connection,
+            build.workspace_id,
+            version_id=build.version_id,
+            parameters=build.parameters,
+            secrets_sealed=build_secrets(connection, build.id),
+        )
     update_build(connection, build.id, dict(change.values))
     set_workspace_status(connection, build.workspace_id, change.workspace_status, now)
     if change.run_over:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,9 @@ from kled_coord.store.records import Build, LogLine
 from kled_coord.store.schema import build_logs, builds, users, workspaces
 from kled_coord.store.turns import RUNNING, WAITING, places
 
+_NOT_READ = {"secret_hash", "secrets_sealed", "created_by"}
 _COLUMNS = (
-    *(column for column in builds.c if column.name not in {"secret_hash", "created_by"}),
+    *(column for column in builds.c if column.name not in _NOT_READ),
     users.c.name.label("created_by"),
     places.c.position.label("queue_position"),
 )
@@ -25,43 +26,56 @@ _BUILDS = select(*_COLUMNS).select_from(
 )
 
 
-def insert_build(
-    connection: Connection,
-    *,
-    build_id: str,
-    workspace_id: str,
-    transition: str,
-    version_id: str,
-    orphan: bool,
-    user_id: str,
-    now: datetime,
-) -> Build:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBuild:
+    """A build to queue."""
+
+    id: str
+    workspace_id: str
+    transition: str
+    version_id: str
+    parameters: Mapping[str, str | None]
+    secrets_sealed: bytes | None = field(repr=False)
+    orphan: bool
+    user_id: str
+    queued_at: datetime
+
+
+def insert_build(connection: Connection, build: NewBuild) -> Build:
     """Queue a build. Raises DuplicateError when the workspace has an active one."""
     number = connection.execute(
         select(func.coalesce(func.max(builds.c.number), 0) + 1).where(
-            builds.c.workspace_id == workspace_id
+            builds.c.workspace_id == build.workspace_id
         )
     ).scalar_one()
     connection.execute(
         insert(builds).values(
-            id=build_id,
-            workspace_id=workspace_id,
+            id=build.id,
+            workspace_id=build.workspace_id,
             number=number,
-            transition=transition,
+            transition=build.transition,
             status="pending",
-            version_id=version_id,
-            orphan=orphan,
-            created_by=user_id,
-            queued_at=now,
+            version_id=build.version_id,
+            parameters=dict(build.parameters),
+            secrets_sealed=build.secrets_sealed,
+            orphan=build.orphan,
+            created_by=build.user_id,
+            queued_at=build.queued_at,
         )
     )
-    return _one(connection, builds.c.id == build_id)
+    return _one(connection, builds.c.id == build.id)
 
 
 def build_by_id(connection: Connection, build_id: str) -> Build | None:
     """The build of that id."""
     row = connection.execute(_BUILDS.where(builds.c.id == build_id)).first()
     return None if row is None else Build(**row._asdict())
+
+
+def build_secrets(connection: Connection, build_id: str) -> bytes | None:
+    """The sealed values of a build's sensitive parameters, until the build is over."""
+    row = connection.execute(select(builds.c.secrets_sealed).where(builds.c.id == build_id)).one()
+    return row.secrets_sealed and bytes(row.secrets_sealed)
 
 
 def build_by_number(connection: Connection, workspace_id: str, number: int) -> Build | None:

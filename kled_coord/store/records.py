@@ -70,6 +70,23 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """A variable that a template declares. `type` is source text, "" where it says none.
+
+    `default` is a string's value, else source text; None where there is none, and for a sensitive
+    one. `required`: nothing in the template gives it a value, not even null.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    description: str
+    sensitive: bool
+    required: bool
+    ephemeral: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateVersion:
     """An immutable version, without its archive. `created_by` is a user's name."""
 
@@ -78,13 +95,17 @@ class TemplateVersion:
     template: str
     number: int
     message: str
+    variables: tuple[Variable, ...]
     created_at: datetime
     created_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """A workspace; `status` is one of docs/protocol.md's."""
+    """A workspace; `status` is one of docs/protocol.md's.
+
+    Version and parameters are those applied last. A parameter that is None is sensitive: sealed.
+    """
 
     id: WorkspaceId
     name: str
@@ -95,7 +116,7 @@ class Workspace:
     version_id: str
     template_version: int
     status: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | None]
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
@@ -105,7 +126,7 @@ class Workspace:
 class Build:
     """One build of a workspace. `queue_position` counts from 1, while it waits.
 
-    `created_by` is a user's name.
+    `created_by` is a user's name; parameters are as a workspace's.
     """
 
     id: BuildId
@@ -114,6 +135,7 @@ class Build:
     transition: str
     status: str
     version_id: str
+    parameters: Mapping[str, str | None]
     orphan: bool
     error: str | None
     progress_done: int

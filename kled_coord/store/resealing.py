@@ -8,13 +8,16 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Row, Table, select, update
 
-from kled_coord.store.schema import agents, ssh_ca, states
+from kled_coord.store.schema import agents, builds, ssh_ca, states, workspaces
 from kled_coord.store.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedColumn:
-    """A column of sealed values; `row_id` is what each was bound to when it was sealed."""
+    """A column of sealed values; `row_id` is what each was bound to when it was sealed.
+
+    It is made from the row's other columns.
+    """
 
     table: Table
     column: Column[Any]
@@ -42,6 +45,19 @@ SEALED: Final = (
         purpose="state",
         row_id=lambda row: f"{row.workspace_id}/{row.version}",
     ),
+    # Both are bound to the workspace: what a build has applied becomes the workspace's as it is.
+    SealedColumn(
+        table=workspaces,
+        column=workspaces.c.secrets_sealed,
+        purpose="parameters",
+        row_id=lambda row: str(row.id),
+    ),
+    SealedColumn(
+        table=builds,
+        column=builds.c.secrets_sealed,
+        purpose="parameters",
+        row_id=lambda row: str(row.workspace_id),
+    ),
 )
 
 
@@ -53,9 +69,10 @@ def reseal_all(connection: Connection, old: Sealer, new: Sealer) -> int:
     done = 0
     for sealed in SEALED:
         keys = sealed.table.primary_key.columns
+        others = [column for column in sealed.table.columns if column is not sealed.column]
         # One value at a time: a state may have 64 MiB.
-        for row in connection.execute(select(*keys).where(sealed.column.is_not(None))).all():
-            this = [key == value for key, value in zip(keys, row, strict=True)]
+        for row in connection.execute(select(*others).where(sealed.column.is_not(None))).all():
+            this = [key == getattr(row, key.name) for key in keys]
             value = bytes(connection.execute(select(sealed.column).where(*this)).scalar_one())
             plain = old.open(sealed.purpose, sealed.row_id(row), value)
             again = new.seal(sealed.purpose, sealed.row_id(row), plain)

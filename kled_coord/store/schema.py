@@ -115,6 +115,8 @@ template_versions = Table(
     Column("number", sa.Integer, nullable=False),
     Column("message", sa.Text, nullable=False, default=""),
     Column("archive", sa.LargeBinary, nullable=False),
+    # The variables it declares (records.Variable); NULL: not read yet, by a release before these.
+    Column("variables", sa.JSON(none_as_null=True)),
     _at("created_at", nullable=False),
     Column("created_by", sa.String(40), nullable=False),
     sa.UniqueConstraint("template_id", "number"),
@@ -127,9 +129,12 @@ workspaces = Table(
     Column("name", sa.String(40), nullable=False),
     Column("owner_id", ForeignKey("users.id"), nullable=False),
     Column("template_id", ForeignKey("templates.id"), nullable=False),
+    # Version and parameters that were applied last (before the first time: those it began with).
     Column("version_id", ForeignKey("template_versions.id"), nullable=False),
     Column("status", sa.String(20), nullable=False),
+    # Values by name; null: a sensitive one, which is among the sealed.
     Column("parameters", sa.JSON, nullable=False),
+    Column("secrets_sealed", sa.LargeBinary),
     _at("created_at", nullable=False),
     _at("updated_at", nullable=False),
     _at("last_used_at"),
@@ -153,7 +158,10 @@ builds = Table(
     Column("number", sa.Integer, nullable=False),
     Column("transition", sa.String(10), nullable=False),
     Column("status", sa.String(20), nullable=False),
+    # As the workspace's; they become the workspace's when the build has succeeded.
     Column("version_id", ForeignKey("template_versions.id"), nullable=False),
+    Column("parameters", sa.JSON, nullable=False),
+    Column("secrets_sealed", sa.LargeBinary),
     Column("orphan", sa.Boolean, nullable=False, default=False),
     Column("error", sa.Text),
     Column("progress_done", sa.Integer, nullable=False, default=0),

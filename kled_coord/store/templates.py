@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from kled_coord.store.records import Template, TemplateVersion
-from kled_coord.store.schema import template_versions, templates, users, workspaces
+from kled_coord.store.records import Template, TemplateVersion, Variable
+from kled_coord.store.schema import builds, template_versions, templates, users, workspaces
+from kled_wire.names import WorkspaceId
 
 _ACTIVE = template_versions.alias("active")
 _TEMPLATES = select(
@@ -25,6 +29,7 @@ _VERSIONS = select(
     templates.c.name.label("template"),
     template_versions.c.number,
     template_versions.c.message,
+    template_versions.c.variables,
     template_versions.c.created_at,
     users.c.name.label("created_by"),
 ).select_from(
@@ -33,6 +38,25 @@ _VERSIONS = select(
     )
 )
 _ALIVE = templates.c.deleted_at.is_(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """A version to add."""
+
+    id: str
+    message: str
+    archive: bytes = field(repr=False)
+    variables: Sequence[Variable]
+    user_id: str
+    created_at: datetime
+
+
+# Given the workspace's id, and the two columns; returns the two columns.
+RewriteParameters = Callable[
+    [WorkspaceId, dict[str, str | None], bytes | None],
+    tuple[dict[str, str | None], bytes | None],
+]
 
 
 def list_templates(connection: Connection) -> list[Template]:
@@ -52,18 +76,19 @@ def add_version(
     *,
     name: str,
     new_template_id: str,
-    version_id: str,
-    message: str,
-    archive: bytes,
-    user_id: str,
-    now: datetime,
+    version: NewVersion,
 ) -> TemplateVersion:
     """Add a version, and the template when it is new, and make the version active."""
     template = template_by_name(connection, name)
     if template is None:
         template_id = new_template_id
         connection.execute(
-            insert(templates).values(id=template_id, name=name, created_at=now, updated_at=now)
+            insert(templates).values(
+                id=template_id,
+                name=name,
+                created_at=version.created_at,
+                updated_at=version.created_at,
+            )
         )
     else:
         template_id = template.id
@@ -71,21 +96,21 @@ def add_version(
     connection.execute(
         update(templates)
         .where(templates.c.id == template_id)
-        .values(active_version_id=version_id, updated_at=now)
+        .values(active_version_id=version.id, updated_at=version.created_at)
     )
     connection.execute(
         insert(template_versions).values(
-            id=version_id,
+            id=version.id,
             template_id=template_id,
             number=_newest_number(connection, template_id) + 1,
-            message=message,
-            archive=archive,
-            created_at=now,
-            created_by=user_id,
+            message=version.message,
+            archive=version.archive,
+            variables=[asdict(variable) for variable in version.variables],
+            created_at=version.created_at,
+            created_by=version.user_id,
         )
     )
-    row = connection.execute(_VERSIONS.where(template_versions.c.id == version_id)).one()
-    return TemplateVersion(**row._asdict())
+    return version_by_id(connection, version.id)
 
 
 def list_versions(connection: Connection, template_id: str) -> list[TemplateVersion]:
@@ -95,7 +120,12 @@ def list_versions(connection: Connection, template_id: str) -> list[TemplateVers
             template_versions.c.number.desc()
         )
     )
-    return [TemplateVersion(**row._asdict()) for row in rows]
+    return [_version(row) for row in rows]
+
+
+def version_by_id(connection: Connection, version_id: str) -> TemplateVersion:
+    """The version of that id, which exists."""
+    return _version(connection.execute(_VERSIONS.where(template_versions.c.id == version_id)).one())
 
 
 def version_by_number(
@@ -107,7 +137,45 @@ def version_by_number(
             template_versions.c.template_id == template_id, template_versions.c.number == number
         )
     ).first()
-    return None if row is None else TemplateVersion(**row._asdict())
+    return None if row is None else _version(row)
+
+
+def unread_versions(connection: Connection) -> list[str]:
+    """Ids of the versions whose variables were never listed."""
+    return list(
+        connection.execute(
+            select(template_versions.c.id).where(template_versions.c.variables.is_(None))
+        ).scalars()
+    )
+
+
+def set_variables(connection: Connection, version_id: str, variables: Sequence[Variable]) -> None:
+    """Keep what a version declares."""
+    connection.execute(
+        update(template_versions)
+        .where(template_versions.c.id == version_id)
+        .values(variables=[asdict(variable) for variable in variables])
+    )
+
+
+def rewrite_parameters(connection: Connection, version_id: str, rewrite: RewriteParameters) -> None:
+    """Write again the parameters of the workspaces and builds of a version."""
+    for table, workspace_id in ((workspaces, workspaces.c.id), (builds, builds.c.workspace_id)):
+        rows = connection.execute(
+            select(
+                table.c.id,
+                workspace_id.label("workspace"),
+                table.c.parameters,
+                table.c.secrets_sealed,
+            ).where(table.c.version_id == version_id)
+        ).all()
+        for row in rows:
+            shown, sealed = rewrite(row.workspace, row.parameters, row.secrets_sealed)
+            connection.execute(
+                update(table)
+                .where(table.c.id == row.id)
+                .values(parameters=shown, secrets_sealed=sealed)
+            )
 
 
 def version_archive(connection: Connection, version_id: str) -> bytes:
@@ -133,6 +201,12 @@ def mark_template_deleted(connection: Connection, template_id: str, now: datetim
     connection.execute(
         update(templates).where(templates.c.id == template_id).values(deleted_at=now)
     )
+
+
+def _version(row: Row[*tuple[Any, ...]]) -> TemplateVersion:
+    values = row._asdict()
+    variables = tuple(Variable(**each) for each in values.pop("variables") or ())
+    return TemplateVersion(**values, variables=variables)
 
 
 def _newest_number(connection: Connection, template_id: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -31,7 +33,9 @@ _WORKSPACES = select(
 _ALIVE = workspaces.c.deleted_at.is_(None)
 
 
-def insert_workspace(connection: Connection, workspace: Workspace) -> None:
+def insert_workspace(
+    connection: Connection, workspace: Workspace, secrets_sealed: bytes | None
+) -> None:
     """Add a workspace. Raises DuplicateError when its owner has one of that name."""
     connection.execute(
         insert(workspaces).values(
@@ -42,6 +46,7 @@ def insert_workspace(connection: Connection, workspace: Workspace) -> None:
             version_id=workspace.version_id,
             status=workspace.status,
             parameters=dict(workspace.parameters),
+            secrets_sealed=secrets_sealed,
             created_at=workspace.created_at,
             updated_at=workspace.updated_at,
         )
@@ -78,17 +83,34 @@ def list_workspaces(connection: Connection, owner_id: str | None) -> list[Worksp
 def set_workspace_status(
     connection: Connection, workspace_id: str, status: str, now: datetime
 ) -> None:
-    """Write the status; "deleted" also frees the name."""
-    values = {"status": status, "updated_at": now}
+    """Write the status; "deleted" also frees the name, and forgets what was sensitive."""
+    values: dict[str, Any] = {"status": status, "updated_at": now}
     if status == "deleted":
-        values["deleted_at"] = now
+        values |= {"deleted_at": now, "secrets_sealed": None}
     connection.execute(update(workspaces).where(workspaces.c.id == workspace_id).values(**values))
 
 
-def set_workspace_version(connection: Connection, workspace_id: str, version_id: str) -> None:
-    """Move a workspace to another version of its template."""
+def workspace_secrets(connection: Connection, workspace_id: str) -> bytes | None:
+    """The sealed values of a workspace's sensitive parameters."""
+    row = connection.execute(
+        select(workspaces.c.secrets_sealed).where(workspaces.c.id == workspace_id)
+    ).one()
+    return row.secrets_sealed and bytes(row.secrets_sealed)
+
+
+def set_workspace_applied(
+    connection: Connection,
+    workspace_id: str,
+    *,
+    version_id: str,
+    parameters: Mapping[str, str | None],
+    secrets_sealed: bytes | None,
+) -> None:
+    """Remember the version and the parameters that were applied last."""
     connection.execute(
-        update(workspaces).where(workspaces.c.id == workspace_id).values(version_id=version_id)
+        update(workspaces)
+        .where(workspaces.c.id == workspace_id)
+        .values(version_id=version_id, parameters=dict(parameters), secrets_sealed=secrets_sealed)
     )
 
 

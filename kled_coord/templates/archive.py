@@ -11,10 +11,17 @@ from __future__ import annotations
 import io
 import tarfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
+from kled_coord.store.records import Variable
+from kled_coord.templates.declarations import (
+    is_source,
+    is_values,
+    list_backends,
+    list_variables,
+)
 from kled_wire.errors import InputError
 from kled_wire.limits import TEMPLATE_MAX_BYTES
 
@@ -29,10 +36,12 @@ _GZIP: Final = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A checked archive: a plain tar, and the paths of its regular files."""
+    """A checked archive: a plain tar, the paths of its regular files, and what they declare."""
 
-    tar: bytes
+    tar: bytes = field(repr=False)
     files: tuple[str, ...]
+    variables: tuple[Variable, ...] = ()
+    backends: tuple[str, ...] = ()
 
 
 def check_archive(upload: bytes) -> Archive:
@@ -46,18 +55,23 @@ def check_archive(upload: bytes) -> Archive:
             tarfile.open(fileobj=io.BytesIO(source), mode="r:") as archive,
             tarfile.open(fileobj=kept, mode="w", format=tarfile.GNU_FORMAT) as copy,
         ):
-            files = _copy(archive, copy)
+            files, sources = _copy(archive, copy)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise invalid(f"not a tar archive: {error}") from error
     if len(set(files)) != len(files):
         raise invalid("a file is there twice")
-    if not any(_is_source(name) for name in files):
+    if not any(is_source(name) for name in sources):
         raise InputError(
             "template_invalid",
             "there is no .tf file at the top of the template",
             hint="push the directory that holds main.tf",
         )
-    return Archive(tar=kept.getvalue(), files=tuple(files))
+    return Archive(
+        tar=kept.getvalue(),
+        files=tuple(files),
+        variables=list_variables(sources),
+        backends=list_backends(sources),
+    )
 
 
 def invalid(what: str) -> InputError:
@@ -76,9 +90,10 @@ def _gunzip(upload: bytes) -> bytes:
     return tar
 
 
-def _copy(archive: tarfile.TarFile, copy: tarfile.TarFile) -> list[str]:
-    """Copy what a template may have; the paths of the files."""
+def _copy(archive: tarfile.TarFile, copy: tarfile.TarFile) -> tuple[list[str], dict[str, bytes]]:
+    """Copy what a template may have; the paths of the files, and those that declare something."""
     files: list[str] = []
+    sources: dict[str, bytes] = {}
     total_bytes = 0
     for number, member in enumerate(archive, start=1):
         _check_member(member)
@@ -92,11 +107,16 @@ def _copy(archive: tarfile.TarFile, copy: tarfile.TarFile) -> list[str]:
             copy.addfile(plain)
         else:
             plain.size = member.size
-            copy.addfile(plain, archive.extractfile(member))
+            content = archive.extractfile(member)
+            assert content is not None  # it is a file
+            copy.addfile(plain, content)
             files.append(plain.name)
+            if "/" not in plain.name and (is_source(plain.name) or is_values(plain.name)):
+                content.seek(0)
+                sources[plain.name] = content.read()
         if len(files) > FILES_MAX or number > _MEMBERS_MAX:
             raise invalid(f"more than {FILES_MAX} files")
-    return files
+    return files, sources
 
 
 def _check_member(member: tarfile.TarInfo) -> None:
@@ -108,8 +128,3 @@ def _check_member(member: tarfile.TarInfo) -> None:
         raise invalid(f"{shown!r} leads out of the template")
     if not (member.isreg() or member.isdir()) or member.issparse():
         raise invalid(f"{shown!r} is neither a file nor a directory")
-
-
-def _is_source(name: str) -> bool:
-    path = PurePosixPath(name)
-    return len(path.parts) == 1 and (name.endswith((".tf", ".tf.json")))

@@ -1,6 +1,6 @@
 """The process that opens one uploaded archive: standard input to standard output, within limits.
 
-The answer is a line of JSON, `{"files": […]}` and after it the tar, or `{"error": {…}}`.
+The answer is a line of JSON, `{"files": […], …}` and after it the tar, or `{"error": {…}}`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Final
 
 from kled_coord.templates.archive import check_archive, invalid
@@ -37,7 +38,8 @@ def main() -> None:
     except MemoryError:
         _say({"error": {"message": invalid("it takes too much memory").message, "hint": None}})
     else:
-        _say({"files": archive.files})
+        variables = [asdict(variable) for variable in archive.variables]
+        _say({"files": archive.files, "variables": variables, "backends": archive.backends})
         sys.stdout.buffer.write(archive.tar)
 
 

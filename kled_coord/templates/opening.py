@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from kled_coord.environment import clean_environment
+from kled_coord.store.records import Variable
 from kled_coord.templates import archive_process
 from kled_coord.templates.archive import Archive, invalid
 from kled_wire.errors import InputError
@@ -37,11 +38,15 @@ async def open_archive(upload: bytes) -> Archive:
     raise invalid("it takes too long to open, or too much memory")
 
 
-def _archive(answer: dict[str, dict[str, str] | list[str]], tar: bytes) -> Archive:
-    error = answer.get("error")
-    if isinstance(error, dict):
+def _archive(answer: dict[str, Any], tar: bytes) -> Archive:
+    if error := answer.get("error"):
         raise InputError("template_invalid", error["message"], hint=error["hint"])
-    return Archive(tar=tar, files=tuple(answer["files"]))
+    return Archive(
+        tar=tar,
+        files=tuple(answer["files"]),
+        variables=tuple(Variable(**each) for each in answer["variables"]),
+        backends=tuple(answer["backends"]),
+    )
 
 
 async def _kill(process: trio.Process) -> None:

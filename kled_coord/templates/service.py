@@ -14,6 +14,7 @@ from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Template, TemplateVersion
 from kled_coord.store.templates import (
+    NewVersion,
     add_version,
     count_workspaces,
     list_templates,
@@ -22,12 +23,15 @@ from kled_coord.store.templates import (
     template_by_name,
     version_by_number,
 )
+from kled_coord.templates.archive import Archive
 from kled_coord.templates.opening import open_archive
-from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
+from kled_coord.terraform.command import BACKEND_FILE
+from kled_wire.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from kled_wire.names import check_name
 
 _MESSAGE_MAX: Final = 1000
 _CHECKS: Final = 2
+_VARIABLES_MAX: Final = 500
 
 
 class Templates:
@@ -85,18 +89,20 @@ class Templates:
         await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
         async with self._opening:
             archive = await open_archive(upload)
+        _check_declarations(archive)
         await self._check_in_turn(archive.tar)
+        new = NewVersion(
+            id=self._ids.new("ver"),
+            message=message[:_MESSAGE_MAX],
+            archive=archive.tar,
+            variables=archive.variables,
+            user_id=caller.user_id,
+            created_at=self._clock(),
+        )
         # Two transactions that belong together, milliseconds each.
         with trio.CancelScope(shield=True):
             version = await self._store.write(
-                add_version,
-                name=name,
-                new_template_id=self._ids.new("tpl"),
-                version_id=self._ids.new("ver"),
-                message=message[:_MESSAGE_MAX],
-                archive=archive.tar,
-                user_id=caller.user_id,
-                now=self._clock(),
+                add_version, name=name, new_template_id=self._ids.new("tpl"), version=new
             )
             await self._audit.record(
                 caller, Action.TEMPLATE_WRITE, resource, detail=f"version {version.number}"
@@ -140,3 +146,16 @@ class Templates:
                 hint="kled template list",
             )
         return template
+
+
+def _check_declarations(archive: Archive) -> None:
+    """Raise InputError where Terraform takes a template that a workspace cannot have."""
+    # Override files are merged by name, and the last one wins.
+    if later := [name for name in archive.backends if name > BACKEND_FILE]:
+        raise InputError(
+            "template_invalid",
+            f"{later[0]}: a template may not choose where its state is kept",
+            hint="remove the `backend` or `cloud` block",
+        )
+    if len(archive.variables) > _VARIABLES_MAX:
+        raise InputError("template_invalid", f"it declares more than {_VARIABLES_MAX} variables")

@@ -16,6 +16,9 @@ PLAN_FILE = "kled.tfplan"
 # `_override` makes Terraform merge it over the template's own files, whatever backend they name;
 # override files are merged by name, and the last one wins.
 BACKEND_FILE = "zz_kled_backend_override.tf.json"
+# Beside the template, so that no file of its own can be in the way.
+VALUES_FILE = "kled.tfvars"
+_VALUES = f"-var-file=../{VALUES_FILE}"
 # Where `init` writes what it has set up.
 INITIALIZED_FILE = ".terraform/terraform.tfstate"
 # Where Terraform writes the state when the backend does not take it.
@@ -64,14 +67,12 @@ def clean_environment(
     home: Path,
     reattach: str = "",
     backend: Backend | None = None,
-    variables: Mapping[str, str] | None = None,
     marks: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the whole environment of a Terraform process.
 
     Of `inherited` only INHERITED is kept: the coordinator's own environment holds secrets, and a
-    template may run programs. `variables` become TF_VAR_*; by `marks` those programs are found
-    again (leftovers.py).
+    template may run programs; by `marks` those are found again (leftovers.py).
     """
     found = {name: inherited[name] for name in INHERITED if name in inherited}
     # Terraform warns in every command about a file that is not there; images often set it so.
@@ -87,7 +88,6 @@ def clean_environment(
         found["TF_REATTACH_PROVIDERS"] = reattach
     if backend is not None:
         found |= {"TF_HTTP_USERNAME": backend.username, "TF_HTTP_PASSWORD": backend.password}
-    found |= {f"TF_VAR_{name}": value for name, value in (variables or {}).items()}
     return found | dict(marks or {})
 
 
@@ -124,17 +124,18 @@ def validate_arguments() -> tuple[str, ...]:
 
 def plan_arguments() -> tuple[str, ...]:
     """Plan into PLAN_FILE."""
-    return ("plan", "-json", "-input=false", LOCK_TIMEOUT, f"-out={PLAN_FILE}")
+    return ("plan", "-json", "-input=false", LOCK_TIMEOUT, _VALUES, f"-out={PLAN_FILE}")
 
 
-def apply_arguments() -> tuple[str, ...]:
-    """Apply PLAN_FILE."""
-    return ("apply", "-json", "-input=false", LOCK_TIMEOUT, PLAN_FILE)
+def apply_arguments(*, ephemeral: bool) -> tuple[str, ...]:
+    """Apply PLAN_FILE, which has all values but `ephemeral` ones."""
+    values = (_VALUES,) if ephemeral else ()
+    return ("apply", "-json", "-input=false", LOCK_TIMEOUT, *values, PLAN_FILE)
 
 
 def destroy_arguments() -> tuple[str, ...]:
     """Destroy all there is."""
-    return ("destroy", "-json", "-input=false", LOCK_TIMEOUT, "-auto-approve")
+    return ("destroy", "-json", "-input=false", LOCK_TIMEOUT, _VALUES, "-auto-approve")
 
 
 def terraform_command(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ from kled_coord.terraform.events import (
 from kled_coord.terraform.leftovers import Choice, end_processes, marked
 from kled_coord.terraform.providers import TerraformProvider, open_reattach
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
+from kled_coord.terraform.varfile import Value, render_values
 from kled_wire.errors import KledError
 
 OnEvent = Callable[[Event], Awaitable[None]]
@@ -62,7 +64,7 @@ class BuildInput:
     template: bytes = field(repr=False)  # a tar of .tf files
     transition: str  # start, stop or delete
     backend: Backend
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, Value] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)  # variables of all that the run starts
 
 
@@ -111,13 +113,13 @@ async def run_build(
     (work / command.BACKEND_FILE).unlink(missing_ok=True)
     (work / command.BACKEND_FILE).write_text(command.backend_file(build.backend))
     control = control or Control()
-    async with open_reattach(host, directory, providers) as reattach:
+    secrets = _secret_files(directory, work, build.variables)
+    async with secrets, open_reattach(host, directory, providers) as reattach:
         environment = command.clean_environment(
             control.inherited,
             home=directory,
             reattach=reattach,
             backend=build.backend,
-            variables=build.variables,
             marks={**build.marks, RUN_MARK: str(directory)},
         )
         session = _Session(binary, work, environment, on_event, control)
@@ -127,7 +129,8 @@ async def run_build(
             await session.stage("destroy", command.destroy_arguments())
         else:
             await session.stage("plan", command.plan_arguments())
-            await session.stage("apply", command.apply_arguments())
+            ephemeral = any(value.is_ephemeral for value in build.variables.values())
+            await session.stage("apply", command.apply_arguments(ephemeral=ephemeral))
     return session.output()
 
 
@@ -159,6 +162,21 @@ async def check_template(
     if errors:
         raise TemplateInvalidError(first_error(errors, ""), diagnostics=found)
     return tuple(found)
+
+
+@asynccontextmanager
+async def _secret_files(
+    directory: Path, work: Path, variables: Mapping[str, Value]
+) -> AsyncIterator[None]:
+    """Write the values, for this user alone. They go with the run, as does the plan with them."""
+    values = directory / command.VALUES_FILE
+    values.touch(mode=0o600)
+    values.write_text(render_values(variables), encoding="utf-8")
+    try:
+        yield
+    finally:
+        values.unlink(missing_ok=True)
+        (work / command.PLAN_FILE).unlink(missing_ok=True)
 
 
 def _check_backend(work: Path, backend: Backend) -> None:

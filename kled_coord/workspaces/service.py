@@ -13,11 +13,12 @@ from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, decide, workspace_not_found
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import agents_of
-from kled_coord.store.build_changes import NewBuild, create_workspace
-from kled_coord.store.builds import latest_builds
+from kled_coord.store.build_changes import create_workspace
+from kled_coord.store.builds import NewBuild, latest_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import AgentRecord, Build, TemplateVersion, Workspace
+from kled_coord.store.sealing import Sealer
 from kled_coord.store.users import user_by_name
 from kled_coord.store.workspaces import (
     list_workspaces,
@@ -26,12 +27,12 @@ from kled_coord.store.workspaces import (
     workspace_by_name,
 )
 from kled_coord.workspaces.choice import choose_agent
-from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError
+from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
+from kled_coord.workspaces.parameters import Parameters, decide_parameters, open_parameters
+from kled_wire.errors import ConflictError, KledError, NotFoundError
 from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
 
 EVERYBODY: Final = "*"
-_PARAMETERS_MAX: Final = 100
-_PARAMETER_MAX: Final = 8192
 _USED_EVERY: Final = timedelta(seconds=30)
 
 
@@ -56,9 +57,17 @@ class Workspaces:
     """Everything about workspaces that is not a build."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, ids: Ids, audit: Audit, changes: Changes
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        audit: Audit,
+        changes: Changes,
+        sealer: Sealer,
     ) -> None:
         self._store = store
+        self._sealer = sealer
         self._clock = clock
         self._ids = ids
         self._audit = audit
@@ -149,13 +158,15 @@ class Workspaces:
         check_name("workspace", name)
         resource = Resource(kind="workspace", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
-        check_parameters(parameters)
-        workspace = self._new(caller, name, version, parameters)
+        chosen = decide_parameters(version, NO_PARAMETERS, parameters)
+        workspace = self._new(caller, name, version, chosen)
         first = NewBuild(
             id=self._ids.new("bld"),
             workspace_id=workspace.id,
             transition="start",
             version_id=version.id,
+            parameters=chosen.shown,
+            secrets_sealed=chosen.seal(self._sealer, workspace.id),
             orphan=False,
             user_id=caller.user_id,
             queued_at=workspace.created_at,
@@ -172,12 +183,27 @@ class Workspaces:
         await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
 
+    def choose_parameters(
+        self,
+        workspace: Workspace,
+        sealed: bytes | None,
+        version: TemplateVersion,
+        given: Mapping[str, str],
+    ) -> tuple[dict[str, str | None], bytes | None]:
+        """What a build of `version` gets, given these: the columns of its parameters.
+
+        `sealed` is the workspace's own column. Blocks. Raises InputError, KledError.
+        """
+        kept = open_parameters(self._sealer, workspace.id, workspace.parameters, sealed)
+        chosen = decide_parameters(version, kept, given)
+        return chosen.shown, chosen.seal(self._sealer, workspace.id)
+
     def _new(
         self,
         caller: Caller,
         name: str,
         version: TemplateVersion,
-        parameters: Mapping[str, str],
+        parameters: Parameters,
     ) -> Workspace:
         now = self._clock()
         return Workspace(
@@ -190,7 +216,7 @@ class Workspaces:
             version_id=version.id,
             template_version=version.number,
             status="pending",
-            parameters=parameters,
+            parameters=parameters.shown,
             created_at=now,
             updated_at=now,
             last_used_at=None,
@@ -200,15 +226,3 @@ class Workspaces:
 def _may_read(caller: Caller, workspace: Workspace) -> bool:
     resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
     return decide(caller, Action.WORKSPACE_READ, resource).allowed
-
-
-def check_parameters(parameters: Mapping[str, str]) -> None:
-    """Raise InputError unless there are few enough parameters, each short enough."""
-    if len(parameters) > _PARAMETERS_MAX:
-        raise InputError("input_invalid", f"parameters: at most {_PARAMETERS_MAX}")
-    for name, value in parameters.items():
-        if len(name) + len(value) > _PARAMETER_MAX or "\0" in name + value:
-            raise InputError(
-                "input_invalid",
-                f"parameters.{name[:40]!r}: at most {_PARAMETER_MAX} characters, and no NUL",
-            )

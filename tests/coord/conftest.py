@@ -62,6 +62,8 @@ class FakeTerraform:
     """Runs builds as the test says; remembers what it was given."""
 
     jobs: list[Job] = field(default_factory=list)
+    hosts: list[Host] = field(default_factory=list)
+    says: list[str] = field(default_factory=list)
     error: Exception | None = None
     agent: bool = True
     hang: bool = False
@@ -75,8 +77,11 @@ class FakeTerraform:
 
     async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
         self.jobs.append(job)
+        self.hosts.append(host)
         self.started.set()
         await reporter.line("info", f"{job.build.transition} began")
+        for line in self.says:
+            await reporter.line("info", line)
         await reporter.progress(0, 1, "apply")
         if self.errored_state is not None:
             (job.directory / "template").mkdir()

@@ -6,27 +6,29 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from kled_coord.builds.worker import Worker, WorkerSettings
+from kled_coord.app import make_jobs
+from kled_coord.builds.jobs import Places
+from kled_coord.builds.worker import Worker
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.names import parse_workspace_ref
 
 
 def worker(world, tmp_path, name: str = "w1") -> Worker:
     services = world.services
+    places = Places(
+        access_url="http://coord",
+        state_url="http://local",
+        processes=tmp_path / "processes",
+    )
     return Worker(
         store=services.store,
         clock=services.clock,
         queue=services.queue,
         changes=services.changes,
-        agents=services.agents,
         runner=services.run_build,
         runs=services.runs,
-        settings=WorkerSettings(
-            name=name,
-            access_url="http://coord",
-            state_url="http://local",
-            processes=tmp_path / "processes",
-        ),
+        jobs=make_jobs(services, places),
+        name=name,
     )
 
 
@@ -42,7 +44,7 @@ async def working(world, tmp_path):
 async def template(world, make_tar) -> None:
     admin = await world.user("boss", "admin")
     await world.services.templates.push(
-        admin, "plain", message="", upload=make_tar({"main.tf": b"x"})
+        admin, "plain", message="", upload=make_tar({"main.tf": b'variable "size" {}'})
     )
 
 

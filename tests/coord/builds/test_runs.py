@@ -9,11 +9,11 @@ import pytest
 
 from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.runs import Runs
-from kled_coord.builds.worker import Worker, WorkerSettings
 from kled_coord.store.records import LogLine
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import KledError
 from kled_wire.names import parse_workspace_ref
+from tests.coord.builds.steps import worker
 
 STATE = b'{"version": 4, "serial": 3, "lineage": "one"}'
 OLDER = b'{"version": 4, "serial": 2, "lineage": "one"}'
@@ -38,24 +38,7 @@ async def created(lite_world, alice):
 
 async def run_next(world) -> None:
     """Let a worker carry out the build that is queued, to its end."""
-    services = world.services
-    settings = WorkerSettings(
-        name="w1",
-        access_url="http://coord",
-        state_url="http://local",
-        processes=services.config.data_dir / "processes",
-    )
-    worker = Worker(
-        store=services.store,
-        clock=services.clock,
-        queue=services.queue,
-        changes=services.changes,
-        agents=services.agents,
-        runner=services.run_build,
-        runs=services.runs,
-        settings=settings,
-    )
-    await worker._run(await services.queue.claim("w1"))
+    await worker(world, world.services.config.data_dir)._run(await world.services.queue.claim("w1"))
 
 
 async def newest(world, workspace) -> bytes | None:

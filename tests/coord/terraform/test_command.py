@@ -44,13 +44,10 @@ def test_a_settings_file_that_is_not_there_is_not_named(tmp_path: Path) -> None:
     assert "TF_CLI_CONFIG_FILE" not in command.clean_environment(inherited, home=tmp_path)
 
 
-def test_a_run_gets_its_providers_credentials_and_variables() -> None:
-    found = command.clean_environment(
-        {}, home=Path("/"), reattach="{}", backend=BACKEND, variables={"size": "3"}
-    )
+def test_a_run_gets_its_providers_and_credentials() -> None:
+    found = command.clean_environment({}, home=Path("/"), reattach="{}", backend=BACKEND)
     assert found["TF_REATTACH_PROVIDERS"] == "{}"
     assert (found["TF_HTTP_USERNAME"], found["TF_HTTP_PASSWORD"]) == ("u", "pw")
-    assert found["TF_VAR_size"] == "3"
 
 
 def test_the_backend_file_holds_addresses_only() -> None:

@@ -9,13 +9,15 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from kled_coord.terraform.command import BACKEND_FILE
+from kled_coord.terraform.command import BACKEND_FILE, VALUES_FILE
 from kled_coord.terraform.errors import (
     TemplateInvalidError,
     TerraformCanceledError,
@@ -30,6 +32,7 @@ from kled_coord.terraform.events import (
 )
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
+from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
 from kled_wire.errors import KledError
 from tests.kit.programs import is_alive
@@ -38,6 +41,19 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 PROCESS = (ROOT / "templates/process/main.tf").read_text()
+
+VALUES = """
+variable "text" {}
+variable "names" { type = list(string) }
+variable "switch" { type = bool }
+variable "once" {
+  type      = string
+  ephemeral = true
+}
+output "text" { value = var.text }
+output "names" { value = var.names }
+output "switch" { value = var.switch }
+"""
 
 SLOW = """
 resource "terraform_data" "slow" {
@@ -49,13 +65,16 @@ resource "terraform_data" "slow" {
 
 
 class Recorder:
-    """Keeps the events of a build."""
+    """Keeps the events of a build; `look` is called at each."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
         self.events: list[Event] = []
+        self._look = look
 
     async def __call__(self, event: Event) -> None:
         self.events.append(event)
+        if self._look is not None:
+            await self._look()
 
 
 def fresh(parent: Path) -> Path:
@@ -70,7 +89,7 @@ async def build(
     store: Any, host: Any, binary: Any, tmp_path: Path, template: bytes, **more: Any
 ) -> tuple[Any, list[Event]]:
     directory = fresh(tmp_path)
-    recorder = Recorder()
+    recorder = Recorder(more.pop("look", None))
     output = await run_build(
         BuildInput(
             template=template,
@@ -152,9 +171,47 @@ async def test_variables_reach_the_template_and_outputs_come_back(
             'output "s" {\n  value = "x"\n  sensitive = true\n}\n'
         }
     )
-    output, _ = await build(store, host, binary, tmp_path, template, variables={"size": "21"})
+    values = {"size": Value(text="21")}
+    output, _ = await build(store, host, binary, tmp_path, template, variables=values)
     assert output.outputs["n"].value == 42
     assert output.outputs["s"].value is None
+
+
+async def test_the_owners_values_win_and_leave_no_file(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    """Whatever Terraform itself would take as a value: a text, an expression, an ephemeral one."""
+    odd = '${a} %{b} $${c} "\\\n\u2028\u00e9'
+    template = pack(
+        {
+            "main.tf": VALUES,
+            "terraform.tfvars": 'text = "the template"\nnames = []\n',
+            "z.auto.tfvars.json": '{"text": "the template"}',
+            "kled.tfvars": "not read",
+        }
+    )
+    values = {
+        "text": Value(text=odd),
+        "names": Value(text='["x", # one\n "y"] # two', is_expression=True),
+        "once": Value(text="hunter2", is_ephemeral=True),
+        "switch": Value(text="true"),
+    }
+    seen: list[tuple[str, int]] = []
+
+    async def look(path: Path) -> None:
+        found = [file for file in files_in(path) if file.name == VALUES_FILE]
+        seen.extend((str(f.relative_to(path).parts[1:]), f.stat().st_mode & 0o777) for f in found)
+
+    output, _ = await build(
+        store, host, binary, tmp_path, template, variables=values, look=partial(look, tmp_path)
+    )
+    found = {name: each.value for name, each in output.outputs.items()}
+    assert found == {"text": odd, "names": ["x", "y"], "switch": True}
+    assert ("('kled.tfvars',)", 0o600) in seen
+    assert not [file for file in files_in(tmp_path) if file.name == "kled.tfplan"]
+    assert not [file for file in files_in(tmp_path) if b"hunter2" in file.read_bytes()]
+    host.transition = "delete"
+    await build(store, host, binary, tmp_path, template, variables=values)
 
 
 async def test_a_failed_build_says_it_in_terraforms_words(

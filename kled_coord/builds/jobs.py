@@ -1,0 +1,101 @@
+"""What a claimed build needs to run: its template and values, and the host of its providers."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from kled_coord.builds.host import BuildHost
+from kled_coord.builds.queue import ClaimedBuild
+from kled_coord.builds.runner import Job, Reporter
+from kled_coord.builds.state import States
+from kled_coord.builds.variables import values_of
+from kled_coord.store.builds import build_secrets
+from kled_coord.store.engine import Store
+from kled_coord.store.records import Build
+from kled_coord.store.sealing import Sealer
+from kled_coord.store.templates import version_archive, version_by_id
+from kled_coord.store.workspaces import workspace_by_id
+from kled_coord.terraform.varfile import Value
+from kled_coord.workspaces.agents import Agents
+from kled_coord.workspaces.parameters import open_parameters
+from kled_wire.names import WorkspaceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where things are. URLs have no trailing slash; `processes` is a directory."""
+
+    access_url: str
+    state_url: str
+    processes: Path
+
+
+class Jobs:
+    """Puts a job together, and clears up what a deleted workspace has."""
+
+    def __init__(
+        self, *, store: Store, states: States, sealer: Sealer, agents: Agents, places: Places
+    ) -> None:
+        self._store = store
+        self._states = states
+        self._sealer = sealer
+        self._agents = agents
+        self._places = places
+
+    async def make(self, claimed: ClaimedBuild, *, directory: Path, forced: trio.Event) -> Job:
+        """The job of a claimed build. Raises StoreError, KledError."""
+        build = claimed.build
+        workspace = await self._store.read(workspace_by_id, build.workspace_id)
+        version = await self._store.read(version_by_id, build.version_id)
+        assert workspace is not None
+        is_empty = await self._is_empty(build)
+        return Job(
+            build=build,
+            workspace=dataclasses.replace(
+                workspace,
+                version_id=version.id,
+                template_version=version.number,
+                parameters=build.parameters,
+            ),
+            archive=await self._store.read(version_archive, build.version_id),
+            is_empty=is_empty,
+            variables={} if is_empty or build.orphan else await self._values(build),
+            state_url=f"{self._places.state_url}/api/v1/tfstate/{workspace.id}",
+            state_secret=claimed.secret,
+            directory=directory,
+            forced=forced,
+        )
+
+    def host(self, job: Job, reporter: Reporter) -> BuildHost:
+        """What the providers ask during the build."""
+        return BuildHost(
+            workspace=job.workspace,
+            build=job.build,
+            agents=self._agents,
+            reporter=reporter,
+            access_url=self._places.access_url,
+            processes=self._places.processes,
+        )
+
+    async def clear(self, job: Job) -> None:
+        """The workspace is gone: remove what its processes have on this machine."""
+        directory = self._places.processes / job.workspace.id
+        await trio.to_thread.run_sync(partial(shutil.rmtree, directory, ignore_errors=True))
+
+    async def _is_empty(self, build: Build) -> bool:
+        is_destroyed = build.transition == "delete" and not build.orphan
+        return is_destroyed and await self._states.is_empty(WorkspaceId(build.workspace_id))
+
+    async def _values(self, build: Build) -> Mapping[str, Value]:
+        version = await self._store.read(version_by_id, build.version_id)
+        sealed = await self._store.read(build_secrets, build.id)
+        workspace_id = WorkspaceId(build.workspace_id)
+        found = open_parameters(self._sealer, workspace_id, build.parameters, sealed)
+        return values_of(version, found)

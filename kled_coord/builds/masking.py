@@ -1,0 +1,40 @@
+"""Keeps the values of sensitive parameters out of what a build says. Text in, text out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+HIDDEN: Final = "***"
+# Anything shorter is in too many words: hiding it would say no less, and make a log unreadable.
+_SHORTEST: Final = 3
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+class Mask:
+    """Replaces some values wherever they are, as they are or as they look in quotes."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        found = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        # The longest first: one may be the beginning of another.
+        ordered = sorted(found, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def hide(self, text: str) -> str:
+        """The text without them."""
+        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How a value may stand in a text: whole, line by line, its quoted strings, and escaped."""
+    pieces = {secret, secret.strip(), *secret.splitlines(), *_QUOTED.findall(secret)}
+    for piece in (piece.strip() for piece in pieces):
+        yield piece
+        # An error has its white space folded (`format_diagnostic`).
+        yield " ".join(piece.split())
+        for escaped in (json.dumps(piece)[1:-1], json.dumps(piece, ensure_ascii=False)[1:-1]):
+            yield escaped
+            # As Go's encoding/json writes it.
+            yield "".join(f"\\u{ord(c):04x}" if c in "<>&" else c for c in escaped)

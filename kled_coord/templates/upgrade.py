@@ -1,0 +1,65 @@
+"""Versions kept by a release that did not list their variables: list them, seal what is sensitive.
+
+Done once, at the start. What had been written in clear before stays in old backups.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import structlog
+
+from kled_coord.store.engine import Store
+from kled_coord.store.records import TemplateVersion, Variable
+from kled_coord.store.sealing import Sealer
+from kled_coord.store.templates import (
+    rewrite_parameters,
+    set_variables,
+    unread_versions,
+    version_archive,
+    version_by_id,
+)
+from kled_coord.templates.opening import open_archive
+from kled_coord.workspaces.parameters import open_parameters, split_parameters
+from kled_wire.errors import InputError
+from kled_wire.names import WorkspaceId
+
+log = structlog.get_logger(__name__)
+
+
+async def list_old_variables(store: Store, sealer: Sealer) -> None:
+    """Bring old versions and the parameters of their workspaces up to date. Raises StoreError."""
+    for version_id in await store.read(unread_versions):
+        archive = await store.read(version_archive, version_id)
+        variables = await _list(version_id, archive)
+        await store.write(_keep, version_id, variables, sealer)
+        log.info("template_variables_listed", version=version_id, variables=len(variables))
+
+
+async def _list(version_id: str, archive: bytes) -> tuple[Variable, ...]:
+    try:
+        return (await open_archive(archive)).variables
+    except InputError as error:
+        log.warning("template_unreadable", version=version_id, reason=error.message)
+        return ()
+
+
+def _keep(
+    connection: Any, version_id: str, variables: tuple[Variable, ...], sealer: Sealer
+) -> None:
+    set_variables(connection, version_id, variables)
+    version = version_by_id(connection, version_id)
+    rewrite_parameters(connection, version_id, partial(_seal, version, sealer))
+
+
+def _seal(
+    version: TemplateVersion,
+    sealer: Sealer,
+    workspace_id: WorkspaceId,
+    shown: dict[str, str | None],
+    sealed: bytes | None,
+) -> tuple[dict[str, str | None], bytes | None]:
+    found = open_parameters(sealer, workspace_id, shown, sealed)
+    split = split_parameters(version, {**found.plain, **found.secret})
+    return split.shown, split.seal(sealer, workspace_id)

@@ -1,0 +1,46 @@
+"""The file that gives Terraform a build's values: the last `-var-file`, which beats all others.
+
+One file in HCL's native syntax holds both kinds that Terraform itself knows for a value given as
+text: one that stands for itself is written as a quoted string, one that is an expression as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+# HCL's escapes (hclsyntax/spec.md, "Template Expressions"); the rest is printed as it is.
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A variable's value, as text that is valid Unicode, or as an expression of Terraform's."""
+
+    text: str = field(repr=False)
+    is_expression: bool = False
+    is_secret: bool = False
+    is_ephemeral: bool = False
+
+
+def render_values(values: Mapping[str, Value]) -> str:
+    """Write the file. The names are HCL identifiers."""
+    return "".join(f"{name} = {_render(value)}\n" for name, value in sorted(values.items()))
+
+
+def _render(value: Value) -> str:
+    if value.is_expression:
+        # In brackets lines may end anywhere; a comment ends before the closing one.
+        return f"(\n{value.text}\n)"
+    return f'"{_quoted(value.text)}"'
+
+
+def _quoted(text: str) -> str:
+    escaped = "".join(_ESCAPES.get(c) or (c if c.isprintable() else _code(c)) for c in text)
+    return escaped.replace("${", "$${").replace("%{", "%%{")
+
+
+def _code(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
