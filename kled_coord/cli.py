@@ -1,10 +1,11 @@
-"""`kled-coord`: serve, init, check-config, migrate, rotate-sealing-key, user, version."""
+"""`kled-coord`: serve, init, install, check-config, migrate, rotate-sealing-key, user, version."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from functools import partial, reduce
 from pathlib import Path
@@ -16,6 +17,7 @@ import trio
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
 from kled_coord.config import CONFIG_VARIABLE, Config, load_config
 from kled_coord.front.tls import open_certificates
+from kled_coord.installing import check_machine, make_known, next_steps, place_files
 from kled_coord.logs import set_up_logs
 from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_key
 from kled_coord.setting_up import Initialized, initialize
@@ -93,6 +95,28 @@ def init_command(config: Config, name: str, output: str, *, new_code: bool) -> N
         return
     click.echo(f"initialised {config.data_dir}; the first user is {done.user}, an owner")
     _echo_code(url, done.code)
+
+
+@main.command("install")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/"),
+    help="Only write the files, below this directory.",
+)
+def install_command(root: Path) -> None:
+    """Install unit, user and settings file, for systemd. Root; safe to run again.
+
+    The unit starts this very program. A settings file that is there stays as it is, and nothing
+    is started.
+    """
+    program = Path(sys.prefix).resolve() / "bin" / "kled-coord"
+    check_machine(root, program)
+    for placed in place_files(root, program):
+        click.echo(f"{placed.how}: {placed.path}")
+    if root == Path("/"):
+        make_known()
+        click.echo(next_steps(program))
 
 
 @main.command("check-config")

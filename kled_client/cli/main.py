@@ -85,7 +85,7 @@ def _entries() -> dict[str, Entry]:
 def cli(
     ctx: click.Context, profile: str | None, url: str | None, output: str, verbose: bool
 ) -> None:
-    """Development environments in Kata Containers, on any machine that can dial out."""
+    """Development environments on any machine that can dial out."""
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     env = dict(os.environ)

@@ -1,7 +1,8 @@
-"""`kled template list|show|push|delete`."""
+"""`kled template list|show|init|push|delete`."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
 from kled_client.output import ago
 from kled_client.template_tar import pack_template
-from kled_wire.errors import InputError
+from kled_wire.errors import ConflictError, InputError, NotFoundError
 from kled_wire.names import check_name
+
+# Those that ship with Kled, for people to start from.
+SHIPPED = Path(__file__).parents[1] / "templates"
 
 
 @click.group()
@@ -62,6 +66,38 @@ def show(session: Session, name: str) -> None:
     }
     session.output.line("")
     session.output.rows(versions, columns, "no versions")
+
+
+@template.command()
+@click.argument("name")
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
+@pass_session
+def init(session: Session, name: str, directory: Path | None) -> None:
+    """Write the shipped template NAME into DIRECTORY, ./NAME by default, to be adapted and pushed.
+
+    There is `process`: a workspace is a process on the coordinator's own machine.
+    """
+    known = sorted(path.name for path in SHIPPED.iterdir())
+    if name not in known:
+        raise NotFoundError(
+            "template_unknown",
+            f"no template {name!r} ships with Kled",
+            hint=f"there is {', '.join(known)}",
+        )
+    target = directory or Path(name)
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise ConflictError(
+                "directory_not_empty", f"{target} is not empty; nothing was changed"
+            )
+        shutil.copytree(SHIPPED / name, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    except OSError as exc:  # shutil's Error is one, without a strerror
+        why = exc.strerror or exc
+        raise InputError("directory_unwritable", f"{target} cannot be written: {why}") from exc
+    session.output.record(
+        {"template": name, "directory": str(target)}, {"template": name, "directory": str(target)}
+    )
+    session.output.note(f"next: kled template push {target}")
 
 
 @template.command()

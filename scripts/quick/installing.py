@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from quick.place import Place, run
@@ -27,10 +28,16 @@ def sources() -> list[Path]:
     packages = [
         path
         for package in ROOT.glob("kled_*")
-        for path in package.rglob("*")
-        if path.is_file() and path.suffix not in {".pyc", ".pyo"}
+        for path in files(package)
+        if path.suffix not in {".pyc", ".pyo"}
     ]
-    return [*packages, *(p for p in (ROOT / "pyproject.toml", ROOT / "README.md") if p.exists())]
+    return [*packages, *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE"))]
+
+
+def files(directory: Path) -> Iterator[Path]:
+    """All of them below, also those behind links to directories."""
+    for place, _, names in os.walk(directory, followlinks=True):
+        yield from (Path(place, name) for name in names)
 
 
 def install(place: Place) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kled_client import template_tar
 from kled_client.template_tar import is_packed, pack_template
 from kled_wire.errors import InputError
+from tests.client.conftest import Kled, one_line
 
 
 def names(archive: bytes) -> list[str]:
@@ -69,3 +70,17 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link.unlink()
     monkeypatch.setattr(template_tar, "TEMPLATE_MAX_BYTES", 3)
     assert code() == "template_too_large"
+
+
+def test_a_shipped_template_is_written_once_and_can_be_packed(kled: Kled, tmp_path: Path) -> None:
+    done = kled("template", "init", "process", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "kled template push process" in done.stderr.decode()
+    assert "main.tf" in names(pack_template(tmp_path / "process"))
+    again = kled("template", "init", "process", cwd=tmp_path)
+    assert (again.returncode, one_line(again.stderr).count("not empty")) == (5, 1)
+    unknown = kled("template", "init", "kubernetes", cwd=tmp_path)
+    assert (unknown.returncode, one_line(unknown.stderr).count("there is process")) == (4, 1)
+    (tmp_path / "file").write_text("")
+    blocked = kled("template", "init", "process", "file/below", cwd=tmp_path)
+    assert (blocked.returncode, one_line(blocked.stderr).count("file/below")) == (2, 1)
