@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class User(TypedDict):
@@ -107,6 +107,7 @@ class Workspace(TypedDict):
     created_at: str
     updated_at: str
     last_used_at: str | None
+    sandbox: NotRequired[str | None]
 
 
 class Ping(TypedDict):

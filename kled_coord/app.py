@@ -39,6 +39,7 @@ from kled_coord.identity.logins import KNOWN_FOR
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
 from kled_coord.relay.processes import make_processes
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
 from kled_coord.stopping import Stop
@@ -59,11 +60,14 @@ log = structlog.get_logger(__name__)
 
 def real_sources(config: Config) -> Sources:
     """The clock, randomness, costs and Terraform of a real coordinator."""
+    sandbox = SandboxChoice(config)
     terraform = Terraform(
         environment=os.environ,
         path=config.terraform_path,
+        env_file=config.terraform_env_file,
         quiet_s=config.build_quiet_s,
         stop_s=config.build_stop_s,
+        sandbox=sandbox,
     )
     return Sources(
         clock=utc_now,
@@ -72,6 +76,7 @@ def real_sources(config: Config) -> Sources:
         hasher=PasswordHasher(),
         run_build=terraform.run,
         check_template=terraform.check,
+        sandbox=sandbox,
     )
 
 
@@ -128,6 +133,7 @@ async def serve(
     raise_descriptor_limit()
     metrics = Metrics()
     registry = AgentRegistry(metrics, sources.clock)
+    await sources.sandbox.make()  # a build must not be the first to learn that it does not work
     async with open_services(config, sources, metrics, registry) as services:
         with only_one(config.data_dir):
             await services.sessions.close_forgotten()

@@ -20,7 +20,9 @@ from kled_coord.front.tls import open_certificates
 from kled_coord.installing import check_machine, make_known, next_steps, place_files
 from kled_coord.logs import set_up_logs
 from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_key
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.setting_up import Initialized, initialize
+from kled_coord.terraform.envfile import load_environment
 from kled_wire.version import PROTOCOL, software_version
 
 Command = Callable[..., Any]
@@ -124,12 +126,15 @@ def install_command(root: Path) -> None:
 def check_config_command(config: Config) -> None:
     """Print the settings in effect.
 
-    Or one line that says which setting is wrong and where it came from, or that the TLS files
-    cannot be used; exit code 2.
+    Or one line that says which setting is wrong and where it came from, or that the TLS files,
+    the sandbox or terraform_env_file cannot be used; exit code 2.
     """
     open_certificates(config.tls_cert_file, config.tls_key_file)
+    if config.terraform_env_file is not None:
+        load_environment(config.terraform_env_file)
+    sandbox = trio.run(SandboxChoice(config).make)
     for name, value in config.shown().items():
-        click.echo(f"{name} = {value}")
+        click.echo(f"{name} = {value}" + (f" ({sandbox.describe()})" if name == "sandbox" else ""))
 
 
 @main.command("migrate")

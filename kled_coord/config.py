@@ -80,6 +80,16 @@ class Config(BaseSettings):
     terraform_path: Path | None = Field(
         None, description="terraform or tofu to use; default from PATH, else the embedded one."
     )
+    terraform_env_file: Path | None = Field(
+        None, description="NAME=VALUE lines that Terraform gets: credentials of providers."
+    )
+    sandbox: Literal["auto", "bubblewrap", "off"] = Field(
+        "auto",
+        description="Confine Terraform, template checks and `kled_process`; auto: where it works.",
+    )
+    sandbox_paths: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Absolute paths that confined programs see too, read-only; sockets work."
+    )
     metrics_public: bool = Field(False, description="Whether /metrics needs no token anywhere.")
     drain_s: float = Field(30, ge=0, description="Time that open connections get at SIGTERM.")
     restart_in_s: float = Field(
@@ -109,10 +119,16 @@ class Config(BaseSettings):
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _read_trusted_proxies(cls, value: object) -> tuple[IPv4Network | IPv6Network, ...]:
-        listed = value.split(",") if isinstance(value, str) and value else value or ()
-        if not isinstance(listed, Iterable):
-            raise ValueError("is a list of addresses and networks")  # noqa: TRY004  # pydantic's
-        return tuple(ip_network(str(part).strip()) for part in listed)
+        return tuple(ip_network(part) for part in _listed(value))
+
+    @field_validator("sandbox_paths", mode="before")
+    @classmethod
+    def _read_sandbox_paths(cls, value: object) -> tuple[Path, ...]:
+        paths = tuple(Path(part) for part in _listed(value))
+        for path in paths:
+            if not path.is_absolute():
+                raise ValueError(f"{path} is not an absolute path")
+        return paths
 
     def with_defaults(self, port: int | None = None) -> Config:
         """The same with the settings filled in that follow from others.
@@ -137,9 +153,18 @@ class Config(BaseSettings):
         """The effective settings for people, passwords masked."""
         full = self.with_defaults()
         values = {name: str(getattr(full, name)) for name in Config.model_fields}
-        values["trusted_proxies"] = ", ".join(str(network) for network in full.trusted_proxies)
+        for name in ("trusted_proxies", "sandbox_paths"):
+            values[name] = ", ".join(str(part) for part in getattr(full, name))
         values["database_url"] = _PASSWORD.sub(r"\1***@", full.database_url)
         return values
+
+
+def _listed(value: object) -> list[str]:
+    """The parts of a list, or of text with commas as it comes from the environment."""
+    parts = value.split(",") if isinstance(value, str) and value else value or ()
+    if not isinstance(parts, Iterable):
+        raise ValueError("is a list")  # noqa: TRY004  # pydantic's
+    return [str(part).strip() for part in parts]
 
 
 def load_config(

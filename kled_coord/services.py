@@ -24,6 +24,7 @@ from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.service import Identity
 from kled_coord.identity.users import Users
 from kled_coord.metrics import Metrics
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.sources import Clock, Ids, Monotonic, RandomBytes
 from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
@@ -46,6 +47,7 @@ class Sources:
     hasher: PasswordHasher
     run_build: BuildRunner
     check_template: TemplateChecker
+    sandbox: SandboxChoice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class Services:
     runs: Runs
     sealer: Sealer
     run_build: BuildRunner
+    sandbox: SandboxChoice
     readiness: Readiness = field(default_factory=Readiness)
 
 
@@ -164,6 +167,7 @@ async def build_services(
         ),
         sealer=sealer,
         run_build=sources.run_build,
+        sandbox=sources.sandbox,
     )
 
 

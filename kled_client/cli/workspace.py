@@ -240,6 +240,7 @@ def _show(output: Output, found: Workspace) -> None:
         "id": found["id"],
         "status": found["status"],
         "template": f"{found['template']} (version {found.get('template_version')})",
+        "sandbox": found.get("sandbox"),
         "created": ago(found.get("created_at")),
         "last used": ago(found.get("last_used_at")),
     }

@@ -252,6 +252,7 @@ class WorkspaceAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
+    sandbox: str | None = None  # what confines its builds, where one workspace is asked for
 
     @classmethod
     def of(cls, details: WorkspaceDetails, registry: Registry, workers: int) -> WorkspaceAnswer:

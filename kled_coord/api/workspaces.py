@@ -44,7 +44,9 @@ async def create_workspace(
 async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -> WorkspaceAnswer:
     """One workspace."""
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    return _shown(await services.workspaces.get(workspace.id), services)
+    answer = _shown(await services.workspaces.get(workspace.id), services)
+    answer.sandbox = (await services.sandbox.make()).describe()
+    return answer
 
 
 @router.get("/{ref}/wait")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from kled_coord.builds.leftovers import WORKSPACE_MARK
 from kled_coord.builds.runner import Host, Job, Reporter
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
+from kled_coord.terraform.envfile import load_environment
 from kled_coord.terraform.events import (
     DiagnosticFound,
     Event,
@@ -39,19 +44,28 @@ class Terraform:
     """
 
     def __init__(
-        self, *, environment: Mapping[str, str], path: Path | None, quiet_s: float, stop_s: float
+        self,
+        *,
+        environment: Mapping[str, str],
+        path: Path | None,
+        env_file: Path | None,
+        quiet_s: float,
+        stop_s: float,
+        sandbox: SandboxChoice,
     ) -> None:
         self._environment = environment
         self._path = path
+        self._env_file = env_file
         self._quiet_s = quiet_s
         self._limits = StopLimits(interrupt_s=stop_s)
+        self._sandbox = sandbox
         self._binary: Binary | None = None
 
     async def check(self, tar: bytes) -> None:
         """Let Terraform check a template. Raises InputError("template_invalid"), KledError."""
         binary = await self._find()
         with tempfile.TemporaryDirectory(prefix="kled-check-") as directory:
-            control = Control(limits=_CHECK_LIMITS, inherited=dict(self._environment))
+            control = await self._control(Control(limits=_CHECK_LIMITS))
             await check_template(tar, binary=binary, directory=Path(directory), control=control)
 
     async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
@@ -74,12 +88,23 @@ class Terraform:
             host=host,
             directory=job.directory,
             on_event=Translator(reporter).translate,
-            control=Control(
-                interrupt=Interrupt(forced=job.forced),
-                limits=self._limits,
-                quiet_s=self._quiet_s or math.inf,
-                inherited=dict(self._environment),
+            control=await self._control(
+                Control(
+                    interrupt=Interrupt(forced=job.forced),
+                    limits=self._limits,
+                    quiet_s=self._quiet_s or math.inf,
+                )
             ),
+        )
+
+    async def _control(self, control: Control) -> Control:
+        """The same, with what every Terraform of this coordinator is started with."""
+        given: Mapping[str, str] = {}
+        if self._env_file is not None:
+            given = await trio.to_thread.run_sync(load_environment, self._env_file)
+        choice = await self._sandbox.make()
+        return replace(
+            control, inherited=dict(self._environment), given=given, sandbox=choice.sandbox
         )
 
     async def _find(self) -> Binary:

@@ -49,6 +49,7 @@ class Command:
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     directory: Path
+    is_confined: bool = False  # then the process is bwrap, and the program its grandchild
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,7 @@ def clean_environment(
     inherited: Mapping[str, str],
     *,
     home: Path,
+    given: Mapping[str, str] | None = None,
     reattach: str = "",
     backend: Backend | None = None,
     marks: Mapping[str, str] | None = None,
@@ -72,9 +74,10 @@ def clean_environment(
     """Return the whole environment of a Terraform process.
 
     Of `inherited` only INHERITED is kept: the coordinator's own environment holds secrets, and a
-    template may run programs; by `marks` those are found again (leftovers.py).
+    template may run programs; by `marks` those are found again (leftovers.py). `given` is added
+    whole.
     """
-    found = {name: inherited[name] for name in INHERITED if name in inherited}
+    found = {name: inherited[name] for name in INHERITED if name in inherited} | dict(given or {})
     # Terraform warns in every command about a file that is not there; images often set it so.
     if not Path(found.get("TF_CLI_CONFIG_FILE", "")).is_file():
         found.pop("TF_CLI_CONFIG_FILE", None)

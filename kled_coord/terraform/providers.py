@@ -26,6 +26,8 @@ GROUP = "kled.terraform_providers"
 PROTOCOL_VERSION = 6
 # Shorter on macOS (104) than on Linux (108), the NUL included.
 MAX_SOCKET_PATH_BYTES = 103
+# Stands for a pid that is known inside a sandbox only (confined.py); JSON, so with its quotes.
+PID_INSIDE = '"@pid@"'
 # How long the operations of a Terraform that died may go on; more than a provider takes by itself.
 FINISH_S = 40.0
 
@@ -77,19 +79,26 @@ def load_providers() -> tuple[TerraformProvider, ...]:
 
 @asynccontextmanager
 async def open_reattach(
-    host: object, directory: Path, providers: Sequence[TerraformProvider] | None = None
+    host: object,
+    directory: Path,
+    providers: Sequence[TerraformProvider] | None = None,
+    *,
+    is_confined: bool = False,
 ) -> AsyncIterator[str]:
     """Serve `providers` (by default all) for one run; gives the TF_REATTACH_PROVIDERS value.
 
     `host` is what the providers ask about the build. Sockets are made in the private `directory`,
-    or where its path is too long for a socket, in a temporary one. At the end, operations whose
+    or where its path is too long for a socket, in a temporary one. For a confined Terraform the
+    value holds PID_INSIDE instead of a pid. At the end, operations whose
     Terraform died get FINISH_S to finish, shielded even where the run was cancelled.
     """
     if providers is None:
         providers = load_providers()
     async with AsyncExitStack() as stack:
         sockets = stack.enter_context(_socket_directory(directory, providers))
-        pid = await stack.enter_async_context(_open_victim())
+        pid: int | str = json.loads(PID_INSIDE)
+        if not is_confined:
+            pid = await stack.enter_async_context(_open_victim())
         listeners = [await _listen(sockets / f"{p.name}.sock") for p in providers]
         # Shielded each, not the nursery: the caller's own body runs within that.
         scopes = [trio.CancelScope(shield=True) for _ in listeners]
@@ -150,7 +159,7 @@ async def _open_victim() -> AsyncIterator[int]:
             await process.wait()
 
 
-def _reattach(providers: Sequence[TerraformProvider], sockets: Path, pid: int) -> str:
+def _reattach(providers: Sequence[TerraformProvider], sockets: Path, pid: int | str) -> str:
     return json.dumps(
         {
             address: {

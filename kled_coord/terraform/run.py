@@ -17,10 +17,12 @@ from pathlib import Path
 
 import trio
 
+from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform import command
 from kled_coord.terraform.archive import unpack_template
 from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.command import Backend
+from kled_coord.terraform.confined import confined
 from kled_coord.terraform.errors import (
     TemplateInvalidError,
     TerraformCanceledError,
@@ -79,15 +81,18 @@ class BuildOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """How a running build is stopped, and what its processes inherit (command.INHERITED).
+    """How a running build is stopped, what its processes inherit, and what confines them.
 
-    A stage that shows no progress for `quiet_s` is stopped as by `interrupt.ask`.
+    A stage that shows no progress for `quiet_s` is stopped as by `interrupt.ask`. Of `inherited`
+    command.INHERITED is kept; `given` is the owner's for Terraform alone.
     """
 
     interrupt: Interrupt = field(default_factory=Interrupt)
     limits: StopLimits = field(default_factory=StopLimits)
     quiet_s: float = math.inf
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sandbox: Sandbox | None = None
 
 
 async def run_build(
@@ -113,10 +118,13 @@ async def run_build(
     (work / command.BACKEND_FILE).unlink(missing_ok=True)
     (work / command.BACKEND_FILE).write_text(command.backend_file(build.backend))
     control = control or Control()
+    is_confined = control.sandbox is not None
     secrets = _secret_files(directory, work, build.variables)
-    async with secrets, open_reattach(host, directory, providers) as reattach:
+    reattached = open_reattach(host, directory, providers, is_confined=is_confined)
+    async with secrets, reattached as reattach:
         environment = command.clean_environment(
             control.inherited,
+            given=control.given,
             home=directory,
             reattach=reattach,
             backend=build.backend,
@@ -148,9 +156,16 @@ async def check_template(
     """
     work = await _prepare(template, directory)
     control = control or Control()
-    async with open_reattach(SchemaOnlyHost(), directory, providers) as reattach:
+    is_confined = control.sandbox is not None
+    async with open_reattach(
+        SchemaOnlyHost(), directory, providers, is_confined=is_confined
+    ) as reattach:
         environment = command.clean_environment(
-            control.inherited, home=directory, reattach=reattach, marks={RUN_MARK: str(directory)}
+            control.inherited,
+            given=control.given,
+            home=directory,
+            reattach=reattach,
+            marks={RUN_MARK: str(directory)},
         )
         session = _Session(binary, work, environment, _ignore, control)
         try:
@@ -309,11 +324,15 @@ class _Session:
     async def _run_until_quiet(
         self, arguments: tuple[str, ...], on_line: Callable[[bytes], Awaitable[None]]
     ) -> int:
+        made = self._make(arguments)
+        if self._control.sandbox is not None:
+            fills_cache = arguments[0] == "init"
+            made = await confined(made, self._control.sandbox, fills_cache=fills_cache)
         # Cancelled by its deadline, run_terraform stops Terraform as for anybody else.
         with trio.CancelScope() as self._patience:
             self._wait_on()
             return await run_terraform(
-                self._make(arguments),
+                made,
                 on_line=on_line,
                 on_stderr=self._on_stderr,
                 interrupt=self._control.interrupt,

@@ -3,9 +3,8 @@
 One SIGINT asks Terraform to stop: it saves the state, waits for what runs, saves again and gives
 the lock back. A second one would make it exit at once and lose what ran, no better than SIGKILL
 does; so there is one, then time, then SIGKILL to its group (docs/provider.md). Only Terraform's own
-pid gets the SIGINT: its children must go on. Once it has ended,
-by itself or not, its process group is ended too: what it leaves there is plugins and programs that
-nobody listens to any more.
+pid gets the SIGINT: its children must go on. Once it has ended, by itself or not, its process group
+is ended too: what it leaves there is plugins and programs that nobody listens to any more.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
+from kled_coord.sandbox.inside import interrupt_confined
 from kled_coord.terraform.command import Command
 from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.leftovers import end_processes, of_group
@@ -73,10 +74,10 @@ async def run_terraform(
     Raises TerraformMissingError where it cannot be started, and what the callbacks raise.
     """
     process = await _start(command)
+    ask_to_stop = partial(_interrupt, process, is_confined=command.is_confined)
     with one_error():
-        await _read_and_wait(process, on_line, on_stderr, interrupt, limits)
-    # A process that survives SIGKILL waits for a broken disk; it counts as killed.
-    return -signal.SIGKILL if process.returncode is None else process.returncode
+        await _read_and_wait(process, on_line, on_stderr, interrupt, limits, ask_to_stop)
+    return _exit_code(process, is_confined=command.is_confined)
 
 
 async def _read_and_wait(
@@ -85,6 +86,7 @@ async def _read_and_wait(
     on_stderr: OnLine,
     interrupt: Interrupt,
     limits: StopLimits,
+    ask_to_stop: Callable[[], None],
 ) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
@@ -99,7 +101,7 @@ async def _read_and_wait(
         finally:
             # Once only, for whatever reason: each further SIGINT means something else.
             with trio.CancelScope(shield=True):
-                await _wind_down(process, interrupt, limits)
+                await _wind_down(process, interrupt, limits, ask_to_stop)
                 await _end_group(process.pid)
             for reader in readers:
                 reader.deadline = trio.current_time() + DRAIN_S
@@ -147,10 +149,31 @@ async def _read_lines(
                         pass
 
 
-async def _wind_down(process: trio.Process, interrupt: Interrupt, limits: StopLimits) -> None:
+def _interrupt(process: trio.Process, *, is_confined: bool) -> None:
+    """Send SIGINT to Terraform alone."""
+    if is_confined:
+        interrupt_confined(process.pid)
+    else:
+        process.send_signal(signal.SIGINT)
+
+
+def _exit_code(process: trio.Process, *, is_confined: bool) -> int:
+    """The exit code, negative for a signal. bwrap says it as a shell does: 128 and the signal."""
+    code = process.returncode
+    if code is None:  # a process that survives SIGKILL waits for a broken disk; it counts as killed
+        return -signal.SIGKILL
+    return 128 - code if is_confined and code > 128 else code
+
+
+async def _wind_down(
+    process: trio.Process,
+    interrupt: Interrupt,
+    limits: StopLimits,
+    ask_to_stop: Callable[[], None],
+) -> None:
     """Bring the process to its end. Does nothing where it has ended."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        ask_to_stop()
         with trio.move_on_after(limits.interrupt_s):
             await _wait_end_or(process, interrupt.forced)
     if process.poll() is None:

@@ -30,6 +30,7 @@ from kled_coord.front.asgi import AsgiServer
 from kled_coord.metrics import Metrics
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
@@ -229,6 +230,7 @@ def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
         hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
         run_build=terraform.run,
         check_template=terraform.check,
+        sandbox=SandboxChoice(Config(sandbox="off")),
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import h11
 import pytest
 import trio
 
+from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
 
@@ -40,6 +42,7 @@ class StateStore:
     lock: bytes | None = None
     log: list[str] = field(default_factory=list)
     refuses: bool = False
+    sandbox: Sandbox | None = None  # of the builds that keep their state here
 
     @property
     def backend(self) -> Backend:
@@ -96,9 +99,20 @@ class StateStore:
                     return
 
 
+@pytest.fixture(params=["alone", "in a sandbox"])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox | None:
+    """What confines Terraform: everything must work alike without and with one."""
+    if request.param == "alone":
+        return None
+    program = shutil.which("bwrap")
+    if program is None:
+        pytest.skip("there is no bwrap")
+    return Sandbox(program=program)
+
+
 @pytest.fixture
-async def store(nursery: trio.Nursery) -> StateStore:
-    store = StateStore()
+async def store(nursery: trio.Nursery, sandbox: Sandbox | None) -> StateStore:
+    store = StateStore(sandbox=sandbox)
     listeners = await nursery.start(partial(trio.serve_tcp, store.serve, 0, host="127.0.0.1"))
     store.port = listeners[0].socket.getsockname()[1]
     return store

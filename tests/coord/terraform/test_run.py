@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trio
 
+from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.command import BACKEND_FILE, VALUES_FILE
 from kled_coord.terraform.errors import (
     TemplateInvalidError,
@@ -102,6 +103,7 @@ async def build(
         directory=directory,
         on_event=recorder,
         providers=(KLED,),
+        control=more.pop("control", Control(sandbox=store.sandbox)),
         **more,
     )
     return output, recorder.events
@@ -268,7 +270,7 @@ async def test_an_interrupt_saves_the_state_and_gives_the_lock_back(
             host=host,
             directory=directory,
             on_event=Asker(),
-            control=Control(interrupt=interrupt),
+            control=Control(interrupt=interrupt, sandbox=store.sandbox),
             providers=(KLED,),
         )
     assert store.lock is None
@@ -286,7 +288,7 @@ async def test_a_provider_that_hangs_is_stopped_too(
     async def run() -> None:
         try:
             template = pack({"main.tf": PROCESS})
-            control = Control(interrupt=interrupt)
+            control = Control(interrupt=interrupt, sandbox=store.sandbox)
             await build(store, host, binary, tmp_path, template, control=control)
         except TerraformCanceledError as error:
             ended.append(error)
@@ -351,7 +353,7 @@ async def test_a_cancelled_build_winds_down_within_its_limits(
             host=host,
             directory=directory,
             on_event=Canceller(),
-            control=Control(limits=limits),
+            control=Control(limits=limits, sandbox=store.sandbox),
             providers=(KLED,),
         )
     assert scope.cancelled_caught
@@ -371,6 +373,7 @@ resource "terraform_data" "slow" {
 """
 
 
+@pytest.mark.parametrize("sandbox", ["alone"], indirect=True)  # in one, pids mean others
 @pytest.mark.parametrize("how", ["cancel", "interrupt", "kill"])
 async def test_what_a_provisioner_that_is_cut_off_started_ends_with_it(
     store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path, how: str
@@ -406,14 +409,24 @@ async def test_what_a_provisioner_that_is_cut_off_started_ends_with_it(
     assert not [pid for pid in started if is_alive(pid)]
 
 
-async def check(binary: Any, tmp_path: Path, template: bytes) -> Any:
+async def check(
+    binary: Any, tmp_path: Path, template: bytes, sandbox: Sandbox | None = None
+) -> Any:
     directory = tmp_path / "check"
     directory.mkdir()
-    return await check_template(template, binary=binary, directory=directory, providers=(KLED,))
+    return await check_template(
+        template,
+        binary=binary,
+        directory=directory,
+        providers=(KLED,),
+        control=Control(sandbox=sandbox),
+    )
 
 
-async def test_the_shipped_template_is_valid(binary: Any, pack: Any, tmp_path: Path) -> None:
-    assert await check(binary, tmp_path, pack({"main.tf": PROCESS})) == ()
+async def test_the_shipped_template_is_valid(
+    binary: Any, pack: Any, tmp_path: Path, sandbox: Any
+) -> None:
+    assert await check(binary, tmp_path, pack({"main.tf": PROCESS}), sandbox) == ()
 
 
 @pytest.mark.parametrize(

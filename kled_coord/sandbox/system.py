@@ -1,0 +1,89 @@
+"""What of this machine a confined program sees: its programs and settings, nobody's data.
+
+Below /etc what other users may not read is hidden, also from a coordinator that is root or has the
+group: the settings file with the database's password, private keys, password hashes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kled_coord.sandbox.bubblewrap import View
+
+_ROOTS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "opt", "nix", "sys")
+_SETTINGS: Final = Path("/etc")
+# Where a link of these leads is shown too; systemd-resolved's file is below /run.
+_FOLLOWED: Final = (Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/localtime"))
+_PACKAGES: Final = ("kled_agent", "kled_wire")  # what a workspace's process is started from
+
+
+def look_at_system(*, shown: Sequence[Path], hidden: Sequence[Path]) -> View:
+    """Return the view of this machine as it is now. Blocks for some 10 ms: it walks /etc.
+
+    `shown` and `hidden` are the owner's: paths to show besides, and what never to show. A path
+    that does not exist is left out.
+    """
+    links, roots = _roots()
+    hidden_directories, hidden_files = _closed_to_others(_SETTINGS)
+    for path in hidden:
+        (hidden_directories if path.is_dir() else hidden_files).append(path)
+    outside = [path for path in (*_interpreter(), *_led_to(), *shown) if not _is_below(path, roots)]
+    return View(
+        links=links,
+        shown=(*roots, *(path for path in dict.fromkeys(outside) if path.exists())),
+        hidden_directories=hidden_directories,
+        hidden_files=[path for path in hidden_files if path.exists()],
+    )
+
+
+def _roots() -> tuple[dict[Path, str], list[Path]]:
+    links: dict[Path, str] = {}
+    roots = [_SETTINGS]
+    for path in (Path("/", name) for name in _ROOTS):
+        if path.is_symlink():
+            links[path] = str(path.readlink())
+        elif path.is_dir():
+            roots.append(path)
+    return links, roots
+
+
+def _interpreter() -> list[Path]:
+    found = [Path(sys.base_prefix), Path(sys.prefix)]
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            found += [Path(place) for place in spec.submodule_search_locations]
+    return found
+
+
+def _led_to() -> list[Path]:
+    return [path.resolve() for path in _FOLLOWED if path.is_symlink()]
+
+
+def _is_below(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def _closed_to_others(top: Path) -> tuple[list[Path], list[Path]]:
+    """Directories and files below `top` that other users may not enter or read."""
+    directories: list[Path] = []
+    files: list[Path] = []
+    pending = [str(top)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    if mode & (stat.S_IROTH | stat.S_IXOTH) == stat.S_IROTH | stat.S_IXOTH:
+                        pending.append(entry.path)
+                    else:
+                        directories.append(Path(entry.path))
+                elif stat.S_ISREG(mode) and not mode & stat.S_IROTH:
+                    files.append(Path(entry.path))
+    return directories, files

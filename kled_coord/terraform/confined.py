@@ -1,0 +1,66 @@
+"""Terraform in a sandbox: sees its run's directory, the provider's socket, and the system.
+
+The pid that TF_REATTACH_PROVIDERS names must live in Terraform's own process namespace and be one
+that it may signal, or it cancels every call (docs/provider.md). So a shell inside starts a program
+that sleeps, writes that pid into the variable, and becomes Terraform. It takes 2 ms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from kled_coord.sandbox.choice import Sandbox
+from kled_coord.terraform.command import Command
+from kled_coord.terraform.providers import PID_INSIDE
+
+_START: Final = f"""\
+sleep 2147483647 </dev/null >/dev/null 2>&1 &
+left=$TF_REATTACH_PROVIDERS
+text=
+while [ "${{left#*'{PID_INSIDE}'}}" != "$left" ]; do
+    text=$text${{left%%'{PID_INSIDE}'*}}$!
+    left=${{left#*'{PID_INSIDE}'}}
+done
+export TF_REATTACH_PROVIDERS="$text$left"
+exec "$@"
+"""
+# What these name must be seen.
+_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TF_CLI_CONFIG_FILE")
+_CACHE: Final = "TF_PLUGIN_CACHE_DIR"
+
+
+async def confined(command: Command, sandbox: Sandbox, *, fills_cache: bool) -> Command:
+    """Return the command as it runs in a sandbox.
+
+    It may write to its HOME, the run's directory, in which lies what is /tmp inside. The cache of
+    providers may be written where `fills_cache`: by `init` alone, which runs nothing of the
+    template's, or one template could change the providers of all.
+    """
+    environment = dict(command.environment)
+    environment.pop("TMPDIR", None)
+    home = Path(environment["HOME"])
+    temporary = home / "tmp"
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    shown = [Path(word) for word in command.argv if word.startswith("/")]
+    shown += [Path(environment[name]) for name in _NAMING_PATHS if name in environment]
+    writable = [home, *_socket_directories(environment)]
+    if _CACHE in environment:
+        (writable if fills_cache else shown).append(Path(environment[_CACHE]))
+    argv = await sandbox.confine(
+        ("/bin/sh", "-c", _START, "sh", *command.argv),
+        directory=command.directory,
+        shown=shown,
+        base={Path("/tmp"): temporary},  # noqa: S108 - the path inside
+        writable={path: path for path in writable},
+        options=("--as-pid-1",),  # sandbox/inside.py
+    )
+    return replace(command, argv=argv, environment=environment, is_confined=True)
+
+
+def _socket_directories(environment: Mapping[str, str]) -> set[Path]:
+    found = json.loads(environment.get("TF_REATTACH_PROVIDERS", "{}"))
+    return {Path(entry["Addr"]["String"]).parent for entry in found.values()}

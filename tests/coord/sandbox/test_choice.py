@@ -1,0 +1,128 @@
+"""Whether a sandbox is used, and what a real bubblewrap lets a program do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kled_coord.config import Config
+from kled_coord.sandbox.choice import Sandbox, SandboxChoice
+from kled_wire.errors import ConfigError
+
+
+def program(path: Path, script: str) -> None:
+    path.mkdir(exist_ok=True)
+    (path / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
+    (path / "bwrap").chmod(0o755)
+
+
+async def test_off_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    choice = await SandboxChoice(Config(sandbox="off")).make()
+    assert choice.sandbox is None
+    assert choice.describe() == 'none: sandbox = "off"'
+
+
+async def test_without_bubblewrap_auto_goes_on_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    choice = await SandboxChoice(Config(sandbox="auto")).make()
+    assert choice.sandbox is None
+    assert "no bwrap on PATH" in choice.reason
+    assert "apt install bubblewrap" in choice.reason
+
+
+async def test_one_that_does_not_work_is_not_used_and_is_an_error_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(tmp_path / "bin", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    choice = await SandboxChoice(Config(sandbox="auto")).make()
+    assert choice.describe().startswith("none: bwrap: setting up uid map: Permission denied")
+    with pytest.raises(ConfigError, match="uid map: Permission denied") as caught:
+        await SandboxChoice(Config(sandbox="bubblewrap")).make()
+    assert caught.value.code == "sandbox_unusable"
+
+
+async def test_it_is_decided_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program(tmp_path / "bin", f"echo asked >> {tmp_path}/log")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    choice = SandboxChoice(Config(sandbox="auto"))
+    assert (await choice.make()).describe() == "bubblewrap"
+    assert await choice.make() is await choice.make()
+    assert (tmp_path / "log").read_text() == "asked\n"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    """A sandbox that hides `data` below a directory which the owner has shown."""
+    found = shutil.which("bwrap")
+    if found is None:
+        pytest.skip("there is no bwrap")
+    shown = tmp_path / "shown"
+    (shown / "data").mkdir(parents=True)
+    (shown / "data/sealing.key").write_text("secret")
+    (shown / "mirror").write_text("readable")
+    return Sandbox(program=found, shown=[shown], hidden=[shown / "data"])
+
+
+async def run(sandbox: Sandbox, script: str, directory: Path) -> str:
+    directory.mkdir(exist_ok=True)
+    argv = await sandbox.confine(
+        ("/bin/sh", "-c", script), directory=directory, writable={directory: directory}
+    )
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout
+
+
+@pytest.mark.slow
+async def test_a_confined_program_sees_its_directory_and_the_system_only(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    shown, mine = tmp_path / "shown", tmp_path / "mine"
+    (tmp_path / "other").mkdir()
+    script = f"""
+    cat {shown}/mirror; echo
+    cat {shown}/data/sealing.key {tmp_path}/other/x 2>/dev/null
+    ls {tmp_path}
+    echo x > {mine}/written && echo wrote
+    (echo x > {shown}/mirror) 2>/dev/null || echo read-only
+    (echo x > /etc/kled-test) 2>/dev/null || echo read-only
+    {sys.executable} -c 'import kled_agent, kled_wire; print("python")'
+    """
+    found = (await run(sandbox, script, mine)).split()
+    assert found == ["readable", "mine", "shown", "wrote", "read-only", "read-only", "python"]
+    assert (mine / "written").read_text() == "x\n"
+
+
+@pytest.mark.slow
+async def test_a_confined_program_sees_no_process_but_its_own_and_writes_no_kernel_setting(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """As root without a capability it could: then the kernel starts a program of its choice."""
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    script = f"""
+    [ -e /proc/{os.getpid()}/environ ] || echo alone
+    kill -0 {os.getpid()} 2>/dev/null || echo unreachable
+    (cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern) 2>/dev/null || echo refused
+    grep CapEff /proc/self/status
+    """
+    found = (await run(sandbox, script, tmp_path / "mine")).split()
+    assert found == ["alone", "unreachable", "refused", "CapEff:", "0" * 16]
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file that only root may read")
+async def test_what_others_may_not_read_below_etc_is_hidden_from_root_too(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    found = await run(sandbox, "cat /etc/shadow || echo refused", tmp_path / "mine")
+    assert found == "refused\n"
