@@ -38,6 +38,17 @@ class Token(TypedDict):
     revoked_at: str | None
 
 
+class Variable(TypedDict):
+    """A variable that a template declares; `type` is source text, `default` null where none."""
+
+    name: str
+    type: str
+    default: str | None
+    description: str
+    sensitive: bool
+    required: bool
+
+
 class Version(TypedDict):
     """One immutable version of a template."""
 
@@ -45,6 +56,7 @@ class Version(TypedDict):
     template: str
     number: int
     message: str | None
+    variables: list[Variable]
     created_at: str
     created_by: str
 
@@ -103,7 +115,7 @@ class Workspace(TypedDict):
     agent: Agent | None
     agents: list[Agent]
     latest_build: Build | None
-    parameters: dict[str, str]
+    parameters: dict[str, str | None]
     created_at: str
     updated_at: str
     last_used_at: str | None

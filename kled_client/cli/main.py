@@ -28,6 +28,7 @@ _COMMANDS = {
         ("list", "workspace:list_", "List your workspaces"),
         ("show", "workspace:show", "Show one workspace"),
         ("start", "workspace:start", "Start a stopped workspace"),
+        ("update", "workspace:update", "Bring a workspace to another version of its template"),
         ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
         ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
         ("logs", "logs:logs", "Show the log of a build"),

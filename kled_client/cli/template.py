@@ -10,6 +10,7 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
+from kled_client.models import Variable
 from kled_client.output import ago
 from kled_client.template_tar import pack_template
 from kled_wire.errors import ConflictError, InputError, NotFoundError
@@ -66,6 +67,11 @@ def show(session: Session, name: str) -> None:
     }
     session.output.line("")
     session.output.rows(versions, columns, "no versions")
+    active = _number(found.get("active_version"))
+    variables = next((v["variables"] for v in versions if str(v["number"]) == active), [])
+    if variables:
+        session.output.line("")
+        session.output.rows(variables, _variable_columns(variables), "")
 
 
 @template.command()
@@ -134,6 +140,25 @@ def delete(session: Session, name: str, yes: bool) -> None:
         click.confirm(f"Delete the template {name}?", abort=True, err=True)
     session.call(lambda api: api.delete_template(name))
     session.output.note(f"{name} is deleted")
+
+
+def _variable_columns(variables: list[Variable]) -> dict[str, list[str]]:
+    return {
+        "PARAMETER": [v["name"] for v in variables],
+        "TYPE": [_one_line(v["type"]) or "any" for v in variables],
+        "DEFAULT": [_default(v) for v in variables],
+        "DESCRIPTION": [_one_line(v["description"]) for v in variables],
+    }
+
+
+def _default(variable: Variable) -> str:
+    if variable["required"]:
+        return "(needed)"
+    return "***" if variable["sensitive"] else _one_line(variable["default"] or '""')
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
 def _number(version: object) -> str:

@@ -12,6 +12,7 @@ from kled_client.cli.agent_token import agent_token
 from kled_client.cli.cancel import cancel
 from kled_client.cli.context import Session, pass_session, workspace_argument
 from kled_client.cli.logs import logs
+from kled_client.cli.parameters import choose_parameters, param_option
 from kled_client.follow import follow_build
 from kled_client.models import Workspace
 from kled_client.output import Output, ago
@@ -27,7 +28,7 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the b
 @click.argument("name")
 @click.option("--template", "-t", help="Which template; not needed where there is only one.")
 @click.option("--template-version", metavar="N", help="An older version of the template.")
-@click.option("--param", "-p", multiple=True, metavar="KEY=VALUE", help="A template's parameter.")
+@param_option
 @_no_wait
 @pass_session
 def create(  # each is one option of the command
@@ -40,12 +41,20 @@ def create(  # each is one option of the command
 ) -> None:
     """Make the workspace NAME and wait until it can be used."""
     check_name("workspace", name)
-    body: dict[str, Any] = {"name": name, "parameters": parse_parameters(param)}
+    body: dict[str, Any] = {"name": name}
     if template_version is not None:
         body["version"] = _version(template_version)
 
     async def work(api: Api) -> Workspace:
         body["template"] = template or await _only_template(api)
+        body["parameters"] = await choose_parameters(
+            api,
+            session.output,
+            param,
+            template=body["template"],
+            version=body.get("version"),
+            kept={},
+        )
         made = await api.create_workspace(body)
         return await _finish(session, api, made, "creating", no_wait=no_wait)
 
@@ -84,12 +93,19 @@ def show(session: Session, workspace: WorkspaceRef) -> None:
 
 @click.command()
 @workspace_argument
+@param_option
 @_no_wait
 @pass_session
-def start(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
-    """Start a workspace and wait until it can be used."""
-    found = _build(session, workspace, {"transition": "start"}, "starting", no_wait=no_wait)
-    _announce(session, found, no_wait=no_wait)
+def start(session: Session, workspace: WorkspaceRef, param: tuple[str, ...], no_wait: bool) -> None:
+    """Start a workspace and wait until it can be used; parameters not given stay as they are."""
+
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(workspace))
+        version = before["template_version"]
+        body = await _start_body(api, session.output, before, version, param)
+        return await _build(session, api, before, body, "starting", no_wait=no_wait)
+
+    _announce(session, session.call(work), no_wait=no_wait)
 
 
 @click.command()
@@ -98,7 +114,7 @@ def start(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
 @pass_session
 def stop(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
     """Stop a workspace. What its template keeps, stays."""
-    found = _build(session, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
+    found = _end(session, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
     _announce(session, found, no_wait=no_wait, stopped=True)
 
 
@@ -119,7 +135,7 @@ def delete(
     body: dict[str, Any] = {"transition": "delete"}
     if orphan:
         body["orphan"] = True
-    _build(session, workspace, body, "deleting", no_wait=no_wait)
+    _end(session, workspace, body, "deleting", no_wait=no_wait)
     if not no_wait:
         session.output.note(f"{workspace} is gone")
 
@@ -129,19 +145,29 @@ def delete(
 @click.option(
     "--version", "number", type=click.IntRange(min=1), metavar="N", help="Not the active version."
 )
+@param_option
 @_no_wait
 @pass_session
-def update(session: Session, workspace: WorkspaceRef, number: int | None, no_wait: bool) -> None:
-    """Bring a workspace to its template's active version, or to another, and start it."""
+def update(
+    session: Session,
+    workspace: WorkspaceRef,
+    number: int | None,
+    param: tuple[str, ...],
+    no_wait: bool,
+) -> None:
+    """Bring a workspace to its template's active version, or to another, and start it.
+
+    Where that fails it stays at the version it had, and so do its parameters.
+    """
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
-        active = (await api.template(before["template"]))["active_version"]
-        body = {"transition": "start", "version": number or active}
-        build = await api.start_build(before["id"], body)
-        queued: Workspace = {**before, "latest_build": build}
-        what = f"updating to version {number or active}"
-        return await _finish(session, api, queued, what, no_wait=no_wait)
+        version = number or (await api.template(before["template"]))["active_version"]
+        body = await _start_body(api, session.output, before, version, param)
+        what = f"updating to version {version}"
+        return await _build(
+            session, api, before, {**body, "version": version}, what, no_wait=no_wait
+        )
 
     _announce(session, session.call(work), no_wait=no_wait)
 
@@ -153,19 +179,6 @@ def workspace() -> None:
 
 for _command in (create, list_, show, start, update, stop, delete, logs, cancel, agent_token):
     workspace.add_command(_command)
-
-
-def parse_parameters(words: tuple[str, ...]) -> dict[str, str]:
-    """Read `key=value` words. Raises InputError("parameter_malformed")."""
-    parameters: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise InputError(
-                "parameter_malformed", f"{word!r} is not a parameter", hint="--param KEY=VALUE"
-            )
-        parameters[key] = value
-    return parameters
 
 
 def _version(text: str) -> int | str:
@@ -183,16 +196,38 @@ async def _only_template(api: Api) -> str:
     )
 
 
-def _build(
+async def _start_body(
+    api: Api, output: Output, before: Workspace, version: int, words: tuple[str, ...]
+) -> dict[str, Any]:
+    kept = before.get("parameters") or {}
+    parameters = await choose_parameters(
+        api, output, words, template=before["template"], version=version, kept=kept
+    )
+    return {"transition": "start"} | ({"parameters": parameters} if parameters else {})
+
+
+def _end(
     session: Session, ref: WorkspaceRef, body: dict[str, Any], what: str, *, no_wait: bool
 ) -> Workspace:
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(ref))
-        build = await api.start_build(before["id"], body)
-        queued: Workspace = {**before, "latest_build": build}
-        return await _finish(session, api, queued, what, no_wait=no_wait)
+        return await _build(session, api, before, body, what, no_wait=no_wait)
 
     return session.call(work)
+
+
+async def _build(
+    session: Session,
+    api: Api,
+    before: Workspace,
+    body: dict[str, Any],
+    what: str,
+    *,
+    no_wait: bool,
+) -> Workspace:
+    build = await api.start_build(before["id"], body)
+    queued: Workspace = {**before, "latest_build": build}
+    return await _finish(session, api, queued, what, no_wait=no_wait)
 
 
 async def _finish(
@@ -245,7 +280,8 @@ def _show(output: Output, found: Workspace) -> None:
         "last used": ago(found.get("last_used_at")),
     }
     for key, value in (found.get("parameters") or {}).items():
-        fields[f"parameter {key}"] = str(value)
+        # A sensitive one is null.
+        fields[f"parameter {key}"] = "***" if value is None else value
     if agent:
         rtt = agent.get("rtt_ms")
         fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")

@@ -209,6 +209,7 @@ class Fake:
                 {"id": "bld_2", "transition": "stop", "status": "pending"},
             ),
             ("GET", "/api/v1/workspaces/dev/ping"): (200, {"coordinator_agent_ms": 1.25}),
+            ("GET", "/api/v1/templates/process"): (200, {"active_version": 1, "versions": []}),
             ("GET", "/api/v1/templates"): (200, [{"name": "process", "active_version": 1}]),
         }
         missing = problem(404, "workspace_not_found", "there is no workspace nope", "kled list")

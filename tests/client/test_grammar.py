@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kled_client.cli.parameters import parse_parameters
 from kled_client.cli.token import parse_lifetime
-from kled_client.cli.workspace import parse_parameters
 from kled_client.endpoint import Endpoint, normalise_url, parse_url, proxy_for
 from kled_client.escapes import Escape, EscapeFilter
 from kled_client.remote_path import parse_place, plan_copy
@@ -136,11 +136,16 @@ def test_proxies() -> None:
 
 
 def test_parameters_and_lifetimes() -> None:
-    assert parse_parameters(("a=b=c", "d=")) == {"a": "b=c", "d": ""}
+    assert parse_parameters(("a=b=c", "d=", "e", "f=@@g")) == {
+        "a": "b=c",
+        "d": "",
+        "e": None,
+        "f": "@g",
+    }
     assert parse_lifetime("12h") == 43200
     for text in ("", "12", "h", "-1h", "1x", "٣h"):
         with pytest.raises(InputError):
             parse_lifetime(text)
-    for word in ("a", "=b"):
+    for word in ("", "=b", "a=@/nowhere/at/all", "a=@/"):
         with pytest.raises(InputError):
             parse_parameters((word,))
