@@ -14,7 +14,8 @@ import trio_websocket
 
 from kled_coord.control.registry import AgentRegistry, Attached
 from kled_coord.front.head import bearer
-from kled_coord.front.listener import Arrival, answer_error
+from kled_coord.front.listener import Arrival
+from kled_coord.front.refusing import answer_error
 from kled_coord.identity.service import Identity
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord

@@ -11,24 +11,26 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from kled_coord.front.forwarded import HEADER, Network, decide_address
+from kled_coord.front.http11 import Http11
+from kled_coord.front.mailbox import AppTasks
+from kled_coord.front.refusing import end_politely, head_timeout
 from kled_coord.offload.stream import OffloadedStream
-from kled_wire.limits import HEAD_MAX_BYTES
 from kled_wire.transport.tls import TlsStream
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
 KEEP_ALIVE_S = 75.0
+# A client takes 64 KiB in this time, or is not reading any more.
+SEND_S = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,6 @@ class AsgiServer:
         self._config = HypercornConfig()
         self._config.errorlog = None
         self._config.include_server_header = False
-        self._config.h11_max_incomplete_size = HEAD_MAX_BYTES
         self._config.keep_alive_timeout = KEEP_ALIVE_S
         self._context = WorkerContext(None)
         self._open = 0
@@ -51,11 +52,9 @@ class AsgiServer:
 
     async def serve_connection(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Answer requests until either side closes; the stream is closed at the end."""
-        # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
-        anything: Any = stream
         self._open += 1
         try:
-            await _Connection(self._app, self._config, self._context, {}, anything).run()
+            await _Connection(self._app, self._config, self._context, {}, stream).run()
         except Exception:
             # One connection's bug must not end the others.
             log.exception("connection_crashed")
@@ -73,16 +72,22 @@ class AsgiServer:
 
 
 class _Connection(TCPServer):
-    """Hypercorn's connection without its TLS handshake and without HTTP/2."""
+    """Hypercorn's connection without its TLS handshake, and with ends to its waits."""
 
     protocol: Any
+    # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
+    stream: Any
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._serving = trio.CancelScope()
 
     async def run(self) -> None:
         ssl, sock = _below(self.stream)
         try:
-            async with TaskGroup() as task_group:
+            async with AppTasks() as task_group:
                 self._task_group = task_group
-                self.protocol = _Http11(
+                self.protocol = Http11(
                     self.app,
                     self.config,
                     self.context,
@@ -103,12 +108,51 @@ class _Connection(TCPServer):
         finally:
             await self._close()
 
+    async def protocol_send(self, event: Event) -> None:
+        """Send within a time, or end: the peer must read, and is heard out before the close."""
+        if isinstance(event, RawData):
+            async with self.send_lock:
+                await self._send(event.data)
+        elif isinstance(event, Closed) and self.protocol.is_cut_short:
+            self._serving.cancel()
+        else:
+            await super().protocol_send(event)
 
-class _Http11(H11Protocol):
-    """HTTP/1.1 that never turns into HTTP/2."""
+    async def _send(self, data: bytes) -> None:
+        try:
+            for at in range(0, len(data), MAX_RECV):
+                # Shielded: half a piece would spoil what comes after it.
+                with trio.move_on_after(SEND_S, shield=True) as waiting:
+                    await self.stream.send_all(data[at : at + MAX_RECV])
+                if waiting.cancelled_caught:
+                    log.info("client_not_reading", address=(self.protocol.client or ("",))[0])
+                    await trio.aclose_forcefully(self.stream)
+                    break
+            else:
+                return
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("client_gone")
+        await self.protocol.handle(Closed())
 
-    async def _check_protocol(self, _event: h11.Request) -> None:
-        await trio.lowlevel.checkpoint()
+    async def _read_data(self) -> None:
+        with self._serving:
+            await self._receive()
+        if self._serving.cancelled_caught:
+            await end_politely(self.stream)
+        await self.protocol.handle(Closed())
+
+    async def _receive(self) -> None:
+        data = b"begun"
+        while data:
+            try:
+                with trio.fail_at(self.protocol.head_deadline):
+                    data = bytes(await self.stream.receive_some(MAX_RECV))
+            except trio.TooSlowError:
+                await self.protocol.refuse(head_timeout())
+                return
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                return
+            await self.protocol.handle(RawData(data))
 
 
 def _with_clients(

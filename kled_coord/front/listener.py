@@ -13,14 +13,15 @@ import trio
 
 from kled_coord.front.forwarded import HEADER, Network, decide_address
 from kled_coord.front.head import Plane, Route, decide_route
+from kled_coord.front.refusing import answer_error, head_timeout
 from kled_coord.front.tls import Tls
 from kled_wire import limits
-from kled_wire.errors import KledError, ProtocolError, UnavailableError
+from kled_wire.errors import KledError, UnavailableError
 from kled_wire.transport.dial import tune
 from kled_wire.transport.headio import read_head
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.tls import TlsStream
-from kled_wire.transport.upgrade import RequestHead, encode_error, parse_request
+from kled_wire.transport.upgrade import RequestHead, parse_request
 
 BACKLOG: Final = 4096
 
@@ -119,31 +120,13 @@ async def _read(
             address=address,
         )
     except trio.TooSlowError:
-        await answer_error(
-            stream, ProtocolError("head_timeout", "the request head came too slowly")
-        )
+        await answer_error(stream, head_timeout())
     except UnavailableError:
         log.debug("connection_silent", address=address)
     except KledError as error:
         log.info("request_refused", address=address, code=error.code)
         await answer_error(stream, error)
     return None
-
-
-async def answer_error(stream: trio.abc.HalfCloseableStream, error: KledError) -> None:
-    """Send the whole answer that refuses a connection, then its end; bounded in time.
-
-    The rest of what the peer sends is read and dropped for a moment: closing a socket with unread
-    input resets the connection and could take the answer with it.
-    """
-    try:
-        with trio.move_on_after(limits.CLEANUP_S):
-            await stream.send_all(encode_error(error))
-            await stream.send_eof()
-            while await stream.receive_some(limits.HEAD_MAX_BYTES):
-                pass
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return  # it did not want to hear it
 
 
 def _address(stream: trio.SocketStream) -> str:

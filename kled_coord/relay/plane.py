@@ -10,7 +10,8 @@ import structlog
 import trio
 
 from kled_coord.front.head import Carrier, StreamTarget, bearer
-from kled_coord.front.listener import Arrival, answer_error
+from kled_coord.front.listener import Arrival
+from kled_coord.front.refusing import answer_error
 from kled_coord.identity.service import Identity
 from kled_coord.metrics import Metrics
 from kled_coord.offload.handover import Kind

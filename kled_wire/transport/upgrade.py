@@ -37,6 +37,7 @@ class RequestHead:
 
     method: str
     target: str
+    version: str
     headers: Headers
 
     @property
@@ -46,7 +47,12 @@ class RequestHead:
 
     @property
     def upgrade(self) -> str | None:
-        """What the request wants to become, lower case, or None for an ordinary request."""
+        """What the request wants to become, lower case, or None for an ordinary request.
+
+        HTTP/1.0 has no upgrades (RFC 9110, section 7.8).
+        """
+        if self.version == "HTTP/1.0":
+            return None
         tokens = [t.strip().lower() for t in self.headers.get("connection", "").split(",")]
         if "upgrade" not in tokens:
             return None
@@ -55,8 +61,7 @@ class RequestHead:
     @property
     def has_body(self) -> bool:
         """Whether a body follows the head."""
-        length = self.headers.get("content-length", "0").strip()
-        return "transfer-encoding" in self.headers or length != "0"
+        return "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,11 @@ def parse_request(head: bytes) -> RequestHead:
         _malformed("request line")
     if parts[2] != "HTTP/1.1" and parts[2] != "HTTP/1.0":
         _malformed("HTTP version")
-    return RequestHead(method=parts[0], target=parts[1], headers=headers)
+    if not _LENGTH.fullmatch(headers.get("content-length", "0")):
+        _malformed("content-length")
+    if parts[2] == "HTTP/1.0" and "transfer-encoding" in headers:
+        _malformed("transfer-encoding in HTTP/1.0")  # RFC 9112, section 6.1
+    return RequestHead(method=parts[0], target=parts[1], version=parts[2], headers=headers)
 
 
 def parse_response(head: bytes) -> ResponseHead:

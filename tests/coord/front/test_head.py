@@ -14,11 +14,17 @@ from kled_wire.transport.upgrade import Headers, RequestHead
 STREAM = "/api/v1/workspaces/dev/stream"
 
 
-def _head(target: str, upgrade: str | None = None, method: str = "GET", **more: str) -> RequestHead:
+def _head(
+    target: str,
+    upgrade: str | None = None,
+    method: str = "GET",
+    version: str = "HTTP/1.1",
+    **more: str,
+) -> RequestHead:
     headers = {name.replace("_", "-"): value for name, value in more.items()}
     if upgrade:
         headers |= {"connection": "Upgrade", "upgrade": upgrade}
-    return RequestHead(method=method, target=target, headers=Headers(headers))
+    return RequestHead(method=method, target=target, version=version, headers=Headers(headers))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,11 @@ def test_everything_else_is_the_apis(target: str) -> None:
 def test_a_stream_path_without_its_upgrade_says_which(target: str, upgrade: str | None) -> None:
     with pytest.raises(UpgradeRequiredError, match="wants Upgrade"):
         decide_route(_head(target, upgrade))
+
+
+def test_there_are_no_upgrades_in_http_1_0() -> None:
+    with pytest.raises(UpgradeRequiredError, match="wants Upgrade"):
+        decide_route(_head(STREAM, "kled-stream", version="HTTP/1.0"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""HTTP/1.1 as Hypercorn and h11 speak it, behind our own strict parser of heads.
+
+h11 takes folded headers, bare LF and repeated lengths, about which proxies disagree (request
+smuggling). So every request of a connection gets an h11 connection of its own, which is given the
+head once `parse_request` has taken it; what follows the request is the next one's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import h11
+import structlog
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+
+from kled_wire import limits
+from kled_wire.errors import ProtocolError
+from kled_wire.transport.upgrade import encode_error, head_length, parse_request
+
+_NOTHING_MORE: Final = (h11.MUST_CLOSE, h11.CLOSED)
+
+log = structlog.get_logger(__name__)
+
+
+class Http11(H11Protocol):
+    """Serves the requests of one connection; never turns into HTTP/2."""
+
+    connection: _Request
+
+    def __init__(self, app: Any, config: HypercornConfig, *rest: Any) -> None:
+        super().__init__(app, config, *rest)
+        self.connection = _Request()
+        # Received and not yet given to h11.
+        self._unread = bytearray()
+        self._head_deadline = math.inf
+        self._refused = False
+        self._is_over = False
+
+    @property
+    def head_deadline(self) -> float:
+        """When the head that has begun to come must be whole."""
+        return self._head_deadline
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the peer may still be sending what nobody takes any more."""
+        return self._refused or self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
+
+    async def handle(self, event: Event) -> None:
+        """Take what was received, or that the connection is over."""
+        if not isinstance(event, RawData):
+            self._is_over = True
+            await super().handle(event)
+        elif event.data:
+            self._unread += event.data
+            await self._feed()
+        else:
+            self.connection.receive_data(b"")
+            await self._handle_events()
+
+    async def refuse(self, error: ProtocolError) -> None:
+        """Answer a request whose head was not taken, and end the connection."""
+        log.info("request_refused", address=(self.client or ("",))[0], code=error.code)
+        self._unread.clear()
+        self._refused = True
+        await self.send(RawData(encode_error(error)))
+        await self.send(Closed())
+
+    async def _feed(self) -> None:
+        while self._unread:
+            if self.connection.their_state in _NOTHING_MORE:
+                self._unread.clear()  # RFC 9112, section 9.6: nothing follows `close`
+            elif self.connection.their_state is not h11.IDLE:
+                self._give(len(self._unread))
+                await self._handle_events()
+            elif not await self._feed_head():
+                return
+
+    async def _feed_head(self) -> bool:
+        """Give h11 the head that has come, if it is whole and right."""
+        try:
+            length = head_length(self._unread)
+            if length is None:
+                self._head_deadline = min(
+                    self._head_deadline, trio.current_time() + limits.HEAD_TIMEOUT_S
+                )
+                return False
+            parse_request(bytes(self._unread[:length]))
+        except ProtocolError as error:
+            await self.refuse(error)
+            return False
+        self._head_deadline = math.inf
+        self._give(length)
+        await self._handle_events()
+        return True
+
+    def _give(self, length: int) -> None:
+        self.connection.receive_data(bytes(self._unread[:length]))
+        del self._unread[:length]
+
+    async def _maybe_recycle(self) -> None:
+        """The answer is out: the next request, or the end."""
+        await self._close_stream()
+        states = self.connection.our_state, self.connection.their_state
+        if self._is_over or self.context.terminated.is_set() or states != (h11.DONE, h11.DONE):
+            await self.can_read.set()
+            await self.send(Closed())
+            return
+        self._unread[:0] = self.connection.trailing_data[0]
+        self.connection = _Request()
+        await self.can_read.set()
+        await self.send(Updated(idle=True))
+
+    async def _check_protocol(self, _event: h11.Request) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class _Request(h11.Connection):
+    """One request and its answer."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=limits.HEAD_MAX_BYTES)
+
+    def next_event(self) -> Any:
+        """As h11's, but what follows the last request of a connection is no error."""
+        if self.their_state in _NOTHING_MORE:
+            return h11.NEED_DATA
+        return super().next_event()

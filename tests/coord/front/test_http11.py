@@ -1,0 +1,195 @@
+"""The API's connections under attack: heads, ends, peers that do not read or do not send."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kled_coord.front import asgi
+from kled_coord.front.asgi import AsgiServer
+from kled_wire import limits
+
+GET = b"GET /echo HTTP/1.1\r\nHost: h\r\n"
+POST = b"POST /echo HTTP/1.1\r\nHost: h\r\n"
+CLOSE = b"Connection: close\r\n"
+
+
+async def echo(request: Request) -> JSONResponse:
+    body = (await request.body()).decode("latin-1")
+    return JSONResponse({"path": request.url.path, "body": body})
+
+
+async def ignore(_request: Request) -> JSONResponse:
+    return JSONResponse({"ignored": True})
+
+
+async def large(_request: Request) -> Response:
+    return Response(bytes(32 << 20))
+
+
+APP = Starlette(
+    routes=[
+        Route("/echo", echo, methods=["GET", "POST"]),
+        Route("/ignore", ignore, methods=["POST"]),
+        Route("/large", large),
+    ]
+)
+
+
+async def conversation(*pieces: bytes) -> bytes:
+    """All that comes back for these, sent one by one; the server must end."""
+    near, far = trio.testing.memory_stream_pair()
+    got = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(AsgiServer(APP).serve_connection, far)
+        with suppress(trio.BrokenResourceError):
+            for piece in pieces:
+                await near.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked()
+            await near.send_eof()
+        with trio.fail_after(20):
+            async for data in near:
+                got += data
+    return bytes(got)
+
+
+WRONG = {
+    "obs-fold": GET + b"A: b\r\n c\r\n\r\n",
+    "bare LF": GET + b"A: b\nC: d\r\n\r\n",
+    "all LF": b"GET /echo HTTP/1.1\nHost: h\n\n" + GET + b"\r\n",
+    "two lengths": POST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    "a list of lengths": POST + b"Content-Length: 1, 1\r\n\r\nx",
+    "a signed length": POST + b"Content-Length: +1\r\n\r\nx",
+    "length and chunks": POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks in 1.0": POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "space before colon": GET + b"A : b\r\n\r\n",
+    "control character": GET + b"A: b\x00c\r\n\r\n",
+    "two hosts": GET + b"Host: other\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "too large": GET + b"A: " + b"b" * limits.HEAD_MAX_BYTES + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_every_head_of_a_connection_is_checked(wrong, before, pipelined) -> None:
+    good = [GET + b"\r\n"] * before
+    pieces = [b"".join(good) + wrong] if pipelined else [*good, wrong]
+    answer = await conversation(*pieces, GET + b"\r\n")
+    assert answer.count(b"HTTP/1.1 200") == before
+    assert answer.count(b"HTTP/1.1 400") == 1
+    assert b'"head_' in answer
+
+
+@pytest.mark.parametrize("extra", [b"\r\n", b"\r\n\r\n", b"\n", GET + b"\r\n", b"\x00" * 9])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_what_follows_the_last_request_is_dropped(extra, apart, caplog) -> None:
+    last = POST + CLOSE + b"Content-Length: 2\r\n\r\nhi"
+    answer = await (conversation(last, extra) if apart else conversation(last + extra))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b'{"path":"/echo","body":"hi"}')
+    assert caplog.records == []
+
+
+@given(data=st.data())
+def test_requests_are_answered_in_order_however_they_are_cut(data) -> None:
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n"
+    kinds = [GET + b"\r\n", POST + b"Content-Length: 3\r\n\r\nabc", chunked]
+    asked = b"".join(data.draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=4)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(asked)), max_size=5)))
+    pieces = [asked[i:j] for i, j in zip([0, *cuts], [*cuts, len(asked)], strict=True)]
+    answer = trio.run(partial(conversation, *filter(None, pieces)))
+    bodies = answer.split(b'"body":"')[1:]
+    assert [body.split(b'"')[0] for body in bodies] == [
+        b"abc" if part.startswith(b"POST") else b"" for part in split(asked)
+    ]
+
+
+def split(asked: bytes) -> list[bytes]:
+    starts = sorted(i for m in (b"GET /", b"POST /") for i in found(asked, m))
+    return [asked[i:] for i in starts]
+
+
+def found(text: bytes, word: bytes) -> list[int]:
+    return [i for i in range(len(text)) if text.startswith(word, i)]
+
+
+async def test_a_later_head_has_its_deadline_too(monkeypatch) -> None:
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.3)
+    near, far = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(AsgiServer(APP).serve_connection, far)
+        await near.send_all(GET + b"\r\n")
+        answer = bytearray()
+
+        async def trickle() -> None:
+            for byte in GET + b"A: " + b"b" * 10_000:
+                await near.send_all(bytes([byte]))
+                await trio.sleep(0.02)
+
+        nursery.start_soon(trickle)
+        with trio.fail_after(20):
+            async for data in near:
+                answer += data
+        nursery.cancel_scope.cancel()
+    assert b"head_timeout" in answer
+
+
+async def served(nursery: trio.Nursery) -> tuple[trio.SocketStream, trio.Event]:
+    """A connection over a real socket with small buffers, and when the server has ended it."""
+    ended = trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await AsgiServer(APP).serve_connection(stream)
+        ended.set()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(partial(trio.serve_listeners, serve, [listener]))
+    client = trio.socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await client.connect(listener.socket.getsockname())
+    return trio.SocketStream(client), ended
+
+
+async def test_a_client_that_never_reads_is_cut_off(nursery, monkeypatch) -> None:
+    monkeypatch.setattr(asgi, "SEND_S", 0.3)
+    client, ended = await served(nursery)
+    await client.send_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+    with trio.fail_after(20):
+        await ended.wait()
+    await client.aclose()
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("left", [0, 5_000_000])
+async def test_a_body_that_nobody_takes_holds_no_connection(nursery, monkeypatch, left) -> None:
+    """The answer arrives whole however much is still being sent, and then it is over.
+
+    Until the client closes; or, where it was to send more, for a moment.
+    """
+    monkeypatch.setattr(limits, "CLEANUP_S", 0.5)
+    client, ended = await served(nursery)
+    length = 3_000_000
+    head = b"POST /ignore HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (length + left)
+    with trio.fail_after(20):
+        await client.send_all(head + bytes(length))
+        answer = bytearray()
+        while not answer.endswith(b'{"ignored":true}'):
+            data = await client.receive_some()
+            assert data
+            answer += data
+        await client.aclose()
+        await ended.wait()
+    nursery.cancel_scope.cancel()
