@@ -23,6 +23,7 @@ import trio
 from kled_agent.config import Config, parse_bind
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.direct import DirectListener, DirectSettings
+from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
@@ -111,7 +112,8 @@ async def _serve(
         keys, uses = AcceptedKeys(), KeyUses(log)
         ssh = SshService(streams, identity.ssh(), defaults, keys, uses.note)
         bounds = ResumeLimits(detached_s=config.detached_s, vouched_s=config.direct_vouched_s)
-        resumption = Resumption(streams, bounds)
+        grants = Grants()
+        resumption = Resumption(streams, bounds, grants)
         streams.start_soon(resumption.sweep)
         direct = DirectListener(direct_settings(config), resumption, log)
         streams.start_soon(direct.serve)
@@ -120,6 +122,7 @@ async def _serve(
             config.coordinator_url,
             {"ssh": ssh.serve, "tcp": serve_tcp},
             resumption,
+            grants,
             log,
         )
         settings = LinkSettings(
@@ -129,6 +132,7 @@ async def _serve(
             count_streams=lambda: dialback.open_streams + direct.open_streams,
             keys=keys,
             key_uses=uses,
+            grants=grants,
             log=log,
         )
         nursery.start_soon(renew_certificate, config, identity, ssh, log)

@@ -83,6 +83,9 @@ class Api:
     async def delete_user(self, name: str) -> None:
         await self._call("DELETE", f"/users/{name}")
 
+    async def end_streams(self, name: str) -> None:
+        await self._call("POST", f"/users/{name}/end-streams")
+
     async def tokens(self) -> list[Token]:
         return cast("list[Token]", await self._call("GET", "/tokens"))
 

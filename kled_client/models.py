@@ -15,6 +15,8 @@ class User(TypedDict):
     suspended: bool
     created_at: str
     last_seen_at: str | None
+    password_set_at: str | None
+    password_set_by: str | None
 
 
 class Login(TypedDict):

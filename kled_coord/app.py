@@ -4,6 +4,7 @@ serve
 ├── watch_signals      SIGTERM drains, a second one stops
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
+├── endings            tells agents whose access has ended
 ├── sweep              expired leases and one-time codes, states left behind
 └── prune_hourly       old logs and versions of states
 """
@@ -175,6 +176,7 @@ async def _serve(
             )
             await outer.start(stop.watch_signals)
             nursery.start_soon(work, services, workers, nursery)
+            nursery.start_soon(services.endings.serve)
             nursery.start_soon(sweep, services)
             nursery.start_soon(prune_hourly, services)
             nursery.start_soon(registry.serve_dead_peers)

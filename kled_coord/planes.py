@@ -72,6 +72,7 @@ def build_planes(
         agents=services.agents,
         keys=services.agent_keys,
         registry=registry,
+        endings=services.endings,
         clock=services.clock,
         on_dial_failed=broker.fail_nowait,
     )

@@ -18,8 +18,10 @@ from kled_coord.ca.keys import load_authority_key
 from kled_coord.changes import Changes
 from kled_coord.config import Config
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.endings import Endings
 from kled_coord.identity.keys import Keys
 from kled_coord.identity.logins import Logins
+from kled_coord.identity.openings import Openings
 from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.service import Identity
 from kled_coord.identity.users import Users
@@ -69,6 +71,7 @@ class Services:
     store: Store
     audit: Audit
     identity: Identity
+    endings: Endings
     logins: Logins
     users: Users
     keys: Keys
@@ -96,6 +99,7 @@ class _People:
 
     audit: Audit
     identity: Identity
+    endings: Endings
     logins: Logins
     users: Users
     keys: Keys
@@ -135,6 +139,7 @@ async def build_services(
         store=store,
         audit=people.audit,
         identity=people.identity,
+        endings=people.endings,
         logins=people.logins,
         users=people.users,
         keys=people.keys,
@@ -157,17 +162,23 @@ async def build_services(
             workers=config.workers,
         ),
         states=states,
-        runs=Runs(
-            store=store,
-            clock=clock,
-            changes=changes,
-            states=states,
-            directory=config.data_dir / "runs",
-            kept=config.data_dir / "errored-states",
-        ),
+        runs=_build_runs(config, store, sources, changes, states),
         sealer=sealer,
         run_build=sources.run_build,
         sandbox=sources.sandbox,
+    )
+
+
+def _build_runs(
+    config: Config, store: Store, sources: Sources, changes: Changes, states: States
+) -> Runs:
+    return Runs(
+        store=store,
+        clock=sources.clock,
+        changes=changes,
+        states=states,
+        directory=config.data_dir / "runs",
+        kept=config.data_dir / "errored-states",
     )
 
 
@@ -184,17 +195,30 @@ def _build_people(
     clock, monotonic, allowed = sources.clock, sources.monotonic, config.user_keys
     audit = Audit(store=store, clock=clock, monotonic=monotonic, ids=ids)
     common = _Common(store=store, clock=clock, ids=ids, audit=audit)
-    identity = Identity(**common, monotonic=monotonic, lifetime_s=config.token_lifetime_s)
     holders = AgentKeys(store=store, clock=clock, audit=audit, registry=registry, allowed=allowed)
+    openings = Openings()
+    endings = Endings(store=store, openings=openings, links=registry, holders=holders)
+    identity = Identity(
+        **common,
+        monotonic=monotonic,
+        openings=openings,
+        endings=endings,
+        lifetime_s=config.token_lifetime_s,
+    )
     passwords = Passwords(sources.hasher)
     logins = Logins(
-        **common, monotonic=monotonic, identity=identity, passwords=passwords, holders=holders
+        **common,
+        monotonic=monotonic,
+        identity=identity,
+        endings=endings,
+        passwords=passwords,
     )
-    users = Users(**common, logins=logins, passwords=passwords, holders=holders)
+    users = Users(**common, logins=logins, endings=endings, passwords=passwords)
     keys = Keys(**common, identity=identity, holders=holders, allowed=allowed)
     return _People(
         audit=audit,
         identity=identity,
+        endings=endings,
         logins=logins,
         users=users,
         keys=keys,

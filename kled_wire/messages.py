@@ -12,6 +12,10 @@ from typing import ClassVar, Final
 
 # What an agent says in its hello when it knows `set_keys`.
 KEYS_FEATURE: Final = "user_keys"
+# What an agent says in its hello when it knows grants.
+GRANTS_FEATURE: Final = "grants"
+# Grants in one message: 256 of them are some 20 KiB.
+GRANTS_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,8 @@ class Dial(Message):
     """Coordinator: connect to the data plane with this one-time ticket and serve `kind`.
 
     `kind` is "ssh" or "tcp"; `host` and `port` say where a "tcp" stream leads. The stream belongs
-    to `user`, a user's id. With `resume` it is resumable (kled_wire/resume).
+    to `user`, a user's id. With `resume` it is resumable (kled_wire/resume). `grant` is what it is
+    served under (`GrantsHeld`), for the coordinator alone to read.
     """
 
     type: ClassVar[str] = "dial"
@@ -80,6 +85,7 @@ class Dial(Message):
     port: int = 0
     resume: bool = False
     user: str = ""
+    grant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,29 @@ class Report(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListGrants(Message):
+    """Coordinator: somebody's access has changed; say again which grants you hold."""
+
+    type: ClassVar[str] = "list_grants"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantsHeld(Message):
+    """Agent: something is served under each of these grants; at most GRANTS_MAX in one message."""
+
+    type: ClassVar[str] = "grants_held"
+    grants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndGrants(Message):
+    """Coordinator: these grants have ended; end all that is served under them, for good."""
+
+    type: ClassVar[str] = "end_grants"
+    grants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown(Message):
     """Coordinator: this link is about to end. Dialling again is worth it after `back_in_s`."""
 
@@ -181,6 +210,9 @@ ALL: dict[str, type[Message]] = {
         KeysSet,
         KeyUsed,
         Report,
+        ListGrants,
+        GrantsHeld,
+        EndGrants,
         Shutdown,
         Unsupported,
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import Resumption, StreamHandler
 from kled_wire import limits, messages, reserve
 from kled_wire.control import ControlLink, LinkClosed
@@ -30,6 +31,7 @@ class Dialback:
         coordinator_url: str,
         handlers: Mapping[str, StreamHandler],
         resumption: Resumption,
+        grants: Grants,
         log: EventLog,
         *,
         ssl_context: ssl.SSLContext | None = None,
@@ -38,6 +40,7 @@ class Dialback:
         self._url = f"{coordinator_url.rstrip('/')}/api/v1/agent/stream"
         self._handlers = handlers
         self._resumption = resumption
+        self._grants = grants
         self._log = log
         self._ssl_context = ssl_context
         self._open = 0
@@ -61,7 +64,7 @@ class Dialback:
             return
         try:
             async with trio.open_nursery() as nursery:
-                with nullcontext() if ready else self._counted():
+                with nullcontext() if ready else self._opened(dial):
                     stream = await self._dial(dial, link, nursery, log)
                     if stream is not None:
                         async with _closed_at_end(stream):
@@ -83,7 +86,7 @@ class Dialback:
             log.debug("reserve_ended", reason=str(exc))
         if found is not None:
             dial, stream = found
-            with self._counted():
+            with self._opened(dial):
                 await self._serve_stream(stream, dial, log.bind(kind=dial.kind))
 
     async def _serve_stream(
@@ -99,10 +102,12 @@ class Dialback:
             await handler(stream, dial, log)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _opened(self, dial: messages.Dial) -> Iterator[None]:
+        """Count a stream, and end it with its grant."""
         self._open += 1
         try:
-            yield
+            with self._grants.held((dial.grant,)):
+                yield
         finally:
             self._open -= 1
 

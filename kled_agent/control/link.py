@@ -11,6 +11,7 @@ from typing import Final, Never, Protocol
 
 import trio
 
+from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
@@ -46,6 +47,7 @@ class LinkSettings:
     count_streams: Callable[[], int]
     keys: AcceptedKeys
     key_uses: KeyUses
+    grants: Grants
     log: EventLog
     ssl_context: ssl.SSLContext | None = None
     connect: Connect = open_connection
@@ -184,7 +186,7 @@ async def _greet(link: ControlLink) -> messages.Welcome:
             hostname=about["hostname"],
             os=about["os"],
             arch=about["arch"],
-            features=(reserve.FEATURE, messages.KEYS_FEATURE),
+            features=(reserve.FEATURE, messages.KEYS_FEATURE, messages.GRANTS_FEATURE),
         )
     )
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):
@@ -221,6 +223,11 @@ async def _receive(link: ControlLink, settings: LinkSettings, listed: trio.Event
             settings.keys.replace(message, trio.current_time())
             listed.set()
             await link.send(messages.KeysSet(number=message.number))
+        elif isinstance(message, messages.ListGrants):
+            await _say_grants(link, settings)
+        elif isinstance(message, messages.EndGrants):
+            ended = settings.grants.end(message.grants)
+            settings.log.info("access_ended", grants=len(message.grants), ended=ended)
         elif isinstance(message, messages.Shutdown):
             raise _Shutdown(message)
         elif not isinstance(message, (messages.Ping, messages.Unsupported)):
@@ -257,9 +264,16 @@ async def _tell_uses(link: ControlLink, uses: KeyUses) -> None:
         await uses.tell(link)
 
 
+async def _say_grants(link: ControlLink, settings: LinkSettings) -> None:
+    for message in settings.grants.report():
+        await link.send(message)
+
+
 async def _report(link: ControlLink, settings: LinkSettings) -> None:
+    """How the machine is, and what is served under which grant: some may have ended meanwhile."""
     try:
         while True:
+            await _say_grants(link, settings)
             await link.send(sample_report(settings.count_streams()))
             await trio.sleep(_REPORT_S)
     except LinkClosed:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Never
 
 import trio
 
+from kled_agent.control.grants import Grants
 from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
@@ -25,6 +27,8 @@ StreamHandler = Callable[[trio.abc.HalfCloseableStream, messages.Dial, EventLog]
 _SWEEP_S: Final = 15.0
 # A stream whose application has ended waits this long for its client to fetch the rest.
 _ENDED_S: Final = 600.0
+# Streams whose access was ended are remembered, so that their clients are told why.
+_FORBIDDEN_MAX: Final = 256
 # The kind of stream that may leave the relay.
 _DIRECT_KIND: Final = "ssh"
 
@@ -45,11 +49,15 @@ class ResumeLimits:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Kept:
-    """One stream, whatever carries it; `vouched_at` is when the coordinator last let it in."""
+    """One stream, whatever carries it; `vouched_at` is when the coordinator last let it in.
+
+    It stands on the grant that it began with, and on the one that it was last resumed with.
+    """
 
     stream: ResumableStream
     secret: bytes
     user: str
+    grants: list[str]
     kind: str
     vouched_at: float
     log: EventLog
@@ -61,12 +69,19 @@ class Resumption:
     """All resumable streams of this agent. `nursery` holds what serves them."""
 
     def __init__(
-        self, nursery: trio.Nursery, bounds: ResumeLimits, *, window_max: int | None = None
+        self,
+        nursery: trio.Nursery,
+        bounds: ResumeLimits,
+        grants: Grants,
+        *,
+        window_max: int | None = None,
     ) -> None:
         self._nursery = nursery
         self._bounds = bounds
+        self._grants = grants
         self._window_max = window_max
         self._kept: dict[bytes, Kept] = {}
+        self._forbidden: OrderedDict[bytes, None] = OrderedDict()
         self._offer = b""
 
     def __len__(self) -> int:
@@ -161,6 +176,7 @@ class Resumption:
             stream=ResumableStream(machine),
             secret=new.secret,
             user=dial.user,
+            grants=[dial.grant, dial.grant],
             kind=dial.kind,
             vouched_at=trio.current_time(),
             log=log,
@@ -178,6 +194,10 @@ class Resumption:
         dial: messages.Dial,
         log: EventLog,
     ) -> tuple[Kept | None, trio.abc.HalfCloseableStream]:
+        if resume.id in self._forbidden:
+            log.info("resume_refused", reason="access ended")
+            await refuse(transport, "access_ended", "the access that it was opened with has ended")
+            return None, transport
         kept = self._kept.get(resume.id)
         if kept is None:
             log.info("resume_refused", reason="unknown")
@@ -196,6 +216,7 @@ class Resumption:
             position=kept.stream.machine.inbox.position,
             random_bytes=os.urandom,
         )
+        kept.grants[1] = dial.grant
         kept.log.info("stream_resumed", replayed=kept.stream.machine.outbox.unacked)
         return kept, transport
 
@@ -209,7 +230,8 @@ class Resumption:
     ) -> None:
         kept.detached_at = None
         try:
-            await kept.stream.run_transport(transport, position, direct=direct)
+            with self._grants.held(kept.grants):
+                await kept.stream.run_transport(transport, position, direct=direct)
         except (TransportLost, ProtocolError) as exc:
             kept.log.info("stream_detached", reason=str(exc))
         finally:
@@ -219,16 +241,25 @@ class Resumption:
     async def _serve_application(
         self, name: bytes, kept: Kept, dial: messages.Dial, handler: StreamHandler
     ) -> None:
-        try:
-            await handler(kept.stream, dial, kept.log)
-        except trio.BrokenResourceError as exc:
-            kept.log.info("stream_ended", reason=str(exc))
-        finally:
-            kept.served = True
-            kept.stream.reset("closed", "closed")
-        with trio.move_on_after(_ENDED_S):
-            await kept.stream.wait_over()
+        with self._grants.held(kept.grants) as access:
+            try:
+                await handler(kept.stream, dial, kept.log)
+            except trio.BrokenResourceError as exc:
+                kept.log.info("stream_ended", reason=str(exc))
+            finally:
+                kept.served = True
+                kept.stream.reset("closed", "closed")
+            with trio.move_on_after(_ENDED_S):
+                await kept.stream.wait_over()
+        if access.cancelled_caught:
+            kept.log.info("stream_ended", reason="access ended")
+            self._forbid(name)
         del self._kept[name]
+
+    def _forbid(self, name: bytes) -> None:
+        self._forbidden[name] = None
+        while len(self._forbidden) > _FORBIDDEN_MAX:
+            self._forbidden.popitem(last=False)
 
     async def sweep(self) -> Never:
         """End streams that have waited too long, or are too many, until cancelled."""

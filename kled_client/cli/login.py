@@ -16,6 +16,7 @@ from kled_client import credentials, profile
 from kled_client.api import Api, open_api
 from kled_client.certificate import ensure_certificate, ensure_key, identity_of
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.user import password_origin
 from kled_client.endpoint import normalise_url, parse_url
 from kled_client.files import remove
 from kled_client.models import Login
@@ -74,6 +75,8 @@ def login(  # each is one option of the command
     profile.save(session.env, stored)
     _prepare_ssh(session, stored, answer["token"])
     session.output.note(f"signed in to {stored.url} as {stored.user}")
+    if answer["user"].get("password_set_by") not in {None, stored.user}:
+        session.output.note(f"note: your password was {password_origin(answer['user'])}")
     session.output.note("next: kled create NAME --template TEMPLATE, then kled ssh NAME")
 
 
@@ -112,6 +115,7 @@ def whoami(session: Session) -> None:
             "user": user["name"],
             "role": user.get("role"),
             "email": user.get("email"),
+            "password": password_origin(user),
             "coordinator": used.url,
             "profile": used.name,
             "token in": "KLED_TOKEN" if session.env.get("KLED_TOKEN") else used.token_store,

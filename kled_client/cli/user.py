@@ -74,7 +74,11 @@ def show(session: Session, name: str) -> None:
 @click.option("--role", type=_ROLES)
 @click.option("--email")
 @click.option("--suspend/--resume", "suspended", default=None, help="Lock out, or let in again.")
-@click.option("--password-stdin", is_flag=True, help="Read a new password from standard input.")
+@click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read a new password from standard input; your own old one on a line before your own.",
+)
 @pass_session
 def update(
     session: Session,
@@ -89,10 +93,26 @@ def update(
     wanted = {"role": role, "email": email, "suspended": suspended}
     body: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
     if password_stdin:
+        if name == session.profile().user:
+            body["old_password"] = sys.stdin.readline().rstrip("\r\n")
         body["password"] = sys.stdin.readline().rstrip("\r\n")
     if not body:
         raise InputError("usage", "nothing to change", hint="kled user update --help")
     _show(session, session.call(lambda api: api.update_user(name, body)))
+
+
+@user.command("end-streams")
+@click.argument("name")
+@pass_session
+def end_streams(session: Session, name: str) -> None:
+    """End all that is open for a user, at once and for good.
+
+    Streams, also on direct paths or waiting for their client, and followed logs. New ones may be
+    opened: `update --suspend` prevents that, `kled token revoke` for one token.
+    """
+    check_name("user", name)
+    session.call(lambda api: api.end_streams(name))
+    session.output.note(f"nothing stays open for {name}")
 
 
 @user.command()
@@ -110,6 +130,14 @@ def delete(session: Session, name: str, yes: bool) -> None:
     session.output.note(f"{name} is deleted")
 
 
+def password_origin(found: User) -> str | None:
+    """When a user's password was set, and by whom."""
+    if not found.get("password_set_at"):
+        return None
+    by = found.get("password_set_by")
+    return f"set {ago(found['password_set_at'])}" + (f" by {by}" if by else "")
+
+
 def _show(session: Session, found: User) -> None:
     session.output.record(
         found,
@@ -120,5 +148,6 @@ def _show(session: Session, found: User) -> None:
             "state": "suspended" if found.get("suspended") else "active",
             "created": ago(found.get("created_at")),
             "seen": ago(found.get("last_seen_at")),
+            "password": password_origin(found),
         },
     )

@@ -39,6 +39,8 @@ class UserAnswer(BaseModel):
     suspended: bool
     created_at: datetime
     last_seen_at: datetime | None
+    password_set_at: datetime | None
+    password_set_by: str | None
     login_code: str | None = None
 
     @classmethod

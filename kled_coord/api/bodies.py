@@ -47,10 +47,11 @@ class NewUserBody(Body):
 
 
 class ChangeUserBody(Body):
-    """Change a user; what is absent stays."""
+    """Change a user; what is absent stays. `old_password` goes with one's own new password."""
 
     role: Role | None = None
     password: Secret | None = None
+    old_password: Secret | None = None
     email: Text | None = None
     suspended: bool | None = None
 

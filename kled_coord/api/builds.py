@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from kled_coord.api.answers import BuildAnswer
-from kled_coord.api.guard import BuildIdDep, CallerDep, ServicesDep
+from kled_coord.api.guard import BearerDep, BuildIdDep, CallerDep, ServicesDep
 from kled_coord.builds.logs import End, Progress
+from kled_coord.identity.service import Identity
 from kled_coord.store.records import LogLine
 
 router = APIRouter(prefix="/api/v1/builds", tags=["builds"])
@@ -29,12 +31,13 @@ async def get_log(
     build_id: BuildIdDep,
     services: ServicesDep,
     caller: CallerDep,
+    bearer: BearerDep,
     after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     follow: bool = False,
 ) -> StreamingResponse:
     """The log from line `after` on, one JSON object a line; with `follow` until the end."""
     items = await services.builds.log(caller, build_id, after=after, follow=follow)
-    return StreamingResponse(_lines(items), media_type="application/x-ndjson")
+    return _Admitted(services.identity, bearer, _lines(items))
 
 
 @router.post("/{build_id}/cancel", status_code=202)
@@ -44,6 +47,19 @@ async def cancel_build(
     """Ask a build to stop; with `force` Terraform gets no time to finish what it is at."""
     build = await services.builds.cancel(caller, build_id, force=force)
     return BuildAnswer.of(build, services.config.workers)
+
+
+class _Admitted(StreamingResponse):
+    """Lines of JSON for as long as the caller's access lasts; what ends with it ends cut off."""
+
+    def __init__(self, identity: Identity, bearer: str, lines: AsyncIterator[bytes]) -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self._identity = identity
+        self._bearer = bearer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._identity.admitted(self._bearer):
+            await super().__call__(scope, receive, send)
 
 
 async def _lines(items: AsyncIterator[LogLine | Progress | End]) -> AsyncIterator[bytes]:

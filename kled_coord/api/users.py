@@ -45,7 +45,11 @@ async def change_user(
 ) -> UserAnswer:
     """Change a user."""
     change = UserChange(
-        role=body.role, password=body.password, email=body.email, suspended=body.suspended
+        role=body.role,
+        password=body.password,
+        old_password=body.old_password,
+        email=body.email,
+        suspended=body.suspended,
     )
     return UserAnswer.of(await services.users.change(caller, name, change))
 
@@ -54,3 +58,9 @@ async def change_user(
 async def delete_user(name: str, services: ServicesDep, caller: CallerDep) -> None:
     """Delete a user who has no workspaces."""
     await services.users.delete(caller, name)
+
+
+@router.post("/{name}/end-streams", status_code=204)
+async def end_streams(name: str, services: ServicesDep, caller: CallerDep) -> None:
+    """End all streams and followed logs that are open for a user."""
+    await services.users.end_streams(caller, name)

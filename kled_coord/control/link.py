@@ -16,6 +16,7 @@ from kled_coord.control.registry import AgentRegistry, Attached
 from kled_coord.front.head import bearer
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
+from kled_coord.identity.endings import Endings
 from kled_coord.identity.service import Identity
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
@@ -50,6 +51,7 @@ class ControlPlane:
         agents: Agents,
         keys: AgentKeys,
         registry: AgentRegistry,
+        endings: Endings,
         clock: Clock,
         on_dial_failed: DialFailure,
     ) -> None:
@@ -57,6 +59,7 @@ class ControlPlane:
         self._agents = agents
         self._keys = keys
         self._registry = registry
+        self._endings = endings
         self._clock = clock
         self._on_dial_failed = on_dial_failed
 
@@ -175,6 +178,9 @@ class ControlPlane:
             attached.keys.answered(message.number)
         elif isinstance(message, messages.KeyUsed):
             await self._note_key_use(agent, message.key)
+        elif isinstance(message, messages.GrantsHeld):
+            if ended := await self._endings.ended(message.grants[: messages.GRANTS_MAX]):
+                await attached.link.send(messages.EndGrants(grants=ended))
         elif not isinstance(message, messages.Unsupported):
             raise ProtocolError("message_unexpected", f"{message.type} out of order")
 

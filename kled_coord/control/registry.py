@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Never
@@ -158,6 +159,13 @@ class AgentRegistry:
             await link.keys.wait_answered(await link.keys.give(read))
         except LinkClosed as exc:
             raise self._gone(agent_id) from exc
+
+    async def ask_grants(self, agent_id: AgentId) -> None:
+        """Ask a connected agent to say again which grants it holds; others will by themselves."""
+        if self.knows(agent_id, messages.GRANTS_FEATURE):
+            # One that is leaving says it again when it is back.
+            with suppress(UnavailableError):
+                await self.send(agent_id, messages.ListGrants())
 
     async def wait_connected(self, agent_id: AgentId) -> None:
         """Return as soon as the agent is connected."""

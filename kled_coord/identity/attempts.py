@@ -47,6 +47,10 @@ class Attempts:
             return _count(((self._known, f"{account[:64]} {holder}"),), now)
         return _count(((self._accounts, account[:64]), (self._addresses, holder)), now)
 
+    def old_password(self, account: str, now: float) -> Attempt:
+        """Count a try of a password by who has a token. Raises LimitError("login_throttled")."""
+        return _count(((self._known, account),), now)
+
     def wrong_code(self, address: str, now: float) -> None:
         """Count a one-time code that was wrong. Raises LimitError("login_throttled")."""
         _count(((self._addresses, holder_of(address)),), now)

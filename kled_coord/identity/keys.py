@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.endings import KeyHolders
 from kled_coord.identity.key_line import KeyLine, parse_key_line
 from kled_coord.identity.service import Identity
 from kled_coord.policy.actions import Action, Resource
@@ -34,21 +35,12 @@ from kled_wire.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from kled_wire.names import UserId
 
 MOST: Final = 20
 LIFETIME_S: Final = 90 * 86400.0
 _LIFETIME_MAX_S: Final = 10 * 365 * 86400.0
 _NAME_MAX: Final = 80
 _SIGN_IN: Final = "sign in again: kled login; then repeat this"
-
-
-class KeyHolders(Protocol):
-    """Who lets keys in (kled_coord/workspaces/key_holders.py)."""
-
-    async def tell(self, user_id: UserId) -> Sequence[str]:
-        """Give the user's agents their lists anew; the workspaces that have not answered."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

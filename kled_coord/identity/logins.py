@@ -8,7 +8,7 @@ from typing import Final
 from kled_coord.addresses import holder_of
 from kled_coord.identity.attempts import Attempts
 from kled_coord.identity.audit import Audit
-from kled_coord.identity.keys import KeyHolders
+from kled_coord.identity.endings import Endings
 from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.secrets import ONE_TIME_CODE, hash_secret
 from kled_coord.identity.service import Identity, NewToken
@@ -21,7 +21,7 @@ from kled_coord.store.logins import (
     NewLoginCode,
     add_login_code,
     exchange_login_code,
-    insert_login_token,
+    log_in,
     user_and_address,
 )
 from kled_coord.store.records import User
@@ -46,8 +46,8 @@ class Logins:
         ids: Ids,
         audit: Audit,
         identity: Identity,
+        endings: Endings,
         passwords: Passwords,
-        holders: KeyHolders,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -55,9 +55,9 @@ class Logins:
         self._ids = ids
         self._audit = audit
         self._identity = identity
+        self._endings = endings
         self._passwords = passwords
         self._attempts = Attempts()
-        self._holders = holders
 
     async def login(
         self, *, username: str, password: str, token_name: str, address: str
@@ -81,16 +81,18 @@ class Logins:
             raise UnauthenticatedError("user_suspended", f"the user {username} is suspended")
         attempt.forgive()
         new = self._identity.new_token(user.id, token_name, (ALL_SCOPE,), None)
-        await self._store.write(
-            insert_login_token, new.token, hash_secret(new.secret), holder_of(address)
+        logged_in = await self._store.write(
+            log_in, user, new.token, hash_secret(new.secret), holder_of(address)
         )
+        if not logged_in:
+            raise UnauthenticatedError("login_failed", "the user has just been changed")
         await self._logged_in(user, new, f"password, from {address}")
         return user, new
 
     async def exchange(
         self, *, code: str, password: str | None, token_name: str, address: str
     ) -> tuple[User, NewToken]:
-        """Log in by one-time code and set the password if one is given.
+        """Log in by one-time code and set the password if one is given, which ends all tokens.
 
         Only wrong codes are counted: a right one always passes. Raises
         UnauthenticatedError("code_invalid"), LimitError, InputError.
@@ -112,12 +114,21 @@ class Logins:
         )
         if done is None:
             raise await self._code_refused(address)
-        user, token = done
-        new = NewToken(token=token, secret=new.secret)
+        if done.revoked_tokens:
+            self._endings.end(done.user.id, done.revoked_tokens)
         if password is not None:
-            await self._holders.tell(user.id)
-        await self._logged_in(user, new, f"one-time code, from {address}")
-        return user, new
+            await self._endings.end_keys(done.user.id)
+        new = NewToken(token=done.token, secret=new.secret)
+        await self._logged_in(done.user, new, f"one-time code, from {address}")
+        return done.user, new
+
+    async def prove(self, user: User, password: str) -> bool:
+        """Whether somebody who is signed in knows the password too. Raises LimitError."""
+        attempt = self._attempts.old_password(user.name, self._monotonic())
+        right = await self._passwords.verify(password, user.password_hash, known=True)
+        if right:
+            attempt.forgive()
+        return right
 
     def new_code(self) -> tuple[str, NewLoginCode]:
         """Make a one-time code without storing it."""

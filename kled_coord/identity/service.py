@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.endings import Endings
+from kled_coord.identity.grants import grant_of
+from kled_coord.identity.openings import Opening, Openings
 from kled_coord.identity.secrets import AGENT_TOKEN, API_TOKEN, hash_secret, is_api_token
 from kled_coord.identity.sign_ins import SignIns
 from kled_coord.identity.throttle import Throttle
@@ -20,15 +26,16 @@ from kled_coord.store.agents import agent_by_token
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import AgentRecord, Token, User
+from kled_coord.store.standing import as_caller
 from kled_coord.store.tokens import (
-    insert_token,
+    insert_token_with,
     list_tokens,
     mark_token_used,
     revoke_token,
     token_and_user,
     token_by_id,
 )
-from kled_wire.errors import InputError, NotFoundError, UnauthenticatedError
+from kled_wire.errors import ForbiddenError, InputError, NotFoundError, UnauthenticatedError
 from kled_wire.names import UserId
 
 # "Last used" is for people; writing it at every request would be a write per read.
@@ -48,7 +55,10 @@ class NewToken:
 
 
 class Identity:
-    """Authenticates callers and agents, and keeps API tokens."""
+    """Authenticates callers and agents, and keeps API tokens.
+
+    Revoking one ends what was opened with it.
+    """
 
     def __init__(
         self,
@@ -58,6 +68,8 @@ class Identity:
         monotonic: Monotonic,
         ids: Ids,
         audit: Audit,
+        openings: Openings,
+        endings: Endings,
         lifetime_s: float,
     ) -> None:
         self._store = store
@@ -67,6 +79,8 @@ class Identity:
         self._noting = Throttle(1, _USED_EVERY.total_seconds())
         self._ids = ids
         self._audit = audit
+        self._openings = openings
+        self._endings = endings
         self._lifetime_s = lifetime_s
         self._sign_ins = SignIns()
 
@@ -111,6 +125,20 @@ class Identity:
         """Whether the token that the caller uses was got like that in the last ten minutes."""
         return self._sign_ins.is_recent(caller.token_id, self._monotonic())
 
+    @asynccontextmanager
+    async def admitted(self, bearer: str) -> AsyncIterator[Opening]:
+        """Let in who holds this API token, for something that stays open.
+
+        The block is cancelled when that access ends. Raises UnauthenticatedError.
+        """
+        while True:
+            before = self._openings.endings
+            caller = await self.authenticate(bearer)
+            if self._openings.endings == before:
+                break  # nothing ended between the look and the holding
+        with self._openings.held(caller) as opening:
+            yield opening
+
     async def authenticate_agent(self, bearer: str) -> AgentRecord:
         """Which agent holds this agent token.
 
@@ -150,9 +178,10 @@ class Identity:
     async def create_token(
         self, caller: Caller, *, name: str, scopes: tuple[str, ...], lifetime_s: float | None
     ) -> NewToken:
-        """Give the caller another token, never a stronger one. Raises InputError, ForbiddenError.
+        """Give the caller another token, never a stronger one, nor one that lives longer.
 
-        `lifetime_s` is as in `new_token`.
+        `lifetime_s` 0: never expires; None: the default, or as long as the one that is used. Only
+        after a sign-in of the last ten minutes it may be longer. Raises InputError, ForbiddenError.
         """
         resource = Resource(kind="token", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.TOKEN_CREATE, resource)
@@ -168,11 +197,18 @@ class Identity:
                 "input_invalid", f"lifetime_s: use 0 (never) to {_LIFETIME_MAX_S} seconds"
             )
         new = self.new_token(caller.user_id, name, scopes, lifetime_s)
-        await self._store.write(insert_token, new.token, hash_secret(new.secret))
-        await self._audit.record(
-            caller, Action.TOKEN_CREATE, Resource(kind="token", name=new.token.id)
+        fresh, asked = self.has_just_signed_in(caller), lifetime_s is not None
+        token = await self._store.write(
+            as_caller,
+            grant_of(caller),
+            caller.role,
+            insert_token_with,
+            caller.token_id,
+            partial(_bounded, new.token, fresh=fresh, asked=asked),
+            hash_secret(new.secret),
         )
-        return new
+        await self._audit.record(caller, Action.TOKEN_CREATE, Resource(kind="token", name=token.id))
+        return replace(new, token=token)
 
     async def tokens(self, caller: Caller) -> list[Token]:
         """The caller's tokens, the newest first."""
@@ -189,14 +225,30 @@ class Identity:
             raise NotFoundError("token_not_found", f"there is no token {token_id}")
         await self._audit.require(caller, Action.TOKEN_REVOKE, resource)
         await self._store.write(revoke_token, token_id, self._clock())
+        self._endings.end(token.user_id, {token_id})
         await self._audit.record(caller, Action.TOKEN_REVOKE, resource)
 
     async def logout(self, caller: Caller) -> None:
         """Revoke the token the caller uses; every scope may do that to itself."""
         await self._store.write(revoke_token, caller.token_id, self._clock())
+        self._endings.end(caller.user_id, {caller.token_id})
         await self._audit.record(
             caller, Action.LOGOUT, Resource(kind="token", name=caller.token_id)
         )
+
+
+def _bounded(token: Token, used: Token, *, fresh: bool, asked: bool) -> Token:
+    """A token that lives no longer than the one that is used for it. Raises ForbiddenError."""
+    until = used.expires_at
+    if fresh or until is None or (token.expires_at is not None and token.expires_at <= until):
+        return token
+    if asked:
+        raise ForbiddenError(
+            "token_outlives",
+            f"the token that you use ends at {until:%Y-%m-%d %H:%M} UTC, the new one would later",
+            hint="log in again (kled login), and make it within ten minutes",
+        )
+    return replace(token, expires_at=until)
 
 
 def _caller(token: Token, user: User | None) -> Caller:
@@ -206,6 +258,7 @@ def _caller(token: Token, user: User | None) -> Caller:
         role=Role(user.role) if user else Role.MEMBER,
         scopes=token.scopes,
         token_id=token.id,
+        endings=user.endings if user else 0,
     )
 
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from kled_coord.identity.audit import Audit
-from kled_coord.identity.keys import KeyHolders
+from kled_coord.identity.endings import Endings
+from kled_coord.identity.grants import grant_of
 from kled_coord.identity.logins import Logins
 from kled_coord.identity.passwords import Passwords
+from kled_coord.identity.user_edits import (
+    Edit,
+    NewPassword,
+    decide_change,
+    decide_deletion,
+    decide_ending,
+    user_not_found,
+)
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.logins import add_user, remove_user, save_user
+from kled_coord.store.logins import add_user
 from kled_coord.store.records import User
-from kled_coord.store.users import (
-    count_active_owners,
-    count_owned_workspaces,
-    list_users,
-    user_by_name,
-)
-from kled_wire.errors import ConflictError, InputError, NotFoundError
+from kled_coord.store.standing import as_caller
+from kled_coord.store.user_changes import HeldUsers, UserEdit, edit_user
+from kled_coord.store.users import list_users, user_by_name
+from kled_wire.errors import ConflictError, ForbiddenError, InputError
 from kled_wire.names import UserId, check_name
 
 # `GET /api/v1/users/me` is the caller.
@@ -32,16 +40,20 @@ _RESERVED: Final = frozenset({"me"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserChange:
-    """What to change; None leaves a field as it is."""
+    """What to change; None leaves a field as it is. One's own password asks for the `old` one."""
 
     role: Role | None = None
     password: str | None = None
+    old_password: str | None = None
     email: str | None = None
     suspended: bool | None = None
 
 
 class Users:
-    """Creates, changes and deletes users, as the policy allows."""
+    """Creates, changes and deletes users, as the policy allows.
+
+    What a change may do is decided in the transaction that writes it (identity/user_edits.py).
+    """
 
     def __init__(
         self,
@@ -51,16 +63,16 @@ class Users:
         ids: Ids,
         audit: Audit,
         logins: Logins,
+        endings: Endings,
         passwords: Passwords,
-        holders: KeyHolders,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._audit = audit
         self._logins = logins
+        self._endings = endings
         self._passwords = passwords
-        self._holders = holders
 
     async def list_all(self, caller: Caller) -> list[User]:
         """All users, by name."""
@@ -80,14 +92,21 @@ class Users:
         action = Action.USER_MANAGE_OWNER if role is Role.OWNER else Action.USER_CREATE
         resource = Resource(kind="user", name=name)
         await self._audit.require(caller, action, resource)
-        made = await self.add(name=name, role=role, password=password, email=email)
+        made = await self.add(name=name, role=role, password=password, email=email, by=caller)
         await self._audit.record(caller, action, resource, detail=f"role {role}")
         return made
 
     async def add(
-        self, *, name: str, role: Role, password: str | None, email: str | None
+        self,
+        *,
+        name: str,
+        role: Role,
+        password: str | None,
+        email: str | None,
+        by: Caller | None = None,
     ) -> tuple[User, str | None]:
         """Add a user without asking the policy: for `create` and for `kled-coord init`."""
+        now = self._clock()
         user = User(
             id=UserId(self._ids.new("usr")),
             name=check_name("user", name),
@@ -95,12 +114,19 @@ class Users:
             role=role.value,
             password_hash=None if password is None else await self._passwords.hash(password),
             suspended=False,
-            created_at=self._clock(),
+            endings=0,
+            created_at=now,
             last_seen_at=None,
+            password_set_at=None if password is None else now,
+            password_set_by=by.user_name if by is not None and password is not None else None,
         )
         code, new = (None, None) if password is not None else self._logins.new_code()
         try:
-            await self._store.write(add_user, user, new)
+            if by is None:
+                await self._store.write(add_user, user, new)
+            else:
+                grant = grant_of(by)
+                await self._store.write(as_caller, grant, by.role, add_user, user, new)
         except DuplicateError as error:
             raise ConflictError("user_exists", f"there is a user {name} already") from error
         return user, code
@@ -108,57 +134,90 @@ class Users:
     async def change(self, caller: Caller, name: str, change: UserChange) -> User:
         """Change a user; a new password ends their keys and tokens but the one that is used for it.
 
-        Everybody may change their own password and address. Raises NotFoundError, ForbiddenError,
-        ConflictError("last_owner").
+        Everybody may change their own address, and their own password by the old one.
+        Raises NotFoundError, ForbiddenError, ConflictError ("last_owner", "user_changed").
         """
-        own = name == caller.user_name and change.role is None and change.suspended is None
-        user = await self._find(caller, name, Action.USER_UPDATE_OWN if own else Action.USER_UPDATE)
-        if not own and Role.OWNER in {user.role, change.role}:
-            resource = Resource(kind="user", name=name)
-            await self._audit.require(caller, Action.USER_MANAGE_OWNER, resource)
-        password_hash = user.password_hash
+        edit = Edit(
+            caller=caller,
+            name=name,
+            now=self._clock(),
+            role=change.role,
+            email=change.email,
+            suspended=change.suspended,
+        )
+        user = await self._find(caller, name, edit.action)
         if change.password is not None:
-            password_hash = await self._passwords.hash(change.password)
-        changed = replace(
-            user,
-            role=user.role if change.role is None else change.role.value,
-            email=user.email if change.email is None else change.email,
-            suspended=user.suspended if change.suspended is None else change.suspended,
-            password_hash=password_hash,
-        )
-        if user.role == Role.OWNER and (changed.role != Role.OWNER or changed.suspended):
-            await self._keep_an_owner(user)
-        revoke = change.password is not None
-        await self._store.write(
-            save_user, changed, self._clock(), revoke=revoke, keep_token=caller.token_id
-        )
-        if revoke or changed.suspended:
-            await self._holders.tell(user.id)
+            password = await self._new_password(caller, user, change)
+            edit = replace(edit, password=password)
+        changed = await self._edit(caller, name, edit.action, partial(decide_change, edit))
+        whose = "" if user.id == caller.user_id else "somebody else's "
         await self._audit.record(
             caller,
             Action.USER_UPDATE,
             Resource(kind="user", name=name),
-            detail=f"role {changed.role}, suspended {changed.suspended}, new password {revoke}",
+            detail=f"role {changed.role}, suspended {changed.suspended}, "
+            f"{whose}new password {change.password is not None}",
         )
         return changed
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Delete a user who has no workspaces. Raises NotFoundError, ConflictError."""
-        user = await self._find(caller, name, Action.USER_DELETE)
-        resource = Resource(kind="user", name=name)
-        if user.role == Role.OWNER:
-            await self._audit.require(caller, Action.USER_MANAGE_OWNER, resource)
-            await self._keep_an_owner(user)
-        owned = await self._store.read(count_owned_workspaces, user.id)
-        if owned:
-            raise ConflictError(
-                "user_has_workspaces",
-                f"{name} still has {owned} workspace{'s' if owned > 1 else ''}",
-                hint="delete them first",
+        action = Action.USER_DELETE
+        await self._find(caller, name, action)
+        await self._edit(caller, name, action, partial(decide_deletion, caller, name))
+        await self._audit.record(caller, action, Resource(kind="user", name=name))
+
+    async def end_streams(self, caller: Caller, name: str) -> None:
+        """End all that is open for a user, for good; new streams may be opened.
+
+        Raises NotFoundError, ForbiddenError.
+        """
+        action = Action.USER_END_STREAMS
+        await self._find(caller, name, action)
+        await self._edit(caller, name, action, partial(decide_ending, caller, name))
+        await self._audit.record(caller, action, Resource(kind="user", name=name))
+
+    async def _edit(
+        self, caller: Caller, name: str, action: Action, decide: Callable[[HeldUsers], UserEdit]
+    ) -> User:
+        """Write what is decided, and end what it ends."""
+        try:
+            edited = await self._store.write(
+                edit_user, grant_of(caller), caller.role, name, decide, self._clock()
             )
-        await self._store.write(remove_user, user, self._clock())
-        await self._holders.tell(user.id)
-        await self._audit.record(caller, Action.USER_DELETE, resource)
+        except ForbiddenError as error:
+            resource = Resource(kind="user", name=name)
+            await self._audit.record(caller, action, resource, allowed=False, detail=error.message)
+            raise
+        if edited.ended:
+            self._endings.end(edited.user.id)
+        elif edited.revoked_tokens:
+            self._endings.end(edited.user.id, edited.revoked_tokens)
+        if edited.keys_ended:
+            await self._endings.end_keys(edited.user.id)
+        return edited.user
+
+    async def _new_password(self, caller: Caller, user: User, change: UserChange) -> NewPassword:
+        """Hash a new password. Raises InputError, ForbiddenError("old_password_wrong")."""
+        assert change.password is not None
+        own = user.id == caller.user_id
+        if own:
+            await self._prove(user, change.old_password)
+        hashed = await self._passwords.hash(change.password)
+        return NewPassword(hash=hashed, before=user.password_hash, proven=own)
+
+    async def _prove(self, user: User, old_password: str | None) -> None:
+        """Who holds a token is not yet the user: the old password says so."""
+        if user.password_hash is None:
+            raise ForbiddenError(
+                "old_password_wrong",
+                "there is no password yet to prove yourself by",
+                hint="log in with a one-time code and choose one: kled login --set-password",
+            )
+        if old_password is None:
+            raise InputError("old_password_missing", "a new password asks for the old one")
+        if not await self._logins.prove(user, old_password):
+            raise ForbiddenError("old_password_wrong", "the old password is wrong")
 
     async def _find(self, caller: Caller, name: str, action: Action) -> User:
         user = await self._store.read(user_by_name, name)
@@ -167,9 +226,5 @@ class Users:
             caller, action, Resource(kind="user", name=name, owner_id=owner_id)
         )
         if user is None:
-            raise NotFoundError("user_not_found", f"there is no user {name}", hint="kled user list")
+            raise user_not_found(name)
         return user
-
-    async def _keep_an_owner(self, user: User) -> None:
-        if not user.suspended and await self._store.read(count_active_owners) <= 1:
-            raise ConflictError("last_owner", f"{user.name} is the only owner")

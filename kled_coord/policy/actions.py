@@ -26,6 +26,7 @@ class Action(StrEnum):
     USER_UPDATE = "user.update"
     USER_UPDATE_OWN = "user.update_own"
     USER_DELETE = "user.delete"
+    USER_END_STREAMS = "user.end_streams"
     USER_MANAGE_OWNER = "user.manage_owner"
     TOKEN_READ = "token.read"  # noqa: S105
     TOKEN_CREATE = "token.create"  # noqa: S105

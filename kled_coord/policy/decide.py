@@ -12,13 +12,14 @@ from kled_wire.names import UserId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: a user through one of their tokens."""
+    """Who asks: a user through one of their tokens; `endings` is of store/records.py's User."""
 
     user_id: UserId
     user_name: str
     role: Role
     scopes: tuple[str, ...]
     token_id: str
+    endings: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

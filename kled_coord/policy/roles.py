@@ -43,6 +43,7 @@ _OWN: Final = frozenset(
         Action.BUILD_CANCEL,
         Action.USER_READ,
         Action.USER_UPDATE_OWN,
+        Action.USER_END_STREAMS,
         Action.TOKEN_READ,
         Action.TOKEN_CREATE,
         Action.TOKEN_REVOKE,
@@ -76,6 +77,7 @@ _ADMIN: Final = (
         Action.USER_CREATE,
         Action.USER_UPDATE,
         Action.USER_DELETE,
+        Action.USER_END_STREAMS,
         Action.TOKEN_REVOKE,
         Action.KEY_REMOVE,
     }

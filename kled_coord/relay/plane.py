@@ -12,6 +12,8 @@ import trio
 from kled_coord.front.head import Carrier, StreamTarget, bearer
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
+from kled_coord.identity.grants import encode_grant, grant_of
+from kled_coord.identity.openings import Opening
 from kled_coord.identity.service import Identity
 from kled_coord.metrics import Metrics
 from kled_coord.offload.handover import Kind
@@ -85,27 +87,34 @@ class DataPlane:
         assert target is not None
         try:
             answer = _answer(arrival)
-            caller = await self._identity.authenticate(bearer(arrival.head, "Bearer"))
-            workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
-            _check_running(workspace)
-            agent = await self._workspaces.agent_of(workspace.id)
-            with self._quotas.streams.taken(user_id=caller.user_id, workspace_id=workspace.id):
-                dial = messages.Dial(
-                    ticket="",
-                    kind=target.kind,
-                    host=target.host,
-                    port=target.port,
-                    resume=target.resume,
-                    user=caller.user_id,
-                )
-                async with self._broker.open_stream(agent.id, dial) as agent_stream:
-                    await self._relay(
-                        arrival, answer, agent_stream, agent.id, caller, workspace, target
-                    )
+            async with self._identity.admitted(bearer(arrival.head, "Bearer")) as opening:
+                await self._serve_admitted(arrival, answer, opening, target)
         except KledError as error:
             self._metrics.stream_failures_total.labels(reason=error.code).inc()
             log.info("stream_refused", code=error.code, address=arrival.address)
             await answer_error(arrival.stream, error)
+
+    async def _serve_admitted(
+        self, arrival: Arrival, answer: bytes, opening: Opening, target: StreamTarget
+    ) -> None:
+        caller = opening.caller
+        workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
+        _check_running(workspace)
+        agent = await self._workspaces.agent_of(workspace.id)
+        with self._quotas.streams.taken(user_id=caller.user_id, workspace_id=workspace.id):
+            dial = messages.Dial(
+                ticket="",
+                kind=target.kind,
+                host=target.host,
+                port=target.port,
+                resume=target.resume,
+                user=caller.user_id,
+                grant=encode_grant(grant_of(caller)),
+            )
+            async with self._broker.open_stream(agent.id, dial) as agent_stream:
+                await self._relay(
+                    arrival, answer, agent_stream, agent.id, opening, workspace, target
+                )
 
     async def _relay(
         self,
@@ -113,10 +122,11 @@ class DataPlane:
         answer: bytes,
         agent_stream: trio.abc.HalfCloseableStream,
         agent_id: AgentId,
-        caller: Caller,
+        opening: Opening,
         workspace: Workspace,
         target: StreamTarget,
     ) -> None:
+        caller = opening.caller
         traffic = Traffic(on_count=self._counter(target.kind))
         self._metrics.streams_total.labels(kind=target.kind).inc()
         reason = "coordinator_stopped"
@@ -141,6 +151,7 @@ class DataPlane:
                     reason = "broken"
                     log.debug("stream_broken", workspace=workspace.id)
                 finally:
+                    reason = "access_ended" if opening.ended else reason
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
                         await record.close(traffic, reason)
         log.info(

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from kled_coord.store.records import AgentRecord
-from kled_coord.store.schema import agents
+from kled_coord.store.schema import agents, workspaces
+from kled_wire.names import AgentId
 
 _COLUMNS = tuple(column for column in agents.c if column.name not in {"token_hash", "token_sealed"})
 _ALIVE = agents.c.revoked_at.is_(None)
@@ -68,6 +69,16 @@ def agents_of(connection: Connection, workspace_ids: Collection[str]) -> list[Ag
         .order_by(agents.c.created_at, agents.c.id)
     )
     return [AgentRecord(**row._asdict()) for row in rows]
+
+
+def agents_of_owners(connection: Connection, user_ids: Collection[str]) -> list[AgentId]:
+    """The agents that are not revoked of all workspaces of some users."""
+    found = connection.execute(
+        select(agents.c.id)
+        .join(workspaces, workspaces.c.id == agents.c.workspace_id)
+        .where(workspaces.c.owner_id.in_(user_ids), _ALIVE)
+    )
+    return [AgentId(agent_id) for agent_id in found.scalars()]
 
 
 def update_agent(connection: Connection, agent_id: str, values: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ from kled_coord.store.records import Token, User
 from kled_coord.store.tokens import insert_token, revoke_user_tokens
 from kled_coord.store.user_keys import end_user_keys
 from kled_coord.store.users import (
+    drop_login_codes,
+    hold_user,
     insert_login_code,
     insert_user,
-    mark_user_deleted,
+    login_code_user,
     update_user,
     use_login_code,
-    user_by_id,
     user_by_name,
 )
 
@@ -31,6 +32,29 @@ class NewLoginCode:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """Who logged in, with which token, and the tokens that were revoked with it."""
+
+    user: User
+    token: Token
+    revoked_tokens: frozenset[str] = frozenset()
+
+
+def log_in(
+    connection: Connection, user: User, token: Token, token_hash: bytes, address: str
+) -> bool:
+    """Add the token of a user whose password was right; False when that has changed since.
+
+    `address` is known for the user from now on.
+    """
+    now = hold_user(connection, user.id)
+    if now is None or now.suspended or now.password_hash != user.password_hash:
+        return False
+    _insert_login_token(connection, token, token_hash, address)
+    return True
+
+
 def exchange_login_code(
     connection: Connection,
     *,
@@ -40,25 +64,31 @@ def exchange_login_code(
     token: Token,
     token_hash: bytes,
     address: str,
-) -> tuple[User, Token] | None:
-    """Spend a code: set the password if one is given, add `token` with its user filled in.
+) -> LoggedIn | None:
+    """Spend a code: add `token` with its user filled in, and set the password if one is given.
 
-    `address` is known for this user from now on. Returns None when the code is no good.
+    A new password ends the user's other tokens and codes. `address` is known for the user from now
+    on. Returns None when the code is no good.
     """
-    user_id = use_login_code(connection, code_hash, now)
-    user = None if user_id is None else user_by_id(connection, user_id)
-    if user is None or user.suspended:
+    user_id = login_code_user(connection, code_hash, now)
+    user = None if user_id is None else hold_user(connection, user_id)
+    if user is None or user.suspended or not use_login_code(connection, code_hash, now):
         return None
+    revoked: frozenset[str] = frozenset()
     if password_hash is not None:
-        user = replace(user, password_hash=password_hash)
+        user = replace(
+            user, password_hash=password_hash, password_set_at=now, password_set_by=user.name
+        )
         update_user(connection, user)
         end_user_keys(connection, user.id)
+        revoked = revoke_user_tokens(connection, user.id, now)
+        drop_login_codes(connection, user.id)
     token = replace(token, user_id=user.id)
-    insert_login_token(connection, token, token_hash, address)
-    return user, token
+    _insert_login_token(connection, token, token_hash, address)
+    return LoggedIn(user=user, token=token, revoked_tokens=revoked)
 
 
-def insert_login_token(
+def _insert_login_token(
     connection: Connection, token: Token, token_hash: bytes, address: str
 ) -> None:
     """Add the token of a login, and remember where its user logged in from."""
@@ -83,25 +113,5 @@ def add_user(connection: Connection, user: User, code: NewLoginCode | None) -> N
 
 def add_login_code(connection: Connection, user: User, code: NewLoginCode) -> None:
     """Give a user a new one-time code; earlier ones die."""
+    hold_user(connection, user.id)
     insert_login_code(connection, code.code_hash, user.id, code.created_at, code.expires_at)
-
-
-def save_user(
-    connection: Connection, user: User, now: datetime, *, revoke: bool, keep_token: str
-) -> None:
-    """Write a changed user; `revoke` ends their tokens as well, but for one, and their keys.
-
-    A suspension ends their keys too.
-    """
-    update_user(connection, user)
-    if revoke or user.suspended:
-        end_user_keys(connection, user.id)
-    if revoke:
-        revoke_user_tokens(connection, user.id, now, keep_token)
-
-
-def remove_user(connection: Connection, user: User, now: datetime) -> None:
-    """Delete a user and end their tokens and keys."""
-    mark_user_deleted(connection, user.id, now)
-    end_user_keys(connection, user.id)
-    revoke_user_tokens(connection, user.id, now)

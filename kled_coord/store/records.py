@@ -11,7 +11,11 @@ from kled_wire.names import AgentId, BuildId, UserId, WorkspaceId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who may log in. `password_hash` is argon2's own format."""
+    """Somebody who may log in. `password_hash` is argon2's own format.
+
+    `endings` counts how often all that was opened for them has been ended. `password_set_by` is
+    the name of who set the password.
+    """
 
     id: UserId
     name: str
@@ -19,8 +23,20 @@ class User:
     role: str
     password_hash: str | None
     suspended: bool
+    endings: int
     created_at: datetime
     last_seen_at: datetime | None
+    password_set_at: datetime | None
+    password_set_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What something was opened with: a token, and its user's `endings` as they were then."""
+
+    user_id: str
+    token_id: str
+    endings: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

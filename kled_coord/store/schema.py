@@ -55,9 +55,14 @@ users = Table(
     Column("role", sa.String(20), nullable=False),
     Column("password_hash", sa.String(255)),
     Column("suspended", sa.Boolean, nullable=False, default=False),
+    # How often all that was opened for the user has been ended: see identity/grants.py.
+    Column("endings", sa.Integer, nullable=False, default=0),
     _at("created_at", nullable=False),
     _at("last_seen_at"),
     _at("deleted_at"),
+    # When the password was set, and by whom: another's hand in it is shown to the user.
+    _at("password_set_at"),
+    Column("password_set_by", sa.String(40)),
 )
 Index("users_name", users.c.name, unique=True, **_only("deleted_at IS NULL"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +40,16 @@ def insert_token(connection: Connection, token: Token, token_hash: bytes) -> Non
     )
 
 
+def insert_token_with(
+    connection: Connection, token_id: str, decide: Callable[[Token], Token], token_hash: bytes
+) -> Token:
+    """Add a token that is made with another one, as `decide` says that sees the other."""
+    row = connection.execute(select(*_COLUMNS).where(tokens.c.id == token_id)).one()
+    token = decide(_token(row))
+    insert_token(connection, token, token_hash)
+    return token
+
+
 def token_and_user(connection: Connection, token_hash: bytes) -> tuple[Token, User | None] | None:
     """The token whose secret hashes to `token_hash`, also when expired or revoked, and its user."""
     row = connection.execute(
@@ -68,8 +79,9 @@ def list_tokens(connection: Connection, user_id: str) -> list[Token]:
 
 def mark_token_used(connection: Connection, token: Token, now: datetime) -> None:
     """Remember when a token, and so its user, was last here."""
-    connection.execute(update(tokens).where(tokens.c.id == token.id).values(last_used_at=now))
+    # Always the user before their tokens, or two transactions could wait for each other.
     mark_user_seen(connection, token.user_id, now)
+    connection.execute(update(tokens).where(tokens.c.id == token.id).values(last_used_at=now))
 
 
 def revoke_token(connection: Connection, token_id: str, now: datetime) -> None:
@@ -82,18 +94,20 @@ def revoke_token(connection: Connection, token_id: str, now: datetime) -> None:
 
 
 def revoke_user_tokens(
-    connection: Connection, user_id: str, now: datetime, keep_id: str | None = None
-) -> None:
-    """Revoke every token of a user but `keep_id`."""
-    connection.execute(
+    connection: Connection, user_id: str, now: datetime, keep_id: str = ""
+) -> frozenset[str]:
+    """Revoke every token of a user but `keep_id`; returns the ids revoked now."""
+    revoked = connection.execute(
         update(tokens)
         .where(
             tokens.c.user_id == user_id,
             tokens.c.revoked_at.is_(None),
-            tokens.c.id != (keep_id or ""),
+            tokens.c.id != keep_id,
         )
         .values(revoked_at=now)
+        .returning(tokens.c.id)
     )
+    return frozenset(revoked.scalars())
 
 
 def _token(row: Row[*tuple[Any, ...]]) -> Token:

@@ -18,8 +18,11 @@ _COLUMNS = (
     users.c.role,
     users.c.password_hash,
     users.c.suspended,
+    users.c.endings,
     users.c.created_at,
     users.c.last_seen_at,
+    users.c.password_set_at,
+    users.c.password_set_by,
 )
 _ALIVE = users.c.deleted_at.is_(None)
 
@@ -34,7 +37,10 @@ def insert_user(connection: Connection, user: User) -> None:
             role=user.role,
             password_hash=user.password_hash,
             suspended=user.suspended,
+            endings=user.endings,
             created_at=user.created_at,
+            password_set_at=user.password_set_at,
+            password_set_by=user.password_set_by,
         )
     )
 
@@ -47,6 +53,28 @@ def user_by_name(connection: Connection, name: str) -> User | None:
 def user_by_id(connection: Connection, user_id: str) -> User | None:
     """The user of that id, unless deleted."""
     return _user(connection.execute(select(*_COLUMNS).where(users.c.id == user_id, _ALIVE)).first())
+
+
+def hold_user(connection: Connection, user_id: str) -> User | None:
+    """The user of that id, unless deleted, held against other writers. Take it before the rest."""
+    query = select(*_COLUMNS).where(users.c.id == user_id, _ALIVE).with_for_update(key_share=True)
+    return _user(connection.execute(query).first())
+
+
+def hold_users(connection: Connection, caller_id: str, name: str) -> list[User]:
+    """All owners, the user of that id and the one of that name, held against other writers.
+
+    Always in the same order, or two transactions could wait for each other.
+    """
+    rows = connection.execute(
+        select(*_COLUMNS)
+        .where(
+            _ALIVE, (users.c.role == "owner") | (users.c.id == caller_id) | (users.c.name == name)
+        )
+        .order_by(users.c.id)
+        .with_for_update(key_share=True)
+    )
+    return [User(**row._asdict()) for row in rows]
 
 
 def list_users(connection: Connection) -> list[User]:
@@ -65,6 +93,9 @@ def update_user(connection: Connection, user: User) -> None:
             role=user.role,
             password_hash=user.password_hash,
             suspended=user.suspended,
+            endings=user.endings,
+            password_set_at=user.password_set_at,
+            password_set_by=user.password_set_by,
         )
     )
 
@@ -89,21 +120,18 @@ def count_owned_workspaces(connection: Connection, user_id: str) -> int:
     return int(found.scalar_one())
 
 
-def count_active_owners(connection: Connection) -> int:
-    """How many users of role owner can log in."""
-    found = connection.execute(
-        select(func.count()).where(users.c.role == "owner", users.c.suspended.is_(False), _ALIVE)
+def drop_login_codes(connection: Connection, user_id: str) -> None:
+    """Drop the one-time codes of a user that have not been used."""
+    connection.execute(
+        delete(login_codes).where(login_codes.c.user_id == user_id, login_codes.c.used_at.is_(None))
     )
-    return int(found.scalar_one())
 
 
 def insert_login_code(
     connection: Connection, code_hash: bytes, user_id: str, now: datetime, expires_at: datetime
 ) -> None:
     """Add a one-time code; earlier unused codes of the user die."""
-    connection.execute(
-        delete(login_codes).where(login_codes.c.user_id == user_id, login_codes.c.used_at.is_(None))
-    )
+    drop_login_codes(connection, user_id)
     connection.execute(
         insert(login_codes).values(
             code_hash=code_hash, user_id=user_id, created_at=now, expires_at=expires_at
@@ -111,8 +139,8 @@ def insert_login_code(
     )
 
 
-def use_login_code(connection: Connection, code_hash: bytes, now: datetime) -> UserId | None:
-    """Spend a one-time code: its user's id, or None when unknown, spent or too old."""
+def use_login_code(connection: Connection, code_hash: bytes, now: datetime) -> bool:
+    """Spend a one-time code; False when it is unknown, spent or too old."""
     spent = connection.execute(
         update(login_codes)
         .where(
@@ -122,8 +150,8 @@ def use_login_code(connection: Connection, code_hash: bytes, now: datetime) -> U
         )
         .values(used_at=now)
         .returning(login_codes.c.user_id)
-    ).first()
-    return None if spent is None else UserId(spent.user_id)
+    )
+    return spent.first() is not None
 
 
 def login_code_user(connection: Connection, code_hash: bytes, now: datetime) -> UserId | None:

@@ -91,6 +91,10 @@ class Registry(Protocol):
         """Close the agent's link, if it has one."""
         ...
 
+    async def ask_grants(self, agent_id: AgentId) -> None:
+        """Ask a connected agent to say again which grants it holds; others will by themselves."""
+        ...
+
 
 class NoAgents:
     """The registry of a process that holds no control links, for instance `kled-coord init`."""
@@ -114,3 +118,7 @@ class NoAgents:
 
     def drop(self, agent_id: AgentId, reason: str) -> None:
         """There is nothing to drop."""
+
+    async def ask_grants(self, agent_id: AgentId) -> None:  # noqa: ARG002
+        """There is nobody to ask."""
+        await trio.lowlevel.checkpoint()

@@ -21,7 +21,9 @@ BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
 # Ways that break all the time, and bring something each time, are dialled again at once so often.
 PACE: Final = Pace(burst=60, every_s=1.0)
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
-_FINAL_CODES: Final = frozenset({"unknown_stream", "wrong_user", "detached_limit", "stream_ended"})
+_FINAL_CODES: Final = frozenset(
+    {"unknown_stream", "wrong_user", "detached_limit", "stream_ended", "access_ended"}
+)
 
 # Of one connection, not of the stream: a head that was cut off or came too late, as from a client
 # that was suspended between connecting and asking, or an answer that some portal made up.

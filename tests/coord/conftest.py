@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from kled_coord.api.app import create_app
 from kled_coord.builds.runner import Host, Job, Reporter
 from kled_coord.config import Config
 from kled_coord.front.asgi import AsgiServer
+from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
@@ -35,6 +36,7 @@ from kled_coord.services import Services, Sources, build_services
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
 from kled_coord.store.records import User
+from kled_coord.store.tokens import insert_token
 from kled_coord.workspaces.presence import ReadKeys
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.messages import UserKey
@@ -145,6 +147,7 @@ class FakeRegistry:
         # What connected agents hold; those in `mute` never answer.
         self.keys: dict[str, tuple[UserKey, ...]] = {}
         self.mute: set[str] = set()
+        self.asked: list[str] = []
         self._changed = trio.Event()
 
     def connect(self, agent_id: str, now: datetime) -> None:
@@ -171,6 +174,10 @@ class FakeRegistry:
             await trio.sleep_forever()
         self.keys[agent_id] = await read()
 
+    async def ask_grants(self, agent_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(agent_id)
+
     def drop(self, agent_id: str, reason: str) -> None:
         self.dropped.append((agent_id, reason))
         self.states.pop(agent_id, None)
@@ -190,7 +197,12 @@ class World:
         user, _ = await self.services.users.add(
             name=name, role=Role(role), password=f"{name}-password", email=None
         )
-        return self.caller(user)
+        caller = self.caller(user)
+        new = self.services.identity.new_token(user.id, "test", ("all",), None)
+        token = replace(new.token, id=caller.token_id)
+        await self.services.store.write(insert_token, token, hash_secret(new.secret))
+        self.services.identity.signed_in(token)
+        return caller
 
     def caller(self, user: User, scopes: tuple[str, ...] = ("all",)) -> Caller:
         return Caller(
@@ -198,7 +210,7 @@ class World:
             user_name=user.name,
             role=Role(user.role),
             scopes=scopes,
-            token_id="tok_test",
+            token_id=f"tok_{user.id[4:]}",
         )
 
 

@@ -25,6 +25,7 @@ from kled_agent.control.direct import (
     DirectListener,
     DirectSettings,
 )
+from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
@@ -114,7 +115,7 @@ class _Site:
         logger.addHandler(self.crashes)
         self.log = EventLog(logger)
         bounds = ResumeLimits(vouched_s=_VOUCHED_S)
-        self.resumption = Resumption(nursery, bounds)
+        self.resumption = Resumption(nursery, bounds, Grants())
         settings = DirectSettings(listen="any" if how & _ANY else "private")
         self.direct = DirectListener(settings, self.resumption, self.log)
         self.client = ResumableStream(Machine())

@@ -19,6 +19,7 @@ from typing import Final
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
+from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
@@ -228,7 +229,7 @@ async def _be_agent(script: _Script, most: int) -> None:
 
     dial = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_a")
     async with trio.open_nursery() as nursery:
-        streams = Resumption(nursery, ResumeLimits(detached_s=_DETACHED_S))
+        streams = Resumption(nursery, ResumeLimits(detached_s=_DETACHED_S), Grants())
         streams.offer(b"off no")
         await _over_transports(
             script, _be_client_of, lambda ours, _: streams.serve(ours, dial, log, handle)

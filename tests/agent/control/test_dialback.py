@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from kled_agent.control.dialback import Dialback
+from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption, StreamHandler
 from kled_wire import limits, messages, reserve
 from kled_wire.control import LinkClosed
@@ -47,9 +48,13 @@ async def _dialback(
     log: EventLog, answer: Answer, handler: StreamHandler = _echo
 ) -> AsyncIterator[tuple[Dialback, Coordinator]]:
     async with serving(answer) as coordinator, trio.open_nursery() as nursery:
-        resumption = Resumption(nursery, ResumeLimits())
+        grants = Grants()
+        resumption = Resumption(nursery, ResumeLimits(), grants)
         handlers = {"ssh": handler}
-        yield Dialback(nursery, coordinator.url + "/", handlers, resumption, log), coordinator
+        yield (
+            Dialback(nursery, coordinator.url + "/", handlers, resumption, grants, log),
+            coordinator,
+        )
         nursery.cancel_scope.cancel()
 
 

@@ -17,6 +17,7 @@ from kled_agent.control.direct import (
     DirectSettings,
     Door,
 )
+from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
@@ -42,7 +43,8 @@ class Site:
 
     def __init__(self, nursery: trio.Nursery, bounds: ResumeLimits | None = None) -> None:
         self.nursery = nursery
-        self.resumption = Resumption(nursery, bounds or ResumeLimits())
+        self.grants = Grants()
+        self.resumption = Resumption(nursery, bounds or ResumeLimits(), self.grants)
         self.direct = DirectListener(DirectSettings(listen="private"), self.resumption, LOG)
         self.port = 0
         self._connections: list[trio.SocketStream] = []
@@ -51,7 +53,7 @@ class Site:
         """A stream that the relay carries, echoing."""
         new, client = make_new(os.urandom), ResumableStream(Machine())
         near, far = trio.testing.memory_stream_pair()
-        dial = messages.Dial(ticket="", kind=kind, resume=True, user="usr_alice")
+        dial = messages.Dial(ticket="", kind=kind, resume=True, user="usr_alice", grant="one")
         self.nursery.start_soon(self.resumption.serve, far, dial, LOG, echo)
         await near.send_all(encode_greeting(new))
         self.nursery.start_soon(self._carry, client, near, 0)
@@ -203,7 +205,7 @@ async def test_addresses_are_offered_inside_the_stream(site: Site) -> None:
 
 async def test_where_it_is_off_clients_are_told_so() -> None:
     async with trio.open_nursery() as nursery:
-        resumption = Resumption(nursery, ResumeLimits())
+        resumption = Resumption(nursery, ResumeLimits(), Grants())
         off = DirectListener(DirectSettings(), resumption, LOG)
         assert await nursery.start(off.serve) == 0
         assert decode_offer(resumption._offer).reason == "direct_listen is off"
@@ -211,7 +213,7 @@ async def test_where_it_is_off_clients_are_told_so() -> None:
 
 async def test_where_it_cannot_listen_clients_are_told_why() -> None:
     async with trio.open_nursery() as nursery:
-        resumption = Resumption(nursery, ResumeLimits())
+        resumption = Resumption(nursery, ResumeLimits(), Grants())
         taken = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
         settings = DirectSettings(
             listen="any", host="127.0.0.1", port=taken.socket.getsockname()[1]
@@ -270,3 +272,16 @@ async def test_an_unknown_stream_is_told_at_the_relay() -> None:
         nursery.start_soon(site.resumption.serve, far, dial, LOG, echo)
         with pytest.raises(UnavailableError):
             await ask_to_resume(near, make_new(os.urandom), position=0, random_bytes=os.urandom)
+
+
+async def test_a_direct_stream_ends_with_its_grant_and_does_not_come_back(site: Site) -> None:
+    new, client = await site.begin()
+    await site.move(new, client)
+    await say(client, b"directly")
+    site.grants.end(["one"])
+    with trio.fail_after(20):
+        while site.direct.open_streams:
+            await trio.sleep(0.005)
+    assert len(site.resumption) == 0
+    with pytest.raises(ProtocolError):
+        await site.move(new, client)

@@ -16,6 +16,7 @@ import pytest
 import trio
 import trio_websocket
 
+from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
@@ -52,6 +53,8 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.key_uses = KeyUses(EventLog(logging.getLogger("test")))
+
+    grants: Grants = field(default_factory=Grants)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what another task or the kernel does."""
@@ -95,6 +98,7 @@ def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) ->
                 count_streams=lambda: 3,
                 keys=agent.keys,
                 key_uses=agent.key_uses,
+                grants=agent.grants,
                 log=log,
             )
             redials = Redials(backoff, pace, random.random, spread_s=0.001)
@@ -140,6 +144,30 @@ async def test_a_dial_is_handed_on_and_reports_come(running: Running) -> None:
     assert agent.dials == [messages.Dial(ticket="t", kind="ssh")]
     assert reports[0].streams == 3
     assert 0 < reports[0].memory_used_bytes <= reports[0].memory_total_bytes
+
+
+async def test_grants_are_said_at_the_welcome_and_when_asked_and_end_when_told(
+    running: Running,
+) -> None:
+    said = []
+
+    async def ask(peer: Peer) -> None:
+        await peer.greet()
+        while len(said) < 2:
+            message = await peer.hear()
+            if isinstance(message, messages.GrantsHeld):
+                said.append(message.grants)
+                await peer.say(messages.ListGrants())
+        await peer.say(messages.EndGrants(grants=("a", "unknown")))
+        await peer.answer_pings()
+
+    async with running(converse(ask)) as agent:  # type: ignore[attr-defined]
+        with agent.grants.held(["b"]) as other, agent.grants.held(["", "a"]) as scope:
+            with trio.fail_after(10):
+                await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not other.cancel_called
+    assert said == [("a", "b"), ("a", "b")]
 
 
 async def test_heartbeats_come_at_the_pace_of_the_welcome_with_the_round_trip(
@@ -306,7 +334,7 @@ async def test_an_agent_that_stops_says_that_it_goes(log: EventLog) -> None:
         )
         settings = LinkSettings(
             identity=identity, on_dial=_nothing, on_welcome=lambda _: up.set(),
-            count_streams=lambda: 0, log=log,
+            count_streams=lambda: 0, grants=Grants(), log=log,
             keys=AcceptedKeys(),
             key_uses=KeyUses(log),
         )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
+from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
@@ -49,7 +50,7 @@ class Flapping:
                 ),
                 on_dial=_nothing, on_welcome=lambda _: None, count_streams=lambda: 0,
                 keys=AcceptedKeys(), key_uses=KeyUses(self.log),
-                log=self.log, connect=connect,
+                grants=Grants(), log=self.log, connect=connect,
             )  # fmt: skip
             with trio.move_on_after(seconds):
                 await serve_link(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
@@ -21,7 +23,7 @@ from kled_wire.resume.machine import Machine
 from kled_wire.resume.stream import ResumableStream
 
 LOG = EventLog(logging.getLogger("test"))
-DIAL = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_alice")
+DIAL = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_alice", grant="first")
 
 
 async def echo(stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, _log: EventLog) -> None:
@@ -36,7 +38,8 @@ class Site:
 
     def __init__(self, nursery: trio.Nursery, bounds: ResumeLimits | None = None) -> None:
         self.nursery = nursery
-        self.resumption = Resumption(nursery, bounds or ResumeLimits())
+        self.grants = Grants()
+        self.resumption = Resumption(nursery, bounds or ResumeLimits(), self.grants)
 
     def connect(self, dial: messages.Dial = DIAL) -> trio.abc.HalfCloseableStream:
         """A transport that the agent serves."""
@@ -203,3 +206,37 @@ async def test_too_many_waiting_streams_cost_the_oldest() -> None:
         await made[1][1].send_all(b"y")
         assert await receive(made[1][1], 1) == b"y"
         nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_ends_with_the_grant_it_began_with_whatever_carries_it(site: Site) -> None:
+    """Attached, detached, and resumed with another token: what was opened is what ends."""
+    attached, seen, _ = await site.begin()
+    detached, _, cut = await site.begin()
+    cut.cancel()
+    resumed, client, cut = await site.begin()
+    cut.cancel()
+    other = dataclasses.replace(DIAL, grant="other")
+    await trio.testing.wait_all_tasks_blocked()
+    await site.resume(resumed, client, other)
+    await trio.testing.wait_all_tasks_blocked()
+    assert {grant for said in site.grants.report() for grant in said.grants} == {"first", "other"}
+    assert site.grants.end(["unknown"]) == 0
+    site.grants.end(["first"])
+    await trio.testing.wait_all_tasks_blocked()
+    assert not seen.attached
+    assert len(site.resumption) == 0
+    for new in (attached, detached, resumed):
+        with pytest.raises(UnavailableError) as refused:
+            await site.resume(new, ResumableStream(Machine()), other)
+        assert refused.value.code == "access_ended"
+    assert site.grants.report() == []
+
+
+async def test_a_stream_ends_with_the_grant_it_was_last_resumed_with(site: Site) -> None:
+    new, client, cut = await site.begin()
+    cut.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    await site.resume(new, client, dataclasses.replace(DIAL, grant="other"))
+    site.grants.end(["other"])
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(site.resumption) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -107,6 +107,20 @@ class FakeKeys:
 
 
 @dataclass
+class FakeEndings:
+    """Which grants hold no more."""
+
+    over: set[str] = field(default_factory=set)
+    trouble: bool = False
+
+    async def ended(self, grants: Sequence[str]) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        if self.trouble:
+            raise UnavailableError("store_unavailable", "disk full")
+        return tuple(grant for grant in grants if grant in self.over)
+
+
+@dataclass
 class Plant:
     """A control plane behind a real port."""
 
@@ -115,6 +129,7 @@ class Plant:
     identity: FakeIdentity
     agents: FakeAgents
     keys: FakeKeys
+    endings: FakeEndings
     clock: Clock
     failed: list[tuple[str, str, str]]
 
@@ -173,12 +188,14 @@ class Agent:
 async def plant(clock: Clock) -> AsyncIterator[Plant]:
     registry = AgentRegistry(Metrics(), clock)
     identity, agents, keys = FakeIdentity(clock), FakeAgents(), FakeKeys()
+    endings = FakeEndings()
     failed: list[tuple[str, str, str]] = []
     plane = ControlPlane(
         identity=identity,  # type: ignore[arg-type]  # a fake
         agents=agents,  # type: ignore[arg-type]  # a fake
         keys=keys,  # type: ignore[arg-type]  # a fake
         registry=registry,
+        endings=endings,  # type: ignore[arg-type]  # a fake
         clock=clock,
         on_dial_failed=lambda *args: failed.append(args),
     )
@@ -187,7 +204,7 @@ async def plant(clock: Clock) -> AsyncIterator[Plant]:
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         planes = dict.fromkeys(Plane, plane.serve)
         accepting.start_soon(serve_connections, listeners, planes, connections)
-        yield Plant(port, registry, identity, agents, keys, clock, failed)
+        yield Plant(port, registry, identity, agents, keys, endings, clock, failed)
         accepting.cancel_scope.cancel()
         connections.cancel_scope.cancel()
 
@@ -473,3 +490,37 @@ async def test_a_key_use_is_noted_once_for_each_dial(plant: Plant) -> None:
         assert plant.keys.used_ == [(AGENT, ONE.id)]
         await agent.say(messages.KeyUsed(key="\x1b[2J"))
         assert (await agent.closed())[0] == CloseCode.PROTOCOL_ERROR
+
+
+async def test_an_agent_is_told_which_of_its_grants_have_ended(plant: Plant) -> None:
+    plant.endings.over = {"b"}
+    async with plant.welcomed() as agent:
+        await agent.say(messages.GrantsHeld(grants=("a", "b", "c")))
+        assert await agent.hear() == messages.EndGrants(grants=("b",))
+        await agent.say(messages.GrantsHeld(grants=("a",)))
+        await agent.say(messages.Ping(id=1))
+        assert await agent.hear() == messages.Pong(id=1)
+
+
+async def test_grants_that_cannot_be_looked_up_are_asked_about_on_the_next_link(
+    plant: Plant,
+) -> None:
+    plant.endings.trouble = True
+    async with plant.welcomed() as agent:
+        await agent.say(messages.GrantsHeld(grants=("a",)))
+        assert await agent.closed() == (CloseCode.GOING_AWAY, "disk full")
+
+
+async def test_only_agents_that_know_of_grants_are_asked_for_them(plant: Plant) -> None:
+    await plant.registry.ask_grants(AgentId("agt_away"))
+    async with plant.welcomed("old") as old:
+        await plant.registry.ask_grants(AgentId("agt_old"))
+        await old.say(messages.Ping(id=1))
+        assert await old.hear() == messages.Pong(id=1)
+    async with plant.agent("new") as new:
+        await new.say(dataclasses.replace(HELLO, features=(messages.GRANTS_FEATURE,)))
+        assert isinstance(await new.hear(), messages.Welcome)
+        with trio.fail_after(5):
+            await plant.registry.wait_connected(AgentId("agt_new"))
+        await plant.registry.ask_grants(AgentId("agt_new"))
+        assert await new.hear() == messages.ListGrants()

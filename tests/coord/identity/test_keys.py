@@ -282,7 +282,11 @@ async def test_what_locks_a_user_out_ends_their_keys_at_once(
     root = await sign_in(world, "root")
     await person.add()
     if what == "password":
-        await services.users.change(person.alice, "alice", UserChange(password="new-password"))
+        await services.users.change(
+            person.alice,
+            "alice",
+            UserChange(password="new-password", old_password="alice-password"),
+        )
     elif what == "suspension":
         await services.users.change(root, "alice", UserChange(suspended=True))
     else:

@@ -26,8 +26,11 @@ def user(name: str, clock) -> User:
         role="member",
         password_hash=None,
         suspended=False,
+        endings=0,
         created_at=clock(),
         last_seen_at=None,
+        password_set_at=None,
+        password_set_by=None,
     )
 
 
