@@ -44,14 +44,23 @@ class LeftoversError(KledError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What is needed of one line of /proc/PID/stat. `start` is in clock ticks since the boot."""
+    """What is needed of one line of /proc/PID/stat.
+
+    `start` is in clock ticks since the boot; `ignored` has bit N-1 set for each signal N that the
+    process ignores.
+    """
 
     pid: int
     parent: int
     group: int
     start: int
+    ignored: int
+
+    def ignores(self, number: signal.Signals) -> bool:
+        """Whether sending it this signal is to no purpose."""
+        return bool(self.ignored >> (number - 1) & 1)
 
 
 # Says whether a process is one to end; it may read more of it in /proc.
@@ -73,8 +82,9 @@ async def end_processes(
 ) -> int:
     """End what is chosen and all that descends from it; returns how many processes there were.
 
-    They get the signal `first` and `grace_s` seconds, then SIGKILL, until no more is found. Never
-    this process and its ancestors, nor what it may not signal. Raises LeftoversError.
+    They get the signal `first` and, where they do not ignore it, `grace_s` seconds; then SIGKILL,
+    until no more is found. Never this process and its ancestors, nor what it may not signal.
+    Raises LeftoversError.
     """
     ended: set[tuple[int, int]] = set()
     number, wait_s = (first, grace_s) if grace_s > 0 else (signal.SIGKILL, KILL_S)
@@ -89,8 +99,9 @@ async def end_processes(
                 raise LeftoversError([status.pid for status in mine])
             ended |= {(status.pid, status.start) for status in mine}
             with trio.move_on_after(wait_s):
-                for handle in mine.values():
-                    await trio.lowlevel.wait_readable(handle)
+                for status, handle in mine.items():
+                    if not status.ignores(number):
+                        await trio.lowlevel.wait_readable(handle)
         number, wait_s = signal.SIGKILL, KILL_S
 
 
@@ -153,7 +164,9 @@ def _status(pid: int) -> Status | None:
     state, parent, group, *rest = text.rpartition(b")")[2].split()
     if state in b"ZXx":
         return None
-    return Status(pid=pid, parent=int(parent), group=int(group), start=int(rest[16]))
+    return Status(
+        pid=pid, parent=int(parent), group=int(group), start=int(rest[16]), ignored=int(rest[27])
+    )
 
 
 def _environment(pid: int) -> list[bytes]:
