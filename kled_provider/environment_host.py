@@ -43,8 +43,8 @@ class EnvironmentHost:
             "parameters": self._parameters(),
         }
 
-    async def ensure_agent(self, name: str) -> Mapping[str, str]:
-        """See host.Host."""
+    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:  # noqa: ARG002
+        """See host.Host. Nobody keeps the generation: there is no delete to tell apart."""
         only = self._environment.get("KLED_AGENT_NAME", "main")
         if name != only:
             raise HostError(
@@ -56,12 +56,20 @@ class EnvironmentHost:
             "token": self._require("KLED_AGENT_TOKEN", "the agent's token"),
         }
 
+    async def find_agent(
+        self,
+        agent_id: str,  # noqa: ARG002 - there is one only
+        generation: str,  # noqa: ARG002
+    ) -> Mapping[str, Any] | None:
+        """See host.Host. What its sessions get is not known here."""
+        return {"token": self._require("KLED_AGENT_TOKEN", "the agent's token")}
+
     async def configure_agent(
         self, agent_id: str, environment: Mapping[str, str], directory: str | None
     ) -> None:
         """See host.Host. There is nobody to tell; init_script says the same."""
 
-    async def release_agent(self, agent_id: str) -> None:
+    async def release_agent(self, agent_id: str, generation: str) -> None:
         """See host.Host. The agent is not ours to forget: whoever set the variables made it."""
 
     async def process_directory(self) -> str:

@@ -33,10 +33,18 @@ class Host(Protocol):
         """
         ...
 
-    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         """Return "id" and "token" of the workspace's agent of that name, made if need be.
 
-        Idempotent: the same workspace and name give the same id and token.
+        The same workspace and name give the same id and token. The agent is of `generation` from
+        then on.
+        """
+        ...
+
+    async def find_agent(self, agent_id: str, generation: str) -> Mapping[str, Any] | None:
+        """Return "token" of an agent, and "env" and "dir" as configured, where that is known.
+
+        None where it was released, or is not of `generation`. Changes nothing.
         """
         ...
 
@@ -46,8 +54,8 @@ class Host(Protocol):
         """Say which variables an agent's sessions get and where they start (None: at home)."""
         ...
 
-    async def release_agent(self, agent_id: str) -> None:
-        """Forget the agent; one that is gone already is no error."""
+    async def release_agent(self, agent_id: str, generation: str) -> None:
+        """Forget the agent; one that is gone, or not of `generation`, is no error."""
         ...
 
     async def process_directory(self) -> str:

@@ -12,6 +12,7 @@ import trio
 from kled_coord.builds.runner import Reporter
 from kled_coord.store.records import Build, Workspace
 from kled_coord.workspaces.agents import Agents
+from kled_wire.errors import InputError
 from kled_wire.names import AgentId
 
 
@@ -53,22 +54,38 @@ class BuildHost:
             "parameters": {k: v for k, v in workspace.parameters.items() if v is not None},
         }
 
-    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         """`id` and `token` of the workspace's agent of that name, the same at every build."""
-        agent_id, token = await self._agents.ensure(self._workspace.id, name)
+        agent_id, token = await self._agents.ensure(self._workspace.id, name, generation)
         return {"id": agent_id, "token": token}
+
+    async def find_agent(self, agent_id: str, generation: str) -> Mapping[str, Any] | None:
+        """What this workspace's agent has; None where there is none of that generation."""
+        found = await self._agents.find(self._workspace.id, AgentId(agent_id), generation)
+        if found is None:
+            return None
+        agent, token = found
+        return {"token": token, "env": agent.environment, "dir": agent.directory}
 
     async def configure_agent(
         self, agent_id: str, environment: Mapping[str, str], directory: str | None
     ) -> None:
-        """Say which variables the sessions of this workspace's agent get and where they start."""
-        await self._agents.configure(
-            self._workspace.id, AgentId(agent_id), environment=environment, directory=directory
-        )
+        """Say which variables the sessions of this workspace's agent get and where they start.
 
-    async def release_agent(self, agent_id: str) -> None:
+        What cannot be fails a start only; a stop goes on, and the next start says it again.
+        """
+        try:
+            await self._agents.configure(
+                self._workspace.id, AgentId(agent_id), environment=environment, directory=directory
+            )
+        except InputError as error:
+            if self._build.transition == "start":
+                raise
+            await self._reporter.line("warning", error.line())
+
+    async def release_agent(self, agent_id: str, generation: str) -> None:
         """Revoke an agent of this workspace; one that is gone already is no error."""
-        await self._agents.release(self._workspace.id, AgentId(agent_id))
+        await self._agents.release(self._workspace.id, AgentId(agent_id), generation)
 
     async def process_directory(self) -> str:
         """A private (0700) directory of this workspace for processes' records and logs."""

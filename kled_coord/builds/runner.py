@@ -35,8 +35,12 @@ class Host(Protocol):
         """Describe the workspace."""
         ...
 
-    async def ensure_agent(self, name: str) -> Mapping[str, str]:
-        """`id` and `token` of the workspace's agent of that name."""
+    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
+        """`id` and `token` of the workspace's agent of that name, of `generation` from now on."""
+        ...
+
+    async def find_agent(self, agent_id: str, generation: str) -> Mapping[str, Any] | None:
+        """`token`, `env` and `dir` of an agent; None where there is none of that generation."""
         ...
 
     async def configure_agent(
@@ -45,8 +49,8 @@ class Host(Protocol):
         """Say which variables an agent's sessions get and where they start (None: at home)."""
         ...
 
-    async def release_agent(self, agent_id: str) -> None:
-        """Revoke an agent; one that is gone is no error."""
+    async def release_agent(self, agent_id: str, generation: str) -> None:
+        """Revoke an agent; one that is gone, or of another generation, is no error."""
         ...
 
     async def process_directory(self) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
 from kled_coord.store.records import AgentRecord
 from kled_coord.store.schema import agents, workspaces
 from kled_wire.names import AgentId
 
-_COLUMNS = tuple(column for column in agents.c if column.name not in {"token_hash", "token_sealed"})
+_NOT_SHOWN = {"token_hash", "token_sealed", "generation"}
+_COLUMNS = tuple(column for column in agents.c if column.name not in _NOT_SHOWN)
 _ALIVE = agents.c.revoked_at.is_(None)
 
 
@@ -49,11 +50,36 @@ def agent_by_name(
     connection: Connection, workspace_id: str, name: str
 ) -> tuple[AgentRecord, bytes] | None:
     """A workspace's agent of that name that is not revoked, with its sealed token."""
-    row = connection.execute(
-        select(*_COLUMNS, agents.c.token_sealed).where(
-            agents.c.workspace_id == workspace_id, agents.c.name == name, _ALIVE
-        )
-    ).first()
+    return _sealed_one(connection, workspace_id, agents.c.name == name)
+
+
+def adopt_agent(
+    connection: Connection, workspace_id: str, name: str, generation: str
+) -> tuple[AgentRecord, bytes] | None:
+    """As `agent_by_name`; the agent is of `generation` from now on."""
+    found = agents.c.workspace_id == workspace_id, agents.c.name == name, _ALIVE
+    connection.execute(update(agents).where(*found).values(generation=generation))
+    return agent_by_name(connection, workspace_id, name)
+
+
+def agent_of_generation(
+    connection: Connection, workspace_id: str, agent_id: str, generation: str
+) -> tuple[AgentRecord, bytes] | None:
+    """A workspace's agent that is of `generation` and not revoked, with its sealed token."""
+    return _sealed_one(connection, workspace_id, _is(agent_id, generation))
+
+
+def _is(agent_id: str, generation: str) -> ColumnElement[bool]:
+    return and_(agents.c.id == agent_id, agents.c.generation == generation)
+
+
+def _sealed_one(
+    connection: Connection, workspace_id: str, which: ColumnElement[bool]
+) -> tuple[AgentRecord, bytes] | None:
+    query = select(*_COLUMNS, agents.c.token_sealed).where(
+        agents.c.workspace_id == workspace_id, which, _ALIVE
+    )
+    row = connection.execute(query).first()
     if row is None:
         return None
     values = row._asdict()
@@ -105,11 +131,14 @@ def configure_agent(
 
 
 def revoke_agents(
-    connection: Connection, workspace_id: str, now: datetime, *, agent_id: str | None = None
+    connection: Connection, workspace_id: str, now: datetime, *, one: tuple[str, str] | None = None
 ) -> list[str]:
-    """Revoke one agent or (None) all agents of a workspace; returns the ids revoked now."""
+    """Revoke the agent with this id and generation, or (None) all of a workspace.
+
+    Returns the ids revoked now.
+    """
     query = update(agents).where(agents.c.workspace_id == workspace_id, _ALIVE)
-    if agent_id is not None:
-        query = query.where(agents.c.id == agent_id)
+    if one is not None:
+        query = query.where(_is(*one))
     revoked = connection.execute(query.values(revoked_at=now).returning(agents.c.id))
     return list(revoked.scalars())

@@ -236,6 +236,8 @@ agents = Table(
     # What kled_agent in the template says about its sessions; NULL: nothing.
     Column("environment", sa.JSON(none_as_null=True)),
     Column("directory", sa.Text),
+    # Of the kled_agent that made or adopted it last: only that one's destruction revokes it.
+    Column("generation", sa.String(40), nullable=False, server_default=""),
 )
 Index(
     "agents_name", agents.c.workspace_id, agents.c.name, unique=True, **_only("revoked_at IS NULL")

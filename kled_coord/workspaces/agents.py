@@ -13,7 +13,9 @@ from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import (
+    adopt_agent,
     agent_by_name,
+    agent_of_generation,
     configure_agent,
     insert_agent,
     revoke_agents,
@@ -89,17 +91,35 @@ class Agents:
         self._authority = authority
         self._registry = registry
 
-    async def ensure(self, workspace_id: WorkspaceId, name: str) -> tuple[AgentId, str]:
-        """Id and token of a workspace's agent, made if there is none of that name."""
+    async def ensure(
+        self, workspace_id: WorkspaceId, name: str, generation: str = ""
+    ) -> tuple[AgentId, str]:
+        """Id and token of a workspace's agent, made if there is none of that name.
+
+        It is of `generation` from then on: who releases it must know that one.
+        """
         if not 0 < len(name) <= _NAME_MAX:
             raise InputError("input_invalid", f"an agent's name has 1 to {_NAME_MAX} characters")
-        found = await self._store.read(agent_by_name, workspace_id, name)
+        found = await self._store.write(adopt_agent, workspace_id, name, generation)
         if found is None:
             await self._insert(workspace_id, name)
-            found = await self._store.read(agent_by_name, workspace_id, name)
+            found = await self._store.write(adopt_agent, workspace_id, name, generation)
             assert found is not None
         agent, sealed = found
-        return agent.id, self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
+        return agent.id, self._open(agent, sealed)
+
+    async def find(
+        self, workspace_id: WorkspaceId, agent_id: AgentId, generation: str
+    ) -> tuple[AgentRecord, str] | None:
+        """A workspace's agent and its token; None where it is revoked or of another generation."""
+        found = await self._store.read(agent_of_generation, workspace_id, agent_id, generation)
+        if found is None:
+            return None
+        agent, sealed = found
+        return agent, self._open(agent, sealed)
+
+    def _open(self, agent: AgentRecord, sealed: bytes) -> str:
+        return self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
 
     async def token(self, caller: Caller, workspace: Workspace, name: str) -> tuple[AgentId, str]:
         """Id and token of an agent that a workspace's owner runs by hand; that is recorded.
@@ -114,7 +134,7 @@ class Agents:
                 hint="its template makes it (kled_agent); kled start makes it again",
             )
         agent, sealed = found
-        token = self._sealer.open(_PURPOSE, agent.id, sealed).decode("ascii")
+        token = self._open(agent, sealed)
         resource = Resource(kind="agent", name=agent.id, owner_id=workspace.owner_id)
         detail = f"workspace {workspace.id}"
         await self._audit.record(caller, Action.AGENT_TOKEN, resource, detail=detail)
@@ -149,11 +169,17 @@ class Agents:
         if not found:
             raise NotFoundError("agent_not_found", f"the workspace has no agent {agent_id}")
 
-    async def release(self, workspace_id: WorkspaceId, agent_id: AgentId) -> None:
-        """Revoke an agent and close its link; one that is gone already is no error."""
+    async def release(
+        self, workspace_id: WorkspaceId, agent_id: AgentId, generation: str = ""
+    ) -> None:
+        """Revoke an agent and close its link; one that is gone already is no error.
+
+        Nor is one of another generation: a later create of the same run has made it its own.
+        """
         now = self._clock()
-        await self._store.write(revoke_agents, workspace_id, now, agent_id=agent_id)
-        self._registry.drop(agent_id, "the agent was revoked")
+        one = (agent_id, generation)
+        for revoked in await self._store.write(revoke_agents, workspace_id, now, one=one):
+            self._registry.drop(AgentId(revoked), "the agent was revoked")
 
     async def enroll(
         self, agent: AgentRecord, *, host_public_key: str, about: About, address: str

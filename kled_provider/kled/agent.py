@@ -1,7 +1,9 @@
 """Resource `kled_agent`: the daemon that runs where the workspace's work is done.
 
 An agent belongs to its workspace under its name, not to one run: every build adopts the same one,
-so its id and token stay while the machine under it comes and goes.
+so its id and token stay while the machine under it comes and goes. Only a create and an update
+write: a refresh happens before every stop and delete too, and must not fail for what they do not
+need.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class Agent(Resource):
     """An agent's identity, and the script that starts it."""
 
     type_name = "kled_agent"
+    identity = "name"
     schema = Schema(
         description="An agent of the workspace.",
         attributes=(
@@ -127,15 +130,23 @@ class Agent(Resource):
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Make or adopt the agent."""
-        agent = await context.host.ensure_agent(planned["name"])
+        agent = await context.host.ensure_agent(planned["name"], context.generation)
         known = {**planned, "id": agent["id"], "token": agent["token"]}
         context.keep(known)
         await _configure(context, known)
         return {**known, "init_script": await _init_script(context, planned)}
 
     async def read(self, context: Context, state: Values) -> Values | None:
-        """Adopt it again: what the coordinator says now is what counts."""
-        return await self.create(context, state)
+        """Say what the coordinator has now; gone where it was revoked, or is a later create's."""
+        found = await context.host.find_agent(state["id"], context.generation)
+        if found is None:
+            return None
+        known = {**state, "token": found["token"]}
+        for name in ("env", "dir"):
+            # Nothing and an empty one are the same to the coordinator, and not to Terraform.
+            if name in found and (found[name] or None) != (state[name] or None):
+                known[name] = found[name]
+        return {**known, "init_script": await _init_script(context, known)}
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Only the script and what sessions get change; the identity stays."""
@@ -144,9 +155,9 @@ class Agent(Resource):
         return {**known, "init_script": await _init_script(context, planned)}
 
     async def delete(self, context: Context, state: Values) -> None:
-        """Release the agent."""
+        """Release the agent, unless a later create has made it its own."""
         if state["id"] is not None:
-            await context.host.release_agent(state["id"])
+            await context.host.release_agent(state["id"], context.generation)
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name, which is to adopt."""

@@ -1,6 +1,7 @@
 """Starts one process that outlives its starter, and exits: run as `python -I -S launcher.py`.
 
 Reads a JSON object from standard input: argv, env, cwd, log (path), record (path), fingerprint,
+generation, lock (a descriptor that is kept until the record is written, whoever dies meanwhile),
 and uid, gid, groups when the user changes. The process gets its own session, /dev/null as standard
 input and the log as output. Before it becomes the program it writes the record, so that whoever
 dies meanwhile, the process can be found again. Answers with one JSON object on standard output:
@@ -65,7 +66,17 @@ def _become(job: dict[str, Any]) -> None:
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    _write_record(job)
+    write_record(
+        job["record"],
+        {
+            "pid": os.getpid(),
+            "start_mark": start_mark(os.getpid()),
+            "started_at": time.time(),
+            "fingerprint": job["fingerprint"],
+            "generation": job["generation"],
+        },
+    )
+    os.set_inheritable(job["lock"], False)  # exec gives it back
     if job["uid"] is not None:
         os.setgroups(job["groups"])
         os.setgid(job["gid"])
@@ -78,18 +89,13 @@ def _become(job: dict[str, Any]) -> None:
     os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606 - no shell on purpose
 
 
-def _write_record(job: dict[str, Any]) -> None:
-    record = {
-        "pid": os.getpid(),
-        "start_mark": start_mark(os.getpid()),
-        "started_at": time.time(),
-        "fingerprint": job["fingerprint"],
-    }
-    draft = job["record"] + ".new"
+def write_record(path: str, record: dict[str, Any]) -> None:
+    """Put a record in its place, whole. Raises OSError."""
+    draft = path + ".new"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         json.dump(record, file)
-    os.replace(draft, job["record"])  # noqa: PTH105 - pathlib costs 10 ms of start time
+    os.replace(draft, path)  # noqa: PTH105 - pathlib costs 10 ms of start time
 
 
 def main() -> None:

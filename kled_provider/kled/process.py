@@ -20,6 +20,7 @@ class Process(Resource):
     """A process; any change of what it was started with means a new one."""
 
     type_name = "kled_process"
+    identity = "name"
     schema = Schema(
         description="A process on the coordinator's machine, by default a Kled agent.",
         attributes=(
@@ -100,14 +101,14 @@ class Process(Resource):
             user=planned["user"],
             directory=planned["dir"],
         )
-        running = await processes.start(place, program)
+        running = await processes.start(place, program, context.generation)
         return _state(planned, place, running)
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Gone when the process is dead, so that the next start makes a new one."""
         place = await _place(context, state)
         running = processes.find(place)
-        if running is None or (state["pid"] is not None and running.pid != state["pid"]):
+        if running is None or running.is_ending or not _is_of(running, context, state):
             return None
         return _state(state, place, running)
 
@@ -116,15 +117,21 @@ class Process(Resource):
         return await self.read(context, {**planned, "pid": prior["pid"]}) or settled(planned)
 
     async def delete(self, context: Context, state: Values) -> None:
-        """End the process and all of its group."""
+        """End the process and all of its group, unless a later create has made it its own."""
         place = await _place(context, state)
-        running = processes.find(place)
-        # Another pid is a process started for a later state, which is not ours to end.
-        if running is not None and state["pid"] in (None, running.pid):
-            await context.host.progress(f"Stopping process {state['name']}")
-            await processes.stop(place, running)
-        if running is None or state["pid"] in (None, running.pid):
-            processes.forget_sessions(place, state["user"])
+        async with processes.hold(place):
+            running = processes.recorded(place)
+            if running is not None and not _is_of(running, context, state):
+                return
+            if processes.find(place) is not None and running is not None:
+                await context.host.progress(f"Stopping process {state['name']}")
+                await processes.stop(place, running)
+            await processes.forget_sessions(place, state["user"])
+
+
+def _is_of(running: Running, context: Context, state: Values) -> bool:
+    """Whether this state is the one that the process was made for, or adopted by, last."""
+    return running.generation == context.generation and state["pid"] in (None, running.pid)
 
 
 def _command_diagnostics(command: list[object]) -> list[Diagnostic]:

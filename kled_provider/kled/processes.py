@@ -1,12 +1,15 @@
 """Processes that outlive the coordinator: start, find again, stop.
 
 A process is known by its name. Its record says pid and start mark (launcher.py), so that a pid
-used again by another program is never mistaken for it, and the fingerprint of what it was started
-with, so that one started otherwise is not adopted.
+used again by another program is never mistaken for it; the fingerprint of what it was started
+with, so that one started otherwise is not adopted; the generation of whoever made or adopted it
+last, whose it is; and whether it was told to end. Whoever changes what stands under a name holds
+its lock (`hold`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +17,10 @@ import pwd
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +33,7 @@ TERMINATE_S = 10.0  # how long a process may take to end by itself
 KILL_S = 5.0  # how long the kernel may take to end it
 LOOK_AGAIN_S = 0.05  # where the kernel cannot say when a process ends
 LAUNCH_S = 30.0
+REMOVE_S = 10.0  # of a directory with a few small files
 MAX_LOG_BYTES = 8 << 20  # a larger log is moved aside at the next start; one older one is kept
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,12 +55,17 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A live process. `started_at` is in seconds since the epoch."""
+    """A process as its record says. `started_at` is in seconds since the epoch.
+
+    `generation` is empty where an earlier version started it; `is_ending`: it was told to end.
+    """
 
     pid: int
     start_mark: str
     started_at: float
     fingerprint: str
+    generation: str = ""
+    is_ending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,45 +81,83 @@ class Place:
         return self.directory / f"{self.name}.json"
 
     @property
+    def lock(self) -> Path:
+        """The file whose flock(2) is held while what stands under the name changes."""
+        return self.directory / f"{self.name}.lock"
+
+    @property
     def log(self) -> Path:
         """What the process prints."""
         return self.directory / f"{self.name}.log"
 
 
+@asynccontextmanager
+async def hold(place: Place) -> AsyncIterator[int]:
+    """Hold the lock of a place; gives its descriptor. Raises OSError."""
+    place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        while not _is_taken(lock):  # noqa: ASYNC110 - of files nothing else tells, but blocking
+            await trio.sleep(LOOK_AGAIN_S)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _is_taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def find(place: Place) -> Running | None:
     """Return the live process of that place; None if there is none."""
+    running = recorded(place)
+    return running if running is not None and _is_alive(running) else None
+
+
+def recorded(place: Place) -> Running | None:
+    """Return the process of that place, which may have ended; None if there was none."""
     try:
         saved = json.loads(place.record.read_bytes())
-        running = Running(
+        return Running(
             pid=int(saved["pid"]),
             start_mark=str(saved["start_mark"]),
             started_at=float(saved["started_at"]),
             fingerprint=str(saved["fingerprint"]),
+            generation=str(saved.get("generation", "")),
+            is_ending=bool(saved.get("is_ending", False)),
         )
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         return None  # cut off by a full disk or edited: nothing to recognise a process by
-    return running if _is_alive(running) else None
 
 
 def _is_alive(running: Running) -> bool:
     return launcher.start_mark(running.pid) == running.start_mark
 
 
-async def start(place: Place, program: Program) -> Running:
+async def start(place: Place, program: Program, generation: str) -> Running:
     """Start the program at `place`; what runs there already is adopted, or ended if it differs.
 
-    Raises HostError or OSError. Once begun it is not cancelled half way: it takes milliseconds.
+    It is of `generation` from then on. Raises HostError or OSError. Once begun it is not cancelled
+    half way: it takes milliseconds.
     """
-    running = find(place)
-    if running is not None and running.fingerprint == program.fingerprint():
-        return running
-    if running is not None:
-        await stop(place, running)
-        running = None
-    with trio.move_on_after(LAUNCH_S, shield=True) as scope:
-        running = await _launch(place, program)
+    async with hold(place) as lock:
+        running = find(place)
+        is_same = running is not None and running.fingerprint == program.fingerprint()
+        if running is not None and is_same and not running.is_ending:
+            running = replace(running, generation=generation)
+            launcher.write_record(str(place.record), asdict(running))
+            return running
+        if running is not None:
+            await stop(place, running)
+            running = None
+        with trio.move_on_after(LAUNCH_S, shield=True) as scope:
+            running = await _launch(place, program, generation, lock)
     if running is None or scope.cancelled_caught:
         raise HostError(
             f"Could not start {program.argv[0]} within {LAUNCH_S:.0f} s",
@@ -116,16 +166,18 @@ async def start(place: Place, program: Program) -> Running:
     return running
 
 
-async def _launch(place: Place, program: Program) -> Running:
-    place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+async def _launch(place: Place, program: Program, generation: str, lock: int) -> Running:
     if place.log.exists() and place.log.stat().st_size > MAX_LOG_BYTES:
         place.log.replace(place.log.with_suffix(".log.1"))
     command = [sys.executable, "-I", "-S", launcher.__file__]
     # The job goes through a pipe: its environment holds secrets, and arguments are public.
     done = await trio.run_process(
         command,
-        stdin=json.dumps(_job(place, program)).encode(),
+        stdin=json.dumps(
+            {**_job(place, program), "generation": generation, "lock": lock}
+        ).encode(),
         env={**os.environ, **_mark(place)},
+        pass_fds=(lock,),
         capture_stdout=True,
         capture_stderr=True,
         check=False,
@@ -199,8 +251,10 @@ def _state_directory(place: Place, other: pwd.struct_passwd | None) -> Path:
 async def stop(place: Place, running: Running) -> None:
     """End the process and its group: SIGTERM, TERMINATE_S, SIGKILL. Raises HostError.
 
-    Cancelled, it leaves the process with the SIGTERM it got.
+    The caller holds the lock of the place. Cancelled, it leaves the process with the SIGTERM it
+    got, and a record that says so: nobody adopts it.
     """
+    launcher.write_record(str(place.record), asdict(replace(running, is_ending=True)))
     _signal_group(running, signal.SIGTERM)
     with trio.move_on_after(TERMINATE_S):
         await _wait_end(running)
@@ -220,13 +274,14 @@ async def stop_all(directory: Path) -> None:
     """End every process that has its record in `directory`. Raises HostError."""
     for record in sorted(directory.glob("*.json")):  # noqa: ASYNC240 - a few names
         place = Place(directory, record.stem)
-        running = find(place)
-        if running is not None:
-            await stop(place, running)
+        async with hold(place):
+            running = find(place)
+            if running is not None:
+                await stop(place, running)
 
 
-def forget_sessions(place: Place, user: str | None) -> None:
-    """Remove what an agent keeps of named terminals, after it has ended.
+async def forget_sessions(place: Place, user: str | None) -> None:
+    """Remove what an agent keeps of named terminals, after it has ended. Raises OSError.
 
     An agent that was killed could not end them: who holds one ends when its directory has gone.
     """
@@ -235,7 +290,29 @@ def forget_sessions(place: Place, user: str | None) -> None:
     except KeyError:
         return  # the user is gone, and with it the home where they were
     other = entry if entry is not None and entry.pw_uid != os.geteuid() else None
-    shutil.rmtree(_state_directory(place, other) / "sessions", ignore_errors=True)
+    sessions = _state_directory(place, other) / "sessions"
+    if other is None:
+        await trio.to_thread.run_sync(partial(shutil.rmtree, sessions, ignore_errors=True))
+    elif os.geteuid() == 0:
+        await _remove_as(other, sessions)
+
+
+async def _remove_as(user: pwd.struct_passwd, path: Path) -> None:
+    """Remove what lies in another user's directory as that user.
+
+    On the way there may be links to anywhere, and they may change while we look.
+    """
+    with trio.move_on_after(REMOVE_S):
+        await trio.run_process(
+            ["/bin/rm", "-rf", "--", str(path)],
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            cwd="/",
+            env={},
+            capture_stderr=True,
+            check=False,
+        )
 
 
 def _signal_group(running: Running, number: signal.Signals) -> None:

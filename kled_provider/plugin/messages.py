@@ -111,8 +111,11 @@ def encode_applied(
     )
 
 
-def encode_imported(type_name: str, state: Values) -> bytes:
+def encode_imported(type_name: str, state: Values, private: bytes) -> bytes:
     """Encode `ImportResourceState.Response` with one resource."""
     return protobuf.message(
-        1, protobuf.text(1, type_name) + protobuf.message(2, encode_value(state))
+        1,
+        protobuf.text(1, type_name)
+        + protobuf.message(2, encode_value(state))
+        + protobuf.blob(3, private),
     )

@@ -59,12 +59,17 @@ class Operations:
         for scope in self._running:
             scope.cancel()
 
-    async def ask(self, operation: Callable[[Context], Awaitable[_T]]) -> _T:
-        """Run an operation that changes nothing. Raises DiagnosticError."""
-        return await self._run(operation, lambda _state: None)
+    async def ask(
+        self, operation: Callable[[Context], Awaitable[_T]], generation: str = ""
+    ) -> _T:
+        """Run an operation that has no state to save. Raises DiagnosticError."""
+        return await self._run(operation, lambda _state: None, generation)
 
     async def change(
-        self, operation: Callable[[Context], Awaitable[Values | None]], before: Values | None
+        self,
+        operation: Callable[[Context], Awaitable[Values | None]],
+        before: Values | None,
+        generation: str,
     ) -> tuple[Values | None, tuple[Diagnostic, ...]]:
         """Run an operation that changes things; returns the state to save and what went wrong.
 
@@ -77,7 +82,7 @@ class Operations:
             kept = settled(state)
 
         try:
-            return await self._run(operation, keep), ()
+            return await self._run(operation, keep, generation), ()
         except DiagnosticError as error:
             return kept, error.diagnostics
 
@@ -85,6 +90,7 @@ class Operations:
         self,
         operation: Callable[[Context], Awaitable[_T]],
         keep: Callable[[Values], None],
+        generation: str,
     ) -> _T:
         if self._stopping:
             raise DiagnosticError(STOPPED)
@@ -92,7 +98,9 @@ class Operations:
             self._running.add(scope)
             try:
                 with told_as_diagnostics():
-                    return await operation(Context(host=self._host, keep=keep))
+                    return await operation(
+                        Context(host=self._host, keep=keep, generation=generation)
+                    )
             finally:
                 self._running.discard(scope)
         raise DiagnosticError(STOPPED)

@@ -20,10 +20,13 @@ class Context:
 
     `keep(state)` says what exists by now: where the operation is stopped or fails afterwards,
     Terraform saves that state (as tainted, if it was a create) and nothing is lost.
+    `generation` is a new one for a create, else that of the create the state is from (private.py);
+    what a create adopts it has to keep with the object.
     """
 
     host: Host
     keep: Callable[[Values], None]
+    generation: str = ""
 
 
 class Resource(abc.ABC):
@@ -36,6 +39,8 @@ class Resource(abc.ABC):
 
     type_name: ClassVar[str]
     schema: ClassVar[Schema]
+    # The attribute by which an object is known; no two configurations may have the same value.
+    identity: ClassVar[str]
 
     def validate(self, config: Values) -> list[Diagnostic]:  # noqa: ARG002 - for subclasses
         """Say what is wrong with the configuration; values may be unknown."""
@@ -59,7 +64,7 @@ class Resource(abc.ABC):
 
     @abc.abstractmethod
     async def delete(self, context: Context, state: Values) -> None:
-        """Remove the object; one that is gone already is no error."""
+        """Remove the object; one that is gone, or of another generation, is no error."""
 
     async def import_state(self, context: Context, identity: str) -> Values:  # noqa: ARG002
         """Return the state of an existing object for `terraform import`."""

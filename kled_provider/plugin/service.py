@@ -6,16 +6,19 @@ status; what a person did wrong is answered with diagnostics.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from kled_provider.host import Host
 from kled_provider.plugin import messages, protobuf
-from kled_provider.plugin.diagnostics import DiagnosticError
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.grpc import GrpcError, Status
 from kled_provider.plugin.operations import Operations
 from kled_provider.plugin.planning import Plan
+from kled_provider.plugin.private import Names, Private, decode_private
 from kled_provider.plugin.protobuf import Fields
-from kled_provider.plugin.resource import Context, Provider
+from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.values import (
     ValueFormatError,
     Values,
@@ -33,6 +36,7 @@ class Service:
     def __init__(self, provider: Provider, host: Host, on_shutdown: Callable[[], None]) -> None:
         self._provider = provider
         self._operations = Operations(host)
+        self._names = Names()
         self._on_shutdown = on_shutdown
         # Each method with the field that holds diagnostics in its response.
         self._methods: dict[str, tuple[_Method, int]] = {
@@ -100,8 +104,11 @@ class Service:
     async def _read(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
         state = _present(decode_object(request.blob(2), resource.schema))
-        found = await self._operations.ask(lambda context: resource.read(context, state))
-        return protobuf.message(1, encode_value(found)) + protobuf.blob(3, request.blob(3))
+        private = request.blob(3)
+        found = await self._operations.ask(
+            lambda context: resource.read(context, state), decode_private(private).generation
+        )
+        return protobuf.message(1, encode_value(found)) + protobuf.blob(3, private)
 
     async def _read_data(self, request: Fields) -> bytes:
         source = self._provider.data_source(request.text(1))
@@ -115,12 +122,37 @@ class Service:
         if change.target is None:  # destroy: there is nothing to plan
             return protobuf.message(1, encode_value(None)) + protobuf.blob(3, change.private)
         plan: Plan = resource.plan(change.prior, _present(change.config))
-        return messages.encode_plan(plan, change.private)
+        private = decode_private(change.private)
+        name = plan.planned[resource.identity]
+        if isinstance(name, str):
+            private = replace(private, claim=await self._claim(resource, name, private.claim))
+        return messages.encode_plan(plan, private.encode())
+
+    async def _claim(self, resource: Resource, name: str, claim: str) -> str:
+        """Take a name for a configuration. Raises DiagnosticError where another one has it."""
+        new = _token()
+        taken = self._names.take(resource.type_name, name, claim=claim, new_claim=new)
+        if taken is not None:
+            return taken
+        workspace = await self._operations.ask(lambda context: context.host.workspace())
+        if workspace["transition"] != "start":
+            return new  # what there is of both has to go, whatever the configuration says
+        raise DiagnosticError(
+            Diagnostic(
+                summary=f"Two resources {resource.type_name} of one {resource.identity}",
+                detail=f"Another one of this configuration is called {name!r} too. Each needs a "
+                "name of its own, with count.index or each.key in it where it is made more "
+                "than once.",
+                path=(resource.identity,),
+            )
+        )
 
     async def _apply(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
         change = messages.decode_change(request, resource.schema)
         prior, planned = change.prior, change.target
+        known = decode_private(change.private).generation
+        generation = _token() if prior is None else known
 
         async def operation(context: Context) -> Values | None:
             if planned is None:
@@ -130,15 +162,25 @@ class Service:
                 return await resource.create(context, planned)
             return await resource.update(context, prior, planned)
 
-        state, diagnostics = await self._operations.change(operation, before=prior)
-        return messages.encode_applied(state, change.private, diagnostics)
+        state, diagnostics = await self._operations.change(operation, prior, generation)
+        private = Private(generation=generation).encode()
+        return messages.encode_applied(state, private, diagnostics)
 
     async def _import(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
+        generation = _token()
         state = await self._operations.ask(
-            lambda context: resource.import_state(context, request.text(2))
+            lambda context: resource.import_state(context, request.text(2)), generation
         )
-        return messages.encode_imported(resource.type_name, conform_object(state, resource.schema))
+        return messages.encode_imported(
+            resource.type_name,
+            conform_object(state, resource.schema),
+            Private(generation=generation).encode(),
+        )
+
+
+def _token() -> str:
+    return secrets.token_hex(8)
 
 
 def _present(value: Values | None) -> Values:

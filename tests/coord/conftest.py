@@ -90,7 +90,7 @@ class FakeTerraform:
             (job.directory / "template").mkdir()
             (job.directory / "template" / "errored.tfstate").write_bytes(self.errored_state)
         if self.agent:
-            await host.ensure_agent("main")
+            await host.ensure_agent("main", "")
         if self.hang:
             await self._hang(job)
         if self.error is not None:

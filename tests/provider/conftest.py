@@ -26,6 +26,7 @@ class FakeHost:
     transition: str = "start"
     parameters: dict[str, str] = field(default_factory=dict)
     agents: dict[str, dict[str, str]] = field(default_factory=dict)
+    generations: dict[str, str] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
     configured: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
@@ -50,17 +51,27 @@ class FakeHost:
             "parameters": self.parameters,
         }
 
-    async def ensure_agent(self, name: str) -> Mapping[str, str]:
+    async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         if self.hang_in_ensure is not None:
             self.hang_in_ensure.set()
             await trio.sleep_forever()
-        return self.agents.setdefault(name, {"id": f"a-{name}", "token": f"secret-{name}"})
+        agent = self.agents.setdefault(name, {"id": f"a-{name}", "token": f"secret-{name}"})
+        self.generations[agent["id"]] = generation
+        return agent
+
+    async def find_agent(self, agent_id: str, generation: str) -> Mapping[str, Any] | None:
+        if self.generations.get(agent_id) != generation:
+            return None
+        env, directory = self.configured.get(agent_id, ({}, None))
+        return {"token": f"secret-{agent_id[2:]}", "env": env, "dir": directory}
 
     async def configure_agent(self, agent_id: str, environment: Any, directory: Any) -> None:
         self.configured[agent_id] = (environment, directory)
 
-    async def release_agent(self, agent_id: str) -> None:
-        self.released.append(agent_id)
+    async def release_agent(self, agent_id: str, generation: str) -> None:
+        if self.generations.get(agent_id) == generation:
+            del self.generations[agent_id]
+            self.released.append(agent_id)
 
     async def process_directory(self) -> str:
         return str(self.directory)

@@ -49,7 +49,7 @@ async def test_a_missing_variable_is_named() -> None:
     with pytest.raises(HostError, match="KLED_WORKSPACE_NAME is not set"):
         await EnvironmentHost({}).workspace()
     with pytest.raises(HostError, match="KLED_AGENT_ID is not set"):
-        await EnvironmentHost(WORKSPACE).ensure_agent("main")
+        await EnvironmentHost(WORKSPACE).ensure_agent("main", "")
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ class FakeHost:
     directory: str
     transition: str = "start"
     released: list[str] = field(default_factory=list)
+    generations: dict[str, str] = field(default_factory=dict)
     configured: dict[str, Any] = field(default_factory=dict)
     hangs: bool = False
     prefix: str = "a"
@@ -138,16 +139,21 @@ class FakeHost:
             "parameters": {},
         }
 
-    async def ensure_agent(self, name: str) -> dict[str, str]:
+    async def ensure_agent(self, name: str, generation: str) -> dict[str, str]:
         if self.hangs:
             self.hanging.set()
             await trio.sleep_forever()
+        self.generations[f"{self.prefix}-{name}"] = generation
         return {"id": f"{self.prefix}-{name}", "token": "secret"}
+
+    async def find_agent(self, agent_id: str, generation: str) -> dict[str, Any] | None:
+        return {"token": "secret"} if self.generations.get(agent_id) == generation else None
 
     async def configure_agent(self, agent_id: str, environment: Any, directory: Any) -> None:
         self.configured[agent_id] = (environment, directory)
 
-    async def release_agent(self, agent_id: str) -> None:
+    async def release_agent(self, agent_id: str, generation: str) -> None:
+        assert self.generations.pop(agent_id) == generation
         self.released.append(agent_id)
 
     async def process_directory(self) -> str:

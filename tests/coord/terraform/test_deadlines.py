@@ -72,7 +72,7 @@ async def test_force_kills_and_keeps_what_was_written(
 ) -> None:
     interrupt = Interrupt()
 
-    async def ignore_stop(_self: Any, name: str) -> dict[str, str]:
+    async def ignore_stop(_self: Any, name: str, _generation: str) -> dict[str, str]:
         interrupt.force()
         with trio.move_on_after(2.5, shield=True):
             await trio.sleep_forever()

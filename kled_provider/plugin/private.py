@@ -1,0 +1,51 @@
+"""What Terraform keeps for the provider beside an object's state, and shows to nobody.
+
+`generation` is of the create that made or adopted the object. Where a create adopts what stands
+under its name already, the object changes hands: the delete of whoever had it before, which the
+same run may do next, bears an older generation and leaves it alone.
+
+`claim` lasts for one plan: Terraform gives what the first call for an object returned to the
+second one, which it makes for an object that is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Private:
+    """Both are empty where nothing is known: an object of an earlier version, or none yet."""
+
+    generation: str = ""
+    claim: str = ""
+
+    def encode(self) -> bytes:
+        """Return the bytes that Terraform keeps."""
+        return json.dumps(asdict(self)).encode()
+
+
+def decode_private(kept: bytes) -> Private:
+    """Read what `encode` wrote; anything else is as nothing."""
+    try:
+        found = json.loads(kept)
+        return Private(generation=str(found["generation"]), claim=str(found["claim"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Private()
+
+
+class Names:
+    """The names that the configurations of one walk over the graph have taken.
+
+    Terraform makes a connection for each walk, and tells a provider no addresses: two resources
+    of one name are noticed here, or not at all. An old object that is destroyed takes no name.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[tuple[str, str], str] = {}
+
+    def take(self, type_name: str, name: str, *, claim: str, new_claim: str) -> str | None:
+        """Return the claim of the configuration that has the name now; None: it is another's."""
+        holder = self._claims.setdefault((type_name, name), new_claim)
+        return holder if holder in (claim, new_claim) else None
