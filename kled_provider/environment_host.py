@@ -69,7 +69,7 @@ class EnvironmentHost:
     ) -> None:
         """See host.Host. There is nobody to tell; init_script says the same."""
 
-    async def release_agent(self, agent_id: str, generation: str) -> None:
+    async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """See host.Host. The agent is not ours to forget: whoever set the variables made it."""
 
     async def process_directory(self) -> str:

@@ -54,8 +54,8 @@ class Host(Protocol):
         """Say which variables an agent's sessions get and where they start (None: at home)."""
         ...
 
-    async def release_agent(self, agent_id: str, generation: str) -> None:
-        """Forget the agent; one that is gone, or not of `generation`, is no error."""
+    async def release_agent(self, agent_id: str, generation: str | None) -> None:
+        """Forget the agent; one that is gone, or not of `generation` (None: any), is no error."""
         ...
 
     async def process_directory(self) -> str:

@@ -83,7 +83,7 @@ class BuildHost:
                 raise
             await self._reporter.line("warning", error.line())
 
-    async def release_agent(self, agent_id: str, generation: str) -> None:
+    async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """Revoke an agent of this workspace; one that is gone already is no error."""
         await self._agents.release(self._workspace.id, AgentId(agent_id), generation)
 

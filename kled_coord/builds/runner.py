@@ -49,7 +49,7 @@ class Host(Protocol):
         """Say which variables an agent's sessions get and where they start (None: at home)."""
         ...
 
-    async def release_agent(self, agent_id: str, generation: str) -> None:
+    async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """Revoke an agent; one that is gone, or of another generation, is no error."""
         ...
 

@@ -69,8 +69,9 @@ def agent_of_generation(
     return _sealed_one(connection, workspace_id, _is(agent_id, generation))
 
 
-def _is(agent_id: str, generation: str) -> ColumnElement[bool]:
-    return and_(agents.c.id == agent_id, agents.c.generation == generation)
+def _is(agent_id: str, generation: str | None) -> ColumnElement[bool]:
+    wanted = agents.c.id == agent_id
+    return wanted if generation is None else and_(wanted, agents.c.generation == generation)
 
 
 def _sealed_one(
@@ -131,9 +132,13 @@ def configure_agent(
 
 
 def revoke_agents(
-    connection: Connection, workspace_id: str, now: datetime, *, one: tuple[str, str] | None = None
+    connection: Connection,
+    workspace_id: str,
+    now: datetime,
+    *,
+    one: tuple[str, str | None] | None = None,
 ) -> list[str]:
-    """Revoke the agent with this id and generation, or (None) all of a workspace.
+    """Revoke the agent with this id and generation (None: any), or (None) all of a workspace.
 
     Returns the ids revoked now.
     """

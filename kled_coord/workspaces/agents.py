@@ -170,11 +170,11 @@ class Agents:
             raise NotFoundError("agent_not_found", f"the workspace has no agent {agent_id}")
 
     async def release(
-        self, workspace_id: WorkspaceId, agent_id: AgentId, generation: str = ""
+        self, workspace_id: WorkspaceId, agent_id: AgentId, generation: str | None = None
     ) -> None:
         """Revoke an agent and close its link; one that is gone already is no error.
 
-        Nor is one of another generation: a later create of the same run has made it its own.
+        Nor is one that is not of `generation` (None: of any): a later create has made it its own.
         """
         now = self._clock()
         one = (agent_id, generation)

@@ -130,7 +130,7 @@ class Agent(Resource):
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Make or adopt the agent."""
-        agent = await context.host.ensure_agent(planned["name"], context.generation)
+        agent = await context.host.ensure_agent(planned["name"], context.generation or "")
         known = {**planned, "id": agent["id"], "token": agent["token"]}
         context.keep(known)
         await _configure(context, known)
@@ -138,7 +138,7 @@ class Agent(Resource):
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Say what the coordinator has now; gone where it was revoked, or is a later create's."""
-        found = await context.host.find_agent(state["id"], context.generation)
+        found = await context.host.find_agent(state["id"], context.generation or "")
         if found is None:
             return None
         known = {**state, "token": found["token"]}

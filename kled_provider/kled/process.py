@@ -101,7 +101,7 @@ class Process(Resource):
             user=planned["user"],
             directory=planned["dir"],
         )
-        running = await processes.start(place, program, context.generation)
+        running = await processes.start(place, program, context.generation or "")
         return _state(planned, place, running)
 
     async def read(self, context: Context, state: Values) -> Values | None:
@@ -121,9 +121,9 @@ class Process(Resource):
         place = await _place(context, state)
         async with processes.hold(place):
             running = processes.recorded(place)
-            if running is not None and not _is_of(running, context, state):
-                return
-            if processes.find(place) is not None and running is not None:
+            if running is not None:
+                if not _is_of(running, context, state):
+                    return
                 await context.host.progress(f"Stopping process {state['name']}")
                 await processes.stop(place, running)
             await processes.forget_sessions(place, state["user"])
@@ -131,7 +131,8 @@ class Process(Resource):
 
 def _is_of(running: Running, context: Context, state: Values) -> bool:
     """Whether this state is the one that the process was made for, or adopted by, last."""
-    return running.generation == context.generation and state["pid"] in (None, running.pid)
+    known = context.generation in (None, running.generation)
+    return known and state["pid"] in (None, running.pid)
 
 
 def _command_diagnostics(command: list[object]) -> list[Diagnostic]:

@@ -173,9 +173,7 @@ async def _launch(place: Place, program: Program, generation: str, lock: int) ->
     # The job goes through a pipe: its environment holds secrets, and arguments are public.
     done = await trio.run_process(
         command,
-        stdin=json.dumps(
-            {**_job(place, program), "generation": generation, "lock": lock}
-        ).encode(),
+        stdin=json.dumps({**_job(place, program), "generation": generation, "lock": lock}).encode(),
         env={**os.environ, **_mark(place)},
         pass_fds=(lock,),
         capture_stdout=True,
@@ -254,10 +252,16 @@ async def stop(place: Place, running: Running) -> None:
     The caller holds the lock of the place. Cancelled, it leaves the process with the SIGTERM it
     got, and a record that says so: nobody adopts it.
     """
-    launcher.write_record(str(place.record), asdict(replace(running, is_ending=True)))
-    _signal_group(running, signal.SIGTERM)
-    with trio.move_on_after(TERMINATE_S):
-        await _wait_end(running)
+    if _is_alive(running):
+        launcher.write_record(str(place.record), asdict(replace(running, is_ending=True)))
+        _signal_group(running, signal.SIGTERM)
+        with trio.move_on_after(TERMINATE_S):
+            await _wait_end(running)
+        await _kill(running)
+    place.record.unlink(missing_ok=True)
+
+
+async def _kill(running: Running) -> None:
     # Children of a process that has ended may still be there.
     _signal_group(running, signal.SIGKILL)
     with trio.move_on_after(KILL_S):
@@ -267,7 +271,6 @@ async def stop(place: Place, running: Running) -> None:
             f"Process {running.pid} does not end",
             hint="It survived SIGKILL, as a process does that waits for a broken disk or mount.",
         )
-    place.record.unlink(missing_ok=True)
 
 
 async def stop_all(directory: Path) -> None:

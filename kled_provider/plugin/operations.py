@@ -60,7 +60,7 @@ class Operations:
             scope.cancel()
 
     async def ask(
-        self, operation: Callable[[Context], Awaitable[_T]], generation: str = ""
+        self, operation: Callable[[Context], Awaitable[_T]], generation: str | None = ""
     ) -> _T:
         """Run an operation that has no state to save. Raises DiagnosticError."""
         return await self._run(operation, lambda _state: None, generation)
@@ -69,7 +69,7 @@ class Operations:
         self,
         operation: Callable[[Context], Awaitable[Values | None]],
         before: Values | None,
-        generation: str,
+        generation: str | None,
     ) -> tuple[Values | None, tuple[Diagnostic, ...]]:
         """Run an operation that changes things; returns the state to save and what went wrong.
 
@@ -90,7 +90,7 @@ class Operations:
         self,
         operation: Callable[[Context], Awaitable[_T]],
         keep: Callable[[Values], None],
-        generation: str,
+        generation: str | None,
     ) -> _T:
         if self._stopping:
             raise DiagnosticError(STOPPED)

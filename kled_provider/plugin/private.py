@@ -5,7 +5,8 @@ under its name already, the object changes hands: the delete of whoever had it b
 same run may do next, bears an older generation and leaves it alone.
 
 `claim` lasts for one plan: Terraform gives what the first call for an object returned to the
-second one, which it makes for an object that is replaced.
+second one, which it makes for an object that is replaced. For a tainted object it makes one call
+only, without anything kept, and destroys it with what that call returned.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ class Private:
     def encode(self) -> bytes:
         """Return the bytes that Terraform keeps."""
         return json.dumps(asdict(self)).encode()
+
+    def destroyed(self) -> str | None:
+        """Return the generation of an object that is destroyed; None where it was not given."""
+        return self.generation if self.generation or not self.claim else None
 
 
 def decode_private(kept: bytes) -> Private:

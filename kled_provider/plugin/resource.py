@@ -20,13 +20,13 @@ class Context:
 
     `keep(state)` says what exists by now: where the operation is stopped or fails afterwards,
     Terraform saves that state (as tainted, if it was a create) and nothing is lost.
-    `generation` is a new one for a create, else that of the create the state is from (private.py);
-    what a create adopts it has to keep with the object.
+    `generation` is a new one for a create, which has to keep it with what it makes or adopts, else
+    that of the create the state is from; None where a delete is not told (private.py).
     """
 
     host: Host
     keep: Callable[[Values], None]
-    generation: str = ""
+    generation: str | None = ""
 
 
 class Resource(abc.ABC):

@@ -123,14 +123,14 @@ class Service:
             return protobuf.message(1, encode_value(None)) + protobuf.blob(3, change.private)
         plan: Plan = resource.plan(change.prior, _present(change.config))
         private = decode_private(change.private)
-        name = plan.planned[resource.identity]
-        if isinstance(name, str):
-            private = replace(private, claim=await self._claim(resource, name, private.claim))
-        return messages.encode_plan(plan, private.encode())
+        claim = await self._claim(resource, plan.planned[resource.identity], private.claim)
+        return messages.encode_plan(plan, replace(private, claim=claim).encode())
 
-    async def _claim(self, resource: Resource, name: str, claim: str) -> str:
+    async def _claim(self, resource: Resource, name: object, claim: str) -> str:
         """Take a name for a configuration. Raises DiagnosticError where another one has it."""
         new = _token()
+        if not isinstance(name, str):
+            return new  # known at apply only, which asks again
         taken = self._names.take(resource.type_name, name, claim=claim, new_claim=new)
         if taken is not None:
             return taken
@@ -151,7 +151,8 @@ class Service:
         resource = self._provider.resource(request.text(1))
         change = messages.decode_change(request, resource.schema)
         prior, planned = change.prior, change.target
-        known = decode_private(change.private).generation
+        private = decode_private(change.private)
+        known = private.destroyed() if planned is None else private.generation
         generation = _token() if prior is None else known
 
         async def operation(context: Context) -> Values | None:
@@ -163,8 +164,8 @@ class Service:
             return await resource.update(context, prior, planned)
 
         state, diagnostics = await self._operations.change(operation, prior, generation)
-        private = Private(generation=generation).encode()
-        return messages.encode_applied(state, private, diagnostics)
+        kept = Private(generation=generation or "").encode()
+        return messages.encode_applied(state, kept, diagnostics)
 
     async def _import(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,18 +56,34 @@ def test_bad_names(name: object) -> None:
     assert name_diagnostics(name, "name")[0].path == ("name",)
 
 
-async def test_what_sessions_get_is_told_at_every_run() -> None:
+async def test_what_sessions_get_is_told_by_create_and_update_and_a_refresh_only_looks() -> None:
     host = FakeHost(directory=Path("/nowhere"))
-    context = Context(host=host, keep=lambda _values: None)
+    context = Context(host=host, keep=lambda _values: None, generation="g")
     planned = {**dict.fromkeys(Agent.schema.names()), "name": "main"}
     made = await Agent().create(context, planned)
     assert host.configured == {"a-main": ({}, None)}
+    assert await Agent().read(context, made) == made
     wanted = {**planned, "env": {"A": "b"}, "dir": "src"}
     changed = await Agent().update(context, made, wanted)
     assert host.configured == {"a-main": ({"A": "b"}, "src")}
-    host.configured.clear()
-    await Agent().read(context, changed)
-    assert host.configured == {"a-main": ({"A": "b"}, "src")}
+    host.configured["a-main"] = ({"A": "c"}, "src")
+    found = await Agent().read(context, changed)
+    assert found is not None
+    assert (found["env"], found["dir"]) == ({"A": "c"}, "src")
+    assert host.configured == {"a-main": ({"A": "c"}, "src")}
+
+
+async def test_an_agent_that_a_later_create_adopted_is_neither_found_nor_released() -> None:
+    host = FakeHost(directory=Path("/nowhere"))
+    first = Context(host=host, keep=lambda _values: None, generation="one")
+    planned = {**dict.fromkeys(Agent.schema.names()), "name": "main"}
+    made = await Agent().create(first, planned)
+    await Agent().create(replace(first, generation="two"), planned)
+    assert await Agent().read(first, made) is None
+    await Agent().delete(first, made)
+    assert host.released == []
+    await Agent().delete(replace(first, generation="two"), made)
+    assert host.released == ["a-main"]
 
 
 def test_each_mistake_has_its_path() -> None:

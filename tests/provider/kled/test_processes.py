@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import signal
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +20,25 @@ import trio
 from kled_provider.host import HostError
 from kled_provider.kled import launcher, processes
 from kled_provider.kled.processes import Place, Program, Running
+from tests.kit.programs import is_alive
 
 pytestmark = pytest.mark.slow
 
 SLEEP = Program(argv=("/bin/sleep", "300"), env={"SECRET": "s3"})
 # Says when it is ready, so that no test has to guess.
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True)"
+
+
+SLOW_TO_END = """
+import signal, time
+def end(*_):
+    print("told", flush=True)
+    time.sleep(1)
+    raise SystemExit
+signal.signal(15, end)
+print("ready", flush=True)
+time.sleep(300)
+"""
 
 
 @pytest.fixture
@@ -62,7 +77,7 @@ async def wait_log(place: Place, text: str) -> None:
 
 
 async def test_a_process_stands_alone(place: Place) -> None:
-    running = await processes.start(place, SLEEP)
+    running = await processes.start(place, SLEEP, "g")
     assert os.getsid(running.pid) == running.pid
     assert status(running.pid)["PPid"] != str(os.getpid())
     assert int(status(running.pid)["SigIgn"], 16) == 0
@@ -73,22 +88,66 @@ async def test_a_process_stands_alone(place: Place) -> None:
 
 
 async def test_an_agent_finds_its_own_state_directory_and_the_programs_last(place: Place) -> None:
-    running = await processes.start(place, SLEEP)
+    running = await processes.start(place, SLEEP, "g")
     variables = dict(v.split("=", 1) for v in environment(running.pid).rstrip("\0").split("\0"))
     assert variables["KLED_AGENT_STATE_DIR"] == str(place.directory / "agent.state")
     assert variables["PATH"].split(":")[-1] == str(Path(sys.executable).parent)
 
 
 async def test_the_same_program_is_adopted_and_another_replaces_it(place: Place) -> None:
-    first = await processes.start(place, SLEEP)
-    assert await processes.start(place, SLEEP) == first
-    other = await processes.start(place, Program(argv=SLEEP.argv, env={"SECRET": "new"}))
+    first = await processes.start(place, SLEEP, "g")
+    assert await processes.start(place, SLEEP, "g") == first
+    other = await processes.start(place, Program(argv=SLEEP.argv, env={"SECRET": "new"}), "g")
     assert other.pid != first.pid
     assert launcher.start_mark(first.pid) is None
 
 
+async def test_whoever_adopts_it_has_it(place: Place) -> None:
+    first = await processes.start(place, SLEEP, "one")
+    assert await processes.start(place, SLEEP, "two") == replace(first, generation="two")
+    assert processes.find(place) == replace(first, generation="two")
+
+
+async def test_two_that_start_at_once_have_one_process(place: Place) -> None:
+    found: list[Running] = []
+
+    async def start(generation: str) -> None:
+        found.append(await processes.start(place, SLEEP, generation))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start, "one")
+        nursery.start_soon(start, "two")
+    assert len({running.pid for running in found}) == 1
+    assert processes.find(place) == found[-1]
+
+
+async def test_one_that_was_told_to_end_is_not_adopted(place: Place) -> None:
+    program = python(SLOW_TO_END)
+    first = await processes.start(place, program, "one")
+    await wait_log(place, "ready")
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(processes.stop, place, first)
+            await wait_log(place, "told")
+            scope.cancel()
+    ending = processes.find(place)
+    assert ending is not None
+    assert ending.is_ending
+    second = await processes.start(place, program, "two")
+    assert not is_alive(first.pid)
+    assert processes.find(place) == second
+
+
+async def test_a_record_of_an_earlier_version_is_read(place: Place) -> None:
+    running = await processes.start(place, SLEEP, "g")
+    record = json.loads(place.record.read_text())
+    del record["generation"]
+    place.record.write_text(json.dumps(record))
+    assert processes.find(place) == replace(running, generation="")
+
+
 async def test_a_pid_used_by_another_program_is_not_ours(place: Place) -> None:
-    await processes.start(place, SLEEP)
+    await processes.start(place, SLEEP, "g")
     record = json.loads(place.record.read_text())
     ours = processes.find(place)
     place.record.write_text(json.dumps({**record, "start_mark": "1"}))
@@ -105,7 +164,7 @@ def test_a_damaged_record_names_no_process(place: Place, text: str) -> None:
 
 
 async def test_a_dead_process_is_not_found(place: Place) -> None:
-    running = await processes.start(place, SLEEP)
+    running = await processes.start(place, SLEEP, "g")
     os.kill(running.pid, signal.SIGKILL)
     await processes._wait_end(running)
     assert processes.find(place) is None
@@ -113,7 +172,7 @@ async def test_a_dead_process_is_not_found(place: Place) -> None:
 
 async def test_stop_ends_the_whole_group(place: Place) -> None:
     running = await processes.start(
-        place, Program(argv=("/bin/sh", "-c", "sleep 300 & echo $!; wait"), env={})
+        place, Program(argv=("/bin/sh", "-c", "sleep 300 & echo $!; wait"), env={}), "g"
     )
     await wait_log(place, "\n")
     child = int(place.log.read_text())
@@ -130,7 +189,7 @@ async def test_a_process_that_ignores_sigterm_is_killed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "TERMINATE_S", 0.1)
-    running = await processes.start(place, python(f"{STUBBORN}; time.sleep(300)"))
+    running = await processes.start(place, python(f"{STUBBORN}; time.sleep(300)"), "g")
     await wait_log(place, "ready")
     await processes.stop(place, running)
     assert launcher.start_mark(running.pid) is None
@@ -154,7 +213,7 @@ async def test_a_failed_start_says_why_and_leaves_no_record(
     place: Place, program: Program, message: str, hint: str
 ) -> None:
     with pytest.raises(HostError, match=message) as caught:
-        await processes.start(place, program)
+        await processes.start(place, program, "g")
     assert hint in (caught.value.hint or "")
     assert not place.record.exists()
 
@@ -162,7 +221,7 @@ async def test_a_failed_start_says_why_and_leaves_no_record(
 async def test_a_program_that_ends_at_once_is_told(place: Place) -> None:
     """Whichever comes first, its end or our look at it, nothing is left behind."""
     with contextlib.suppress(HostError):
-        running = await processes.start(place, python("raise SystemExit('bad configuration')"))
+        running = await processes.start(place, python("raise SystemExit('bad configuration')"), "g")
         await processes._wait_end(running)
     assert processes.find(place) is None
     assert "bad configuration" in place.log.read_text()
@@ -172,7 +231,7 @@ async def test_a_large_log_is_moved_aside(place: Place, monkeypatch: pytest.Monk
     monkeypatch.setattr(processes, "MAX_LOG_BYTES", 10)
     place.directory.mkdir()
     place.log.write_text("x" * 11)
-    await processes.start(place, SLEEP)
+    await processes.start(place, SLEEP, "g")
     assert place.log.read_text() == ""
     assert place.log.with_suffix(".log.1").read_text() == "x" * 11
 
@@ -180,11 +239,43 @@ async def test_a_large_log_is_moved_aside(place: Place, monkeypatch: pytest.Monk
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
 async def test_root_starts_it_as_another_user(place: Place, tmp_path: Path) -> None:
     running = await processes.start(
-        place, Program(argv=("/bin/sleep", "300"), env={}, user="nobody", directory="/")
+        place, Program(argv=("/bin/sleep", "300"), env={}, user="nobody", directory="/"), "g"
     )
     assert set(status(running.pid)["Uid"].split()) != {"0"}
     assert "USER=nobody" in environment(running.pid)
     await processes.stop(place, running)
+
+
+def give(directory: Path, user: pwd.struct_passwd) -> None:
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
+async def test_root_follows_no_links_of_the_user(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the way to what root removes for a user there may be links of the user's."""
+    victim = tmp_path / "victim" / "sessions"
+    victim.mkdir(parents=True)
+    (victim / "precious").write_text("x")
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
+        home = Path(name)
+        state = home / ".local/state/kled-agent" / place.directory.name
+        state.mkdir(parents=True)
+        nobody = pwd.getpwnam("nobody")
+        entry = pwd.struct_passwd((*nobody[:5], name, "/bin/sh"))
+        monkeypatch.setattr(pwd, "getpwnam", lambda _name: entry)
+        (state / place.name).symlink_to(victim.parent)
+        give(home, nobody)
+        await processes.forget_sessions(place, "nobody")
+        assert (victim / "precious").exists()
+        (state / place.name).unlink()
+        own = state / place.name / "sessions" / "dev"
+        own.mkdir(parents=True)
+        give(home, nobody)
+        await processes.forget_sessions(place, "nobody")
+        assert not own.parent.exists()
 
 
 def test_the_start_mark_by_ps_tells_live_from_dead() -> None:

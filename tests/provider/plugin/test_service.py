@@ -16,6 +16,7 @@ from kled_provider.plugin import protobuf
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.grpc import GrpcError, Status
 from kled_provider.plugin.operations import STOPPED, Operations
+from kled_provider.plugin.private import decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Attribute, Schema
 from kled_provider.plugin.service import Service
@@ -43,6 +44,7 @@ class Thing(Resource):
     """A resource whose create keeps what it has made, then waits for ever."""
 
     type_name = "test_thing"
+    identity = "name"
     schema = Schema(
         version=2,
         attributes=(Attribute(name="name", required=True), Attribute(name="id", computed=True)),
@@ -134,7 +136,7 @@ async def test_stop_returns_what_was_kept_and_says_why(service: Service, thing: 
             await service.handle(PREFIX + "StopProvider", b"")
     fields = protobuf.decode(replies[0])
     assert decode_value(fields.blob(1)) == {"name": "a", "id": None}
-    assert fields.blob(2) == b"private"
+    assert decode_private(fields.blob(2)).generation
     assert summaries(replies[0], 3) == [(STOPPED.summary, STOPPED.detail)]
 
 

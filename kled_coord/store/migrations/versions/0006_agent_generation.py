@@ -5,14 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     with op.batch_alter_table("agents") as agents:
-        agents.add_column(
-            sa.Column("generation", sa.String(40), nullable=False, server_default="")
-        )
+        agents.add_column(sa.Column("generation", sa.String(40), nullable=False, server_default=""))
