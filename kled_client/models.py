@@ -118,6 +118,7 @@ class Workspace(TypedDict):
     agents: list[Agent]
     latest_build: Build | None
     parameters: dict[str, str | None]
+    outputs: dict[str, dict[str, Any]]
     created_at: str
     updated_at: str
     last_used_at: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -282,6 +283,9 @@ def _show(output: Output, found: Workspace) -> None:
     for key, value in (found.get("parameters") or {}).items():
         # A sensitive one is null.
         fields[f"parameter {key}"] = "***" if value is None else value
+    for key, given in (found.get("outputs") or {}).items():
+        if (shown := _output(given)) is not None:
+            fields[f"output {key}"] = shown
     if agent:
         rtt = agent.get("rtt_ms")
         fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")
@@ -298,3 +302,13 @@ def _show(output: Output, found: Workspace) -> None:
         if queue := build.get("queue"):
             fields["queue"] = f"position {queue['position']}: {queue['reason']}"
     output.record(found, fields)
+
+
+def _output(output: dict[str, Any]) -> str | None:
+    """An output as a person reads it; None where the template gives nothing out at the moment."""
+    if output["sensitive"]:
+        return "(sensitive)"
+    if output.get("too_long"):
+        return "(too long to show)"
+    value = output["value"]
+    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -238,6 +238,14 @@ class AgentAnswer(BaseModel):
         )
 
 
+class OutputAnswer(BaseModel):
+    """An output of a template; `value` is null where it is sensitive or `too_long`."""
+
+    value: Any
+    sensitive: bool
+    too_long: bool = False
+
+
 class WorkspaceAnswer(BaseModel):
     """A workspace."""
 
@@ -251,6 +259,7 @@ class WorkspaceAnswer(BaseModel):
     agents: list[AgentAnswer]
     latest_build: BuildAnswer | None
     parameters: dict[str, str | None]
+    outputs: dict[str, OutputAnswer]
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
@@ -262,6 +271,7 @@ class WorkspaceAnswer(BaseModel):
         agent, build = details.agent, details.latest_build
         more = {
             "owner": details.workspace.owner_name,
+            "outputs": details.workspace.outputs or {},
             "agent": None if agent is None else AgentAnswer.of(agent, registry),
             "agents": [AgentAnswer.of(each, registry) for each in details.agents],
             "latest_build": None if build is None else BuildAnswer.of(build, workers),

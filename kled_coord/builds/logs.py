@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,13 +53,17 @@ class End:
 
 
 class LogWriter:
-    """The log of one running build. `run` writes what `line` and `progress` hand over."""
+    """The log of one running build. `run` writes what `line` and `progress` hand over.
+
+    `found_outputs` are the last that it was told.
+    """
 
     def __init__(self, *, store: Store, clock: Clock, changes: Changes, build_id: BuildId) -> None:
         self._store = store
         self._clock = clock
         self._changes = changes
         self._build_id = build_id
+        self.found_outputs: Mapping[str, Any] | None = None
         self._send, self._receive = trio.open_memory_channel[LogLine | Progress](_AHEAD_MAX)
 
     async def line(self, level: str, text: str) -> None:
@@ -73,6 +77,10 @@ class LogWriter:
         """Replace the build's progress."""
         text = printable(message[:_LINE_MAX])
         await self._send.send(Progress(done=done, total=total, message=text))
+
+    def outputs(self, values: Mapping[str, Any]) -> None:
+        """Keep what the template gave out for the end of the build."""
+        self.found_outputs = values
 
     def close(self) -> None:
         """No more is coming: `run` ends after what was handed over."""
@@ -131,6 +139,13 @@ class MaskedReporter:
     async def progress(self, done: int, total: int, message: str) -> None:
         """Say how far it is."""
         await self._reporter.progress(done, total, self._mask.hide(message))
+
+    def outputs(self, values: Mapping[str, Any]) -> None:
+        """Say what the template gave out."""
+        hide = self._mask.hide_within
+        self._reporter.outputs(
+            {name: {**output, "value": hide(output["value"])} for name, output in values.items()}
+        )
 
 
 async def append_line(

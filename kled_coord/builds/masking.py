@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 HIDDEN: Final = "***"
 # Anything shorter is in too many words: hiding it would say no less, and make a log unreadable.
@@ -25,6 +25,22 @@ class Mask:
     def hide(self, text: str) -> str:
         """The text without them."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+    def hide_within(self, value: Any) -> Any:
+        """A value of JSON without them; a number that has one becomes a text."""
+        match value:
+            case str():
+                return self.hide(value)
+            case list():
+                return [self.hide_within(item) for item in value]
+            case dict():
+                return {self.hide(name): self.hide_within(item) for name, item in value.items()}
+            case bool() | None:
+                return value
+            case _:
+                text = json.dumps(value)
+                hidden = self.hide(text)
+                return value if hidden == text else hidden
 
 
 def _forms(secret: str) -> Iterator[str]:

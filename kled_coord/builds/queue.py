@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -87,11 +88,18 @@ class Queue:
         return await self._store.write(renew_lease, build_id, worker, self._clock() + LEASE)
 
     async def end(
-        self, build_id: BuildId, event: BuildEvent, *, worker: str | None, error: str | None = None
+        self,
+        build_id: BuildId,
+        event: BuildEvent,
+        *,
+        worker: str | None,
+        error: str | None = None,
+        outputs: Mapping[str, Any] | None = None,
     ) -> Build:
         """Write what happened to a build, and everything that follows from it.
 
-        `worker` None: asked from outside (cancel, an expired lease). Raises NotFoundError,
+        `worker` None: asked from outside (cancel, an expired lease). `outputs` are the template's
+        from now on, None leaves those that are kept. Raises NotFoundError,
         ConflictError("build_not_active") also when another worker has it.
         """
         now = self._clock()
@@ -99,7 +107,7 @@ class Queue:
         def decide(build: Build, before: Build | None) -> BuildChange:
             if worker is not None and build.worker != worker:
                 raise ConflictError("build_not_active", "another worker has this build")
-            return _decide_end(build, before, event, error, now)
+            return replace(_decide_end(build, before, event, error, now), outputs=outputs)
 
         changed = await self._store.write(change_build, build_id, decide, now)
         if changed is None:

@@ -27,6 +27,10 @@ class Reporter(Protocol):
         """Say how many of how many steps are done."""
         ...
 
+    def outputs(self, values: Mapping[str, Any]) -> None:
+        """Say what the template gave out; the workspace shows them once the build succeeded."""
+        ...
+
 
 class Host(Protocol):
     """What Terraform's `kled` provider needs of the coordinator (kled_provider/host.py)."""

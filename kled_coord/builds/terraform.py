@@ -17,20 +17,10 @@ from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.envfile import load_environment
-from kled_coord.terraform.events import (
-    DiagnosticFound,
-    Event,
-    LogLine,
-    Progress,
-    StageBegan,
-    StillWorking,
-    format_diagnostic,
-)
+from kled_coord.terraform.events import Event, OutputsFound, Progress, StageBegan
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
-
-_LEVELS: Final = {"warn": "warning", "error": "error", "debug": "debug", "trace": "debug"}
-
+from kled_coord.terraform.telling import shown_outputs, tell_event
 
 # A check has no state to save, and whoever wants it ended wants its place for the next.
 _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
@@ -129,16 +119,12 @@ class Translator:
         match event:
             case StageBegan(stage):
                 self._stage = stage
-            case LogLine(level, text) if text:
-                await self._reporter.line(_LEVELS.get(level, "info"), text)
-            case StillWorking(text) if text:
-                await self._reporter.line("info", text)
-            case DiagnosticFound(diagnostic):
-                level = "error" if diagnostic.severity == "error" else "warning"
-                for line in format_diagnostic(diagnostic).splitlines():
-                    await self._reporter.line(level, line)
+            case OutputsFound(outputs) if self._stage == "apply":
+                self._reporter.outputs(shown_outputs(outputs))
             case _:
                 pass
+        for level, text in tell_event(event, self._stage):
+            await self._reporter.line(level, text)
         after = (self._progress.done, self._progress.total, self._stage)
         if after != before:
             await self._reporter.progress(*after)

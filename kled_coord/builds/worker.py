@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
@@ -39,6 +40,7 @@ class Outcome:
 
     event: BuildEvent
     error: str | None = None
+    outputs: Mapping[str, Any] | None = None
 
 
 class Worker:
@@ -106,7 +108,11 @@ class Worker:
     async def _write_end(self, build: Build, outcome: Outcome) -> None:
         try:
             ended = await self._queue.end(
-                build.id, outcome.event, worker=self._name, error=outcome.error
+                build.id,
+                outcome.event,
+                worker=self._name,
+                error=outcome.error,
+                outputs=outcome.outputs,
             )
         except (ConflictError, StoreError) as error:
             # Somebody else ended it, or the expiry of its lease will.
@@ -155,7 +161,7 @@ class Worker:
             log.exception("build_crashed", build=build.id)
             error_line = f"an error inside the coordinator; its log has build {build.id}"
             return Outcome(event=BuildEvent.FAILED, error=error_line)
-        return Outcome(event=BuildEvent.SUCCEEDED)
+        return Outcome(event=BuildEvent.SUCCEEDED, outputs=writer.found_outputs)
 
     async def _run_job(self, job: Job, reporter: Reporter) -> None:
         host = self._jobs.host(job, reporter)

@@ -30,6 +30,7 @@ from kled_coord.store.templates import version_by_id
 from kled_coord.store.workspaces import (
     insert_workspace,
     set_workspace_applied,
+    set_workspace_outputs,
     set_workspace_status,
     workspace_by_id,
     workspace_secrets,
@@ -41,13 +42,14 @@ class BuildChange:
     """What is to be written: columns of the build, and the workspace's status.
 
     `run_over`: whatever ran has ended, so the state's lock is dropped. `applied`: the build's
-    version and parameters are the workspace's from now on.
+    version and parameters are the workspace's from now on, and so are `outputs`, unless None.
     """
 
     values: Mapping[str, Any]
     workspace_status: str
     run_over: bool = False
     applied: bool = False
+    outputs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,8 @@ def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) 
         )
     update_build(connection, build.id, dict(change.values))
     set_workspace_status(connection, build.workspace_id, change.workspace_status, now)
+    if change.outputs is not None:
+        set_workspace_outputs(connection, build.workspace_id, dict(change.outputs))
     if change.run_over:
         drop_build_lock(connection, build.id)
     revoked: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from kled_wire.names import AgentId, BuildId, UserId, WorkspaceId
 
@@ -121,6 +122,7 @@ class Workspace:
     """A workspace; `status` is one of docs/protocol.md's.
 
     Version and parameters are those applied last. A parameter that is None is sensitive: sealed.
+    `outputs` are those of the last build that succeeded: each has `value` and `sensitive`.
     """
 
     id: WorkspaceId
@@ -136,6 +138,7 @@ class Workspace:
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
+    outputs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,6 +140,8 @@ workspaces = Table(
     # Values by name; null: a sensitive one, which is among the sealed.
     Column("parameters", sa.JSON, nullable=False),
     Column("secrets_sealed", sa.LargeBinary),
+    # What the template gave out, sensitive values left out; NULL: no build succeeded.
+    Column("outputs", sa.JSON(none_as_null=True)),
     _at("created_at", nullable=False),
     _at("updated_at", nullable=False),
     _at("last_used_at"),

@@ -22,6 +22,7 @@ _WORKSPACES = select(
     template_versions.c.number.label("template_version"),
     workspaces.c.status,
     workspaces.c.parameters,
+    workspaces.c.outputs,
     workspaces.c.created_at,
     workspaces.c.updated_at,
     workspaces.c.last_used_at,
@@ -88,6 +89,15 @@ def set_workspace_status(
     if status == "deleted":
         values |= {"deleted_at": now, "secrets_sealed": None}
     connection.execute(update(workspaces).where(workspaces.c.id == workspace_id).values(**values))
+
+
+def set_workspace_outputs(
+    connection: Connection, workspace_id: str, outputs: dict[str, Any]
+) -> None:
+    """Write what the template gave out last."""
+    connection.execute(
+        update(workspaces).where(workspaces.c.id == workspace_id).values(outputs=outputs)
+    )
 
 
 def workspace_secrets(connection: Connection, workspace_id: str) -> bytes | None:

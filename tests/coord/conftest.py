@@ -69,6 +69,7 @@ class FakeTerraform:
     says: list[str] = field(default_factory=list)
     error: Exception | None = None
     agent: bool = True
+    outputs: dict[str, Any] | None = None
     hang: bool = False
     # Does not stop before it is forced to.
     stubborn: bool = False
@@ -95,6 +96,8 @@ class FakeTerraform:
             await self._hang(job)
         if self.error is not None:
             raise self.error
+        if self.outputs is not None:
+            reporter.outputs(self.outputs)
         await reporter.progress(1, 1, "apply")
         await reporter.line("info", "done")
 

@@ -35,3 +35,11 @@ def test_what_is_too_short_or_absent_hides_nothing() -> None:
     assert Mask(["", "ab"]).hide("about") == "about"
     assert Mask(()).hide("about") == "about"
     assert Mask(["secret", "secret-longer"]).hide("secret-longer") == "***"
+
+
+def test_nothing_is_left_within_a_value_of_json_either() -> None:
+    mask = Mask(["hunter2", "4711", "value"])
+    found = {"a": ["hunter2", {"my value": 4711}], "b": 12, "c": None, "d": True, "e": 0.5}
+    assert mask.hide_within(found) == {
+        "a": ["***", {"my ***": "***"}], "b": 12, "c": None, "d": True, "e": 0.5
+    }  # fmt: skip

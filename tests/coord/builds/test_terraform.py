@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kled_coord.builds.terraform import Translator
 from kled_coord.terraform.events import (
     Diagnostic,
     DiagnosticFound,
     LogLine,
+    Output,
+    OutputsFound,
     ResourceDone,
     ResourcePlanned,
     ResourceStarted,
@@ -25,6 +30,9 @@ class Recorder:
     async def progress(self, done: int, total: int, message: str) -> None:
         self.steps.append((done, total, message))
 
+    def outputs(self, values: Mapping[str, Any]) -> None:
+        self.found = values
+
 
 async def test_a_build_is_told_step_by_step() -> None:
     recorder = Recorder()
@@ -36,9 +44,17 @@ async def test_a_build_is_told_step_by_step() -> None:
         ResourcePlanned("a.b", "create"),
         ResourceStarted("a.b", "create"),
         ResourceDone("a.b", "create", 1.0),
+        OutputsFound({"n": Output(value="1", sensitive=False)}),
     ):
         await translator.translate(event)
-    assert recorder.lines == [("info", "hello"), ("warning", "careful")]
+    assert recorder.lines == [
+        ("info", "hello"),
+        ("warning", "careful"),
+        ("info", "a.b: creating"),
+        ("info", "a.b: created after 1 s"),
+        ("info", 'output n = "1"'),
+    ]
+    assert recorder.found == {"n": {"value": "1", "sensitive": False}}
     assert recorder.steps == [(0, 0, "apply"), (0, 1, "apply"), (1, 1, "apply")]
 
 

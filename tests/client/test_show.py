@@ -1,0 +1,40 @@
+"""`kled show`: outputs, several agents, and a place in the queue."""
+
+from __future__ import annotations
+
+from tests.client.conftest import Kled
+from tests.client.fake import Fake, workspace
+
+SHOW = ("GET", "/api/v1/workspaces/dev")
+
+
+def lines(signed_in: Fake, kled: Kled, **changes: object) -> list[str]:
+    signed_in.routes[SHOW] = (200, {**workspace(), **changes})
+    done = kled("show", "dev")
+    assert done.returncode == 0, done.stderr
+    return [" ".join(line.split()) for line in done.stdout.decode().splitlines()]
+
+
+def test_show_tells_outputs_and_masks_sensitive_ones(signed_in: Fake, kled: Kled) -> None:
+    outputs = {
+        "url": {"value": "http://x", "sensitive": False},
+        "ports": {"value": [1, 2], "sensitive": False},
+        "password": {"value": None, "sensitive": True},
+        "off": {"value": None, "sensitive": False},
+        "long": {"value": None, "sensitive": False, "too_long": True},
+    }
+    shown = lines(signed_in, kled, outputs=outputs)
+    assert [line for line in shown if line.startswith("output")] == [
+        "output url http://x",
+        "output ports [1, 2]",
+        "output password (sensitive)",
+        "output long (too long to show)",
+    ]
+
+
+def test_show_tells_the_place_in_the_queue_and_every_agent(signed_in: Fake, kled: Kled) -> None:
+    build = {**workspace()["latest_build"], "queue": {"position": 3, "reason": "it waits"}}
+    agents = [{"id": f"agt_{n}", "name": n, "status": "never"} for n in ("db", "web")]
+    shown = lines(signed_in, kled, agent=None, agents=agents, latest_build=build)
+    assert "queue position 3: it waits" in shown
+    assert "agents, none main db never, web never" in shown
