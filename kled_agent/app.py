@@ -30,6 +30,7 @@ from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_agent.identity import Identity, enroll, load_identity, make_identity, save_identity
 from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
+from kled_agent.sessions.fresh import stop_ignoring
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.keys import AcceptedKeys
 from kled_agent.ssh.service import SshService
@@ -50,6 +51,7 @@ async def run_agent(config: Config, log: EventLog) -> None:
     """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend."""
     user = load_user(config.user or None, shell=config.shell or None)
     become_reaper()
+    stop_ignoring()
     children = Children()
     named = open_sessions(config, children, log)
     stopping = trio.Event()

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from kled_agent.sessions.ending import told_status
 from kled_agent.sessions.holderclient import Client
 from kled_agent.sessions.holderframes import (
     Attach,
@@ -173,12 +174,9 @@ class Holder:
                     self._shell_ended(os.waitstatus_to_exitcode(status))
 
     def _shell_ended(self, code: int) -> None:
-        name = None
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-code).name.removeprefix("SIG")
+        status, name = told_status(code)
         self._read_rest()
-        self._ended = Ended(code=code if code >= 0 else None, signal=name, reason=self._reason)
+        self._ended = Ended(code=status, signal=name, reason=self._reason)
         if self._reason:
             kill_descendants(os.getpid())
         self._unwatch_terminal()

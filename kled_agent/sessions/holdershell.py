@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kled_agent.sessions.fresh import UMASK, restore_defaults
 from kled_agent.sessions.modes import apply_modes
 
 HANGUP_S: Final = 2.0
@@ -78,13 +79,12 @@ def _become_shell(job: ShellJob, terminal: int, tell: int) -> None:
         name = os.ttyname(terminal)
         for number in (0, 1, 2):
             os.dup2(terminal, number)
-        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        restore_defaults()
         if job.uid is not None and job.gid is not None:
             os.setgroups(list(job.groups))
             os.setgid(job.gid)
             os.setuid(job.uid)
-        os.umask(0o022)
+        os.umask(UMASK)
         os.chdir(job.directory)
         os.execve(job.executable, list(job.argv), {**job.environment, "SSH_TTY": name})  # noqa: S606 - what the session is for
     except OSError as exc:

@@ -18,6 +18,8 @@ import trio
 
 from kled_agent.orphans import Children
 from kled_agent.sessions.descriptors import Descriptor, widen_pipe
+from kled_agent.sessions.ending import told_status
+from kled_agent.sessions.fresh import UMASK
 from kled_agent.sessions.modes import apply_modes
 from kled_agent.users import LocalUser
 
@@ -176,6 +178,7 @@ async def _start(
             env={**command.user.environment(), **command.environment, **extra},
             cwd=command.user.directory(),
             start_new_session=True,
+            umask=UMASK,
             preexec_fn=_take_terminal if terminal else None,
             **command.user.popen_options(),
         )
@@ -215,11 +218,4 @@ def _kill_group(pid: int) -> None:
 def exit_status(process: trio.Process) -> tuple[int | None, str | None]:
     """(exit code, None), or (None, signal name without SIG) as RFC 4254, section 6.10, wants."""
     code = process.returncode
-    if code is None:
-        return None, None
-    if code >= 0:
-        return code, None
-    try:
-        return None, signal.Signals(-code).name.removeprefix("SIG")
-    except ValueError:
-        return None, "KILL"
+    return (None, None) if code is None else told_status(code)

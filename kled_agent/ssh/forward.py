@@ -57,6 +57,18 @@ class Listener(asyncssh.SSHListener):
         """Nothing to wait for: it closes itself."""
 
 
+class AgentListener(Listener):
+    """A listener for a client's agent, with its path."""
+
+    def __init__(self, path: str, scope: trio.CancelScope) -> None:
+        super().__init__(0, scope)
+        self._path = path
+
+    def get_path(self) -> str:
+        """What sessions have as SSH_AUTH_SOCK."""
+        return self._path
+
+
 class Forwards:
     """The forwards of one connection. Its public coroutines are asyncio's, for asyncssh."""
 
@@ -127,11 +139,27 @@ class Forwards:
 
         return await self._listen(bind, connect, path)
 
+    async def listen_for_agent(self) -> AgentListener | None:
+        """A socket by which sessions reach the client's agent; None if that cannot be."""
+
+        def connect(
+            factory: Callable[[], ChannelStream], _here: trio.SocketStream
+        ) -> Awaitable[Any]:
+            return self._connection.create_agent_connection(factory)
+
+        async def bind() -> list[trio.SocketListener]:
+            return [await self._sockets.listen_privately()]
+
+        made = await self._listen(bind, connect, "the client's agent", private=True)
+        return made if isinstance(made, AgentListener) else None
+
     async def _listen(
         self,
         bind: Callable[[], Awaitable[list[trio.SocketListener]]],
         connect: OpenChannel,
         where: str,
+        *,
+        private: bool = False,
     ) -> Listener | bool:
         try:
             listeners = await trio_asyncio.trio_as_aio(bind)()
@@ -142,20 +170,28 @@ class Forwards:
             self._connection.send_debug(reason)
             return False
         scope = trio.CancelScope()
-        self._nursery.start_soon(self._accept, listeners, connect, scope)
         name = listeners[0].socket.getsockname()
-        return Listener(name[1] if isinstance(name, tuple) else 0, scope)
+        remove = (
+            partial(self._sockets.remove, name, private=private) if isinstance(name, str) else None
+        )
+        self._nursery.start_soon(self._accept, listeners, connect, scope, remove)
+        if private:
+            return AgentListener(name, scope)
+        return Listener(0 if isinstance(name, str) else name[1], scope)
 
     async def _accept(
-        self, listeners: list[trio.SocketListener], connect: OpenChannel, scope: trio.CancelScope
+        self,
+        listeners: list[trio.SocketListener],
+        connect: OpenChannel,
+        scope: trio.CancelScope,
+        remove: Callable[[], Awaitable[None]] | None,
     ) -> None:
-        name = listeners[0].socket.getsockname()
         serve = partial(self._serve_accepted, connect)
         with scope:
             await trio.serve_listeners(serve, listeners, handler_nursery=self._nursery)
-        if isinstance(name, str):
+        if remove is not None:
             with trio.CancelScope(shield=True):  # bounded: it is one unlink
-                await self._sockets.remove(name)
+                await remove()
 
     async def _serve_accepted(self, connect: OpenChannel, here: trio.SocketStream) -> None:
         async with here, ChannelStream(corked=self._connection.corked) as channel:

@@ -13,13 +13,13 @@ tests/agent/ssh/test_lean.py runs both paths against OpenSSH.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import asyncssh
 from asyncssh.encryption import GCMEncryption
-from asyncssh.packet import SSHPacketLogger
+from asyncssh.packet import SSHPacket, SSHPacketLogger
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -30,6 +30,7 @@ from kled_wire.asyncio_bridge import StreamTransport
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 # What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
 PACKET_BYTES: Final = 128 * 1024
+MSG_IGNORE: Final = 2  # RFC 4253, section 12
 MSG_CHANNEL_DATA: Final = 94  # RFC 4254, section 9
 # How a signature by RSA over SHA-1 begins: sshd has taken none since OpenSSH 8.8.
 _SHA1_SIGNATURE: Final = b"\x00\x00\x00\x07ssh-rsa"
@@ -91,6 +92,9 @@ class PlainKeyOwner(asyncssh.SSHServer):
 class LeanConnection(asyncssh.SSHServerConnection):
     """One server connection; made with asyncssh's own constructor arguments."""
 
+    # Opens what a client's agent is reached by in its sessions; set by the server's callbacks.
+    listen_for_agent: Callable[[], Awaitable[Any]] | None = None
+
     def corked(self) -> AbstractContextManager[None]:
         """Hold packets sent inside the block and send them together."""
         transport = self._transport
@@ -136,6 +140,24 @@ class LeanConnection(asyncssh.SSHServerConnection):
         channel = super().create_unix_channel(encoding, errors, window, max_pktsize)
         bound_window(channel)
         return channel
+
+    async def create_agent_listener(self) -> bool:
+        """As asyncssh's, with a socket that is the sessions' user's."""
+        permitted = all(
+            check("agent-forwarding")
+            for check in (self.check_key_permission, self.check_certificate_permission)
+        )
+        if self._agent_listener is None and permitted and self.listen_for_agent is not None:
+            self._agent_listener = await self.listen_for_agent()
+        return self._agent_listener is not None
+
+    def _process_ignore(self, _pkttype: int, _pktid: int, _packet: SSHPacket) -> None:
+        """Whatever is in it: some clients put no string there (RFC 4253, section 11.2)."""
+
+    _packet_handlers = {  # noqa: RUF012 - as asyncssh has it
+        **asyncssh.SSHServerConnection._packet_handlers,  # noqa: SLF001 - see above
+        MSG_IGNORE: _process_ignore,
+    }
 
     def send_packet(
         self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None

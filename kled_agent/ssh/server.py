@@ -14,7 +14,7 @@ from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection, PlainKeyOwner
 from kled_agent.ssh.session import Session
 from kled_agent.ssh.user_sockets import UserSockets
-from kled_agent.ssh.window import bound_window
+from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.channel_stream import ChannelStream
 from kled_wire.eventlog import EventLog
 from kled_wire.giveway import GiveWay
@@ -27,6 +27,13 @@ CIPHERS: Final = (
     "aes256-ctr",
     "aes128-ctr",
 )
+
+# ssh(1) tells no other server that it takes no more output (`ssh dev yes | head -1`): it asks for
+# this name first (OpenSSH's compat.c and PROTOCOL, section 2.1).
+VERSION: Final = "OpenSSH_compatible_Kled"
+# Of what asyncssh offers, not SHA-1, groups of 1024 bits and other servers' private names.
+_KEX: Final = "-*-sha1,diffie-hellman-group-exchange-*,rsa*"
+_MACS: Final = "-*sha1*,umac-64*,*@ssh.com"
 
 
 class KeyCheck(Protocol):
@@ -70,6 +77,7 @@ class Server(PlainKeyOwner):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         assert isinstance(conn, LeanConnection)
         self._connection = conn
+        conn.listen_for_agent = self._forwards.listen_for_agent
 
     @property
     def _forwards(self) -> Forwards:
@@ -103,6 +111,7 @@ class Server(PlainKeyOwner):
         session = Session(
             self._nursery, self._defaults, self._connection.corked, self._give_way, self._log
         )
+        hear_refusal(channel, session.output_refused)
         return channel, session
 
     def connection_requested(
@@ -147,7 +156,10 @@ def server_options(identity: SshIdentity) -> dict[str, Any]:
         "kbdint_auth": False,
         "host_based_auth": False,
         "gss_host": None,
+        "server_version": VERSION,
+        "kex_algs": _KEX,
         "encryption_algs": list(CIPHERS),
+        "mac_algs": _MACS,
         "compression_algs": ["none"],
         "line_editor": False,
         "agent_forwarding": True,

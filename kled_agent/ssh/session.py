@@ -173,6 +173,17 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._send_signal("INT")
         return True
 
+    def output_refused(self) -> None:
+        """The client takes no more output: as when who reads a pipe has closed it."""
+        if not isinstance(self._program, Program):
+            self._hang_up()
+            if self._channel is not None:
+                self._channel.close()
+        elif self._program.on_terminal:
+            self._program.hang_up()
+        else:
+            self._program.stdout.close()
+
     def pause_writing(self) -> None:
         if self._embedded is not None:
             self._embedded.pause_writing()

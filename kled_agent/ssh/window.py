@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from asyncssh.packet import UInt32
+from asyncssh.packet import SSHPacket, UInt32
 
 MSG_CHANNEL_WINDOW_ADJUST: Final = 93  # RFC 4254, section 9
 
@@ -37,6 +37,17 @@ def deliver(channel: Any, data: bytes, datatype: int | None) -> None:
         channel._recv_window += free  # noqa: SLF001
     if channel._session is not None:  # noqa: SLF001
         channel._session.data_received(data, datatype)  # noqa: SLF001
+
+
+def hear_refusal(channel: Any, refused: Callable[[], None]) -> None:
+    """Call `refused` when the client takes no more output (OpenSSH's PROTOCOL, section 2.1)."""
+
+    def process(packet: SSHPacket) -> bool:
+        packet.check_end()
+        refused()
+        return True
+
+    channel._process_eow_at_openssh_dot_com_request = process  # noqa: SLF001
 
 
 def close_send(channel: Any, close: Callable[[], None]) -> None:

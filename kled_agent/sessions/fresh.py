@@ -1,0 +1,36 @@
+"""What programs inherit of signals and must not: a session's are those of a fresh login.
+
+Who was started by nohup(1), or in the background by a shell without job control, ignores SIGHUP,
+SIGINT or SIGQUIT; a program started by it would too (signal(7), execve(2)).
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+# Also what login.defs(5) and sshd have.
+UMASK: Final = 0o022
+# Python ignores these in itself and undoes that in what subprocess starts.
+_PYTHONS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+
+
+def stop_ignoring() -> None:
+    """Ignore signals by a handler instead, which the programs that we start do not inherit.
+
+    For this process nothing else changes. Blocked signals are let through.
+    """
+    for number in _ignored() - _PYTHONS:
+        signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def restore_defaults() -> None:
+    """In a child before its exec: nothing is ignored and nothing blocked."""
+    for number in _ignored():
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _ignored() -> set[int]:
+    return {n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN}

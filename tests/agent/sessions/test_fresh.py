@@ -1,0 +1,65 @@
+"""What a session inherits of signals, whoever started the agent."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kled_agent.sessions.ending import told_status
+
+SHOW = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
+AGENT = f"""
+import subprocess
+from kled_agent.sessions.fresh import stop_ignoring
+stop_ignoring()
+import os, signal
+os.kill(os.getpid(), signal.SIGHUP)  # still does nothing to us
+subprocess.run(["sh", "-c", {SHOW!r}])
+"""
+HOLDER = f"""
+import os, signal
+from kled_agent.sessions.fresh import restore_defaults
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+restore_defaults()
+os.execv("/bin/sh", ["sh", "-c", {SHOW!r}])
+"""
+
+
+def _under_nohup() -> None:
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+
+
+def _shown(program: str) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        preexec_fn=_under_nohup,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [int(line.split()[1], 16) for line in done.stdout.splitlines()]
+
+
+def test_programs_of_an_agent_under_nohup_ignore_and_block_nothing() -> None:
+    assert _shown(AGENT) == [0, 0]
+
+
+def test_a_holders_shell_ignores_and_blocks_nothing() -> None:
+    assert _shown(HOLDER) == [0, 0]
+
+
+@given(st.integers(0, 255))
+def test_an_exit_status_is_told_as_it_is(code: int) -> None:
+    assert told_status(code) == (code, None)
+
+
+def test_signals_are_told_by_their_names_and_real_time_ones_as_shells_do() -> None:
+    assert told_status(-signal.SIGKILL) == (None, "KILL")
+    assert told_status(-35) == (163, None)
+    assert told_status(-signal.SIGRTMAX) == (128 + signal.SIGRTMAX, None)
