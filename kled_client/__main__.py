@@ -37,8 +37,13 @@ def _unwrapped(work: Callable[[], int]) -> int:
         raise edge.only_cause(group) from None
 
 
+def _is_slow(argument: str) -> bool:
+    """Whether `kled stream` needs the command line for this: help, or a port that listens."""
+    return argument in {"--help", "-h"} or argument.partition("=")[0] == "--listen"
+
+
 def _dispatch(arguments: list[str], asked: edge.Asked) -> int:
-    if arguments[:1] == ["stream"] and not {"--help", "-h"} & set(arguments):
+    if arguments[:1] == ["stream"] and not any(map(_is_slow, arguments)):
         from kled_client.stream_fast import main as stream  # noqa: PLC0415  # start-up time
 
         return stream(arguments[1:])

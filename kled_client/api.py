@@ -17,7 +17,7 @@ import httpx
 import trio
 
 from kled_client.http_fast import tls_context
-from kled_client.models import Build, Login, Ping, Template, Token, User, Version, Workspace
+from kled_client.models import Build, Key, Login, Ping, Template, Token, User, Version, Workspace
 from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
 
 REQUEST_TIMEOUT_S = 30.0
@@ -94,6 +94,15 @@ class Api:
 
     async def revoke_token(self, token_id: str) -> None:
         await self._call("DELETE", f"/tokens/{token_id}")
+
+    async def keys(self) -> list[Key]:
+        return cast("list[Key]", await self._call("GET", "/keys"))
+
+    async def add_key(self, body: Mapping[str, Any]) -> Key:
+        return cast("Key", await self._call("POST", "/keys", body))
+
+    async def remove_key(self, key_id: str) -> Key:
+        return cast("Key", await self._call("DELETE", f"/keys/{key_id}"))
 
     async def templates(self) -> list[Template]:
         return cast("list[Template]", await self._call("GET", "/templates"))

@@ -51,6 +51,20 @@ class Variable(TypedDict):
     required: bool
 
 
+class Key(TypedDict, total=False):
+    """A registered public key; `unanswered` only in the answer to a change."""
+
+    id: str
+    name: str
+    public_key: str
+    fingerprint: str
+    workspace: str | None
+    created_at: str
+    expires_at: str
+    last_used_at: str | None
+    unanswered: list[str] | None
+
+
 class Version(TypedDict):
     """One immutable version of a template."""
 

@@ -8,15 +8,41 @@ from functools import partial
 
 import trio
 
+from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
+from kled_client.profile import Profile
+from kled_wire.errors import UnavailableError
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.handshake import make_new
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.redial import Dial, keep_attached
 from kled_wire.resume.stream import ResumableStream
+from kled_wire.transport.dial import open_upgraded
 
 
 def _say_nothing(_reason: str) -> None:
     """For programs that show no state."""
+
+
+async def dial_stream(
+    profile: Profile, token: str, path: str, nursery: trio.Nursery
+) -> trio.abc.HalfCloseableStream:
+    """One connection to the coordinator that is the stream of `path`.
+
+    Raises what the coordinator says, UnavailableError.
+    """
+    context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
+    try:
+        with trio.fail_after(ANSWER_TIMEOUT_S):
+            return await open_upgraded(
+                profile.url.rstrip("/") + path,
+                headers={"Authorization": f"Bearer {token}"},
+                nursery=nursery,
+                ssl_context=context,
+            )
+    except trio.TooSlowError as exc:
+        raise UnavailableError(
+            "coordinator_slow", f"{profile.url} did not open a stream in time", hint="try again"
+        ) from exc
 
 
 async def open_resumable(

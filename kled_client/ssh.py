@@ -20,16 +20,14 @@ import trio_asyncio
 
 from kled_client.certificate import Identity, ensure_certificate
 from kled_client.direct_paths import make_paths
-from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
-from kled_client.resumed import open_resumable
+from kled_client.resumed import dial_stream, open_resumable
 from kled_client.ssh_channel import Channel
 from kled_wire.asyncio_bridge import StreamTunnel
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 from kled_wire.resume.direct import DirectSeeker
-from kled_wire.transport.dial import open_upgraded
 
 T = TypeVar("T")
 # AES-GCM first: it runs in hardware (docs/architecture.md, SSH).
@@ -73,7 +71,8 @@ async def open_ssh(
     """
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
     async with _loop(), trio.open_nursery() as nursery:
-        dial = partial(_dial, profile, token, ref, nursery)
+        path = f"/api/v1/workspaces/{ref}/stream?kind=ssh&resume=1"
+        dial = partial(dial_stream, profile, token, path, nursery)
         seeker = direct or make_seeker(env, profile)
         stream = await open_resumable(dial, nursery, seeker, on_change=on_change)
         tunnel = StreamTunnel(stream, nursery)
@@ -149,24 +148,6 @@ def exit_code(channel: Channel) -> int:
         number = getattr(signal, f"SIG{channel.exit_signal}", None)
         return 128 + (number.value if number is not None else 0)
     return 255 if channel.exit_status is None else channel.exit_status
-
-
-async def _dial(
-    profile: Profile, token: str, ref: WorkspaceRef, nursery: trio.Nursery
-) -> trio.abc.HalfCloseableStream:
-    context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
-    try:
-        with trio.fail_after(ANSWER_TIMEOUT_S):
-            return await open_upgraded(
-                f"{profile.url.rstrip('/')}/api/v1/workspaces/{ref}/stream?kind=ssh&resume=1",
-                headers={"Authorization": f"Bearer {token}"},
-                nursery=nursery,
-                ssl_context=context,
-            )
-    except trio.TooSlowError as exc:
-        raise UnavailableError(
-            "coordinator_slow", f"{profile.url} did not open a stream in time", hint="try again"
-        ) from exc
 
 
 def _options(identity: Identity) -> dict[str, Any]:

@@ -15,14 +15,12 @@ import trio
 
 from kled_client.direct_paths import make_paths
 from kled_client.fdpass import pass_through_child
-from kled_client.http_fast import ANSWER_TIMEOUT_S, tls_context
 from kled_client.profile import Profile
 from kled_client.pump import pump_beside
-from kled_client.resumed import open_resumable
+from kled_client.resumed import dial_stream, open_resumable
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.stream import CLOSED, ResumableStream
-from kled_wire.transport.dial import open_upgraded
 from kled_wire.transport.pump import pump
 
 
@@ -55,27 +53,16 @@ async def _carry(
 
     Raises UnavailableError with what a resumable stream ended of.
     """
-    context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
     async with trio.open_nursery() as nursery:
-        dial = partial(
-            open_upgraded,
-            profile.url.rstrip("/") + path,
-            headers={"Authorization": f"Bearer {token}"},
-            nursery=nursery,
-            ssl_context=context,
-        )
+        dial = partial(dial_stream, profile, token, path, nursery)
         stream: trio.abc.HalfCloseableStream
         try:
-            with trio.fail_after(ANSWER_TIMEOUT_S):
-                if "resume=1" in path:
-                    stream = await open_resumable(dial, nursery, direct)
-                else:
-                    stream = await dial()
+            if "resume=1" in path:
+                stream = await open_resumable(dial, nursery, direct)
+            else:
+                stream = await dial()
         except KledError as exc:
             _report(report, exc)
-            return
-        except trio.TooSlowError:
-            _report(report, UnavailableError("coordinator_slow", f"{profile.url}: no answer"))
             return
         _report(report, None)
         near = trio.SocketStream(trio.socket.from_stdlib_socket(local.dup()))

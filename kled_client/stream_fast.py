@@ -21,7 +21,7 @@ from kled_wire.errors import InputError, KledError
 
 _USAGE = (
     "usage: kled stream [--kind ssh | --kind tcp --port N] [--fdpass] [--resume auto|always|never] "
-    "[--direct auto|never] [--profile NAME] WORKSPACE"
+    "[--direct auto|never] [--profile NAME] [--listen ADDR:PORT] WORKSPACE"
 )
 _RESUME = ("auto", "always", "never")
 _DIRECT = ("auto", "never")
@@ -116,7 +116,7 @@ def run(request: Request, env: Mapping[str, str]) -> None:
     if request.kind == "ssh":
         ensure_certificate(env, profile, token)
     resumable = request.resume == "always" or (
-        request.resume == "auto" and not _is_plain_and_here(parse_url(profile.url))
+        request.resume == "auto" and not is_plain_and_here(parse_url(profile.url))
     )
     wanted = f"{path}&resume=1" if resumable else path
     try:
@@ -137,7 +137,7 @@ def run(request: Request, env: Mapping[str, str]) -> None:
             _carry(sock, first)
 
 
-def _is_plain_and_here(endpoint: Endpoint) -> bool:
+def is_plain_and_here(endpoint: Endpoint) -> bool:
     """Whether the coordinator is on this machine, where no network comes and goes, without TLS.
 
     The pump that makes a stream resumable costs a keystroke another tenth of a millisecond, which

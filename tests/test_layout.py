@@ -30,6 +30,7 @@ TESTED_BY = {
     "client/test_grammar.py": """
         kled_client/endpoint kled_client/escapes kled_client/remote_path
     """,
+    "client/test_keys.py": "kled_client/stream_listen",
     "client/test_ssh.py": """
         kled_client/certificate kled_client/interact kled_client/interrupt kled_client/ssh_channel
         kled_client/resumed kled_client/ssh_keys kled_client/terminal kled_client/session_control

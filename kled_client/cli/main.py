@@ -48,11 +48,13 @@ _COMMANDS = {
         ("ping", "ping:ping", "Measure the way to the workspace"),
         ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
         ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),
+        ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key, to pin it"),
     ],
     "Administration": [
         ("template", "template:template", "List and push templates"),
         ("user", "user:user", "Manage users"),
         ("token", "token:token", "Manage your API tokens"),
+        ("key", "key:key", "Register public keys for clients without certificates"),
     ],
     "Other": [
         ("doctor", "doctor:doctor", "Check the way to the coordinator and say what is blocked"),

@@ -1,11 +1,30 @@
-"""`kled stream` as the command line knows it: its help. The work is in `stream_fast.py`."""
+"""`kled stream` as the command line knows it: its help, and `--listen`.
+
+Joining standard input and output is the work of `stream_fast.py`.
+"""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import click
+import trio
 
 from kled_client import stream_fast
 from kled_client.cli.context import Session, pass_session
+from kled_client.direct_paths import make_paths
+from kled_client.endpoint import parse_url
+from kled_client.forward_spec import Forward, Way, parse_forward
+from kled_client.forwarding import listening_here
+from kled_client.interrupt import run
+from kled_client.resumed import dial_stream, open_resumable
+from kled_client.stream_listen import serve_streams
+from kled_wire.errors import InputError
+from kled_wire.names import parse_workspace_ref
+from kled_wire.resume.direct import DirectSeeker
 
 
 @click.command()
@@ -27,30 +46,71 @@ from kled_client.cli.context import Session, pass_session
     default="auto",
     help="Whether such a stream leaves the relay where the agent can be reached.",
 )
+@click.option(
+    "--listen",
+    metavar="[ADDR:]PORT",
+    help="Listen here: each connection is a stream. For clients without a ProxyCommand.",
+)
 @click.option("--profile", help="Which stored sign-in to use.")
 @pass_session
 def stream(
     session: Session,
-    workspace: str,
-    kind: str,
+    /,
     port: int | None,
-    fdpass: bool,
-    resume: str,
-    direct: str,
     profile: str | None,
-) -> None:
+    listen: str | None,
+    **asked: Any,
+) -> int:
     """Join standard input and output with a byte stream to WORKSPACE.
 
     ssh calls this for every connection (ProxyCommand; see kled config-ssh). It renews the SSH
-    certificate first where that is due.
+    certificate first where that is due. With --listen it serves a port of this machine instead,
+    until Ctrl-C; whoever connects there proves themselves by a certificate or a key (kled key).
     """
-    request = stream_fast.Request(
-        workspace=workspace,
-        kind=kind,
-        port=port or 0,
-        fdpass=fdpass,
-        resume=resume,
-        direct=direct,
-        profile=profile or session.profile_name,
-    )
-    stream_fast.run(request, session.env)
+    used = profile or session.profile_name
+    request = stream_fast.Request(port=port or 0, profile=used, **asked)
+    if listen is None:
+        stream_fast.run(request, session.env)
+        return 0
+    if request.fdpass:
+        raise InputError("usage", "--listen and --fdpass exclude each other")
+    return run(partial(_listen, replace(session, profile_name=used), request, _one_end(listen)))
+
+
+def _one_end(text: str) -> Forward:
+    """Where to listen. Raises InputError("forward_invalid"), InputError("usage")."""
+    ends = parse_forward(text, Way.DYNAMIC)
+    if len(ends) != 1:
+        raise InputError("usage", "--listen takes one port")
+    return ends[0]
+
+
+async def _listen(session: Session, request: stream_fast.Request, forward: Forward) -> None:
+    """Serve streams until cancelled. Raises what is wrong with the sign-in or the workspace."""
+    path = stream_fast.stream_path(request.workspace, request.kind, request.port)
+    async with session.api() as api:
+        # What a person must mend is said now and not at the first connection.
+        await api.workspace(str(parse_workspace_ref(request.workspace)))
+    async with listening_here(forward) as (listeners, status):
+        output = session.output
+        if output.as_json:
+            output.json_line({"event": "listening", "listen": str(status.listen)})
+        else:
+            output.line(f"listening on {status.listen}")
+            output.flush()
+        await serve_streams(listeners, partial(_open, session, request, path), output.note)
+
+
+async def _open(
+    session: Session, request: stream_fast.Request, path: str, nursery: trio.Nursery
+) -> trio.abc.HalfCloseableStream:
+    """One stream; the profile and its token are read anew, as they may have been renewed."""
+    profile = session.profile()
+    token = await trio.to_thread.run_sync(session.token)
+    here = stream_fast.is_plain_and_here(parse_url(profile.url))
+    if request.resume == "never" or (request.resume == "auto" and here):
+        return await dial_stream(profile, token, path, nursery)
+    env = {**session.env, "KLED_DIRECT": "off"} if request.direct == "never" else session.env
+    seeker = DirectSeeker(make_paths(env, profile), os.urandom)
+    dial = partial(dial_stream, profile, token, f"{path}&resume=1", nursery)
+    return await open_resumable(dial, nursery, seeker)

@@ -1,0 +1,111 @@
+"""`kled key …`: public keys for SSH clients that know no certificates."""
+
+from __future__ import annotations
+
+import re
+from typing import IO, Any
+
+import click
+
+from kled_client.api import Api
+from kled_client.cli.context import RefType, Session, pass_session
+from kled_client.cli.token import parse_lifetime
+from kled_client.models import Key
+from kled_client.output import ago
+from kled_wire.errors import InputError
+from kled_wire.names import WorkspaceRef
+
+_KEY_ID = re.compile(r"key_[0-9a-z]+")
+_LINE_MAX = 16 * 1024
+
+
+@click.group()
+def key() -> None:
+    """Register public keys, for SSH clients that know no certificates.
+
+    A client with such a key still reaches a workspace only through kled stream, as you. ssh itself
+    needs none: kled config-ssh.
+    """
+
+
+@key.command()
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
+@click.option("--name", help="What to call it; the key's own comment, by default.")
+@click.option("--workspace", type=RefType(), metavar="WORKSPACE", help="Good for this one alone.")
+@click.option("--lifetime", metavar="90d", help="When it ends: a number and s, m, h or d.")
+@pass_session
+def add(
+    session: Session,
+    file: IO[str],
+    name: str | None,
+    workspace: WorkspaceRef | None,
+    lifetime: str | None,
+) -> None:
+    """Register the public key in FILE (- reads standard input), for 90 days.
+
+    This takes a sign-in of the last ten minutes: kled login.
+    """
+    body: dict[str, Any] = {"public_key": _read(file)}
+    if name:
+        body["name"] = name
+    if workspace is not None:
+        body["workspace"] = str(workspace)
+    if lifetime is not None:
+        body["lifetime_s"] = parse_lifetime(lifetime)
+    made = session.call(lambda api: api.add_key(body))
+    if session.output.as_json:
+        session.output.json(made)
+        return
+    where = made["workspace"] or "all of your workspaces"
+    session.output.note(f"{made['id']} ({made['name']}) is good for {where}")
+    _say_unanswered(session, made, "do not know it yet")
+
+
+@key.command("list")
+@pass_session
+def list_(session: Session) -> None:
+    """List your registered keys."""
+    found = session.call(Api.keys)
+    columns = {
+        "ID": [k["id"] for k in found],
+        "NAME": [k["name"] for k in found],
+        "WORKSPACE": [k["workspace"] or "all" for k in found],
+        "USED": [ago(k["last_used_at"]) for k in found],
+        "EXPIRES": [k["expires_at"] for k in found],
+        "KIND": [k["public_key"].partition(" ")[0] for k in found],
+        "FINGERPRINT": [k["fingerprint"] for k in found],
+    }
+    session.output.rows(found, columns, "no keys")
+
+
+@key.command()
+@click.argument("key_id", metavar="ID")
+@pass_session
+def remove(session: Session, key_id: str) -> None:
+    """Remove a key: no new connection comes in with it. Those that are open go on."""
+    if _KEY_ID.fullmatch(key_id) is None:
+        raise InputError("key_id_invalid", "that is not a key's id", hint="kled key list")
+    removed = session.call(lambda api: api.remove_key(key_id))
+    if session.output.as_json:
+        session.output.json(removed)
+        return
+    session.output.note(f"{key_id} is removed")
+    _say_unanswered(session, removed, "have not answered and may let it in for ten minutes more")
+
+
+def _read(file: IO[str]) -> str:
+    text = file.read(_LINE_MAX + 1)
+    if "PRIVATE KEY" in text:
+        # It must not leave this machine, not even to be refused.
+        raise InputError(
+            "public_key_invalid",
+            f"{file.name} is a private key",
+            hint=f"give the public one, usually {file.name}.pub",
+        )
+    return text.strip()
+
+
+def _say_unanswered(session: Session, changed: Key, what: str) -> None:
+    if unanswered := changed.get("unanswered"):
+        names = "some workspaces" if unanswered == ["*"] else ", ".join(unanswered)
+        session.output.note(f"the agents of these {what}: {names}")

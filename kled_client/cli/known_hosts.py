@@ -1,0 +1,61 @@
+"""`kled known-hosts`: the plain host key, for clients that cannot check a host certificate."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.interrupt import run
+from kled_wire.errors import InputError
+from kled_wire.names import SSH_SUFFIX, WorkspaceRef
+
+_SSH_PORT = 22
+
+
+@click.command("known-hosts")
+@workspace_argument
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="What the client will call it, for instance 127.0.0.1:2222; WORKSPACE.kled by default.",
+)
+@pass_session
+def known_hosts(session: Session, workspace: WorkspaceRef, hosts: tuple[str, ...]) -> int:
+    """Print WORKSPACE's host key as a line of known_hosts, for clients that know no certificates.
+
+    The key is the one that the workspace has just proven to hold, under a host certificate of the
+    coordinator. It changes when the agent's state is lost; a certificate would cover that.
+    """
+    names = [pattern(host) for host in hosts] or [f"{workspace}.{SSH_SUFFIX}"]
+    return run(partial(_show, session, workspace, names))
+
+
+async def _show(session: Session, ref: WorkspaceRef, names: list[str]) -> None:
+    async with session.ssh(ref) as connection:
+        key = connection.get_server_host_key()
+    assert key is not None, "a connection that is up has checked a host key"
+    fingerprint = key.get_fingerprint()
+    kind, data = key.export_public_key("openssh").decode("ascii").split()[:2]
+    raw: dict[str, Any] = {"hosts": names, "key": f"{kind} {data}", "fingerprint": fingerprint}
+    if session.output.as_json:
+        session.output.json(raw)
+        return
+    session.output.line(f"{','.join(names)} {kind} {data}")
+    session.output.note(f"{ref} has proven to hold this key: {fingerprint}")
+
+
+def pattern(host: str) -> str:
+    """As known_hosts names it (sshd(8)): `[127.0.0.1]:2222`. Raises InputError("usage")."""
+    name, colon, port = host.rpartition(":")
+    if not colon or (":" in name and not name.endswith("]")):
+        name, port = host, str(_SSH_PORT)
+    name = name.removeprefix("[").removesuffix("]")
+    good = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+    if not name or not good or not name.isprintable() or set(name) & set(" ,*?!#@|[]"):
+        raise InputError("usage", f"{host!r} is not a host, or a host and a port")
+    return name if int(port) == _SSH_PORT else f"[{name}]:{port}"
