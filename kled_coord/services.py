@@ -93,8 +93,7 @@ class Services:
     readiness: Readiness = field(default_factory=Readiness)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _People:
+class _People(TypedDict):
     """The services that know who asks."""
 
     audit: Audit
@@ -125,7 +124,7 @@ async def build_services(
     ca = Authority(key=key, clock=clock, ids=ids, user_lifetime_s=config.cert_lifetime_s)
     people = _build_people(config, store, ids, sources, registry)
     # What nearly every service takes.
-    common = _Common(store=store, clock=clock, ids=ids, audit=people.audit)
+    common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
     workspaces = Workspaces(**common, changes=changes, sealer=sealer)
     states = States(store=store, clock=clock, sealer=sealer)
     queue = Queue(
@@ -137,13 +136,7 @@ async def build_services(
         ids=ids,
         metrics=metrics,
         store=store,
-        audit=people.audit,
-        identity=people.identity,
-        endings=people.endings,
-        logins=people.logins,
-        users=people.users,
-        keys=people.keys,
-        agent_keys=people.agent_keys,
+        **people,
         ca=ca,
         registry=registry,
         agents=Agents(**common, sealer=sealer, authority=ca, registry=registry),
