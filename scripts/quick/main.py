@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -33,7 +34,14 @@ from quick.inside import (  # noqa: E402  # found by the line above
 )
 from quick.installing import install  # noqa: E402
 from quick.place import NAME, Failed, Place, Steps, Stopped  # noqa: E402
-from quick.processes import ENDED_S, LOOK_AGAIN_S, clean_up, guard, living  # noqa: E402
+from quick.processes import (  # noqa: E402
+    ENDED_S,
+    LOOK_AGAIN_S,
+    clean_up,
+    guard,
+    living,
+    remember,
+)
 
 
 def check(place: Place, steps: Steps) -> None:
@@ -90,41 +98,88 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/quickstart",
         description="Start a coordinator of your own, make a workspace and open a shell in it. "
-        "When the shell ends, all of it is gone again; only the installed programs stay, in "
-        "$XDG_STATE_HOME/kled/quickstart (~/.local/state/kled/quickstart).",
+        "When the shell ends, all of it is gone again but the installed programs, which stay for "
+        "the next time in $XDG_STATE_HOME/kled/quickstart (~/.local/state/kled/quickstart).",
     )
     parser.add_argument(
         "--check", action="store_true", help="no terminal: try everything, say how long it took"
     )
+    parser.add_argument("--remove", action="store_true", help="take away the programs as well")
     options = parser.parse_args()
-    if not options.check and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (options.check or options.remove) and not (sys.stdin.isatty() and sys.stdout.isatty()):
         parser.error("there is no terminal for a shell; --check does without")
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     place = Place(Path(base) / "kled" / NAME)
-    place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (place.state / "lock").open("w") as lock:
-        if not take(lock):
-            print("error: another quickstart of yours is running", file=sys.stderr)
-            return 1
-        return run_all(place, check if options.check else shell)
+    if not options.remove:
+        print(f"quickstart: Kled is installed into {place.state} and started", flush=True)
+    try:
+        with open_lock(place) as lock:
+            take(lock, place)
+            remember(place.running, os.getpid())
+            if options.remove:
+                return remove(place)
+            return run_all(place, check if options.check else shell)
+    except Failed as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
-def take(lock: IO[str]) -> bool:
-    """Take the lock; one that was killed a moment ago holds it until it has cleaned up."""
+def open_lock(place: Place) -> IO[str]:
+    """Make the directory, and the lock in it. Raises Failed."""
+    try:
+        place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (place.state / "lock").open("w")
+    except OSError as error:
+        raise Failed(
+            f"{error.filename} cannot be written: {error.strerror} "
+            "(XDG_STATE_HOME names another directory)"
+        ) from error
+
+
+def take(lock: IO[str], place: Place) -> None:
+    """Take the lock; one that was killed a moment ago holds it until it has cleaned up.
+
+    Raises Failed where another runs, or does not end.
+    """
     deadline = time.monotonic() + 2 * ENDED_S
     said = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if (other := living(place.running)) is not None:
+                raise Failed(
+                    f"another quickstart of yours is running, process {other}; "
+                    "leave its shell with `exit`, or end it with Ctrl-C"
+                ) from None
             if time.monotonic() > deadline:
-                return False
+                raise Failed(
+                    f"an earlier quickstart that was killed has not cleaned up {place.state}"
+                ) from None
             if not said:
-                print("waiting for another quickstart to end", file=sys.stderr)
+                print("waiting for an earlier quickstart to clean up", file=sys.stderr)
             said = True
             time.sleep(LOOK_AGAIN_S)
         else:
-            return True
+            return
+
+
+def remove(place: Place) -> int:
+    """Take away what the last run left for the next one. The caller has the lock."""
+    clean_up(place)
+    shutil.rmtree(place.state)
+    print(f"quickstart: {place.state} is gone")
+    return 0
+
+
+def say_what_stays(place: Place) -> None:
+    """The truth about a clean machine."""
+    held = sum(path.lstat().st_size for path in place.state.rglob("*"))
+    print(
+        f"\n{held / 1e6:.0f} MB of installed programs stay in {place.state} for the next time; "
+        "`scripts/quickstart --remove` takes them away",
+        flush=True,
+    )
 
 
 def run_all(place: Place, rest: Callable[[Place, Steps], None]) -> int:
@@ -151,10 +206,10 @@ def run_all(place: Place, rest: Callable[[Place, Steps], None]) -> int:
         return 129  # nobody is there to read
     if stopped:
         print(f"quickstart: stopped by {stopped}", file=sys.stderr)
-        return 130
-    if steps.failed:
+    elif steps.failed:
         print(f"quickstart: failed: {', '.join(steps.failed)}", file=sys.stderr)
-    return 1 if steps.failed else 0
+    say_what_stays(place)
+    return 130 if stopped else 1 if steps.failed else 0
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ class Place:
         self.venv = state / "venv"
         self.source = state / "source"
         self.stamp = state / "installed.json"
+        self.log = state / "install.log"
+        self.running = state / "running.json"
         self.data = state / "data"
         self.coordinator = state / "coordinator.json"
         self.scratch = state / "check"
@@ -62,6 +65,8 @@ class Steps:
     def run(self, name: str, work: Callable[[], T]) -> T:
         """Run one step. Raises Failed when it does not work."""
         began = time.monotonic()
+        if sys.stdout.isatty():
+            print(f"        {name} …", end="\r", flush=True)  # until its own line is there
         try:
             result = work()
         except Failed as error:
@@ -87,13 +92,20 @@ def run(argv: list[str], env: dict[str, str], *, timeout: float = STEP_S, **more
     more.setdefault("stdin", subprocess.DEVNULL)
     if "input" in more:
         del more["stdin"]
-    try:
-        done = subprocess.run(
-            argv, env=env, timeout=timeout, capture_output=True, text=True, check=False, **more
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from error
+    done = call(argv, env, timeout=timeout, **more)
     if done.returncode != 0:
         words = "\n        ".join((done.stderr or done.stdout).strip().splitlines()[-12:])
         raise Failed(f"{Path(argv[0]).name} {argv[1]} ended with {done.returncode}: {words}")
     return str(done.stdout).strip()
+
+
+def call(
+    argv: list[str], env: dict[str, str], *, timeout: float, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program quietly to its end, whatever that is. Raises Failed when there is none."""
+    try:
+        return subprocess.run(
+            argv, env=env, timeout=timeout, capture_output=True, text=True, check=False, **more
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from error

@@ -68,7 +68,10 @@ def test_check_runs_every_step_and_again(env: dict[str, str]) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        lines = done.stdout.splitlines()
+        first, *lines = done.stdout.splitlines()
+        assert env["XDG_STATE_HOME"] in first
+        *lines, empty, last = lines
+        assert (empty, last.count("--remove")) == ("", 1)
         assert len(lines) == len(STEPS)
         for line, step in zip(lines, STEPS, strict=True):
             assert line.startswith(f"ok      {step}")
@@ -107,6 +110,8 @@ def test_a_run_that_is_stopped_half_way_cleans_up(
         assert process.stdout is not None
         for line in process.stdout:
             if b"create the workspace" in line:
+                said = refused(env, "--check")
+                assert f"is running, process {process.pid};" in said
                 process.send_signal(number)
                 break
         process.stdout.read()
@@ -135,6 +140,49 @@ def test_a_failing_step_is_named(env: dict[str, str], tmp_path: Path) -> None:
     assert "failed: start the coordinator" in done.stderr
 
 
+def refused(env: dict[str, str], *words: str) -> str:
+    """What a run that cannot even begin says on standard error: one line."""
+    done = subprocess.run(
+        [QUICKSTART, *words], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    said = refused({**env, "XDG_STATE_HOME": str(tmp_path / "file")}, "--check")
+    assert str(tmp_path / "file") in said
+    assert "XDG_STATE_HOME" in said
+
+
+def test_without_a_network_one_line_says_so(env: dict[str, str], tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:1"
+    done = subprocess.run(
+        [QUICKSTART, "--check"],
+        env={
+            **{name: value for name, value in env.items() if not name.startswith("PIP_")},
+            "XDG_STATE_HOME": str(tmp_path),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_INDEX_URL": nowhere,
+            "PIP_RETRIES": "0",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("FAILED  install")]
+    assert "cannot reach a package index" in line
+    assert "HTTPS_PROXY" in line
+
+
 def test_help_and_wrong_words(env: dict[str, str]) -> None:
     shown = subprocess.run([QUICKSTART, "--help"], env=env, capture_output=True, check=True)
     assert b"--check" in shown.stdout
@@ -143,3 +191,12 @@ def test_help_and_wrong_words(env: dict[str, str]) -> None:
     )
     assert wrong.returncode == 2
     assert b"--check does without" in wrong.stderr
+
+
+def test_remove_takes_the_programs_away_too(env: dict[str, str]) -> None:
+    """The last of this file, whose other tests share the installation."""
+    done = subprocess.run(
+        [QUICKSTART, "--remove"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    assert b"is gone" in done.stdout
+    assert not (Path(env["XDG_STATE_HOME"]) / "kled/quickstart").exists()
