@@ -121,17 +121,29 @@ async def _run_once(settings: LinkSettings, welcomed: trio.Event) -> None:
     stream = await _dial(settings)
     try:
         async with trio.open_nursery() as nursery:
+            reading = await nursery.start(_keep_reading)
             try:
-                link = await _open_link(settings, stream, nursery)
+                link = await _open_link(settings, stream, reading)
                 await _converse(link, settings, welcomed)
             except (LinkClosed, KledError) as exc:
                 problem = exc
-            nursery.cancel_scope.cancel()
+            finally:
+                reading.cancel_scope.cancel()
     finally:
         # trio-websocket does not close it when the other end has begun.
         await trio.aclose_forcefully(stream)
     if problem is not None:
         raise problem
+
+
+async def _keep_reading(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery that ends when it is told to: cancelled with the rest, it could not read the
+    answer to our goodbye, and each stop of an agent would wait for that.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.shield = True
+        task_status.started(nursery)
+        await trio.sleep_forever()
 
 
 async def _dial(settings: LinkSettings) -> trio.abc.Stream:

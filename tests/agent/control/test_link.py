@@ -317,9 +317,12 @@ async def test_a_message_that_is_not_for_agents_ends_the_link(running: Running) 
     assert "welcome is not for an agent" in told[0].reason
 
 
-async def test_an_agent_that_stops_says_that_it_goes(log: EventLog) -> None:
+async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_alone(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GOODBYE_S", 40.0)
     told = []
-    done = trio.Event()
+    done, ended = trio.Event(), trio.Event()
 
     async def watch(peer: Peer) -> None:
         await peer.greet()
@@ -338,11 +341,19 @@ async def test_an_agent_that_stops_says_that_it_goes(log: EventLog) -> None:
             keys=AcceptedKeys(),
             key_uses=KeyUses(log),
         )  # fmt: skip
-        nursery.start_soon(serve_link, settings)
+
+        async def serve() -> None:
+            try:
+                await serve_link(settings)
+            finally:
+                ended.set()
+
+        nursery.start_soon(serve)
         await up.wait()
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
+        with trio.fail_after(20, shield=True):
             await done.wait()
+            await ended.wait()
     assert told[0].code == CloseCode.GOING_AWAY
 
 
