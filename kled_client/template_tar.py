@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from kled_wire.errors import InputError
@@ -14,6 +15,8 @@ from kled_wire.limits import TEMPLATE_MAX_BYTES
 # Never part of a template: other people's secrets, caches and version control.
 _SKIPPED_DIRS = frozenset({".terraform", ".git", ".hg", ".svn", "__pycache__", "node_modules"})
 _SKIPPED_NAMES = frozenset({".DS_Store", ".terraform.tfstate.lock.info", "crash.log"})
+# With directories, and what is met again through links.
+_ENTRIES_MAX = 10_000
 _KEPT_HIDDEN = frozenset({".terraform.lock.hcl"})
 
 
@@ -26,14 +29,41 @@ def is_packed(name: str) -> bool:
     return ".tfstate" not in name and not name.endswith((".tfplan", ".swp", "~"))
 
 
-def pack_template(directory: Path) -> bytes:
-    """A gzipped tar of the directory, the same bytes for the same files.
+class _Fate(Enum):
+    """What becomes of something in a template's directory."""
 
-    Raises InputError: not a directory, no .tf file, over 16 MiB, or a link out of the tree.
+    TAKEN = auto()
+    LEFT_OUT = auto()
+    ENTERED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A gzipped tar, and what of the directory is not in it: paths, directories with a / behind."""
+
+    archive: bytes
+    left_out: tuple[str, ...]
+
+
+def pack_template(directory: Path) -> Packed:
+    """Pack a directory: the same bytes for the same files, links replaced by what they lead to.
+
+    Raises InputError: not a directory, no .tf file, over 16 MiB, a link that leads nowhere, out of
+    the tree or round in a circle.
     """
     if not directory.is_dir():
         raise InputError("template_missing", f"{directory} is not a directory")
-    paths = sorted(_walk(directory))
+    paths: list[Path] = []
+    left_out: list[str] = []
+    for number, (path, fate) in enumerate(_walk(directory, (directory.resolve(),)), start=1):
+        if number > _ENTRIES_MAX:
+            raise _too_large(directory, f"{_ENTRIES_MAX} files")
+        if fate is _Fate.TAKEN:
+            paths.append(path)
+        elif fate is _Fate.LEFT_OUT:
+            is_folder = path.is_dir()
+            left_out.append(path.relative_to(directory).as_posix() + ("/" if is_folder else ""))
+    paths.sort()
     if not any(
         path.parent == directory and path.name.endswith((".tf", ".tf.json")) for path in paths
     ):
@@ -50,24 +80,50 @@ def pack_template(directory: Path) -> bytes:
             _check_size(directory, total)
             _add(archive, directory, path)
     _check_size(directory, buffer.tell())
-    return buffer.getvalue()
+    return Packed(archive=buffer.getvalue(), left_out=tuple(sorted(left_out)))
 
 
-def _walk(directory: Path) -> Iterator[Path]:
-    root = directory.resolve()
-    for folder, folders, names in os.walk(directory):
-        folders[:] = [name for name in folders if name not in _SKIPPED_DIRS and name[0] != "."]
-        for name in filter(is_packed, names):
-            path = Path(folder, name)
-            if not path.is_file():
-                continue
-            if not path.resolve().is_relative_to(root):
-                raise InputError(
-                    "template_link_outside",
-                    f"{path} points outside the template",
-                    hint="copy the file into the directory",
-                )
-            yield path
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, _Fate]]:
+    """Everything below `folder`, but nothing below what is left out.
+
+    `above` is where `folder` and the directories that it is in really are, the template's first.
+    """
+    for path in sorted(folder.iterdir()):
+        is_folder = path.is_dir()
+        is_wanted = not _is_skipped_folder(path.name) if is_folder else is_packed(path.name)
+        if is_wanted and path.is_symlink():
+            _check_link(path, above)
+        if is_wanted and is_folder:
+            yield path, _Fate.ENTERED
+            yield from _walk(path, (*above, path.resolve()))
+        else:
+            # Sockets and devices have no content to take.
+            yield path, _Fate.TAKEN if is_wanted and path.is_file() else _Fate.LEFT_OUT
+
+
+def _is_skipped_folder(name: str) -> bool:
+    return name in _SKIPPED_DIRS or name.startswith(".")
+
+
+def _check_link(path: Path, above: tuple[Path, ...]) -> None:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as exc:
+        raise InputError(
+            "template_link_broken", f"{path} leads nowhere", hint="remove or mend the link"
+        ) from exc
+    if not target.is_relative_to(above[0]):
+        raise InputError(
+            "template_link_outside",
+            f"{path} points outside the template",
+            hint="copy what it leads to into the directory",
+        )
+    if target in above:
+        raise InputError(
+            "template_link_broken",
+            f"{path} leads to a directory that it is in",
+            hint="remove the link",
+        )
 
 
 def _add(archive: tarfile.TarFile, directory: Path, path: Path) -> None:
@@ -83,8 +139,12 @@ def _add(archive: tarfile.TarFile, directory: Path, path: Path) -> None:
 
 def _check_size(directory: Path, size: int) -> None:
     if size > TEMPLATE_MAX_BYTES:
-        raise InputError(
-            "template_too_large",
-            f"{directory} is over {TEMPLATE_MAX_BYTES // 2**20} MiB",
-            hint="keep build results and binaries out of the template's directory",
-        )
+        raise _too_large(directory, f"{TEMPLATE_MAX_BYTES // 2**20} MiB")
+
+
+def _too_large(directory: Path, limit: str) -> InputError:
+    return InputError(
+        "template_too_large",
+        f"{directory} is over {limit}",
+        hint="keep build results and binaries out of the template's directory",
+    )

@@ -29,7 +29,7 @@ from argon2 import PasswordHasher
 from kled_coord.api.app import create_app
 from kled_coord.builds.jobs import Jobs, Places
 from kled_coord.builds.pruning import prune
-from kled_coord.builds.terraform import Terraform
+from kled_coord.builds.terraform import Terraform, check_path
 from kled_coord.builds.worker import Worker
 from kled_coord.config import Config
 from kled_coord.control.registry import AgentRegistry
@@ -134,6 +134,7 @@ async def serve(
     raise_descriptor_limit()
     metrics = Metrics()
     registry = AgentRegistry(metrics, sources.clock)
+    await check_path(config.terraform_path, os.environ)
     await sources.sandbox.make()  # a build must not be the first to learn that it does not work
     async with open_services(config, sources, metrics, registry) as services:
         with only_one(config.data_dir):

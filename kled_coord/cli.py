@@ -15,6 +15,7 @@ import click
 import trio
 
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
+from kled_coord.builds.terraform import check_path
 from kled_coord.config import CONFIG_VARIABLE, Config, load_config
 from kled_coord.front.tls import open_certificates
 from kled_coord.installing import check_machine, make_known, next_steps, place_files
@@ -127,11 +128,12 @@ def check_config_command(config: Config) -> None:
     """Print the settings in effect.
 
     Or one line that says which setting is wrong and where it came from, or that the TLS files,
-    the sandbox or terraform_env_file cannot be used; exit code 2.
+    the sandbox, terraform_path or terraform_env_file cannot be used; exit code 2.
     """
     open_certificates(config.tls_cert_file, config.tls_key_file)
     if config.terraform_env_file is not None:
         load_environment(config.terraform_env_file)
+    trio.run(check_path, config.terraform_path, os.environ)
     sandbox = trio.run(SandboxChoice(config).make)
     for name, value in config.shown().items():
         click.echo(f"{name} = {value}" + (f" ({sandbox.describe()})" if name == "sandbox" else ""))

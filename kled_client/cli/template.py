@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -18,6 +20,10 @@ from kled_wire.names import check_name
 
 # Those that ship with Kled, for people to start from.
 SHIPPED = Path(__file__).parents[1] / "templates"
+
+
+# What is left out of a template and named.
+_NAMED_MAX: Final = 10
 
 
 @click.group()
@@ -118,8 +124,10 @@ def push(session: Session, directory: Path, name: str | None, message: str | Non
     and hidden files stay here.
     """
     chosen = check_name("template", name or directory.resolve().name)
-    archive = pack_template(directory)
-    version = session.call(lambda api: api.push_template(chosen, archive, message))
+    packed = pack_template(directory)
+    version = session.call(lambda api: api.push_template(chosen, packed.archive, message))
+    if packed.left_out:
+        session.output.note(f"left out: {_some(packed.left_out)}")
     if session.output.as_json:
         session.output.json(version)
         return
@@ -159,6 +167,12 @@ def _default(variable: Variable) -> str:
 
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def _some(paths: Sequence[str]) -> str:
+    shown = [_one_line(path) for path in paths[:_NAMED_MAX]]
+    more = len(paths) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _number(version: object) -> str:

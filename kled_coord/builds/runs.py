@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -118,6 +119,7 @@ class Runs:
         build = await self._store.read(build_by_id, _build_id(path))
         if build is None:
             log.warning("run_unknown", directory=str(path))
+            await trio.to_thread.run_sync(_strip, path)
         else:
             await self._rescue(build, path)
 
@@ -128,6 +130,7 @@ class Runs:
                 await self._save(build, state)
         except OSError as error:
             log.error("state_not_rescued", build=build.id, directory=str(path), reason=str(error))
+            await trio.to_thread.run_sync(_strip, path)
             return
         await trio.to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
 
@@ -199,6 +202,24 @@ class Run:
         if self._path is not None:
             await self._runs.clear(self._build, self._path)
             self._path = None
+
+
+def _strip(path: Path) -> None:
+    """Leave the state alone of what a run had: the rest holds secrets in clear, and is of no use.
+
+    Without a state nothing is left.
+    """
+    state = path / WORK_DIRECTORY / ERRORED_STATE_FILE
+    for directory, directories, files in os.walk(path, topdown=False):
+        for name in (*files, *directories):
+            entry = Path(directory, name)
+            if entry == state:
+                continue
+            # A directory that holds the state stays.
+            with suppress(OSError):
+                entry.rmdir() if name in directories and not entry.is_symlink() else entry.unlink()
+    with suppress(OSError):
+        path.rmdir()
 
 
 def _is_over(path: Path, now: float) -> bool:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from kled_coord.builds.statefile import managed_instances
+from kled_coord.builds.statefile import is_successor, loses_nothing, managed_instances
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
@@ -108,8 +109,8 @@ class States:
     async def adopt(self, workspace_id: WorkspaceId, build_id: BuildId, content: bytes) -> int:
         """Append the state that a build's Terraform could not save; returns its version.
 
-        One that is there already is not appended again. Raises ConflictError("state_superseded")
-        where the state has moved on without it, InputError, StoreError, KledError.
+        One that says nothing new is not appended. Raises ConflictError("state_superseded") where
+        the state has moved on without something that it names, InputError, StoreError, KledError.
         """
         now = self._clock()
 
@@ -117,16 +118,16 @@ class States:
             new = _parse_object("state_invalid", content)
             version = next_state_version(connection, workspace_id)
             holder = state_lock(connection, workspace_id)
-            if holder is not None and holder.build_id != build_id:
-                raise ConflictError(
-                    "state_superseded", f"build {holder.build_id} is working on the state"
-                )
-            newest = newest_state(connection, workspace_id)
-            if newest is not None and newest[1] is not None:
-                kept = self._sealer.open(_PURPOSE, _row(workspace_id, newest[0]), newest[1])
-                if kept == content:
-                    return newest[0]
-                _check_successor(_parse_object("state_invalid", kept), new)
+            newest, sealed = newest_state(connection, workspace_id) or (0, None)
+            kept: dict[str, Any] = {}
+            if sealed is not None:
+                row = _row(workspace_id, newest)
+                kept = _parse_object("state_invalid", self._sealer.open(_PURPOSE, row, sealed))
+            is_locked = holder is not None and holder.build_id != build_id
+            if is_locked or not (sealed is None or is_successor(kept, new)):
+                if loses_nothing(kept, new):
+                    return newest
+                raise _superseded(holder if is_locked else None, kept, new)
             insert_state(
                 connection,
                 workspace_id=workspace_id,
@@ -142,11 +143,9 @@ class States:
     async def _newest(self, workspace_id: WorkspaceId) -> bytes | None:
         newest = await self._store.read(newest_state, workspace_id)
         version, sealed = newest or (0, None)
-        return (
-            None
-            if sealed is None
-            else self._sealer.open(_PURPOSE, _row(workspace_id, version), sealed)
-        )
+        if sealed is None:
+            return None
+        return self._sealer.open(_PURPOSE, _row(workspace_id, version), sealed)
 
     async def lock(self, writer: StateWriter, info: bytes) -> None:
         """Take the lock. Raises StateLockedError, InputError."""
@@ -184,15 +183,16 @@ def _check_holder(holder: StateLock | None, lock_id: str | None) -> None:
         )
 
 
-def _check_successor(kept: dict[str, Any], new: dict[str, Any]) -> None:
-    """Whether `new` follows `kept` by Terraform's own counting (lineage and serial)."""
-    old_serial, serial = kept.get("serial"), new.get("serial")
-    follows = isinstance(old_serial, int) and isinstance(serial, int) and serial > old_serial
-    if kept.get("lineage") != new.get("lineage") or not follows:
-        raise ConflictError(
-            "state_superseded",
-            f"the state that is kept (serial {old_serial}) does not precede it (serial {serial})",
-        )
+def _superseded(
+    holder: StateLock | None, kept: Mapping[str, Any], new: Mapping[str, Any]
+) -> ConflictError:
+    if holder is not None:
+        return ConflictError("state_superseded", f"build {holder.build_id} is working on the state")
+    return ConflictError(
+        "state_superseded",
+        f"the state that is kept (serial {kept.get('serial')}) does not precede it "
+        f"(serial {new.get('serial')})",
+    )
 
 
 def _lock_id(info: bytes) -> str:

@@ -17,10 +17,12 @@ from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.envfile import load_environment
+from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.events import Event, OutputsFound, Progress, StageBegan
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.telling import shown_outputs, tell_event
+from kled_wire.errors import ConfigError
 
 # A check has no state to save, and whoever wants it ended wants its place for the next.
 _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
@@ -102,6 +104,16 @@ class Terraform:
             path = None if self._path is None else str(self._path)
             self._binary = await find_binary(self._environment, path)
         return self._binary
+
+
+async def check_path(path: Path | None, environment: Mapping[str, str]) -> None:
+    """Raise ConfigError unless the setting terraform_path names a Terraform that runs, or none."""
+    if path is None:
+        return
+    try:
+        await find_binary(environment, str(path))
+    except TerraformMissingError as error:
+        raise ConfigError("terraform_path_unusable", f"terraform_path: {error.message}") from error
 
 
 class Translator:

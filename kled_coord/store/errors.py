@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import structlog
 from sqlalchemy import exc
 
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 
 # SQLite says "database or disk is full"; PostgreSQL's class 53100 is disk_full.
 _FULL_WORDS: Final = ("is full", "disk full", "no space left")
-
+log = structlog.get_logger(__name__)
 
 # SQLITE_CORRUPT and SQLITE_NOTADB, the primary result codes (https://sqlite.org/rescode.html);
 # PostgreSQL's XX001 and XX002 are data_corrupted and index_corrupted.
@@ -27,7 +28,7 @@ class DuplicateError(ConflictError):
 
 
 def from_database(error: exc.SQLAlchemyError) -> KledError:
-    """Turn a database error into ours.
+    """Turn a database error into ours; the words of one that is not expected are logged.
 
     The codes are duplicate, input_invalid, store_damaged, store_full and store_failed.
     """
@@ -47,7 +48,13 @@ def from_database(error: exc.SQLAlchemyError) -> KledError:
             "the coordinator's disk is full; nothing was changed",
             hint="free some space in the data directory, then try again",
         )
-    return StoreError("store_failed", f"the coordinator's database failed: {words}")
+    # The words may name the database's host, which is nobody's matter but the operator's.
+    log.warning("database_failed", reason=words)
+    return StoreError(
+        "store_failed",
+        "the coordinator's database failed; nothing was changed",
+        hint="the coordinator's log has the database's words",
+    )
 
 
 def damaged(words: str) -> StoreError:

@@ -61,6 +61,8 @@ def _locate(path: str, override: str | None) -> tuple[str, tuple[str, ...]]:
         found = shutil.which(override, path=path)
         if found is None:
             raise _missing(f"the Terraform set, {override}, is not an executable file")
+        # It is run in other directories than this one.
+        found = str(Path(found).absolute())
         return ("tofu" if "tofu" in Path(found).name else "terraform"), (found,)
     for name in ("terraform", "tofu"):
         if found := shutil.which(name, path=path):

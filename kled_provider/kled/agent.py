@@ -186,5 +186,11 @@ def init_script(access_url: str, directory: str | None, env: dict[str, str]) -> 
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(exports.items())),
     ]
     if directory:
-        lines.append(f"mkdir -p {shlex.quote(directory)} && cd {shlex.quote(directory)}")
+        # As its sessions see it. What starts at a machine's boot has no HOME.
+        lines += [
+            'home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}',
+            'cd "${home:-/}"',
+            f"mkdir -p -- {shlex.quote(directory)}",
+            f"cd -- {shlex.quote(directory)}",
+        ]
     return "\n".join([*lines, "exec kled-agent run", ""])

@@ -204,12 +204,14 @@ def test_template_push(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
     directory = tmp_path / "process"
     directory.mkdir()
     (directory / "main.tf").write_text("resource")
+    (directory / "terraform.tfstate").write_text("{}")
     path = "/api/v1/templates/process/versions"
     signed_in.routes["POST", path] = (201, {"number": 3})
     done = kled("template", "push", str(directory), "-m", "why not")
     assert done.returncode == 0, done.stderr
     method, target, body = signed_in.requests[-1]
     assert (method, target) == ("POST", f"{path}?message=why+not")
+    assert b"left out: terraform.tfstate\n" in done.stderr
     assert body[:2] == b"\x1f\x8b"
     words = "main.tf line 1: Argument or block definition required"
     signed_in.routes["POST", path] = problem(422, "template_invalid", words)

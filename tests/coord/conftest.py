@@ -88,7 +88,9 @@ class FakeTerraform:
             await reporter.line("info", line)
         await reporter.progress(0, 1, "apply")
         if self.errored_state is not None:
-            (job.directory / "template").mkdir()
+            (job.directory / "template" / ".terraform").mkdir(parents=True)
+            (job.directory / "kled.tfvars").write_text("secret")
+            (job.directory / "template" / ".terraform" / "x").symlink_to("/etc/passwd")
             (job.directory / "template" / "errored.tfstate").write_bytes(self.errored_state)
         if self.agent:
             await host.ensure_agent("main", "")

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -57,6 +58,17 @@ def test_tls_files_that_cannot_be_used_are_one_line_and_exit_2(tmp_path, command
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"kled-coord: tls_cert_file {tmp_path}/none, ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+def test_a_terraform_that_is_not_there_is_one_line_and_exit_2(tmp_path, command) -> None:
+    for path in (tmp_path / "none", tmp_path, Path(__file__)):
+        done = run(tmp_path, command, KLED_COORD_TERRAFORM_PATH=str(path))
+        assert done.returncode == 2
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("kled-coord: terraform_path: ")
+        assert str(path) in last
+        assert "Traceback" not in done.stderr
 
 
 async def test_serve_answers_holds_its_directory_and_drains(tmp_path) -> None:

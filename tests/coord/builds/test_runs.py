@@ -16,7 +16,10 @@ from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import worker
 
 STATE = b'{"version": 4, "serial": 3, "lineage": "one"}'
-OLDER = b'{"version": 4, "serial": 2, "lineage": "one"}'
+THING = (
+    b'[{"mode": "managed", "type": "a", "name": "b", "instances": [{"attributes": {"id": "1"}}]}]'
+)
+OLDER = b'{"version": 4, "serial": 2, "lineage": "one", "resources": ' + THING + b"}"
 NEWER = b'{"version": 4, "serial": 4, "lineage": "one"}'
 
 
@@ -93,7 +96,22 @@ async def test_a_state_that_was_saved_after_all_is_not_saved_twice(
     assert await states.adopt(created.workspace.id, build.id, NEWER) == 2
 
 
-@pytest.mark.parametrize("state", [OLDER, b"cut off {", b'{"serial": 9, "lineage": "two"}'])
+async def test_a_state_that_names_nothing_else_is_not_kept_aside(
+    lite_world, alice, created
+) -> None:
+    """The build wrote it after all, or somebody has gone on from there: there is no loss."""
+    kept = OLDER.replace(b'"serial": 2', b'"serial": 8').replace(b'"id"', b'"more": 1, "id"')
+    await lite_world.services.states.adopt(created.workspace.id, created.latest_build.id, kept)
+    lite_world.terraform.errored_state = OLDER
+    lite_world.terraform.error = KledError("terraform_failed", "Failed to save state")
+    await run_next(lite_world)
+    assert kept_files(lite_world) == []
+    assert run_directories(lite_world) == []
+    await start(lite_world, alice)
+    assert await newest(lite_world, created.workspace) == kept
+
+
+@pytest.mark.parametrize("state", [OLDER, b"cut off {", OLDER.replace(b"one", b"two")])
 async def test_a_state_that_cannot_be_a_version_is_kept_as_a_file(
     lite_world, alice, created, state
 ) -> None:
@@ -119,6 +137,8 @@ async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(
     lite_world.terraform.errored_state = b"cut off {"
     await run_next(lite_world)
     (left,) = run_directories(lite_world)
+    # Its values and its plan are in clear, and of no use any more.
+    assert [p.name for p in left.rglob("*")] == ["template", "errored.tfstate"]
     lite_world.clock.now = lite_world.clock.now.fromtimestamp(
         left.stat().st_mtime + 60, tz=lite_world.clock.now.tzinfo
     )

@@ -174,3 +174,13 @@ async def test_a_database_of_a_newer_release_is_refused(store, tmp_path) -> None
 def test_another_database_is_refused(url) -> None:
     with pytest.raises(ConfigError, match="database_url"):
         open_store(url)
+
+
+def test_an_error_does_not_tell_where_the_database_is() -> None:
+    store = open_store("postgresql://somebody:hunter2@127.0.0.1:9/secretname?connect_timeout=1")
+    with pytest.raises(StoreError) as caught:
+        in_transaction(store.engine, list_users)
+    store.close()
+    assert caught.value.code == "store_failed"
+    for part in ("127.0.0.1", "port", "9", "somebody", "hunter2", "secretname"):
+        assert part not in caught.value.line()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 
 from kled_coord.templates.service import Templates
-from kled_wire.errors import NotFoundError, UnavailableError
+from kled_wire.errors import InputError, NotFoundError, UnavailableError
 
 HANGING = {"main.tf": b"HANGING INIT"}
 
@@ -70,3 +72,17 @@ async def test_a_check_ends_when_its_client_leaves(api, make_tar) -> None:
     assert terraform.checking == 0
     listed = await api.client.get("/api/v1/templates", headers=headers)
     assert listed.json() == []
+
+
+async def test_a_template_may_not_keep_its_state_elsewhere(lite_world, make_tar) -> None:
+    admin = await lite_world.user("boss", "admin")
+    backend = b'terraform {\n  backend "local" {}\n}'
+    push = partial(lite_world.services.templates.push, admin, "plain", message="")
+    with pytest.raises(InputError) as caught:
+        await push(upload=make_tar({"main.tf": b"", "zzz_override.tf": backend}))
+    assert (caught.value.code, "zzz_override.tf" in caught.value.message) == (
+        "template_invalid",
+        True,
+    )
+    # Ours is merged over it, as over one in the files themselves.
+    await push(upload=make_tar({"main.tf": backend, "a_override.tf": backend}))

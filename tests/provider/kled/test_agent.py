@@ -38,6 +38,27 @@ def test_the_script_needs_the_token_and_does_not_hold_it() -> None:
     assert "KLED_COORDINATOR_URL=https://kled.example\n" in done.stdout
 
 
+def test_a_relative_directory_is_one_of_the_home(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    script = init_script("https://x", "-src/it's", {}).replace("exec kled-agent run", "pwd")
+    done = subprocess.run(
+        ["/bin/sh", "-c", script],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "KLED_AGENT_TOKEN": "t"},
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(home / "-src/it's")
+    assert list(elsewhere.iterdir()) == []
+    # As cloud-init starts it: without HOME there is that of passwd(5).
+    absolute = init_script("https://x", str(home), {}).replace("exec kled-agent run", "pwd")
+    done = run(absolute, KLED_AGENT_TOKEN="t")
+    assert (done.returncode, done.stdout.strip()) == (0, str(home))
+
+
 @pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
