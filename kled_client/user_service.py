@@ -17,11 +17,15 @@ KEPT = ("KLED_CONFIG_DIR", "KLED_PROFILE", "KLED_CA_FILE", "KLED_KEYRING", "HTTP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Where its file goes, what is in it, and the commands that make it run and end."""
+    """Where its file goes, what is in it, and the commands that make it run and end.
+
+    `probe` works where those will; it changes nothing.
+    """
 
     name: str
     path: Path
     content: bytes
+    probe: tuple[str, ...]
     start: tuple[tuple[str, ...], ...]
     stop: tuple[tuple[str, ...], ...]
 
@@ -74,6 +78,7 @@ def _systemd(
         name=unit,
         path=config / "systemd" / "user" / unit,
         content="\n".join(lines).encode(),
+        probe=(*control, "show-environment"),
         start=(
             (*control, "daemon-reload"),
             (*control, "enable", unit),
@@ -116,6 +121,7 @@ def _launchd(
         name=label,
         path=path,
         content=content,
+        probe=("launchctl", "list"),
         start=(("launchctl", "load", "-w", str(path)),),
         stop=(("launchctl", "unload", "-w", str(path)),),
     )

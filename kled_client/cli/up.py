@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -71,14 +72,36 @@ def _service(session: Session, directory: Path) -> Service:
 
 
 def _install(session: Session, service: Service) -> None:
-    service.path.parent.mkdir(parents=True, exist_ok=True)
-    service.path.write_bytes(service.content)
-    for command in service.start:
-        _call(command)
+    _call(service.probe)
+    try:
+        earlier = service.path.read_bytes() if service.path.exists() else None
+        service.path.parent.mkdir(parents=True, exist_ok=True)
+        service.path.write_bytes(service.content)
+    except OSError as exc:
+        raise ConfigError(
+            "config_not_writable", f"{service.path} cannot be written: {exc.strerror}"
+        ) from exc
+    try:
+        for command in service.start:
+            _call(command)
+    except KledError:
+        _take_back(service, earlier)
+        raise
     session.output.note(f"{service.name} is installed and runs; kled up --uninstall removes it")
     session.output.record({"service": service.name, "path": str(service.path)}, {
         "service": service.name, "file": str(service.path)
     })  # fmt: skip
+
+
+def _take_back(service: Service, earlier: bytes | None) -> None:
+    """Leave what was there before an installation that failed."""
+    if earlier is not None:
+        service.path.write_bytes(earlier)
+        return
+    for command in service.stop:
+        with suppress(KledError):
+            _call(command)
+    service.path.unlink(missing_ok=True)
 
 
 def _uninstall(session: Session, service: Service) -> None:
@@ -91,6 +114,7 @@ def _uninstall(session: Session, service: Service) -> None:
 
 
 def _call(command: tuple[str, ...]) -> None:
+    """Raise KledError("service_failed") with the command's own words."""
     if shutil.which(command[0]) is None:
         raise KledError(
             "service_failed",
@@ -100,4 +124,11 @@ def _call(command: tuple[str, ...]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         words = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
-        raise KledError("service_failed", f"{' '.join(command)}: {words}")
+        raise KledError(
+            "service_failed",
+            f"{' '.join(command)}: {words}",
+            hint="systemd needs a session of yours: sign in by ssh or at the machine, not by su, "
+            "or have root run `loginctl enable-linger` for you"
+            if "bus" in words or "XDG_RUNTIME_DIR" in words
+            else None,
+        )

@@ -85,3 +85,28 @@ def test_without_a_file(kled: Kled, tmp_path: Path) -> None:
     done = kled("up", cwd=tmp_path)
     assert done.returncode == 4
     assert ".kled.toml" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("failing", "words", "hint"),
+    [
+        ("show-environment", "Failed to connect to bus: No medium found", "enable-linger"),
+        ("enable", "Failed to enable unit: No space left on device", "No space"),
+    ],
+)
+def test_an_install_that_fails_leaves_nothing(
+    kled: Kled, home: Path, tmp_path: Path, failing: str, words: str, hint: str
+) -> None:
+    """Without a bus of the user (su, cron, a container) and half-way."""
+    (tmp_path / ".kled.toml").write_text('workspace = "dev"\n[forward]\nlocal = ["8080"]\n')
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    fake = programs / "systemctl"
+    fake.write_text(f'#!/bin/sh\n[ "$2" != {failing} ] || {{ echo "{words}" >&2; exit 1; }}\n')
+    fake.chmod(0o755)
+    done = kled("up", "--install", cwd=tmp_path, env={"PATH": f"{programs}:/usr/bin:/bin"})
+    assert done.returncode == 1
+    said = one_line(done.stderr)
+    assert words in said
+    assert hint in said
+    assert not list(home.rglob("*.service"))
