@@ -33,6 +33,7 @@ from kled_coord.builds.terraform import Terraform, check_path
 from kled_coord.builds.worker import Worker
 from kled_coord.config import Config
 from kled_coord.control.registry import AgentRegistry
+from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.front.listener import raise_descriptor_limit
 from kled_coord.front.tls import open_certificates
@@ -152,12 +153,14 @@ async def _serve(
     task_status: trio.TaskStatus[str],
 ) -> None:
     config = services.config
-    asgi = AsgiServer(create_app(services), config.trusted_proxies)
+    admission = Admission()
+    asgi = AsgiServer(create_app(services), admission, config.trusted_proxies)
     certificates = open_certificates(config.tls_cert_file, config.tls_key_file)
     processes = make_processes(config, services.metrics, certificates)
     planes = build_planes(
         services,
         asgi=asgi,
+        admission=admission,
         registry=registry,
         processes=processes,
         random_bytes=sources.random_bytes,

@@ -9,6 +9,7 @@ import trio
 
 from kled_coord.control.link import ControlPlane
 from kled_coord.control.registry import AgentRegistry
+from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import (
@@ -34,6 +35,7 @@ class Planes:
     """What serves each kind of connection, and what has to be seen to when it all ends."""
 
     handlers: Mapping[Plane, Handler]
+    admission: Admission
     registry: AgentRegistry
     joiner: Joiner
     broker: Broker
@@ -60,6 +62,7 @@ def build_planes(
     services: Services,
     *,
     asgi: AsgiServer,
+    admission: Admission,
     registry: AgentRegistry,
     processes: DataProcesses | None,
     random_bytes: RandomBytes,
@@ -97,7 +100,7 @@ def build_planes(
     )
 
     async def api(arrival: Arrival) -> None:
-        await asgi.serve_connection(arrival.with_head())
+        await asgi.serve_connection(arrival.with_head(), arrival.place)
 
     handlers = {
         Plane.API: api,
@@ -107,6 +110,7 @@ def build_planes(
     }
     return Planes(
         handlers=handlers,
+        admission=admission,
         registry=registry,
         joiner=joiner,
         broker=broker,
@@ -145,6 +149,7 @@ async def serve_front(
                 listeners,
                 planes.handlers,
                 connections,
+                admission=planes.admission,
                 tls=tls,
                 trusted_proxies=config.trusted_proxies,
                 task_status=task_status,

@@ -53,6 +53,8 @@ GOODBYE_S: Final = 1.0
 
 # Uploaded templates: Terraform sources are text.
 TEMPLATE_MAX_BYTES: Final = 16 * 1024 * 1024
+# What is read of a request before it is known who asks: holds any login.
+ANONYMOUS_BODY_MAX_BYTES: Final = 16 * 1024
 # JSON bodies of the API.
 API_BODY_MAX_BYTES: Final = 1024 * 1024
 # Terraform state that one workspace may hold.

@@ -45,6 +45,8 @@ TESTED_BY = {
     "coord/builds/test_builds.py": "kled_coord/builds/ kled_coord/services kled_coord/changes",
     "coord/ca/test_certificates.py": "kled_coord/ca/keys",
     "coord/identity/test_identity.py": "kled_coord/identity/",
+    "coord/templates/test_opening.py": "kled_coord/templates/archive_process",
+    "coord/front/test_http11.py": "kled_coord/front/mailbox kled_coord/front/refusing",
     "coord/policy/test_decide.py": "kled_coord/policy/actions kled_coord/policy/roles",
     "coord/store/test_engine.py": """
         kled_coord/store/migrate kled_coord/store/migrations/ kled_coord/store/schema
@@ -52,7 +54,7 @@ TESTED_BY = {
     """,
     "coord/offload/test_process.py": "kled_coord/offload/layer",
     "coord/relay/test_pool.py": "kled_coord/relay/processes kled_coord/sidecars/pool",
-    "coord/relay/test_process.py": "kled_coord/sidecars/process",
+    "coord/relay/test_process.py": "kled_coord/environment kled_coord/sidecars/process",
     "coord/relay/test_splicer.py": "kled_coord/sidecars/loop",
     # Queries only, each run by the tests of who asks, on both databases.
     "coord/conftest.py": "kled_coord/store/",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -22,7 +23,8 @@ from kled_coord.api import (
     workspaces,
 )
 from kled_coord.api.edge import Edge
-from kled_coord.api.errors import install_error_handlers
+from kled_coord.api.errors import ERROR_ANSWERS, install_error_handlers
+from kled_coord.api.receiving import check_sender
 from kled_coord.services import Services
 from kled_wire.version import software_version
 
@@ -52,9 +54,10 @@ def create_app(services: Services) -> Edge:
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
+        responses=ERROR_ANSWERS,
     )
     app.state.services = services
     for module in _MODULES:
         app.include_router(module.router)
     install_error_handlers(app, services.ids)
-    return Edge(app, services.metrics)
+    return Edge(app, services.metrics, partial(check_sender, services))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 import structlog
-import trio
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kled_coord.api.errors import BodyTooLargeError, error_response
+from kled_coord.api.errors import error_response
+from kled_coord.api.receiving import body_too_large, limited
 from kled_coord.metrics import Metrics
-from kled_wire.errors import KledError, UnavailableError, UpgradeRequiredError
-from kled_wire.limits import API_BODY_MAX_BYTES, STATE_MAX_BYTES, TEMPLATE_MAX_BYTES
+from kled_wire.errors import KledError, UpgradeRequiredError
+from kled_wire.limits import (
+    ANONYMOUS_BODY_MAX_BYTES,
+    API_BODY_MAX_BYTES,
+    STATE_MAX_BYTES,
+    TEMPLATE_MAX_BYTES,
+)
 
-# A body may pause this long; no JSON or template needs more on any network Kled is meant for.
-BODY_PAUSE_S: Final = 30.0
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; style-src 'self'; frame-ancestors 'none'"),
@@ -31,9 +36,12 @@ log = structlog.get_logger(__name__)
 class Edge:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, check_sender: Callable[[Request], Awaitable[None]]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._check_sender = check_sender
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -59,12 +67,14 @@ class Edge:
 
         headers = dict(scope["headers"])
         limit = _body_limit(scope)
+        check_sender = partial(self._check_sender, Request(scope))
         try:
-            refusal = _refusal(headers, limit)
-            if refusal is not None:
-                await error_response(refusal)(scope, receive, send_more)
-            else:
-                await self._app(scope, _limited(receive, limit), send_more)
+            length = _checked_length(scope, headers, limit)
+            if length > ANONYMOUS_BODY_MAX_BYTES:
+                await check_sender()
+            await self._app(scope, limited(receive, limit, check_sender), send_more)
+        except KledError as error:
+            await error_response(error)(scope, receive, send_more)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             took = perf_counter() - began
@@ -85,43 +95,26 @@ def _body_limit(scope: Scope) -> int:
         return STATE_MAX_BYTES
     if path.startswith("/api/v1/templates/"):
         return TEMPLATE_MAX_BYTES
+    if path.startswith("/api/v1/auth/"):
+        return ANONYMOUS_BODY_MAX_BYTES
     return API_BODY_MAX_BYTES
 
 
-def _refusal(headers: MutableMapping[bytes, bytes], limit: int) -> KledError | None:
-    if b"upgrade" in headers:
-        return UpgradeRequiredError(
+def _checked_length(scope: Scope, headers: Mapping[bytes, bytes], limit: int) -> int:
+    """The length that the head says, 0 where it says none.
+
+    Raises UpgradeRequiredError, BodyTooLargeError.
+    """
+    if b"upgrade" in headers and scope["http_version"] != "1.0":
+        raise UpgradeRequiredError(
             "upgrade_refused",
             "this cannot be upgraded here",
             hint="an upgrade is taken only as the first request of a connection",
         )
     length = headers.get(b"content-length", b"0")
-    return _too_large(limit) if not length.isdigit() or int(length) > limit else None
-
-
-def _too_large(limit: int) -> BodyTooLargeError:
-    return BodyTooLargeError("body_too_large", f"the body is over {limit // 1024} KiB")
-
-
-def _limited(receive: Receive, limit: int) -> Receive:
-    """`receive` that counts the body and does not wait for ever for more of it."""
-    total = 0
-    complete = False
-
-    async def receive_limited() -> Message:
-        nonlocal total, complete
-        if complete:
-            return await receive()
-        with trio.move_on_after(BODY_PAUSE_S):
-            message = await receive()
-            total += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if total > limit:
-                raise _too_large(limit)
-            return message
-        raise UnavailableError("body_timeout", f"no more of the body came for {BODY_PAUSE_S:.0f} s")
-
-    return receive_limited
+    if not length.isdigit() or int(length) > limit:
+        raise body_too_large(limit)
+    return int(length)
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

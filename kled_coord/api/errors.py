@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from kled_coord.sources import Ids
-from kled_wire.errors import InputError, KledError, LimitError, UnauthenticatedError
+from kled_wire.errors import BY_STATUS, InputError, KledError, LimitError, UnauthenticatedError
 
 log = structlog.get_logger(__name__)
 
 
-class BodyTooLargeError(InputError):
-    """The request's body is over the limit of its route."""
+class ErrorDetail(BaseModel):
+    """What went wrong; `code` is stable (docs/errors.md)."""
 
-    status: ClassVar[int] = 413
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+# What any route may answer instead, for the OpenAPI document.
+ERROR_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "model": ErrorAnswer,
+        "description": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
+    }
+    for status, kind in BY_STATUS.items()
+}
 
 
 def error_body(error: KledError) -> dict[str, Any]:

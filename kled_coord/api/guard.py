@@ -11,6 +11,7 @@ from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
 
+from kled_coord.front.admission import VOUCHED
 from kled_coord.policy.decide import Caller
 from kled_coord.services import Services
 from kled_coord.store.records import AgentRecord
@@ -42,14 +43,27 @@ async def bearer_of(request: Request) -> str:
 BearerDep = Annotated[str, Depends(bearer_of)]
 
 
-async def caller_of(services: ServicesDep, bearer: BearerDep) -> Caller:
+async def caller_of(request: Request, services: ServicesDep, bearer: BearerDep) -> Caller:
     """Who asks. Raises UnauthenticatedError."""
-    return await services.identity.authenticate(bearer)
+    caller = await services.identity.authenticate(bearer)
+    vouch(request)
+    return caller
 
 
-async def agent_of(services: ServicesDep, bearer: BearerDep) -> AgentRecord:
+async def agent_of(request: Request, services: ServicesDep, bearer: BearerDep) -> AgentRecord:
     """Which agent asks. Raises UnauthenticatedError."""
-    return await services.identity.authenticate_agent(bearer)
+    agent = await services.identity.authenticate_agent(bearer)
+    vouch(request)
+    return agent
+
+
+def vouch(request: Request) -> None:
+    """It is known who asks: the connection no longer counts as a stranger's."""
+    getattr(request.state, VOUCHED, _nothing)()
+
+
+def _nothing() -> None:
+    """Where the application is served without a front."""
 
 
 async def address_of(request: Request) -> str:

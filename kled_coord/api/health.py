@@ -31,6 +31,6 @@ async def readyz(services: ServicesDep) -> JSONResponse:
 async def metrics(services: ServicesDep, request: Request, local: LocalDep) -> Response:
     """Prometheus metrics; on this machine, or where the settings say so, without a token."""
     if not (local or services.config.metrics_public):
-        caller = await caller_of(services, await bearer_of(request))
+        caller = await caller_of(request, services, await bearer_of(request))
         await services.audit.require(caller, Action.METRICS_READ, Resource(kind="metrics"))
     return Response(services.metrics.render(), media_type="text/plain; version=0.0.4")

@@ -12,11 +12,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from kled_coord.api.guard import ServicesDep
+from kled_coord.api.guard import ServicesDep, vouch
 from kled_coord.builds.state import StateLockedError, StateWriter
 from kled_wire.errors import UnauthenticatedError
 
-router = APIRouter(prefix="/api/v1/tfstate", include_in_schema=False)
+PREFIX: Final = "/api/v1/tfstate"
+router = APIRouter(prefix=PREFIX, include_in_schema=False)
 _PATH: Final = "/{workspace_id}"
 
 
@@ -30,7 +31,9 @@ async def writer_of(request: Request, services: ServicesDep, workspace_id: str) 
     build_id, found, secret = decoded.partition(":")
     if scheme.lower() != "basic" or not found:
         raise UnauthenticatedError("build_secret_missing", "this needs a build's id and secret")
-    return await services.states.authenticate(workspace_id, build_id, secret)
+    writer = await services.states.authenticate(workspace_id, build_id, secret)
+    vouch(request)
+    return writer
 
 
 WriterDep = Annotated[StateWriter, Depends(writer_of)]

@@ -71,6 +71,7 @@ class ControlPlane:
             log.info("agent_refused", code=error.code, address=arrival.address)
             await answer_error(arrival.stream, error)
             return
+        arrival.vouched()
         async with trio.open_nursery() as nursery:
             connection = await _accept(arrival, nursery)
             if connection is not None:

@@ -20,12 +20,16 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from kled_coord.front.admission import VOUCHED, Admission, Place
 from kled_coord.front.forwarded import HEADER, Network, decide_address
 from kled_coord.front.http11 import Http11
 from kled_coord.front.mailbox import AppTasks
 from kled_coord.front.refusing import end_politely, head_timeout
 from kled_coord.offload.stream import OffloadedStream
+from kled_wire import limits
+from kled_wire.errors import LimitError
 from kled_wire.transport.tls import TlsStream
+from kled_wire.transport.upgrade import encode_error_body
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
 KEEP_ALIVE_S = 75.0
@@ -39,22 +43,30 @@ class AsgiServer:
     """Serves one ASGI application on streams that it is handed."""
 
     def __init__(
-        self, app: Callable[..., Awaitable[None]], trusted_proxies: Sequence[Network] = ()
+        self,
+        app: Callable[..., Awaitable[None]],
+        admission: Admission,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
-        self._app = ASGIWrapper(_with_clients(app, trusted_proxies))
+        self._app = ASGIWrapper(_with_clients(app, admission, trusted_proxies))
         self._config = HypercornConfig()
         self._config.errorlog = None
         self._config.include_server_header = False
-        self._config.keep_alive_timeout = KEEP_ALIVE_S
         self._context = WorkerContext(None)
         self._open = 0
         self._closed = trio.Event()
 
-    async def serve_connection(self, stream: trio.abc.HalfCloseableStream) -> None:
-        """Answer requests until either side closes; the stream is closed at the end."""
+    async def serve_connection(
+        self, stream: trio.abc.HalfCloseableStream, place: Place | None = None
+    ) -> None:
+        """Answer requests until either side closes; the stream is closed at the end.
+
+        `place` is left at the first request that says who asks; until then the connection does not
+        idle for long.
+        """
         self._open += 1
         try:
-            await _Connection(self._app, self._config, self._context, {}, stream).run()
+            await _Connection(place, self._app, self._config, self._context, {}, stream).run()
         except Exception:
             # One connection's bug must not end the others.
             log.exception("connection_crashed")
@@ -78,8 +90,11 @@ class _Connection(TCPServer):
     # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
     stream: Any
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, place: Place | None, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._place = place
+        if place is not None:
+            self.state = {VOUCHED: place.leave}
         self._serving = trio.CancelScope()
 
     async def run(self) -> None:
@@ -107,6 +122,13 @@ class _Connection(TCPServer):
             return
         finally:
             await self._close()
+
+    async def _idle_timeout(self) -> None:
+        is_stranger = self._place is not None and self._place.is_held
+        with trio.move_on_after(limits.HEAD_TIMEOUT_S if is_stranger else KEEP_ALIVE_S):
+            await self.context.terminated.wait()
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         """Send within a time, or end: the peer must read, and is heard out before the close."""
@@ -156,19 +178,41 @@ class _Connection(TCPServer):
 
 
 def _with_clients(
-    app: Callable[..., Awaitable[None]], trusted_proxies: Sequence[Network]
+    app: Callable[..., Awaitable[None]], admission: Admission, trusted_proxies: Sequence[Network]
 ) -> Callable[..., Awaitable[None]]:
-    """The application, told of the client that a trusted proxy names instead of the proxy."""
+    """The application, told of the client that a trusted proxy names instead of the proxy.
+
+    Such a request has a place of its own, by the client's address.
+    """
 
     async def asked(scope: Any, receive: Any, send: Any) -> None:
         told = [value for name, value in scope["headers"] if name.lower() == HEADER.encode()]
         if scope["client"] and told:
-            peer, port = scope["client"]
+            peer, _ = scope["client"]
             client = decide_address(peer, b",".join(told).decode("latin-1"), trusted_proxies)
-            scope = scope | {"client": (client, port if client == peer else 0)}
+            if client != peer:
+                scope = scope | {"client": (client, 0)}
+                await _serve_proxied(app, admission, scope, receive, send)
+                return
         await app(scope, receive, send)
 
     return asked
+
+
+async def _serve_proxied(
+    app: Callable[..., Awaitable[None]], admission: Admission, scope: Any, receive: Any, send: Any
+) -> None:
+    try:
+        place = await admission.enter(scope["client"][0])
+    except LimitError as error:
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": encode_error_body(error)})
+        return
+    try:
+        await app(scope | {"state": {**scope["state"], VOUCHED: place.leave}}, receive, send)
+    finally:
+        place.leave()
 
 
 def _below(stream: Any) -> tuple[bool, Any]:

@@ -30,7 +30,7 @@ def decide_address(peer: str, header: str | None, trusted: Sequence[Network]) ->
     proxy, or the left-most when all are. It is `peer` itself when that is no trusted proxy, or when
     something malformed stands in the way.
     """
-    if not header or not _is_trusted(_read(peer), trusted):
+    if not header or not is_trusted_peer(peer, trusted):
         return peer
     found = None
     for entry in reversed(header.rsplit(",", HOPS_MAX)[-HOPS_MAX:]):
@@ -40,6 +40,11 @@ def decide_address(peer: str, header: str | None, trusted: Sequence[Network]) ->
         if not _is_trusted(found, trusted):
             return str(found)
     return str(found) if header.count(",") < HOPS_MAX else peer
+
+
+def is_trusted_peer(peer: str, trusted: Sequence[Network]) -> bool:
+    """Whether a connection from `peer` comes from a trusted proxy."""
+    return _is_trusted(_read(peer), trusted)
 
 
 def _is_trusted(address: IPv4Address | IPv6Address | None, trusted: Sequence[Network]) -> bool:

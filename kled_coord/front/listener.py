@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 import trio
 
-from kled_coord.front.forwarded import HEADER, Network, decide_address
+from kled_coord.front.accepting import accept_forever
+from kled_coord.front.admission import Admission, Place
+from kled_coord.front.forwarded import HEADER, Network, decide_address, is_trusted_peer
 from kled_coord.front.head import Plane, Route, decide_route
 from kled_coord.front.refusing import answer_error, head_timeout
 from kled_coord.front.tls import Tls
 from kled_wire import limits
-from kled_wire.errors import KledError, UnavailableError
+from kled_wire.errors import KledError, LimitError, UnavailableError
 from kled_wire.transport.dial import tune
 from kled_wire.transport.headio import read_head
 from kled_wire.transport.prefixed import PrefixedStream
@@ -33,6 +34,8 @@ class Arrival:
     """One connection whose head has been read. `stream` begins after the head.
 
     `address` is the client's, for people: the peer's, or who a trusted proxy says it serves.
+    `place` is to be left once the peer has said who it is; None for the API behind a proxy, where
+    each request has its own.
     """
 
     stream: PrefixedStream
@@ -40,6 +43,12 @@ class Arrival:
     raw_head: bytes
     route: Route
     address: str
+    place: Place | None
+
+    def vouched(self) -> None:
+        """The peer has said who it is."""
+        if self.place is not None:
+            self.place.leave()
 
     def with_head(self) -> PrefixedStream:
         """The connection as it was before anything was read of it."""
@@ -60,48 +69,76 @@ async def serve_connections(
     handlers: Mapping[Plane, Handler],
     connections: trio.Nursery,
     *,
+    admission: Admission,
     tls: Tls | None = None,
     trusted_proxies: Sequence[Network] = (),
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept until cancelled; each connection is a task of `connections`, which outlives us."""
-    await trio.serve_listeners(
-        partial(_serve, handlers=handlers, tls=tls, trusted_proxies=trusted_proxies),
-        listeners,
-        handler_nursery=connections,
-        task_status=task_status,
-    )
+    front = _Front(handlers=handlers, tls=tls, trusted_proxies=trusted_proxies, admission=admission)
+    async with trio.open_nursery() as nursery:
+        for listener in listeners:
+            nursery.start_soon(accept_forever, listener, front.serve, connections)
+        task_status.started(listeners)
 
 
-async def _serve(
-    raw: trio.SocketStream,
-    *,
-    handlers: Mapping[Plane, Handler],
-    tls: Tls | None,
-    trusted_proxies: Sequence[Network],
-) -> None:
-    """One connection from accept to end. A peer's mistake or ours ends only this one."""
-    try:
-        async with raw:
-            tune(raw)
-            address = _address(raw)
-            async with raw if tls is None else tls.taken_off(raw) as stream:
-                arrival = await _read(stream, address, trusted_proxies)
-                if arrival is not None:
-                    await handlers[arrival.route.plane](arrival)
-    except* (trio.BrokenResourceError, trio.ClosedResourceError):
-        log.debug("connection_broken")
-    except* UnavailableError as group:
-        log.warning("connection_not_served", reason=str(group.exceptions[0]))
-    except* OSError as group:
-        _log_os_errors(group)
-    except* Exception:
-        # The supervisor of connections: the others go on.
-        log.exception("connection_crashed")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Front:
+    """What every connection of the port meets first."""
+
+    handlers: Mapping[Plane, Handler]
+    tls: Tls | None
+    trusted_proxies: Sequence[Network]
+    admission: Admission
+
+    async def serve(self, raw: trio.SocketStream) -> None:
+        """One connection from accept to end. A peer's mistake or ours ends only this one."""
+        place = None
+        try:
+            async with raw:
+                tune(raw)
+                address = _address(raw)
+                if not is_trusted_peer(address, self.trusted_proxies):
+                    place = await self.admission.enter(address)
+                async with raw if self.tls is None else self.tls.taken_off(raw) as stream:
+                    await self._serve_head(stream, address, place)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("connection_broken")
+        except* LimitError as group:
+            log.info("connection_refused", reason=str(group.exceptions[0]))
+        except* UnavailableError as group:
+            log.warning("connection_not_served", reason=str(group.exceptions[0]))
+        except* OSError as group:
+            _log_os_errors(group)
+        except* Exception:
+            # The supervisor of connections: the others go on.
+            log.exception("connection_crashed")
+        finally:
+            if place is not None:
+                place.leave()
+
+    async def _serve_head(
+        self, stream: trio.abc.HalfCloseableStream, address: str, place: Place | None
+    ) -> None:
+        arrival = await _read(stream, address, self.trusted_proxies, place)
+        if arrival is None:
+            return
+        plane = arrival.route.plane
+        if place is not None or plane is Plane.API:
+            await self.handlers[plane](arrival)
+            return
+        place = await self.admission.enter(arrival.address)
+        try:
+            await self.handlers[plane](replace(arrival, place=place))
+        finally:
+            place.leave()
 
 
 async def _read(
-    stream: trio.abc.HalfCloseableStream, address: str, trusted_proxies: Sequence[Network]
+    stream: trio.abc.HalfCloseableStream,
+    address: str,
+    trusted_proxies: Sequence[Network],
+    place: Place | None,
 ) -> Arrival | None:
     """Read the head within its limits; None when the connection was refused or said nothing."""
     buffer = bytearray()
@@ -118,6 +155,7 @@ async def _read(
             raw_head=raw_head,
             route=decide_route(head),
             address=address,
+            place=place,
         )
     except trio.TooSlowError:
         await answer_error(stream, head_timeout())

@@ -78,6 +78,7 @@ class DataPlane:
         except KledError as error:
             await answer_error(arrival.stream, error)
             return
+        arrival.vouched()
         async with self._accepted(arrival, answer) as stream:
             await self._broker.arrive(meeting, stream)
 
@@ -88,6 +89,7 @@ class DataPlane:
         try:
             answer = _answer(arrival)
             async with self._identity.admitted(bearer(arrival.head, "Bearer")) as opening:
+                arrival.vouched()
                 await self._serve_admitted(arrival, answer, opening, target)
         except KledError as error:
             self._metrics.stream_failures_total.labels(reason=error.code).inc()

@@ -26,6 +26,7 @@ from sqlalchemy import text
 from kled_coord.api.app import create_app
 from kled_coord.builds.runner import Host, Job, Reporter
 from kled_coord.config import Config
+from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
@@ -362,7 +363,7 @@ class Api:
 @pytest.fixture
 async def api(lite_world: World, nursery: trio.Nursery) -> AsyncIterator[Api]:
     """The real AsgiServer on loopback."""
-    server = AsgiServer(create_app(lite_world.services))
+    server = AsgiServer(create_app(lite_world.services), Admission())
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     lite_world.services.readiness.listening = True
     nursery.start_soon(partial(trio.serve_listeners, server.serve_connection, listeners))

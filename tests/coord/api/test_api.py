@@ -92,6 +92,16 @@ async def test_every_route_but_a_few_needs_a_token(api) -> None:
             assert code(answer) == (401, "token_missing"), f"{method} {path}"
 
 
+async def test_every_route_says_how_it_refuses(api) -> None:
+    document = (await api.client.get("/api/openapi.json")).json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status in ("401", "403", "404", "409", "422", "429", "503"):
+                content = operation["responses"][status]["content"]
+                schema = content["application/json"]["schema"]
+                assert schema["$ref"].endswith("/ErrorAnswer"), f"{method} {path} {status}"
+
+
 async def test_errors_have_one_shape(api) -> None:
     me = await api.login("alice")
     get, post = api.client.get, api.client.post

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.offload.stream import OffloadedStream
 from kled_wire.transport.pump import pump
@@ -72,7 +73,7 @@ def app(release) -> Starlette:
 
 @pytest.fixture
 def server(app) -> AsgiServer:
-    return AsgiServer(app)
+    return AsgiServer(app, Admission())
 
 
 async def until_close(stream) -> bytes:
@@ -92,7 +93,7 @@ async def test_plain_tcp_knows_the_peer(server, nursery) -> None:
 
 
 async def test_a_trusted_proxy_says_for_each_request_who_asks(app, server, nursery) -> None:
-    believing = AsgiServer(app, [ip_network("127.0.0.1")])
+    believing = AsgiServer(app, Admission(), [ip_network("127.0.0.1")])
     told, untold = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}, {}
     garbage = {"X-Forwarded-For": "unknown"}
 

@@ -18,6 +18,7 @@ import trio_websocket
 
 from kled_coord.control.link import ControlPlane
 from kled_coord.control.registry import AgentRegistry
+from kled_coord.front.admission import Admission
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import open_listeners, serve_connections
 from kled_coord.metrics import Metrics
@@ -203,7 +204,8 @@ async def plant(clock: Clock) -> AsyncIterator[Plant]:
     port = listeners[0].socket.getsockname()[1]
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         planes = dict.fromkeys(Plane, plane.serve)
-        accepting.start_soon(serve_connections, listeners, planes, connections)
+        serve = partial(serve_connections, admission=Admission())
+        accepting.start_soon(serve, listeners, planes, connections)
         yield Plant(port, registry, identity, agents, keys, endings, clock, failed)
         accepting.cancel_scope.cancel()
         connections.cancel_scope.cancel()

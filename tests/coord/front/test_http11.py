@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kled_coord.front import asgi
+from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_wire import limits
 
@@ -52,7 +53,7 @@ async def conversation(*pieces: bytes) -> bytes:
     near, far = trio.testing.memory_stream_pair()
     got = bytearray()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(AsgiServer(APP).serve_connection, far)
+        nursery.start_soon(AsgiServer(APP, Admission()).serve_connection, far)
         with suppress(trio.BrokenResourceError):
             for piece in pieces:
                 await near.send_all(piece)
@@ -130,7 +131,7 @@ async def test_a_later_head_has_its_deadline_too(monkeypatch) -> None:
     monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.3)
     near, far = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(AsgiServer(APP).serve_connection, far)
+        nursery.start_soon(AsgiServer(APP, Admission()).serve_connection, far)
         await near.send_all(GET + b"\r\n")
         answer = bytearray()
 
@@ -152,7 +153,7 @@ async def served(nursery: trio.Nursery) -> tuple[trio.SocketStream, trio.Event]:
     ended = trio.Event()
 
     async def serve(stream: trio.SocketStream) -> None:
-        await AsgiServer(APP).serve_connection(stream)
+        await AsgiServer(APP, Admission()).serve_connection(stream)
         ended.set()
 
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
+from kled_coord.front.admission import Admission
 from kled_coord.front.forwarded import Network
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import Arrival, open_listeners, serve_connections
@@ -69,7 +71,9 @@ async def _rest(stream: trio.abc.ReceiveStream) -> bytes:
 
 @asynccontextmanager
 async def _front(
-    tls: Tls | None = None, trusted_proxies: Sequence[Network] = ()
+    tls: Tls | None = None,
+    trusted_proxies: Sequence[Network] = (),
+    admission: Admission | None = None,
 ) -> AsyncIterator[Front]:
     listeners = await open_listeners("127.0.0.1", 0)
     front = Front(listeners[0].socket.getsockname()[1])
@@ -77,6 +81,8 @@ async def _front(
     async def take(arrival: Arrival) -> None:
         if arrival.head.target == "/crash":
             raise ZeroDivisionError
+        if "authorization" in arrival.head.headers:
+            arrival.vouched()
         stream = arrival.with_head() if arrival.route.plane is Plane.API else arrival.stream
         data = await _rest(stream)
         front.addresses.append(arrival.address)
@@ -86,7 +92,12 @@ async def _front(
 
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         planes = dict.fromkeys(Plane, take)
-        serve = partial(serve_connections, tls=tls, trusted_proxies=trusted_proxies)
+        serve = partial(
+            serve_connections,
+            tls=tls,
+            trusted_proxies=trusted_proxies,
+            admission=admission or Admission(),
+        )
         accepting.start_soon(serve, listeners, planes, connections)
         yield front
         accepting.cancel_scope.cancel()
@@ -188,6 +199,48 @@ async def test_connections_that_say_nothing_or_reset_harm_nobody() -> None:
         stream = await front.open()
         await stream.aclose()
         assert await front.ask(API) == b"seen"
+
+
+async def test_strangers_hold_so_many_places_and_only_their_own(monkeypatch) -> None:
+    """Who has said who they are holds none; whoever finds none waits for one."""
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 2.0)
+    trusted = [ip_network("127.0.0.2")]
+    async with _front(admission=Admission(3), trusted_proxies=trusted) as front:
+        agents = [await front.open() for _ in range(9)]
+        for agent in agents:
+            await agent.send_all(STREAM[:-2] + b"Authorization: Bearer x\r\n\r\n")
+        silent = [await front.open() for _ in range(3)]
+        # From elsewhere, and through a proxy for whom is elsewhere: at once.
+        await _ask_from("127.0.0.3", front.port, API)
+        told = STREAM[:-2] + b"X-Forwarded-For: 192.0.2.1\r\n\r\n"
+        proxied = [await _open_from("127.0.0.2", front.port) for _ in range(4)]
+        for stream in proxied[:3]:
+            await stream.send_all(told)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        waiting, other = await front.open(), proxied[3]
+        await waiting.send_all(API)
+        await waiting.send_eof()
+        await other.send_all(told)
+        await other.send_eof()
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert front.addresses == ["127.0.0.3"]
+        for stream in (silent[0], proxied[0]):
+            await stream.aclose()
+        assert await _rest(waiting) == await _rest(other) == b"seen"
+        assert "127.0.0.1" in front.addresses
+        for stream in (*agents, *silent, *proxied, waiting):
+            await stream.aclose()
+
+
+async def _open_from(address: str, port: int) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", port, local_address=address)
+
+
+async def _ask_from(address: str, port: int, said: bytes) -> None:
+    async with await _open_from(address, port) as stream:
+        await stream.send_all(said)
+        await stream.send_eof()
+        assert await _rest(stream) == b"seen"
 
 
 async def test_a_bug_in_one_plane_ends_only_its_connection() -> None:
