@@ -9,6 +9,7 @@ from kled_coord.builds.logs import End, Progress, follow_log
 from kled_coord.builds.queue import Queue
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.grants import grant_of
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, workspace_not_found
 from kled_coord.sources import Clock, Ids
@@ -17,6 +18,7 @@ from kled_coord.store.builds import NewBuild, build_by_id, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import Build, LogLine, TemplateVersion, Workspace
+from kled_coord.store.standing import as_caller
 from kled_coord.store.templates import version_by_number
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.lifecycle import Transition
@@ -77,6 +79,8 @@ class Builds:
 
         # In the worker thread, and in the transaction: a build that ends now may change both.
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
+            if now_is.status == "deleted":
+                raise workspace_not_found(str(ref))
             shown, secrets = now_is.parameters, sealed
             if transition is Transition.START or wanted is not None or parameters:
                 shown, secrets = self._workspaces.choose_parameters(
@@ -95,7 +99,9 @@ class Builds:
             )
 
         try:
-            build = await self._store.write(queue_build, workspace.id, decide)
+            build = await self._store.write(
+                as_caller, grant_of(caller), caller.role, queue_build, workspace.id, decide
+            )
         except DuplicateError as error:
             raise ConflictError(
                 "build_active",

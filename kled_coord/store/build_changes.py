@@ -26,7 +26,7 @@ from kled_coord.store.builds import (
 )
 from kled_coord.store.records import Build, TemplateVersion, Workspace
 from kled_coord.store.states import drop_build_lock, lock_workspace
-from kled_coord.store.templates import version_by_id
+from kled_coord.store.templates import hold_template, version_by_id
 from kled_coord.store.workspaces import (
     insert_workspace,
     set_workspace_applied,
@@ -69,7 +69,11 @@ DecideNew = Callable[[Workspace, TemplateVersion, bytes | None], NewBuild]
 
 
 def create_workspace(connection: Connection, workspace: Workspace, build: NewBuild) -> Build:
-    """Add a workspace with its first build. Raises DuplicateError."""
+    """Add a workspace with its first build.
+
+    Raises DuplicateError, NotFoundError when its template was deleted meanwhile.
+    """
+    hold_template(connection, workspace.template_id, workspace.template)
     insert_workspace(connection, workspace, build.secrets_sealed)
     return _queue(connection, build)
 

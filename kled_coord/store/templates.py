@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from kled_coord.store.records import Template, TemplateVersion, Variable
 from kled_coord.store.schema import builds, template_versions, templates, users, workspaces
+from kled_wire.errors import NotFoundError
 from kled_wire.names import WorkspaceId
 
 _ACTIVE = template_versions.alias("active")
@@ -71,6 +72,20 @@ def template_by_name(connection: Connection, name: str) -> Template | None:
     return None if row is None else Template(**row._asdict())
 
 
+def hold_template(connection: Connection, template_id: str, name: str) -> None:
+    """Keep a template from being deleted until the transaction ends. Raises NotFoundError."""
+    query = select(templates.c.id).where(_ALIVE, templates.c.id == template_id)
+    if connection.execute(query.with_for_update(read=True)).first() is None:
+        raise template_not_found(name)
+
+
+def template_not_found(name: str) -> NotFoundError:
+    """What is said of a template that is not there."""
+    return NotFoundError(
+        "template_not_found", f"there is no template {name[:40]}", hint="kled template list"
+    )
+
+
 def add_version(
     connection: Connection,
     *,
@@ -78,9 +93,14 @@ def add_version(
     new_template_id: str,
     version: NewVersion,
 ) -> TemplateVersion:
-    """Add a version, and the template when it is new, and make the version active."""
-    template = template_by_name(connection, name)
-    if template is None:
+    """Add a version, and the template when it is new, and make the version active.
+
+    Raises DuplicateError when another of that name was made at the same time.
+    """
+    # Held, so that it is not deleted meanwhile, nor two pushes take one number.
+    query = select(templates.c.id).where(_ALIVE, templates.c.name == name)
+    template_id = connection.execute(query.with_for_update()).scalar()
+    if template_id is None:
         template_id = new_template_id
         connection.execute(
             insert(templates).values(
@@ -90,9 +110,6 @@ def add_version(
                 updated_at=version.created_at,
             )
         )
-    else:
-        template_id = template.id
-    # The update locks the template's row, so that two pushes cannot take one number.
     connection.execute(
         update(templates)
         .where(templates.c.id == template_id)
@@ -186,21 +203,26 @@ def version_archive(connection: Connection, version_id: str) -> bytes:
     return bytes(archive)
 
 
-def count_workspaces(connection: Connection, template_id: str) -> int:
-    """How many workspaces that are not deleted use a template."""
+def delete_template(connection: Connection, template_id: str, now: datetime) -> int:
+    """Delete a template that no workspace uses; returns how many do.
+
+    Its versions stay for the record and the name is free again.
+    """
+    # Held against workspaces that are being made of it.
+    connection.execute(
+        select(templates.c.id).where(templates.c.id == template_id).with_for_update()
+    )
     found = connection.execute(
         select(func.count()).where(
             workspaces.c.template_id == template_id, workspaces.c.deleted_at.is_(None)
         )
     )
-    return int(found.scalar_one())
-
-
-def mark_template_deleted(connection: Connection, template_id: str, now: datetime) -> None:
-    """Delete a template; its versions stay for the record and the name is free again."""
-    connection.execute(
-        update(templates).where(templates.c.id == template_id).values(deleted_at=now)
-    )
+    users = int(found.scalar_one())
+    if not users:
+        connection.execute(
+            update(templates).where(templates.c.id == template_id).values(deleted_at=now)
+        )
+    return users
 
 
 def _version(row: Row[*tuple[Any, ...]]) -> TemplateVersion:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import trio
 
 from kled_coord.builds.runner import TemplateChecker
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.grants import grant_of
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
+from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import Template, TemplateVersion
+from kled_coord.store.standing import as_caller
 from kled_coord.store.templates import (
     NewVersion,
     add_version,
-    count_workspaces,
+    delete_template,
     list_templates,
     list_versions,
-    mark_template_deleted,
     template_by_name,
+    template_not_found,
     version_by_number,
 )
 from kled_coord.templates.archive import Archive
@@ -101,9 +105,15 @@ class Templates:
         )
         # Two transactions that belong together, milliseconds each.
         with trio.CancelScope(shield=True):
-            version = await self._store.write(
-                add_version, name=name, new_template_id=self._ids.new("tpl"), version=new
-            )
+            add = partial(add_version, name=name, new_template_id=self._ids.new("tpl"), version=new)
+
+            async def write() -> TemplateVersion:
+                return await self._store.write(as_caller, grant_of(caller), caller.role, add)
+
+            try:
+                version = await write()
+            except DuplicateError:
+                version = await write()  # somebody else made the template: it is there now
             await self._audit.record(
                 caller, Action.TEMPLATE_WRITE, resource, detail=f"version {version.number}"
             )
@@ -124,14 +134,15 @@ class Templates:
     async def delete(self, caller: Caller, name: str) -> None:
         """Delete a template that no workspace uses. Raises NotFoundError, ConflictError."""
         template = await self._find(caller, name, Action.TEMPLATE_DELETE)
-        users = await self._store.read(count_workspaces, template.id)
+        users = await self._store.write(
+            as_caller, grant_of(caller), caller.role, delete_template, template.id, self._clock()
+        )
         if users:
             raise ConflictError(
                 "template_in_use",
                 f"{users} workspace{'s' if users > 1 else ''} of the template {name} exist",
                 hint="delete them first",
             )
-        await self._store.write(mark_template_deleted, template.id, self._clock())
         await self._audit.record(
             caller, Action.TEMPLATE_DELETE, Resource(kind="template", name=name)
         )
@@ -140,11 +151,7 @@ class Templates:
         await self._audit.require(caller, action, Resource(kind="template", name=name))
         template = await self._store.read(template_by_name, name)
         if template is None:
-            raise NotFoundError(
-                "template_not_found",
-                f"there is no template {name[:40]}",
-                hint="kled template list",
-            )
+            raise template_not_found(name)
         return template
 
 

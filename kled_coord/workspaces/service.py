@@ -9,6 +9,7 @@ from typing import Final
 
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
+from kled_coord.identity.grants import grant_of
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, decide, workspace_not_found
 from kled_coord.sources import Clock, Ids
@@ -19,6 +20,7 @@ from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import AgentRecord, Build, TemplateVersion, Workspace
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.standing import as_caller
 from kled_coord.store.users import user_by_name
 from kled_coord.store.workspaces import (
     list_workspaces,
@@ -153,7 +155,7 @@ class Workspaces:
     ) -> WorkspaceDetails:
         """Add a workspace of the caller's and queue its first build.
 
-        Raises InputError, ConflictError("workspace_exists").
+        Raises InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found").
         """
         check_name("workspace", name)
         resource = Resource(kind="workspace", name=name, owner_id=caller.user_id)
@@ -172,7 +174,9 @@ class Workspaces:
             queued_at=workspace.created_at,
         )
         try:
-            build = await self._store.write(create_workspace, workspace, first)
+            build = await self._store.write(
+                as_caller, grant_of(caller), caller.role, create_workspace, workspace, first
+            )
         except DuplicateError as error:
             raise ConflictError(
                 "workspace_exists",
