@@ -134,7 +134,7 @@ async def serve(
     """
     raise_descriptor_limit()
     metrics = Metrics()
-    registry = AgentRegistry(metrics, sources.clock)
+    registry = AgentRegistry(metrics)
     await check_path(config.terraform_path, os.environ)
     await sources.sandbox.make()  # a build must not be the first to learn that it does not work
     async with open_services(config, sources, metrics, registry) as services:

@@ -128,7 +128,13 @@ async def build_services(
     workspaces = Workspaces(**common, changes=changes, sealer=sealer)
     states = States(store=store, clock=clock, sealer=sealer)
     queue = Queue(
-        store=store, clock=clock, ids=ids, changes=changes, registry=registry, metrics=metrics
+        store=store,
+        clock=clock,
+        monotonic=sources.monotonic,
+        ids=ids,
+        changes=changes,
+        registry=registry,
+        metrics=metrics,
     )
     return Services(
         config=config,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
 
+from kled_coord.builds.leases import LeaseWatch
 from kled_coord.builds.logs import printable
 from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
 from kled_coord.changes import QUEUE, Changes, cancel_key, force_key
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
-from kled_coord.sources import Clock, Ids
+from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.build_changes import BuildChange, change_build, claim_build
-from kled_coord.store.builds import expired_builds, renew_lease
+from kled_coord.store.builds import renew_lease, running_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
 from kled_coord.workspaces.lifecycle import Transition, workspace_status
@@ -24,7 +25,6 @@ from kled_coord.workspaces.presence import Registry
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import AgentId, BuildId
 
-LEASE: Final = timedelta(seconds=30)
 RENEW_S: Final = 10.0
 _ERROR_MAX: Final = 4000
 
@@ -47,6 +47,7 @@ class Queue:
         *,
         store: Store,
         clock: Clock,
+        monotonic: Monotonic,
         ids: Ids,
         changes: Changes,
         registry: Registry,
@@ -54,6 +55,8 @@ class Queue:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
+        self._leases = LeaseWatch()
         self._ids = ids
         self._changes = changes
         self._registry = registry
@@ -71,7 +74,7 @@ class Queue:
                     "status": status,
                     "worker": worker,
                     "secret_hash": hash_secret(secret),
-                    "lease_until": now + LEASE,
+                    "lease": build.lease + 1,
                     "started_at": now,
                 },
                 workspace_status=workspace_status(build.transition, status),
@@ -85,7 +88,7 @@ class Queue:
 
     async def renew(self, build_id: BuildId, worker: str) -> str | None:
         """Keep a claimed build; returns its status, or None when it is lost to this worker."""
-        return await self._store.write(renew_lease, build_id, worker, self._clock() + LEASE)
+        return await self._store.write(renew_lease, build_id, worker)
 
     async def end(
         self,
@@ -125,12 +128,14 @@ class Queue:
         return canceled
 
     async def expire(self, *, all_workers: bool = False) -> None:
-        """Fail the builds whose worker stopped renewing its lease.
+        """Fail the builds whose worker stopped renewing its lease; called every few seconds.
 
         `all_workers`: no worker is alive, so every running build has lost its own.
         """
-        now = self._clock() + (2 * LEASE if all_workers else timedelta())
-        for build in await self._store.read(expired_builds, now):
+        running = {build.id: build for build in await self._store.read(running_builds)}
+        leases = {build.id: (build.worker, build.lease) for build in running.values()}
+        expired = self._leases.expired(leases, self._monotonic())
+        for build in map(running.__getitem__, running if all_workers else expired):
             log.warning("build_lease_expired", build=build.id, worker=build.worker)
             await self.end(
                 build.id,
@@ -163,12 +168,11 @@ def _decide_end(
         values |= {
             "finished_at": now,
             "secret_hash": None,
-            "lease_until": None,
             "secrets_sealed": None,
             "error": printable(error[:_ERROR_MAX], keep="\n\t") if error else None,
         }
     elif event is BuildEvent.RELEASED:
-        values |= {"worker": None, "secret_hash": None, "lease_until": None, "started_at": None}
+        values |= {"worker": None, "secret_hash": None, "started_at": None}
     never_ran = build.status == BuildStatus.PENDING and status is BuildStatus.CANCELED
     told_by = before if never_ran and before else build
     return BuildChange(

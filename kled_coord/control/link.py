@@ -134,6 +134,7 @@ class ControlPlane:
                 scope=scope,
                 connected_at=now,
                 last_seen_at=now,
+                heard_at=trio.current_time(),
                 hello=hello,
                 address=address,
             )
@@ -168,7 +169,7 @@ class ControlPlane:
     async def _handle(
         self, message: messages.Message, agent: AgentRecord, attached: Attached
     ) -> None:
-        attached.last_seen_at = self._clock()
+        attached.last_seen_at, attached.heard_at = self._clock(), trio.current_time()
         if isinstance(message, messages.Ping):
             attached.rtt_s = message.rtt_s or attached.rtt_s
         elif isinstance(message, messages.Report):

@@ -131,9 +131,9 @@ def held_build(connection: Connection, build_id: str) -> Build | None:
     return build_by_id(connection, build_id)
 
 
-def expired_builds(connection: Connection, now: datetime) -> list[Build]:
-    """Builds whose worker stopped renewing its lease."""
-    rows = connection.execute(_BUILDS.where(RUNNING, builds.c.lease_until < now))
+def running_builds(connection: Connection) -> list[Build]:
+    """Builds that a worker has."""
+    rows = connection.execute(_BUILDS.where(RUNNING))
     return [Build(**row._asdict()) for row in rows]
 
 
@@ -142,14 +142,12 @@ def update_build(connection: Connection, build_id: str, values: dict[str, Any]) 
     connection.execute(update(builds).where(builds.c.id == build_id).values(**values))
 
 
-def renew_lease(
-    connection: Connection, build_id: str, worker: str, lease_until: datetime
-) -> str | None:
+def renew_lease(connection: Connection, build_id: str, worker: str) -> str | None:
     """Keep a running build; returns its status, or None when the worker lost it."""
     kept = connection.execute(
         update(builds)
         .where(builds.c.id == build_id, builds.c.worker == worker, RUNNING)
-        .values(lease_until=lease_until)
+        .values(lease=builds.c.lease + 1)
         .returning(builds.c.status)
     ).scalar_one_or_none()
     return None if kept is None else str(kept)

@@ -162,7 +162,7 @@ class Build:
     progress_message: str
     created_by: str
     worker: str | None
-    lease_until: datetime | None
+    lease: int
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

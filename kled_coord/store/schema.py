@@ -177,7 +177,8 @@ builds = Table(
     Column("created_by", sa.String(40), nullable=False),
     Column("worker", sa.String(80)),
     Column("secret_hash", sa.LargeBinary(32)),
-    _at("lease_until"),
+    # Counted up by the worker for as long as it lives: see builds/leases.py.
+    Column("lease", sa.Integer, nullable=False, default=0),
     _at("queued_at", nullable=False),
     _at("started_at"),
     _at("finished_at"),

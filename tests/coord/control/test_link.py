@@ -187,7 +187,7 @@ class Agent:
 
 @pytest.fixture
 async def plant(clock: Clock) -> AsyncIterator[Plant]:
-    registry = AgentRegistry(Metrics(), clock)
+    registry = AgentRegistry(Metrics())
     identity, agents, keys = FakeIdentity(clock), FakeAgents(), FakeKeys()
     endings = FakeEndings()
     failed: list[tuple[str, str, str]] = []

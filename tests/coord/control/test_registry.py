@@ -45,8 +45,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def registry(metrics: Metrics, clock: Clock) -> AgentRegistry:
-    return AgentRegistry(metrics, clock)
+def registry(metrics: Metrics) -> AgentRegistry:
+    return AgentRegistry(metrics)
 
 
 def _attached(clock: Clock, link: FakeLink | None = None) -> Attached:
@@ -178,10 +178,29 @@ async def test_an_agent_that_is_silent_for_too_long_is_ended(
         for _ in range(4):
             assert not silent.scope.cancel_called
             await trio.sleep(limits.HEARTBEAT_S)
-            clock.advance(limits.HEARTBEAT_S)
-            lively.last_seen_at = clock()
+            # The wall clock steps by an hour each time, which says nothing.
+            clock.advance(3600)
+            lively.heard_at = trio.current_time()
         await trio.sleep(limits.HEARTBEAT_S)
         await trio.testing.wait_all_tasks_blocked()
         assert silent.close[0] is CloseCode.DEAD_PEER
         assert not lively.scope.cancel_called
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_coordinator_that_stood_still_reads_before_it_judges(
+    registry: AgentRegistry, clock: Clock, mock_clock: trio.testing.MockClock
+) -> None:
+    attached = _attached(clock)
+    registry.attach(A, attached)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(registry.serve_dead_peers)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(10 * limits.DEAD_PEER_S)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not attached.scope.cancel_called
+        attached.heard_at = trio.current_time()
+        mock_clock.jump(limits.HEARTBEAT_S)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not attached.scope.cancel_called
         nursery.cancel_scope.cancel()
