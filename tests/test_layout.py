@@ -188,3 +188,14 @@ def test_every_module_says_what_it_is_for() -> None:
 
 def read(module: Path) -> str:
     return (ROOT / module).read_text()
+
+
+def test_migrations_follow_each_other_one_by_one() -> None:
+    """Two that were numbered alike on two branches would leave no way to upgrade."""
+    directory = ROOT / "kled_coord/store/migrations/versions"
+    names = sorted(path.name for path in directory.glob("0*.py"))
+    assert [name[:4] for name in names] == [f"{n:04}" for n in range(1, len(names) + 1)], names
+    for name in names[1:]:
+        text = (directory / name).read_text()
+        assert f'revision = "{name[:4]}"' in text, name
+        assert f'down_revision = "{int(name[:4]) - 1:04}"' in text, name
