@@ -15,6 +15,7 @@ from typing import Final
 
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.command import Command
+from kled_coord.terraform.plugincache import SHARED
 from kled_coord.terraform.providers import PID_INSIDE
 
 _START: Final = f"""\
@@ -29,16 +30,14 @@ export TF_REATTACH_PROVIDERS="$text$left"
 exec "$@"
 """
 # What these name must be seen.
-_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TF_CLI_CONFIG_FILE")
-_CACHE: Final = "TF_PLUGIN_CACHE_DIR"
+_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TF_CLI_CONFIG_FILE", SHARED)
 
 
-async def confined(command: Command, sandbox: Sandbox, *, fills_cache: bool) -> Command:
+async def confined(command: Command, sandbox: Sandbox) -> Command:
     """Return the command as it runs in a sandbox.
 
-    It may write to its HOME, the run's directory, in which lies what is /tmp inside. The cache of
-    providers may be written where `fills_cache`: by `init` alone, which runs nothing of the
-    template's, or one template could change the providers of all.
+    It may write to its HOME, the run's directory, in which lie what is /tmp inside and its own
+    cache of providers. The shared one is read only, or one template could change those of all.
     """
     environment = dict(command.environment)
     environment.pop("TMPDIR", None)
@@ -48,8 +47,6 @@ async def confined(command: Command, sandbox: Sandbox, *, fills_cache: bool) -> 
     shown = [Path(word) for word in command.argv if word.startswith("/")]
     shown += [Path(environment[name]) for name in _NAMING_PATHS if name in environment]
     writable = [home, *_socket_directories(environment)]
-    if _CACHE in environment:
-        (writable if fills_cache else shown).append(Path(environment[_CACHE]))
     argv = await sandbox.confine(
         ("/bin/sh", "-c", _START, "sh", *command.argv),
         directory=command.directory,

@@ -44,6 +44,7 @@ from kled_coord.terraform.events import (
     parse_validation,
 )
 from kled_coord.terraform.leftovers import Choice, end_processes, marked
+from kled_coord.terraform.plugincache import PluginCache
 from kled_coord.terraform.providers import TerraformProvider, open_reattach
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
 from kled_coord.terraform.varfile import Value, render_values
@@ -130,8 +131,11 @@ async def run_build(
             backend=build.backend,
             marks={**build.marks, RUN_MARK: str(directory)},
         )
+        cache = PluginCache(environment, directory)
+        environment |= await trio.to_thread.run_sync(cache.lend, work)
         session = _Session(binary, work, environment, on_event, control)
         await session.stage("init", command.init_arguments(backend=True))
+        await trio.to_thread.run_sync(cache.publish)
         _check_backend(work, build.backend)
         if build.transition == "delete":
             await session.stage("destroy", command.destroy_arguments())
@@ -167,11 +171,14 @@ async def check_template(
             reattach=reattach,
             marks={RUN_MARK: str(directory)},
         )
+        cache = PluginCache(environment, directory)
+        environment |= await trio.to_thread.run_sync(cache.lend, work)
         session = _Session(binary, work, environment, _ignore, control)
         try:
             await session.stage("init", command.init_arguments(backend=False))
         except TerraformFailedError as error:
             raise TemplateInvalidError(error.message, diagnostics=error.diagnostics) from error
+        await trio.to_thread.run_sync(cache.publish)
         found = await session.validate()
     errors = [d for d in found if d.severity == "error"]
     if errors:
@@ -326,8 +333,7 @@ class _Session:
     ) -> int:
         made = self._make(arguments)
         if self._control.sandbox is not None:
-            fills_cache = arguments[0] == "init"
-            made = await confined(made, self._control.sandbox, fills_cache=fills_cache)
+            made = await confined(made, self._control.sandbox)
         # Cancelled by its deadline, run_terraform stops Terraform as for anybody else.
         with trio.CancelScope() as self._patience:
             self._wait_on()
