@@ -43,6 +43,8 @@ async def confined(command: Command, sandbox: Sandbox) -> Command:
     environment.pop("TMPDIR", None)
     home = Path(environment["HOME"])
     temporary = home / "tmp"
+    if temporary.is_symlink():  # of an earlier stage's programs: what it names is not theirs
+        temporary.unlink()
     temporary.mkdir(mode=0o700, exist_ok=True)
     shown = [Path(word) for word in command.argv if word.startswith("/")]
     shown += [Path(environment[name]) for name in _NAMING_PATHS if name in environment]

@@ -47,6 +47,7 @@ from kled_coord.terraform.leftovers import Choice, end_processes, marked
 from kled_coord.terraform.plugincache import PluginCache
 from kled_coord.terraform.providers import TerraformProvider, open_reattach
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
+from kled_coord.terraform.untrusted import read_file, remove_file
 from kled_coord.terraform.varfile import Value, render_values
 from kled_wire.errors import KledError
 
@@ -198,13 +199,13 @@ async def _secret_files(
         yield
     finally:
         values.unlink(missing_ok=True)
-        (work / command.PLAN_FILE).unlink(missing_ok=True)
+        remove_file(directory, f"{work.name}/{command.PLAN_FILE}")
 
 
 def _check_backend(work: Path, backend: Backend) -> None:
     """A template may hold override files too; a state kept elsewhere would be lost."""
-    file = work / command.INITIALIZED_FILE
-    if not (file.exists() and command.is_backend_in_use(file.read_bytes(), backend)):
+    found = read_file(work.parent, f"{work.name}/{command.INITIALIZED_FILE}")
+    if found is None or not command.is_backend_in_use(found, backend):
         raise TemplateInvalidError(
             "the template keeps its state elsewhere",
             hint="remove the `backend` and `cloud` blocks from its override files",
@@ -226,8 +227,7 @@ def load_errored_state(directory: Path) -> bytes | None:
 
     For the `directory` of a run whose worker was killed, give `directory / WORK_DIRECTORY`. Blocks.
     """
-    file = directory / command.ERRORED_STATE_FILE
-    return file.read_bytes() if file.is_file() else None
+    return read_file(directory.parent, f"{directory.name}/{command.ERRORED_STATE_FILE}")
 
 
 def of_run(directory: Path) -> Choice:
