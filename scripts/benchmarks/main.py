@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.alone import run_alone
 from benchmarks.report import machine, print_table
 
 NAMES = (
@@ -35,6 +37,19 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, for a look")
     arguments = parser.parse_args()
+    return run_alone(lambda: measure(arguments))
+
+
+def measure(arguments: argparse.Namespace) -> int:
+    """Run it and print what came out; one line where it could not be measured."""
+    try:
+        return report(arguments)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        raise SystemExit(f"scripts/bench {arguments.name}: {error}") from error
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Raises what a program or a connection that failed raises."""
     module = importlib.import_module(f"benchmarks.{arguments.name.replace('-', '_')}")
     rows = module.run(quick=arguments.quick)
     if arguments.json:

