@@ -24,6 +24,7 @@ from kled_wire.eventlog import EventLog
 from kled_wire.resume.frames import Resume
 from kled_wire.resume.handshake import read_hello, refuse
 from kled_wire.resume.offer import NOWHERE, IpAddress, Offer, encode_offer, is_private
+from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.dial import tune
 from kled_wire.transport.network import drain, open_watch, place
 
@@ -112,7 +113,9 @@ class DirectListener:
         port: int = listener.socket.getsockname()[1]
         self._log.info("direct_listening", host=self._settings.host, port=port)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, self._serve, [listener])
+            nursery.start_soon(
+                accept_forever, listener, self._serve_and_close, nursery, self._say_used_up
+            )
             await nursery.start(self._follow_addresses, port)
             task_status.started(port)
 
@@ -141,6 +144,13 @@ class DirectListener:
 
     def _offer(self, offer: Offer) -> None:
         self._resumption.offer(encode_offer(offer))
+
+    def _say_used_up(self, error: OSError) -> None:
+        self._log.error("descriptors_used_up", reason=error.strerror)
+
+    async def _serve_and_close(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            await self._serve(stream)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection, from whoever."""

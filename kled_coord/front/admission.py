@@ -16,7 +16,7 @@ from kled_wire import limits
 from kled_wire.errors import LimitError
 
 # Each may take a head, a small body and Hypercorn's own: about 100 KiB.
-PLACES: Final = 512
+PLACES: Final = 1024
 # In an ASGI request's state: what to call once it is known who asks.
 VOUCHED: Final = "vouched"
 # More agents than anybody has behind one address.

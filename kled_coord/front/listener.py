@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 import trio
 
-from kled_coord.front.accepting import accept_forever
 from kled_coord.front.admission import Admission, Place
 from kled_coord.front.forwarded import HEADER, Network, decide_address, is_trusted_peer
 from kled_coord.front.head import Plane, Route, decide_route
@@ -18,6 +17,7 @@ from kled_coord.front.refusing import answer_error, head_timeout
 from kled_coord.front.tls import Tls
 from kled_wire import limits
 from kled_wire.errors import KledError, LimitError, UnavailableError
+from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.dial import tune
 from kled_wire.transport.headio import read_head
 from kled_wire.transport.prefixed import PrefixedStream
@@ -78,7 +78,7 @@ async def serve_connections(
     front = _Front(handlers=handlers, tls=tls, trusted_proxies=trusted_proxies, admission=admission)
     async with trio.open_nursery() as nursery:
         for listener in listeners:
-            nursery.start_soon(accept_forever, listener, front.serve, connections)
+            nursery.start_soon(accept_forever, listener, front.serve, connections, _say_used_up)
         task_status.started(listeners)
 
 
@@ -173,6 +173,11 @@ def _address(stream: trio.SocketStream) -> str:
     except OSError:
         return ""  # it is gone already
     return str(name[0]) if isinstance(name, tuple) else str(name)
+
+
+def _say_used_up(error: OSError) -> None:
+    hint = "raise LimitNOFILE: docs/operations.md"
+    log.error("descriptors_used_up", reason=error.strerror, hint=hint)
 
 
 def _log_os_errors(group: ExceptionGroup[OSError]) -> None:

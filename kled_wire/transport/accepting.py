@@ -7,25 +7,24 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Never
 
-import structlog
 import trio
 
 # What accept(2) says while the process or the machine has no more of something.
 _USED_UP: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _AGAIN_S: Final = 0.1
-# The log is told this often, for as long as it lasts.
+# It is said this often, for as long as it lasts.
 _SAID_EVERY_S: Final = 60.0
-_HINT: Final = "raise LimitNOFILE: docs/operations.md"
-
-log = structlog.get_logger(__name__)
 
 
 async def accept_forever(
     listener: trio.SocketListener,
     serve: Callable[[trio.SocketStream], Awaitable[None]],
     connections: trio.Nursery,
+    say_used_up: Callable[[OSError], object],
 ) -> Never:
     """Accept until cancelled, then close the listener; `serve` owns the connection.
+
+    `say_used_up` is told once a minute where there are no descriptors left for the next.
 
     Raises OSError for a broken listener.
     Where there are no descriptors left, connections wait in the kernel until others have ended.
@@ -40,7 +39,7 @@ async def accept_forever(
                     raise
                 if trio.current_time() - said_at >= _SAID_EVERY_S:
                     said_at = trio.current_time()
-                    log.error("descriptors_used_up", reason=error.strerror, hint=_HINT)
+                    say_used_up(error)
                 await trio.sleep(_AGAIN_S)
             else:
                 connections.start_soon(serve, connection)
