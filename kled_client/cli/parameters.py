@@ -60,7 +60,7 @@ async def choose_parameters(
     found = await api.template(template)
     wanted = found["active_version"] if version is None else version
     versions = found.get("versions") or []
-    variables = next((v["variables"] for v in versions if v["number"] == wanted), [])
+    variables = next((v.get("variables") or [] for v in versions if v["number"] == wanted), [])
     chosen = {name: value for name, value in given.items() if value is not None}
     if len(chosen) < len(given) and not sys.stdin.isatty():
         name = next(name for name in given if name not in chosen)

@@ -74,7 +74,7 @@ def show(session: Session, name: str) -> None:
     session.output.line("")
     session.output.rows(versions, columns, "no versions")
     active = _number(found.get("active_version"))
-    variables = next((v["variables"] for v in versions if str(v["number"]) == active), [])
+    variables = next((v.get("variables") or [] for v in versions if str(v["number"]) == active), [])
     if variables:
         session.output.line("")
         session.output.rows(variables, _variable_columns(variables), "")

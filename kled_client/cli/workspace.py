@@ -200,6 +200,8 @@ async def _only_template(api: Api) -> str:
 async def _start_body(
     api: Api, output: Output, before: Workspace, version: int, words: tuple[str, ...]
 ) -> dict[str, Any]:
+    if not words and version == before["template_version"]:
+        return {"transition": "start"}  # it has all that its version needs
     kept = before.get("parameters") or {}
     parameters = await choose_parameters(
         api, output, words, template=before["template"], version=version, kept=kept

@@ -22,6 +22,7 @@ from kled_agent.sessions import holderframes
 from kled_client.socks import SocksError, SocksRequest
 from kled_coord.front.forwarded import decide_address
 from kled_coord.front.head import bearer, decide_route
+from kled_coord.templates import declarations
 from kled_wire import codec, limits, messages, reserve
 from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.errors import KledError, ProtocolError
@@ -218,6 +219,15 @@ async def _carry_websocket(said: bytes) -> None:
                 assert len(received) <= max(len(said), MESSAGE_BYTES)
 
 
+def template_sources(data: bytes) -> None:
+    """Files at the top of a template: whatever they are, variables are listed without a word."""
+    names = ("main.tf", "v.tf.json", "a_override.tf", "terraform.tfvars", "b.auto.tfvars.json")
+    sources = dict(zip(names, pieces(data), strict=False))
+    for variable in declarations.list_variables(sources):
+        assert not variable.sensitive or variable.default is None
+    assert set(declarations.list_backends(sources)) <= set(names)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "resume-greeting": resume_greeting,
     "resume-frames": resume_frames,
@@ -233,6 +243,7 @@ TARGETS: Final[dict[str, Target]] = {
     "holder-frames": holder_frames,
     "datagrams": datagrams,
     "socks": socks,
+    "template-sources": template_sources,
     "websocket-stream": websocket_stream,
     "tls-layer": fuzzing_layers.tls_layer,
     "websocket-layer": fuzzing_layers.websocket_layer,
@@ -274,6 +285,15 @@ def seeds() -> dict[str, list[bytes]]:
         "holder-frames": [in_pieces(*map(holderframes.encode, held))],
         "datagrams": [in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
         "socks": [in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
+        "template-sources": [
+            in_pieces(
+                b'variable "a" {\n  default = "${1}" # x\n  type = <<-E\n  ${"}"}\n  E\n}\n',
+                b'{"variable": {"b": [{"sensitive": true}]}}',
+                b'variable "a" { sensitive = true }\nterraform { backend "s3" {} }',
+                b'a = "1"',
+                b'{"b": [1, {"c": null}]}',
+            )
+        ],
         "websocket-stream": [
             b"\x82\x85\x00\x00\x00\x00hello\x82\x80\x00\x00\x00\x00",
             b"\x89\x80\x00\x00\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
