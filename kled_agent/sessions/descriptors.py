@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from kled_agent.sessions.sftp_pace import SftpPace
 from kled_wire.giveway import BLOCK_BYTES, GiveWay
 
 PIPE_BYTES: Final = 1024 * 1024
@@ -137,8 +138,12 @@ class InputQueue:
         *,
         on_full: Callable[[], None],
         on_room: Callable[[], None],
+        pace: SftpPace | None = None,
     ) -> None:
         self._descriptor = descriptor
+        self._pace = pace
+        if pace is not None:
+            pace.on_room = self._look_again
         self._on_full = on_full
         self._on_room = on_room
         self._blocks: deque[memoryview] = deque()
@@ -178,7 +183,10 @@ class InputQueue:
                 self._wake = trio.Event()
                 continue
             self._write_queued()
-            if self._blocks and not self._broken:
+            if self._blocks and self._pace is not None and not self._pace.room():
+                await self._wake.wait()
+                self._wake = trio.Event()
+            elif self._blocks and not self._broken:
                 try:
                     await self._descriptor.wait_writable()
                 except trio.ClosedResourceError:
@@ -197,7 +205,17 @@ class InputQueue:
             self._full = False
             self._on_room()
 
+    def _look_again(self) -> None:
+        self._wake.set()
+
     def _write(self, view: memoryview) -> int:
+        if self._pace is None:
+            return self._write_now(view)
+        sent = self._write_now(view[: self._pace.room()])
+        self._pace.given(view[:sent])
+        return sent
+
+    def _write_now(self, view: memoryview) -> int:
         try:
             return os.write(self._descriptor.number, view)
         except BlockingIOError:

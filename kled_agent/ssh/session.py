@@ -24,6 +24,7 @@ from kled_agent.sessions.program import (
     start_on_terminal,
     wait_ended,
 )
+from kled_agent.sessions.sftp_pace import SftpPace
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.named import Asked, HeldTerminal, asked_session, open_held
 from kled_agent.ssh.ports import SUBSYSTEM as PORTS_SUBSYSTEM
@@ -83,6 +84,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._ended = False
         self._gone = False
         self._room: trio.Event | None = None
+        self._pace: SftpPace | None = None
         self._embedded: asyncssh.SSHServerSession[bytes] | None = None
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -116,6 +118,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
     def subsystem_requested(self, subsystem: str) -> bool:
         if argv := subsystem_command(subsystem, self._defaults.user):
             self._command = self._make_command(argv=argv)
+            self._pace = SftpPace()
             return True
         if subsystem == SUBSYSTEM:
             self._embedded = SessionControl(self._nursery, self._defaults.named)
@@ -314,7 +317,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self, program: Program, channel: asyncssh.SSHServerChannel[bytes]
     ) -> None:
         queue = InputQueue(
-            program.stdin, on_full=channel.pause_reading, on_room=channel.resume_reading
+            program.stdin,
+            on_full=channel.pause_reading,
+            on_room=channel.resume_reading,
+            pace=self._pace,
         )
         for data in self._early:
             queue.write_nowait(data)
@@ -363,6 +369,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self, channel: asyncssh.SSHServerChannel[bytes], datatype: asyncssh.DataType
     ) -> Callable[[bytes], trio.Event | None]:
         def deliver(data: bytes) -> trio.Event | None:
+            if self._pace is not None and datatype is None:
+                self._pace.answered(data)
             if self._terminal is not None:
                 self._give_way.terminal_wrote(len(data))
             if not self._gone:

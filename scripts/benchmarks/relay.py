@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks.report import Row, progress
 from benchmarks.world import open_bastion, open_world
@@ -27,7 +30,8 @@ def run(*, quick: bool) -> list[Row]:
     figures: dict[str, list[float]] = {}
     with open_world() as world, open_bastion() as bastion:
         for _ in range(ROUNDS):
-            for name, measure in (("down", download), ("up", upload)):
+            measures = (("down", download), ("up", upload), ("requests", small_requests))
+            for name, measure in measures:
                 for side, command in (("ours", world.ours), ("peer", bastion)):
                     progress(f"{name}, {side}")
                     figures.setdefault(f"{name} {side}", []).append(measure(command, size))
@@ -40,6 +44,7 @@ def run(*, quick: bool) -> list[Row]:
     rows = (
         ("workspace to client, ssh", "down", 1.5),
         ("client to workspace, ssh", "up", 1.5),
+        ("files in sftp requests of 4 KiB, to workspace", "requests", 1 / 1.5),
         ("relay without ssh, against a direct socket", "raw", 0.8),
     )
     return [
@@ -64,6 +69,18 @@ def upload(command: list[str], size: int) -> float:
     """MB/s of `size` bytes to where the ssh command leads."""
     with subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE) as source:
         return _timed([*command, "cat > /dev/null"], size, source.stdout)
+
+
+def small_requests(command: list[str], size: int) -> float:
+    """MB/s of a fiftieth of `size` as a file, in as many small requests as a client may have."""
+    size //= 50
+    with tempfile.TemporaryDirectory() as directory:
+        source, batch = Path(directory, "source"), Path(directory, "batch")
+        source.write_bytes(bytes(size))
+        batch.write_text(f"put {source} {directory}/target\n")
+        *ssh, host = command
+        sftp = ["sftp", "-q", "-B", "4096", "-R", "2048", "-b", str(batch)]
+        return _timed([*sftp, "-D", shlex.join([*ssh, "-s", host, "sftp"])], size)
 
 
 def _timed(command: list[str], size: int, stdin: object = subprocess.DEVNULL) -> float:

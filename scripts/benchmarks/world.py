@@ -126,6 +126,7 @@ def open_bastion(host: str = "127.0.0.1") -> Iterator[list[str]]:
             config.write_text(
                 f"Port {port}\nListenAddress {host}\nHostKey {directory}/host\n"
                 f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPidFile none\n"
+                "Subsystem sftp /usr/lib/openssh/sftp-server\n"
                 "UsePAM no\nSetEnv SHLVL=5\nMaxStartups 200\nMaxSessions 200\n"
             )
             servers.append(subprocess.Popen([sshd, "-D", "-f", str(config)]))
