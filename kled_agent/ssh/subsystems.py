@@ -11,8 +11,10 @@ import os
 from typing import Final
 
 import asyncssh
-from asyncssh.channel import SSHChannel
-from asyncssh.stream import SSHServerStreamSession
+from asyncssh.constants import FXP_WRITE
+from asyncssh.packet import SSHPacket, String, UInt64
+from asyncssh.sftp import SFTPServerHandler
+from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
 from kled_agent.users import LocalUser
 
@@ -39,17 +41,51 @@ def embedded_subsystem(name: str, user: LocalUser) -> asyncssh.SSHServerSession[
     """A session that serves `name` in this process, or None where that is not allowed."""
     if name != "sftp" or not user.owns_us():
         return None
-    return SSHServerStreamSession(None, _make_server, _SFTP_VERSION)
+    return _SftpSession(user)
+
+
+class _SftpSession(SSHServerStreamSession[bytes]):
+    """asyncssh's session of a subsystem, with our handler."""
+
+    def __init__(self, user: LocalUser) -> None:
+        super().__init__(None)
+        self._user = user
+
+    def session_started(self) -> None:
+        channel = self._chan
+        assert isinstance(channel, asyncssh.SSHServerChannel)
+        channel.set_encoding(None)
+        reader, writer = SSHReader[bytes](self, channel), SSHWriter[bytes](self, channel)
+        handler = _Handler(_Server(channel, self._user), reader, writer, _SFTP_VERSION)
+        channel.get_connection().create_task(handler.run())
+
+
+class _Handler(SFTPServerHandler):
+    """Takes what sftp-server takes."""
+
+    async def _process_trailing_write(self, packet: SSHPacket) -> int:
+        """Go's client, which rclone and restic have, may send a whole buffer after the data."""
+        handle, offset, data = packet.get_string(), packet.get_uint64(), packet.get_string()
+        exact = String(handle) + UInt64(offset) + String(data)
+        return await self._process_write(SSHPacket(exact))
+
+    _packet_handlers = {  # noqa: RUF012 - as asyncssh has it
+        **SFTPServerHandler._packet_handlers,  # noqa: SLF001 - its one place for that
+        FXP_WRITE: _process_trailing_write,  # type: ignore[dict-item]  # self is its own class
+    }
 
 
 class _Server(asyncssh.SFTPServer):
     """Ends as a program does, with a status: scp takes an end without one for a failure."""
 
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], user: LocalUser) -> None:
+        super().__init__(channel)
+        self._home = os.fsencode(user.home_directory())
+
+    def map_path(self, path: bytes) -> bytes:
+        """Seen from the home directory, as sftp-server is told to (`-d`)."""
+        return os.path.join(self._home, path)  # noqa: PTH118 - bytes
+
     def exit(self) -> None:
         if not self.channel.is_closing():
             self.channel.exit(0)
-
-
-def _make_server(channel: SSHChannel[bytes]) -> asyncssh.SFTPServer:
-    assert isinstance(channel, asyncssh.SSHServerChannel)
-    return _Server(channel)

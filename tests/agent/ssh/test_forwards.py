@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -163,6 +164,20 @@ async def test_scp_copies_a_tree(site: Site, sftp_server: str) -> None:
     assert done.returncode == 0, done.stderr
     assert (site.home / "copy/sub/file").read_text() == "text"
     assert (site.home / "copy/sub/run").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
+async def test_rclone_copies_a_tree_to_and_from_the_home(site: Site, sftp_server: str) -> None:
+    tree, folder = site.home / "tree", site.keys.folder
+    tree.mkdir()
+    (tree / "large").write_bytes(os.urandom(1_000_000))
+    (tree / "small").write_text("x")
+    keys = f"user=any,key_file={folder}/user,pubkey_file={folder}/good-cert.pub"
+    remote = f":sftp,host=127.0.0.1,port={site.port},{keys}:copy"
+    for words in (["copy", str(tree), remote], ["check", "--download", str(tree), remote]):
+        done = await run(["rclone", "--config", os.devnull, "--retries", "1", *words])
+        assert done.returncode == 0, done.stderr
+    assert (site.home / "copy/large").read_bytes() == (tree / "large").read_bytes()
 
 
 async def test_an_unknown_subsystem_is_refused(site: Site) -> None:
