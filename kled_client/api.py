@@ -152,9 +152,15 @@ class Api:
             except UnavailableError as exc:
                 now = trio.current_time()
                 # Said early, it is not the wait that ended but the reason to wait.
-                is_final = now - began < slice_s or now >= deadline
-                if exc.code != "agent_not_connected" or is_final:
+                if exc.code != "agent_not_connected" or now - began < slice_s:
                     raise
+                if now >= deadline:
+                    # The coordinator only knows of the last slice.
+                    raise UnavailableError(
+                        exc.code,
+                        f"the workspace's agent did not connect within {timeout_s:.0f} s",
+                        hint=exc.hint,
+                    ) from exc
             else:
                 return cast("Workspace", answer)
 
