@@ -42,7 +42,6 @@ class Sandbox:
         *,
         directory: Path,
         shown: Sequence[Path] = (),
-        base: Mapping[Path, Path] | None = None,
         writable: Mapping[Path, Path] | None = None,
         options: Sequence[str] = (),
     ) -> tuple[str, ...]:
@@ -53,7 +52,7 @@ class Sandbox:
         view = await trio.to_thread.run_sync(
             lambda: look_at_system(shown=(*self.shown, *shown), hidden=self.hidden)
         )
-        arguments = bubblewrap_arguments(view, base=base or {}, writable=writable or {})
+        arguments = bubblewrap_arguments(view, writable or {})
         return (self.program, *arguments, *options, "--chdir", str(directory), "--", *argv)
 
 

@@ -53,8 +53,10 @@ async def confined(command: Command, sandbox: Sandbox) -> Command:
         ("/bin/sh", "-c", _START, "sh", *command.argv),
         directory=command.directory,
         shown=shown,
-        base={Path("/tmp"): temporary},  # noqa: S108 - the path inside
-        writable={path: path for path in writable},
+        writable={
+            Path("/tmp"): temporary,  # noqa: S108 - the path inside
+            **{path: path for path in writable},
+        },
         options=("--as-pid-1",),  # sandbox/inside.py
     )
     return replace(command, argv=argv, environment=environment, is_confined=True)
