@@ -262,6 +262,7 @@ def make_jobs(services: Services, places: Places) -> Jobs:
         states=services.states,
         sealer=services.sealer,
         agents=services.agents,
+        sandbox=services.sandbox,
         places=places,
     )
 
