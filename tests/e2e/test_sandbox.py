@@ -31,13 +31,13 @@ def test_a_workspace_sees_its_own_home_and_keeps_it_until_it_is_deleted(
     # ssh, sftp and a terminal work in it.
     (tmp_path / "notes").write_text("kept\n")
     site.kled("cp", tmp_path / "notes", "dev:notes")
-    assert site.run("ssh", "dev.kled", "cat notes").stdout == "kept\n"
-    assert "/dev/pts/" in site.run("ssh", "-tt", "dev.kled", "tty").stdout
+    assert site.ssh("dev.kled", "cat notes").stdout == "kept\n"
+    assert "/dev/pts/" in site.ssh("-tt", "dev.kled", "tty").stdout
     assert not (Path.home() / "notes").exists()
 
     site.kled("stop", "dev")
     site.kled("start", "dev")
-    assert site.run("ssh", "dev.kled", "cat notes").stdout == "kept\n"
+    assert site.ssh("dev.kled", "cat notes").stdout == "kept\n"
     workspace = data / "processes" / site.ask("show", "dev")["id"]
     assert workspace.is_dir()
     site.kled("delete", "dev", "--yes")
