@@ -169,6 +169,8 @@ async def test_adding_takes_a_sign_in_of_the_last_ten_minutes(person: Person) ->
             lifetime_s=None,
         )
     assert caught.value.code == "sign_in_needed"
+    rows = await services.audit.newest(50)
+    assert [r.action for r in rows if not r.allowed] == [Action.KEY_ADD]
     person.world.clock.advance(600)
     await person.add()
     person.world.clock.advance(1)
