@@ -5,6 +5,7 @@ serve
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
 ├── endings            tells agents whose access has ended
+├── agent_keys         tells agents again which keys are good, where that was interrupted
 ├── sweep              expired leases and one-time codes, states left behind
 └── prune_hourly       old logs and versions of states
 """
@@ -181,6 +182,7 @@ async def _serve(
             await outer.start(stop.watch_signals)
             nursery.start_soon(work, services, workers, nursery)
             nursery.start_soon(services.endings.serve)
+            nursery.start_soon(services.agent_keys.serve)
             nursery.start_soon(sweep, services)
             nursery.start_soon(prune_hourly, services)
             nursery.start_soon(registry.serve_dead_peers)
@@ -199,16 +201,12 @@ async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nurs
 
 
 async def sweep(services: Services) -> Never:
-    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds.
-
-    Agents that could not be told of a change of keys are told.
-    """
+    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds."""
     while True:
         try:
             await services.queue.expire()
             await services.runs.recover()
             await services.store.write(prune_login_codes, services.clock())
-            await services.agent_keys.tell_again()
         except StoreError as error:
             log.warning("sweep_failed", reason=error.message)
         await trio.sleep(_SWEEP_S)
