@@ -531,3 +531,12 @@ async def test_only_agents_that_know_of_grants_are_asked_for_them(plant: Plant) 
             await plant.registry.wait_connected(AgentId("agt_new"))
         await plant.registry.ask_grants(AgentId("agt_new"))
         assert await new.hear() == messages.ListGrants()
+
+
+async def test_a_hostname_of_600_kb_is_refused(plant: Plant) -> None:
+    for size in (256, 600_000):
+        async with plant.agent() as agent:
+            await agent.say(dataclasses.replace(HELLO, hostname="x" * size))
+            code, reason = await agent.closed()
+            assert (code, "hostname" in reason) == (CloseCode.PROTOCOL_ERROR, True)
+    assert plant.registry.state(AgentId("agt_a")) is None
