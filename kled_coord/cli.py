@@ -62,6 +62,7 @@ def settings_flags(command: Command) -> Command:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(software_version(), message="%(prog)s %(version)s")
 def main() -> None:
     """The coordinator of Kled: identity, workspaces, builds, and the relay.
 

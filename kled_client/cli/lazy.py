@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from kled_client.cli.output_option import add_output_option
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -40,7 +42,16 @@ class LazyGroup(click.Group):
         module, _, attribute = entry.target.partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
+        add_output_option(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, which would suggest only commands that are imported already."""
+        if args[0] in self._entries or args[0].startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise click.NoSuchCommand(args[0], possibilities=self._entries, ctx=ctx)
 
     def format_commands(
         self,

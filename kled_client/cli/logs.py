@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -54,7 +55,7 @@ class _Printer:
 
     def take(self, item: dict[str, Any]) -> None:
         if self._output.as_json:
-            self._output.json_line(item)
+            self._output.line(json.dumps(item, ensure_ascii=False))
         elif "seq" in item:
             self._output.line(str(item.get("text", "")))
         if isinstance(item.get("end"), dict):

@@ -9,9 +9,11 @@ import click
 
 from kled_client.cli.context import Session
 from kled_client.cli.lazy import Entry, LazyGroup
+from kled_client.cli.output_option import FLAGS, FORMATS, HELP, is_json_asked, remember_asked
 from kled_client.edge import INTERRUPTED, Asked
 from kled_client.output import Output
 from kled_wire.errors import InputError
+from kled_wire.version import software_version
 
 _HERE = "kled_client.cli"
 
@@ -58,6 +60,7 @@ _COMMANDS = {
     ],
     "Other": [
         ("doctor", "doctor:doctor", "Check the way to the coordinator and say what is blocked"),
+        ("help", "misc:help_", "Show the help of a command"),
         ("version", "misc:version", "Show versions, here and there"),
         ("completion", "misc:completion", "Print a shell's completion script"),
     ],
@@ -80,10 +83,9 @@ def _entries() -> dict[str, Entry]:
 )
 @click.option("--profile", metavar="NAME", help="Which stored sign-in to use (or KLED_PROFILE).")
 @click.option("--url", metavar="URL", help="Another coordinator than the profile's (or KLED_URL).")
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", help="For whom."
-)
+@click.option(*FLAGS, type=FORMATS, default="table", help=f"{HELP} Also after the command.")
 @click.option("--verbose", "-v", is_flag=True, help="Show more of what happens.")
+@click.version_option(software_version(), prog_name="kled", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(
     ctx: click.Context, profile: str | None, url: str | None, output: str, verbose: bool
@@ -96,7 +98,7 @@ def cli(
         env["KLED_URL"] = url
     asked = ctx.find_object(Asked)
     if asked is not None:
-        asked.as_json = output == "json"
+        remember_asked(ctx, asked)
     ctx.obj = Session(
         env=env,
         profile_name=profile,
@@ -107,8 +109,13 @@ def cli(
 
 def run(arguments: list[str], asked: Asked) -> int:
     """Run the command line; returns the exit code. Raises KledError for wrong usage too."""
+    # Known before the options are read: a wrong command line is an error as well.
+    asked.as_json = is_json_asked(arguments)
     try:
         result = cli.main(arguments, prog_name="kled", standalone_mode=False, obj=asked)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.message)  # the help itself
+        return 0
     except click.UsageError as exc:
         where = f"{exc.ctx.command_path} --help" if exc.ctx else "kled --help"
         raise InputError("usage", exc.format_message().rstrip("."), hint=where) from exc

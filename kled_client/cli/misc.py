@@ -1,4 +1,4 @@
-"""`kled version` and `kled completion`."""
+"""`kled help`, `kled version` and `kled completion`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.version import PROTOCOL, software_version
+
+
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Show the help of kled or of one of its commands, as `kled COMMAND --help` does."""
+    shown = ctx.find_root()
+    for word in words:
+        if not isinstance(shown.command, click.Group):
+            break
+        _, command, _ = shown.command.resolve_command(shown, [word])
+        assert command is not None  # resolve_command raises where there is none
+        shown = click.Context(command, info_name=word, parent=shown)
+    click.echo(shown.get_help())
 
 
 @click.command()

@@ -15,6 +15,8 @@ import httpx
 import pytest
 import trio
 
+from kled_wire.version import software_version
+
 pytestmark = pytest.mark.slow
 
 
@@ -42,6 +44,11 @@ def test_init_is_idempotent_and_private(tmp_path) -> None:
     assert "kled login http" in run(tmp_path, "user", "reset-login", "admin").stdout
     wrong = run(tmp_path, "user", "reset-login", "nobody")
     assert (wrong.returncode, wrong.stderr.strip()) == (4, "kled-coord: there is no user nobody")
+
+
+def test_version_before_anything_is_set_up(tmp_path) -> None:
+    done = run(tmp_path, "--version")
+    assert (done.returncode, done.stdout) == (0, f"kled-coord {software_version()}\n")
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path) -> None:
