@@ -17,6 +17,8 @@ class User(TypedDict):
     last_seen_at: str | None
     password_set_at: str | None
     password_set_by: str | None
+    max_workspaces: int | None
+    max_waiting_builds: int | None
 
 
 class Login(TypedDict):

@@ -15,11 +15,6 @@ def cancel_key(build_id: str) -> str:
     return f"{build_id} cancel"
 
 
-def force_key(build_id: str) -> str:
-    """The key that is rung when somebody does not want to wait for a build's clean stop."""
-    return f"{build_id} force"
-
-
 class Changes:
     """One-shot events by key. Take `next_change` before looking, so that nothing is missed."""
 

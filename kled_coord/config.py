@@ -59,6 +59,12 @@ class Config(BaseSettings):
     user_keys: bool = Field(
         True, description="Whether users may register public keys for clients without certificates."
     )
+    workspaces_per_user: int = Field(
+        0, ge=0, description="Workspaces one user may have; an admin may set others for one."
+    )
+    waiting_builds_per_user: int = Field(
+        0, ge=0, description="Builds of one user that may wait; an admin may set others for one."
+    )
     streams_per_user: int = Field(200, ge=1, description="Open streams one user may have.")
     streams_per_workspace: int = Field(100, ge=1, description="Open streams to one workspace.")
     stream_idle_s: float = Field(0, ge=0, description="A stream without bytes ends after this.")

@@ -35,6 +35,7 @@ from kled_coord.templates.upgrade import list_old_variables
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.key_holders import AgentKeys
 from kled_coord.workspaces.presence import Registry
+from kled_coord.workspaces.quotas import Quotas
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import Sessions
 
@@ -125,7 +126,7 @@ async def build_services(
     people = _build_people(config, store, ids, sources, registry)
     # What nearly every service takes.
     common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
-    workspaces = Workspaces(**common, changes=changes, sealer=sealer)
+    workspaces = Workspaces(**common, changes=changes, sealer=sealer, quotas=_quotas(config))
     states = States(store=store, clock=clock, sealer=sealer)
     queue = Queue(
         store=store,
@@ -178,6 +179,12 @@ def _build_runs(
         states=states,
         directory=config.data_dir / "runs",
         kept=config.data_dir / "errored-states",
+    )
+
+
+def _quotas(config: Config) -> Quotas:
+    return Quotas(
+        workspaces=config.workspaces_per_user, waiting_builds=config.waiting_builds_per_user
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,6 +14,22 @@ from kled_client.output import ago
 from kled_wire.errors import InputError
 from kled_wire.names import check_name
 
+
+class _Limit(click.ParamType[int | str]):
+    """A number, or `default`."""
+
+    name = "limit"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value == "default":
+            return "default"
+        number: int = click.IntRange(min=0)(value, param, ctx)
+        return number
+
+
+LIMIT: Final = _Limit()
 _ROLES = click.Choice(["owner", "admin", "template-admin", "member", "auditor"])
 
 
@@ -73,6 +89,10 @@ def show(session: Session, name: str) -> None:
 @click.argument("name")
 @click.option("--role", type=_ROLES)
 @click.option("--email")
+@click.option(
+    "--max-workspaces", type=LIMIT, metavar="N", help="0: no limit; default: the coordinator's."
+)
+@click.option("--max-waiting-builds", type=LIMIT, metavar="N", help="As --max-workspaces.")
 @click.option("--suspend/--resume", "suspended", default=None, help="Lock out, or let in again.")
 @click.option(
     "--password-stdin",
@@ -86,11 +106,19 @@ def update(
     role: str | None,
     email: str | None,
     suspended: bool | None,
+    max_workspaces: int | str | None,
+    max_waiting_builds: int | str | None,
     password_stdin: bool,
 ) -> None:
     """Change a user."""
     check_name("user", name)
-    wanted = {"role": role, "email": email, "suspended": suspended}
+    wanted = {
+        "role": role,
+        "email": email,
+        "suspended": suspended,
+        "max_workspaces": max_workspaces,
+        "max_waiting_builds": max_waiting_builds,
+    }
     body: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
     if password_stdin:
         if name == session.profile().user:
@@ -138,6 +166,13 @@ def password_origin(found: User) -> str | None:
     return f"set {ago(found['password_set_at'])}" + (f" by {by}" if by else "")
 
 
+def _limit(own: int | None) -> str | None:
+    """A user's own limit; None where the coordinator's counts."""
+    if own is None:
+        return None
+    return f"at most {own}" if own else "no limit"
+
+
 def _show(session: Session, found: User) -> None:
     session.output.record(
         found,
@@ -149,5 +184,7 @@ def _show(session: Session, found: User) -> None:
             "created": ago(found.get("created_at")),
             "seen": ago(found.get("last_seen_at")),
             "password": password_origin(found),
+            "workspaces": _limit(found.get("max_workspaces")),
+            "waiting builds": _limit(found.get("max_waiting_builds")),
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,8 @@ from kled_coord.workspaces.lifecycle import Transition
 Name = Annotated[str, Field(max_length=64)]
 Secret = Annotated[str, Field(max_length=1024)]
 Text = Annotated[str, Field(max_length=255)]
+# 0: none; "default": that of the settings.
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal["default"]
 Key = Annotated[str, Field(max_length=16 * 1024)]
 
 
@@ -54,6 +56,8 @@ class ChangeUserBody(Body):
     old_password: Secret | None = None
     email: Text | None = None
     suspended: bool | None = None
+    max_workspaces: Limit | None = None
+    max_waiting_builds: Limit | None = None
 
 
 class NewTokenBody(Body):

@@ -50,6 +50,8 @@ async def change_user(
         old_password=body.old_password,
         email=body.email,
         suspended=body.suspended,
+        max_workspaces=body.max_workspaces,
+        max_waiting_builds=body.max_waiting_builds,
     )
     return UserAnswer.of(await services.users.change(caller, name, change))
 

@@ -7,7 +7,7 @@ import trio
 
 from kled_coord.builds.machine import BuildStatus
 from kled_coord.builds.queue import RENEW_S, Queue
-from kled_coord.changes import Changes, cancel_key, force_key
+from kled_coord.changes import Changes, cancel_key
 from kled_coord.store.errors import StoreError
 from kled_wire.names import BuildId
 
@@ -36,17 +36,12 @@ class Lease:
 
     async def hold(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Renew until released, also while a cancelled run winds down."""
-        forced = self._changes.next_change(force_key(self._build_id))
         task_status.started()
         try:
             with self._hold_scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._wait_forced, forced)
-                    await self._renew_on()
-                    nursery.cancel_scope.cancel()
+                await self._renew_on()
         finally:
             # Nobody rings for a build that is over: what was kept for it would stay.
-            self._changes.ring(force_key(self._build_id))
             self._changes.ring(cancel_key(self._build_id))
 
     async def _renew_on(self) -> None:
@@ -56,21 +51,18 @@ class Lease:
             with trio.move_on_after(RENEW_S):
                 await canceled.wait()
 
-    async def _wait_forced(self, forced: trio.Event) -> None:
-        await forced.wait()
-        self.forced.set()
-        self.run_scope.cancel()
-
     async def _renew(self) -> None:
         try:
-            status = await self._queue.renew(self._build_id, self._worker)
+            kept = await self._queue.renew(self._build_id, self._worker)
         except StoreError as error:
             # The lease outlives two failures; after that the expiry decides.
             log.warning("build_lease_not_renewed", build=self._build_id, reason=error.message)
             return
-        if status is None:
+        if kept is None:
             log.warning("build_lease_lost", build=self._build_id)
             self.lost = True
             self.run_scope.cancel()
-        elif status == BuildStatus.CANCELING:
+        elif kept.status == BuildStatus.CANCELING:
+            if kept.forced:
+                self.forced.set()
             self.run_scope.cancel()

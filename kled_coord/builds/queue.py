@@ -12,12 +12,12 @@ import structlog
 from kled_coord.builds.leases import LeaseWatch
 from kled_coord.builds.logs import printable
 from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
-from kled_coord.changes import QUEUE, Changes, cancel_key, force_key
+from kled_coord.changes import QUEUE, Changes, cancel_key
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
 from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.build_changes import BuildChange, change_build, claim_build
-from kled_coord.store.builds import renew_lease, running_builds
+from kled_coord.store.builds import Kept, renew_lease, running_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
 from kled_coord.workspaces.lifecycle import Transition, workspace_status
@@ -86,8 +86,8 @@ class Queue:
         self._changes.ring(build.id)
         return ClaimedBuild(build=build, secret=secret)
 
-    async def renew(self, build_id: BuildId, worker: str) -> str | None:
-        """Keep a claimed build; returns its status, or None when it is lost to this worker."""
+    async def renew(self, build_id: BuildId, worker: str) -> Kept | None:
+        """Keep a claimed build; None when it is lost to this worker."""
         return await self._store.write(renew_lease, build_id, worker)
 
     async def end(
@@ -98,19 +98,21 @@ class Queue:
         worker: str | None,
         error: str | None = None,
         outputs: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> Build:
         """Write what happened to a build, and everything that follows from it.
 
         `worker` None: asked from outside (cancel, an expired lease). `outputs` are the template's
-        from now on, None leaves those that are kept. Raises NotFoundError,
-        ConflictError("build_not_active") also when another worker has it.
+        from now on, None leaves those that are kept. `force` leaves its Terraform no time. Raises
+        NotFoundError, ConflictError("build_not_active") also when another worker has it.
         """
         now = self._clock()
 
         def decide(build: Build, before: Build | None) -> BuildChange:
             if worker is not None and build.worker != worker:
                 raise ConflictError("build_not_active", "another worker has this build")
-            return replace(_decide_end(build, before, event, error, now), outputs=outputs)
+            change = replace(_decide_end(build, before, event, error, now), outputs=outputs)
+            return replace(change, values={**change.values, "forced": build.forced or force})
 
         changed = await self._store.write(change_build, build_id, decide, now)
         if changed is None:
@@ -122,10 +124,7 @@ class Queue:
 
     async def cancel(self, build_id: BuildId, *, force: bool) -> Build:
         """Ask a build to stop; `force` leaves its Terraform no time. Raises as `end` does."""
-        canceled = await self.end(build_id, BuildEvent.CANCEL_ASKED, worker=None)
-        if force:
-            self._changes.ring(force_key(build_id))
-        return canceled
+        return await self.end(build_id, BuildEvent.CANCEL_ASKED, worker=None, force=force)
 
     async def expire(self, *, all_workers: bool = False) -> None:
         """Fail the builds whose worker stopped renewing its lease; called every few seconds.

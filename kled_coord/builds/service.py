@@ -70,7 +70,8 @@ class Builds:
         """Queue a build. `version` None keeps the one that was applied last, and so do parameters
         that are not given; `orphan` deletes the workspace without destroying what it made.
 
-        Raises NotFoundError, ForbiddenError, InputError, ConflictError("build_active").
+        Raises NotFoundError, ForbiddenError, InputError, ConflictError("build_active"), and as
+        Quotas.
         """
         action = _ACTIONS[transition]
         workspace = await self._workspaces.resolve(caller, ref, action)
@@ -100,7 +101,13 @@ class Builds:
 
         try:
             build = await self._store.write(
-                as_caller, grant_of(caller), caller.role, queue_build, workspace.id, decide
+                as_caller,
+                grant_of(caller),
+                caller.role,
+                queue_build,
+                workspace.id,
+                decide,
+                self._workspaces.quotas.check_build,
             )
         except DuplicateError as error:
             raise ConflictError(

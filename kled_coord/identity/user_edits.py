@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, require
@@ -27,7 +28,10 @@ class NewPassword:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A change of the user of some name that somebody asks for; None leaves a field as it is."""
+    """A change of the user of some name that somebody asks for; None leaves a field as it is.
+
+    A limit is 0 for none, "default" for that of the settings.
+    """
 
     caller: Caller
     name: str
@@ -36,11 +40,14 @@ class Edit:
     email: str | None = None
     suspended: bool | None = None
     password: NewPassword | None = None
+    max_workspaces: int | Literal["default"] | None = None
+    max_waiting_builds: int | Literal["default"] | None = None
 
     @property
     def action(self) -> Action:
         """Everybody may change their own password and address."""
-        own = self.name == self.caller.user_name and self.role is None and self.suspended is None
+        others = (self.role, self.suspended, self.max_workspaces, self.max_waiting_builds)
+        own = self.name == self.caller.user_name and all(value is None for value in others)
         return Action.USER_UPDATE_OWN if own else Action.USER_UPDATE
 
 
@@ -58,6 +65,8 @@ def decide_change(edit: Edit, held: HeldUsers) -> UserEdit:
         role=user.role if edit.role is None else edit.role.value,
         email=user.email if edit.email is None else edit.email,
         suspended=user.suspended if edit.suspended is None else edit.suspended,
+        max_workspaces=_limit(user.max_workspaces, edit.max_workspaces),
+        max_waiting_builds=_limit(user.max_waiting_builds, edit.max_waiting_builds),
     )
     if changed.role != Role.OWNER or changed.suspended:
         _keep_an_owner(held, user)
@@ -112,6 +121,13 @@ def _resource(user: User) -> Resource:
 def _keep_an_owner(held: HeldUsers, user: User) -> None:
     if user.role == Role.OWNER and not user.suspended and held.owners <= 1:
         raise ConflictError("last_owner", f"{user.name} is the only owner")
+
+
+def _limit(now: int | None, wanted: int | Literal["default"] | None) -> int | None:
+    """A user's own limit after a change; None: that of the settings."""
+    if wanted is None:
+        return now
+    return None if wanted == "default" else wanted
 
 
 def _may_enter(user: User) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.endings import Endings
@@ -47,6 +47,8 @@ class UserChange:
     old_password: str | None = None
     email: str | None = None
     suspended: bool | None = None
+    max_workspaces: int | Literal["default"] | None = None
+    max_waiting_builds: int | Literal["default"] | None = None
 
 
 class Users:
@@ -144,6 +146,8 @@ class Users:
             role=change.role,
             email=change.email,
             suspended=change.suspended,
+            max_workspaces=change.max_workspaces,
+            max_waiting_builds=change.max_waiting_builds,
         )
         user = await self._find(caller, name, edit.action)
         if change.password is not None:
@@ -156,7 +160,7 @@ class Users:
             Action.USER_UPDATE,
             Resource(kind="user", name=name),
             detail=f"role {changed.role}, suspended {changed.suspended}, "
-            f"{whose}new password {change.password is not None}",
+            f"{whose}new password {change.password is not None}{_told_limits(changed)}",
         )
         return changed
 
@@ -228,3 +232,9 @@ class Users:
         if user is None:
             raise user_not_found(name)
         return user
+
+
+def _told_limits(user: User) -> str:
+    """Limits that are this user's alone, for the audit log."""
+    limits = {"workspaces": user.max_workspaces, "waiting builds": user.max_waiting_builds}
+    return "".join(f", at most {n} {what}" for what, n in limits.items() if n is not None)

@@ -6,7 +6,7 @@ the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,14 +19,16 @@ from kled_coord.store.builds import (
     build_by_id,
     build_by_number,
     build_secrets,
+    count_waiting_builds,
     held_build,
     insert_build,
     next_pending,
     update_build,
 )
-from kled_coord.store.records import Build, TemplateVersion, Workspace
+from kled_coord.store.records import Build, TemplateVersion, Usage, Workspace
 from kled_coord.store.states import drop_build_lock, lock_workspace
 from kled_coord.store.templates import hold_template, version_by_id
+from kled_coord.store.users import count_owned_workspaces, user_by_id
 from kled_coord.store.workspaces import (
     insert_workspace,
     set_workspace_applied,
@@ -64,29 +66,53 @@ class Changed:
 Decide = Callable[[Build, Build | None], BuildChange]
 
 
+# Raises where a user who has so much may not have one more.
+CheckUsage = Callable[[Usage], None]
 # Sees the workspace, its version and its sealed parameters.
 DecideNew = Callable[[Workspace, TemplateVersion, bytes | None], NewBuild]
 
 
-def create_workspace(connection: Connection, workspace: Workspace, build: NewBuild) -> Build:
-    """Add a workspace with its first build.
+def create_workspace(
+    connection: Connection, workspace: Workspace, build: NewBuild, *checks: CheckUsage
+) -> Build:
+    """Add a workspace with its first build, whose user is held.
 
-    Raises DuplicateError, NotFoundError when its template was deleted meanwhile.
+    Raises DuplicateError, NotFoundError when its template was deleted meanwhile, as `checks`.
     """
+    _check_usage(connection, build.user_id, checks)
     hold_template(connection, workspace.template_id, workspace.template)
     insert_workspace(connection, workspace, build.secrets_sealed)
     return _queue(connection, build)
 
 
-def queue_build(connection: Connection, workspace_id: str, decide: DecideNew) -> Build:
-    """Queue the build that `decide` makes of its workspace. Raises DuplicateError."""
+def queue_build(
+    connection: Connection, workspace_id: str, decide: DecideNew, *checks: CheckUsage
+) -> Build:
+    """Queue the build that `decide` makes of its workspace, whose user is held.
+
+    Raises DuplicateError, and as `checks`.
+    """
     # What another build is about to apply counts: nothing is decided before the lock is held.
     lock_workspace(connection, workspace_id)
     workspace = workspace_by_id(connection, workspace_id)
     assert workspace is not None
     version = version_by_id(connection, workspace.version_id)
     secrets = workspace_secrets(connection, workspace_id)
-    return _queue(connection, decide(workspace, version, secrets))
+    build = decide(workspace, version, secrets)
+    _check_usage(connection, build.user_id, checks)
+    return _queue(connection, build)
+
+
+def _check_usage(connection: Connection, user_id: str, checks: Iterable[CheckUsage]) -> None:
+    user = user_by_id(connection, user_id)
+    assert user is not None
+    usage = Usage(
+        user=user,
+        workspaces=count_owned_workspaces(connection, user_id),
+        waiting_builds=count_waiting_builds(connection, user_id),
+    )
+    for check in checks:
+        check(usage)
 
 
 def _queue(connection: Connection, build: NewBuild) -> Build:

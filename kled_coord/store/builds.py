@@ -86,6 +86,12 @@ def build_by_number(connection: Connection, workspace_id: str, number: int) -> B
     return None if row is None else Build(**row._asdict())
 
 
+def count_waiting_builds(connection: Connection, user_id: str) -> int:
+    """How many builds that a user queued wait for their turn."""
+    waiting = select(func.count()).where(builds.c.created_by == user_id, WAITING)
+    return int(connection.execute(waiting).scalar_one())
+
+
 def list_builds(connection: Connection, workspace_id: str) -> list[Build]:
     """A workspace's builds, the newest first."""
     rows = connection.execute(
@@ -142,15 +148,23 @@ def update_build(connection: Connection, build_id: str, values: dict[str, Any]) 
     connection.execute(update(builds).where(builds.c.id == build_id).values(**values))
 
 
-def renew_lease(connection: Connection, build_id: str, worker: str) -> str | None:
-    """Keep a running build; returns its status, or None when the worker lost it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A build whose lease was renewed: its status, and whether it is to stop by force."""
+
+    status: str
+    forced: bool
+
+
+def renew_lease(connection: Connection, build_id: str, worker: str) -> Kept | None:
+    """Keep a running build; None when the worker lost it."""
     kept = connection.execute(
         update(builds)
         .where(builds.c.id == build_id, builds.c.worker == worker, RUNNING)
         .values(lease=builds.c.lease + 1)
-        .returning(builds.c.status)
-    ).scalar_one_or_none()
-    return None if kept is None else str(kept)
+        .returning(builds.c.status, builds.c.forced)
+    ).one_or_none()
+    return None if kept is None else Kept(status=kept.status, forced=kept.forced)
 
 
 def build_secret(connection: Connection, build_id: str) -> tuple[str, bytes] | None:

@@ -15,7 +15,7 @@ class User:
     """Somebody who may log in. `password_hash` is argon2's own format.
 
     `endings` counts how often all that was opened for them has been ended. `password_set_by` is
-    the name of who set the password.
+    the name of who set the password. Limits are 0 for none, and None where the settings' count.
     """
 
     id: UserId
@@ -29,6 +29,17 @@ class User:
     last_seen_at: datetime | None
     password_set_at: datetime | None
     password_set_by: str | None
+    max_workspaces: int | None = None
+    max_waiting_builds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How many workspaces a user owns, and how many builds of theirs wait."""
+
+    user: User
+    workspaces: int
+    waiting_builds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +167,7 @@ class Build:
     version_id: str
     parameters: Mapping[str, str | None]
     orphan: bool
+    forced: bool
     error: str | None
     progress_done: int
     progress_total: int

@@ -63,6 +63,9 @@ users = Table(
     # When the password was set, and by whom: another's hand in it is shown to the user.
     _at("password_set_at"),
     Column("password_set_by", sa.String(40)),
+    # Limits of this user alone, 0 for none; NULL: the settings'.
+    Column("max_workspaces", sa.Integer),
+    Column("max_waiting_builds", sa.Integer),
 )
 Index("users_name", users.c.name, unique=True, **_only("deleted_at IS NULL"))
 
@@ -170,6 +173,8 @@ builds = Table(
     Column("parameters", sa.JSON, nullable=False),
     Column("secrets_sealed", sa.LargeBinary),
     Column("orphan", sa.Boolean, nullable=False, default=False),
+    # Somebody does not want to wait for its clean stop.
+    Column("forced", sa.Boolean, nullable=False, default=False),
     Column("error", sa.Text),
     Column("progress_done", sa.Integer, nullable=False, default=0),
     Column("progress_total", sa.Integer, nullable=False, default=0),

@@ -23,6 +23,8 @@ _COLUMNS = (
     users.c.last_seen_at,
     users.c.password_set_at,
     users.c.password_set_by,
+    users.c.max_workspaces,
+    users.c.max_waiting_builds,
 )
 _ALIVE = users.c.deleted_at.is_(None)
 
@@ -96,6 +98,8 @@ def update_user(connection: Connection, user: User) -> None:
             endings=user.endings,
             password_set_at=user.password_set_at,
             password_set_by=user.password_set_by,
+            max_workspaces=user.max_workspaces,
+            max_waiting_builds=user.max_waiting_builds,
         )
     )
 

@@ -31,6 +31,7 @@ from kled_coord.store.workspaces import (
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
 from kled_coord.workspaces.parameters import Parameters, decide_parameters, open_parameters
+from kled_coord.workspaces.quotas import Quotas
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
 
@@ -67,7 +68,9 @@ class Workspaces:
         audit: Audit,
         changes: Changes,
         sealer: Sealer,
+        quotas: Quotas,
     ) -> None:
+        self.quotas = quotas
         self._store = store
         self._sealer = sealer
         self._clock = clock
@@ -155,7 +158,8 @@ class Workspaces:
     ) -> WorkspaceDetails:
         """Add a workspace of the caller's and queue its first build.
 
-        Raises InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found").
+        Raises InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found"),
+        and as Quotas.
         """
         check_name("workspace", name)
         resource = Resource(kind="workspace", name=name, owner_id=caller.user_id)
@@ -175,7 +179,14 @@ class Workspaces:
         )
         try:
             build = await self._store.write(
-                as_caller, grant_of(caller), caller.role, create_workspace, workspace, first
+                as_caller,
+                grant_of(caller),
+                caller.role,
+                create_workspace,
+                workspace,
+                first,
+                self.quotas.check_workspace,
+                self.quotas.check_build,
             )
         except DuplicateError as error:
             raise ConflictError(

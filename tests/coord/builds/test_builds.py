@@ -193,7 +193,7 @@ async def test_a_dead_workers_build_fails_with_the_reason_and_its_lock_is_droppe
     world.clock.now += timedelta(hours=1)
     await pass_time(world, 29)
     assert await status(world, created.workspace) == "starting"
-    assert await queue.renew(claimed.build.id, "dead") == "running"
+    assert (await queue.renew(claimed.build.id, "dead")).status == "running"
     assert await queue.renew(claimed.build.id, "another") is None
     await queue.expire()
     await pass_time(world, 29)

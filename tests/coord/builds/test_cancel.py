@@ -5,6 +5,9 @@ from __future__ import annotations
 import trio
 import trio.testing
 
+from kled_coord.builds.queue import Queue
+from kled_coord.changes import Changes, cancel_key
+from kled_coord.metrics import Metrics
 from tests.coord.builds.steps import create, log_of, status, template, working
 
 
@@ -54,3 +57,31 @@ async def test_a_build_that_waits_is_canceled_at_once(lite_world, make_tar) -> N
     canceled = await world.services.builds.cancel(alice, created.latest_build.id, force=True)
     assert canceled.status == "canceled"
     assert await world.services.queue.claim("w") is None
+
+
+async def test_force_reaches_the_process_that_runs_the_build(
+    lite_world, make_tar, tmp_path
+) -> None:
+    world, services = lite_world, lite_world.services
+    elsewhere = Queue(
+        store=services.store,
+        clock=services.clock,
+        monotonic=world.clock.monotonic,
+        ids=services.ids,
+        changes=Changes(),
+        registry=world.registry,
+        metrics=Metrics(),
+    )
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    world.terraform.hang = world.terraform.stubborn = True
+    created = await create(world, alice)
+    build_id = created.latest_build.id
+    with trio.fail_after(30):
+        async with working(world, tmp_path):
+            await world.terraform.started.wait()
+            await elsewhere.cancel(build_id, force=True)
+            # Stands for RENEW_S, after which the worker renews its lease.
+            services.changes.ring(cancel_key(build_id))
+            log = await log_of(world, alice, build_id)
+    assert log[-1].status == "canceled"
