@@ -1,0 +1,60 @@
+"""What of a machine is shown and what is hidden, on directories of the test's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from kled_coord.sandbox import system
+from kled_coord.sandbox.system import look_at_system
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for /etc."""
+    made = tmp_path / "etc"
+    monkeypatch.setattr(system, "_SETTINGS", made)
+    for path, mode in {
+        "hosts": 0o644,
+        "shadow": 0o640,
+        "kled/coord.toml": 0o644,
+        "ssl/certs/ca.pem": 0o644,
+        "ssl/private.key": 0o600,
+    }.items():
+        file = made / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path)
+        file.chmod(mode)
+    (made / "kled").chmod(0o750)
+    (made / "link").symlink_to("shadow")
+    return made
+
+
+def test_what_others_may_not_read_is_hidden_at_any_depth(settings: Path) -> None:
+    view = look_at_system(shown=[], hidden=[])
+    assert view.hidden_directories == [settings / "kled"]
+    assert sorted(view.hidden_files) == [settings / "shadow", settings / "ssl" / "private.key"]
+    assert settings in view.shown
+
+
+def test_the_owners_paths_count_where_they_exist(settings: Path, tmp_path: Path) -> None:
+    mirror, key, data = tmp_path / "mirror", tmp_path / "key", tmp_path / "data"
+    mirror.mkdir()
+    data.mkdir()
+    key.touch()
+    view = look_at_system(shown=[mirror, tmp_path / "none"], hidden=[key, data, tmp_path / "no"])
+    assert mirror in view.shown
+    assert tmp_path / "none" not in view.shown
+    assert data in view.hidden_directories
+    assert key in view.hidden_files
+    assert tmp_path / "no" not in view.hidden_files
+
+
+def test_the_interpreter_and_the_agent_are_shown_and_nobodys_home() -> None:
+    shown = look_at_system(shown=[], hidden=[]).shown
+    for needed in (Path(sys.prefix), Path(sys.base_prefix), Path("/usr")):
+        assert any(needed.is_relative_to(path) for path in shown), needed
+    for private in ("/root", "/home", "/var", "/run", "/tmp", "/"):
+        assert Path(private) not in shown
