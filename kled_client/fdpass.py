@@ -12,17 +12,23 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from kled_wire.errors import InputError, KledError, UnavailableError
+from kled_wire.errors import KledError, UnavailableError
+
+
+def takes_descriptor(source: int, sink: int) -> bool:
+    """Whether who gave us these standard streams is ssh and waits for a descriptor.
+
+    ssh gives one Unix socket as both. Pipes, and the two sockets that Node.js gives, carry bytes.
+    """
+    given = os.fstat(sink)
+    if not stat.S_ISSOCK(given.st_mode) or not os.path.samestat(given, os.fstat(source)):
+        return False
+    with socket.socket(fileno=os.dup(sink)) as carrier:
+        return carrier.family == socket.AF_UNIX
 
 
 def pass_descriptor(carrier: int, sock: socket.socket) -> None:
-    """Send `sock` over the Unix socket `carrier`. Raises InputError and UnavailableError."""
-    if not stat.S_ISSOCK(os.fstat(carrier).st_mode):
-        raise InputError(
-            "stdout_not_a_socket",
-            "--fdpass needs a Unix socket as standard output",
-            hint="it is for ssh's ProxyUseFdpass; leave it out here",
-        )
+    """Send `sock` over the Unix socket `carrier`. Raises UnavailableError."""
     try:
         with socket.socket(fileno=os.dup(carrier)) as unix:
             socket.send_fds(unix, [b"\0"], [sock.fileno()])

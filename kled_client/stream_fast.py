@@ -107,7 +107,38 @@ def stream_path(workspace: str, kind: str, port: int = 0) -> str:
 
 
 def run(request: Request, env: Mapping[str, str]) -> None:
-    """Open the stream and carry it, or hand it over. Raises KledError."""
+    """Open the stream and carry it, or hand it over.
+
+    Raises KledError, of which an SSH client has been told in its own protocol, and SystemExit where
+    nobody else needs to hear of it.
+    """
+    if request.fdpass:
+        from kled_client.fdpass import takes_descriptor  # noqa: PLC0415
+
+        # Not so where a program reads ssh's configuration that knows no ProxyUseFdpass.
+        given = takes_descriptor(sys.stdin.fileno(), sys.stdout.fileno())
+        request = request._replace(fdpass=given)
+    try:
+        _run(request, env)
+    except KledError as exc:
+        _tell_ssh(request, exc)
+        raise
+
+
+def _tell_ssh(request: Request, error: KledError) -> None:
+    """Raises SystemExit after ssh has been told what is wrong."""
+    from kled_client.ssh_refusal import refuse_socket, refuse_stdio  # noqa: PLC0415  # rare
+
+    if request.fdpass:
+        from kled_client.fdpass import pass_through_child  # noqa: PLC0415
+
+        pass_through_child(sys.stdout.fileno(), lambda local: refuse_socket(local, error))
+        raise SystemExit(error.exit_code)
+    if request.kind == "ssh":
+        refuse_stdio(error)
+
+
+def _run(request: Request, env: Mapping[str, str]) -> None:
     path = stream_path(request.workspace, request.kind, request.port)
     profile = load(env, request.profile)
     token = load_token(env, profile)

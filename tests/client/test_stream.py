@@ -126,6 +126,10 @@ def test_fdpass_gives_the_socket_itself(signed_in: Fake) -> None:
     assert signed_in.certificates == 1
 
 
+def test_fdpass_without_a_socket_is_an_ordinary_stream(signed_in: Fake, kled: Kled) -> None:
+    assert kled("stream", "dev.kled", "--fdpass", input=b"through").stdout == b"through"
+
+
 def test_fdpass_with_early_bytes_leaves_a_pump_behind(signed_in: Fake) -> None:
     signed_in.first = b"early"
     sock, _ = fdpass(signed_in, "dev.kled")
@@ -260,7 +264,6 @@ def test_refusals_are_one_line(signed_in: Fake, kled: Kled) -> None:
     assert one_line(refused.stderr) == "error: this token was revoked (kled login)\n"
     assert kled("stream", "dev", "--what").returncode == 2
     assert kled("stream").returncode == 2
-    assert "--fdpass needs a Unix socket" in one_line(kled("stream", "dev", "--fdpass").stderr)
     signed_in.stream = b"SMTP ready\r\n\r\n"
     foreign = kled("stream", "dev", "--kind", "tcp", "--port", "80")
     assert "does not speak HTTP" in one_line(foreign.stderr)
