@@ -9,6 +9,7 @@ import os
 import sys
 
 from kled_wire.errors import KledError
+from kled_wire.text import printable
 
 INTERRUPTED = 130
 
@@ -26,7 +27,8 @@ def report(error: KledError, *, as_json: bool = False) -> int:
     prefix = "error:"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         prefix = "\033[1;31merror:\033[0m"
-    print(f"{prefix} {error.shown()}", file=sys.stderr)  # noqa: T201  # this is the program's voice
+    shown = printable(error.shown(), keep="\n")
+    print(f"{prefix} {shown}", file=sys.stderr)  # noqa: T201  # this is the program's voice
     return error.exit_code
 
 

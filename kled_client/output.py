@@ -1,4 +1,7 @@
-"""What the person sees: tables, JSON for programs, notes and progress on standard error."""
+"""What the person sees: tables, JSON for programs, notes and progress on standard error.
+
+Names and messages are other people's: what would act on a terminal is replaced. JSON stays exact.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from kled_wire.text import printable
 
 _COLOURS = {
     "running": "green",
@@ -61,7 +66,7 @@ class Output:
             return
         width = max(map(len, fields), default=0)
         for name, value in fields.items():
-            line = Text.assemble((f"{name:<{width}}  ", "bold"), value or "-")
+            line = Text.assemble((f"{name:<{width}}  ", "bold"), printable(value or "-"))
             self.results.print(line)
 
     def findings(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
@@ -69,17 +74,19 @@ class Output:
         width = max((len(row[0]) for row in rows), default=0)
         for name, outcome, found, hint in rows:
             mark = (f"{outcome:<4}", _COLOURS.get(outcome, ""))
-            self.results.print(Text.assemble((f"{name:<{width}}  ", "bold"), mark, "  ", found))
+            self.results.print(
+                Text.assemble((f"{name:<{width}}  ", "bold"), mark, "  ", printable(found))
+            )
             if hint:
-                self.results.print(Text(f"{'':<{width + 8}}→ {hint}", "dim"))
+                self.results.print(Text(f"{'':<{width + 8}}→ {printable(hint)}", "dim"))
 
     def json(self, raw: Any) -> None:
         """Pretty JSON on standard output."""
         sys.stdout.write(json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
 
     def line(self, text: str) -> None:
-        """One line of result, as it is."""
-        sys.stdout.write(text + "\n")
+        """One line of result."""
+        sys.stdout.write(printable(text, keep="\t") + "\n")
 
     def json_line(self, raw: Any) -> None:
         """One object on a line of its own, at once: for results that go on."""
@@ -98,7 +105,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """A sentence about the work, on standard error."""
-        self.notes.print(escape(text), soft_wrap=True)
+        self.notes.print(escape(printable(text, keep="\n\t")), soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Meter]:
@@ -127,11 +134,11 @@ class Meter:
     def update(self, done: float, total: float | None, message: str | None = None) -> None:
         """Move to `done` of `total` (None: unknown), in any unit."""
         text = f"{self.what}: {message}" if message else self.what
-        self.bar.update(self.task, completed=done, total=total, description=text)
+        self.bar.update(self.task, completed=done, total=total, description=printable(text))
 
     def log(self, text: str) -> None:
         """A line above the bar."""
-        self.bar.console.print(escape(text), soft_wrap=True)
+        self.bar.console.print(escape(printable(text, keep="\t")), soft_wrap=True)
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> Table:
@@ -139,7 +146,7 @@ def _table(columns: Mapping[str, Sequence[str]]) -> Table:
     for heading in columns:
         table.add_column(heading, no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
-        table.add_row(*(Text(cell, _COLOURS.get(cell, "")) for cell in cells))
+        table.add_row(*(Text(printable(cell), _COLOURS.get(cell, "")) for cell in cells))
     return table
 
 

@@ -5,6 +5,7 @@ serve
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
 ├── endings            tells agents whose access has ended
+├── agent_keys         tells agents again which keys are good, where that was interrupted
 ├── sweep              expired leases and one-time codes, states left behind
 └── prune_hourly       old logs and versions of states
 """
@@ -40,6 +41,7 @@ from kled_coord.front.tls import open_certificates
 from kled_coord.identity.logins import KNOWN_FOR
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
+from kled_coord.private_files import make_private_directory, open_sealing_key
 from kled_coord.relay.processes import make_processes
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
@@ -49,7 +51,6 @@ from kled_coord.store.engine import Store, open_store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.known_addresses import prune_known_addresses
 from kled_coord.store.migrate import migrate
-from kled_coord.store.sealing import create_sealing_key
 from kled_coord.store.users import prune_login_codes
 from kled_coord.workspaces.presence import NoAgents, Registry
 from kled_wire.errors import ConfigError
@@ -97,9 +98,9 @@ async def open_services(
     """
     config = config.with_defaults()
     assert config.sealing_key_file is not None
-    _make_private(config.data_dir)
-    key = create_sealing_key(config.sealing_key_file, sources.random_bytes)
+    make_private_directory(config.data_dir)
     async with open_database(config) as store:
+        key = await open_sealing_key(store, config.sealing_key_file, sources.random_bytes)
         yield await build_services(
             config,
             store=store,
@@ -181,6 +182,7 @@ async def _serve(
             await outer.start(stop.watch_signals)
             nursery.start_soon(work, services, workers, nursery)
             nursery.start_soon(services.endings.serve)
+            nursery.start_soon(services.agent_keys.serve)
             nursery.start_soon(sweep, services)
             nursery.start_soon(prune_hourly, services)
             nursery.start_soon(registry.serve_dead_peers)
@@ -199,16 +201,12 @@ async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nurs
 
 
 async def sweep(services: Services) -> Never:
-    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds.
-
-    Agents that could not be told of a change of keys are told.
-    """
+    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds."""
     while True:
         try:
             await services.queue.expire()
             await services.runs.recover()
             await services.store.write(prune_login_codes, services.clock())
-            await services.agent_keys.tell_again()
         except StoreError as error:
             log.warning("sweep_failed", reason=error.message)
         await trio.sleep(_SWEEP_S)
@@ -262,6 +260,7 @@ def make_jobs(services: Services, places: Places) -> Jobs:
         states=services.states,
         sealer=services.sealer,
         agents=services.agents,
+        sandbox=services.sandbox,
         places=places,
     )
 
@@ -277,10 +276,3 @@ def only_one(data_dir: Path) -> Iterator[None]:
                 "data_dir_in_use", f"data_dir {data_dir}: another coordinator is running on it"
             ) from error
         yield
-
-
-def _make_private(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError("data_dir_unusable", f"data_dir {directory}: {error.strerror}") from error

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import structlog
 
+from kled_wire.text import printable
+
 # Every secret of ours begins so; passwords and keys are never handed to a log call.
 _SECRET: Final = re.compile(r"(kled_(?:agent_|once_)?)[a-z2-7]{16,}|(Kled-Ticket )\S+")
 _NAMES: Final = frozenset({"password", "token", "secret", "authorization"})
@@ -37,6 +39,7 @@ def set_up_logs(*, form: str, level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *exceptions,
             mask_secrets,
+            *([] if form == "json" else [make_printable]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -55,6 +58,16 @@ def mask_secrets(
             event[name] = "***"
         elif isinstance(value, str):
             event[name] = mask(value)
+    return event
+
+
+def make_printable(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A structlog processor: what others have said acts on no terminal; JSON escapes it anyway."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = printable(value, keep="\n\t")
     return event
 
 

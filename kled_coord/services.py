@@ -124,7 +124,6 @@ async def build_services(
     )
     ca = Authority(key=key, clock=clock, ids=ids, user_lifetime_s=config.cert_lifetime_s)
     people = _build_people(config, store, ids, sources, registry)
-    # What nearly every service takes.
     common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
     workspaces = Workspaces(**common, changes=changes, sealer=sealer, quotas=_quotas(config))
     states = States(store=store, clock=clock, sealer=sealer)

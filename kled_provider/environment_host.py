@@ -85,6 +85,14 @@ class EnvironmentHost:
         command = self._environment.get("KLED_AGENT_COMMAND")
         return shlex.split(command) if command else [sys.executable, "-m", "kled_agent", "run"]
 
+    async def confine_process(
+        self,
+        writable: Mapping[str, str],  # noqa: ARG002 - Host's signature
+        directory: str,  # noqa: ARG002
+    ) -> list[str]:
+        """See host.Host. Who runs Terraform by hand runs what they chose themselves."""
+        return []
+
     async def progress(self, message: str) -> None:
         """See host.Host. Terraform shows its own events; there is nobody else to tell."""
 

@@ -66,6 +66,14 @@ class Host(Protocol):
         """Return the argument vector that starts an agent on this machine."""
         ...
 
+    async def confine_process(self, writable: Mapping[str, str], directory: str) -> list[str]:
+        """Return what comes before a process's argument vector to confine it; nothing: it is not.
+
+        The process starts in `directory`, and may write `writable`: paths as it sees them, and
+        the directories they are outside. It ends with its parent.
+        """
+        ...
+
     async def progress(self, message: str) -> None:
         """Tell the person what is going on, finer than Terraform's own events."""
         ...

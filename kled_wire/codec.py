@@ -62,7 +62,7 @@ def _check(shown: str, name: str, annotation: str, value: object) -> object:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > limits.CONTROL_TEXT_MAX:
         raise TypeError
     return value
 
@@ -86,7 +86,7 @@ def _flag(value: object) -> bool:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
+    if not isinstance(value, (list, tuple)) or len(value) > limits.CONTROL_TEXTS_MAX:
         raise TypeError
     return tuple(_text(item) for item in value)
 

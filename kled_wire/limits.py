@@ -15,6 +15,10 @@ HEAD_TIMEOUT_S: Final = 10.0
 # Control plane. One message is a report or a request, never bulk data.
 CONTROL_MESSAGE_MAX_BYTES: Final = 1024 * 1024
 CONTROL_MAX_DEPTH: Final = 16
+# One string in it, in characters: names are far shorter, a registered key of RSA-16384 has 2,800.
+CONTROL_TEXT_MAX: Final = 4096
+# Strings in one list.
+CONTROL_TEXTS_MAX: Final = 1024
 # Heartbeat from the agent; both ends give the link up after three missed ones.
 HEARTBEAT_S: Final = 15.0
 DEAD_PEER_S: Final = 3 * HEARTBEAT_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -55,7 +54,7 @@ class _Printer:
 
     def take(self, item: dict[str, Any]) -> None:
         if self._output.as_json:
-            self._output.line(json.dumps(item, ensure_ascii=False))
+            self._output.json_line(item)
         elif "seq" in item:
             self._output.line(str(item.get("text", "")))
         if isinstance(item.get("end"), dict):

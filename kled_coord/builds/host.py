@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from kled_coord.builds.runner import Reporter
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.store.records import Build, Workspace
 from kled_coord.workspaces.agents import Agents
 from kled_wire.errors import InputError
@@ -28,6 +29,7 @@ class BuildHost:
         reporter: Reporter,
         access_url: str,
         processes: Path,
+        sandbox: SandboxChoice,
     ) -> None:
         self._workspace = workspace
         self._build = build
@@ -35,6 +37,7 @@ class BuildHost:
         self._reporter = reporter
         self._access_url = access_url
         self._processes = processes
+        self._sandbox = sandbox
 
     async def workspace(self) -> Mapping[str, Any]:
         """Describe the workspace as the provider's `kled_workspace` shows it."""
@@ -96,6 +99,20 @@ class BuildHost:
     async def agent_command(self) -> list[str]:
         """How to start an agent on this machine."""
         return [sys.executable, "-m", "kled_agent", "run"]
+
+    async def confine_process(self, writable: Mapping[str, str], directory: str) -> list[str]:
+        """What comes before a process's argument vector to confine it; nothing: it is not."""
+        sandbox = (await self._sandbox.make()).sandbox
+        if sandbox is None:
+            return []
+        argv = sandbox.confine(
+            (),
+            await sandbox.look(),
+            directory=Path(directory),
+            writable={Path(inside): Path(outside) for inside, outside in writable.items()},
+            options=("--die-with-parent",),  # its init would go on without it
+        )
+        return list(argv)
 
     async def progress(self, message: str) -> None:
         """Tell the person what is going on."""

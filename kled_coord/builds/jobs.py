@@ -16,6 +16,7 @@ from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.runner import Job, Reporter
 from kled_coord.builds.state import States
 from kled_coord.builds.variables import values_of
+from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.store.builds import build_secrets
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
@@ -41,13 +42,21 @@ class Jobs:
     """Puts a job together, and clears up what a deleted workspace has."""
 
     def __init__(
-        self, *, store: Store, states: States, sealer: Sealer, agents: Agents, places: Places
+        self,
+        *,
+        store: Store,
+        states: States,
+        sealer: Sealer,
+        agents: Agents,
+        places: Places,
+        sandbox: SandboxChoice,
     ) -> None:
         self._store = store
         self._states = states
         self._sealer = sealer
         self._agents = agents
         self._places = places
+        self._sandbox = sandbox
 
     async def make(self, claimed: ClaimedBuild, *, directory: Path, forced: trio.Event) -> Job:
         """The job of a claimed build. Raises StoreError, KledError."""
@@ -82,6 +91,7 @@ class Jobs:
             reporter=reporter,
             access_url=self._places.access_url,
             processes=self._places.processes,
+            sandbox=self._sandbox,
         )
 
     async def clear(self, job: Job) -> None:

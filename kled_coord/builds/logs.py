@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +21,7 @@ from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build, LogLine
 from kled_wire.errors import NotFoundError
 from kled_wire.names import BuildId
+from kled_wire.text import printable
 
 # Lines a build may be ahead of the database before it has to wait.
 _AHEAD_MAX: Final = 1000
@@ -30,8 +30,6 @@ _LINE_MAX: Final = 16 * 1024
 # A build may run in another process, whose appends ring no bell here.
 _LOOK_AGAIN_S: Final = 5.0
 log = structlog.get_logger(__name__)
-# ECMA-48, "select graphic rendition".
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
@@ -69,13 +67,13 @@ class LogWriter:
     async def line(self, level: str, text: str) -> None:
         """Append a line that is not blank; waits when the database is far behind."""
         level = level if level in LEVELS else "info"
-        text = printable(text[:_LINE_MAX]).rstrip()
+        text = printable(text[:_LINE_MAX], keep="\t").rstrip()
         if text:
             await self._send.send(LogLine(seq=0, at=self._clock(), level=level, text=text))
 
     async def progress(self, done: int, total: int, message: str) -> None:
         """Replace the build's progress."""
-        text = printable(message[:_LINE_MAX])
+        text = printable(message[:_LINE_MAX], keep="\t")
         await self._send.send(Progress(done=done, total=total, message=text))
 
     def outputs(self, values: Mapping[str, Any]) -> None:
@@ -156,7 +154,7 @@ async def append_line(
 
     def append(connection: Any) -> None:
         seq = last_log_seq(connection, build_id) + 1
-        line = LogLine(seq=seq, at=now, level=level, text=printable(text[:_LINE_MAX]))
+        line = LogLine(seq=seq, at=now, level=level, text=printable(text[:_LINE_MAX], keep="\t"))
         append_log(connection, build_id, [line])
 
     await store.write(append)
@@ -202,12 +200,3 @@ def _progress(build: Build, workers: int) -> Progress:
     return Progress(
         done=build.progress_done, total=build.progress_total, message=build.progress_message
     )
-
-
-def printable(text: str, *, keep: str = "\t") -> str:
-    """Drop colours and replace other control characters.
-
-    They would act on a reader's terminal, and NUL cannot be kept.
-    """
-    plain = _COLOUR.sub("", text)
-    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in plain)

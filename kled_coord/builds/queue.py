@@ -10,7 +10,6 @@ from typing import Any, Final
 import structlog
 
 from kled_coord.builds.leases import LeaseWatch
-from kled_coord.builds.logs import printable
 from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
 from kled_coord.changes import QUEUE, Changes, cancel_key
 from kled_coord.identity.secrets import hash_secret
@@ -24,6 +23,7 @@ from kled_coord.workspaces.lifecycle import Transition, workspace_status
 from kled_coord.workspaces.presence import Registry
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import AgentId, BuildId
+from kled_wire.text import printable
 
 RENEW_S: Final = 10.0
 _ERROR_MAX: Final = 4000

@@ -65,6 +65,10 @@ class Host(Protocol):
         """How to start an agent on this machine."""
         ...
 
+    async def confine_process(self, writable: Mapping[str, str], directory: str) -> list[str]:
+        """What comes before a process's argument vector to confine it; nothing: it is not."""
+        ...
+
     async def progress(self, message: str) -> None:
         """Tell the person what is going on."""
         ...

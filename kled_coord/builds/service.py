@@ -13,7 +13,7 @@ from kled_coord.identity.grants import grant_of
 from kled_coord.policy.actions import Action, Resource
 from kled_coord.policy.decide import Caller, workspace_not_found
 from kled_coord.sources import Clock, Ids
-from kled_coord.store.build_changes import queue_build
+from kled_coord.store.build_changes import DecideNew, queue_build
 from kled_coord.store.builds import NewBuild, build_by_id, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
@@ -99,6 +99,12 @@ class Builds:
                 queued_at=now,
             )
 
+        build = await self._queue_build(caller, workspace, decide)
+        resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        await self._audit.record(caller, action, resource, detail=build.id)
+        return build
+
+    async def _queue_build(self, caller: Caller, workspace: Workspace, decide: DecideNew) -> Build:
         try:
             build = await self._store.write(
                 as_caller,
@@ -116,8 +122,6 @@ class Builds:
                 hint=f"wait for it, or kled cancel {workspace.name}",
             ) from error
         self._changes.ring(QUEUE)
-        resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
-        await self._audit.record(caller, action, resource, detail=build.id)
         return build
 
     async def _version(self, workspace: Workspace, number: int) -> TemplateVersion:

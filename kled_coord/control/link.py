@@ -36,6 +36,9 @@ from kled_wire.version import PROTOCOL, is_compatible, software_version
 
 log = structlog.get_logger(__name__)
 
+# What an agent says about itself, in characters: gethostname(2) gives 64, a DNS name has 253.
+_ABOUT_MAX: Final = {"hostname": 255, "version": 80, "os": 80, "arch": 40}
+
 # Told of a dial that the agent could not make: ticket, code, message.
 DialFailure = Callable[[str, str, str], None]
 _KEY_ID: Final = re.compile(r"key_[a-z2-7]{20}")
@@ -110,6 +113,9 @@ class ControlPlane:
             raise ProtocolError("hello_expected", f"{hello.type} came before hello")
         if not is_compatible(hello.protocol):
             return None
+        long = [n for n, most in _ABOUT_MAX.items() if len(getattr(hello, n)) > most]
+        if long:
+            raise ProtocolError("message_malformed", f"hello.{long[0]} is too long")
         workspace = await self._agents.workspace_of(agent)
         await link.send(
             messages.Welcome(

@@ -6,13 +6,14 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final, Never
 
 import trio
 
 from kled_coord.control.keys import KeyLists
 from kled_coord.metrics import Metrics
-from kled_coord.workspaces.presence import ReadKeys
+from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode, ControlLink, LinkClosed
 from kled_wire.errors import UnavailableError
@@ -147,18 +148,19 @@ class AgentRegistry:
         self._dials[agent_id] -= 1
         return True
 
-    async def set_keys(self, agent_id: AgentId, read: ReadKeys) -> None:
-        """Give a connected agent the list that `read` reads, and wait until it is in force there.
+    async def give_keys(self, agent_id: AgentId, read: ReadKeys) -> WaitAnswered:
+        """Send a connected agent the list that `read` reads; gives what waits for its answer.
 
         One that knows nothing of keys lets none in. Raises UnavailableError, and as `read`.
         """
         link = self._link(agent_id)
         if not self.knows(agent_id, messages.KEYS_FEATURE):
-            return
+            return trio.lowlevel.checkpoint
         try:
-            await link.keys.wait_answered(await link.keys.give(read))
+            number = await link.keys.give(read)
         except LinkClosed as exc:
             raise self._gone(agent_id) from exc
+        return partial(link.keys.wait_answered, number)
 
     async def ask_grants(self, agent_id: AgentId) -> None:
         """Ask a connected agent to say again which grants it holds; others will by themselves."""

@@ -126,7 +126,13 @@ class _Request(h11.Connection):
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.HEAD_MAX_BYTES)
 
     def next_event(self) -> Any:
-        """As h11's, but what follows the last request of a connection is no error."""
+        """As h11's, but what follows the last request of a connection is no error.
+
+        Trailers are refused: nothing here asks for one, and h11 takes bare LF in them too.
+        """
         if self.their_state in _NOTHING_MORE:
             return h11.NEED_DATA
-        return super().next_event()
+        event = super().next_event()
+        if isinstance(event, h11.EndOfMessage) and event.headers:
+            raise h11.RemoteProtocolError("trailers are not taken")
+        return event

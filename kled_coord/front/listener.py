@@ -101,7 +101,15 @@ class _Front:
                 if not is_trusted_peer(address, self.trusted_proxies):
                     place = await self.admission.enter(address)
                 async with raw if self.tls is None else self.tls.taken_off(raw) as stream:
-                    await self._serve_head(stream, address, place)
+                    arrival = await _read(stream, address, self.trusted_proxies, place)
+                    if arrival is None:
+                        return
+                    plane = arrival.route.plane
+                    if place is None and plane is not Plane.API:
+                        place = await self.admission.enter(arrival.address)
+                        arrival = replace(arrival, place=place)
+                    # No call in between: each frame is there as often as there are agents.
+                    await self.handlers[plane](arrival)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("connection_broken")
         except* LimitError as group:
@@ -116,22 +124,6 @@ class _Front:
         finally:
             if place is not None:
                 place.leave()
-
-    async def _serve_head(
-        self, stream: trio.abc.HalfCloseableStream, address: str, place: Place | None
-    ) -> None:
-        arrival = await _read(stream, address, self.trusted_proxies, place)
-        if arrival is None:
-            return
-        plane = arrival.route.plane
-        if place is not None or plane is Plane.API:
-            await self.handlers[plane](arrival)
-            return
-        place = await self.admission.enter(arrival.address)
-        try:
-            await self.handlers[plane](replace(arrival, place=place))
-        finally:
-            place.leave()
 
 
 async def _read(

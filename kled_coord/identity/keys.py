@@ -89,14 +89,12 @@ class Keys:
         """
         resource = Resource(kind="key", name=name or "", owner_id=caller.user_id)
         await self._audit.require(caller, Action.KEY_ADD, resource)
-        if not self._allowed:
-            raise ForbiddenError("user_keys_off", "this coordinator takes no registered keys")
-        if not self._identity.has_just_signed_in(caller):
-            raise ForbiddenError(
-                "sign_in_needed",
-                "adding a key takes a sign-in of the last ten minutes",
-                hint=_SIGN_IN,
+        refusal = self._refusal(caller)
+        if refusal is not None:
+            await self._audit.record(
+                caller, Action.KEY_ADD, resource, allowed=False, detail=refusal.message
             )
+            raise refusal
         key = self._new(caller, parse_key_line(line), name, workspace, lifetime_s)
         added = await self._store.write(add_user_key, key, token_id=caller.token_id, most=MOST)
         _check_added(added, key)
@@ -108,6 +106,17 @@ class Keys:
             caller, Action.KEY_ADD, Resource(kind="key", name=key.id), detail=detail
         )
         return KeyChange(key=key, unanswered=unanswered)
+
+    def _refusal(self, caller: Caller) -> ForbiddenError | None:
+        if not self._allowed:
+            return ForbiddenError("user_keys_off", "this coordinator takes no registered keys")
+        if not self._identity.has_just_signed_in(caller):
+            return ForbiddenError(
+                "sign_in_needed",
+                "adding a key takes a sign-in of the last ten minutes",
+                hint=_SIGN_IN,
+            )
+        return None
 
     def _new(
         self,

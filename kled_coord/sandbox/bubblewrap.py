@@ -1,7 +1,7 @@
 """The arguments of bwrap(1) for one confined program.
 
-Order is meaning: a later mount covers an earlier one. So first what is shown, then what is hidden
-below it, last what may be written, which can lie below a hidden directory.
+A later mount covers an earlier one, so a directory comes before what lies in it: a hidden one
+within a shown one, a run's within the hidden data directory, the interpreter within a home.
 """
 
 from __future__ import annotations
@@ -30,41 +30,28 @@ class View:
     hidden_files: Sequence[Path]
 
 
-def bubblewrap_arguments(
-    view: View, *, base: Mapping[Path, Path], writable: Mapping[Path, Path]
-) -> list[str]:
+def bubblewrap_arguments(view: View, writable: Mapping[Path, Path]) -> list[str]:
     """Return what stands between `bwrap` and the program.
 
-    `base` and `writable` map a path inside to the directory outside that is mounted there. `base`
-    comes before what is shown (a home that holds programs to be shown), `writable` after what is
-    hidden. The program gets process, IPC and host name namespaces of its own, no capability, its
-    own /proc, /dev and /sys; the network stays.
+    `writable` maps a path inside to the directory outside that is mounted there. The program gets
+    process, IPC and host name namespaces of its own, no capability, its own /proc and /dev; the
+    network stays.
     """
     arguments = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-drop", "ALL"]
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     for name in _PROC_READ_ONLY:
         arguments += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
-    arguments += _binds(base)
-    for path, target in view.links.items():
-        arguments += ["--symlink", target, str(path)]
-    for path in view.shown:
-        arguments += ["--ro-bind", str(path), str(path)]
-    for path in view.hidden_directories:
-        if _is_shown(path, view):
-            arguments += ["--tmpfs", str(path)]
-    for path in view.hidden_files:
-        if _is_shown(path, view):
-            arguments += ["--ro-bind", "/dev/null", str(path)]
-    return [*arguments, *_binds(writable)]
-
-
-def _binds(directories: Mapping[Path, Path]) -> list[str]:
-    return [
-        word
-        for inside, outside in directories.items()
-        for word in ("--bind", str(outside), str(inside))
+    mounts = [(path, ["--symlink", target, str(path)]) for path, target in view.links.items()]
+    mounts += [(path, ["--ro-bind", str(path), str(path)]) for path in view.shown]
+    mounts += [(path, ["--tmpfs", str(path)]) for path in _seen(view.hidden_directories, view)]
+    mounts += [
+        (path, ["--ro-bind", "/dev/null", str(path)]) for path in _seen(view.hidden_files, view)
     ]
+    mounts += [(inside, ["--bind", str(path), str(inside)]) for inside, path in writable.items()]
+    mounts.sort(key=lambda mount: len(mount[0].parts))
+    return arguments + [word for _, words in mounts for word in words]
 
 
-def _is_shown(path: Path, view: View) -> bool:
-    return any(path.is_relative_to(shown) for shown in view.shown)
+def _seen(paths: Sequence[Path], view: View) -> list[Path]:
+    """Those below something shown: elsewhere bwrap would make the path only to hide it."""
+    return [path for path in paths if any(path.is_relative_to(shown) for shown in view.shown)]

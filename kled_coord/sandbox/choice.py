@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import structlog
 import trio
 
 from kled_coord.config import Config
-from kled_coord.sandbox.bubblewrap import bubblewrap_arguments
+from kled_coord.sandbox.bubblewrap import View, bubblewrap_arguments
 from kled_coord.sandbox.system import look_at_system
 from kled_wire.errors import ConfigError
 
@@ -36,13 +37,18 @@ class Sandbox:
     shown: Sequence[Path] = ()
     hidden: Sequence[Path] = ()
 
-    async def confine(
+    async def look(self, shown: Sequence[Path] = ()) -> View:
+        """Return what a program sees of this machine as it is now; `shown` are paths besides."""
+        return await trio.to_thread.run_sync(
+            partial(look_at_system, shown=(*self.shown, *shown), hidden=self.hidden)
+        )
+
+    def confine(
         self,
         argv: Sequence[str],
+        view: View,
         *,
         directory: Path,
-        shown: Sequence[Path] = (),
-        base: Mapping[Path, Path] | None = None,
         writable: Mapping[Path, Path] | None = None,
         options: Sequence[str] = (),
     ) -> tuple[str, ...]:
@@ -50,10 +56,7 @@ class Sandbox:
 
         `options` are further ones of bwrap(1).
         """
-        view = await trio.to_thread.run_sync(
-            lambda: look_at_system(shown=(*self.shown, *shown), hidden=self.hidden)
-        )
-        arguments = bubblewrap_arguments(view, base=base or {}, writable=writable or {})
+        arguments = bubblewrap_arguments(view, writable or {})
         return (self.program, *arguments, *options, "--chdir", str(directory), "--", *argv)
 
 
@@ -112,7 +115,7 @@ async def _decide(config: Config) -> Choice:
 
 async def _try(sandbox: Sandbox) -> str:
     """Confine a program that does nothing; returns why it does not work, or nothing."""
-    argv = await sandbox.confine(("true",), directory=Path("/"))
+    argv = sandbox.confine(("true",), await sandbox.look(), directory=Path("/"))
     with trio.move_on_after(_PROBE_S):
         try:
             done = await trio.run_process(

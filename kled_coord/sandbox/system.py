@@ -33,10 +33,11 @@ def look_at_system(*, shown: Sequence[Path], hidden: Sequence[Path]) -> View:
     hidden_directories, hidden_files = _closed_to_others(_SETTINGS)
     for path in hidden:
         (hidden_directories if path.is_dir() else hidden_files).append(path)
-    outside = [path for path in (*_interpreter(), *_led_to(), *shown) if not _is_below(path, roots)]
+    # Those below a root are named again: a home that lies there too would cover them.
+    paths = dict.fromkeys((*roots, *_interpreter(), *_led_to(), *shown))
     return View(
         links=links,
-        shown=(*roots, *(path for path in dict.fromkeys(outside) if path.exists())),
+        shown=[path for path in paths if path.exists()],
         hidden_directories=hidden_directories,
         hidden_files=[path for path in hidden_files if path.exists()],
     )
@@ -64,10 +65,6 @@ def _interpreter() -> list[Path]:
 
 def _led_to() -> list[Path]:
     return [path.resolve() for path in _FOLLOWED if path.is_symlink()]
-
-
-def _is_below(path: Path, roots: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(root) for root in roots)
 
 
 def _closed_to_others(top: Path) -> tuple[list[Path], list[Path]]:

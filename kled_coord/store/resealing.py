@@ -87,3 +87,13 @@ def check_key(connection: Connection, sealer: Sealer) -> None:
     """Raise KledError("sealed_unreadable") unless the sealer opens the authority's key."""
     for row in connection.execute(select(ssh_ca)).all():
         sealer.open("ssh_ca", str(row.id), bytes(row.private_key_sealed))
+
+
+def holds_sealed(connection: Connection) -> bool:
+    """Whether anything is sealed, so that a key is needed to open it."""
+    return any(
+        connection.execute(
+            select(*sealed.table.primary_key.columns).where(sealed.column.is_not(None)).limit(1)
+        ).first()
+        for sealed in SEALED
+    )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.command import Command
 from kled_coord.terraform.plugincache import SHARED
@@ -33,8 +34,8 @@ exec "$@"
 _NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TF_CLI_CONFIG_FILE", SHARED)
 
 
-async def confined(command: Command, sandbox: Sandbox) -> Command:
-    """Return the command as it runs in a sandbox.
+def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
+    """Return the command as it runs in a sandbox; `view` is what `look` has found.
 
     It may write to its HOME, the run's directory, in which lie what is /tmp inside and its own
     cache of providers. The shared one is read only, or one template could change those of all.
@@ -46,18 +47,25 @@ async def confined(command: Command, sandbox: Sandbox) -> Command:
     if temporary.is_symlink():  # of an earlier stage's programs: what it names is not theirs
         temporary.unlink()
     temporary.mkdir(mode=0o700, exist_ok=True)
-    shown = [Path(word) for word in command.argv if word.startswith("/")]
-    shown += [Path(environment[name]) for name in _NAMING_PATHS if name in environment]
+    shown = [*view.shown, *_named_paths(command)]
     writable = [home, *_socket_directories(environment)]
-    argv = await sandbox.confine(
+    argv = sandbox.confine(
         ("/bin/sh", "-c", _START, "sh", *command.argv),
+        replace(view, shown=shown),
         directory=command.directory,
-        shown=shown,
-        base={Path("/tmp"): temporary},  # noqa: S108 - the path inside
-        writable={path: path for path in writable},
+        writable={
+            Path("/tmp"): temporary,  # noqa: S108 - the path inside
+            **{path: path for path in writable},
+        },
         options=("--as-pid-1",),  # sandbox/inside.py
     )
     return replace(command, argv=argv, environment=environment, is_confined=True)
+
+
+def _named_paths(command: Command) -> list[Path]:
+    found = [Path(word) for word in command.argv if word.startswith("/")]
+    found += [Path(command.environment[n]) for n in _NAMING_PATHS if n in command.environment]
+    return [path for path in found if path.exists()]
 
 
 def _socket_directories(environment: Mapping[str, str]) -> set[Path]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import trio
 
+from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform import command
 from kled_coord.terraform.archive import unpack_template
@@ -271,6 +272,7 @@ class _Session:
         self._processes = of_run(directory.parent)
         self._on_event = on_event
         self._control = control
+        self._view: View | None = None  # of the machine, looked at once for the whole run
         self._patience = trio.CancelScope()
         self._busy_with: frozenset[str] = frozenset()
         self._progress = Progress()
@@ -333,7 +335,9 @@ class _Session:
     ) -> int:
         made = self._make(arguments)
         if self._control.sandbox is not None:
-            made = await confined(made, self._control.sandbox)
+            if self._view is None:
+                self._view = await self._control.sandbox.look()
+            made = confined(made, self._control.sandbox, self._view)
         # Cancelled by its deadline, run_terraform stops Terraform as for anybody else.
         with trio.CancelScope() as self._patience:
             self._wait_on()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Never
 
 import structlog
 import trio
@@ -27,6 +27,7 @@ from kled_wire.messages import UserKey
 from kled_wire.names import AgentId, UserId
 
 _ANSWER_S: Final = 5.0
+_AGAIN_S: Final = 10.0
 # An agent that has heard nothing for so long lets no key in.
 _UNHEARD: Final = timedelta(seconds=limits.KEYS_UNHEARD_S)
 
@@ -88,21 +89,35 @@ class AgentKeys:
             self._untold.discard(untold)
         return sorted(unanswered | failed)
 
+    async def serve(self) -> Never:
+        """Tell those whose telling was interrupted, every few seconds, until cancelled."""
+        while True:
+            await trio.sleep(_AGAIN_S)
+            await self.tell_again()
+
     async def tell_again(self) -> None:
         """Tell those whose telling was interrupted."""
-        for untold in list(self._untold):
-            self._untold.discard(untold)
-            await self.tell(untold[0])
+        async with trio.open_nursery() as nursery:
+            for untold in list(self._untold):
+                self._untold.discard(untold)
+                nursery.start_soon(self.tell, untold[0])
 
     async def _tell_one(self, holder: KeyHolder, unanswered: set[str], failed: set[str]) -> None:
+        """`failed`: the list was not even sent, though there is a link that it could go over."""
         read = partial(self.good_for, holder.agent_id)
+        late = failed
         try:
             with trio.fail_after(_ANSWER_S):
-                await self._registry.set_keys(holder.agent_id, read)
+                wait_answered = await self._registry.give_keys(holder.agent_id, read)
+                late = unanswered
+                await wait_answered()
         except StoreError as error:
             log.warning("keys_not_told", agent=holder.agent_id, reason=error.message)
             failed.add(holder.workspace)
-        except (UnavailableError, trio.TooSlowError):
+        except trio.TooSlowError:
+            late.add(holder.workspace)
+        except UnavailableError:
+            # Its next link begins with the list.
             if self._may_go_on(holder, self._clock()):
                 unanswered.add(holder.workspace)
 

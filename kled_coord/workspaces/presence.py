@@ -14,6 +14,8 @@ from kled_wire.names import AgentId
 
 # Reads the list of keys that is good now.
 ReadKeys = Callable[[], Awaitable[tuple[UserKey, ...]]]
+# Waits until a list that was sent is in force. Raises UnavailableError.
+WaitAnswered = Callable[[], Awaitable[None]]
 
 
 class AgentState(Protocol):
@@ -80,11 +82,8 @@ class Registry(Protocol):
         """Return as soon as the agent is connected."""
         ...
 
-    async def set_keys(self, agent_id: AgentId, read: ReadKeys) -> None:
-        """Give the agent the list that `read` reads, and wait for its answer.
-
-        Raises UnavailableError, and as `read`.
-        """
+    async def give_keys(self, agent_id: AgentId, read: ReadKeys) -> WaitAnswered:
+        """Send the agent the list that `read` reads. Raises UnavailableError, and as `read`."""
         ...
 
     def drop(self, agent_id: AgentId, reason: str) -> None:
@@ -108,9 +107,10 @@ class NoAgents:
         await trio.lowlevel.checkpoint()
         raise UnavailableError("agent_not_connected", f"the agent {agent_id} is not connected")
 
-    async def set_keys(self, agent_id: AgentId, read: ReadKeys) -> None:  # noqa: ARG002
+    async def give_keys(self, agent_id: AgentId, read: ReadKeys) -> WaitAnswered:  # noqa: ARG002
         """Raise UnavailableError."""
         await self.ping(agent_id)
+        raise AssertionError("unreachable")
 
     async def wait_connected(self, agent_id: AgentId) -> None:  # noqa: ARG002
         """Wait until cancelled."""

@@ -1,13 +1,14 @@
 """Starts one process that outlives its starter, and exits: run as `python -I -S launcher.py`.
 
-Reads a JSON object from standard input: argv, env, cwd, log (path), record (path), fingerprint,
+Reads a JSON object from standard input: argv, wrapper (what comes before it and confines it, or
+nothing), makes (directories to make for it), env, cwd, log (path), record (path), fingerprint,
 generation, lock (a descriptor that is kept until the record is written, whoever dies meanwhile),
 and uid, gid, groups when the user changes. The process gets its own session, /dev/null as standard
 input and the log as output. Before it becomes the program it writes the record, so that whoever
 dies meanwhile, the process can be found again. Answers with one JSON object on standard output:
 `{}` or `{"error": ...}`.
 
-Double fork, so that init reaps the process and not the coordinator, which may be restarted. Only
+Forked twice, so that init reaps the process and not the coordinator, which may be restarted. Only
 the standard library, and little of it: this runs in about 20 ms.
 """
 
@@ -20,6 +21,23 @@ import subprocess
 import sys
 import time
 from typing import Any
+
+# What a group is told to end by, or an agent to hand over.
+_FOR_THE_PROGRAM = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+# Run inside the wrapper: it ignores them, and its children would. Python ignores two more.
+_INSIDE = (
+    "import os, signal, sys\n"
+    f"for number in {[*map(int, _FOR_THE_PROGRAM), int(signal.SIGPIPE), int(signal.SIGXFSZ)]}:\n"
+    "    signal.signal(number, signal.SIG_DFL)\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])\n"
+)
 
 
 def start_mark(pid: int) -> str | None:
@@ -81,12 +99,20 @@ def _become(job: dict[str, Any]) -> None:
         os.setgroups(job["groups"])
         os.setgid(job["gid"])
         os.setuid(job["uid"])
+    for directory in job["makes"]:
+        os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103 - as below
     os.chdir(job["cwd"])
     # Python ignores two of these, our starter perhaps the third; the program would go on so.
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
-    os.execvpe(job["argv"][0], job["argv"], job["env"])  # noqa: S606 - no shell on purpose
+    argv = job["argv"]
+    if job["wrapper"]:
+        # They reach the whole group. The wrapper would end, and the program with it, at once.
+        for number in _FOR_THE_PROGRAM:
+            signal.signal(number, signal.SIG_IGN)
+        argv = [*job["wrapper"], sys.executable, "-I", "-S", "-c", _INSIDE, *argv]
+    os.execvpe(argv[0], argv, job["env"])  # noqa: S606 - no shell on purpose
 
 
 def write_record(path: str, record: dict[str, Any]) -> None:
@@ -102,13 +128,23 @@ def main() -> None:
     """Start the process and say how it went."""
     job = json.load(sys.stdin)
     reader, writer = os.pipe()  # closed by exec: end of file without a word means success
-    if os.fork() == 0:
-        os.close(reader)
-        try:
-            _become(job)
-        except OSError as error:
-            os.write(writer, str(error).encode())
-        os._exit(127)
+    orphaned, orphan = os.pipe()
+    between = os.fork()
+    if between == 0:
+        os.close(orphan)
+        if os.fork() == 0:
+            os.close(reader)
+            os.read(orphaned, 1)
+            os.close(orphaned)
+            try:
+                _become(job)
+            except OSError as error:
+                os.write(writer, str(error).encode())
+            os._exit(127)
+        os._exit(0)
+    os.waitpid(between, 0)
+    # Its parent is init from now on: a wrapper that ends with its parent does not end with us.
+    os.close(orphan)
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as answers:
         problem = answers.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -101,6 +102,11 @@ class Process(Resource):
             user=planned["user"],
             directory=planned["dir"],
         )
+        wrapper = await context.host.confine_process(
+            processes.writable(place, program.user),
+            program.directory or processes.home(program.user),
+        )
+        program = replace(program, wrapper=tuple(wrapper))
         running = await processes.start(place, program, context.generation or "")
         return _state(planned, place, running)
 

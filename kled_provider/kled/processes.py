@@ -46,10 +46,13 @@ class Program:
     env: dict[str, str]
     user: str | None = None
     directory: str | None = None
+    wrapper: tuple[str, ...] = ()  # comes before `argv`, and confines it
 
     def fingerprint(self) -> str:
-        """Return a digest of all of it."""
-        value = [self.argv, sorted(self.env.items()), self.user, self.directory]
+        """Return a digest of all of it; of the wrapper, which varies, only whether there is one."""
+        value: list[object] = [self.argv, sorted(self.env.items()), self.user, self.directory]
+        if self.wrapper:
+            value.append("confined")
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
@@ -195,20 +198,46 @@ async def _launch(place: Place, program: Program, generation: str, lock: int) ->
     return running
 
 
-def _job(place: Place, program: Program) -> dict[str, Any]:
+def home(name: str | None) -> str:
+    """The home of a user, as the user's database has it. Raises HostError."""
+    return _user(name).pw_dir
+
+
+def writable(place: Place, name: str | None) -> dict[str, str]:
+    """What a confined process of the user may write: paths as it sees them, and where they are.
+
+    A home and a /tmp of its own and the agent's state; another user than ours has its real home.
+    Raises HostError.
+    """
+    user = _user(name)
+    other = user if user.pw_uid != os.geteuid() else None
+    state = _state_directory(place, other)
+    temporary = state / "tmp" if other else place.directory / f"{place.name}.tmp"
+    found = {"/tmp": str(temporary), str(state): str(state)}  # noqa: S108 - the path inside
+    if user.pw_dir != "/":
+        found[user.pw_dir] = user.pw_dir if other else str(place.directory / f"{place.name}.home")
+    return found
+
+
+def _user(name: str | None) -> pwd.struct_passwd:
     try:
-        user = pwd.getpwuid(os.geteuid()) if program.user is None else pwd.getpwnam(program.user)
+        user = pwd.getpwuid(os.geteuid()) if name is None else pwd.getpwnam(name)
     except KeyError as error:
         raise HostError(
-            f"There is no user {program.user or os.geteuid()} on this machine",
+            f"There is no user {name or os.geteuid()} on this machine",
             hint="Make the user, or set another one.",
         ) from error
-    changes = user.pw_uid != os.geteuid()
-    if changes and os.geteuid() != 0:
+    if user.pw_uid != os.geteuid() and os.geteuid() != 0:
         raise HostError(
             f"Only root may start a process as {user.pw_name}",
             hint="Leave `user` out to run as the coordinator's own user.",
         )
+    return user
+
+
+def _job(place: Place, program: Program) -> dict[str, Any]:
+    user = _user(program.user)
+    changes = user.pw_uid != os.geteuid()
     base = {
         "HOME": user.pw_dir,
         "KLED_AGENT_STATE_DIR": str(_state_directory(place, user if changes else None)),
@@ -220,9 +249,10 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
     }
     return {
         "argv": list(program.argv),
+        "wrapper": list(program.wrapper),
+        "makes": list(writable(place, program.user).values()) if program.wrapper else [],
         "env": {**base, **program.env},
-        # System users often have a home that does not exist.
-        "cwd": program.directory or (user.pw_dir if Path(user.pw_dir).is_dir() else "/"),
+        "cwd": "/" if program.wrapper else _directory(program, user),
         "log": str(place.log),
         "record": str(place.record),
         "fingerprint": program.fingerprint(),
@@ -230,6 +260,11 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
         "gid": user.pw_gid,
         "groups": os.getgrouplist(user.pw_name, user.pw_gid) if changes else [],
     }
+
+
+def _directory(program: Program, user: pwd.struct_passwd) -> str:
+    # System users often have a home that does not exist.
+    return program.directory or (user.pw_dir if Path(user.pw_dir).is_dir() else "/")
 
 
 def _mark(place: Place) -> dict[str, str]:

@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 from quick.place import NAME, STEP_S, Failed, Place, run
 from quick.processes import LOOK_AGAIN_S, child, read_until, remember
@@ -92,24 +93,38 @@ def copy_there_and_back(place: Place) -> str:
     """Copy a file in and out and compare."""
     original = place.scratch / "original"
     original.write_bytes(os.urandom(COPIED_BYTES))
-    inside, back = place.scratch / "inside", place.scratch / "back"
-    kled(place, "cp", str(original), f"{NAME}:{inside}")
-    kled(place, "cp", f"{NAME}:{inside}", str(back))
-    sums = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (original, inside, back)}
+    back = place.scratch / "back"
+    with directory_inside(place) as inside:
+        kled(place, "cp", str(original), f"{NAME}:{inside}/copy")
+        kled(place, "cp", f"{NAME}:{inside}/copy", str(back))
+        sums = {kled(place, "exec", NAME, "--", "sha256sum", f"{inside}/copy").split()[0]}
+    sums |= {hashlib.sha256(p.read_bytes()).hexdigest() for p in (original, back)}
     if len(sums) != 1:
         raise Failed(f"the copies differ: {sorted(sums)}")
     return f"sha256 {sums.pop()[:16]}…"
 
 
+@contextlib.contextmanager
+def directory_inside(place: Place) -> Iterator[str]:
+    """A directory in the workspace, which may see other files than we do (`sandbox`)."""
+    path = f"/tmp/kled-quickstart-{os.getpid()}"
+    kled(place, "exec", NAME, "--", "mkdir", "-m", "700", path)
+    try:
+        yield path
+    finally:
+        kled(place, "exec", NAME, "--", "rm", "-r", path)
+
+
 def forward_and_fetch(place: Place) -> str:
     """Serve a page in the workspace, forward a port to it, fetch the page."""
     page = os.urandom(16).hex()
-    served = place.scratch / "served"
-    served.mkdir()
-    (served / "index.html").write_text(page)
+    index = place.scratch / "index.html"
+    index.write_text(page)
     program, env = place.program("kled"), place.environment()
-    server = [program, "exec", NAME, "--", place.program("python"), "-c", SERVER, str(served)]
     with contextlib.ExitStack() as stack:
+        served = stack.enter_context(directory_inside(place))
+        kled(place, "cp", str(index), f"{NAME}:{served}/index.html")
+        server = [program, "exec", NAME, "--", place.program("python"), "-c", SERVER, served]
         serving = stack.enter_context(
             child(server, env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )

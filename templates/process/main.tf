@@ -1,5 +1,6 @@
 # A workspace that is a process on the coordinator's own machine: for trying Kled out, and for
-# hosts that are workspaces themselves. Nothing separates it from the coordinator but its user.
+# hosts that are workspaces themselves. Where bubblewrap works it is confined; else nothing separates
+# it from the coordinator.
 terraform {
   required_providers {
     kled = {

@@ -38,7 +38,7 @@ from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
 from kled_coord.store.records import User
 from kled_coord.store.tokens import insert_token
-from kled_coord.workspaces.presence import ReadKeys
+from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.messages import UserKey
 
@@ -150,9 +150,11 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.states: dict[str, State] = {}
         self.dropped: list[tuple[str, str]] = []
-        # What connected agents hold; those in `mute` never answer.
+        # What connected agents hold; those in `mute` never answer, to those in `stuck` nothing
+        # can be sent.
         self.keys: dict[str, tuple[UserKey, ...]] = {}
         self.mute: set[str] = set()
+        self.stuck: set[str] = set()
         self.asked: list[str] = []
         self._changed = trio.Event()
 
@@ -173,12 +175,16 @@ class FakeRegistry:
         while agent_id not in self.states:
             await self._changed.wait()
 
-    async def set_keys(self, agent_id: str, read: ReadKeys) -> None:
+    async def give_keys(self, agent_id: str, read: ReadKeys) -> WaitAnswered:
         if agent_id not in self.states:
             raise UnavailableError("agent_not_connected", "not connected")
-        if agent_id in self.mute:
+        if agent_id in self.stuck:
             await trio.sleep_forever()
-        self.keys[agent_id] = await read()
+        keys = await read()
+        if agent_id in self.mute:
+            return trio.sleep_forever
+        self.keys[agent_id] = keys
+        return trio.lowlevel.checkpoint
 
     async def ask_grants(self, agent_id: str) -> None:
         await trio.lowlevel.checkpoint()

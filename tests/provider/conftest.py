@@ -76,6 +76,9 @@ class FakeHost:
     async def process_directory(self) -> str:
         return str(self.directory)
 
+    async def confine_process(self, writable: Mapping[str, str], directory: str) -> list[str]:
+        return []
+
     async def agent_command(self) -> list[str]:
         return self.command
 

@@ -186,8 +186,12 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read() -> None:
 
 
 def test_the_largest_message_is_read() -> None:
-    overhead = len(codec.encode(messages.Unsupported(of="x" * 100_000))) - 100_000
-    message = messages.Unsupported(of="x" * (limits.CONTROL_MESSAGE_MAX_BYTES - overhead))
+    full = ["x" * limits.CONTROL_TEXT_MAX] * 255
+    rest = limits.CONTROL_MESSAGE_MAX_BYTES - len(
+        codec.encode(messages.GrantsHeld(grants=(*full, "")))
+    )
+    message = messages.GrantsHeld(grants=(*full, "x" * (rest - 2)))
+    assert limits.CONTROL_MESSAGE_MAX_BYTES - len(codec.encode(message)) in range(2)
     assert codec.decode(codec.encode(message)) == message
 
 
@@ -242,3 +246,13 @@ def _decode_or_refuse(data: bytes) -> None:
     except ProtocolError:
         return
     assert isinstance(message, messages.Message)
+
+
+def test_a_string_and_a_list_have_an_end() -> None:
+    hello = {"type": "hello", "protocol": "1.0", "version": "1"}
+    long = "x" * (limits.CONTROL_TEXT_MAX + 1)
+    many = ["x"] * (limits.CONTROL_TEXTS_MAX + 1)
+    for fields in ({"hostname": long}, {"features": many}, {"features": [long]}):
+        with pytest.raises(ProtocolError) as refused:
+            codec.decode(cbor2.dumps({**hello, **fields}))
+        assert refused.value.code == "message_malformed"

@@ -194,6 +194,33 @@ async def test_an_idle_connection_becomes_the_stream_it_is_told_to_be(log: Event
         assert link.sent == []
 
 
+async def test_an_idle_connection_belongs_to_the_user_whose_stream_it_becomes(
+    log: EventLog,
+) -> None:
+    served: list[str] = []
+    done = trio.Event()
+
+    async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
+        stream.take_prefix()
+        dial = messages.Dial(ticket="", kind="ssh", user="usr_2")
+        await stream.send_all(upgrade.encode_switching() + reserve.encode_dial(dial))
+        await done.wait()
+
+    async def handler(
+        _stream: trio.abc.HalfCloseableStream, dial: messages.Dial, _log: EventLog
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        served.append(dial.user)
+        done.set()
+
+    async with _dialback(log, answer, handler) as (dialback, _):
+        asked = messages.Dial(ticket="t", kind=reserve.KIND, user="usr_1")
+        dialback.accept_nowait(asked, FakeLink())  # type: ignore[arg-type]  # a fake
+        with trio.fail_after(10):
+            await done.wait()
+    assert served == ["usr_2"]
+
+
 @pytest.mark.parametrize("frame", [b"", b"\xff\xff\xff\xff", b"\0\0\0\1\0"])
 async def test_an_idle_connection_that_is_let_go_is_no_stream(log: EventLog, frame: bytes) -> None:
     ended = trio.Event()

@@ -28,6 +28,10 @@ restore_defaults()
 os.execv("/bin/sh", ["sh", "-c", {SHOW!r}])
 """
 
+# glibc keeps signals 32 and 33 to itself, and its posix_spawn(3), which Python 3.13 starts pytest's
+# workers by, leaves one ignored. No program can be told otherwise.
+_LIBCS = 0b11 << 31
+
 
 def _under_nohup() -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGUSR1):
@@ -43,7 +47,7 @@ def _shown(program: str) -> list[int]:
         text=True,
         check=True,
     )
-    return [int(line.split()[1], 16) for line in done.stdout.splitlines()]
+    return [int(line.split()[1], 16) & ~_LIBCS for line in done.stdout.splitlines()]
 
 
 def test_programs_of_an_agent_under_nohup_ignore_and_block_nothing() -> None:

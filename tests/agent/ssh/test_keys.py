@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
+import asyncssh
 import pytest
 import trio
+from asyncssh.packet import String
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kled_agent.ssh.guess import is_wrong_guess
 from kled_agent.ssh.keys import AcceptedKeys
@@ -15,6 +21,7 @@ from kled_wire import limits
 from kled_wire.messages import SetKeys, UserKey
 from tests.agent.ssh.site import Site, keygen, run
 
+SK = b"sk-ssh-ed25519@openssh.com"
 KEY = UserKey(id="key_1", user="usr_1", key="ssh-ed25519 AAAA", expires_in_s=60)
 OTHERS = UserKey(id="key_2", user="usr_2", key="ssh-ed25519 AAAA", expires_in_s=1e9)
 
@@ -144,6 +151,46 @@ async def test_dropbear_comes_in_though_it_guesses_the_key_exchange(site: Site) 
     done = await run([*argv, "cat"], stdin=blob, env={"HOME": str(site.home)})
     assert (done.returncode, done.stdout) == (0, blob), done.stderr
     assert site.allowed.used_ == ["dropbear"]
+
+
+class SoftToken(asyncssh.SSHKeyPair):
+    """A security key in software, with or without a finger on it (OpenSSH's PROTOCOL.u2f)."""
+
+    _key_type = "local"
+
+    def __init__(self, *, touched: bool) -> None:
+        self._private = Ed25519PrivateKey.generate()
+        public = self._private.public_key().public_bytes_raw()
+        data = String(SK) + String(public) + String(b"ssh:")
+        super().__init__(SK, SK, (SK,), (), data, b"")
+        self._flags = bytes((touched,))
+
+    def sign(self, data: bytes) -> bytes:
+        digests = sha256(b"ssh:").digest(), sha256(data).digest()
+        counter = bytes(4)
+        signed = self._private.sign(digests[0] + self._flags + counter + digests[1])
+        return String(SK) + String(signed) + self._flags + counter
+
+
+@pytest.mark.parametrize("touched", [True, False])
+async def test_a_security_key_comes_in_when_somebody_touched_it(site: Site, touched: bool) -> None:
+    token = SoftToken(touched=touched)
+    encoded = base64.b64encode(token.public_data).decode()
+    site.allowed.keys[f"{SK.decode()} {encoded}"] = "token"
+
+    async def client() -> str:
+        async with asyncssh.connect(
+            "127.0.0.1", site.port, username="any", known_hosts=None, config=None,
+            client_keys=[token], agent_path=None,
+        ) as connection:  # fmt: skip
+            return str((await connection.run("echo in")).stdout)
+
+    if touched:
+        assert await trio.to_thread.run_sync(asyncio.run, client()) == "in\n"
+    else:
+        with pytest.raises(asyncssh.PermissionDenied):
+            await trio.to_thread.run_sync(asyncio.run, client())
+    assert site.allowed.used_ == ["token"] * touched
 
 
 async def test_the_check_of_a_stream_is_for_its_user() -> None:

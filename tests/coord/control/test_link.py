@@ -134,6 +134,11 @@ class Plant:
     clock: Clock
     failed: list[tuple[str, str, str]]
 
+    async def set_keys(self) -> None:
+        """Give the agent the list and wait for its answer."""
+        answered = await self.registry.give_keys(AGENT, partial(self.keys.good_for, AGENT))
+        await answered()
+
     @asynccontextmanager
     async def agent(self, name: str = "a") -> AsyncIterator[Agent]:
         address = parse_url(f"http://127.0.0.1:{self.port}")
@@ -431,7 +436,7 @@ async def test_the_whole_list_of_keys_comes_with_the_welcome_and_with_each_chang
         assert await agent.hear() == messages.SetKeys(number=1, keys=(ONE,))
         await agent.say(messages.KeysSet(number=1))
         plant.keys.good = (ONE, TWO)
-        nursery.start_soon(plant.registry.set_keys, AGENT, partial(plant.keys.good_for, AGENT))
+        nursery.start_soon(plant.set_keys)
         assert await agent.hear() == messages.SetKeys(number=2, keys=(ONE, TWO))
         await trio.testing.wait_all_tasks_blocked()
         assert nursery.child_tasks
@@ -456,7 +461,7 @@ async def test_an_agent_that_knows_no_keys_gets_none_and_none_are_waited_for(
 ) -> None:
     plant.keys.good = (ONE,)
     async with plant.welcomed() as agent:
-        await plant.registry.set_keys(AGENT, partial(plant.keys.good_for, AGENT))
+        await plant.set_keys()
         await agent.say(messages.Ping(id=1))
         assert await agent.hear() == messages.Pong(id=1)
 
@@ -469,7 +474,7 @@ async def test_an_agent_that_leaves_without_an_answer_is_waited_for_no_longer(
 
         async def ask() -> None:
             with pytest.raises(UnavailableError):
-                await plant.registry.set_keys(AGENT, partial(plant.keys.good_for, AGENT))
+                await plant.set_keys()
 
         nursery.start_soon(ask)
         await agent.hear()
@@ -526,3 +531,12 @@ async def test_only_agents_that_know_of_grants_are_asked_for_them(plant: Plant) 
             await plant.registry.wait_connected(AgentId("agt_new"))
         await plant.registry.ask_grants(AgentId("agt_new"))
         assert await new.hear() == messages.ListGrants()
+
+
+async def test_a_hostname_of_600_kb_is_refused(plant: Plant) -> None:
+    for size in (256, 600_000):
+        async with plant.agent() as agent:
+            await agent.say(dataclasses.replace(HELLO, hostname="x" * size))
+            code, reason = await agent.closed()
+            assert (code, "hostname" in reason) == (CloseCode.PROTOCOL_ERROR, True)
+    assert plant.registry.state(AgentId("agt_a")) is None

@@ -104,6 +104,13 @@ async def test_what_follows_the_last_request_is_dropped(extra, apart, caplog) ->
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("trailer", [b"A: b\r\n\r\n", b"A: b\n\n", b"A: b\r\n c\r\n\r\n"])
+async def test_a_body_with_trailers_is_refused(trailer) -> None:
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n"
+    answer = await conversation(GET + b"\r\n", chunked + trailer, GET + b"\r\n")
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400"]
+
+
 @given(data=st.data())
 def test_requests_are_answered_in_order_however_they_are_cut(data) -> None:
     chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n"

@@ -75,8 +75,11 @@ def sandbox(tmp_path: Path) -> Sandbox:
 
 async def run(sandbox: Sandbox, script: str, directory: Path) -> str:
     directory.mkdir(exist_ok=True)
-    argv = await sandbox.confine(
-        ("/bin/sh", "-c", script), directory=directory, writable={directory: directory}
+    argv = sandbox.confine(
+        ("/bin/sh", "-c", script),
+        await sandbox.look(),
+        directory=directory,
+        writable={directory: directory},
     )
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
     return done.stdout

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 import trio
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import inspect, text
 
-from kled_coord.store.engine import in_transaction, open_store
+from kled_coord.store import migrations
+from kled_coord.store.engine import WRITE, in_transaction, open_store
 from kled_coord.store.errors import DuplicateError, StoreError
 from kled_coord.store.migrate import migrate
 from kled_coord.store.records import User
@@ -184,3 +188,43 @@ def test_an_error_does_not_tell_where_the_database_is() -> None:
     assert caught.value.code == "store_failed"
     for part in ("127.0.0.1", "port", "9", "somebody", "hunter2", "secretname"):
         assert part not in caught.value.line()
+
+
+def test_a_workspace_that_a_failed_update_moved_goes_back_to_what_was_applied(tmp_path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+
+    with store.engine.execution_options(**{WRITE: True}).begin() as link:
+
+        def insert(table: str, **values: object) -> None:
+            names, places = ", ".join(values), ", ".join(f":{name}" for name in values)
+            link.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
+
+        config.attributes["connection"] = link
+        command.upgrade(config, "0004")
+        now = "2026-01-01 00:00:00"
+        dated = {"created_at": now, "updated_at": now}
+        insert("users", id="u", name="a", role="member", suspended=False, created_at=now)
+        insert("templates", id="t", name="t", description="", **dated)
+        version = {"template_id": "t", "message": "", "archive": b"", "created_by": "u"}
+        for number in (1, 2):
+            insert("template_versions", id=f"v{number}", number=number, created_at=now, **version)
+        workspace = {"owner_id": "u", "template_id": "t", "version_id": "v2", "status": "failed"}
+        for name in ("moved", "new"):
+            insert("workspaces", id=name, name=name, parameters='{"a": "b"}', **workspace, **dated)
+        build = {"transition": "start", "orphan": False, "created_by": "u", "queued_at": now}
+        build |= {"progress_done": 0, "progress_total": 0, "progress_message": ""}
+        for of, number, status, version_id in (
+            ("moved", 1, "succeeded", "v1"),
+            ("moved", 2, "failed", "v2"),
+            ("new", 1, "pending", "v2"),
+        ):
+            more = {"number": number, "status": status, "version_id": version_id}
+            insert("builds", id=f"{of}{number}", workspace_id=of, **more, **build)
+        command.upgrade(config, "head")
+        found = link.execute(text("SELECT id, version_id FROM workspaces ORDER BY id")).all()
+        given = link.execute(text("SELECT id, parameters FROM builds ORDER BY id")).all()
+    store.close()
+    assert [tuple(row) for row in found] == [("moved", "v1"), ("new", "v2")]
+    assert dict(map(tuple, given)) == {"moved1": "{}", "moved2": "{}", "new1": '{"a": "b"}'}

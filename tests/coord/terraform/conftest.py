@@ -159,6 +159,9 @@ class FakeHost:
     async def process_directory(self) -> str:
         return self.directory
 
+    async def confine_process(self, writable: Mapping[str, str], directory: str) -> list[str]:
+        return []
+
     async def agent_command(self) -> list[str]:
         return ["/bin/sleep", "300"]
 

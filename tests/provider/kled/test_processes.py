@@ -281,3 +281,79 @@ async def test_root_follows_no_links_of_the_user(
 def test_the_start_mark_by_ps_tells_live_from_dead() -> None:
     assert launcher._start_mark_by_ps(os.getpid())
     assert launcher._start_mark_by_ps(2**22 - 1) is None
+
+
+# Namespaces alone: what is seen in them is the coordinator's matter (tests/coord/sandbox).
+WRAPPER = (
+    *("bwrap", "--dev-bind", "/", "/", "--proc", "/proc", "--unshare-pid"),
+    *("--die-with-parent", "--"),
+)
+# What leaves the group and the session of its starter, and says its pid as everybody else sees it.
+WITH_CHILD = """
+import os, signal, subprocess, sys
+def end(*_): print("told to end", flush=True); sys.exit()
+signal.signal(signal.SIGTERM, end)
+subprocess.Popen(["sleep", sys.argv[1]], start_new_session=True)
+print("ready", flush=True)
+while True: signal.pause()
+"""
+
+
+def confined(place: Place) -> Program:
+    mark = f"300.{os.getpid()}"
+    return Program(argv=(sys.executable, "-c", WITH_CHILD, mark), env={}, wrapper=WRAPPER)
+
+
+def left() -> list[int]:
+    mark = f"300.{os.getpid()}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+async def test_a_confined_process_is_told_to_end_and_nothing_of_it_is_left(place: Place) -> None:
+    running = await processes.start(place, confined(place), "")
+    await wait_log(place, "ready")
+    assert len(left()) >= 2
+    await processes.stop(place, running)
+    assert place.log.read_text().splitlines() == ["ready", "told to end"]
+    assert left() == []
+
+
+async def test_a_confined_process_ends_with_its_wrapper(place: Place) -> None:
+    running = await processes.start(place, confined(place), "")
+    await wait_log(place, "ready")
+    os.kill(running.pid, signal.SIGKILL)
+    with trio.fail_after(10):
+        while left():
+            await trio.sleep(0.01)
+    assert processes.find(place) is None
+
+
+async def test_a_process_that_is_to_be_confined_replaces_one_that_was_not(place: Place) -> None:
+    program = confined(place)
+    first = await processes.start(place, replace(program, wrapper=()), "")
+    await wait_log(place, "ready")
+    second = await processes.start(place, program, "")
+    assert second.pid != first.pid
+    assert launcher.start_mark(first.pid) is None
+    # The wrapper itself varies, with what there is to hide: that is no reason to start anew.
+    again = replace(program, wrapper=(*WRAPPER[:-1], "--unshare-ipc", "--"))
+    assert (await processes.start(place, again, "")).pid == second.pid
+    for pid in left():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_what_a_confined_process_may_write_is_made_for_it(place: Place) -> None:
+    script = "import os; print(sorted(os.listdir(os.environ['D'])), flush=True)"
+    program = replace(python(script), env={"D": str(place.directory)}, wrapper=WRAPPER)
+    with contextlib.suppress(HostError):  # it may have ended by then
+        await processes.start(place, program, "")
+    await wait_log(place, "agent.home")
+    made = processes.writable(place, None)
+    assert {mode(Path(outside)) for outside in made.values()} == {0o700}
+    assert set(made) == {"/tmp", processes.home(None), str(place.directory / "agent.state")}

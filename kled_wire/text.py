@@ -1,0 +1,19 @@
+"""Other people's strings, shown: they must not act on a reader's terminal. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# ECMA-48, "select graphic rendition".
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Drop colours, and replace what is not to be seen unless it is in `keep`.
+
+    That is control characters (C0, DEL, C1), line ends, and format characters, those that turn the
+    direction of writing among them. NUL, for one, cannot be kept in a database either.
+    """
+    plain = _COLOUR.sub("", text)
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in plain)
