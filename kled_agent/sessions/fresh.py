@@ -1,16 +1,19 @@
-"""What programs inherit of signals and must not: a session's are those of a fresh login.
+"""What programs inherit and must not: a session's signals and limits are those of a fresh login.
 
 Who was started by nohup(1), or in the background by a shell without job control, ignores SIGHUP,
-SIGINT or SIGQUIT; a program started by it would too (signal(7), execve(2)).
+SIGINT or SIGQUIT; a program started by it would too (signal(7), execve(2)). And a server's limit of
+open files is far above what select(2) and programs that close every descriptor can bear.
 """
 
 from __future__ import annotations
 
+import resource
 import signal
 from typing import Final
 
 # Also what login.defs(5) and sshd have.
 UMASK: Final = 0o022
+_OPEN_FILES: Final = 1024
 # Python ignores these in itself and undoes that in what subprocess starts.
 _PYTHONS: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
@@ -30,6 +33,16 @@ def restore_defaults() -> None:
     for number in _ignored():
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def lower_limits() -> None:
+    """In a child before its exec: as many open files as a login has; more may still be asked for.
+
+    The kernel's own default and systemd's (DefaultLimitNOFILE=, systemd-system.conf(5)).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft > _OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
 
 
 def _ignored() -> set[int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kled_agent.sessions.fresh import UMASK, restore_defaults
+from kled_agent.sessions.fresh import UMASK, lower_limits, restore_defaults
 from kled_agent.sessions.modes import apply_modes
 
 HANGUP_S: Final = 2.0
@@ -80,6 +80,7 @@ def _become_shell(job: ShellJob, terminal: int, tell: int) -> None:
         for number in (0, 1, 2):
             os.dup2(terminal, number)
         restore_defaults()
+        lower_limits()
         if job.uid is not None and job.gid is not None:
             os.setgroups(list(job.groups))
             os.setgid(job.gid)

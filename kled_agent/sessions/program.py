@@ -19,7 +19,7 @@ import trio
 from kled_agent.orphans import Children
 from kled_agent.sessions.descriptors import Descriptor, widen_pipe
 from kled_agent.sessions.ending import told_status
-from kled_agent.sessions.fresh import UMASK
+from kled_agent.sessions.fresh import UMASK, lower_limits
 from kled_agent.sessions.modes import apply_modes
 from kled_agent.users import LocalUser
 
@@ -179,7 +179,7 @@ async def _start(
             cwd=command.user.directory(),
             start_new_session=True,
             umask=UMASK,
-            preexec_fn=_take_terminal if terminal else None,
+            preexec_fn=_take_terminal if terminal else lower_limits,
             **command.user.popen_options(),
         )
         command.children.started(process.pid)
@@ -188,6 +188,7 @@ async def _start(
 
 def _take_terminal() -> None:
     """In the child, after setsid: make standard input the controlling terminal (tty_ioctl(4))."""
+    lower_limits()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -56,6 +57,23 @@ def test_programs_of_an_agent_under_nohup_ignore_and_block_nothing() -> None:
 
 def test_a_holders_shell_ignores_and_blocks_nothing() -> None:
     assert _shown(HOLDER) == [0, 0]
+
+
+LIMITED = """
+import os, resource
+from kled_agent.sessions.fresh import lower_limits
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+for soft in (hard, 256):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    lower_limits()
+    os.system("ulimit -Sn; ulimit -Hn")
+"""
+
+
+def test_a_servers_limit_of_open_files_is_lowered_and_a_low_one_stays() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, check=True)
+    assert [int(n) for n in done.stdout.split()] == [1024, hard, 256, hard]
 
 
 @given(st.integers(0, 255))
