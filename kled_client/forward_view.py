@@ -13,6 +13,8 @@ from kled_client.output import Output
 _REFRESH_S: Final = 0.5
 # How often a program is told the counters of the forwards that have done something.
 _COUNTERS_S: Final = 5.0
+# What a narrow terminal does without, the first first.
+_SPARE: Final = ("TOTAL", "SENT", "RECEIVED", "NOW")
 _KINDS: Final = {"remote": " (in the workspace)", "udp": "/udp"}
 
 
@@ -54,7 +56,7 @@ class ForwardView:
     async def run(self) -> Never:
         """Show the counters until cancelled."""
         if self._live:
-            with self._output.live() as show:
+            with self._output.live(spare=_SPARE) as show:
                 while True:
                     show(columns(self._shown))
                     await trio.sleep(_REFRESH_S)

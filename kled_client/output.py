@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
+from kled_client.tables import Columns, make_table
 from kled_wire.text import printable
 
 _COLOURS = {
@@ -46,18 +46,23 @@ class Output:
     results: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
     notes: Console = field(default_factory=lambda: Console(highlight=False, stderr=True))
 
-    def rows(self, raw: Sequence[Any], columns: Mapping[str, Sequence[str]], empty: str) -> None:
-        """A list: JSON as it came, or a table of `columns` (heading → one cell per row)."""
+    def rows(
+        self, raw: Sequence[Any], columns: Columns, empty: str, *, spare: Sequence[str] = ()
+    ) -> None:
+        """A list: JSON as it came, or a table of `columns` (heading → one cell per row).
+
+        On a terminal that is too narrow `spare` columns are left out, the first first.
+        """
         if self.as_json:
             self.json(raw)
             return
         if not raw:
             self.note(empty)
             return
-        table = _table(columns)
         # A pipe gets whole lines, however long: the width is a terminal's matter.
-        width = None if self.results.is_terminal else 10_000
-        self.results.print(table, width=width, crop=False)
+        room = self.results.width if self.results.is_terminal else None
+        table = make_table(columns, spare, room, _COLOURS)
+        self.results.print(table, width=table.width, crop=False)
 
     def record(self, raw: Any, fields: Mapping[str, str | None]) -> None:
         """One thing: JSON as it came, or its fields one a line."""
@@ -98,10 +103,18 @@ class Output:
         sys.stdout.flush()
 
     @contextmanager
-    def live(self) -> Iterator[Callable[[Mapping[str, Sequence[str]]], None]]:
-        """A table on the terminal that is drawn again at each call; notes appear above it."""
+    def live(self, *, spare: Sequence[str] = ()) -> Iterator[Callable[[Columns], None]]:
+        """A table on the terminal that is drawn again at each call; notes appear above it.
+
+        `spare` as for `rows`.
+        """
         with Live(console=self.results, auto_refresh=False) as live:
-            yield lambda columns: live.update(_table(columns), refresh=True)
+
+            def draw(columns: Columns) -> None:
+                table = make_table(columns, spare, self.results.width, _COLOURS)
+                live.update(table, refresh=True)
+
+            yield draw
 
     def note(self, text: str) -> None:
         """A sentence about the work, on standard error."""
@@ -141,27 +154,34 @@ class Meter:
         self.bar.console.print(escape(printable(text, keep="\t")), soft_wrap=True)
 
 
-def _table(columns: Mapping[str, Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
-        table.add_column(heading, no_wrap=True)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*(Text(printable(cell), _COLOURS.get(cell, "")) for cell in cells))
-    return table
-
-
-def ago(moment: str | None) -> str:
-    """An RFC 3339 time as a person says it: `3 min ago`; `-` for never."""
+def ago(moment: str | None, never: str = "-") -> str:
+    """An RFC 3339 time as a person says it: `3 min ago`, `in 9 d`; `never` where there is none."""
     if not moment:
-        return "-"
+        return never
+    then = _parse(moment)
+    if then is None:
+        return moment
+    seconds = int((datetime.now(UTC) - then).total_seconds())
+    length = _length(abs(seconds))
+    return f"in {length}" if seconds < 0 else f"{length} ago"
+
+
+def is_past(moment: str | None) -> bool:
+    """Whether an RFC 3339 time is over; None is never over."""
+    then = _parse(moment) if moment else None
+    return then is not None and then <= datetime.now(UTC)
+
+
+def _length(seconds: int) -> str:
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds // 86400} d"
+
+
+def _parse(moment: str) -> datetime | None:
     try:
         then = datetime.fromisoformat(moment)
     except ValueError:
-        return moment
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    seconds = (datetime.now(UTC) - then).total_seconds()
-    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
-        if abs(seconds) < limit:
-            return f"{max(0, int(seconds / unit))} {name} ago"
-    return f"{int(seconds / 86400)} d ago"
+        return None
+    return then if then.tzinfo else then.replace(tzinfo=UTC)

@@ -115,7 +115,7 @@ async def _ports(session: Session, ref: WorkspaceRef) -> None:
         "PROCESS": [port.process or "-" for port in found],
         "PID": [str(port.pid or "-") for port in found],
     }
-    session.output.rows(raw, columns, f"nothing listens in {ref}")
+    session.output.rows(raw, columns, f"nothing listens in {ref}", spare=("PID",))
 
 
 async def _ask(session: Session, ref: WorkspaceRef) -> list[ListeningPort]:

@@ -11,7 +11,7 @@ from kled_client.api import Api
 from kled_client.cli.context import RefType, Session, pass_session
 from kled_client.cli.token import parse_lifetime
 from kled_client.models import Key
-from kled_client.output import ago
+from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef
 
@@ -71,11 +71,11 @@ def list_(session: Session) -> None:
         "NAME": [k["name"] for k in found],
         "WORKSPACE": [k["workspace"] or "all" for k in found],
         "USED": [ago(k["last_used_at"]) for k in found],
-        "EXPIRES": [k["expires_at"] for k in found],
+        "EXPIRES": [_end(k) for k in found],
         "KIND": [k["public_key"].partition(" ")[0] for k in found],
         "FINGERPRINT": [k["fingerprint"] for k in found],
     }
-    session.output.rows(found, columns, "no keys")
+    session.output.rows(found, columns, "no keys", spare=("KIND", "USED", "FINGERPRINT", "EXPIRES"))
 
 
 @key.command()
@@ -91,6 +91,10 @@ def remove(session: Session, key_id: str) -> None:
         return
     session.output.note(f"{key_id} is removed")
     _say_unanswered(session, removed, "have not answered and may let it in for ten minutes more")
+
+
+def _end(found: Key) -> str:
+    return "expired" if is_past(found["expires_at"]) else ago(found["expires_at"])
 
 
 def _read(file: IO[str]) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kled_client.ssh_channel import Channel
 
 _name_argument = click.argument("name")
+_TIMES = ("created_at", "active_at")
 
 
 @click.group()
@@ -44,7 +45,9 @@ def list_(session: Session, workspace: WorkspaceRef) -> None:
         "STARTED": [ago(_moment(s["created_at"])) for s in found],
         "ACTIVE": [ago(_moment(s["active_at"])) for s in found],
     }
-    session.output.rows(found, columns, f"no sessions (kled ssh {workspace} --session NAME)")
+    raw = [{**s, **{key: _moment(s[key]) for key in _TIMES}} for s in found]
+    empty = f"no sessions (kled ssh {workspace} --session NAME)"
+    session.output.rows(raw, columns, empty, spare=("SIZE", "STARTED", "ACTIVE"))
 
 
 @session.command()

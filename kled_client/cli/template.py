@@ -42,7 +42,8 @@ def list_(session: Session) -> None:
         "UPDATED": [ago(t.get("updated_at")) for t in found],
         "DESCRIPTION": [t.get("description") or "" for t in found],
     }
-    session.output.rows(found, columns, "no templates; kled template push DIR makes one")
+    empty = "no templates; kled template push DIR makes one"
+    session.output.rows(found, columns, empty, spare=("UPDATED",))
 
 
 @template.command()
@@ -72,12 +73,12 @@ def show(session: Session, name: str) -> None:
         "MESSAGE": [v.get("message") or "" for v in versions],
     }
     session.output.line("")
-    session.output.rows(versions, columns, "no versions")
+    session.output.rows(versions, columns, "no versions", spare=("BY", "CREATED"))
     active = _number(found.get("active_version"))
     variables = next((v.get("variables") or [] for v in versions if str(v["number"]) == active), [])
     if variables:
         session.output.line("")
-        session.output.rows(variables, _variable_columns(variables), "")
+        session.output.rows(variables, _variable_columns(variables), "", spare=("TYPE",))
 
 
 @template.command()

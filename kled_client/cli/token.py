@@ -9,7 +9,8 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
-from kled_client.output import ago
+from kled_client.models import Token
+from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 
 _TOKEN_ID = re.compile(r"tok_[0-9a-z]+")
@@ -32,10 +33,10 @@ def list_(session: Session) -> None:
         "SCOPES": [", ".join(t.get("scopes") or []) or "all" for t in found],
         "CREATED": [ago(t.get("created_at")) for t in found],
         "USED": [ago(t.get("last_used_at")) for t in found],
-        "EXPIRES": [t.get("expires_at") or "never" for t in found],
-        "STATE": ["revoked" if t.get("revoked_at") else "valid" for t in found],
+        "EXPIRES": [ago(t.get("expires_at"), "never") for t in found],
+        "STATE": [_state(t) for t in found],
     }
-    session.output.rows(found, columns, "no tokens")
+    session.output.rows(found, columns, "no tokens", spare=("CREATED", "USED", "SCOPES", "EXPIRES"))
 
 
 @token.command()
@@ -68,6 +69,12 @@ def revoke(session: Session, token_id: str) -> None:
         raise InputError("token_id_invalid", "that is not a token's id", hint="kled token list")
     session.call(lambda api: api.revoke_token(token_id))
     session.output.note(f"{token_id} is revoked")
+
+
+def _state(found: Token) -> str:
+    if found.get("revoked_at"):
+        return "revoked"
+    return "expired" if is_past(found.get("expires_at")) else "valid"
 
 
 def parse_lifetime(text: str) -> int:

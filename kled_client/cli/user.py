@@ -50,7 +50,7 @@ def list_(session: Session) -> None:
         "SEEN": [ago(u.get("last_seen_at")) for u in found],
         "STATE": ["suspended" if u.get("suspended") else "active" for u in found],
     }
-    session.output.rows(found, columns, "no users")
+    session.output.rows(found, columns, "no users", spare=("EMAIL", "SEEN", "ROLE"))
 
 
 @user.command()

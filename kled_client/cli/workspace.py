@@ -80,7 +80,7 @@ def list_(session: Session, owner: str | None, everybody: bool) -> None:
         "LAST USED": [ago(w.get("last_used_at")) for w in found],
     }
     empty = "no workspaces; kled create NAME --template TEMPLATE makes one"
-    session.output.rows(found, columns, empty)
+    session.output.rows(found, columns, empty, spare=("LAST USED", "TEMPLATE"))
 
 
 @click.command()
