@@ -174,6 +174,7 @@ def _build_runs(
     return Runs(
         store=store,
         clock=sources.clock,
+        monotonic=sources.monotonic,
         changes=changes,
         states=states,
         directory=config.data_dir / "runs",

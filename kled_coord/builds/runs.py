@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,7 @@ import trio
 from kled_coord.builds.logs import append_line
 from kled_coord.builds.state import States
 from kled_coord.changes import Changes
-from kled_coord.sources import Clock
+from kled_coord.sources import Clock, Monotonic
 from kled_coord.store.builds import build_by_id
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
@@ -37,9 +38,10 @@ from kled_wire.names import BuildId
 
 # How long an abandoned Terraform, which is interrupted, may take to save its state.
 _INTERRUPT_S: Final = 20.0
-# A file that changed this lately may still be written by a Terraform that outlived its worker.
+# A file that was seen to change this lately may still be written by a Terraform that outlived its
+# worker.
 _SETTLED_S: Final = 10.0
-# After this nobody is at work any more in a directory without a state.
+# When nothing has changed for so long, nobody is at work any more in a directory without a state.
 _FORGOTTEN_S: Final = 86400.0
 
 log = structlog.get_logger(__name__)
@@ -56,6 +58,7 @@ class Runs:
         *,
         store: Store,
         clock: Clock,
+        monotonic: Monotonic,
         changes: Changes,
         states: States,
         directory: Path,
@@ -63,11 +66,15 @@ class Runs:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
         self._changes = changes
         self._states = states
         self._directory = directory
         self._kept = kept
         self._open: set[Path] = set()
+        # What each directory of nobody here looked like, and since when: a file's time would be
+        # compared with a clock that may have been set.
+        self._looks: dict[Path, tuple[_Look, float]] = {}
 
     def of(self, build: Build) -> Run:
         """The run of one build; makes nothing yet."""
@@ -111,8 +118,7 @@ class Runs:
 
     async def recover(self) -> None:
         """See to the directories that an earlier process left. Raises StoreError."""
-        now = self._clock().timestamp()
-        for path in await trio.to_thread.run_sync(self._leftovers, now):
+        for path in await trio.to_thread.run_sync(self._leftovers, self._monotonic()):
             await self._recover(path)
 
     async def _recover(self, path: Path) -> None:
@@ -160,7 +166,17 @@ class Runs:
 
     def _leftovers(self, now: float) -> list[Path]:
         """Directories of nobody here, in which nobody seems to be at work any more."""
-        return [path for path in self._others() if _is_over(path, now)]
+        before, self._looks = self._looks, {}
+        over: list[Path] = []
+        for path in self._others():
+            if (look := _look(path)) is None:
+                continue  # somebody has removed it meanwhile
+            earlier, since = before.get(path, (look, now))
+            since = since if earlier == look else now
+            self._looks[path] = look, since
+            if now - since > (_SETTLED_S if look.has_state else _FORGOTTEN_S):
+                over.append(path)
+        return over
 
     def _others(self) -> list[Path]:
         """Directories of nobody here."""
@@ -222,14 +238,21 @@ def _strip(path: Path) -> None:
         path.rmdir()
 
 
-def _is_over(path: Path, now: float) -> bool:
-    state = path / WORK_DIRECTORY / ERRORED_STATE_FILE
-    try:
-        if state.is_file():
-            return now - state.stat().st_mtime > _SETTLED_S
-        return now - path.stat().st_mtime > _FORGOTTEN_S
-    except FileNotFoundError:
-        return False  # somebody has removed it meanwhile
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What changes where Terraform is at work: its state file, without one the directory."""
+
+    has_state: bool
+    changed_ns: int
+    size: int
+
+
+def _look(path: Path) -> _Look | None:
+    for entry, has_state in ((path / WORK_DIRECTORY / ERRORED_STATE_FILE, True), (path, False)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = entry.stat(follow_symlinks=False)
+            return _Look(has_state, found.st_mtime_ns, found.st_size)
+    return None
 
 
 def _build_id(path: Path) -> BuildId:

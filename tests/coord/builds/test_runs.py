@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -139,10 +139,9 @@ async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(
     (left,) = run_directories(lite_world)
     # Its values and its plan are in clear, and of no use any more.
     assert [p.name for p in left.rglob("*")] == ["template", "errored.tfstate"]
-    lite_world.clock.now = lite_world.clock.now.fromtimestamp(
-        left.stat().st_mtime + 60, tz=lite_world.clock.now.tzinfo
-    )
     (data_dir / "errored-states").unlink()
+    await lite_world.services.runs.recover()
+    lite_world.clock.advance(11)
     await lite_world.services.runs.recover()
     assert [file.read_bytes() for file in kept_files(lite_world)] == [b"cut off {"]
     assert run_directories(lite_world) == []
@@ -153,6 +152,7 @@ def runs_of_next_process(world) -> Runs:
     return Runs(
         store=services.store,
         clock=services.clock,
+        monotonic=world.clock.monotonic,
         changes=services.changes,
         states=services.states,
         directory=data_dir / "runs",
@@ -160,18 +160,25 @@ def runs_of_next_process(world) -> Runs:
     )
 
 
+@pytest.mark.parametrize("step_s", [0, 90_000, -90_000])
 async def test_a_killed_run_is_recovered_once_its_terraform_is_done(
-    lite_world, alice, created
+    lite_world, alice, created, step_s
 ) -> None:
-    now = lite_world.clock.now.timestamp()
+    """Whatever the wall clock is set to, or was when the files were written."""
     work = await lite_world.services.runs.of(created.latest_build).directory() / "template"
     work.mkdir()
-    os.utime(work.parent, (now, now))
     runs = runs_of_next_process(lite_world)
+    await runs.recover()
+    lite_world.clock.now += timedelta(seconds=step_s)
     await runs.recover()
     assert work.is_dir(), "its Terraform may still be at work"
     (work / "errored.tfstate").write_bytes(STATE)
-    os.utime(work / "errored.tfstate", (now, now))
+    await runs.recover()
+    lite_world.clock.advance(11)
+    (work / "errored.tfstate").write_bytes(STATE + b" ")
+    await runs.recover()
+    assert work.is_dir(), "the file is still written"
+    lite_world.clock.now += timedelta(seconds=step_s)
     await runs.recover()
     assert work.is_dir(), "the file may still be written"
     lite_world.clock.advance(11)
@@ -179,15 +186,15 @@ async def test_a_killed_run_is_recovered_once_its_terraform_is_done(
     assert work.is_dir(), "the run goes on in this process"
     await runs.recover()
     assert run_directories(lite_world) == []
-    assert await newest(lite_world, created.workspace) == STATE
+    assert await newest(lite_world, created.workspace) == STATE + b" "
 
 
 async def test_a_killed_run_without_a_state_is_removed_after_a_day(
     lite_world, alice, created
 ) -> None:
-    now = lite_world.clock.now.timestamp()
-    directory = await lite_world.services.runs.of(created.latest_build).directory()
-    os.utime(directory, (now, now))
+    await lite_world.services.runs.of(created.latest_build).directory()
+    runs = runs_of_next_process(lite_world)
+    await runs.recover()
     lite_world.clock.advance(86401)
-    await runs_of_next_process(lite_world).recover()
+    await runs.recover()
     assert run_directories(lite_world) == []
