@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,3 +74,22 @@ def test_sessions_of_an_agent_may_do_what_people_do() -> None:
 def test_the_agent_is_ready_when_its_coordinator_has_answered() -> None:
     assert values("kled-agent.service", "Type") == ["notify"]
     assert values("kled-agent.service", "TimeoutStartSec") == ["infinity"]
+
+
+@pytest.mark.parametrize(
+    "directive", ["ProtectKernelTunables", "ProtectKernelLogs", "ProtectProc", "RestrictNamespaces"]
+)
+def test_the_coordinators_unit_leaves_bubblewrap_what_it_needs(directive: str) -> None:
+    """A /proc with masks is one the kernel lets no user namespace mount anew."""
+    assert values("kled-coord.service", directive) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mask a part of /proc")
+def test_a_masked_proc_is_why() -> None:
+    confine = "su nobody -s /bin/sh -c 'bwrap --unshare-pid --ro-bind / / --proc /proc true'"
+    mask = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && "
+    for script, works in ((confine, True), (mask + confine, False)):
+        argv = ["unshare", "--mount", "sh", "-c", script]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is works, done.stderr
