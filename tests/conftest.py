@@ -1,4 +1,4 @@
-"""For all tests: where CI runs, a test that could not find what it needs has failed."""
+"""For all tests: which run, and where CI runs one that could not find what it needs has failed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import pytest
 
 # How tests say, in the reason of a skip, that a package or program is missing.
 _MISSING = ("not installed", "could not import")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What scripts/test passes on."""
+    parser.addoption("--strangers", action="store_true", help="also the tests marked strangers")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs programs that only `--strangers` installs."""
+    if not config.getoption("--strangers"):
+        left_out = [item for item in items if item.get_closest_marker("strangers")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,7 +20,7 @@ from kled_wire.errors import ForbiddenError, InputError, UnauthenticatedError, U
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import Fake, workspace
 
-needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh here")
+needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 
 
 @pytest.fixture

@@ -32,7 +32,10 @@ def test_a_unit_quotes_what_systemd_would_expand() -> None:
     assert b"secret" not in made.content
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     made = plan_service(tmp_path, ["/bin/true", "up"], ENV, home=tmp_path, macos=False)
     unit = tmp_path / made.name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.kit.programs import need
 from tests.kit.site import BIN, Done, Site, open_site
 from tests.kit.waiting import wait_until
 
 BLOB = os.urandom(1_500_000)
-
-
-def need(program: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"{program} is not installed")
-    return found
 
 
 @dataclass

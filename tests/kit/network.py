@@ -36,7 +36,7 @@ def why_not() -> str:
         return "needs root"
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing:
-        return f"needs {', '.join(missing)}"
+        return f"{', '.join(missing)} not installed"
     probe = f"klprobe{os.getpid()}"
     done = subprocess.run(
         ["ip", "netns", "add", probe], capture_output=True, text=True, check=False

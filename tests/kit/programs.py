@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
 
 import psutil
+import pytest
+
+
+def need(program: str) -> str:
+    """The path of a program; a test that has none is skipped, and fails where CI runs."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    return found
 
 
 def is_alive(pid: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import trio
 
 from kled_agent.ssh import subsystems
 from tests.agent.ssh.site import Site, forwarding, free_port, run
+from tests.kit.programs import need
 
 
 async def _shout(stream: trio.SocketStream) -> None:
@@ -166,7 +166,7 @@ async def test_scp_copies_a_tree(site: Site, sftp_server: str) -> None:
     assert (site.home / "copy/sub/run").stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
+@pytest.mark.strangers
 async def test_rclone_copies_a_tree_to_and_from_the_home(site: Site, sftp_server: str) -> None:
     tree, folder = site.home / "tree", site.keys.folder
     tree.mkdir()
@@ -175,7 +175,7 @@ async def test_rclone_copies_a_tree_to_and_from_the_home(site: Site, sftp_server
     keys = f"user=any,key_file={folder}/user,pubkey_file={folder}/good-cert.pub"
     remote = f":sftp,host=127.0.0.1,port={site.port},{keys}:copy"
     for words in (["copy", str(tree), remote], ["check", "--download", str(tree), remote]):
-        done = await run(["rclone", "--config", os.devnull, "--retries", "1", *words])
+        done = await run([need("rclone"), "--config", os.devnull, "--retries", "1", *words])
         assert done.returncode == 0, done.stderr
     assert (site.home / "copy/large").read_bytes() == (tree / "large").read_bytes()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -19,6 +18,7 @@ import trio
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Site
+from tests.kit.programs import need
 
 pytestmark = pytest.mark.slow
 STATE = "#{cursor_x},#{cursor_y} alt=#{alternate_on} mouse=#{mouse_any_flag} keypad=#{keypad_flag}"
@@ -41,8 +41,7 @@ class Screen:
     """A terminal of 100 by 30, in a tmux of its own, that runs ssh to the session `main`."""
 
     def __init__(self, site: Site, name: str, *, rows: int = 30) -> None:
-        if shutil.which("tmux") is None:
-            pytest.skip("tmux is not installed")
+        need("tmux")
         self._tmux = ["tmux", "-L", f"kled-{os.getpid()}-{name}", "-f", "/dev/null"]
         self._rows = rows
         ssh = ["ssh", *site.options(), "-oSetEnv=KLED_CLIENT_SESSION=main", "-tt", "any@ws.kled"]
@@ -88,11 +87,6 @@ class Screen:
             while wanted not in (seen := await self.text()):
                 await trio.sleep(0.1)
         assert wanted in seen
-
-
-def need(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
 
 
 async def start(screen: Screen, line: str, wanted: str) -> None:

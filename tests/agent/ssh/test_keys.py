@@ -20,6 +20,7 @@ from kled_agent.ssh.service import StreamKeys
 from kled_wire import limits
 from kled_wire.messages import SetKeys, UserKey
 from tests.agent.ssh.site import Site, keygen, run
+from tests.kit.programs import need
 
 SK = b"sk-ssh-ed25519@openssh.com"
 KEY = UserKey(id="key_1", user="usr_1", key="ssh-ed25519 AAAA", expires_in_s=60)
@@ -138,10 +139,9 @@ async def test_a_signature_over_sha1_is_refused(site: Site) -> None:
     assert (await run([*bare(site, site.home / "plain"), "echo in"])).returncode == 0
 
 
+@pytest.mark.slow
 async def test_dropbear_comes_in_though_it_guesses_the_key_exchange(site: Site) -> None:
-    dropbear = shutil.which("dbclient")
-    if dropbear is None:
-        pytest.skip("dropbear is not installed")
+    dropbear = need("dbclient")
     file = site.home / "dropbear"
     made = await run(["dropbearkey", "-t", "ed25519", "-f", str(file)])
     (line,) = (line for line in made.stdout.decode().splitlines() if line.startswith("ssh-"))

@@ -54,7 +54,7 @@ def test_a_user_certificate_is_short_and_names_one_user(authority, clock) -> Non
     assert cert.critical_options == {}
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH")
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 def test_openssh_reads_a_host_certificate(authority, tmp_path) -> None:
     signed = authority.sign_host(
         line(rsa.generate_private_key(65537, 2048)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from kled_coord.config import Config
 from kled_coord.sandbox.choice import Sandbox, SandboxChoice
 from kled_wire.errors import ConfigError
+from tests.kit.programs import need
 
 
 def program(path: Path, script: str) -> None:
@@ -63,9 +63,7 @@ async def test_it_is_decided_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Sandbox:
     """A sandbox that hides `data` below a directory which the owner has shown."""
-    found = shutil.which("bwrap")
-    if found is None:
-        pytest.skip("there is no bwrap")
+    found = need("bwrap")
     shown = tmp_path / "shown"
     (shown / "data").mkdir(parents=True)
     (shown / "data/sealing.key").write_text("secret")

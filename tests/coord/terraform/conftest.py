@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import trio
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.command import Backend
+from tests.kit.programs import need
 
 
 def make_tar(files: Mapping[str, str]) -> bytes:
@@ -104,10 +104,7 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox | None:
     """What confines Terraform: everything must work alike without and with one."""
     if request.param == "alone":
         return None
-    program = shutil.which("bwrap")
-    if program is None:
-        pytest.skip("there is no bwrap")
-    return Sandbox(program=program)
+    return Sandbox(program=need("bwrap"))
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ async def test_one_that_does_not_run_is_told(tmp_path: Path, script: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler for the stand-in")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 async def test_the_embedded_one_runs_as_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
