@@ -239,7 +239,7 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
     places = Places(
         access_url=access_url,
         state_url=local if plain else access_url,
-        processes=config.data_dir / "processes",
+        processes=config.processes,
     )
     return Worker(
         store=services.store,

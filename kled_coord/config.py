@@ -155,6 +155,11 @@ class Config(BaseSettings):
             }
         )
 
+    @property
+    def processes(self) -> Path:
+        """Where `kled_process` keeps its records and logs, in a directory for each workspace."""
+        return self.data_dir / "processes"
+
     def shown(self) -> dict[str, str]:
         """The effective settings for people, passwords masked."""
         full = self.with_defaults()

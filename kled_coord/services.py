@@ -13,6 +13,7 @@ from kled_coord.builds.runner import BuildRunner, TemplateChecker
 from kled_coord.builds.runs import Runs
 from kled_coord.builds.service import Builds
 from kled_coord.builds.state import States
+from kled_coord.builds.waiting import AgentWait
 from kled_coord.ca.certificates import Authority
 from kled_coord.ca.keys import load_authority_key
 from kled_coord.changes import Changes
@@ -86,6 +87,7 @@ class Services:
     changes: Changes
     queue: Queue
     builds: Builds
+    agent_wait: AgentWait
     states: States
     runs: Runs
     sealer: Sealer
@@ -127,14 +129,9 @@ async def build_services(
     common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
     workspaces = Workspaces(**common, changes=changes, sealer=sealer, quotas=_quotas(config))
     states = States(store=store, clock=clock, sealer=sealer)
-    queue = Queue(
-        store=store,
-        clock=clock,
-        monotonic=sources.monotonic,
-        ids=ids,
-        changes=changes,
-        registry=registry,
-        metrics=metrics,
+    queue = _build_queue(store, sources, ids, changes, registry, metrics)
+    builds = Builds(
+        **common, changes=changes, queue=queue, workspaces=workspaces, workers=config.workers
     )
     return Services(
         config=config,
@@ -153,18 +150,34 @@ async def build_services(
         ),
         changes=changes,
         queue=queue,
-        builds=Builds(
-            **common,
-            changes=changes,
-            queue=queue,
-            workspaces=workspaces,
-            workers=config.workers,
+        builds=builds,
+        agent_wait=AgentWait(
+            workspaces=workspaces, builds=builds, registry=registry, processes=config.processes
         ),
         states=states,
         runs=_build_runs(config, store, sources, changes, states),
         sealer=sealer,
         run_build=sources.run_build,
         sandbox=sources.sandbox,
+    )
+
+
+def _build_queue(
+    store: Store,
+    sources: Sources,
+    ids: Ids,
+    changes: Changes,
+    registry: Registry,
+    metrics: Metrics,
+) -> Queue:
+    return Queue(
+        store=store,
+        clock=sources.clock,
+        monotonic=sources.monotonic,
+        ids=ids,
+        changes=changes,
+        registry=registry,
+        metrics=metrics,
     )
 
 

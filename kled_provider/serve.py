@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from kled_provider.host import Host
+from kled_provider.kled.ending import wait_agent_end
 from kled_provider.kled.process import end_all
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.grpc import serve_grpc
@@ -54,6 +55,7 @@ class EntryPoint:
     addresses: tuple[str, ...]
     serve: Callable[..., Awaitable[Any]]
     clear: Callable[..., Awaitable[Any]]
+    wait_agent_end: Callable[..., Awaitable[Any]]
 
 
 KLED = EntryPoint(
@@ -61,4 +63,5 @@ KLED = EntryPoint(
     addresses=("registry.terraform.io/kled/kled", "registry.opentofu.org/kled/kled"),
     serve=serve_provider,
     clear=end_all,
+    wait_agent_end=wait_agent_end,
 )

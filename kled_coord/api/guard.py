@@ -12,6 +12,7 @@ from typing import Annotated, Final, cast
 from fastapi import Depends, Path, Request
 
 from kled_coord.front.admission import VOUCHED
+from kled_coord.identity.service import AgentRevokedError
 from kled_coord.policy.decide import Caller
 from kled_coord.services import Services
 from kled_coord.store.records import AgentRecord
@@ -52,7 +53,11 @@ async def caller_of(request: Request, services: ServicesDep, bearer: BearerDep) 
 
 async def agent_of(request: Request, services: ServicesDep, bearer: BearerDep) -> AgentRecord:
     """Which agent asks. Raises UnauthenticatedError."""
-    agent = await services.identity.authenticate_agent(bearer)
+    try:
+        agent = await services.identity.authenticate_agent(bearer)
+    except AgentRevokedError as error:
+        services.registry.refused(error.agent, error.message, services.clock())
+        raise
     vouch(request)
     return agent
 

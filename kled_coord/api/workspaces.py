@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
 from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody
 from kled_coord.api.guard import CallerDep, RefDep, ServicesDep
-from kled_coord.builds.waiting import agent_not_connected, wait_agent
+from kled_coord.builds.waiting import agent_not_connected
 from kled_coord.policy.actions import Action
 from kled_coord.services import Services
 from kled_coord.workspaces.service import WorkspaceDetails
@@ -61,7 +61,7 @@ async def wait_workspace(
     assert what == "agent"
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
     with trio.move_on_after(timeout_s):
-        await wait_agent(workspace.id, services.workspaces, services.builds, services.registry)
+        await services.agent_wait.wait(workspace.id, caller.user_id)
         return _shown(await services.workspaces.get(workspace.id), services)
     raise agent_not_connected(f"no agent connected within {timeout_s:.0f} s")
 

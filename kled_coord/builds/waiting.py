@@ -1,49 +1,121 @@
-"""Wait for a workspace to be usable: its build to get that far and its agent to connect."""
+"""Wait for a workspace to be usable: its build to get that far and its agent to connect.
+
+An agent that is known not to come is not waited for: one whose process on this machine has ended,
+and one that was refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import trio
 
 from kled_coord.builds.machine import ENDED
+from kled_coord.builds.masking import Mask
 from kled_coord.builds.service import Builds
+from kled_coord.store.records import AgentRecord, Build
+from kled_coord.terraform.nurseries import one_error
+from kled_coord.terraform.providers import load_providers
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.presence import Registry
-from kled_coord.workspaces.service import Workspaces
+from kled_coord.workspaces.service import WorkspaceDetails, Workspaces
 from kled_wire.errors import UnavailableError
-from kled_wire.names import WorkspaceId
+from kled_wire.names import UserId, WorkspaceId
+from kled_wire.text import printable
+
+T = TypeVar("T")
+# None: something has changed. Else why nobody will come.
+_Wait = Callable[[], Awaitable[UnavailableError | None]]
 
 
-async def wait_agent(
-    workspace_id: WorkspaceId, workspaces: Workspaces, builds: Builds, registry: Registry
-) -> None:
-    """Return once the agent is connected; the caller sets the deadline.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentWait:
+    """What is asked while somebody waits; `processes` has a directory for each workspace's."""
 
-    Raises UnavailableError("agent_not_connected") when the newest build did not start it, and
-    ConflictError("agent_ambiguous").
-    """
-    while True:
-        details = await workspaces.get(workspace_id)
+    workspaces: Workspaces
+    builds: Builds
+    registry: Registry
+    processes: Path
+
+    async def wait(self, workspace_id: WorkspaceId, reader: UserId) -> None:
+        """Return once the agent is connected; the caller sets the deadline.
+
+        What an agent said last is told to its owner only. Raises UnavailableError:
+        "agent_not_connected" when the newest build did not start it, "agent_ended" or
+        "agent_refused" when it will not connect; and ConflictError("agent_ambiguous").
+        """
+        while True:
+            details = await self.workspaces.get(workspace_id)
+            build, agent = details.latest_build, details.agent
+            going_on = build is not None and build.status not in ENDED
+            starting = build is not None and build.transition == "start"
+            if agent is not None and self.registry.state(agent.id) and (starting or not going_on):
+                return
+            if build is not None and not going_on and (not starting or build.status != "succeeded"):
+                why = build.error or f"the workspace is {details.workspace.status}"
+                raise agent_not_connected(why)
+            waits = self._waits(details, reader)
+            if not waits:
+                if not details.agents:
+                    raise agent_not_connected("the template makes no agent")
+                choose_agent(details.agents)
+            problem = await _wait_first(waits)
+            if problem is not None and (agent is None or not self.registry.state(agent.id)):
+                raise problem
+
+    def _waits(self, details: WorkspaceDetails, reader: UserId) -> list[_Wait]:
+        """What may come next. Until the build is over, what its agent did counts for nothing."""
         build, agent = details.latest_build, details.agent
         going_on = build is not None and build.status not in ENDED
-        starting = build is not None and build.transition == "start"
-        if agent is not None and registry.state(agent.id) and not (going_on and not starting):
-            return
-        if build is not None and not going_on and (not starting or build.status != "succeeded"):
-            why = build.error or f"the workspace is {details.workspace.status}"
-            raise agent_not_connected(why)
-        waits: list[Callable[[], Awaitable[None]]] = []
+        waits: list[_Wait] = []
         if build is not None and going_on:
-            waits.append(partial(builds.wait_change, build.id))
+            waits.append(partial(self._change, build))
         if agent is not None:
-            waits.append(partial(registry.wait_connected, agent.id))
-        if not waits:
-            if not details.agents:
-                raise agent_not_connected("the template makes no agent")
-            choose_agent(details.agents)
-        await _wait_first(waits)
+            waits.append(partial(self._connected, agent))
+        if build is not None and agent is not None and not going_on:
+            is_owner = reader == details.workspace.owner_id
+            waits.append(partial(self._ended, agent, is_owner=is_owner))
+            waits.append(partial(self._refused, agent, build))
+        return waits
+
+    async def _change(self, build: Build) -> None:
+        await self.builds.wait_change(build.id)
+
+    async def _connected(self, agent: AgentRecord) -> None:
+        await self.registry.wait_connected(agent.id)
+
+    async def _ended(self, agent: AgentRecord, *, is_owner: bool) -> UnavailableError:
+        directory = str(self.processes / agent.workspace_id)
+        waits = [
+            partial(each.wait_agent_end, agent.workspace_id, directory, agent.id)
+            for each in load_providers()
+        ]
+        lines = await _wait_first(waits)
+        if not lines:
+            said = "it said nothing"
+        elif not is_owner:
+            said = "its owner is told what it said last"
+        else:
+            mask = Mask(await self.workspaces.secret_values(agent.workspace_id))
+            said = f"it said last: {printable(mask.hide(' | '.join(lines)))}"
+        return UnavailableError(
+            "agent_ended",
+            f"the workspace's agent has ended, without a connection: {said}",
+            hint="mend its template or the machine, then kled start NAME",
+        )
+
+    async def _refused(self, agent: AgentRecord, build: Build) -> UnavailableError:
+        why = await self.registry.wait_refused(agent, build.started_at or build.queued_at)
+        return UnavailableError(
+            "agent_refused",
+            f"the workspace's agent was refused: {printable(why)}",
+            hint="install its version of the coordinator's, or let its template give it the token "
+            "of now, then kled start NAME",
+        )
 
 
 def agent_not_connected(why: str) -> UnavailableError:
@@ -55,12 +127,16 @@ def agent_not_connected(why: str) -> UnavailableError:
     )
 
 
-async def _wait_first(waits: list[Callable[[], Awaitable[None]]]) -> None:
-    async with trio.open_nursery() as nursery:
+async def _wait_first(waits: Sequence[Callable[[], Awaitable[T]]]) -> T:
+    """What the first of them gives; the others are cancelled."""
+    found: list[T] = []
+    with one_error():
+        async with trio.open_nursery() as nursery:
 
-        async def run(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            nursery.cancel_scope.cancel()
+            async def run(wait: Callable[[], Awaitable[T]]) -> None:
+                found.append(await wait())
+                nursery.cancel_scope.cancel()
 
-        for wait in waits:
-            nursery.start_soon(run, wait)
+            for wait in waits:
+                nursery.start_soon(run, wait)
+    return found[0]

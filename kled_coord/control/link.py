@@ -17,7 +17,7 @@ from kled_coord.front.head import bearer
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
 from kled_coord.identity.endings import Endings
-from kled_coord.identity.service import Identity
+from kled_coord.identity.service import AgentRevokedError, Identity
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.agents import Agents
@@ -72,6 +72,8 @@ class ControlPlane:
             agent = await self._identity.authenticate_agent(bearer(arrival.head, "Bearer"))
         except KledError as error:
             log.info("agent_refused", code=error.code, address=arrival.address)
+            if isinstance(error, AgentRevokedError):
+                self._registry.refused(error.agent, error.message, self._clock())
             await answer_error(arrival.stream, error)
             return
         arrival.vouched()
@@ -90,7 +92,9 @@ class ControlPlane:
         try:
             hello = await self._greet(link, agent)
             if hello is None:
-                return CloseCode.VERSION_UNSUPPORTED, f"this coordinator speaks {PROTOCOL}"
+                why = f"this coordinator speaks {PROTOCOL}"
+                self._registry.refused(agent, f"{why}, the agent at {address} not", self._clock())
+                return CloseCode.VERSION_UNSUPPORTED, why
             return await self._stay(link, agent, hello, address)
         except ProtocolError as error:
             log.info("agent_protocol_error", agent=agent.id, code=error.code, reason=error.message)

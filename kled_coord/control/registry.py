@@ -12,7 +12,9 @@ from typing import Final, Never
 import trio
 
 from kled_coord.control.keys import KeyLists
+from kled_coord.control.refusals import Refusals
 from kled_coord.metrics import Metrics
+from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode, ControlLink, LinkClosed
@@ -74,6 +76,7 @@ class AgentRegistry:
         self._links: dict[AgentId, Attached] = {}
         self._waiting: dict[AgentId, trio.Event] = {}
         self._empty = trio.Event()
+        self._refusals = Refusals()
         # How often each agent was asked to dial, less the key uses that it has told of since.
         self._dials: Counter[AgentId] = Counter()
 
@@ -175,6 +178,14 @@ class AgentRegistry:
             await trio.lowlevel.checkpoint()
             return
         await self._waiting.setdefault(agent_id, trio.Event()).wait()
+
+    def refused(self, agent: AgentRecord, why: str, at: datetime) -> None:
+        """Remember that what calls itself this agent was not let in, and will not be."""
+        self._refusals.note(agent, why, at)
+
+    async def wait_refused(self, agent: AgentRecord, since: datetime) -> str:
+        """Return why an agent of this workspace and name was refused, at `since` or later."""
+        return await self._refusals.wait(agent, since)
 
     def drop(self, agent_id: AgentId, reason: str) -> None:
         """Close the agent's link, if it has one, so that it does not come straight back."""

@@ -54,6 +54,18 @@ class NewToken:
     secret: str
 
 
+class AgentRevokedError(UnauthenticatedError):
+    """An agent that was revoked wants to come in."""
+
+    def __init__(self, agent: AgentRecord) -> None:
+        super().__init__(
+            "token_revoked",
+            f"the token of agent {agent.id} was revoked",
+            hint="its workspace was deleted or gave it up; start the workspace again",
+        )
+        self.agent = agent
+
+
 class Identity:
     """Authenticates callers and agents, and keeps API tokens.
 
@@ -142,7 +154,7 @@ class Identity:
     async def authenticate_agent(self, bearer: str) -> AgentRecord:
         """Which agent holds this agent token.
 
-        Raises UnauthenticatedError: token_unknown, token_revoked.
+        Raises UnauthenticatedError("token_unknown"), AgentRevokedError.
         """
         agent = None
         if bearer.startswith(AGENT_TOKEN):
@@ -150,11 +162,7 @@ class Identity:
         if agent is None:
             raise UnauthenticatedError("token_unknown", "this agent token is not known here")
         if agent.revoked_at is not None:
-            raise UnauthenticatedError(
-                "token_revoked",
-                f"the token of agent {agent.id} was revoked",
-                hint="its workspace was deleted or gave it up; start the workspace again",
-            )
+            raise AgentRevokedError(agent)
         return agent
 
     def new_token(

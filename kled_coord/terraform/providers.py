@@ -55,6 +55,13 @@ class TerraformProvider(Protocol):
         """`clear(host)`: ends what it made on this machine, whether a state knows it or not."""
         ...
 
+    @property
+    def wait_agent_end(self) -> Callable[..., Awaitable[tuple[str, ...]]]:
+        """`wait_agent_end(workspace_id, process_directory, agent_id)`: an agent's last lines, once
+        the process here that it ran in has ended; waits for ever where there is none.
+        """
+        ...
+
 
 def load_providers() -> tuple[TerraformProvider, ...]:
     """Load every installed provider. Raises ConfigError where one does not load or none is."""

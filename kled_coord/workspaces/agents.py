@@ -187,7 +187,11 @@ class Agents:
         """Sign an agent's host key. Raises InputError, NotFoundError."""
         workspace = await self.workspace_of(agent)
         names = ssh_names(workspace.name, workspace.owner_name)
-        certificate = self._authority.sign_host(host_public_key, key_id=agent.id, names=names)
+        try:
+            certificate = self._authority.sign_host(host_public_key, key_id=agent.id, names=names)
+        except InputError as error:
+            self._registry.refused(agent, error.message, self._clock())
+            raise
         values = {**about.values(), "host_public_key": host_public_key, "address": address}
         await self._store.write(update_agent, agent.id, {**values, "last_seen_at": self._clock()})
         await self._audit.record(

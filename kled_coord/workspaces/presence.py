@@ -8,6 +8,7 @@ from typing import Protocol
 
 import trio
 
+from kled_coord.store.records import AgentRecord
 from kled_wire.errors import UnavailableError
 from kled_wire.messages import UserKey
 from kled_wire.names import AgentId
@@ -86,6 +87,14 @@ class Registry(Protocol):
         """Send the agent the list that `read` reads. Raises UnavailableError, and as `read`."""
         ...
 
+    def refused(self, agent: AgentRecord, why: str, at: datetime) -> None:
+        """Remember that what calls itself this agent was not let in, and will not be."""
+        ...
+
+    async def wait_refused(self, agent: AgentRecord, since: datetime) -> str:
+        """Return why an agent of this workspace and name was refused, at `since` or later."""
+        ...
+
     def drop(self, agent_id: AgentId, reason: str) -> None:
         """Close the agent's link, if it has one."""
         ...
@@ -113,6 +122,13 @@ class NoAgents:
         raise AssertionError("unreachable")
 
     async def wait_connected(self, agent_id: AgentId) -> None:  # noqa: ARG002
+        """Wait until cancelled."""
+        await trio.sleep_forever()
+
+    def refused(self, agent: AgentRecord, why: str, at: datetime) -> None:
+        """Nobody waits for one."""
+
+    async def wait_refused(self, agent: AgentRecord, since: datetime) -> str:  # noqa: ARG002
         """Wait until cancelled."""
         await trio.sleep_forever()
 

@@ -27,6 +27,7 @@ from kled_coord.store.workspaces import (
     mark_workspace_used,
     workspace_by_id,
     workspace_by_name,
+    workspace_secrets,
 )
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
@@ -107,6 +108,11 @@ class Workspaces:
     async def agent_of(self, workspace_id: WorkspaceId) -> AgentRecord:
         """The agent that the workspace's name means. Raises as `choose_agent` says."""
         return choose_agent(await self._store.read(agents_of, [workspace_id]))
+
+    async def secret_values(self, workspace_id: WorkspaceId) -> tuple[str, ...]:
+        """What the workspace's sensitive parameters are. Raises KledError("sealed_unreadable")."""
+        sealed = await self._store.read(workspace_secrets, workspace_id)
+        return tuple(open_parameters(self._sealer, workspace_id, {}, sealed).secret.values())
 
     async def touch(self, workspace_id: WorkspaceId) -> None:
         """Remember that somebody uses the workspace; writes at most twice a minute."""

@@ -2,11 +2,11 @@
 
 Reads a JSON object from standard input: argv, wrapper (what comes before it and confines it, or
 nothing), makes (directories to make for it), env, cwd, log (path), record (path), fingerprint,
-generation, lock (a descriptor that is kept until the record is written, whoever dies meanwhile),
-and uid, gid, groups when the user changes. The process gets its own session, /dev/null as standard
-input and the log as output. Before it becomes the program it writes the record, so that whoever
-dies meanwhile, the process can be found again. Answers with one JSON object on standard output:
-`{}` or `{"error": ...}`.
+generation, agent_id, lock (a descriptor that is kept until the record is written, whoever dies
+meanwhile), and uid, gid, groups when the user changes. The process gets its own session, /dev/null
+as standard input and the log as output. Before it becomes the program it writes the record, so that
+whoever dies meanwhile, the process can be found again. Answers with one JSON object on standard
+output: `{}` or `{"error": ...}`.
 
 Forked twice, so that init reaps the process and not the coordinator, which may be restarted. Only
 the standard library, and little of it: this runs in about 20 ms.
@@ -92,6 +92,8 @@ def _become(job: dict[str, Any]) -> None:
             "started_at": time.time(),
             "fingerprint": job["fingerprint"],
             "generation": job["generation"],
+            "agent_id": job["agent_id"],
+            "log_start": os.fstat(log).st_size,
         },
     )
     os.set_inheritable(job["lock"], False)  # exec gives it back

@@ -101,6 +101,7 @@ class Process(Resource):
             env={**(planned["env"] or {}), **(planned["env_sensitive"] or {})},
             user=planned["user"],
             directory=planned["dir"],
+            agent_id=planned["agent_id"],
         )
         wrapper = await context.host.confine_process(
             processes.writable(place, program.user),
@@ -171,7 +172,12 @@ async def end_all(host: Host) -> None:
 async def _directory(host: Host) -> Path:
     # Several workspaces may share the directory, and their processes may share names.
     workspace_id = str((await host.workspace())["id"])
-    return Path(await host.process_directory()) / quote(workspace_id, safe="")
+    return directory_of(workspace_id, await host.process_directory())
+
+
+def directory_of(workspace_id: str, process_directory: str) -> Path:
+    """Where a workspace's processes have their records and logs."""
+    return Path(process_directory) / quote(workspace_id, safe="")
 
 
 async def _place(context: Context, values: Values) -> Place:

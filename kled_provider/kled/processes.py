@@ -47,6 +47,7 @@ class Program:
     user: str | None = None
     directory: str | None = None
     wrapper: tuple[str, ...] = ()  # comes before `argv`, and confines it
+    agent_id: str = ""  # who runs in it
 
     def fingerprint(self) -> str:
         """Return a digest of all of it; of the wrapper, which varies, only whether there is one."""
@@ -60,7 +61,8 @@ class Program:
 class Running:
     """A process as its record says. `started_at` is in seconds since the epoch.
 
-    `generation` is empty where an earlier version started it; `is_ending`: it was told to end.
+    `generation` and `agent_id` are empty where an earlier version started it; `is_ending`: it was
+    told to end. What it prints begins in the log at byte `log_start`.
     """
 
     pid: int
@@ -69,6 +71,8 @@ class Running:
     fingerprint: str
     generation: str = ""
     is_ending: bool = False
+    agent_id: str = ""
+    log_start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ def recorded(place: Place) -> Running | None:
             fingerprint=str(saved["fingerprint"]),
             generation=str(saved.get("generation", "")),
             is_ending=bool(saved.get("is_ending", False)),
+            agent_id=str(saved.get("agent_id", "")),
+            log_start=int(saved.get("log_start", 0)),
         )
     except FileNotFoundError:
         return None
@@ -153,7 +159,7 @@ async def start(place: Place, program: Program, generation: str) -> Running:
         running = find(place)
         is_same = running is not None and running.fingerprint == program.fingerprint()
         if running is not None and is_same and not running.is_ending:
-            running = replace(running, generation=generation)
+            running = replace(running, generation=generation, agent_id=program.agent_id)
             launcher.write_record(str(place.record), asdict(running))
             return running
         if running is not None:
@@ -256,6 +262,7 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
         "log": str(place.log),
         "record": str(place.record),
         "fingerprint": program.fingerprint(),
+        "agent_id": program.agent_id,
         "uid": user.pw_uid if changes else None,
         "gid": user.pw_gid,
         "groups": os.getgrouplist(user.pw_name, user.pw_gid) if changes else [],
@@ -291,7 +298,7 @@ async def stop(place: Place, running: Running) -> None:
         launcher.write_record(str(place.record), asdict(replace(running, is_ending=True)))
         _signal_group(running, signal.SIGTERM)
         with trio.move_on_after(TERMINATE_S):
-            await _wait_end(running)
+            await wait_end(running)
         await _kill(running)
     place.record.unlink(missing_ok=True)
 
@@ -300,7 +307,7 @@ async def _kill(running: Running) -> None:
     # Children of a process that has ended may still be there.
     _signal_group(running, signal.SIGKILL)
     with trio.move_on_after(KILL_S):
-        await _wait_end(running)
+        await wait_end(running)
     if _is_alive(running):
         raise HostError(
             f"Process {running.pid} does not end",
@@ -360,7 +367,8 @@ def _signal_group(running: Running, number: signal.Signals) -> None:
         return  # all of it has ended
 
 
-async def _wait_end(running: Running) -> None:
+async def wait_end(running: Running) -> None:
+    """Return as soon as the process has ended."""
     if sys.platform == "linux":
         try:
             handle = os.pidfd_open(running.pid)

@@ -26,6 +26,7 @@ from sqlalchemy import text
 from kled_coord.api.app import create_app
 from kled_coord.builds.runner import Host, Job, Reporter
 from kled_coord.config import Config
+from kled_coord.control.refusals import Refusals
 from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.identity.secrets import hash_secret
@@ -36,7 +37,7 @@ from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
-from kled_coord.store.records import User
+from kled_coord.store.records import AgentRecord, User
 from kled_coord.store.tokens import insert_token
 from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
 from kled_wire.errors import InputError, UnavailableError
@@ -156,6 +157,7 @@ class FakeRegistry:
         self.mute: set[str] = set()
         self.stuck: set[str] = set()
         self.asked: list[str] = []
+        self.refusals = Refusals()
         self._changed = trio.Event()
 
     def connect(self, agent_id: str, now: datetime) -> None:
@@ -189,6 +191,12 @@ class FakeRegistry:
     async def ask_grants(self, agent_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self.asked.append(agent_id)
+
+    def refused(self, agent: AgentRecord, why: str, at: datetime) -> None:
+        self.refusals.note(agent, why, at)
+
+    async def wait_refused(self, agent: AgentRecord, since: datetime) -> str:
+        return await self.refusals.wait(agent, since)
 
     def drop(self, agent_id: str, reason: str) -> None:
         self.dropped.append((agent_id, reason))

@@ -10,7 +10,6 @@ import trio
 
 from kled_coord.builds.logs import End, Progress
 from kled_coord.builds.machine import BuildEvent
-from kled_coord.builds.waiting import wait_agent
 from kled_coord.policy.actions import Action
 from kled_coord.store.agents import agents_of
 from kled_coord.store.records import LogLine
@@ -258,13 +257,7 @@ async def test_waiting_for_the_agent(lite_world, make_tar, tmp_path) -> None:
     alice = await world.user("alice")
     created = await create(world, alice)
     services = world.services
-    wait = partial(
-        wait_agent,
-        created.workspace.id,
-        services.workspaces,
-        services.builds,
-        world.registry,
-    )
+    wait = partial(services.agent_wait.wait, created.workspace.id, alice.user_id)
     async with trio.open_nursery() as nursery, working(world, tmp_path):
         nursery.start_soon(wait)
         await log_of(world, alice, created.latest_build.id)

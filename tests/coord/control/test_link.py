@@ -350,6 +350,9 @@ async def test_another_protocol_is_told_ours(plant: Plant, protocol: str) -> Non
         code, reason = await agent.closed()
     assert code == CloseCode.VERSION_UNSUPPORTED
     assert PROTOCOL in reason
+    with trio.fail_after(5):
+        asking = await plant.identity.authenticate_agent("kled_agent_a")
+        assert PROTOCOL in await plant.registry.wait_refused(asking, plant.clock())
 
 
 async def test_a_newer_link_of_the_same_agent_wins_and_the_older_is_told(plant: Plant) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 
-from kled_coord.builds.waiting import wait_agent
 from kled_wire.errors import ConflictError
 from tests.coord.builds.steps import create, log_of, template, working
 
@@ -31,7 +30,7 @@ async def test_of_several_agents_main_is_meant_and_none_by_chance(
     assert (await workspaces.get(created.workspace.id)).agent is None
     for meant in (
         partial(workspaces.agent_of, created.workspace.id),
-        partial(wait_agent, created.workspace.id, workspaces, services.builds, world.registry),
+        partial(services.agent_wait.wait, created.workspace.id, alice.user_id),
     ):
         with pytest.raises(ConflictError, match="db, web") as caught:
             await meant()

@@ -166,7 +166,7 @@ def test_a_damaged_record_names_no_process(place: Place, text: str) -> None:
 async def test_a_dead_process_is_not_found(place: Place) -> None:
     running = await processes.start(place, SLEEP, "g")
     os.kill(running.pid, signal.SIGKILL)
-    await processes._wait_end(running)
+    await processes.wait_end(running)
     assert processes.find(place) is None
 
 
@@ -181,7 +181,7 @@ async def test_stop_ends_the_whole_group(place: Place) -> None:
     await processes.stop(place, running)
     assert launcher.start_mark(running.pid) is None
     with trio.fail_after(10):
-        await processes._wait_end(replace(running, pid=child, start_mark=mark))
+        await processes.wait_end(replace(running, pid=child, start_mark=mark))
     assert not place.record.exists()
 
 
@@ -222,7 +222,7 @@ async def test_a_program_that_ends_at_once_is_told(place: Place) -> None:
     """Whichever comes first, its end or our look at it, nothing is left behind."""
     with contextlib.suppress(HostError):
         running = await processes.start(place, python("raise SystemExit('bad configuration')"), "g")
-        await processes._wait_end(running)
+        await processes.wait_end(running)
     assert processes.find(place) is None
     assert "bad configuration" in place.log.read_text()
 
