@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from kled_client.edge import only_cause
+from kled_wire.errors import KledError
+
 
 def run(work: Callable[[], Awaitable[int | None]]) -> int:
     """Run `work` on Trio; returns its exit code, or 128 plus the number of the signal.
@@ -19,10 +22,15 @@ def run(work: Callable[[], Awaitable[int | None]]) -> int:
 
 async def _main(work: Callable[[], Awaitable[int | None]]) -> int:
     code: list[int] = []
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_cancel_on_signal, nursery.cancel_scope, code)
-        code.append(await work() or 0)
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_cancel_on_signal, nursery.cancel_scope, code)
+            code.append(await work() or 0)
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # What fails because it was told to end is no news; a bug is.
+        if not code or not isinstance(only_cause(group), KledError):
+            raise
     return code[0]
 
 

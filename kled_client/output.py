@@ -8,15 +8,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from kled_client.tables import Columns, make_table
@@ -120,14 +131,29 @@ class Output:
         """A sentence about the work, on standard error."""
         self.notes.print(escape(printable(text, keep="\n\t")), soft_wrap=True)
 
-    @contextmanager
-    def progress(self, what: str) -> Iterator[Meter]:
+    def progress(self, what: str) -> AbstractContextManager[Meter]:
         """A bar on a terminal; without one, nothing but the lines given to `Meter.log`."""
+        return self._meter(what, TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+
+    def transfer(self, what: str) -> AbstractContextManager[Meter]:
+        """The same for bytes: how many of how many, how fast, and how long it still takes."""
+        return self._meter(what, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+
+    def copied(self, files: int, size: int, seconds: float) -> None:
+        """The sum of a transfer."""
+        if self.as_json:
+            self.json({"files": files, "bytes": size, "seconds": round(seconds, 3)})
+            return
+        count = f"{files} file{'' if files == 1 else 's'}"
+        rate = decimal(int(size / max(seconds, 0.001)))
+        self.note(f"copied {count}, {decimal(size)} in {seconds:.1f} s ({rate}/s)")
+
+    @contextmanager
+    def _meter(self, what: str, *figures: ProgressColumn) -> Iterator[Meter]:
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
+            *figures,
             console=self.notes,
             transient=True,
             disable=not self.notes.is_terminal,

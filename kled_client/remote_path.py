@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
+# What useradd(8) takes.
+_USERS_HOME = re.compile(r"~([a-z_][a-z0-9_-]{0,31})(?:/.*)?", re.DOTALL)
 _LOOKS_REMOTE = re.compile(r"([a-z0-9_./-]+):(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`workspace` None: the path is on this machine. A remote path is relative to the home."""
+    """`workspace` None: the path is on this machine. A remote path is relative to the home.
+
+    A name that begins with `~` is written `./~`.
+    """
 
     path: str
     workspace: WorkspaceRef | None = None
@@ -28,6 +33,11 @@ class CopyPlan:
     sources: tuple[str, ...]
     target: str
 
+    def far_user(self, path: str) -> str | None:
+        """Whose home directory there a remote path begins with; None: it does not."""
+        match = _USERS_HOME.fullmatch(path)
+        return match[1] if match else None
+
 
 def parse_place(text: str) -> Place:
     """`./a:b` and `/a:b` are local, as in scp(1). Raises InputError."""
@@ -36,7 +46,11 @@ def parse_place(text: str) -> Place:
     match = _LOOKS_REMOTE.fullmatch(text)
     if match is None or text.startswith(("/", ".")):
         return Place(path=text)
-    return Place(workspace=parse_workspace_ref(match[1]), path=match[2] or ".")
+    path = match[2]
+    if path == "~" or path.startswith("~/"):
+        # Where remote paths begin anyway.
+        path = path[1:].lstrip("/")
+    return Place(workspace=parse_workspace_ref(match[1]), path=path or ".")
 
 
 def plan_copy(words: tuple[str, ...]) -> CopyPlan:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import click
+import trio
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.interrupt import run
-from kled_client.output import Meter
 from kled_client.remote_path import CopyPlan, plan_copy
-from kled_wire.errors import InputError, KledError, NotFoundError
+from kled_wire.errors import KledError, NotFoundError
+
+if TYPE_CHECKING:
+    import asyncssh
+
+# Of a tree in which nothing may be read the first lines say enough.
+_PROBLEMS_MAX: Final = 20
 
 
 @click.command()
@@ -20,60 +29,86 @@ from kled_wire.errors import InputError, KledError, NotFoundError
 def cp(session: Session, recurse: bool, paths: tuple[str, ...]) -> int:
     """Copy SRC to DST; one side is WORKSPACE:path.
 
-    Remote paths are relative to the home directory. Times and modes are kept. A local name with
+    Remote paths are relative to the home directory, ~ and ~USER are home directories there. Times
+    and modes are kept, with -r links stay links. A file appears when it is whole. A local name with
     a colon is written ./like:this.
     """
     return run(partial(_copy, session, plan_copy(paths), recurse))
 
 
 async def _copy(session: Session, plan: CopyPlan, recurse: bool) -> None:
-    import asyncssh  # noqa: PLC0415  # only when it runs
+    problems: list[KledError] = []
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as way:
+            async with session.ssh(plan.workspace) as connection:
+                with trio.CancelScope() as work:
+                    # Ctrl-C ends the work first: what it leaves there is removed over the way.
+                    nursery.start_soon(_pass_on, work)
+                    way.shield = True
+                    await _move(session, connection, plan, recurse, problems.append)
+                way.shield = False
+        nursery.cancel_scope.cancel()
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        for problem in problems[:_PROBLEMS_MAX]:
+            session.output.note(problem.shown())
+        raise KledError("copy_incomplete", f"{len(problems)} paths could not be copied")
 
+
+async def _pass_on(work: trio.CancelScope) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        work.cancel()
+
+
+async def _move(
+    session: Session,
+    connection: asyncssh.SSHClientConnection,
+    plan: CopyPlan,
+    recurse: bool,
+    report: Callable[[KledError], None],
+) -> None:
+    """Copy over a connection that is there, and say how much it was. Raises KledError."""
+    from kled_client.copying import Copier, Tally  # noqa: PLC0415  # asyncssh, only when it runs
     from kled_client.ssh import aio  # noqa: PLC0415
 
-    async with session.ssh(plan.workspace) as connection:
-        sftp = await aio(connection.start_sftp_client)
-        move = sftp.put if plan.upload else sftp.get
-        try:
-            with session.output.progress("copying") as meter:
-                await aio(
-                    move,
-                    list(plan.sources) if len(plan.sources) > 1 else plan.sources[0],
-                    plan.target,
-                    preserve=True,
-                    recurse=recurse,
-                    progress_handler=_show(meter),
-                )
-        except (asyncssh.SFTPError, OSError) as exc:
-            raise _explain(exc, plan, recurse=recurse) from exc
-        finally:
-            sftp.exit()
+    sources = [await _expanded(connection, plan, not plan.upload, s) for s in plan.sources]
+    target = await _expanded(connection, plan, plan.upload, plan.target)
+    sftp = await aio(connection.start_sftp_client, path_encoding=None)
+    began = trio.current_time()
+    with session.output.transfer("copying") as meter:
+
+        def show(tally: Tally, path: bytes) -> None:
+            name = path.rpartition(b"/")[2].decode("utf-8", "replace")
+            meter.update(tally.done, tally.total, name)
+
+        copier = Copier(
+            sftp=sftp,
+            workspace=str(plan.workspace),
+            upload=plan.upload,
+            recurse=recurse,
+            show=show,
+            report=report,
+        )
+        await copier.run(sources, target)
+    tally = copier.tally
+    session.output.copied(tally.files, tally.done, trio.current_time() - began)
 
 
-class _show:  # noqa: N801  # used as the function it is
-    """asyncssh's progress handler: sizes in bytes, one file at a time."""
+async def _expanded(
+    connection: asyncssh.SSHClientConnection, plan: CopyPlan, far: bool, path: str
+) -> bytes:
+    """The path as bytes, with another user's home directory in a far one looked up."""
+    user = plan.far_user(path) if far else None
+    if user is None:
+        return os.fsencode(path)
+    from kled_client.ssh import aio  # noqa: PLC0415
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-
-    def __call__(self, source: bytes, _target: bytes, done: int, total: int) -> None:
-        name = source.rpartition(b"/")[2].decode("utf-8", "replace")
-        self._meter.update(done, total, name)
-
-
-def _explain(exc: Exception, plan: CopyPlan, *, recurse: bool) -> KledError:
-    """Say which file it was, on which side."""
-    import asyncssh  # noqa: PLC0415
-
-    reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or str(exc)
-    path = getattr(exc, "srcpath", None) or getattr(exc, "filename", None)
-    # asyncssh does not always say which source; with one source it is that one.
-    name = path.decode("utf-8", "replace") if isinstance(path, bytes) else path
-    name = name or ", ".join(plan.sources)
-    text = reason if name in reason else f"{name}: {reason}"
-    if isinstance(exc, asyncssh.SFTPNoSuchFile | FileNotFoundError):
-        return NotFoundError("file_not_found", text)
-    if reason.endswith("is a directory") and not recurse:
-        # asyncssh refuses with its general failure and these words.
-        return InputError("is_a_directory", text, hint="kled cp -r copies directories")
-    return KledError("copy_failed", f"{plan.workspace}: {text}")
+    # `user` is plain letters: the shell's own expansion is what knows the users there.
+    done = await aio(connection.run, f"printf %s ~{user}", encoding=None)
+    home = done.stdout if isinstance(done.stdout, bytes) else b""
+    if not home.startswith(b"/"):
+        raise NotFoundError("file_not_found", f"{plan.workspace}:{path}: no such user there")
+    return home + os.fsencode(path[1 + len(user) :])
