@@ -97,6 +97,11 @@ def load(env: Mapping[str, str], explicit: str | None = None) -> Profile:
     return profile
 
 
+def names(env: Mapping[str, str]) -> list[str]:
+    """Of all profiles. Raises ConfigError."""
+    return sorted(_profiles(env))
+
+
 def save(env: Mapping[str, str], profile: Profile) -> None:
     """Write `profile` and make it the current one. Raises ConfigError.
 

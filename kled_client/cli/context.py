@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import trio
 from kled_client import credentials, profile
 from kled_client.output import Output
 from kled_client.profile import Profile
-from kled_wire.names import WorkspaceRef, parse_workspace_ref
+from kled_wire.names import WorkspaceRef
 
 if TYPE_CHECKING:
     import asyncssh
@@ -32,6 +33,20 @@ class Session:
     profile_name: str | None
     output: Output
     verbose: bool
+
+    @classmethod
+    def from_options(
+        cls,
+        *,
+        profile: str | None,
+        url: str | None,
+        as_json: bool = False,
+        verbose: bool = False,
+    ) -> Session:
+        """With the options that stand before a command, and this process's environment."""
+        env = {**os.environ, **({"KLED_URL": url} if url else {})}
+        output = Output(as_json=as_json)
+        return cls(env=env, profile_name=profile, output=output, verbose=verbose)
 
     def profile(self) -> Profile:
         """Raises UnauthenticatedError("not_logged_in") and ConfigError."""
@@ -91,19 +106,4 @@ class Session:
         return WorkspaceRef(name=workspace["name"], owner=workspace["owner"])
 
 
-class RefType(click.ParamType[WorkspaceRef]):
-    """`dev`, `alice/dev`, `dev.alice`, `dev.kled` or an id."""
-
-    name = "workspace"
-
-    def convert(
-        self,
-        value: str | WorkspaceRef,
-        param: click.Parameter | None,  # noqa: ARG002  # click's signature
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> WorkspaceRef:
-        return value if isinstance(value, WorkspaceRef) else parse_workspace_ref(value)
-
-
-workspace_argument = click.argument("workspace", type=RefType(), metavar="WORKSPACE")
 pass_session = click.make_pass_decorator(Session)

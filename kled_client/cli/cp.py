@@ -11,6 +11,7 @@ import click
 import trio
 
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import complete_place
 from kled_client.interrupt import run
 from kled_client.remote_path import CopyPlan, plan_copy
 from kled_wire.errors import KledError, NotFoundError
@@ -24,7 +25,9 @@ _PROBLEMS_MAX: Final = 20
 
 @click.command()
 @click.option("-r", "recurse", is_flag=True, help="Copy directories with what is in them.")
-@click.argument("paths", nargs=-1, required=True, metavar="SRC... DST")
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="SRC... DST", shell_complete=complete_place
+)
 @pass_session
 def cp(session: Session, recurse: bool, paths: tuple[str, ...]) -> int:
     """Copy SRC to DST; one side is WORKSPACE:path.

@@ -16,7 +16,8 @@ from kled_client import doctor as judge
 from kled_client import doctor_local as local
 from kled_client import doctor_probe as probe
 from kled_client import profile
-from kled_client.cli.context import RefType, Session, pass_session
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import RefType
 from kled_client.doctor import Answer, Check, Finding, Outcome
 from kled_client.edge import only_cause
 from kled_client.endpoint import parse_url, proxy_for

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import workspace_argument
 from kled_client.forward_hold import Plan, hold_forwards
 from kled_client.forward_link import Link
 from kled_client.forward_spec import Forward, Way, parse_forward

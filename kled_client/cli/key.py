@@ -8,7 +8,8 @@ from typing import IO, Any
 import click
 
 from kled_client.api import Api
-from kled_client.cli.context import RefType, Session, pass_session
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import RefType, named_by
 from kled_client.cli.token import parse_lifetime
 from kled_client.models import Key
 from kled_client.output import ago, is_past
@@ -17,6 +18,10 @@ from kled_wire.names import WorkspaceRef
 
 _KEY_ID = re.compile(r"key_[0-9a-z]+")
 _LINE_MAX = 16 * 1024
+
+
+async def _ids(api: Api) -> list[str]:
+    return [k["id"] for k in await api.keys()]
 
 
 @click.group()
@@ -79,7 +84,7 @@ def list_(session: Session) -> None:
 
 
 @key.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID", shell_complete=named_by(_ids))
 @pass_session
 def remove(session: Session, key_id: str) -> None:
     """Remove a key: no new connection comes in with it. Those that are open go on."""

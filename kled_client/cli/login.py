@@ -44,7 +44,9 @@ class _Proof:
 @click.option("--username", "-u", help="Sign in by password; it is asked for.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--set-password", is_flag=True, help="With a one-time code: choose a password.")
-@click.option("--ca-file", metavar="FILE", help="Trust only the certificates in FILE.")
+@click.option(
+    "--ca-file", metavar="FILE", type=click.Path(), help="Trust only the certificates in FILE."
+)
 @click.option("--token-name", help="How the new token is called in `kled token list`.")
 @pass_session
 def login(  # each is one option of the command

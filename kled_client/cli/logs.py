@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from kled_client.api import Api
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import workspace_argument
 from kled_client.follow import read_log
 from kled_client.models import Build
 from kled_client.output import Output

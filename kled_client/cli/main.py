@@ -6,12 +6,13 @@ import logging
 import os
 
 import click
+from click.shell_completion import CompletionItem
 
+from kled_client.cli.completion import VARIABLE, register_shells
 from kled_client.cli.context import Session
 from kled_client.cli.lazy import Entry, LazyGroup
 from kled_client.cli.output_option import FLAGS, FORMATS, HELP, is_json_asked, remember_asked
 from kled_client.edge import INTERRUPTED, Asked
-from kled_client.output import Output
 from kled_wire.errors import InputError
 from kled_wire.version import software_version
 
@@ -62,9 +63,17 @@ _COMMANDS = {
         ("doctor", "doctor:doctor", "Check the way to the coordinator and say what is blocked"),
         ("help", "misc:help_", "Show the help of a command"),
         ("version", "misc:version", "Show versions, here and there"),
-        ("completion", "misc:completion", "Print a shell's completion script"),
+        ("completion", "completion:completion", "Print a shell's completion script"),
     ],
 }
+
+
+def _complete_profile(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    from kled_client.cli.names import complete_profile  # noqa: PLC0415  # start-up time
+
+    return complete_profile(ctx, param, incomplete)
 
 
 def _entries() -> dict[str, Entry]:
@@ -81,7 +90,12 @@ def _entries() -> dict[str, Entry]:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="First steps: kled login URL, then kled create dev, then kled ssh dev.",
 )
-@click.option("--profile", metavar="NAME", help="Which stored sign-in to use (or KLED_PROFILE).")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="Which stored sign-in to use (or KLED_PROFILE).",
+    shell_complete=_complete_profile,
+)
 @click.option("--url", metavar="URL", help="Another coordinator than the profile's (or KLED_URL).")
 @click.option(*FLAGS, type=FORMATS, default="table", help=f"{HELP} Also after the command.")
 @click.option("--verbose", "-v", is_flag=True, help="Show more of what happens.")
@@ -93,17 +107,11 @@ def cli(
     """Development environments on any machine that can dial out."""
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    env = dict(os.environ)
-    if url:
-        env["KLED_URL"] = url
     asked = ctx.find_object(Asked)
     if asked is not None:
         remember_asked(ctx, asked)
-    ctx.obj = Session(
-        env=env,
-        profile_name=profile,
-        output=Output(as_json=output == "json"),
-        verbose=verbose,
+    ctx.obj = Session.from_options(
+        profile=profile, url=url, as_json=output == "json", verbose=verbose
     )
 
 
@@ -111,6 +119,8 @@ def run(arguments: list[str], asked: Asked) -> int:
     """Run the command line; returns the exit code. Raises KledError for wrong usage too."""
     # Known before the options are read: a wrong command line is an error as well.
     asked.as_json = is_json_asked(arguments)
+    if VARIABLE in os.environ:
+        register_shells()
     try:
         result = cli.main(arguments, prog_name="kled", standalone_mode=False, obj=asked)
     except click.exceptions.NoArgsIsHelpError as exc:

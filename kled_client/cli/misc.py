@@ -1,11 +1,12 @@
-"""`kled help`, `kled version` and `kled completion`."""
+"""`kled help` and `kled version`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
@@ -13,19 +14,38 @@ from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.version import PROTOCOL, software_version
 
 
+def _complete_command(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    try:
+        shown = _context_of(ctx, ctx.params.get("words") or ())
+    except click.UsageError:
+        return []
+    if not isinstance(shown.command, click.Group):
+        return []
+    names = shown.command.list_commands(shown)
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=_complete_command)
 @click.pass_context
 def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Show the help of kled or of one of its commands, as `kled COMMAND --help` does."""
+    click.echo(_context_of(ctx, words).get_help())
+
+
+def _context_of(ctx: click.Context, words: Sequence[str]) -> click.Context:
+    """The command that the words lead to. Raises UsageError."""
     shown = ctx.find_root()
     for word in words:
         if not isinstance(shown.command, click.Group):
             break
         _, command, _ = shown.command.resolve_command(shown, [word])
-        assert command is not None  # resolve_command raises where there is none
+        if command is None:  # while completing, click does not raise
+            raise click.UsageError(f"No such command {word!r}.", ctx=shown)
         shown = click.Context(command, info_name=word, parent=shown)
-    click.echo(shown.get_help())
+    return shown
 
 
 @click.command()
@@ -47,17 +67,3 @@ def version(session: Session) -> None:
         {"client": here, "coordinator": there},
         {"kled": f"{here['version']} (protocol {PROTOCOL})", "coordinator": shown},
     )
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of SHELL.
-
-    For bash: kled completion bash >> ~/.bashrc, and the like for zsh and fish.
-    """
-    found = get_completion_class(shell)
-    assert found is not None  # click.Choice lets only the known ones through
-    source = found(ctx.find_root().command, {}, "kled", "_KLED_COMPLETE").source()
-    click.echo(source)

@@ -10,7 +10,8 @@ import click
 
 from kled_client import profile
 from kled_client.certificate import ensure_certificate
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import workspace_argument
 from kled_client.ssh_setup import default_path, install, read_config
 from kled_client.sshconfig import has_block
 from kled_wire.errors import KledError

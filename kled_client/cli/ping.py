@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import workspace_argument
 from kled_client.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import REPLY_TIMEOUT_S

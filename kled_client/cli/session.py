@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import Items, answer, items, workspace_argument
 from kled_client.interrupt import run
 from kled_client.output import ago
 from kled_client.session_control import SUBSYSTEM, ask_sessions, copy_log
@@ -22,8 +23,23 @@ from kled_wire.names import WorkspaceRef, check_name
 if TYPE_CHECKING:
     from kled_client.ssh_channel import Channel
 
-_name_argument = click.argument("name")
 _TIMES = ("created_at", "active_at")
+
+
+def complete_session(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """The sessions of the workspace that stands before."""
+    ref = ctx.params.get("workspace")
+    if not isinstance(ref, WorkspaceRef):
+        return []
+
+    async def find(session: Session) -> list[str]:
+        async with _channel(session, ref) as channel:
+            return [s["name"] for s in (await ask_sessions(channel, {"op": "list"}))["sessions"]]
+
+    return items(answer(ctx, find), incomplete)
+
+
+_name_argument = click.argument("name", shell_complete=complete_session)
 
 
 @click.group()

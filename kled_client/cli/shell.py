@@ -12,7 +12,9 @@ from typing import Final
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import workspace_argument
+from kled_client.cli.session import complete_session
 from kled_client.edge import only_cause
 from kled_client.interact import LEFT, Attachment, TypedAhead, run_session
 from kled_client.interrupt import run
@@ -32,7 +34,13 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.command(context_settings=_SETTINGS)
 @click.option("-A", "forward_agent", is_flag=True, help="Let the workspace use your SSH agent.")
 @click.option("-t/-T", "terminal", default=None, help="Force a terminal, or forbid one.")
-@click.option("--session", "name", metavar="NAME", help="A session that outlives the connection.")
+@click.option(
+    "--session",
+    "name",
+    metavar="NAME",
+    help="A session that outlives the connection.",
+    shell_complete=complete_session,
+)
 @click.option("--read-only", is_flag=True, help="With --session: watch, type nothing.")
 @click.option(
     "--predict",

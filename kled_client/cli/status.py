@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from kled_client.cli.context import RefType, Session, pass_session
+from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import RefType
 from kled_client.cli.ping import path_object
 from kled_client.edge import only_cause
 from kled_client.interrupt import run

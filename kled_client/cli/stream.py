@@ -15,6 +15,7 @@ import trio
 
 from kled_client import stream_fast
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import complete_profile, complete_workspace
 from kled_client.direct_paths import make_paths
 from kled_client.endpoint import parse_url
 from kled_client.forward_spec import Forward, Way, parse_forward
@@ -28,7 +29,7 @@ from kled_wire.resume.direct import DirectSeeker
 
 
 @click.command()
-@click.argument("workspace")
+@click.argument("workspace", shell_complete=complete_workspace)
 @click.option(
     "--kind", default="ssh", show_default=True, help="ssh, or tcp: a port of the workspace."
 )
@@ -51,7 +52,7 @@ from kled_wire.resume.direct import DirectSeeker
     metavar="[ADDR:]PORT",
     help="Listen here: each connection is a stream. For clients without a ProxyCommand.",
 )
-@click.option("--profile", help="Which stored sign-in to use.")
+@click.option("--profile", help="Which stored sign-in to use.", shell_complete=complete_profile)
 @pass_session
 def stream(
     session: Session,

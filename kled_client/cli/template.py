@@ -12,6 +12,7 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import Items, complete_template, items
 from kled_client.models import Variable
 from kled_client.output import ago
 from kled_client.template_tar import pack_template
@@ -24,6 +25,14 @@ SHIPPED = Path(__file__).parents[1] / "templates"
 
 # What is left out of a template and named.
 _NAMED_MAX: Final = 10
+
+
+def _shipped() -> list[str]:
+    return sorted(path.name for path in SHIPPED.iterdir())
+
+
+def _complete_shipped(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    return items(_shipped(), incomplete)
 
 
 @click.group()
@@ -47,7 +56,7 @@ def list_(session: Session) -> None:
 
 
 @template.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_template)
 @pass_session
 def show(session: Session, name: str) -> None:
     """Show a template and its versions."""
@@ -82,15 +91,15 @@ def show(session: Session, name: str) -> None:
 
 
 @template.command()
-@click.argument("name")
-@click.argument("directory", type=click.Path(path_type=Path), required=False)
+@click.argument("name", shell_complete=_complete_shipped)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), required=False)
 @pass_session
 def init(session: Session, name: str, directory: Path | None) -> None:
     """Write the shipped template NAME into DIRECTORY, ./NAME by default, to be adapted and pushed.
 
     There is `process`: a workspace is a process on the coordinator's own machine.
     """
-    known = sorted(path.name for path in SHIPPED.iterdir())
+    known = _shipped()
     if name not in known:
         raise NotFoundError(
             "template_unknown",
@@ -114,8 +123,12 @@ def init(session: Session, name: str, directory: Path | None) -> None:
 
 
 @template.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--name", help="The template's name; the directory's by default.")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--name",
+    help="The template's name; the directory's by default.",
+    shell_complete=complete_template,
+)
 @click.option("--message", "-m", help="What changed.")
 @pass_session
 def push(session: Session, directory: Path, name: str | None, message: str | None) -> None:
@@ -137,7 +150,7 @@ def push(session: Session, directory: Path, name: str | None, message: str | Non
 
 
 @template.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_template)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_session
 def delete(session: Session, name: str, yes: bool) -> None:

@@ -9,12 +9,17 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import named_by
 from kled_client.models import Token
 from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 
 _TOKEN_ID = re.compile(r"tok_[0-9a-z]+")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+async def _living(api: Api) -> list[str]:
+    return [t["id"] for t in await api.tokens() if _state(t) == "valid"]
 
 
 @click.group()
@@ -60,7 +65,7 @@ def create(session: Session, name: str, scope: tuple[str, ...], lifetime: str | 
 
 
 @token.command()
-@click.argument("token_id", metavar="ID")
+@click.argument("token_id", metavar="ID", shell_complete=named_by(_living))
 @pass_session
 def revoke(session: Session, token_id: str) -> None:
     """Make a token useless, at once."""

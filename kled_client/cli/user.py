@@ -9,6 +9,7 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.names import complete_user
 from kled_client.models import User
 from kled_client.output import ago
 from kled_wire.errors import InputError
@@ -77,7 +78,7 @@ def create(session: Session, name: str, role: str, email: str | None, password_s
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @pass_session
 def show(session: Session, name: str) -> None:
     """Show one user."""
@@ -86,7 +87,7 @@ def show(session: Session, name: str) -> None:
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @click.option("--role", type=_ROLES)
 @click.option("--email")
 @click.option(
@@ -130,7 +131,7 @@ def update(
 
 
 @user.command("end-streams")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @pass_session
 def end_streams(session: Session, name: str) -> None:
     """End all that is open for a user, at once and for good.
@@ -144,7 +145,7 @@ def end_streams(session: Session, name: str) -> None:
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_session
 def delete(session: Session, name: str, yes: bool) -> None:

@@ -11,8 +11,9 @@ import click
 from kled_client.api import Api
 from kled_client.cli.agent_token import agent_token
 from kled_client.cli.cancel import cancel
-from kled_client.cli.context import Session, pass_session, workspace_argument
+from kled_client.cli.context import Session, pass_session
 from kled_client.cli.logs import logs
+from kled_client.cli.names import complete_template, complete_user, workspace_argument
 from kled_client.cli.parameters import choose_parameters, param_option
 from kled_client.follow import follow_build
 from kled_client.models import Workspace
@@ -27,7 +28,12 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the b
 
 @click.command()
 @click.argument("name")
-@click.option("--template", "-t", help="Which template; not needed where there is only one.")
+@click.option(
+    "--template",
+    "-t",
+    help="Which template; not needed where there is only one.",
+    shell_complete=complete_template,
+)
 @click.option("--template-version", metavar="N", help="An older version of the template.")
 @param_option
 @_no_wait
@@ -63,7 +69,12 @@ def create(  # each is one option of the command
 
 
 @click.command("list")
-@click.option("--owner", metavar="NAME", help="Somebody else's workspaces.")
+@click.option(
+    "--owner",
+    metavar="NAME",
+    help="Somebody else's workspaces.",
+    shell_complete=complete_user,
+)
 @click.option("--all", "everybody", is_flag=True, help="Everybody's, as far as you may see them.")
 @pass_session
 def list_(session: Session, owner: str | None, everybody: bool) -> None:

@@ -1,0 +1,125 @@
+"""The names that people type, of workspaces and the rest, and how a shell completes them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+import click
+import trio
+from click.shell_completion import CompletionItem
+
+from kled_client import profile
+from kled_client.cli.context import Session
+from kled_wire.errors import KledError
+from kled_wire.names import WorkspaceRef, parse_workspace_ref
+
+if TYPE_CHECKING:
+    from kled_client.api import Api
+
+# Whoever presses Tab waits for it; a session's names take an SSH connection.
+ANSWER_S = 1.5
+Items = list[CompletionItem[str]]
+Completer = Callable[[click.Context, click.Parameter, str], Items]
+
+
+class RefType(click.ParamType[WorkspaceRef]):
+    """`dev`, `alice/dev`, `dev.alice`, `dev.kled` or an id."""
+
+    name = "workspace"
+
+    def convert(
+        self,
+        value: str | WorkspaceRef,
+        param: click.Parameter | None,  # noqa: ARG002  # click's signature
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> WorkspaceRef:
+        return value if isinstance(value, WorkspaceRef) else parse_workspace_ref(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+        return complete_workspace(ctx, param, incomplete)
+
+
+workspace_argument = click.argument("workspace", type=RefType(), metavar="WORKSPACE")
+
+
+def complete_workspace(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """A workspace's name."""
+    return items(workspace_names(ctx, incomplete), incomplete)
+
+
+def workspace_names(ctx: click.Context, incomplete: str) -> list[str]:
+    """One's own workspaces; after `alice/`, alice's."""
+    owner, slash, _ = incomplete.partition("/")
+
+    async def find(session: Session) -> list[str]:
+        async with session.api() as api:
+            found = await api.workspaces(owner if slash else None)
+        return [f"{owner}{slash}{w['name']}" if slash else w["name"] for w in found]
+
+    return answer(ctx, find)
+
+
+def complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """A side of a copy: a local file, or `WORKSPACE:` and then nothing that is known here."""
+    # bash breaks words at the colon.
+    if ":" in incomplete or (ctx.params.get(param.name or "") or ())[-1:] == (":",):
+        return []
+    files = CompletionItem(incomplete, type="file")
+    if "/" in incomplete or incomplete.startswith((".", "~")):
+        return [files]
+    places = [f"{name}:" for name in workspace_names(ctx, incomplete)]
+    return [*items(places, incomplete), files]
+
+
+def named_by(find: Callable[[Api], Awaitable[Iterable[str]]]) -> Completer:
+    """A parameter's `shell_complete` that offers what `find` gets from the API."""
+
+    async def ask(session: Session) -> list[str]:
+        async with session.api() as api:
+            return list(await find(api))
+
+    return lambda ctx, _param, incomplete: items(answer(ctx, ask), incomplete)
+
+
+def answer(ctx: click.Context, find: Callable[[Session], Awaitable[list[str]]]) -> list[str]:
+    """What `find` finds within ANSWER_S; nothing where it cannot: a shell shows no errors."""
+    options = ctx.find_root().params
+    session = Session.from_options(profile=options.get("profile"), url=options.get("url"))
+    found: list[str] = []
+
+    async def ask() -> None:
+        with trio.move_on_after(ANSWER_S):
+            found.extend(await find(session))
+
+    try:
+        trio.run(ask)
+    except* (KledError, OSError):
+        found.clear()
+    return found
+
+
+def items(names: Iterable[str], incomplete: str) -> Items:
+    """Those of `names` that go on from `incomplete`."""
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+async def _templates(api: Api) -> Iterable[str]:
+    return [t["name"] for t in await api.templates()]
+
+
+async def _users(api: Api) -> Iterable[str]:
+    return [u["name"] for u in await api.users()]
+
+
+complete_template = named_by(_templates)
+complete_user = named_by(_users)
+
+
+def complete_profile(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """The profiles of this machine; nobody is asked."""
+
+    async def find(session: Session) -> list[str]:
+        return profile.names(session.env)
+
+    return items(answer(ctx, find), incomplete)
