@@ -38,6 +38,19 @@ class Entrance:
         """The ProxyCommand of those that have one."""
         return f"{BIN / 'kled'} stream dev"
 
+    @property
+    def ssh(self) -> str:
+        """OpenSSH with the person's configuration, for programs that start it by a line."""
+        return " ".join(self.site.ssh_words())
+
+    @property
+    def ssh_script(self) -> Path:
+        """As `ssh`, for those that want one word."""
+        script = self.blob.parent / "ssh"
+        script.write_text(f'#!/bin/sh\nexec {self.ssh} "$@"\n')
+        script.chmod(0o755)
+        return script
+
 
 @pytest.fixture(scope="session")
 def entrance_port(site: Site) -> Iterator[tuple[Path, int, dict[str, str]]]:
