@@ -13,7 +13,7 @@ def main() -> None:
     try:
         run(sys.argv[1:])
     except KledError as exc:
-        print(f"kled-agent: {exc.line()}", file=sys.stderr)  # noqa: T201 - the person's line
+        print(f"kled-agent: {exc.shown()}", file=sys.stderr)  # noqa: T201 - the person's line
         sys.exit(exc.exit_code)
 
 

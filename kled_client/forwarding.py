@@ -19,6 +19,7 @@ from kled_client.forward_link import Link, WayBack
 from kled_client.forward_spec import End, Forward, TcpEnd
 from kled_client.socks import Reply, SocksError, SocksRequest, encode_reply
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
+from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.pump import pump
 
 # More connections at once than this through one forward are closed again, and counted as errors.
@@ -64,6 +65,10 @@ class ForwardStatus:
     def count_received(self, count: int) -> None:
         """Some came from the target."""
         self.received += count
+
+    def used_up(self, error: OSError) -> None:
+        """Connections wait, as there is nothing left to take them with."""
+        self.failed(f"connections wait: {error.strerror}")
 
     def failed(self, reason: str) -> None:
         """One connection could not be served."""
@@ -148,7 +153,8 @@ async def serve_here(listeners: Listeners, status: ForwardStatus, link: Link) ->
     """Accept until cancelled and connect each to its target through `link`."""
     async with trio.open_nursery() as nursery:
         serve = partial(_serve_local, status, link)
-        await trio.serve_listeners(serve, listeners, handler_nursery=nursery)
+        for listener in listeners:
+            nursery.start_soon(accept_forever, listener, serve, nursery, status.used_up)
     raise AssertionError("unreachable")
 
 

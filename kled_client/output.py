@@ -1,11 +1,11 @@
 """What the person sees: tables, JSON for programs, notes and progress on standard error.
 
-Names and messages are other people's: what would act on a terminal is replaced. JSON stays exact.
+Names and messages are other people's: what would act on a terminal is replaced. JSON has it
+escaped, so it stays exact.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,7 +31,7 @@ from rich.progress import (
 from rich.text import Text
 
 from kled_client.tables import Columns, make_table
-from kled_wire.text import printable
+from kled_wire.text import printable, printable_json
 
 _COLOURS = {
     "running": "green",
@@ -98,7 +98,7 @@ class Output:
 
     def json(self, raw: Any) -> None:
         """Pretty JSON on standard output."""
-        sys.stdout.write(json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(printable_json(raw, indent=2) + "\n")
 
     def line(self, text: str) -> None:
         """One line of result."""
@@ -106,7 +106,7 @@ class Output:
 
     def json_line(self, raw: Any) -> None:
         """One object on a line of its own, at once: for results that go on."""
-        sys.stdout.write(json.dumps(raw, ensure_ascii=False) + "\n")
+        sys.stdout.write(printable_json(raw) + "\n")
         sys.stdout.flush()
 
     def flush(self) -> None:

@@ -12,6 +12,7 @@ from typing import Never
 import trio
 
 from kled_wire.errors import KledError
+from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.pump import pump
 
 # Opens a stream; what it needs runs in the nursery. Raises KledError.
@@ -35,7 +36,12 @@ async def serve_streams(
             except trio.BrokenResourceError:
                 return  # one side broke off; the other is told by closing
 
-    await trio.serve_listeners(serve, listeners)
+    def say_used_up(error: OSError) -> None:
+        report(f"connections wait: {error.strerror}")
+
+    async with trio.open_nursery() as nursery:
+        for listener in listeners:
+            nursery.start_soon(accept_forever, listener, serve, nursery, say_used_up)
     raise AssertionError("unreachable")
 
 

@@ -16,7 +16,7 @@ def main() -> None:
     except* KledError as group:
         error = _first(group)
     if error is not None:
-        print(f"kled-coord: {error.line()}", file=sys.stderr)  # noqa: T201
+        print(f"kled-coord: {error.shown()}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
 
 

@@ -30,7 +30,10 @@ def set_up_logs(*, form: str, level: str) -> None:
     # Tracebacks without local variables, in both forms: those hold whole requests with tokens.
     transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     exceptions: list[structlog.typing.Processor] = (
-        [structlog.processors.ExceptionRenderer(transform)] if form == "json" else []
+        [structlog.processors.ExceptionRenderer(transform)]
+        if form == "json"
+        # Rendered here and not by the renderer, so that what follows sees its text.
+        else [structlog.processors.format_exc_info]
     )
     structlog.configure(
         processors=[
@@ -56,9 +59,19 @@ def mask_secrets(
     for name, value in event.items():
         if name in _NAMES:
             event[name] = "***"
-        elif isinstance(value, str):
-            event[name] = mask(value)
+        else:
+            event[name] = _mask_all(value)
     return event
+
+
+def _mask_all(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {name: _mask_all(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mask_all(item) for item in value]
+    return value
 
 
 def make_printable(

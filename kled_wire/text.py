@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final
+from typing import Any, Final
 
 # ECMA-48, "select graphic rendition".
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -17,3 +18,10 @@ def printable(text: str, *, keep: str = "") -> str:
     """
     plain = _COLOUR.sub("", text)
     return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in plain)
+
+
+def printable_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON (RFC 8259) with what is not to be seen escaped, and everything else as it is."""
+    shown = json.dumps(value, indent=indent, ensure_ascii=False)
+    # Outside strings there is nothing of that kind but the line ends of the indentation.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in shown)

@@ -24,6 +24,7 @@ from kled_agent.ssh.user_sockets import UserSockets
 from kled_agent.users import LocalUser
 from kled_wire.channel_stream import OPTIONS, ChannelStream
 from kled_wire.eventlog import EventLog
+from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.pump import pump
 
 if TYPE_CHECKING:
@@ -188,10 +189,17 @@ class Forwards:
     ) -> None:
         serve = partial(self._serve_accepted, connect)
         with scope:
-            await trio.serve_listeners(serve, listeners, handler_nursery=self._nursery)
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(
+                        accept_forever, listener, serve, self._nursery, self._say_used_up
+                    )
         if remove is not None:
             with trio.CancelScope(shield=True):  # bounded: it is one unlink
                 await remove()
+
+    def _say_used_up(self, error: OSError) -> None:
+        self._log.warning("forward_waits", reason=error.strerror)
 
     async def _serve_accepted(self, connect: OpenChannel, here: trio.SocketStream) -> None:
         async with here, ChannelStream(corked=self._connection.corked) as channel:

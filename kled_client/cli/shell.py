@@ -22,6 +22,7 @@ from kled_client.terminal import raw_mode, sent_environment, size
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
 from kled_wire.resume.retry import is_final
+from kled_wire.text import printable
 
 # An agent that is restarted is back within seconds, a workspace that was stopped is not.
 REATTACH_S: Final = 120.0
@@ -204,7 +205,7 @@ def tell_way(ahead: TypedAhead | None, reason: str) -> None:
     if sys.stderr.isatty():
         if ahead is not None:
             ahead.disturb()
-        lost = f"the connection is lost ({reason}); trying again, ~. gives up"
+        lost = f"the connection is lost ({printable(reason)}); trying again, ~. gives up"
         # A terminal in raw mode wants the carriage return.
         sys.stderr.write(f"\r\nkled: {lost if reason else 'connected again'}\r\n")
         sys.stderr.flush()

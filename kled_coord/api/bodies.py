@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from kled_coord.policy.roles import Role
 from kled_coord.workspaces.lifecycle import Transition
 
-Name = Annotated[str, Field(max_length=64)]
+
+def _check_printable(value: str) -> str:
+    """What acts on a reader's terminal is in no name, and PostgreSQL keeps no NUL."""
+    if not value.isprintable():
+        raise PydanticCustomError("not_printable", "Characters that cannot be printed")
+    return value
+
+
+Printable = AfterValidator(_check_printable)
+Name = Annotated[str, Field(max_length=64), Printable]
 Secret = Annotated[str, Field(max_length=1024)]
-Text = Annotated[str, Field(max_length=255)]
+Text = Annotated[str, Field(max_length=255), Printable]
+# Of a machine that nobody chose; what cannot be printed is replaced.
+Said = Annotated[str, Field(max_length=255)]
 # 0: none; "default": that of the settings.
-Limit = Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal["default"]
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | Literal["default"]
+Version = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+Seconds = Annotated[float, Field(strict=True)]
 Key = Annotated[str, Field(max_length=16 * 1024)]
 
 
@@ -64,8 +78,8 @@ class NewTokenBody(Body):
     """Make a token; `lifetime_s` 0 never expires, absent is the default."""
 
     name: Text
-    scopes: list[str] = Field(default=["all"], max_length=10)
-    lifetime_s: float | None = None
+    scopes: list[Name] = Field(default=["all"], max_length=10)
+    lifetime_s: Seconds | None = None
 
 
 class NewWorkspaceBody(Body):
@@ -73,7 +87,7 @@ class NewWorkspaceBody(Body):
 
     name: Name
     template: Name
-    version: int | None = Field(None, ge=1, le=2**31 - 1)
+    version: Version | None = None
     parameters: dict[str, str] = {}
 
 
@@ -81,7 +95,7 @@ class NewBuildBody(Body):
     """Queue a build; a version and parameters that are absent are those applied last."""
 
     transition: Transition
-    version: int | None = Field(None, ge=1, le=2**31 - 1)
+    version: Version | None = None
     orphan: bool = False
     parameters: dict[str, str] = {}
 
@@ -98,7 +112,7 @@ class NewKeyBody(Body):
     public_key: Key
     name: Text | None = None
     workspace: Text | None = None
-    lifetime_s: float | None = None
+    lifetime_s: Seconds | None = None
 
 
 class EnrollBody(BaseModel):
@@ -107,7 +121,7 @@ class EnrollBody(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     host_public_key: Key
-    version: Text
-    hostname: Text
-    os: Text
-    arch: Text
+    version: Said
+    hostname: Said
+    os: Said
+    arch: Said

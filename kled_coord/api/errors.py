@@ -14,6 +14,10 @@ from starlette.exceptions import HTTPException
 
 from kled_coord.sources import Ids
 from kled_wire.errors import BY_STATUS, InputError, KledError, LimitError, UnauthenticatedError
+from kled_wire.text import printable
+
+# In characters: what Terraform says of a template has a page.
+_TEXT_MAX: Final = 4000
 
 log = structlog.get_logger(__name__)
 
@@ -43,11 +47,15 @@ ERROR_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def error_body(error: KledError) -> dict[str, Any]:
-    """The JSON of an error."""
-    body = {"code": error.code, "message": error.message}
+    """The JSON of an error; it may quote what a stranger sent."""
+    body = {"code": error.code, "message": _told(error.message)}
     if error.hint:
-        body["hint"] = error.hint
+        body["hint"] = _told(error.hint)
     return {"error": body}
+
+
+def _told(text: str) -> str:
+    return printable(text[:_TEXT_MAX], keep="\n\t")
 
 
 def error_response(error: KledError) -> JSONResponse:

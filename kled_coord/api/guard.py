@@ -11,6 +11,7 @@ from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Request
 
+from kled_coord.api.bodies import Printable
 from kled_coord.front.admission import VOUCHED
 from kled_coord.identity.service import AgentRevokedError
 from kled_coord.policy.decide import Caller
@@ -29,6 +30,8 @@ async def services_of(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
+# A name or an id in a path.
+NamePath = Annotated[str, Path(max_length=100), Printable]
 
 
 async def bearer_of(request: Request) -> str:
@@ -103,7 +106,7 @@ async def ref_of(ref: Annotated[str, Path(max_length=100)]) -> WorkspaceRef:
     return parse_workspace_ref(ref)
 
 
-async def build_id_of(build_id: Annotated[str, Path(max_length=100)]) -> BuildId:
+async def build_id_of(build_id: NamePath) -> BuildId:
     """The build a path names."""
     return BuildId(build_id)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from kled_coord.api.answers import KeyAnswer
 from kled_coord.api.bodies import NewKeyBody
-from kled_coord.api.guard import CallerDep, ServicesDep
+from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
 from kled_coord.policy.actions import Action
 from kled_wire.names import parse_workspace_ref
 
@@ -39,9 +37,7 @@ async def add_key(body: NewKeyBody, services: ServicesDep, caller: CallerDep) ->
 
 
 @router.delete("/{key_id}")
-async def remove_key(
-    key_id: Annotated[str, Path(max_length=40)], services: ServicesDep, caller: CallerDep
-) -> KeyAnswer:
+async def remove_key(key_id: NamePath, services: ServicesDep, caller: CallerDep) -> KeyAnswer:
     """Remove a key; `unanswered` names the workspaces whose agents may still let it in."""
     removed = await services.keys.remove(caller, key_id)
     return KeyAnswer.of(removed.key, removed.unanswered)

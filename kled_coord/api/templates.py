@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from kled_coord.api.answers import TemplateAnswer, VersionAnswer
-from kled_coord.api.guard import CallerDep, ServicesDep
+from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
 from kled_coord.api.leaving import run_while_connected
 
 router = APIRouter(prefix="/api/v1/templates", tags=["templates"])
+# What a version is about, as one writes it for a commit.
+MessageQuery = Annotated[str, Query(max_length=2000)]
 
 
 @router.get("")
@@ -20,7 +23,7 @@ async def list_templates(services: ServicesDep, caller: CallerDep) -> list[Templ
 
 
 @router.get("/{name}")
-async def get_template(name: str, services: ServicesDep, caller: CallerDep) -> TemplateAnswer:
+async def get_template(name: NamePath, services: ServicesDep, caller: CallerDep) -> TemplateAnswer:
     """A template with its versions."""
     template, versions = await services.templates.get(caller, name)
     return TemplateAnswer.of(template, versions)
@@ -28,7 +31,11 @@ async def get_template(name: str, services: ServicesDep, caller: CallerDep) -> T
 
 @router.post("/{name}/versions", status_code=201)
 async def push_version(
-    name: str, request: Request, services: ServicesDep, caller: CallerDep, message: str = ""
+    name: NamePath,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    message: MessageQuery = "",
 ) -> VersionAnswer:
     """Upload a tar (plain or gzip) as the template's new active version."""
     upload = await request.body()
@@ -38,6 +45,6 @@ async def push_version(
 
 
 @router.delete("/{name}", status_code=204)
-async def delete_template(name: str, services: ServicesDep, caller: CallerDep) -> None:
+async def delete_template(name: NamePath, services: ServicesDep, caller: CallerDep) -> None:
     """Delete a template that no workspace uses."""
     await services.templates.delete(caller, name)

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from kled_coord.api.guard import ServicesDep, vouch
+from kled_coord.api.guard import NamePath, ServicesDep, vouch
 from kled_coord.builds.state import StateLockedError, StateWriter
 from kled_wire.errors import UnauthenticatedError
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False)
 _PATH: Final = "/{workspace_id}"
 
 
-async def writer_of(request: Request, services: ServicesDep, workspace_id: str) -> StateWriter:
+async def writer_of(request: Request, services: ServicesDep, workspace_id: NamePath) -> StateWriter:
     """The build that asks. Raises UnauthenticatedError."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     try:
@@ -29,7 +29,7 @@ async def writer_of(request: Request, services: ServicesDep, workspace_id: str) 
     except (binascii.Error, UnicodeDecodeError):
         decoded = ""
     build_id, found, secret = decoded.partition(":")
-    if scheme.lower() != "basic" or not found:
+    if scheme.lower() != "basic" or not found or not decoded.isprintable():
         raise UnauthenticatedError("build_secret_missing", "this needs a build's id and secret")
     writer = await services.states.authenticate(workspace_id, build_id, secret)
     vouch(request)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from kled_coord.api.answers import TokenAnswer
 from kled_coord.api.bodies import NewTokenBody
-from kled_coord.api.guard import CallerDep, ServicesDep
+from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["tokens"])
 
@@ -27,6 +27,6 @@ async def create_token(body: NewTokenBody, services: ServicesDep, caller: Caller
 
 
 @router.delete("/{token_id}", status_code=204)
-async def revoke_token(token_id: str, services: ServicesDep, caller: CallerDep) -> None:
+async def revoke_token(token_id: NamePath, services: ServicesDep, caller: CallerDep) -> None:
     """Revoke a token."""
     await services.identity.revoke(caller, token_id)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from kled_coord.api.answers import UserAnswer
 from kled_coord.api.bodies import ChangeUserBody, NewUserBody
-from kled_coord.api.guard import CallerDep, ServicesDep
+from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
 from kled_coord.identity.users import UserChange
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"])
@@ -34,14 +34,14 @@ async def create_user(body: NewUserBody, services: ServicesDep, caller: CallerDe
 
 
 @router.get("/{name}")
-async def get_user(name: str, services: ServicesDep, caller: CallerDep) -> UserAnswer:
+async def get_user(name: NamePath, services: ServicesDep, caller: CallerDep) -> UserAnswer:
     """One user."""
     return UserAnswer.of(await services.users.get(caller, name))
 
 
 @router.patch("/{name}")
 async def change_user(
-    name: str, body: ChangeUserBody, services: ServicesDep, caller: CallerDep
+    name: NamePath, body: ChangeUserBody, services: ServicesDep, caller: CallerDep
 ) -> UserAnswer:
     """Change a user."""
     change = UserChange(
@@ -57,12 +57,12 @@ async def change_user(
 
 
 @router.delete("/{name}", status_code=204)
-async def delete_user(name: str, services: ServicesDep, caller: CallerDep) -> None:
+async def delete_user(name: NamePath, services: ServicesDep, caller: CallerDep) -> None:
     """Delete a user who has no workspaces."""
     await services.users.delete(caller, name)
 
 
 @router.post("/{name}/end-streams", status_code=204)
-async def end_streams(name: str, services: ServicesDep, caller: CallerDep) -> None:
+async def end_streams(name: NamePath, services: ServicesDep, caller: CallerDep) -> None:
     """End all streams and followed logs that are open for a user."""
     await services.users.end_streams(caller, name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import trio
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
-from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody
-from kled_coord.api.guard import CallerDep, RefDep, ServicesDep
+from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody, Text
+from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
 from kled_coord.builds.waiting import agent_not_connected
 from kled_coord.policy.actions import Action
 from kled_coord.services import Services
@@ -21,7 +21,7 @@ WAIT_MAX_S = 600
 
 @router.get("")
 async def list_workspaces(
-    services: ServicesDep, caller: CallerDep, owner: str | None = None
+    services: ServicesDep, caller: CallerDep, owner: Annotated[Text | None, Query()] = None
 ) -> list[WorkspaceAnswer]:
     """The caller's workspaces, another owner's, or with `owner=*` all."""
     found = await services.workspaces.list_for(caller, owner)
@@ -92,7 +92,7 @@ async def create_build(
 @router.post("/{ref}/agents/{name}/token")
 async def show_agent_token(
     ref: RefDep,
-    name: Annotated[str, Path(max_length=80)],
+    name: NamePath,
     services: ServicesDep,
     caller: CallerDep,
     response: Response,

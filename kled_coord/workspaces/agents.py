@@ -29,6 +29,7 @@ from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.presence import Registry
 from kled_wire.errors import InputError, NotFoundError
 from kled_wire.names import AgentId, WorkspaceId, ssh_names, user_principal
+from kled_wire.text import printable
 
 _PURPOSE: Final = "agent_token"
 _NAME_MAX: Final = 80
@@ -47,14 +48,14 @@ class About:
     arch: str
 
     def values(self) -> dict[str, str]:
-        """By column, cut to what the columns hold; what is not said stays as it was."""
+        """By column, printable and cut to what it holds; what is not said stays as it was."""
         said = {
             "version": self.version[:80],
             "hostname": self.hostname[:255],
             "os": self.os[:80],
             "arch": self.arch[:40],
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: printable(value) for name, value in said.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

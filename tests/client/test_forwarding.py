@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -119,6 +121,24 @@ async def test_bytes_and_connections_are_counted_and_the_end_is_passed_on() -> N
         assert fake.opened == ["db:3000"]
         assert (status.sent, status.received, status.total, status.open) == (5, 5, 1, 0)
         assert status.errors == 0
+
+
+async def test_used_up_descriptors_are_counted_and_show_no_traceback(monkeypatch, caplog) -> None:
+    accept, failed = trio.SocketListener.accept, []
+
+    async def accept_once_there_are_some(listener: trio.SocketListener) -> trio.SocketStream:
+        stream = await accept(listener)
+        if not failed:
+            failed.append(stream)  # the kernel keeps it waiting, here it is dropped
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return stream
+
+    monkeypatch.setattr(trio.SocketListener, "accept", accept_once_there_are_some)
+    async with served("0:db:3000") as (status, _), await dial(status.listen):
+        assert await ask(await dial(status.listen), b"hello") == b"HELLO"
+        assert status.last_error == "connections wait: Too many open files"
+        await failed[0].aclose()
+    assert caplog.records == []
 
 
 async def test_a_refused_connection_is_closed_and_counted() -> None:

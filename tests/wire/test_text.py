@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_wire.text import printable
+from kled_wire.text import printable, printable_json
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,12 @@ def test_colours_are_dropped_and_words_stay() -> None:
 def test_nothing_else_gets_through_but_what_is_kept(text: str) -> None:
     assert printable(text).isprintable()
     assert all(c.isprintable() or c in "\n\t" for c in printable(text, keep="\n\t"))
+
+
+@given(st.recursive(st.none() | st.text() | st.integers(), st.lists, max_leaves=5))
+def test_json_is_exact_and_acts_on_no_terminal(value: Any) -> None:
+    for indent in (None, 2):
+        shown = printable_json({"a": value}, indent=indent)
+        assert json.loads(shown) == {"a": value}
+        assert shown.replace("\n", "").isprintable()
+    assert printable_json("Zürich") == '"Zürich"'
