@@ -18,7 +18,7 @@ import trio
 
 from kled_client.http_fast import tls_context
 from kled_client.models import Build, Key, Login, Ping, Template, Token, User, Version, Workspace
-from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
+from kled_wire.errors import KledError, NotFoundError, ProtocolError, UnavailableError, from_status
 
 REQUEST_TIMEOUT_S = 30.0
 # Terraform checks a template while the upload waits.
@@ -113,17 +113,33 @@ class Api:
     async def delete_template(self, name: str) -> None:
         await self._call("DELETE", f"/templates/{name}")
 
-    async def push_template(self, name: str, archive: bytes, message: str | None) -> Version:
-        """Upload a tar as a new version; refused as `template_invalid` when Terraform says so."""
+    async def update_template(self, name: str, body: Mapping[str, Any]) -> Template:
+        return cast("Template", await self._call("PATCH", f"/templates/{name}", body))
+
+    async def push_template(
+        self, name: str, archive: bytes, options: Mapping[str, str | int]
+    ) -> Version:
+        """Upload a tar as a new version; refused as `template_invalid` when Terraform says so.
+
+        `options` are `message` and the template's deadlines.
+        """
+        deadline_s = options.get("check_deadline_s") or await self._check_deadline(name)
         response = await self._send(
             "POST",
             f"/templates/{name}/versions",
-            params={"message": message} if message else None,
+            params=options,
             content=archive,
             headers={"Content-Type": "application/x-tar"},
-            timeout=PUSH_TIMEOUT_S,
+            timeout=PUSH_TIMEOUT_S + (deadline_s if isinstance(deadline_s, int) else 0),
         )
         return cast("Version", self._decode(response))
+
+    async def _check_deadline(self, name: str) -> int | None:
+        """The template's own, if there is a template."""
+        try:
+            return (await self.template(name)).get("check_deadline_s")
+        except NotFoundError:
+            return None
 
     async def workspaces(self, owner: str | None = None) -> list[Workspace]:
         """The caller's own; of `owner`; of everybody for `*`."""

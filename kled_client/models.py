@@ -86,6 +86,8 @@ class Template(TypedDict, total=False):
     name: str
     description: str
     active_version: Any
+    check_deadline_s: int | None
+    build_quiet_s: int | None
     created_at: str
     updated_at: str
     versions: list[Version]

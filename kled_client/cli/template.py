@@ -12,8 +12,9 @@ import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.limit import LimitType
 from kled_client.cli.names import Items, complete_template, items
-from kled_client.models import Variable
+from kled_client.models import Template, Variable
 from kled_client.output import ago
 from kled_client.template_tar import pack_template
 from kled_wire.errors import ConflictError, InputError, NotFoundError
@@ -33,6 +34,20 @@ def _shipped() -> list[str]:
 
 def _complete_shipped(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     return items(_shipped(), incomplete)
+
+
+_check_deadline = click.option(
+    "--check-deadline-s",
+    type=LimitType(1, 3600),
+    metavar="N",
+    help="How long a check may take from now on; default: the coordinator's.",
+)
+_build_quiet = click.option(
+    "--build-quiet-s",
+    type=LimitType(),
+    metavar="N",
+    help="How long a build may show no progress; 0: any time; default: the coordinator's.",
+)
 
 
 @click.group()
@@ -71,6 +86,7 @@ def show(session: Session, name: str) -> None:
             "name": found["name"],
             "description": found.get("description"),
             "active version": _number(found.get("active_version")),
+            **_deadlines(found),
             "created": ago(found.get("created_at")),
         },
     )
@@ -130,8 +146,12 @@ def init(session: Session, name: str, directory: Path | None) -> None:
     shell_complete=complete_template,
 )
 @click.option("--message", "-m", help="What changed.")
+@_check_deadline
+@_build_quiet
 @pass_session
-def push(session: Session, directory: Path, name: str | None, message: str | None) -> None:
+def push(
+    session: Session, /, directory: Path, name: str | None, **options: str | int | None
+) -> None:
     """Upload DIRECTORY as a new version of its template.
 
     Terraform checks it first; a template with an error changes nothing. State files, .terraform
@@ -139,7 +159,8 @@ def push(session: Session, directory: Path, name: str | None, message: str | Non
     """
     chosen = check_name("template", name or directory.resolve().name)
     packed = pack_template(directory)
-    version = session.call(lambda api: api.push_template(chosen, packed.archive, message))
+    given = {key: value for key, value in options.items() if value is not None}
+    version = session.call(lambda api: api.push_template(chosen, packed.archive, given))
     if packed.left_out:
         session.output.note(f"left out: {_some(packed.left_out)}")
     if session.output.as_json:
@@ -147,6 +168,21 @@ def push(session: Session, directory: Path, name: str | None, message: str | Non
         return
     session.output.note(f"{chosen} version {version['number']} is active")
     session.output.note(f"next: kled create NAME --template {chosen}")
+
+
+@template.command()
+@click.argument("name", shell_complete=complete_template)
+@_check_deadline
+@_build_quiet
+@pass_session
+def update(session: Session, /, name: str, **options: str | int | None) -> None:
+    """Change a template's deadlines, in seconds; `default` is what the coordinator says."""
+    check_name("template", name)
+    given = {key: value for key, value in options.items() if value is not None}
+    if not given:
+        raise InputError("usage", "nothing to change", hint="kled template update --help")
+    found = session.call(lambda api: api.update_template(name, given))
+    session.output.record(found, {"name": found["name"], **_deadlines(found)})
 
 
 @template.command()
@@ -170,6 +206,15 @@ def _variable_columns(variables: list[Variable]) -> dict[str, list[str]]:
         "TYPE": [_one_line(v["type"]) or "any" for v in variables],
         "DEFAULT": [_default(v) for v in variables],
         "DESCRIPTION": [_one_line(v["description"]) for v in variables],
+    }
+
+
+def _deadlines(found: Template) -> dict[str, str | None]:
+    """Those that are this template's own."""
+    check, quiet = found.get("check_deadline_s"), found.get("build_quiet_s")
+    return {
+        "check deadline": None if check is None else f"{check} s",
+        "build quiet": None if quiet is None else f"{quiet} s" if quiet else "any time",
     }
 
 

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from kled_client.api import Api
 from kled_client.cli.context import Session, pass_session
+from kled_client.cli.limit import LimitType
 from kled_client.cli.names import complete_user
 from kled_client.models import User
 from kled_client.output import ago
 from kled_wire.errors import InputError
 from kled_wire.names import check_name
 
-
-class _Limit(click.ParamType[int | str]):
-    """A number, or `default`."""
-
-    name = "limit"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        if value == "default":
-            return "default"
-        number: int = click.IntRange(min=0)(value, param, ctx)
-        return number
-
-
-LIMIT: Final = _Limit()
 _ROLES = click.Choice(["owner", "admin", "template-admin", "member", "auditor"])
 
 
@@ -91,9 +76,12 @@ def show(session: Session, name: str) -> None:
 @click.option("--role", type=_ROLES)
 @click.option("--email")
 @click.option(
-    "--max-workspaces", type=LIMIT, metavar="N", help="0: no limit; default: the coordinator's."
+    "--max-workspaces",
+    type=LimitType(),
+    metavar="N",
+    help="0: no limit; default: the coordinator's.",
 )
-@click.option("--max-waiting-builds", type=LIMIT, metavar="N", help="As --max-workspaces.")
+@click.option("--max-waiting-builds", type=LimitType(), metavar="N", help="As --max-workspaces.")
 @click.option("--suspend/--resume", "suspended", default=None, help="Lock out, or let in again.")
 @click.option(
     "--password-stdin",

@@ -149,6 +149,8 @@ class TemplateAnswer(BaseModel):
     name: str
     description: str
     active_version: int
+    check_deadline_s: int | None
+    build_quiet_s: int | None
     created_at: datetime
     updated_at: datetime
     versions: list[VersionAnswer] | None = None

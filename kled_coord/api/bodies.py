@@ -28,6 +28,7 @@ Said = Annotated[str, Field(max_length=255)]
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | Literal["default"]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 Seconds = Annotated[float, Field(strict=True)]
+CheckDeadline = Annotated[int, Field(ge=1, le=3600, strict=True)] | Literal["default"]
 Key = Annotated[str, Field(max_length=16 * 1024)]
 
 
@@ -98,6 +99,13 @@ class NewBuildBody(Body):
     version: Version | None = None
     orphan: bool = False
     parameters: dict[str, str] = {}
+
+
+class ChangeTemplateBody(Body):
+    """Change a template; what is absent stays."""
+
+    check_deadline_s: CheckDeadline | None = None
+    build_quiet_s: Limit | None = None
 
 
 class CertificateBody(Body):

@@ -21,7 +21,7 @@ from kled_coord.store.builds import build_secrets
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
 from kled_coord.store.sealing import Sealer
-from kled_coord.store.templates import version_archive, version_by_id
+from kled_coord.store.templates import build_quiet_of, version_archive, version_by_id
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.terraform.varfile import Value
 from kled_coord.workspaces.agents import Agents
@@ -79,6 +79,7 @@ class Jobs:
             state_url=f"{self._places.state_url}/api/v1/tfstate/{workspace.id}",
             state_secret=claimed.secret,
             directory=directory,
+            quiet_s=await self._store.read(build_quiet_of, workspace.template_id),
             forced=forced,
         )
 

@@ -81,7 +81,8 @@ class Job:
     `is_empty`: a delete with nothing to destroy, for which no template has to be right.
     `workspace` has the build's version and parameters. `state_url` is the address of its state; it
     takes basic auth with the build's id and `state_secret`. `directory` is empty and private, and
-    removed afterwards. `forced` is set when a clean stop takes too long for somebody.
+    removed afterwards. `quiet_s` is how long it may show no progress, 0 for any time, None where
+    the setting counts. `forced` is set when a clean stop takes too long for somebody.
     """
 
     build: Build
@@ -92,6 +93,7 @@ class Job:
     state_url: str
     state_secret: str = field(repr=False)
     directory: Path
+    quiet_s: int | None
     forced: trio.Event
 
 

@@ -31,8 +31,8 @@ _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
 class Terraform:
     """Terraform on this machine. The binary is looked for at the first use, then kept.
 
-    A build without progress for `quiet_s` (0: no limit) is stopped, in which Terraform may take
-    `stop_s`.
+    A build without progress for `quiet_s` (0: no limit), or what its job says, is stopped, in which
+    Terraform may take `stop_s`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Terraform:
                 Control(
                     interrupt=Interrupt(forced=job.forced),
                     limits=self._limits,
-                    quiet_s=self._quiet_s or math.inf,
+                    quiet_s=(self._quiet_s if job.quiet_s is None else job.quiet_s) or math.inf,
                 )
             ),
         )

@@ -86,13 +86,18 @@ class RegisteredKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A template; `active_version` is a version's number, 0 before the first."""
+    """A template; `active_version` is a version's number, 0 before the first.
+
+    Its deadlines are seconds, None where the settings' count.
+    """
 
     id: str
     name: str
     description: str
     active_version_id: str | None
     active_version: int
+    check_deadline_s: int | None
+    build_quiet_s: int | None
     created_at: datetime
     updated_at: datetime
 

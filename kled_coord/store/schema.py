@@ -109,6 +109,9 @@ templates = Table(
     Column("name", sa.String(40), nullable=False),
     Column("description", sa.Text, nullable=False, default=""),
     Column("active_version_id", sa.String(40)),
+    # Deadlines of this template alone, in seconds; NULL: the settings'.
+    Column("check_deadline_s", sa.Integer),
+    Column("build_quiet_s", sa.Integer),
     _at("created_at", nullable=False),
     _at("updated_at", nullable=False),
     _at("deleted_at"),

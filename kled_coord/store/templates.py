@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ _TEMPLATES = select(
     templates.c.description,
     templates.c.active_version_id,
     func.coalesce(_ACTIVE.c.number, 0).label("active_version"),
+    templates.c.check_deadline_s,
+    templates.c.build_quiet_s,
     templates.c.created_at,
     templates.c.updated_at,
 ).select_from(templates.outerjoin(_ACTIVE, _ACTIVE.c.id == templates.c.active_version_id))
@@ -92,8 +94,11 @@ def add_version(
     name: str,
     new_template_id: str,
     version: NewVersion,
+    deadlines: Mapping[str, int | None],
 ) -> TemplateVersion:
     """Add a version, and the template when it is new, and make the version active.
+
+    `deadlines` are those to change, by column.
 
     Raises DuplicateError when another of that name was made at the same time.
     """
@@ -113,7 +118,7 @@ def add_version(
     connection.execute(
         update(templates)
         .where(templates.c.id == template_id)
-        .values(active_version_id=version.id, updated_at=version.created_at)
+        .values(active_version_id=version.id, updated_at=version.created_at, **deadlines)
     )
     connection.execute(
         insert(template_versions).values(
@@ -128,6 +133,28 @@ def add_version(
         )
     )
     return version_by_id(connection, version.id)
+
+
+def set_deadlines(
+    connection: Connection, name: str, deadlines: Mapping[str, int | None], now: datetime
+) -> Template:
+    """Change deadlines of a template, by column. Raises NotFoundError."""
+    connection.execute(
+        update(templates)
+        .where(_ALIVE, templates.c.name == name)
+        .values(updated_at=now, **deadlines)
+    )
+    changed = template_by_name(connection, name)
+    if changed is None:
+        raise template_not_found(name)
+    return changed
+
+
+def build_quiet_of(connection: Connection, template_id: str) -> int | None:
+    """How long a build of a template may show no progress; None where the setting counts."""
+    query = select(templates.c.build_quiet_s).where(templates.c.id == template_id)
+    quiet_s: int | None = connection.execute(query).scalar_one()
+    return quiet_s
 
 
 def list_versions(connection: Connection, template_id: str) -> list[TemplateVersion]:

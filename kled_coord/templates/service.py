@@ -23,12 +23,15 @@ from kled_coord.store.templates import (
     delete_template,
     list_templates,
     list_versions,
+    set_deadlines,
     template_by_name,
     template_not_found,
     version_by_number,
 )
 from kled_coord.templates.archive import Archive
+from kled_coord.templates.deadlines import UNCHANGED, Deadlines
 from kled_coord.templates.opening import open_archive
+from kled_coord.templates.pushes import Pushes
 from kled_coord.terraform.command import BACKEND_FILE
 from kled_wire.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from kled_wire.names import check_name
@@ -57,6 +60,7 @@ class Templates:
         self._audit = audit
         self._check = check
         self._check_deadline_s = check_deadline_s
+        self._pushes = Pushes()
         self._opening = trio.CapacityLimiter(_CHECKS)
         # Two at a time: one that waits for a registry keeps nobody else's from being checked.
         self._checking = trio.CapacityLimiter(_CHECKS)
@@ -81,20 +85,28 @@ class Templates:
         return version
 
     async def push(
-        self, caller: Caller, name: str, *, message: str, upload: bytes
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        message: str,
+        upload: bytes,
+        deadlines: Deadlines = UNCHANGED,
     ) -> TemplateVersion:
         """Check an upload and make it the active version. A bad one changes nothing.
 
-        Cancelled, it changes nothing either, or all. Raises InputError("template_invalid"),
-        ForbiddenError, UnavailableError("template_check_timeout").
+        `deadlines` are the template's from this check on. Cancelled, it changes nothing either, or
+        all. Raises InputError("template_invalid"), ForbiddenError, LimitError,
+        UnavailableError("template_check_timeout").
         """
         check_name("template", name)
         resource = Resource(kind="template", name=name)
         await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
-        async with self._opening:
-            archive = await open_archive(upload)
-        _check_declarations(archive)
-        await self._check_in_turn(archive.tar)
+        with self._pushes.admitted(caller.user_id):
+            async with self._opening:
+                archive = await open_archive(upload)
+            _check_declarations(archive)
+            await self._check_in_turn(archive.tar, await self._check_deadline(name, deadlines))
         new = NewVersion(
             id=self._ids.new("ver"),
             message=message[:_MESSAGE_MAX],
@@ -105,7 +117,13 @@ class Templates:
         )
         # Two transactions that belong together, milliseconds each.
         with trio.CancelScope(shield=True):
-            add = partial(add_version, name=name, new_template_id=self._ids.new("tpl"), version=new)
+            add = partial(
+                add_version,
+                name=name,
+                new_template_id=self._ids.new("tpl"),
+                version=new,
+                deadlines=deadlines.columns(),
+            )
 
             async def write() -> TemplateVersion:
                 return await self._store.write(as_caller, grant_of(caller), caller.role, add)
@@ -119,16 +137,35 @@ class Templates:
             )
         return version
 
-    async def _check_in_turn(self, tar: bytes) -> None:
+    async def set_deadlines(self, caller: Caller, name: str, deadlines: Deadlines) -> Template:
+        """Change a template's deadlines. Raises NotFoundError, ForbiddenError."""
+        resource = Resource(kind="template", name=name)
+        await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
+        columns = deadlines.columns()
+        grant, now = grant_of(caller), self._clock()
+        changed = await self._store.write(
+            as_caller, grant, caller.role, set_deadlines, name, columns, now
+        )
+        told = ", ".join(f"{column} {value}" for column, value in columns.items())
+        await self._audit.record(caller, Action.TEMPLATE_WRITE, resource, detail=told)
+        return changed
+
+    async def _check_deadline(self, name: str, wanted: Deadlines) -> float:
+        """How long the check of a pushed template may take."""
+        template = await self._store.read(template_by_name, name)
+        columns = {"check_deadline_s": template and template.check_deadline_s, **wanted.columns()}
+        return columns["check_deadline_s"] or self._check_deadline_s
+
+    async def _check_in_turn(self, tar: bytes, deadline_s: float) -> None:
         async with self._checking:
-            with trio.move_on_after(self._check_deadline_s):
+            with trio.move_on_after(deadline_s):
                 await self._check(tar)
                 return
         raise UnavailableError(
             "template_check_timeout",
-            f"Terraform did not finish checking the template within {self._check_deadline_s:.0f} s",
-            hint="can the coordinator reach the registry of its providers? check_deadline_s is "
-            "the setting",
+            f"Terraform did not finish checking the template within {deadline_s:.0f} s",
+            hint="can the coordinator reach the registry of its providers? push --check-deadline-s "
+            "gives it more time",
         )
 
     async def delete(self, caller: Caller, name: str) -> None:

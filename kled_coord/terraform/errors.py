@@ -59,7 +59,8 @@ class TerraformStalledError(KledError):
         super().__init__(
             "terraform_stalled",
             f"terraform {stage}{at} showed no progress for {quiet_s:.0f} s and was stopped",
-            hint="kled logs NAME; the setting build_quiet_s says how long is too long",
+            hint="kled logs NAME; how long is too long, build_quiet_s says, or for one template "
+            "kled template update NAME --build-quiet-s N",
         )
         self.stage = stage
         self.errored_state = errored_state

@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 import trio
 
+from kled_coord.templates import pushes
 from kled_coord.templates.service import Templates
-from kled_wire.errors import InputError, NotFoundError, UnavailableError
+from kled_wire.errors import InputError, LimitError, NotFoundError, UnavailableError
 
 HANGING = {"main.tf": b"HANGING INIT"}
 
@@ -43,6 +44,24 @@ async def test_a_hanging_check_lets_others_pass(lite_world, make_tar) -> None:
             nursery.cancel_scope.cancel()
     with pytest.raises(NotFoundError):
         await templates.get(admin, "slow")
+
+
+async def test_a_push_too_many_is_refused_and_others_pass(
+    lite_world, make_tar, monkeypatch
+) -> None:
+    monkeypatch.setattr(pushes, "PER_USER", 1)
+    admin, other = await lite_world.user("boss", "admin"), await lite_world.user("max", "admin")
+    push, fine = lite_world.services.templates.push, make_tar({"main.tf": b"x"})
+    hang = partial(push, admin, "slow", message="", upload=make_tar(HANGING))
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang)
+            await lite_world.terraform.started.wait()
+            with pytest.raises(LimitError):
+                await push(admin, "fine", message="", upload=fine)
+            assert (await push(other, "fine", message="", upload=fine)).number == 1
+            nursery.cancel_scope.cancel()
+    assert (await push(admin, "fine", message="", upload=fine)).number == 2
 
 
 async def test_a_check_has_a_deadline_and_its_place_is_free_again(lite_world, make_tar) -> None:

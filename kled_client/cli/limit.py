@@ -1,0 +1,22 @@
+"""A number on the command line that may be `default`, for what the coordinator's settings say."""
+
+from __future__ import annotations
+
+import click
+
+
+class LimitType(click.ParamType[int | str]):
+    """A number from `least` to `most`, or `default`."""
+
+    name = "limit"
+
+    def __init__(self, least: int = 0, most: int = 2**31 - 1) -> None:
+        self._range = click.IntRange(least, most)
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value == "default":
+            return "default"
+        number: int = self._range(value, param, ctx)
+        return number
