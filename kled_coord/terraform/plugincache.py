@@ -24,6 +24,8 @@ SHARED: Final = "KLED_SHARED_PLUGIN_CACHE"
 _ANY_PACKAGE: Final = "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"
 _CONFIG: Final = "TF_CLI_CONFIG_FILE"
 _LOCK_FILE: Final = ".terraform.lock.hcl"
+# Terraform installs from here in place of the registry, under any name and without a signature.
+_MIRROR_OF_TEMPLATE: Final = "terraform.d"
 # HOSTNAME/NAMESPACE/TYPE/VERSION/TARGET, as in Terraform's unpacked mirrors.
 _PACKAGES: Final = "[!.]*/*/*/*/*"
 # In a CLI configuration file, in HCL or JSON.
@@ -39,15 +41,18 @@ class PluginCache:
     def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
         self._shared = _find_shared(environment)
         self._own = directory / "plugins"
+        self._is_shared_back = True
 
     def lend(self, work: Path) -> dict[str, str]:
         """Set the run's own cache up; returns what Terraform in `work` is told of it. Blocks.
 
         Where the template has a lock file, Terraform may install over a package that does not
-        match it: those are copies.
+        match it: those are copies. Of a template that brings providers nothing is published: it
+        would give every other template its own program under the name of somebody else's.
         """
         if self._shared is None:
             return {}
+        self._is_shared_back = not (work / _MIRROR_OF_TEMPLATE).exists()
         self._own.mkdir(mode=0o700)
         told = {CACHE: str(self._own), SHARED: str(self._shared)}
         lock = work / _LOCK_FILE
@@ -66,7 +71,7 @@ class PluginCache:
 
     def publish(self) -> None:
         """Give what `init` has installed to later runs. Blocks. What fails is only not shared."""
-        if self._shared is None:
+        if self._shared is None or not self._is_shared_back:
             return
         for package in self._installed():
             target = self._shared / package.relative_to(self._own)

@@ -128,6 +128,17 @@ def test_what_is_published_never_changes_and_what_fails_is_only_not_shared(
     cache.publish()
 
 
+def test_a_provider_that_a_template_brings_is_no_other_templates(tmp_path: Path) -> None:
+    run, work = tmp_path / "run", tmp_path / "work"
+    run.mkdir()
+    (work / "terraform.d/plugins").mkdir(parents=True)
+    cache = PluginCache({CACHE: str(tmp_path / "cache")}, run)
+    cache.lend(work)
+    cached(run / "plugins", PACKAGE, "says it is big")
+    cache.publish()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_without_a_cache_there_is_nothing_to_lend(tmp_path: Path) -> None:
     cache = PluginCache({}, tmp_path)
     assert cache.lend(tmp_path) == {}
