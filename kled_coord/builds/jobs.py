@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -23,6 +21,7 @@ from kled_coord.store.records import Build
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.templates import build_quiet_of, version_archive, version_by_id
 from kled_coord.store.workspaces import workspace_by_id
+from kled_coord.terraform.untrusted import remove_tree
 from kled_coord.terraform.varfile import Value
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
@@ -98,7 +97,7 @@ class Jobs:
     async def clear(self, job: Job) -> None:
         """The workspace is gone: remove what its processes have on this machine."""
         directory = self._places.processes / job.workspace.id
-        await trio.to_thread.run_sync(partial(shutil.rmtree, directory, ignore_errors=True))
+        await trio.to_thread.run_sync(remove_tree, directory)
 
     async def _is_empty(self, build: Build) -> bool:
         is_destroyed = build.transition == "delete" and not build.orphan

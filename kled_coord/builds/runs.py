@@ -9,13 +9,11 @@ that is (leftovers.py), what it leaves is looked at again and again.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +31,7 @@ from kled_coord.store.records import Build
 from kled_coord.terraform.command import ERRORED_STATE_FILE
 from kled_coord.terraform.leftovers import LeftoversError, end_processes
 from kled_coord.terraform.run import WORK_DIRECTORY, load_errored_state, of_run
+from kled_coord.terraform.untrusted import open_tree, remove_tree
 from kled_wire.errors import KledError
 from kled_wire.names import BuildId
 
@@ -138,7 +137,7 @@ class Runs:
             log.error("state_not_rescued", build=build.id, directory=str(path), reason=str(error))
             await trio.to_thread.run_sync(_strip, path)
             return
-        await trio.to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
+        await trio.to_thread.run_sync(remove_tree, path)
 
     async def _save(self, build: Build, state: bytes) -> None:
         """Keep a state as a version, else as a file. Raises OSError."""
@@ -225,6 +224,7 @@ def _strip(path: Path) -> None:
 
     Without a state nothing is left.
     """
+    open_tree(path)
     state = path / WORK_DIRECTORY / ERRORED_STATE_FILE
     for directory, directories, files in os.walk(path, topdown=False):
         for name in (*files, *directories):
@@ -249,7 +249,7 @@ class _Look:
 
 def _look(path: Path) -> _Look | None:
     for entry, has_state in ((path / WORK_DIRECTORY / ERRORED_STATE_FILE, True), (path, False)):
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(OSError):  # also where the template's programs have closed the directory
             found = entry.stat(follow_symlinks=False)
             return _Look(has_state, found.st_mtime_ns, found.st_size)
     return None

@@ -22,6 +22,7 @@ from kled_coord.terraform.events import Event, OutputsFound, Progress, StageBega
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.telling import shown_outputs, tell_event
+from kled_coord.terraform.untrusted import remove_tree
 from kled_wire.errors import ConfigError
 
 # A check has no state to save, and whoever wants it ended wants its place for the next.
@@ -56,9 +57,12 @@ class Terraform:
     async def check(self, tar: bytes) -> None:
         """Let Terraform check a template. Raises InputError("template_invalid"), KledError."""
         binary = await self._find()
-        with tempfile.TemporaryDirectory(prefix="kled-check-") as directory:
+        directory = Path(tempfile.mkdtemp(prefix="kled-check-"))
+        try:
             control = await self._control(Control(limits=_CHECK_LIMITS))
-            await check_template(tar, binary=binary, directory=Path(directory), control=control)
+            await check_template(tar, binary=binary, directory=directory, control=control)
+        finally:
+            remove_tree(directory)
 
     async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
         """Carry a build out. Raises KledError with Terraform's words."""

@@ -18,6 +18,7 @@ from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.command import Command
 from kled_coord.terraform.plugincache import SHARED
 from kled_coord.terraform.providers import PID_INSIDE
+from kled_coord.terraform.untrusted import make_directory
 
 _START: Final = f"""\
 sleep 2147483647 </dev/null >/dev/null 2>&1 &
@@ -43,10 +44,7 @@ def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
     environment = dict(command.environment)
     environment.pop("TMPDIR", None)
     home = Path(environment["HOME"])
-    temporary = home / "tmp"
-    if temporary.is_symlink():  # of an earlier stage's programs: what it names is not theirs
-        temporary.unlink()
-    temporary.mkdir(mode=0o700, exist_ok=True)
+    temporary = make_directory(home, "tmp")  # an earlier stage's programs may have changed it
     shown = [*view.shown, *_named_paths(command)]
     writable = [home, *_socket_directories(environment)]
     argv = sandbox.confine(

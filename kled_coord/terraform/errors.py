@@ -13,48 +13,32 @@ class TerraformMissingError(UnavailableError):
 
 
 class TerraformFailedError(KledError):
-    """Terraform ended with errors; code `terraform_failed`. The message is the first of them.
-
-    `errored_state` is the state it could not save, where the backend refused it: whoever keeps
-    the state should save it, or what it says was made is lost.
-    """
+    """Terraform ended with errors; code `terraform_failed`. The message is the first of them."""
 
     def __init__(
         self,
         stage: str,
         diagnostics: Sequence[Diagnostic],
         otherwise: str,
-        *,
-        errored_state: bytes | None = None,
     ) -> None:
         errors = [d for d in diagnostics if d.severity == "error"]
         super().__init__("terraform_failed", first_error(errors, otherwise))
         self.stage = stage
         self.diagnostics = tuple(diagnostics)
-        self.errored_state = errored_state
 
 
 class TerraformCanceledError(ConflictError):
-    """Terraform was stopped on request; code `terraform_canceled`.
+    """Terraform was stopped on request; code `terraform_canceled`."""
 
-    `errored_state` as in TerraformFailedError.
-    """
-
-    def __init__(self, stage: str, *, errored_state: bytes | None = None) -> None:
+    def __init__(self, stage: str) -> None:
         super().__init__("terraform_canceled", f"the build was canceled at {stage}")
         self.stage = stage
-        self.errored_state = errored_state
 
 
 class TerraformStalledError(KledError):
-    """Terraform showed no progress for too long and was stopped; code `terraform_stalled`.
+    """Terraform showed no progress for too long and was stopped; code `terraform_stalled`."""
 
-    `errored_state` as in TerraformFailedError.
-    """
-
-    def __init__(
-        self, stage: str, quiet_s: float, busy_with: str, *, errored_state: bytes | None = None
-    ) -> None:
+    def __init__(self, stage: str, quiet_s: float, busy_with: str) -> None:
         at = f" ({busy_with})" if busy_with else ""
         super().__init__(
             "terraform_stalled",
@@ -63,7 +47,6 @@ class TerraformStalledError(KledError):
             "kled template update NAME --build-quiet-s N",
         )
         self.stage = stage
-        self.errored_state = errored_state
 
 
 class TemplateInvalidError(InputError):

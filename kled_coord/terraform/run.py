@@ -199,7 +199,7 @@ async def _secret_files(
     try:
         yield
     finally:
-        values.unlink(missing_ok=True)
+        remove_file(directory, command.VALUES_FILE)
         remove_file(directory, f"{work.name}/{command.PLAN_FILE}")
 
 
@@ -226,7 +226,7 @@ class SchemaOnlyHost:
 def load_errored_state(directory: Path) -> bytes | None:
     """Return the state Terraform could not save and left in its working directory, if any.
 
-    For the `directory` of a run whose worker was killed, give `directory / WORK_DIRECTORY`. Blocks.
+    `directory` is WORK_DIRECTORY of a run's. Blocks; raises OSError.
     """
     return read_file(directory.parent, f"{directory.name}/{command.ERRORED_STATE_FILE}")
 
@@ -295,7 +295,6 @@ class _Session:
                 name,
                 self._diagnostics[seen:],
                 _ended(name, code, self._last_words),
-                errored_state=load_errored_state(self._directory),
             )
 
     async def validate(self) -> list[Diagnostic]:
@@ -352,7 +351,6 @@ class _Session:
             arguments[0],
             self._control.quiet_s,
             ", ".join(sorted(self._busy_with)[:3]),
-            errored_state=load_errored_state(self._directory),
         )
 
     def _wait_on(self) -> None:
@@ -384,7 +382,7 @@ class _Session:
 
     def _raise_if_canceled(self, stage: str) -> None:
         if self._control.interrupt.asked.is_set():
-            raise TerraformCanceledError(stage, errored_state=load_errored_state(self._directory))
+            raise TerraformCanceledError(stage)
 
 
 def _ended(stage: str, code: int, last_words: str) -> str:

@@ -1,42 +1,51 @@
 """Files in a run's directory after the template's programs have been there.
 
 They may have put anything into it: a link to a file of the coordinator's, a FIFO that nobody writes
-to. So each directory on the way is opened without following links, below the one before, and
-nothing but a regular file is read.
+to, a file that fills the memory. They may have closed a directory to us (chmod(1)), or put one
+where a file was. So each directory on the way is opened without following links, below the one
+before, and made ours again; nothing but a regular file of a bounded size is read.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from kled_wire.limits import STATE_MAX_BYTES
+
+# A state may be too large for the coordinator's own door, and is kept all the same.
+MAX_BYTES: Final = 4 * STATE_MAX_BYTES
 # There is no such file, or something else is in its place.
-_NOT_THERE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+_NOT_THERE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
 
 
 def read_file(directory: Path, name: str) -> bytes | None:
     """Read the file `name`, a path below `directory`; None where it is not one. Blocks.
 
-    `directory` itself is ours. Raises OSError.
+    `directory` itself is ours. Raises OSError, also where the file is over MAX_BYTES.
     """
     try:
         with _parent(directory, name) as (parent, last):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             number = os.open(last, flags, dir_fd=parent)
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                os.close(number)
-                return None
-            with os.fdopen(number, "rb") as file:
-                return file.read()
     except OSError as error:
         if error.errno in _NOT_THERE:
             return None
         raise
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(number)
+        return None
+    with os.fdopen(number, "rb") as file:
+        if found.st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+        return file.read(MAX_BYTES)
 
 
 def remove_file(directory: Path, name: str) -> None:
@@ -49,15 +58,55 @@ def remove_file(directory: Path, name: str) -> None:
             raise
 
 
+def make_directory(directory: Path, name: str) -> Path:
+    """Make the directory `name` in `directory`, whatever is there but one. Raises OSError."""
+    path = directory / name
+    directory.chmod(0o700)
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        path.mkdir(mode=0o700)
+    return path
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove `directory` with all that is in it. Blocks. What cannot be removed stays."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        open_tree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def open_tree(directory: Path) -> None:
+    """Make every directory of it ours again, where it is not. Blocks."""
+    with suppress(OSError):
+        directory.chmod(0o700)
+    # From the top: what was closed is listed only once it is open.
+    for path, names, _ in os.walk(directory):
+        for inner in (Path(path, name) for name in names):
+            with suppress(OSError):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+
+
 @contextmanager
 def _parent(directory: Path, name: str) -> Iterator[tuple[int, str]]:
     """Give the opened directory of a file, and the file's name in it."""
     *above, last = Path(name).parts
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    opened = None
     with ExitStack() as stack:
-        opened = os.open(directory, flags)
-        stack.callback(os.close, opened)
-        for part in above:
-            opened = os.open(part, flags, dir_fd=opened)
+        for part in (str(directory), *above):
+            opened = _open_directory(part, opened)
             stack.callback(os.close, opened)
+        assert opened is not None
         yield opened, last
+
+
+def _open_directory(name: str, parent: int | None) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        opened = os.open(name, flags, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)  # a directory: a link is ELOOP
+        opened = os.open(name, flags, dir_fd=parent)
+    os.fchmod(opened, 0o700)
+    return opened

@@ -31,7 +31,13 @@ from kled_coord.terraform.events import (
     ResourceStarted,
     StageBegan,
 )
-from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
+from kled_coord.terraform.run import (
+    BuildInput,
+    Control,
+    check_template,
+    load_errored_state,
+    run_build,
+)
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
@@ -231,15 +237,17 @@ async def test_a_failed_build_says_it_in_terraforms_words(
     assert store.addresses() == ["terraform_data.a"]
 
 
-async def test_a_state_the_store_refused_comes_with_the_error(
+async def test_a_state_the_store_refused_is_left_in_the_runs_directory(
     store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
 ) -> None:
     store.refuses = True
     template = pack({"main.tf": 'resource "terraform_data" "a" {}\n'})
-    with pytest.raises(TerraformFailedError) as caught:
+    with pytest.raises(TerraformFailedError):
         await build(store, host, binary, tmp_path, template)
-    assert caught.value.errored_state is not None
-    assert json.loads(caught.value.errored_state)["resources"][0]["name"] == "a"
+    (left,) = tmp_path.rglob("errored.tfstate")
+    state = load_errored_state(left.parent)
+    assert state is not None
+    assert json.loads(state)["resources"][0]["name"] == "a"
 
 
 async def test_a_held_lock_fails_the_build(
@@ -435,7 +443,7 @@ async def test_the_shipped_template_is_valid(
         ('\nresource "x" "y" {\n  a = \n}\n', "main.tf:3: Invalid expression: "),
         (
             PROCESS.replace('name = "main"', 'nmae = "main"'),
-            "main.tf:15: Unsupported argument: ",
+            "main.tf:16: Unsupported argument: ",
         ),
         (PROCESS.replace('"main"\n}', '"Main"\n}'), "main.tf:15: Invalid name: "),
         (PROCESS.replace("kled_agent.main.id", "kled_agent.mian.id"), "main.tf:22: Reference to "),
