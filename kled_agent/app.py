@@ -15,7 +15,8 @@ run_agent
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -46,6 +47,22 @@ from kled_wire.messages import Welcome
 # Host certificates live for 30 days; a daily renewal leaves room for a month of outage.
 _RENEW_S: Final = 24 * 3600.0
 
+# What SSH clients are told, as their server's last words.
+_STOPPED: Final = "the workspace's agent was stopped, as when the workspace stops"
+_RESTARTED: Final = "the workspace's agent is started again; connect again"
+
+
+async def _nobody_to_tell(_reason: str) -> None:
+    """Before anybody can have come."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """How the agent ends: whether the workspace does too, and who tells the clients why."""
+
+    of_workspace: bool = False
+    dismiss: Callable[[str], Awaitable[None]] = _nobody_to_tell
+
 
 async def run_agent(config: Config, log: EventLog) -> None:
     """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend."""
@@ -54,10 +71,10 @@ async def run_agent(config: Config, log: EventLog) -> None:
     stop_ignoring()
     children = Children()
     named = open_sessions(config, children, log)
-    stopping = trio.Event()
+    stop = Stop()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope, stopping, log)
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope, stop, log)
             # Before the burying: making the host key is a child process too.
             identity = await obtain_identity(config, log)
             await nursery.start(bury_orphans, children)
@@ -66,9 +83,9 @@ async def run_agent(config: Config, log: EventLog) -> None:
             defaults = SessionDefaults(
                 user=user, environment=environment, children=children, named=named
             )
-            await _serve(config, identity, defaults, log, nursery)
+            await _serve(config, identity, defaults, log, nursery, stop)
     finally:
-        _end_programs(named, all_of_them=stopping.is_set())
+        _end_programs(named, all_of_them=stop.of_workspace)
 
 
 def open_sessions(config: Config, children: Children, log: EventLog) -> SessionDirectory | None:
@@ -109,10 +126,12 @@ async def _serve(
     defaults: SessionDefaults,
     log: EventLog,
     nursery: trio.Nursery,
+    stop: Stop,
 ) -> None:
     async with trio.open_nursery() as streams:
         keys, uses = AcceptedKeys(), KeyUses(log)
         ssh = SshService(streams, identity.ssh(), defaults, keys, uses.note)
+        stop.dismiss = ssh.dismiss
         bounds = ResumeLimits(detached_s=config.detached_s, vouched_s=config.direct_vouched_s)
         grants = Grants()
         resumption = Resumption(streams, bounds, grants)
@@ -197,14 +216,15 @@ async def renew_certificate(
             identity = renewed
 
 
-async def _stop_on_signal(scope: trio.CancelScope, stopping: trio.Event, log: EventLog) -> None:
+async def _stop_on_signal(scope: trio.CancelScope, stop: Stop, log: EventLog) -> None:
     """SIGTERM and SIGINT: the workspace stops. SIGUSR2: only we do; another agent comes."""
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
     with trio.open_signal_receiver(*ending) as signals:
         async for number in signals:
             log.info("agent_stopping", signal=signal.Signals(number).name)
             notify("STOPPING=1")
-            if number != signal.SIGUSR2:
-                stopping.set()
+            stop.of_workspace = number != signal.SIGUSR2
+            with trio.move_on_after(limits.GOODBYE_S):
+                await stop.dismiss(_STOPPED if stop.of_workspace else _RESTARTED)
             scope.cancel()
             return

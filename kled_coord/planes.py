@@ -83,7 +83,6 @@ def build_planes(
     joiner = Joiner(relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s)
     data = DataPlane(
         identity=services.identity,
-        workspaces=services.workspaces,
         sessions=services.sessions,
         broker=broker,
         quotas=Quotas(
@@ -95,6 +94,7 @@ def build_planes(
             ),
         ),
         joiner=joiner,
+        agent_wait=services.agent_wait,
         metrics=services.metrics,
         offload=None if processes is None else processes.offload,
     )

@@ -40,10 +40,13 @@ class Island:
         defaults: SessionDefaults,
     ) -> None:
         self._nursery = nursery
+        self._loop = asyncio.get_running_loop()
         self._defaults = defaults
         self._give_way = GiveWay()
         self._sockets = UserSockets(nursery, defaults.user, defaults.children)
         self._options = server_options(identity)
+        # Each connection, and what is set at its end.
+        self._open: dict[LeanConnection, trio.Event] = {}
         self._send_arrival, self._arrivals = trio.open_memory_channel[
             tuple[trio.abc.HalfCloseableStream, KeyCheck, EventLog, trio.Event]
         ](_ARRIVALS)
@@ -76,18 +79,27 @@ class Island:
         async for stream, keys, log, ended in self._arrivals:
             self._nursery.start_soon(self._serve, stream, keys, log, ended)
 
+    async def dismiss(self, reason: str) -> None:
+        """Tell all clients why there is no more, and wait until they have gone."""
+        for connection in self._open:
+            self._loop.call_soon(connection.dismiss, reason)
+        for ended in list(self._open.values()):
+            await ended.wait()
+
     def _make_connection(
-        self, forwarding: trio.Nursery, keys: KeyCheck, log: EventLog
+        self, forwarding: trio.Nursery, keys: KeyCheck, log: EventLog, ended: trio.Event
     ) -> LeanConnection:
         def make_server() -> Server:
             return Server(
                 self._nursery, forwarding, self._sockets, self._defaults, self._give_way, keys, log
             )
 
-        return LeanConnection(
+        connection = LeanConnection(
             asyncio.get_running_loop(),
             asyncssh.SSHServerConnectionOptions(server_factory=make_server, **self._options),
         )
+        self._open[connection] = ended
+        return connection
 
     async def _serve(
         self,
@@ -99,7 +111,7 @@ class Island:
         """One connection to its end. A client's mistakes end only that connection."""
         try:
             async with trio.open_nursery() as forwarding:
-                make = partial(self._make_connection, forwarding, keys, log)
+                make = partial(self._make_connection, forwarding, keys, log, ended)
                 await carry(stream, make, self._give_way)
                 ended.set()
                 forwarding.cancel_scope.deadline = trio.current_time() + LAST_BYTES_S
@@ -109,6 +121,7 @@ class Island:
             log.crash("ssh_failed", group)
         finally:
             ended.set()
+            self._open = {each: event for each, event in self._open.items() if event is not ended}
             await trio.aclose_forcefully(stream)
 
 

@@ -100,6 +100,11 @@ class LeanConnection(asyncssh.SSHServerConnection):
         transport = self._transport
         return transport.corked() if isinstance(transport, StreamTransport) else nullcontext()
 
+    def dismiss(self, reason: str) -> None:
+        """Tell the client why there is no more (RFC 4253, 11.1), upon which it closes."""
+        code = asyncssh.DISC_SERVICE_NOT_AVAILABLE
+        self._send_disconnect(code, reason, asyncssh.DEFAULT_LANG)
+
     def choose_server_host_key(self, peer_host_key_algs: Sequence[bytes]) -> bool:
         """As asyncssh's; and here both proposals are known: judge a guessed packet as sshd does."""
         self._ignore_first_kex = is_wrong_guess(self._client_kexinit, self._server_kexinit)

@@ -47,6 +47,11 @@ class SshService:
             self._island.renew(identity)
         self._identity = identity
 
+    async def dismiss(self, reason: str) -> None:
+        """Tell all clients why there is no more, and wait until they have gone."""
+        if self._island is not None:
+            await self._island.dismiss(reason)
+
     async def serve(
         self,
         stream: trio.abc.HalfCloseableStream,

@@ -21,7 +21,7 @@ from kled_client.interrupt import run
 from kled_client.terminal import raw_mode, sent_environment, size
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
-from kled_wire.resume.retry import is_final
+from kled_wire.resume.retry import WORKSPACE_STOPPED, is_final
 from kled_wire.text import printable
 
 # An agent that is restarted is back within seconds, a workspace that was stopped is not.
@@ -164,7 +164,7 @@ def may_pass(cause: BaseException | None) -> bool:
     Streams that an agent has forgotten count: the session itself has outlived it.
     """
     if isinstance(cause, UnavailableError):
-        return True
+        return cause.code != WORKSPACE_STOPPED
     return isinstance(cause, KledError) and not is_final(cause, begun=True)
 
 
@@ -201,14 +201,16 @@ def typed_ahead(predict: str) -> TypedAhead | None:
 
 
 def tell_way(ahead: TypedAhead | None, reason: str) -> None:
-    """Say on a terminal that the way to the workspace is lost, and why, or is there again."""
-    if sys.stderr.isatty():
-        if ahead is not None:
-            ahead.disturb()
-        lost = f"the connection is lost ({printable(reason)}); trying again, ~. gives up"
-        # A terminal in raw mode wants the carriage return.
-        sys.stderr.write(f"\r\nkled: {lost if reason else 'connected again'}\r\n")
-        sys.stderr.flush()
+    """Say that the way to the workspace is lost, and why, or is there again."""
+    on_terminal = sys.stderr.isatty()
+    if on_terminal and ahead is not None:
+        ahead.disturb()
+    leave = "~." if os.isatty(sys.stdin.fileno()) and on_terminal else "Ctrl-C"
+    lost = f"the connection is lost ({printable(reason)}); trying again, {leave} gives up"
+    # A terminal in raw mode wants the carriage return.
+    before, after = ("\r\n", "\r\n") if on_terminal else ("", "\n")
+    sys.stderr.write(f"{before}kled: {lost if reason else 'connected again'}{after}")
+    sys.stderr.flush()
 
 
 def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class AgentWait:
             said = f"it said last: {printable(mask.hide(' | '.join(lines)))}"
         return UnavailableError(
             "agent_ended",
-            f"the workspace's agent has ended, without a connection: {said}",
+            f"the workspace's agent has ended: {said}",
             hint="mend its template or the machine, then kled start NAME",
         )
 

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 import trio
 
+from kled_coord.builds.waiting import AgentWait
 from kled_coord.front.head import Carrier, StreamTarget, bearer
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
@@ -39,6 +40,8 @@ from kled_wire.transport.wscarrier import accept_carried, encode_accept
 log = structlog.get_logger(__name__)
 
 _STOPPED: Final = frozenset({"stopped", "stopping", "deleting", "deleted"})
+# How long it takes at most to see that a process of this machine has ended. Seconds.
+_ENDED_S: Final = 1.0
 _ACTIONS: Final = {"ssh": Action.WORKSPACE_SSH, "tcp": Action.WORKSPACE_TCP}
 
 
@@ -49,20 +52,21 @@ class DataPlane:
         self,
         *,
         identity: Identity,
-        workspaces: Workspaces,
         sessions: Sessions,
         broker: Broker,
         quotas: Quotas,
         joiner: Joiner,
+        agent_wait: AgentWait,
         metrics: Metrics,
         offload: OffloadPool | None = None,
     ) -> None:
         self._identity = identity
-        self._workspaces = workspaces
+        self._workspaces = agent_wait.workspaces
         self._sessions = sessions
         self._broker = broker
         self._quotas = quotas
         self._joiner = joiner
+        self._agent_wait = agent_wait
         self._metrics = metrics
         self._offload = offload
 
@@ -113,10 +117,17 @@ class DataPlane:
                 user=caller.user_id,
                 grant=encode_grant(grant_of(caller)),
             )
-            async with self._broker.open_stream(agent.id, dial) as agent_stream:
-                await self._relay(
-                    arrival, answer, agent_stream, agent.id, opening, workspace, target
-                )
+            try:
+                async with self._broker.open_stream(agent.id, dial) as agent_stream:
+                    await self._relay(
+                        arrival, answer, agent_stream, agent.id, opening, workspace, target
+                    )
+            except UnavailableError as error:
+                if error.code == "agent_not_connected":
+                    # Of one that has ended for good more is known, and its client ends with it.
+                    with trio.move_on_after(_ENDED_S):
+                        await self._agent_wait.wait(workspace.id, caller.user_id)
+                raise
 
     async def _relay(
         self,
@@ -208,7 +219,7 @@ def _check_running(workspace: Workspace) -> None:
     """Say what to do about a workspace that was stopped. Raises UnavailableError."""
     if workspace.status in _STOPPED:
         raise UnavailableError(
-            "agent_not_connected",
+            "workspace_stopped",
             f"the workspace {workspace.name} is {workspace.status}, its agent not connected",
             hint=f"kled start {workspace.name}",
         )

@@ -21,8 +21,18 @@ BACKOFF: Final = Backoff(first_s=0.05, cap_s=10.0)
 # Ways that break all the time, and bring something each time, are dialled again at once so often.
 PACE: Final = Pace(burst=60, every_s=1.0)
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, ProtocolError)
+# The workspace was stopped on purpose: what was open in it is gone, and no wait brings it back.
+WORKSPACE_STOPPED: Final = "workspace_stopped"
 _FINAL_CODES: Final = frozenset(
-    {"unknown_stream", "wrong_user", "detached_limit", "stream_ended", "access_ended"}
+    {
+        "unknown_stream",
+        "wrong_user",
+        "detached_limit",
+        "stream_ended",
+        "access_ended",
+        "agent_ended",
+        WORKSPACE_STOPPED,
+    }
 )
 
 # Of one connection, not of the stream: a head that was cut off or came too late, as from a client

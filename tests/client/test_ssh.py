@@ -208,6 +208,8 @@ def test_openssh_through_the_block(agent: Fake, kled: Kled, home: Path) -> None:
 
 def test_a_session_is_reached_again_unless_a_person_must_act() -> None:
     assert may_pass(UnavailableError("unknown_stream", "the agent was restarted"))
+    assert may_pass(UnavailableError("agent_ended", "another agent may come"))
+    assert not may_pass(UnavailableError("workspace_stopped", "on purpose"))
     assert may_pass(InputError("head_timeout", "the head came too late"))
     assert not may_pass(UnauthenticatedError("token_revoked", "no"))
     assert not may_pass(ForbiddenError("forbidden", "no"))

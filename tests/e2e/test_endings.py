@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.site import BIN, Site, open_site
+from tests.kit.terminal import Terminal
 from tests.kit.waiting import wait_until
 
 # What the person who ends somebody's access is promised.
@@ -88,3 +89,35 @@ def test_an_end_reaches_an_agent_that_was_away_and_survives_the_coordinator(site
         wait_until("the stream has ended", lambda: old.poll() is not None, within_s=20)
     site.wait_connected("dev")
     assert site.kled("exec", "dev", "--", "echo", "again").stdout == "again\n"
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+def test_what_ran_in_a_workspace_ends_with_its_agent_and_says_why(site: Site, killed: bool) -> None:
+    """An agent that was killed is noticed, one that is stopped says so itself; nobody waits."""
+    site.kled("create", "brief", "--template", "process")
+    words = [(BIN / "kled", "exec", "brief", "--", "cat"), (*site.ssh_words(), "brief.kled", "cat")]
+    named = Terminal([BIN / "kled", "ssh", "--session", "kept", "brief"], site.env)
+    try:
+        named.wait_for("attached to kept")
+        with echoing(site, *words[0]) as ours, echoing(site, *words[1]) as plain:
+            if killed:
+                site.agent("brief").kill()
+            else:
+                site.kled("stop", "brief")
+            assert ours.wait(_WITHIN_S) == 7
+            assert plain.wait(_WITHIN_S) == 255
+            assert ours.stderr is not None
+            assert plain.stderr is not None
+            said, plainly = ours.stderr.read().decode(), plain.stderr.read().decode()
+        if killed:
+            assert "the workspace's agent has ended" in said
+        else:
+            # The agent's own last words, which every SSH client shows.
+            assert "the workspace's agent was stopped" in said
+            assert "the workspace's agent was stopped" in plainly
+            named.wait_for("the workspace brief is stop")
+            assert named.process.wait(20) == 7
+    finally:
+        named.process.kill()
+        named.close()
+        site.kled("delete", "brief", "--yes")

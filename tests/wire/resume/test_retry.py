@@ -30,6 +30,8 @@ def test_one_connection_that_went_wrong_is_not_the_end(code: str) -> None:
         UnauthenticatedError("token_expired", "expired"),
         UnavailableError("unknown_stream", "the agent was restarted"),
         UnavailableError("wrong_user", "another user's"),
+        UnavailableError("workspace_stopped", "the workspace was stopped on purpose"),
+        UnavailableError("agent_ended", "the process that had the stream is no more"),
         ProtocolError("offset_gone", "forgotten"),
     ],
 )
