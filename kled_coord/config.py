@@ -25,6 +25,7 @@ CONFIG_VARIABLE: Final = "KLED_COORD_CONFIG"
 SYSTEM_FILE: Final = Path("/etc/kled/coord.toml")
 USER_FILE: Final = Path(".config/kled/coord.toml")
 _DATABASE: Final = re.compile(r"(sqlite|postgres(ql)?(\+psycopg)?)://")
+_SQLITE: Final = "sqlite:///"
 _PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^@]*@")
 
 
@@ -35,6 +36,7 @@ class Config(BaseSettings):
 
     data_dir: Path = Field(
         default_factory=lambda: Path.home() / ".local/state/kled/coord",
+        validate_default=True,
         description="Directory of the database, the sealing key and workspaces' processes.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
@@ -108,6 +110,12 @@ class Config(BaseSettings):
         "info", description="Least level that is logged."
     )
 
+    @field_validator("data_dir")
+    @classmethod
+    def _resolve_data_dir(cls, value: Path) -> Path:
+        # A sandbox mounts what lies in it by its path, which must lead through no link.
+        return value.resolve()
+
     @field_validator("access_url")
     @classmethod
     def _check_access_url(cls, value: str) -> str:
@@ -154,6 +162,16 @@ class Config(BaseSettings):
                 "sealing_key_file": self.sealing_key_file or self.data_dir / "sealing.key",
             }
         )
+
+    def private_paths(self) -> list[Path]:
+        """What nobody else may read, where a setting says where it is; it need not be there."""
+        full = self.with_defaults()
+        found = [full.data_dir, full.sealing_key_file, full.tls_key_file, full.terraform_env_file]
+        if full.database_url.startswith(_SQLITE):
+            database = full.database_url.removeprefix(_SQLITE)
+            # Files of SQLite's own beside it: https://sqlite.org/tempfiles.html
+            found += [Path(database + end) for end in ("", "-wal", "-shm", "-journal")]
+        return [path for path in found if path is not None]
 
     @property
     def processes(self) -> Path:

@@ -38,11 +38,13 @@ def bubblewrap_arguments(view: View, writable: Mapping[Path, Path]) -> list[str]
     network stays.
     """
     arguments = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-drop", "ALL"]
-    arguments += ["--proc", "/proc", "--dev", "/dev"]
-    for name in _PROC_READ_ONLY:
-        arguments += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     mounts = [(path, ["--symlink", target, str(path)]) for path, target in view.links.items()]
     mounts += [(path, ["--ro-bind", str(path), str(path)]) for path in view.shown]
+    # After what is shown, which may be all of the machine.
+    mounts += [(Path("/proc"), ["--proc", "/proc"]), (Path("/dev"), ["--dev", "/dev"])]
+    for name in _PROC_READ_ONLY:
+        path = Path("/proc", name)
+        mounts.append((path, ["--ro-bind-try", str(path), str(path)]))
     mounts += [(path, ["--tmpfs", str(path)]) for path in _seen(view.hidden_directories, view)]
     mounts += [
         (path, ["--ro-bind", "/dev/null", str(path)]) for path in _seen(view.hidden_files, view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -54,8 +54,14 @@ class Sandbox:
     ) -> tuple[str, ...]:
         """Return the arguments that run `argv` in `directory`, confined (bubblewrap.py).
 
-        `options` are further ones of bwrap(1).
+        `options` are further ones of bwrap(1). What was to be hidden and has gone since `view` was
+        made needs no hiding: bwrap would make it.
         """
+        view = replace(
+            view,
+            hidden_directories=[path for path in view.hidden_directories if path.exists()],
+            hidden_files=[path for path in view.hidden_files if path.exists()],
+        )
         arguments = bubblewrap_arguments(view, writable or {})
         return (self.program, *arguments, *options, "--chdir", str(directory), "--", *argv)
 
@@ -98,12 +104,8 @@ async def _decide(config: Config) -> Choice:
     if program is None:
         reason = f"there is no {_PROGRAM} on PATH; {_INSTALL}"
     else:
-        full = config.with_defaults()
-        private = (full.data_dir, full.sealing_key_file, full.tls_key_file, full.terraform_env_file)
         sandbox = Sandbox(
-            program=program,
-            shown=full.sandbox_paths,
-            hidden=[path for path in private if path is not None],
+            program=program, shown=config.sandbox_paths, hidden=config.private_paths()
         )
         reason = await _try(sandbox)
         if not reason:

@@ -1,13 +1,15 @@
 """What of this machine a confined program sees: its programs and settings, nobody's data.
 
 Below /etc what other users may not read is hidden, also from a coordinator that is root or has the
-group: the settings file with the database's password, private keys, password hashes.
+group: the settings file with the database's password, private keys, password hashes. The home of
+the coordinator's user is hidden wherever it lies; /opt is a usual place.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import stat
 import sys
 from collections.abc import Sequence
@@ -31,7 +33,8 @@ def look_at_system(*, shown: Sequence[Path], hidden: Sequence[Path]) -> View:
     """
     links, roots = _roots()
     hidden_directories, hidden_files = _closed_to_others(_SETTINGS)
-    for path in hidden:
+    homes = [home for home in _own_home() if home not in shown]
+    for path in [each.resolve() for each in (*hidden, *homes)]:
         (hidden_directories if path.is_dir() else hidden_files).append(path)
     # Those below a root are named again: a home that lies there too would cover them.
     paths = dict.fromkeys((*roots, *_interpreter(), *_led_to(), *shown))
@@ -41,6 +44,15 @@ def look_at_system(*, shown: Sequence[Path], hidden: Sequence[Path]) -> View:
         hidden_directories=hidden_directories,
         hidden_files=[path for path in hidden_files if path.exists()],
     )
+
+
+def _own_home() -> list[Path]:
+    """The home of our user, with their keys. System users share directories of root's instead."""
+    try:
+        home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+        return [home] if home.stat().st_uid == os.geteuid() else []
+    except (KeyError, OSError):
+        return []
 
 
 def _roots() -> tuple[dict[Path, str], list[Path]]:

@@ -8,6 +8,7 @@ that sleeps, writes that pid into the variable, and becomes Terraform. It takes 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,10 @@ export TF_REATTACH_PROVIDERS="$text$left"
 exec "$@"
 """
 # What these name must be seen.
-_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TF_CLI_CONFIG_FILE", SHARED)
+_CONFIG: Final = "TF_CLI_CONFIG_FILE"
+_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", _CONFIG, SHARED)
+# An absolute path as a value, in HCL or JSON.
+_CONFIGURED: Final = re.compile(r'[=:]\s*"(/[^"$\\]+)"')
 
 
 def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
@@ -63,7 +67,17 @@ def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
 def _named_paths(command: Command) -> list[Path]:
     found = [Path(word) for word in command.argv if word.startswith("/")]
     found += [Path(command.environment[n]) for n in _NAMING_PATHS if n in command.environment]
+    found += _configured_paths(command.environment.get(_CONFIG, ""))
     return [path for path in found if path.exists()]
+
+
+def _configured_paths(config: str) -> list[Path]:
+    """What the owner's file names: mirrors, a cache, a provider under development."""
+    if not Path(config).is_file():
+        return []
+    lines = Path(config).read_text("utf-8", "replace").splitlines()
+    stated = [line for line in lines if not line.lstrip().startswith(("#", "//"))]
+    return [Path(path) for path in _CONFIGURED.findall("\n".join(stated))]
 
 
 def _socket_directories(environment: Mapping[str, str]) -> set[Path]:

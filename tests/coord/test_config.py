@@ -105,3 +105,16 @@ def test_what_is_shown_has_no_password(environment) -> None:
 def test_the_access_url_follows_from_the_rest(environment, flags, url) -> None:
     config = load_config(flags, file=None, environment=environment())
     assert config.with_defaults().access_url == url
+
+
+def test_what_is_private_is_known_by_the_settings_alone(environment, tmp_path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    flags = {"data_dir": tmp_path / "link", "database_url": f"sqlite:///{tmp_path}/db"}
+    config = load_config(flags, file=None, environment=environment())
+    assert config.data_dir == tmp_path / "real"
+    assert config.private_paths() == [
+        tmp_path / "real",
+        tmp_path / "real/sealing.key",
+        *(tmp_path / f"db{end}" for end in ("", "-wal", "-shm", "-journal")),
+    ]

@@ -44,3 +44,15 @@ def test_what_is_not_shown_needs_no_hiding() -> None:
     arguments = bubblewrap_arguments(VIEW, {})
     assert "/srv/data" not in arguments
     assert "/root/key" not in arguments
+
+
+def test_all_of_the_machine_may_be_shown_and_no_process_of_it() -> None:
+    arguments = bubblewrap_arguments(replace(VIEW, shown=[Path("/"), Path("/proc")]), {})
+    last_shown = max(
+        index
+        for path in ("/", "/proc")
+        for index in range(len(arguments))
+        if arguments[index : index + 3] == ["--ro-bind", path, path]
+    )
+    for own in ("--proc", "--dev"):
+        assert arguments.index(own) > last_shown

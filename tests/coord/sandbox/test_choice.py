@@ -104,6 +104,25 @@ async def test_a_confined_program_sees_its_directory_and_the_system_only(
 
 
 @pytest.mark.slow
+async def test_what_was_to_be_hidden_may_go_meanwhile(tmp_path: Path) -> None:
+    """An editor's file below /etc, say: a run looks once, and may take an hour."""
+    (tmp_path / "shown/directory").mkdir(parents=True)
+    gone = tmp_path / "shown/file"
+    gone.touch()
+    sandbox = Sandbox(
+        program=need("bwrap"),
+        shown=[tmp_path / "shown"],
+        hidden=[gone, tmp_path / "shown/directory"],
+    )
+    view = await sandbox.look()
+    gone.unlink()
+    (tmp_path / "shown/directory").rmdir()
+    argv = sandbox.confine(("echo", "done"), view, directory=Path("/"))
+    said = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert said.stdout == "done\n", said.stderr
+
+
+@pytest.mark.slow
 async def test_a_confined_program_sees_no_process_but_its_own_and_writes_no_kernel_setting(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

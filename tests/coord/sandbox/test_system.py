@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_others_may_not_read_is_hidden_at_any_depth(settings: Path) -> None:
     view = look_at_system(shown=[], hidden=[])
-    assert view.hidden_directories == [settings / "kled"]
+    assert [p for p in view.hidden_directories if p.is_relative_to(settings)] == [settings / "kled"]
     assert sorted(view.hidden_files) == [settings / "shadow", settings / "ssl" / "private.key"]
     assert settings in view.shown
 
@@ -50,6 +52,24 @@ def test_the_owners_paths_count_where_they_exist(settings: Path, tmp_path: Path)
     assert data in view.hidden_directories
     assert key in view.hidden_files
     assert tmp_path / "no" not in view.hidden_files
+
+
+def test_what_a_link_leads_to_is_hidden_where_it_lies(settings: Path, tmp_path: Path) -> None:
+    (tmp_path / "opt/data").mkdir(parents=True)
+    (tmp_path / "srv").symlink_to(tmp_path / "opt/data")
+    view = look_at_system(shown=[tmp_path / "opt"], hidden=[tmp_path / "srv"])
+    assert tmp_path / "opt/data" in view.hidden_directories
+
+
+def test_the_home_of_the_coordinators_user_is_hidden_unless_its_owner_shows_it(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "opt/kled"
+    home.mkdir(parents=True)
+    user = pwd.struct_passwd(("kled", "x", os.geteuid(), 0, "", str(home), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: user)
+    assert home in look_at_system(shown=[home.parent], hidden=[]).hidden_directories
+    assert home not in look_at_system(shown=[home], hidden=[]).hidden_directories
 
 
 def test_the_interpreter_and_the_agent_are_shown_and_nobodys_home() -> None:
