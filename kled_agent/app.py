@@ -43,6 +43,7 @@ from kled_wire.backoff import Backoff
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.eventlog import EventLog
 from kled_wire.messages import Welcome
+from kled_wire.private import make_private
 
 # Host certificates live for 30 days; a daily renewal leaves room for a month of outage.
 _RENEW_S: Final = 24 * 3600.0
@@ -100,6 +101,8 @@ def open_sessions(config: Config, children: Children, log: EventLog) -> SessionD
     )
     named = SessionDirectory(settings=settings, children=children, log=log)
     try:
+        if (was := make_private(config.state_dir)) is not None:
+            log.warning("state_dir_closed", path=str(config.state_dir), mode=f"{was:04o}")
         named.open()
     except OSError as exc:
         log.warning("sessions_unavailable", path=str(settings.directory), reason=exc.strerror)

@@ -18,6 +18,7 @@ import trio
 from kled_agent.config import Config
 from kled_agent.ssh.identity import SshIdentity
 from kled_wire.errors import ConfigError, KledError, ProtocolError
+from kled_wire.private import make_private
 from kled_wire.transport.request import post_json
 from kled_wire.version import software_version
 
@@ -108,7 +109,7 @@ def save_identity(config: Config, identity: Identity) -> None:
     path = config.state_dir / FILE_NAME
     temporary = path.with_suffix(".new")
     try:
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(config.state_dir)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(asdict(identity), file)

@@ -41,7 +41,7 @@ from kled_coord.front.tls import open_certificates
 from kled_coord.identity.logins import KNOWN_FOR
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
-from kled_coord.private_files import make_private_directory, open_sealing_key
+from kled_coord.private_files import look_at_tls_key, make_private_directory, open_sealing_key
 from kled_coord.relay.processes import make_processes
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
@@ -157,6 +157,8 @@ async def _serve(
     admission = Admission()
     asgi = AsgiServer(create_app(services), admission, config.trusted_proxies)
     certificates = open_certificates(config.tls_cert_file, config.tls_key_file)
+    if config.tls_key_file is not None:
+        look_at_tls_key(config.tls_key_file)
     processes = make_processes(config, services.metrics, certificates)
     planes = build_planes(
         services,

@@ -14,6 +14,7 @@ from kled_coord.store.engine import Store
 from kled_coord.store.resealing import holds_sealed
 from kled_coord.store.sealing import create_sealing_key
 from kled_wire.errors import ConfigError, KledError
+from kled_wire.private import make_private
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -26,11 +27,9 @@ def make_private_directory(directory: Path) -> None:
     Raises ConfigError("data_dir_unusable").
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = directory.stat().st_mode
-        if mode & _OTHERS:
-            directory.chmod(stat.S_IMODE(mode) & ~_OTHERS)
-            log.warning("data_dir_closed", directory=str(directory), mode=f"{mode & 0o777:04o}")
+        was = make_private(directory)
+        if was is not None:
+            log.warning("data_dir_closed", directory=str(directory), mode=f"{was:04o}")
     except OSError as error:
         raise ConfigError("data_dir_unusable", f"data_dir {directory}: {error.strerror}") from error
 
@@ -50,6 +49,18 @@ async def open_sealing_key(store: Store, path: Path, random_bytes: RandomBytes) 
     key = await trio.to_thread.run_sync(create_sealing_key, path, random_bytes)
     close_key_file(path)
     return key
+
+
+def look_at_tls_key(path: Path) -> None:
+    """Say so where everybody on the machine may read it; it is the administrator's file."""
+    mode = path.stat().st_mode
+    if mode & stat.S_IROTH:
+        log.warning(
+            "tls_key_readable",
+            file=str(path),
+            mode=f"{mode & 0o777:04o}",
+            hint=f"chmod o-r {path}, and get another certificate if somebody has read it",
+        )
 
 
 def close_key_file(path: Path) -> None:

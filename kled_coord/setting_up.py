@@ -20,13 +20,13 @@ class Initialized:
 async def initialize(services: Services, name: str, *, new_code: bool) -> Initialized:
     """Add the first owner, or with `new_code` give the one there is another code.
 
-    Raises InputError, StoreError.
+    Raises InputError, StoreError, ConflictError.
     """
+    user, code = await services.users.add_first_owner(name)
+    if code is not None:
+        return Initialized(user=user, code=code)
     users = await services.store.read(list_users)
     owners = [user.name for user in users if user.role == Role.OWNER]
-    if not owners:
-        user, code = await services.users.add(name=name, role=Role.OWNER, password=None, email=None)
-        return Initialized(user=user.name, code=code)
     owner = name if name in owners else owners[0]
     code = await services.logins.reset(owner) if new_code else None
     return Initialized(user=owner, code=code)

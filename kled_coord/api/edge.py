@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from starlette.requests import Request
@@ -45,9 +45,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "websocket":
-            await _refuse_websocket(receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,10 +113,3 @@ def _checked_length(scope: Scope, headers: Mapping[bytes, bytes], limit: int) ->
     if not length.isdigit() or int(length) > limit:
         raise body_too_large(limit)
     return int(length)
-
-
-async def _refuse_websocket(receive: Receive, send: Send) -> None:
-    await receive()
-    body: dict[str, Any] = {"type": "websocket.http.response.body", "body": b"", "more_body": False}
-    await send({"type": "websocket.http.response.start", "status": 426, "headers": list(_HEADERS)})
-    await send(body)

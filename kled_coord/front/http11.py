@@ -115,6 +115,20 @@ class Http11(H11Protocol):
         await self.can_read.set()
         await self.send(Updated(idle=True))
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Without `Connection` Hypercorn makes no WebSocket of it: the application refuses those.
+
+        h11 has taken from that header whether the connection goes on.
+        """
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=[pair for pair in request.headers if pair[0] != b"connection"],
+                http_version=request.http_version,
+            )
+        )
+
     async def _check_protocol(self, _event: h11.Request) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -134,5 +148,7 @@ class _Request(h11.Connection):
             return h11.NEED_DATA
         event = super().next_event()
         if isinstance(event, h11.EndOfMessage) and event.headers:
+            # As for its own errors: what the application answers then is dropped.
+            self._process_error(self.their_role)
             raise h11.RemoteProtocolError("trailers are not taken")
         return event

@@ -26,7 +26,7 @@ from kled_coord.policy.roles import Role
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.logins import add_user
+from kled_coord.store.logins import NewLoginCode, add_first_owner, add_user
 from kled_coord.store.records import User
 from kled_coord.store.standing import as_caller
 from kled_coord.store.user_changes import HeldUsers, UserEdit, edit_user
@@ -107,7 +107,35 @@ class Users:
         email: str | None,
         by: Caller | None = None,
     ) -> tuple[User, str | None]:
-        """Add a user without asking the policy: for `create` and for `kled-coord init`."""
+        """Add a user without asking the policy."""
+        user, code, new = await self._make(name, role, password, email, by)
+        try:
+            if by is None:
+                await self._store.write(add_user, user, new)
+            else:
+                grant = grant_of(by)
+                await self._store.write(as_caller, grant, by.role, add_user, user, new)
+        except DuplicateError as error:
+            raise ConflictError("user_exists", f"there is a user {name} already") from error
+        return user, code
+
+    async def add_first_owner(self, name: str) -> tuple[str, str | None]:
+        """Add the first owner, with a one-time code; else the name of one who is there, and None.
+
+        Raises InputError, StoreError, ConflictError("user_exists").
+        """
+        user, code, new = await self._make(name, Role.OWNER, None, None, None)
+        assert new is not None
+        try:
+            there = await self._store.write(add_first_owner, user, new)
+        except DuplicateError as error:
+            raise ConflictError("user_exists", f"there is a user {name} already") from error
+        return (user.name, code) if there is None else (there, None)
+
+    async def _make(
+        self, name: str, role: Role, password: str | None, email: str | None, by: Caller | None
+    ) -> tuple[User, str | None, NewLoginCode | None]:
+        """A user and, without a password, a one-time code and what is stored of it."""
         now = self._clock()
         user = User(
             id=UserId(self._ids.new("usr")),
@@ -123,15 +151,7 @@ class Users:
             password_set_by=by.user_name if by is not None and password is not None else None,
         )
         code, new = (None, None) if password is not None else self._logins.new_code()
-        try:
-            if by is None:
-                await self._store.write(add_user, user, new)
-            else:
-                grant = grant_of(by)
-                await self._store.write(as_caller, grant, by.role, add_user, user, new)
-        except DuplicateError as error:
-            raise ConflictError("user_exists", f"there is a user {name} already") from error
-        return user, code
+        return user, code, new
 
     async def change(self, caller: Caller, name: str, change: UserChange) -> User:
         """Change a user; a new password ends their keys and tokens but the one that is used for it.

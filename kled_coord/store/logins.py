@@ -13,6 +13,7 @@ from kled_coord.store.tokens import insert_token, revoke_user_tokens
 from kled_coord.store.user_keys import end_user_keys
 from kled_coord.store.users import (
     drop_login_codes,
+    hold_first_owner,
     hold_user,
     insert_login_code,
     insert_user,
@@ -109,6 +110,17 @@ def add_user(connection: Connection, user: User, code: NewLoginCode | None) -> N
     insert_user(connection, user)
     if code is not None:
         add_login_code(connection, user, code)
+
+
+def add_first_owner(connection: Connection, user: User, code: NewLoginCode) -> str | None:
+    """Add the first owner with the code they log in with; the name of one that is there already.
+
+    Of two at once the second finds the first's.
+    """
+    owner = hold_first_owner(connection)
+    if owner is None:
+        add_user(connection, user, code)
+    return owner
 
 
 def add_login_code(connection: Connection, user: User, code: NewLoginCode) -> None:

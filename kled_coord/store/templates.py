@@ -202,6 +202,15 @@ def set_variables(connection: Connection, version_id: str, variables: Sequence[V
     )
 
 
+def set_archive(connection: Connection, version_id: str, archive: bytes) -> None:
+    """Keep a version's files in another form."""
+    connection.execute(
+        update(template_versions)
+        .where(template_versions.c.id == version_id)
+        .values(archive=archive)
+    )
+
+
 def rewrite_parameters(connection: Connection, version_id: str, rewrite: RewriteParameters) -> None:
     """Write again the parameters of the workspaces and builds of a version."""
     for table, workspace_id in ((workspaces, workspaces.c.id), (builds, builds.c.workspace_id)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
 
 from kled_coord.store.records import User
 from kled_coord.store.schema import login_codes, users, workspaces
@@ -77,6 +77,15 @@ def hold_users(connection: Connection, caller_id: str, name: str) -> list[User]:
         .with_for_update(key_share=True)
     )
     return [User(**row._asdict()) for row in rows]
+
+
+def hold_first_owner(connection: Connection) -> str | None:
+    """The name of an owner; until the transaction ends nobody adds a user."""
+    if connection.dialect.name == "postgresql":
+        # There is no row yet that could be held. On SQLite there is one writer anyway.
+        connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
+    query = select(users.c.name).where(_ALIVE, users.c.role == "owner").order_by(users.c.name)
+    return connection.execute(query).scalars().first()
 
 
 def list_users(connection: Connection) -> list[User]:

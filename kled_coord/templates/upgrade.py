@@ -1,5 +1,8 @@
 """Versions kept by a release that did not list their variables: list them, seal what is sensitive.
 
+Their archives are as strangers made them. They are kept as those of today are, so that whoever
+unpacks one later meets files alone; one that cannot be opened within limits stays as it was.
+
 Done once, at the start. What had been written in clear before stays in old backups.
 """
 
@@ -11,15 +14,17 @@ from typing import Any
 import structlog
 
 from kled_coord.store.engine import Store
-from kled_coord.store.records import TemplateVersion, Variable
+from kled_coord.store.records import TemplateVersion
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.templates import (
     rewrite_parameters,
+    set_archive,
     set_variables,
     unread_versions,
     version_archive,
     version_by_id,
 )
+from kled_coord.templates.archive import Archive
 from kled_coord.templates.opening import open_archive
 from kled_coord.workspaces.parameters import open_parameters, split_parameters
 from kled_wire.errors import InputError
@@ -32,23 +37,22 @@ async def list_old_variables(store: Store, sealer: Sealer) -> None:
     """Bring old versions and the parameters of their workspaces up to date. Raises StoreError."""
     for version_id in await store.read(unread_versions):
         archive = await store.read(version_archive, version_id)
-        variables = await _list(version_id, archive)
-        await store.write(_keep, version_id, variables, sealer)
-        log.info("template_variables_listed", version=version_id, variables=len(variables))
+        opened = await _open(version_id, archive)
+        await store.write(_keep, version_id, opened, sealer)
+        log.info("template_variables_listed", version=version_id, variables=len(opened.variables))
 
 
-async def _list(version_id: str, archive: bytes) -> tuple[Variable, ...]:
+async def _open(version_id: str, archive: bytes) -> Archive:
     try:
-        return (await open_archive(archive)).variables
+        return await open_archive(archive)
     except InputError as error:
         log.warning("template_unreadable", version=version_id, reason=error.message)
-        return ()
+        return Archive(tar=archive, files=())
 
 
-def _keep(
-    connection: Any, version_id: str, variables: tuple[Variable, ...], sealer: Sealer
-) -> None:
-    set_variables(connection, version_id, variables)
+def _keep(connection: Any, version_id: str, opened: Archive, sealer: Sealer) -> None:
+    set_variables(connection, version_id, opened.variables)
+    set_archive(connection, version_id, opened.tar)
     version = version_by_id(connection, version_id)
     rewrite_parameters(connection, version_id, partial(_seal, version, sealer))
 

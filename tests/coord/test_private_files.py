@@ -10,7 +10,7 @@ import pytest
 
 from kled_coord.app import open_services
 from kled_coord.config import Config
-from kled_coord.private_files import make_private_directory
+from kled_coord.private_files import look_at_tls_key, make_private_directory
 from kled_coord.services import Sources
 from kled_wire.errors import ConfigError, KledError
 
@@ -26,6 +26,16 @@ def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     assert mode(existing) == 0o700
     make_private_directory(tmp_path / "new" / "one")
     assert mode(tmp_path / "new" / "one") == 0o700
+
+
+def test_a_tls_key_that_everybody_may_read_is_said(tmp_path: Path, capsys) -> None:
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o640)
+    look_at_tls_key(key)
+    assert "tls_key_readable" not in capsys.readouterr().out
+    key.chmod(0o644)
+    look_at_tls_key(key)
+    assert f"chmod o-r {key}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["directory", "key"])

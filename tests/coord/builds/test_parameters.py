@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from kled_coord.api.answers import WorkspaceAnswer
 from kled_coord.builds.logs import LogLine
 from kled_coord.store.builds import build_secrets
+from kled_coord.store.templates import set_archive, version_archive
 from kled_coord.store.workspaces import workspace_secrets
 from kled_coord.templates.upgrade import list_old_variables
 from kled_coord.workspaces.lifecycle import Transition
@@ -242,6 +244,10 @@ async def test_what_an_older_release_kept_is_listed_and_sealed(world, make_tar) 
     made = await site.create(region="eu", password=SECRET)
     store = site.services.store
     with store.engine.begin() as connection:
+        version_id = made.workspace.version_id
+        archive = version_archive(connection, version_id)
+        # As strangers may have made it: compressed, or with headers that nobody wants to read.
+        set_archive(connection, version_id, gzip.compress(archive))
         connection.execute(text("UPDATE template_versions SET variables = NULL"))
         plain = json.dumps({"region": "eu", "password": SECRET})
         for table in ("workspaces", "builds"):
@@ -249,6 +255,7 @@ async def test_what_an_older_release_kept_is_listed_and_sealed(world, make_tar) 
             connection.execute(text(statement), {"plain": plain})
     await list_old_variables(store, site.services.sealer)
     version = await site.services.templates.version(site.alice, "plain", None)
+    assert await store.read(version_archive, version_id) == archive
     assert [v.name for v in version.variables] == ["password", "region", "size"]
     assert (await site.workspace(made)).parameters == {"region": "eu", "password": None}
     await site.run()

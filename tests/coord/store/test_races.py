@@ -7,6 +7,7 @@ takes beforehand, and then they go together. On SQLite and on PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from kled_coord.builds.machine import BuildEvent
 from kled_coord.identity.users import UserChange
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
+from kled_coord.setting_up import initialize
 from kled_coord.store.engine import Store
 from kled_coord.store.users import count_owned_workspaces, list_users
 from kled_coord.workspaces.lifecycle import Transition
@@ -260,3 +262,18 @@ async def test_a_workspace_deleted_meanwhile_gets_no_build(
     with pytest.raises(KledError) as refused:
         await services.builds.create(root, ref, Transition.START, version=None, orphan=False)
     assert refused.value.code == "workspace_not_found"
+
+
+async def test_a_coordinator_that_is_initialised_twice_at_once_has_one_first_owner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, done = world.services.store, []
+
+    async def begin(name: str) -> None:
+        done.append(await initialize(world.services, name, new_code=False))
+
+    names = ("alice", "bob", "carol", "dave")
+    assert not await race(store, monkeypatch, *(partial(begin, name) for name in names))
+    (first,) = [each for each in done if each.code is not None]
+    assert [user.name for user in await store.read(list_users)] == [first.user]
+    assert {each.user for each in done} == {first.user}
