@@ -7,6 +7,7 @@ reached, and ProtocolError when something else answers.
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +17,8 @@ from typing import Any, cast
 import httpx
 import trio
 
-from kled_client.http_fast import tls_context
+from kled_client.endpoint import is_plain_http, parse_url, proxy_for, wrong_scheme
+from kled_client.http_fast import no_proxy, tls_context
 from kled_client.models import Build, Key, Login, Ping, Template, Token, User, Version, Workspace
 from kled_wire.errors import KledError, NotFoundError, ProtocolError, UnavailableError, from_status
 
@@ -267,14 +269,34 @@ class Api:
         return from_status(response.status_code, str(code), str(message), hint and str(hint))
 
     def _foreign(self, response: httpx.Response) -> KledError:
+        base = parse_url(self.url).base
+        root = self.url.removesuffix("/").removesuffix(base)
         return ProtocolError(
             "answer_malformed",
             f"{self.url} answers {response.status_code} and not as a coordinator would",
-            hint="is this the coordinator's URL? kled whoami tells it",
+            hint=f"is it there without {base}? kled login {root}"
+            if base
+            else "is this the coordinator's URL? kled whoami tells it",
         )
 
     def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
         cause = _cause(exc)
+        endpoint = parse_url(self.url)
+        if isinstance(cause, ssl.SSLError) and is_plain_http(cause.reason):
+            return wrong_scheme(endpoint)
+        # h11's word for an answer that begins with a control character, as a TLS alert does.
+        if not endpoint.tls and str(exc) == "illegal request line":
+            return wrong_scheme(endpoint)
+        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not isinstance(
+            cause, ssl.SSLError
+        ):
+            proxy = proxy_for(endpoint, os.environ)  # as httpx, which reads them itself
+            if proxy is not None:
+                # Trio tried several addresses; their errors are of one kind.
+                first = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
+                number = getattr(first, "errno", None)
+                error = OSError(number, os.strerror(number)) if number else OSError(str(exc))
+                return no_proxy(proxy.host, proxy.port, error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return UnavailableError(
                 "tls_untrusted",

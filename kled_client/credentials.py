@@ -78,7 +78,9 @@ def forget_token(env: Mapping[str, str], profile: Profile) -> None:
 def _check(token: str, source: str) -> str:
     token = token.strip()
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError("token_malformed", f"{source} is not a token", hint="kled login URL")
+        is_given = source == "KLED_TOKEN"
+        hint = "unset it, or kled token create makes one" if is_given else "kled login URL"
+        raise ConfigError("token_malformed", f"{source} is not a token", hint=hint)
     return token
 
 

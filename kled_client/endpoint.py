@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from kled_wire.errors import ConfigError
+from kled_wire.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
     from kled_wire.transport.proxy import Proxy
@@ -23,6 +23,11 @@ class Endpoint(NamedTuple):
     host: str
     port: int
     base: str = ""
+
+    @property
+    def host_and_port(self) -> str:
+        """With the port, also where it is the scheme's own: another scheme has another."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def authority(self) -> str:
@@ -54,6 +59,22 @@ def parse_url(url: str) -> Endpoint:
         raise _invalid(url, "only a host, a port and a path may stand there")
     host, port = _split_port(url, authority, _DEFAULT_PORTS[scheme])
     return Endpoint(tls=scheme == "https", host=host, port=port, base=(slash + path).rstrip("/"))
+
+
+def wrong_scheme(endpoint: Endpoint) -> UnavailableError:
+    """What to say where the other of HTTP and TLS answered."""
+    there, right = ("plain HTTP", "http") if endpoint.tls else ("TLS", "https")
+    asked = "https" if endpoint.tls else "http"
+    return UnavailableError(
+        "scheme_wrong",
+        f"cannot reach {asked}://{endpoint.authority}: {there} is spoken there",
+        hint=f"kled login {right}://{endpoint.host_and_port}{endpoint.base}",
+    )
+
+
+def is_plain_http(reason: str | None) -> bool:
+    """Whether a TLS handshake failed (`ssl.SSLError.reason`) on what is no TLS at all."""
+    return reason in {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
 def proxy_for(endpoint: Endpoint, env: Mapping[str, str]) -> Proxy | None:

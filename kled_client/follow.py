@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import trio
@@ -27,14 +27,9 @@ async def follow_build(api: Api, build: Build, output: Output, *, what: str, ver
     KledError("build_failed") and what the API says.
     """
     watcher = _Watcher(everything=verbose)
-    try:
-        with output.progress(what) as meter:
-            await read_log(api, build["id"], lambda item: watcher.take(item, meter))
-    except KeyboardInterrupt:
-        output.note(
-            "the build goes on without us; kled show tells how it ends, kled cancel stops it"
-        )
-        raise
+    says = "the build goes on without us; kled show tells how it ends, kled cancel stops it"
+    with saying_what_goes_on(output, says), output.progress(what) as meter:
+        await read_log(api, build["id"], lambda item: watcher.take(item, meter))
     status, error = watcher.end
     if status == "succeeded":
         return
@@ -44,6 +39,16 @@ async def follow_build(api: Api, build: Build, output: Output, *, what: str, ver
         f"{what}: {error or f'the build ended as {status}'}",
         hint=None if watcher.everything else "add --verbose to see Terraform's own words",
     )
+
+
+@contextmanager
+def saying_what_goes_on(output: Output, text: str) -> Iterator[None]:
+    """Tell whom Ctrl-C takes away from a wait that only the wait has ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.note(text)
+        raise
 
 
 class _Watcher:

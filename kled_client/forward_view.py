@@ -7,6 +7,7 @@ from typing import Any, Final, Never
 
 import trio
 
+from kled_client.forward_spec import TcpEnd, Way
 from kled_client.forwarding import ForwardStatus
 from kled_client.output import Output
 
@@ -16,6 +17,11 @@ _COUNTERS_S: Final = 5.0
 # What a narrow terminal does without, the first first.
 _SPARE: Final = ("TOTAL", "SENT", "RECEIVED", "NOW")
 _KINDS: Final = {"remote": " (in the workspace)", "udp": "/udp"}
+
+
+# Services whose ports are known and that speak something else: a link would mislead.
+_NOT_HTTP: Final = frozenset({22, 25, 53, 143, 389, 993, 1433, 3306, 5432, 6379, 27017})
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104  # compared with
 
 
 class ForwardView:
@@ -87,7 +93,8 @@ def describe(status: ForwardStatus, workspace: str) -> str:
     target = status.forward.target
     match status.forward.way:
         case "local":
-            return f"{status.listen} -> {workspace} {target}"
+            url = browser_url(status)
+            return f"{status.listen} -> {workspace} {target}" + (f"  {url}" if url else "")
         case "remote":
             return f"{workspace} {status.listen} -> {target}"
         case "udp":
@@ -95,10 +102,20 @@ def describe(status: ForwardStatus, workspace: str) -> str:
     return f"{status.listen} -> {workspace} (SOCKS5)"
 
 
+def browser_url(status: ForwardStatus) -> str | None:
+    """What a terminal lets a person click: of a local TCP port whose service may speak HTTP."""
+    here, there = status.listen, status.forward.target
+    if status.forward.way is not Way.LOCAL or not isinstance(here, TcpEnd):
+        return None
+    if isinstance(there, TcpEnd) and there.port in _NOT_HTTP:
+        return None
+    return f"http://localhost:{here.port}" if here.host in _EVERYWHERE else f"http://{here}"
+
+
 def columns(shown: Sequence[ForwardStatus]) -> dict[str, list[str]]:
     """The live table."""
     return {
-        "LISTENS": [f"{s.listen}{_KINDS.get(s.forward.way, '')}" for s in shown],
+        "LISTENS": [browser_url(s) or f"{s.listen}{_KINDS.get(s.forward.way, '')}" for s in shown],
         "LEADS TO": [str(s.forward.target or "SOCKS5") for s in shown],
         "NOW": [str(s.open) for s in shown],
         "TOTAL": [str(s.total) for s in shown],

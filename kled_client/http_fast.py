@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from kled_client.endpoint import Endpoint
+from kled_client.endpoint import Endpoint, is_plain_http, parse_url, wrong_scheme
 from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
 from kled_wire.limits import API_BODY_MAX_BYTES, DIAL_BACK_TIMEOUT_S, HEAD_MAX_BYTES
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 # The coordinator waits DIAL_BACK_TIMEOUT_S for the agent before it answers.
 ANSWER_TIMEOUT_S = DIAL_BACK_TIMEOUT_S + 10.0
+# How a TLS server answers what is no TLS (RFC 8446, sections 5.1 and 6).
+_TLS_ALERT = b"\x15\x03"
 _READ = 16 * 1024
 
 
@@ -44,7 +46,7 @@ def connect(
     try:
         sock = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S)
     except OSError as exc:
-        raise unreachable(f"{'the proxy ' if proxy else ''}{host}:{port}", exc) from exc
+        raise (no_proxy(host, port, exc) if proxy else unreachable(f"{host}:{port}", exc)) from exc
     try:
         # Keystrokes are small writes; Nagle would hold them back.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,6 +84,8 @@ def read_answer(sock: socket.socket, peer: str) -> Answer:
         if len(data) > HEAD_MAX_BYTES:
             raise ProtocolError("answer_malformed", f"{peer} answers with an endless head")
         data += _receive(sock, peer, ended=not data)
+        if data.startswith(_TLS_ALERT) and " " not in peer:
+            raise wrong_scheme(parse_url(f"http://{peer}"))
     head, _, rest = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
@@ -129,11 +133,23 @@ def refusal(answer: Answer, body: bytes) -> KledError | None:
 
 def unreachable(peer: str, exc: OSError) -> UnavailableError:
     """The same sentence wherever a coordinator cannot be reached."""
-    why = "no answer in time" if isinstance(exc, TimeoutError) else (exc.strerror or str(exc))
     return UnavailableError(
         "coordinator_unreachable",
-        f"cannot reach {peer}: {why}",
+        f"cannot reach {peer}: {_why(exc)}",
         hint="is the coordinator running, and is its URL right? kled whoami tells it",
+    )
+
+
+def _why(exc: OSError) -> str:
+    return "no answer in time" if isinstance(exc, TimeoutError) else (exc.strerror or str(exc))
+
+
+def no_proxy(host: str, port: int, exc: OSError) -> UnavailableError:
+    """The proxy that the environment names does not answer."""
+    return UnavailableError(
+        "proxy_unreachable",
+        f"cannot reach the proxy {host}:{port}: {_why(exc)}",
+        hint="mend or unset HTTPS_PROXY and HTTP_PROXY, or set NO_PROXY to go there directly",
     )
 
 
@@ -181,6 +197,10 @@ def _wrap_tls(sock: socket.socket, endpoint: Endpoint, ca_file: str | None) -> s
             f"the certificate of {endpoint.authority} is not trusted: {exc.verify_message}",
             hint="kled login --ca-file FILE, or KLED_CA_FILE",
         ) from exc
+    except ssl.SSLError as exc:
+        if is_plain_http(exc.reason):
+            raise wrong_scheme(endpoint) from exc
+        raise unreachable(endpoint.authority, exc) from exc
     except OSError as exc:
         raise unreachable(endpoint.authority, exc) from exc
 

@@ -73,9 +73,8 @@ def profile_name(env: Mapping[str, str], explicit: str | None) -> str:
 def load(env: Mapping[str, str], explicit: str | None = None) -> Profile:
     """The profile in use. Raises UnauthenticatedError("not_logged_in") and ConfigError."""
     name = profile_name(env, explicit)
-    stored = _profiles(env).get(name)
     override = env.get("KLED_URL")
-    if stored is None:
+    if name not in _profiles(env):
         if override:
             parse_url(override)
             return Profile(
@@ -84,17 +83,29 @@ def load(env: Mapping[str, str], explicit: str | None = None) -> Profile:
                 token_store=TOKEN_NOWHERE,
                 ca_file=env.get("KLED_CA_FILE"),
             )
+        others = names(env)
+        if others:
+            raise UnauthenticatedError(
+                "not_logged_in",
+                f"there is no profile {name}; there is {', '.join(others)}",
+                hint=f"kled profile list, or kled --profile {name} login URL",
+            )
         raise UnauthenticatedError(
             "not_logged_in",
             f"you are not logged in (profile {name})",
             hint="kled login URL",
         )
-    profile = _from_json(env, name, stored)
+    profile = stored(env, name)
     if env.get("KLED_CA_FILE"):
         profile = profile._replace(ca_file=env["KLED_CA_FILE"])
     if override and parse_url(override) != parse_url(profile.url):
         profile = profile._replace(url=override, token_store=TOKEN_NOWHERE, user="")
     return profile
+
+
+def stored(env: Mapping[str, str], name: str) -> Profile:
+    """A profile as it was written. Raises ConfigError."""
+    return _from_json(env, name, _profiles(env).get(name))
 
 
 def names(env: Mapping[str, str]) -> list[str]:
@@ -110,11 +121,11 @@ def save(env: Mapping[str, str], profile: Profile) -> None:
     """
     content = _read(env)
     profiles = _profiles(env)
-    stored = {k: v for k, v in profile._asdict().items() if k != "name" and v}
+    written = {k: v for k, v in profile._asdict().items() if k != "name" and v}
     before = profiles.get(profile.name)
     if isinstance(before, dict) and "direct" in before:
-        stored = {"direct": before["direct"], **stored}
-    content["profiles"] = {**profiles, profile.name: stored}
+        written = {"direct": before["direct"], **written}
+    content["profiles"] = {**profiles, profile.name: written}
     content["current"] = profile.name
     _write(env, content)
 

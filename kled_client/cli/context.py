@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ import trio
 from kled_client import credentials, profile
 from kled_client.output import Output
 from kled_client.profile import Profile
+from kled_wire.errors import UnauthenticatedError
 from kled_wire.names import WorkspaceRef
 
 if TYPE_CHECKING:
@@ -56,13 +57,24 @@ class Session:
         """The bearer token of the profile. Raises as `profile`."""
         return credentials.load_token(self.env, self.profile())
 
-    def api(self) -> AbstractAsyncContextManager[Api]:
-        """The API as the profile's user."""
+    @asynccontextmanager
+    async def api(self) -> AsyncIterator[Api]:
+        """The API as the profile's user, or as KLED_TOKEN's."""
         # httpx is a third of a command's start-up; help and completion do without.
         from kled_client.api import open_api  # noqa: PLC0415
 
         used = self.profile()
-        return open_api(used.url, self.token(), ca_file=used.ca_file)
+        try:
+            async with open_api(used.url, self.token(), ca_file=used.ca_file) as api:
+                yield api
+        except UnauthenticatedError as exc:
+            if not self.env.get("KLED_TOKEN"):
+                raise
+            raise UnauthenticatedError(
+                exc.code,
+                f"KLED_TOKEN: {exc.message}",
+                hint="kled token create makes one; without KLED_TOKEN the stored sign-in is used",
+            ) from exc
 
     def call(self, work: Callable[[Api], Awaitable[T]]) -> T:
         """Run `work` with the API on a fresh Trio loop."""

@@ -25,6 +25,7 @@ _COMMANDS = {
         ("login", "login:login", "Sign in to a coordinator"),
         ("logout", "login:logout", "Revoke the token and forget it"),
         ("whoami", "login:whoami", "Show who you are and where"),
+        ("profile", "profile:profile", "List the sign-ins of this machine"),
     ],
     "Workspaces": [
         ("create", "workspace:create", "Make a workspace and wait until it can be used"),

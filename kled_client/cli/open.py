@@ -33,6 +33,7 @@ def vscode(session: Session, workspace: WorkspaceRef, path: str | None) -> None:
     Writes the ssh configuration first where it is missing. Without a `code` command it prints
     the URI to open.
     """
+    session.call(lambda api: api.workspace(str(workspace)))  # one that is not there opens nothing
     config = default_path(session.env)
     if not has_block(read_config(config)):
         name = profile.profile_name(session.env, session.profile_name)

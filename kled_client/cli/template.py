@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import click
 
 from kled_client.api import Api
+from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import Items, complete_template, items
@@ -192,10 +192,7 @@ def update(session: Session, /, name: str, **options: str | int | None) -> None:
 def delete(session: Session, name: str, yes: bool) -> None:
     """Delete a template that no workspace uses."""
     check_name("template", name)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("not_confirmed", f"deleting {name} needs a yes", hint="add --yes")
-        click.confirm(f"Delete the template {name}?", abort=True, err=True)
+    confirm_deletion(name, f"Delete the template {name}?", yes=yes)
     session.call(lambda api: api.delete_template(name))
     session.output.note(f"{name} is deleted")
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kled_client.api import Api
+from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import complete_user
@@ -139,10 +140,7 @@ def end_streams(session: Session, name: str) -> None:
 def delete(session: Session, name: str, yes: bool) -> None:
     """Delete a user."""
     check_name("user", name)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("not_confirmed", f"deleting {name} needs a yes", hint="add --yes")
-        click.confirm(f"Delete the user {name}?", abort=True, err=True)
+    confirm_deletion(name, f"Delete the user {name}?", yes=yes)
     session.call(lambda api: api.delete_user(name))
     session.output.note(f"{name} is deleted")
 

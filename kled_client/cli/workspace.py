@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
@@ -11,11 +10,12 @@ import click
 from kled_client.api import Api
 from kled_client.cli.agent_token import agent_token
 from kled_client.cli.cancel import cancel
+from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.logs import logs
 from kled_client.cli.names import complete_template, complete_user, workspace_argument
 from kled_client.cli.parameters import choose_parameters, param_option
-from kled_client.follow import follow_build
+from kled_client.follow import follow_build, saying_what_goes_on
 from kled_client.models import Workspace
 from kled_client.output import Output, ago
 from kled_wire.errors import InputError
@@ -140,10 +140,7 @@ def delete(
     session: Session, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
 ) -> None:
     """Destroy a workspace and everything in it."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("not_confirmed", f"deleting {workspace} needs a yes", hint="add --yes")
-        click.confirm(f"Destroy {workspace} and everything in it?", abort=True, err=True)
+    confirm_deletion(str(workspace), f"Destroy {workspace} and everything in it?", yes=yes)
     body: dict[str, Any] = {"transition": "delete"}
     if orphan:
         body["orphan"] = True
@@ -258,7 +255,10 @@ async def _finish(
             return queued
         case "stop":
             return await api.workspace(queued["id"])
-    with session.output.progress(f"waiting for the agent of {queued['name']}"):
+    name = queued["name"]
+    says = f"{name} goes on without us; kled show {name} tells whether its agent is connected"
+    waiting = session.output.progress(f"waiting for the agent of {name}")
+    with saying_what_goes_on(session.output, says), waiting:
         return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
 
 

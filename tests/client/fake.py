@@ -73,6 +73,8 @@ class Fake:
     port: int = 0
     requests: list[tuple[str, str, bytes]] = field(default_factory=list)
     routes: dict[tuple[str, str], Reply] = field(default_factory=dict)
+    # Paths whose requests get no answer.
+    held: set[str] = field(default_factory=set)
     log: list[dict[str, Any]] = field(default_factory=lambda: [{"end": {"status": "succeeded"}}])
     # What follows the 101 head at once, in the same segment.
     first: bytes = b""
@@ -169,6 +171,8 @@ class Fake:
         if headers.get("upgrade"):
             await self._upgrade(headers, reader, writer, resume="resume=1" in target)
             return False
+        if path in self.held:
+            await asyncio.Event().wait()  # until the fake ends
         if path.endswith("/logs"):
             text = "".join(json.dumps(item) + "\n" for item in self.log)
             status, content = 200, text.encode()

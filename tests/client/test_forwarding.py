@@ -310,7 +310,7 @@ def test_what_a_person_sees() -> None:
     proxy = parse_forward("1080", Way.DYNAMIC)[0]
     shown = [ForwardStatus(forward=f, listen=f.listen) for f in (local, remote, proxy)]
     assert [describe(status, "dev") for status in shown] == [
-        "127.0.0.1:8080 -> dev localhost:3000",
+        "127.0.0.1:8080 -> dev localhost:3000  http://127.0.0.1:8080",
         "dev 127.0.0.1:9 -> localhost:9",
         "127.0.0.1:1080 -> dev (SOCKS5)",
     ]
