@@ -65,11 +65,11 @@ class _Directions:
         count: Callable[[int], None],
     ) -> None:
         """One direction. Raises what `source` raises."""
+        taken = False  # and so it stays where the sink refuses while nothing is sent
         with trio.CancelScope() as taking:
             if isinstance(sink, TellingStream):
                 self._nursery.start_soon(_cancel_when_refused, sink, taking)
             taken = await _copy(source, sink, count)
-        taken = taken and not taking.cancelled_caught
         self._going -= 1
         if not taken:
             self.refused = True

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.transport.pump import pump
+from kled_wire.transport.pump import TellingStream, pump
 
 
 async def test_each_half_close_is_carried_through_by_itself() -> None:
@@ -64,6 +64,52 @@ async def test_a_side_that_takes_no_more_is_still_heard_to_its_end() -> None:
             await pump(left, right)
     await left.aclose()
     assert await _all(client) == b"413 too large"
+
+
+class Telling(TellingStream):
+    """A memory stream that can be told to take no more."""
+
+    def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
+        self._inner = inner
+        self.refused = trio.Event()
+
+    async def wait_refused(self) -> None:
+        await self.refused.wait()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._inner.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._inner.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def test_a_refusal_while_nothing_is_sent_ends_that_direction_alone() -> None:
+    client, left = trio.testing.memory_stream_pair()
+    inner, server = trio.testing.memory_stream_pair()
+    right = Telling(inner)
+
+    async def refuse() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        right.refused.set()
+        await client.send_all(b"dropped")
+        await server.send_all(b"its last words")
+        await server.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refuse)
+        with pytest.raises(trio.BrokenResourceError, match="takes no more"):
+            await pump(left, right)
+    await left.aclose()
+    assert await _all(client) == b"its last words"
 
 
 async def test_a_stream_closed_under_the_pump_is_one_broken_resource_error() -> None:
