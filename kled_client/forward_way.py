@@ -15,7 +15,7 @@ import trio
 import trio_asyncio
 
 from kled_client.forward_spec import End, TcpEnd
-from kled_client.ssh import aio, open_channel
+from kled_client.ssh import Client, aio, open_channel
 from kled_client.ssh_channel import Channel
 from kled_wire.channel_stream import OPTIONS, Accept, ChannelStream
 from kled_wire.errors import ConflictError, UnavailableError
@@ -82,7 +82,7 @@ class SshWay:
         except (asyncssh.Error, asyncssh.ChannelListenError) as exc:
             raise ConflictError(
                 "remote_port_refused",
-                f"the workspace does not listen on {end}: it is in use there, or not allowed",
+                f"the workspace does not listen on {end}: {self._why_not(end)}",
                 hint="kled ports WORKSPACE lists what listens",
             ) from exc
         try:
@@ -91,6 +91,13 @@ class SshWay:
             listener.close()
             with trio.move_on_after(CLEANUP_S, shield=True):
                 await aio(listener.wait_closed)
+
+    def _why_not(self, end: End) -> str:
+        client = self._connection.get_owner()
+        assert isinstance(client, Client)
+        # As the agent writes it, which got an empty host for every address.
+        where = f"{end.host.lower() or '*'}:{end.port}" if isinstance(end, TcpEnd) else end.path
+        return client.why_not(f"listen on {where}") or "it is in use there, or not allowed"
 
     async def subsystem(self, name: str) -> Channel:
         """Open an SSH subsystem. Raises UnavailableError("session_refused")."""

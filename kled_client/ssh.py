@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
@@ -43,6 +44,28 @@ LOGIN_TIMEOUT_S = 30.0
 # The window of a terminal's channel: what a slow way holds before the answer to a key. Nobody reads
 # more than that in a round trip.
 _TERMINAL_BYTES = 32 * 1024
+_SAID_KEPT = 64
+_SAID_CHARS = 500
+
+
+class Client(asyncssh.SSHClient):
+    """Remembers the last words of the workspace's agent beside its answers.
+
+    A refusal to listen has no room for a reason (RFC 4254, section 4): that comes before it, as a
+    debug message.
+    """
+
+    def __init__(self) -> None:
+        self._said: deque[str] = deque(maxlen=_SAID_KEPT)
+
+    def debug_msg_received(self, msg: str, *_: object) -> None:
+        self._said.append(msg[:_SAID_CHARS])
+
+    def why_not(self, what: str) -> str:
+        """The reason given for `what`, as in "cannot WHAT: REASON"; empty where there was none."""
+        begin = f"cannot {what}: "
+        said = (words for words in reversed(self._said) if words.startswith(begin))
+        return next(said, "").removeprefix(begin)
 
 
 async def aio(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
@@ -154,6 +177,7 @@ def _options(identity: Identity) -> dict[str, Any]:
     line = Path(identity.known_hosts).read_text().strip()
     authority = line.partition(" ")[2].partition(" ")[2]
     return {
+        "client_factory": Client,
         "config": None,
         "username": _USER,
         "client_keys": [(identity.key, identity.certificate)],

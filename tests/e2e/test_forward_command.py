@@ -182,7 +182,9 @@ def test_the_workspace_listens_too(site: Site, echo_port: int) -> None:
         assert ask(path) == b"HELLO"
         taken = site.kled("forward", "dev", "--remote", f"{there}:{echo_port}", check=False)
         assert taken.returncode == 5
-        assert f"does not listen on 127.0.0.1:{there}" in taken.stderr
+        assert f"does not listen on 127.0.0.1:{there}: Address already in use" in taken.stderr
+        taken = site.kled("forward", "dev", "--remote", f"/no/where:{echo_port}", check=False)
+        assert "does not listen on /no/where: No such file or directory" in taken.stderr
 
 
 @pytest.fixture
