@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import signal
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.kit.site import Site, free_port
@@ -140,6 +143,43 @@ def test_a_remote_port_reaches_one_here(site: Site, echo_port: int) -> None:
     with ssh(site, "-R", f"{there[1]}:127.0.0.1:{echo_port}", until=there):
         assert ask(there) == b"HELLO"
     wait_until("the listener inside is closed", lambda: not is_open(there))
+
+
+def test_what_is_aborted_while_the_client_is_stopped_ends_at_its_target(site: Site) -> None:
+    there = ("127.0.0.1", free_port())
+    accepted: list[socket.socket] = []
+    agent = site.agent("dev")
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        threading.Thread(target=_accept_all, args=(target, accepted), daemon=True).start()
+        words = ("-R", f"{there[1]}:127.0.0.1:{target.getsockname()[1]}")
+        with site.running(*site.ssh_words(), *FORWARDS, *words, "dev.kled") as client:
+            wait_until("the workspace listens", lambda: is_open(there))
+            wait_until("the probe came through", lambda: len(accepted) == 1)
+            client.send_signal(signal.SIGSTOP)
+            links = [socket.create_connection(there) for _ in range(10)]
+            wait_until("the agent has accepted them", lambda: count(agent, there[1]) == 11)
+            for link in links:
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                link.close()
+            client.send_signal(signal.SIGCONT)
+            wait_until("all came through", lambda: len(accepted) == 11)
+            for link in accepted:
+                with link:
+                    link.settimeout(20)
+                    assert link.recv(1) == b""
+            wait_until("the agent has closed them", lambda: count(agent, there[1]) == 0)
+
+
+def count(process: psutil.Process, port: int) -> int:
+    """How many connections to its `port` a process holds."""
+    found = (one for one in process.net_connections("tcp") if one.laddr.port == port)
+    return sum(bool(one.raddr) for one in found)
+
+
+def _accept_all(listener: socket.socket, accepted: list[socket.socket]) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            accepted.append(listener.accept()[0])
 
 
 def test_a_remote_unix_socket_reaches_one_here(site: Site, echo_port: int) -> None:

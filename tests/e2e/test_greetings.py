@@ -1,9 +1,10 @@
-"""Servers that speak first and close at once, late or never: `kled forward` and `ssh -W`."""
+"""Servers that speak first and close at once, late, never or hard, or never read: each way."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_forward_command import port_of, running
-from tests.kit.site import Site
+from tests.e2e.test_forwards import ssh as forwarding
+from tests.kit.site import BIN, Site, free_port
 
 SHORT, LONG = b"220 ready\n", os.urandom(1_000_000)
 ROUNDS = {SHORT: 20, LONG: 3}
@@ -36,7 +38,29 @@ def closes_with_the_client(link: socket.socket, greeting: bytes) -> None:
     closes_late(link, greeting)
 
 
-SERVERS: tuple[Greet, ...] = (closes_at_once, closes_late, closes_with_the_client)
+def never_reads(link: socket.socket, greeting: bytes) -> None:
+    """Until nobody is there: epoll tells of that without a read."""
+    link.sendall(greeting)
+    gone = select.poll()
+    gone.register(link, select.POLLHUP | select.POLLERR)
+    gone.poll(60_000)
+
+
+def resets(link: socket.socket, greeting: bytes) -> None:
+    """Closing with something unread resets a connection (RFC 1122, 4.2.2.13)."""
+    link.sendall(greeting)
+    link.recv(1, socket.MSG_PEEK)
+
+
+SERVERS: tuple[Greet, ...] = (
+    closes_at_once,
+    closes_late,
+    closes_with_the_client,
+    never_reads,
+    resets,
+)
+# These are there while the client says nothing.
+STAYING = (closes_with_the_client, never_reads, resets)
 
 
 @contextlib.contextmanager
@@ -58,23 +82,35 @@ def greeting(address: Address, greet: Greet, text: bytes) -> Iterator[str]:
                     threading.Thread(target=answer, args=(link,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
-        yield address if isinstance(address, str) else f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-    if isinstance(address, str):
-        Path(address).unlink()
+        try:
+            yield address if isinstance(address, str) else f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            if isinstance(address, str):
+                Path(address).unlink()
 
 
-def read(link: socket.socket, greet: Greet, text: bytes) -> bytes:
+def check(link: socket.socket, greet: Greet, text: bytes) -> None:
+    """All of `text` comes and then the end, where it may."""
     link.settimeout(20)
     if greet is closes_late:
         link.shutdown(socket.SHUT_WR)
     got = bytearray()
-    while greet is not closes_with_the_client or len(got) < len(text):
+    while greet not in STAYING or len(got) < len(text):
         data = link.recv(65536)
         if not data:
             break
         got += data
-    return bytes(got)
+    assert got == text
+    if greet is resets:
+        link.sendall(b"x")
+        with contextlib.suppress(ConnectionResetError):
+            assert link.recv(1) == b""
+    if greet is never_reads:
+        link.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                link.send(bytes(65536))
 
 
 def socks(port: int, target: str) -> socket.socket:
@@ -85,6 +121,25 @@ def socks(port: int, target: str) -> socket.socket:
     for size in (2, 10):
         assert link.recv(size, socket.MSG_WAITALL)[1] == 0
     return link
+
+
+def connected(address: Address) -> socket.socket:
+    """A connection to it."""
+    link = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    link.settimeout(20)
+    link.connect(address)
+    return link
+
+
+@pytest.fixture(scope="module")
+def second_hop(site: Site) -> Iterator[tuple[str, ...]]:
+    """Words for ssh to reach the workspace once more, from inside it."""
+    words = (BIN / "kled", "stream", "dev", "--listen", "127.0.0.1:0", "--resume", "always")
+    with site.running(*words) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().rpartition(b":")[2].decode().strip()
+        yield ("-J", "dev.kled", "-p", port, "-oHostName=127.0.0.1", "-oHostKeyAlias=dev.kled",
+               "-oProxyUseFdpass=no")  # fmt: skip
 
 
 @pytest.mark.parametrize("greet", SERVERS)
@@ -105,15 +160,17 @@ def test_kled_forward_carries_it_whole(site: Site, greet: Greet, text: bytes) ->
                 else:
                     link = socket.create_connection(("127.0.0.1", address))
                 with link:
-                    assert read(link, greet, text) == text
+                    check(link, greet, text)
 
 
 @pytest.mark.parametrize("greet", SERVERS)
 @pytest.mark.parametrize("text", ROUNDS, ids=["short", "long"])
-def test_ssh_w_carries_it_whole(site: Site, host: str, greet: Greet, text: bytes) -> None:
+def test_ssh_w_and_j_carry_it_whole(
+    site: Site, host: str, second_hop: tuple[str, ...], greet: Greet, text: bytes
+) -> None:
     with greeting(("127.0.0.1", 0), greet, text) as target:
-        for _ in range(2):
-            words = [*site.ssh_words(), "-W", target, host]
+        for hops in ((), second_hop):
+            words = [*site.ssh_words(), *hops, "-W", target, host]
             with site.running(*words, stdin=subprocess.PIPE) as process:
                 assert process.stdin is not None
                 assert process.stdout is not None
@@ -121,5 +178,30 @@ def test_ssh_w_carries_it_whole(site: Site, host: str, greet: Greet, text: bytes
                     process.stdin.close()
                 got = process.stdout.read(len(text))
                 assert got == text
-                if greet is not closes_with_the_client:
+                if greet is resets:
+                    process.stdin.write(b"x")
+                    process.stdin.flush()
+                if greet is resets or greet not in STAYING:
                     assert process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("greet", SERVERS)
+@pytest.mark.parametrize("text", ROUNDS, ids=["short", "long"])
+def test_ssh_forwards_carry_it_whole(site: Site, greet: Greet, text: bytes) -> None:
+    ports = [free_port() for _ in range(5)]
+    paths = [str(site.root / f"{name}{ports[0]}") for name in ("here", "there")]
+    with (
+        greeting(("127.0.0.1", 0), greet, text) as port,
+        greeting(str(site.root / "greet"), greet, text) as path,
+    ):
+        words = ("-L", f"{ports[0]}:{port}", "-L", f"{ports[1]}:{path}", "-L", f"{paths[0]}:{path}",
+                 "-R", f"{ports[2]}:{port}", "-R", f"{ports[3]}:{path}", "-R", f"{paths[1]}:{port}",
+                 "-D", str(ports[4]), "-oStreamLocalBindUnlink=yes")  # fmt: skip
+        # It is ready when what it asked for last is, and has asked in this order.
+        with forwarding(site, *words, until=paths[1]):
+            for _ in range(ROUNDS[text] // 2 or 1):
+                for address in (*(("127.0.0.1", number) for number in ports[:4]), *paths):
+                    with connected(address) as link:
+                        check(link, greet, text)
+                with socks(ports[4], port) as link:
+                    check(link, greet, text)
