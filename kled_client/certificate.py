@@ -21,8 +21,9 @@ from kled_client.files import ensure_private_dir, write_private
 from kled_client.profile import DEFAULT_PROFILE, Profile, config_dir
 from kled_wire.errors import KledError, ProtocolError
 
-# A connection that begins now must still find the certificate valid after a slow dial-back.
-RENEW_BEFORE_S = 120.0
+# A connection that begins now must still find the certificate valid after a slow dial-back; and so
+# must programs that read it some minutes before they connect (the ten are docs/architecture.md's).
+RENEW_BEFORE_S = 240.0
 HOST_PATTERN = "*.kled"
 
 

@@ -59,11 +59,12 @@ def install(env: Mapping[str, str], profile_name: str, path: Path) -> bool:
 def block_settings(env: Mapping[str, str], profile_name: str) -> BlockSettings:
     """The block's paths for this machine and user."""
     identity = identity_of(env, profile_name)
-    command = [*_environment_words(env), *kled_command(), "stream", "--fdpass"]
-    if profile_name != DEFAULT_PROFILE:
-        command.append(f"--profile={profile_name}")
+    kled = (*_environment_words(env), *kled_command())
+    chosen = () if profile_name == DEFAULT_PROFILE else (f"--profile={profile_name}",)
     return BlockSettings(
-        command=tuple(command),
+        command=(*kled, "stream", "--fdpass", *chosen),
+        renew=(*kled, *chosen, "ssh-cert"),
+        renewed=identity.state,
         identity=identity.key,
         certificate=identity.certificate,
         known_hosts=identity.known_hosts,

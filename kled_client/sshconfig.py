@@ -20,9 +20,14 @@ CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSettings:
-    """What the block is made of; paths are absolute. `control_path` None: no multiplexing."""
+    """What the block is made of; paths are absolute. `control_path` None: no multiplexing.
+
+    `renew` gets a new certificate, `renewed` is a file that was written when that was done last.
+    """
 
     command: tuple[str, ...]
+    renew: tuple[str, ...]
+    renewed: str
     identity: str
     certificate: str
     known_hosts: str
@@ -31,8 +36,11 @@ class BlockSettings:
 
 def render_block(settings: BlockSettings) -> bytes:
     """The block with its markers. Raises InputError("path_unquotable")."""
-    proxy = " ".join(shlex.quote(word).replace("%", "%%") for word in settings.command)
+    proxy = _words(settings.command)
     lines = [
+        # Who reads the certificate before the ProxyCommand has renewed it finds a good one. A test
+        # of a file's age costs ssh nothing; what goes wrong here, the ProxyCommand says.
+        f'Match originalhost *.kled exec "{_renewal(settings)}"',
         "Host *.kled",
         f"  ProxyCommand {proxy} %h",
         "  ProxyUseFdpass yes",
@@ -55,6 +63,18 @@ def render_block(settings: BlockSettings) -> bytes:
         ]
     lines.append("Host *")
     return b"\n".join([BEGIN, *(line.encode() for line in lines), END, b""])
+
+
+def _words(command: tuple[str, ...]) -> str:
+    return " ".join(shlex.quote(word).replace("%", "%%") for word in command)
+
+
+def _renewal(settings: BlockSettings) -> str:
+    """What ssh has a shell do; after six of ten minutes. Raises InputError("path_unquotable")."""
+    for word in settings.renew:
+        _quote(word)
+    is_new = f"find {_words((settings.renewed,))} -mmin -6 2>/dev/null | grep -q ."
+    return f"{is_new} || {_words(settings.renew)} </dev/null >/dev/null 2>&1"
 
 
 def put_block(content: bytes, block: bytes) -> bytes:

@@ -51,6 +51,7 @@ _COMMANDS = {
         ("status", "status:status", "Show where you are and which path leads to the workspace"),
         ("ping", "ping:ping", "Measure the way to the workspace"),
         ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
+        ("ssh-cert", "ssh_cert:ssh_cert", "Renew the SSH certificate where that is due"),
         ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),
         ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key, to pin it"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -151,6 +152,22 @@ def library(fake: Fake, config: Path) -> str:
         check=True,
         text=True,
     ).stdout
+
+
+def test_the_certificate_is_good_before_a_library_reads_it(
+    signed_in: Fake, config: Path, home: Path
+) -> None:
+    """It does so before the ProxyCommand; the block renews it where it is old, and only there."""
+    signed_in.stream = "ssh"
+    identity = home / ".config/kled/ssh"
+    (identity / "id_ed25519-cert.pub").write_text("spoiled\n")
+    state = json.loads((identity / "certificate.json").read_text())
+    (identity / "certificate.json").write_text(json.dumps({**state, "issued_at": 0}))
+    os.utime(identity / "certificate.json", (0, 0))
+    assert library(signed_in, config) == "here\n\n"
+    assert signed_in.certificates == 2
+    assert library(signed_in, config) == "here\n\n"
+    assert signed_in.certificates == 2
 
 
 def test_a_library_that_knows_no_fdpass_gets_in(signed_in: Fake, config: Path) -> None:

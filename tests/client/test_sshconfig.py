@@ -17,6 +17,8 @@ from kled_wire.errors import InputError
 
 SETTINGS = BlockSettings(
     command=("/opt/ke d/kled", "stream", "--fdpass"),
+    renew=("/opt/ke d/kled", "ssh-cert"),
+    renewed="/home/a b/100%/state",
     identity="/home/a b/100%/id",
     certificate="/c",
     known_hosts="/k",
@@ -58,6 +60,8 @@ def test_markers_that_do_not_pair_up_are_refused(content: bytes) -> None:
 def test_paths_are_quoted_for_ssh() -> None:
     text = BLOCK.decode()
     assert "ProxyCommand '/opt/ke d/kled' stream --fdpass %h\n" in text
+    assert "find '/home/a b/100%%/state' -mmin -6" in text
+    assert "|| '/opt/ke d/kled' ssh-cert <" in text
     assert 'IdentityFile "/home/a b/100%%/id"\n' in text
     assert "ControlPath /run/%C\n" in text
     assert "User " not in text
@@ -68,6 +72,8 @@ def test_an_unquotable_path_is_refused() -> None:
         render_block(
             BlockSettings(
                 command=("kled",),
+                renew=("kled",),
+                renewed="/r",
                 identity='/a"b',
                 certificate="/c",
                 known_hosts="/k",

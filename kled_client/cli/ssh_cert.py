@@ -1,0 +1,24 @@
+"""`kled ssh-cert`: the SSH certificate alone, for programs that read it before they connect."""
+
+from __future__ import annotations
+
+import click
+
+from kled_client.certificate import ensure_certificate
+from kled_client.cli.context import Session, pass_session
+
+
+@click.command("ssh-cert")
+@pass_session
+def ssh_cert(session: Session) -> None:
+    """Renew the SSH certificate if it ends soon, and print where it is.
+
+    ssh and `kled` do so by themselves. The block of kled config-ssh calls this for programs that
+    read the certificate before they start the ProxyCommand.
+    """
+    identity = ensure_certificate(session.env, session.profile(), session.token())
+    output = session.output
+    if output.as_json:
+        output.json({"certificate": identity.certificate, "key": identity.key})
+    else:
+        output.line(identity.certificate)
