@@ -38,7 +38,11 @@ def bubblewrap_arguments(view: View, writable: Mapping[Path, Path]) -> list[str]
     network stays.
     """
     arguments = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-drop", "ALL"]
-    mounts = [(path, ["--symlink", target, str(path)]) for path, target in view.links.items()]
+    mounts = [
+        (path, ["--symlink", target, str(path)])
+        for path, target in view.links.items()
+        if not _is_shown(path, view)  # it is there already
+    ]
     mounts += [(path, ["--ro-bind", str(path), str(path)]) for path in view.shown]
     # After what is shown, which may be all of the machine.
     mounts += [(Path("/proc"), ["--proc", "/proc"]), (Path("/dev"), ["--dev", "/dev"])]
@@ -56,4 +60,8 @@ def bubblewrap_arguments(view: View, writable: Mapping[Path, Path]) -> list[str]
 
 def _seen(paths: Sequence[Path], view: View) -> list[Path]:
     """Those below something shown: elsewhere bwrap would make the path only to hide it."""
-    return [path for path in paths if any(path.is_relative_to(shown) for shown in view.shown)]
+    return [path for path in paths if _is_shown(path, view)]
+
+
+def _is_shown(path: Path, view: View) -> bool:
+    return any(path.is_relative_to(shown) for shown in view.shown)
