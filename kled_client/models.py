@@ -17,6 +17,7 @@ class User(TypedDict):
     last_seen_at: str | None
     password_set_at: str | None
     password_set_by: str | None
+    code_used_at: str | None
     max_workspaces: int | None
     max_waiting_builds: int | None
 

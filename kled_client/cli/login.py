@@ -16,7 +16,7 @@ from kled_client import credentials, profile
 from kled_client.api import Api, open_api
 from kled_client.certificate import ensure_certificate, ensure_key, identity_of
 from kled_client.cli.context import Session, pass_session
-from kled_client.cli.user import password_origin
+from kled_client.cli.user import code_use, password_origin
 from kled_client.endpoint import normalise_url, parse_url
 from kled_client.files import remove
 from kled_client.models import Login
@@ -118,6 +118,7 @@ def whoami(session: Session) -> None:
             "role": user.get("role"),
             "email": user.get("email"),
             "password": password_origin(user),
+            "one-time code": code_use(user),
             "coordinator": used.url,
             "profile": used.name,
             "token in": "KLED_TOKEN" if session.env.get("KLED_TOKEN") else used.token_store,

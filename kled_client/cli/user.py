@@ -153,6 +153,12 @@ def password_origin(found: User) -> str | None:
     return f"set {ago(found['password_set_at'])}" + (f" by {by}" if by else "")
 
 
+def code_use(found: User) -> str:
+    """When somebody signed in by a one-time code, which another may have made."""
+    used = found.get("code_used_at")
+    return f"used {ago(used)}" if used else "never used"
+
+
 def _limit(own: int | None) -> str | None:
     """A user's own limit; None where the coordinator's counts."""
     if own is None:
@@ -171,6 +177,7 @@ def _show(session: Session, found: User) -> None:
             "created": ago(found.get("created_at")),
             "seen": ago(found.get("last_seen_at")),
             "password": password_origin(found),
+            "one-time code": code_use(found),
             "workspaces": _limit(found.get("max_workspaces")),
             "waiting builds": _limit(found.get("max_waiting_builds")),
         },

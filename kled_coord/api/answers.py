@@ -41,6 +41,7 @@ class UserAnswer(BaseModel):
     last_seen_at: datetime | None
     password_set_at: datetime | None
     password_set_by: str | None
+    code_used_at: datetime | None
     max_workspaces: int | None
     max_waiting_builds: int | None
     login_code: str | None = None

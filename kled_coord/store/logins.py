@@ -76,14 +76,15 @@ def exchange_login_code(
     if user is None or user.suspended or not use_login_code(connection, code_hash, now):
         return None
     revoked: frozenset[str] = frozenset()
+    user = replace(user, code_used_at=now)
     if password_hash is not None:
         user = replace(
             user, password_hash=password_hash, password_set_at=now, password_set_by=user.name
         )
-        update_user(connection, user)
         end_user_keys(connection, user.id)
         revoked = revoke_user_tokens(connection, user.id, now)
         drop_login_codes(connection, user.id)
+    update_user(connection, user)
     token = replace(token, user_id=user.id)
     _insert_login_token(connection, token, token_hash, address)
     return LoggedIn(user=user, token=token, revoked_tokens=revoked)

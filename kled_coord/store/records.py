@@ -15,7 +15,8 @@ class User:
     """Somebody who may log in. `password_hash` is argon2's own format.
 
     `endings` counts how often all that was opened for them has been ended. `password_set_by` is
-    the name of who set the password. Limits are 0 for none, and None where the settings' count.
+    the name of who set the password; `code_used_at` is when a one-time code was used last. Limits
+    are 0 for none, and None where the settings' count.
     """
 
     id: UserId
@@ -29,6 +30,7 @@ class User:
     last_seen_at: datetime | None
     password_set_at: datetime | None
     password_set_by: str | None
+    code_used_at: datetime | None = None
     max_workspaces: int | None = None
     max_waiting_builds: int | None = None
 

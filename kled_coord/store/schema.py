@@ -63,6 +63,8 @@ users = Table(
     # When the password was set, and by whom: another's hand in it is shown to the user.
     _at("password_set_at"),
     Column("password_set_by", sa.String(40)),
+    # When a one-time code was used last: another may have made it.
+    _at("code_used_at"),
     # Limits of this user alone, 0 for none; NULL: the settings'.
     Column("max_workspaces", sa.Integer),
     Column("max_waiting_builds", sa.Integer),

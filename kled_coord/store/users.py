@@ -23,6 +23,7 @@ _COLUMNS = (
     users.c.last_seen_at,
     users.c.password_set_at,
     users.c.password_set_by,
+    users.c.code_used_at,
     users.c.max_workspaces,
     users.c.max_waiting_builds,
 )
@@ -107,6 +108,7 @@ def update_user(connection: Connection, user: User) -> None:
             endings=user.endings,
             password_set_at=user.password_set_at,
             password_set_by=user.password_set_by,
+            code_used_at=user.code_used_at,
             max_workspaces=user.max_workspaces,
             max_waiting_builds=user.max_waiting_builds,
         )

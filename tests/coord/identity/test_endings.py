@@ -228,6 +228,19 @@ async def test_who_set_a_password_is_shown_to_its_user_and_audited(world: World)
     assert alice.user_id == seen.id
 
 
+async def test_a_sign_in_by_an_operators_code_is_shown_to_the_user(world: World) -> None:
+    alice, logins = await world.user("alice"), world.services.logins
+    assert (await world.services.users.get(alice, "alice")).code_used_at is None
+    code = await logins.reset("alice")
+    world.clock.advance(60)
+    used_at = world.clock.now
+    await logins.exchange(code=code, password=None, token_name="t", address="192.0.2.1")
+    world.clock.advance(60)
+    assert (await world.services.users.get(alice, "alice")).code_used_at == used_at
+    await world.services.users.change(alice, "alice", UserChange(email="alice@example.org"))
+    assert (await world.services.users.get(alice, "alice")).code_used_at == used_at
+
+
 async def test_a_token_makes_none_that_outlives_it_but_a_fresh_sign_in_does(world: World) -> None:
     await world.user("alice")
     identity, make = world.services.identity, world.services.identity.create_token
