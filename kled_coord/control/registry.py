@@ -229,5 +229,6 @@ class AgentRegistry:
         return UnavailableError(
             "agent_not_connected",
             "the workspace's agent is not connected",
-            hint=f"is the workspace running? see `kled show` (agent {agent_id})",
+            hint="it may be starting still, or have ended: kled show NAME tells, kled start NAME "
+            f"starts it again (agent {agent_id})",
         )

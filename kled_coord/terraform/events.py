@@ -8,13 +8,19 @@ Go itself print what they like.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 MAX_TEXT = 64 << 10  # characters of one message kept; a provider may print a whole file
 # Steps of work a planned action takes, by its name in `planned_change`; a replacement is two.
 STEPS = {"create": 1, "read": 1, "update": 1, "delete": 1, "replace": 2}
+
+# Terraform is not run by hand here.
+_OPTION_HINT: Final = re.compile(
+    r"Use a -var or -var-file command line (?:argument|option) to provide a value for this variable"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +209,7 @@ def format_diagnostic(diagnostic: Diagnostic) -> str:
     """Say it in one line: `main.tf:12: Summary: detail`."""
     place = f"{diagnostic.file}:{diagnostic.line}" if diagnostic.file else diagnostic.address
     parts = [" ".join(part.split()) for part in (place, diagnostic.summary, diagnostic.detail)]
-    return ": ".join(part for part in parts if part)
+    return _OPTION_HINT.sub("Give it with -p NAME=VALUE", ": ".join(filter(None, parts)))
 
 
 def _parse_outputs(value: Mapping[str, Any]) -> dict[str, Output]:

@@ -126,14 +126,18 @@ class Workspaces:
     async def list_for(self, caller: Caller, owner: str | None) -> list[WorkspaceDetails]:
         """The workspaces of one owner, None for the caller's own, "*" for everybody's.
 
-        Those that the caller may not know of are left out.
+        Those that the caller may not know of are left out. Raises NotFoundError("user_not_found").
         """
         owner_id: str | None = caller.user_id
         if owner == EVERYBODY:
             owner_id = None
         elif owner is not None and owner != caller.user_name:
             user = await self._store.read(user_by_name, owner)
-            owner_id = user.id if user else ""
+            may_know = decide(caller, Action.USER_READ, Resource(kind="user", name="*")).allowed
+            if user is None or not may_know:
+                # The same words for both: who may not see users learns no names.
+                raise NotFoundError("user_not_found", f"there is no user {owner} that you may see")
+            owner_id = user.id
         found = await self._store.read(list_workspaces, owner_id)
         return await self.details([w for w in found if _may_read(caller, w)])
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.transport.upgrade import head_length
+
+# The first byte of a ClientHello (RFC 8446, section 5.1). No blank line would ever come.
+_TLS_HANDSHAKE: Final = 0x16
 
 
 async def read_head(stream: trio.abc.ReceiveStream, buffer: bytearray | None = None) -> bytes:
@@ -23,6 +28,8 @@ async def read_head(stream: trio.abc.ReceiveStream, buffer: bytearray | None = N
                 raise UnavailableError("connection_closed", "the peer closed the connection")
             raise ProtocolError("head_incomplete", "the connection ended inside a request head")
         buffer += data
+        if buffer[0] == _TLS_HANDSHAKE:
+            raise ProtocolError("head_malformed", "this is TLS, and plain HTTP is spoken here")
     head = bytes(buffer[:length])
     del buffer[:length]
     return head

@@ -92,7 +92,9 @@ async def test_a_foreign_workspace_is_not_found_not_forbidden(world, make_tar) -
         await services.builds.get(bob, created.latest_build.id)
     assert caught.value.code == "build_not_found"
     assert await services.workspaces.list_for(bob, "*") == []
-    assert await services.workspaces.list_for(bob, "alice") == []
+    for name in ("alice", "nobody"):  # in the same words: names of users are no member's business
+        with pytest.raises(NotFoundError, match=f"there is no user {name} that you may see"):
+            await services.workspaces.list_for(bob, name)
 
 
 async def test_a_second_build_waits_for_the_first(world, make_tar) -> None:

@@ -143,6 +143,12 @@ def test_no_object_is_too_strange(kind: str, fields: dict[str, object], inner: o
 def test_a_diagnostic_without_a_place_names_the_resource_or_nothing() -> None:
     plain = Diagnostic(severity="error", summary="Bad\nthing")
     assert format_diagnostic(plain) == "Bad thing"
+
+
+def test_terraforms_own_options_are_not_what_a_person_has() -> None:
+    use = "Use a -var or -var-file command line argument to provide a value for this variable."
+    found = Diagnostic(severity="error", summary="No value for required variable", detail=use)
+    assert format_diagnostic(found).endswith(": Give it with -p NAME=VALUE.")
     assert format_diagnostic(
         Diagnostic(severity="error", summary="Bad", detail="Why.", address="a.b")
     ) == ("a.b: Bad: Why.")

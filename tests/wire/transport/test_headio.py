@@ -72,3 +72,9 @@ async def test_a_body_is_read_to_its_length_or_the_end() -> None:
     assert await read_body(_source(b"bc", b"defg"), bytearray(b"a"), 5) == b"abcde"
     assert await read_body(_source(b"bc"), bytearray(b"a"), 5) == b"abc"
     assert await read_body(_source(), bytearray(b"abc"), 2) == b"ab"
+
+
+async def test_tls_is_refused_at_its_first_byte() -> None:
+    """No blank line would come: whoever waited for one would wait for the whole deadline."""
+    with pytest.raises(ProtocolError, match="this is TLS"):
+        await read_head(_source(b"\x16\x03\x01\x02\x00\x01"))
