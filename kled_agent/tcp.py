@@ -6,19 +6,30 @@ import trio
 
 from kled_wire import limits, messages
 from kled_wire.eventlog import EventLog
+from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.pump import pump
 
 
 async def serve_tcp(
     stream: trio.abc.HalfCloseableStream, dial: messages.Dial, log: EventLog
 ) -> None:
-    """Connect to the host and port of `dial` and copy both ways to the end; closes `stream`."""
+    """Connect to the host and port of `dial` and copy both ways to the end; closes `stream`.
+
+    A client that can be told, of a resumable stream, is told where nobody listens.
+    """
     try:
         with trio.fail_after(limits.REPLY_TIMEOUT_S):
             target = await trio.open_tcp_stream(dial.host or "localhost", dial.port)
         async with target:
             await pump(stream, target)
-    except (OSError, trio.BrokenResourceError, trio.TooSlowError) as exc:
+    except (OSError, trio.TooSlowError) as exc:
+        log.info("tcp_ended", port=dial.port, reason=str(exc))
+        if isinstance(stream, ResumableStream):
+            why = f"nothing in the workspace takes a connection to port {dial.port}"
+            stream.reset("port_unreachable", why)
+            with trio.move_on_after(limits.GOODBYE_S):
+                await stream.wait_over()
+    except trio.BrokenResourceError as exc:
         log.info("tcp_ended", port=dial.port, reason=str(exc))
     except (OverflowError, UnicodeError) as exc:  # no port or host name at all
         log.info("tcp_ended", port=dial.port, reason=str(exc))

@@ -18,6 +18,8 @@ from contextlib import suppress
 from kled_wire.errors import KledError
 from kled_wire.limits import COPY_CHUNK_BYTES
 
+_LAST_WORDS_S = 1.0
+
 
 def pump_stdio(sock: socket.socket, source: int, sink: int, *, first: bytes = b"") -> None:
     """Join descriptors `source` and `sink` with `sock` until the peer has ended.
@@ -58,9 +60,13 @@ def pump_beside(
                 os.write(sys.stderr.fileno(), f"\r\nkled: {exc.shown()}\r\n".encode())
                 failed.append(exc)
 
-    threading.Thread(target=beside, daemon=True).start()
+    working = threading.Thread(target=beside, daemon=True)
+    working.start()
     ready()
     pump_stdio(near, sys.stdin.fileno(), sys.stdout.fileno())
+    near.close()
+    # It has ended or sees now that it is over; why it failed comes a moment after our end.
+    working.join(_LAST_WORDS_S)
     if failed:
         raise SystemExit(failed[0].exit_code)
 

@@ -125,6 +125,11 @@ class Pump:
             if not self._wait(wait_s, patient=redials.failures > 1):
                 return
         self._finish()
+        closed = self._machine.closed
+        if closed is not None and closed.code == "port_unreachable":
+            raise UnavailableError(
+                closed.code, closed.message, hint="kled ports lists what listens"
+            )
 
     def _finish(self) -> None:
         """The stream is over: give ssh the rest of what came, however long it takes to read it."""

@@ -146,9 +146,7 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
         env = {**env, "KLED_DIRECT": "off"}
     if request.kind == "ssh":
         ensure_certificate(env, profile, token)
-    resumable = request.resume == "always" or (
-        request.resume == "auto" and not is_plain_and_here(parse_url(profile.url))
-    )
+    resumable = is_resumable(request, parse_url(profile.url))
     wanted = f"{path}&resume=1" if resumable else path
     try:
         sock, first = open_stream(env, profile, token, wanted)
@@ -166,6 +164,16 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
             _hand_over(sock, first)
         else:
             _carry(sock, first)
+
+
+def is_resumable(request: Request, endpoint: Endpoint) -> bool:
+    """Whether the stream outlives its connections, and its end has a reason.
+
+    SSH gives its own reasons; other streams learn only so that nobody listens.
+    """
+    if request.resume != "auto":
+        return request.resume == "always"
+    return request.kind != "ssh" or not is_plain_and_here(endpoint)
 
 
 def is_plain_and_here(endpoint: Endpoint) -> bool:

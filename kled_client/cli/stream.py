@@ -39,7 +39,7 @@ from kled_wire.resume.direct import DirectSeeker
     "--resume",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Whether the stream survives its connections; auto: unless the coordinator is here.",
+    help="Whether the stream survives its connections; auto: not ssh to this machine.",
 )
 @click.option(
     "--direct",
@@ -108,8 +108,7 @@ async def _open(
     """One stream; the profile and its token are read anew, as they may have been renewed."""
     profile = session.profile()
     token = await trio.to_thread.run_sync(session.token)
-    here = stream_fast.is_plain_and_here(parse_url(profile.url))
-    if request.resume == "never" or (request.resume == "auto" and here):
+    if not stream_fast.is_resumable(request, parse_url(profile.url)):
         return await dial_stream(profile, token, path, nursery)
     env = {**session.env, "KLED_DIRECT": "off"} if request.direct == "never" else session.env
     seeker = DirectSeeker(make_paths(env, profile), os.urandom)

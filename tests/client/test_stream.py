@@ -22,6 +22,8 @@ from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import TOKEN, Fake, running
 
 HEAVY = ("click", "trio", "httpx", "rich", "asyncssh", "dataclasses", "http.client", "pathlib")
+# The fake echoes what it gets: it speaks no resumption.
+PLAIN = ("--resume", "never")
 BLOB = os.urandom(3_000_000)
 
 
@@ -99,7 +101,7 @@ def test_the_fast_path_loads_nothing_heavy(signed_in: Fake, home: Path) -> None:
 
 
 def test_standard_streams_are_pumped_with_half_close(signed_in: Fake, kled: Kled) -> None:
-    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", input=BLOB)
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, input=BLOB)
     assert done.returncode == 0, done.stderr
     assert done.stdout == BLOB
     assert signed_in.requests[-1][1] == "/api/v1/workspaces/dev/stream?kind=tcp&port=80"
@@ -109,13 +111,13 @@ def test_files_instead_of_pipes(signed_in: Fake, kled: Kled, tmp_path: Path) -> 
     source = tmp_path / "in"
     source.write_bytes(BLOB)
     with source.open("rb") as file:
-        done = kled("stream", "dev", "--kind", "tcp", "--port", "80", stdin=file)
+        done = kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, stdin=file)
     assert done.stdout == BLOB
 
 
 def test_bytes_behind_the_head_are_not_lost(signed_in: Fake, kled: Kled) -> None:
     signed_in.first = b"SSH-2.0-early\r\n"
-    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", input=b"x")
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, input=b"x")
     assert done.stdout == b"SSH-2.0-early\r\nx"
 
 
@@ -141,7 +143,7 @@ def test_tls(secured: Fake) -> None:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "kled_client", "stream", "dev"),
-            *("--kind", "tcp", "--port", "80", "--resume", "never"),
+            *("--kind", "tcp", "--port", "80", *PLAIN, "--resume", "never"),
         ],
         env={**secured.env(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
@@ -213,7 +215,7 @@ def test_tls_fdpass(secured: Fake) -> None:
 
 def test_an_untrusted_certificate(secured: Fake, kled: Kled) -> None:
     profile.save(secured.env(), profile.load(secured.env())._replace(ca_file=None))
-    done = kled("stream", "dev", "--kind", "tcp", "--port", "80")
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN)
     assert done.returncode == 7
     assert "--ca-file" in one_line(done.stderr)
 
@@ -225,7 +227,7 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
         "HTTP_PROXY": f"http://proxy:secret@127.0.0.1:{signed_in.port}",
     }
     # The fake behind the proxy echoes bytes; it speaks no resumption.
-    words = ("stream", "dev", "--kind", "tcp", "--port", "80", "--resume", "never")
+    words = ("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, "--resume", "never")
     done = kled(*words, input=b"through", env=env)
     assert done.stdout == b"through", done.stderr
     assert signed_in.requests[0][0] == "CONNECT"
@@ -246,7 +248,7 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
 def test_a_proxy_that_strips_the_upgrade(signed_in: Fake, kled: Kled, answer: bytes) -> None:
     signed_in.stream = answer
     # The fake's WebSocket is a bare echo; a resumable stream in one: tests/e2e/test_idle.py.
-    words = ("stream", "dev", "--kind", "tcp", "--port", "80", "--resume", "never")
+    words = ("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, "--resume", "never")
     done = kled(*words, input=BLOB[:100_000])
     assert done.returncode == 0, done.stderr
     assert done.stdout == BLOB[:100_000]
@@ -259,17 +261,19 @@ def test_a_stripping_proxy_and_fdpass(signed_in: Fake) -> None:
 
 
 def test_refusals_are_one_line(signed_in: Fake, kled: Kled) -> None:
-    refused = kled("stream", "dev", "--kind", "tcp", "--port", "80", env={"KLED_TOKEN": "kled_bad"})
+    refused = kled(
+        "stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, env={"KLED_TOKEN": "kled_bad"}
+    )
     assert refused.returncode == 3
     assert one_line(refused.stderr) == "error: this token was revoked (kled login)\n"
     assert kled("stream", "dev", "--what").returncode == 2
     assert kled("stream").returncode == 2
     signed_in.stream = b"SMTP ready\r\n\r\n"
-    foreign = kled("stream", "dev", "--kind", "tcp", "--port", "80")
+    foreign = kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN)
     assert "does not speak HTTP" in one_line(foreign.stderr)
     signed_in.stream = b""
     assert "without an answer" in one_line(
-        kled("stream", "dev", "--kind", "tcp", "--port", "80").stderr
+        kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN).stderr
     )
 
 
@@ -287,7 +291,18 @@ def test_nobody_is_there(home: Path, kled: Kled) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(signed_in: Fake) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "kled_client", "stream", "dev", "--kind", "tcp", "--port", "80"],
+        [
+            sys.executable,
+            "-m",
+            "kled_client",
+            "stream",
+            "dev",
+            "--kind",
+            "tcp",
+            "--port",
+            "80",
+            *PLAIN,
+        ],
         env={**signed_in.env(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

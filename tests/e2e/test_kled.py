@@ -8,7 +8,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from tests.kit.site import BIN, Site
+from tests.kit.site import BIN, Site, free_port
 from tests.kit.waiting import wait_until
 
 
@@ -108,3 +108,9 @@ def test_config_ssh_works_without_the_callers_environment(site: Site, tmp_path: 
         assert site.run(*words, "dev.kled", "echo here").stdout == "here\n"
     finally:
         place.rename(site.home / ".config/kled")
+
+
+def test_a_stream_to_a_port_where_nobody_listens_says_so(site: Site) -> None:
+    done = site.kled("stream", "dev", "--kind", "tcp", "--port", str(free_port()), check=False)
+    assert done.returncode == 7
+    assert "nothing in the workspace takes a connection to port" in done.stderr
