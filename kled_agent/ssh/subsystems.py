@@ -24,6 +24,7 @@ _SFTP_SERVERS: Final = (
     "/usr/libexec/openssh/sftp-server",  # Fedora, RHEL
     "/usr/libexec/sftp-server",  # macOS, FreeBSD
 )
+_MISSING: Final = "kled: this workspace has no sftp-server: install openssh-sftp-server in it"
 _SFTP_VERSION: Final = 3  # draft-ietf-secsh-filexfer-02, the one OpenSSH speaks
 
 
@@ -34,6 +35,9 @@ def subsystem_command(name: str, user: LocalUser) -> tuple[str, ...] | None:
             if os.access(path, os.X_OK):
                 # Paths are seen from the home directory, wherever shells start (sftp-server(8)).
                 return (path, "-d", user.home_directory().replace("%", "%%"))
+        if not user.owns_us():
+            # A refused subsystem has no room for a reason; a program's standard error is shown.
+            return ("/bin/sh", "-c", f"echo '{_MISSING}' >&2; exit 1")
     return None
 
 

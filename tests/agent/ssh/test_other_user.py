@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from kled_agent.ssh import subsystems
 from kled_agent.users import load_user
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Keys, Site, forwarding, run, serving
@@ -135,3 +136,12 @@ async def test_files_are_written_as_the_user(other: Site) -> None:
     assert done.returncode == 0, done.stderr
     assert _owner(other.home / "made")[0] == "nobody"
     assert not Path("/root/made").exists()
+
+
+async def test_without_an_sftp_server_the_client_is_told_what_is_missing(
+    other: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subsystems, "_SFTP_SERVERS", ())
+    done = await run(["sftp", *other.options(), "-b", os.devnull, "any@ws.kled"])
+    assert done.returncode != 0
+    assert b"has no sftp-server: install openssh-sftp-server" in done.stderr
