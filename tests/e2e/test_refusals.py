@@ -129,7 +129,12 @@ def test_without_terraform_a_sentence_says_how_to_get_one(tmp_path: Path) -> Non
             (empty / name).symlink_to(found)
     with open_site() as site:
         site.stop_serving()
-        site.serve(PATH=str(empty), KLED_COORD_TERRAFORM_PATH=str(empty / "terraform"))
+        # One that is there at the start, where its absence would be refused, and gone at the push.
+        terraform = empty / "terraform"
+        terraform.write_text('#!/bin/sh\necho \'{"terraform_version": "1.11.4"}\'\n')
+        terraform.chmod(0o755)
+        site.serve(PATH=str(empty), KLED_COORD_TERRAFORM_PATH=str(terraform))
+        terraform.unlink()
         done = site.kled("template", "push", PROCESS_TEMPLATE, check=False)
         assert done.returncode != 0
         assert "install OpenTofu" in done.stderr

@@ -44,7 +44,7 @@ class Keys:
         return keys
 
     def certify(
-        self, name: str, *, ca: str = "ca", principal: str = PRINCIPAL, valid: str = "-1m:+10m"
+        self, name: str, *, ca: str = "ca", principal: str = PRINCIPAL, valid: str = "-1m:+3h"
     ) -> Path:
         """A certificate for the user's key."""
         public = self.folder / f"{name}.pub"
