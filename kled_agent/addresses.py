@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Final, NamedTuple
 
 import psutil
+import trio
 
 from kled_wire.resume.offer import CANDIDATES_MAX, Candidate, IpAddress, is_private
 
@@ -84,3 +85,16 @@ def _is_heard(address: IpAddress, listening: IpAddress) -> bool:
     if not listening.is_unspecified:
         return address == listening
     return listening.version == 6 or address.version == 4
+
+
+async def open_port(host: str, port: int) -> trio.SocketStream:
+    """Connect to a port; `localhost` is ::1 too, whatever the hosts file says (RFC 6761, 6.3).
+
+    Raises OSError.
+    """
+    try:
+        return await trio.open_tcp_stream(host, port)
+    except OSError:
+        if host != "localhost":
+            raise
+    return await trio.open_tcp_stream("::1", port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from kled_agent.addresses import open_port
 from kled_wire import limits, messages
 from kled_wire.eventlog import EventLog
 from kled_wire.resume.stream import ResumableStream
@@ -19,7 +20,7 @@ async def serve_tcp(
     """
     try:
         with trio.fail_after(limits.REPLY_TIMEOUT_S):
-            target = await trio.open_tcp_stream(dial.host or "localhost", dial.port)
+            target = await open_port(dial.host or "localhost", dial.port)
         async with target:
             await pump(stream, target)
     except (OSError, trio.TooSlowError) as exc:

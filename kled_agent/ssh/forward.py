@@ -20,6 +20,7 @@ import asyncssh
 import trio
 import trio_asyncio
 
+from kled_agent.addresses import open_port
 from kled_agent.ssh.user_sockets import UserSockets
 from kled_agent.users import LocalUser
 from kled_wire.channel_stream import OPTIONS, ChannelStream
@@ -89,7 +90,7 @@ class Forwards:
 
     async def open_tcp(self, host: str, port: int) -> ChannelStream:
         """A session that leads to `host` and `port`. Raises asyncssh.ChannelOpenError."""
-        return await self._open(partial(trio.open_tcp_stream, host, port))
+        return await self._open(partial(open_port, host, port))
 
     async def open_path(self, path: str) -> ChannelStream:
         """As `open_tcp`, to a Unix socket."""

@@ -6,8 +6,9 @@ import ipaddress
 import sys
 
 import pytest
+import trio
 
-from kled_agent.addresses import InterfaceAddress, plan_candidates, read_addresses
+from kled_agent.addresses import InterfaceAddress, open_port, plan_candidates, read_addresses
 from kled_wire.resume.offer import CANDIDATES_MAX
 
 FOUND = [
@@ -59,3 +60,10 @@ def test_there_are_not_too_many() -> None:
 def test_this_machine_has_loopback() -> None:
     found = [a for a in read_addresses() if a.interface == "lo"]
     assert any(ipaddress.ip_address(a.host).is_loopback for a in found)
+
+
+async def test_localhost_is_both_loopback_addresses() -> None:
+    """As where the hosts file names one of them only."""
+    (listener,) = await trio.open_tcp_listeners(0, host="::1")
+    async with listener, await open_port("localhost", listener.socket.getsockname()[1]) as stream:
+        assert stream.socket.getpeername()[0] == "::1"
