@@ -6,7 +6,14 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is, and nothing else here.
+hypothesis.settings.register_profile(
+    "kled", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("kled")
 
 # How tests say, in the reason of a skip, that a package or program is missing.
 _MISSING = ("not installed", "could not import")

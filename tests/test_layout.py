@@ -24,6 +24,7 @@ TESTED_BY = {
         kled_client/files kled_client/follow kled_client/output kled_client/models
     """,
     "client/test_copying.py": "kled_client/copy_sides",
+    "client/test_output.py": "kled_client/tables",
     "client/test_forwarding.py": """
         kled_client/forward_hold kled_client/forward_link kled_client/forward_view
     """,

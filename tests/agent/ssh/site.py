@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import trio
 
@@ -18,6 +20,8 @@ from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.island import Island, serve_island
 from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
+
+T = TypeVar("T")
 
 PRINCIPAL = "user:usr_1"
 
@@ -181,3 +185,13 @@ async def forwarding(site: Site, *arguments: str) -> AsyncIterator[None]:
     finally:
         with trio.CancelScope(shield=True):
             await run(["ssh", *site.options(), f"-oControlPath={control}", "-O", "exit", "x"])
+
+
+async def run_asyncio(work: Coroutine[Any, Any, T]) -> T:
+    """Run asyncio's own loop in a thread: not trio-asyncio's, which it puts into its place."""
+
+    def run() -> T:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            return runner.run(work)
+
+    return await trio.to_thread.run_sync(run)

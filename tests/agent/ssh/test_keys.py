@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import shutil
 from hashlib import sha256
@@ -19,7 +18,7 @@ from kled_agent.ssh.keys import AcceptedKeys
 from kled_agent.ssh.service import StreamKeys
 from kled_wire import limits
 from kled_wire.messages import SetKeys, UserKey
-from tests.agent.ssh.site import Site, keygen, run
+from tests.agent.ssh.site import Site, keygen, run, run_asyncio
 from tests.kit.programs import need
 
 SK = b"sk-ssh-ed25519@openssh.com"
@@ -186,10 +185,10 @@ async def test_a_security_key_comes_in_when_somebody_touched_it(site: Site, touc
             return str((await connection.run("echo in")).stdout)
 
     if touched:
-        assert await trio.to_thread.run_sync(asyncio.run, client()) == "in\n"
+        assert await run_asyncio(client()) == "in\n"
     else:
         with pytest.raises(asyncssh.PermissionDenied):
-            await trio.to_thread.run_sync(asyncio.run, client())
+            await run_asyncio(client())
     assert site.allowed.used_ == ["token"] * touched
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 
@@ -11,7 +10,7 @@ import pytest
 import trio
 
 from kled_agent.ssh.lean import MSG_IGNORE
-from tests.agent.ssh.site import Site
+from tests.agent.ssh.site import Site, run_asyncio
 
 
 @pytest.mark.parametrize("terminal", [[], ["-tt"]], ids=["pipes", "terminal"])
@@ -61,13 +60,8 @@ async def _ignore_and_ask(site: Site) -> bytes:
 
 
 async def test_what_is_to_be_ignored_is(site: Site) -> None:
-    def ask() -> bytes:
-        # Not trio-asyncio's loop, which it puts into the place of asyncio's own.
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            return runner.run(_ignore_and_ask(site))
-
     with trio.fail_after(20):
-        assert await trio.to_thread.run_sync(ask) == b"still here\n"
+        assert await run_asyncio(_ignore_and_ask(site)) == b"still here\n"
 
 
 @pytest.mark.parametrize(

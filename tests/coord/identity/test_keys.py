@@ -239,7 +239,7 @@ async def test_twenty_added_at_once_are_twenty(
 async def test_removing_says_which_agents_have_not_answered(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_holders, "_ANSWER_S", 0.05)
+    monkeypatch.setattr(key_holders, "_ANSWER_S", 1.0)
     world = person.world
     added = await person.add()
     world.registry.mute.add(agent_of(person.web))
@@ -330,7 +330,7 @@ async def test_telling_that_was_interrupted_is_done_again(
     await _told_once(person)
     # Nothing could be sent in time: an older list may still be under way.
     world.registry.stuck.add(agent_of(person.dev))
-    monkeypatch.setattr(key_holders, "_ANSWER_S", 0.05)
+    monkeypatch.setattr(key_holders, "_ANSWER_S", 1.0)
     assert (await person.add()).unanswered == ["dev"]
     await _told_once(person)
     # What was sent arrives before the link ends, answered or not.
