@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUBSYSTEM = "kled-ports"
 LINE_BYTES = 1024 * 1024
-_EVERYWHERE = frozenset({"0.0.0.0", "::", "127.0.0.1", "::1"})  # noqa: S104  # what others bind
+_EVERYWHERE = frozenset({"0.0.0.0", "::", "127.0.0.1"})  # noqa: S104  # what others bind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

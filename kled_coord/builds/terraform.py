@@ -15,6 +15,7 @@ from kled_coord.builds.leftovers import WORKSPACE_MARK
 from kled_coord.builds.runner import Host, Job, Reporter
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
+from kled_coord.terraform.cliconfig import read_cli_config
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.envfile import load_environment
 from kled_coord.terraform.errors import TerraformMissingError
@@ -111,7 +112,11 @@ class Terraform:
 
 
 async def check_path(path: Path | None, environment: Mapping[str, str]) -> None:
-    """Raise ConfigError unless the setting terraform_path names a Terraform that runs, or none."""
+    """Raise ConfigError unless the setting terraform_path names a Terraform that runs, or none.
+
+    Also where the environment names a configuration of Terraform's that cannot be read.
+    """
+    await trio.to_thread.run_sync(read_cli_config, environment)
     if path is None:
         return
     try:

@@ -6,11 +6,13 @@ No secret is ever an argument: every user of the machine can read those.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kled_coord.terraform.binary import Binary
+from kled_coord.terraform.cliconfig import CLI_CONFIG
 
 PLAN_FILE = "kled.tfplan"
 # `_override` makes Terraform merge it over the template's own files, whatever backend they name;
@@ -37,7 +39,7 @@ INHERITED = (
     "http_proxy",
     "https_proxy",
     "no_proxy",
-    "TF_CLI_CONFIG_FILE",
+    CLI_CONFIG,
     "TF_PLUGIN_CACHE_DIR",
 )
 
@@ -79,8 +81,8 @@ def clean_environment(
     """
     found = {name: inherited[name] for name in INHERITED if name in inherited} | dict(given or {})
     # Terraform warns in every command about a file that is not there; images often set it so.
-    if not Path(found.get("TF_CLI_CONFIG_FILE", "")).is_file():
-        found.pop("TF_CLI_CONFIG_FILE", None)
+    if not os.path.isfile(found.get(CLI_CONFIG, "")):  # noqa: PTH113 - never raises
+        found.pop(CLI_CONFIG, None)
     found |= {
         "HOME": str(home),
         "CHECKPOINT_DISABLE": "1",

@@ -16,6 +16,7 @@ from typing import Final
 
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
+from kled_coord.terraform.cliconfig import CLI_CONFIG, read_cli_config
 from kled_coord.terraform.command import Command
 from kled_coord.terraform.plugincache import SHARED
 from kled_coord.terraform.providers import PID_INSIDE
@@ -33,8 +34,7 @@ export TF_REATTACH_PROVIDERS="$text$left"
 exec "$@"
 """
 # What these name must be seen.
-_CONFIG: Final = "TF_CLI_CONFIG_FILE"
-_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", _CONFIG, SHARED)
+_NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", CLI_CONFIG, SHARED)
 # An absolute path as a value, in HCL or JSON.
 _CONFIGURED: Final = re.compile(r'[=:]\s*"(/[^"$\\]+)"')
 
@@ -67,16 +67,13 @@ def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
 def _named_paths(command: Command) -> list[Path]:
     found = [Path(word) for word in command.argv if word.startswith("/")]
     found += [Path(command.environment[n]) for n in _NAMING_PATHS if n in command.environment]
-    found += _configured_paths(command.environment.get(_CONFIG, ""))
+    found += _configured_paths(read_cli_config(command.environment))
     return [path for path in found if path.exists()]
 
 
 def _configured_paths(config: str) -> list[Path]:
     """What the owner's file names: mirrors, a cache, a provider under development."""
-    if not Path(config).is_file():
-        return []
-    lines = Path(config).read_text("utf-8", "replace").splitlines()
-    stated = [line for line in lines if not line.lstrip().startswith(("#", "//"))]
+    stated = [line for line in config.splitlines() if not line.lstrip().startswith(("#", "//"))]
     return [Path(path) for path in _CONFIGURED.findall("\n".join(stated))]
 
 

@@ -17,12 +17,13 @@ from typing import Final
 
 import structlog
 
+from kled_coord.terraform.cliconfig import read_cli_config
+
 CACHE: Final = "TF_PLUGIN_CACHE_DIR"
 # Where the links lead to; the sandbox shows it.
 SHARED: Final = "KLED_SHARED_PLUGIN_CACHE"
 # A package of the cache will do, though the lock file does not know it: there is none.
 _ANY_PACKAGE: Final = "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"
-_CONFIG: Final = "TF_CLI_CONFIG_FILE"
 _LOCK_FILE: Final = ".terraform.lock.hcl"
 # Terraform installs from here in place of the registry, under any name and without a signature.
 _MIRROR_OF_TEMPLATE: Final = "terraform.d"
@@ -102,8 +103,7 @@ class PluginCache:
 
 def _find_shared(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(CACHE)
-    config = Path(environment.get(_CONFIG, ""))
-    if not named and config.is_file():
-        setting = _SETTING.search(config.read_text("utf-8", "replace"))
+    if not named:
+        setting = _SETTING.search(read_cli_config(environment))
         named = setting and setting[1]
     return Path(named).absolute() if named else None

@@ -33,7 +33,7 @@ from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
 from kled_coord.workspaces.parameters import Parameters, decide_parameters, open_parameters
 from kled_coord.workspaces.quotas import Quotas
-from kled_wire.errors import ConflictError, KledError, NotFoundError
+from kled_wire.errors import ConflictError, ForbiddenError, KledError, NotFoundError
 from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
 
 EVERYBODY: Final = "*"
@@ -100,7 +100,13 @@ class Workspaces:
             own = ref.id is None and ref.owner in {None, caller.user_name}
             owner_id = caller.user_id if own else None
         resource = Resource(kind="workspace", name=str(ref), owner_id=owner_id)
-        await self._audit.require(caller, action, resource)
+        try:
+            await self._audit.require(caller, action, resource)
+        except ForbiddenError:
+            # Who may read it is told that there is none, not that they may not enter it.
+            if workspace is None and decide(caller, Action.WORKSPACE_READ, resource).allowed:
+                raise workspace_not_found(str(ref)) from None
+            raise
         if workspace is None:
             raise workspace_not_found(str(ref))
         return workspace

@@ -53,5 +53,5 @@ def test_our_own_listeners_are_nobodys_ports() -> None:
 
 def test_where_a_port_is_reached() -> None:
     assert str(auto_forward(listening(80, "0.0.0.0"), 80)) == "127.0.0.1:80:localhost:80"
-    assert str(auto_forward(listening(80, "::1"), 0)) == "127.0.0.1:0:localhost:80"
+    assert str(auto_forward(listening(80, "::1"), 0)) == "127.0.0.1:0:[::1]:80"
     assert str(auto_forward(listening(80, "10.0.0.1"), 1)) == "127.0.0.1:1:10.0.0.1:80"

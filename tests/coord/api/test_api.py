@@ -196,6 +196,16 @@ async def test_a_template_is_pushed_listed_and_a_bad_one_changes_nothing(api, ma
     assert (await api.client.delete("/api/v1/templates/plain", headers=admin)).status_code == 204
 
 
+@pytest.mark.parametrize("role", ["owner", "auditor", "member"])
+async def test_of_a_workspace_that_is_not_there_everybody_is_told_so(api, role: str) -> None:
+    """Also whoever may not enter those of others, but knows of all."""
+    caller = await api.login("root", role)
+    answer = await api.client.post(
+        "/api/v1/workspaces/none.alice/agents/main/token", headers=caller
+    )
+    assert code(answer) == (404, "workspace_not_found")
+
+
 async def test_a_workspace_is_made_once_and_hidden_from_others(api, make_tar) -> None:
     me, made = await workspace(api, make_tar)
     assert (made["status"], made["agent"], made["owner"]) == ("pending", None, "alice")
