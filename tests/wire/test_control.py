@@ -18,6 +18,14 @@ from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import ProtocolError, UnavailableError
 from tests.wire import sockets
 
+# Near to the limit of a message, in texts that each keep to theirs.
+LARGE = messages.SetKeys(
+    number=1,
+    keys=tuple(
+        messages.UserKey(id=str(n), user="u", key="x" * 4000, expires_in_s=1.0) for n in range(225)
+    ),
+)
+
 
 @dataclass
 class Ends:
@@ -156,7 +164,7 @@ async def test_a_peer_that_reads_too_slowly_is_told_so(monkeypatch: pytest.Monke
 
         nursery.start_soon(read_late)
         with pytest.raises(LinkClosed) as caught, trio.fail_after(10):
-            await ends.link.send(messages.Unsupported(of="x" * 900_000))
+            await ends.link.send(LARGE)
         assert caught.value.code == CloseCode.TOO_SLOW
     assert told == [CloseCode.TOO_SLOW]
 
@@ -165,10 +173,10 @@ async def test_a_cancelled_send_leaves_no_half_frame_behind() -> None:
     async with _open() as ends, trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
             nursery.start_soon(_cancel_when_blocked, scope, ends)
-            await ends.link.send(messages.Unsupported(of="x" * 900_000))
+            await ends.link.send(LARGE)
         await ends.link.send(messages.Pong(id=5))
         await trio.testing.wait_all_tasks_blocked(0.01)
-    assert [type(m) for m in ends.got] == [messages.Unsupported, messages.Pong]
+    assert [type(m) for m in ends.got] == [messages.SetKeys, messages.Pong]
 
 
 async def _cancel_when_blocked(scope: trio.CancelScope, ends: Ends) -> None:

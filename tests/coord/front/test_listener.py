@@ -140,7 +140,7 @@ async def test_a_trusted_proxy_says_who_it_serves(head: bytes) -> None:
         (b"x" * 40_000, b"400", b"head_too_large"),
         (b"GET / HTTP/1.1\r\nA: " + b"x" * 40_000 + b"\r\n\r\n", b"400", b"head_too_large"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", b"400", b"head_malformed"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300), b"400", b"head_incomplete"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300), b"400", b"head_malformed"),
         (b"GET / HTTP/1.1\r\nHost", b"400", b"head_incomplete"),
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400",
          b"head_malformed"),
