@@ -64,7 +64,8 @@ async def _doctor(session: Session, ref: WorkspaceRef | None) -> int:
         session.output.findings(
             [(c.name, c.finding.outcome.value, c.finding.found, c.finding.hint) for c in checks]
         )
-        session.output.line(f"\n{summary}")
+        session.output.line("")
+        session.output.line(summary)
     return 0 if judge.works(checks) else 1
 
 
