@@ -445,8 +445,8 @@ async def test_the_shipped_template_is_valid(
             PROCESS.replace('name = "main"', 'nmae = "main"'),
             "main.tf:16: Unsupported argument: ",
         ),
-        (PROCESS.replace('"main"\n}', '"Main"\n}'), "main.tf:15: Invalid name: "),
-        (PROCESS.replace("kled_agent.main.id", "kled_agent.mian.id"), "main.tf:22: Reference to "),
+        (PROCESS.replace('"main"\n}', '"Main"\n}'), "main.tf:16: Invalid name: "),
+        (PROCESS.replace("kled_agent.main.id", "kled_agent.mian.id"), "main.tf:23: Reference to "),
     ],
 )
 async def test_a_wrong_template_is_refused_at_its_line(
