@@ -176,6 +176,7 @@ def _environment(directory: Path, host: str) -> dict[str, str]:
         **os.environ,
         "KLED_CONFIG_DIR": str(directory / "client"),
         "KLED_COORD_DATA_DIR": str(directory / "coord"),
+        "KLED_COORD_SANDBOX": "off",  # files of both ends are compared from outside
         "KLED_COORD_HOST": host,
         "KLED_COORD_PORT": str(free_port()),
         "KLED_COORD_LOG_LEVEL": "warning",
