@@ -16,6 +16,7 @@ from kled_agent.ssh.doorkeeper import Question, answer, read_answer
 from kled_agent.users import LocalUser
 
 _THREADS: Final = 64
+_END_S: Final = 2.0
 
 
 class UserSockets:
@@ -92,4 +93,11 @@ class UserSockets:
                 await process.wait()
             finally:
                 self._control = None
+                ours.close()  # that ends it
+                with trio.move_on_after(_END_S, shield=True):
+                    await process.wait()
+                if process.returncode is None:
+                    process.kill()
+                    with trio.CancelScope(shield=True):  # SIGKILL cannot be refused
+                        await process.wait()
                 self._children.waited(process.pid)

@@ -20,11 +20,7 @@ from kled_agent.users import load_user
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Keys, Site, forwarding, run, serving
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root has sessions of others"),
-    # The doorkeeper ends by itself once its socket is closed, perhaps after its Popen is gone.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sessions of others")
 
 REFUSED = ("-v", "-N", "-o", "ExitOnForwardFailure=yes")
 
