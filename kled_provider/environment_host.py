@@ -41,7 +41,15 @@ class EnvironmentHost:
             "template_version": get("KLED_TEMPLATE_VERSION", ""),
             "build_id": get("KLED_BUILD_ID", ""),
             "parameters": self._parameters(),
+            "previous_parameters": {},
         }
+
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """See host.Host. There is nobody to ask again."""
+        return False
+
+    async def tell_preset(self, preset: Mapping[str, Any]) -> None:
+        """See host.Host. There is nobody to choose one."""
 
     async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:  # noqa: ARG002
         """See host.Host. Nobody keeps the generation: there is no delete to tell apart."""

@@ -29,8 +29,26 @@ class Host(Protocol):
 
         Keys: id, name, transition ("start", "stop" or "delete"), start_count (1 while starting,
         else 0), owner, owner_id, access_url (where agents reach the coordinator), template_name,
-        template_version, build_id, parameters (strings by name).
+        template_version, build_id, parameters (the chosen values, strings by name),
+        previous_parameters (those that were applied last; none before the first success).
         """
+        ...
+
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
+        """Say which parameter the template has, the value it gets, and what is wrong with that.
+
+        Keys: the attributes of `kled_parameter` as the template has them: name, display_name,
+        description, type, form_type, styling, default, mutable, ephemeral, icon, order, option
+        (a list of name, value, description, icon), validation (None, or min, max, monotonic,
+        regex, error); absent ones are None. Besides `value`, a string, and `error`: None, or a
+        sentence. A parameter that needs a value and has none has an error, and the value that
+        stands for nothing in its type. Returns whether Terraform goes on with a value that has an
+        error: it does while questions are asked, and not in a build.
+        """
+        ...
+
+    async def tell_preset(self, preset: Mapping[str, Any]) -> None:
+        """Say which preset the template has: name, description, icon, default, parameters."""
         ...
 
     async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:

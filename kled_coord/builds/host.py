@@ -30,8 +30,10 @@ class BuildHost:
         access_url: str,
         processes: Path,
         sandbox: SandboxChoice,
+        previous: Mapping[str, str | None],
     ) -> None:
         self._workspace = workspace
+        self._previous = previous
         self._build = build
         self._agents = agents
         self._reporter = reporter
@@ -53,9 +55,16 @@ class BuildHost:
             "template_name": workspace.template,
             "template_version": str(workspace.template_version),
             "build_id": build.id,
-            # A sensitive one is only what the template's own variable gives.
-            "parameters": {k: v for k, v in workspace.parameters.items() if v is not None},
+            "parameters": _plain(workspace.parameters),
+            "previous_parameters": _plain(self._previous),
         }
+
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """A build fails with the parameter's own message where its value has an error."""
+        return False
+
+    async def tell_preset(self, preset: Mapping[str, Any]) -> None:
+        """A build has its values already."""
 
     async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         """`id` and `token` of the workspace's agent of that name, the same at every build."""
@@ -117,3 +126,8 @@ class BuildHost:
     async def progress(self, message: str) -> None:
         """Tell the person what is going on."""
         await self._reporter.line("info", message)
+
+
+def _plain(parameters: Mapping[str, str | None]) -> dict[str, str]:
+    """Without the sensitive ones, whose values only the template's own variables give."""
+    return {name: value for name, value in parameters.items() if value is not None}

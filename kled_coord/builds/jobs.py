@@ -72,6 +72,8 @@ class Jobs:
                 template_version=version.number,
                 parameters=build.parameters,
             ),
+            # Before the first success the workspace has what it began with.
+            previous={} if workspace.outputs is None else workspace.parameters,
             archive=await self._store.read(version_archive, build.version_id),
             is_empty=is_empty,
             variables={} if is_empty or build.orphan else await self._values(build),
@@ -92,6 +94,7 @@ class Jobs:
             access_url=self._places.access_url,
             processes=self._places.processes,
             sandbox=self._sandbox,
+            previous=job.previous,
         )
 
     async def clear(self, job: Job) -> None:

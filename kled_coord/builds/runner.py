@@ -39,6 +39,14 @@ class Host(Protocol):
         """Describe the workspace."""
         ...
 
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
+        """Hear of a parameter; returns whether Terraform goes on where its value has an error."""
+        ...
+
+    async def tell_preset(self, preset: Mapping[str, Any]) -> None:
+        """Hear of a preset."""
+        ...
+
     async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         """`id` and `token` of the workspace's agent of that name, of `generation` from now on."""
         ...
@@ -79,14 +87,16 @@ class Job:
     """One build to carry out.
 
     `is_empty`: a delete with nothing to destroy, for which no template has to be right.
-    `workspace` has the build's version and parameters. `state_url` is the address of its state; it
-    takes basic auth with the build's id and `state_secret`. `directory` is empty and private, and
-    removed afterwards. `quiet_s` is how long it may show no progress, 0 for any time, None where
-    the setting counts. `forced` is set when a clean stop takes too long for somebody.
+    `workspace` has the build's version and parameters, `previous` are those that were applied last.
+    `state_url` is the address of its state; it takes basic auth with the build's id and
+    `state_secret`. `directory` is empty and private, and removed afterwards. `quiet_s` is how long
+    it may show no progress, 0 for any time, None where the setting counts. `forced` is set when a
+    clean stop takes too long for somebody.
     """
 
     build: Build
     workspace: Workspace
+    previous: Mapping[str, str | None]
     archive: bytes
     is_empty: bool
     variables: Mapping[str, Value]

@@ -49,7 +49,15 @@ class FakeHost:
             "template_version": "3",
             "build_id": "b-1",
             "parameters": self.parameters,
+            "previous_parameters": {},
         }
+
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
+        del parameter
+        return False
+
+    async def tell_preset(self, preset: Mapping[str, Any]) -> None:
+        del preset
 
     async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         if self.hang_in_ensure is not None:

@@ -134,7 +134,15 @@ class FakeHost:
             "start_count": int(self.transition == "start"),
             "access_url": "http://127.0.0.1:1",
             "parameters": {},
+            "previous_parameters": {},
         }
+
+    async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
+        del parameter
+        return False
+
+    async def tell_preset(self, preset: Mapping[str, Any]) -> None:
+        del preset
 
     async def ensure_agent(self, name: str, generation: str) -> dict[str, str]:
         if self.hangs:
