@@ -101,6 +101,9 @@ class EnvironmentHost:
         """See host.Host. Who runs Terraform by hand runs what they chose themselves."""
         return []
 
+    async def note(self, message: str) -> None:
+        """See host.Host. There is no build; docs/from-coder.md says it."""
+
     async def progress(self, message: str) -> None:
         """See host.Host. Terraform shows its own events; there is nobody else to tell."""
 

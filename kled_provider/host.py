@@ -92,6 +92,10 @@ class Host(Protocol):
         """
         ...
 
+    async def note(self, message: str) -> None:
+        """Tell the person something once in a build, however often it is said."""
+        ...
+
     async def progress(self, message: str) -> None:
         """Tell the person what is going on, finer than Terraform's own events."""
         ...

@@ -1,4 +1,4 @@
-"""Serves the provider to the Terraform processes of one run, over a Unix socket.
+"""Serves a provider to the Terraform processes of one run, over a Unix socket.
 
 Plaintext gRPC: the socket lies in a private directory, and `TF_REATTACH_PROVIDERS` uses no TLS.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
@@ -21,6 +22,7 @@ from kled_provider.plugin.service import Service
 
 
 async def serve_provider(
+    provider: Provider,
     listener: trio.SocketListener,
     host: Host,
     *,
@@ -31,7 +33,6 @@ async def serve_provider(
     A connection that breaks lets its running operations finish (grpc.GRACE_AFTER_EOF_S). Cancel
     to stop at once: what an operation has begun is adopted by the next create.
     """
-    provider = kled_provider()
     async with trio.open_nursery() as connections:
         task_status.started()
         while True:
@@ -61,7 +62,7 @@ class EntryPoint:
 KLED = EntryPoint(
     name="kled",
     addresses=("registry.terraform.io/kled/kled", "registry.opentofu.org/kled/kled"),
-    serve=serve_provider,
+    serve=partial(serve_provider, kled_provider()),
     clear=end_all,
     wait_agent_end=wait_agent_end,
 )

@@ -40,6 +40,7 @@ class BuildHost:
         self._access_url = access_url
         self._processes = processes
         self._sandbox = sandbox
+        self._noted: set[str] = set()
 
     async def workspace(self) -> Mapping[str, Any]:
         """Describe the workspace as the provider's `kled_workspace` shows it."""
@@ -122,6 +123,12 @@ class BuildHost:
             options=("--die-with-parent",),  # its init would go on without it
         )
         return list(argv)
+
+    async def note(self, message: str) -> None:
+        """Tell the person something once in this build, however often it is said."""
+        if message not in self._noted:
+            self._noted.add(message)
+            await self._reporter.line("info", message)
 
     async def progress(self, message: str) -> None:
         """Tell the person what is going on."""

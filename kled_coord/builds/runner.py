@@ -77,6 +77,10 @@ class Host(Protocol):
         """What comes before a process's argument vector to confine it; nothing: it is not."""
         ...
 
+    async def note(self, message: str) -> None:
+        """Tell the person something once in a build, however often it is said."""
+        ...
+
     async def progress(self, message: str) -> None:
         """Tell the person what is going on."""
         ...

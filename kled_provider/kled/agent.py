@@ -63,7 +63,7 @@ class Agent(Resource):
     """An agent's identity, and the script that starts it."""
 
     type_name = "kled_agent"
-    identity = "name"
+    identity = ("name",)
     schema = Schema(
         description="An agent of the workspace.",
         attributes=(
@@ -118,7 +118,7 @@ class Agent(Resource):
 
     def validate(self, config: Values) -> list[Diagnostic]:
         """Check names and choices."""
-        found = name_diagnostics(config["name"], "name")
+        found = [*super().validate(config), *name_diagnostics(config["name"], "name")]
         for attribute, choices in _CHOICES.items():
             value = config[attribute]
             if isinstance(value, str) and value not in choices:

@@ -21,7 +21,7 @@ class Process(Resource):
     """A process; any change of what it was started with means a new one."""
 
     type_name = "kled_process"
-    identity = "name"
+    identity = ("name",)
     schema = Schema(
         description="A process on the coordinator's machine, by default a Kled agent.",
         attributes=(
@@ -79,7 +79,7 @@ class Process(Resource):
 
     def validate(self, config: Values) -> list[Diagnostic]:
         """Check names, command and paths."""
-        found = name_diagnostics(config["name"], "name")
+        found = [*super().validate(config), *name_diagnostics(config["name"], "name")]
         command = config["command"]
         if isinstance(command, list):
             found += _command_diagnostics(command)

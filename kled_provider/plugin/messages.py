@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from kled_provider.plugin import protobuf
 from kled_provider.plugin.diagnostics import (
@@ -17,8 +18,9 @@ from kled_provider.plugin.diagnostics import (
     encode_path,
 )
 from kled_provider.plugin.planning import Plan
-from kled_provider.plugin.resource import Provider
-from kled_provider.plugin.schema import Schema, encode_schema
+from kled_provider.plugin.resource import Provider, Resource
+from kled_provider.plugin.schema import Schema
+from kled_provider.plugin.schema_message import encode_schema
 from kled_provider.plugin.values import Values, conform_object, decode_object, encode_value
 
 # ServerCapabilities: get_provider_schema_optional; our schema never depends on anything.
@@ -55,9 +57,9 @@ def encode_provider_schema(provider: Provider) -> bytes:
     )
 
 
-def decode_raw_state(request: protobuf.Fields, schema: Schema) -> Values:
-    """Return the saved state of `UpgradeResourceState.Request` in terms of `schema`."""
-    version = request.integer(2)
+def decode_raw_state(request: protobuf.Fields, resource: Resource) -> Values:
+    """Return the saved state of `UpgradeResourceState.Request` in terms of today's schema."""
+    version, schema = request.integer(2), resource.schema
     if version > schema.version:
         raise DiagnosticError.of(
             "The state was written by a newer provider",
@@ -65,9 +67,11 @@ def decode_raw_state(request: protobuf.Fields, schema: Schema) -> Values:
             "Upgrade Kled, or restore an older version of the state.",
         )
     try:
-        saved = json.loads(protobuf.decode(request.blob(3)).blob(1))
+        saved = json.loads(protobuf.decode(request.blob(3)).blob(1), parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise DiagnosticError.of("The saved state is not JSON", str(error)) from error
+    if version < schema.version and isinstance(saved, dict):
+        saved = resource.upgrade(version, saved)
     return conform_object(saved, schema)
 
 
@@ -97,6 +101,7 @@ def encode_plan(plan: Plan, private: bytes) -> bytes:
         protobuf.message(1, encode_value(plan.planned))
         + b"".join(protobuf.message(2, encode_path(path)) for path in plan.requires_replace)
         + protobuf.blob(3, private)
+        + encode_diagnostics(4, plan.diagnostics)
     )
 
 

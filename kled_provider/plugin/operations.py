@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import trio
 
@@ -59,17 +60,21 @@ class Operations:
         for scope in self._running:
             scope.cancel()
 
+    def context(self, **known: Any) -> Context:
+        """Make what an operation is given; `known` are fields of it."""
+        return Context(host=self._host, keep=lambda _state: None, **known)
+
     async def ask(
-        self, operation: Callable[[Context], Awaitable[_T]], generation: str | None = ""
+        self, operation: Callable[[Context], Awaitable[_T]], context: Context | None = None
     ) -> _T:
         """Run an operation that has no state to save. Raises DiagnosticError."""
-        return await self._run(operation, lambda _state: None, generation)
+        return await self._run(operation, context or self.context())
 
     async def change(
         self,
         operation: Callable[[Context], Awaitable[Values | None]],
         before: Values | None,
-        generation: str | None,
+        context: Context,
     ) -> tuple[Values | None, tuple[Diagnostic, ...]]:
         """Run an operation that changes things; returns the state to save and what went wrong.
 
@@ -82,25 +87,18 @@ class Operations:
             kept = settled(state)
 
         try:
-            return await self._run(operation, keep, generation), ()
+            return await self._run(operation, replace(context, keep=keep)), ()
         except DiagnosticError as error:
             return kept, error.diagnostics
 
-    async def _run(
-        self,
-        operation: Callable[[Context], Awaitable[_T]],
-        keep: Callable[[Values], None],
-        generation: str | None,
-    ) -> _T:
+    async def _run(self, operation: Callable[[Context], Awaitable[_T]], context: Context) -> _T:
         if self._stopping:
             raise DiagnosticError(STOPPED)
         with trio.CancelScope() as scope:
             self._running.add(scope)
             try:
                 with told_as_diagnostics():
-                    return await operation(
-                        Context(host=self._host, keep=keep, generation=generation)
-                    )
+                    return await operation(context)
             finally:
                 self._running.discard(scope)
         raise DiagnosticError(STOPPED)

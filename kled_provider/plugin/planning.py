@@ -2,52 +2,117 @@
 
 Terraform's rules: a value set in the configuration is planned as it is; a computed one may be
 planned as unknown; a known planned value must come back unchanged from apply; on an update without
-a reason to change, computed values stay as they were, or every plan would show a difference.
+a reason to change, computed values stay as they were, or every plan would show a difference. Blocks
+are as the configuration has them, each with its own computed values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from kled_provider.plugin.diagnostics import Path
-from kled_provider.plugin.schema import Attribute, Schema
-from kled_provider.plugin.values import UNKNOWN, Values
+from kled_provider.plugin.diagnostics import Diagnostic, Path
+from kled_provider.plugin.schema import Attribute, Block, Body, NestedObject, Nesting, Schema
+from kled_provider.plugin.values import UNKNOWN, Values, in_one_order
+
+# Whether a value that is the provider's to say has to be said anew.
+_Renewed = Callable[[Attribute], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The object as it will be, and the paths whose change means destroy and create."""
+    """The object as it will be, the paths whose change means destroy and create, and warnings."""
 
     planned: Values
     requires_replace: tuple[Path, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 def plan_change(schema: Schema, prior: Values | None, config: Values) -> Plan:
     """Plan a create (`prior` is None) or an update of the object to what `config` says."""
-    set_by_person = {a.name: _as_configured(a, config) for a in schema.attributes}
-    if prior is None:
-        return Plan(planned=set_by_person)
-    changed = {
-        a.name
-        for a in schema.attributes
-        if not _is_ours(a, config) and set_by_person[a.name] != prior[a.name]
-    }
-    replaced = [a.name for a in schema.attributes if a.forces_replacement and a.name in changed]
-    planned = dict(set_by_person)
-    for attribute in schema.attributes:
-        stays = not replaced and not (changed and attribute.follows_others)
-        if _is_ours(attribute, config) and stays:
-            planned[attribute.name] = prior[attribute.name]
-    return Plan(planned=planned, requires_replace=tuple((name,) for name in replaced))
+    kept = _body(schema, prior, config, lambda _attribute: False)
+    if prior is None or kept == prior:
+        return Plan(planned=kept)
+    replaced = tuple(_replaced(schema, prior, kept, ()))
+    if replaced:
+        planned = _body(schema, prior, config, lambda _attribute: True)
+    else:
+        planned = _body(schema, prior, config, lambda attribute: attribute.follows_others)
+    return Plan(planned=planned, requires_replace=replaced)
 
 
-def _is_ours(attribute: Attribute, config: Values) -> bool:
-    """Whether the value is for the provider to say, not given by the person nor a default."""
-    return attribute.computed and config[attribute.name] is None and attribute.default is None
+def with_defaults(schema: Schema, config: Values) -> Values:
+    """What a data source was asked, with the defaults of what was not said; the rest is unknown."""
+    return _body(schema, None, config, lambda _attribute: True)
 
 
-def _as_configured(attribute: Attribute, config: Values) -> object:
-    value = config[attribute.name]
+def _body(body: Body, prior: Values | None, config: Values, renewed: _Renewed) -> Values:
+    planned: Values = {}
+    for attribute in body.attributes:
+        before = UNKNOWN if prior is None else prior[attribute.name]
+        planned[attribute.name] = _attribute(attribute, before, config[attribute.name], renewed)
+    for block in body.blocks:
+        before = None if prior is None else prior[block.name]
+        planned[block.name] = _nested(block, before, config[block.name], renewed)
+    return planned
+
+
+def _attribute(attribute: Attribute, prior: Any, value: Any, renewed: _Renewed) -> Any:
+    if attribute.write_only:
+        return None
     if value is None and attribute.computed:
-        return UNKNOWN if attribute.default is None else attribute.default
+        if attribute.default is not None:
+            return attribute.default
+        return UNKNOWN if renewed(attribute) else prior
+    if attribute.nested is not None:
+        return _nested(attribute.nested, prior, value, renewed)
     return value
+
+
+def _nested(nested: NestedObject | Block, prior: Any, value: Any, renewed: _Renewed) -> Any:
+    """Each object with the one that was there before: at the same index or key."""
+    if value is None or value is UNKNOWN:
+        return value
+    if nested.nesting is Nesting.SINGLE:
+        return _element(nested, prior, value, renewed)
+    if isinstance(value, dict):
+        before = prior if isinstance(prior, dict) else {}
+        return {k: _element(nested, before.get(k), item, renewed) for k, item in value.items()}
+    earlier = iter(prior if isinstance(prior, list) else ())
+    items = [_element(nested, next(earlier, None), item, renewed) for item in value]
+    return in_one_order(items) if nested.nesting is Nesting.SET else items
+
+
+def _element(body: Body, prior: Any, value: Any, renewed: _Renewed) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return _body(body, prior if isinstance(prior, dict) else None, value, renewed)
+
+
+def _replaced(body: Body, prior: Values, kept: Values, path: Path) -> Iterator[Path]:
+    for item in body.items():
+        before, after, here = prior[item.name], kept[item.name], (*path, item.name)
+        nested = item if isinstance(item, Block) else item.nested
+        if before == after:
+            continue
+        if item.forces_replacement:
+            yield here
+        elif nested is not None:
+            yield from _replaced_within(nested, before, after, here)
+
+
+def _replaced_within(
+    nested: NestedObject | Block, before: Any, after: Any, path: Path
+) -> Iterator[Path]:
+    """Look for what forces a new object in each element that was there and still is."""
+    pairs: list[tuple[Any, Any, Path]] = []
+    if nested.nesting is Nesting.SINGLE:
+        pairs = [(before, after, path)]
+    elif isinstance(before, list) and isinstance(after, list):
+        pairs = [(b, a, (*path, i)) for i, (b, a) in enumerate(zip(before, after, strict=False))]
+    for b, a, here in pairs:
+        if isinstance(b, dict) and isinstance(a, dict):
+            for found in _replaced(nested, b, a, here):
+                # An element of a set has no path: the whole set is named.
+                yield path if nested.nesting is Nesting.SET else found

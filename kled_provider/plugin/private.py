@@ -7,20 +7,24 @@ same run may do next, bears an older generation and leaves it alone.
 `claim` lasts for one plan: Terraform gives what the first call for an object returned to the
 second one, which it makes for an object that is replaced. For a tainted object it makes one call
 only, without anything kept, and destroys it with what that call returned.
+
+`data` is the resource's own.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Private:
-    """Both are empty where nothing is known: an object of an earlier version, or none yet."""
+    """All are empty where nothing is known: an object of an earlier version, or none yet."""
 
     generation: str = ""
     claim: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Return the bytes that Terraform keeps."""
@@ -35,8 +39,9 @@ def decode_private(kept: bytes) -> Private:
     """Read what `encode` wrote; anything else is as nothing."""
     try:
         found = json.loads(kept)
-        return Private(generation=str(found["generation"]), claim=str(found["claim"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        data = {str(name): str(value) for name, value in found.get("data", {}).items()}
+        return Private(generation=str(found["generation"]), claim=str(found["claim"]), data=data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Private()
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from kled_provider.host import Host
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.planning import Plan, plan_change
 from kled_provider.plugin.schema import Schema
+from kled_provider.plugin.validation import validate_config
 from kled_provider.plugin.values import Values
 
 
@@ -22,11 +23,15 @@ class Context:
     Terraform saves that state (as tainted, if it was a create) and nothing is lost.
     `generation` is a new one for a create, which has to keep it with what it makes or adopts, else
     that of the create the state is from; None where a delete is not told (private.py).
+    `private` is kept beside the state for the next operation and shown to nobody. `config` is the
+    configuration as written, with its write-only attributes; None where there is none.
     """
 
     host: Host
     keep: Callable[[Values], None]
     generation: str | None = ""
+    private: dict[str, str] = field(default_factory=dict)
+    config: Values | None = None
 
 
 class Resource(abc.ABC):
@@ -39,12 +44,29 @@ class Resource(abc.ABC):
 
     type_name: ClassVar[str]
     schema: ClassVar[Schema]
-    # The attribute by which an object is known; no two configurations may have the same value.
-    identity: ClassVar[str]
+    # The attributes by which an object is known; no two configurations may have the same values.
+    # Empty where it is nothing outside of the state.
+    identity: ClassVar[tuple[str, ...]] = ()
 
-    def validate(self, config: Values) -> list[Diagnostic]:  # noqa: ARG002 - for subclasses
+    def validate(self, config: Values) -> list[Diagnostic]:
         """Say what is wrong with the configuration; values may be unknown."""
-        return []
+        return validate_config(self.schema, config)
+
+    async def check_plan(
+        self,
+        context: Context,  # noqa: ARG002 - for subclasses
+        prior: Values | None,  # noqa: ARG002
+        planned: Values,  # noqa: ARG002
+    ) -> Iterable[Diagnostic]:
+        """Say what is wrong with a planned create or change, or warn of it. Changes nothing."""
+        return ()
+
+    def upgrade(self, version: int, saved: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return a state that an older schema has written, in the terms of today's.
+
+        What today's lacks is dropped, what the state lacks is null: say only what has moved.
+        """
+        return saved
 
     def plan(self, prior: Values | None, config: Values) -> Plan:
         """Say what the object will look like. By the schema, unless overridden."""
@@ -81,9 +103,9 @@ class DataSource(abc.ABC):
     type_name: ClassVar[str]
     schema: ClassVar[Schema]
 
-    def validate(self, config: Values) -> list[Diagnostic]:  # noqa: ARG002 - for subclasses
+    def validate(self, config: Values) -> list[Diagnostic]:
         """Say what is wrong with the configuration; values may be unknown."""
-        return []
+        return validate_config(self.schema, config)
 
     @abc.abstractmethod
     async def read(self, context: Context, config: Values) -> Values:
@@ -92,7 +114,7 @@ class DataSource(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A provider: its name and what it offers. Its configuration block has no attributes."""
+    """A provider: its name, what it offers and what its configuration block takes."""
 
     name: str
     resources: tuple[Resource, ...] = ()

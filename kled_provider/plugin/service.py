@@ -18,7 +18,8 @@ from kled_provider.plugin.operations import Operations
 from kled_provider.plugin.planning import Plan
 from kled_provider.plugin.private import Names, Private, decode_private
 from kled_provider.plugin.protobuf import Fields
-from kled_provider.plugin.resource import Context, Provider, Resource
+from kled_provider.plugin.resource import Context, DataSource, Provider, Resource
+from kled_provider.plugin.validation import ignored_items
 from kled_provider.plugin.values import (
     ValueFormatError,
     Values,
@@ -98,22 +99,24 @@ class Service:
 
     async def _upgrade(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
-        state = messages.decode_raw_state(request, resource.schema)
+        state = messages.decode_raw_state(request, resource)
         return protobuf.message(1, encode_value(state))
 
     async def _read(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
         state = _present(decode_object(request.blob(2), resource.schema))
-        private = request.blob(3)
-        found = await self._operations.ask(
-            lambda context: resource.read(context, state), decode_private(private).generation
-        )
-        return protobuf.message(1, encode_value(found)) + protobuf.blob(3, private)
+        private = decode_private(request.blob(3))
+        context = self._context(private)
+        found = await self._operations.ask(lambda context: resource.read(context, state), context)
+        kept = replace(private, data=context.private).encode()
+        return protobuf.message(1, encode_value(found)) + protobuf.blob(3, kept)
 
     async def _read_data(self, request: Fields) -> bytes:
         source = self._provider.data_source(request.text(1))
         config = _present(decode_object(request.blob(2), source.schema))
-        found = await self._operations.ask(lambda context: source.read(context, config))
+        context = self._operations.context(config=config)
+        await self._tell_ignored(source, config)
+        found = await self._operations.ask(lambda context: source.read(context, config), context)
         return protobuf.message(1, encode_value(found))
 
     async def _plan(self, request: Fields) -> bytes:
@@ -121,16 +124,33 @@ class Service:
         change = messages.decode_change(request, resource.schema)
         if change.target is None:  # destroy: there is nothing to plan
             return protobuf.message(1, encode_value(None)) + protobuf.blob(3, change.private)
-        plan: Plan = resource.plan(change.prior, _present(change.config))
-        private = decode_private(change.private)
-        claim = await self._claim(resource, plan.planned[resource.identity], private.claim)
+        config, private = _present(change.config), decode_private(change.private)
+        plan: Plan = resource.plan(change.prior, config)
+        found = await self._operations.ask(
+            lambda context: resource.check_plan(context, change.prior, plan.planned),
+            self._context(private, config=config),
+        )
+        plan = replace(plan, diagnostics=(*plan.diagnostics, *found))
+        await self._tell_ignored(resource, config)
+        claim = await self._claim(resource, plan.planned, private.claim)
         return messages.encode_plan(plan, replace(private, claim=claim).encode())
 
-    async def _claim(self, resource: Resource, name: object, claim: str) -> str:
+    async def _tell_ignored(self, of: Resource | DataSource, config: Values) -> None:
+        """Say what is accepted and does nothing; the host says each once in a build."""
+
+        async def tell(context: Context) -> None:
+            for name, why in ignored_items(of.schema, config):
+                await context.host.note(f"{of.type_name}: {name} does nothing here: {why}")
+
+        await self._operations.ask(tell)
+
+    async def _claim(self, resource: Resource, planned: Values, claim: str) -> str:
         """Take a name for a configuration. Raises DiagnosticError where another one has it."""
         new = _token()
-        if not isinstance(name, str):
+        names = [planned[attribute] for attribute in resource.identity]
+        if not names or not all(isinstance(name, str) for name in names):
             return new  # known at apply only, which asks again
+        name = " ".join(names)
         taken = self._names.take(resource.type_name, name, claim=claim, new_claim=new)
         if taken is not None:
             return taken
@@ -139,11 +159,11 @@ class Service:
             return new  # what there is of both has to go, whatever the configuration says
         raise DiagnosticError(
             Diagnostic(
-                summary=f"Two resources {resource.type_name} of one {resource.identity}",
-                detail=f"Another one of this configuration is called {name!r} too. Each needs a "
-                "name of its own, with count.index or each.key in it where it is made more "
+                summary=f"Two resources {resource.type_name} of one {resource.identity[-1]}",
+                detail=f"Another one of this configuration is called {names[-1]!r} too. Each needs "
+                "a name of its own, with count.index or each.key in it where it is made more "
                 "than once.",
-                path=(resource.identity,),
+                path=(resource.identity[-1],),
             )
         )
 
@@ -154,6 +174,9 @@ class Service:
         private = decode_private(change.private)
         known = private.destroyed() if planned is None else private.generation
         generation = _token() if prior is None else known
+        context = self._operations.context(
+            generation=generation, private=dict(private.data), config=change.config
+        )
 
         async def operation(context: Context) -> Values | None:
             if planned is None:
@@ -163,20 +186,25 @@ class Service:
                 return await resource.create(context, planned)
             return await resource.update(context, prior, planned)
 
-        state, diagnostics = await self._operations.change(operation, prior, generation)
-        kept = Private(generation=generation or "").encode()
+        state, diagnostics = await self._operations.change(operation, prior, context)
+        kept = Private(generation=generation or "", data=context.private).encode()
         return messages.encode_applied(state, kept, diagnostics)
 
     async def _import(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
-        generation = _token()
+        context = self._operations.context(generation=_token())
         state = await self._operations.ask(
-            lambda context: resource.import_state(context, request.text(2)), generation
+            lambda context: resource.import_state(context, request.text(2)), context
         )
         return messages.encode_imported(
             resource.type_name,
             conform_object(state, resource.schema),
-            Private(generation=generation).encode(),
+            Private(generation=context.generation or "", data=context.private).encode(),
+        )
+
+    def _context(self, private: Private, *, config: Values | None = None) -> Context:
+        return self._operations.context(
+            generation=private.generation, private=dict(private.data), config=config
         )
 
 

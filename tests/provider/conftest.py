@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 import trio
 
 from kled_provider.host import HostError
+from kled_provider.kled.provider import kled_provider
+from kled_provider.plugin.resource import Provider
 from kled_provider.serve import KLED, serve_provider
 
 
@@ -30,6 +32,7 @@ class FakeHost:
     released: list[str] = field(default_factory=list)
     configured: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=lambda: ["/bin/sleep", "300"])
     hang_in_ensure: trio.Event | None = None
     refuse_workspace: bool = False
@@ -90,6 +93,10 @@ class FakeHost:
     async def agent_command(self) -> list[str]:
         return self.command
 
+    async def note(self, message: str) -> None:
+        if message not in self.notes:
+            self.notes.append(message)
+
     async def progress(self, message: str) -> None:
         self.messages.append(message)
 
@@ -107,6 +114,7 @@ class Terraform:
 
     directory: Path
     reattach: str
+    sources: tuple[tuple[str, str], ...] = (("kled", "kled"),)
 
     async def __call__(self, *arguments: str, code: int | None = 0) -> str:
         environment = {
@@ -130,7 +138,10 @@ class Terraform:
         return output
 
     def write(self, text: str) -> None:
-        head = 'terraform {\n  required_providers {\n    kled = { source = "kled/kled" }\n  }\n}\n'
+        sources = (
+            f'    {source[1]} = {{ source = "{"/".join(source)}" }}\n' for source in self.sources
+        )
+        head = f"terraform {{\n  required_providers {{\n{''.join(sources)}  }}\n}}\n"
         (self.directory / "main.tf").write_text(head + text)
 
     def state(self) -> dict[str, Any]:
@@ -143,28 +154,37 @@ def start_victim() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
+KLED_ADDRESSES = {address: kled_provider() for address in KLED.addresses}
+
+
 @asynccontextmanager
-async def open_terraform(host: FakeHost, directory: Path) -> AsyncIterator[Terraform]:
-    path = directory / "kled.sock"
-    sock = trio.socket.socket(trio.socket.AF_UNIX)
-    await sock.bind(str(path))
-    sock.listen()
+async def open_terraform(
+    host: FakeHost, directory: Path, providers: Mapping[str, Provider] = KLED_ADDRESSES
+) -> AsyncIterator[Terraform]:
+    """Serve each provider under its address, as long as the context lasts."""
     victim = start_victim()
-    entry = {
-        "Protocol": "grpc",
-        "ProtocolVersion": 6,
-        "Pid": victim.pid,
-        "Test": True,
-        "Addr": {"Network": "unix", "String": str(path)},
-    }
+    reattach, sources = {}, set()
     try:
-        async with trio.open_nursery() as nursery:
-            listener = trio.SocketListener(sock)
-            await nursery.start(serve_provider, listener, host)
+        async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+            for number, (address, provider) in enumerate(providers.items()):
+                path = directory / f"{number}.sock"
+                sock = trio.socket.socket(trio.socket.AF_UNIX)
+                await sock.bind(str(path))
+                sock.listen()
+                listener = await stack.enter_async_context(trio.SocketListener(sock))
+                await nursery.start(serve_provider, provider, listener, host)
+                namespace, name = address.split("/")[1:]
+                sources.add((namespace, name))
+                reattach[address] = {
+                    "Protocol": "grpc",
+                    "ProtocolVersion": 6,
+                    "Pid": victim.pid,
+                    "Test": True,
+                    "Addr": {"Network": "unix", "String": str(path)},
+                }
             yield Terraform(
-                directory=directory, reattach=json.dumps(dict.fromkeys(KLED.addresses, entry))
+                directory=directory, reattach=json.dumps(reattach), sources=tuple(sorted(sources))
             )
-            await listener.aclose()
     finally:
         victim.kill()
         victim.communicate()

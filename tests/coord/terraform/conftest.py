@@ -170,6 +170,9 @@ class FakeHost:
     async def agent_command(self) -> list[str]:
         return ["/bin/sleep", "300"]
 
+    async def note(self, message: str) -> None:
+        raise NotImplementedError(message)
+
     async def progress(self, message: str) -> None:
         del message
 

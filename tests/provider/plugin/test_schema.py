@@ -8,7 +8,8 @@ import pytest
 
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin import messages, protobuf
-from kled_provider.plugin.schema import Attribute, Schema, encode_schema, list_of, map_of
+from kled_provider.plugin.schema import Attribute, Schema, list_of, map_of
+from kled_provider.plugin.schema_message import encode_schema
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ from kled_provider.plugin.schema import Attribute, Schema, encode_schema, list_o
         {"required": True, "computed": True},
         {"optional": True, "default": "x"},
         {"computed": True, "default": "x", "required": True},
+        {"optional": True, "computed": True, "write_only": True},
     ],
 )
 def test_contradictions_are_refused(fields: dict[str, Any]) -> None:

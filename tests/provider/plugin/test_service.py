@@ -44,7 +44,7 @@ class Thing(Resource):
     """A resource whose create keeps what it has made, then waits for ever."""
 
     type_name = "test_thing"
-    identity = "name"
+    identity = ("name",)
     schema = Schema(
         version=2,
         attributes=(Attribute(name="name", required=True), Attribute(name="id", computed=True)),

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from kled_provider.plugin import protobuf
 from kled_provider.plugin.diagnostics import DiagnosticError, Key
-from kled_provider.plugin.schema import NUMBER, Attribute, Schema, list_of, map_of
+from kled_provider.plugin.schema import (
+    NUMBER,
+    Attribute,
+    Block,
+    Nesting,
+    Schema,
+    list_of,
+    map_of,
+    set_of,
+)
 from kled_provider.plugin.values import (
     UNKNOWN,
     ValueFormatError,
@@ -71,6 +80,26 @@ def test_json_is_read_too() -> None:
     assert decode_value(protobuf.message(2, b'{"a": [1, null]}')) == {"a": [1, None]}
 
 
+def test_a_number_that_no_float_holds_comes_back_as_it_was() -> None:
+    """cty writes 0.1 as text; read as a float it would be another number."""
+    body = Schema(attributes=(Attribute(name="n", type=NUMBER, optional=True),))
+    sent = protobuf.message(1, msgpack.packb({"n": "0.1"}))
+    value = decode_object(sent, body)
+    assert value == decode_object(protobuf.message(2, b'{"n": 0.1}'), body)
+    assert encode_value(value) == sent
+
+
+def test_equal_sets_are_equal_lists() -> None:
+    peer = Block(name="peer", nesting=Nesting.SET, attributes=SCHEMA.attributes[:1])
+    body = Schema(
+        blocks=(peer,), attributes=(Attribute(name="s", type=set_of("string"), required=True),)
+    )
+    one = {"s": ["a", "b"], "peer": [{"name": "x"}, {"name": "y"}]}
+    other = {"s": ["b", "a"], "peer": [{"name": "y"}, {"name": "x"}]}
+    assert conform_object(one, body) == conform_object(other, body)
+    assert conform_object({}, body) == {"s": None, "peer": []}
+
+
 def test_an_object_gets_all_its_attributes_and_no_others() -> None:
     found = conform_object({"name": "x", "strange": 1}, SCHEMA)
     assert found == {"name": "x", "size": None, "args": None, "env": None}
@@ -94,5 +123,7 @@ def test_a_wrong_type_is_told_with_its_path(value: dict[str, Any], path: Any) ->
 
 def test_settled_leaves_nothing_unknown() -> None:
     state = settled({"a": UNKNOWN, "b": [UNKNOWN], "c": {"d": UNKNOWN}, "e": 1})
-    assert state == {"a": None, "b": None, "c": None, "e": 1}
+    assert state == {"a": None, "b": None, "c": {"d": None}, "e": 1}
     assert is_known(state)
+    blocks = settled({"block": [{"name": "x", "id": UNKNOWN}]})
+    assert blocks == {"block": [{"name": "x", "id": None}]}
