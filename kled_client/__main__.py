@@ -5,27 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from kled_client import edge
+from kled_client import report
 from kled_wire.errors import KledError
 
 
 def main() -> int:
     """Run `kled` with sys.argv; returns the exit code. Never shows a traceback for bad input."""
     arguments = sys.argv[1:]
-    asked = edge.Asked()
+    asked = report.Asked()
     return guard(lambda: _dispatch(arguments, asked), asked)
 
 
-def guard(work: Callable[[], int], asked: edge.Asked) -> int:
+def guard(work: Callable[[], int], asked: report.Asked) -> int:
     """Run `work`, turning what it raises into a line on stderr and an exit code."""
     try:
         return _unwrapped(work)
     except KledError as exc:
-        return edge.report(exc, as_json=asked.as_json)
+        return report.report(exc, as_json=asked.as_json)
     except KeyboardInterrupt:
-        return edge.INTERRUPTED
+        return report.INTERRUPTED
     except BrokenPipeError:
-        edge.silence_output()
+        report.silence_output()
         return 0
 
 
@@ -34,7 +34,7 @@ def _unwrapped(work: Callable[[], int]) -> int:
         return work()
     except BaseExceptionGroup as group:
         # Trio's nurseries wrap; the cause is what the person should read.
-        raise edge.only_cause(group) from None
+        raise report.only_cause(group) from None
 
 
 def _is_slow(argument: str) -> bool:
@@ -42,9 +42,9 @@ def _is_slow(argument: str) -> bool:
     return argument in {"--help", "-h"} or argument.partition("=")[0] == "--listen"
 
 
-def _dispatch(arguments: list[str], asked: edge.Asked) -> int:
+def _dispatch(arguments: list[str], asked: report.Asked) -> int:
     if arguments[:1] == ["stream"] and not any(map(_is_slow, arguments)):
-        from kled_client.stream_fast import main as stream  # noqa: PLC0415  # start-up time
+        from kled_client.stream.command import main as stream  # noqa: PLC0415  # start-up time
 
         return stream(arguments[1:])
     from kled_client.cli.main import run  # noqa: PLC0415

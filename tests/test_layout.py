@@ -20,26 +20,29 @@ FUNCTION_LINES_MAX = 60
 # folder with a slash at its end.
 TESTED_BY = {
     "client/test_cli.py": """
-        kled_client/__main__ kled_client/cli/ kled_client/credentials kled_client/edge
-        kled_client/files kled_client/follow kled_client/output kled_client/models
+        kled_client/__main__ kled_client/cli/ kled_client/account/credentials
+        kled_client/report kled_client/account/files kled_client/api/build_log
+        kled_client/output kled_client/api/models
     """,
-    "client/test_copying.py": "kled_client/copy_sides",
+    "client/copy/test_transfer.py": "kled_client/copy/sides",
     "client/test_output.py": "kled_client/tables",
-    "client/test_forwarding.py": """
-        kled_client/forward_hold kled_client/forward_link kled_client/forward_view
+    "client/forward/test_serve.py": """
+        kled_client/forward/hold kled_client/forward/link kled_client/forward/view
     """,
-    "e2e/test_forward_command.py": "kled_client/forward_way",
+    "e2e/test_forward_command.py": "kled_client/forward/ssh",
     "client/test_grammar.py": """
-        kled_client/endpoint kled_client/escapes kled_client/remote_path
+        kled_client/account/endpoint kled_client/terminal/escapes kled_client/copy/plan
     """,
-    "client/test_keys.py": "kled_client/stream_listen",
-    "client/test_ssh.py": """
-        kled_client/certificate kled_client/interact kled_client/interrupt kled_client/ssh_channel
-        kled_client/resumed kled_client/ssh_keys kled_client/terminal kled_client/session_control
+    "client/test_keys.py": "kled_client/stream/listen",
+    "client/ssh/test_connection.py": """
+        kled_client/account/certificate kled_client/terminal/session
+        kled_client/terminal/interrupt kled_client/ssh/channel kled_client/ssh/resumable
+        kled_client/account/ssh_keys kled_client/terminal/tty
+        kled_client/ssh/session_control
     """,
     "client/test_stream.py": """
-        kled_client/fdpass kled_client/http_fast kled_client/pump kled_client/pump_tls
-        kled_client/stream_fallback kled_client/stream_fast
+        kled_client/stream/fdpass kled_client/account/http kled_client/stream/stdio
+        kled_client/stream/pump_tls kled_client/stream/websocket kled_client/stream/command
     """,
     "coord/api/test_api.py": "kled_coord/api/ kled_coord/workspaces/",
     "coord/front/test_listener.py": "kled_coord/front/tls",
@@ -82,7 +85,7 @@ TESTED_BY = {
         kled_provider/host kled_provider/kled/process kled_provider/kled/provider
         kled_provider/kled/workspace kled_provider/serve
     """,
-    "client/test_resume_pump.py": "kled_client/resume_greeting",
+    "client/stream/test_resume.py": "kled_client/stream/greeting",
     "wire/test_codec.py": "kled_wire/messages",
     "coord/relay/test_broker.py": "kled_coord/relay/meeting",
     "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from kled_client.account.files import write_private
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.files import write_private
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef, check_name
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from kled_client import profile
-from kled_client.certificate import ensure_certificate
+from kled_client.account import profile
+from kled_client.account.certificate import ensure_certificate
 from kled_client.cli.context import Session, pass_session
-from kled_client.ssh_setup import default_path, read_config, with_block, write_config
-from kled_client.sshconfig import take_block
+from kled_client.openssh.block import take_block
+from kled_client.openssh.setup import default_path, read_config, with_block, write_config
 
 
 @click.command("config-ssh")

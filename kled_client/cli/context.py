@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 import trio
 
-from kled_client import credentials, profile
+from kled_client.account import credentials, profile
+from kled_client.account.profile import Profile
 from kled_client.output import Output
-from kled_client.profile import Profile
 from kled_wire.errors import UnauthenticatedError
 from kled_wire.names import WorkspaceRef
 
 if TYPE_CHECKING:
     import asyncssh
 
-    from kled_client.api import Api
+    from kled_client.api.client import Api
     from kled_wire.resume.direct import DirectSeeker
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Session:
     async def api(self) -> AsyncIterator[Api]:
         """The API as the profile's user, or as KLED_TOKEN's."""
         # httpx is a third of a command's start-up; help and completion do without.
-        from kled_client.api import open_api  # noqa: PLC0415
+        from kled_client.api.client import open_api  # noqa: PLC0415
 
         used = self.profile()
         try:
@@ -95,7 +95,7 @@ class Session:
         direct: DirectSeeker | None = None,
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """An SSH connection to the workspace; `on_change`, `direct` as `open_ssh` says."""
-        from kled_client.ssh import open_ssh  # noqa: PLC0415  # asyncssh, only when needed
+        from kled_client.ssh.connection import open_ssh  # noqa: PLC0415  # asyncssh, only when needed
 
         named = await self._named(ref)
         async with open_ssh(

@@ -12,8 +12,8 @@ import trio
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import complete_place
-from kled_client.interrupt import run
-from kled_client.remote_path import CopyPlan, plan_copy
+from kled_client.copy.plan import CopyPlan, plan_copy
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError, NotFoundError
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ async def _move(
     report: Callable[[KledError], None],
 ) -> None:
     """Copy over a connection that is there, and say how much it was. Raises KledError."""
-    from kled_client.copying import Copier, Tally  # noqa: PLC0415  # asyncssh, only when it runs
-    from kled_client.ssh import aio  # noqa: PLC0415
+    from kled_client.copy.transfer import Copier, Tally  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import aio  # noqa: PLC0415
 
     sources = [await _expanded(connection, plan, not plan.upload, s) for s in plan.sources]
     target = await _expanded(connection, plan, plan.upload, plan.target)
@@ -107,7 +107,7 @@ async def _expanded(
     user = plan.far_user(path) if far else None
     if user is None:
         return os.fsencode(path)
-    from kled_client.ssh import aio  # noqa: PLC0415
+    from kled_client.ssh.connection import aio  # noqa: PLC0415
 
     # `user` is plain letters: the shell's own expansion is what knows the users there.
     done = await aio(connection.run, f"printf %s ~{user}", encoding=None)

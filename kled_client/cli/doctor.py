@@ -12,18 +12,16 @@ from typing import TypeVar
 import click
 import trio
 
-from kled_client import doctor as judge
-from kled_client import doctor_local as local
-from kled_client import doctor_probe as probe
-from kled_client import profile
+from kled_client.account import profile
+from kled_client.account.endpoint import parse_url, proxy_for
+from kled_client.account.profile import Profile
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import RefType
-from kled_client.doctor import Answer, Check, Finding, Outcome
-from kled_client.edge import only_cause
-from kled_client.endpoint import parse_url, proxy_for
-from kled_client.interrupt import run
+from kled_client.doctor import judge, local, probe
+from kled_client.doctor.judge import Answer, Check, Finding, Outcome
 from kled_client.output import Meter
-from kled_client.profile import Profile
+from kled_client.report import only_cause
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef
 from kled_wire.resume.paths import PathReport
@@ -207,7 +205,7 @@ class _Rounds:
 
     async def _echo(self, ref: WorkspaceRef, paths: list[PathReport]) -> Finding:
         """Round trips through a session; the path that they took is put into `paths`."""
-        from kled_client.ssh import make_seeker, open_channel  # noqa: PLC0415  # asyncssh
+        from kled_client.ssh.connection import make_seeker, open_channel  # noqa: PLC0415  # asyncssh
 
         took: list[float] = []
         seeker = make_seeker(self.session.env, self.session.profile())

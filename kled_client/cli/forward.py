@@ -11,12 +11,12 @@ import click
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.forward_hold import Plan, hold_forwards
-from kled_client.forward_link import Link
-from kled_client.forward_spec import Forward, Way, parse_forward
-from kled_client.forward_view import ForwardView
-from kled_client.interrupt import run
-from kled_client.ports import SUBSYSTEM, ListeningPort, watch_ports
+from kled_client.forward.hold import Plan, hold_forwards
+from kled_client.forward.link import Link
+from kled_client.forward.spec import Forward, Way, parse_forward
+from kled_client.forward.view import ForwardView
+from kled_client.ssh.ports import SUBSYSTEM, ListeningPort, watch_ports
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.names import WorkspaceRef
 
@@ -68,7 +68,7 @@ def parse_all(
 
 async def hold(session: Session, ref: WorkspaceRef, plan: Plan) -> None:
     """Hold the forwards of `plan` up until cancelled, or a person has to act."""
-    from kled_client.forward_way import asyncio_world, open_way  # noqa: PLC0415  # asyncssh
+    from kled_client.forward.ssh import asyncio_world, open_way  # noqa: PLC0415  # asyncssh
 
     if not plan.forwards and not plan.auto:
         raise InputError(
@@ -120,7 +120,7 @@ async def _ports(session: Session, ref: WorkspaceRef) -> None:
 
 
 async def _ask(session: Session, ref: WorkspaceRef) -> list[ListeningPort]:
-    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     async with session.ssh(ref) as connection:
         channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)

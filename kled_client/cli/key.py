@@ -7,11 +7,11 @@ from typing import IO, Any
 
 import click
 
-from kled_client.api import Api
+from kled_client.api.client import Api
+from kled_client.api.models import Key
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import RefType, named_by
 from kled_client.cli.token import parse_lifetime
-from kled_client.models import Key
 from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef

@@ -9,7 +9,7 @@ import click
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.interrupt import run
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import click
 import trio
 
-from kled_client import credentials, profile
-from kled_client.api import Api, open_api
-from kled_client.certificate import ensure_certificate, ensure_key, identity_of
+from kled_client.account import credentials, profile
+from kled_client.account.certificate import ensure_certificate, ensure_key, identity_of
+from kled_client.account.endpoint import normalise_url, parse_url
+from kled_client.account.files import remove
+from kled_client.account.profile import Profile
+from kled_client.api.client import Api, open_api
+from kled_client.api.models import Login
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.user import code_use, password_origin
-from kled_client.endpoint import normalise_url, parse_url
-from kled_client.files import remove
-from kled_client.models import Login
 from kled_client.output import Output
-from kled_client.profile import Profile
 from kled_wire.errors import InputError, KledError, UnauthenticatedError, UnavailableError
 from kled_wire.version import PROTOCOL, is_compatible
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from kled_client.api import Api
+from kled_client.api.build_log import read_log
+from kled_client.api.client import Api
+from kled_client.api.models import Build
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.follow import read_log
-from kled_client.models import Build
 from kled_client.output import Output
 from kled_wire.errors import NotFoundError
 from kled_wire.names import WorkspaceRef

@@ -12,7 +12,7 @@ from kled_client.cli.completion import VARIABLE, register_shells
 from kled_client.cli.context import Session
 from kled_client.cli.lazy import Entry, LazyGroup
 from kled_client.cli.output_option import FLAGS, FORMATS, HELP, is_json_asked, remember_asked
-from kled_client.edge import INTERRUPTED, Asked
+from kled_client.report import INTERRUPTED, Asked
 from kled_wire.errors import InputError
 from kled_wire.version import software_version
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kled_client.api import Api
+from kled_client.api.client import Api
 from kled_client.cli.context import Session, pass_session
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.version import PROTOCOL, software_version

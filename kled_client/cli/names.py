@@ -9,13 +9,13 @@ import click
 import trio
 from click.shell_completion import CompletionItem
 
-from kled_client import profile
+from kled_client.account import profile
 from kled_client.cli.context import Session
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
 if TYPE_CHECKING:
-    from kled_client.api import Api
+    from kled_client.api.client import Api
 
 # Whoever presses Tab waits for it; a session's names take an SSH connection.
 ANSWER_S = 1.5

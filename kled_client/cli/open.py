@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import click
 
-from kled_client import profile
-from kled_client.certificate import ensure_certificate
+from kled_client.account import profile
+from kled_client.account.certificate import ensure_certificate
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.ssh_setup import default_path, install, read_config
-from kled_client.sshconfig import has_block
+from kled_client.openssh.block import has_block
+from kled_client.openssh.setup import default_path, install, read_config
 from kled_wire.errors import KledError
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 

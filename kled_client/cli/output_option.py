@@ -9,8 +9,8 @@ from itertools import pairwise, takewhile
 import click
 
 from kled_client.cli.context import Session
-from kled_client.edge import Asked
 from kled_client.output import Output
+from kled_client.report import Asked
 
 FLAGS = ("--output", "-o")
 FORMATS = click.Choice(["table", "json"])

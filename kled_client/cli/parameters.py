@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from kled_client.api import Api
-from kled_client.models import Variable
+from kled_client.api.client import Api
+from kled_client.api.models import Variable
 from kled_client.output import Output
 from kled_wire.errors import InputError
 

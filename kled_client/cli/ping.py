@@ -12,14 +12,14 @@ import trio
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.interrupt import run
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import REPLY_TIMEOUT_S
 from kled_wire.names import WorkspaceRef
 from kled_wire.resume.paths import PathReport
 
 if TYPE_CHECKING:
-    from kled_client.ssh_channel import Channel
+    from kled_client.ssh.channel import Channel
 
 _LEGS = {
     "client_coordinator_ms": "CLIENT-COORDINATOR",
@@ -67,7 +67,7 @@ def path_object(path: PathReport) -> dict[str, Any]:
 async def _measure(
     session: Session, ref: WorkspaceRef, count: int
 ) -> tuple[list[dict[str, float]], PathReport]:
-    from kled_client.ssh import make_seeker, open_channel  # noqa: PLC0415  # asyncssh, when it runs
+    from kled_client.ssh.connection import make_seeker, open_channel  # noqa: PLC0415  # asyncssh, when it runs
 
     rounds = []
     async with session.api() as api:

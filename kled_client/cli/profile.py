@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kled_client import profile as profiles
+from kled_client.account import profile as profiles
 from kled_client.cli.context import Session, pass_session
 
 

@@ -14,14 +14,14 @@ import trio
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import Items, answer, items, workspace_argument
-from kled_client.interrupt import run
 from kled_client.output import ago
-from kled_client.session_control import SUBSYSTEM, ask_sessions, copy_log
+from kled_client.ssh.session_control import SUBSYSTEM, ask_sessions, copy_log
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
 
 if TYPE_CHECKING:
-    from kled_client.ssh_channel import Channel
+    from kled_client.ssh.channel import Channel
 
 _TIMES = ("created_at", "active_at")
 
@@ -117,7 +117,7 @@ def _do(session: Session, ref: WorkspaceRef, request: dict[str, Any]) -> dict[st
 
 @asynccontextmanager
 async def _channel(session: Session, ref: WorkspaceRef) -> AsyncIterator[Channel]:
-    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     async with session.ssh(ref) as connection:
         try:

@@ -15,10 +15,10 @@ import trio
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
 from kled_client.cli.session import complete_session
-from kled_client.edge import only_cause
-from kled_client.interact import LEFT, Attachment, TypedAhead, run_session
-from kled_client.interrupt import run
-from kled_client.terminal import raw_mode, sent_environment, size
+from kled_client.report import only_cause
+from kled_client.terminal.interrupt import run
+from kled_client.terminal.session import LEFT, Attachment, TypedAhead, run_session
+from kled_client.terminal.tty import raw_mode, sent_environment, size
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
 from kled_wire.resume.retry import WORKSPACE_STOPPED, is_final
@@ -175,7 +175,7 @@ async def _attach_once(
     forward_agent: bool,
     predict: str,
 ) -> int:
-    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     descriptor = sys.stdin.fileno()
     env = sent_environment(session.env)
@@ -226,7 +226,7 @@ async def _run(
     forward_agent: bool,
     predict: str = "never",
 ) -> int:
-    from kled_client.ssh import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     descriptor = sys.stdin.fileno()
     described = None

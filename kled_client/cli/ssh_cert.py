@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kled_client.certificate import ensure_certificate
+from kled_client.account.certificate import ensure_certificate
 from kled_client.cli.context import Session, pass_session
 
 

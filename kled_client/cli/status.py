@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
+from kled_client.api.models import Workspace
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import RefType
 from kled_client.cli.ping import path_object
-from kled_client.edge import only_cause
-from kled_client.interrupt import run
-from kled_client.models import Workspace
+from kled_client.report import only_cause
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef
 from kled_wire.resume.paths import PathReport
@@ -89,7 +89,7 @@ def _agent(found: Workspace) -> str:
 
 async def _find_path(session: Session, ref: WorkspaceRef, found: Workspace) -> PathReport:
     """Open a connection and see which way it goes."""
-    from kled_client.ssh import make_seeker  # noqa: PLC0415  # asyncssh, only when it runs
+    from kled_client.ssh.connection import make_seeker  # noqa: PLC0415  # asyncssh, only when it runs
 
     agent = found.get("agent")
     if not agent or agent["status"] != "connected":

@@ -1,6 +1,6 @@
 """`kled stream` as the command line knows it: its help, and `--listen`.
 
-Joining standard input and output is the work of `stream_fast.py`.
+Joining standard input and output is the work of `stream/command.py`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 import click
 import trio
 
-from kled_client import stream_fast
+from kled_client.account.direct import make_paths
+from kled_client.account.endpoint import parse_url
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import complete_profile, complete_workspace
-from kled_client.direct_paths import make_paths
-from kled_client.endpoint import parse_url
-from kled_client.forward_spec import Forward, Way, parse_forward
-from kled_client.forwarding import listening_here
-from kled_client.interrupt import run
-from kled_client.resumed import dial_stream, open_resumable
-from kled_client.stream_listen import serve_streams
+from kled_client.forward.serve import listening_here
+from kled_client.forward.spec import Forward, Way, parse_forward
+from kled_client.ssh.resumable import dial_stream, open_resumable
+from kled_client.stream import command
+from kled_client.stream.listen import serve_streams
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError
 from kled_wire.names import parse_workspace_ref
 from kled_wire.resume.direct import DirectSeeker
@@ -69,9 +69,9 @@ def stream(
     until Ctrl-C; whoever connects there proves themselves by a certificate or a key (kled key).
     """
     used = profile or session.profile_name
-    request = stream_fast.Request(port=port or 0, profile=used, **asked)
+    request = command.Request(port=port or 0, profile=used, **asked)
     if listen is None:
-        stream_fast.run(request, session.env)
+        command.run(request, session.env)
         return 0
     if request.fdpass:
         raise InputError("usage", "--listen and --fdpass exclude each other")
@@ -86,9 +86,9 @@ def _one_end(text: str) -> Forward:
     return ends[0]
 
 
-async def _listen(session: Session, request: stream_fast.Request, forward: Forward) -> None:
+async def _listen(session: Session, request: command.Request, forward: Forward) -> None:
     """Serve streams until cancelled. Raises what is wrong with the sign-in or the workspace."""
-    path = stream_fast.stream_path(request.workspace, request.kind, request.port)
+    path = command.stream_path(request.workspace, request.kind, request.port)
     async with session.api() as api:
         # What a person must mend is said now and not at the first connection.
         await api.workspace(str(parse_workspace_ref(request.workspace)))
@@ -103,12 +103,12 @@ async def _listen(session: Session, request: stream_fast.Request, forward: Forwa
 
 
 async def _open(
-    session: Session, request: stream_fast.Request, path: str, nursery: trio.Nursery
+    session: Session, request: command.Request, path: str, nursery: trio.Nursery
 ) -> trio.abc.HalfCloseableStream:
     """One stream; the profile and its token are read anew, as they may have been renewed."""
     profile = session.profile()
     token = await trio.to_thread.run_sync(session.token)
-    if not stream_fast.is_resumable(request, parse_url(profile.url)):
+    if not command.is_resumable(request, parse_url(profile.url)):
         return await dial_stream(profile, token, path, nursery)
     env = {**session.env, "KLED_DIRECT": "off"} if request.direct == "never" else session.env
     seeker = DirectSeeker(make_paths(env, profile), os.urandom)

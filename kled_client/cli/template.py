@@ -9,14 +9,14 @@ from typing import Final
 
 import click
 
-from kled_client.api import Api
+from kled_client.api.client import Api
+from kled_client.api.models import Template, Variable
+from kled_client.api.template_tar import pack_template
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import Items, complete_template, items
-from kled_client.models import Template, Variable
 from kled_client.output import ago
-from kled_client.template_tar import pack_template
 from kled_wire.errors import ConflictError, InputError, NotFoundError
 from kled_wire.names import check_name
 

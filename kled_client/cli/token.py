@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from kled_client.api import Api
+from kled_client.api.client import Api
+from kled_client.api.models import Token
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import named_by
-from kled_client.models import Token
 from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 

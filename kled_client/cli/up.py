@@ -13,10 +13,10 @@ import click
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.forward import hold
-from kled_client.forward_hold import Plan
-from kled_client.interrupt import run
-from kled_client.project import FILE_NAME, Project, parse_project, project_files
-from kled_client.user_service import Service, plan_service
+from kled_client.forward.hold import Plan
+from kled_client.forward.project import FILE_NAME, Project, parse_project, project_files
+from kled_client.forward.service import Service, plan_service
+from kled_client.terminal.interrupt import run
 from kled_wire.errors import ConfigError, KledError, NotFoundError
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from kled_client.api import Api
+from kled_client.api.client import Api
+from kled_client.api.models import User
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import complete_user
-from kled_client.models import User
 from kled_client.output import ago
 from kled_wire.errors import InputError
 from kled_wire.names import check_name

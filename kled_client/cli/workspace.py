@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from kled_client.api import Api
+from kled_client.api.build_log import follow_build, saying_what_goes_on
+from kled_client.api.client import Api
+from kled_client.api.models import Workspace
 from kled_client.cli.agent_token import agent_token
 from kled_client.cli.cancel import cancel
 from kled_client.cli.confirming import confirm_deletion
@@ -15,8 +17,6 @@ from kled_client.cli.context import Session, pass_session
 from kled_client.cli.logs import logs
 from kled_client.cli.names import complete_template, complete_user, workspace_argument
 from kled_client.cli.parameters import choose_parameters, param_option
-from kled_client.follow import follow_build, saying_what_goes_on
-from kled_client.models import Workspace
 from kled_client.output import Output, ago
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef, check_name

@@ -1,6 +1,6 @@
 """When a client tries which direct path, and what it says of that. No clock and no I/O.
 
-`direct.py` moves the bytes under Trio, the client's `direct_race.py` with poll(2).
+`direct.py` moves the bytes under Trio, the client's `stream/race.py` with poll(2).
 
     waiting ──try_at──► trying ──► failed ──► waiting, ever longer
                            └─────► moved ──► lost ──► waiting

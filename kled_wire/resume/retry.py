@@ -1,6 +1,6 @@
 """When to dial again for a resumable stream, and what ends it for good. The same at both clients.
 
-No clock and no I/O: `redial.py` waits under Trio, the client's `resume_pump.py` with poll(2).
+No clock and no I/O: `redial.py` waits under Trio, the client's `stream/resume.py` with poll(2).
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Fake:
 
     def sign_in(self, token: str = TOKEN) -> None:
         """Write a profile as `kled login` would."""
-        from kled_client import credentials, profile  # noqa: PLC0415
+        from kled_client.account import credentials, profile  # noqa: PLC0415
 
         credentials.store_token(self.env(), "default", token)
         profile.save(self.env(), profile.Profile(name="default", url=self.url, user="alice"))

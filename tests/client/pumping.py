@@ -8,7 +8,7 @@ import threading
 
 import trio
 
-from kled_client.resume_pump import Pump, Transport
+from kled_client.stream.resume import Pump, Transport
 from kled_wire.errors import KledError, ProtocolError
 from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.frames import New

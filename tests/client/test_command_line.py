@@ -12,8 +12,8 @@ from kled_client.__main__ import guard
 from kled_client.cli.context import Session
 from kled_client.cli.main import cli, run
 from kled_client.cli.output_option import is_json_asked
-from kled_client.edge import Asked
 from kled_client.output import Output
+from kled_client.report import Asked
 from kled_wire.version import software_version
 
 

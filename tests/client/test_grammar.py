@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kled_client.account.endpoint import Endpoint, normalise_url, parse_url, proxy_for
 from kled_client.cli.parameters import parse_parameters
 from kled_client.cli.token import parse_lifetime
-from kled_client.endpoint import Endpoint, normalise_url, parse_url, proxy_for
-from kled_client.escapes import Escape, EscapeFilter
-from kled_client.remote_path import parse_place, plan_copy
-from kled_client.stream_fast import Request, parse_arguments, stream_path
+from kled_client.copy.plan import parse_place, plan_copy
+from kled_client.stream.command import Request, parse_arguments, stream_path
+from kled_client.terminal.escapes import Escape, EscapeFilter
 from kled_wire.errors import ConfigError, InputError, KledError
 
 

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from kled_client.cli.known_hosts import pattern
-from kled_client.stream_listen import serve_streams
+from kled_client.stream.listen import serve_streams
 from kled_wire.errors import InputError, UnavailableError
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import Fake, problem, workspace

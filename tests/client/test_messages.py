@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from kled_client.forward_spec import Way, parse_forward
-from kled_client.forward_view import describe
-from kled_client.forwarding import ForwardStatus
+from kled_client.forward.serve import ForwardStatus
+from kled_client.forward.spec import Way, parse_forward
+from kled_client.forward.view import describe
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import TOKEN, Fake
 

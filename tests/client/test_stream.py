@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from kled_client import profile
-from kled_client.certificate import ensure_certificate
-from kled_client.pump_tls import pump_tls
+from kled_client.account import profile
+from kled_client.account.certificate import ensure_certificate
+from kled_client.stream.pump_tls import pump_tls
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import TOKEN, Fake, running
 

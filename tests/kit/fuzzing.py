@@ -19,7 +19,7 @@ import trio_websocket
 from trio.testing import memory_stream_pair
 
 from kled_agent.sessions import holderframes
-from kled_client.socks import SocksError, SocksRequest
+from kled_client.forward.socks import SocksError, SocksRequest
 from kled_coord.front.forwarded import decide_address
 from kled_coord.front.head import bearer, decide_route
 from kled_coord.templates import declarations

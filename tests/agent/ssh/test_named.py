@@ -15,8 +15,8 @@ import trio
 import trio_asyncio
 
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
-from kled_client.ssh import aio, open_channel
-from kled_client.ssh_channel import Channel
+from kled_client.ssh.channel import Channel
+from kled_client.ssh.connection import aio, open_channel
 from kled_wire.eventlog import EventLog
 from tests.agent.conftest import Records
 from tests.agent.ssh.site import Site

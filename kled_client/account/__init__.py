@@ -1,0 +1,1 @@
+"""Who the user is here: profile, credentials, certificate. Standard library only."""

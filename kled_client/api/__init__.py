@@ -1,0 +1,1 @@
+"""The coordinator's API as the command line uses it."""

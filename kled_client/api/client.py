@@ -1,0 +1,329 @@
+"""The coordinator's REST API, typed, over httpx on Trio.
+
+Every method raises the KledError the coordinator reports, UnavailableError when it cannot be
+reached, and ProtocolError when something else answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+import trio
+
+from kled_client.account.endpoint import is_plain_http, parse_url, proxy_for, wrong_scheme
+from kled_client.account.http import no_proxy, tls_context
+from kled_client.api.models import (
+    Build,
+    Key,
+    Login,
+    Ping,
+    Template,
+    Token,
+    User,
+    Version,
+    Workspace,
+)
+from kled_wire.errors import KledError, NotFoundError, ProtocolError, UnavailableError, from_status
+
+REQUEST_TIMEOUT_S = 30.0
+# Terraform checks a template while the upload waits.
+PUSH_TIMEOUT_S = 300.0
+# A build may be silent for long while Terraform waits for a cloud.
+LOG_SILENCE_S = 3600.0
+# Proxies end a request that has no answer within a minute (nginx: 60 s), so a long wait is several.
+WAIT_SLICE_S = 25.0
+
+
+@asynccontextmanager
+async def open_api(
+    url: str, token: str | None, *, ca_file: str | None = None
+) -> AsyncIterator[Api]:
+    """A client for the coordinator at `url`; connections are kept until the block ends."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    verify = tls_context(ca_file) if url.startswith("https:") else False
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, verify=verify, timeout=REQUEST_TIMEOUT_S
+    ) as client:
+        yield Api(client=client, url=url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One coordinator, as one user. Made by `open_api`."""
+
+    client: httpx.AsyncClient
+    url: str
+
+    async def version(self) -> dict[str, str]:
+        return cast("dict[str, str]", await self._call("GET", "/version"))
+
+    async def login(self, username: str, password: str, token_name: str) -> Login:
+        body = {"username": username, "password": password, "token_name": token_name}
+        return cast("Login", await self._call("POST", "/auth/login", body))
+
+    async def exchange(self, code: str, password: str | None, token_name: str) -> Login:
+        body = {"code": code, "token_name": token_name}
+        if password is not None:
+            body["password"] = password
+        return cast("Login", await self._call("POST", "/auth/exchange", body))
+
+    async def logout(self) -> None:
+        await self._call("POST", "/auth/logout")
+
+    async def whoami(self) -> User:
+        return cast("User", await self._call("GET", "/users/me"))
+
+    async def users(self) -> list[User]:
+        return cast("list[User]", await self._call("GET", "/users"))
+
+    async def create_user(self, body: Mapping[str, str]) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._call("POST", "/users", body))
+
+    async def user(self, name: str) -> User:
+        return cast("User", await self._call("GET", f"/users/{name}"))
+
+    async def update_user(self, name: str, body: Mapping[str, Any]) -> User:
+        return cast("User", await self._call("PATCH", f"/users/{name}", body))
+
+    async def delete_user(self, name: str) -> None:
+        await self._call("DELETE", f"/users/{name}")
+
+    async def end_streams(self, name: str) -> None:
+        await self._call("POST", f"/users/{name}/end-streams")
+
+    async def tokens(self) -> list[Token]:
+        return cast("list[Token]", await self._call("GET", "/tokens"))
+
+    async def create_token(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self._call("POST", "/tokens", body))
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._call("DELETE", f"/tokens/{token_id}")
+
+    async def keys(self) -> list[Key]:
+        return cast("list[Key]", await self._call("GET", "/keys"))
+
+    async def add_key(self, body: Mapping[str, Any]) -> Key:
+        return cast("Key", await self._call("POST", "/keys", body))
+
+    async def remove_key(self, key_id: str) -> Key:
+        return cast("Key", await self._call("DELETE", f"/keys/{key_id}"))
+
+    async def templates(self) -> list[Template]:
+        return cast("list[Template]", await self._call("GET", "/templates"))
+
+    async def template(self, name: str) -> Template:
+        return cast("Template", await self._call("GET", f"/templates/{name}"))
+
+    async def delete_template(self, name: str) -> None:
+        await self._call("DELETE", f"/templates/{name}")
+
+    async def update_template(self, name: str, body: Mapping[str, Any]) -> Template:
+        return cast("Template", await self._call("PATCH", f"/templates/{name}", body))
+
+    async def push_template(
+        self, name: str, archive: bytes, options: Mapping[str, str | int]
+    ) -> Version:
+        """Upload a tar as a new version; refused as `template_invalid` when Terraform says so.
+
+        `options` are `message` and the template's deadlines.
+        """
+        deadline_s = options.get("check_deadline_s") or await self._check_deadline(name)
+        response = await self._send(
+            "POST",
+            f"/templates/{name}/versions",
+            params=options,
+            content=archive,
+            headers={"Content-Type": "application/x-tar"},
+            timeout=PUSH_TIMEOUT_S + (deadline_s if isinstance(deadline_s, int) else 0),
+        )
+        return cast("Version", self._decode(response))
+
+    async def _check_deadline(self, name: str) -> int | None:
+        """The template's own, if there is a template."""
+        try:
+            return (await self.template(name)).get("check_deadline_s")
+        except NotFoundError:
+            return None
+
+    async def workspaces(self, owner: str | None = None) -> list[Workspace]:
+        """The caller's own; of `owner`; of everybody for `*`."""
+        params = {"owner": owner} if owner else None
+        return cast("list[Workspace]", await self._call("GET", "/workspaces", params=params))
+
+    async def create_workspace(self, body: Mapping[str, Any]) -> Workspace:
+        return cast("Workspace", await self._call("POST", "/workspaces", body))
+
+    async def workspace(self, ref: str) -> Workspace:
+        return cast("Workspace", await self._call("GET", f"/workspaces/{ref}"))
+
+    async def wait_for_agent(self, ref: str, timeout_s: float) -> Workspace:
+        """Return once the agent is connected; UnavailableError("agent_not_connected") if not."""
+        deadline = trio.current_time() + timeout_s
+        while True:
+            began = trio.current_time()
+            slice_s = max(0.0, min(WAIT_SLICE_S, deadline - began))
+            try:
+                answer = await self._call(
+                    "GET",
+                    f"/workspaces/{ref}/wait",
+                    params={"for": "agent", "timeout_s": str(slice_s)},
+                    timeout=slice_s + REQUEST_TIMEOUT_S,
+                )
+            except UnavailableError as exc:
+                now = trio.current_time()
+                # Said early, it is not the wait that ended but the reason to wait.
+                if exc.code != "agent_not_connected" or now - began < slice_s:
+                    raise
+                if now >= deadline:
+                    # The coordinator only knows of the last slice.
+                    raise UnavailableError(
+                        exc.code,
+                        f"the workspace's agent did not connect within {timeout_s:.0f} s",
+                        hint=exc.hint,
+                    ) from exc
+            else:
+                return cast("Workspace", answer)
+
+    async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
+        return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
+
+    async def ping(self, ref: str) -> Ping:
+        return cast("Ping", await self._call("GET", f"/workspaces/{ref}/ping"))
+
+    async def build(self, build_id: str) -> Build:
+        return cast("Build", await self._call("GET", f"/builds/{build_id}"))
+
+    async def cancel_build(self, build_id: str, *, force: bool = False) -> Build:
+        params = {"force": "true"} if force else None
+        path = f"/builds/{build_id}/cancel"
+        return cast("Build", await self._call("POST", path, params=params))
+
+    async def builds(self, ref: str) -> list[Build]:
+        """A workspace's builds, the newest first."""
+        return cast("list[Build]", await self._call("GET", f"/workspaces/{ref}/builds"))
+
+    async def agent_token(self, ref: str, name: str) -> dict[str, str]:
+        path = f"/workspaces/{ref}/agents/{name}/token"
+        return cast("dict[str, str]", await self._call("POST", path))
+
+    async def build_log(
+        self, build_id: str, *, after: int = 0, follow: bool = True
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the objects of a build's NDJSON log, to its `end` or to a cut connection.
+
+        Without `follow`, those that are there.
+        """
+        params = {"after": str(after), "follow": "true" if follow else "false"}
+        timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
+        path = f"/api/v1/builds/{build_id}/logs"
+        try:
+            async with self.client.stream("GET", path, params=params, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._error(response)
+                async for line in response.aiter_lines():
+                    if line:
+                        yield self._parse_line(line)
+        except httpx.HTTPError as exc:
+            raise self._unreachable(exc) from exc
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_TIMEOUT_S,  # noqa: ASYNC109  # httpx's own, not a cancel scope
+    ) -> Any:
+        response = await self._send(method, path, json=body, params=params, timeout=timeout)
+        return self._decode(response)
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = await self.client.request(method, f"/api/v1{path}", **options)
+        except httpx.HTTPError as exc:
+            raise self._unreachable(exc) from exc
+        if not response.is_success:
+            raise self._error(response)
+        return response
+
+    def _decode(self, response: httpx.Response) -> Any:
+        if response.status_code == 204:
+            return None
+        try:
+            return response.json()
+        except ValueError as exc:
+            raise self._foreign(response) from exc
+
+    def _parse_line(self, line: str) -> dict[str, Any]:
+        try:
+            return cast("dict[str, Any]", json.loads(line))
+        except ValueError as exc:
+            raise ProtocolError("answer_malformed", f"{self.url} sent a broken log line") from exc
+
+    def _error(self, response: httpx.Response) -> KledError:
+        try:
+            error = response.json()["error"]
+            code, message, hint = error["code"], error["message"], error.get("hint")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return self._foreign(response)
+        return from_status(response.status_code, str(code), str(message), hint and str(hint))
+
+    def _foreign(self, response: httpx.Response) -> KledError:
+        base = parse_url(self.url).base
+        root = self.url.removesuffix("/").removesuffix(base)
+        return ProtocolError(
+            "answer_malformed",
+            f"{self.url} answers {response.status_code} and not as a coordinator would",
+            hint=f"is it there without {base}? kled login {root}"
+            if base
+            else "is this the coordinator's URL? kled whoami tells it",
+        )
+
+    def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
+        cause = _cause(exc)
+        endpoint = parse_url(self.url)
+        if isinstance(cause, ssl.SSLError) and is_plain_http(cause.reason):
+            return wrong_scheme(endpoint)
+        # h11's word for an answer that begins with a control character, as a TLS alert does.
+        if not endpoint.tls and str(exc) == "illegal request line":
+            return wrong_scheme(endpoint)
+        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not isinstance(
+            cause, ssl.SSLError
+        ):
+            proxy = proxy_for(endpoint, os.environ)  # as httpx, which reads them itself
+            if proxy is not None:
+                # Trio tried several addresses; their errors are of one kind.
+                first = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
+                number = getattr(first, "errno", None)
+                error = OSError(number, os.strerror(number)) if number else OSError(str(exc))
+                return no_proxy(proxy.host, proxy.port, error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return UnavailableError(
+                "tls_untrusted",
+                f"the certificate of {self.url} is not trusted: {cause.verify_message}",
+                hint="kled login --ca-file FILE, or KLED_CA_FILE",
+            )
+        timed_out = isinstance(exc, httpx.TimeoutException)
+        why = "no answer in time" if timed_out else str(exc) or str(cause) or type(exc).__name__
+        return UnavailableError(
+            "coordinator_unreachable",
+            f"cannot reach {self.url}: {why}",
+            hint="is the coordinator running, and is its URL right? kled whoami tells it",
+        )
+
+
+def _cause(exc: BaseException) -> BaseException:
+    """The first cause: httpx and Trio wrap without words of their own, and httpcore hides it."""
+    while (inner := exc.__cause__ or exc.__context__) is not None:
+        exc = inner
+    return exc

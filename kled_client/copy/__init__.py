@@ -1,0 +1,1 @@
+"""`kled cp`: files over SFTP, from side to side."""

@@ -1,0 +1,1 @@
+"""What `kled doctor` probes, and what it concludes."""

@@ -1,0 +1,1 @@
+"""Port forwards: what is asked for, who serves it, and keeping it up in the background."""

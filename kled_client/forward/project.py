@@ -1,0 +1,90 @@
+"""`.kled.toml`: which workspace a project uses, and what of it is forwarded.
+
+    workspace = "dev"
+
+    [forward]
+    local = ["8080", "0:3000-3010"]
+    remote = ["9000"]
+    dynamic = ["1080"]
+    udp = ["5353"]
+    auto = true
+
+Parsed here from text; reading the file is its caller's.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kled_client.forward.spec import Forward, Way, parse_forward
+from kled_wire.errors import ConfigError, KledError
+from kled_wire.names import WorkspaceRef, parse_workspace_ref
+
+FILE_NAME = ".kled.toml"
+_WAYS = {"local": Way.LOCAL, "remote": Way.REMOTE, "dynamic": Way.DYNAMIC, "udp": Way.UDP}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """What the file says."""
+
+    workspace: WorkspaceRef
+    forwards: tuple[Forward, ...] = ()
+    auto: bool = False
+
+
+def project_files(directory: Path) -> Iterable[Path]:
+    """Where the file may be: in `directory` or one above it, nearest first."""
+    return (place / FILE_NAME for place in (directory, *directory.parents))
+
+
+def parse_project(text: str, name: str = FILE_NAME) -> Project:
+    """Raises ConfigError("project_invalid") with what is wrong in `name`."""
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise _invalid(name, str(exc)) from exc
+    _only(name, raw, {"workspace", "forward"}, "")
+    workspace, forward = raw.get("workspace"), raw.get("forward", {})
+    if not isinstance(workspace, str):
+        raise _invalid(name, 'it does not say which workspace: workspace = "NAME"')
+    if not isinstance(forward, dict):
+        raise _invalid(name, "`forward` is not a table: [forward]")
+    _only(name, forward, {*_WAYS, "auto"}, "forward.")
+    auto = forward.get("auto", False)
+    if not isinstance(auto, bool):
+        raise _invalid(name, "`forward.auto` is neither true nor false")
+    try:
+        return Project(
+            workspace=parse_workspace_ref(workspace),
+            forwards=tuple(_forwards(name, forward)),
+            auto=auto,
+        )
+    except ConfigError:
+        raise
+    except KledError as exc:
+        raise _invalid(name, exc.message) from exc
+
+
+def _forwards(name: str, table: dict[str, Any]) -> Iterable[Forward]:
+    for key, way in _WAYS.items():
+        specs = table.get(key, [])
+        if not isinstance(specs, list):
+            raise _invalid(name, f'`forward.{key}` is not a list: {key} = ["8080"]')
+        for spec in specs:
+            if isinstance(spec, bool) or not isinstance(spec, str | int):
+                raise _invalid(name, f"`forward.{key}` holds something that is no forward")
+            yield from parse_forward(str(spec), way)
+
+
+def _only(name: str, table: dict[str, Any], known: set[str], prefix: str) -> None:
+    if unknown := sorted(set(table) - known):
+        raise _invalid(name, f"`{prefix}{unknown[0]}` is not known")
+
+
+def _invalid(name: str, why: str) -> ConfigError:
+    return ConfigError("project_invalid", f"{name}: {why}", hint="docs/cli.md, Projects")

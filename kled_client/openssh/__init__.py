@@ -1,0 +1,1 @@
+"""OpenSSH's own configuration: the block that kled writes, and how it gets there."""

@@ -1,0 +1,1 @@
+"""SSH connections to a workspace, with asyncssh over a resumable stream."""

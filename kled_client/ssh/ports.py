@@ -1,0 +1,107 @@
+"""What listens in the workspace: the asking side of the SSH subsystem `kled-ports`.
+
+The agent writes one line of JSON when the channel opens and another whenever something changes,
+until our end of input: {"ports": [{"port", "addresses", "process", "pid", "mine"}]}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kled_client.forward.spec import LOOPBACK, Forward, TcpEnd, Way
+from kled_wire.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from kled_client.ssh.channel import Channel
+
+SUBSYSTEM = "kled-ports"
+LINE_BYTES = 1024 * 1024
+_EVERYWHERE = frozenset({"0.0.0.0", "::", "127.0.0.1"})  # noqa: S104  # what others bind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListeningPort:
+    """One TCP port; `process` is "" where the agent may not know, `mine` the workspace user's."""
+
+    port: int
+    addresses: tuple[str, ...]
+    process: str
+    pid: int | None
+    mine: bool
+
+    @property
+    def host(self) -> str:
+        """What to connect to from inside."""
+        for address in self.addresses:
+            if address in _EVERYWHERE:
+                return "localhost"
+        return self.addresses[0]
+
+
+def parse_ports(line: bytes) -> list[ListeningPort]:
+    """Raises ProtocolError("ports_answer_malformed")."""
+    try:
+        ports = [_port(raw) for raw in json.loads(line)["ports"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise _malformed("not the JSON we know") from exc
+    return sorted(ports, key=lambda port: port.port)
+
+
+def _port(raw: dict[str, Any]) -> ListeningPort:
+    port, pid, addresses = raw["port"], raw.get("pid"), tuple(map(str, raw["addresses"]))
+    if not isinstance(port, int) or not 0 < port < 65536 or not addresses:
+        raise ValueError(port)
+    return ListeningPort(
+        port=port,
+        addresses=addresses,
+        process=str(raw.get("process") or ""),
+        pid=pid if isinstance(pid, int) else None,
+        mine=raw.get("mine") is True,
+    )
+
+
+async def watch_ports(channel: Channel) -> AsyncGenerator[list[ListeningPort], None]:
+    """What listens now, and again at each change. Raises as `parse_ports`."""
+    held = b""
+    try:
+        while (received := await channel.receive()) is not None:
+            data, is_stderr = received
+            if is_stderr:
+                continue
+            held += data
+            *lines, held = held.split(b"\n")
+            for line in lines:
+                yield parse_ports(line)
+            if len(held) > LINE_BYTES:
+                raise _malformed("a line is too long")
+    finally:
+        channel.close()
+
+
+def plan_auto(
+    held: dict[int, int], ports: list[ListeningPort]
+) -> tuple[list[ListeningPort], list[int]]:
+    """What to forward from now on, and which of the held ports are gone.
+
+    `held` is workspace port → local port. A workspace on this very machine would show us our own
+    listeners: those are none of its programs.
+    """
+    ours = {local for port, local in held.items() if local != port}
+    wanted = {port.port: port for port in ports if port.mine and port.port not in ours}
+    return [p for n, p in wanted.items() if n not in held], [n for n in held if n not in wanted]
+
+
+def auto_forward(port: ListeningPort, local: int) -> Forward:
+    """The forward of one found port."""
+    return Forward(
+        way=Way.LOCAL,
+        listen=TcpEnd(host=LOOPBACK, port=local),
+        target=TcpEnd(host=port.host, port=port.port),
+    )
+
+
+def _malformed(why: str) -> ProtocolError:
+    return ProtocolError("ports_answer_malformed", f"the agent's answer makes no sense: {why}")

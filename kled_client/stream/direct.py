@@ -1,0 +1,138 @@
+"""What the pump beside ssh does about direct paths: look for one, and know when it has gone astray.
+
+The pump polls what is `watched` here beside its own two descriptors.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kled_wire.resume.frames import New
+from kled_wire.resume.machine import Machine
+from kled_wire.resume.paths import TURN_S, Paths
+from kled_wire.transport.network import drain, is_astray, open_watch
+
+if TYPE_CHECKING:
+    from kled_client.stream.race import Race, Won
+
+
+class DirectSide:
+    """The direct paths of one stream. Times are the pump's clock's."""
+
+    def __init__(self, paths: Paths, new: New, machine: Machine) -> None:
+        self._paths = paths
+        self._new = new
+        self._machine = machine
+        self._race: Race | None = None
+        self._won_at = 0.0
+        self._greeting = False
+        self._now = 0.0
+        self._transport: socket.socket | None = None
+        self._watch = open_watch()
+        # How often the network has changed.
+        self.changes = 0
+        machine.on_offer = self._offered
+
+    def close(self) -> None:
+        """The stream is over."""
+        if self._watch is not None:
+            self._watch.close()
+        self._end_race()
+
+    @property
+    def racing(self) -> bool:
+        """Whether an attempt is going on."""
+        return self._race is not None
+
+    def relay_greets(self) -> None:
+        """A transport of the relay's is about to take the stream; its first offer says it has."""
+        self._greeting = True
+
+    def relay_lost(self) -> None:
+        """It has not, or not any more."""
+        self._greeting = False
+
+    def _offered(self, payload: bytes) -> None:
+        self._greeting = False
+        self._paths.offered(payload, self._now)
+
+    def watched(self) -> Iterator[tuple[int, int]]:
+        """What to poll: descriptors and events."""
+        if self._watch is not None:
+            yield self._watch.fileno(), select.POLLIN
+        if self._race is not None:
+            yield from self._race.watched()
+
+    def wake_at(self) -> float:
+        """When to call `step` if nothing happens before."""
+        if self._race is None:
+            return self._paths.try_at
+        if self._race.won is not None:
+            return self._won_at + TURN_S
+        return min(self._race.wake_at, self._paths.try_at)
+
+    def handle(self, descriptor: int, now: float) -> bool:
+        """Something has happened to a watched descriptor; False: the transport has gone astray."""
+        if self._watch is None or descriptor != self._watch.fileno():
+            if self._race is not None:
+                self._race.handle(descriptor, now)
+            return True
+        drain(self._watch)
+        self.changes += 1
+        self._paths.network_changed(now)
+        if self._transport is None:
+            return True
+        try:
+            local, remote = self._transport.getsockname()[0], self._transport.getpeername()[0]
+        except OSError:
+            return False
+        return not is_astray(local, remote)
+
+    def carried_by(self, transport: socket.socket | None) -> None:
+        """What carries the stream from now on."""
+        self._transport = transport
+
+    def step(self, now: float) -> Won | None:
+        """Time has passed; the connection that is to get the stream now, if there is one."""
+        self._now = now
+        if self._race is not None and self._race.won is None and self._paths.try_at <= now:
+            self._end_race()  # for something new
+        if self._race is None:
+            if self._paths.try_at > now:
+                return None
+            from kled_client.stream.race import Race  # noqa: PLC0415 - hmac, and rare
+
+            self._race = Race(
+                self._paths.begin(now), self._new, lambda: self._machine.inbox.position, now
+            )
+            self._won_at = 0.0
+        self._race.step(now)
+        won = self._race.won
+        if won is not None:
+            self._won_at = self._won_at or now
+            if not self._greeting:
+                self._race = None
+                return won
+        if self._race.over and (won is None or now - self._won_at > TURN_S):
+            failures = self._race.failures
+            self._end_race()
+            self._paths.failed(failures, now)
+        return None
+
+    def _end_race(self) -> None:
+        race, self._race = self._race, None
+        if race is not None:
+            race.close()
+            if race.won is not None:
+                race.won.sock.close()
+
+    def moved(self, won: Won, now: float) -> None:
+        """The stream is on that path."""
+        self._paths.moved(won.candidate, won.rtt_s, now)
+
+    def lost(self, reason: str, now: float) -> None:
+        """It is not any more."""
+        self._paths.lost(reason, now)

@@ -1,0 +1,1 @@
+"""The user's terminal: raw mode, sizes, escapes, predicted echo."""
