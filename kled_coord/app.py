@@ -42,7 +42,7 @@ from kled_coord.identity.logins import KNOWN_FOR
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
 from kled_coord.private_files import look_at_tls_key, make_private_directory, open_sealing_key
-from kled_coord.relay.processes import make_processes
+from kled_coord.relay.splice.processes import make_processes
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now

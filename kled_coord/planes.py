@@ -20,11 +20,11 @@ from kled_coord.front.listener import (
 )
 from kled_coord.front.tls import Tls
 from kled_coord.offload.certificates import Certificates
-from kled_coord.relay.broker import Broker
-from kled_coord.relay.join import Joiner
-from kled_coord.relay.plane import DataPlane
-from kled_coord.relay.processes import DataProcesses
-from kled_coord.relay.quotas import Bandwidth, Quotas, StreamQuotas
+from kled_coord.relay.rendezvous.broker import Broker
+from kled_coord.relay.rendezvous.plane import DataPlane
+from kled_coord.relay.rendezvous.quotas import Bandwidth, Quotas, StreamQuotas
+from kled_coord.relay.splice.join import Joiner
+from kled_coord.relay.splice.processes import DataProcesses
 from kled_coord.services import Services
 from kled_coord.sources import RandomBytes
 from kled_wire.errors import ConfigError

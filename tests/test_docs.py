@@ -17,7 +17,7 @@ from kled_coord.api.app import _MODULES
 from kled_coord.cli import main as kled_coord
 from kled_coord.config import ENV_PREFIX, Config
 from kled_coord.metrics import Metrics
-from kled_coord.relay.handover import Close, Done, Moved, Open, Stop
+from kled_coord.relay.splice.handover import Close, Done, Moved, Open, Stop
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode
 from kled_wire.errors import KledError

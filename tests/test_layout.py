@@ -58,9 +58,9 @@ TESTED_BY = {
         kled_coord/store/records kled_coord/store/errors
     """,
     "coord/offload/test_process.py": "kled_coord/offload/layer",
-    "coord/relay/test_pool.py": "kled_coord/relay/processes kled_coord/sidecars/pool",
-    "coord/relay/test_process.py": "kled_coord/environment kled_coord/sidecars/process",
-    "coord/relay/test_splicer.py": "kled_coord/sidecars/loop",
+    "coord/relay/splice/test_pool.py": "kled_coord/relay/splice/processes kled_coord/sidecars/pool",
+    "coord/relay/splice/test_process.py": "kled_coord/environment kled_coord/sidecars/process",
+    "coord/relay/splice/test_splicer.py": "kled_coord/sidecars/loop",
     # Queries only, each run by the tests of who asks, on both databases.
     "coord/conftest.py": "kled_coord/store/",
     "coord/builds/test_parameters.py": "kled_coord/templates/upgrade",
@@ -87,7 +87,7 @@ TESTED_BY = {
     """,
     "client/stream/test_resume.py": "kled_client/stream/greeting",
     "wire/test_codec.py": "kled_wire/messages",
-    "coord/relay/test_broker.py": "kled_coord/relay/meeting",
+    "coord/relay/rendezvous/test_broker.py": "kled_coord/relay/rendezvous/meeting",
     "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",
     "test_docs.py": "kled_wire/limits",
     # Programs that only mean something with their peers: real ssh, real sockets, real processes.

@@ -1,1 +1,1 @@
-"""OpenSSH's own configuration: the block that kled writes, and how it gets there."""
+"""The part of the configuration of OpenSSH that is ours: the block, and how it gets there."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.report import Row, progress
 from benchmarks.world import open_bastion, open_world
 
-from kled_coord.relay import handover
+from kled_coord.relay.splice import handover
 
 BYTES = 1_000_000_000
 RAW_BYTES = 4_000_000_000
@@ -116,7 +116,7 @@ def _through_relay() -> Iterator[tuple[socket.socket, socket.socket]]:
     """The relay process as the coordinator starts it, handed one pair of sockets."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "kled_coord.relay.splicer", str(theirs.fileno())],
+        [sys.executable, "-P", "-m", "kled_coord.relay.splice.splicer", str(theirs.fileno())],
         pass_fds=[theirs.fileno()],
     )
     theirs.close()

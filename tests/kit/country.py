@@ -135,7 +135,7 @@ class Country:
 
     def relays(self) -> list[psutil.Process]:
         """The relay processes, those that a coordinator has left among them."""
-        return self._running("kled_coord.relay.splicer")
+        return self._running("kled_coord.relay.splice.splicer")
 
     def offloads(self) -> list[psutil.Process]:
         """The offload processes, likewise."""

@@ -161,7 +161,7 @@ class Site:
 
     def relays(self) -> list[psutil.Process]:
         """The coordinator's relay processes."""
-        return self._children("kled_coord.relay.splicer")
+        return self._children("kled_coord.relay.splice.splicer")
 
     def offloads(self) -> list[psutil.Process]:
         """The coordinator's offload processes."""

@@ -25,7 +25,7 @@ from kled_coord.front.listener import Arrival, open_listeners, serve_connections
 from kled_coord.front.tls import Tls, open_certificates
 from kled_coord.metrics import Metrics
 from kled_coord.offload.pool import OffloadPool
-from kled_coord.relay.processes import CAN_SPLICE
+from kled_coord.relay.splice.processes import CAN_SPLICE
 from kled_wire import limits
 from kled_wire.errors import ConfigError
 from kled_wire.transport.tls import TlsStream

@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.relay.tickets import Tickets
+from kled_coord.relay.rendezvous.tickets import Tickets
 
 
 def test_a_ticket_admits_once() -> None:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import trio
 
-from kled_coord.relay.meeting import Meeting
-from kled_coord.relay.reserve import Reserve
-from kled_coord.relay.tickets import Tickets
+from kled_coord.relay.rendezvous.meeting import Meeting
+from kled_coord.relay.rendezvous.reserve import Reserve
+from kled_coord.relay.rendezvous.tickets import Tickets
 from kled_wire import limits, messages, reserve
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Final
 
-from kled_coord.relay.bandwidth import Share
+from kled_coord.relay.splice.bandwidth import Share
 
 PACKET_MAX: Final = 64
 _NO_SHARE: Final = Share(0, 0)

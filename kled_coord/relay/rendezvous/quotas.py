@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from kled_coord.relay.bandwidth import Share
+from kled_coord.relay.splice.bandwidth import Share
 from kled_wire.errors import LimitError
 
 

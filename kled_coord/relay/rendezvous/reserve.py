@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import trio
 
-from kled_coord.relay.meeting import Meeting
+from kled_coord.relay.rendezvous.meeting import Meeting
 from kled_wire import limits
 from kled_wire.names import AgentId
 

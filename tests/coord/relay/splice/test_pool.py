@@ -15,10 +15,10 @@ import trio
 import trio.testing
 
 from kled_coord.metrics import Metrics
-from kled_coord.relay.bandwidth import Share
-from kled_coord.relay.pool import RelayPool
-from kled_coord.relay.process import Terms
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.bandwidth import Share
+from kled_coord.relay.splice.pool import RelayPool
+from kled_coord.relay.splice.process import Terms
+from kled_coord.relay.splice.traffic import Traffic
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
 from tests.coord.relay.sidecars import pids_of
@@ -198,4 +198,4 @@ async def test_without_a_process_a_join_waits_and_is_refused(
 
 
 def _relay_pids() -> list[int]:
-    return pids_of("kled_coord.relay.splicer")
+    return pids_of("kled_coord.relay.splice.splicer")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.relay.bandwidth import TURN_BYTES, Bucket, Buckets, Share, Turns
+from kled_coord.relay.splice.bandwidth import TURN_BYTES, Bucket, Buckets, Share, Turns
 
 RATE = st.integers(1, 10**9)
 # What a stream has to send, and the pause before: a history of one bucket.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import trio
 
-from kled_coord.relay.bandwidth import TURN_BYTES, Bucket, Buckets, Share, Turns
+from kled_coord.relay.splice.bandwidth import TURN_BYTES, Bucket, Buckets, Share, Turns
 
 
 class Pacer:

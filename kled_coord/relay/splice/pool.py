@@ -8,8 +8,8 @@ import structlog
 import trio
 
 from kled_coord.metrics import Metrics
-from kled_coord.relay.process import RelayProcess, Terms
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.process import RelayProcess, Terms
+from kled_coord.relay.splice.traffic import Traffic
 from kled_coord.sidecars.pool import Pool
 from kled_wire.errors import UnavailableError
 

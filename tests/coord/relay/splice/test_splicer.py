@@ -14,11 +14,11 @@ import pytest
 import trio
 
 from kled_coord.metrics import Metrics
-from kled_coord.relay.bandwidth import TURN_BYTES, Share
-from kled_coord.relay.handover import PACKET_MAX, Done, Ended, Moved, Open, Stop, decode
-from kled_coord.relay.process import RelayProcess, Terms
-from kled_coord.relay.splicer import Splicer
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.bandwidth import TURN_BYTES, Share
+from kled_coord.relay.splice.handover import PACKET_MAX, Done, Ended, Moved, Open, Stop, decode
+from kled_coord.relay.splice.process import RelayProcess, Terms
+from kled_coord.relay.splice.splicer import Splicer
+from kled_coord.relay.splice.traffic import Traffic
 from tests.coord.relay.conftest import StreamPair
 from tests.coord.relay.sockets import connected, read_all
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.relay.broker import Broker
+from kled_coord.relay.rendezvous.broker import Broker
 from kled_wire import limits, messages
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId

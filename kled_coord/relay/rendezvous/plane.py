@@ -22,11 +22,11 @@ from kled_coord.offload.pool import OffloadPool
 from kled_coord.offload.stream import OffloadedStream, plain_socket
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
-from kled_coord.relay.broker import Broker
-from kled_coord.relay.join import Joiner
-from kled_coord.relay.quotas import Quotas
-from kled_coord.relay.traffic import Traffic
-from kled_coord.relay.unanswered import end_when_unanswered
+from kled_coord.relay.rendezvous.broker import Broker
+from kled_coord.relay.rendezvous.quotas import Quotas
+from kled_coord.relay.splice.join import Joiner
+from kled_coord.relay.splice.traffic import Traffic
+from kled_coord.relay.splice.unanswered import end_when_unanswered
 from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions

@@ -9,11 +9,11 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.relay.broker import Broker
-from kled_coord.relay.reserve import IDLE_MAX_S, IN_USE_S, READY
+from kled_coord.relay.rendezvous.broker import Broker
+from kled_coord.relay.rendezvous.reserve import IDLE_MAX_S, IN_USE_S, READY
 from kled_wire import limits, messages, reserve
 from kled_wire.names import AgentId
-from tests.coord.relay.test_broker import AGENT, FakeRegistry
+from tests.coord.relay.rendezvous.test_broker import AGENT, FakeRegistry
 
 SSH = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_1")
 

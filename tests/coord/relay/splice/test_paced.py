@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.relay.bandwidth import TURN_BYTES, Share
-from kled_coord.relay.join import Joiner
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.bandwidth import TURN_BYTES, Share
+from kled_coord.relay.splice.join import Joiner
+from kled_coord.relay.splice.traffic import Traffic
 from tests.coord.relay.sockets import read_all
 
 RATE = 100_000

@@ -16,8 +16,8 @@ import trio
 import trio.testing
 
 from kled_coord.metrics import Metrics
-from kled_coord.relay.process import RelayProcess, Terms
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.process import RelayProcess, Terms
+from kled_coord.relay.splice.traffic import Traffic
 from kled_wire import limits
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
@@ -217,7 +217,7 @@ async def _join(relay: RelayProcess, near: trio.SocketStream, far: trio.SocketSt
 
 
 def _relay_pid() -> int:
-    (pid,) = pids_of("kled_coord.relay.splicer")
+    (pid,) = pids_of("kled_coord.relay.splice.splicer")
     return pid
 
 
@@ -230,7 +230,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 async def test_it_has_none_of_the_coordinators_settings(nursery: trio.Nursery, monkeypatch) -> None:
     monkeypatch.setenv("KLED_COORD_DATABASE_URL", "postgresql://kled:secret@db/kled")
     await nursery.start(make().run)
-    for pid in pids_of("kled_coord.relay.splicer"):
+    for pid in pids_of("kled_coord.relay.splice.splicer"):
         environment = psutil.Process(pid).environ()
         assert "PATH" in environment
         assert not any(name.startswith("KLED_") for name in environment)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from kled_coord.relay.quotas import Bandwidth, StreamQuotas
+from kled_coord.relay.rendezvous.quotas import Bandwidth, StreamQuotas
 from kled_wire.errors import LimitError
 
 

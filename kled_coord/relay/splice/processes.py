@@ -13,7 +13,7 @@ from kled_coord.config import Config
 from kled_coord.metrics import Metrics
 from kled_coord.offload.certificates import Certificates
 from kled_coord.offload.pool import OffloadPool
-from kled_coord.relay.pool import RelayPool
+from kled_coord.relay.splice.pool import RelayPool
 
 CAN_SPLICE: Final = hasattr(os, "splice") and hasattr(select, "epoll")
 

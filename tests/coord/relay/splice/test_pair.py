@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 if not sys.platform.startswith("linux"):
     pytest.skip("splice(2) and epoll(7) are Linux's", allow_module_level=True)
 
-from kled_coord.relay.pair import Pair
+from kled_coord.relay.splice.pair import Pair
 from tests.coord.relay.sockets import connected
 
 PIECES = st.lists(st.binary(max_size=4000), max_size=8)

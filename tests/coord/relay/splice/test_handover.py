@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.relay.bandwidth import Share
-from kled_coord.relay.handover import (
+from kled_coord.relay.splice.bandwidth import Share
+from kled_coord.relay.splice.handover import (
     PACKET_MAX,
     Close,
     Done,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import trio
 import trio.testing
 
-from kled_coord.relay.join import Joiner
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.join import Joiner
+from kled_coord.relay.splice.traffic import Traffic
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.conftest import StreamPair
 from tests.coord.relay.sockets import read_all

@@ -1,4 +1,4 @@
-"""A relay process: `python -m kled_coord.relay.splicer FD`, started by `relay/process.py`.
+"""A relay process: `python -m kled_coord.relay.splice.splicer FD`, started by `process.py`.
 
 It joins sockets that it is handed and knows nothing else: no policy, no tokens, no store. Load on
 the API, its restart or its crash neither slow nor cut a stream. Measured beside a busy SSH session:
@@ -15,10 +15,10 @@ import sys
 import time
 from typing import Final
 
-from kled_coord.relay import handover
-from kled_coord.relay.bandwidth import Bucket, Buckets, Turns
-from kled_coord.relay.handover import Ended
-from kled_coord.relay.pair import Pair
+from kled_coord.relay.splice import handover
+from kled_coord.relay.splice.bandwidth import Bucket, Buckets, Turns
+from kled_coord.relay.splice.handover import Ended
+from kled_coord.relay.splice.pair import Pair
 from kled_coord.sidecars.loop import BULK_BYTES, Loop, Task, open_control, take_sockets
 
 # How often traffic is reported and the limits on idle streams are looked at.

@@ -11,11 +11,11 @@ import math
 import trio
 
 from kled_coord.offload.stream import lay_bare, plain_socket
-from kled_coord.relay.bandwidth import Share
-from kled_coord.relay.paced import Pacer
-from kled_coord.relay.pool import RelayPool
-from kled_coord.relay.process import Terms
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice.bandwidth import Share
+from kled_coord.relay.splice.paced import Pacer
+from kled_coord.relay.splice.pool import RelayPool
+from kled_coord.relay.splice.process import Terms
+from kled_coord.relay.splice.traffic import Traffic
 from kled_wire.transport.pump import pump
 
 

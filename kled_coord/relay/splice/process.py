@@ -10,17 +10,17 @@ from typing import Final
 import trio
 
 from kled_coord.metrics import Metrics
-from kled_coord.relay import handover
-from kled_coord.relay.bandwidth import Share
-from kled_coord.relay.handover import Ended
-from kled_coord.relay.traffic import Traffic
+from kled_coord.relay.splice import handover
+from kled_coord.relay.splice.bandwidth import Share
+from kled_coord.relay.splice.handover import Ended
+from kled_coord.relay.splice.traffic import Traffic
 from kled_coord.sidecars.process import Program, Sidecar
 from kled_wire import limits
 from kled_wire.errors import UnavailableError
 
 _PROGRAM: Final = Program(
     kind="relay",
-    module="kled_coord.relay.splicer",
+    module="kled_coord.relay.splice.splicer",
     stop=handover.Stop().encode(),
     packet_max=handover.PACKET_MAX,
 )

@@ -1,0 +1,1 @@
+"""Where a client and an agent find each other: tickets, standby connections, limits."""

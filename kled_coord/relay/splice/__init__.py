@@ -1,0 +1,1 @@
+"""How bytes pass on once both are there: handed to relay processes, which splice them."""
