@@ -28,10 +28,10 @@ import trio
 from argon2 import PasswordHasher
 
 from kled_coord.api.app import create_app
-from kled_coord.builds.jobs import Jobs, Places
 from kled_coord.builds.pruning import prune
-from kled_coord.builds.terraform import Terraform, check_path
-from kled_coord.builds.worker import Worker
+from kled_coord.builds.running.jobs import Jobs, Places
+from kled_coord.builds.running.terraform import Terraform, check_path
+from kled_coord.builds.running.worker import Worker
 from kled_coord.config import Config
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.admission import Admission

@@ -15,7 +15,7 @@ import click
 import trio
 
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
-from kled_coord.builds.terraform import check_path
+from kled_coord.builds.running.terraform import check_path
 from kled_coord.config import CONFIG_VARIABLE, Config, load_config
 from kled_coord.front.tls import open_certificates
 from kled_coord.installing import check_machine, make_known, next_steps, place_files

@@ -10,9 +10,9 @@ from argon2 import PasswordHasher
 
 from kled_coord.builds.queue import Queue
 from kled_coord.builds.runner import BuildRunner, TemplateChecker
-from kled_coord.builds.runs import Runs
+from kled_coord.builds.running.runs import Runs
 from kled_coord.builds.service import Builds
-from kled_coord.builds.state import States
+from kled_coord.builds.states.backend import States
 from kled_coord.builds.waiting import AgentWait
 from kled_coord.ca.certificates import Authority
 from kled_coord.ca.keys import load_authority_key

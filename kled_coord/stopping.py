@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from kled_coord.builds.worker import Worker
+from kled_coord.builds.running.worker import Worker
 from kled_coord.changes import QUEUE
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.planes import Planes

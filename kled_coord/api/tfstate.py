@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from kled_coord.api.guard import NamePath, ServicesDep, vouch
-from kled_coord.builds.state import StateLockedError, StateWriter
+from kled_coord.builds.states.backend import StateLockedError, StateWriter
 from kled_wire.errors import UnauthenticatedError
 
 PREFIX: Final = "/api/v1/tfstate"

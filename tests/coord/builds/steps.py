@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from kled_coord.app import make_jobs
-from kled_coord.builds.jobs import Places
-from kled_coord.builds.worker import Worker
+from kled_coord.builds.running.jobs import Places
+from kled_coord.builds.running.worker import Worker
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.names import parse_workspace_ref
 

@@ -92,7 +92,7 @@ CLOSED = """
 import os, sys
 from contextlib import suppress
 from pathlib import Path
-from kled_coord.builds.runs import _look
+from kled_coord.builds.running.runs import _look
 from kled_coord.terraform.untrusted import make_directory, read_file, remove_file, remove_tree
 run = Path(sys.argv[1]) / "run"
 (run / "template" / "deep").mkdir(parents=True)

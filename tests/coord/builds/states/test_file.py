@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kled_coord.builds.statefile import is_successor, loses_nothing, managed_instances
+from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
 
 
 def state(*resources, **more):

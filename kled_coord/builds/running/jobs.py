@@ -9,11 +9,11 @@ from pathlib import Path
 
 import trio
 
-from kled_coord.builds.host import BuildHost
 from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.runner import Job, Reporter
-from kled_coord.builds.state import States
-from kled_coord.builds.variables import values_of
+from kled_coord.builds.running.host import BuildHost
+from kled_coord.builds.running.variables import values_of
+from kled_coord.builds.states.backend import States
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.store.builds import build_secrets
 from kled_coord.store.engine import Store

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from kled_coord.builds.logs import append_line
-from kled_coord.builds.state import States
+from kled_coord.builds.states.backend import States
 from kled_coord.changes import Changes
 from kled_coord.sources import Clock, Monotonic
 from kled_coord.store.builds import build_by_id

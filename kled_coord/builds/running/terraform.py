@@ -11,8 +11,8 @@ from typing import Final
 
 import trio
 
-from kled_coord.builds.leftovers import WORKSPACE_MARK
 from kled_coord.builds.runner import Host, Job, Reporter
+from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.cliconfig import read_cli_config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kled_coord.builds.terraform import Translator
+from kled_coord.builds.running.terraform import Translator
 from kled_coord.terraform.events import (
     Diagnostic,
     DiagnosticFound,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from kled_coord.builds.statefile import is_successor, loses_nothing, managed_instances
+from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
