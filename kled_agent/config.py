@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from kled_agent.sessions.lifetime import SIZE_POLICIES
+from kled_agent.sessions.holder.lifetime import SIZE_POLICIES
 from kled_wire.errors import ConfigError
 from kled_wire.transport.dial import parse_url
 

@@ -1,7 +1,7 @@
 """The named sessions of this agent: found on disk, started, listed, renamed, ended.
 
-A session is a directory below `state_dir/sessions` with a live holder (holder.py). There is no
-other record: an agent that starts sees what an earlier one left, whatever became of that.
+A session is a directory below `state_dir/sessions` with a live holder (`holder/process.py`). There
+is no other record: an agent that starts sees what an earlier one left, whatever became of that.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any, Final
 import trio
 
 from kled_agent.orphans import Children, end_tree
-from kled_agent.sessions.holderframes import Frame, Kill, Refused, Rename, Stat, Status
-from kled_agent.sessions.holderlink import HolderLink, open_link, start_holder
-from kled_agent.sessions.holdershell import ShellJob, start_mark
-from kled_agent.sessions.lifetime import SizePolicy
+from kled_agent.sessions.holder.frames import Frame, Kill, Refused, Rename, Stat, Status
+from kled_agent.sessions.holder.lifetime import SizePolicy
+from kled_agent.sessions.holder.link import HolderLink, open_link, start_holder
+from kled_agent.sessions.holder.shell import ShellJob, start_mark
 from kled_wire.errors import ConflictError, KledError, LimitError, NotFoundError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.names import check_name

@@ -15,11 +15,11 @@ import asyncssh
 import trio
 import trio_asyncio
 
-from kled_agent.ssh.forward import LAST_BYTES_S
+from kled_agent.ssh.forwards.forward import LAST_BYTES_S
+from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import LeanConnection
 from kled_agent.ssh.server import KeyCheck, Server, server_options
-from kled_agent.ssh.user_sockets import UserSockets
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog

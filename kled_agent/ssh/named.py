@@ -15,7 +15,7 @@ import trio
 
 from kled_agent.sessions.descriptors import Descriptor, InputQueue, read_all
 from kled_agent.sessions.directory import Held, SessionDirectory
-from kled_agent.sessions.holderframes import (
+from kled_agent.sessions.holder.frames import (
     Attach,
     Decoder,
     Ended,
@@ -28,8 +28,8 @@ from kled_agent.sessions.holderframes import (
     encode,
     encode_pieces,
 )
-from kled_agent.sessions.holderlink import connect_holder
-from kled_agent.sessions.holdershell import ShellJob
+from kled_agent.sessions.holder.link import connect_holder
+from kled_agent.sessions.holder.shell import ShellJob
 from kled_agent.sessions.program import Command, TerminalRequest
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.giveway import GiveWay

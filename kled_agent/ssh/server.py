@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol
 import asyncssh
 import trio
 
-from kled_agent.ssh.forward import Forwards
+from kled_agent.ssh.forwards.forward import Forwards
+from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection, PlainKeyOwner
 from kled_agent.ssh.session import Session
-from kled_agent.ssh.user_sockets import UserSockets
 from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.channel_stream import ChannelStream
 from kled_wire.eventlog import EventLog

@@ -27,12 +27,12 @@ from kled_agent.sessions.program import (
 from kled_agent.sessions.sftp_pace import SftpPace
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.named import Asked, HeldTerminal, asked_session, open_held
-from kled_agent.ssh.ports import SUBSYSTEM as PORTS_SUBSYSTEM
-from kled_agent.ssh.ports import PortsSession
-from kled_agent.ssh.session_control import SUBSYSTEM, SessionControl
-from kled_agent.ssh.subsystems import embedded_subsystem, subsystem_command
-from kled_agent.ssh.udp import SUBSYSTEM as UDP_SUBSYSTEM
-from kled_agent.ssh.udp import UdpSession
+from kled_agent.ssh.subsystems.choice import embedded_subsystem, subsystem_command
+from kled_agent.ssh.subsystems.ports import SUBSYSTEM as PORTS_SUBSYSTEM
+from kled_agent.ssh.subsystems.ports import PortsSession
+from kled_agent.ssh.subsystems.session_control import SUBSYSTEM, SessionControl
+from kled_agent.ssh.subsystems.udp import SUBSYSTEM as UDP_SUBSYSTEM
+from kled_agent.ssh.subsystems.udp import UdpSession
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 from kled_wire.giveway import GiveWay

@@ -35,7 +35,7 @@ def holders(site: Site) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if "kled_agent.sessions.holder" in words and str(site.root) in process.cwd():
+            if "kled_agent.sessions.holder.process" in words and str(site.root) in process.cwd():
                 found.append(process)
     return found
 

@@ -18,7 +18,7 @@ import trio
 import trio_websocket
 from trio.testing import memory_stream_pair
 
-from kled_agent.sessions import holderframes
+from kled_agent.sessions.holder import frames as holder
 from kled_client.forward.socks import SocksError, SocksRequest
 from kled_coord.front.forwarded import decide_address
 from kled_coord.front.head import bearer, decide_route
@@ -167,13 +167,13 @@ def response_head(data: bytes) -> None:
 
 def holder_frames(data: bytes) -> None:
     """What an agent and a session's holder say to each other."""
-    decoder = holderframes.Decoder()
-    with contextlib.suppress(holderframes.FrameError):
+    decoder = holder.Decoder()
+    with contextlib.suppress(holder.FrameError):
         for piece in pieces(data):
             for frame in decoder.feed(piece):
-                with contextlib.suppress(holderframes.FrameError):
-                    holderframes.encode(frame)
-            assert len(decoder._held) <= holderframes.HEAD_BYTES + holderframes.FRAME_BYTES
+                with contextlib.suppress(holder.FrameError):
+                    holder.encode(frame)
+            assert len(decoder._held) <= holder.HEAD_BYTES + holder.FRAME_BYTES
 
 
 def datagrams(data: bytes) -> None:
@@ -260,14 +260,14 @@ if sys.platform.startswith("linux"):  # epoll(7); the whole of 127.0.0.0/8
 
 def seeds() -> dict[str, list[bytes]]:
     """Good inputs for each target, from which mutations begin."""
-    held: list[holderframes.Frame] = [
-        holderframes.Attach(columns=80, rows=24, after=5),
-        holderframes.Input(b"ls\n"),
-        holderframes.SendSignal(name="INT"),
-        holderframes.Rename(name="b"),
-        holderframes.ReadLog(size=10),
-        holderframes.Ended(code=0, reason="x"),
-        holderframes.Refused(code="a", message="b"),
+    held: list[holder.Frame] = [
+        holder.Attach(columns=80, rows=24, after=5),
+        holder.Input(b"ls\n"),
+        holder.SendSignal(name="INT"),
+        holder.Rename(name="b"),
+        holder.ReadLog(size=10),
+        holder.Ended(code=0, reason="x"),
+        holder.Refused(code="a", message="b"),
     ]
     return {
         **_resume_seeds(),
@@ -282,7 +282,7 @@ def seeds() -> dict[str, list[bytes]]:
             reserve.encode_dial(messages.Dial(ticket="t", kind="ssh", resume=True, user="usr_x"))
         ],
         "forwarded-for": [b"192.0.2.7, 10.0.0.2:80, [fd00::1]:443, ::ffff:10.0.0.3"],
-        "holder-frames": [in_pieces(*map(holderframes.encode, held))],
+        "holder-frames": [in_pieces(*map(holder.encode, held))],
         "datagrams": [in_pieces(encode_datagram(1, b"abc"), encode_datagram(2, b""))],
         "socks": [in_pieces(b"\x05\x01\x00", b"\x05\x01\x00\x03\x09localhost\x00\x50rest")],
         "template-sources": [

@@ -13,9 +13,9 @@ import trio
 
 from kled_agent.orphans import Children
 from kled_agent.sessions.directory import Held, SessionDirectory, SessionSettings
-from kled_agent.sessions.holderframes import Attach, Attached, Ended, Frame, Input, Output
-from kled_agent.sessions.holderlink import HolderLink
-from kled_agent.sessions.holdershell import ShellJob
+from kled_agent.sessions.holder.frames import Attach, Attached, Ended, Frame, Input, Output
+from kled_agent.sessions.holder.link import HolderLink
+from kled_agent.sessions.holder.shell import ShellJob
 from kled_wire.eventlog import EventLog
 
 SHELL = ShellJob(
@@ -103,7 +103,7 @@ class Viewer:
 
 @asynccontextmanager
 async def viewing(held: Held, **wanted: Any) -> AsyncIterator[Viewer]:
-    from kled_agent.sessions.holderlink import open_link  # noqa: PLC0415
+    from kled_agent.sessions.holder.link import open_link  # noqa: PLC0415
 
     async with open_link(held.directory) as link:
         viewer = Viewer(link)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_agent.ssh import subsystems
+from kled_agent.ssh.subsystems import choice
 from tests.agent.ssh.site import Site, forwarding, free_port, run
 from tests.kit.programs import need
 
@@ -132,7 +132,7 @@ async def test_the_clients_agent_can_be_asked_from_the_session(site: Site) -> No
 @pytest.fixture(params=["program", "embedded"])
 def sftp_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "embedded":
-        monkeypatch.setattr(subsystems, "_SFTP_SERVERS", ())
+        monkeypatch.setattr(choice, "_SFTP_SERVERS", ())
     return str(request.param)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_agent.ssh import subsystems
+from kled_agent.ssh.subsystems import choice
 from kled_agent.users import load_user
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Keys, Site, forwarding, run, serving
@@ -141,7 +141,7 @@ async def test_files_are_written_as_the_user(other: Site) -> None:
 async def test_without_an_sftp_server_the_client_is_told_what_is_missing(
     other: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subsystems, "_SFTP_SERVERS", ())
+    monkeypatch.setattr(choice, "_SFTP_SERVERS", ())
     batch = other.keys.folder / "look"
     batch.write_text("ls\n")
     done = await run(["sftp", *other.options(), "-b", str(batch), "any@ws.kled"])

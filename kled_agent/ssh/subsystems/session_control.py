@@ -16,7 +16,7 @@ import asyncssh
 import trio
 
 from kled_agent.sessions.directory import SessionDirectory
-from kled_agent.sessions.holderframes import Done, FrameError, LogData, ReadLog
+from kled_agent.sessions.holder.frames import Done, FrameError, LogData, ReadLog
 from kled_wire.errors import InputError, KledError, UnavailableError
 
 SUBSYSTEM: Final = "kled-session"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kled_agent.sessions.holderframes import (
+from kled_agent.sessions.holder.frames import (
     Decoder,
     Done,
     Input,
@@ -18,8 +18,8 @@ from kled_agent.sessions.holderframes import (
     encode,
     encode_pieces,
 )
-from kled_agent.sessions.lifetime import Viewer
-from kled_agent.sessions.ring import Ring
+from kled_agent.sessions.holder.lifetime import Viewer
+from kled_agent.sessions.holder.ring import Ring
 from kled_wire.screenmodes import ScreenModes
 
 # Frames not yet taken by the socket. What is in here delays the answer to a key.

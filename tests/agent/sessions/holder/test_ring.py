@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_agent.sessions import ring as ring_module
-from kled_agent.sessions.ring import Ring
+from kled_agent.sessions.holder import ring as ring_module
+from kled_agent.sessions.holder.ring import Ring
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from kled_agent.sessions.plan import plan_redraw
-from kled_agent.sessions.ring import Ring
+from kled_agent.sessions.holder.plan import plan_redraw
+from kled_agent.sessions.holder.ring import Ring
 from kled_wire.screenmodes import ScreenModes
 
 # Longer than any picture takes; the kernel then ends it and the plain way is taken.
@@ -77,7 +77,7 @@ def _child(
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.alarm(PICTURE_S)
-        from kled_agent.sessions.redraw import draw  # noqa: PLC0415 - the emulator, only here
+        from kled_agent.sessions.holder.redraw import draw  # noqa: PLC0415 - the emulator, only here
 
         with os.fdopen(pipe, "wb") as file:
             file.write(draw(parts, modes, drawn, shown) + b"\0")

@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from kled_agent.sessions.directory import SessionDirectory
-from kled_agent.sessions.holderframes import Input, Resize, SendSignal
-from kled_agent.sessions.holdershell import descendants, start_mark
-from kled_agent.sessions.ring import TAIL_BYTES
+from kled_agent.sessions.holder.frames import Input, Resize, SendSignal
+from kled_agent.sessions.holder.ring import TAIL_BYTES
+from kled_agent.sessions.holder.shell import descendants, start_mark
 from tests.agent.sessions.conftest import start, viewing, wait_until
 
 # Real shells in holder processes of their own.

@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from wcwidth import wcwidth
 
-from kled_agent.sessions.plan import ALTERNATE_BYTES, MAIN_BYTES, plan_redraw
-from kled_agent.sessions.redraw import draw
+from kled_agent.sessions.holder.plan import ALTERNATE_BYTES, MAIN_BYTES, plan_redraw
+from kled_agent.sessions.holder.redraw import draw
 from kled_wire.screenmodes import ScreenModes
 
 SIZE = (40, 8)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.sessions.holderframes import Decoder, Frame, FrameError, encode
+from kled_agent.sessions.holder.frames import Decoder, Frame, FrameError, encode
 from kled_wire.errors import KledError, UnavailableError
 
 # A holder answers within milliseconds; one that does not is stopped or its disk hangs.
@@ -106,7 +106,7 @@ async def start_holder(job: Mapping[str, Any], children: Children) -> Mapping[st
     }
     with children.starting():
         done = await trio.run_process(
-            [sys.executable, "-P", "-m", "kled_agent.sessions.holder"],
+            [sys.executable, "-P", "-m", "kled_agent.sessions.holder.process"],
             stdin=json.dumps(job).encode(),
             capture_stdout=True,
             capture_stderr=True,

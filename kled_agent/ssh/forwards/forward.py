@@ -21,7 +21,7 @@ import trio
 import trio_asyncio
 
 from kled_agent.addresses import open_port
-from kled_agent.ssh.user_sockets import UserSockets
+from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.users import LocalUser
 from kled_wire.channel_stream import OPTIONS, ChannelStream
 from kled_wire.eventlog import EventLog

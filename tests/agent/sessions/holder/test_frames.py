@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_agent.sessions import holderframes as frames
-from kled_agent.sessions.holderframes import Decoder, Frame, FrameError, encode
+from kled_agent.sessions.holder import frames
+from kled_agent.sessions.holder.frames import Decoder, Frame, FrameError, encode
 
 numbers = st.integers(0, 1 << 40)
 small = st.integers(0, 70_000)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.sessions.holderclient import CHUNK_BYTES, LAG_BYTES, QUEUE_BYTES, Client
-from kled_agent.sessions.holderframes import Decoder, Done, Input, LogData, Output
-from kled_agent.sessions.ring import Ring
+from kled_agent.sessions.holder.client import CHUNK_BYTES, LAG_BYTES, QUEUE_BYTES, Client
+from kled_agent.sessions.holder.frames import Decoder, Done, Input, LogData, Output
+from kled_agent.sessions.holder.ring import Ring
 from kled_wire.screenmodes import ScreenModes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_agent.sessions.lifetime import Lifetime, Viewer, decide_size
+from kled_agent.sessions.holder.lifetime import Lifetime, Viewer, decide_size
 
 
 def viewer(columns: int, rows: int, *, active: int = 0, read_only: bool = False) -> Viewer:

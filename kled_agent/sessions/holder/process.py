@@ -1,7 +1,7 @@
 """The process that holds one named session, so that it outlives every client and the agent.
 
 It owns the terminal and the shell's process, always reads what the terminal writes into a bounded
-ring (ring.py), and serves the socket in its directory (holderframes.py). One loop, no threads, the
+ring (ring.py), and serves the socket in its directory (frames.py). One loop, no threads, the
 standard library only: it stays small and has little that could fail. Started by directory.py with
 a job on standard input; says one line of JSON when the session is there or cannot be.
 
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kled_agent.sessions.ending import told_status
-from kled_agent.sessions.holderclient import Client
-from kled_agent.sessions.holderframes import (
+from kled_agent.sessions.holder.client import Client
+from kled_agent.sessions.holder.frames import (
     Attach,
     Attached,
     Done,
@@ -43,7 +43,10 @@ from kled_agent.sessions.holderframes import (
     Status,
     encode,
 )
-from kled_agent.sessions.holdershell import (
+from kled_agent.sessions.holder.lifetime import Lifetime, decide_size
+from kled_agent.sessions.holder.picture import Pictures
+from kled_agent.sessions.holder.ring import Ring
+from kled_agent.sessions.holder.shell import (
     HANGUP_S,
     ShellJob,
     become_reaper,
@@ -54,9 +57,6 @@ from kled_agent.sessions.holdershell import (
     start_mark,
     start_shell,
 )
-from kled_agent.sessions.lifetime import Lifetime, decide_size
-from kled_agent.sessions.picture import Pictures
-from kled_agent.sessions.ring import Ring
 from kled_wire.screenmodes import ScreenModes
 
 RECORD, SOCKET, OUTPUT, AGENT_LOCK = "holder.json", "s", "output", "agent.lock"

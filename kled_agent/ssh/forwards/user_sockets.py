@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.ssh.doorkeeper import Question, answer, read_answer
+from kled_agent.ssh.forwards.doorkeeper import Question, answer, read_answer
 from kled_agent.users import LocalUser
 
 _THREADS: Final = 64
@@ -74,7 +74,7 @@ class UserSockets:
     async def _keep_doorkeeper(self, *, task_status: trio.TaskStatus[None]) -> None:
         user = self._user
         job = {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)}
-        argv = [sys.executable, "-P", "-m", "kled_agent.ssh.doorkeeper", json.dumps(job)]
+        argv = [sys.executable, "-P", "-m", "kled_agent.ssh.forwards.doorkeeper", json.dumps(job)]
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self._children.starting():

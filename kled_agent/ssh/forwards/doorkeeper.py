@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kled_agent.ssh import unix_sockets
+from kled_agent.ssh.forwards import unix_sockets
 
 MESSAGE_BYTES: Final = 64 * 1024
 

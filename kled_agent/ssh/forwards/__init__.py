@@ -1,0 +1,1 @@
+"""Forwards of TCP and Unix sockets, and sockets made as the user of the session."""

@@ -1,0 +1,1 @@
+"""SSH subsystems: sftp, and those of our own for ports, datagrams and named sessions."""
