@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -33,6 +33,8 @@ class Config(BaseSettings):
     """The coordinator's settings. Times are seconds; a limit of 0 means none."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    # Where the settings were read from, if anywhere.
+    settings_file: ClassVar[Path | None] = None
 
     data_dir: Path = Field(
         default_factory=lambda: Path.home() / ".local/state/kled/coord",
@@ -167,6 +169,8 @@ class Config(BaseSettings):
         """What nobody else may read, where a setting says where it is; it need not be there."""
         full = self.with_defaults()
         found = [full.data_dir, full.sealing_key_file, full.tls_key_file, full.terraform_env_file]
+        # It may hold the database's password.
+        found.append(self.settings_file)
         if full.database_url.startswith(_SQLITE):
             database = full.database_url.removeprefix(_SQLITE)
             # Files of SQLite's own beside it: https://sqlite.org/tempfiles.html
@@ -207,6 +211,8 @@ def load_config(
     given = {name: value for name, value in flags.items() if value is not None}
 
     class WithFile(Config):
+        settings_file = path
+
         @classmethod
         def settings_customise_sources(
             cls,

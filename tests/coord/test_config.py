@@ -118,3 +118,11 @@ def test_what_is_private_is_known_by_the_settings_alone(environment, tmp_path) -
         tmp_path / "real/sealing.key",
         *(tmp_path / f"db{end}" for end in ("", "-wal", "-shm", "-journal")),
     ]
+
+
+def test_the_settings_file_is_private_because_it_may_hold_passwords(environment, tmp_path) -> None:
+    file = tmp_path / "coord.toml"
+    file.write_text("port = 80\n")
+    assert file in load_config({}, file=file, environment=environment()).private_paths()
+    variable = environment(KLED_COORD_CONFIG=str(file))
+    assert file in load_config({}, file=None, environment=variable).private_paths()
