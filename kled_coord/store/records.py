@@ -120,6 +120,11 @@ class Variable:
     required: bool
     ephemeral: bool
 
+    @property
+    def secret(self) -> bool:
+        """Whether its value is kept sealed; Terraform itself keeps an ephemeral one nowhere."""
+        return self.sensitive or self.ephemeral
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateVersion:

@@ -79,7 +79,7 @@ def split_parameters(version: TemplateVersion, values: Mapping[str, str]) -> Par
     secret: dict[str, str] = {}
     for variable in version.variables:
         if variable.name in values:
-            (secret if variable.sensitive else plain)[variable.name] = values[variable.name]
+            (secret if variable.secret else plain)[variable.name] = values[variable.name]
     return Parameters(plain=plain, secret=secret)
 
 

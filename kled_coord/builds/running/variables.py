@@ -27,6 +27,6 @@ def _value(variable: Variable, text: str) -> Value:
         text=text,
         # As for TF_VAR_NAME: a text stands for itself where the type is a primitive or not said.
         is_expression=variable.type not in _PRIMITIVE,
-        is_secret=variable.sensitive,
+        is_secret=variable.secret,
         is_ephemeral=variable.ephemeral,
     )

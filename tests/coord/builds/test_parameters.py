@@ -209,6 +209,15 @@ _TABLES = {
 }
 
 
+async def test_an_ephemeral_value_is_sealed_as_a_sensitive_one_is(site) -> None:
+    await site.push(b'variable "region" {}\nvariable "once" { ephemeral = true }')
+    made = await site.create(region="eu", once=SECRET)
+    await site.run()
+    assert site.values() == {"region": "eu", "once": SECRET}
+    details = await site.services.workspaces.get(made.workspace.id)
+    assert WorkspaceAnswer.of(details, site.world.registry, 2).parameters["once"] is None
+
+
 async def test_a_sensitive_value_does_not_reach_the_log(site) -> None:
     made = await site.create(region="eu", password=SECRET)
     site.world.terraform.says = [f"it is {SECRET}"]
