@@ -3,6 +3,7 @@
 run_agent
 ├── bury_orphans          waits for programs that sessions left behind
 ├── serve_link            the control link, redialled for ever
+├── Scripts.serve         the template's scripts, a task for each that runs
 ├── renew_certificate     before the host certificate runs out
 └── streams
 .   ├── Resumption.sweep          ends streams that waited too long for their client
@@ -14,9 +15,13 @@ run_agent
 
 from __future__ import annotations
 
+import secrets
 import signal
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 import trio
@@ -28,8 +33,18 @@ from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
-from kled_agent.identity import Identity, enroll, load_identity, make_identity, save_identity
+from kled_agent.identity import (
+    Identity,
+    enroll,
+    load_identity,
+    make_identity,
+    save_identity,
+    session_environment,
+)
 from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
+from kled_agent.scripts.login import Place
+from kled_agent.scripts.running import Runner
+from kled_agent.scripts.service import Scripts
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
 from kled_agent.sessions.fresh import stop_ignoring
 from kled_agent.ssh.identity import SessionDefaults
@@ -39,6 +54,7 @@ from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
 from kled_agent.users import load_user
 from kled_wire import limits
+from kled_wire.agent_spec import AgentSpec
 from kled_wire.backoff import Backoff
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.eventlog import EventLog
@@ -80,13 +96,41 @@ async def run_agent(config: Config, log: EventLog) -> None:
             identity = await obtain_identity(config, log)
             await nursery.start(bury_orphans, children)
             user = replace(user, variables=identity.environment, start_in=identity.directory)
-            environment = {"KLED_WORKSPACE": identity.workspace, "KLED_OWNER": identity.owner}
+            place = Place(directory=f"{tempfile.gettempdir()}/kled-{identity.agent_id}")
             defaults = SessionDefaults(
-                user=user, environment=environment, children=children, named=named
+                user=replace(user, programs=(place.bin, place.ours)),
+                environment=session_variables(identity),
+                children=children,
+                named=named,
             )
-            await _serve(config, identity, defaults, log, nursery, stop)
+            scripts = make_scripts(defaults, place, log)
+            nursery.start_soon(scripts.serve)
+            await _serve(config, identity, defaults, scripts, log, nursery, stop)
     finally:
         _end_programs(named, all_of_them=stop.of_workspace)
+
+
+def session_variables(identity: Identity) -> dict[str, str]:
+    """What tells sessions and scripts where they are; CODER_… for templates made for Coder."""
+    return {
+        "KLED_WORKSPACE": identity.workspace,
+        "KLED_OWNER": identity.owner,
+        "CODER": "true",
+        "CODER_WORKSPACE_NAME": identity.workspace,
+        "CODER_WORKSPACE_OWNER_NAME": identity.owner,
+    }
+
+
+def make_scripts(defaults: SessionDefaults, place: Place, log: EventLog) -> Scripts:
+    """The scripts of this agent, which run as sessions do."""
+    runner = Runner(
+        user=lambda: defaults.user,
+        environment=defaults.environment,
+        children=defaults.children,
+        place=place,
+    )
+    # Local and naive, as cron wants it.
+    return Scripts(runner, log, new_id=lambda: secrets.token_hex(8), clock=datetime.now)
 
 
 def open_sessions(config: Config, children: Children, log: EventLog) -> SessionDirectory | None:
@@ -127,6 +171,7 @@ async def _serve(
     config: Config,
     identity: Identity,
     defaults: SessionDefaults,
+    scripts: Scripts,
     log: EventLog,
     nursery: trio.Nursery,
     stop: Stop,
@@ -157,10 +202,19 @@ async def _serve(
             keys=keys,
             key_uses=uses,
             grants=grants,
+            scripts=scripts,
+            on_spec=partial(set_spec, defaults, scripts),
             log=log,
         )
         nursery.start_soon(renew_certificate, config, identity, ssh, log)
         await serve_link(settings)
+
+
+def set_spec(defaults: SessionDefaults, scripts: Scripts, spec: AgentSpec) -> None:
+    """Go by what the template says from now on."""
+    variables = session_environment(spec.env)
+    defaults.user = replace(defaults.user, variables=variables, start_in=spec.directory)
+    scripts.set_spec(spec)
 
 
 def direct_settings(config: Config) -> DirectSettings:

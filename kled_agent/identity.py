@@ -190,13 +190,13 @@ def _enrolled(identity: Identity, answer: dict[str, object]) -> Identity:
         host_key=identity.host_key,
         host_public_key=identity.host_public_key,
         principals=tuple(str(p) for p in principals),
-        environment=_session_environment(answer.get("environment")),
+        environment=session_environment(answer.get("environment")),
         directory=str(answer.get("directory") or "").replace("\0", ""),
         **{name: str(answer[name]) for name in names},
     )
 
 
-def _session_environment(said: object) -> dict[str, str]:
+def session_environment(said: object) -> dict[str, str]:
     """The variables that can be passed on (environ(7)); older coordinators say none."""
     if not isinstance(said, dict):
         return {}

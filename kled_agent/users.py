@@ -24,7 +24,8 @@ INHERITED = ("LANG", "KLED_WORKSPACE_ID")
 class LocalUser:
     """One entry of passwd(5), with its groups.
 
-    `variables` and `start_in` are what the workspace's template adds for sessions.
+    `variables` and `start_in` are what the workspace's template adds for sessions, `programs` the
+    directories that come last on PATH.
     """
 
     name: str
@@ -35,6 +36,7 @@ class LocalUser:
     shell: str
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     start_in: str = ""
+    programs: tuple[str, ...] = ()
 
     def directory(self) -> str:
         """Where sessions begin: `start_in` where that is, else the home directory, else /."""
@@ -47,7 +49,8 @@ class LocalUser:
 
     def environment(self) -> dict[str, str]:
         """What every session's environment begins with."""
-        inherited = {"PATH": _with_our_programs(os.environ.get("PATH") or DEFAULT_PATH)}
+        path = _with_our_programs(os.environ.get("PATH") or DEFAULT_PATH)
+        inherited = {"PATH": ":".join([path, *self.programs])}
         for name in INHERITED:
             if value := os.environ.get(name):
                 inherited[name] = value

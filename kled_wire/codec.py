@@ -9,6 +9,7 @@ from typing import Any, Final
 import cbor2
 
 from kled_wire import limits, messages
+from kled_wire.agent_spec import from_plain
 from kled_wire.errors import ProtocolError
 
 _TAG: Final = "type"
@@ -73,6 +74,12 @@ def _integer(value: object) -> int:
     return value
 
 
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value
+
+
 def _number(value: object) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError
@@ -110,4 +117,6 @@ _CONVERTERS: Final[dict[str, Callable[[object], object]]] = {
     "bool": _flag,
     "tuple[str, ...]": _texts,
     "tuple[UserKey, ...]": _keys,
+    "bytes": _bytes,
+    "AgentSpec": from_plain,
 }

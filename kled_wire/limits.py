@@ -27,6 +27,14 @@ HELLO_TIMEOUT_S: Final = 10.0
 # Replies that wait on the peer (ping, dial acknowledgement).
 REPLY_TIMEOUT_S: Final = 10.0
 
+# Scripts. Of what one run prints the beginning and the end are kept.
+SCRIPT_HEAD_BYTES: Final = 256 * 1024
+SCRIPT_TAIL_BYTES: Final = 64 * 1024
+# In one message; what a script floods with past the head is told a message a second.
+SCRIPT_CHUNK_BYTES: Final = 16 * 1024
+# A value of metadata, in characters.
+METADATA_VALUE_MAX: Final = 2048
+
 # An agent that has heard nothing for so long lets no registered key in: as long as a certificate
 # lives, so that a key which was removed is worth no more than one.
 KEYS_UNHEARD_S: Final = 600.0

@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from kled_wire.agent_spec import AgentSpec
+
 # What an agent says in its hello when it knows `set_keys`.
 KEYS_FEATURE: Final = "user_keys"
 # What an agent says in its hello when it knows grants.
 GRANTS_FEATURE: Final = "grants"
+# What an agent says in its hello when it runs scripts (`set_spec` and what belongs to it).
+SCRIPTS_FEATURE: Final = "scripts"
 # Grants in one message: 256 of them are some 20 KiB.
 GRANTS_MAX: Final = 256
 
@@ -172,6 +176,96 @@ class EndGrants(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetSpec(Message):
+    """Coordinator: what the template says of this agent, as the newest start has applied it."""
+
+    type: ClassVar[str] = "set_spec"
+    spec: AgentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecSet(Message):
+    """Agent: the spec of this build is in force, and every run of its scripts has been told."""
+
+    type: ClassVar[str] = "spec_set"
+    build_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptRun(Message):
+    """Agent: how a run of a script is; `run` is the agent's name for it, new for each.
+
+    `stage` is start, stop or cron; `state` waiting, running, succeeded, failed or timed_out.
+    `exit_code` is -1 where there is none, `started_at` seconds since 1970 (0: not yet),
+    `duration_s` how long it took or has taken so far. `note` says in words what else there is.
+    """
+
+    type: ClassVar[str] = "script_run"
+    run: str
+    build_id: str
+    script: str
+    stage: str
+    state: str
+    exit_code: int = -1
+    started_at: float = 0.0
+    duration_s: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptOutput(Message):
+    """Agent: `data` is what the run has printed from byte `offset` on.
+
+    What is missing between this and what came before was too much to be kept. The next comes when
+    this one was answered by OutputKept.
+    """
+
+    type: ClassVar[str] = "script_output"
+    run: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputKept(Message):
+    """Coordinator: the output of this run need not be told again up to byte `end`."""
+
+    type: ClassVar[str] = "output_kept"
+    run: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataFound(Message):
+    """Agent: what a metadata script printed, or the `error` that it ended with.
+
+    `took_s` is how long it ran; `age_s` how long ago it ended.
+    """
+
+    type: ClassVar[str] = "metadata_found"
+    key: str
+    value: str
+    error: str = ""
+    took_s: float = 0.0
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopScripts(Message):
+    """Coordinator: the workspace stops; run the scripts for that, for at most `within_s`."""
+
+    type: ClassVar[str] = "run_stop_scripts"
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopScriptsEnded(Message):
+    """Agent: the scripts that run at a stop have ended, and all they printed has been told."""
+
+    type: ClassVar[str] = "stop_scripts_ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown(Message):
     """Coordinator: this link is about to end. Dialling again is worth it after `back_in_s`."""
 
@@ -213,6 +307,14 @@ ALL: dict[str, type[Message]] = {
         ListGrants,
         GrantsHeld,
         EndGrants,
+        SetSpec,
+        SpecSet,
+        ScriptRun,
+        ScriptOutput,
+        OutputKept,
+        MetadataFound,
+        RunStopScripts,
+        StopScriptsEnded,
         Shutdown,
         Unsupported,
     )

@@ -15,8 +15,10 @@ from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
+from kled_agent.scripts.service import Scripts
 from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire import limits, messages, reserve
+from kled_wire.agent_spec import AgentSpec
 from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
@@ -48,6 +50,8 @@ class LinkSettings:
     keys: AcceptedKeys
     key_uses: KeyUses
     grants: Grants
+    scripts: Scripts
+    on_spec: Callable[[AgentSpec], None]
     log: EventLog
     ssl_context: ssl.SSLContext | None = None
     connect: Connect = open_connection
@@ -198,7 +202,12 @@ async def _greet(link: ControlLink) -> messages.Welcome:
             hostname=about["hostname"],
             os=about["os"],
             arch=about["arch"],
-            features=(reserve.FEATURE, messages.KEYS_FEATURE, messages.GRANTS_FEATURE),
+            features=(
+                reserve.FEATURE,
+                messages.KEYS_FEATURE,
+                messages.GRANTS_FEATURE,
+                messages.SCRIPTS_FEATURE,
+            ),
         )
     )
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):
@@ -217,6 +226,7 @@ async def _stay(link: ControlLink, settings: LinkSettings, heartbeat_s: float) -
         nursery.start_soon(_beat, link, heartbeat_s, settings, listed, nursery.cancel_scope)
         nursery.start_soon(_report, link, settings)
         nursery.start_soon(_tell_uses, link, settings.key_uses)
+        nursery.start_soon(_tell_scripts, link, settings.scripts)
         try:
             await _receive(link, settings, listed)
         except (LinkClosed, KledError) as exc:
@@ -242,8 +252,23 @@ async def _receive(link: ControlLink, settings: LinkSettings, listed: trio.Event
             settings.log.info("access_ended", grants=len(message.grants), ended=ended)
         elif isinstance(message, messages.Shutdown):
             raise _Shutdown(message)
-        elif not isinstance(message, (messages.Ping, messages.Unsupported)):
+        elif not _take_of_scripts(message, settings) and not isinstance(
+            message, (messages.Ping, messages.Unsupported)
+        ):
             raise ProtocolError("message_unexpected", f"{message.type} is not for an agent")
+
+
+def _take_of_scripts(message: messages.Message, settings: LinkSettings) -> bool:
+    """Act on what is about scripts; whether it was."""
+    if isinstance(message, messages.SetSpec):
+        settings.on_spec(message.spec)
+    elif isinstance(message, messages.OutputKept):
+        settings.scripts.output_kept(message)
+    elif isinstance(message, messages.RunStopScripts):
+        settings.scripts.stop(message.within_s)
+    else:
+        return False
+    return True
 
 
 async def _beat(
@@ -274,6 +299,11 @@ async def _beat(
 async def _tell_uses(link: ControlLink, uses: KeyUses) -> None:
     with suppress(LinkClosed):  # the receiver notices as well, and ends the link
         await uses.tell(link)
+
+
+async def _tell_scripts(link: ControlLink, scripts: Scripts) -> None:
+    with suppress(LinkClosed):  # the receiver notices as well, and ends the link
+        await scripts.tell(link)
 
 
 async def _say_grants(link: ControlLink, settings: LinkSettings) -> None:

@@ -138,25 +138,31 @@ async def start_on_terminal(command: Command, request: TerminalRequest) -> Progr
     return Program(process=process, stdin=end, stdout=end, stderr=None, on_terminal=True)
 
 
-async def start_on_pipes(command: Command) -> Program:
-    """Start with three pipes. Raises OSError."""
-    pipes = [os.pipe() for _ in range(3)]
-    (stdin_read, stdin_write), (stdout_read, stdout_write), (stderr_read, stderr_write) = pipes
-    ours = [Descriptor(n) for n in (stdin_write, stdout_read, stderr_read)]
+async def start_on_pipes(command: Command, *, merged: bool = False) -> Program:
+    """Start with three pipes, or (`merged`) one for both outputs. Raises OSError."""
+    pipes = [os.pipe() for _ in range(2 if merged else 3)]
+    (stdin_read, stdin_write), (stdout_read, stdout_write), *rest = pipes
+    theirs = [stdin_read, stdout_write, *(write for _, write in rest)]
+    ours = [Descriptor(n) for n in (stdin_write, stdout_read, *(read for read, _ in rest))]
     try:
         widen_pipe(stdin_write)
         widen_pipe(stdout_read)
-        streams = (stdin_read, stdout_write, stderr_write)
+        streams = (stdin_read, stdout_write, theirs[-1])
         process = await _start(command, {}, streams=streams, terminal=False)
     except BaseException:
         for end in ours:
             end.close()
         raise
     finally:
-        for number in (stdin_read, stdout_write, stderr_write):
+        for number in theirs:
             os.close(number)
+    stdin, stdout, *errors = ours
     return Program(
-        process=process, stdin=ours[0], stdout=ours[1], stderr=ours[2], on_terminal=False
+        process=process,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=errors[0] if errors else None,
+        on_terminal=False,
     )
 
 

@@ -19,9 +19,11 @@ class SshIdentity:
     principals: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SessionDefaults:
     """What every session gets: the user it runs as and variables that say where it is.
+
+    The template may change `user` while we run; the next session gets that of then.
 
     `children` is told of each program that a session starts; `named` keeps the named ones.
     """

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_wire import codec, limits, messages
+from kled_wire.agent_spec import AgentSpec, Script
 from kled_wire.errors import ProtocolError
 
 _VALUES: dict[str, st.SearchStrategy[object]] = {
@@ -32,6 +33,19 @@ _VALUES: dict[str, st.SearchStrategy[object]] = {
         ),
         max_size=4,
     ).map(tuple),
+    "bytes": st.binary(max_size=50),
+    "AgentSpec": st.builds(
+        AgentSpec,
+        env=st.dictionaries(st.text(max_size=8), st.text(max_size=8)),
+        scripts=st.lists(
+            st.builds(Script, after=st.lists(st.text(max_size=3), max_size=2).map(tuple)),
+            max_size=2,
+        ).map(tuple),
+        metadata=st.just(()),
+        apps=st.just(()),
+        thresholds=st.just(()),
+        display_apps=st.just(()),
+    ),
 }
 
 

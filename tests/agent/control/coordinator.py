@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import trio
 import trio_websocket
 
+from kled_agent.orphans import Children
+from kled_agent.scripts.login import Place
+from kled_agent.scripts.running import Runner
+from kled_agent.scripts.service import Scripts
+from kled_agent.users import load_user
 from kled_wire import codec, messages
 from kled_wire.errors import KledError
+from kled_wire.eventlog import EventLog
 from kled_wire.transport import upgrade
 from kled_wire.transport.headio import read_head
 from kled_wire.transport.prefixed import PrefixedStream
@@ -21,6 +29,18 @@ WELCOME = messages.Welcome(
     protocol=PROTOCOL, version="9", agent_id="agt_1", workspace_id="ws_1", workspace="dev",
     owner="alice", heartbeat_s=15.0,
 )  # fmt: skip
+
+
+def make_scripts(log: EventLog, directory: str = "/nowhere") -> Scripts:
+    """An agent's scripts, numbered, run as whoever runs the tests."""
+    numbers = itertools.count(1)
+    runner = Runner(
+        user=lambda: load_user(None, shell="/bin/sh"),
+        environment={},
+        children=Children(),
+        place=Place(directory=directory),
+    )
+    return Scripts(runner, log, new_id=lambda: f"run_{next(numbers)}", clock=datetime.now)
 
 
 @dataclass

@@ -34,6 +34,7 @@ from tests.agent.control.coordinator import (
     Coordinator,
     Peer,
     converse,
+    make_scripts,
     refuse,
     say,
     serving,
@@ -99,6 +100,8 @@ def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) ->
                 keys=agent.keys,
                 key_uses=agent.key_uses,
                 grants=agent.grants,
+                scripts=make_scripts(log),
+                on_spec=lambda _: None,
                 log=log,
             )
             redials = Redials(backoff, pace, random.random, spread_s=0.001)
@@ -338,6 +341,7 @@ async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_al
         settings = LinkSettings(
             identity=identity, on_dial=_nothing, on_welcome=lambda _: up.set(),
             count_streams=lambda: 0, grants=Grants(), log=log,
+            scripts=make_scripts(log), on_spec=lambda _: None,
             keys=AcceptedKeys(),
             key_uses=KeyUses(log),
         )  # fmt: skip

@@ -19,7 +19,7 @@ from kled_wire import limits, messages
 from kled_wire.control import ControlLink
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.dial import Address
-from tests.agent.control.coordinator import Coordinator, Peer, converse
+from tests.agent.control.coordinator import Coordinator, Peer, converse, make_scripts
 
 
 @dataclass
@@ -50,7 +50,8 @@ class Flapping:
                 ),
                 on_dial=_nothing, on_welcome=lambda _: None, count_streams=lambda: 0,
                 keys=AcceptedKeys(), key_uses=KeyUses(self.log),
-                grants=Grants(), log=self.log, connect=connect,
+                grants=Grants(), log=self.log, scripts=make_scripts(self.log),
+                on_spec=lambda _: None, connect=connect,
             )  # fmt: skip
             with trio.move_on_after(seconds):
                 await serve_link(settings)

@@ -1,0 +1,128 @@
+"""The scripts of this agent: runs what is due, and knows how each run is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Never
+
+import trio
+
+from kled_agent.scripts.running import Runner
+from kled_agent.scripts.runs import Runs
+from kled_agent.scripts.schedule import Due, Schedule, Stage
+from kled_agent.scripts.telling import Teller
+from kled_wire import messages
+from kled_wire.agent_spec import AgentSpec
+from kled_wire.control import ControlLink
+from kled_wire.eventlog import EventLog
+
+# The clock on the wall may be set while we wait for it.
+_LOOK_AGAIN_S: Final = 60.0
+
+
+class Scripts:
+    """Runs scripts from `serve` on, each in a task of its own. `clock` gives the local time."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        log: EventLog,
+        *,
+        new_id: Callable[[], str],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._runner = runner
+        self._log = log
+        self._clock = clock
+        self._schedule = Schedule()
+        self._runs = Runs(new_id)
+        self._changed = trio.Event()
+        self._spec: AgentSpec | None = None
+        self._teller: Teller | None = None
+        self._stop_by = math.inf
+
+    def set_spec(self, spec: AgentSpec) -> None:
+        """Go by what the coordinator says; what has run already is not run again."""
+        if self._spec is None or self._spec.build_id != spec.build_id:
+            self._runs.stopped = False
+        self._spec, self._runs.build_id = spec, spec.build_id
+        known = {script.id for script in spec.scripts}
+        self._runs.keep(lambda run: run.due.script.id in known or run.ending is None)
+        for due in self._schedule.set_spec(spec, self._clock()):
+            self._runs.add(due)
+        if self._schedule.problem:
+            self._log.warning("cron_malformed", reason=self._schedule.problem)
+        self._runs.ring()
+        self._wake()
+
+    def stop(self, within_s: float) -> None:
+        """The workspace stops: run the scripts for that, ended after `within_s` at the latest."""
+        self._stop_by = trio.current_time() + within_s
+        for due in self._schedule.begin_stop():
+            self._runs.add(due)
+        self._runs.stopped = self._schedule.stopped
+        self._runs.ring()
+        self._wake()
+
+    async def tell(self, link: ControlLink) -> Never:
+        """Tell the coordinator over this link until cancelled. Raises LinkClosed."""
+        self._teller = Teller(self._runs, link)
+        await self._teller.serve()
+
+    def output_kept(self, message: messages.OutputKept) -> None:
+        """The coordinator has kept a piece of output."""
+        if self._teller is not None:
+            self._teller.answered(message)
+
+    async def serve(self) -> Never:
+        """Run what is due until cancelled, which ends what runs."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                changed = self._changed
+                for due in self._schedule.due(self._clock()):
+                    nursery.start_soon(self._run, due, nursery)
+                with trio.move_on_after(self._wait_s()):
+                    await changed.wait()
+
+    def _wait_s(self) -> float:
+        at = self._schedule.next_cron()
+        if at is None:
+            return math.inf
+        return min(max((at - self._clock()).total_seconds(), 0.0), _LOOK_AGAIN_S)
+
+    def _limit_s(self, due: Due) -> float:
+        """How long it may run, in seconds; 0 is no limit."""
+        if due.stage is not Stage.STOP:
+            return due.script.timeout_s
+        left_s = max(self._stop_by - trio.current_time(), 0.1)
+        return min(due.script.timeout_s or math.inf, left_s)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def _run(self, due: Due, nursery: trio.Nursery) -> None:
+        run, script = self._runs.of(due), due.script
+        run.started_at, run.began = self._clock().timestamp(), trio.current_time()
+        self._log.info("script_started", script=script.name, stage=due.stage)
+        self._runs.ring()
+
+        def deliver(data: bytes) -> None:
+            run.output.write(data)
+            self._runs.ring()
+
+        ending = await self._runner.run(
+            script.id,
+            script.script,
+            deliver,
+            timeout_s=self._limit_s(due),
+            background=nursery,
+        )
+        run.end(ending, trio.current_time())
+        self._log.info("script_ended", script=script.name, state=ending.state, note=ending.note)
+        self._schedule.ended(due)
+        self._runs.stopped = self._schedule.stopped
+        self._runs.ring()
+        self._wake()

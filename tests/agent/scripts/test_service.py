@@ -1,0 +1,260 @@
+"""Scripts that really run, told to a fake coordinator over a real WebSocket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import trio
+
+from kled_agent.orphans import Children
+from kled_agent.scripts.login import Place
+from kled_agent.scripts.running import Runner
+from kled_agent.scripts.service import Scripts
+from kled_agent.users import load_user
+from kled_wire import messages
+from kled_wire.agent_spec import AgentSpec, Script
+from kled_wire.eventlog import EventLog
+
+
+@dataclass
+class Told:
+    """What the coordinator has heard; it keeps all output, until it is told not to answer."""
+
+    scripts: Scripts
+    heard: list[messages.Message] = field(default_factory=list)
+    printed: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    answering: bool = True
+
+    async def send(self, message: messages.Message) -> None:
+        await trio.lowlevel.checkpoint()
+        self.heard.append(message)
+        if isinstance(message, messages.ScriptOutput):
+            self.printed.setdefault(message.run, {})[message.offset] = message.data
+            if self.answering:
+                end = message.offset + len(message.data)
+                self.scripts.output_kept(messages.OutputKept(run=message.run, end=end))
+
+    def states(self, script: str) -> list[str]:
+        runs = [m for m in self.heard if isinstance(m, messages.ScriptRun)]
+        return [m.state for m in runs if m.script == script]
+
+    def last(self, script: str) -> messages.ScriptRun:
+        runs = [m for m in self.heard if isinstance(m, messages.ScriptRun)]
+        return next(m for m in reversed(runs) if m.script == script)
+
+    def output(self, script: str) -> bytes:
+        return b"".join(data for _, data in sorted(self.printed[self.last(script).run].items()))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        with trio.fail_after(20):
+            while not condition():
+                await trio.sleep(0.005)
+
+    async def ended(self, script: str) -> messages.ScriptRun:
+        await self.until(
+            lambda: (
+                bool(self.states(script))
+                and self.states(script)[-1] in {"succeeded", "failed", "timed_out"}
+            )
+        )
+        return self.last(script)
+
+
+Running = Callable[..., Any]
+
+
+@pytest.fixture
+def running(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """The scripts of an agent whose user has the home directory `tmp_path`."""
+    monkeypatch.setenv("KLED_AGENT_TOKEN", "kled_agent_secret")
+    (tmp_path / ".profile").write_text("PATH=/usr/bin:/bin; export FROM_PROFILE=yes\n")
+
+    @asynccontextmanager
+    async def run(*scripts: Script, shell: str = "/bin/sh") -> AsyncIterator[Told]:
+        user = load_user(None, shell=shell)
+        object.__setattr__(user, "home", str(tmp_path))
+        runner = Runner(
+            user=lambda: user,
+            environment={"KLED_WORKSPACE": "dev"},
+            children=Children(),
+            place=Place(directory=f"{tmp_path}/place"),
+        )
+        numbers = iter(range(1000))
+        service = Scripts(runner, log, new_id=lambda: f"run_{next(numbers)}", clock=datetime.now)
+        told = Told(service)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.serve)
+            nursery.start_soon(service.tell, told)
+            service.set_spec(AgentSpec(build_id="bld_1", scripts=scripts))
+            yield told
+            nursery.cancel_scope.cancel()
+
+    return run
+
+
+def script(name: str, text: str, **more: Any) -> Script:
+    more = more if {"run_on_stop", "cron"} & more.keys() else {"run_on_start": True, **more}
+    return Script(id=name, name=name, script=text, **more)
+
+
+async def test_a_script_runs_in_a_login_environment_and_is_told(running: Running) -> None:
+    text = 'echo "$FROM_PROFILE $KLED_WORKSPACE $(cat)"; printf "\\033[1mno end" >&2; exit 3'
+    async with running(script("a", text)) as told:
+        run = await told.ended("a")
+        assert told.states("a") == ["waiting", "running", "failed"]
+        assert (run.exit_code, run.stage, run.build_id) == (3, "start", "bld_1")
+        assert run.started_at > 0
+        assert run.duration_s > 0
+        assert told.output("a") == b"yes dev \n\x1b[1mno end"
+        assert messages.SpecSet(build_id="bld_1") in told.heard
+
+
+async def test_no_token_is_in_its_environment_and_our_places_are(running: Running) -> None:
+    text = 'env; echo "tool" >"$CODER_SCRIPT_BIN_DIR/tool"; ls -d "$CODER_SCRIPT_DATA_DIR"'
+    async with running(script("a", text)) as told:
+        assert (await told.ended("a")).exit_code == 0
+        printed = told.output("a").decode()
+        assert "kled_agent_secret" not in printed
+        path = next(line for line in printed.splitlines() if line.startswith("PATH="))
+        assert path.endswith("/place/bin:" + path.rpartition(":")[2])
+        assert path.endswith("/place/lib")
+        assert path.startswith("PATH=/usr/bin:/bin:"), "as the profile has set it"
+
+
+@pytest.mark.parametrize(
+    "shell", ["/bin/bash", "/usr/bin/zsh", "/usr/bin/fish", "/usr/sbin/nologin"]
+)
+async def test_a_first_line_names_the_interpreter_whatever_the_shell(
+    running: Running, shell: str
+) -> None:
+    if not Path(shell).exists():
+        pytest.skip(f"no {shell}")
+    text = f"\n  #!{sys.executable}\nimport sys\nprint(sys.argv[1:], 6 * 7)\n"
+    plain = "echo plain $((6 * 7))" if "fish" not in shell else "echo plain (math 6 x 7)"
+    scripts = script("a", text), script("b", plain, after=("a",))
+    async with running(*scripts, shell=shell) as told:
+        await told.ended("a")
+        await told.ended("b")
+        assert told.output("a") == b"[] 42\n"
+        assert told.output("b") == b"plain 42\n"
+
+
+async def test_what_cannot_be_run_says_why(running: Running) -> None:
+    async with running(script("a", "#!/opt/no/such\nx"), script("b", "no_such_command")) as told:
+        run = await told.ended("a")
+        assert (run.state, run.exit_code) == ("failed", 127)
+        assert run.note == "its interpreter '/opt/no/such' is not there"
+        assert run.note.encode() in told.output("a")
+        assert (await told.ended("b")).exit_code == 127
+
+
+async def test_one_that_never_ends_is_ended_and_the_next_runs(running: Running) -> None:
+    endless = script("a", "echo begun; sleep 1000 & wait", timeout_s=1)
+    async with running(endless, script("b", "echo b", after=("a",))) as told:
+        run = await told.ended("a")
+        assert (run.state, run.note) == ("timed_out", "it took longer than 1 s and was ended")
+        assert told.output("a") == b"begun\n"
+        assert (await told.ended("b")).state == "succeeded"
+
+
+async def test_one_that_is_killed_says_by_what(running: Running) -> None:
+    async with running(script("a", "kill -9 $$")) as told:
+        run = await told.ended("a")
+        assert (run.state, run.exit_code, run.note) == ("failed", 137, "it was ended by SIGKILL")
+
+
+async def test_a_program_left_behind_goes_on_and_is_still_heard(
+    running: Running, tmp_path: Path
+) -> None:
+    go, pid = tmp_path / "go", tmp_path / "pid"
+    os.mkfifo(go)
+    later = f"(read x <{go}; echo later) & echo $! >{pid}; echo now"
+    async with running(script("a", later)) as told:
+        run = await told.ended("a")
+        assert (run.state, told.output("a")) == ("succeeded", b"now\n")
+        assert run.note == "a program that it started goes on, and prints here"
+        await trio.to_thread.run_sync(go.write_text, "x\n")
+        await told.until(lambda: told.output("a") == b"now\nlater\n")
+        assert told.states("a") == ["waiting", "running", "succeeded"]
+    assert not psutil.pid_exists(int(pid.read_text())) or _is_zombie(int(pid.read_text()))
+
+
+def _is_zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_flood_is_bounded_and_ends_as_it_ended(running: Running) -> None:
+    text = "head -c 3000000 /dev/zero | tr '\\0' x; echo the end"
+    async with running(script("a", text)) as told:
+        assert (await told.ended("a")).state == "succeeded"
+        printed = told.output("a")
+        assert len(printed) < 600_000
+        assert printed.startswith(b"x" * 256 * 1024)
+        assert printed.endswith(b"xthe end\n")
+        parts = told.printed[told.last("a").run]
+        assert max(offset + len(data) for offset, data in parts.items()) == 3_000_008
+
+
+async def test_a_new_link_is_told_all_again_but_not_what_was_kept(running: Running) -> None:
+    async with running(script("a", "echo one; read x; echo two")) as told:
+        await told.ended("a")
+        again = Told(told.scripts)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(told.scripts.tell, again)
+            await again.ended("a")
+            nursery.cancel_scope.cancel()
+        assert again.states("a") == ["running", "succeeded"]
+        assert again.printed == {}
+        assert messages.SpecSet(build_id="bld_1") in again.heard
+
+
+async def test_output_that_nobody_has_kept_is_told_to_the_next_link(running: Running) -> None:
+    async with running(script("a", "echo one")) as told:
+        told.answering = False
+        await told.until(lambda: bool(told.printed))
+        again = Told(told.scripts)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(told.scripts.tell, again)
+            await again.ended("a")
+            nursery.cancel_scope.cancel()
+        assert again.output("a") == b"one\n"
+
+
+async def test_scripts_of_a_stop_run_when_it_is_asked_for_and_within_its_time(
+    running: Running,
+) -> None:
+    bye = script("bye", "echo bye", run_on_stop=True)
+    slow = script("slow", "sleep 1000", run_on_stop=True)
+    async with running(bye, slow, script("a", "true")) as told:
+        await told.ended("a")
+        assert told.states("bye") == []
+        told.scripts.stop(1.0)
+        await told.until(lambda: messages.StopScriptsEnded() in told.heard)
+        assert told.last("bye").state == "succeeded"
+        assert told.last("slow").state == "timed_out"
+        assert told.output("bye") == b"bye\n"
+
+
+async def test_nothing_to_run_at_a_stop_is_told_at_once(running: Running) -> None:
+    async with running() as told:
+        told.scripts.stop(10)
+        await told.until(lambda: messages.StopScriptsEnded() in told.heard)
+
+
+async def test_the_end_of_the_agent_ends_scripts(running: Running, tmp_path: Path) -> None:
+    text = f"echo $$ >{tmp_path}/pid; exec sleep 1000"
+    async with running(script("a", text)) as told:
+        await told.until(lambda: (tmp_path / "pid").exists() and told.states("a") != ["waiting"])
+        pid = int((tmp_path / "pid").read_text() or 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, signal.SIG_DFL)
