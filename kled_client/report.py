@@ -20,7 +20,7 @@ def report(error: KledError, *, as_json: bool = False) -> int:
     As JSON it is what the API answers with: `{"error": {"code", "message", "hint"}}`.
     """
     if as_json:
-        from kled_wire.transport.upgrade import encode_error_body  # noqa: PLC0415  # start-up time
+        from kled_wire.http.upgrade import encode_error_body  # noqa: PLC0415  # start-up time
 
         print(encode_error_body(error).decode(), file=sys.stderr)  # noqa: T201  # as below
         return error.exit_code

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kled_wire.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
-    from kled_wire.transport.proxy import Proxy
+    from kled_wire.http.proxy import Proxy
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -83,7 +83,7 @@ def proxy_for(endpoint: Endpoint, env: Mapping[str, str]) -> Proxy | None:
     if not env.get(f"{scheme}_proxy") and not env.get(f"{scheme}_proxy".upper()):
         return None
     # Only people behind a proxy pay for this import.
-    from kled_wire.transport.proxy import find_proxy  # noqa: PLC0415
+    from kled_wire.http.proxy import find_proxy  # noqa: PLC0415
 
     return find_proxy(scheme, endpoint.host, env)
 

@@ -17,7 +17,7 @@ from kled_wire.limits import API_BODY_MAX_BYTES, DIAL_BACK_TIMEOUT_S, HEAD_MAX_B
 if TYPE_CHECKING:
     import ssl
 
-    from kled_wire.transport.proxy import Proxy
+    from kled_wire.http.proxy import Proxy
 
 CONNECT_TIMEOUT_S = 10.0
 # The coordinator waits DIAL_BACK_TIMEOUT_S for the agent before it answers.
@@ -167,7 +167,7 @@ def _receive(sock: socket.socket, peer: str, *, ended: bool) -> bytes:
 
 
 def _tunnel(sock: socket.socket, endpoint: Endpoint, proxy: Proxy) -> None:
-    from kled_wire.transport.proxy import encode_connect  # noqa: PLC0415  # rare
+    from kled_wire.http.proxy import encode_connect  # noqa: PLC0415  # rare
 
     peer = f"the proxy {proxy.host}:{proxy.port}"
     try:

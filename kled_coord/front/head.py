@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from kled_wire.errors import InputError, ProtocolError, UpgradeRequiredError
+from kled_wire.http.upgrade import STREAM_PROTOCOL, RequestHead
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
-from kled_wire.transport.upgrade import STREAM_PROTOCOL, RequestHead
 
 CONTROL_PATH: Final = "/api/v1/agent/control"
 AGENT_STREAM_PATH: Final = "/api/v1/agent/stream"

@@ -17,12 +17,12 @@ from kled_coord.front.refusing import answer_error, head_timeout
 from kled_coord.front.tls import Tls
 from kled_wire import limits
 from kled_wire.errors import KledError, LimitError, UnavailableError
+from kled_wire.http.headio import read_head
+from kled_wire.http.upgrade import RequestHead, parse_request
 from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.dial import tune
-from kled_wire.transport.headio import read_head
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.tls import TlsStream
-from kled_wire.transport.upgrade import RequestHead, parse_request
 
 BACKLOG: Final = 4096
 

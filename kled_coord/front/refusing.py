@@ -6,7 +6,7 @@ import trio
 
 from kled_wire import limits
 from kled_wire.errors import KledError, ProtocolError
-from kled_wire.transport.upgrade import encode_error
+from kled_wire.http.upgrade import encode_error
 
 
 async def answer_error(stream: trio.abc.HalfCloseableStream, error: KledError) -> None:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import trio
 
 from kled_wire.errors import ConfigError, UnavailableError
-from kled_wire.transport import proxy, upgrade
-from kled_wire.transport.headio import read_body, read_head
+from kled_wire.http import proxy, upgrade
+from kled_wire.http.headio import read_body, read_head
 from kled_wire.transport.prefixed import PrefixedStream
 
 # A refusal is a code and a sentence; what is longer is not ours.

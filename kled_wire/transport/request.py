@@ -11,9 +11,9 @@ import trio
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.transport import upgrade
+from kled_wire.http import upgrade
+from kled_wire.http.headio import read_body, read_head
 from kled_wire.transport.dial import open_connection, parse_url
-from kled_wire.transport.headio import read_body, read_head
 
 
 async def post_json(

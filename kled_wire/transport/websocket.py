@@ -10,8 +10,8 @@ import trio_websocket
 import wsproto.utilities
 
 from kled_wire.errors import KledError, UnavailableError
+from kled_wire.http.upgrade import decode_error
 from kled_wire.transport.dial import Address
-from kled_wire.transport.upgrade import decode_error
 
 
 async def open_websocket(

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import trio
 
+from kled_wire.http.upgrade import RequestHead
 from kled_wire.transport.prefixed import PrefixedStream
-from kled_wire.transport.upgrade import RequestHead
 from tests.agent.control.coordinator import Peer, converse, say, serving
 from tests.agent.ssh.site import Keys
 from tests.agent.test_identity import ANSWER

@@ -26,7 +26,7 @@ from kled_wire.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from kled_wire.transport import upgrade
+from kled_wire.http import upgrade
 from tests.agent.control.coordinator import say, serving
 
 ANSWER = {

@@ -26,11 +26,11 @@ from kled_coord.templates import declarations
 from kled_wire import codec, limits, messages, reserve
 from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.errors import KledError, ProtocolError
+from kled_wire.http import upgrade
 from kled_wire.resume import frames
 from kled_wire.resume.inbox import HELD_MAX
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import decode_offer, dialable, encode_offer
-from kled_wire.transport import upgrade
 from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
 from tests.kit import fuzzing_layers, fuzzing_streams
 from tests.kit.pieces import in_pieces, pieces

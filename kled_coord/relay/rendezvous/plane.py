@@ -32,9 +32,9 @@ from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
 from kled_wire import limits, messages
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
+from kled_wire.http.upgrade import encode_switching
 from kled_wire.names import AgentId
 from kled_wire.transport.prefixed import PrefixedStream
-from kled_wire.transport.upgrade import encode_switching
 from kled_wire.transport.wscarrier import accept_carried, encode_accept
 
 log = structlog.get_logger(__name__)

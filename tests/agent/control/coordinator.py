@@ -20,8 +20,8 @@ from kled_agent.users import load_user
 from kled_wire import codec, messages
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
-from kled_wire.transport import upgrade
-from kled_wire.transport.headio import read_head
+from kled_wire.http import upgrade
+from kled_wire.http.headio import read_head
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.version import PROTOCOL
 

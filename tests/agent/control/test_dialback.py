@@ -15,7 +15,7 @@ from kled_wire import limits, messages, reserve
 from kled_wire.control import LinkClosed
 from kled_wire.errors import NotFoundError
 from kled_wire.eventlog import EventLog
-from kled_wire.transport import upgrade
+from kled_wire.http import upgrade
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.agent.conftest import Records
 from tests.agent.control.coordinator import Answer, Coordinator, refuse, say, serving

@@ -22,8 +22,9 @@ from kled_wire.errors import (
     ProtocolError,
     UnavailableError,
 )
-from kled_wire.transport import dial, upgrade
-from kled_wire.transport.headio import read_head
+from kled_wire.http import upgrade
+from kled_wire.http.headio import read_head
+from kled_wire.transport import dial
 from kled_wire.transport.pump import pump
 from kled_wire.transport.tls import TlsStream
 from tests.wire.sockets import read_all, serving

@@ -10,8 +10,8 @@ import trio
 
 from kled_wire import limits
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
-from kled_wire.transport import upgrade
-from kled_wire.transport.headio import read_body, read_head
+from kled_wire.http import upgrade
+from kled_wire.http.headio import read_body, read_head
 from kled_wire.transport.request import post_json
 from tests.wire.sockets import serving
 

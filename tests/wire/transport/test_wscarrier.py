@@ -11,8 +11,8 @@ import trio
 import trio_websocket
 
 from kled_wire.errors import NotFoundError, ProtocolError, UnavailableError
-from kled_wire.transport import upgrade
-from kled_wire.transport.headio import read_head
+from kled_wire.http import upgrade
+from kled_wire.http.headio import read_head
 from kled_wire.transport.wscarrier import (
     MESSAGE_BYTES,
     CarriedStream,

@@ -8,7 +8,7 @@ import trio.testing
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.transport.headio import read_body, read_head
+from kled_wire.http.headio import read_body, read_head
 
 HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 

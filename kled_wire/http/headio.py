@@ -8,7 +8,7 @@ import trio
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.transport.upgrade import head_length
+from kled_wire.http.upgrade import head_length
 
 # The first byte of a ClientHello (RFC 8446, section 5.1). No blank line would ever come.
 _TLS_HANDSHAKE: Final = 0x16

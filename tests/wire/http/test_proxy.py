@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_wire.errors import ConfigError
-from kled_wire.transport.proxy import Proxy, encode_connect, find_proxy
+from kled_wire.http.proxy import Proxy, encode_connect, find_proxy
 
 P = {"HTTPS_PROXY": "http://proxy:3128", "HTTP_PROXY": "http://plain:80"}
 

@@ -17,7 +17,7 @@ from kled_wire.errors import (
     UnavailableError,
     from_status,
 )
-from kled_wire.transport import upgrade
+from kled_wire.http import upgrade
 
 REQUEST = (
     b"GET /api/v1/agent/stream HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\n"
