@@ -102,7 +102,7 @@ class EnvironmentHost:
         return []
 
     async def note(self, message: str) -> None:
-        """See host.Host. There is no build; docs/from-coder.md says it."""
+        """See host.Host. There is no build in which to say it once."""
 
     async def progress(self, message: str) -> None:
         """See host.Host. Terraform shows its own events; there is nobody else to tell."""

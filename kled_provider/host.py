@@ -40,9 +40,10 @@ class Host(Protocol):
         Keys: the attributes of `kled_parameter` as the template has them: name, display_name,
         description, type, form_type, styling, default, mutable, ephemeral, icon, order, option
         (a list of name, value, description, icon), validation (None, or min, max, monotonic,
-        regex, error); absent ones are None. Besides `value`, a string, and `error`: None, or a
-        sentence. A parameter that needs a value and has none has an error, and the value that
-        stands for nothing in its type. Returns whether Terraform goes on with a value that has an
+        regex, error); absent ones are None, but form_type, which has its default. Besides
+        `value`, a string, and `error`: None, or a sentence. A parameter that needs a value and has
+        none has an error, and the value that stands for nothing in its type. Returns whether
+        Terraform goes on with a value that has an
         error: it does while questions are asked, and not in a build.
         """
         ...

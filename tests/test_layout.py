@@ -78,6 +78,14 @@ TESTED_BY = {
         kled_provider/plugin/operations kled_provider/plugin/resource
         kled_provider/plugin/messages
     """,
+    "provider/test_docs.py": "kled_provider/reference",
+    "provider/test_every_shape.py": """
+        kled_provider/plugin/checks kled_provider/plugin/validation
+    """,
+    "provider/test_parameters.py": """
+        kled_provider/kled/parameter kled_provider/kled/preset kled_provider/kled/regex_process
+    """,
+    "provider/plugin/test_schema.py": "kled_provider/plugin/schema_message",
     "provider/test_standalone.py": """
         kled_provider/__main__ kled_provider/environment_host kled_provider/handshake
     """,

@@ -42,8 +42,8 @@ class Resource(abc.ABC):
     its own attributes, and `create` adopts what a killed run left behind under that identity.
     """
 
-    type_name: ClassVar[str]
-    schema: ClassVar[Schema]
+    type_name: str
+    schema: Schema
     # The attributes by which an object is known; no two configurations may have the same values.
     # Empty where it is nothing outside of the state.
     identity: ClassVar[tuple[str, ...]] = ()
@@ -100,8 +100,8 @@ class Resource(abc.ABC):
 class DataSource(abc.ABC):
     """A thing Terraform only reads."""
 
-    type_name: ClassVar[str]
-    schema: ClassVar[Schema]
+    type_name: str
+    schema: Schema
 
     def validate(self, config: Values) -> list[Diagnostic]:
         """Say what is wrong with the configuration; values may be unknown."""

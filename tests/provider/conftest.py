@@ -32,6 +32,9 @@ class FakeHost:
     released: list[str] = field(default_factory=list)
     configured: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    previous: dict[str, str] = field(default_factory=dict)
+    told: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    asking: bool = False
     notes: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=lambda: ["/bin/sleep", "300"])
     hang_in_ensure: trio.Event | None = None
@@ -52,15 +55,15 @@ class FakeHost:
             "template_version": "3",
             "build_id": "b-1",
             "parameters": self.parameters,
-            "previous_parameters": {},
+            "previous_parameters": self.previous,
         }
 
     async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
-        del parameter
-        return False
+        self.told[parameter["name"]] = parameter
+        return self.asking
 
     async def tell_preset(self, preset: Mapping[str, Any]) -> None:
-        del preset
+        self.told[preset["name"]] = preset
 
     async def ensure_agent(self, name: str, generation: str) -> Mapping[str, str]:
         if self.hang_in_ensure is not None:

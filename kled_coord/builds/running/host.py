@@ -61,8 +61,8 @@ class BuildHost:
         }
 
     async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """A build fails with the parameter's own message where its value has an error."""
-        return False
+        """A start fails with the parameter's own message; a stop goes on, whatever was chosen."""
+        return self._build.transition != "start"
 
     async def tell_preset(self, preset: Mapping[str, Any]) -> None:
         """A build has its values already."""

@@ -45,13 +45,19 @@ def test_types_are_written_as_json() -> None:
 def test_the_provider_offers_its_resources_by_name() -> None:
     fields = protobuf.decode(messages.encode_provider_schema(kled_provider()))
     names = [protobuf.decode(entry).text(1) for n in (2, 3) for entry in fields.blobs(n)]
-    assert names == ["kled_agent", "kled_process", "kled_workspace"]
+    assert sorted(names) == [
+        "kled_agent",
+        "kled_parameter",
+        "kled_preset",
+        "kled_process",
+        "kled_workspace",
+    ]
 
 
 def test_every_attribute_is_described() -> None:
     provider = kled_provider()
     schemas = [r.schema for r in provider.resources] + [d.schema for d in provider.data_sources]
-    assert [a.name for schema in schemas for a in schema.attributes if not a.description] == []
+    assert [a.name for schema in schemas for a in schema.items() if not a.description] == []
 
 
 def test_secrets_are_marked() -> None:

@@ -1,0 +1,168 @@
+"""Data source `kled_parameter`: something that the owner of a workspace chooses.
+
+Terraform evaluates: a parameter under `count = 0` is not read and does not exist. The host is told
+each one as it is read, and says whether a wrong value fails the run (a build) or is only told (the
+questions before one).
+"""
+
+from __future__ import annotations
+
+from kled_provider.kled.parameter_rules import (
+    FORM_TYPES,
+    TYPES,
+    declaration_problems,
+    nothing_of,
+    plain_declaration,
+    regex_of,
+    value_problem,
+)
+from kled_provider.kled.regex_process import is_match
+from kled_provider.plugin.checks import at_most, one_of
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.planning import with_defaults
+from kled_provider.plugin.resource import Context, DataSource
+from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema
+from kled_provider.plugin.values import Values
+
+_OPTION = Block(
+    name="option",
+    description="One of the values to choose from; without any, every value of the type may be.",
+    attributes=(
+        Attribute(name="name", required=True, description="What people read."),
+        Attribute(name="value", required=True, description="The value, as text; each only once."),
+        Attribute(name="description", optional=True, description="A sentence about it."),
+        Attribute(name="icon", optional=True, description="Path or URL of a picture."),
+    ),
+)
+_VALIDATION = Block(
+    name="validation",
+    description="What values have to be.",
+    max_items=1,
+    attributes=(
+        Attribute(name="min", type=NUMBER, optional=True, description="Least number."),
+        Attribute(name="max", type=NUMBER, optional=True, description="Greatest number."),
+        Attribute(
+            name="monotonic",
+            optional=True,
+            description="`increasing` or `decreasing`: which way a number may go from build to "
+            "build.",
+        ),
+        Attribute(
+            name="regex",
+            optional=True,
+            check=at_most(1000),
+            description="Expression that has to be found in a string.",
+        ),
+        Attribute(
+            name="error",
+            optional=True,
+            description="What people are told; `{min}`, `{max}` and `{value}` are filled in. "
+            "A `regex` needs one.",
+        ),
+        Attribute(
+            name="min_disabled", type=BOOL, computed=True, description="Whether there is no min."
+        ),
+        Attribute(
+            name="max_disabled", type=BOOL, computed=True, description="Whether there is no max."
+        ),
+    ),
+)
+SCHEMA = Schema(
+    description="Something that the owner of a workspace chooses.",
+    attributes=(
+        Attribute(name="name", required=True, description="What it is called by `-p NAME=VALUE`."),
+        Attribute(
+            name="type",
+            optional=True,
+            computed=True,
+            default="string",
+            check=one_of(*TYPES),
+            description="`string`, `number`, `bool` or `list(string)`.",
+        ),
+        Attribute(
+            name="default",
+            optional=True,
+            description="The value of who chooses none, as text; a list as JSON. Without one a "
+            "value is needed.",
+        ),
+        Attribute(name="display_name", optional=True, description="What people read; the name."),
+        Attribute(name="description", optional=True, description="What it is for, in Markdown."),
+        Attribute(name="icon", optional=True, description="Path or URL of a picture."),
+        Attribute(
+            name="mutable",
+            type=BOOL,
+            optional=True,
+            computed=True,
+            default=False,
+            description="Whether it may be chosen anew later.",
+        ),
+        Attribute(
+            name="ephemeral",
+            type=BOOL,
+            optional=True,
+            computed=True,
+            default=False,
+            description="Good for one build only; it has to be mutable and have a default.",
+        ),
+        Attribute(
+            name="form_type",
+            optional=True,
+            check=one_of(*FORM_TYPES),
+            description="How it is asked for: `input`, `textarea`, `slider`, `checkbox`, `switch`, "
+            "`radio`, `dropdown`, `multi-select`, `tag-select` or `error`; by default as the type "
+            "and the options need.",
+        ),
+        Attribute(
+            name="order",
+            type=NUMBER,
+            optional=True,
+            computed=True,
+            default=0,
+            description="Where it stands among the others, the least first; ties by name.",
+        ),
+        Attribute(name="styling", optional=True, description="JSON for a form to look at."),
+        Attribute(name="id", computed=True, description="The name."),
+        Attribute(
+            name="optional", type=BOOL, computed=True, description="Whether there is a default."
+        ),
+        Attribute(
+            name="value",
+            computed=True,
+            description="What was chosen, always as text: `tonumber(...)`, `jsondecode(...)`.",
+        ),
+    ),
+    blocks=(_OPTION, _VALIDATION),
+)
+
+
+class Parameter(DataSource):
+    """A question to the owner, and the answer."""
+
+    def __init__(self, type_name: str = "kled_parameter", schema: Schema = SCHEMA) -> None:
+        self.type_name = type_name
+        self.schema = schema
+
+    def validate(self, config: Values) -> list[Diagnostic]:
+        """Check the declaration."""
+        return [*super().validate(config), *declaration_problems(config)]
+
+    async def read(self, context: Context, config: Values) -> Values:
+        """Take the owner's value, or the default, and tell the host of it."""
+        declared = with_defaults(self.schema, config)
+        workspace = await context.host.workspace()
+        name, default = declared["name"], declared["default"]
+        previous = workspace["previous_parameters"].get(name)
+        value = workspace["parameters"].get(name, default)
+        pattern = regex_of(declared)
+        matches = pattern is None or value is None or await is_match(pattern, value)
+        problem = value_problem(declared, value, previous, matches=matches)
+        if value is None:
+            value = nothing_of(declared["type"])
+        told = {**plain_declaration(declared), "value": value, "error": problem}
+        goes_on = await context.host.tell_parameter(told)
+        if problem is not None and not goes_on:
+            raise DiagnosticError.of(f"Parameter {name}: {problem}", path=("name",))
+        for rule in declared["validation"]:
+            rule["min_disabled"] = rule["min"] is None
+            rule["max_disabled"] = rule["max"] is None
+        return {**declared, "id": name, "optional": default is not None, "value": value}

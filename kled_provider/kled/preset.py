@@ -1,0 +1,103 @@
+"""Data source `kled_preset`: values for several parameters under one name."""
+
+from __future__ import annotations
+
+from kled_provider.plugin.checks import between
+from kled_provider.plugin.planning import with_defaults
+from kled_provider.plugin.resource import Context, DataSource
+from kled_provider.plugin.schema import (
+    BOOL,
+    NUMBER,
+    Attribute,
+    Block,
+    Nesting,
+    Schema,
+    map_of,
+)
+from kled_provider.plugin.values import Values
+
+ATTRIBUTES = (
+    Attribute(name="name", required=True, description="What it is chosen by: `--preset NAME`."),
+    Attribute(
+        name="default",
+        type=BOOL,
+        optional=True,
+        computed=True,
+        default=False,
+        description="Whether a form begins with it.",
+    ),
+    Attribute(name="description", optional=True, description="What it is for."),
+    Attribute(name="icon", optional=True, description="Path or URL of a picture."),
+    Attribute(
+        name="parameters",
+        type=map_of("string"),
+        optional=True,
+        description="Values by the names of parameters.",
+    ),
+    Attribute(name="id", computed=True, description="The name."),
+)
+SCHEMA = Schema(description="Values for several parameters under one name.", attributes=ATTRIBUTES)
+
+_INSTANCES = Attribute(
+    name="instances",
+    type=NUMBER,
+    required=True,
+    check=between(0),
+    description="How many workspaces would be ready.",
+)
+# Workspaces that are made before anybody asks: there are none here.
+PREBUILDS = Block(
+    name="prebuilds",
+    nesting=Nesting.SET,
+    max_items=1,
+    description="Workspaces to make before anybody asks.",
+    ignored="no workspaces are made before somebody asks for one",
+    attributes=(_INSTANCES,),
+    blocks=(
+        Block(
+            name="expiration_policy",
+            nesting=Nesting.SET,
+            max_items=1,
+            description="How long they would be kept.",
+            attributes=(
+                Attribute(
+                    name="ttl", type=NUMBER, required=True, check=between(0), description="Seconds."
+                ),
+            ),
+        ),
+        Block(
+            name="scheduling",
+            max_items=1,
+            description="When there would be how many.",
+            attributes=(
+                Attribute(name="timezone", required=True, description="As in the tz database."),
+            ),
+            blocks=(
+                Block(
+                    name="schedule",
+                    min_items=1,
+                    description="One rule.",
+                    attributes=(
+                        Attribute(name="cron", required=True, description="When."),
+                        _INSTANCES,
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
+
+
+class Preset(DataSource):
+    """Told to the host, which uses it for the questions before a build."""
+
+    def __init__(self, type_name: str = "kled_preset", schema: Schema = SCHEMA) -> None:
+        self.type_name = type_name
+        self.schema = schema
+
+    async def read(self, context: Context, config: Values) -> Values:
+        """Tell the host of it."""
+        declared = {**with_defaults(self.schema, config), "id": config["name"]}
+        said = {item.name: declared[item.name] for item in ATTRIBUTES}
+        await context.host.tell_preset({**said, "parameters": declared["parameters"] or {}})
+        return declared
