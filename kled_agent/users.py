@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,14 @@ class LocalUser:
     def owns_us(self) -> bool:
         """Whether this process already runs as the user."""
         return os.geteuid() == self.uid
+
+
+def become(uid: int, gid: int, groups: Sequence[int]) -> None:
+    """Make this process that user's for good; nothing where it already is. Raises OSError."""
+    if os.geteuid() != uid:
+        os.setgroups(groups)
+        os.setgid(gid)
+        os.setuid(uid)
 
 
 def _with_our_programs(path: str) -> str:

@@ -99,6 +99,7 @@ TESTED_BY = {
     "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",
     "test_docs.py": "kled_wire/limits",
     # Programs that only mean something with their peers: real ssh, real sockets, real processes.
+    "agent/ssh/test_forwards.py": "kled_agent/ssh/subsystems/sftp_server",
     "e2e/test_ssh.py": "kled_agent/ssh/ kled_agent/sessions/ kled_agent/users",
     "e2e/test_forwards.py": "kled_agent/tcp",
     "e2e/test_lifecycle.py": """

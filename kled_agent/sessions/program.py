@@ -41,13 +41,18 @@ class TerminalRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run: `line` through the user's shell, or a login shell; `argv` instead of both."""
+    """What to run: `line` through the user's shell, or a login shell; `argv` instead of both.
+
+    `becomes_user`: it is a module of ours that starts as this process's user, without the
+    session's environment, which could change what is loaded, and becomes `user` by itself.
+    """
 
     user: LocalUser
     environment: Mapping[str, str]
     children: Children
     line: str | None = None
     argv: tuple[str, ...] | None = None
+    becomes_user: bool = False
 
     def vector(self) -> tuple[str, list[str]]:
         """The program file and its argument vector."""
@@ -174,6 +179,10 @@ async def _start(
     terminal: bool,
 ) -> trio.Process:
     executable, argv = command.vector()
+    if command.becomes_user:
+        environment = {n: os.environ[n] for n in ("PYTHONPATH",) if n in os.environ}
+    else:
+        environment = {**command.user.environment(), **command.environment, **extra}
     with command.children.starting():
         process = await trio.lowlevel.open_process(
             argv,
@@ -181,12 +190,12 @@ async def _start(
             stdin=streams[0],
             stdout=streams[1],
             stderr=streams[2],
-            env={**command.user.environment(), **command.environment, **extra},
+            env=environment,
             cwd=command.user.directory(),
             start_new_session=True,
             umask=UMASK,
             preexec_fn=_take_terminal if terminal else lower_limits,
-            **command.user.popen_options(),
+            **({} if command.becomes_user else command.user.popen_options()),
         )
         command.children.started(process.pid)
     return process

@@ -27,7 +27,7 @@ from kled_agent.sessions.program import (
 from kled_agent.sessions.sftp_pace import SftpPace
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.named import Asked, HeldTerminal, asked_session, open_held
-from kled_agent.ssh.subsystems.choice import embedded_subsystem, subsystem_command
+from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program
 from kled_agent.ssh.subsystems.ports import SUBSYSTEM as PORTS_SUBSYSTEM
 from kled_agent.ssh.subsystems.ports import PortsSession
 from kled_agent.ssh.subsystems.session_control import SUBSYSTEM, SessionControl
@@ -116,8 +116,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        if argv := subsystem_command(subsystem, self._defaults.user):
-            self._command = self._make_command(argv=argv)
+        if program := subsystem_program(subsystem, self._defaults.user):
+            self._command = self._make_command(program=program)
             self._pace = SftpPace()
             return True
         if subsystem == SUBSYSTEM:
@@ -127,8 +127,6 @@ class Session(asyncssh.SSHServerSession[bytes]):
         elif subsystem == UDP_SUBSYSTEM:
             self._embedded = UdpSession(self._nursery, self._log)
         else:
-            self._embedded = embedded_subsystem(subsystem, self._defaults.user)
-        if self._embedded is None:
             self._log.info("subsystem_refused", subsystem=subsystem)
             return False
         assert self._channel is not None
@@ -213,7 +211,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._program.hang_up()
 
     def _make_command(
-        self, *, line: str | None = None, argv: tuple[str, ...] | None = None
+        self, *, line: str | None = None, program: SubsystemProgram | None = None
     ) -> Command:
         assert self._channel is not None
         environment = dict(self._defaults.environment)
@@ -228,7 +226,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             environment=environment,
             children=self._defaults.children,
             line=line,
-            argv=argv,
+            argv=program.argv if program else None,
+            becomes_user=bool(program and program.becomes_user),
         )
 
     async def _run(self) -> None:

@@ -13,11 +13,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kled_agent.ssh.forwards import unix_sockets
+from kled_agent.users import become
 
 MESSAGE_BYTES: Final = 64 * 1024
 
@@ -75,16 +75,11 @@ def _answer_on(reply: socket.socket, question: Question) -> None:
             made.close()
 
 
-def _become(job: Mapping[str, Any]) -> None:
-    os.setgroups(job["groups"])
-    os.setgid(job["gid"])
-    os.setuid(job["uid"])
-    os.chdir("/")
-
-
 def main() -> None:
     """Answer until the agent is gone. The control socket is standard input."""
-    _become(json.loads(sys.argv[1]))
+    job = json.loads(sys.argv[1])
+    become(job["uid"], job["gid"], job["groups"])
+    os.chdir("/")
     control = socket.socket(fileno=0)
     while True:
         # Each question was sent with a descriptor, so the kernel never joins two (unix(7)).
