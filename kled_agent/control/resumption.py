@@ -14,7 +14,7 @@ from kled_agent.control.grants import Grants
 from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import SECRET_BYTES, New, Resume
 from kled_wire.resume.handshake import admit, read_hello, refuse
 from kled_wire.resume.machine import Machine

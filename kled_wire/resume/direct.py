@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Never
 import trio
 
 from kled_wire.errors import KledError
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import Asked, RandomBytes, ask
 from kled_wire.resume.netwatch import NetworkWatch

@@ -12,7 +12,7 @@ from typing import Final, Never
 
 import trio
 
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.transport.network import drain, is_astray, open_watch
 
 REASON: Final = "the network has changed"

@@ -12,8 +12,8 @@ from kled_wire.errors import (
     KledError,
     UnavailableError,
 )
-from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
 from kled_wire.resume.netwatch import NetworkWatch

@@ -1,6 +1,6 @@
 """A resumable stream under Trio: a HalfCloseableStream over transports that come and go.
 
-`run_transport` carries it over one transport (carriage.py); whoever owns the stream calls it again
+`run_transport` carries it over one transport (driver.py); whoever owns the stream calls it again
 with the next one.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from kled_wire.giveway import GiveWay
-from kled_wire.resume.carriage import Carriage
+from kled_wire.resume.driver import TransportDriver
 from kled_wire.resume.frames import DATA_MAX
 from kled_wire.resume.machine import Machine
 from kled_wire.turns import Turns
@@ -36,7 +36,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         self._over = trio.Event()
         self._receiver: Callable[[bytes], None] | None = None
         self._give_way = GiveWay()
-        self._carriage: Carriage | None = None
+        self._driver: TransportDriver | None = None
 
     # The application's side.
 
@@ -48,7 +48,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         self._writing.moved(len(view))
         for start in range(0, len(view), DATA_MAX):
             piece = view[start : start + DATA_MAX]
-            if self._carriage is not None and self._carriage.write_through(piece):
+            if self._driver is not None and self._driver.write_through(piece):
                 continue
             while self.machine.room <= 0 and self.machine.closed is None:
                 self._room = trio.Event()
@@ -85,11 +85,11 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         while not self._received:
             if self._at_end():
                 return b""
-            if (carriage := self._flowing) is None:
+            if (driver := self._flowing) is None:
                 self._arrived = trio.Event()
                 await self._arrived.wait()
                 continue
-            now = carriage.read_on()
+            now = driver.read_on()
             if not self._received:
                 await trio.lowlevel.checkpoint()
         data = self._received.popleft()
@@ -101,16 +101,16 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         return data
 
     @property
-    def _flowing(self) -> Carriage | None:
+    def _flowing(self) -> TransportDriver | None:
         """Who carries the stream, where it is worth reading on there."""
-        carriage = self._carriage
-        return carriage if carriage is not None and carriage.flow else None
+        driver = self._driver
+        return driver if driver is not None and driver.flow else None
 
     def _consume(self, count: int, now: float) -> None:
         if self.machine.consumed(count, now):
             self.flush_nowait()
-        elif self._carriage is not None:
-            self._carriage.wake_in_time()
+        elif self._driver is not None:
+            self._driver.wake_in_time()
 
     async def receive_into(self, receiver: Callable[[bytes], None], give_way: GiveWay) -> None:
         """Call `receiver` with what arrives, from the reading task itself, until the end.
@@ -167,7 +167,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
     @property
     def attached(self) -> bool:
         """Whether a transport carries the stream now."""
-        return self._carriage is not None
+        return self._driver is not None
 
     async def run_transport(
         self,
@@ -183,21 +183,21 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         Returns when the stream is over or a newer transport has taken its place. Raises
         TransportLost, and ProtocolError("offset_gone") when it cannot go on from there.
         """
-        if self._carriage is not None:
-            self._carriage.leave()
-        carriage = Carriage(
+        if self._driver is not None:
+            self._driver.leave()
+        driver = TransportDriver(
             self.machine, transport, self._deliver, self._notify, lambda: self._give_way
         )
         try:
             self.machine.attach(peer_position, trio.current_time(), direct=direct)
-            self._carriage = carriage
+            self._driver = driver
             # What the peer has says as much as an acknowledgement: there may be room now.
             self._notify()
-            await carriage.run()
+            await driver.run()
         finally:
-            if self._carriage is carriage:
+            if self._driver is driver:
                 self.machine.detach()
-                self._carriage = None
+                self._driver = None
             await trio.aclose_forcefully(transport)
 
     def _deliver(self, data: bytes, now: float) -> None:
@@ -223,5 +223,5 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     def flush_nowait(self) -> None:
         """Give the transport, if there is one, what is due."""
-        if self._carriage is not None:
-            self._carriage.flush_nowait()
+        if self._driver is not None:
+            self._driver.flush_nowait()

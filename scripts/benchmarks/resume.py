@@ -10,7 +10,7 @@ import time
 import trio
 from benchmarks.report import Row, progress
 
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.stream import ResumableStream
 

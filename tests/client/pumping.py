@@ -10,7 +10,7 @@ import trio
 
 from kled_client.stream.resume import Pump, Transport
 from kled_wire.errors import KledError, ProtocolError
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, read_hello, refuse
 from kled_wire.resume.machine import Machine

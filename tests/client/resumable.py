@@ -8,7 +8,7 @@ import socket
 import trio
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.handshake import read_hello
 from kled_wire.resume.machine import Machine
 from kled_wire.resume.stream import ResumableStream

@@ -31,7 +31,7 @@ from kled_wire import limits, messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume import frames
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.proof import make_proof
 from kled_wire.resume.stream import ResumableStream

@@ -25,7 +25,7 @@ from kled_wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume import frames
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.handshake import admit, ask_to_resume, read_hello
 from kled_wire.resume.inbox import HELD_MAX
 from kled_wire.resume.machine import DEAD_S, Machine

@@ -16,7 +16,7 @@ from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume, make_new
 from kled_wire.resume.machine import Machine

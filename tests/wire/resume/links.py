@@ -11,8 +11,8 @@ from functools import partial
 import trio
 import trio.testing
 
-from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
 from kled_wire.resume.machine import Machine

@@ -13,8 +13,8 @@ import trio
 import trio.testing
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.carriage import TransportLost
 from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello
 from kled_wire.resume.machine import Machine

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.kit.cable import Cable, open_cable

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.resume.carriage import TransportLost
+from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, encode_header
 from kled_wire.resume.handshake import make_new
 from kled_wire.resume.machine import DEAD_S, Machine

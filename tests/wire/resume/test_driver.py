@@ -12,7 +12,7 @@ import trio.testing
 
 from kled_wire.giveway import SMALL_BLOCK_BYTES, GiveWay
 from kled_wire.resume import frames
-from kled_wire.resume.carriage import Carriage, TransportLost
+from kled_wire.resume.driver import TransportDriver, TransportLost
 from kled_wire.resume.machine import Machine
 from kled_wire.transport.prefixed import PrefixedStream
 
@@ -22,23 +22,23 @@ BLOCK = bytes(range(256)) * 1024
 
 
 class End:
-    """A machine attached to a transport, and what its carriage hands on."""
+    """A machine attached to a transport, and what its driver hands on."""
 
     def __init__(self, transport: trio.abc.HalfCloseableStream) -> None:
         self.machine = Machine()
         self.machine.attach(0, trio.current_time())
         self.got: list[bytes] = []
         self.give_way = GiveWay()
-        self.carriage = Carriage(
+        self.driver = TransportDriver(
             self.machine, transport, self._deliver, lambda: None, lambda: self.give_way
         )
 
     def _deliver(self, data: bytes, now: float) -> None:
         self.got.append(data)
         if self.machine.consumed(len(data), now):
-            self.carriage.flush_nowait()
+            self.driver.flush_nowait()
         else:
-            self.carriage.wake_in_time()
+            self.driver.wake_in_time()
 
 
 @asynccontextmanager
@@ -69,12 +69,12 @@ async def test_blocks_are_small_while_somebody_types() -> None:
         end = End(near)
         end.give_way.terminal_wrote(1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end.carriage.run)
+            nursery.start_soon(end.driver.run)
             with trio.fail_after(5):
                 await far.send_all(frames.encode_header(frames.DATA, 0, len(BLOCK)) + BLOCK)
                 while sum(map(len, end.got)) < len(BLOCK):
                     await far.receive_some()
-            end.carriage.leave()
+            end.driver.leave()
         assert b"".join(end.got) == BLOCK
         assert max(map(len, end.got)) <= SMALL_BLOCK_BYTES
 
@@ -89,7 +89,7 @@ async def test_a_reason_that_is_due_reaches_the_peer_whatever_runs_first(
         end = End(near)
         end.machine.reset("detached_limit", "too long")
         with trio.fail_after(5):
-            await end.carriage.run()
+            await end.driver.run()
             await near.aclose()
             (frame,) = await read_frames(far)
         assert frames.decode_reason(frame.payload) == ("detached_limit", "too long")
@@ -99,14 +99,14 @@ async def test_a_large_payload_is_handed_on_in_one_piece_without_its_header() ->
     async with pair() as (near, far):
         end = End(near)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end.carriage.run)
+            nursery.start_soon(end.driver.run)
             with trio.fail_after(5):
                 for number in range(3):
                     head = frames.encode_header(frames.DATA, number * len(BLOCK), len(BLOCK))
                     await far.send_all(head + BLOCK)
                 while sum(map(len, end.got)) < 3 * len(BLOCK):
                     await far.receive_some()  # an ack, as the bytes are taken
-            end.carriage.leave()
+            end.driver.leave()
         assert b"".join(end.got) == BLOCK * 3
 
 
@@ -116,12 +116,12 @@ async def test_what_was_read_ahead_comes_first(*, sockets: bool) -> None:
         said = frames.encode_header(frames.DATA, 0, 6) + b"abcdef"
         end = End(PrefixedStream(said[:14], near))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end.carriage.run)
+            nursery.start_soon(end.driver.run)
             with trio.fail_after(5):
                 await far.send_all(said[14:] + frames.encode_header(frames.PING, 7))
                 while bytes(await far.receive_some())[:1] != bytes([frames.PONG]):
                     pass
-            end.carriage.leave()
+            end.driver.leave()
         assert b"".join(end.got) == b"abcdef"
 
 
@@ -129,9 +129,9 @@ async def test_a_transport_that_was_left_hands_nothing_on() -> None:
     async with pair() as (near, far):
         end = End(near)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end.carriage.run)
+            nursery.start_soon(end.driver.run)
             await trio.testing.wait_all_tasks_blocked()
-            end.carriage.leave()
+            end.driver.leave()
             await far.send_all(frames.encode_header(frames.DATA, 0, 1) + b"x")
         assert end.got == []
 
@@ -139,8 +139,8 @@ async def test_a_transport_that_was_left_hands_nothing_on() -> None:
 async def test_nor_what_was_read_ahead_of_one_that_was_left_before_it_began() -> None:
     async with pair() as (near, _):
         end = End(PrefixedStream(frames.encode_header(frames.DATA, 0, 2) + b"x", near))
-        end.carriage.leave()
-        await end.carriage.run()
+        end.driver.leave()
+        await end.driver.run()
         assert end.got == []
         # The machine would take the next transport's first byte for the rest of the payload.
         assert end.machine.receive_payload(b"x", 1.0) is None
@@ -150,4 +150,4 @@ async def test_a_transport_that_ends_is_lost() -> None:
     async with pair() as (near, far):
         await far.aclose()
         with pytest.raises(TransportLost):
-            await End(near).carriage.run()
+            await End(near).driver.run()

@@ -38,7 +38,7 @@ class TransportLost(Exception):  # noqa: N818 - a fact, not a fault
     """The transport has ended and the stream has not: give it another one."""
 
 
-class Carriage:
+class TransportDriver:
     """Carries a stream, which `machine` is, over one transport. `run` once.
 
     `deliver` gets what is new and the time, `notify` is called when anything may have changed,
