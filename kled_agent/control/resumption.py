@@ -17,7 +17,7 @@ from kled_wire.eventlog import EventLog
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import SECRET_BYTES, New, Resume
 from kled_wire.resume.handshake import admit, read_hello, refuse
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 # Serves the application's side of a stream to its end.
@@ -122,7 +122,7 @@ class Resumption:
         self._offer = payload
         for kept in self._kept.values():
             if kept.kind == _DIRECT_KIND:
-                kept.stream.machine.offer(payload)
+                kept.stream.state.offer(payload)
                 kept.stream.flush_nowait()
 
     async def admit_direct(
@@ -137,7 +137,7 @@ class Resumption:
         if kept is not None and (kept.kind != _DIRECT_KIND or self._vouched_until(kept) is None):
             kept = None
         secret = os.urandom(SECRET_BYTES) if kept is None else kept.secret
-        received = kept.stream.machine.inbox.position if kept else int.from_bytes(os.urandom(2))
+        received = kept.stream.state.inbox.position if kept else int.from_bytes(os.urandom(2))
         transport = await admit(
             transport, resume, secret=secret, position=received, random_bytes=os.urandom
         )
@@ -171,9 +171,11 @@ class Resumption:
         if new.id in self._kept:
             await refuse(transport, "stream_exists", "there is such a stream already")
             return None
-        machine = Machine() if self._window_max is None else Machine(window_max=self._window_max)
+        state = (
+            StreamState() if self._window_max is None else StreamState(window_max=self._window_max)
+        )
         kept = Kept(
-            stream=ResumableStream(machine),
+            stream=ResumableStream(state),
             secret=new.secret,
             user=dial.user,
             grants=[dial.grant, dial.grant],
@@ -182,7 +184,7 @@ class Resumption:
             log=log,
         )
         if dial.kind == _DIRECT_KIND and self._offer:
-            machine.offer(self._offer)
+            state.offer(self._offer)
         self._kept[new.id] = kept
         self._nursery.start_soon(self._serve_application, new.id, kept, dial, handler)
         return kept
@@ -213,11 +215,11 @@ class Resumption:
             transport,
             resume,
             secret=kept.secret,
-            position=kept.stream.machine.inbox.position,
+            position=kept.stream.state.inbox.position,
             random_bytes=os.urandom,
         )
         kept.grants[1] = dial.grant
-        kept.log.info("stream_resumed", replayed=kept.stream.machine.outbox.unacked)
+        kept.log.info("stream_resumed", replayed=kept.stream.state.outbox.unacked)
         return kept, transport
 
     async def _carry(
@@ -274,7 +276,7 @@ class Resumption:
             key=lambda k: k.detached_at or 0.0,
         )
         bounds = self._bounds
-        kept_bytes = sum(k.stream.machine.outbox.unacked for k in self._kept.values())
+        kept_bytes = sum(k.stream.state.outbox.unacked for k in self._kept.values())
         for index, kept in enumerate(waiting):
             assert kept.detached_at is not None
             waited_s = now - kept.detached_at
@@ -286,6 +288,6 @@ class Resumption:
                 reason = "the memory for waiting streams was used up"
             else:
                 continue
-            kept_bytes -= kept.stream.machine.outbox.unacked
+            kept_bytes -= kept.stream.state.outbox.unacked
             kept.log.info("stream_ended", reason=reason)
             kept.stream.reset("detached_limit", reason)

@@ -13,8 +13,8 @@ from kled_client.account.profile import Profile
 from kled_wire.errors import UnavailableError
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.handshake import make_new
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.redial import Dial, keep_attached
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.dial import open_upgraded
 
@@ -67,7 +67,7 @@ async def open_resumable(
             return transport
         return await dial()
 
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     nursery.start_soon(
         partial(
             keep_attached,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kled_wire.resume.frames import New
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.paths import TURN_S, Paths
+from kled_wire.resume.state import StreamState
 from kled_wire.transport.network import drain, is_astray, open_watch
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class DirectSide:
     """The direct paths of one stream. Times are the pump's clock's."""
 
-    def __init__(self, paths: Paths, new: New, machine: Machine) -> None:
+    def __init__(self, paths: Paths, new: New, state: StreamState) -> None:
         self._paths = paths
         self._new = new
-        self._machine = machine
+        self._state = state
         self._race: Race | None = None
         self._won_at = 0.0
         self._greeting = False
@@ -34,7 +34,7 @@ class DirectSide:
         self._watch = open_watch()
         # How often the network has changed.
         self.changes = 0
-        machine.on_offer = self._offered
+        state.on_offer = self._offered
 
     def close(self) -> None:
         """The stream is over."""
@@ -106,7 +106,7 @@ class DirectSide:
             from kled_client.stream.race import Race  # noqa: PLC0415 - hmac, and rare
 
             self._race = Race(
-                self._paths.begin(now), self._new, lambda: self._machine.inbox.position, now
+                self._paths.begin(now), self._new, lambda: self._state.inbox.position, now
             )
             self._won_at = 0.0
         self._race.step(now)

@@ -1,7 +1,7 @@
 """Carry ssh's bytes over a resumable stream: one loop, the standard library only.
 
 `kled stream` leaves this running beside ssh for as long as the connection lasts. Transports come
-and go; ssh sees one unbroken socket. What one end knows and decides is kled_wire/resume's machine;
+and go; ssh sees one unbroken socket. What one end knows and decides is kled_wire/resume's state;
 here are the sockets, the clock and the redialling.
 """
 
@@ -22,9 +22,9 @@ from kled_wire.errors import (
     UnavailableError,
 )
 from kled_wire.resume.frames import READ_BYTES, New, encode_greeting
-from kled_wire.resume.machine import UNSENT_BYTES, Machine
 from kled_wire.resume.paths import SETTLE_S, Paths
 from kled_wire.resume.retry import is_final, make_redials
+from kled_wire.resume.state import UNSENT_BYTES, StreamState
 from kled_wire.transport.vector import write_vector
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class Pump:
         self._new = New(os.urandom(16), os.urandom(32))
         # Whether the agent is still to be told of it.
         self._is_new = True
-        self._machine = Machine()
-        self._direct = DirectSide(paths, self._new, self._machine)
+        self._state = StreamState()
+        self._direct = DirectSide(paths, self._new, self._state)
         # A direct path that is to get the stream now.
         self._won: Won | None = None
         self._to_local: list[bytes | memoryview] = []
@@ -97,8 +97,8 @@ class Pump:
     def _run(self, first: Transport) -> None:
         transport: Transport | None = first
         redials, begun = make_redials(random.random), False
-        while not self._machine.over:
-            before, good = self._machine.progress, False
+        while not self._state.over:
+            before, good = self._state.progress, False
             resumes = not self._is_new
             try:
                 if self._won is None:
@@ -120,12 +120,12 @@ class Pump:
                     raise
             self._direct.relay_lost()
             transport = None
-            good = good or self._machine.progress > before
+            good = good or self._state.progress > before
             wait_s = (redials.lost if good else redials.failed)(time.monotonic())
             if not self._wait(wait_s, patient=redials.failures > 1):
                 return
         self._finish()
-        closed = self._machine.closed
+        closed = self._state.closed
         if closed is not None and closed.code == "port_unreachable":
             raise UnavailableError(
                 closed.code, closed.message, hint="kled ports lists what listens"
@@ -175,7 +175,7 @@ class Pump:
             try:
                 won.sock.sendall(encode_greeting(won.proof))
                 _shorten_queue(won.sock)
-                self._machine.attach(won.position, time.monotonic(), direct=True)
+                self._state.attach(won.position, time.monotonic(), direct=True)
                 self._unsent = []
                 self._direct.moved(won, time.monotonic())
                 self._carry(won.sock, won.rest)
@@ -187,7 +187,7 @@ class Pump:
 
     def _greet(self, transport: Transport) -> bytes:
         """Begin the stream or go on with it; returns what was read past the greeting."""
-        sock, machine = transport.sock, self._machine
+        sock, state = transport.sock, self._state
         sock.settimeout(_GREETING_TIMEOUT_S)
         if self._is_new:
             sock.sendall(encode_greeting(self._new))
@@ -198,17 +198,17 @@ class Pump:
 
             try:
                 position, rest = ask_to_resume(
-                    sock, transport.first, self._new, machine.inbox.position
+                    sock, transport.first, self._new, state.inbox.position
                 )
             except UnavailableError as exc:
-                if exc.code != "unknown_stream" or machine.touched:
+                if exc.code != "unknown_stream" or state.touched:
                     raise
                 # Our first hello never arrived; nothing was said yet, so it can be said again.
                 self._is_new = True
                 raise Lost from exc
         sock.setblocking(False)
         _shorten_queue(sock)
-        machine.attach(position, time.monotonic())
+        state.attach(position, time.monotonic())
         self._unsent = []
         return rest
 
@@ -222,7 +222,7 @@ class Pump:
             self._arrived(rest)
             self._flush(sock)
             watched = _Watched()
-            while not self._machine.over:
+            while not self._state.over:
                 watched.want(self._wanted(sock))
                 for descriptor, events in watched.poll(self._timeout_s()):
                     if descriptor == self._local.fileno():
@@ -231,7 +231,7 @@ class Pump:
                         self._step_transport(events, sock)
                     elif not self._direct.handle(descriptor, time.monotonic()):
                         raise Lost("the network has changed")
-                if not self._machine.tick(time.monotonic()):
+                if not self._state.tick(time.monotonic()):
                     raise Lost("silent")
                 self._flush(sock)
                 self._won = self._direct.step(time.monotonic())
@@ -240,19 +240,19 @@ class Pump:
         except ProtocolError as exc:
             raise Lost from exc
         finally:
-            self._machine.detach()
+            self._state.detach()
             self._direct.carried_by(None)
 
     def _timeout_s(self) -> float:
         now = time.monotonic()
-        return max(0.0, min(self._machine.wake_at(now), self._direct.wake_at()) - now)
+        return max(0.0, min(self._state.wake_at(now), self._direct.wake_at()) - now)
 
     def _wanted(self, sock: socket.socket) -> dict[int, int]:
         """What can be acted upon: descriptors and events."""
-        local = select.POLLIN if not self._local_ended and self._machine.room > 0 else 0
+        local = select.POLLIN if not self._local_ended and self._state.room > 0 else 0
         local |= select.POLLOUT if self._to_local else 0
         remote = select.POLLIN
-        remote |= select.POLLOUT if self._unsent or self._machine.due(time.monotonic()) else 0
+        remote |= select.POLLOUT if self._unsent or self._state.due(time.monotonic()) else 0
         ours = {self._local.fileno(): local, sock.fileno(): remote}
         return ours | dict(self._direct.watched())
 
@@ -267,14 +267,14 @@ class Pump:
             except OSError:
                 data = b""
             if data:
-                self._machine.write(data)
+                self._state.write(data)
                 self._flush(sock)
             else:
                 self._local_ended = True
-                self._machine.end()
+                self._state.end()
         elif events & (select.POLLHUP | select.POLLERR):
             # ssh is gone in both directions: nobody takes what still comes.
-            self._machine.reset("closed", "closed")
+            self._state.reset("closed", "closed")
 
     def _step_transport(self, events: int, sock: socket.socket) -> None:
         if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
@@ -284,7 +284,7 @@ class Pump:
                     break
 
     def _arrived(self, data: bytes) -> None:
-        for fresh in self._machine.receive(data, time.monotonic()):
+        for fresh in self._state.receive(data, time.monotonic()):
             self._to_local.append(bytes(fresh))
         self._deliver()
 
@@ -296,22 +296,22 @@ class Pump:
                 self._to_local = write_vector(self._local.fileno(), self._to_local)
             except OSError:
                 self._to_local = []
-                self._machine.reset("closed", "closed")
+                self._state.reset("closed", "closed")
             taken = before - sum(map(len, self._to_local))
             if taken:
-                self._machine.consumed(taken, time.monotonic())
-        machine = self._machine
-        ended = machine.inbox.ended_at is not None or machine.closed is not None
+                self._state.consumed(taken, time.monotonic())
+        state = self._state
+        ended = state.inbox.ended_at is not None or state.closed is not None
         if ended and not self._to_local and not self._told_end:
             self._told_end = True
             try:
                 self._local.shutdown(socket.SHUT_WR)
             except OSError:
-                machine.reset("closed", "closed")
+                state.reset("closed", "closed")
 
     def _flush(self, sock: socket.socket) -> None:
         """Give the transport what is due, as far as it takes it."""
-        pieces = self._unsent or self._machine.pieces(time.monotonic())
+        pieces = self._unsent or self._state.pieces(time.monotonic())
         if pieces:
             self._unsent = _send(sock, pieces)
 

@@ -71,7 +71,7 @@ async def _carry(
             with suppress(trio.BrokenResourceError):
                 await pump(near, stream)
         nursery.cancel_scope.cancel()
-    closed = stream.machine.closed if isinstance(stream, ResumableStream) else None
+    closed = stream.state.closed if isinstance(stream, ResumableStream) else None
     if closed is not None and closed.code != CLOSED:
         raise UnavailableError(closed.code, closed.message)
 

@@ -111,10 +111,10 @@ class DirectSeeker:
             self._paths.offered(payload, trio.current_time())
             self._tell()
 
-        stream.machine.on_offer = on_offer
+        stream.state.on_offer = on_offer
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, network)
-            while not stream.machine.over:
+            while not stream.state.over:
                 await self._wait_due()
                 found = await self._race(stream, new)
                 self._tell()
@@ -194,7 +194,7 @@ class DirectSeeker:
             asked, transport = await ask(
                 bare,
                 new,
-                position=stream.machine.inbox.position,
+                position=stream.state.inbox.position,
                 random_bytes=self._random_bytes,
             )
         except BaseException:

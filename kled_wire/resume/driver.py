@@ -19,7 +19,7 @@ import trio
 from kled_wire.errors import KledError, UnavailableError
 from kled_wire.giveway import GiveWay
 from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
-from kled_wire.resume.machine import UNSENT_BYTES, Machine
+from kled_wire.resume.state import UNSENT_BYTES, StreamState
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
@@ -39,7 +39,7 @@ class TransportLost(Exception):  # noqa: N818 - a fact, not a fault
 
 
 class TransportDriver:
-    """Carries a stream, which `machine` is, over one transport. `run` once.
+    """Carries a stream, which `state` is, over one transport. `run` once.
 
     `deliver` gets what is new and the time, `notify` is called when anything may have changed,
     `give_way` says how large the blocks may be.
@@ -47,13 +47,13 @@ class TransportDriver:
 
     def __init__(
         self,
-        machine: Machine,
+        state: StreamState,
         transport: trio.abc.HalfCloseableStream,
         deliver: Callable[[bytes, float], None],
         notify: Callable[[], None],
         give_way: Callable[[], GiveWay],
     ) -> None:
-        self._machine = machine
+        self._state = state
         self._transport = transport
         self._bare = _bare_socket(transport)
         self._deliver = deliver
@@ -100,12 +100,12 @@ class TransportDriver:
                 nursery.start_soon(run, self._write)
                 nursery.start_soon(run, self._watch_silence)
                 nursery.start_soon(run, self._read)
-        if not self._left and not self._machine.over:
+        if not self._left and not self._state.over:
             raise TransportLost(lost or "the transport ended")
 
     async def _watch_silence(self) -> None:
         """Give up a transport that says nothing, also where the writer is stuck in it."""
-        while (dead_at := self._machine.dead_at) > trio.current_time():  # noqa: ASYNC110 - a deadline that moves
+        while (dead_at := self._state.dead_at) > trio.current_time():  # noqa: ASYNC110 - a deadline that moves
             await trio.sleep_until(dead_at)
         raise UnavailableError("transport_silent", "the transport is silent")
 
@@ -116,13 +116,13 @@ class TransportDriver:
             await self._read_stream()
         else:
             await self._read_bare(self._bare)
-        if self._machine.over:
+        if self._state.over:
             # The writer ends it all, once the last of ours is out.
             self._wake.set()
             await trio.sleep_forever()
 
     async def _read_stream(self) -> None:
-        while not self._machine.over:
+        while not self._state.over:
             data = await self._transport.receive_some(READ_BYTES)
             if not data or self._left:
                 return
@@ -130,10 +130,10 @@ class TransportDriver:
 
     async def _read_bare(self, bare: trio.SocketStream) -> None:
         """Read a plain socket, not asking it in vain."""
-        # Left before it began: the machine is on another transport by now.
+        # Left before it began: the state is on another transport by now.
         if isinstance(self._transport, PrefixedStream) and not self._left:
             self._take(self._transport.take_prefix(), trio.current_time())
-        while not self._machine.over:
+        while not self._state.over:
             if self.flow:
                 await self._give_way().after_block(self.flow)
                 await trio.lowlevel.checkpoint()
@@ -169,19 +169,19 @@ class TransportDriver:
 
     def _read_turn(self, bare: trio.SocketStream, now: float) -> bool:
         """Read what the socket has, for a turn. False: nothing more will come."""
-        machine, descriptor = self._machine, bare.socket.fileno()
+        state, descriptor = self._state, bare.socket.fileno()
         block = self._give_way().block_bytes()
         turn, taken = min(_READ_TURN_BYTES, block), 0
         self.flow = 0
         while taken < turn:
-            wanted = min(machine.wanted, block)
+            wanted = min(state.wanted, block)
             try:
                 data = os.read(descriptor, wanted)
             except BlockingIOError:
                 return True
             if not data:
                 return False
-            if len(data) == HEADER_BYTES and machine.receive_head(data):
+            if len(data) == HEADER_BYTES and state.receive_head(data):
                 continue
             self._take(data, now)
             taken += len(data)
@@ -192,15 +192,15 @@ class TransportDriver:
 
     def _take(self, data: bytes, now: float) -> None:
         """Bytes of the transport have come."""
-        machine = self._machine
-        payload = machine.receive_payload(data, now)
-        for fresh in machine.receive(data, now) if payload is None else (payload,):
+        state = self._state
+        payload = state.receive_payload(data, now)
+        for fresh in state.receive(data, now) if payload is None else (payload,):
             if fresh:
                 self._deliver(fresh if isinstance(fresh, bytes) else bytes(fresh), now)
         if payload is not None:
             return
         self._notify()
-        if machine.due(now):
+        if state.due(now):
             self.flush_nowait()
         else:
             self.wake_in_time()
@@ -210,7 +210,7 @@ class TransportDriver:
     def flush_nowait(self) -> None:
         """Give the transport what is due, as far as it takes it at once; the writer does more."""
         if self._bare is not None and not self._unsent and not self._left:
-            if pieces := self._machine.pieces(trio.current_time()):
+            if pieces := self._state.pieces(trio.current_time()):
                 self._send_pieces(self._bare, pieces)
             # Mostly that was all, and the writer may sleep on: no task switch for a keystroke.
             if not self._unsent:
@@ -222,7 +222,7 @@ class TransportDriver:
         """Give the socket up to DATA_MAX bytes. False, and nothing is done: others go first."""
         if self._bare is None or self._unsent or self._left:
             return False
-        pieces = self._machine.write_through(data, trio.current_time())
+        pieces = self._state.write_through(data, trio.current_time())
         if pieces is None:
             return False
         self._send_pieces(self._bare, pieces)
@@ -232,7 +232,7 @@ class TransportDriver:
 
     def wake_in_time(self) -> None:
         """Wake the writer if an ack is due before it wakes by itself."""
-        if self._machine.inbox.ack_at < self._sleeping_until:
+        if self._state.inbox.ack_at < self._sleeping_until:
             self._wake.set()
 
     def _send_pieces(self, bare: trio.SocketStream, pieces: list[bytes | memoryview]) -> None:
@@ -245,20 +245,20 @@ class TransportDriver:
 
     async def _write(self) -> None:
         """Write what is due; between times look after acks that wait and a silent transport."""
-        machine, bare = self._machine, self._bare
-        while not self._left and (self._unsent or not machine.over):
+        state, bare = self._state, self._bare
+        while not self._left and (self._unsent or not state.over):
             now = trio.current_time()
-            machine.tick(now)
-            if bare is not None and (self._unsent or machine.due(now)):
+            state.tick(now)
+            if bare is not None and (self._unsent or state.due(now)):
                 _check_open(bare)
                 await trio.lowlevel.wait_writable(bare.socket)
                 if not self._left:
                     self._write_turn(bare)
-            elif bare is None and (pieces := machine.pieces(now)):
+            elif bare is None and (pieces := state.pieces(now)):
                 await self._transport.send_all(b"".join(pieces))
             else:
                 self._wake = trio.Event()
-                self._sleeping_until = machine.wake_at(now)
+                self._sleeping_until = state.wake_at(now)
                 with trio.move_on_at(self._sleeping_until):
                     await self._wake.wait()
                 self._sleeping_until = math.inf
@@ -268,7 +268,7 @@ class TransportDriver:
         """Write until the socket takes no more, for a turn."""
         for _ in range(_WRITE_TURN_BATCHES):
             unsent, self._unsent = self._unsent, []
-            pieces = unsent or self._machine.pieces(trio.current_time())
+            pieces = unsent or self._state.pieces(trio.current_time())
             if not pieces:
                 return
             self._send_pieces(bare, pieces)

@@ -69,8 +69,8 @@ async def _keep(
     notice: _Notice,
 ) -> None:
     redials = make_redials(random.random)
-    while not stream.machine.over:
-        before = stream.machine.progress
+    while not stream.state.over:
+        before = stream.state.progress
         try:
             if opened := await opener.open():
                 notice.attached()
@@ -91,7 +91,7 @@ async def _keep(
             redials.begin_anew()
             continue
         direct.relay_lost()
-        good = opener.proven or stream.machine.progress > before
+        good = opener.proven or stream.state.progress > before
         wait_s = (redials.lost if good else redials.failed)(trio.current_time())
         notice.failed(reason, first=redials.failures == 1)
         with direct.unless_taken(), trio.move_on_after(wait_s):
@@ -163,7 +163,7 @@ class _Opener:
                 return await self._greet(transport)
             except UnavailableError as exc:
                 await trio.aclose_forcefully(transport)
-                if exc.code == "unknown_stream" and not self._stream.machine.touched:
+                if exc.code == "unknown_stream" and not self._stream.state.touched:
                     # Our hello never arrived: nothing was said yet, so it can be said again.
                     self._is_new = True
                     return await self.open()
@@ -182,7 +182,7 @@ class _Opener:
         position, transport = await ask_to_resume(
             transport,
             self._new,
-            position=self._stream.machine.inbox.position,
+            position=self._stream.state.inbox.position,
             random_bytes=self._random_bytes,
         )
         self.proven = True

@@ -15,7 +15,7 @@ import trio
 from kled_wire.giveway import GiveWay
 from kled_wire.resume.driver import TransportDriver
 from kled_wire.resume.frames import DATA_MAX
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.turns import Turns
 
 # What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.
@@ -24,10 +24,10 @@ CLOSED: Final = "closed"
 
 
 class ResumableStream(trio.abc.HalfCloseableStream):
-    """One end of a resumable stream. Made detached; `machine` decides, this moves bytes."""
+    """One end of a resumable stream. Made detached; `state` decides, this moves bytes."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, state: StreamState) -> None:
+        self.state = state
         self._reading = Turns()
         self._writing = Turns()
         self._received: deque[bytes] = deque()
@@ -50,31 +50,31 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             piece = view[start : start + DATA_MAX]
             if self._driver is not None and self._driver.write_through(piece):
                 continue
-            while self.machine.room <= 0 and self.machine.closed is None:
+            while self.state.room <= 0 and self.state.closed is None:
                 self._room = trio.Event()
                 await self._room.wait()
             self._check_writable()
-            self.machine.write(piece)
+            self.state.write(piece)
             self.flush_nowait()
 
     def write_nowait(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Write without waiting, past the window if need be: the caller bounds what it writes."""
-        if self.machine.closed is None:
+        if self.state.closed is None:
             for piece in pieces:
-                self.machine.write(piece)
+                self.state.write(piece)
             self.flush_nowait()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room in the window."""
         await trio.lowlevel.checkpoint()
-        while self.machine.room <= 0 and self.machine.closed is None:
+        while self.state.room <= 0 and self.state.closed is None:
             self._room = trio.Event()
             await self._room.wait()
 
     async def send_eof(self) -> None:
         """End this direction."""
         await trio.lowlevel.checkpoint()
-        self.machine.end()
+        self.state.end()
         self.flush_nowait()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -107,7 +107,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         return driver if driver is not None and driver.flow else None
 
     def _consume(self, count: int, now: float) -> None:
-        if self.machine.consumed(count, now):
+        if self.state.consumed(count, now):
             self.flush_nowait()
         elif self._driver is not None:
             self._driver.wake_in_time()
@@ -136,31 +136,31 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     def reset(self, code: str, message: str) -> None:
         """End both directions with a reason that the peer is told."""
-        if not self.machine.complete:
-            self.machine.reset(code, message)
+        if not self.state.complete:
+            self.state.reset(code, message)
         self.flush_nowait()
         self._notify()
 
     def fail(self, code: str, message: str) -> None:
         """End both directions with a reason, without a transport to tell the peer on."""
-        self.machine.fail(code, message)
+        self.state.fail(code, message)
         self._notify()
 
     async def wait_over(self) -> None:
         """Wait until nothing remains to be exchanged with the peer."""
-        while not self.machine.over:
+        while not self.state.over:
             self._over = trio.Event()
             await self._over.wait()
 
     def _check_writable(self) -> None:
-        if self.machine.closed is not None:
-            raise trio.BrokenResourceError(self.machine.closed.message)
+        if self.state.closed is not None:
+            raise trio.BrokenResourceError(self.state.closed.message)
 
     def _at_end(self) -> bool:
-        closed = self.machine.closed
+        closed = self.state.closed
         if closed is not None and closed.code != CLOSED:
             raise trio.BrokenResourceError(closed.message)
-        return closed is not None or self.machine.inbox.ended_at is not None
+        return closed is not None or self.state.inbox.ended_at is not None
 
     # The transport's side.
 
@@ -178,7 +178,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
     ) -> None:
         """Carry the stream over `transport`, which is closed at the end, from a peer's position.
 
-        `direct`: it goes straight to the other end, see `Machine.attach`.
+        `direct`: it goes straight to the other end, see `StreamState.attach`.
 
         Returns when the stream is over or a newer transport has taken its place. Raises
         TransportLost, and ProtocolError("offset_gone") when it cannot go on from there.
@@ -186,17 +186,17 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         if self._driver is not None:
             self._driver.leave()
         driver = TransportDriver(
-            self.machine, transport, self._deliver, self._notify, lambda: self._give_way
+            self.state, transport, self._deliver, self._notify, lambda: self._give_way
         )
         try:
-            self.machine.attach(peer_position, trio.current_time(), direct=direct)
+            self.state.attach(peer_position, trio.current_time(), direct=direct)
             self._driver = driver
             # What the peer has says as much as an acknowledgement: there may be room now.
             self._notify()
             await driver.run()
         finally:
             if self._driver is driver:
-                self.machine.detach()
+                self.state.detach()
                 self._driver = None
             await trio.aclose_forcefully(transport)
 
@@ -213,12 +213,12 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     def _notify(self) -> None:
         """Wake whoever waits for what may have changed."""
-        machine = self.machine
-        if machine.closed is not None or machine.inbox.ended_at is not None:
+        state = self.state
+        if state.closed is not None or state.inbox.ended_at is not None:
             self._arrived.set()
-        if machine.room > 0 or machine.closed is not None:
+        if state.room > 0 or state.closed is not None:
             self._room.set()
-        if machine.over:
+        if state.over:
             self._over.set()
 
     def flush_nowait(self) -> None:

@@ -11,7 +11,7 @@ import trio
 from benchmarks.report import Row, progress
 
 from kled_wire.resume.driver import TransportLost
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 BYTES = 2_000_000_000
@@ -63,7 +63,7 @@ async def _measure(size: int, resumable: bool) -> float:
 
 
 async def _send_resumable(transport: trio.SocketStream, size: int) -> None:
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.run_transport, transport, 0)
         for _ in range(size // len(BLOCK)):
@@ -81,7 +81,7 @@ async def _receive(mode: str, port: int) -> None:
             pass
         await transport.aclose()
         return
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     async with trio.open_nursery() as nursery:
 
         async def carry() -> None:

@@ -13,9 +13,9 @@ from kled_wire.errors import KledError, ProtocolError
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, read_hello, refuse
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import Candidate, Offer, encode_offer
 from kled_wire.resume.paths import Paths
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 PLACE = "test"
@@ -38,7 +38,7 @@ class Agent:
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
         self._live: list[trio.SocketStream] = []
-        self._stream = ResumableStream(Machine())
+        self._stream = ResumableStream(StreamState())
         self._new: New | None = None
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
         self._thread.start()
@@ -61,7 +61,7 @@ class Agent:
 
     def _offer(self, ports: tuple[int, ...]) -> None:
         candidates = tuple(Candidate("127.0.0.1", port) for port in ports)
-        self._stream.machine.offer(encode_offer(Offer(candidates, PLACE, "none")))
+        self._stream.state.offer(encode_offer(Offer(candidates, PLACE, "none")))
         self._stream.flush_nowait()
 
     def stop(self) -> None:
@@ -115,7 +115,7 @@ class Agent:
                     carried,
                     hello,
                     secret=self._new.secret,
-                    position=self._stream.machine.inbox.position,
+                    position=self._stream.state.inbox.position,
                     random_bytes=os.urandom,
                 )
                 self.moves += direct

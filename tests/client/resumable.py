@@ -10,7 +10,7 @@ import trio
 from kled_wire.errors import ProtocolError
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.handshake import read_hello
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.pump import pump
 
@@ -22,7 +22,7 @@ def carry_resumable(outer: socket.socket, inner: socket.socket) -> None:
 
 async def _carry(outer: socket.socket, inner: socket.socket) -> None:
     _, transport = await read_hello(_stream(outer))
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_serve, stream, _stream(inner))
         with contextlib.suppress(TransportLost, ProtocolError, trio.BrokenResourceError):

@@ -29,8 +29,8 @@ from kled_wire.errors import KledError, ProtocolError
 from kled_wire.http import upgrade
 from kled_wire.resume import frames
 from kled_wire.resume.inbox import HELD_MAX
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import decode_offer, dialable, encode_offer
+from kled_wire.resume.state import StreamState
 from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
 from tests.kit import fuzzing_layers, fuzzing_streams
 from tests.kit.pieces import in_pieces, pieces
@@ -65,34 +65,34 @@ def resume_frames(data: bytes) -> None:
             assert 0 < parser.wanted <= max(frames.READ_BYTES, frames.DATA_MAX)
 
 
-def resume_machine(data: bytes) -> None:
+def resume_state(data: bytes) -> None:
     """A whole end of a stream: its own offsets hold whatever the other end claims."""
-    machine, now = Machine(), 1.0
-    machine.on_offer = _read_offer
-    machine.attach(0, now)
-    machine.write(bytes(1000))
+    state, now = StreamState(), 1.0
+    state.on_offer = _read_offer
+    state.attach(0, now)
+    state.write(bytes(1000))
     written = 1000
     for number, piece in enumerate(pieces(data)):
         now += piece[0] / 16 if piece else 0.0
         try:
             if number % 8 == 7:
-                machine.detach()
-                machine.attach(int.from_bytes(piece[:2], "big"), now)
-            if not machine.receive_head(piece):
-                fresh = sum(map(len, machine.receive(piece, now)))
-                machine.consumed(fresh // 2, now)
-            machine.tick(now)
-            machine.pieces(now, limit=100)
-            written += machine.write_through(memoryview(b"x"), now) is not None
+                state.detach()
+                state.attach(int.from_bytes(piece[:2], "big"), now)
+            if not state.receive_head(piece):
+                fresh = sum(map(len, state.receive(piece, now)))
+                state.consumed(fresh // 2, now)
+            state.tick(now)
+            state.pieces(now, limit=100)
+            written += state.write_through(memoryview(b"x"), now) is not None
         except ProtocolError:
-            machine.detach()
-            machine.attach(machine.outbox.start, now)
-        assert machine.outbox.start <= machine.outbox.sent <= machine.outbox.end == written
-        assert machine.inbox.acked <= machine.inbox.consumed <= machine.inbox.received
-        assert machine.inbox.received - machine.inbox.consumed <= min(HELD_MAX, len(data))
-        assert len(machine._answers) <= 66
-        assert machine.wake_at(now) >= now - 100
-    machine.end()
+            state.detach()
+            state.attach(state.outbox.start, now)
+        assert state.outbox.start <= state.outbox.sent <= state.outbox.end == written
+        assert state.inbox.acked <= state.inbox.consumed <= state.inbox.received
+        assert state.inbox.received - state.inbox.consumed <= min(HELD_MAX, len(data))
+        assert len(state._answers) <= 66
+        assert state.wake_at(now) >= now - 100
+    state.end()
 
 
 def _read_offer(payload: bytes) -> None:
@@ -231,7 +231,7 @@ def template_sources(data: bytes) -> None:
 TARGETS: Final[dict[str, Target]] = {
     "resume-greeting": resume_greeting,
     "resume-frames": resume_frames,
-    "resume-machine": resume_machine,
+    "resume-state": resume_state,
     "resume-offer": resume_offer,
     "resume-client": fuzzing_streams.client,
     "resume-agent": fuzzing_streams.agent,
@@ -327,7 +327,7 @@ def _resume_seeds() -> dict[str, list[bytes]]:
     return {
         "resume-greeting": [frames.encode_greeting(greeting) for greeting in greetings],
         "resume-frames": [in_pieces(*talk), in_pieces(b"".join(talk))],
-        "resume-machine": [in_pieces(*talk), in_pieces(b"".join(talk))],
+        "resume-state": [in_pieces(*talk), in_pieces(b"".join(talk))],
         "resume-offer": [offer, b"off direct_listen is off"],
         **dict.fromkeys(("resume-client", "resume-agent"), fuzzing_streams.seeds(talk)),
     }

@@ -32,8 +32,8 @@ from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume import frames
 from kled_wire.resume.driver import TransportLost
-from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.proof import make_proof
+from kled_wire.resume.state import DEAD_S, StreamState
 from kled_wire.resume.stream import ResumableStream
 from tests.kit.pieces import in_pieces, pieces
 
@@ -118,7 +118,7 @@ class _Site:
         self.resumption = Resumption(nursery, bounds, Grants())
         settings = DirectSettings(listen="any" if how & _ANY else "private")
         self.direct = DirectListener(settings, self.resumption, self.log)
-        self.client = ResumableStream(Machine())
+        self.client = ResumableStream(StreamState())
         self.application = trio.CancelScope()
         self.relay: trio.abc.Stream | None = None
         self.strangers: list[_Stranger] = []
@@ -229,8 +229,8 @@ class _Site:
         assert not self.crashes.seen, self.crashes.seen
         for stranger in self.strangers:
             assert stranger.proven or len(stranger.heard) <= _TOLD_MAX
-        machine = self.client.machine
-        assert machine.outbox.start <= machine.outbox.end
+        state = self.client.state
+        assert state.outbox.start <= state.outbox.end
 
     async def settle(self) -> None:
         """Until all is done about what has happened."""

@@ -28,8 +28,8 @@ from kled_wire.resume import frames
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.handshake import admit, ask_to_resume, read_hello
 from kled_wire.resume.inbox import HELD_MAX
-from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.redial import DIAL_TIMEOUT_S
+from kled_wire.resume.state import DEAD_S, StreamState
 from kled_wire.resume.stream import ResumableStream
 from tests.kit.pieces import in_pieces, pieces
 
@@ -153,15 +153,15 @@ class _Application:
 
     def check(self, most: int) -> None:
         """Once it is over: it has all that has arrived, and the peer claims no more than it got."""
-        machine = self.stream.machine
-        assert self.taken == machine.inbox.received <= most
-        assert machine.outbox.start <= machine.outbox.end <= _WRITTEN
+        state = self.stream.state
+        assert self.taken == state.inbox.received <= most
+        assert state.outbox.start <= state.outbox.end <= _WRITTEN
 
 
 def _check_bounds(stream: ResumableStream) -> None:
-    machine = stream.machine
-    assert machine.inbox.received - machine.inbox.consumed <= HELD_MAX
-    assert len(machine._answers) <= 70
+    state = stream.state
+    assert state.inbox.received - state.inbox.consumed <= HELD_MAX
+    assert len(state._answers) <= 70
 
 
 def client(data: bytes) -> None:
@@ -170,7 +170,7 @@ def client(data: bytes) -> None:
 
 
 async def _be_client(script: _Script, most: int) -> None:
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     application = _Application(stream, bool(script.how & _READS_LATE))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(application.run)
@@ -194,7 +194,7 @@ async def _carry(
                 await transport.send_all(frames.encode_greeting(_NEW))
             else:
                 position, transport = await ask_to_resume(
-                    transport, _NEW, position=stream.machine.inbox.position, random_bytes=bytes
+                    transport, _NEW, position=stream.state.inbox.position, random_bytes=bytes
                 )
         await stream.run_transport(transport, position, direct=direct and number > 0)
 

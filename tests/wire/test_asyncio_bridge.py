@@ -14,7 +14,7 @@ import trio.testing
 import trio_asyncio
 
 from kled_wire.asyncio_bridge import StreamTransport, carry
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.wire import sockets
@@ -207,7 +207,7 @@ async def test_what_was_read_ahead_is_delivered_first() -> None:
 
 
 async def test_why_a_resumable_stream_broke_is_told() -> None:
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     async with _bridge(lambda _: stream) as bridge:
         stream.fail("unknown_stream", "the agent was restarted")
         with trio.fail_after(5):

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 # Four times what an end of a resumable stream waits before it gives a transport up (DEAD_S in
-# resume/machine.py): whoever is still there has come back on another connection by then.
+# resume/state.py): whoever is still there has come back on another connection by then.
 UNANSWERED_S: Final = 60.0
 
 

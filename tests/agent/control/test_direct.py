@@ -25,8 +25,8 @@ from kled_wire.eventlog import EventLog
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import Challenge, New, Resume, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume, make_new, read_greeting
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import decode_offer
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 LOG = EventLog(logging.getLogger("test"))
@@ -51,7 +51,7 @@ class Site:
 
     async def begin(self, kind: str = "ssh") -> tuple[New, ResumableStream]:
         """A stream that the relay carries, echoing."""
-        new, client = make_new(os.urandom), ResumableStream(Machine())
+        new, client = make_new(os.urandom), ResumableStream(StreamState())
         near, far = trio.testing.memory_stream_pair()
         dial = messages.Dial(ticket="", kind=kind, resume=True, user="usr_alice", grant="one")
         self.nursery.start_soon(self.resumption.serve, far, dial, LOG, echo)
@@ -75,7 +75,7 @@ class Site:
         position, transport = await ask_to_resume(
             await self.connect(host),
             new,
-            position=client.machine.inbox.position,
+            position=client.state.inbox.position,
             random_bytes=os.urandom,
         )
         self.nursery.start_soon(self._carry, client, transport, position)
@@ -144,7 +144,7 @@ async def test_a_stream_cannot_begin_here(site: Site) -> None:
 async def test_a_wrong_secret_disturbs_nothing(site: Site) -> None:
     new, client = await site.begin()
     with pytest.raises(ProtocolError) as caught:
-        await site.move(new._replace(secret=os.urandom(32)), ResumableStream(Machine()))
+        await site.move(new._replace(secret=os.urandom(32)), ResumableStream(StreamState()))
     assert caught.value.code == "proof_wrong"
     await say(client, b"still here")
 
@@ -165,7 +165,7 @@ async def test_a_stranger_cannot_tell_which_streams_there_are(site: Site) -> Non
 async def test_what_is_not_encrypted_end_to_end_stays_on_the_relay(site: Site) -> None:
     new, client = await site.begin("tcp")
     heard: list[bytes] = []
-    client.machine.on_offer = heard.append
+    client.state.on_offer = heard.append
     with pytest.raises(ProtocolError):
         await site.move(new, client)
     site.resumption.offer(b"at - 10.0.0.5:40022")
@@ -190,9 +190,9 @@ async def test_other_protocols_are_hung_up_on(site: Site, words: bytes) -> None:
 
 
 async def test_addresses_are_offered_inside_the_stream(site: Site) -> None:
-    new, client = make_new(os.urandom), ResumableStream(Machine())
+    new, client = make_new(os.urandom), ResumableStream(StreamState())
     heard: list[bytes] = []
-    client.machine.on_offer = heard.append
+    client.state.on_offer = heard.append
     near, far = trio.testing.memory_stream_pair()
     dial = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_alice")
     site.nursery.start_soon(site.resumption.serve, far, dial, LOG, echo)

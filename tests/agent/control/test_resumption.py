@@ -19,7 +19,7 @@ from kled_wire.eventlog import EventLog
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume, make_new
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 LOG = EventLog(logging.getLogger("test"))
@@ -49,7 +49,7 @@ class Site:
 
     async def begin(self) -> tuple[New, ResumableStream, trio.CancelScope]:
         """A new stream, attached; cancelling the scope cuts its transport."""
-        new, client = make_new(os.urandom), ResumableStream(Machine())
+        new, client = make_new(os.urandom), ResumableStream(StreamState())
         transport = self.connect()
         await transport.send_all(encode_greeting(new))
         return new, client, await self.attach(client, transport, 0)
@@ -82,7 +82,7 @@ class Site:
         position, transport = await ask_to_resume(
             self.connect(dial),
             new,
-            position=client.machine.inbox.position,
+            position=client.state.inbox.position,
             random_bytes=os.urandom,
         )
         return await self.attach(client, transport, position)
@@ -121,7 +121,7 @@ async def test_a_stream_goes_on_over_another_transport(site: Site) -> None:
 
 async def test_a_stream_that_is_not_known_is_refused(site: Site) -> None:
     with pytest.raises(UnavailableError) as caught:
-        await site.resume(make_new(os.urandom), ResumableStream(Machine()))
+        await site.resume(make_new(os.urandom), ResumableStream(StreamState()))
     assert caught.value.code == "unknown_stream"
 
 
@@ -140,7 +140,7 @@ async def test_without_the_secret_the_live_transport_is_not_disturbed(site: Site
     new, client, _ = await site.begin()
     await client.send_all(b"x")
     await receive(client, 1)
-    thief = ResumableStream(Machine())
+    thief = ResumableStream(StreamState())
     with pytest.raises(ProtocolError):
         await site.resume(new._replace(secret=os.urandom(32)), thief)
     await trio.testing.wait_all_tasks_blocked()
@@ -227,7 +227,7 @@ async def test_a_stream_ends_with_the_grant_it_began_with_whatever_carries_it(si
     assert len(site.resumption) == 0
     for new in (attached, detached, resumed):
         with pytest.raises(UnavailableError) as refused:
-            await site.resume(new, ResumableStream(Machine()), other)
+            await site.resume(new, ResumableStream(StreamState()), other)
         assert refused.value.code == "access_ended"
     assert site.grants.report() == []
 

@@ -14,9 +14,9 @@ from kled_client.stream.direct import DirectSide
 from kled_client.stream.resume import Transport
 from kled_wire.errors import UnavailableError
 from kled_wire.resume.frames import New
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import Candidate, Offer, encode_offer
 from kled_wire.resume.paths import ATTEMPT_S, OFFER_PACE_S, Paths
+from kled_wire.resume.state import StreamState
 from tests.client.pumping import Agent, Ssh, exchange_under_cuts
 from tests.kit.waiting import wait_until
 
@@ -90,21 +90,21 @@ def test_what_is_not_there_is_said_and_the_relay_carries(agent: Agent, ssh: Ssh)
 
 
 def test_an_offer_does_not_wait_for_silent_addresses_of_the_one_before() -> None:
-    machine = Machine()
+    state = StreamState()
     # A die that always says: at once.
     paths = Paths(lambda: "here", lambda: -1.0)
-    side = DirectSide(paths, New(bytes(16), bytes(32)), machine)
+    side = DirectSide(paths, New(bytes(16), bytes(32)), state)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         socket.create_server(("127.0.0.1", 0)) as other,
         contextlib.closing(side),
     ):
-        machine.on_offer(offering(silent))
+        state.on_offer(offering(silent))
         assert side.wake_at() <= 0.0
         for now in (0.0, ATTEMPT_S, ATTEMPT_S):
             side.step(now)
         assert side.racing
-        machine.on_offer(offering(other))
+        state.on_offer(offering(other))
         assert side.wake_at() == OFFER_PACE_S
         side.step(OFFER_PACE_S)
         other.settimeout(10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 
 
 class Wire:
@@ -14,11 +14,11 @@ class Wire:
 
 
 class Link:
-    """A client's and an agent's machine; time passes by `now`."""
+    """A client's and an agent's state; time passes by `now`."""
 
     def __init__(self) -> None:
-        self.client = Machine()
-        self.agent = Machine()
+        self.client = StreamState()
+        self.agent = StreamState()
         self.now = 1.0
         self.wire = Wire()
         self.got_by_agent = bytearray()
@@ -52,12 +52,12 @@ class Link:
         self.got_by_agent += self._arrive(self.agent, self.wire.to_agent, to_agent)
         self.got_by_client += self._arrive(self.client, self.wire.to_client, to_client)
 
-    def _arrive(self, machine: Machine, wire: bytearray, size: int | None) -> bytes:
+    def _arrive(self, state: StreamState, wire: bytearray, size: int | None) -> bytes:
         arrived = bytes(wire[:size])
         del wire[:size]
-        fresh = b"".join(machine.receive(arrived, self.now))
+        fresh = b"".join(state.receive(arrived, self.now))
         if fresh:
-            machine.consumed(len(fresh), self.now)
+            state.consumed(len(fresh), self.now)
         return fresh
 
     def settle(self) -> None:

@@ -15,9 +15,9 @@ from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 Transport = trio.abc.HalfCloseableStream
@@ -30,7 +30,7 @@ class Network:
         self._nursery = nursery
         self._sockets = sockets
         self._live: list[Transport] = []
-        self.agent = ResumableStream(Machine())
+        self.agent = ResumableStream(StreamState())
         self.new: New | None = None
         self.dials = 0
         self.seeker = DirectSeeker(Paths(str, random.random), os.urandom)
@@ -72,7 +72,7 @@ class Network:
                     transport,
                     hello,
                     secret=self.new.secret,
-                    position=self.agent.machine.inbox.position,
+                    position=self.agent.state.inbox.position,
                     random_bytes=os.urandom,
                 )
                 position = hello.received
@@ -87,7 +87,7 @@ class Network:
 async def linked(*, sockets: bool = True) -> AsyncIterator[tuple[ResumableStream, Network]]:
     """A client's stream kept attached to an agent's."""
     async with trio.open_nursery() as nursery:
-        network, client = Network(nursery, sockets=sockets), ResumableStream(Machine())
+        network, client = Network(nursery, sockets=sockets), ResumableStream(StreamState())
         nursery.start_soon(
             partial(
                 keep_attached,

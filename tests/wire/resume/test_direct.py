@@ -17,10 +17,10 @@ from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.offer import Candidate, Offer, encode_offer
 from kled_wire.resume.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from kled_wire.resume.redial import keep_attached
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
 HERE = "test"
@@ -30,7 +30,7 @@ class Agent:
     """The agent's end of one stream; it is reached over a relay and, where it offers, directly."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.stream = ResumableStream(Machine())
+        self.stream = ResumableStream(StreamState())
         self.relay_is_up = True
         self.relay_dials = 0
         self.direct_moves = 0
@@ -51,7 +51,7 @@ class Agent:
     def offer(self, *ports: int) -> None:
         """Tell the client."""
         candidates = tuple(Candidate("127.0.0.1", port) for port in ports)
-        self.stream.machine.offer(encode_offer(Offer(candidates, HERE, "none")))
+        self.stream.state.offer(encode_offer(Offer(candidates, HERE, "none")))
         self.stream.flush_nowait()
 
     async def dial(self) -> trio.abc.HalfCloseableStream:
@@ -93,7 +93,7 @@ class Agent:
                     transport,
                     hello,
                     secret=self._new.secret,
-                    position=self.stream.machine.inbox.position,
+                    position=self.stream.state.inbox.position,
                     random_bytes=os.urandom,
                 )
                 position = hello.received
@@ -112,7 +112,7 @@ class Site:
         self.agent = Agent(nursery)
         # A die that always says: at once. The pauses are the business of test_paths.py.
         self.seeker = DirectSeeker(Paths(lambda: HERE, lambda: -1.0, disabled=disabled), os.urandom)
-        self.client = ResumableStream(Machine())
+        self.client = ResumableStream(StreamState())
         self.heard: list[str] = []
         nursery.start_soon(
             partial(
@@ -254,13 +254,13 @@ async def test_who_wants_no_direct_path_stays_on_the_relay() -> None:
 
 async def test_a_path_waits_until_the_relay_has_been_greeted(site: Site) -> None:
     """Else the two ends could hold different transports for the newest."""
-    heard = site.client.machine.on_offer
+    heard = site.client.state.on_offer
 
     def hear(payload: bytes) -> None:
         heard(payload)
         site.seeker.relay_greets()
 
-    site.client.machine.on_offer = hear
+    site.client.state.on_offer = hear
     site.agent.offer(site.agent.port)
     while not site.agent.knocks:
         await site.say(b"on the relay")
@@ -295,7 +295,7 @@ async def test_bytes_survive_moves_in_both_directions(site: Site) -> None:
         nursery.start_soon(digest, found, "there", site.agent.stream)
         nursery.start_soon(digest, found, "back", site.client)
         for number in range(1, 9):
-            while site.client.machine.inbox.received < number * size // 10:
+            while site.client.state.inbox.received < number * size // 10:
                 await trio.sleep(0.001)
             await (site.agent.cut_direct if number % 2 else site.agent.cut_relay)()
     assert site.agent.direct_moves > 2

@@ -13,7 +13,7 @@ import trio.testing
 from kled_wire.giveway import SMALL_BLOCK_BYTES, GiveWay
 from kled_wire.resume import frames
 from kled_wire.resume.driver import TransportDriver, TransportLost
-from kled_wire.resume.machine import Machine
+from kled_wire.resume.state import StreamState
 from kled_wire.transport.prefixed import PrefixedStream
 
 Side = trio.abc.HalfCloseableStream
@@ -22,20 +22,20 @@ BLOCK = bytes(range(256)) * 1024
 
 
 class End:
-    """A machine attached to a transport, and what its driver hands on."""
+    """A state attached to a transport, and what its driver hands on."""
 
     def __init__(self, transport: trio.abc.HalfCloseableStream) -> None:
-        self.machine = Machine()
-        self.machine.attach(0, trio.current_time())
+        self.state = StreamState()
+        self.state.attach(0, trio.current_time())
         self.got: list[bytes] = []
         self.give_way = GiveWay()
         self.driver = TransportDriver(
-            self.machine, transport, self._deliver, lambda: None, lambda: self.give_way
+            self.state, transport, self._deliver, lambda: None, lambda: self.give_way
         )
 
     def _deliver(self, data: bytes, now: float) -> None:
         self.got.append(data)
-        if self.machine.consumed(len(data), now):
+        if self.state.consumed(len(data), now):
             self.driver.flush_nowait()
         else:
             self.driver.wake_in_time()
@@ -87,7 +87,7 @@ async def test_a_reason_that_is_due_reaches_the_peer_whatever_runs_first(
 ) -> None:
     async with pair(sockets=sockets) as (near, far):
         end = End(near)
-        end.machine.reset("detached_limit", "too long")
+        end.state.reset("detached_limit", "too long")
         with trio.fail_after(5):
             await end.driver.run()
             await near.aclose()
@@ -142,8 +142,8 @@ async def test_nor_what_was_read_ahead_of_one_that_was_left_before_it_began() ->
         end.driver.leave()
         await end.driver.run()
         assert end.got == []
-        # The machine would take the next transport's first byte for the rest of the payload.
-        assert end.machine.receive_payload(b"x", 1.0) is None
+        # The state would take the next transport's first byte for the rest of the payload.
+        assert end.state.receive_payload(b"x", 1.0) is None
 
 
 async def test_a_transport_that_ends_is_lost() -> None:

@@ -10,9 +10,9 @@ import trio
 import trio.testing
 
 from kled_wire.resume.handshake import make_new
-from kled_wire.resume.machine import Machine
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.retry import BACKOFF, PACE
+from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 from tests.wire.resume.links import Network, Transport, linked
 
@@ -35,7 +35,7 @@ async def test_only_a_way_that_stays_lost_is_told_of(
 ) -> None:
     heard: list[str] = []
     async with trio.open_nursery() as nursery:
-        network, client = Network(nursery, sockets=False), ResumableStream(Machine())
+        network, client = Network(nursery, sockets=False), ResumableStream(StreamState())
         up_at = 0.0
 
         async def dial() -> Transport:

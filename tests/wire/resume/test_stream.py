@@ -16,8 +16,8 @@ import trio.testing
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, encode_header
 from kled_wire.resume.handshake import make_new
-from kled_wire.resume.machine import DEAD_S, Machine
 from kled_wire.resume.redial import keep_attached
+from kled_wire.resume.state import DEAD_S, StreamState
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.resume.window import WINDOW_MIN
 from tests.wire.resume.links import Network, Transport, linked
@@ -27,7 +27,7 @@ async def test_it_is_a_half_closeable_stream() -> None:
     async with trio.open_nursery() as nursery:
 
         async def make() -> tuple[ResumableStream, ResumableStream]:
-            network, client = Network(nursery, sockets=True), ResumableStream(Machine())
+            network, client = Network(nursery, sockets=True), ResumableStream(StreamState())
             keep = partial(keep_attached, client, make_new(os.urandom), network.dial)
             nursery.start_soon(partial(keep, random_bytes=os.urandom, direct=network.seeker))
             return client, network.agent
@@ -73,9 +73,9 @@ async def test_bytes_survive_cuts_in_both_directions(*, sockets: bool) -> None:
             nursery.start_soon(receive, "agent", network.agent)
             nursery.start_soon(receive, "client", client)
             for _ in range(20):
-                before = client.machine.inbox.received
+                before = client.state.inbox.received
                 with trio.move_on_after(5):
-                    while client.machine.inbox.received < min(before + size // 40, size):
+                    while client.state.inbox.received < min(before + size // 40, size):
                         await trio.lowlevel.checkpoint()
                 await network.cut()
         assert network.dials > 10 or not sockets  # in memory it may be over before the cuts
@@ -138,18 +138,18 @@ async def test_a_newer_transport_takes_over_from_a_live_one() -> None:
 
 
 async def test_a_full_window_holds_the_writer_back(autojump_clock: trio.testing.MockClock) -> None:
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     with trio.move_on_after(60) as scope:
         await stream.send_all(bytes(64 * 1024 * 1024))
     assert scope.cancelled_caught
-    assert stream.machine.outbox.unacked <= stream.machine.window.size + 64 * 1024
+    assert stream.state.outbox.unacked <= stream.state.window.size + 64 * 1024
 
 
 async def test_room_that_comes_with_a_new_transport_wakes_the_writer(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     near, far = trio.testing.memory_stream_pair()
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     await stream.send_all(bytes(WINDOW_MIN))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.send_all, b"more")
@@ -162,7 +162,7 @@ async def test_room_that_comes_with_a_new_transport_wakes_the_writer(
 
 async def test_a_silent_transport_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     near, _far = trio.testing.memory_stream_pair()
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     with pytest.raises(TransportLost, match="silent"):
         await stream.run_transport(near, 0)
     assert trio.current_time() == pytest.approx(DEAD_S, abs=6)
@@ -172,7 +172,7 @@ async def test_one_that_takes_nothing_is_given_up_too(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     near, _far = trio.testing.lockstep_stream_pair()
-    stream = ResumableStream(Machine())
+    stream = ResumableStream(StreamState())
     await stream.send_all(b"stuck")
     with pytest.raises(TransportLost, match="silent"):
         await stream.run_transport(near, 0)
@@ -187,7 +187,7 @@ async def fed(data: bytes) -> AsyncIterator[tuple[ResumableStream, Transport, tr
     async with listeners[0] as listener, trio.open_nursery() as nursery:
         near = await trio.testing.open_stream_to_socket_listener(listener)
         far = await listener.accept()
-        stream = ResumableStream(Machine())
+        stream = ResumableStream(StreamState())
 
         async def carry() -> None:
             with pytest.raises(TransportLost):
@@ -232,7 +232,7 @@ async def test_what_an_application_has_left_unread_is_read_all_the_same() -> Non
         first = await stream.receive_some()
         while encode_header(PONG, 7) not in await far.receive_some():
             pass
-        assert stream.machine.inbox.received == len(MUCH)
+        assert stream.state.inbox.received == len(MUCH)
         rest = bytearray()
         while len(first) + len(rest) < len(MUCH):
             rest += await stream.receive_some()

@@ -11,7 +11,7 @@ import trio.testing
 
 from kled_coord.relay.splice import unanswered
 from kled_coord.relay.splice.unanswered import UNANSWERED_S, end_when_unanswered
-from kled_wire.resume.machine import DEAD_S
+from kled_wire.resume.state import DEAD_S
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.conftest import StreamPair
 from tests.kit.cable import open_cable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kled_wire.errors import ProtocolError
 from kled_wire.resume import frames
 from kled_wire.resume.inbox import ACK_EVERY_S
-from kled_wire.resume.machine import DEAD_S, DIRECT_DEAD_S, DIRECT_PING_S, PING_S, Machine
+from kled_wire.resume.state import DEAD_S, DIRECT_DEAD_S, DIRECT_PING_S, PING_S, StreamState
 from kled_wire.resume.window import WINDOW_MIN
 from tests.wire.resume.carriers import Link
 
@@ -101,37 +101,37 @@ def test_a_replay_onto_the_same_transport_is_dropped() -> None:
 
 
 def test_data_from_the_future_is_refused_and_nothing_is_taken() -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
+    state = StreamState()
+    state.attach(0, 1.0)
     with pytest.raises(ProtocolError) as caught:
-        machine.receive(frames.encode_header(frames.DATA, 5, 1) + b"x", 1.0)
+        state.receive(frames.encode_header(frames.DATA, 5, 1) + b"x", 1.0)
     assert caught.value.code == "data_out_of_order"
-    assert machine.inbox.received == 0
+    assert state.inbox.received == 0
 
 
 @given(st.floats(0, 1e7))
 @example(3.2)
 def test_a_silent_transport_is_asked_when_it_says_that_it_will_be(now: float) -> None:
     """Who wakes then and finds nothing to do would not sleep again."""
-    machine = Machine()
-    machine.attach(0, now)
-    wake_at = machine.wake_at(now)
-    assert machine.tick(wake_at)
-    assert machine.due(wake_at)
-    assert machine.wake_at(wake_at) > wake_at
+    state = StreamState()
+    state.attach(0, now)
+    wake_at = state.wake_at(now)
+    assert state.tick(wake_at)
+    assert state.due(wake_at)
+    assert state.wake_at(wake_at) > wake_at
 
 
 def test_what_came_with_a_fault_comes_again() -> None:
     """Else it would count as received, and nobody has it."""
     data = frames.encode_header(frames.DATA, 0, 5) + b"hello" + frames.encode_header(frames.FIN, 5)
-    machine = Machine()
-    machine.attach(0, 1.0)
+    state = StreamState()
+    state.attach(0, 1.0)
     with pytest.raises(ProtocolError):
-        machine.receive(data + frames.encode_header(frames.ACK, 3), 1.0)
-    assert machine.inbox.position == 0
-    machine.attach(0, 1.0)
-    assert b"".join(machine.receive(data, 1.0)) == b"hello"
-    assert machine.inbox.position == 6
+        state.receive(data + frames.encode_header(frames.ACK, 3), 1.0)
+    assert state.inbox.position == 0
+    state.attach(0, 1.0)
+    assert b"".join(state.receive(data, 1.0)) == b"hello"
+    assert state.inbox.position == 6
 
 
 @given(st.lists(st.integers(1, 50_000), min_size=1, max_size=8))
@@ -139,9 +139,9 @@ def test_a_large_payload_comes_the_same_in_whatever_way_it_is_taken(sizes: list[
     """Its header and its parts alone, as a plain socket is read, or all in one."""
     body = bytes(range(256)) * 512
     head = frames.encode_header(frames.DATA, 0, len(body))
-    whole, apart = Machine(), Machine()
-    for machine in (whole, apart):
-        machine.attach(0, 1.0)
+    whole, apart = StreamState(), StreamState()
+    for state in (whole, apart):
+        state.attach(0, 1.0)
     assert apart.receive_payload(head, 1.0) is None
     assert apart.receive_head(head)
     assert not apart.receive_head(head)
@@ -160,20 +160,20 @@ def test_a_large_payload_comes_the_same_in_whatever_way_it_is_taken(sizes: list[
 
 
 def test_data_beyond_the_end_is_refused() -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
-    machine.receive(frames.encode_header(frames.FIN, 0), 1.0)
+    state = StreamState()
+    state.attach(0, 1.0)
+    state.receive(frames.encode_header(frames.FIN, 0), 1.0)
     with pytest.raises(ProtocolError) as caught:
-        machine.receive(frames.encode_header(frames.DATA, 0, 1) + b"x", 1.0)
+        state.receive(frames.encode_header(frames.DATA, 0, 1) + b"x", 1.0)
     assert caught.value.code == "data_after_end"
 
 
 def test_an_ack_for_what_was_never_sent_is_refused() -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
-    machine.write(b"abc")
+    state = StreamState()
+    state.attach(0, 1.0)
+    state.write(b"abc")
     with pytest.raises(ProtocolError) as caught:
-        machine.receive(frames.encode_header(frames.ACK, 3), 1.0)
+        state.receive(frames.encode_header(frames.ACK, 3), 1.0)
     assert caught.value.code == "ack_out_of_range"
 
 
@@ -190,20 +190,20 @@ def test_a_peer_that_wants_what_is_gone_or_was_never_there_is_refused(position: 
 
 
 def test_the_payload_is_kept_by_reference() -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
+    state = StreamState()
+    state.attach(0, 1.0)
     data = bytes(1000)
-    machine.write(data)
-    _, payload = machine.pieces(1.0)
+    state.write(data)
+    _, payload = state.pieces(1.0)
     assert isinstance(payload, memoryview)
     assert payload.obj is data
 
 
 def test_what_goes_through_at_once_looks_as_if_it_had_waited() -> None:
-    through, waiting = Machine(), Machine()
+    through, waiting = StreamState(), StreamState()
     data = bytes(1000)
-    for machine in (through, waiting):
-        machine.attach(0, 1.0)
+    for state in (through, waiting):
+        state.attach(0, 1.0)
     waiting.write(data)
     assert through.write_through(memoryview(data), 1.0) == waiting.pieces(1.0)
     assert through.outbox.unacked == len(data)
@@ -212,33 +212,33 @@ def test_what_goes_through_at_once_looks_as_if_it_had_waited() -> None:
     assert through.pieces(2.0) == [frames.encode_header(frames.DATA, 0, len(data)), data]
 
 
-def _with_much(machine: Machine) -> None:
-    machine.write(bytes(WINDOW_MIN))
-    machine.pieces(1.0)
+def _with_much(state: StreamState) -> None:
+    state.write(bytes(WINDOW_MIN))
+    state.pieces(1.0)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda machine: machine.write(b"waits"),
-        lambda machine: machine.receive(frames.encode_header(frames.PING, 7), 1.0),
-        lambda machine: machine.receive(frames.encode_header(frames.FIN, 0), 1.0),
+        lambda state: state.write(b"waits"),
+        lambda state: state.receive(frames.encode_header(frames.PING, 7), 1.0),
+        lambda state: state.receive(frames.encode_header(frames.FIN, 0), 1.0),
         _with_much,
-        Machine.end,
-        Machine.detach,
-        lambda machine: machine.fail("agent_restarted", "gone"),
-        lambda machine: machine.reset("closed", "closed"),
+        StreamState.end,
+        StreamState.detach,
+        lambda state: state.fail("agent_restarted", "gone"),
+        lambda state: state.reset("closed", "closed"),
     ],
 )
 def test_nothing_goes_through_before_what_is_due_or_beyond_the_window_or_the_end(
-    change: Callable[[Machine], object],
+    change: Callable[[StreamState], object],
 ) -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
-    change(machine)
-    end = machine.outbox.end
-    assert machine.write_through(memoryview(b"x"), 1.0) is None
-    assert machine.outbox.end == end
+    state = StreamState()
+    state.attach(0, 1.0)
+    change(state)
+    end = state.outbox.end
+    assert state.write_through(memoryview(b"x"), 1.0) is None
+    assert state.outbox.end == end
 
 
 def test_a_full_window_leaves_no_room_until_it_is_acknowledged() -> None:
@@ -278,33 +278,33 @@ def test_a_reset_says_why_and_nothing_can_be_written_after_it() -> None:
 
 
 def test_a_silent_transport_is_asked_and_then_given_up() -> None:
-    machine = Machine()
-    machine.attach(0, 100.0)
-    assert machine.tick(100.0 + PING_S - 0.1)
-    assert not machine.due(100.0 + PING_S - 0.1)
-    assert machine.tick(100.0 + PING_S)
-    (ping,) = machine.pieces(100.0 + PING_S)
+    state = StreamState()
+    state.attach(0, 100.0)
+    assert state.tick(100.0 + PING_S - 0.1)
+    assert not state.due(100.0 + PING_S - 0.1)
+    assert state.tick(100.0 + PING_S)
+    (ping,) = state.pieces(100.0 + PING_S)
     assert ping[0] == frames.PING
-    assert not machine.tick(100.0 + DEAD_S)
+    assert not state.tick(100.0 + DEAD_S)
 
 
 def test_a_ping_is_answered_with_its_value() -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
-    machine.receive(frames.encode_header(frames.PING, 77), 1.0)
-    assert machine.pieces(1.0) == [frames.encode_header(frames.PONG, 77)]
+    state = StreamState()
+    state.attach(0, 1.0)
+    state.receive(frames.encode_header(frames.PING, 77), 1.0)
+    assert state.pieces(1.0) == [frames.encode_header(frames.PONG, 77)]
 
 
 @given(st.lists(st.binary(max_size=400), max_size=8))
 def test_garbage_is_a_protocol_error_and_takes_no_memory(pieces: list[bytes]) -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
+    state = StreamState()
+    state.attach(0, 1.0)
     for piece in pieces:
         try:
-            machine.receive(piece, 1.0)
+            state.receive(piece, 1.0)
         except ProtocolError:
             return
-        assert len(machine._parser._buffer) <= frames.HEADER_BYTES + frames.REASON_MAX
+        assert len(state._parser._buffer) <= frames.HEADER_BYTES + frames.REASON_MAX
 
 
 def test_an_offer_is_made_on_every_transport_and_when_it_changes() -> None:
@@ -321,13 +321,13 @@ def test_an_offer_is_made_on_every_transport_and_when_it_changes() -> None:
 
 
 def test_a_direct_transport_is_given_up_sooner() -> None:
-    machine = Machine()
-    machine.attach(0, 100.0, direct=True)
-    assert machine.tick(100.0 + DIRECT_PING_S)
-    assert machine.due(100.0 + DIRECT_PING_S)
-    assert not machine.tick(100.0 + DIRECT_DEAD_S)
-    machine.attach(0, 200.0)
-    assert machine.tick(200.0 + DIRECT_DEAD_S)
+    state = StreamState()
+    state.attach(0, 100.0, direct=True)
+    assert state.tick(100.0 + DIRECT_PING_S)
+    assert state.due(100.0 + DIRECT_PING_S)
+    assert not state.tick(100.0 + DIRECT_DEAD_S)
+    state.attach(0, 200.0)
+    assert state.tick(200.0 + DIRECT_DEAD_S)
 
 
 def test_a_move_to_a_direct_path_forgives_a_position_that_has_become_old() -> None:
@@ -342,9 +342,9 @@ def test_a_move_to_a_direct_path_forgives_a_position_that_has_become_old() -> No
 
 
 def test_pings_of_who_reads_nothing_are_not_all_kept() -> None:
-    machine = Machine()
-    machine.attach(0, 1.0)
-    machine.receive(frames.encode_header(frames.PING, 7) * 100_000, 1.0)
-    answers = machine.pieces(1.0)
+    state = StreamState()
+    state.attach(0, 1.0)
+    state.receive(frames.encode_header(frames.PING, 7) * 100_000, 1.0)
+    answers = state.pieces(1.0)
     assert answers
     assert sum(map(len, answers)) < 2000

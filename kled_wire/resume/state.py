@@ -45,7 +45,7 @@ def _ignore(_offer: bytes) -> None:
     """For ends that go nowhere else."""
 
 
-class Machine:
+class StreamState:
     """What one end knows. Not attached to a transport at first."""
 
     __slots__ = (
@@ -151,7 +151,7 @@ class Machine:
         A direct one is given up sooner, and was greeted while another went on carrying: what the
         peer has acknowledged there since then, it has as well.
 
-        Raises ProtocolError("offset_gone"); the machine is then as it was.
+        Raises ProtocolError("offset_gone"); the state is then as it was.
         """
         position = self._without_end(peer_received)
         self.outbox.rewind(max(position, self.outbox.start) if direct else position)
