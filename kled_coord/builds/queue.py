@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from kled_coord.builds.leases import LeaseWatch
-from kled_coord.builds.machine import ENDED, BuildEvent, BuildStatus, next_status
+from kled_coord.builds.transitions import ENDED, BuildEvent, BuildStatus, next_status
 from kled_coord.changes import QUEUE, Changes, cancel_key
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics

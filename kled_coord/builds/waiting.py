@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import trio
 
-from kled_coord.builds.machine import ENDED
 from kled_coord.builds.masking import Mask
 from kled_coord.builds.service import Builds
+from kled_coord.builds.transitions import ENDED
 from kled_coord.store.records import AgentRecord, Build
 from kled_coord.terraform.nurseries import one_error
 from kled_coord.terraform.providers import load_providers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 import trio
 
-from kled_coord.builds.machine import BuildStatus
 from kled_coord.builds.queue import RENEW_S, Queue
+from kled_coord.builds.transitions import BuildStatus
 from kled_coord.changes import Changes, cancel_key
 from kled_coord.store.errors import StoreError
 from kled_wire.names import BuildId

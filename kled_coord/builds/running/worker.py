@@ -10,7 +10,6 @@ import structlog
 import trio
 
 from kled_coord.builds.logs import LogWriter, MaskedReporter
-from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.masking import Mask
 from kled_coord.builds.queue import ClaimedBuild, Queue
 from kled_coord.builds.runner import BuildRunner, Job, Reporter
@@ -18,6 +17,7 @@ from kled_coord.builds.running.jobs import Jobs
 from kled_coord.builds.running.lease import Lease
 from kled_coord.builds.running.leftovers import end_leftovers
 from kled_coord.builds.running.runs import Run, Runs
+from kled_coord.builds.transitions import BuildEvent
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kled_coord.api import guard
 from kled_coord.builds.logs import LogWriter
-from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.transitions import BuildEvent
 from kled_wire.errors import InputError, NotFoundError
 from kled_wire.limits import API_BODY_MAX_BYTES
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from kled_coord.builds.logs import End, Progress
-from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.transitions import BuildEvent
 from kled_coord.policy.actions import Action
 from kled_coord.store.agents import agents_of
 from kled_coord.store.records import LogLine

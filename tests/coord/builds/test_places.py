@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from kled_coord.builds.logs import Progress
-from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.places import tell_place
+from kled_coord.builds.transitions import BuildEvent
 from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import create, log_of, template
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kled_coord.builds.logs import append_line
-from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.pruning import prune
+from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.builds import log_after
 from kled_coord.store.states import newest_state
 from kled_coord.workspaces.lifecycle import Transition

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from kled_coord.builds.machine import BuildEvent
+from kled_coord.builds.transitions import BuildEvent
 from kled_coord.identity.users import UserChange
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role

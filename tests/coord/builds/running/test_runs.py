@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kled_coord.builds.machine import BuildEvent
 from kled_coord.builds.running.runs import Runs
+from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import LogLine
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import KledError

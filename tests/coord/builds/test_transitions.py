@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.builds.machine import ENDED, TABLE, BuildEvent, BuildStatus, next_status
+from kled_coord.builds.transitions import ENDED, TABLE, BuildEvent, BuildStatus, next_status
 from kled_coord.workspaces.lifecycle import Transition, workspace_status
 from kled_wire.errors import ConflictError
 
