@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import trio
 
-from kled_wire.giveway import GiveWay
 from kled_wire.resume.stream import ResumableStream
+from kled_wire.scheduling import TypingPriority
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
@@ -23,7 +23,7 @@ from kled_wire.transport.vector import write_vector
 class StreamTransport(asyncio.Transport):
     """The write side and the life of one bridged stream; made by `carry`."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, give_way: GiveWay) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, priority: TypingPriority) -> None:
         super().__init__({"socket": getattr(getattr(stream, "socket", None), "_sock", None)})
         # What was read ahead is given out first; after that the bare socket is the faster stream.
         self._ahead = b""
@@ -31,7 +31,7 @@ class StreamTransport(asyncio.Transport):
             self._ahead = stream.take_prefix()
             stream = stream.transport_stream
         self._stream = stream
-        self._give_way = give_way
+        self._priority = priority
         self._descriptor = _plain_descriptor(stream)
         self._readable = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._held: list[bytes | memoryview] = []
@@ -120,26 +120,26 @@ class StreamTransport(asyncio.Transport):
                 protocol.data_received(data)
 
         if isinstance(self._stream, ResumableStream):
-            await self._stream.receive_into(_in_our_loop(deliver), self._give_way)
+            await self._stream.receive_into(_in_our_loop(deliver), self._priority)
             protocol.eof_received()
             return
         data = self._ahead or await self._receive()
         while data:
             deliver(data)
-            await self._give_way.after_block(len(data))
+            await self._priority.after_block(len(data))
             data = await self._receive()
         protocol.eof_received()
 
     async def _receive(self) -> bytes:
         """Some bytes, b"" at the end. From a bare socket without asking it in vain first."""
         if self._readable is None:
-            return bytes(await self._stream.receive_some(self._give_way.block_bytes()))
+            return bytes(await self._stream.receive_some(self._priority.block_bytes()))
         while True:
             if self._readable.fileno() < 0:
                 raise trio.ClosedResourceError("the stream was closed")
             await trio.lowlevel.wait_readable(self._readable)
             try:
-                return os.read(self._readable.fileno(), self._give_way.block_bytes())
+                return os.read(self._readable.fileno(), self._priority.block_bytes())
             except BlockingIOError:
                 continue
             except OSError as exc:
@@ -175,16 +175,16 @@ def _in_our_loop(deliver: Callable[[bytes], None]) -> Callable[[bytes], None]:
 async def carry(
     stream: trio.abc.HalfCloseableStream,
     make_protocol: Callable[[], asyncio.Protocol],
-    give_way: GiveWay | None = None,
+    priority: TypingPriority | None = None,
     *,
     task_status: trio.TaskStatus[asyncio.Protocol] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a protocol over `stream` to its end; the stream is closed, `connection_lost` called.
 
-    What it reads gives way to what is typed, where `give_way` is told of that. `started` gives the
-    protocol once `connection_made` has returned.
+    What it reads waits for what is typed, of which `priority` knows. `started` gives the protocol
+    once `connection_made` has returned.
     """
-    transport = StreamTransport(stream, give_way or GiveWay())
+    transport = StreamTransport(stream, priority or TypingPriority())
     protocol = make_protocol()
     protocol.connection_made(transport)
     task_status.started(protocol)

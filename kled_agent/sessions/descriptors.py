@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from kled_agent.sessions.sftp_pace import SftpPace
-from kled_wire.giveway import BLOCK_BYTES, GiveWay
+from kled_wire.scheduling import BLOCK_BYTES, TypingPriority
 
 PIPE_BYTES: Final = 1024 * 1024
 # Input queued for a program that does not read; past it the SSH window is no longer opened.
@@ -37,7 +37,7 @@ def widen_pipe(descriptor: int) -> None:
 async def read_all(
     descriptor: Descriptor,
     deliver: Callable[[bytes], trio.Event | None],
-    give_way: GiveWay,
+    priority: TypingPriority,
 ) -> None:
     """Read to the end, giving each block to `deliver`; where it returns an event, wait for it.
 
@@ -48,7 +48,7 @@ async def read_all(
         # turn when a program floods.
         try:
             await descriptor.wait_readable()
-            data = os.read(descriptor.number, give_way.block_bytes())
+            data = os.read(descriptor.number, priority.block_bytes())
         except BlockingIOError:
             continue
         except trio.ClosedResourceError:
@@ -61,7 +61,7 @@ async def read_all(
             return
         if (room := deliver(data)) is not None:
             await room.wait()
-        await give_way.after_block(len(data))
+        await priority.after_block(len(data))
 
 
 async def read_rest(descriptor: Descriptor, deliver: Callable[[bytes], trio.Event | None]) -> None:

@@ -23,7 +23,7 @@ from kled_agent.ssh.server import KeyCheck, Server, server_options
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
-from kled_wire.giveway import GiveWay
+from kled_wire.scheduling import TypingPriority
 
 # Streams that have arrived and whose task has not been started yet; only a moment's worth.
 _ARRIVALS: Final = 16
@@ -42,7 +42,7 @@ class Island:
         self._nursery = nursery
         self._loop = asyncio.get_running_loop()
         self._defaults = defaults
-        self._give_way = GiveWay()
+        self._priority = TypingPriority()
         self._sockets = UserSockets(nursery, defaults.user, defaults.children)
         self._options = server_options(identity)
         # Each connection, and what is set at its end.
@@ -91,7 +91,7 @@ class Island:
     ) -> LeanConnection:
         def make_server() -> Server:
             return Server(
-                self._nursery, forwarding, self._sockets, self._defaults, self._give_way, keys, log
+                self._nursery, forwarding, self._sockets, self._defaults, self._priority, keys, log
             )
 
         connection = LeanConnection(
@@ -112,7 +112,7 @@ class Island:
         try:
             async with trio.open_nursery() as forwarding:
                 make = partial(self._make_connection, forwarding, keys, log, ended)
-                await carry(stream, make, self._give_way)
+                await carry(stream, make, self._priority)
                 ended.set()
                 forwarding.cancel_scope.deadline = trio.current_time() + LAST_BYTES_S
         except* (asyncssh.Error, OSError) as group:

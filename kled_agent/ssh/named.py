@@ -32,7 +32,7 @@ from kled_agent.sessions.holder.link import connect_holder
 from kled_agent.sessions.holder.shell import ShellJob
 from kled_agent.sessions.program import Command, TerminalRequest
 from kled_wire.errors import InputError, UnavailableError
-from kled_wire.giveway import GiveWay
+from kled_wire.scheduling import TypingPriority
 
 NAME_VARIABLE: Final = "KLED_CLIENT_SESSION"
 MODE_VARIABLE: Final = "KLED_CLIENT_SESSION_MODE"
@@ -112,7 +112,9 @@ class HeldTerminal:
         """Detach: the session goes on."""
         self._descriptor.close()
 
-    async def run(self, deliver: Callable[[bytes], trio.Event | None], give_way: GiveWay) -> None:
+    async def run(
+        self, deliver: Callable[[bytes], trio.Event | None], priority: TypingPriority
+    ) -> None:
         """Give output to `deliver` until the session or the attachment is over."""
 
         def on_data(data: bytes) -> trio.Event | None:
@@ -129,7 +131,7 @@ class HeldTerminal:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._queue.run)
-            await read_all(self._descriptor, on_data, give_way)
+            await read_all(self._descriptor, on_data, priority)
             nursery.cancel_scope.cancel()
         self.hang_up()
 

@@ -17,7 +17,7 @@ from kled_agent.ssh.session import Session
 from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.channel_stream import ChannelStream
 from kled_wire.eventlog import EventLog
-from kled_wire.giveway import GiveWay
+from kled_wire.scheduling import TypingPriority
 
 # AES-GCM first: with AES instructions it is the fastest by far (docs/architecture.md, SSH).
 CIPHERS: Final = (
@@ -61,7 +61,7 @@ class Server(PlainKeyOwner):
         forwarding: trio.Nursery,
         sockets: UserSockets,
         defaults: SessionDefaults,
-        give_way: GiveWay,
+        priority: TypingPriority,
         keys: KeyCheck,
         log: EventLog,
     ) -> None:
@@ -69,7 +69,7 @@ class Server(PlainKeyOwner):
         self._forwarding = forwarding
         self._sockets = sockets
         self._defaults = defaults
-        self._give_way = give_way
+        self._priority = priority
         self._keys = keys
         self._log = log
         self._connection: LeanConnection | None = None
@@ -109,7 +109,7 @@ class Server(PlainKeyOwner):
         )
         bound_window(channel)
         session = Session(
-            self._nursery, self._defaults, self._connection.corked, self._give_way, self._log
+            self._nursery, self._defaults, self._connection.corked, self._priority, self._log
         )
         hear_refusal(channel, session.output_refused)
         return channel, session

@@ -35,7 +35,7 @@ from kled_agent.ssh.subsystems.udp import SUBSYSTEM as UDP_SUBSYSTEM
 from kled_agent.ssh.subsystems.udp import UdpSession
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
-from kled_wire.giveway import GiveWay
+from kled_wire.scheduling import TypingPriority
 
 # What a client may set: everything else could change how programs are found or loaded. LANG and
 # LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
@@ -67,12 +67,12 @@ class Session(asyncssh.SSHServerSession[bytes]):
         nursery: trio.Nursery,
         defaults: SessionDefaults,
         corked: Callable[[], AbstractContextManager[None]],
-        give_way: GiveWay,
+        priority: TypingPriority,
         log: EventLog,
     ) -> None:
         self._nursery = nursery
         self._corked = corked
-        self._give_way = give_way
+        self._priority = priority
         self._defaults = defaults
         self._log = log
         self._terminal: TerminalRequest | None = None
@@ -290,7 +290,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._early.clear()
         if self._gone:
             terminal.hang_up()
-        await terminal.run(self._writer(channel, None), self._give_way)
+        await terminal.run(self._writer(channel, None), self._priority)
         if self._gone:
             return
         channel.resume_reading()
@@ -340,10 +340,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
     ) -> None:
         async with trio.open_nursery() as nursery:
             out = self._writer(channel, None)
-            nursery.start_soon(read_all, program.stdout, out, self._give_way)
+            nursery.start_soon(read_all, program.stdout, out, self._priority)
             if program.stderr is not None:
                 errors = self._writer(channel, asyncssh.EXTENDED_DATA_STDERR)
-                nursery.start_soon(read_all, program.stderr, errors, self._give_way)
+                nursery.start_soon(read_all, program.stderr, errors, self._priority)
             await wait_ended(program, self._defaults.children)
             if program.on_terminal:
                 nursery.cancel_scope.cancel()
@@ -371,7 +371,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             if self._pace is not None and datatype is None:
                 self._pace.answered(data)
             if self._terminal is not None:
-                self._give_way.terminal_wrote(len(data))
+                self._priority.terminal_wrote(len(data))
             if not self._gone:
                 view = memoryview(data)
                 try:

@@ -17,9 +17,9 @@ from typing import Final
 import trio
 
 from kled_wire.errors import KledError, UnavailableError
-from kled_wire.giveway import GiveWay
 from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
 from kled_wire.resume.state import UNSENT_BYTES, StreamState
+from kled_wire.scheduling import TypingPriority
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
@@ -42,7 +42,7 @@ class TransportDriver:
     """Carries a stream, which `state` is, over one transport. `run` once.
 
     `deliver` gets what is new and the time, `notify` is called when anything may have changed,
-    `give_way` says how large the blocks may be.
+    `priority` says how large the blocks may be.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class TransportDriver:
         transport: trio.abc.HalfCloseableStream,
         deliver: Callable[[bytes, float], None],
         notify: Callable[[], None],
-        give_way: Callable[[], GiveWay],
+        priority: Callable[[], TypingPriority],
     ) -> None:
         self._state = state
         self._transport = transport
         self._bare = _bare_socket(transport)
         self._deliver = deliver
         self._notify = notify
-        self._give_way = give_way
+        self._priority = priority
         self._scope = trio.CancelScope()
         # A newer transport has taken over: what still comes here, it gets again.
         self._left = False
@@ -135,7 +135,7 @@ class TransportDriver:
             self._take(self._transport.take_prefix(), trio.current_time())
         while not self._state.over:
             if self.flow:
-                await self._give_way().after_block(self.flow)
+                await self._priority().after_block(self.flow)
                 await trio.lowlevel.checkpoint()
                 if self._fault is not None:
                     raise self._fault
@@ -170,7 +170,7 @@ class TransportDriver:
     def _read_turn(self, bare: trio.SocketStream, now: float) -> bool:
         """Read what the socket has, for a turn. False: nothing more will come."""
         state, descriptor = self._state, bare.socket.fileno()
-        block = self._give_way().block_bytes()
+        block = self._priority().block_bytes()
         turn, taken = min(_READ_TURN_BYTES, block), 0
         self.flow = 0
         while taken < turn:

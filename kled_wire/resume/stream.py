@@ -12,11 +12,10 @@ from typing import Final
 
 import trio
 
-from kled_wire.giveway import GiveWay
 from kled_wire.resume.driver import TransportDriver
 from kled_wire.resume.frames import DATA_MAX
 from kled_wire.resume.state import StreamState
-from kled_wire.turns import Turns
+from kled_wire.scheduling import TypingPriority, YieldBudget
 
 # What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.
 _JOINED_BYTES: Final = 4096
@@ -28,14 +27,14 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     def __init__(self, state: StreamState) -> None:
         self.state = state
-        self._reading = Turns()
-        self._writing = Turns()
+        self._reading = YieldBudget()
+        self._writing = YieldBudget()
         self._received: deque[bytes] = deque()
         self._arrived = trio.Event()
         self._room = trio.Event()
         self._over = trio.Event()
         self._receiver: Callable[[bytes], None] | None = None
-        self._give_way = GiveWay()
+        self._priority = TypingPriority()
         self._driver: TransportDriver | None = None
 
     # The application's side.
@@ -112,16 +111,18 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         elif self._driver is not None:
             self._driver.wake_in_time()
 
-    async def receive_into(self, receiver: Callable[[bytes], None], give_way: GiveWay) -> None:
+    async def receive_into(
+        self, receiver: Callable[[bytes], None], priority: TypingPriority
+    ) -> None:
         """Call `receiver` with what arrives, from the reading task itself, until the end.
 
-        `give_way` says how large the blocks may be. Raises trio.BrokenResourceError.
+        `priority` says how large the blocks may be. Raises trio.BrokenResourceError.
         """
         while self._received:
             data = self._received.popleft()
             receiver(data)
             self._consume(len(data), trio.current_time())
-        self._receiver, self._give_way = receiver, give_way
+        self._receiver, self._priority = receiver, priority
         try:
             while not self._at_end():
                 self._arrived = trio.Event()
@@ -186,7 +187,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         if self._driver is not None:
             self._driver.leave()
         driver = TransportDriver(
-            self.state, transport, self._deliver, self._notify, lambda: self._give_way
+            self.state, transport, self._deliver, self._notify, lambda: self._priority
         )
         try:
             self.state.attach(peer_position, trio.current_time(), direct=direct)

@@ -29,7 +29,7 @@ from kled_agent.sessions.program import (
     wait_ended,
 )
 from kled_agent.users import LocalUser
-from kled_wire.giveway import GiveWay
+from kled_wire.scheduling import TypingPriority
 
 TERMINAL = TerminalRequest(term="xterm", columns=100, rows=40)
 
@@ -46,7 +46,7 @@ def _command(user: LocalUser, children: Children, line: str | None) -> Command:
 async def _output(program: Program, children: Children) -> bytes:
     got: list[bytes] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(read_all, program.stdout, got.append, GiveWay())
+        nursery.start_soon(read_all, program.stdout, got.append, TypingPriority())
         await wait_ended(program, children)
         if program.on_terminal:
             nursery.cancel_scope.cancel()
@@ -167,7 +167,7 @@ async def test_input_waits_for_a_reader_and_asks_the_client_to_pause() -> None:
         queue.end_nowait()
         queue.write_nowait(b"after the end: lost")
         assert events == ["full"]
-        nursery.start_soon(read_all, reader, got.append, GiveWay())
+        nursery.start_soon(read_all, reader, got.append, TypingPriority())
         while sum(map(len, got)) < len(blob):
             await trio.sleep(0.001)
         writer.close()
@@ -197,7 +197,7 @@ async def test_a_descriptor_that_is_closed_ends_its_reader_and_its_writer(when: 
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(queue.run)
-            nursery.start_soon(read_all, other, lambda _data: None, GiveWay())
+            nursery.start_soon(read_all, other, lambda _data: None, TypingPriority())
             if when == "during":
                 await trio.sleep(0.01)
                 writer.close()
@@ -215,7 +215,7 @@ async def test_a_reader_waits_for_room() -> None:
         return room if len(got) == 1 else None
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(read_all, reader, deliver, GiveWay())
+        nursery.start_soon(read_all, reader, deliver, TypingPriority())
         os.write(writer.number, b"one")
         await trio.testing.wait_all_tasks_blocked(0.01)
         os.write(writer.number, b"two")

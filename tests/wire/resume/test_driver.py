@@ -10,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.giveway import SMALL_BLOCK_BYTES, GiveWay
 from kled_wire.resume import frames
 from kled_wire.resume.driver import TransportDriver, TransportLost
 from kled_wire.resume.state import StreamState
+from kled_wire.scheduling import SMALL_BLOCK_BYTES, TypingPriority
 from kled_wire.transport.prefixed import PrefixedStream
 
 Side = trio.abc.HalfCloseableStream
@@ -28,9 +28,9 @@ class End:
         self.state = StreamState()
         self.state.attach(0, trio.current_time())
         self.got: list[bytes] = []
-        self.give_way = GiveWay()
+        self.priority = TypingPriority()
         self.driver = TransportDriver(
-            self.state, transport, self._deliver, lambda: None, lambda: self.give_way
+            self.state, transport, self._deliver, lambda: None, lambda: self.priority
         )
 
     def _deliver(self, data: bytes, now: float) -> None:
@@ -67,7 +67,7 @@ async def read_frames(transport: trio.abc.ReceiveStream) -> list[frames.Frame]:
 async def test_blocks_are_small_while_somebody_types() -> None:
     async with pair() as (near, far):
         end = End(near)
-        end.give_way.terminal_wrote(1)
+        end.priority.terminal_wrote(1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end.driver.run)
             with trio.fail_after(5):

@@ -1,8 +1,10 @@
-"""Bulk data gives way to what is typed, in a process that carries both.
+"""How tasks that move bulk data share the process: a typing priority and a yield budget.
 
-A block is worked on without a break, so whoever types waits for it, twice: on the way in and for
-the echo. While somebody types, blocks are therefore small, and after each of them the other tasks
-and, on a busy machine, the other processes (the shell that is to echo) have their turn first.
+`TypingPriority`: a block is worked on without a break, so a keystroke waits for it twice, on the
+way in and for the echo. While somebody types, blocks are therefore small, and after each of them
+the other tasks and, on a busy machine, the other processes (the shell that is to echo) run first.
+
+`YieldBudget`: how many bytes a task moves before it lets the other tasks run.
 """
 
 from __future__ import annotations
@@ -22,11 +24,18 @@ TYPED_BYTES: Final = 1024
 # Somebody who has paused for so long can wait once for a large block.
 TYPING_S: Final = 2.0
 
+# A round of Trio's loop, with the caches full of what was moved, costs as much as moving 64 KiB
+# over loopback. A megabyte takes a quarter of a millisecond there; on a slower path the task waits
+# for the path, which lets the others run by itself.
+YIELD_BYTES: Final = 1024 * 1024
+# What is smaller than this is not bulk: whoever moves it lets the others run each time.
+BULK_BYTES: Final = 64 * 1024
+
 # Not everywhere that Python runs; the agent's Linux has it.
 _CAN_YIELD: Final = hasattr(os, "sched_yield")
 
 
-class GiveWay:
+class TypingPriority:
     """One for all streams of a process."""
 
     def __init__(self) -> None:
@@ -53,3 +62,22 @@ class GiveWay:
         if _CAN_YIELD:
             os.sched_yield()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+class YieldBudget:
+    """For one task: report with `moved`, and await `checkpoint` where Trio wants one."""
+
+    def __init__(self) -> None:
+        self._moved = YIELD_BYTES
+
+    def moved(self, count: int) -> None:
+        """So many bytes were moved at once."""
+        self._moved += count if count >= BULK_BYTES else YIELD_BYTES
+
+    async def checkpoint(self) -> None:
+        """Always a point to be cancelled at; the others run when the budget is spent."""
+        if self._moved < YIELD_BYTES:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            self._moved = 0
+            await trio.lowlevel.checkpoint()
