@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
+from kled_coord.store.queue_order import RUNNING, WAITING, places
 from kled_coord.store.records import Build, LogLine
 from kled_coord.store.schema import build_logs, builds, users, workspaces
-from kled_coord.store.turns import RUNNING, WAITING, places
 
 _NOT_READ = {"secret_hash", "secrets_sealed", "created_by"}
 _COLUMNS = (

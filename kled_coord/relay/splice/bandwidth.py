@@ -1,8 +1,8 @@
-"""How fast a stream may go: token buckets, and turns among the streams that share one. No I/O.
+"""How fast a stream may go: token buckets, and a fair queue of the streams that share one. No I/O.
 
 A bucket fills at its rate and is spent before bytes move, so what passes is never more than rate x
-time + burst. Turns go to whoever has had least (start-time fair queueing): streams that always
-have something to send share a bucket evenly, and a keystroke goes before the next turn of a bulk
+time + burst. Quanta go to whoever has had least (start-time fair queueing): streams that always
+have something to send share a bucket evenly, and a keystroke goes before the next quantum of a bulk
 copy. Times are the caller's seconds and never go back.
 """
 
@@ -14,12 +14,12 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
-# What one turn moves at most: a keystroke waits for one of these.
-TURN_BYTES: Final = 64 * 1024
+# What one grant moves at most: a keystroke waits for one of these.
+QUANTUM_BYTES: Final = 64 * 1024
 # A bucket holds this much of its rate, so that a screenful is there at once.
 _BURST_S: Final = 0.1
-# Turns of a slow bucket are not smaller than what it gets in this time: bytes one by one are dear.
-_TURN_S: Final = 0.005
+# Quanta of a slow bucket are not smaller than what it gets in this time: bytes one by one are dear.
+_QUANTUM_S: Final = 0.005
 # Floats round: a moment later there is surely enough.
 _MARGIN_S: Final = 1e-6
 
@@ -40,9 +40,9 @@ class Bucket:
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
-        self.burst = max(float(TURN_BYTES), rate * _BURST_S)
+        self.burst = max(float(QUANTUM_BYTES), rate * _BURST_S)
         # A turn begins once there is so much.
-        self.least = min(float(TURN_BYTES), max(1.0, rate * _TURN_S))
+        self.least = min(float(QUANTUM_BYTES), max(1.0, rate * _QUANTUM_S))
         # The virtual time of those that share it: how far the last one served had come.
         self.clock = 0.0
         self._level = self.burst
@@ -100,7 +100,7 @@ class _Place:
     at: float
 
 
-class Turns(Generic[K]):
+class FairQueue(Generic[K]):
     """Who waits for its buckets, and whose turn it is."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class Turns(Generic[K]):
         if any(bucket.level(now) < bucket.least for bucket in buckets):
             self._push(who, now)
             return 0
-        return int(min(TURN_BYTES, *(bucket.level(now) for bucket in buckets)))
+        return int(min(QUANTUM_BYTES, *(bucket.level(now) for bucket in buckets)))
 
     def end(self, who: K, moved: int, now: float) -> None:
         """The turn is over and `who` waits no more."""

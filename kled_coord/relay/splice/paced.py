@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 import trio
 
-from kled_coord.relay.splice.bandwidth import TURN_BYTES, Bucket, Buckets, Share, Turns
+from kled_coord.relay.splice.bandwidth import QUANTUM_BYTES, Bucket, Buckets, FairQueue, Share
 
 
 class Pacer:
-    """The buckets of this process. Whoever wakes first gives out the turns that are due."""
+    """The buckets of this process. Whoever wakes first grants the quanta that are due."""
 
     def __init__(self) -> None:
         self._buckets = Buckets()
-        self._turns: Turns[PacedStream] = Turns()
+        self._fair_queue: FairQueue[PacedStream] = FairQueue()
 
     @contextmanager
     def paced(
@@ -37,25 +37,25 @@ class Pacer:
             yield first, second
         finally:
             for stream, to_agent in ((first, True), (second, False)):
-                self._turns.forget(stream)
+                self._fair_queue.forget(stream)
                 self._buckets.give_back(shares, to_agent=to_agent, now=trio.current_time())
 
     async def pay(self, stream: PacedStream, amount: int) -> None:
         """Return when so many bytes of `stream` may pass."""
         stream.owes = amount
         while stream.owes:
-            self._turns.wait(stream, stream.buckets, trio.current_time())
+            self._fair_queue.wait(stream, stream.buckets, trio.current_time())
             self._give_turns()
             if stream.owes:
                 # Others may be served when it comes; then there is a later one.
-                await trio.sleep_until(self._turns.when(stream))
+                await trio.sleep_until(self._fair_queue.when(stream))
 
     def _give_turns(self) -> None:
         now = trio.current_time()
-        for stream in self._turns.due(now):
-            if amount := min(self._turns.amount(stream, now), stream.owes):
+        for stream in self._fair_queue.due(now):
+            if amount := min(self._fair_queue.amount(stream, now), stream.owes):
                 stream.owes -= amount
-                self._turns.end(stream, amount, now)
+                self._fair_queue.end(stream, amount, now)
 
 
 class PacedStream(trio.abc.HalfCloseableStream):
@@ -71,7 +71,7 @@ class PacedStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """As the stream's, a turn's worth at most."""
-        data = await self._stream.receive_some(min(max_bytes or TURN_BYTES, TURN_BYTES))
+        data = await self._stream.receive_some(min(max_bytes or QUANTUM_BYTES, QUANTUM_BYTES))
         await self._pacer.pay(self, len(data))
         return bytes(data)
 

@@ -16,7 +16,7 @@ import time
 from typing import Final
 
 from kled_coord.relay.splice import handover
-from kled_coord.relay.splice.bandwidth import Bucket, Buckets, Turns
+from kled_coord.relay.splice.bandwidth import Bucket, Buckets, FairQueue
 from kled_coord.relay.splice.handover import Ended
 from kled_coord.relay.splice.pair import Pair
 from kled_coord.sidecars.loop import BULK_BYTES, Loop, Task, open_control, take_sockets
@@ -71,7 +71,7 @@ class Splicer(Loop[Stream]):
         self._streams: dict[int, Stream] = {}
         # Whoever waits for its buckets, with the events that it waits with.
         self._buckets = Buckets()
-        self._turns: Turns[int] = Turns()
+        self._fair_queue: FairQueue[int] = FairQueue()
         self._waiting: dict[int, int] = {}
         self._unheard = False
 
@@ -89,7 +89,7 @@ class Splicer(Loop[Stream]):
     def _timeout(self, tick_at: float) -> float | None:
         if not self._streams:
             return None
-        until = min(tick_at, self._turns.ready_at()) if self._waiting else tick_at
+        until = min(tick_at, self._fair_queue.ready_at()) if self._waiting else tick_at
         return max(0.0, until - time.monotonic())
 
     def _step(self, task: Stream, descriptor: int, events: int) -> None:
@@ -111,13 +111,13 @@ class Splicer(Loop[Stream]):
         source = stream.pair.out_of(descriptor)
         if events & ~select.EPOLLOUT and not source.held and not source.done:
             self._waiting[descriptor] = events & ~select.EPOLLOUT
-            self._turns.wait(descriptor, stream.buckets[descriptor], time.monotonic())
+            self._fair_queue.wait(descriptor, stream.buckets[descriptor], time.monotonic())
             events &= select.EPOLLOUT
         return events
 
     def _serve_turns(self, now: float) -> None:
-        for descriptor in self._turns.due(now):
-            most = self._turns.amount(descriptor, now)
+        for descriptor in self._fair_queue.due(now):
+            most = self._fair_queue.amount(descriptor, now)
             if not most:
                 continue
             stream = self._by_descriptor[descriptor]
@@ -128,7 +128,7 @@ class Splicer(Loop[Stream]):
             except OSError:
                 self._end(stream, Ended.BROKEN)
                 continue
-            self._turns.end(descriptor, source.taken - before, now)
+            self._fair_queue.end(descriptor, source.taken - before, now)
             self._settle(stream)
 
     def _settle(self, stream: Stream) -> None:
@@ -175,7 +175,7 @@ class Splicer(Loop[Stream]):
 
     def _end(self, stream: Stream, reason: Ended) -> None:
         for descriptor in stream.masks:
-            self._turns.forget(descriptor)
+            self._fair_queue.forget(descriptor)
             self._waiting.pop(descriptor, None)
         self._remove(stream)
         del self._streams[stream.number]

@@ -1,4 +1,4 @@
-"""Buckets and turns: the limit holds, nobody starves, and whoever had least goes first."""
+"""Buckets and the fair queue: the limit holds, nobody starves, and whoever had least goes first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.relay.splice.bandwidth import TURN_BYTES, Bucket, Buckets, Share, Turns
+from kled_coord.relay.splice.bandwidth import QUANTUM_BYTES, Bucket, Buckets, FairQueue, Share
 
 RATE = st.integers(1, 10**9)
 # What a stream has to send, and the pause before: a history of one bucket.
@@ -20,7 +20,7 @@ class Streams:
 
     def __init__(self, buckets: dict[str, tuple[Bucket, ...]]) -> None:
         self.buckets = buckets
-        self.turns: Turns[str] = Turns()
+        self.queue: FairQueue[str] = FairQueue()
         self.sent = dict.fromkeys(buckets, 0)
         self.log: list[tuple[float, str, int]] = []
         self.now = 0.0
@@ -28,16 +28,16 @@ class Streams:
     def run(self, turns: int, *, most: dict[str, int] | None = None) -> None:
         """So many turns are taken; a stream takes at most `most` bytes of each of its own."""
         for who, buckets in self.buckets.items():
-            self.turns.wait(who, buckets, self.now)
+            self.queue.wait(who, buckets, self.now)
         while turns:
-            self.now = max(self.now, self.turns.ready_at())
-            for who in self.turns.due(self.now):
-                if amount := self.turns.amount(who, self.now):
+            self.now = max(self.now, self.queue.ready_at())
+            for who in self.queue.due(self.now):
+                if amount := self.queue.amount(who, self.now):
                     amount = min(amount, (most or {}).get(who, amount))
-                    self.turns.end(who, amount, self.now)
+                    self.queue.end(who, amount, self.now)
                     self.sent[who] += amount
                     self.log.append((self.now, who, amount))
-                    self.turns.wait(who, self.buckets[who], self.now)
+                    self.queue.wait(who, self.buckets[who], self.now)
                     turns -= 1
                     if not turns:
                         break
@@ -49,15 +49,15 @@ def passed(log: list[tuple[float, str, int]], who: set[str], since: float, until
 
 @given(RATE, WANTS)
 def test_never_more_than_rate_and_time_and_burst(rate: int, wants: list[tuple[int, float]]) -> None:
-    bucket, turns, now = Bucket(rate, 0.0), Turns[str](), 0.0
+    bucket, queue, now = Bucket(rate, 0.0), FairQueue[str](), 0.0
     log: list[tuple[float, str, int]] = []
     for want, pause in wants:
         now += pause
-        turns.wait("a", (bucket,), now)
-        now = max(now, turns.ready_at())
-        for who in turns.due(now):
-            if amount := min(turns.amount(who, now), want):
-                turns.end(who, amount, now)
+        queue.wait("a", (bucket,), now)
+        now = max(now, queue.ready_at())
+        for who in queue.due(now):
+            if amount := min(queue.amount(who, now), want):
+                queue.end(who, amount, now)
                 log.append((now, who, amount))
     for start, _, _ in log:
         for end, _, _ in log:
@@ -71,7 +71,7 @@ def test_hungry_streams_share_a_bucket_evenly(rate: int, count: int, turns: int)
     bucket = Bucket(rate, 0.0)
     streams = Streams({f"s{n}": (bucket,) for n in range(count)})
     streams.run(turns)
-    assert max(streams.sent.values()) - min(streams.sent.values()) <= TURN_BYTES
+    assert max(streams.sent.values()) - min(streams.sent.values()) <= QUANTUM_BYTES
 
 
 @given(RATE, st.integers(1, 8))
@@ -90,7 +90,7 @@ def test_a_keystroke_goes_before_the_next_turn_of_bulk_streams(rate: int, bulk: 
     streams = Streams({f"bulk{n}": (bucket,) for n in range(bulk)})
     streams.run(50)
     arrived = streams.now
-    streams.turns.wait("key", (bucket,), arrived)
+    streams.queue.wait("key", (bucket,), arrived)
     streams.buckets = {**streams.buckets, "key": (bucket,)}
     streams.sent["key"] = 0
     streams.run(1, most={"key": 1})
@@ -116,14 +116,14 @@ def test_what_one_cannot_use_the_others_get(rate: int, times: int) -> None:
 
 
 def test_who_has_left_has_no_turn() -> None:
-    turns, bucket = Turns[str](), Bucket(1000, 0.0)
-    turns.wait("a", (bucket,), 0.0)
-    turns.forget("a")
-    assert turns.ready_at() == math.inf
-    turns.wait("b", (bucket,), 0.0)
-    (who,) = turns.due(0.0)
-    turns.forget(who)
-    assert turns.amount(who, 0.0) == 0
+    queue, bucket = FairQueue[str](), Bucket(1000, 0.0)
+    queue.wait("a", (bucket,), 0.0)
+    queue.forget("a")
+    assert queue.ready_at() == math.inf
+    queue.wait("b", (bucket,), 0.0)
+    (who,) = queue.due(0.0)
+    queue.forget(who)
+    assert queue.amount(who, 0.0) == 0
 
 
 def test_streams_of_one_share_have_one_bucket_each_way() -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.relay.splice.bandwidth import TURN_BYTES, Share
+from kled_coord.relay.splice.bandwidth import QUANTUM_BYTES, Share
 from kled_coord.relay.splice.join import Joiner
 from kled_coord.relay.splice.traffic import Traffic
 from tests.coord.relay.sockets import read_all
@@ -36,7 +36,7 @@ async def test_a_copied_stream_is_no_faster_than_its_share_and_loses_nothing(
         assert await read_all(agent) == payload
         took = trio.current_time()
         await agent.send_eof()
-    assert took == pytest.approx((len(payload) - TURN_BYTES) / RATE, rel=0.01)
+    assert took == pytest.approx((len(payload) - QUANTUM_BYTES) / RATE, rel=0.01)
 
 
 async def test_each_way_has_its_own_bandwidth(autojump_clock: trio.testing.MockClock) -> None:
@@ -61,8 +61,8 @@ async def test_streams_with_one_share_divide_it(autojump_clock: trio.testing.Moc
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
     moved = [count.to_agent for count in counts]
-    assert sum(moved) == pytest.approx(10 * RATE + TURN_BYTES, rel=0.02)
-    assert moved[0] == pytest.approx(moved[1], abs=TURN_BYTES)
+    assert sum(moved) == pytest.approx(10 * RATE + QUANTUM_BYTES, rel=0.02)
+    assert moved[0] == pytest.approx(moved[1], abs=QUANTUM_BYTES)
 
 
 async def test_a_stream_that_is_cut_while_it_waits_holds_nobody_up(

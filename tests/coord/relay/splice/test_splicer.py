@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from kled_coord.metrics import Metrics
-from kled_coord.relay.splice.bandwidth import TURN_BYTES, Share
+from kled_coord.relay.splice.bandwidth import QUANTUM_BYTES, Share
 from kled_coord.relay.splice.handover import PACKET_MAX, Done, Ended, Moved, Open, Stop, decode
 from kled_coord.relay.splice.process import RelayProcess, Terms
 from kled_coord.relay.splice.splicer import Splicer
@@ -58,7 +58,7 @@ async def test_a_limited_stream_is_no_faster_and_loses_nothing(
         joining.start_soon(send)
         assert await read_all(agent) == payload
         # A limit, so never sooner, however slow the machine.
-        assert trio.current_time() - began >= (RATE - RATE * 0.1 - TURN_BYTES) / RATE
+        assert trio.current_time() - began >= (RATE - RATE * 0.1 - QUANTUM_BYTES) / RATE
         await agent.send_eof()
     assert ended == ["closed"]
     nursery.cancel_scope.cancel()
@@ -104,7 +104,7 @@ async def test_streams_that_share_a_limit_divide_it_and_others_are_free(
     enough = trio.Event()
 
     async def count(name: str, agent: trio.SocketStream) -> None:
-        while data := await agent.receive_some(TURN_BYTES):
+        while data := await agent.receive_some(QUANTUM_BYTES):
             got[name] += len(data)
             if sum(got.values()) > RATE:
                 enough.set()
@@ -120,7 +120,7 @@ async def test_streams_that_share_a_limit_divide_it_and_others_are_free(
         joining.start_soon(client.send_all, bytes(2 * RATE))
         left = 2 * RATE
         while left:
-            left -= len(await agent.receive_some(TURN_BYTES))
+            left -= len(await agent.receive_some(QUANTUM_BYTES))
         assert sum(got.values()) < RATE
         await enough.wait()
         joining.cancel_scope.cancel()

@@ -20,7 +20,7 @@ _theirs = (
     .group_by(builds.c.created_by)
     .subquery()
 )
-_turns = (
+_shares = (
     select(
         builds.c.id,
         builds.c.queued_at,
@@ -37,8 +37,8 @@ _turns = (
 )
 # Every waiting build's id, and its `position` in the queue from 1.
 places = select(
-    _turns.c.id,
+    _shares.c.id,
     func.row_number()
-    .over(order_by=(_turns.c.turn, _turns.c.queued_at, _turns.c.id))
+    .over(order_by=(_shares.c.turn, _shares.c.queued_at, _shares.c.id))
     .label("position"),
 ).subquery()
