@@ -51,7 +51,7 @@ class Planes:
         """Tell the agents to dial again, leave streams to the processes, wait for copies."""
         if self.processes is not None:
             self.processes.leave()
-        self.broker.close_reserve()
+        self.broker.close_standby()
         self.registry.end_all("the coordinator is stopping", back_in_s=self.restart_in_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.registry.wait_empty)

@@ -11,7 +11,7 @@ import trio
 
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import Resumption, StreamHandler
-from kled_wire import limits, messages, reserve
+from kled_wire import limits, messages, standby
 from kled_wire.control import ControlLink, LinkClosed
 from kled_wire.errors import KledError, ProtocolError
 from kled_wire.eventlog import EventLog
@@ -58,7 +58,7 @@ class Dialback:
         self._nursery.start_soon(self._serve, dial, link, log)
 
     async def _serve(self, dial: messages.Dial, link: ControlLink, log: EventLog) -> None:
-        ready = dial.kind == reserve.KIND
+        ready = dial.kind == standby.KIND
         if not ready and dial.kind not in self._handlers:
             await _refuse(link, dial, "kind_unsupported", f"no streams of kind {dial.kind} here")
             return
@@ -147,8 +147,8 @@ async def _read_dial(
     Raises ProtocolError, trio.BrokenResourceError.
     """
     buffer = bytearray()
-    while (found := reserve.decode_dial(buffer)) is None:
-        data = await stream.receive_some(reserve.DIAL_MAX_BYTES)
+    while (found := standby.decode_dial(buffer)) is None:
+        data = await stream.receive_some(standby.DIAL_MAX_BYTES)
         if not data:
             return None
         buffer += data

@@ -17,7 +17,7 @@ from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
 from kled_agent.scripts.service import Scripts
 from kled_agent.ssh.keys import AcceptedKeys
-from kled_wire import limits, messages, reserve
+from kled_wire import limits, messages, standby
 from kled_wire.agent_spec import AgentSpec
 from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
@@ -203,7 +203,7 @@ async def _greet(link: ControlLink) -> messages.Welcome:
             os=about["os"],
             arch=about["arch"],
             features=(
-                reserve.FEATURE,
+                standby.FEATURE,
                 messages.KEYS_FEATURE,
                 messages.GRANTS_FEATURE,
                 messages.SCRIPTS_FEATURE,

@@ -23,7 +23,7 @@ from kled_client.forward.socks import SocksError, SocksRequest
 from kled_coord.front.forwarded import decide_address
 from kled_coord.front.head import bearer, decide_route
 from kled_coord.templates import declarations
-from kled_wire import codec, limits, messages, reserve
+from kled_wire import codec, limits, messages, standby
 from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.errors import KledError, ProtocolError
 from kled_wire.http import upgrade
@@ -117,15 +117,15 @@ def control_message(data: bytes) -> None:
             assert codec.encode(codec.decode(codec.encode(message))) == codec.encode(message)
 
 
-def reserve_dial(data: bytes) -> None:
+def standby_dial(data: bytes) -> None:
     """What makes an idle connection of an agent's a stream."""
     with contextlib.suppress(ProtocolError):
-        found = reserve.decode_dial(data)
+        found = standby.decode_dial(data)
         if found is None:
-            assert len(data) < 4 + reserve.DIAL_MAX_BYTES, "it would wait for ever"
+            assert len(data) < 4 + standby.DIAL_MAX_BYTES, "it would wait for ever"
             return
         dial, rest = found
-        assert dial.kind != reserve.KIND
+        assert dial.kind != standby.KIND
         assert data.endswith(rest)
 
 
@@ -236,7 +236,7 @@ TARGETS: Final[dict[str, Target]] = {
     "resume-client": fuzzing_streams.client,
     "resume-agent": fuzzing_streams.agent,
     "control-message": control_message,
-    "reserve-dial": reserve_dial,
+    "standby-dial": standby_dial,
     "forwarded-for": forwarded_for,
     "request-head": request_head,
     "response-head": response_head,
@@ -278,8 +278,8 @@ def seeds() -> dict[str, list[bytes]]:
             codec.encode(messages.Hello(protocol="1.0", version="1", features=("a", "b"))),
             codec.encode(messages.Report(memory_total_bytes=2**40, memory_used_bytes=1)),
         ],
-        "reserve-dial": [
-            reserve.encode_dial(messages.Dial(ticket="t", kind="ssh", resume=True, user="usr_x"))
+        "standby-dial": [
+            standby.encode_dial(messages.Dial(ticket="t", kind="ssh", resume=True, user="usr_x"))
         ],
         "forwarded-for": [b"192.0.2.7, 10.0.0.2:80, [fd00::1]:443, ::ffff:10.0.0.3"],
         "holder-frames": [in_pieces(*map(holder.encode, held))],

@@ -10,9 +10,9 @@ from typing import Protocol
 import trio
 
 from kled_coord.relay.rendezvous.meeting import Meeting
-from kled_coord.relay.rendezvous.reserve import Reserve
+from kled_coord.relay.rendezvous.standby import StandbyConnections
 from kled_coord.relay.rendezvous.tickets import Tickets
-from kled_wire import limits, messages, reserve
+from kled_wire import limits, messages, standby
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 
@@ -36,7 +36,7 @@ class Broker:
         self._registry = registry
         self._tickets: Tickets[Meeting] = Tickets(random_bytes)
         self._by_ticket: dict[str, Meeting] = {}
-        self._reserve = Reserve(self)
+        self._standby = StandbyConnections(self)
 
     @asynccontextmanager
     async def open_stream(
@@ -58,22 +58,22 @@ class Broker:
 
     async def used(self, agent_id: AgentId) -> None:
         """Have connections ready for the next streams, now that the workspace is in use."""
-        if self._registry.knows(agent_id, reserve.FEATURE):
-            await self._reserve.used(agent_id)
+        if self._registry.knows(agent_id, standby.FEATURE):
+            await self._standby.used(agent_id)
 
-    def close_reserve(self) -> None:
+    def close_standby(self) -> None:
         """Let go of all idle connections."""
-        self._reserve.close()
+        self._standby.close()
 
     async def _take_ready(self, agent_id: AgentId, request: messages.Dial) -> Meeting | None:
-        if not self._registry.knows(agent_id, reserve.FEATURE):
+        if not self._registry.knows(agent_id, standby.FEATURE):
             return None
-        while (meeting := self._reserve.take(agent_id)) is not None:
+        while (meeting := self._standby.take(agent_id)) is not None:
             assert meeting.stream is not None
             told = False
             try:
                 with trio.fail_after(limits.GOODBYE_S):
-                    await meeting.stream.send_all(reserve.encode_dial(request))
+                    await meeting.stream.send_all(standby.encode_dial(request))
                 told = True
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
                 continue  # cut on the way, without our hearing of it
@@ -110,16 +110,16 @@ class Broker:
         self._by_ticket[meeting.ticket] = meeting
         return meeting
 
-    # For the reserve.
+    # For the standby connections.
 
     def expect(self, agent_id: AgentId) -> str:
         """A ticket for an idle connection of the agent."""
-        return self._expect(Meeting(agent_id=agent_id, reserve=True)).ticket
+        return self._expect(Meeting(agent_id=agent_id, standby=True)).ticket
 
     async def call(self, agent_id: AgentId, ticket: str) -> bool:
         """Ask the agent for an idle connection; False when it cannot be asked."""
         try:
-            await self._registry.send(agent_id, messages.Dial(ticket=ticket, kind=reserve.KIND))
+            await self._registry.send(agent_id, messages.Dial(ticket=ticket, kind=standby.KIND))
         except UnavailableError:
             return False
         return True
@@ -142,15 +142,15 @@ class Broker:
             return
         meeting.failure = UnavailableError(code[:64], f"the agent says: {message[:300]}")
         meeting.arrived.set()
-        if meeting.reserve:
+        if meeting.standby:
             self.withdraw(ticket)
-            self._reserve.failed(meeting.agent_id, ticket)
+            self._standby.failed(meeting.agent_id, ticket)
 
     async def arrive(self, meeting: Meeting, stream: trio.abc.HalfCloseableStream) -> None:
         """Hand over the agent's end and wait until the stream is over."""
-        if meeting.reserve:
+        if meeting.standby:
             self.withdraw(meeting.ticket)
-            await self._reserve.keep(meeting, stream)
+            await self._standby.keep(meeting, stream)
             return
         meeting.stream = stream
         meeting.arrived.set()

@@ -14,12 +14,12 @@ from kled_wire.names import AgentId
 class Meeting:
     """An agent's connection that is awaited. `over` lets the agent's side close it.
 
-    One of the `reserve` waits for a client in its turn; `watch` ends that wait when it is `taken`.
+    A `standby` connection waits for a client in its turn; `watch` ends that wait when it is `taken`.
     """
 
     agent_id: AgentId
     ticket: str = ""
-    reserve: bool = False
+    standby: bool = False
     arrived: trio.Event = field(default_factory=trio.Event)
     over: trio.Event = field(default_factory=trio.Event)
     watch: trio.CancelScope = field(default_factory=trio.CancelScope)

@@ -11,7 +11,7 @@ import trio
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption, StreamHandler
-from kled_wire import limits, messages, reserve
+from kled_wire import limits, messages, standby
 from kled_wire.control import LinkClosed
 from kled_wire.errors import NotFoundError
 from kled_wire.eventlog import EventLog
@@ -176,7 +176,7 @@ async def test_an_idle_connection_becomes_the_stream_it_is_told_to_be(log: Event
     async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
         stream.take_prefix()
         await stream.send_all(upgrade.encode_switching())
-        frame = reserve.encode_dial(messages.Dial(ticket="", kind="ssh"))
+        frame = standby.encode_dial(messages.Dial(ticket="", kind="ssh"))
         await stream.send_all(frame[:7])
         await stream.send_all(frame[7:] + b"with it")
         text = b""
@@ -188,7 +188,7 @@ async def test_an_idle_connection_becomes_the_stream_it_is_told_to_be(log: Event
 
     async with _dialback(log, answer) as (dialback, _):
         link = FakeLink()
-        dialback.accept_nowait(messages.Dial(ticket="t", kind=reserve.KIND), link)  # type: ignore[arg-type]  # a fake
+        dialback.accept_nowait(messages.Dial(ticket="t", kind=standby.KIND), link)  # type: ignore[arg-type]  # a fake
         with trio.fail_after(10):
             await got.wait()
         assert link.sent == []
@@ -203,7 +203,7 @@ async def test_an_idle_connection_belongs_to_the_user_whose_stream_it_becomes(
     async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
         stream.take_prefix()
         dial = messages.Dial(ticket="", kind="ssh", user="usr_2")
-        await stream.send_all(upgrade.encode_switching() + reserve.encode_dial(dial))
+        await stream.send_all(upgrade.encode_switching() + standby.encode_dial(dial))
         await done.wait()
 
     async def handler(
@@ -214,7 +214,7 @@ async def test_an_idle_connection_belongs_to_the_user_whose_stream_it_becomes(
         done.set()
 
     async with _dialback(log, answer, handler) as (dialback, _):
-        asked = messages.Dial(ticket="t", kind=reserve.KIND, user="usr_1")
+        asked = messages.Dial(ticket="t", kind=standby.KIND, user="usr_1")
         dialback.accept_nowait(asked, FakeLink())  # type: ignore[arg-type]  # a fake
         with trio.fail_after(10):
             await done.wait()
@@ -234,7 +234,7 @@ async def test_an_idle_connection_that_is_let_go_is_no_stream(log: EventLog, fra
 
     async with _dialback(log, answer) as (dialback, _):
         link = FakeLink()
-        dialback.accept_nowait(messages.Dial(ticket="t", kind=reserve.KIND), link)  # type: ignore[arg-type]  # a fake
+        dialback.accept_nowait(messages.Dial(ticket="t", kind=standby.KIND), link)  # type: ignore[arg-type]  # a fake
         with trio.fail_after(10):
             await ended.wait()
         assert dialback.open_streams == 0

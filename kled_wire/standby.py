@@ -1,4 +1,4 @@
-"""A dialled-back connection kept idle: which stream it becomes is said on it, at the last moment.
+"""A standby connection: dialled back and kept idle; which stream it becomes is said on it last.
 
 While a workspace is in use its agent has a few such connections to the coordinator, so that opening
 a stream costs no round trip between the two. The coordinator asks for one with a `dial` of kind

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from kled_coord.relay.rendezvous.broker import Broker
-from kled_coord.relay.rendezvous.reserve import IDLE_MAX_S, IN_USE_S, READY
-from kled_wire import limits, messages, reserve
+from kled_coord.relay.rendezvous.standby import IDLE_MAX_S, IN_USE_S, READY
+from kled_wire import limits, messages, standby
 from kled_wire.names import AgentId
 from tests.coord.relay.rendezvous.test_broker import AGENT, FakeRegistry
 
@@ -24,7 +24,7 @@ class Site:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.registry = FakeRegistry()
-        self.registry.features = {reserve.FEATURE}
+        self.registry.features = {standby.FEATURE}
         self.broker = Broker(self.registry, os.urandom)
         # The coordinator's end of each connection, and the agent's.
         self.ends: dict[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream] = {}
@@ -43,7 +43,7 @@ class Site:
     @property
     def asked(self) -> int:
         """How many idle connections were asked for and have not come."""
-        return sum(dial.kind == reserve.KIND for dial in self.registry.sent)
+        return sum(dial.kind == standby.KIND for dial in self.registry.sent)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_a_stream_takes_what_is_ready_and_asks_the_agent_nothing(site: Sit
         assert site.registry.sent == []
         await stream.send_all(b"rest")
         end = site.ends[stream]
-        found = reserve.decode_dial(bytes(await end.receive_some()))
+        found = standby.decode_dial(bytes(await end.receive_some()))
         assert found is not None
         assert found[0] == SSH
         await end.send_all(b"hello")
@@ -134,7 +134,7 @@ async def test_an_agent_that_cannot_come_is_asked_again_at_the_next_use(site: Si
 async def test_all_are_let_go_when_the_coordinator_stops(site: Site) -> None:
     await site.broker.used(AGENT)
     await site.answer()
-    site.broker.close_reserve()
+    site.broker.close_standby()
     await trio.testing.wait_all_tasks_blocked()
     await site.broker.used(AgentId("agt_2"))
     assert site.registry.sent == []

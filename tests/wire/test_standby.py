@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kled_wire import codec, messages
 from kled_wire.errors import ProtocolError
-from kled_wire.reserve import DIAL_MAX_BYTES, KIND, decode_dial, encode_dial
+from kled_wire.standby import DIAL_MAX_BYTES, KIND, decode_dial, encode_dial
 
 DIAL = messages.Dial(ticket="", kind="tcp", host="localhost", port=80, resume=True, user="usr_1")
 

@@ -1,4 +1,4 @@
-"""Idle connections of agents whose workspaces are in use: a stream that is opened takes one.
+"""Standby connections of agents whose workspaces are in use: a stream that is opened takes one.
 
 Without them a stream waits for the agent to be told, to connect and to ask: two round trips and
 more where TLS begins anew. They are few, are let go soon after the workspace was last used, and are
@@ -34,7 +34,7 @@ class _Agent:
 
 
 class Desk(Protocol):
-    """Who hands out tickets for idle connections (broker.py)."""
+    """Who hands out tickets for standby connections (broker.py)."""
 
     def expect(self, agent_id: AgentId) -> str:
         """A ticket for one connection of the agent."""
@@ -49,8 +49,8 @@ class Desk(Protocol):
         ...
 
 
-class Reserve:
-    """The idle connections of all agents."""
+class StandbyConnections:
+    """The standby connections of all agents."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
