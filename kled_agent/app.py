@@ -10,7 +10,7 @@ run_agent
 .   ├── Dialback._serve           one for each transport of a data stream
 .   ├── DirectListener.serve      clients that come directly, and where they can
 .   ├── _serve_application        one for each resumable stream, whatever carries it
-.   └── serve_island              asyncssh, from the first SSH stream on; sessions live in it
+.   └── serve_asyncio_host        asyncssh, from the first SSH stream on; sessions live in it
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 import asyncssh
 import trio
 
+from kled_agent.ssh.fastpath import PACKET_BYTES, WINDOW_BYTES, FastPathConnection, PlainKeyOwner
 from kled_agent.ssh.forwards.forward import Forwards
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.lean import PACKET_BYTES, WINDOW_BYTES, LeanConnection, PlainKeyOwner
 from kled_agent.ssh.session import Session
 from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.channel_stream import ChannelStream
@@ -72,10 +72,10 @@ class Server(PlainKeyOwner):
         self._priority = priority
         self._keys = keys
         self._log = log
-        self._connection: LeanConnection | None = None
+        self._connection: FastPathConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        assert isinstance(conn, LeanConnection)
+        assert isinstance(conn, FastPathConnection)
         self._connection = conn
         conn.listen_for_agent = self._forwards.listen_for_agent
 

@@ -1,4 +1,4 @@
-"""The `ssh` stream kind, without asyncssh: the island is imported when the first stream comes."""
+"""The `ssh` stream kind, without asyncssh, which is imported when the first stream comes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kled_wire import messages
 from kled_wire.eventlog import EventLog
 
 if TYPE_CHECKING:
-    from kled_agent.ssh.island import Island
+    from kled_agent.ssh.asyncio_host import AsyncioHost
 
 
 class SshService:
-    """Hands streams to the island, making it at the first. `nursery` holds it.
+    """Hands streams to the asyncio host, which is started at the first. `nursery` holds it.
 
     A plain key comes in when `keys` has it for the stream's user; `on_key_used` is told its id.
     """
@@ -35,7 +35,7 @@ class SshService:
         self._defaults = defaults
         self._keys = keys
         self._on_key_used = on_key_used
-        self._island: Island | None = None
+        self._host: AsyncioHost | None = None
         self._making = trio.Lock()
 
     def renew(self, identity: SshIdentity) -> None:
@@ -43,14 +43,14 @@ class SshService:
 
         Raises ProtocolError("certificate_malformed"), only once a session has come.
         """
-        if self._island is not None:
-            self._island.renew(identity)
+        if self._host is not None:
+            self._host.renew(identity)
         self._identity = identity
 
     async def dismiss(self, reason: str) -> None:
         """Tell all clients why there is no more, and wait until they have gone."""
-        if self._island is not None:
-            await self._island.dismiss(reason)
+        if self._host is not None:
+            await self._host.dismiss(reason)
 
     async def serve(
         self,
@@ -60,15 +60,15 @@ class SshService:
     ) -> None:
         """Serve SSH over `stream` to its end."""
         async with self._making:
-            if self._island is None:
-                from kled_agent.ssh.island import serve_island  # noqa: PLC0415 - 25 MB, see above
+            if self._host is None:
+                from kled_agent.ssh.asyncio_host import serve_asyncio_host  # noqa: PLC0415 - 25 MB
 
-                self._island = await self._nursery.start(
-                    serve_island, self._identity, self._defaults
+                self._host = await self._nursery.start(
+                    serve_asyncio_host, self._identity, self._defaults
                 )
         ended = trio.Event()
         keys = StreamKeys(self._keys, dial.user, self._on_key_used)
-        await self._island.accept(stream, keys, log, ended)
+        await self._host.accept(stream, keys, log, ended)
         await ended.wait()
 
 

@@ -237,7 +237,7 @@ class Copier:
                 move,
                 entry.source,
                 path,
-                preserve=True,
+                pstandby=True,
                 follow_symlinks=True,
                 progress_handler=progress,
             )

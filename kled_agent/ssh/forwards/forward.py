@@ -29,7 +29,7 @@ from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.pump import pump
 
 if TYPE_CHECKING:
-    from kled_agent.ssh.lean import LeanConnection
+    from kled_agent.ssh.fastpath import FastPathConnection
 
 # How long what a client sent may take into its target after the connection's end.
 LAST_BYTES_S: Final = 30.0
@@ -76,7 +76,7 @@ class Forwards:
 
     def __init__(
         self,
-        connection: LeanConnection,
+        connection: FastPathConnection,
         nursery: trio.Nursery,
         sockets: UserSockets,
         user: LocalUser,

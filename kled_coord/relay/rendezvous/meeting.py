@@ -14,7 +14,7 @@ from kled_wire.names import AgentId
 class Meeting:
     """An agent's connection that is awaited. `over` lets the agent's side close it.
 
-    A `standby` connection waits for a client in its turn; `watch` ends that wait when it is `taken`.
+    A `standby` connection waits for a client; `watch` ends that wait when it is `taken`.
     """
 
     agent_id: AgentId

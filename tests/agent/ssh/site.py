@@ -1,4 +1,4 @@
-"""An island behind a loopback port, and real OpenSSH clients with certificates for it."""
+"""The asyncio host behind a loopback port, and real OpenSSH clients with certificates for it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import trio
 
 from kled_agent.orphans import Children, bury_orphans
+from kled_agent.ssh.asyncio_host import AsyncioHost, serve_asyncio_host
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.island import Island, serve_island
 from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
 
@@ -84,11 +84,11 @@ class Allowed:
 
 @dataclass
 class Site:
-    """What a test needs of a running island."""
+    """What a test needs of a running asyncio host."""
 
     keys: Keys
     port: int
-    island: Island
+    host: AsyncioHost
     children: Children
     home: Path
     streams: list[trio.SocketStream] = field(default_factory=list)
@@ -141,21 +141,21 @@ async def run(
 async def serving(
     keys: Keys, user: LocalUser, log: EventLog, *, bury: bool = False
 ) -> AsyncIterator[Site]:
-    """An island whose streams are connections to a loopback port."""
+    """An asyncio host whose streams are connections to a loopback port."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     children = Children()
     defaults = SessionDefaults(user=user, environment={"KLED_WORKSPACE": "ws"}, children=children)
     async with trio.open_nursery() as nursery:
         if bury:
             await nursery.start(bury_orphans, children)
-        island: Island = await nursery.start(serve_island, keys.identity(), defaults)
+        host: AsyncioHost = await nursery.start(serve_asyncio_host, keys.identity(), defaults)
         port = listeners[0].socket.getsockname()[1]
-        site = Site(keys, port, island, children, Path(user.home))
+        site = Site(keys, port, host, children, Path(user.home))
 
         async def arrive(stream: trio.SocketStream) -> None:
             site.streams.append(stream)
             ended = trio.Event()
-            await island.accept(stream, site.allowed, log, ended)
+            await host.accept(stream, site.allowed, log, ended)
             await ended.wait()
 
         nursery.start_soon(partial(trio.serve_listeners, arrive, listeners))

@@ -103,7 +103,7 @@ async def test_unix_sockets_are_forwarded_both_ways(site: Site) -> None:
 
 
 async def _open_unix(path: str) -> trio.SocketStream:
-    # The remote one is bound by the island, a moment after the client was told.
+    # The remote one is bound by the agent, a moment after the client was told.
     with trio.fail_after(10):
         while not Path(path).exists():
             await trio.sleep(0.01)

@@ -29,9 +29,9 @@ def named(site: Site, log: EventLog) -> Iterator[SessionDirectory]:
     settings = SessionSettings(directory=site.home / "state" / "sessions")
     directory = SessionDirectory(settings=settings, children=site.children, log=log)
     directory.open()
-    island = site.island
-    user = dataclasses.replace(island._defaults.user, shell="/bin/bash")
-    island._defaults = dataclasses.replace(island._defaults, named=directory, user=user)
+    host = site.host
+    user = dataclasses.replace(host._defaults.user, shell="/bin/bash")
+    host._defaults = dataclasses.replace(host._defaults, named=directory, user=user)
     yield directory
     directory.end_all()
     directory.close()

@@ -71,21 +71,21 @@ async def test_the_host_proves_itself_with_its_certificate(site: Site) -> None:
 
 
 async def test_other_principals_count_from_the_next_connection_on(site: Site) -> None:
-    site.island.renew(dataclasses.replace(site.keys.identity(), principals=("user:usr_9",)))
+    site.host.renew(dataclasses.replace(site.keys.identity(), principals=("user:usr_9",)))
     assert (await site.ssh("true")).returncode == 255
-    site.island.renew(site.keys.identity())
+    site.host.renew(site.keys.identity())
     assert (await site.ssh("true")).returncode == 0
 
 
 async def test_no_principal_lets_nobody_in(site: Site) -> None:
-    site.island.renew(dataclasses.replace(site.keys.identity(), principals=()))
+    site.host.renew(dataclasses.replace(site.keys.identity(), principals=()))
     assert (await site.ssh("true")).returncode == 255
 
 
 async def test_a_certificate_that_is_none_leaves_the_old_one(site: Site) -> None:
     broken = dataclasses.replace(site.keys.identity(), host_certificate="ssh-ed25519 AAAA")
     with pytest.raises(ProtocolError) as caught:
-        site.island.renew(broken)
+        site.host.renew(broken)
     assert caught.value.code == "certificate_malformed"
     assert (await site.ssh("true")).returncode == 0
 

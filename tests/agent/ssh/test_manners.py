@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 import trio
 
-from kled_agent.ssh.lean import MSG_IGNORE
+from kled_agent.ssh.fastpath import MSG_IGNORE
 from tests.agent.ssh.site import Site, run_asyncio
 
 

@@ -29,8 +29,8 @@ def named(site: Site, log: EventLog) -> Iterator[SessionDirectory]:
     settings = SessionSettings(directory=site.home / "state" / "sessions", limit=2)
     directory = SessionDirectory(settings=settings, children=site.children, log=log)
     directory.open()
-    island = site.island
-    island._defaults = dataclasses.replace(island._defaults, named=directory)
+    host = site.host
+    host._defaults = dataclasses.replace(host._defaults, named=directory)
     yield directory
     directory.end_all()
     directory.close()

@@ -8,7 +8,7 @@ import os
 import pytest
 import trio
 
-from kled_agent.ssh.lean import LeanConnection
+from kled_agent.ssh.fastpath import FastPathConnection
 from tests.agent.conftest import Records
 from tests.agent.ssh.site import Site
 
@@ -16,20 +16,20 @@ _GCM = "aes128-gcm@openssh.com"
 
 
 def _count(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many packets went the short way."""
+    """How many packets took the fast path."""
     counts = {"sent": 0, "received": 0}
-    send, deliver = LeanConnection._send_lean, LeanConnection._deliver
+    send, deliver = FastPathConnection._send_fast, FastPathConnection._deliver
 
-    def sending(self: LeanConnection, *args: object) -> None:
+    def sending(self: FastPathConnection, *args: object) -> None:
         counts["sent"] += 1
         send(self, *args)  # type: ignore[arg-type]  # passed on
 
-    def delivering(self: LeanConnection, packet: bytes) -> bool:
+    def delivering(self: FastPathConnection, packet: bytes) -> bool:
         counts["received"] += 1
         return deliver(self, packet)
 
-    monkeypatch.setattr(LeanConnection, "_send_lean", sending)
-    monkeypatch.setattr(LeanConnection, "_deliver", delivering)
+    monkeypatch.setattr(FastPathConnection, "_send_fast", sending)
+    monkeypatch.setattr(FastPathConnection, "_deliver", delivering)
     return counts
 
 

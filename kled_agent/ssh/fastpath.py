@@ -1,13 +1,13 @@
-"""asyncssh's server connection with a short path for channel data under AES-GCM.
+"""asyncssh's server connection with a fast path for channel data under AES-GCM.
 
 Measured (docs/architecture.md, SSH): asyncssh copies each 32 KiB packet about ten times, builds a
 cipher object for it and precedes it with an encrypted IGNORE packet, a defence that only CBC
 ciphers need (RFC 4251, section 9.3.1). `MSG_CHANNEL_DATA` goes past all that here; every other
 packet, every other cipher, compression and key exchange go asyncssh's own way. The two paths share
-sequence numbers and nonces through `LeanGcm`, which takes the place of asyncssh's object.
+sequence numbers and nonces through `FastPathGcm`, which takes the place of asyncssh's object.
 
 This is the one file that knows asyncssh's inside (connection.py, encryption.py of 2.2x);
-tests/agent/ssh/test_lean.py runs both paths against OpenSSH.
+tests/agent/ssh/test_fastpath.py runs both paths against OpenSSH.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DATA_OFFSET: Final = 1 + 1 + 4 + 4
 _ZEROS: Final = bytes(2 * _BLOCK_BYTES)
 
 
-class LeanGcm(GCMEncryption):
+class FastPathGcm(GCMEncryption):
     """AES-GCM packet encryption (RFC 5647) that keeps its key schedule. One per direction."""
 
     def __init__(self, replaced: GCMEncryption) -> None:
@@ -89,7 +89,7 @@ class PlainKeyOwner(asyncssh.SSHServer):
         """A signature by the key or certificate `key_data` (RFC 4253, section 6.6) was right."""
 
 
-class LeanConnection(asyncssh.SSHServerConnection):
+class FastPathConnection(asyncssh.SSHServerConnection):
     """One server connection; made with asyncssh's own constructor arguments."""
 
     # Opens what a client's agent is reached by in its sessions; set by the server's callbacks.
@@ -169,13 +169,13 @@ class LeanConnection(asyncssh.SSHServerConnection):
     ) -> None:
         encryption = self._send_encryption
         if type(encryption) is GCMEncryption:
-            encryption = self._send_encryption = LeanGcm(encryption)
+            encryption = self._send_encryption = FastPathGcm(encryption)
         if (
             pkttype == MSG_CHANNEL_DATA
-            and isinstance(encryption, LeanGcm)
+            and isinstance(encryption, FastPathGcm)
             and self._may_send_lean()
         ):
-            self._send_lean(encryption, b"".join(args))
+            self._send_fast(encryption, b"".join(args))
         else:
             super().send_packet(pkttype, *args, handler=handler)
 
@@ -189,7 +189,7 @@ class LeanConnection(asyncssh.SSHServerConnection):
             and not (self._rekey_seconds and time.monotonic() >= self._rekey_time)
         )
 
-    def _send_lean(self, encryption: LeanGcm, payload: bytes) -> None:
+    def _send_fast(self, encryption: FastPathGcm, payload: bytes) -> None:
         assert self._transport is not None
         # RFC 4253, section 6: at least 4 bytes of padding, to a multiple of the block. The
         # content of padding is arbitrary; under GCM it protects nothing.
@@ -205,12 +205,12 @@ class LeanConnection(asyncssh.SSHServerConnection):
     def _recv_pkthdr(self) -> bool:
         encryption = self._recv_encryption
         if type(encryption) is GCMEncryption:
-            encryption = self._recv_encryption = LeanGcm(encryption)
-        if isinstance(encryption, LeanGcm) and self._auth_final and not self._decompressor:
-            self._receive_lean(encryption)
+            encryption = self._recv_encryption = FastPathGcm(encryption)
+        if isinstance(encryption, FastPathGcm) and self._auth_final and not self._decompressor:
+            self._receive_fast(encryption)
         return bool(super()._recv_pkthdr())
 
-    def _receive_lean(self, encryption: LeanGcm) -> None:
+    def _receive_fast(self, encryption: FastPathGcm) -> None:
         """Take channel data off the front of the input, up to the first packet of another kind."""
         buffer = memoryview(self._inpbuf)
         start = 0
@@ -223,7 +223,7 @@ class LeanConnection(asyncssh.SSHServerConnection):
         if start:
             self._inpbuf = bytes(buffer[start:])
 
-    def _open_next(self, encryption: LeanGcm, buffer: memoryview, start: int) -> bytes | None:
+    def _open_next(self, encryption: FastPathGcm, buffer: memoryview, start: int) -> bytes | None:
         body = start + _LENGTH_BYTES
         length = int.from_bytes(buffer[start:body], "big")
         end = body + length + _TAG_BYTES

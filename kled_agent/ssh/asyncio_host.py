@@ -15,10 +15,10 @@ import asyncssh
 import trio
 import trio_asyncio
 
+from kled_agent.ssh.fastpath import FastPathConnection
 from kled_agent.ssh.forwards.forward import LAST_BYTES_S
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.lean import LeanConnection
 from kled_agent.ssh.server import KeyCheck, Server, server_options
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
@@ -30,8 +30,8 @@ _ARRIVALS: Final = 16
 LOG: Final = EventLog(logging.getLogger("kled.agent.ssh"))
 
 
-class Island:
-    """Serves SSH over streams; its options follow the identity. Made by `serve_island`."""
+class AsyncioHost:
+    """Serves SSH over streams; its options follow the identity. Made by `serve_asyncio_host`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Island:
         self._sockets = UserSockets(nursery, defaults.user, defaults.children)
         self._options = server_options(identity)
         # Each connection, and what is set at its end.
-        self._open: dict[LeanConnection, trio.Event] = {}
+        self._open: dict[FastPathConnection, trio.Event] = {}
         self._send_arrival, self._arrivals = trio.open_memory_channel[
             tuple[trio.abc.HalfCloseableStream, KeyCheck, EventLog, trio.Event]
         ](_ARRIVALS)
@@ -88,13 +88,13 @@ class Island:
 
     def _make_connection(
         self, forwarding: trio.Nursery, keys: KeyCheck, log: EventLog, ended: trio.Event
-    ) -> LeanConnection:
+    ) -> FastPathConnection:
         def make_server() -> Server:
             return Server(
                 self._nursery, forwarding, self._sockets, self._defaults, self._priority, keys, log
             )
 
-        connection = LeanConnection(
+        connection = FastPathConnection(
             asyncio.get_running_loop(),
             asyncssh.SSHServerConnectionOptions(server_factory=make_server, **self._options),
         )
@@ -133,11 +133,11 @@ def _log_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         LOG.error("ssh_callback_failed", reason=context.get("message"))
 
 
-async def serve_island(
+async def serve_asyncio_host(
     identity: SshIdentity,
     defaults: SessionDefaults,
     *,
-    task_status: trio.TaskStatus[Island] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[AsyncioHost] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep the asyncio loop for as long as the agent lives; sessions run in its nursery."""
     asyncssh.set_log_level(logging.ERROR)
@@ -147,6 +147,6 @@ async def serve_island(
     async with trio_asyncio.open_loop() as loop, trio.open_nursery() as nursery:
         # trio-asyncio's own handler ends the loop, and with it every session, for one callback.
         loop.set_exception_handler(_log_failure)
-        island = Island(nursery, identity, defaults)
-        task_status.started(island)
-        await island.run()
+        host = AsyncioHost(nursery, identity, defaults)
+        task_status.started(host)
+        await host.run()
