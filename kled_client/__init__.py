@@ -1,6 +1,6 @@
 """The laptop's side of Kled: the `kled` command and what it is made of.
 
-`__main__.py` is the door. `kled stream`, which ssh runs for every connection, goes to
+`__main__.py` is where it starts. `kled stream`, which ssh runs for every connection, goes to
 `stream/command.py` and loads only the standard library; everything else goes to `cli/main.py`.
 `api.py` speaks to the coordinator, `ssh.py` to the agent through it.
 """

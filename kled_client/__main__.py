@@ -1,4 +1,4 @@
-"""The `kled` command's door: `stream` goes the fast way, everything else to `cli/main.py`."""
+"""Start of the `kled` command: `stream` loads the standard library only, all else is click's."""
 
 from __future__ import annotations
 

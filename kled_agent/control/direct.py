@@ -46,8 +46,8 @@ class DirectSettings:
     port: int = 0
 
 
-class Door:
-    """Counts who stands before it: a crowd of strangers must not take everything."""
+class AdmissionLimiter:
+    """Counts unauthenticated connections, in total and for each client network."""
 
     def __init__(
         self, *, most: int = GREETING_MAX, per_address: int = GREETING_PER_ADDRESS_MAX
@@ -57,22 +57,22 @@ class Door:
         self._inside: Counter[str] = Counter()
 
     def enter(self, address: IpAddress) -> bool:
-        """Whether one more from there may stand here; `leave` then says that it has gone on."""
-        name = _crowd(address)
+        """Whether one more from there is admitted; call `leave` when it has ended or is proven."""
+        name = _network_of(address)
         if self._inside.total() >= self._most or self._inside[name] >= self._per_address:
             return False
         self._inside[name] += 1
         return True
 
     def leave(self, address: IpAddress) -> None:
-        """One that had entered has gone on, or away."""
-        name = _crowd(address)
+        """One that had entered is proven, or has ended."""
+        name = _network_of(address)
         self._inside[name] -= 1
         if not self._inside[name]:
             del self._inside[name]
 
 
-def _crowd(address: IpAddress) -> str:
+def _network_of(address: IpAddress) -> str:
     """Who counts as one: an address, or the network that one IPv6 customer has."""
     if address.version == 4:
         return str(address)
@@ -86,7 +86,7 @@ class DirectListener:
         self._settings = settings
         self._resumption = resumption
         self._log = log
-        self._door = Door()
+        self._admission = AdmissionLimiter()
         self._open = 0
 
     @property
@@ -156,13 +156,13 @@ class DirectListener:
         """One connection, from whoever."""
         try:
             address = _unmapped(stream.socket.getpeername()[0])
-            if not (self._is_welcome(address) and self._door.enter(address)):
+            if not (self._is_welcome(address) and self._admission.enter(address)):
                 return
             log = self._log.bind(peer=str(address))
             try:
                 admitted = await self._greet(stream, log)
             finally:
-                self._door.leave(address)
+                self._admission.leave(address)
             if admitted is not None:
                 self._open += 1
                 try:

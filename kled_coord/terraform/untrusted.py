@@ -19,7 +19,7 @@ from typing import Final
 
 from kled_wire.limits import STATE_MAX_BYTES
 
-# A state may be too large for the coordinator's own door, and is kept all the same.
+# A state may be too large for the coordinator's own backend, and is kept all the same.
 MAX_BYTES: Final = 4 * STATE_MAX_BYTES
 # There is no such file, or something else is in its place.
 _NOT_THERE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}

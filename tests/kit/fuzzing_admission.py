@@ -3,8 +3,8 @@
 The input says who connects from where, what each says in which pieces, whether it knows a stream's
 secret, when it hangs up and how, and what becomes meanwhile of the stream that they are after.
 Whatever they do: nobody gets a stream without its secret, and then only for as long as it is there;
-who has proven nothing is told next to nothing and is gone in time; the door counts right; nothing
-happens that nobody expected; and the stream's own client notices nothing of strangers.
+who has proven nothing is told next to nothing and is gone in time; the limiter counts right; and
+nothing happens that nobody expected; and the stream's own client notices nothing of strangers.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class _Site:
 
     def check(self) -> None:
         """At any time."""
-        inside = self.direct._door._inside
+        inside = self.direct._admission._inside
         assert inside.total() <= GREETING_MAX
         assert all(0 < count <= GREETING_PER_ADDRESS_MAX for count in inside.values())
         assert self.direct.open_streams <= self.proofs
@@ -241,7 +241,7 @@ class _Site:
         """Nobody who has proven nothing is still there; nobody took what was not theirs."""
         await trio.sleep(limits.HELLO_TIMEOUT_S + 1)
         await self.settle()
-        assert not self.direct._door._inside
+        assert not self.direct._admission._inside
         for stranger in self.strangers:
             if not stranger.proven and stranger.sock.fileno() >= 0:
                 assert not stranger.hear(), "it is still connected"

@@ -1,4 +1,4 @@
-"""Unix sockets as the sessions' user: made here where that is us, else by the doorkeeper."""
+"""Unix sockets as the sessions' user: made here or by a process of that user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.ssh.forwards.doorkeeper import Question, answer, read_answer
+from kled_agent.ssh.forwards.user_socket_process import Question, answer, read_answer
 from kled_agent.users import LocalUser
 
 _THREADS: Final = 64
@@ -20,7 +20,7 @@ _END_S: Final = 2.0
 
 
 class UserSockets:
-    """Asks for sockets. `nursery` holds the doorkeeper, which is started at the first need."""
+    """Asks for sockets. `nursery` holds the user's process, which is started at the first need."""
 
     def __init__(self, nursery: trio.Nursery, user: LocalUser, children: Children) -> None:
         self._nursery = nursery
@@ -62,7 +62,7 @@ class UserSockets:
             )
         async with self._starting:
             if self._control is None:
-                await self._nursery.start(self._keep_doorkeeper)
+                await self._nursery.start(self._keep_process)
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -71,10 +71,11 @@ class UserSockets:
             await trio.lowlevel.wait_readable(ours)
             return read_answer(ours)
 
-    async def _keep_doorkeeper(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _keep_process(self, *, task_status: trio.TaskStatus[None]) -> None:
         user = self._user
         job = {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)}
-        argv = [sys.executable, "-P", "-m", "kled_agent.ssh.forwards.doorkeeper", json.dumps(job)]
+        module = "kled_agent.ssh.forwards.user_socket_process"
+        argv = [sys.executable, "-P", "-m", module, json.dumps(job)]
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self._children.starting():

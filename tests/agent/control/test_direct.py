@@ -13,9 +13,9 @@ import trio.testing
 
 from kled_agent.control.direct import (
     GREETING_PER_ADDRESS_MAX,
+    AdmissionLimiter,
     DirectListener,
     DirectSettings,
-    Door,
 )
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
@@ -252,16 +252,16 @@ async def test_only_ones_own_networks_are_let_in_where_it_is_private() -> None:
 
 
 def test_the_door_counts_by_address_and_in_all() -> None:
-    door = Door(most=3, per_address=2)
+    limiter = AdmissionLimiter(most=3, per_address=2)
     one, two = ipaddress.ip_address("fd00::1"), ipaddress.ip_address("fd00::2")
     other, third = ipaddress.ip_address("10.0.0.1"), ipaddress.ip_address("10.0.0.2")
-    assert door.enter(one)
-    assert door.enter(two)
-    assert not door.enter(one)
-    assert door.enter(other)
-    assert not door.enter(third)
-    door.leave(one)
-    assert door.enter(third)
+    assert limiter.enter(one)
+    assert limiter.enter(two)
+    assert not limiter.enter(one)
+    assert limiter.enter(other)
+    assert not limiter.enter(third)
+    limiter.leave(one)
+    assert limiter.enter(third)
 
 
 async def test_an_unknown_stream_is_told_at_the_relay() -> None:
