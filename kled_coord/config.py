@@ -77,7 +77,10 @@ class Config(BaseSettings):
     bandwidth_per_workspace: int = Field(0, ge=0, description="As bandwidth_per_user.")
     relay_processes: int = Field(0, ge=0, le=1024, description="At most so many; 0: one per core.")
     offload_processes: int = Field(
-        0, ge=0, le=1024, description="Take off TLS and WebSockets; as relay_processes."
+        0,
+        ge=0,
+        le=1024,
+        description="Terminate TLS and WebSockets; as relay_processes.",
     )
     workers: int = Field(2, ge=0, le=64, description="Builds that run at once.")
     check_deadline_s: float = Field(120, gt=0, description="How long a template's check may take.")

@@ -67,7 +67,7 @@ class Metrics:
         )
         self.offload_connections = Gauge(
             "kled_offload_connections",
-            "Connections of which an offload process takes TLS or WebSocket framing off.",
+            "Connections whose TLS or WebSocket framing an offload process terminates.",
             ["process"],
             registry=r,
         )

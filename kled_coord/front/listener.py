@@ -1,4 +1,4 @@
-"""The one port: accept, have TLS taken off, read one head, hand the connection to its plane."""
+"""The one port: accept, terminate TLS, read one head, hand the connection to its plane."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class _Front:
                 address = _address(raw)
                 if not is_trusted_peer(address, self.trusted_proxies):
                     place = await self.admission.enter(address)
-                async with raw if self.tls is None else self.tls.taken_off(raw) as stream:
+                async with raw if self.tls is None else self.tls.unwrapped(raw) as stream:
                     arrival = await _read(stream, address, self.trusted_proxies, place)
                     if arrival is None:
                         return

@@ -36,13 +36,13 @@ def open_certificates(certificate: Path | None, key: Path | None) -> Certificate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """How TLS is taken off the connections of the one port."""
+    """Terminates TLS on the connections of the one port."""
 
     certificates: Certificates
     offload: OffloadPool | None = None
 
     @asynccontextmanager
-    async def taken_off(
+    async def unwrapped(
         self, connection: trio.SocketStream
     ) -> AsyncIterator[trio.abc.HalfCloseableStream]:
         """The plain stream. A `TlsStream` is still to do its handshake.
@@ -50,7 +50,7 @@ class Tls:
         Raises UnavailableError("offload_restarting").
         """
         if self.offload is not None:
-            async with self.offload.taken(Kind.TLS, connection) as plain:
+            async with self.offload.unwrapped(Kind.TLS, connection) as plain:
                 yield OffloadedStream(plain, connection)
         else:
             self._renew()

@@ -18,7 +18,7 @@ PACKET_MAX: Final = 2 + HEAD_MAX_BYTES
 
 
 class Kind(IntEnum):
-    """What there is to take off a connection."""
+    """The layer that a connection is to be unwrapped of."""
 
     TLS = 0
     WEBSOCKET = 1

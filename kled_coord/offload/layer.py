@@ -1,4 +1,4 @@
-"""What is taken off a connection: a layer between its bytes and the plain ones. No I/O."""
+"""A layer between a connection's bytes and the plain ones: TLS or WebSocket framing. No I/O."""
 
 from __future__ import annotations
 

@@ -31,22 +31,24 @@ class OffloadPool(Pool[OffloadProcess]):
         super().__init__(most, make, metrics.offload_processes.set, at_first_use=files is None)
 
     @asynccontextmanager
-    async def taken(
+    async def unwrapped(
         self, kind: Kind, outer: trio.SocketStream, ahead: bytes = b""
     ) -> AsyncIterator[trio.SocketStream]:
-        """As `OffloadProcess.taken`, by whoever has least to do.
+        """As `OffloadProcess.unwrapped`, by whoever has least to do.
 
         Waits a little while there is none. Raises UnavailableError("offload_restarting").
         """
         async with AsyncExitStack() as stack:
             for process in await self.wait_running():
                 try:
-                    plain = await stack.enter_async_context(process.taken(kind, outer, ahead))
+                    plain = await stack.enter_async_context(process.unwrapped(kind, outer, ahead))
                 except UnavailableError:
                     log.debug("offload_gone")
                 else:
                     yield plain
                     return
             raise UnavailableError(
-                "offload_restarting", "what takes TLS off is restarting", hint="try again"
+                "offload_restarting",
+                "the TLS process is restarting",
+                hint="try again",
             )

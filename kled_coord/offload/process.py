@@ -50,10 +50,10 @@ class OffloadProcess(Sidecar):
         return self._load
 
     @asynccontextmanager
-    async def taken(
+    async def unwrapped(
         self, kind: Kind, outer: trio.SocketStream, ahead: bytes = b""
     ) -> AsyncIterator[trio.SocketStream]:
-        """Have `kind` taken off `outer`; give the plain end, to close or to pass on in the block.
+        """Unwrap `outer` of `kind`; give the plain end, to close or to pass on in the block.
 
         The process has a copy of `outer`: ours is the caller's to close. `ahead` is what was read
         of it already. Raises UnavailableError("offload_restarting").

@@ -1,6 +1,6 @@
 """An offload process: `python -m kled_coord.offload.server [CERTIFICATE KEY] FD`.
 
-It takes TLS or WebSocket framing off connections that it is handed, and gives the plain bytes to
+It terminates the TLS or WebSocket framing of connections that it is handed; the plain bytes go to
 whoever has the other end of a Unix socket pair: the coordinator for requests and control links, a
 relay process for streams. It knows nothing else: no policy, no tokens, no store
 (docs/adr/0012-offload-processes.md).

@@ -1,4 +1,4 @@
-"""A connection of which another process takes TLS or WebSocket framing off, as a stream."""
+"""A connection whose TLS or WebSocket framing another process terminates, as a stream."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def plain_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream | No
     return inner if isinstance(inner, trio.SocketStream) else None
 
 
-async def lay_bare(stream: trio.abc.HalfCloseableStream) -> bytes:
-    """Let go of all below `plain_socket(stream)`; what was read ahead of it.
+async def unwrap(stream: trio.abc.HalfCloseableStream) -> bytes:
+    """Close all below `plain_socket(stream)`; return what was read ahead of it.
 
     For a stream that another process gets: a copy of a socket that stayed here would keep the
     connection open.

@@ -25,7 +25,7 @@ WAYS = ("tls", "websockets")
 def offloaded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """A site all of whose streams need something taken off, with a workspace `dev`."""
+    """A site all of whose streams need unwrapping, with a workspace `dev`."""
     way = over_tls(tmp_path_factory.mktemp("tls"))
     with way if request.param == "tls" else behind_websockets_only() as (site, _):
         site.kled("create", "dev", "--template", "process")

@@ -1,4 +1,4 @@
-"""What strangers may say to what takes TLS and WebSocket framing off: anything, at any time.
+"""What strangers may say to what terminates TLS and WebSocket framing: anything, at any time.
 
 A peer of either kind speaks as it should, and the input says what becomes of that on the way.
 """

@@ -107,7 +107,7 @@ class DataPlane:
         workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
         _check_running(workspace)
         agent = await self._workspaces.agent_of(workspace.id)
-        with self._quotas.streams.taken(user_id=caller.user_id, workspace_id=workspace.id):
+        with self._quotas.streams.held(user_id=caller.user_id, workspace_id=workspace.id):
             dial = messages.Dial(
                 ticket="",
                 kind=target.kind,
@@ -193,7 +193,7 @@ class DataPlane:
                 yield stream
         else:
             await arrival.stream.send_all(answer)
-            async with _unframed(self._offload, arrival.stream) as stream:
+            async with _unwrapped(self._offload, arrival.stream) as stream:
                 yield stream
 
     def _counter(self, kind: str) -> Callable[[int, int], None]:
@@ -264,9 +264,11 @@ class _Record:
 
 
 @asynccontextmanager
-async def _unframed(offload: OffloadPool, stream: PrefixedStream) -> AsyncIterator[OffloadedStream]:
+async def _unwrapped(
+    offload: OffloadPool, stream: PrefixedStream
+) -> AsyncIterator[OffloadedStream]:
     """The bytes that a WebSocket carries. Raises UnavailableError("offload_restarting")."""
     connection = plain_socket(stream)
-    assert connection is not None, "where there are offload processes, TLS is taken off in one"
-    async with offload.taken(Kind.WEBSOCKET, connection, stream.take_prefix()) as plain:
+    assert connection is not None, "where there are offload processes, TLS ends in one"
+    async with offload.unwrapped(Kind.WEBSOCKET, connection, stream.take_prefix()) as plain:
         yield OffloadedStream(plain, stream.transport_stream)

@@ -22,7 +22,7 @@ class StreamQuotas:
         self._workspaces: Counter[str] = Counter()
 
     @contextmanager
-    def taken(self, *, user_id: str, workspace_id: str) -> Iterator[None]:
+    def held(self, *, user_id: str, workspace_id: str) -> Iterator[None]:
         """Hold one place of each for the block. Raises LimitError("stream_limit")."""
         if self._users[user_id] >= self._per_user:
             raise LimitError("stream_limit", f"you have {self._per_user} streams open, the limit")

@@ -1,6 +1,6 @@
 """Two streams become one: in a relay process, and never in this one again.
 
-Where TLS or WebSocket framing comes off, an offload process gives a socket with the plain bytes.
+Where a side is TLS or a WebSocket, an offload process gives a socket with the plain bytes.
 Systems without splice(2) and epoll have neither kind of process, and copy here.
 """
 
@@ -10,7 +10,7 @@ import math
 
 import trio
 
-from kled_coord.offload.stream import lay_bare, plain_socket
+from kled_coord.offload.stream import plain_socket, unwrap
 from kled_coord.relay.splice.bandwidth import Share
 from kled_coord.relay.splice.paced import Pacer
 from kled_coord.relay.splice.pool import RelayPool
@@ -53,10 +53,10 @@ class Joiner:
         if self._relay is not None:
             to_client, to_agent = plain_socket(client), plain_socket(agent)
             if to_client is not None and to_agent is not None:
-                if ahead := await lay_bare(client):
+                if ahead := await unwrap(client):
                     await to_agent.send_all(ahead)
                     traffic.count(to_agent=len(ahead))
-                if ahead := await lay_bare(agent):
+                if ahead := await unwrap(agent):
                     await to_client.send_all(ahead)
                     traffic.count(to_client=len(ahead))
                 terms = Terms(idle_s=self._idle_s, absolute_s=self._absolute_s, shares=shares)

@@ -34,7 +34,7 @@ class Site:
         peer, outer = (wrap(end) for end in connected())
         await self.stack.enter_async_context(peer)
         await self.stack.enter_async_context(outer)
-        plain = await self.stack.enter_async_context(self.pool.taken(kind, outer))
+        plain = await self.stack.enter_async_context(self.pool.unwrapped(kind, outer))
         await outer.aclose()
         if kind is Kind.TLS:
             client = TlsStream(peer, self.authority.trusting(), server_hostname=NAME)

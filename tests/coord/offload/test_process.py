@@ -31,7 +31,7 @@ BIG = 3_000_000
 
 
 class Site:
-    """A process that takes TLS off, and clients of it."""
+    """A process that terminates TLS, and clients of it."""
 
     def __init__(self, authority: Authority, *, tls: bool = True) -> None:
         self.authority = authority
@@ -43,7 +43,7 @@ class Site:
     async def raw(self) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
         """A client's bare connection, and the plain end of it."""
         peer, outer = (wrap(end) for end in connected())
-        async with peer, self.process.taken(Kind.TLS, outer) as plain:
+        async with peer, self.process.unwrapped(Kind.TLS, outer) as plain:
             await outer.aclose()
             yield peer, plain
 
@@ -220,7 +220,7 @@ async def test_without_a_process_it_is_refused_and_the_connection_stays_ours(
     process = Site(authority).process
     async with peer, outer:
         with pytest.raises(UnavailableError) as caught:
-            async with process.taken(Kind.TLS, outer):
+            async with process.unwrapped(Kind.TLS, outer):
                 pytest.fail("there is nobody to take it")
         assert caught.value.code == "offload_restarting"
         await check(peer, outer)

@@ -1,4 +1,4 @@
-"""A stream whose framing is taken off elsewhere: what is closed, and what is passed on."""
+"""A stream whose framing another process terminates: what is closed, and what is passed on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.offload.stream import OffloadedStream, lay_bare, plain_socket
+from kled_coord.offload.stream import OffloadedStream, plain_socket, unwrap
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.sockets import connected
 
@@ -58,8 +58,8 @@ async def test_what_is_passed_on_has_no_copies_left_below() -> None:
     stream = PrefixedStream(b"ahead", OffloadedStream(websocket, OffloadedStream(tls, connection)))
     async with peer, far, last, websocket:
         assert plain_socket(stream) is websocket
-        assert await lay_bare(stream) == b"ahead"
-        assert await lay_bare(stream) == b""
+        assert await unwrap(stream) == b"ahead"
+        assert await unwrap(stream) == b""
         assert await peer.receive_some() == b""
         assert await far.receive_some() == b""
         await websocket.send_all(b"open still")
@@ -71,7 +71,7 @@ async def test_a_plain_socket_is_itself() -> None:
     async with peer, connection:
         assert plain_socket(connection) is connection
         assert plain_socket(PrefixedStream(b"", connection)) is connection
-        assert await lay_bare(connection) == b""
+        assert await unwrap(connection) == b""
         await connection.send_all(b"open still")
         assert await peer.receive_some() == b"open still"
 

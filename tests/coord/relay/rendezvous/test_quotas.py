@@ -14,19 +14,19 @@ def test_the_users_limit_is_refused_with_its_figure() -> None:
     quotas = StreamQuotas(per_user=2, per_workspace=10)
     with ExitStack() as held:
         for number in range(2):
-            held.enter_context(quotas.taken(user_id="u", workspace_id=f"w{number}"))
+            held.enter_context(quotas.held(user_id="u", workspace_id=f"w{number}"))
         with pytest.raises(LimitError, match="2 streams") as caught:
-            held.enter_context(quotas.taken(user_id="u", workspace_id="w3"))
+            held.enter_context(quotas.held(user_id="u", workspace_id="w3"))
         assert caught.value.code == "stream_limit"
-        held.enter_context(quotas.taken(user_id="other", workspace_id="w0"))
+        held.enter_context(quotas.held(user_id="other", workspace_id="w0"))
 
 
 def test_the_workspaces_limit_counts_all_users() -> None:
     quotas = StreamQuotas(per_user=10, per_workspace=1)
     with (
-        quotas.taken(user_id="a", workspace_id="w"),
+        quotas.held(user_id="a", workspace_id="w"),
         pytest.raises(LimitError),
-        quotas.taken(user_id="b", workspace_id="w"),
+        quotas.held(user_id="b", workspace_id="w"),
     ):
         pass
 
@@ -34,9 +34,9 @@ def test_the_workspaces_limit_counts_all_users() -> None:
 def test_places_are_given_back_also_after_an_error() -> None:
     quotas = StreamQuotas(per_user=1, per_workspace=1)
     for _ in range(3):
-        with pytest.raises(KeyError), quotas.taken(user_id="u", workspace_id="w"):
+        with pytest.raises(KeyError), quotas.held(user_id="u", workspace_id="w"):
             raise KeyError
-    with quotas.taken(user_id="u", workspace_id="w"):
+    with quotas.held(user_id="u", workspace_id="w"):
         pass
 
 
