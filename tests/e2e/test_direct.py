@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit.country import PORT, Country, Host, open_country
+from tests.kit.nat_topology import PORT, Host, NatTopology, open_nat_topology
 from tests.kit.network import block, unblock, why_not
 from tests.kit.site import BIN
 from tests.kit.terminal import Terminal
@@ -29,23 +29,23 @@ ONLY_6 = ("fd00:9::1/64",), ("fd00:9::2/64",)
 
 
 @pytest.fixture(scope="module")
-def country() -> Iterator[Country]:
-    with open_country() as made:
+def topology() -> Iterator[NatTopology]:
+    with open_nat_topology() as made:
         yield made
 
 
 @pytest.fixture
-def host(country: Country) -> Iterator[Host]:
+def host(topology: NatTopology) -> Iterator[Host]:
     """The agent, which takes direct paths from private networks."""
-    with country.agent() as made:
+    with topology.agent() as made:
         yield made
 
 
 def test_behind_two_nats_there_is_the_relay_and_it_is_said_why(
-    country: Country, host: Host
+    topology: NatTopology, host: Host
 ) -> None:
-    assert country.path() == f"relay (direct 10.2.0.2:{PORT}: no route)"
-    status = country.ask("status", "dev")
+    assert topology.path() == f"relay (direct 10.2.0.2:{PORT}: no route)"
+    status = topology.ask("status", "dev")
     assert status["path"]["kind"] == "relay"
     assert "no route" in status["path"]["reason"]
 
@@ -55,72 +55,74 @@ def test_behind_two_nats_there_is_the_relay_and_it_is_said_why(
     [(ONLY_4, ("10.9.0.2",)), (ONLY_6, ("[fd00:9::2]",)), (BOTH, ("10.9.0.2", "[fd00:9::2]"))],
 )
 def test_on_one_network_the_path_is_direct(
-    country: Country,
+    topology: NatTopology,
     host: Host,
     ends: tuple[tuple[str, ...], tuple[str, ...]],
     addresses: tuple[str, ...],
 ) -> None:
-    with country.joined(*ends):
-        path = country.path()
+    with topology.joined(*ends):
+        path = topology.path()
         assert path.startswith(tuple(f"direct {address}:{PORT} (" for address in addresses))
-        assert country.ask("status", "dev")["path"]["kind"] == "direct"
-        checks = {check["name"]: check["found"] for check in country.ask("doctor", "dev")["checks"]}
+        assert topology.ask("status", "dev")["path"]["kind"] == "direct"
+        checks = {
+            check["name"]: check["found"] for check in topology.ask("doctor", "dev")["checks"]
+        }
         assert checks["direct path"].startswith("direct ")
         assert (
             "KLED_DIRECT is off"
-            in country.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "off"}).stdout
+            in topology.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "off"}).stdout
         )
 
 
-def test_a_profile_can_do_without(country: Country, host: Host) -> None:
-    config = country.site.home / ".config" / "kled" / "config.json"
+def test_a_profile_can_do_without(topology: NatTopology, host: Host) -> None:
+    config = topology.site.home / ".config" / "kled" / "config.json"
     before = config.read_text()
     content = json.loads(before)
     content["profiles"]["default"]["direct"] = "off"
     config.write_text(json.dumps(content))
     try:
-        with country.joined(*ONLY_4):
-            assert country.path() == "relay (`direct` of profile default is off)"
-            wanted = country.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "auto"})
+        with topology.joined(*ONLY_4):
+            assert topology.path() == "relay (`direct` of profile default is off)"
+            wanted = topology.kled("ping", "dev", "-c", "1", env={"KLED_DIRECT": "auto"})
             assert "path: direct 10.9.0.2" in wanted.stdout
     finally:
         config.write_text(before)
 
 
-def diagnosis(country: Country) -> str:
+def diagnosis(topology: NatTopology) -> str:
     """The doctor's last line."""
-    return country.kled("doctor", "dev").stdout.splitlines()[-1]
+    return topology.kled("doctor", "dev").stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("verdict", "said"), [("drop", "timed out"), ("reject", "refused")])
 def test_a_wall_before_the_agent_leaves_the_relay(
-    country: Country, host: Host, verdict: str, said: str
+    topology: NatTopology, host: Host, verdict: str, said: str
 ) -> None:
-    with country.joined(*ONLY_4):
-        block(country.host, f"tcp dport {PORT}", verdict)
+    with topology.joined(*ONLY_4):
+        block(topology.host, f"tcp dport {PORT}", verdict)
         try:
-            assert f"10.9.0.2:{PORT}: {said}" in country.path()
-            summary = diagnosis(country)
+            assert f"10.9.0.2:{PORT}: {said}" in topology.path()
+            summary = diagnosis(topology)
             assert "direct path: blocked (direct " in summary
             assert f"10.9.0.2:{PORT}: {said}); the relay is used instead" in summary
         finally:
-            unblock(country.host)
+            unblock(topology.host)
 
 
-def test_an_agent_that_does_not_listen_says_so(country: Country) -> None:
-    with country.agent("off"), country.joined(*ONLY_4):
-        assert country.path() == "relay (the agent offers no direct path: direct_listen is off)"
+def test_an_agent_that_does_not_listen_says_so(topology: NatTopology) -> None:
+    with topology.agent("off"), topology.joined(*ONLY_4):
+        assert topology.path() == "relay (the agent offers no direct path: direct_listen is off)"
         # Nobody wanted one: the doctor has nothing to complain of.
-        assert "direct path" not in diagnosis(country)
+        assert "direct path" not in diagnosis(topology)
 
 
 class Transfer:
     """Bytes through `ssh dev.kled cat` until it is told to stop."""
 
-    def __init__(self, country: Country, command: list[str]) -> None:
-        with country.client.entered():
+    def __init__(self, topology: NatTopology, command: list[str]) -> None:
+        with topology.client.entered():
             self._process = subprocess.Popen(
-                command, env=country.site.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                command, env=topology.site.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         self._stop = threading.Event()
         self._sent, self._got = hashlib.sha256(), hashlib.sha256()
@@ -167,23 +169,23 @@ class Transfer:
             thread.join()
 
 
-def commands(country: Country) -> dict[str, list[str]]:
+def commands(topology: NatTopology) -> dict[str, list[str]]:
     return {
-        "openssh": [*country.site.ssh_words(), "dev.kled", "cat"],
+        "openssh": [*topology.site.ssh_words(), "dev.kled", "cat"],
         "kled": [str(BIN / "kled"), "ssh", "-T", "dev", "cat"],
     }
 
 
 @pytest.mark.parametrize("client", ["openssh", "kled"])
 def test_a_running_transfer_moves_with_the_routes(
-    country: Country, host: Host, client: str
+    topology: NatTopology, host: Host, client: str
 ) -> None:
-    transfer = Transfer(country, commands(country)[client])
+    transfer = Transfer(topology, commands(topology)[client])
     try:
         transfer.go_on()
         assert host.count("stream_direct") == 0
         for times in (1, 2):
-            with country.joined(*BOTH):
+            with topology.joined(*BOTH):
                 host.wait_for("stream_direct", times)
                 transfer.go_on()
             host.wait_for("stream_resumed", times)
@@ -194,18 +196,20 @@ def test_a_running_transfer_moves_with_the_routes(
 
 
 @pytest.mark.parametrize("client", ["openssh", "kled"])
-def test_a_path_that_falls_silent_is_given_up(country: Country, host: Host, client: str) -> None:
-    with country.joined(*ONLY_4):
-        transfer = Transfer(country, commands(country)[client])
+def test_a_path_that_falls_silent_is_given_up(
+    topology: NatTopology, host: Host, client: str
+) -> None:
+    with topology.joined(*ONLY_4):
+        transfer = Transfer(topology, commands(topology)[client])
         try:
             host.wait_for("stream_direct")
             transfer.go_on()
-            block(country.host, f"tcp dport {PORT}")
+            block(topology.host, f"tcp dport {PORT}")
             try:
                 host.wait_for("stream_resumed")
                 transfer.go_on()
             finally:
-                unblock(country.host)
+                unblock(topology.host)
             host.wait_for("stream_direct", 2)
             transfer.go_on()
             transfer.finish()
@@ -213,13 +217,13 @@ def test_a_path_that_falls_silent_is_given_up(country: Country, host: Host, clie
             transfer.kill()
 
 
-def test_a_shell_lives_through_it_all(country: Country, host: Host) -> None:
-    with country.client.entered():
-        terminal = Terminal([BIN / "kled", "ssh", "dev"], country.site.env)
+def test_a_shell_lives_through_it_all(topology: NatTopology, host: Host) -> None:
+    with topology.client.entered():
+        terminal = Terminal([BIN / "kled", "ssh", "dev"], topology.site.env)
     try:
         terminal.type("stty -echo; echo up=$((20+1))\n")
         terminal.wait_for("up=21")
-        with country.joined(*ONLY_6):
+        with topology.joined(*ONLY_6):
             host.wait_for("stream_direct")
             terminal.type("echo direct=$((20+2))\n")
             terminal.wait_for("direct=22")
@@ -233,17 +237,19 @@ def test_a_shell_lives_through_it_all(country: Country, host: Host) -> None:
         terminal.close()
 
 
-def test_a_direct_path_carries_on_without_the_coordinator(country: Country, host: Host) -> None:
-    with country.joined(*ONLY_4):
-        transfer = Transfer(country, commands(country)["openssh"])
+def test_a_direct_path_carries_on_without_the_coordinator(
+    topology: NatTopology, host: Host
+) -> None:
+    with topology.joined(*ONLY_4):
+        transfer = Transfer(topology, commands(topology)["openssh"])
         try:
             host.wait_for("stream_direct")
-            with country.coordinator.entered():
-                country.site.stop_serving()
+            with topology.coordinator.entered():
+                topology.site.stop_serving()
                 try:
                     transfer.go_on()
                 finally:
-                    country.site.serve()
+                    topology.site.serve()
             host.wait_for("link_open", 2)
             transfer.finish()
         finally:
@@ -255,18 +261,18 @@ def test_a_direct_path_carries_on_without_the_coordinator(country: Country, host
     ("client", "address"), [("openssh", "203.0.113.9"), ("kled", "203.0.113.10")]
 )
 def test_a_client_that_changes_its_network_is_back_at_once(
-    country: Country, host: Host, client: str, address: str
+    topology: NatTopology, host: Host, client: str, address: str
 ) -> None:
     """It would take 15 s to find out by silence."""
-    transfer = Transfer(country, commands(country)[client])
+    transfer = Transfer(topology, commands(topology)[client])
     try:
         transfer.go_on()
-        interface = country.network.plug(country.internet, country.client, f"{address}/24")
+        interface = topology.network.plug(topology.internet, topology.client, f"{address}/24")
         try:
             host.wait_for("stream_resumed", within_s=8)
             transfer.go_on()
         finally:
-            country.client.ip("link", "del", interface)
+            topology.client.ip("link", "del", interface)
         host.wait_for("stream_resumed", 2, within_s=8)
         transfer.go_on()
         transfer.finish()

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.deployments import behind_nginx, behind_websockets_only, through_forward_proxy
 from tests.kit.nginx import Nginx
 from tests.kit.proxy import Proxy, join
 from tests.kit.site import BIN, Site, free_port
 from tests.kit.waiting import wait_until
-from tests.kit.ways import behind_nginx, behind_websockets_only, through_forward_proxy
 
 _MINUTES = int(os.environ.get("KLED_IDLE_MINUTES", "0"))
 # More than twice a PING of the resumable layer, which comes after 5 s, less than the heartbeat of
@@ -133,17 +133,17 @@ def idle_until_cut(sites: list[Site], port: int) -> None:
 def test_idle_sessions_outlast_every_proxy(tmp_path: Path, echo_port: int) -> None:
     idle_s = float(TIMEOUT_S)
     with contextlib.ExitStack() as stack:
-        ways: list[tuple[Site, Proxy | Nginx]] = [
+        deployments: list[tuple[Site, Proxy | Nginx]] = [
             stack.enter_context(behind_nginx(tmp_path, more=_NGINX)),
             stack.enter_context(behind_websockets_only(idle_s=idle_s)),
             stack.enter_context(through_forward_proxy(tmp_path, idle_s=idle_s)),
         ]
-        every = [stack.enter_context(sessions_over(*way, echo_port)) for way in ways]
+        every = [stack.enter_context(sessions_over(*each, echo_port)) for each in deployments]
         for sessions in every:
             sessions.check(b"before")
         before = [(sessions.cuts(), sessions.streams_ended()) for sessions in every]
         for _ in range(TIMES):
-            idle_until_cut([site for site, _ in ways], echo_port)
+            idle_until_cut([site for site, _ in deployments], echo_port)
         for sessions in every:
             sessions.check(b"after")
         for sessions, (cuts, ended) in zip(every, before, strict=True):

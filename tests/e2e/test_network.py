@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.kit.deployments import NAME, behind_websockets_only, over_tls, through_forward_proxy
 from tests.kit.site import Site
-from tests.kit.ways import NAME, behind_websockets_only, over_tls, through_forward_proxy
 
 BLOB = 20_000_000
 

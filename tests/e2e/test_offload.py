@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from tests.kit.authority import issue
+from tests.kit.deployments import behind_websockets_only, over_tls
 from tests.kit.programs import say, send_through
 from tests.kit.site import BIN, Site
 from tests.kit.waiting import wait_until
-from tests.kit.ways import behind_websockets_only, over_tls
 
 SIZE = 30_000_000
-WAYS = ("tls", "websockets")
+DEPLOYMENTS = ("tls", "websockets")
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=DEPLOYMENTS)
 def offloaded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """A site all of whose streams need unwrapping, with a workspace `dev`."""
-    way = over_tls(tmp_path_factory.mktemp("tls"))
-    with way if request.param == "tls" else behind_websockets_only() as (site, _):
+    deployment = over_tls(tmp_path_factory.mktemp("tls"))
+    with deployment if request.param == "tls" else behind_websockets_only() as (site, _):
         site.kled("create", "dev", "--template", "process")
         yield site
 

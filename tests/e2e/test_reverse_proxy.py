@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.deployments import behind_nginx
 from tests.kit.nginx import Nginx
 from tests.kit.site import Site
-from tests.kit.ways import behind_nginx
 
 SIZE = 30_000_000
 Behind = tuple[Site, Nginx]
@@ -112,8 +112,10 @@ def test_a_trusted_proxy_s_clients_are_known_by_their_address(
     settings = {"KLED_COORD_TRUSTED_PROXIES": trusted}
     forgotten = {"location = /metrics {": "location = /not-metrics {"}
     # An address of nginx's own, so that it is told from its clients on the same machine.
-    way = behind_nginx(tmp_path, more="proxy_bind 127.0.0.5;", settings=settings, replace=forgotten)
-    with way as (site, server):
+    deployment = behind_nginx(
+        tmp_path, more="proxy_bind 127.0.0.5;", settings=settings, replace=forgotten
+    )
+    with deployment as (site, server):
         site.kled("create", "dev", "--template", "process")
         site.kled("exec", "dev", "true")
         found = addresses_of_clients(site)

@@ -109,7 +109,7 @@ class Namespace:
 
 @dataclass(kw_only=True)
 class Link:
-    """A cable between two namespaces: the interface at either end."""
+    """A link between two namespaces: the interface at either end."""
 
     left: str
     right: str
@@ -136,7 +136,7 @@ class Network:
         left_addresses: tuple[str, ...] = (),
         right_addresses: tuple[str, ...] = (),
     ) -> Link:
-        """A cable; addresses with their prefix lengths, `10.0.0.1/24`, `fd00::1/64`."""
+        """A link; addresses with their prefix lengths, `10.0.0.1/24`, `fd00::1/64`."""
         names = _lay(left, right)
         left.up(names.left, *left_addresses)
         right.up(names.right, *right_addresses)
@@ -232,7 +232,7 @@ def unblock(namespace: Namespace) -> None:
 
 
 def _lay(left: Namespace, right: Namespace) -> Link:
-    """A cable whose ends are not yet in use."""
+    """A veth pair whose ends are not yet in use."""
     names = Link(left=left.free_name(), right=right.free_name())
     _ip(
         *("link", "add", names.left, "netns", left.name, "type", "veth"),

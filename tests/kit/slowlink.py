@@ -1,4 +1,4 @@
-"""A slow and lossy cable between two namespaces: delay, jitter, loss, rate; changed as it runs.
+"""A slow and lossy link between two namespaces: delay, jitter, loss, rate; changed as it runs.
 
     with slow_link(client, internet, ("192.0.2.2/24",), ("192.0.2.1/24",), delay_ms=50) as link:
         …
@@ -72,7 +72,7 @@ def slow_link(
     mtu: int = 1500,
     **conditions: float,
 ) -> Iterator[SlowLink]:
-    """Lay the cable; it and its interfaces go at the end of the block.
+    """Make the link; it and its interfaces go at the end of the block.
 
     Conditions: `delay_ms`, `jitter_ms` (up to so much more, nothing is reordered), `loss` (a
     fraction), `rate_mbit` (0: no limit), `down`.

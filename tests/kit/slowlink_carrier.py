@@ -24,7 +24,7 @@ _BURST = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What the way is like; see `tests.kit.slowlink.slow_link`."""
+    """What the link is like; see `tests.kit.slowlink.slow_link`."""
 
     delay_ms: float = 0.0
     jitter_ms: float = 0.0
@@ -34,7 +34,7 @@ class Conditions:
 
 
 @dataclass(kw_only=True)
-class Way:
+class Direction:
     """One direction. Packets stay in order."""
 
     source: int
@@ -80,24 +80,27 @@ class Way:
 def carry(left: int, right: int) -> None:
     """Until stdin ends."""
     conditions = Conditions()
-    ways = {left: Way(source=left, target=right), right: Way(source=right, target=left)}
+    directions = {
+        left: Direction(source=left, target=right),
+        right: Direction(source=right, target=left),
+    }
     control = sys.stdin.fileno()
     while True:
-        times = [at for way in ways.values() if (at := way.next_at()) is not None]
+        times = [at for direction in directions.values() if (at := direction.next_at()) is not None]
         # select: poll and epoll round to milliseconds.
         wait_s = max(0.0, min(times) - time.monotonic()) if times else None
         ready, _, _ = select.select([left, right, control], [], [], wait_s)
         now = time.monotonic()
         for descriptor in ready:
             if descriptor != control:
-                ways[descriptor].take(now, conditions)
+                directions[descriptor].take(now, conditions)
             elif line := os.read(control, 4096):
                 conditions = replace(conditions, **json.loads(line))
                 os.write(1, b"\n")
             else:
                 return
-        for way in ways.values():
-            way.deliver(time.monotonic())
+        for direction in directions.values():
+            direction.deliver(time.monotonic())
 
 
 if __name__ == "__main__":

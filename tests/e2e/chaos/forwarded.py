@@ -24,7 +24,7 @@ class Forward(Load):
     """What is sent comes back; the connection that stays must never break."""
 
     def work(self) -> None:
-        with _echo(self.world.country.host) as port:
+        with _echo(self.world.topology.host) as port:
             process = self.popen([BIN / "kled", "-o", "json", "forward", "dev", f"0:{port}"])
             assert process.stdout is not None
             events = os.fdopen(os.dup(process.stdout.fileno()), "rb")

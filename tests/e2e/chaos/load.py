@@ -55,7 +55,7 @@ class Load(ABC):
         self.lost_at = self.checked_at = 0.0
         self.stopping = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._errors = world.country.site.root / f"errors of {name}"
+        self._errors = world.topology.site.root / f"errors of {name}"
         self._given_up = False
         self._thread = threading.Thread(target=self._run, name=name)
 
@@ -87,7 +87,7 @@ class Load(ABC):
         with self._errors.open("wb") as errors:
             process = subprocess.Popen(
                 command,
-                env=self.world.country.site.env,
+                env=self.world.topology.site.env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -105,7 +105,7 @@ class Load(ABC):
 
     def _run(self) -> None:
         try:
-            with self.world.country.client.entered():
+            with self.world.topology.client.entered():
                 while self._works_again():
                     pass
         except _LOST as exc:
@@ -186,7 +186,7 @@ class Session(Load):
 
     def work(self) -> None:
         command: list[str | Path] = [BIN / "kled", "ssh", "dev", "--session", "chaos"]
-        terminal = Terminal(command, self.world.country.site.env)
+        terminal = Terminal(command, self.world.topology.site.env)
         self._processes.append(terminal.process)
         try:
             self._type(terminal)
@@ -227,7 +227,7 @@ class Session(Load):
 
     def _check_log(self) -> None:
         """All that was written is there, whether somebody was attached or not."""
-        site = self.world.country.site
+        site = self.world.topology.site
         # Asked for, a log is not waited for; the coordinator may have been away until now.
         site.wait_connected("dev")
         log = site.kled("session", "log", "dev", "chaos").stdout
@@ -243,7 +243,7 @@ class Sftp(Load):
     """OpenSSH's sftp: a file there and back, one connection for all of them."""
 
     def work(self) -> None:
-        site = self.world.country.site
+        site = self.world.topology.site
         words = ["sftp", "-F", str(site.ssh_config), "-o", "ControlPath=none", "-b", "-"]
         process = self.popen([*words, "dev.kled"])
         assert process.stdin is not None

@@ -25,7 +25,7 @@ _KLED_TOLD = (7, "the agent was restarted")
 
 def make_loads(world: World) -> list[Load]:
     """One of each thing that people do."""
-    ssh: list[str | Path] = [*world.country.site.ssh_words(), "dev.kled"]
+    ssh: list[str | Path] = [*world.topology.site.ssh_words(), "dev.kled"]
     inside: list[str | Path] = [BIN / "kled", "exec", "dev"]
     return [
         Shell("openssh shell", world, [*ssh, "sh"], _SSH_TOLD),

@@ -28,7 +28,7 @@ class Troublemaker:
 
     def __init__(self, world: World, loads: Sequence[Load]) -> None:
         self._world = world
-        self._country = world.country
+        self._topology = world.topology
         self._loads = loads
 
     @contextlib.contextmanager
@@ -41,31 +41,31 @@ class Troublemaker:
 
     @contextlib.contextmanager
     def _cut_client(self, pick: float) -> Iterator[None]:
-        _cut(self._country.client)
+        _cut(self._topology.client)
         yield
 
     @contextlib.contextmanager
     def _cut_agent(self, pick: float) -> Iterator[None]:
         """All of its streams, and its control link too."""
-        _cut(self._country.host)
+        _cut(self._topology.host)
         yield
 
     # --- processes
 
     @contextlib.contextmanager
     def _kill_relay(self, pick: float) -> Iterator[None]:
-        _kill(self._country.relays())
+        _kill(self._topology.relays())
         yield
 
     @contextlib.contextmanager
     def _freeze_relay(self, pick: float) -> Iterator[None]:
-        with _frozen([process.pid for process in self._country.relays()]):
+        with _frozen([process.pid for process in self._topology.relays()]):
             yield
 
     @contextlib.contextmanager
     def _kill_offload(self, pick: float) -> Iterator[None]:
         """One, or all of them."""
-        running = self._country.offloads()
+        running = self._topology.offloads()
         if pick >= _ALL:
             running = running[int((pick - _ALL) / (1 - _ALL) * len(running)) :][:1]
         _kill(running)
@@ -73,19 +73,19 @@ class Troublemaker:
 
     @contextlib.contextmanager
     def _freeze_offload(self, pick: float) -> Iterator[None]:
-        with _frozen([process.pid for process in self._country.offloads()]):
+        with _frozen([process.pid for process in self._topology.offloads()]):
             yield
 
     @contextlib.contextmanager
     def _freeze_coordinator(self, pick: float) -> Iterator[None]:
-        assert self._country.site.coordinator is not None
-        with _frozen([self._country.site.coordinator.pid]):
+        assert self._topology.site.coordinator is not None
+        with _frozen([self._topology.site.coordinator.pid]):
             yield
 
     @contextlib.contextmanager
     def _kill_coordinator(self, pick: float) -> Iterator[None]:
         """With all of its other processes, as when the machine loses its power."""
-        others = [*self._country.relays(), *self._country.offloads()]
+        others = [*self._topology.relays(), *self._topology.offloads()]
         with self._stopped(signal.SIGKILL):
             _kill(others)
             yield
@@ -97,12 +97,12 @@ class Troublemaker:
 
     @contextlib.contextmanager
     def _stopped(self, how: signal.Signals) -> Iterator[None]:
-        with self._country.coordinator.entered():
-            self._country.site.stop_serving(how)
+        with self._topology.coordinator.entered():
+            self._topology.site.stop_serving(how)
             try:
                 yield
             finally:
-                self._country.site.serve()
+                self._topology.site.serve()
 
     @contextlib.contextmanager
     def _freeze_agent(self, pick: float) -> Iterator[None]:
@@ -159,7 +159,7 @@ class Troublemaker:
     @contextlib.contextmanager
     def _agent_away(self, pick: float) -> Iterator[None]:
         """Its home is off the net; nobody is told."""
-        router = self._country.host_router
+        router = self._topology.host_router
         router.nft("""
             table inet away {
                 chain forward { type filter hook forward priority -10; policy drop; }
@@ -173,18 +173,18 @@ class Troublemaker:
     @contextlib.contextmanager
     def _address(self, pick: float) -> Iterator[None]:
         """The client is in another network, and then back."""
-        country = self._country
+        topology = self._topology
         address = f"203.0.113.{next(self._world.addresses)}/24"
-        interface = country.network.plug(country.internet, country.client, address)
+        interface = topology.network.plug(topology.internet, topology.client, address)
         try:
             yield
         finally:
-            country.client.ip("link", "del", interface)
+            topology.client.ip("link", "del", interface)
 
     @contextlib.contextmanager
     def _direct(self, pick: float) -> Iterator[None]:
         """Client and agent are on one network for a while."""
-        with self._country.joined(("10.9.0.1/24",), ("10.9.0.2/24",)):
+        with self._topology.joined(("10.9.0.1/24",), ("10.9.0.2/24",)):
             yield
 
 

@@ -1,4 +1,4 @@
-"""Where it happens: a country (tests/kit/country.py) whose client goes out over a slow link.
+"""Where it happens: a topology (tests/kit/nat_topology.py) whose client goes out over a slow link.
 
             10.3.0.0/24, tests/kit/slowlink.py
 client .2 ═══════════════ .1 router ── internet ── coordinator
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from tests.e2e.chaos.restarts import Restarts
-from tests.kit.country import Country, Host, open_country
+from tests.kit.nat_topology import Host, NatTopology, open_nat_topology
 from tests.kit.network import route
 from tests.kit.slowlink import SlowLink, slow_link
 
@@ -26,7 +26,7 @@ DELAY_MS = 2.0
 class World:
     """Made by `open_world`."""
 
-    country: Country
+    topology: NatTopology
     link: SlowLink
     agent: Host
     # The last part of addresses that the client has not had yet: neighbours remember them.
@@ -38,22 +38,22 @@ class World:
 def open_world(*, tls: bool = False) -> Iterator[World]:
     """The workspace `dev` with its agent, which takes direct paths from private networks."""
     with (
-        open_country(tls=tls) as country,
+        open_nat_topology(tls=tls) as topology,
         slow_link(
-            country.client,
-            country.client_router,
+            topology.client,
+            topology.client_router,
             ("10.3.0.2/24",),
             ("10.3.0.1/24",),
             mtu=_MTU,
             delay_ms=DELAY_MS,
         ) as link,
-        country.agent("private") as agent,
+        topology.agent("private") as agent,
     ):
-        route(country.client, "10.3.0.1")
+        route(topology.client, "10.3.0.1")
         try:
             yield World(
-                country=country, link=link, agent=agent, addresses=count(20), restarts=Restarts()
+                topology=topology, link=link, agent=agent, addresses=count(20), restarts=Restarts()
             )
         finally:
-            # The link goes before the country does, which has clean-up to do over it.
-            route(country.client, "10.1.0.1")
+            # The link goes before the topology does, which has clean-up to do over it.
+            route(topology.client, "10.1.0.1")

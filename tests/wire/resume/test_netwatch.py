@@ -11,8 +11,8 @@ import trio.testing
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.transport.prefixed import PrefixedStream
-from tests.kit.cable import Cable, open_cable
 from tests.kit.network import why_not
+from tests.kit.veth_pair import VethPair, open_veth_pair
 
 MISSING = why_not()
 
@@ -20,10 +20,10 @@ MISSING = why_not()
 class Site:
     """A connection between two namespaces, whose client we are."""
 
-    def __init__(self, cable: Cable) -> None:
-        self.here = cable.here
-        self.ends = cable.ends
-        self.near = cable.near
+    def __init__(self, pair: VethPair) -> None:
+        self.here = pair.here
+        self.ends = pair.ends
+        self.near = pair.near
         self.network = NetworkWatch()
 
 
@@ -31,9 +31,9 @@ class Site:
 async def site() -> AsyncIterator[Site]:
     if MISSING:
         pytest.skip(MISSING)
-    async with open_cable() as cable:
-        made = Site(cable)
-        with cable.here.entered():
+    async with open_veth_pair() as pair:
+        made = Site(pair)
+        with pair.here.entered():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(made.network.run)
                 await trio.testing.wait_all_tasks_blocked()

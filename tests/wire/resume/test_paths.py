@@ -158,7 +158,7 @@ def knocking_where_it_was() -> Paths:
 
 
 def test_an_offer_need_not_wait_where_the_network_made_us_try_another() -> None:
-    """Where a cable is plugged at both ends, the agent's news are a moment late."""
+    """Where both ends get a link at once, the agent's news are a moment late."""
     paths = knocking_where_it_was()
     paths.failed({SIX: "no route"}, 20.2)
     paths.offered(OFFER, 20.3)

@@ -14,8 +14,8 @@ from kled_coord.relay.splice.unanswered import UNANSWERED_S, end_when_unanswered
 from kled_wire.resume.state import DEAD_S
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.conftest import StreamPair
-from tests.kit.cable import open_cable
 from tests.kit.network import why_not
+from tests.kit.veth_pair import open_veth_pair
 
 MISSING = why_not() or ("" if hasattr(socket, "TCP_USER_TIMEOUT") else "only on Linux")
 
@@ -25,13 +25,13 @@ async def test_bytes_that_nobody_acknowledges_break_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unanswered, "UNANSWERED_S", 0.5)
-    async with open_cable() as cable:
-        end_when_unanswered(cable.near)
-        # The cable is pulled: no FIN, no reset, no error from the interface here.
-        cable.there.ip("link", "set", cable.ends.right, "down")
-        await cable.near.send_all(b"into the void")
+    async with open_veth_pair() as pair:
+        end_when_unanswered(pair.near)
+        # The link goes down: no FIN, no reset, no error from the interface here.
+        pair.there.ip("link", "set", pair.ends.right, "down")
+        await pair.near.send_all(b"into the void")
         with trio.fail_after(60), pytest.raises(trio.BrokenResourceError) as broken:
-            await cable.near.receive_some()
+            await pair.near.receive_some()
         assert isinstance(broken.value.__cause__, TimeoutError)
 
 

@@ -1,4 +1,4 @@
-"""Two machines with a cable between them, and a TCP connection over it."""
+"""Two machines with a veth pair between them, and a TCP connection over it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kit.network import Link, Namespace, open_network
 
 
 @dataclass(frozen=True)
-class Cable:
+class VethPair:
     """`near` is the connection's end at `here`; nobody has accepted it at `there`."""
 
     here: Namespace
@@ -23,7 +23,7 @@ class Cable:
 
 
 @asynccontextmanager
-async def open_cable() -> AsyncIterator[Cable]:
+async def open_veth_pair() -> AsyncIterator[VethPair]:
     """10.0.0.1 and 10.0.0.2, gone at the end. Needs what `tests.kit.network.why_not` says."""
     with open_network() as network:
         here, there = network.add("here"), network.add("there")
@@ -33,4 +33,4 @@ async def open_cable() -> AsyncIterator[Cable]:
         with here.entered():
             near = await trio.testing.open_stream_to_socket_listener(listener)
         async with listener, near:
-            yield Cable(here, there, ends, near)
+            yield VethPair(here, there, ends, near)

@@ -5,7 +5,7 @@
                                   │ 10.1.0.0/24    │ 10.2.0.0/24
                                client .2         agent .2
 
-`Country.join` lays a cable between client and agent; the agent is one that somebody started on a
+`NatTopology.join` adds a link between client and agent; the agent is one that somebody started on a
 machine of theirs.
 """
 
@@ -41,7 +41,7 @@ resource "kled_agent" "main" { name = "main" }
 
 @dataclass(kw_only=True)
 class Host:
-    """A machine with an agent on it. Made by `Country.agent`."""
+    """A machine with an agent on it. Made by `NatTopology.agent`."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -68,8 +68,8 @@ class Host:
 
 
 @dataclass(kw_only=True)
-class Country:
-    """Made by `open_country`. The programs of `site` run where the thread is, see `entered`."""
+class NatTopology:
+    """Made by `open_nat_topology`. `site`'s programs run where the thread is, see `entered`."""
 
     network: Network
     internet: Namespace
@@ -126,7 +126,7 @@ class Country:
 
     @contextlib.contextmanager
     def joined(self, client: tuple[str, ...], host: tuple[str, ...]) -> Iterator[Link]:
-        """A cable between the two, with these addresses at its ends."""
+        """A link between the two, with these addresses at its ends."""
         link = self.network.link(self.client, self.host, client, host)
         try:
             yield link
@@ -156,13 +156,13 @@ class Country:
                 process.kill()
 
     def cut(self, link: Link) -> None:
-        """Pull the cable out; once more is nothing."""
+        """Remove the link; once more is nothing."""
         with contextlib.suppress(AssertionError):
             self.client.ip("link", "del", link.left)
 
 
 @contextlib.contextmanager
-def open_country(*, tls: bool = False) -> Iterator[Country]:
+def open_nat_topology(*, tls: bool = False) -> Iterator[NatTopology]:
     """All of it, with the person signed in and a workspace `dev` that waits for its agent.
 
     With `tls`, TLS ends at the coordinator.
@@ -196,7 +196,7 @@ def open_country(*, tls: bool = False) -> Iterator[Country]:
                     )
                 )
             client, host = homes
-            country = Country(
+            topology = NatTopology(
                 network=network,
                 internet=internet,
                 coordinator=coordinator,
@@ -206,12 +206,12 @@ def open_country(*, tls: bool = False) -> Iterator[Country]:
                 host_router=routers[1],
                 site=site,
             )
-            country.kled("create", "dev", "--template", "host", "--no-wait")
-            wait_until("dev runs", lambda: country.ask("show", "dev")["status"] == "running")
+            topology.kled("create", "dev", "--template", "host", "--no-wait")
+            wait_until("dev runs", lambda: topology.ask("show", "dev")["status"] == "running")
             try:
-                yield country
+                yield topology
             finally:
-                country.end_streams()
+                topology.end_streams()
                 with coordinator.entered():
                     stack.close()
 

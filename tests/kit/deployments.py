@@ -1,4 +1,4 @@
-"""What stands between a site's programs and its coordinator. Agent and client go the same way."""
+"""What stands between a site's programs and its coordinator: one path for agent and client."""
 
 from __future__ import annotations
 
