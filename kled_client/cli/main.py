@@ -63,8 +63,8 @@ _COMMANDS = {
     ],
     "Other": [
         ("doctor", "doctor:doctor", "Check the way to the coordinator and say what is blocked"),
-        ("help", "misc:help_", "Show the help of a command"),
-        ("version", "misc:version", "Show versions, here and there"),
+        ("help", "help:help_", "Show the help of a command"),
+        ("version", "version:version", "Show versions, here and there"),
         ("completion", "completion:completion", "Print a shell's completion script"),
     ],
 }

@@ -1,17 +1,11 @@
-"""`kled help` and `kled version`."""
+"""`kled help`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
-
-from kled_client.api.client import Api
-from kled_client.cli.context import Session, pass_session
-from kled_wire.errors import KledError, UnauthenticatedError
-from kled_wire.version import PROTOCOL, software_version
 
 
 def _complete_command(
@@ -46,24 +40,3 @@ def _context_of(ctx: click.Context, words: Sequence[str]) -> click.Context:
             raise click.UsageError(f"No such command {word!r}.", ctx=shown)
         shown = click.Context(command, info_name=word, parent=shown)
     return shown
-
-
-@click.command()
-@pass_session
-def version(session: Session) -> None:
-    """Show the version of kled, and of the coordinator where one can be reached."""
-    here = {"version": software_version(), "protocol": PROTOCOL}
-    there: dict[str, Any] | None = None
-    reason = None
-    try:
-        there = session.call(Api.version)
-    except UnauthenticatedError:
-        reason = "not signed in"
-    except KledError as exc:
-        # The client's own version is the answer; the coordinator's is a courtesy.
-        reason = exc.message
-    shown = f"{there['version']} (protocol {there['protocol']})" if there else reason
-    session.output.record(
-        {"client": here, "coordinator": there},
-        {"kled": f"{here['version']} (protocol {PROTOCOL})", "coordinator": shown},
-    )
