@@ -16,7 +16,7 @@ from kled_agent.scripts.login import Place, interpreter, script_command, script_
 from kled_agent.sessions.descriptors import Descriptor, InputQueue, read_all
 from kled_agent.sessions.program import Command, Program, start_on_pipes, wait_ended
 from kled_agent.users import LocalUser
-from kled_wire.giveway import GiveWay
+from kled_wire.scheduling import TypingPriority
 
 # How long the output of a script that has ended may still come before it counts as somebody
 # else's, whom the script has left in the background.
@@ -117,7 +117,7 @@ def _absent_interpreter(script: str) -> str:
 async def _read(source: Descriptor, deliver: Deliver, over: trio.Event) -> None:
     """Read what a script prints to the end of it, which may be long after the script's own."""
     try:
-        await read_all(source, deliver, GiveWay())
+        await read_all(source, deliver, TypingPriority())
     finally:
         over.set()
         source.close()
