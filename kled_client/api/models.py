@@ -145,7 +145,7 @@ class Workspace(TypedDict):
 
 
 class Ping(TypedDict):
-    """The coordinator's measurement of its way to the agent, in milliseconds."""
+    """The coordinator's measurement of its connection to the agent, in milliseconds."""
 
     coordinator_agent_ms: float
     agent_version: str | None

@@ -42,14 +42,14 @@ def cp(session: Session, recurse: bool, paths: tuple[str, ...]) -> int:
 async def _copy(session: Session, plan: CopyPlan, recurse: bool) -> None:
     problems: list[KledError] = []
     async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as way:
+        with trio.CancelScope() as scope:
             async with session.ssh(plan.workspace) as connection:
                 with trio.CancelScope() as work:
-                    # Ctrl-C ends the work first: what it leaves there is removed over the way.
+                    # Ctrl-C ends the work first: what it leaves is removed over the connection.
                     nursery.start_soon(_pass_on, work)
-                    way.shield = True
+                    scope.shield = True
                     await _move(session, connection, plan, recurse, problems.append)
-                way.shield = False
+                scope.shield = False
         nursery.cancel_scope.cancel()
     if len(problems) == 1:
         raise problems[0]

@@ -13,7 +13,7 @@ from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
 from kled_client.forward.hold import Plan, hold_forwards
 from kled_client.forward.link import Link
-from kled_client.forward.spec import Forward, Way, parse_forward
+from kled_client.forward.spec import Forward, ForwardKind, parse_forward
 from kled_client.forward.view import ForwardView
 from kled_client.ssh.ports import SUBSYSTEM, ListeningPort, watch_ports
 from kled_client.terminal.interrupt import run
@@ -60,15 +60,20 @@ def parse_all(
     local: Sequence[str], remote: Sequence[str], dynamic: Sequence[str], udp: Sequence[str]
 ) -> tuple[Forward, ...]:
     """All of the forwards. Raises InputError("forward_invalid")."""
-    asked = ((Way.LOCAL, local), (Way.REMOTE, remote), (Way.DYNAMIC, dynamic), (Way.UDP, udp))
+    asked = (
+        (ForwardKind.LOCAL, local),
+        (ForwardKind.REMOTE, remote),
+        (ForwardKind.DYNAMIC, dynamic),
+        (ForwardKind.UDP, udp),
+    )
     return tuple(
-        found for way, texts in asked for text in texts for found in parse_forward(text, way)
+        found for kind, texts in asked for text in texts for found in parse_forward(text, kind)
     )
 
 
 async def hold(session: Session, ref: WorkspaceRef, plan: Plan) -> None:
     """Hold the forwards of `plan` up until cancelled, or a person has to act."""
-    from kled_client.forward.ssh import asyncio_world, open_way  # noqa: PLC0415  # asyncssh
+    from kled_client.forward.ssh import asyncio_world, open_connection  # noqa: PLC0415  # asyncssh
 
     if not plan.forwards and not plan.auto:
         raise InputError(
@@ -78,7 +83,7 @@ async def hold(session: Session, ref: WorkspaceRef, plan: Plan) -> None:
     view = ForwardView(session.output, str(ref))
     connect = partial(session.ssh, ref, on_change=view.link_changed)
     async with asyncio_world():
-        await hold_forwards(plan, partial(open_way, connect), Link(), view)
+        await hold_forwards(plan, partial(open_connection, connect), Link(), view)
 
 
 def _allow_many_sockets() -> None:

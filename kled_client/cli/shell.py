@@ -183,8 +183,10 @@ async def _attach_once(
     env["KLED_CLIENT_SESSION_MODE"] = attachment.mode
     terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     ahead = None if attachment.read_only else typed_ahead(predict)
-    way = session.ssh(ref, forward_agent=forward_agent, on_change=partial(tell_way, ahead))
-    async with way as connection:
+    connecting = session.ssh(
+        ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
+    )
+    async with connecting as connection:
         channel = await open_channel(connection, None, env=env, terminal=terminal)
         with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
             return await run_session(
@@ -200,8 +202,8 @@ def typed_ahead(predict: str) -> TypedAhead | None:
     return TypedAhead(size(output)[0], always=predict == "always")
 
 
-def tell_way(ahead: TypedAhead | None, reason: str) -> None:
-    """Say that the way to the workspace is lost, and why, or is there again."""
+def tell_connection(ahead: TypedAhead | None, reason: str) -> None:
+    """Say that the connection to the workspace is lost, and why, or is there again."""
     on_terminal = sys.stderr.isatty()
     if on_terminal and ahead is not None:
         ahead.disturb()
@@ -233,8 +235,10 @@ async def _run(
     if terminal:
         described = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     ahead = typed_ahead(predict) if terminal and command is None else None
-    way = session.ssh(ref, forward_agent=forward_agent, on_change=partial(tell_way, ahead))
-    async with way as connection:
+    connecting = session.ssh(
+        ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
+    )
+    async with connecting as connection:
         channel = await open_channel(
             connection, command, env=sent_environment(session.env), terminal=described
         )

@@ -88,7 +88,7 @@ def _agent(found: Workspace) -> str:
 
 
 async def _find_path(session: Session, ref: WorkspaceRef, found: Workspace) -> PathReport:
-    """Open a connection and see which way it goes."""
+    """Open a connection and see which path it takes."""
     from kled_client.ssh.connection import make_seeker  # noqa: PLC0415  # asyncssh, only when it runs
 
     agent = found.get("agent")

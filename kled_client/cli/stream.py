@@ -18,7 +18,7 @@ from kled_client.account.endpoint import parse_url
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import complete_profile, complete_workspace
 from kled_client.forward.serve import listening_here
-from kled_client.forward.spec import Forward, Way, parse_forward
+from kled_client.forward.spec import Forward, ForwardKind, parse_forward
 from kled_client.ssh.resumable import dial_stream, open_resumable
 from kled_client.stream import command
 from kled_client.stream.listen import serve_streams
@@ -80,7 +80,7 @@ def stream(
 
 def _one_end(text: str) -> Forward:
     """Where to listen. Raises InputError("forward_invalid"), InputError("usage")."""
-    ends = parse_forward(text, Way.DYNAMIC)
+    ends = parse_forward(text, ForwardKind.DYNAMIC)
     if len(ends) != 1:
         raise InputError("usage", "--listen takes one port")
     return ends[0]

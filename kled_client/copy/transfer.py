@@ -173,7 +173,7 @@ class Copier:
             raise self._explain(exc, path, path) from exc
 
     def _explain(self, exc: Exception, source: bytes, target: bytes) -> KledError:
-        """What went wrong, and with which path. Raises UnavailableError at the way's end."""
+        """What went wrong, and with which path. Raises UnavailableError at a lost connection."""
         reason = getattr(exc, "strerror", None) or getattr(exc, "reason", None) or str(exc)
         if isinstance(exc, _LOST):
             raise UnavailableError(

@@ -113,8 +113,10 @@ def judge_clock(answer: Answer, now: float) -> Finding:
     skew = now - there
     if abs(skew) <= SKEW_MAX_S:
         return ok("agrees with the coordinator's to a minute")
-    way = "ahead of" if skew > 0 else "behind"
-    return warn(f"{duration(abs(skew))} {way} the coordinator's", "set this machine's clock (NTP)")
+    direction = "ahead of" if skew > 0 else "behind"
+    return warn(
+        f"{duration(abs(skew))} {direction} the coordinator's", "set this machine's clock (NTP)"
+    )
 
 
 def judge_user(answer: Answer) -> Finding:
@@ -247,9 +249,9 @@ def error_of(answer: Answer) -> tuple[str, str] | None:
 
 
 def who_answers(answer: Answer) -> str:
-    """Something on the way, by the name it gives itself."""
+    """A proxy on the path, by the name it gives itself."""
     name = answer.headers.get("via") or answer.headers.get("server") or ""
-    return shown(name) if name else "something on the way"
+    return shown(name) if name else "a proxy on the path"
 
 
 def _page(answer: Answer) -> str:

@@ -1,6 +1,6 @@
 """Ask the network what `kled doctor` wants to know. Blocking; run in threads with a deadline.
 
-Requests go the way of `kled stream` (`account/http.py`): what works here works there.
+Requests take the path of `kled stream` (`account/http.py`): what works here works there.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def check_tls(env: Mapping[str, str], profile: Profile, now: float) -> Finding:
             f"no TLS is spoken there: {why}", "is the URL right? http:// is without TLS"
         )
     except (OSError, ValueError) as exc:
-        return judge.fail(f"the handshake broke: {exc}", "something on the way may not let TLS in")
+        return judge.fail(
+            f"the handshake broke: {exc}", "something on the path may not let TLS through"
+        )
 
 
 def ask(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import trio
 
-from kled_client.forward.link import Link, OpenWay, WayBack, hold_link
+from kled_client.forward.link import Connect, Link, WorkspaceConnection, hold_link
 from kled_client.forward.serve import ForwardStatus, listening_here, serve_here, serve_there
-from kled_client.forward.spec import Forward, Way
+from kled_client.forward.spec import Forward, ForwardKind
 from kled_client.forward.udp import listening_udp, serve_udp
 from kled_client.forward.view import ForwardView
 from kled_client.ssh.ports import SUBSYSTEM, ListeningPort, auto_forward, plan_auto, watch_ports
@@ -25,27 +25,27 @@ class Plan:
     auto: bool = False
 
 
-async def hold_forwards(plan: Plan, open_way: OpenWay, link: Link, view: ForwardView) -> None:
+async def hold_forwards(plan: Plan, connect: Connect, link: Link, view: ForwardView) -> None:
     """Until cancelled, or a person has to act. Raises what keeps the forwards from beginning."""
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         here = [
             await stack.enter_async_context(listening_here(forward))
             for forward in plan.forwards
-            if forward.way in {Way.LOCAL, Way.DYNAMIC}
+            if forward.kind in {ForwardKind.LOCAL, ForwardKind.DYNAMIC}
         ]
         udp = [
             await stack.enter_async_context(listening_udp(forward))
             for forward in plan.forwards
-            if forward.way is Way.UDP
+            if forward.kind is ForwardKind.UDP
         ]
         there = [
             ForwardStatus(forward=forward, listen=forward.listen)
             for forward in plan.forwards
-            if forward.way is Way.REMOTE
+            if forward.kind is ForwardKind.REMOTE
         ]
         auto = AutoForwards(link, view, nursery) if plan.auto else None
         holder = _Holder(there, udp, auto, view)
-        await nursery.start(hold_link, link, open_way, holder.on_up, view.link_changed)
+        await nursery.start(hold_link, link, connect, holder.on_up, view.link_changed)
         for listeners, status in here:
             nursery.start_soon(serve_here, listeners, status, link)
             view.added(status)
@@ -56,7 +56,7 @@ async def hold_forwards(plan: Plan, open_way: OpenWay, link: Link, view: Forward
 
 
 class _Holder:
-    """What has to be done over again with each new way."""
+    """What has to be done over again with each new connection."""
 
     def __init__(
         self,
@@ -71,29 +71,29 @@ class _Holder:
         self._view = view
         self._first = True
 
-    async def on_up(self, way: WayBack, nursery: trio.Nursery) -> None:
+    async def on_up(self, connection: WorkspaceConnection, nursery: trio.Nursery) -> None:
         """Let the workspace listen again, and watch its ports."""
         first, self._first = self._first, False
         for status in self._there:
-            await nursery.start(self._serve_there, way, status, first)
+            await nursery.start(self._serve_there, connection, status, first)
         for here, status in self._udp:
-            nursery.start_soon(self._serve_udp, way, here, status)
+            nursery.start_soon(self._serve_udp, connection, here, status)
         if self._auto is not None:
-            nursery.start_soon(self._auto.follow, way)
+            nursery.start_soon(self._auto.follow, connection)
 
     async def _serve_udp(
-        self, way: WayBack, here: trio.socket.SocketType, status: ForwardStatus
+        self, connection: WorkspaceConnection, here: trio.socket.SocketType, status: ForwardStatus
     ) -> None:
         try:
-            await serve_udp(way, here, status)
+            await serve_udp(connection, here, status)
         except UnavailableError as exc:
             status.failed(exc.message)
-            if not way.is_lost:
+            if not connection.is_lost:
                 self._view.note("udp_unsupported", f"--udp does not work: {exc.message}")
 
     async def _serve_there(
         self,
-        way: WayBack,
+        connection: WorkspaceConnection,
         status: ForwardStatus,
         first: bool,
         *,
@@ -105,7 +105,7 @@ class _Holder:
             task_status.started()
 
         try:
-            await serve_there(status.forward, way, status, on_up)
+            await serve_there(status.forward, connection, status, on_up)
         except ConflictError as exc:
             if first:
                 raise
@@ -125,10 +125,10 @@ class AutoForwards:
         self._held: dict[int, int] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
 
-    async def follow(self, way: WayBack) -> None:
-        """Add and remove as the workspace's ports come and go, until `way` ends."""
+    async def follow(self, connection: WorkspaceConnection) -> None:
+        """Add and remove as the workspace's ports come and go, until `connection` ends."""
         try:
-            channel = await way.subsystem(SUBSYSTEM)
+            channel = await connection.subsystem(SUBSYSTEM)
             async for ports in watch_ports(channel):
                 new, gone = plan_auto(self._held, ports)
                 for number in gone:
@@ -137,7 +137,7 @@ class AutoForwards:
                     if port.port not in self._scopes:
                         await self._nursery.start(self._serve, port)
         except KledError as exc:
-            if not way.is_lost:
+            if not connection.is_lost:
                 self._view.note("ports_unknown", f"--auto does not work: {exc.message}")
 
     async def _serve(

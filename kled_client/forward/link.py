@@ -1,4 +1,4 @@
-"""The way to the workspace, held for ever: when one connection is lost for good, another is made.
+"""Keeps a connection to the workspace: when one is lost for good, another is made.
 
 The resumable stream below SSH outlives networks; what ends it is the agent or the workspace.
 """
@@ -30,14 +30,14 @@ BACKOFF: Final = Backoff(first_s=0.2, cap_s=10.0)
 # An agent that dies after each connection is asked at most 22 times in a minute, in the long run
 # as often as one that is away.
 PACE: Final = Pace(burst=10, every_s=BACKOFF.cap_s / 2)
-# How long a new connection waits for a way.
+# How long a forwarded connection waits while there is none to the workspace.
 PATIENCE_S: Final = 15.0
 # What no later attempt can change: a person must act.
 _FINAL: Final = (UnauthenticatedError, ForbiddenError, NotFoundError)
 
 
-class WayBack(Protocol):
-    """What forwards need of a connection (ssh.SshWay)."""
+class WorkspaceConnection(Protocol):
+    """What forwards need of a connection (ssh.SshWorkspaceConnection)."""
 
     @property
     def is_lost(self) -> bool:
@@ -58,73 +58,77 @@ class WayBack(Protocol):
         """Open an SSH subsystem."""
 
 
-OpenWay = Callable[[], AbstractAsyncContextManager[WayBack]]
-OnUp = Callable[[WayBack, trio.Nursery], Awaitable[None]]
+Connect = Callable[[], AbstractAsyncContextManager[WorkspaceConnection]]
+OnUp = Callable[[WorkspaceConnection, trio.Nursery], Awaitable[None]]
 
 
 class Link:
-    """The present way, if there is one; kept by `hold_link`."""
+    """The present connection, if there is one; kept by `hold_link`."""
 
     def __init__(self) -> None:
-        self._way: WayBack | None = None
+        self._connection: WorkspaceConnection | None = None
         self._there = trio.Event()
 
     @asynccontextmanager
-    async def holding(self, way: WayBack) -> AsyncIterator[None]:
-        """`way` is the present one while the block runs."""
-        self._way = way
+    async def holding(self, connection: WorkspaceConnection) -> AsyncIterator[None]:
+        """`connection` is the present one while the block runs."""
+        self._connection = connection
         self._there.set()
         try:
             yield
         finally:
-            self._way = None
+            self._connection = None
             self._there = trio.Event()
 
     async def open(self, end: End) -> trio.abc.HalfCloseableStream:
-        """Connect to `end`, waiting for a way if there is none just now.
+        """Connect to `end`, waiting for a connection if there is none just now.
 
         Raises UnavailableError("forward_refused") or ("workspace_away").
         """
         with trio.move_on_after(PATIENCE_S):
             while True:
                 await self._there.wait()
-                way = self._way
-                if way is None or way.is_lost:
+                connection = self._connection
+                if connection is None or connection.is_lost:
                     await trio.sleep(0.05)  # `hold_link` is about to see it
                     continue
                 try:
-                    return await way.open(end)
+                    return await connection.open(end)
                 except UnavailableError:
-                    if not way.is_lost:
+                    if not connection.is_lost:
                         raise
         raise UnavailableError("workspace_away", "the workspace is not reachable at the moment")
 
 
 async def hold_link(
     link: Link,
-    open_way: OpenWay,
+    connect: Connect,
     on_up: OnUp,
     on_state: Callable[[str], None],
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Keep a way in `link`; `on_up` is run for each, with a nursery that ends with the way.
+    """Keep a connection in `link`; `on_up` runs for each, with a nursery that ends with it.
 
     `started` after the first one is up. Raises what went wrong with the first, and later what only
-    a person can mend; `on_state` is told why the way was lost, and "" when it is back.
+    a person can mend; `on_state` is told why the connection was lost, and "" when it is back.
     """
     redials, begun = Redials(BACKOFF, PACE, random.random, spread_s=BACKOFF.first_s), False
     while True:
         reason, was_up = "the connection was lost", False
         try:
-            async with open_way() as way, link.holding(way), trio.open_nursery() as nursery:
-                await on_up(way, nursery)
+            async with (
+                connect() as connection,
+                link.holding(connection),
+                trio.open_nursery() as nursery,
+            ):
+                await on_up(connection, nursery)
                 if redials.failures:
                     on_state("")
                 if not begun:
                     task_status.started()
                 was_up = begun = True
-                await way.wait_lost()
+                await connection.wait_lost()
                 nursery.cancel_scope.cancel()
         except (KledError, OSError, ExceptionGroup) as exc:
             reason = _excuse(exc, begun=begun)
@@ -135,7 +139,7 @@ async def hold_link(
 
 
 def _excuse(error: Exception, *, begun: bool) -> str:
-    """Why the way was lost, in a sentence. Raises what is no reason to try again."""
+    """Why the connection was lost, in a sentence. Raises what is no reason to try again."""
     cause = only_cause(error) if isinstance(error, BaseExceptionGroup) else error
     if not begun or isinstance(cause, _FINAL) or not isinstance(cause, KledError | OSError):
         raise error

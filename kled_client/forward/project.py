@@ -20,12 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kled_client.forward.spec import Forward, Way, parse_forward
+from kled_client.forward.spec import Forward, ForwardKind, parse_forward
 from kled_wire.errors import ConfigError, KledError
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
 FILE_NAME = ".kled.toml"
-_WAYS = {"local": Way.LOCAL, "remote": Way.REMOTE, "dynamic": Way.DYNAMIC, "udp": Way.UDP}
+_KINDS = {
+    "local": ForwardKind.LOCAL,
+    "remote": ForwardKind.REMOTE,
+    "dynamic": ForwardKind.DYNAMIC,
+    "udp": ForwardKind.UDP,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,7 @@ def parse_project(text: str, name: str = FILE_NAME) -> Project:
         raise _invalid(name, 'it does not say which workspace: workspace = "NAME"')
     if not isinstance(forward, dict):
         raise _invalid(name, "`forward` is not a table: [forward]")
-    _only(name, forward, {*_WAYS, "auto"}, "forward.")
+    _only(name, forward, {*_KINDS, "auto"}, "forward.")
     auto = forward.get("auto", False)
     if not isinstance(auto, bool):
         raise _invalid(name, "`forward.auto` is neither true nor false")
@@ -71,14 +76,14 @@ def parse_project(text: str, name: str = FILE_NAME) -> Project:
 
 
 def _forwards(name: str, table: dict[str, Any]) -> Iterable[Forward]:
-    for key, way in _WAYS.items():
+    for key, kind in _KINDS.items():
         specs = table.get(key, [])
         if not isinstance(specs, list):
             raise _invalid(name, f'`forward.{key}` is not a list: {key} = ["8080"]')
         for spec in specs:
             if isinstance(spec, bool) or not isinstance(spec, str | int):
                 raise _invalid(name, f"`forward.{key}` holds something that is no forward")
-            yield from parse_forward(str(spec), way)
+            yield from parse_forward(str(spec), kind)
 
 
 def _only(name: str, table: dict[str, Any], known: set[str], prefix: str) -> None:

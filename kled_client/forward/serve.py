@@ -15,7 +15,7 @@ from typing import Any, Final, Never
 
 import trio
 
-from kled_client.forward.link import Link, WayBack
+from kled_client.forward.link import Link, WorkspaceConnection
 from kled_client.forward.socks import Reply, SocksError, SocksRequest, encode_reply
 from kled_client.forward.spec import End, Forward, TcpEnd
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
@@ -47,7 +47,7 @@ class ForwardStatus:
         """For programs."""
         target = self.forward.target
         return {
-            "kind": str(self.forward.way),
+            "kind": str(self.forward.kind),
             "listen": str(self.listen),
             "target": None if target is None else str(target),
             "sent_bytes": self.sent,
@@ -211,7 +211,10 @@ async def _read_socks(here: trio.abc.HalfCloseableStream) -> SocksRequest:
 
 
 async def serve_there(
-    forward: Forward, way: WayBack, status: ForwardStatus, on_up: Callable[[], None]
+    forward: Forward,
+    connection: WorkspaceConnection,
+    status: ForwardStatus,
+    on_up: Callable[[], None],
 ) -> Never:
     """Let the workspace listen until cancelled; its connections end here, in `forward.target`.
 
@@ -224,7 +227,7 @@ async def serve_there(
         def accept(there: trio.abc.HalfCloseableStream) -> None:
             nursery.start_soon(_serve_remote, status, there)
 
-        async with way.listening(forward.listen, accept) as actual:
+        async with connection.listening(forward.listen, accept) as actual:
             status.listen = actual
             on_up()
             await trio.sleep_forever()

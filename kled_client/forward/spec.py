@@ -19,7 +19,7 @@ _PART = re.compile(r"\[([0-9A-Fa-f:.%a-z]*)\]|([^:\[\]]*)")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 
 
-class Way(StrEnum):
+class ForwardKind(StrEnum):
     """Who listens: this machine, the workspace, this machine as a SOCKS5 proxy or for UDP."""
 
     LOCAL = "local"
@@ -58,7 +58,7 @@ End = TcpEnd | UnixEnd
 class Forward:
     """Listen on `listen`, connect to `target` on the other side (None: whatever SOCKS asks)."""
 
-    way: Way
+    kind: ForwardKind
     listen: End
     target: End | None
 
@@ -72,12 +72,12 @@ _Ports = tuple[int, int]
 _Part = _Ports | UnixEnd | str
 
 
-def parse_forward(text: str, way: Way = Way.LOCAL) -> tuple[Forward, ...]:
+def parse_forward(text: str, kind: ForwardKind = ForwardKind.LOCAL) -> tuple[Forward, ...]:
     """One forward, or one for each port of a range. Raises InputError("forward_invalid")."""
     parts = _parts(text)
-    if way is Way.DYNAMIC:
+    if kind is ForwardKind.DYNAMIC:
         listens = _listens(text, parts)
-        return tuple(Forward(way=way, listen=listen, target=None) for listen in listens)
+        return tuple(Forward(kind=kind, listen=listen, target=None) for listen in listens)
     listen, target = _halves(text, parts)
     listens, targets = _listens(text, listen), _targets(text, target)
     if len(listens) == 1 < len(targets) and listen[-1] == (0, 0):
@@ -85,7 +85,7 @@ def parse_forward(text: str, way: Way = Way.LOCAL) -> tuple[Forward, ...]:
     if len(listens) != len(targets):
         raise _invalid(text, "the ranges are not of one length")
     pairs = zip(listens, targets, strict=True)
-    return tuple(Forward(way=way, listen=here, target=there) for here, there in pairs)
+    return tuple(Forward(kind=kind, listen=here, target=there) for here, there in pairs)
 
 
 def _halves(text: str, parts: list[_Part]) -> tuple[list[_Part], list[_Part]]:

@@ -24,8 +24,8 @@ from kled_wire.limits import CLEANUP_S
 _LOG: Final = logging.getLogger("kled.client.forward")
 
 
-class SshWay:
-    """One SSH connection to the workspace; made by `open_way`."""
+class SshWorkspaceConnection:
+    """One SSH connection to the workspace; made by `open_connection`."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
         self._connection = connection
@@ -111,12 +111,12 @@ def _actual(end: End, listener: asyncssh.SSHListener) -> End:
 
 
 @asynccontextmanager
-async def open_way(
+async def open_connection(
     connect: Callable[[], AbstractAsyncContextManager[asyncssh.SSHClientConnection]],
-) -> AsyncIterator[SshWay]:
+) -> AsyncIterator[SshWorkspaceConnection]:
     """A connection from `connect`, for as long as the block runs. Raises as `connect`."""
     async with connect() as connection:
-        yield SshWay(connection)
+        yield SshWorkspaceConnection(connection)
 
 
 @asynccontextmanager

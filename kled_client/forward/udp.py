@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from kled_client.forward.link import WayBack
+from kled_client.forward.link import WorkspaceConnection
 from kled_client.forward.serve import ForwardStatus, cannot_listen
 from kled_client.forward.spec import Forward, TcpEnd
 from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
@@ -84,11 +84,13 @@ async def listening_udp(
         yield here, ForwardStatus(forward=forward, listen=actual)
 
 
-async def serve_udp(way: WayBack, here: trio.socket.SocketType, status: ForwardStatus) -> None:
-    """Carry datagrams over `way` until it is lost or the agent says no."""
+async def serve_udp(
+    connection: WorkspaceConnection, here: trio.socket.SocketType, status: ForwardStatus
+) -> None:
+    """Carry datagrams over `connection` until it is lost or the agent says no."""
     target = status.forward.target
     assert isinstance(target, TcpEnd)
-    channel = await way.subsystem(SUBSYSTEM)
+    channel = await connection.subsystem(SUBSYSTEM)
     header = {"host": target.host, "port": target.port}
     await channel.send(json.dumps(header).encode() + b"\n")
     senders = Senders()

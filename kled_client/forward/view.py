@@ -8,7 +8,7 @@ from typing import Any, Final, Never
 import trio
 
 from kled_client.forward.serve import ForwardStatus
-from kled_client.forward.spec import TcpEnd, Way
+from kled_client.forward.spec import ForwardKind, TcpEnd
 from kled_client.output import Output
 
 _REFRESH_S: Final = 0.5
@@ -53,7 +53,7 @@ class ForwardView:
             self._output.note(text)
 
     def link_changed(self, reason: str) -> None:
-        """The way was lost (why), or is back ("")."""
+        """The connection was lost (why), or is back ("")."""
         if reason:
             self.note("disconnected", f"{self._workspace}: {reason}; connecting again")
         else:
@@ -91,7 +91,7 @@ class ForwardView:
 def describe(status: ForwardStatus, workspace: str) -> str:
     """One forward in a line: who listens, and where it leads."""
     target = status.forward.target
-    match status.forward.way:
+    match status.forward.kind:
         case "local":
             url = browser_url(status)
             return f"{status.listen} -> {workspace} {target}" + (f"  {url}" if url else "")
@@ -105,7 +105,7 @@ def describe(status: ForwardStatus, workspace: str) -> str:
 def browser_url(status: ForwardStatus) -> str | None:
     """What a terminal lets a person click: of a local TCP port whose service may speak HTTP."""
     here, there = status.listen, status.forward.target
-    if status.forward.way is not Way.LOCAL or not isinstance(here, TcpEnd):
+    if status.forward.kind is not ForwardKind.LOCAL or not isinstance(here, TcpEnd):
         return None
     if isinstance(there, TcpEnd) and there.port in _NOT_HTTP:
         return None
@@ -115,7 +115,7 @@ def browser_url(status: ForwardStatus) -> str | None:
 def columns(shown: Sequence[ForwardStatus]) -> dict[str, list[str]]:
     """The live table."""
     return {
-        "LISTENS": [browser_url(s) or f"{s.listen}{_KINDS.get(s.forward.way, '')}" for s in shown],
+        "LISTENS": [browser_url(s) or f"{s.listen}{_KINDS.get(s.forward.kind, '')}" for s in shown],
         "LEADS TO": [str(s.forward.target or "SOCKS5") for s in shown],
         "NOW": [str(s.open) for s in shown],
         "TOTAL": [str(s.total) for s in shown],

@@ -51,7 +51,7 @@ def render_block(settings: BlockSettings) -> bytes:
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
         f"  Ciphers {CIPHERS}",
-        # The stream below notices a dead way and mends it: ssh must not give up meanwhile.
+        # The stream below replaces a dead transport: ssh must not give up meanwhile.
         "  ServerAliveInterval 0",
         "  SendEnv LANG LC_*",
     ]

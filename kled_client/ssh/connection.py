@@ -41,8 +41,8 @@ CIPHERS = (
 # The agent takes any user name and means the workspace's user.
 _USER = "kled"
 LOGIN_TIMEOUT_S = 30.0
-# The window of a terminal's channel: what a slow way holds before the answer to a key. Nobody reads
-# more than that in a round trip.
+# The window of a terminal's channel: what a slow connection holds before a key is answered. Nobody
+# reads more than that in a round trip.
 _TERMINAL_BYTES = 32 * 1024
 _SAID_KEPT = 64
 _SAID_CHARS = 500
@@ -88,8 +88,8 @@ async def open_ssh(
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """A connection that is up, closed when the block ends; it survives the network's changes.
 
-    `on_change` is told why the way was lost, and "" when there is one again. `direct` is for who
-    wants to know which path it takes.
+    `on_change` is told why the transport was lost, and "" when there is one again. `direct` is for
+    who wants to know which path it takes.
     Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
     """
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
@@ -186,7 +186,7 @@ def _options(identity: Identity) -> dict[str, Any]:
         "preferred_auth": "publickey",
         "encryption_algs": CIPHERS,
         "compression_algs": None,
-        # The stream below notices a dead way and mends it: SSH must not give up meanwhile.
+        # The stream below notices a dead transport and replaces it: SSH must not give up meanwhile.
         "keepalive_interval": 0,
         "server_host_key_algs": "default",
     }

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kled_client.forward.spec import LOOPBACK, Forward, TcpEnd, Way
+from kled_client.forward.spec import LOOPBACK, Forward, ForwardKind, TcpEnd
 from kled_wire.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def plan_auto(
 def auto_forward(port: ListeningPort, local: int) -> Forward:
     """The forward of one found port."""
     return Forward(
-        way=Way.LOCAL,
+        kind=ForwardKind.LOCAL,
         listen=TcpEnd(host=LOOPBACK, port=local),
         target=TcpEnd(host=port.host, port=port.port),
     )

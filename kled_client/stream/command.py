@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 
 class Refused(Exception):  # noqa: N818  # not shown to anybody: the signal to fall back
-    """Something on the way answered instead of a coordinator."""
+    """Something on the path answered instead of a coordinator."""
 
 
 def main(arguments: list[str]) -> int:

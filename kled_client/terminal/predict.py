@@ -1,4 +1,4 @@
-"""Show what is typed before the workspace has echoed it, on a slow way. No I/O.
+"""Show what is typed before the workspace has echoed it, over a slow connection. No I/O.
 
 There is no emulator here, only as much of one as it takes to know that the cells from the cursor to
 the right are blank (`Row`): there keys are shown, underlined, and taken away before anything from

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from kled_client.forward.serve import ForwardStatus
-from kled_client.forward.spec import Way, parse_forward
+from kled_client.forward.spec import ForwardKind, parse_forward
 from kled_client.forward.view import describe
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import TOKEN, Fake
@@ -169,6 +169,6 @@ def test_ctrl_c_while_the_agent_is_waited_for_says_that_the_workspace_goes_on(
     ],
 )
 def test_a_forward_can_be_clicked(spec: str, url: str | None) -> None:
-    (forward,) = parse_forward(spec, Way.LOCAL)
+    (forward,) = parse_forward(spec, ForwardKind.LOCAL)
     line = describe(ForwardStatus(forward=forward, listen=forward.listen), "dev")
     assert (f"  {url}" in line) if url else ("http" not in line)

@@ -39,7 +39,7 @@ def refusal(status: int, code: str) -> Answer:
         (answer(200, {"version": 1, "protocol": None}), "fail", "not as a coordinator"),
         (answer(407, b""), "fail", "wants a user"),
         (answer(502, b"", server="nginx"), "fail", "nginx answers 502"),
-        (answer(404, b"\xff" * 10), "fail", "something on the way answers 404"),
+        (answer(404, b"\xff" * 10), "fail", "a proxy on the path answers 404"),
     ],
 )
 def test_the_first_answer(given_answer: Answer, outcome: str, words: str) -> None:

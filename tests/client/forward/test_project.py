@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_client.forward.project import parse_project, project_files
-from kled_client.forward.spec import Way
+from kled_client.forward.spec import ForwardKind
 from kled_wire.errors import ConfigError
 
 WHOLE = """
@@ -28,11 +28,11 @@ def test_a_whole_file() -> None:
     project = parse_project(WHOLE)
     assert str(project.workspace) == "dev.alice"
     assert project.auto
-    assert [(f.way, str(f)) for f in project.forwards] == [
-        (Way.LOCAL, "127.0.0.1:8080:localhost:3000"),
-        (Way.LOCAL, "127.0.0.1:9000:localhost:9000"),
-        (Way.REMOTE, "127.0.0.1:5000:localhost:5000"),
-        (Way.DYNAMIC, "127.0.0.1:1080"),
+    assert [(f.kind, str(f)) for f in project.forwards] == [
+        (ForwardKind.LOCAL, "127.0.0.1:8080:localhost:3000"),
+        (ForwardKind.LOCAL, "127.0.0.1:9000:localhost:9000"),
+        (ForwardKind.REMOTE, "127.0.0.1:5000:localhost:5000"),
+        (ForwardKind.DYNAMIC, "127.0.0.1:1080"),
     ]
 
 

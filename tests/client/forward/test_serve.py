@@ -1,4 +1,4 @@
-"""Forwards over a workspace that is only pretended: counting, half-close, SOCKS, lost ways."""
+"""Forwards over a fake workspace: counting, half-close, SOCKS, lost connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.console import Console
 from kled_client.forward.hold import Plan, hold_forwards
 from kled_client.forward.link import Link, hold_link
 from kled_client.forward.serve import ForwardStatus, listening_here, serve_here
-from kled_client.forward.spec import End, TcpEnd, Way, parse_forward
+from kled_client.forward.spec import End, ForwardKind, TcpEnd, parse_forward
 from kled_client.forward.view import ForwardView, amount, columns, describe
 from kled_client.output import Output
 from kled_client.ssh.channel import Channel
@@ -34,7 +34,7 @@ from kled_wire.errors import (
 )
 
 
-class FakeWay:
+class FakeConnection:
     """What `open` gives answers in capitals once it was told all; `refused` ends are not there."""
 
     def __init__(self, nursery: trio.Nursery, *refused: str) -> None:
@@ -103,11 +103,11 @@ async def dial(end: End) -> trio.SocketStream:
 
 @asynccontextmanager
 async def served(
-    spec: str, way: Way = Way.LOCAL, refused: str = ""
-) -> AsyncIterator[tuple[ForwardStatus, FakeWay]]:
+    spec: str, kind: ForwardKind = ForwardKind.LOCAL, refused: str = ""
+) -> AsyncIterator[tuple[ForwardStatus, FakeConnection]]:
     async with trio.open_nursery() as nursery:
-        (forward,) = parse_forward(spec, way)
-        fake, link = FakeWay(nursery, refused), Link()
+        (forward,) = parse_forward(spec, kind)
+        fake, link = FakeConnection(nursery, refused), Link()
         async with listening_here(forward) as (listeners, status), link.holding(fake):
             nursery.start_soon(serve_here, listeners, status, link)
             yield status, fake
@@ -175,7 +175,7 @@ async def test_what_cannot_be_listened_on() -> None:
 
 
 async def test_socks() -> None:
-    async with served("0", Way.DYNAMIC, refused="db:2") as (status, fake):
+    async with served("0", ForwardKind.DYNAMIC, refused="db:2") as (status, fake):
         greeting = b"\x05\x01\x00"
         request = b"\x05\x01\x00\x03\x02db\x00"
         stream = await dial(status.listen)
@@ -188,57 +188,60 @@ async def test_socks() -> None:
         assert status.errors == 2
 
 
-class Ways:
-    """Gives out ways, or errors, one after the other."""
+class FakeConnections:
+    """Gives out connections, or errors, one after the other."""
 
     def __init__(self, nursery: trio.Nursery, *errors: Exception) -> None:
         self._nursery = nursery
         self._errors = list(errors)
-        self.ways: list[FakeWay] = []
+        self.made: list[FakeConnection] = []
 
-    def open(self) -> AbstractAsyncContextManager[FakeWay]:
+    def open(self) -> AbstractAsyncContextManager[FakeConnection]:
         return self._open()
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[FakeWay]:
-        if self.ways and self._errors:
+    async def _open(self) -> AsyncIterator[FakeConnection]:
+        if self.made and self._errors:
             raise self._errors.pop(0)
-        self.ways.append(FakeWay(self._nursery))
-        yield self.ways[-1]
+        self.made.append(FakeConnection(self._nursery))
+        yield self.made[-1]
 
 
-async def nothing(way: object, nursery: trio.Nursery) -> None:
+async def nothing(connection: object, nursery: trio.Nursery) -> None:
     await trio.lowlevel.checkpoint()
 
 
 async def test_a_lost_way_is_replaced_and_connections_wait(autojump_clock: object) -> None:
     async with trio.open_nursery() as nursery:
         away = UnavailableError("agent_not_connected", "no agent")
-        ways, link = Ways(nursery, away, ExceptionGroup("x", [away]), OSError("down")), Link()
+        fake, link = (
+            FakeConnections(nursery, away, ExceptionGroup("x", [away]), OSError("down")),
+            Link(),
+        )
         said: list[str] = []
-        await nursery.start(hold_link, link, ways.open, nothing, said.append)
-        ways.ways[0].lose()
+        await nursery.start(hold_link, link, fake.open, nothing, said.append)
+        fake.made[0].lose()
         stream = await link.open(TcpEnd(host="h", port=1))
         assert await ask(stream, b"x") == b"X"
         assert said == ["the connection was lost", ""]
-        assert ways.ways[1].opened == ["h:1"]
+        assert fake.made[1].opened == ["h:1"]
         nursery.cancel_scope.cancel()
 
 
 async def test_a_way_that_is_lost_as_soon_as_it_is_there_is_made_so_often_in_a_minute(
     autojump_clock: object,
 ) -> None:
-    async def lose_it(way: object, nursery: trio.Nursery) -> None:
-        assert isinstance(way, FakeWay)
-        way.lose()
+    async def lose_it(connection: object, nursery: trio.Nursery) -> None:
+        assert isinstance(connection, FakeConnection)
+        connection.lose()
 
     async with trio.open_nursery() as nursery:
-        ways = Ways(nursery)
+        fake = FakeConnections(nursery)
         with trio.move_on_after(60.0):
-            await nursery.start(hold_link, Link(), ways.open, lose_it, lambda _: None)
+            await nursery.start(hold_link, Link(), fake.open, lose_it, lambda _: None)
             await trio.sleep_forever()
         nursery.cancel_scope.cancel()
-    assert 10 < len(ways.ways) <= 22
+    assert 10 < len(fake.made) <= 22
 
 
 async def test_without_a_way_a_connection_waits_only_so_long(autojump_clock: object) -> None:
@@ -250,9 +253,9 @@ async def test_without_a_way_a_connection_waits_only_so_long(autojump_clock: obj
 async def test_what_a_person_must_mend_ends_it(autojump_clock: object) -> None:
     async def lose_it() -> None:
         async with trio.open_nursery() as nursery:
-            ways = Ways(nursery, UnauthenticatedError("token_revoked", "no"))
-            await nursery.start(hold_link, Link(), ways.open, nothing, lambda _: None)
-            ways.ways[0].lose()
+            fake = FakeConnections(nursery, UnauthenticatedError("token_revoked", "no"))
+            await nursery.start(hold_link, Link(), fake.open, nothing, lambda _: None)
+            fake.made[0].lose()
 
     with pytest.raises(ExceptionGroup) as caught:
         await lose_it()
@@ -261,7 +264,7 @@ async def test_what_a_person_must_mend_ends_it(autojump_clock: object) -> None:
 
 async def test_the_first_error_is_the_callers() -> None:
     @asynccontextmanager
-    async def refuse() -> AsyncIterator[FakeWay]:
+    async def refuse() -> AsyncIterator[FakeConnection]:
         raise ForbiddenError("forbidden", "no")
         yield
 
@@ -284,18 +287,18 @@ async def test_all_is_held_up_and_the_workspaces_ends_again(
     view = ForwardView(Output(as_json=True), "dev")
     with socket.create_server(("127.0.0.1", 0)) as target:
         port = target.getsockname()[1]
-        forwards = (*parse_forward("0:1"), *parse_forward(f"9:{port}", Way.REMOTE))
+        forwards = (*parse_forward("0:1"), *parse_forward(f"9:{port}", ForwardKind.REMOTE))
         async with trio.open_nursery() as nursery:
-            ways = Ways(nursery)
+            fake = FakeConnections(nursery)
             plan = Plan(forwards=forwards, auto=True)
-            nursery.start_soon(partial(hold_forwards, plan, ways.open, Link(), view))
+            nursery.start_soon(partial(hold_forwards, plan, fake.open, Link(), view))
             await trio.testing.wait_all_tasks_blocked(0.01)
-            ways.ways[0].lose()
+            fake.made[0].lose()
             with trio.fail_after(10):
-                while len(ways.ways) < 2 or not ways.ways[1].accepts:
+                while len(fake.made) < 2 or not fake.made[1].accepts:
                     await trio.sleep(0.01)
             ours, theirs = trio.testing.memory_stream_pair()
-            ways.ways[1].accepts[0](theirs)
+            fake.made[1].accepts[0](theirs)
             await ours.send_all(b"x")
             assert await trio.to_thread.run_sync(receive_one, target) == b"x"
             nursery.cancel_scope.cancel()
@@ -306,8 +309,8 @@ async def test_all_is_held_up_and_the_workspaces_ends_again(
 
 
 def test_what_a_person_sees() -> None:
-    local, remote = parse_forward("8080:3000")[0], parse_forward("9", Way.REMOTE)[0]
-    proxy = parse_forward("1080", Way.DYNAMIC)[0]
+    local, remote = parse_forward("8080:3000")[0], parse_forward("9", ForwardKind.REMOTE)[0]
+    proxy = parse_forward("1080", ForwardKind.DYNAMIC)[0]
     shown = [ForwardStatus(forward=f, listen=f.listen) for f in (local, remote, proxy)]
     assert [describe(status, "dev") for status in shown] == [
         "127.0.0.1:8080 -> dev localhost:3000  http://127.0.0.1:8080",

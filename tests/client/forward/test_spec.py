@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_client.forward.spec import LOOPBACK, Forward, TcpEnd, UnixEnd, Way, parse_forward
+from kled_client.forward.spec import LOOPBACK, Forward, ForwardKind, TcpEnd, UnixEnd, parse_forward
 from kled_wire.errors import InputError
 
 hosts = st.from_regex(
@@ -17,27 +17,27 @@ hosts = st.from_regex(
 paths = st.from_regex(r"/[a-z0-9. _-]{1,30}", fullmatch=True).map(lambda p: UnixEnd(path=p))
 listens = st.one_of(paths, st.builds(TcpEnd, host=hosts, port=st.integers(0, 65535)))
 targets = st.one_of(paths, st.builds(TcpEnd, host=hosts, port=st.integers(1, 65535)))
-ways = st.sampled_from([Way.LOCAL, Way.REMOTE])
+kinds = st.sampled_from([ForwardKind.LOCAL, ForwardKind.REMOTE])
 
 
-@given(st.builds(Forward, way=ways, listen=listens, target=targets))
+@given(st.builds(Forward, kind=kinds, listen=listens, target=targets))
 def test_a_forward_written_out_reads_back(forward: Forward) -> None:
-    assert parse_forward(str(forward), forward.way) == (forward,)
+    assert parse_forward(str(forward), forward.kind) == (forward,)
 
 
 @given(listens)
 def test_a_proxy_written_out_reads_back(listen: TcpEnd | UnixEnd) -> None:
-    (found,) = parse_forward(str(listen), Way.DYNAMIC)
+    (found,) = parse_forward(str(listen), ForwardKind.DYNAMIC)
     assert (found.listen, found.target) == (listen, None)
 
 
 @given(
     st.one_of(st.text(max_size=30), st.text("0123456789:[]-/unixa.", max_size=30)),
-    st.sampled_from(Way),
+    st.sampled_from(ForwardKind),
 )
-def test_any_other_text_is_refused(text: str, way: Way) -> None:
+def test_any_other_text_is_refused(text: str, kind: ForwardKind) -> None:
     with contextlib.suppress(InputError):
-        assert parse_forward(text, way)
+        assert parse_forward(text, kind)
 
 
 @given(st.integers(1, 64000), st.integers(0, 999))

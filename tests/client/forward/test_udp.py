@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kled_client.forward.spec import TcpEnd, Way, parse_forward
+from kled_client.forward.spec import ForwardKind, TcpEnd, parse_forward
 from kled_client.forward.udp import SENDERS_MAX, Senders, listening_udp
 from kled_wire.errors import ConflictError, InputError
 
@@ -21,12 +21,12 @@ def test_the_sender_silent_for_longest_is_forgotten() -> None:
 
 
 async def test_the_local_end() -> None:
-    async with listening_udp(parse_forward("0:53", Way.UDP)[0]) as (_, status):
+    async with listening_udp(parse_forward("0:53", ForwardKind.UDP)[0]) as (_, status):
         assert isinstance(status.listen, TcpEnd)
-        (again,) = parse_forward(f"{status.listen.port}:53", Way.UDP)
+        (again,) = parse_forward(f"{status.listen.port}:53", ForwardKind.UDP)
         with pytest.raises(ConflictError):
             async with listening_udp(again):
                 pass
     with pytest.raises(InputError):
-        async with listening_udp(parse_forward("/a:53", Way.UDP)[0]):
+        async with listening_udp(parse_forward("/a:53", ForwardKind.UDP)[0]):
             pass
