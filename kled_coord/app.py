@@ -1,6 +1,7 @@
 """The composition root: every part is built here, and every task is started here.
 
 serve
+├── processes          relay and offload processes, started again when they die
 ├── watch_signals      SIGTERM drains, a second one stops
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
@@ -42,7 +43,7 @@ from kled_coord.identity.logins import KNOWN_FOR
 from kled_coord.metrics import Metrics
 from kled_coord.planes import build_planes, serve_front
 from kled_coord.private_files import look_at_tls_key, make_private_directory, open_sealing_key
-from kled_coord.relay.splice.processes import make_processes
+from kled_coord.relay.splice.processes import check_system, make_processes
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
@@ -133,6 +134,7 @@ async def serve(
 
     Raises ConfigError, StoreError.
     """
+    check_system()
     raise_descriptor_limit()
     metrics = Metrics()
     registry = AgentRegistry(metrics)
@@ -169,10 +171,9 @@ async def _serve(
         random_bytes=sources.random_bytes,
     )
     async with trio.open_nursery() as outer:
-        if processes is not None:
-            await outer.start(processes.run)
+        await outer.start(processes.run)
         async with trio.open_nursery() as nursery:
-            port = await nursery.start(serve_front, services, planes, certificates)
+            port = await nursery.start(serve_front, services, planes)
             workers = [make_worker(services, number, port) for number in range(config.workers)]
             stop = Stop(
                 services=services,

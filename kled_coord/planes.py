@@ -18,8 +18,6 @@ from kled_coord.front.listener import (
     open_listeners,
     serve_connections,
 )
-from kled_coord.front.tls import Tls
-from kled_coord.offload.certificates import Certificates
 from kled_coord.relay.rendezvous.broker import Broker
 from kled_coord.relay.rendezvous.plane import DataPlane
 from kled_coord.relay.rendezvous.quotas import Bandwidth, Quotas, StreamQuotas
@@ -37,25 +35,20 @@ class Planes:
     handlers: Mapping[Plane, Handler]
     admission: Admission
     registry: AgentRegistry
-    joiner: Joiner
     broker: Broker
-    processes: DataProcesses | None
+    processes: DataProcesses
     restart_in_s: float
 
     def cut(self) -> None:
         """End every stream as well when the coordinator ends."""
-        if self.processes is not None:
-            self.processes.cut()
+        self.processes.cut()
 
     async def drain(self) -> None:
-        """Tell the agents to dial again, leave streams to the processes, wait for copies."""
-        if self.processes is not None:
-            self.processes.leave()
+        """Leave streams to the processes, tell the agents to dial again and wait until they go."""
+        self.processes.leave()
         self.broker.close_standby()
         self.registry.end_all("the coordinator is stopping", back_in_s=self.restart_in_s)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.registry.wait_empty)
-            nursery.start_soon(self.joiner.drain)
+        await self.registry.wait_empty()
 
 
 def build_planes(
@@ -64,7 +57,7 @@ def build_planes(
     asgi: AsgiServer,
     admission: Admission,
     registry: AgentRegistry,
-    processes: DataProcesses | None,
+    processes: DataProcesses,
     random_bytes: RandomBytes,
 ) -> Planes:
     """Put the planes together."""
@@ -79,8 +72,6 @@ def build_planes(
         clock=services.clock,
         on_dial_failed=broker.fail_nowait,
     )
-    relay = None if processes is None else processes.relay
-    joiner = Joiner(relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s)
     data = DataPlane(
         identity=services.identity,
         sessions=services.sessions,
@@ -93,10 +84,12 @@ def build_planes(
                 per_user=config.bandwidth_per_user, per_workspace=config.bandwidth_per_workspace
             ),
         ),
-        joiner=joiner,
+        joiner=Joiner(
+            processes.relay, idle_s=config.stream_idle_s, absolute_s=config.stream_absolute_s
+        ),
         agent_wait=services.agent_wait,
         metrics=services.metrics,
-        offload=None if processes is None else processes.offload,
+        offload=processes.offload,
     )
 
     async def api(arrival: Arrival) -> None:
@@ -112,7 +105,6 @@ def build_planes(
         handlers=handlers,
         admission=admission,
         registry=registry,
-        joiner=joiner,
         broker=broker,
         processes=processes,
         restart_in_s=config.restart_in_s,
@@ -122,7 +114,6 @@ def build_planes(
 async def serve_front(
     services: Services,
     planes: Planes,
-    certificates: Certificates | None,
     *,
     task_status: trio.TaskStatus[int],
 ) -> None:
@@ -131,10 +122,7 @@ async def serve_front(
     Raises ConfigError when it cannot listen.
     """
     config = services.config
-    tls = None
-    if certificates is not None:
-        offload = None if planes.processes is None else planes.processes.offload
-        tls = Tls(certificates=certificates, offload=offload)
+    tls = None if config.tls_cert_file is None else planes.processes.offload
     try:
         listeners = await open_listeners(config.host, config.port)
     except OSError as error:

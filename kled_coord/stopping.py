@@ -45,7 +45,7 @@ class Stop:
                         nursery.start_soon(self._drain)
 
     async def _drain(self) -> None:
-        """Let API requests and copied streams finish; agents dial again, the relay lives on."""
+        """Let API requests finish; agents dial again, streams go on in the relay processes."""
         drain_s = self.services.config.drain_s
         log.info("coordinator_draining", seconds=drain_s)
         self.services.changes.ring(QUEUE)

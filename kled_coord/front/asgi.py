@@ -29,7 +29,6 @@ from kled_coord.offload.stream import OffloadedStream
 from kled_wire import limits
 from kled_wire.errors import LimitError
 from kled_wire.http.upgrade import encode_error_body
-from kled_wire.transport.tls import TlsStream
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
 KEEP_ALIVE_S = 75.0
@@ -219,7 +218,7 @@ def _below(stream: Any) -> tuple[bool, Any]:
     """Whether there is TLS somewhere below this stream, and the socket at the bottom, if any."""
     tls = False
     while not hasattr(stream, "socket"):
-        tls = tls or isinstance(stream, OffloadedStream | TlsStream)
+        tls = tls or isinstance(stream, OffloadedStream)
         stream = getattr(stream, "transport_stream", None)
         if stream is None:
             return tls, None

@@ -14,7 +14,8 @@ from kled_coord.front.admission import Admission, Place
 from kled_coord.front.forwarded import HEADER, Network, decide_address, is_trusted_peer
 from kled_coord.front.head import Plane, Route, decide_route
 from kled_coord.front.refusing import answer_error, head_timeout
-from kled_coord.front.tls import Tls
+from kled_coord.offload.handover import Kind
+from kled_coord.offload.pool import OffloadPool
 from kled_wire import limits
 from kled_wire.errors import KledError, LimitError, UnavailableError
 from kled_wire.http.headio import read_head
@@ -22,7 +23,6 @@ from kled_wire.http.upgrade import RequestHead, parse_request
 from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.dial import tune
 from kled_wire.transport.prefixed import PrefixedStream
-from kled_wire.transport.tls import TlsStream
 
 BACKLOG: Final = 4096
 
@@ -70,11 +70,14 @@ async def serve_connections(
     connections: trio.Nursery,
     *,
     admission: Admission,
-    tls: Tls | None = None,
+    tls: OffloadPool | None = None,
     trusted_proxies: Sequence[Network] = (),
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accept until cancelled; each connection is a task of `connections`, which outlives us."""
+    """Accept until cancelled; each connection is a task of `connections`, which outlives us.
+
+    With `tls` every connection is TLS, which ends there.
+    """
     front = _Front(handlers=handlers, tls=tls, trusted_proxies=trusted_proxies, admission=admission)
     async with trio.open_nursery() as nursery:
         for listener in listeners:
@@ -87,7 +90,7 @@ class _Front:
     """What every connection of the port meets first."""
 
     handlers: Mapping[Plane, Handler]
-    tls: Tls | None
+    tls: OffloadPool | None
     trusted_proxies: Sequence[Network]
     admission: Admission
 
@@ -100,7 +103,7 @@ class _Front:
                 address = _address(raw)
                 if not is_trusted_peer(address, self.trusted_proxies):
                     place = await self.admission.enter(address)
-                async with raw if self.tls is None else self.tls.unwrapped(raw) as stream:
+                async with raw if self.tls is None else self.tls.unwrapped(Kind.TLS, raw) as stream:
                     arrival = await _read(stream, address, self.trusted_proxies, place)
                     if arrival is None:
                         return
@@ -136,8 +139,6 @@ async def _read(
     buffer = bytearray()
     try:
         with trio.fail_after(limits.HEAD_TIMEOUT_S):
-            if isinstance(stream, TlsStream):
-                await stream.do_handshake()
             raw_head = await read_head(stream, buffer)
         head = parse_request(raw_head)
         address = decide_address(address, head.headers.get(HEADER), trusted_proxies)

@@ -12,6 +12,7 @@ import trio
 from kled_coord.metrics import Metrics
 from kled_coord.offload.handover import Kind
 from kled_coord.offload.process import OffloadProcess
+from kled_coord.offload.stream import OffloadedStream, plain_socket
 from kled_coord.sidecars.pool import Pool
 from kled_wire.errors import UnavailableError
 
@@ -32,12 +33,13 @@ class OffloadPool(Pool[OffloadProcess]):
 
     @asynccontextmanager
     async def unwrapped(
-        self, kind: Kind, outer: trio.SocketStream, ahead: bytes = b""
-    ) -> AsyncIterator[trio.SocketStream]:
-        """As `OffloadProcess.unwrapped`, by whoever has least to do.
+        self, kind: Kind, connection: trio.abc.HalfCloseableStream, ahead: bytes = b""
+    ) -> AsyncIterator[OffloadedStream]:
+        """As `OffloadProcess.unwrapped` of the socket of `connection`, by whoever has least to do.
 
         Waits a little while there is none. Raises UnavailableError("offload_restarting").
         """
+        outer = plain_socket(connection)
         async with AsyncExitStack() as stack:
             for process in await self.wait_running():
                 try:
@@ -45,7 +47,7 @@ class OffloadPool(Pool[OffloadProcess]):
                 except UnavailableError:
                     log.debug("offload_gone")
                 else:
-                    yield plain
+                    yield OffloadedStream(plain, connection)
                     return
             raise UnavailableError(
                 "offload_restarting",

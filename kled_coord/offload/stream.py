@@ -37,12 +37,12 @@ class OffloadedStream(trio.abc.HalfCloseableStream):
             await self.plain.aclose()
 
 
-def plain_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream | None:
-    """The socket that the plain bytes of a stream come by, where it is one."""
+def plain_socket(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream:
+    """The socket that the plain bytes of a connection of the one port come by."""
     inner = stream.transport_stream if isinstance(stream, PrefixedStream) else stream
-    if isinstance(inner, OffloadedStream):
-        return inner.plain
-    return inner if isinstance(inner, trio.SocketStream) else None
+    plain = inner.plain if isinstance(inner, OffloadedStream) else inner
+    assert isinstance(plain, trio.SocketStream), "what was accepted is a socket, or offloaded"
+    return plain
 
 
 async def unwrap(stream: trio.abc.HalfCloseableStream) -> bytes:

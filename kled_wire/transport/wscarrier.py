@@ -6,8 +6,7 @@ One message carries up to 64 KiB; an empty message is the half-close. Text messa
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -17,7 +16,7 @@ from wsproto.events import AcceptConnection
 from wsproto.utilities import RemoteProtocolError
 
 from kled_wire import limits
-from kled_wire.errors import KledError, ProtocolError
+from kled_wire.errors import ProtocolError
 from kled_wire.transport.dial import open_connection, parse_url
 from kled_wire.transport.websocket import open_websocket
 
@@ -30,7 +29,7 @@ class CarriedStream(trio.abc.HalfCloseableStream):
     def __init__(
         self,
         connection: trio_websocket.WebSocketConnection,
-        transport: trio.abc.AsyncResource | None = None,
+        transport: trio.abc.AsyncResource,
     ) -> None:
         """Carry over `connection`; `transport` below it is closed as well."""
         self._connection = connection
@@ -83,9 +82,8 @@ class CarriedStream(trio.abc.HalfCloseableStream):
         with trio.move_on_after(limits.CLEANUP_S) as scope:
             scope.shield = True
             await self._connection.aclose()
-        if self._transport is not None:
-            # trio-websocket does not close it when the other end has begun.
-            await trio.aclose_forcefully(self._transport)
+        # trio-websocket does not close it when the other end has begun.
+        await trio.aclose_forcefully(self._transport)
 
 
 async def open_carried(
@@ -124,27 +122,3 @@ def encode_accept(request: bytes) -> bytes:
     except RemoteProtocolError as exc:
         raise ProtocolError("head_malformed", f"the WebSocket request is malformed: {exc}") from exc
     return server.send(AcceptConnection())
-
-
-@asynccontextmanager
-async def accept_carried(
-    request_stream: trio.abc.Stream,
-) -> AsyncIterator[CarriedStream]:
-    """Answer a WebSocket request that is still unread in `request_stream`; give its stream.
-
-    What a stream's user raises comes out as it is, not in the group of the nursery in here.
-    """
-    problem: KledError | trio.BrokenResourceError | None = None
-    async with trio.open_nursery() as nursery:
-        request = await trio_websocket.wrap_server_stream(nursery, request_stream)
-        connection = await request.accept()
-        stream = CarriedStream(connection)
-        try:
-            yield stream
-        except (KledError, trio.BrokenResourceError) as exc:
-            problem = exc
-        finally:
-            await stream.aclose()
-            nursery.cancel_scope.cancel()
-    if problem is not None:
-        raise problem

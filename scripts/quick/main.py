@@ -108,6 +108,13 @@ def main() -> int:
     options = parser.parse_args()
     if not (options.check or options.remove) and not (sys.stdin.isatty() and sys.stdout.isatty()):
         parser.error("there is no terminal for a shell; --check does without")
+    if not options.remove and not sys.platform.startswith("linux"):
+        print(
+            "error: the quickstart starts a coordinator, which runs on Linux only; "
+            "run it on a Linux machine or in a Linux VM",
+            file=sys.stderr,
+        )
+        return 1
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     place = Place(Path(base) / "kled" / NAME)
     if not options.remove:

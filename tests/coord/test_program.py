@@ -58,6 +58,27 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_serve_says_in_a_sentence_that_it_needs_linux(tmp_path) -> None:
+    elsewhere = (
+        "import os, platform; del os.splice; platform.system = lambda: 'Darwin'\n"
+        "from kled_coord.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere, "serve"],
+        env={**os.environ, "KLED_COORD_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "kled-coord: the coordinator runs on Linux only, and this is Darwin"
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("command", ["check-config", "serve"])
 def test_tls_files_that_cannot_be_used_are_one_line_and_exit_2(tmp_path, command) -> None:
     files = {"KLED_COORD_TLS_CERT_FILE": tmp_path / "none", "KLED_COORD_TLS_KEY_FILE": tmp_path}

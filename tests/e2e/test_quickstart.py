@@ -200,3 +200,28 @@ def test_remove_takes_the_programs_away_too(env: dict[str, str]) -> None:
     )
     assert b"is gone" in done.stdout
     assert not (Path(env["XDG_STATE_HOME"]) / "kled/quickstart").exists()
+
+
+def test_on_another_system_it_says_so_and_makes_nothing(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    main = str(ROOT / "scripts" / "quick" / "main.py")
+    elsewhere = (
+        # What asks the system's name while it is imported is imported before.
+        "import runpy, sys, urllib.request; sys.platform = 'darwin'; "
+        f"runpy.run_path({main!r}, None, '__main__')"
+    )
+    done = subprocess.run(
+        ["python3", "-c", elsewhere, "--check"],
+        env={**env, "XDG_STATE_HOME": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the quickstart starts a coordinator, which runs on Linux only; "
+        "run it on a Linux machine or in a Linux VM\n"
+    )
+    assert not (tmp_path / "state").exists()

@@ -31,8 +31,9 @@ from kled_wire.resume import frames
 from kled_wire.resume.inbox import HELD_MAX
 from kled_wire.resume.offer import decode_offer, dialable, encode_offer
 from kled_wire.resume.state import StreamState
-from kled_wire.transport.wscarrier import MESSAGE_BYTES, accept_carried
+from kled_wire.transport.wscarrier import MESSAGE_BYTES
 from tests.kit import fuzzing_layers, fuzzing_streams
+from tests.kit.carrying import accept_carried
 from tests.kit.pieces import in_pieces, pieces
 
 Target = Callable[[bytes], None]

@@ -19,7 +19,6 @@ from kled_coord.identity.service import Identity
 from kled_coord.metrics import Metrics
 from kled_coord.offload.handover import Kind
 from kled_coord.offload.pool import OffloadPool
-from kled_coord.offload.stream import OffloadedStream, plain_socket
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.relay.rendezvous.broker import Broker
@@ -34,8 +33,7 @@ from kled_wire import limits, messages
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.http.upgrade import encode_switching
 from kled_wire.names import AgentId
-from kled_wire.transport.prefixed import PrefixedStream
-from kled_wire.transport.wscarrier import accept_carried, encode_accept
+from kled_wire.transport.wscarrier import encode_accept
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +56,7 @@ class DataPlane:
         joiner: Joiner,
         agent_wait: AgentWait,
         metrics: Metrics,
-        offload: OffloadPool | None = None,
+        offload: OffloadPool,
     ) -> None:
         self._identity = identity
         self._workspaces = agent_wait.workspaces
@@ -184,17 +182,16 @@ class DataPlane:
 
         Raises UnavailableError("offload_restarting").
         """
+        stream = arrival.stream
+        await stream.send_all(answer)
         if arrival.route.carrier is Carrier.RAW:
-            await arrival.stream.send_all(answer)
-            yield arrival.stream
-        elif self._offload is None:
-            # trio-websocket reads the request and answers it itself.
-            async with accept_carried(arrival.with_head()) as stream:
-                yield stream
-        else:
-            await arrival.stream.send_all(answer)
-            async with _unwrapped(self._offload, arrival.stream) as stream:
-                yield stream
+            yield stream
+            return
+        ahead = stream.take_prefix()
+        async with self._offload.unwrapped(
+            Kind.WEBSOCKET, stream.transport_stream, ahead
+        ) as carried:
+            yield carried
 
     def _counter(self, kind: str) -> Callable[[int, int], None]:
         total = self._metrics.stream_bytes_total
@@ -261,14 +258,3 @@ class _Record:
             )
         except KledError as error:
             log.warning("session_not_recorded", code=error.code)
-
-
-@asynccontextmanager
-async def _unwrapped(
-    offload: OffloadPool, stream: PrefixedStream
-) -> AsyncIterator[OffloadedStream]:
-    """The bytes that a WebSocket carries. Raises UnavailableError("offload_restarting")."""
-    connection = plain_socket(stream)
-    assert connection is not None, "where there are offload processes, TLS ends in one"
-    async with offload.unwrapped(Kind.WEBSOCKET, connection, stream.take_prefix()) as plain:
-        yield OffloadedStream(plain, stream.transport_stream)

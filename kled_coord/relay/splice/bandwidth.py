@@ -128,11 +128,6 @@ class FairQueue(Generic[K]):
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else math.inf
 
-    def when(self, who: K) -> float:
-        """When the turn of one who waits may come; in the past for one who does not."""
-        place = self._places.get(who)
-        return -math.inf if place is None else place.at
-
     def due(self, now: float) -> list[K]:
         """Those whose turn may have come, fairest first. Ask `amount` for each, then `end`."""
         found = []

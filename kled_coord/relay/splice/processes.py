@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import select
 from dataclasses import dataclass
-from typing import Final
 
 import trio
 
@@ -14,8 +14,17 @@ from kled_coord.metrics import Metrics
 from kled_coord.offload.certificates import Certificates
 from kled_coord.offload.pool import OffloadPool
 from kled_coord.relay.splice.pool import RelayPool
+from kled_wire.errors import ConfigError
 
-CAN_SPLICE: Final = hasattr(os, "splice") and hasattr(select, "epoll")
+
+def check_system() -> None:
+    """Raises ConfigError("system_unsupported") where there is no splice(2) or epoll(7)."""
+    if not (hasattr(os, "splice") and hasattr(select, "epoll")):
+        raise ConfigError(
+            "system_unsupported",
+            f"the coordinator runs on Linux only, and this is {platform.system()}",
+            hint="run it on a Linux machine or in a Linux VM; `kled` works here",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +54,8 @@ class DataProcesses:
 
 def make_processes(
     config: Config, metrics: Metrics, certificates: Certificates | None
-) -> DataProcesses | None:
-    """As many as are set, or one per core; None where the system has no splice(2) or epoll(7)."""
-    if not CAN_SPLICE:
-        return None
+) -> DataProcesses:
+    """As many as are set, or one per core."""
     cores = len(os.sched_getaffinity(0))
     files = None if certificates is None else certificates.files
     return DataProcesses(

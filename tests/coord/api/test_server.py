@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 from functools import partial
 from ipaddress import ip_network
 
@@ -12,7 +11,6 @@ import httpx
 import pytest
 import trio
 import trio.testing
-import trustme
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -22,7 +20,6 @@ from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
 from kled_coord.offload.stream import OffloadedStream
 from kled_wire.transport.pump import pump
-from kled_wire.transport.tls import TlsStream
 
 
 class Wrapped(trio.abc.HalfCloseableStream):
@@ -110,25 +107,6 @@ async def test_a_trusted_proxy_says_for_each_request_who_asks(app, server, nurse
 
     assert await clients(believing) == ["192.0.2.2", "127.0.0.1", "127.0.0.1"]
     assert await clients(server) == ["127.0.0.1"] * 3
-
-
-async def test_tls_that_the_listener_unwrapped_is_https(server, nursery) -> None:
-    authority = trustme.CA()
-    there, here = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(there)
-    authority.configure_trust(here)
-
-    async def unwrapped(raw: trio.SocketStream) -> None:
-        stream = TlsStream(raw, there, server_side=True)
-        await stream.do_handshake()
-        await server.serve_connection(stream)
-
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(partial(trio.serve_listeners, unwrapped, listeners))
-    port = listeners[0].socket.getsockname()[1]
-    async with httpx.AsyncClient(verify=here) as client:
-        answer = await client.get(f"https://127.0.0.1:{port}/about")
-    assert answer.json() == {"scheme": "https", "client": "127.0.0.1"}
 
 
 async def test_tls_that_another_process_takes_off_is_https_from_the_client_s_address(

@@ -22,10 +22,9 @@ from kled_coord.front.admission import Admission
 from kled_coord.front.forwarded import Network
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import Arrival, open_listeners, serve_connections
-from kled_coord.front.tls import Tls, open_certificates
+from kled_coord.front.tls import open_certificates
 from kled_coord.metrics import Metrics
 from kled_coord.offload.pool import OffloadPool
-from kled_coord.relay.splice.processes import CAN_SPLICE
 from kled_wire import limits
 from kled_wire.errors import ConfigError
 from kled_wire.transport.tls import TlsStream
@@ -36,9 +35,6 @@ STREAM = (
     b"GET /api/v1/agent/stream HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
     b"Upgrade: kled-stream\r\n\r\n"
 )
-
-
-LINUX = pytest.mark.skipif(not CAN_SPLICE, reason="epoll(7) is Linux's")
 
 
 @dataclass
@@ -71,7 +67,7 @@ async def _rest(stream: trio.abc.ReceiveStream) -> bytes:
 
 @asynccontextmanager
 async def _front(
-    tls: Tls | None = None,
+    tls: OffloadPool | None = None,
     trusted_proxies: Sequence[Network] = (),
     admission: Admission | None = None,
 ) -> AsyncIterator[Front]:
@@ -274,27 +270,19 @@ def files(tmp_path: Path) -> tuple[trustme.CA, Path, Path]:
 
 
 @asynccontextmanager
-async def _tls(certificate: Path, key: Path, *, offload: bool) -> AsyncIterator[Tls]:
-    certificates = open_certificates(certificate, key)
-    assert certificates is not None
-    if not offload:
-        yield Tls(certificates=certificates)
-        return
+async def _offloading(certificate: Path, key: Path) -> AsyncIterator[OffloadPool]:
     async with trio.open_nursery() as nursery:
-        pool = OffloadPool(2, Metrics(), certificates.files)
+        pool = OffloadPool(2, Metrics(), (certificate, key))
         await nursery.start(pool.run)
-        yield Tls(certificates=certificates, offload=pool)
+        yield pool
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("offload", [False, pytest.param(True, marks=LINUX)])
-async def test_tls_comes_first_where_it_is_set_up(
-    files: tuple[trustme.CA, Path, Path], offload: bool
-) -> None:
+async def test_tls_comes_first_where_it_is_set_up(files: tuple[trustme.CA, Path, Path]) -> None:
     authority, certificate, key = files
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    async with _tls(certificate, key, offload=offload) as tls, _front(tls) as front:
+    async with _offloading(certificate, key) as tls, _front(tls) as front:
         client = TlsStream(await front.open(), trusting, server_hostname="127.0.0.1")
         await client.do_handshake()
         await client.send_all(STREAM + b"inside")

@@ -6,7 +6,6 @@ import socket
 
 import pytest
 import trio
-import trio.testing
 
 from kled_coord.offload.stream import OffloadedStream, plain_socket, unwrap
 from kled_wire.transport.prefixed import PrefixedStream
@@ -74,9 +73,3 @@ async def test_a_plain_socket_is_itself() -> None:
         assert await unwrap(connection) == b""
         await connection.send_all(b"open still")
         assert await peer.receive_some() == b"open still"
-
-
-async def test_what_is_no_socket_has_none() -> None:
-    memory, _ = trio.testing.memory_stream_pair()
-    assert plain_socket(memory) is None
-    assert plain_socket(PrefixedStream(b"ahead", memory)) is None

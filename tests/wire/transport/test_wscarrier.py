@@ -16,10 +16,10 @@ from kled_wire.http.headio import read_head
 from kled_wire.transport.wscarrier import (
     MESSAGE_BYTES,
     CarriedStream,
-    accept_carried,
     encode_accept,
     open_carried,
 )
+from tests.kit.carrying import accept_carried
 from tests.wire.sockets import read_all, serving
 
 
