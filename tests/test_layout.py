@@ -42,7 +42,7 @@ TESTED_BY = {
     """,
     "client/test_stream.py": """
         kled_client/stream/fdpass kled_client/account/http kled_client/stream/stdio
-        kled_client/stream/pump_tls kled_client/stream/websocket kled_client/stream/command
+        kled_client/stream/websocket kled_client/stream/command
     """,
     "coord/api/test_api.py": "kled_coord/api/ kled_coord/workspaces/",
     "coord/front/test_listener.py": "kled_coord/front/tls",

@@ -39,7 +39,8 @@ from kled_wire.resume.direct import DirectSeeker
     "--resume",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Whether the stream survives its connections; auto: not ssh to this machine.",
+    help="Whether the stream survives its connections. auto: always but for ssh to this machine "
+    "over plain HTTP. never: plain HTTP only.",
 )
 @click.option(
     "--direct",
@@ -89,6 +90,7 @@ def _one_end(text: str) -> Forward:
 async def _listen(session: Session, request: command.Request, forward: Forward) -> None:
     """Serve streams until cancelled. Raises what is wrong with the sign-in or the workspace."""
     path = command.stream_path(request.workspace, request.kind, request.port)
+    command.is_resumable(request, parse_url(session.profile().url))  # raises what cannot be
     async with session.api() as api:
         # What a person must mend is said now and not at the first connection.
         await api.workspace(str(parse_workspace_ref(request.workspace)))

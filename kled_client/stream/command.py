@@ -144,9 +144,9 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
     token = load_token(env, profile)
     if request.direct == "never":
         env = {**env, "KLED_DIRECT": "off"}
+    resumable = is_resumable(request, parse_url(profile.url))
     if request.kind == "ssh":
         ensure_certificate(env, profile, token)
-    resumable = is_resumable(request, parse_url(profile.url))
     wanted = f"{path}&resume=1" if resumable else path
     try:
         sock, first = open_stream(env, profile, token, wanted)
@@ -163,14 +163,23 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
         elif request.fdpass:
             _hand_over(sock, first)
         else:
-            _carry(sock, first)
+            from kled_client.stream.stdio import pump_stdio  # noqa: PLC0415
+
+            pump_stdio(sock, sys.stdin.fileno(), sys.stdout.fileno(), first=first)
 
 
 def is_resumable(request: Request, endpoint: Endpoint) -> bool:
     """Whether the stream outlives its connections, and its end has a reason.
 
-    SSH gives its own reasons; other streams learn only so that nobody listens.
+    SSH gives its own reasons; other streams learn only so that nobody listens. Raises
+    InputError("usage"): over TLS each does, as a half-close there could lose what still comes.
     """
+    if request.resume == "never" and endpoint.tls:
+        raise InputError(
+            "usage",
+            f"--resume never cannot be used over TLS, and {endpoint.authority} is reached by it",
+            hint="leave --resume out",
+        )
     if request.resume != "auto":
         return request.resume == "always"
     return request.kind != "ssh" or not is_plain_and_here(endpoint)
@@ -180,7 +189,7 @@ def is_plain_and_here(endpoint: Endpoint) -> bool:
     """Whether the coordinator is on this machine, where no network comes and goes, without TLS.
 
     The pump that makes a stream resumable costs a keystroke another tenth of a millisecond, which
-    is nothing on a network and would be half of it here. Under TLS there is a pump anyway.
+    is nothing on a network and would be half of it here.
     """
     here = endpoint.host in {"localhost", "::1"} or endpoint.host.startswith("127.")
     return here and not endpoint.tls
@@ -257,35 +266,15 @@ def _resume(
 
 
 def _hand_over(sock: socket.socket, first: bytes) -> None:
-    from kled_client.stream import fdpass  # noqa: PLC0415  # only one of the two ways is needed
+    """Give ssh the connection itself; where bytes were read past the head, a pump between."""
+    from kled_client.stream import fdpass  # noqa: PLC0415  # only one of the two is needed
 
-    if not first and type(sock) is socket.socket:
+    if not first:
         fdpass.pass_descriptor(sys.stdout.fileno(), sock)
-    else:
-        fdpass.pass_through_child(sys.stdout.fileno(), lambda local: _join(local, sock, first))
-
-
-def _carry(sock: socket.socket, first: bytes) -> None:
-    from kled_client.stream.stdio import pump_beside, pump_stdio  # noqa: PLC0415
-
-    if type(sock) is socket.socket:
-        pump_stdio(sock, sys.stdin.fileno(), sys.stdout.fileno(), first=first)
-    else:
-        pump_beside(lambda local: _join(local, sock, first))
-
-
-def _join(local: socket.socket, sock: socket.socket, first: bytes) -> None:
-    """Pump between a socket pair's end and the connection, then close the end."""
-    if type(sock) is socket.socket:
-        # Plain, but with bytes read past the head.
-        from kled_client.stream.stdio import pump_stdio  # noqa: PLC0415
-
-        pump_stdio(sock, local.fileno(), os.dup(local.fileno()), first=first)
         return
-    import ssl  # noqa: PLC0415
+    from kled_client.stream.stdio import pump_stdio  # noqa: PLC0415
 
-    from kled_client.stream.pump_tls import pump_tls  # noqa: PLC0415
+    def join(local: socket.socket) -> None:
+        pump_stdio(sock, local.fileno(), os.dup(local.fileno()), first=first)
 
-    assert isinstance(sock, ssl.SSLSocket)
-    with local:
-        pump_tls(local, sock, first=first)
+    fdpass.pass_through_child(sys.stdout.fileno(), join)

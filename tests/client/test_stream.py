@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ import trustme
 
 from kled_client.account import profile
 from kled_client.account.certificate import ensure_certificate
-from kled_client.stream.pump_tls import pump_tls
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import TOKEN, Fake, running
 
@@ -139,12 +137,9 @@ def test_fdpass_with_early_bytes_leaves_a_pump_behind(signed_in: Fake) -> None:
 
 
 def test_tls(secured: Fake) -> None:
-    # The fake's asyncio takes close_notify as the end of everything, so nothing is half-closed.
+    secured.stream = "ssh"
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "kled_client", "stream", "dev"),
-            *("--kind", "tcp", "--port", "80", *PLAIN, "--resume", "never"),
-        ],
+        [sys.executable, "-m", "kled_client", "stream", "dev"],
         env={**secured.env(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -152,70 +147,30 @@ def test_tls(secured: Fake) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdin, process.stdout:
-        process.stdin.write(BLOB[:50_000])
-        process.stdin.flush()
-        assert process.stdout.read(50_000) == BLOB[:50_000]
+        assert process.stdout.read(8) == b"SSH-2.0-"
         process.stdin.close()
         assert process.wait(20) == 0
 
 
-def test_tls_carries_a_half_close() -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("peer.test").configure_cert(context)
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    outer, inner = socket.socketpair()
-    here, there = socket.socketpair()
-    said = threading.Event()
-
-    class Told(ssl.SSLSocket):
-        """Says when its close_notify is out and it has stopped looking for the peer's."""
-
-        def unwrap(self) -> socket.socket:
-            try:
-                return super().unwrap()
-            finally:
-                said.set()
-
-    trust.sslsocket_class = Told
-
-    def peer() -> None:
-        """Read to the end, and only then answer with all of it."""
-        with context.wrap_socket(there, server_side=True) as secured:
-            received = b""
-            while chunk := secured.recv(65536):
-                received += chunk
-            assert said.wait(20)
-            secured.sendall(received)
-
-    def pump() -> None:
-        with inner, trust.wrap_socket(here, server_hostname="peer.test") as secured:
-            pump_tls(inner, secured, first=b"early")
-
-    threads = [threading.Thread(target=work) for work in (peer, pump)]
-    for thread in threads:
-        thread.start()
-    echo(outer, b"early")
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 def test_tls_fdpass(secured: Fake) -> None:
-    sock, _ = fdpass(secured, "--resume", "never", "dev.kled")
+    secured.stream = "ssh"
+    sock, _ = fdpass(secured, "dev.kled")
     sock.settimeout(20)
     with sock:
-        sock.sendall(BLOB[:200_000])
-        received = b""
-        while len(received) < 200_000:
-            received += sock.recv(65536)
-    assert received == BLOB[:200_000]
+        assert sock.recv(8, socket.MSG_WAITALL) == b"SSH-2.0-"
+
+
+def test_a_stream_over_tls_is_always_resumable(secured: Fake, kled: Kled) -> None:
+    for words in (("--kind", "tcp", "--port", "80"), (), ("--listen", "0")):
+        done = kled("stream", "dev", *words, "--resume", "never")
+        assert done.returncode == 2
+        assert "--resume never cannot be used over TLS" in one_line(done.stderr)
+    assert not secured.requests
 
 
 def test_an_untrusted_certificate(secured: Fake, kled: Kled) -> None:
     profile.save(secured.env(), profile.load(secured.env())._replace(ca_file=None))
-    done = kled("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN)
+    done = kled("stream", "dev", "--kind", "tcp", "--port", "80")
     assert done.returncode == 7
     assert "--ca-file" in one_line(done.stderr)
 
@@ -227,7 +182,7 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
         "HTTP_PROXY": f"http://proxy:secret@127.0.0.1:{signed_in.port}",
     }
     # The fake behind the proxy echoes bytes; it speaks no resumption.
-    words = ("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, "--resume", "never")
+    words = ("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN)
     done = kled(*words, input=b"through", env=env)
     assert done.stdout == b"through", done.stderr
     assert signed_in.requests[0][0] == "CONNECT"
@@ -248,7 +203,7 @@ def test_a_proxy(signed_in: Fake, kled: Kled) -> None:
 def test_a_proxy_that_strips_the_upgrade(signed_in: Fake, kled: Kled, answer: bytes) -> None:
     signed_in.stream = answer
     # The fake's WebSocket is a bare echo; a resumable stream in one: tests/e2e/test_idle.py.
-    words = ("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN, "--resume", "never")
+    words = ("stream", "dev", "--kind", "tcp", "--port", "80", *PLAIN)
     done = kled(*words, input=BLOB[:100_000])
     assert done.returncode == 0, done.stderr
     assert done.stdout == BLOB[:100_000]

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -120,13 +122,47 @@ def idle_until_cut(sites: list[Site], port: int) -> None:
     """Streams without a keepalive over each way, until each proxy has had enough."""
     words = ["stream", "--resume", "never", "--kind", "tcp", "--port", str(port), "dev"]
     with contextlib.ExitStack() as stack:
+        secured = [
+            stack.enter_context(bare_over_tls(site, port))
+            for site in sites
+            if site.url.startswith("https:")
+        ]
         for bare in [
             stack.enter_context(site.running(BIN / "kled", *words, stdin=subprocess.PIPE))
             for site in sites
+            if site.url.startswith("http:")
         ]:
             assert bare.stdout is not None
-            # It ends with an error where TLS or a WebSocket shows the cut, else as if it were over.
+            # It ends with an error where a WebSocket shows the cut, else as if it were over.
             assert bare.stdout.read() == b""
+        for stream in secured:
+            with contextlib.suppress(ssl.SSLError):
+                assert stream.recv(1) == b""
+
+
+@contextlib.contextmanager
+def bare_over_tls(site: Site, port: int) -> Iterator[ssl.SSLSocket]:
+    """A stream that cannot resume, which `kled stream` has not over TLS."""
+    endpoint = urlsplit(site.url)
+    context = ssl.create_default_context(cafile=site.env["SSL_CERT_FILE"])
+    token = site.ask("token", "create", "bare")["token"]
+    head = (
+        f"GET /api/v1/workspaces/dev/stream?kind=tcp&port={port} HTTP/1.1\r\n"
+        f"Host: {endpoint.netloc}\r\nConnection: Upgrade\r\nUpgrade: kled-stream\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n"
+    )
+    with (
+        socket.create_connection((endpoint.hostname, endpoint.port), TIMEOUT_S + 20) as raw,
+        context.wrap_socket(raw, server_hostname=endpoint.hostname) as stream,
+    ):
+        stream.sendall(head.encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            part = stream.recv(4096)
+            assert part, answer
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        yield stream
 
 
 @pytest.mark.timeout(TIMES * (TIMEOUT_S + 15) + 120)
