@@ -26,7 +26,7 @@ from typing import Final
 
 import trio
 
-from kled_agent.config import Config, parse_bind
+from kled_agent.config import AgentConfig, parse_bind
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.direct import DirectListener, DirectSettings
 from kled_agent.control.grants import Grants
@@ -42,7 +42,7 @@ from kled_agent.identity import (
     session_environment,
 )
 from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
-from kled_agent.scripts.login import Place
+from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
@@ -74,21 +74,21 @@ async def _nobody_to_tell(_reason: str) -> None:
 
 
 @dataclass(slots=True)
-class Stop:
+class AgentStop:
     """How the agent ends: whether the workspace does too, and who tells the clients why."""
 
     of_workspace: bool = False
     dismiss: Callable[[str], Awaitable[None]] = _nobody_to_tell
 
 
-async def run_agent(config: Config, log: EventLog) -> None:
+async def run_agent(config: AgentConfig, log: EventLog) -> None:
     """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend."""
     user = load_user(config.user or None, shell=config.shell or None)
     become_reaper()
     stop_ignoring()
     children = Children()
     named = open_sessions(config, children, log)
-    stop = Stop()
+    stop = AgentStop()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope, stop, log)
@@ -96,7 +96,7 @@ async def run_agent(config: Config, log: EventLog) -> None:
             identity = await obtain_identity(config, log)
             await nursery.start(bury_orphans, children)
             user = replace(user, variables=identity.environment, start_in=identity.directory)
-            place = Place(directory=f"{tempfile.gettempdir()}/kled-{identity.agent_id}")
+            place = ScriptDirectory(directory=f"{tempfile.gettempdir()}/kled-{identity.agent_id}")
             defaults = SessionDefaults(
                 user=replace(user, programs=(place.bin, place.ours)),
                 environment=session_variables(identity),
@@ -121,7 +121,7 @@ def session_variables(identity: Identity) -> dict[str, str]:
     }
 
 
-def make_scripts(defaults: SessionDefaults, place: Place, log: EventLog) -> Scripts:
+def make_scripts(defaults: SessionDefaults, place: ScriptDirectory, log: EventLog) -> Scripts:
     """The scripts of this agent, which run as sessions do."""
     runner = Runner(
         user=lambda: defaults.user,
@@ -133,7 +133,9 @@ def make_scripts(defaults: SessionDefaults, place: Place, log: EventLog) -> Scri
     return Scripts(runner, log, new_id=lambda: secrets.token_hex(8), clock=datetime.now)
 
 
-def open_sessions(config: Config, children: Children, log: EventLog) -> SessionDirectory | None:
+def open_sessions(
+    config: AgentConfig, children: Children, log: EventLog
+) -> SessionDirectory | None:
     """The named sessions, with those of an agent before us; None where there can be none."""
     settings = SessionSettings(
         directory=config.state_dir / "sessions",
@@ -168,13 +170,13 @@ def _end_programs(named: SessionDirectory | None, *, all_of_them: bool) -> None:
 
 
 async def _serve(
-    config: Config,
+    config: AgentConfig,
     identity: Identity,
     defaults: SessionDefaults,
     scripts: Scripts,
     log: EventLog,
     nursery: trio.Nursery,
-    stop: Stop,
+    stop: AgentStop,
 ) -> None:
     async with trio.open_nursery() as streams:
         keys, uses = AcceptedKeys(), KeyUses(log)
@@ -217,7 +219,7 @@ def set_spec(defaults: SessionDefaults, scripts: Scripts, spec: AgentSpec) -> No
     scripts.set_spec(spec)
 
 
-def direct_settings(config: Config) -> DirectSettings:
+def direct_settings(config: AgentConfig) -> DirectSettings:
     """What the configuration says of the direct path."""
     host, port = parse_bind(config.direct_bind)
     return DirectSettings(listen=config.direct_listen, host=host, port=port)
@@ -227,7 +229,7 @@ def _announce(_welcome: Welcome) -> None:
     notify("READY=1")
 
 
-async def obtain_identity(config: Config, log: EventLog) -> Identity:
+async def obtain_identity(config: AgentConfig, log: EventLog) -> Identity:
     """The identity on disk or a new one, enrolled again so that its certificate is fresh.
 
     Where the coordinator cannot be reached an identity that was enrolled before is used as it is;
@@ -258,7 +260,7 @@ async def obtain_identity(config: Config, log: EventLog) -> Identity:
 
 
 async def renew_certificate(
-    config: Config, identity: Identity, ssh: SshService, log: EventLog
+    config: AgentConfig, identity: Identity, ssh: SshService, log: EventLog
 ) -> None:
     """Enroll again once a day; failures are tried again the next time."""
     while True:
@@ -273,7 +275,7 @@ async def renew_certificate(
             identity = renewed
 
 
-async def _stop_on_signal(scope: trio.CancelScope, stop: Stop, log: EventLog) -> None:
+async def _stop_on_signal(scope: trio.CancelScope, stop: AgentStop, log: EventLog) -> None:
     """SIGTERM and SIGINT: the workspace stops. SIGUSR2: only we do; another agent comes."""
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
     with trio.open_signal_receiver(*ending) as signals:

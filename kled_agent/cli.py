@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from kled_agent.app import obtain_identity, run_agent
-from kled_agent.config import Config, load_config
+from kled_agent.config import AgentConfig, load_config
 from kled_wire.eventlog import open_log
 from kled_wire.version import software_version
 
@@ -19,7 +19,9 @@ from kled_wire.version import software_version
 def run(argv: list[str]) -> None:
     """Do what the command line says. Raises KledError."""
     arguments = _parser().parse_args(argv)
-    flags = {f.name: getattr(arguments, f.name, None) for f in fields(Config) if f.name != "token"}
+    flags = {
+        f.name: getattr(arguments, f.name, None) for f in fields(AgentConfig) if f.name != "token"
+    }
     flags["token_file"] = arguments.token_file
     config = load_config(arguments.config, os.environ, flags)
     # Sessions never see the token; /proc shows it to the same user only.
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print_config(config: Config) -> None:
+def _print_config(config: AgentConfig) -> None:
     shown = {f.name: str(getattr(config, f.name)) for f in fields(config)}
     shown["token"] = "***" if config.token else ""
     print(json.dumps(shown, indent=2))  # noqa: T201 - what `check` is for

@@ -21,7 +21,7 @@ DIRECT_POLICIES: Final = ("off", "private", "any")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class AgentConfig:
     """What the agent was told. `token` may be empty where an identity is kept in `state_dir`."""
 
     coordinator_url: str
@@ -80,7 +80,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 
 def load_config(
     file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]
-) -> Config:
+) -> AgentConfig:
     """Merge the three sources. Raises ConfigError naming the setting and where it came from."""
     values: dict[str, tuple[str, str]] = {}
     for name, text in _read_file(file, environ).items():
@@ -118,7 +118,7 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: str(value) for name, value in table.items()}
 
 
-def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Config:
+def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> AgentConfig:
     token_file = values.pop("token_file", None)
     if token_file and "token" not in values:
         values["token"] = _read_token(*token_file), token_file[1]
@@ -138,12 +138,12 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Co
             hint="set KLED_COORDINATOR_URL or --coordinator-url",
         )
     _check_url(*values["coordinator_url"])
-    known = {f.name for f in fields(Config)}
+    known = {f.name for f in fields(AgentConfig)}
     settings = {name: text for name, (text, _) in values.items() if name in known}
     state_dir = Path(settings.pop("state_dir", "") or default_state_dir(environ))
     numbers = {name: _number(name, *values[name]) for name in _NUMBERS if settings.pop(name, None)}
     merged: dict[str, Any] = {**settings, **numbers}
-    return Config(**merged, state_dir=state_dir)
+    return AgentConfig(**merged, state_dir=state_dir)
 
 
 def _check_choice(

@@ -15,7 +15,7 @@ from typing import Final, TypedDict
 
 import trio
 
-from kled_agent.config import Config
+from kled_agent.config import AgentConfig
 from kled_agent.ssh.identity import SshIdentity
 from kled_wire.errors import ConfigError, KledError, ProtocolError
 from kled_wire.private import make_private
@@ -77,7 +77,7 @@ class Identity:
         return bool(self.host_certificate)
 
 
-def load_identity(config: Config) -> Identity | None:
+def load_identity(config: AgentConfig) -> Identity | None:
     """The identity on disk, or None when there is none that goes with `config`."""
     path = config.state_dir / FILE_NAME
     try:
@@ -104,7 +104,7 @@ def _texts(identity: Identity) -> list[object]:
     return [*plain.values(), *principals, *environment, *environment.values()]
 
 
-def save_identity(config: Config, identity: Identity) -> None:
+def save_identity(config: AgentConfig, identity: Identity) -> None:
     """Write the 0600 file whole or not at all. Raises ConfigError("identity_unwritable")."""
     path = config.state_dir / FILE_NAME
     temporary = path.with_suffix(".new")
@@ -124,7 +124,7 @@ def save_identity(config: Config, identity: Identity) -> None:
         ) from exc
 
 
-async def make_identity(config: Config) -> Identity:
+async def make_identity(config: AgentConfig) -> Identity:
     """A new identity with a fresh host key, not yet enrolled. Raises ConfigError."""
     if not config.token:
         raise ConfigError(

@@ -12,11 +12,11 @@ from kled_wire.errors import KledError
 def main() -> int:
     """Run `kled` with sys.argv; returns the exit code. Never shows a traceback for bad input."""
     arguments = sys.argv[1:]
-    asked = report.Asked()
+    asked = report.ErrorFormat()
     return guard(lambda: _dispatch(arguments, asked), asked)
 
 
-def guard(work: Callable[[], int], asked: report.Asked) -> int:
+def guard(work: Callable[[], int], asked: report.ErrorFormat) -> int:
     """Run `work`, turning what it raises into a line on stderr and an exit code."""
     try:
         return _unwrapped(work)
@@ -42,7 +42,7 @@ def _is_slow(argument: str) -> bool:
     return argument in {"--help", "-h"} or argument.partition("=")[0] == "--listen"
 
 
-def _dispatch(arguments: list[str], asked: report.Asked) -> int:
+def _dispatch(arguments: list[str], asked: report.ErrorFormat) -> int:
     if arguments[:1] == ["stream"] and not any(map(_is_slow, arguments)):
         from kled_client.stream.command import main as stream  # noqa: PLC0415  # start-up time
 

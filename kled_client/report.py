@@ -32,8 +32,8 @@ def report(error: KledError, *, as_json: bool = False) -> int:
     return error.exit_code
 
 
-class Asked:
-    """What the command line turned out to ask for, for whoever reports how it ended."""
+class ErrorFormat:
+    """How the command line asked errors to be shown."""
 
     def __init__(self) -> None:
         self.as_json = False

@@ -33,7 +33,7 @@ from kled_coord.builds.pruning import prune
 from kled_coord.builds.running.jobs import Jobs, Places
 from kled_coord.builds.running.terraform import Terraform, check_path
 from kled_coord.builds.running.worker import Worker
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
@@ -47,7 +47,7 @@ from kled_coord.relay.splice.processes import check_system, make_processes
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
 from kled_coord.sources import utc_now
-from kled_coord.stopping import Stop
+from kled_coord.stopping import StopOrder
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.known_addresses import prune_known_addresses
@@ -62,7 +62,7 @@ _PRUNE_S: Final = 3600.0
 log = structlog.get_logger(__name__)
 
 
-def real_sources(config: Config) -> Sources:
+def real_sources(config: CoordinatorConfig) -> Sources:
     """The clock, randomness, costs and Terraform of a real coordinator."""
     sandbox = SandboxChoice(config)
     terraform = Terraform(
@@ -86,7 +86,7 @@ def real_sources(config: Config) -> Sources:
 
 @asynccontextmanager
 async def open_services(
-    config: Config,
+    config: CoordinatorConfig,
     sources: Sources,
     metrics: Metrics | None = None,
     registry: Registry | None = None,
@@ -113,7 +113,7 @@ async def open_services(
 
 
 @asynccontextmanager
-async def open_database(config: Config) -> AsyncIterator[Store]:
+async def open_database(config: CoordinatorConfig) -> AsyncIterator[Store]:
     """The database, migrated; `config` has its defaults. Raises ConfigError, StoreError."""
     store = open_store(config.database_url)
     try:
@@ -125,7 +125,7 @@ async def open_database(config: Config) -> AsyncIterator[Store]:
 
 
 async def serve(
-    config: Config,
+    config: CoordinatorConfig,
     *,
     sources: Sources,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
@@ -175,7 +175,7 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve_front, services, planes)
             workers = [make_worker(services, number, port) for number in range(config.workers)]
-            stop = Stop(
+            stop = StopOrder(
                 services=services,
                 asgi=asgi,
                 planes=planes,

@@ -16,7 +16,7 @@ import trio
 
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
 from kled_coord.builds.running.terraform import check_path
-from kled_coord.config import CONFIG_VARIABLE, Config, load_config
+from kled_coord.config import CONFIG_VARIABLE, CoordinatorConfig, load_config
 from kled_coord.front.tls import open_certificates
 from kled_coord.installing import check_machine, make_known, next_steps, place_files
 from kled_coord.logs import set_up_logs
@@ -50,7 +50,9 @@ def settings_flags(command: Command) -> Command:
     """Add the flags of the settings; the command gets one `config`, and the log is set up."""
 
     def with_config(*, file: Path | None, **given: Any) -> Any:
-        flags = {name: given.pop(name) for name in list(given) if name in Config.model_fields}
+        flags = {
+            name: given.pop(name) for name in list(given) if name in CoordinatorConfig.model_fields
+        }
         config = load_config(flags, file=file, environment=os.environ)
         set_up_logs(form=config.log_format, level=config.log_level)
         return command(config=config, **given)
@@ -73,7 +75,7 @@ def main() -> None:
 
 @main.command("serve")
 @settings_flags
-def serve_command(config: Config) -> None:
+def serve_command(config: CoordinatorConfig) -> None:
     """Run the coordinator. SIGTERM drains it, a second one stops it."""
     trio.run(partial(serve, config, sources=real_sources(config)))
 
@@ -83,7 +85,7 @@ def serve_command(config: Config) -> None:
 @click.option("--new-code", is_flag=True, help="Print a new code when initialised already.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @settings_flags
-def init_command(config: Config, name: str, output: str, *, new_code: bool) -> None:
+def init_command(config: CoordinatorConfig, name: str, output: str, *, new_code: bool) -> None:
     """Make keys, database and first user.
 
     Makes the data directory as well; safe to run again. Prints a one-time code to log in with,
@@ -125,7 +127,7 @@ def install_command(root: Path) -> None:
 
 @main.command("check-config")
 @settings_flags
-def check_config_command(config: Config) -> None:
+def check_config_command(config: CoordinatorConfig) -> None:
     """Print the settings in effect.
 
     Or one line that says which setting is wrong and where it came from, or that the TLS files,
@@ -142,7 +144,7 @@ def check_config_command(config: Config) -> None:
 
 @main.command("migrate")
 @settings_flags
-def migrate_command(config: Config) -> None:
+def migrate_command(config: CoordinatorConfig) -> None:
     """Bring the database up to date.
 
     `serve` does so as well when it starts.
@@ -154,7 +156,7 @@ def migrate_command(config: Config) -> None:
 @main.command("rotate-sealing-key")
 @click.option("--confirm", is_flag=True, help="Delete the old key, once all is seen to work.")
 @settings_flags
-def rotate_command(config: Config, *, confirm: bool) -> None:
+def rotate_command(config: CoordinatorConfig, *, confirm: bool) -> None:
     """Seal everything with a new key. The coordinator must be stopped.
 
     The old key is kept beside the new one, until you confirm.
@@ -182,7 +184,7 @@ def user_group() -> None:
 @user_group.command("reset-login")
 @click.argument("name")
 @settings_flags
-def reset_login_command(config: Config, name: str) -> None:
+def reset_login_command(config: CoordinatorConfig, name: str) -> None:
     """Print a new one-time code for the user NAME. Their password and tokens stay."""
     _echo_code(config.with_defaults().access_url, trio.run(_reset_login, config, name))
 
@@ -193,27 +195,27 @@ def version_command() -> None:
     click.echo(f"kled-coord {software_version()}, protocol {PROTOCOL}")
 
 
-async def _initialize(config: Config, name: str, new_code: bool) -> Initialized:
+async def _initialize(config: CoordinatorConfig, name: str, new_code: bool) -> Initialized:
     async with open_services(config, real_sources(config)) as services:
         return await initialize(services, name, new_code=new_code)
 
 
-async def _migrate(config: Config) -> None:
+async def _migrate(config: CoordinatorConfig) -> None:
     async with open_services(config, real_sources(config)):
         await trio.lowlevel.checkpoint()
 
 
-async def _rotate(config: Config, key_file: Path) -> int:
+async def _rotate(config: CoordinatorConfig, key_file: Path) -> int:
     async with open_database(config) as store:
         return await rotate_sealing_key(store, key_file, secrets.token_bytes)
 
 
-async def _confirm_rotation(config: Config, key_file: Path) -> None:
+async def _confirm_rotation(config: CoordinatorConfig, key_file: Path) -> None:
     async with open_database(config) as store:
         await confirm_rotation(store, key_file, secrets.token_bytes)
 
 
-async def _reset_login(config: Config, name: str) -> str:
+async def _reset_login(config: CoordinatorConfig, name: str) -> str:
     async with open_services(config, real_sources(config)) as services:
         return await services.logins.reset(name)
 

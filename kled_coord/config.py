@@ -29,7 +29,7 @@ _SQLITE: Final = "sqlite:///"
 _PASSWORD: Final = re.compile(r"(://[^:/@]*:)[^@]*@")
 
 
-class Config(BaseSettings):
+class CoordinatorConfig(BaseSettings):
     """The coordinator's settings. Times are seconds; a limit of 0 means none."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
@@ -149,7 +149,7 @@ class Config(BaseSettings):
                 raise ValueError(f"{path} is not an absolute path")
         return paths
 
-    def with_defaults(self, port: int | None = None) -> Config:
+    def with_defaults(self, port: int | None = None) -> CoordinatorConfig:
         """The same with the settings filled in that follow from others.
 
         `port` is the port that is really listened on; while it is unknown (`port = 0`), a default
@@ -188,7 +188,7 @@ class Config(BaseSettings):
     def shown(self) -> dict[str, str]:
         """The effective settings for people, passwords masked."""
         full = self.with_defaults()
-        values = {name: str(getattr(full, name)) for name in Config.model_fields}
+        values = {name: str(getattr(full, name)) for name in CoordinatorConfig.model_fields}
         for name in ("trusted_proxies", "sandbox_paths"):
             values[name] = ", ".join(str(part) for part in getattr(full, name))
         values["database_url"] = _PASSWORD.sub(r"\1***@", full.database_url)
@@ -205,7 +205,7 @@ def _listed(value: object) -> list[str]:
 
 def load_config(
     flags: Mapping[str, Any], *, file: Path | None, environment: Mapping[str, str]
-) -> Config:
+) -> CoordinatorConfig:
     """Read the settings. `file` is what `--config` names. Raises ConfigError with the source.
 
     `environment` finds the file and names the source of an error; pydantic reads os.environ.
@@ -213,7 +213,7 @@ def load_config(
     path = _config_file(file, environment)
     given = {name: value for name, value in flags.items() if value is not None}
 
-    class WithFile(Config):
+    class WithFile(CoordinatorConfig):
         settings_file = path
 
         @classmethod

@@ -20,7 +20,7 @@ from kled_coord.front.listener import (
 )
 from kled_coord.relay.rendezvous.broker import Broker
 from kled_coord.relay.rendezvous.plane import DataPlane
-from kled_coord.relay.rendezvous.quotas import Bandwidth, Quotas, StreamQuotas
+from kled_coord.relay.rendezvous.quotas import Bandwidth, RelayQuotas, StreamQuotas
 from kled_coord.relay.splice.join import Joiner
 from kled_coord.relay.splice.processes import DataProcesses
 from kled_coord.services import Services
@@ -76,7 +76,7 @@ def build_planes(
         identity=services.identity,
         sessions=services.sessions,
         broker=broker,
-        quotas=Quotas(
+        quotas=RelayQuotas(
             StreamQuotas(
                 per_user=config.streams_per_user, per_workspace=config.streams_per_workspace
             ),

@@ -10,21 +10,21 @@ from argon2 import PasswordHasher
 
 from kled_coord.builds.queue import Queue
 from kled_coord.builds.runner import BuildRunner, TemplateChecker
-from kled_coord.builds.running.runs import Runs
+from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.waiting import AgentWait
 from kled_coord.ca.certificates import Authority
 from kled_coord.ca.keys import load_authority_key
 from kled_coord.changes import Changes
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.endings import Endings
 from kled_coord.identity.keys import Keys
 from kled_coord.identity.logins import Logins
 from kled_coord.identity.openings import Openings
 from kled_coord.identity.passwords import Passwords
-from kled_coord.identity.service import Identity
+from kled_coord.identity.service import IdentityService
 from kled_coord.identity.users import Users
 from kled_coord.metrics import Metrics
 from kled_coord.sandbox.choice import SandboxChoice
@@ -36,7 +36,7 @@ from kled_coord.templates.upgrade import list_old_variables
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.key_holders import AgentKeys
 from kled_coord.workspaces.presence import Registry
-from kled_coord.workspaces.quotas import Quotas
+from kled_coord.workspaces.quotas import UserQuotas
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import Sessions
 
@@ -64,15 +64,15 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """One of each. `config` has its defaults filled in (`Config.with_defaults`)."""
+    """One of each. `config` has its defaults filled in (`CoordinatorConfig.with_defaults`)."""
 
-    config: Config
+    config: CoordinatorConfig
     clock: Clock
     ids: Ids
     metrics: Metrics
     store: Store
     audit: Audit
-    identity: Identity
+    identity: IdentityService
     endings: Endings
     logins: Logins
     users: Users
@@ -89,7 +89,7 @@ class Services:
     builds: Builds
     agent_wait: AgentWait
     states: States
-    runs: Runs
+    runs: RunDirectories
     sealer: Sealer
     run_build: BuildRunner
     sandbox: SandboxChoice
@@ -100,7 +100,7 @@ class _People(TypedDict):
     """The services that know who asks."""
 
     audit: Audit
-    identity: Identity
+    identity: IdentityService
     endings: Endings
     logins: Logins
     users: Users
@@ -109,7 +109,7 @@ class _People(TypedDict):
 
 
 async def build_services(
-    config: Config,
+    config: CoordinatorConfig,
     *,
     store: Store,
     sealing_key: bytes,
@@ -182,9 +182,9 @@ def _build_queue(
 
 
 def _build_runs(
-    config: Config, store: Store, sources: Sources, changes: Changes, states: States
-) -> Runs:
-    return Runs(
+    config: CoordinatorConfig, store: Store, sources: Sources, changes: Changes, states: States
+) -> RunDirectories:
+    return RunDirectories(
         store=store,
         clock=sources.clock,
         monotonic=sources.monotonic,
@@ -195,8 +195,8 @@ def _build_runs(
     )
 
 
-def _quotas(config: Config) -> Quotas:
-    return Quotas(
+def _quotas(config: CoordinatorConfig) -> UserQuotas:
+    return UserQuotas(
         workspaces=config.workspaces_per_user, waiting_builds=config.waiting_builds_per_user
     )
 
@@ -209,7 +209,7 @@ class _Common(TypedDict):
 
 
 def _build_people(
-    config: Config, store: Store, ids: Ids, sources: Sources, registry: Registry
+    config: CoordinatorConfig, store: Store, ids: Ids, sources: Sources, registry: Registry
 ) -> _People:
     clock, monotonic, allowed = sources.clock, sources.monotonic, config.user_keys
     audit = Audit(store=store, clock=clock, monotonic=monotonic, ids=ids)
@@ -217,7 +217,7 @@ def _build_people(
     holders = AgentKeys(store=store, clock=clock, audit=audit, registry=registry, allowed=allowed)
     openings = Openings()
     endings = Endings(store=store, openings=openings, links=registry, holders=holders)
-    identity = Identity(
+    identity = IdentityService(
         **common,
         monotonic=monotonic,
         openings=openings,

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class StopOrder:
     """What has to end. `scope` holds everything that serves."""
 
     services: Services

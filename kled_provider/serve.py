@@ -18,7 +18,7 @@ from kled_provider.kled.process import end_all
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.grpc import serve_grpc
 from kled_provider.plugin.resource import Provider
-from kled_provider.plugin.service import Service
+from kled_provider.plugin.service import PluginService
 
 
 async def serve_provider(
@@ -45,7 +45,7 @@ async def serve_provider(
 
 async def _serve_connection(stream: trio.SocketStream, provider: Provider, host: Host) -> None:
     # Terraform sends Shutdown only to providers it has started itself, which this one is not.
-    await serve_grpc(stream, Service(provider, host, on_shutdown=lambda: None).handle)
+    await serve_grpc(stream, PluginService(provider, host, on_shutdown=lambda: None).handle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from kled_provider import handshake
 from kled_provider.environment_host import EnvironmentHost
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.grpc import serve_grpc
-from kled_provider.plugin.service import Service
+from kled_provider.plugin.service import PluginService
 
 FIRST_CONNECTION_S = 60.0  # Terraform itself gives up after as long
 AFTER_SHUTDOWN_S = 1.0  # it kills what has not exited 2 s after Shutdown
@@ -56,7 +56,9 @@ async def _serve(
 
         async def serve(stream: trio.SocketStream) -> None:
             nonlocal connections
-            await serve_grpc(_secured(stream, context), Service(provider, host, on_shutdown).handle)
+            await serve_grpc(
+                _secured(stream, context), PluginService(provider, host, on_shutdown).handle
+            )
             connections -= 1
             if connections == 0:
                 scope.cancel()

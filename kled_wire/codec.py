@@ -40,7 +40,7 @@ def decode(data: bytes) -> messages.Message:
         raise ProtocolError("message_malformed", "a control message is not a map with a type")
     kind = messages.ALL.get(value[_TAG])
     if kind is None:
-        return messages.Unknown(of=value[_TAG][:64])
+        return messages.UnknownMessage(of=value[_TAG][:64])
     return kind(**_fields(kind, kind.type, value))
 
 

@@ -92,7 +92,7 @@ class ControlLink:
             message = codec.decode(data)
             if isinstance(message, messages.Pong):
                 self._resolve(message.id)
-            elif isinstance(message, messages.Unknown):
+            elif isinstance(message, messages.UnknownMessage):
                 await self.send(messages.Unsupported(of=message.of))
             else:
                 if isinstance(message, messages.Ping):

@@ -283,7 +283,7 @@ class Unsupported(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown(Message):
+class UnknownMessage(Message):
     """What the decoder makes of a type it does not know. Never sent."""
 
     type: ClassVar[str] = ""

@@ -15,9 +15,9 @@ from kled_agent.config import ENVIRONMENT
 from kled_client.cli.main import cli
 from kled_coord.api.app import _MODULES
 from kled_coord.cli import main as kled_coord
-from kled_coord.config import ENV_PREFIX, Config
+from kled_coord.config import ENV_PREFIX, CoordinatorConfig
 from kled_coord.metrics import Metrics
-from kled_coord.relay.splice.handover import Close, Done, Moved, Open, Stop
+from kled_coord.relay.splice.handover import Close, Moved, Open, StopRelay, StreamDone
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode
 from kled_wire.errors import KledError
@@ -113,7 +113,7 @@ def _literals(node: ast.expr) -> Iterator[str]:
 
 def test_every_setting_of_the_coordinator_is_documented_with_its_default() -> None:
     documented = {cells[0]: cells[1:3] for cells in rows(section("settings.md", "Coordinator"))}
-    for name, field in Config.model_fields.items():
+    for name, field in CoordinatorConfig.model_fields.items():
         variable, default = documented[f"`{name}`"]
         assert variable == f"`{ENV_PREFIX}{name.upper()}`"
         if isinstance(field.default, int | float | str) and field.default != "":
@@ -163,7 +163,9 @@ def test_every_close_code_is_documented() -> None:
 def test_every_packet_of_the_relay_is_documented() -> None:
     text = page("protocol.md")
     missing = [
-        k.__name__ for k in (Open, Close, Moved, Done, Stop) if f"`{k.__name__}`" not in text
+        k.__name__
+        for k in (Open, Close, Moved, StreamDone, StopRelay)
+        if f"`{k.__name__}`" not in text
     ]
     assert missing == []
 

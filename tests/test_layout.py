@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("kled_wire", "kled_agent", "kled_client", "kled_coord", "kled_provider")
 FILE_LINES, FILE_LINES_MAX = 400, 600
 FUNCTION_LINES_MAX = 60
+# The store's record and the client's model of one thing share their name; nothing else does.
+SHARED_NAMES = {
+    "Build", "RegisteredKey", "Template", "Token", "User", "Variable", "Workspace",
+}  # fmt: skip
+SHARED_BY = {"kled_client/api/models.py", "kled_coord/store/records.py"}
 
 # A module `kled_coord/front/head.py` is tested by `tests/coord/front/test_head.py`. These are
 # tested elsewhere, because what they do shows only together: test file -> modules, or a whole
@@ -179,6 +184,22 @@ def test_no_function_is_too_long() -> None:
                 if length > FUNCTION_LINES_MAX:
                     long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} ({length})")
     assert not long
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    """Tests may name their own things as they like: the rooms and `scripts` are looked at."""
+    assert len(SHARED_NAMES) <= 8
+    places: dict[str, list[str]] = {}
+    for path in sources():
+        name = str(path.relative_to(ROOT))
+        if not name.startswith("tests/"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(name)
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    shared = {name for name, found in twice.items() if set(found) == SHARED_BY}
+    assert {name: found for name, found in twice.items() if name not in shared} == {}
+    assert shared == SHARED_NAMES
 
 
 def test_no_test_file_is_empty() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kled_agent.config import ENVIRONMENT
-from kled_coord.config import ENV_PREFIX, Config
+from kled_coord.config import ENV_PREFIX, CoordinatorConfig
 
 UNITS = Path(__file__).parents[1] / "systemd"
 SERVICES = ("kled-agent.service", "kled-coord.service")
@@ -54,7 +54,10 @@ def test_a_unit_starts_its_program_again(unit: str) -> None:
 
 
 def test_every_variable_in_a_unit_is_a_setting() -> None:
-    known = {*ENVIRONMENT.values(), *(ENV_PREFIX + name.upper() for name in Config.model_fields)}
+    known = {
+        *ENVIRONMENT.values(),
+        *(ENV_PREFIX + name.upper() for name in CoordinatorConfig.model_fields),
+    }
     used = {value.partition("=")[0] for unit in SERVICES for value in values(unit, "Environment")}
     assert used <= known
 

@@ -17,7 +17,7 @@ from typing import Final, Never
 import trio
 
 from kled_agent.addresses import plan_candidates, read_addresses
-from kled_agent.control.resumption import Kept, Resumption
+from kled_agent.control.resumption import KeptStream, Resumption
 from kled_wire import limits
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
@@ -181,7 +181,7 @@ class DirectListener:
 
     async def _greet(
         self, stream: trio.SocketStream, log: EventLog
-    ) -> tuple[Kept, trio.abc.HalfCloseableStream, int] | None:
+    ) -> tuple[KeptStream, trio.abc.HalfCloseableStream, int] | None:
         """Let a client prove itself; None when it does not."""
         try:
             tune(stream)

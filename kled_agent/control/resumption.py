@@ -48,7 +48,7 @@ class ResumeLimits:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Kept:
+class KeptStream:
     """One stream, whatever carries it; `vouched_at` is when the coordinator last let it in.
 
     It stands on the grant that it began with, and on the one that it was last resumed with.
@@ -80,7 +80,7 @@ class Resumption:
         self._bounds = bounds
         self._grants = grants
         self._window_max = window_max
-        self._kept: dict[bytes, Kept] = {}
+        self._kept: dict[bytes, KeptStream] = {}
         self._forbidden: OrderedDict[bytes, None] = OrderedDict()
         self._offer = b""
 
@@ -127,7 +127,7 @@ class Resumption:
 
     async def admit_direct(
         self, transport: trio.abc.HalfCloseableStream, resume: Resume
-    ) -> tuple[Kept, trio.abc.HalfCloseableStream, int]:
+    ) -> tuple[KeptStream, trio.abc.HalfCloseableStream, int]:
         """Let a client prove itself on a transport that the coordinator knows nothing of.
 
         What may not go on here is challenged like what may, with a secret that nobody knows.
@@ -146,7 +146,7 @@ class Resumption:
         return kept, transport, resume.received
 
     async def carry_direct(
-        self, kept: Kept, transport: trio.abc.HalfCloseableStream, position: int
+        self, kept: KeptStream, transport: trio.abc.HalfCloseableStream, position: int
     ) -> None:
         """Serve such a transport to its end, or until the coordinator must vouch again."""
         kept.log.info("stream_direct")
@@ -155,7 +155,7 @@ class Resumption:
         if scope.cancelled_caught:
             kept.log.info("stream_sent_back", reason="the coordinator is to vouch for it again")
 
-    def _vouched_until(self, kept: Kept) -> float | None:
+    def _vouched_until(self, kept: KeptStream) -> float | None:
         """Until when a stream may be on direct paths; None when that is over."""
         until = kept.vouched_at + self._bounds.vouched_s
         return until if trio.current_time() < until else None
@@ -167,14 +167,14 @@ class Resumption:
         dial: messages.Dial,
         log: EventLog,
         handler: StreamHandler,
-    ) -> Kept | None:
+    ) -> KeptStream | None:
         if new.id in self._kept:
             await refuse(transport, "stream_exists", "there is such a stream already")
             return None
         state = (
             StreamState() if self._window_max is None else StreamState(window_max=self._window_max)
         )
-        kept = Kept(
+        kept = KeptStream(
             stream=ResumableStream(state),
             secret=new.secret,
             user=dial.user,
@@ -195,7 +195,7 @@ class Resumption:
         resume: Resume,
         dial: messages.Dial,
         log: EventLog,
-    ) -> tuple[Kept | None, trio.abc.HalfCloseableStream]:
+    ) -> tuple[KeptStream | None, trio.abc.HalfCloseableStream]:
         if resume.id in self._forbidden:
             log.info("resume_refused", reason="access ended")
             await refuse(transport, "access_ended", "the access that it was opened with has ended")
@@ -224,7 +224,7 @@ class Resumption:
 
     async def _carry(
         self,
-        kept: Kept,
+        kept: KeptStream,
         transport: trio.abc.HalfCloseableStream,
         position: int,
         *,
@@ -241,7 +241,7 @@ class Resumption:
                 kept.detached_at = trio.current_time()
 
     async def _serve_application(
-        self, name: bytes, kept: Kept, dial: messages.Dial, handler: StreamHandler
+        self, name: bytes, kept: KeptStream, dial: messages.Dial, handler: StreamHandler
     ) -> None:
         with self._grants.held(kept.grants) as access:
             try:

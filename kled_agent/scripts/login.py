@@ -32,7 +32,7 @@ _LOGIN_FISH: Final = "set -gx PATH $PATH (string split : $argv[1]); exec $argv[2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ScriptDirectory:
     """The agent's directory in the workspace, below that of temporary files; it is the user's.
 
     `bin` is where scripts put programs for everybody, `ours` where our own are.
@@ -78,7 +78,9 @@ def script_input(script: str) -> bytes:
     return script.lstrip().encode("utf-8", "surrogatepass")
 
 
-def script_command(place: Place, *, script_id: str, script: str, shell: str) -> tuple[str, ...]:
+def script_command(
+    place: ScriptDirectory, *, script_id: str, script: str, shell: str
+) -> tuple[str, ...]:
     """The argument vector that keeps the script from standard input in its file and runs it."""
     file = place.script(script_id)
     prepare = ("/bin/sh", "-c", _PREPARE, "kled-script", place.directory, file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from kled_wire import limits
 
 
-class Output:
+class RunOutput:
     """The output of one run. Memory is bounded by head and tail, however much comes."""
 
     def __init__(

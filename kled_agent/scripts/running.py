@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.scripts.login import Place, interpreter, script_command, script_input
+from kled_agent.scripts.login import ScriptDirectory, interpreter, script_command, script_input
 from kled_agent.sessions.descriptors import Descriptor, InputQueue, read_all
 from kled_agent.sessions.program import Command, Program, start_on_pipes, wait_ended
 from kled_agent.users import LocalUser
@@ -43,7 +43,7 @@ class Runner:
     user: Callable[[], LocalUser]
     environment: Mapping[str, str]
     children: Children
-    place: Place
+    place: ScriptDirectory
 
     async def run(
         self,

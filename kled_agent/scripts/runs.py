@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from kled_agent.scripts.output import Output
+from kled_agent.scripts.output import RunOutput
 from kled_agent.scripts.running import Ending
 from kled_agent.scripts.schedule import Due, Stage
 from kled_wire import messages
@@ -28,7 +28,7 @@ class Run:
     id: str
     build_id: str
     due: Due
-    output: Output = field(default_factory=Output)
+    output: RunOutput = field(default_factory=RunOutput)
     started_at: float = 0.0
     began: float = 0.0
     duration_s: float = 0.0

@@ -20,7 +20,7 @@ from typing import Any, Final
 import trio
 
 from kled_agent.orphans import Children, end_tree
-from kled_agent.sessions.holder.frames import Frame, Kill, Refused, Rename, Stat, Status
+from kled_agent.sessions.holder.frames import Frame, Kill, Refused, Rename, SessionStatus, Stat
 from kled_agent.sessions.holder.lifetime import SizePolicy
 from kled_agent.sessions.holder.link import HolderLink, open_link, start_holder
 from kled_agent.sessions.holder.shell import ShellJob, start_mark
@@ -162,7 +162,7 @@ class SessionDirectory:
             "shell": asdict(shell),
         }
 
-    async def list(self) -> list[Status]:
+    async def list(self) -> list[SessionStatus]:
         """What each session is like now; one that ends meanwhile is left out."""
         found = []
         for held in self.living():
@@ -171,7 +171,7 @@ class SessionDirectory:
             except KledError as exc:
                 self.log.info("session_silent", session=held.name, reason=exc.message)
                 continue
-            if isinstance(answer, Status):
+            if isinstance(answer, SessionStatus):
                 found.append(answer)
         return found
 

@@ -19,7 +19,7 @@ from kled_agent.ssh.fastpath import FastPathConnection
 from kled_agent.ssh.forwards.forward import LAST_BYTES_S
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.server import KeyCheck, Server, server_options
+from kled_agent.ssh.server import KeyCheck, SshServer, server_options
 from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
@@ -89,8 +89,8 @@ class AsyncioHost:
     def _make_connection(
         self, forwarding: trio.Nursery, keys: KeyCheck, log: EventLog, ended: trio.Event
     ) -> FastPathConnection:
-        def make_server() -> Server:
-            return Server(
+        def make_server() -> SshServer:
+            return SshServer(
                 self._nursery, forwarding, self._sockets, self._defaults, self._priority, keys, log
             )
 

@@ -22,8 +22,8 @@ from kled_agent.sessions.holder.frames import (
     Frame,
     FrameError,
     Input,
-    Output,
     Resize,
+    ScreenOutput,
     SendSignal,
     encode,
     encode_pieces,
@@ -40,7 +40,7 @@ _MODES: Final = ("", "rw", "ro", "join")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class SessionRequest:
     """Which session a client wants, and how."""
 
     name: str
@@ -121,7 +121,7 @@ class HeldTerminal:
             out = bytearray()
             try:
                 for frame in self._decoder.feed(data):
-                    if isinstance(frame, Output):
+                    if isinstance(frame, ScreenOutput):
                         out += frame.data
                     elif isinstance(frame, Ended):
                         self.ended = frame
@@ -139,7 +139,7 @@ class HeldTerminal:
         self._queue.write_nowait(encode(frame))
 
 
-def asked_session(environment: Mapping[str, str]) -> Asked | None:
+def asked_session(environment: Mapping[str, str]) -> SessionRequest | None:
     """Which session a channel's variables ask for; None for none.
 
     Raises InputError("session_mode_invalid").
@@ -152,12 +152,12 @@ def asked_session(environment: Mapping[str, str]) -> Asked | None:
         raise InputError(
             "session_mode_invalid", f"{MODE_VARIABLE} is {mode!r}", hint="rw, ro or join"
         )
-    return Asked(name=name, read_only=mode == "ro", may_start=mode in {"", "rw"})
+    return SessionRequest(name=name, read_only=mode == "ro", may_start=mode in {"", "rw"})
 
 
 async def open_held(
     sessions: SessionDirectory | None,
-    asked: Asked,
+    asked: SessionRequest,
     command: Command,
     request: TerminalRequest,
     throttle: tuple[Callable[[], None], Callable[[], None]],

@@ -13,7 +13,7 @@ from kled_agent.ssh.fastpath import PACKET_BYTES, WINDOW_BYTES, FastPathConnecti
 from kled_agent.ssh.forwards.forward import Forwards
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.ssh.session import Session
+from kled_agent.ssh.session import SshSession
 from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.channel_stream import ChannelStream
 from kled_wire.eventlog import EventLog
@@ -48,7 +48,7 @@ class KeyCheck(Protocol):
         ...
 
 
-class Server(PlainKeyOwner):
+class SshServer(PlainKeyOwner):
     """Callbacks of one connection. Authentication itself is asyncssh's, by public key only.
 
     `keys` judges what is no certificate of our authority's.
@@ -108,7 +108,7 @@ class Server(PlainKeyOwner):
             encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
         )
         bound_window(channel)
-        session = Session(
+        session = SshSession(
             self._nursery, self._defaults, self._connection.corked, self._priority, self._log
         )
         hear_refusal(channel, session.output_refused)

@@ -26,7 +26,7 @@ from kled_agent.sessions.program import (
 )
 from kled_agent.sessions.sftp_pace import SftpPace
 from kled_agent.ssh.identity import SessionDefaults
-from kled_agent.ssh.named import Asked, HeldTerminal, asked_session, open_held
+from kled_agent.ssh.named import HeldTerminal, SessionRequest, asked_session, open_held
 from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program
 from kled_agent.ssh.subsystems.ports import SUBSYSTEM as PORTS_SUBSYSTEM
 from kled_agent.ssh.subsystems.ports import PortsSession
@@ -59,7 +59,7 @@ def allowed_environment(asked: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-class Session(asyncssh.SSHServerSession[bytes]):
+class SshSession(asyncssh.SSHServerSession[bytes]):
     """Callbacks of one channel. `nursery` outlives the connection: programs may too."""
 
     def __init__(
@@ -275,7 +275,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     async def _serve_named(
         self,
-        asked: Asked,
+        asked: SessionRequest,
         command: Command,
         request: TerminalRequest,
         channel: asyncssh.SSHServerChannel[bytes],

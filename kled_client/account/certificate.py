@@ -27,7 +27,7 @@ RENEW_BEFORE_S = 240.0
 HOST_PATTERN = "*.kled"
 
 
-class Identity(NamedTuple):
+class SshIdentityFiles(NamedTuple):
     """The files of one profile's SSH identity."""
 
     directory: str
@@ -41,11 +41,11 @@ class Identity(NamedTuple):
         return f"{self.key}.pub"
 
 
-def identity_of(env: Mapping[str, str], profile_name: str) -> Identity:
+def identity_of(env: Mapping[str, str], profile_name: str) -> SshIdentityFiles:
     """Where the SSH files of a profile are."""
     folder = "ssh" if profile_name == DEFAULT_PROFILE else f"ssh-{profile_name}"
     directory = os.path.join(config_dir(env), folder)
-    return Identity(
+    return SshIdentityFiles(
         directory=directory,
         key=os.path.join(directory, "id_ed25519"),
         certificate=os.path.join(directory, "id_ed25519-cert.pub"),
@@ -56,7 +56,7 @@ def identity_of(env: Mapping[str, str], profile_name: str) -> Identity:
 
 def ensure_certificate(
     env: Mapping[str, str], profile: Profile, token: str, *, now: float | None = None
-) -> Identity:
+) -> SshIdentityFiles:
     """Leave a certificate on disk that is good for two more minutes; renews it if it is not.
 
     `now` is seconds since the epoch, the clock's by default. Raises what the coordinator says,
@@ -74,7 +74,7 @@ def ensure_certificate(
     return identity
 
 
-def ensure_key(identity: Identity) -> None:
+def ensure_key(identity: SshIdentityFiles) -> None:
     """Make the key pair if there is none. Raises ConfigError."""
     if os.path.exists(identity.key) and os.path.exists(identity.public):
         return
@@ -105,7 +105,7 @@ def _renew(  # each is one fact the request or the state file needs
     env: Mapping[str, str],
     profile: Profile,
     token: str,
-    identity: Identity,
+    identity: SshIdentityFiles,
     *,
     owner: str,
     now: float,
@@ -164,7 +164,7 @@ def _lifetime(valid_until: str, date: str | None, now: float) -> float:
     return end - (parsedate_to_datetime(date).timestamp() if date else now)
 
 
-def _read_state(identity: Identity) -> Mapping[str, Any]:
+def _read_state(identity: SshIdentityFiles) -> Mapping[str, Any]:
     try:
         with open(identity.state, "rb") as file:
             state = json.loads(file.read())

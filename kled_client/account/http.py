@@ -27,7 +27,7 @@ _TLS_ALERT = b"\x15\x03"
 _READ = 16 * 1024
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """A response head. Header names are lower case; `rest` is what came after the head."""
 
     status: int
@@ -77,7 +77,7 @@ def send_request(
         raise unreachable(endpoint.authority, exc) from exc
 
 
-def read_answer(sock: socket.socket, peer: str) -> Answer:
+def read_answer(sock: socket.socket, peer: str) -> HttpResponse:
     """Read a response head of `peer`. Raises UnavailableError and ProtocolError."""
     data = b""
     while b"\r\n\r\n" not in data:
@@ -99,10 +99,10 @@ def read_answer(sock: socket.socket, peer: str) -> Answer:
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    return Answer(status=int(parts[1]), headers=headers, rest=rest)
+    return HttpResponse(status=int(parts[1]), headers=headers, rest=rest)
 
 
-def read_body(sock: socket.socket, answer: Answer, peer: str) -> bytes:
+def read_body(sock: socket.socket, answer: HttpResponse, peer: str) -> bytes:
     """Read the rest of an answer, at most 1 MiB. Raises UnavailableError and ProtocolError."""
     declared = answer.headers.get("content-length", "")
     wanted = int(declared) if declared.isdecimal() else API_BODY_MAX_BYTES
@@ -121,7 +121,7 @@ def read_body(sock: socket.socket, answer: Answer, peer: str) -> bytes:
     return _unchunk(body, peer) if chunked else body
 
 
-def refusal(answer: Answer, body: bytes) -> KledError | None:
+def refusal(answer: HttpResponse, body: bytes) -> KledError | None:
     """The error a coordinator reports in its JSON shape; None when the body is not that."""
     try:
         error = json.loads(body)["error"]

@@ -21,9 +21,9 @@ from kled_client.account.endpoint import is_plain_http, parse_url, proxy_for, wr
 from kled_client.account.http import no_proxy, tls_context
 from kled_client.api.models import (
     Build,
-    Key,
     Login,
-    Ping,
+    PingResult,
+    RegisteredKey,
     Template,
     Token,
     User,
@@ -107,14 +107,14 @@ class Api:
     async def revoke_token(self, token_id: str) -> None:
         await self._call("DELETE", f"/tokens/{token_id}")
 
-    async def keys(self) -> list[Key]:
-        return cast("list[Key]", await self._call("GET", "/keys"))
+    async def keys(self) -> list[RegisteredKey]:
+        return cast("list[RegisteredKey]", await self._call("GET", "/keys"))
 
-    async def add_key(self, body: Mapping[str, Any]) -> Key:
-        return cast("Key", await self._call("POST", "/keys", body))
+    async def add_key(self, body: Mapping[str, Any]) -> RegisteredKey:
+        return cast("RegisteredKey", await self._call("POST", "/keys", body))
 
-    async def remove_key(self, key_id: str) -> Key:
-        return cast("Key", await self._call("DELETE", f"/keys/{key_id}"))
+    async def remove_key(self, key_id: str) -> RegisteredKey:
+        return cast("RegisteredKey", await self._call("DELETE", f"/keys/{key_id}"))
 
     async def templates(self) -> list[Template]:
         return cast("list[Template]", await self._call("GET", "/templates"))
@@ -195,8 +195,8 @@ class Api:
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
         return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
 
-    async def ping(self, ref: str) -> Ping:
-        return cast("Ping", await self._call("GET", f"/workspaces/{ref}/ping"))
+    async def ping(self, ref: str) -> PingResult:
+        return cast("PingResult", await self._call("GET", f"/workspaces/{ref}/ping"))
 
     async def build(self, build_id: str) -> Build:
         return cast("Build", await self._call("GET", f"/builds/{build_id}"))

@@ -54,7 +54,7 @@ class Variable(TypedDict):
     required: bool
 
 
-class Key(TypedDict, total=False):
+class RegisteredKey(TypedDict, total=False):
     """A registered public key; `unanswered` only in the answer to a change."""
 
     id: str
@@ -144,7 +144,7 @@ class Workspace(TypedDict):
     sandbox: NotRequired[str | None]
 
 
-class Ping(TypedDict):
+class PingResult(TypedDict):
     """The coordinator's measurement of its connection to the agent, in milliseconds."""
 
     coordinator_agent_ms: float

@@ -18,7 +18,7 @@ from kled_client.account.profile import Profile
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import RefType
 from kled_client.doctor import judge, local, probe
-from kled_client.doctor.judge import Answer, Check, Finding, Outcome
+from kled_client.doctor.judge import Check, CheckOutcome, Finding, ProbeAnswer
 from kled_client.output import Meter
 from kled_client.report import only_cause
 from kled_client.terminal.interrupt import run
@@ -104,11 +104,11 @@ class _Rounds:
         self._add("profile", judge.ok(f"{used.name}, {used.url}"))
         return used
 
-    async def _network(self, used: Profile) -> Answer | None:
+    async def _network(self, used: Profile) -> ProbeAnswer | None:
         """Down to one answer of the coordinator; None when there is no usable one."""
         env = self.session.env
         proxy = await self._check("proxy", partial(local.check_proxy, env, used))
-        if proxy.outcome is Outcome.FAIL:
+        if proxy.outcome is CheckOutcome.FAIL:
             return None
         endpoint = parse_url(used.url)
         via = proxy_for(endpoint, env)
@@ -117,16 +117,16 @@ class _Rounds:
             return None
         if endpoint.tls:
             tls = await self._check("TLS", partial(probe.check_tls, env, used, time.time()))
-            if tls.outcome is Outcome.FAIL:
+            if tls.outcome is CheckOutcome.FAIL:
                 return None
-        got: list[Answer] = []
+        got: list[ProbeAnswer] = []
 
         def ask() -> Finding:
             got.append(probe.ask(env, used, "/api/v1/version"))
             return judge.judge_version(got[0], software_version())
 
         found = await self._check("coordinator", ask)
-        return got[0] if found.outcome is not Outcome.FAIL else None
+        return got[0] if found.outcome is not CheckOutcome.FAIL else None
 
     async def _addresses(self, host: str, port: int) -> bool:
         """Whether one of the name's addresses can be connected to."""
@@ -140,14 +140,16 @@ class _Rounds:
         answers: dict[str, Finding] = {}
         for family, address in addresses:
             label = probe.name_of(family)
-            if label not in answers or answers[label].outcome is Outcome.FAIL:
+            if label not in answers or answers[label].outcome is CheckOutcome.FAIL:
                 answers[label] = await self._try(label, partial(_connect, address, port))
         judged = judge.judge_families(answers)
         for label, finding in judged.items():
             self._add(label, finding)
-        return any(finding.outcome is Outcome.OK for finding in judged.values())
+        return any(finding.outcome is CheckOutcome.OK for finding in judged.values())
 
-    async def _coordinator(self, used: Profile, version: Answer, ref: WorkspaceRef | None) -> None:
+    async def _coordinator(
+        self, used: Profile, version: ProbeAnswer, ref: WorkspaceRef | None
+    ) -> None:
         env = self.session.env
         self._add("clock", judge.judge_clock(version, time.time()))
         try:
@@ -173,7 +175,7 @@ class _Rounds:
     async def _workspace(self, ref: WorkspaceRef) -> None:
         agent = await self._await("agent", self._agent(ref), DEADLINE_S)
         self._add("agent", agent)
-        if agent.outcome is Outcome.FAIL:
+        if agent.outcome is CheckOutcome.FAIL:
             for name in _BY_SESSION:
                 self._add(name, judge.skip("the agent is not connected"))
             return

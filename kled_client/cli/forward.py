@@ -11,11 +11,11 @@ import click
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import workspace_argument
-from kled_client.forward.hold import Plan, hold_forwards
+from kled_client.forward.hold import ForwardPlan, hold_forwards
 from kled_client.forward.link import Link
 from kled_client.forward.spec import Forward, ForwardKind, parse_forward
 from kled_client.forward.view import ForwardView
-from kled_client.ssh.ports import SUBSYSTEM, ListeningPort, watch_ports
+from kled_client.ssh.ports import SUBSYSTEM, ReportedPort, watch_ports
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.names import WorkspaceRef
@@ -52,7 +52,7 @@ def forward(
     Networks that come and go do not matter. When the workspace's agent is started again, so is
     the connection; the ports stay open meanwhile.
     """
-    plan = Plan(forwards=parse_all(specs, remote, dynamic, udp), auto=auto)
+    plan = ForwardPlan(forwards=parse_all(specs, remote, dynamic, udp), auto=auto)
     return run(partial(hold, session, workspace, plan))
 
 
@@ -71,7 +71,7 @@ def parse_all(
     )
 
 
-async def hold(session: Session, ref: WorkspaceRef, plan: Plan) -> None:
+async def hold(session: Session, ref: WorkspaceRef, plan: ForwardPlan) -> None:
     """Hold the forwards of `plan` up until cancelled, or a person has to act."""
     from kled_client.forward.ssh import asyncio_world, open_connection  # noqa: PLC0415  # asyncssh
 
@@ -124,7 +124,7 @@ async def _ports(session: Session, ref: WorkspaceRef) -> None:
     session.output.rows(raw, columns, f"nothing listens in {ref}", spare=("PID",))
 
 
-async def _ask(session: Session, ref: WorkspaceRef) -> list[ListeningPort]:
+async def _ask(session: Session, ref: WorkspaceRef) -> list[ReportedPort]:
     from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     async with session.ssh(ref) as connection:

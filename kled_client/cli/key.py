@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from kled_client.api.client import Api
-from kled_client.api.models import Key
+from kled_client.api.models import RegisteredKey
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.names import RefType, named_by
 from kled_client.cli.token import parse_lifetime
@@ -98,7 +98,7 @@ def remove(session: Session, key_id: str) -> None:
     _say_unanswered(session, removed, "have not answered and may let it in for ten minutes more")
 
 
-def _end(found: Key) -> str:
+def _end(found: RegisteredKey) -> str:
     return "expired" if is_past(found["expires_at"]) else ago(found["expires_at"])
 
 
@@ -114,7 +114,7 @@ def _read(file: IO[str]) -> str:
     return text.strip()
 
 
-def _say_unanswered(session: Session, changed: Key, what: str) -> None:
+def _say_unanswered(session: Session, changed: RegisteredKey, what: str) -> None:
     if unanswered := changed.get("unanswered"):
         names = "some workspaces" if unanswered == ["*"] else ", ".join(unanswered)
         session.output.note(f"the agents of these {what}: {names}")

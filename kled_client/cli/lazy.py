@@ -13,7 +13,7 @@ from kled_client.cli.output_option import add_output_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CommandEntry:
     """Where a command is (`module:attribute`), its line in the help, and under which heading."""
 
     target: str
@@ -24,7 +24,7 @@ class Entry:
 class LazyGroup(click.Group):
     """Lists its entries without importing them."""
 
-    def __init__(self, *args: Any, entries: Mapping[str, Entry], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, entries: Mapping[str, CommandEntry], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._entries = entries
 

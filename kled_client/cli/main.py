@@ -10,9 +10,9 @@ from click.shell_completion import CompletionItem
 
 from kled_client.cli.completion import VARIABLE, register_shells
 from kled_client.cli.context import Session
-from kled_client.cli.lazy import Entry, LazyGroup
+from kled_client.cli.lazy import CommandEntry, LazyGroup
 from kled_client.cli.output_option import FLAGS, FORMATS, HELP, is_json_asked, remember_asked
-from kled_client.report import INTERRUPTED, Asked
+from kled_client.report import INTERRUPTED, ErrorFormat
 from kled_wire.errors import InputError
 from kled_wire.version import software_version
 
@@ -78,9 +78,9 @@ def _complete_profile(
     return complete_profile(ctx, param, incomplete)
 
 
-def _entries() -> dict[str, Entry]:
+def _entries() -> dict[str, CommandEntry]:
     return {
-        name: Entry(target=f"{_HERE}.{target}", help=text, section=section)
+        name: CommandEntry(target=f"{_HERE}.{target}", help=text, section=section)
         for section, lines in _COMMANDS.items()
         for name, target, text in lines
     }
@@ -109,7 +109,7 @@ def cli(
     """Development environments on any machine that can dial out."""
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    asked = ctx.find_object(Asked)
+    asked = ctx.find_object(ErrorFormat)
     if asked is not None:
         remember_asked(ctx, asked)
     ctx.obj = Session.from_options(
@@ -117,7 +117,7 @@ def cli(
     )
 
 
-def run(arguments: list[str], asked: Asked) -> int:
+def run(arguments: list[str], asked: ErrorFormat) -> int:
     """Run the command line; returns the exit code. Raises KledError for wrong usage too."""
     # Known before the options are read: a wrong command line is an error as well.
     asked.as_json = is_json_asked(arguments)

@@ -10,7 +10,7 @@ import click
 
 from kled_client.cli.context import Session
 from kled_client.output import Output
-from kled_client.report import Asked
+from kled_client.report import ErrorFormat
 
 FLAGS = ("--output", "-o")
 FORMATS = click.Choice(["table", "json"])
@@ -59,10 +59,10 @@ def _use(ctx: click.Context, _param: click.Parameter, value: str | None) -> None
     as_json = value == "json"
     ctx.obj = replace(session, output=Output(as_json=as_json))
     asked = ctx.find_root().meta.get(__name__)
-    if isinstance(asked, Asked):
+    if isinstance(asked, ErrorFormat):
         asked.as_json = as_json
 
 
-def remember_asked(ctx: click.Context, asked: Asked) -> None:
+def remember_asked(ctx: click.Context, asked: ErrorFormat) -> None:
     """Let `--output` after the command say how errors are printed, too."""
     ctx.meta[__name__] = asked

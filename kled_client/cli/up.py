@@ -13,9 +13,9 @@ import click
 
 from kled_client.cli.context import Session, pass_session
 from kled_client.cli.forward import hold
-from kled_client.forward.hold import Plan
+from kled_client.forward.hold import ForwardPlan
 from kled_client.forward.project import FILE_NAME, Project, parse_project, project_files
-from kled_client.forward.service import Service, plan_service
+from kled_client.forward.service import UserService, plan_service
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import ConfigError, KledError, NotFoundError
 
@@ -32,7 +32,7 @@ def up(session: Session, action: str | None) -> int:
     """
     path, project = load_project(Path.cwd())
     if action is None:
-        plan = Plan(forwards=project.forwards, auto=project.auto)
+        plan = ForwardPlan(forwards=project.forwards, auto=project.auto)
         return run(partial(hold, session, project.workspace, plan))
     service = _service(session, path.parent)
     if action == "install":
@@ -58,7 +58,7 @@ def load_project(directory: Path) -> tuple[Path, Project]:
     )
 
 
-def _service(session: Session, directory: Path) -> Service:
+def _service(session: Session, directory: Path) -> UserService:
     command = [sys.executable, "-m", "kled_client"]
     if session.profile_name:
         command += ["--profile", session.profile_name]
@@ -71,7 +71,7 @@ def _service(session: Session, directory: Path) -> Service:
     )
 
 
-def _install(session: Session, service: Service) -> None:
+def _install(session: Session, service: UserService) -> None:
     _call(service.probe)
     try:
         earlier = service.path.read_bytes() if service.path.exists() else None
@@ -93,7 +93,7 @@ def _install(session: Session, service: Service) -> None:
     })  # fmt: skip
 
 
-def _take_back(service: Service, earlier: bytes | None) -> None:
+def _take_back(service: UserService, earlier: bytes | None) -> None:
     """Leave what was there before an installation that failed."""
     if earlier is not None:
         service.path.write_bytes(earlier)
@@ -104,7 +104,7 @@ def _take_back(service: Service, earlier: bytes | None) -> None:
     service.path.unlink(missing_ok=True)
 
 
-def _uninstall(session: Session, service: Service) -> None:
+def _uninstall(session: Session, service: UserService) -> None:
     if not service.path.exists():
         raise NotFoundError("service_missing", f"there is no service {service.name}")
     for command in service.stop:

@@ -14,7 +14,7 @@ _LOOKS_REMOTE = re.compile(r"([a-z0-9_./-]+):(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class CopyPlace:
     """`workspace` None: the path is on this machine. A remote path is relative to the home.
 
     A name that begins with `~` is written `./~`.
@@ -39,18 +39,18 @@ class CopyPlan:
         return match[1] if match else None
 
 
-def parse_place(text: str) -> Place:
+def parse_place(text: str) -> CopyPlace:
     """`./a:b` and `/a:b` are local, as in scp(1). Raises InputError."""
     if not text or "\0" in text:
         raise InputError("path_invalid", "a path is missing", hint="kled cp SRC… DST")
     match = _LOOKS_REMOTE.fullmatch(text)
     if match is None or text.startswith(("/", ".")):
-        return Place(path=text)
+        return CopyPlace(path=text)
     path = match[2]
     if path == "~" or path.startswith("~/"):
         # Where remote paths begin anyway.
         path = path[1:].lstrip("/")
-    return Place(workspace=parse_workspace_ref(match[1]), path=path or ".")
+    return CopyPlace(workspace=parse_workspace_ref(match[1]), path=path or ".")
 
 
 def plan_copy(words: tuple[str, ...]) -> CopyPlan:

@@ -21,7 +21,7 @@ from kled_client.ssh.connection import aio
 T = TypeVar("T")
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What a name is of; OTHER are devices, sockets and FIFOs."""
 
     FILE = "file"
@@ -33,7 +33,7 @@ class Kind(Enum):
 class Found(NamedTuple):
     """What is at a path; times are seconds since the epoch."""
 
-    kind: Kind
+    kind: FileKind
     size: int
     mode: int
     accessed_at: float
@@ -177,6 +177,10 @@ def _of_attributes(found: asyncssh.SFTPAttrs) -> Found:
 
 
 def _found(mode: int, size: int, accessed_at: float, changed_at: float) -> Found:
-    tests = {Kind.FILE: stat.S_ISREG, Kind.DIRECTORY: stat.S_ISDIR, Kind.LINK: stat.S_ISLNK}
-    kind = next((kind for kind, test in tests.items() if test(mode)), Kind.OTHER)
+    tests = {
+        FileKind.FILE: stat.S_ISREG,
+        FileKind.DIRECTORY: stat.S_ISDIR,
+        FileKind.LINK: stat.S_ISLNK,
+    }
+    kind = next((kind for kind, test in tests.items() if test(mode)), FileKind.OTHER)
     return Found(kind, size, stat.S_IMODE(mode), accessed_at, changed_at)

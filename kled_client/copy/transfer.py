@@ -17,7 +17,7 @@ from typing import Any, Final
 import asyncssh
 import trio
 
-from kled_client.copy.sides import Found, Here, Kind, Side, There
+from kled_client.copy.sides import FileKind, Found, Here, Side, There
 from kled_client.ssh.connection import aio
 from kled_wire.errors import InputError, KledError, NotFoundError, UnavailableError
 from kled_wire.limits import CLEANUP_S
@@ -29,7 +29,7 @@ Trouble = (OSError, asyncssh.SFTPError, asyncssh.ConnectionLost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CopyItem:
     """One thing to copy."""
 
     source: bytes
@@ -69,27 +69,27 @@ class Copier:
     async def run(self, sources: Iterable[bytes], target: bytes) -> None:
         """Copy `sources` to `target`. Raises KledError where nothing of it can be copied."""
         entries = [entry async for entry in self._survey(await self._roots(sources, target))]
-        kinds = {kind: [e for e in entries if e.found.kind is kind] for kind in Kind}
-        self.tally.total = sum(entry.found.size for entry in kinds[Kind.FILE])
-        for entry in kinds[Kind.OTHER]:
+        kinds = {kind: [e for e in entries if e.found.kind is kind] for kind in FileKind}
+        self.tally.total = sum(entry.found.size for entry in kinds[FileKind.FILE])
+        for entry in kinds[FileKind.OTHER]:
             what = f"{self._named(entry.source, self._source)} is no file, directory or link"
             self._fail(KledError("copy_failed", what))
         lost: set[bytes] = set()
-        for entry in kinds[Kind.DIRECTORY]:
+        for entry in kinds[FileKind.DIRECTORY]:
             if not _is_below(entry.target, lost) and not await self._try(self._make_dir, entry):
                 lost.add(entry.target)
-        await self._each(self._copy_file, kinds[Kind.FILE], lost)
-        await self._each(self._copy_link, kinds[Kind.LINK], lost)
+        await self._each(self._copy_file, kinds[FileKind.FILE], lost)
+        await self._each(self._copy_link, kinds[FileKind.LINK], lost)
         # Deepest first: what is made in a directory changes its time.
-        for entry in reversed(kinds[Kind.DIRECTORY]):
+        for entry in reversed(kinds[FileKind.DIRECTORY]):
             if entry.target not in lost and not _is_below(entry.target, lost):
                 await self._try(self._dress, entry)
 
-    async def _roots(self, sources: Iterable[bytes], target: bytes) -> list[Entry]:
+    async def _roots(self, sources: Iterable[bytes], target: bytes) -> list[CopyItem]:
         """Where each source goes. Raises KledError."""
         found = [(path, await self._look_at_source(path)) for path in sources]
         there = await self._look(self._target, target, follow=True)
-        into = there is not None and there.kind is Kind.DIRECTORY
+        into = there is not None and there.kind is FileKind.DIRECTORY
         if not into and (len(found) > 1 or (target.endswith(b"/") and _is_plain(found))):
             named = self._named(target, self._target)
             raise NotFoundError("file_not_found", f"{named} is no directory")
@@ -98,7 +98,7 @@ class Copier:
             name = posixpath.basename(path.rstrip(b"/"))
             # `.` and `/` have no name of their own: what is in them goes into the target.
             final = posixpath.join(target, name) if into and name.strip(b".") else target
-            roots.append(Entry(source=path, target=final.rstrip(b"/") or b"/", found=what))
+            roots.append(CopyItem(source=path, target=final.rstrip(b"/") or b"/", found=what))
         return roots
 
     async def _look_at_source(self, path: bytes) -> Found:
@@ -107,7 +107,7 @@ class Copier:
         named = self._named(path, self._source)
         if found is None:
             raise NotFoundError("file_not_found", f"{named}: no such file or directory")
-        if found.kind is Kind.DIRECTORY and not self.recurse:
+        if found.kind is FileKind.DIRECTORY and not self.recurse:
             raise InputError(
                 "is_a_directory",
                 f"{named} is a directory",
@@ -115,13 +115,13 @@ class Copier:
             )
         return found
 
-    async def _survey(self, roots: list[Entry]) -> Any:
+    async def _survey(self, roots: list[CopyItem]) -> Any:
         """Yield the entries and what is below them, a directory before what is in it."""
         waiting = roots[::-1]
         while waiting:
             entry = waiting.pop()
             yield entry
-            if entry.found.kind is not Kind.DIRECTORY:
+            if entry.found.kind is not FileKind.DIRECTORY:
                 continue
             try:
                 names = await self._source.names(entry.source)
@@ -129,7 +129,7 @@ class Copier:
                 self._fail(self._explain(exc, entry.source, entry.target))
                 continue
             waiting += [
-                Entry(
+                CopyItem(
                     source=posixpath.join(entry.source, name),
                     target=posixpath.join(entry.target, name),
                     found=found,
@@ -138,9 +138,9 @@ class Copier:
             ]
 
     async def _each(
-        self, copy: Callable[[Entry], Awaitable[None]], entries: list[Entry], lost: set[bytes]
+        self, copy: Callable[[CopyItem], Awaitable[None]], entries: list[CopyItem], lost: set[bytes]
     ) -> None:
-        left: Iterator[Entry] = iter([e for e in entries if not _is_below(e.target, lost)])
+        left: Iterator[CopyItem] = iter([e for e in entries if not _is_below(e.target, lost)])
 
         async def work() -> None:
             for entry in left:
@@ -150,7 +150,7 @@ class Copier:
             for _ in range(_AT_ONCE):
                 nursery.start_soon(work)
 
-    async def _try(self, copy: Callable[[Entry], Awaitable[None]], entry: Entry) -> bool:
+    async def _try(self, copy: Callable[[CopyItem], Awaitable[None]], entry: CopyItem) -> bool:
         """Whether it worked; what is in the way of one path is reported. Raises what ends all."""
         try:
             await copy(entry)
@@ -192,16 +192,16 @@ class Copier:
         text = path.decode("utf-8", "backslashreplace")
         return f"{self.workspace}:{text}" if isinstance(side, There) else text
 
-    async def _make_dir(self, entry: Entry) -> None:
+    async def _make_dir(self, entry: CopyItem) -> None:
         found = await self._target.look(entry.target, follow=True)
-        if found is None or found.kind is not Kind.DIRECTORY:
+        if found is None or found.kind is not FileKind.DIRECTORY:
             await self._target.make_dir(entry.target)
         self.tally.directories += 1
 
-    async def _dress(self, entry: Entry) -> None:
+    async def _dress(self, entry: CopyItem) -> None:
         await self._target.dress(entry.target, entry.found)
 
-    async def _copy_file(self, entry: Entry) -> None:
+    async def _copy_file(self, entry: CopyItem) -> None:
         final = await self._file_to_replace(entry.target)
         if final is None:
             await self._move(entry, entry.target)
@@ -213,15 +213,15 @@ class Copier:
     async def _file_to_replace(self, target: bytes) -> bytes | None:
         """The path of the file, behind a link that names it; None for a device or the like."""
         found = await self._target.look(target, follow=False)
-        if found is not None and found.kind is Kind.LINK:
+        if found is not None and found.kind is FileKind.LINK:
             target = await self._target.real(target)
             found = await self._target.look(target, follow=False)
-        if found is not None and found.kind is Kind.DIRECTORY:
+        if found is not None and found.kind is FileKind.DIRECTORY:
             named = self._named(target, self._target)
             raise InputError("is_a_directory", f"{named} is a directory")
-        return target if found is None or found.kind is Kind.FILE else None
+        return target if found is None or found.kind is FileKind.FILE else None
 
-    async def _move(self, entry: Entry, path: bytes) -> None:
+    async def _move(self, entry: CopyItem, path: bytes) -> None:
         """Write the bytes, mode and times of a file to `path`."""
         before = 0
 
@@ -245,7 +245,7 @@ class Copier:
             self.tally.done -= before
             raise
 
-    async def _copy_link(self, entry: Entry) -> None:
+    async def _copy_link(self, entry: CopyItem) -> None:
         aside = _beside(entry.target)
         leads_to = await self._source.read_link(entry.source)
         make = partial(self._target.make_link, leads_to, aside)
@@ -267,7 +267,7 @@ class Copier:
 
 
 def _is_plain(found: list[tuple[bytes, Found]]) -> bool:
-    return any(what.kind is not Kind.DIRECTORY for _, what in found)
+    return any(what.kind is not FileKind.DIRECTORY for _, what in found)
 
 
 def _is_below(path: bytes, directories: set[bytes]) -> bool:

@@ -23,7 +23,7 @@ OPEN_FILES_MIN = 1024
 _TOLD_BY_STREAMS = frozenset({"kled-stream", "WebSockets"})
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     """How a check ended. Only FAIL means that something needed does not work."""
 
     OK = "ok"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 class Finding:
     """What one check found, on one line, and what to do about it."""
 
-    outcome: Outcome
+    outcome: CheckOutcome
     found: str
     hint: str = ""
 
@@ -54,7 +54,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ProbeAnswer:
     """What came back for one HTTP request; header names are lower case."""
 
     status: int
@@ -63,22 +63,22 @@ class Answer:
 
 
 def ok(found: str) -> Finding:
-    return Finding(outcome=Outcome.OK, found=found)
+    return Finding(outcome=CheckOutcome.OK, found=found)
 
 
 def warn(found: str, hint: str = "") -> Finding:
-    return Finding(outcome=Outcome.WARN, found=found, hint=hint)
+    return Finding(outcome=CheckOutcome.WARN, found=found, hint=hint)
 
 
 def fail(found: str, hint: str = "") -> Finding:
-    return Finding(outcome=Outcome.FAIL, found=found, hint=hint)
+    return Finding(outcome=CheckOutcome.FAIL, found=found, hint=hint)
 
 
 def skip(found: str) -> Finding:
-    return Finding(outcome=Outcome.SKIP, found=found)
+    return Finding(outcome=CheckOutcome.SKIP, found=found)
 
 
-def judge_version(answer: Answer, ours: str) -> Finding:
+def judge_version(answer: ProbeAnswer, ours: str) -> Finding:
     """Whether `GET /api/v1/version` was answered by a coordinator that we can talk to."""
     found = parse(answer)
     version, protocol = found.get("version"), found.get("protocol")
@@ -104,7 +104,7 @@ def judge_version(answer: Answer, ours: str) -> Finding:
     )
 
 
-def judge_clock(answer: Answer, now: float) -> Finding:
+def judge_clock(answer: ProbeAnswer, now: float) -> Finding:
     """Compare the Date header with `now`, seconds since the epoch."""
     try:
         there = parsedate_to_datetime(answer.headers["date"]).timestamp()
@@ -119,7 +119,7 @@ def judge_clock(answer: Answer, now: float) -> Finding:
     )
 
 
-def judge_user(answer: Answer) -> Finding:
+def judge_user(answer: ProbeAnswer) -> Finding:
     """Who the token says we are."""
     found = parse(answer)
     name = found.get("name")
@@ -130,7 +130,7 @@ def judge_user(answer: Answer) -> Finding:
     return fail(f"{who_answers(answer)} answers {answer.status}", "kled login")
 
 
-def judge_upgrade(answer: Answer, protocol: str) -> Finding:
+def judge_upgrade(answer: ProbeAnswer, protocol: str) -> Finding:
     """Whether a request with `Upgrade: protocol` reached the coordinator with that header.
 
     The coordinator answers 426 without it, and with it says yes, or what is wrong in its own JSON.
@@ -149,9 +149,9 @@ def judge_upgrade(answer: Answer, protocol: str) -> Finding:
 def judge_streams(raw: Finding, websocket: Finding, proxy: str) -> Finding:
     """Which of the two ways streams take, and what is blocked."""
     blocked = raw.found + (f" (through {proxy})" if proxy else "")
-    if raw.outcome is Outcome.OK:
+    if raw.outcome is CheckOutcome.OK:
         return ok("Upgrade: kled-stream")
-    if websocket.outcome is Outcome.OK:
+    if websocket.outcome is CheckOutcome.OK:
         return warn(
             f"Upgrade: kled-stream is blocked: {blocked}; WebSockets are used instead, and slower",
             "let the proxy pass the headers Connection and Upgrade (docs/examples/nginx.conf)",
@@ -164,7 +164,7 @@ def judge_streams(raw: Finding, websocket: Finding, proxy: str) -> Finding:
 
 def judge_families(connected: Mapping[str, Finding]) -> dict[str, Finding]:
     """What one connection by each address family ("IPv4", "IPv6") comes to: one is enough."""
-    used = [family for family, finding in connected.items() if finding.outcome is Outcome.OK]
+    used = [family for family, finding in connected.items() if finding.outcome is CheckOutcome.OK]
     if not used:
         return dict(connected)
     return {
@@ -219,7 +219,7 @@ def judge_open_files(soft: int) -> Finding:
 def summarise(checks: Sequence[Check]) -> str:
     """One line: what does not work, else what is worth a look, or that all is well."""
     told = [check for check in checks if check.name not in _TOLD_BY_STREAMS]
-    for words, outcome in (("does not work", Outcome.FAIL), ("works, but", Outcome.WARN)):
+    for words, outcome in (("does not work", CheckOutcome.FAIL), ("works, but", CheckOutcome.WARN)):
         found = [f"{c.name}: {c.finding.found}" for c in told if c.finding.outcome is outcome]
         if found:
             return f"{words}: {'; '.join(found)}"
@@ -228,10 +228,10 @@ def summarise(checks: Sequence[Check]) -> str:
 
 def works(checks: Sequence[Check]) -> bool:
     """Whether everything needed does."""
-    return all(check.finding.outcome is not Outcome.FAIL for check in checks)
+    return all(check.finding.outcome is not CheckOutcome.FAIL for check in checks)
 
 
-def parse(answer: Answer) -> dict[str, Any]:
+def parse(answer: ProbeAnswer) -> dict[str, Any]:
     """The JSON object of an answer, or an empty one."""
     try:
         value = json.loads(answer.body)
@@ -240,7 +240,7 @@ def parse(answer: Answer) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def error_of(answer: Answer) -> tuple[str, str] | None:
+def error_of(answer: ProbeAnswer) -> tuple[str, str] | None:
     """Code and message of a coordinator's error; None when the answer is none."""
     error = parse(answer).get("error")
     if not isinstance(error, dict) or "code" not in error or "message" not in error:
@@ -248,13 +248,13 @@ def error_of(answer: Answer) -> tuple[str, str] | None:
     return shown(str(error["code"])), shown(str(error["message"]))
 
 
-def who_answers(answer: Answer) -> str:
+def who_answers(answer: ProbeAnswer) -> str:
     """A proxy on the path, by the name it gives itself."""
     name = answer.headers.get("via") or answer.headers.get("server") or ""
     return shown(name) if name else "a proxy on the path"
 
 
-def _page(answer: Answer) -> str:
+def _page(answer: ProbeAnswer) -> str:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     return " and a web page" if kind == "text/html" else ""
 

@@ -16,7 +16,7 @@ from kled_client.account import http
 from kled_client.account.endpoint import Endpoint, parse_url, proxy_for
 from kled_client.account.profile import Profile
 from kled_client.doctor import judge
-from kled_client.doctor.judge import Answer, Finding
+from kled_client.doctor.judge import Finding, ProbeAnswer
 from kled_wire.errors import KledError
 
 # An id that no workspace has. What counts is who refuses it.
@@ -72,7 +72,7 @@ def ask(
     profile: Profile,
     path: str,
     headers: Mapping[str, str] | None = None,
-) -> Answer:
+) -> ProbeAnswer:
     """One GET on a connection of its own. Raises KledError, OSError."""
     endpoint = parse_url(profile.url)
     with _open(env, endpoint, profile, secure=endpoint.tls) as sock:
@@ -81,7 +81,7 @@ def ask(
         answer = http.read_answer(sock, endpoint.authority)
         # What follows a 101 is no body.
         body = b"" if answer.status == 101 else http.read_body(sock, answer, "the peer")
-        return Answer(status=answer.status, headers=answer.headers, body=body)
+        return ProbeAnswer(status=answer.status, headers=answer.headers, body=body)
 
 
 def check_upgrade(

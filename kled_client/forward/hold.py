@@ -13,19 +13,19 @@ from kled_client.forward.serve import ForwardStatus, listening_here, serve_here,
 from kled_client.forward.spec import Forward, ForwardKind
 from kled_client.forward.udp import listening_udp, serve_udp
 from kled_client.forward.view import ForwardView
-from kled_client.ssh.ports import SUBSYSTEM, ListeningPort, auto_forward, plan_auto, watch_ports
+from kled_client.ssh.ports import SUBSYSTEM, ReportedPort, auto_forward, plan_auto, watch_ports
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ForwardPlan:
     """What to hold up; `auto` adds whatever listens in the workspace."""
 
     forwards: Sequence[Forward]
     auto: bool = False
 
 
-async def hold_forwards(plan: Plan, connect: Connect, link: Link, view: ForwardView) -> None:
+async def hold_forwards(plan: ForwardPlan, connect: Connect, link: Link, view: ForwardView) -> None:
     """Until cancelled, or a person has to act. Raises what keeps the forwards from beginning."""
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         here = [
@@ -142,7 +142,7 @@ class AutoForwards:
 
     async def _serve(
         self,
-        port: ListeningPort,
+        port: ReportedPort,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -154,7 +154,7 @@ class AutoForwards:
                 self._held.pop(port.port, None)
                 del self._scopes[port.port]
 
-    async def _serve_one_of(self, port: ListeningPort, started: trio.TaskStatus[None]) -> None:
+    async def _serve_one_of(self, port: ReportedPort, started: trio.TaskStatus[None]) -> None:
         """The same number here, or any free one."""
         for number in (port.port, 0):
             try:

@@ -16,7 +16,7 @@ KEPT = ("KLED_CONFIG_DIR", "KLED_PROFILE", "KLED_CA_FILE", "KLED_KEYRING", "HTTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class UserService:
     """Where its file goes, what is in it, and the commands that make it run and end.
 
     `probe` works where those will; it changes nothing.
@@ -32,7 +32,7 @@ class Service:
 
 def plan_service(
     directory: Path, command: Sequence[str], env: Mapping[str, str], *, home: Path, macos: bool
-) -> Service:
+) -> UserService:
     """The service that runs `command` in `directory`, which names it."""
     kept = {name: env[name] for name in KEPT if env.get(name)}
     name = service_name(directory)
@@ -54,7 +54,7 @@ def _config_home(env: Mapping[str, str], home: Path) -> Path:
 
 def _systemd(
     name: str, directory: Path, command: Sequence[str], env: Mapping[str, str], config: Path
-) -> Service:
+) -> UserService:
     unit = f"{name}.service"
     lines = [
         "[Unit]",
@@ -74,7 +74,7 @@ def _systemd(
         "",
     ]
     control = ("systemctl", "--user")
-    return Service(
+    return UserService(
         name=unit,
         path=config / "systemd" / "user" / unit,
         content="\n".join(lines).encode(),
@@ -103,7 +103,7 @@ def _quote(word: str, *, command: bool) -> str:
 
 def _launchd(
     name: str, directory: Path, command: Sequence[str], env: Mapping[str, str], home: Path
-) -> Service:
+) -> UserService:
     label = f"dev.kled.{name}"
     path = home / "Library" / "LaunchAgents" / f"{label}.plist"
     content = plistlib.dumps(
@@ -117,7 +117,7 @@ def _launchd(
             "ThrottleInterval": 10,
         }
     )
-    return Service(
+    return UserService(
         name=label,
         path=path,
         content=content,

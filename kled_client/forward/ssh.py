@@ -16,7 +16,7 @@ import trio_asyncio
 
 from kled_client.forward.spec import End, TcpEnd
 from kled_client.ssh.channel import Channel
-from kled_client.ssh.connection import Client, aio, open_channel
+from kled_client.ssh.connection import SshClient, aio, open_channel
 from kled_wire.channel_stream import OPTIONS, Accept, ChannelStream
 from kled_wire.errors import ConflictError, UnavailableError
 from kled_wire.limits import CLEANUP_S
@@ -94,7 +94,7 @@ class SshWorkspaceConnection:
 
     def _why_not(self, end: End) -> str:
         client = self._connection.get_owner()
-        assert isinstance(client, Client)
+        assert isinstance(client, SshClient)
         # As the agent writes it, which got an empty host for every address.
         where = f"{end.host.lower() or '*'}:{end.port}" if isinstance(end, TcpEnd) else end.path
         return client.why_not(f"listen on {where}") or "it is in use there, or not allowed"

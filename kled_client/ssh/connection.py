@@ -19,7 +19,7 @@ import asyncssh
 import trio
 import trio_asyncio
 
-from kled_client.account.certificate import Identity, ensure_certificate
+from kled_client.account.certificate import SshIdentityFiles, ensure_certificate
 from kled_client.account.direct import make_paths
 from kled_client.account.profile import Profile
 from kled_client.ssh.channel import Channel
@@ -48,7 +48,7 @@ _SAID_KEPT = 64
 _SAID_CHARS = 500
 
 
-class Client(asyncssh.SSHClient):
+class SshClient(asyncssh.SSHClient):
     """Remembers the last words of the workspace's agent beside its answers.
 
     A refusal to listen has no room for a reason (RFC 4254, section 4): that comes before it, as a
@@ -173,11 +173,11 @@ def exit_code(channel: Channel) -> int:
     return 255 if channel.exit_status is None else channel.exit_status
 
 
-def _options(identity: Identity) -> dict[str, Any]:
+def _options(identity: SshIdentityFiles) -> dict[str, Any]:
     line = Path(identity.known_hosts).read_text().strip()
     authority = line.partition(" ")[2].partition(" ")[2]
     return {
-        "client_factory": Client,
+        "client_factory": SshClient,
         "config": None,
         "username": _USER,
         "client_keys": [(identity.key, identity.certificate)],

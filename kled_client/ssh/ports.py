@@ -23,7 +23,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::", "127.0.0.1"})  # noqa: S104  # what ot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListeningPort:
+class ReportedPort:
     """One TCP port; `process` is "" where the agent may not know, `mine` the workspace user's."""
 
     port: int
@@ -41,7 +41,7 @@ class ListeningPort:
         return self.addresses[0]
 
 
-def parse_ports(line: bytes) -> list[ListeningPort]:
+def parse_ports(line: bytes) -> list[ReportedPort]:
     """Raises ProtocolError("ports_answer_malformed")."""
     try:
         ports = [_port(raw) for raw in json.loads(line)["ports"]]
@@ -50,11 +50,11 @@ def parse_ports(line: bytes) -> list[ListeningPort]:
     return sorted(ports, key=lambda port: port.port)
 
 
-def _port(raw: dict[str, Any]) -> ListeningPort:
+def _port(raw: dict[str, Any]) -> ReportedPort:
     port, pid, addresses = raw["port"], raw.get("pid"), tuple(map(str, raw["addresses"]))
     if not isinstance(port, int) or not 0 < port < 65536 or not addresses:
         raise ValueError(port)
-    return ListeningPort(
+    return ReportedPort(
         port=port,
         addresses=addresses,
         process=str(raw.get("process") or ""),
@@ -63,7 +63,7 @@ def _port(raw: dict[str, Any]) -> ListeningPort:
     )
 
 
-async def watch_ports(channel: Channel) -> AsyncGenerator[list[ListeningPort], None]:
+async def watch_ports(channel: Channel) -> AsyncGenerator[list[ReportedPort], None]:
     """What listens now, and again at each change. Raises as `parse_ports`."""
     held = b""
     try:
@@ -82,8 +82,8 @@ async def watch_ports(channel: Channel) -> AsyncGenerator[list[ListeningPort], N
 
 
 def plan_auto(
-    held: dict[int, int], ports: list[ListeningPort]
-) -> tuple[list[ListeningPort], list[int]]:
+    held: dict[int, int], ports: list[ReportedPort]
+) -> tuple[list[ReportedPort], list[int]]:
     """What to forward from now on, and which of the held ports are gone.
 
     `held` is workspace port → local port. A workspace on this very machine would show us our own
@@ -94,7 +94,7 @@ def plan_auto(
     return [p for n, p in wanted.items() if n not in held], [n for n in held if n not in wanted]
 
 
-def auto_forward(port: ListeningPort, local: int) -> Forward:
+def auto_forward(port: ReportedPort, local: int) -> Forward:
     """The forward of one found port."""
     return Forward(
         kind=ForwardKind.LOCAL,

@@ -40,7 +40,7 @@ class Request(NamedTuple):
     profile: str | None = None
 
 
-class Refused(Exception):  # noqa: N818  # not shown to anybody: the signal to fall back
+class NotACoordinator(Exception):  # noqa: N818  # not shown to anybody: the signal to fall back
     """Something on the path answered instead of a coordinator."""
 
 
@@ -150,7 +150,7 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
     wanted = f"{path}&resume=1" if resumable else path
     try:
         sock, first = open_stream(env, profile, token, wanted)
-    except Refused:
+    except NotACoordinator:
         from kled_client.stream import websocket  # noqa: PLC0415  # Trio, only when it must be
 
         # Something stands between, even on this machine, and it may end what is idle.
@@ -213,7 +213,7 @@ def open_stream(
         raise
 
 
-def _upgrade(sock: socket.socket, endpoint: Endpoint, start: str, token: str) -> http.Answer:
+def _upgrade(sock: socket.socket, endpoint: Endpoint, start: str, token: str) -> http.HttpResponse:
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "kled-stream",
@@ -224,14 +224,16 @@ def _upgrade(sock: socket.socket, endpoint: Endpoint, start: str, token: str) ->
     if answer.status != 101:
         raise _refusal(sock, answer, endpoint.authority)
     if answer.headers.get("upgrade", "").lower() != "kled-stream":
-        raise Refused
+        raise NotACoordinator
     return answer
 
 
-def _refusal(sock: socket.socket, answer: http.Answer, peer: str) -> KledError | Refused:
+def _refusal(
+    sock: socket.socket, answer: http.HttpResponse, peer: str
+) -> KledError | NotACoordinator:
     error = http.refusal(answer, http.read_body(sock, answer, peer))
     # 426 is the coordinator saying that a proxy took our Upgrade header away.
-    return Refused() if error is None or answer.status == 426 else error
+    return NotACoordinator() if error is None or answer.status == 426 else error
 
 
 def _resume(

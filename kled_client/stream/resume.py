@@ -44,7 +44,7 @@ class Lost(Exception):  # noqa: N818 - a fact, not a fault
     """The transport has ended and the stream has not."""
 
 
-class _Watched:
+class _PollSet:
     """A poll object that knows what it watches: in the steady state nothing changes."""
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class Pump:
 
         With `patient`, an attempt to find such a path is seen to its end: dialling blocks.
         """
-        watched = _Watched()
+        watched = _PollSet()
         now = time.monotonic()
         deadline = now + seconds
         while True:
@@ -221,7 +221,7 @@ class Pump:
         try:
             self._arrived(rest)
             self._flush(sock)
-            watched = _Watched()
+            watched = _PollSet()
             while not self._state.over:
                 watched.want(self._wanted(sock))
                 for descriptor, events in watched.poll(self._timeout_s()):

@@ -1,7 +1,7 @@
 """Show what is typed before the workspace has echoed it, over a slow connection. No I/O.
 
 There is no emulator here, only as much of one as it takes to know that the cells from the cursor to
-the right are blank (`Row`): there keys are shown, underlined, and taken away before anything from
+the right are blank (`CursorRow`): there keys are shown, underlined, and erased before anything from
 the workspace is passed on. Whatever is not understood ends that knowledge and with it the showing,
 so a wrong guess leaves nothing behind.
 
@@ -43,7 +43,7 @@ _MOVING: Final = "ABEFHIJKLMPSTXZ@adefr"
 _RESETS: Final = frozenset({22, 23, 24, 25, 27, 28, 29, 39, 49, 59})
 
 
-class Key(NamedTuple):
+class TypedKey(NamedTuple):
     """One that was typed and is not echoed yet: where it will be, and in which epoch it was."""
 
     character: str
@@ -51,7 +51,7 @@ class Key(NamedTuple):
     epoch: int
 
 
-class Row:
+class CursorRow:
     """Where the cursor is in its row, from where on that is blank, and whether all below is."""
 
     def __init__(self, columns: int) -> None:
@@ -212,10 +212,10 @@ class Predictor:
 
     def __init__(self, columns: int) -> None:
         """Write START first."""
-        self._row = Row(columns)
+        self._row = CursorRow(columns)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
-        self._keys: deque[Key] = deque()
+        self._keys: deque[TypedKey] = deque()
         self._shown = 0
         self._epoch = 0
         self._sure = False
@@ -236,7 +236,7 @@ class Predictor:
             column = self._row.column if last is None else last.column + 1
             stale = last is not None and last.epoch != self._epoch
             if column is not None and not stale and len(self._keys) < QUEUE_MAX:
-                self._keys.append(Key(character, column, self._epoch))
+                self._keys.append(TypedKey(character, column, self._epoch))
 
     def output(self, data: bytes) -> bytes:
         """What to write for `data` from the workspace. Follow it by `show`."""

@@ -32,13 +32,13 @@ CheckDeadline = Annotated[int, Field(ge=1, le=3600, strict=True)] | Literal["def
 Key = Annotated[str, Field(max_length=16 * 1024)]
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """The base of all bodies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LoginBody(Body):
+class LoginBody(RequestBody):
     """Log in by password."""
 
     username: Name
@@ -46,7 +46,7 @@ class LoginBody(Body):
     token_name: Text = "login"  # noqa: S105
 
 
-class ExchangeBody(Body):
+class ExchangeBody(RequestBody):
     """Log in by one-time code; `password` sets the user's."""
 
     code: Secret
@@ -54,7 +54,7 @@ class ExchangeBody(Body):
     token_name: Text = "login"  # noqa: S105
 
 
-class NewUserBody(Body):
+class NewUserBody(RequestBody):
     """Add a user."""
 
     name: Name
@@ -63,7 +63,7 @@ class NewUserBody(Body):
     email: Text | None = None
 
 
-class ChangeUserBody(Body):
+class ChangeUserBody(RequestBody):
     """Change a user; what is absent stays. `old_password` goes with one's own new password."""
 
     role: Role | None = None
@@ -75,7 +75,7 @@ class ChangeUserBody(Body):
     max_waiting_builds: Limit | None = None
 
 
-class NewTokenBody(Body):
+class NewTokenBody(RequestBody):
     """Make a token; `lifetime_s` 0 never expires, absent is the default."""
 
     name: Text
@@ -83,7 +83,7 @@ class NewTokenBody(Body):
     lifetime_s: Seconds | None = None
 
 
-class NewWorkspaceBody(Body):
+class NewWorkspaceBody(RequestBody):
     """Create a workspace; `version` absent is the template's active one."""
 
     name: Name
@@ -92,7 +92,7 @@ class NewWorkspaceBody(Body):
     parameters: dict[str, str] = {}
 
 
-class NewBuildBody(Body):
+class NewBuildBody(RequestBody):
     """Queue a build; a version and parameters that are absent are those applied last."""
 
     transition: Transition
@@ -101,20 +101,20 @@ class NewBuildBody(Body):
     parameters: dict[str, str] = {}
 
 
-class ChangeTemplateBody(Body):
+class ChangeTemplateBody(RequestBody):
     """Change a template; what is absent stays."""
 
     check_deadline_s: CheckDeadline | None = None
     build_quiet_s: Limit | None = None
 
 
-class CertificateBody(Body):
+class CertificateBody(RequestBody):
     """Ask for an SSH user certificate."""
 
     public_key: Key
 
 
-class NewKeyBody(Body):
+class NewKeyBody(RequestBody):
     """Register a public key; `workspace` absent: for all of the caller's."""
 
     public_key: Key

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from kled_coord.api.answers import BuildAnswer
 from kled_coord.api.guard import BearerDep, BuildIdDep, CallerDep, ServicesDep
-from kled_coord.builds.logs import End, Progress
-from kled_coord.identity.service import Identity
+from kled_coord.builds.logs import BuildProgress, End
+from kled_coord.identity.service import IdentityService
 from kled_coord.store.records import LogLine
 
 router = APIRouter(prefix="/api/v1/builds", tags=["builds"])
@@ -52,7 +52,7 @@ async def cancel_build(
 class _Admitted(StreamingResponse):
     """Lines of JSON for as long as the caller's access lasts; what ends with it ends cut off."""
 
-    def __init__(self, identity: Identity, bearer: str, lines: AsyncIterator[bytes]) -> None:
+    def __init__(self, identity: IdentityService, bearer: str, lines: AsyncIterator[bytes]) -> None:
         super().__init__(lines, media_type="application/x-ndjson")
         self._identity = identity
         self._bearer = bearer
@@ -62,16 +62,16 @@ class _Admitted(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _lines(items: AsyncIterator[LogLine | Progress | End]) -> AsyncIterator[bytes]:
+async def _lines(items: AsyncIterator[LogLine | BuildProgress | End]) -> AsyncIterator[bytes]:
     async for item in items:
         yield json.dumps(_shown(item), ensure_ascii=False).encode() + b"\n"
 
 
-def _shown(item: LogLine | Progress | End) -> dict[str, Any]:
+def _shown(item: LogLine | BuildProgress | End) -> dict[str, Any]:
     if isinstance(item, LogLine):
         at = item.at.isoformat().replace("+00:00", "Z")
         return {"seq": item.seq, "at": at, "level": item.level, "text": item.text}
-    if isinstance(item, Progress):
+    if isinstance(item, BuildProgress):
         shown = {"done": item.done, "total": item.total, "message": item.message}
         return {"progress": shown}
     return {"end": {"status": item.status, "error": item.error}}

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from kled_coord.api.guard import LocalDep, ServicesDep, bearer_of, caller_of
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_wire.errors import UnavailableError
 
 router = APIRouter(tags=["health"])
@@ -32,5 +32,5 @@ async def metrics(services: ServicesDep, request: Request, local: LocalDep) -> R
     """Prometheus metrics; on this machine, or where the settings say so, without a token."""
     if not (local or services.config.metrics_public):
         caller = await caller_of(request, services, await bearer_of(request))
-        await services.audit.require(caller, Action.METRICS_READ, Resource(kind="metrics"))
+        await services.audit.require(caller, Action.METRICS_READ, ActionTarget(kind="metrics"))
     return Response(services.metrics.render(), media_type="text/plain; version=0.0.4")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from kled_coord.api.answers import CertificateAnswer
 from kled_coord.api.bodies import CertificateBody
 from kled_coord.api.guard import CallerDep, ServicesDep, caller_of
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_wire.names import user_principal
 
 router = APIRouter(prefix="/api/v1/ssh", tags=["ssh"])
@@ -18,7 +18,7 @@ async def sign_certificate(
     body: CertificateBody, services: ServicesDep, caller: CallerDep
 ) -> CertificateAnswer:
     """Sign the caller's public key for some minutes."""
-    resource = Resource(kind="user", name=caller.user_name, owner_id=caller.user_id)
+    resource = ActionTarget(kind="user", name=caller.user_name, owner_id=caller.user_id)
     await services.audit.require(caller, Action.SSH_CERTIFICATE, resource)
     signed = services.ca.sign_user(
         body.public_key,

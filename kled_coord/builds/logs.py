@@ -34,7 +34,7 @@ LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class BuildProgress:
     """How far a build is, in steps."""
 
     done: int
@@ -62,7 +62,7 @@ class LogWriter:
         self._changes = changes
         self._build_id = build_id
         self.found_outputs: Mapping[str, Any] | None = None
-        self._send, self._receive = trio.open_memory_channel[LogLine | Progress](_AHEAD_MAX)
+        self._send, self._receive = trio.open_memory_channel[LogLine | BuildProgress](_AHEAD_MAX)
 
     async def line(self, level: str, text: str) -> None:
         """Append a line that is not blank; waits when the database is far behind."""
@@ -74,7 +74,7 @@ class LogWriter:
     async def progress(self, done: int, total: int, message: str) -> None:
         """Replace the build's progress."""
         text = printable(message[:_LINE_MAX], keep="\t")
-        await self._send.send(Progress(done=done, total=total, message=text))
+        await self._send.send(BuildProgress(done=done, total=total, message=text))
 
     def outputs(self, values: Mapping[str, Any]) -> None:
         """Keep what the template gave out for the end of the build."""
@@ -89,9 +89,9 @@ class LogWriter:
         seq = await self._store.read(last_log_seq, self._build_id)
         async for first in self._receive:
             lines: list[LogLine] = []
-            progress: Progress | None = None
+            progress: BuildProgress | None = None
             for item in self._take(first):
-                if isinstance(item, Progress):
+                if isinstance(item, BuildProgress):
                     progress = item
                 else:
                     seq += 1
@@ -101,7 +101,7 @@ class LogWriter:
             except StoreError as error:
                 log.warning("build_log_lost", build=self._build_id, reason=error.message)
 
-    def _take(self, first: LogLine | Progress) -> list[LogLine | Progress]:
+    def _take(self, first: LogLine | BuildProgress) -> list[LogLine | BuildProgress]:
         batch = [first]
         while len(batch) < _BATCH_MAX:
             try:
@@ -110,7 +110,7 @@ class LogWriter:
                 break
         return batch
 
-    async def _write(self, lines: list[LogLine], progress: Progress | None) -> None:
+    async def _write(self, lines: list[LogLine], progress: BuildProgress | None) -> None:
         if lines:
             await self._store.write(append_log, self._build_id, lines)
         if progress is not None:
@@ -163,13 +163,13 @@ async def append_line(
 
 async def follow_log(
     store: Store, changes: Changes, build_id: BuildId, *, after: int, follow: bool, workers: int
-) -> AsyncIterator[LogLine | Progress | End]:
+) -> AsyncIterator[LogLine | BuildProgress | End]:
     """Lines after number `after`, progress, and the end; without `follow` only what is there.
 
     While the build waits for one of the `workers`, its progress is its place in the queue.
     Raises NotFoundError.
     """
-    seen: Progress | None = None
+    seen: BuildProgress | None = None
     while True:
         changed = changes.next_change(build_id)
         build = await store.read(build_by_id, build_id)
@@ -194,9 +194,9 @@ async def follow_log(
             await changed.wait()
 
 
-def _progress(build: Build, workers: int) -> Progress:
+def _progress(build: Build, workers: int) -> BuildProgress:
     if build.queue_position is not None:
-        return Progress(done=0, total=0, message=tell_place(build.queue_position, workers))
-    return Progress(
+        return BuildProgress(done=0, total=0, message=tell_place(build.queue_position, workers))
+    return BuildProgress(
         done=build.progress_done, total=build.progress_total, message=build.progress_message
     )

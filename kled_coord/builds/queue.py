@@ -16,7 +16,7 @@ from kled_coord.identity.secrets import hash_secret
 from kled_coord.metrics import Metrics
 from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.build_changes import BuildChange, change_build, claim_build
-from kled_coord.store.builds import Kept, renew_lease, running_builds
+from kled_coord.store.builds import RenewedLease, renew_lease, running_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
 from kled_coord.workspaces.lifecycle import Transition, workspace_status
@@ -86,7 +86,7 @@ class Queue:
         self._changes.ring(build.id)
         return ClaimedBuild(build=build, secret=secret)
 
-    async def renew(self, build_id: BuildId, worker: str) -> Kept | None:
+    async def renew(self, build_id: BuildId, worker: str) -> RenewedLease | None:
         """Keep a claimed build; None when it is lost to this worker."""
         return await self._store.write(renew_lease, build_id, worker)
 

@@ -32,7 +32,7 @@ class Reporter(Protocol):
         ...
 
 
-class Host(Protocol):
+class ProviderHost(Protocol):
     """What Terraform's `kled` provider needs of the coordinator (kled_provider/host.py)."""
 
     async def workspace(self) -> Mapping[str, Any]:
@@ -113,4 +113,4 @@ class Job:
 
 # Returns when the build succeeded and raises KledError when it failed. Cancelled, it stops cleanly
 # (shielded, bounded) before it lets the cancellation through.
-BuildRunner = Callable[[Job, Host, Reporter], Awaitable[None]]
+BuildRunner = Callable[[Job, ProviderHost, Reporter], Awaitable[None]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from kled_coord.builds.logs import End, Progress, follow_log
+from kled_coord.builds.logs import BuildProgress, End, follow_log
 from kled_coord.builds.queue import Queue
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, workspace_not_found
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.build_changes import DecideNew, queue_build
@@ -100,7 +100,7 @@ class Builds:
             )
 
         build = await self._queue_build(caller, workspace, decide)
-        resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         await self._audit.record(caller, action, resource, detail=build.id)
         return build
 
@@ -143,7 +143,7 @@ class Builds:
 
     async def log(
         self, caller: Caller, build_id: BuildId, *, after: int, follow: bool
-    ) -> AsyncIterator[LogLine | Progress | End]:
+    ) -> AsyncIterator[LogLine | BuildProgress | End]:
         """A build's log from line `after` on. Raises NotFoundError before the first line."""
         await self._find(caller, build_id, Action.WORKSPACE_READ)
         return follow_log(
@@ -162,7 +162,7 @@ class Builds:
         """
         build = await self._find(caller, build_id, Action.BUILD_CANCEL)
         canceled = await self._queue.cancel(build.id, force=force)
-        resource = Resource(kind="build", name=build.id)
+        resource = ActionTarget(kind="build", name=build.id)
         await self._audit.record(
             caller, Action.BUILD_CANCEL, resource, detail="by force" if force else ""
         )
@@ -180,7 +180,7 @@ class Builds:
         workspace = await self._store.read(workspace_by_id, build.workspace_id)
         if workspace is None:
             raise workspace_not_found(WorkspaceId(build.workspace_id))
-        resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         try:
             await self._audit.require(caller, action, resource)
         except NotFoundError as error:

@@ -12,12 +12,12 @@ import structlog
 import trio
 import trio_websocket
 
-from kled_coord.control.registry import AgentRegistry, Attached
+from kled_coord.control.registry import AgentRegistry, AttachedAgent
 from kled_coord.front.head import bearer
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
 from kled_coord.identity.endings import Endings
-from kled_coord.identity.service import AgentRevokedError, Identity
+from kled_coord.identity.service import AgentRevokedError, IdentityService
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.agents import Agents
@@ -50,7 +50,7 @@ class ControlPlane:
     def __init__(
         self,
         *,
-        identity: Identity,
+        identity: IdentityService,
         agents: Agents,
         keys: AgentKeys,
         registry: AgentRegistry,
@@ -139,7 +139,7 @@ class ControlPlane:
     ) -> tuple[CloseCode, str]:
         now = self._clock()
         with trio.CancelScope() as scope:
-            attached = Attached(
+            attached = AttachedAgent(
                 link=link,
                 scope=scope,
                 connected_at=now,
@@ -166,7 +166,7 @@ class ControlPlane:
         log.info("agent_ended", agent=agent.id, reason=attached.close[1])
         return attached.close
 
-    async def _give_keys(self, agent: AgentRecord, attached: Attached) -> None:
+    async def _give_keys(self, agent: AgentRecord, attached: AttachedAgent) -> None:
         """Send the list of good keys; before the link is the agent's, so that no stream is sooner.
 
         Whoever changes the list meanwhile does not find this link: then it is sent again.
@@ -177,7 +177,7 @@ class ControlPlane:
             await attached.keys.give(partial(self._keys.good_for, agent.id))
 
     async def _handle(
-        self, message: messages.Message, agent: AgentRecord, attached: Attached
+        self, message: messages.Message, agent: AgentRecord, attached: AttachedAgent
     ) -> None:
         attached.last_seen_at, attached.heard_at = self._clock(), trio.current_time()
         if isinstance(message, messages.Ping):
@@ -207,7 +207,7 @@ class ControlPlane:
         except KledError as error:
             log.warning("key_use_not_noted", agent=agent.id, key=key, code=error.code)
 
-    async def _seen(self, agent: AgentRecord, attached: Attached, *, connected: bool) -> None:
+    async def _seen(self, agent: AgentRecord, attached: AttachedAgent, *, connected: bool) -> None:
         hello = attached.hello
         log.info("agent_connected" if connected else "agent_disconnected", agent=agent.id)
         try:

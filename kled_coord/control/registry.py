@@ -41,7 +41,7 @@ class AgentState:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Attached:
+class AttachedAgent:
     """One live link. Its owner is `control/link.py`; `scope` ends it, with `close` as reason."""
 
     link: ControlLink
@@ -73,14 +73,14 @@ class AgentRegistry:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._links: dict[AgentId, Attached] = {}
+        self._links: dict[AgentId, AttachedAgent] = {}
         self._waiting: dict[AgentId, trio.Event] = {}
         self._empty = trio.Event()
         self._refusals = Refusals()
         # How often each agent was asked to dial, less the key uses that it has told of since.
         self._dials: Counter[AgentId] = Counter()
 
-    def attach(self, agent_id: AgentId, attached: Attached) -> None:
+    def attach(self, agent_id: AgentId, attached: AttachedAgent) -> None:
         """Make `attached` the agent's link; an older one is told that it was replaced."""
         older = self._links.get(agent_id)
         if older is not None:
@@ -90,7 +90,7 @@ class AgentRegistry:
         if (event := self._waiting.pop(agent_id, None)) is not None:
             event.set()
 
-    def detach(self, agent_id: AgentId, attached: Attached) -> bool:
+    def detach(self, agent_id: AgentId, attached: AttachedAgent) -> bool:
         """Forget the link if it is still the agent's; False when another has replaced it."""
         if self._links.get(agent_id) is not attached:
             return False
@@ -219,7 +219,7 @@ class AgentRegistry:
         while self._links:
             await self._empty.wait()
 
-    def _link(self, agent_id: AgentId) -> Attached:
+    def _link(self, agent_id: AgentId) -> AttachedAgent:
         found = self._links.get(agent_id)
         if found is None:
             raise self._gone(agent_id)

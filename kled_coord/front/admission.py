@@ -31,14 +31,14 @@ class Admission:
         self._waiting = waiting
         self._limiters: dict[str, trio.CapacityLimiter] = {}
 
-    async def enter(self, address: str) -> Place:
+    async def enter(self, address: str) -> AdmissionPlace:
         """Wait for a place; whoever gets one leaves it. Raises LimitError("too_many_connections").
 
         That comes at once where too many wait already, else after limits.HEAD_TIMEOUT_S.
         """
         holder = holder_of(address)
         limiter = self._limiters.setdefault(holder, trio.CapacityLimiter(self._places))
-        place = Place(self._limiters, holder, limiter)
+        place = AdmissionPlace(self._limiters, holder, limiter)
         if limiter.statistics().tasks_waiting < self._waiting:
             with trio.move_on_after(limits.HEAD_TIMEOUT_S):
                 await limiter.acquire_on_behalf_of(place)
@@ -50,7 +50,7 @@ class Admission:
         )
 
 
-class Place:
+class AdmissionPlace:
     """Held until the peer has said who it is, or the connection is over."""
 
     __slots__ = ("_holder", "_limiter", "_limiters")

@@ -20,7 +20,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from kled_coord.front.admission import VOUCHED, Admission, Place
+from kled_coord.front.admission import VOUCHED, Admission, AdmissionPlace
 from kled_coord.front.forwarded import HEADER, Network, decide_address
 from kled_coord.front.http11 import Http11
 from kled_coord.front.mailbox import AppTasks
@@ -56,7 +56,7 @@ class AsgiServer:
         self._closed = trio.Event()
 
     async def serve_connection(
-        self, stream: trio.abc.HalfCloseableStream, place: Place | None = None
+        self, stream: trio.abc.HalfCloseableStream, place: AdmissionPlace | None = None
     ) -> None:
         """Answer requests until either side closes; the stream is closed at the end.
 
@@ -65,7 +65,9 @@ class AsgiServer:
         """
         self._open += 1
         try:
-            await _Connection(place, self._app, self._config, self._context, {}, stream).run()
+            await _HypercornConnection(
+                place, self._app, self._config, self._context, {}, stream
+            ).run()
         except Exception:
             # One connection's bug must not end the others.
             log.exception("connection_crashed")
@@ -82,14 +84,14 @@ class AsgiServer:
             await self._closed.wait()
 
 
-class _Connection(TCPServer):
+class _HypercornConnection(TCPServer):
     """Hypercorn's connection without its TLS handshake, and with ends to its waits."""
 
     protocol: Any
     # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
     stream: Any
 
-    def __init__(self, place: Place | None, *arguments: Any) -> None:
+    def __init__(self, place: AdmissionPlace | None, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._place = place
         if place is not None:

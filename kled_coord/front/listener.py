@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 import trio
 
-from kled_coord.front.admission import Admission, Place
+from kled_coord.front.admission import Admission, AdmissionPlace
 from kled_coord.front.forwarded import HEADER, Network, decide_address, is_trusted_peer
 from kled_coord.front.head import Plane, Route, decide_route
 from kled_coord.front.refusing import answer_error, head_timeout
-from kled_coord.offload.handover import Kind
+from kled_coord.offload.handover import LayerKind
 from kled_coord.offload.pool import OffloadPool
 from kled_wire import limits
 from kled_wire.errors import KledError, LimitError, UnavailableError
@@ -43,7 +43,7 @@ class Arrival:
     raw_head: bytes
     route: Route
     address: str
-    place: Place | None
+    place: AdmissionPlace | None
 
     def vouched(self) -> None:
         """The peer has said who it is."""
@@ -103,7 +103,9 @@ class _Front:
                 address = _address(raw)
                 if not is_trusted_peer(address, self.trusted_proxies):
                     place = await self.admission.enter(address)
-                async with raw if self.tls is None else self.tls.unwrapped(Kind.TLS, raw) as stream:
+                async with (
+                    raw if self.tls is None else self.tls.unwrapped(LayerKind.TLS, raw) as stream
+                ):
                     arrival = await _read(stream, address, self.trusted_proxies, place)
                     if arrival is None:
                         return
@@ -133,7 +135,7 @@ async def _read(
     stream: trio.abc.HalfCloseableStream,
     address: str,
     trusted_proxies: Sequence[Network],
-    place: Place | None,
+    place: AdmissionPlace | None,
 ) -> Arrival | None:
     """Read the head within its limits; None when the connection was refused or said nothing."""
     buffer = bytearray()

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from kled_coord.identity.throttle import Throttle
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, decide, require
 from kled_coord.sources import Clock, Ids, Monotonic
 from kled_coord.store.audit import insert_audit, list_audit
@@ -34,7 +34,7 @@ class Audit:
         self._same = Throttle(1, _SAME_EVERY_S)
         self._refusals = Throttle(_REFUSALS_A_MINUTE, 60.0)
 
-    async def require(self, caller: Caller, action: Action, resource: Resource) -> None:
+    async def require(self, caller: Caller, action: Action, resource: ActionTarget) -> None:
         """Ask the policy. Raises ForbiddenError or NotFoundError, after recording that."""
         decision = decide(caller, action, resource)
         if not decision.allowed:
@@ -42,7 +42,7 @@ class Audit:
         require(caller, action, resource)
 
     async def refused(
-        self, caller: Caller, action: Action, resource: Resource, reason: str
+        self, caller: Caller, action: Action, resource: ActionTarget, reason: str
     ) -> None:
         """Note that a caller was refused; not each time where they ask again and again."""
         now = self._monotonic()
@@ -55,7 +55,7 @@ class Audit:
         self,
         caller: Caller | None,
         action: Action,
-        resource: Resource,
+        resource: ActionTarget,
         *,
         allowed: bool = True,
         detail: str = "",
@@ -81,7 +81,7 @@ class Audit:
         self,
         caller: Caller | None,
         action: Action,
-        resource: Resource,
+        resource: ActionTarget,
         *,
         allowed: bool = True,
         detail: str = "",

@@ -14,8 +14,8 @@ from typing import Final
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.endings import KeyHolders
 from kled_coord.identity.key_line import KeyLine, parse_key_line
-from kled_coord.identity.service import Identity
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.identity.service import IdentityService
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
@@ -61,7 +61,7 @@ class Keys:
         clock: Clock,
         ids: Ids,
         audit: Audit,
-        identity: Identity,
+        identity: IdentityService,
         holders: KeyHolders,
         allowed: bool,
     ) -> None:
@@ -87,7 +87,7 @@ class Keys:
         The caller may enter `workspace`. Raises InputError, ForbiddenError, ConflictError,
         LimitError.
         """
-        resource = Resource(kind="key", name=name or "", owner_id=caller.user_id)
+        resource = ActionTarget(kind="key", name=name or "", owner_id=caller.user_id)
         await self._audit.require(caller, Action.KEY_ADD, resource)
         refusal = self._refusal(caller)
         if refusal is not None:
@@ -103,7 +103,7 @@ class Keys:
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
         detail = f"{key.fingerprint}, {where}, {until}"
         await self._audit.record(
-            caller, Action.KEY_ADD, Resource(kind="key", name=key.id), detail=detail
+            caller, Action.KEY_ADD, ActionTarget(kind="key", name=key.id), detail=detail
         )
         return KeyChange(key=key, unanswered=unanswered)
 
@@ -147,14 +147,14 @@ class Keys:
 
     async def list_for(self, caller: Caller) -> list[RegisteredKey]:
         """The caller's keys, the newest first."""
-        resource = Resource(kind="key", owner_id=caller.user_id)
+        resource = ActionTarget(kind="key", owner_id=caller.user_id)
         await self._audit.require(caller, Action.KEY_READ, resource)
         return await self._store.read(list_user_keys, caller.user_id)
 
     async def remove(self, caller: Caller, key_id: str) -> KeyChange:
         """Remove a key of the caller's, or anybody's for an admin. Raises NotFoundError."""
         key = await self._store.read(user_key_by_id, key_id)
-        resource = Resource(kind="key", name=key_id, owner_id=key.user_id if key else None)
+        resource = ActionTarget(kind="key", name=key_id, owner_id=key.user_id if key else None)
         if key is None:
             raise NotFoundError("key_not_found", f"there is no key {key_id}", hint="kled key list")
         await self._audit.require(caller, Action.KEY_REMOVE, resource)

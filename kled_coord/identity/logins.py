@@ -11,8 +11,8 @@ from kled_coord.identity.audit import Audit
 from kled_coord.identity.endings import Endings
 from kled_coord.identity.passwords import Passwords
 from kled_coord.identity.secrets import ONE_TIME_CODE, hash_secret
-from kled_coord.identity.service import Identity, NewToken
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.identity.service import IdentityService, NewToken
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import ALL_SCOPE, Role
 from kled_coord.sources import Clock, Ids, Monotonic
@@ -45,7 +45,7 @@ class Logins:
         monotonic: Monotonic,
         ids: Ids,
         audit: Audit,
-        identity: Identity,
+        identity: IdentityService,
         endings: Endings,
         passwords: Passwords,
     ) -> None:
@@ -145,7 +145,7 @@ class Logins:
             raise NotFoundError("user_not_found", f"there is no user {username}")
         code, new = self.new_code()
         await self._store.write(add_login_code, user, new)
-        await self._audit.record(None, Action.LOGIN_CODE, Resource(kind="user", name=username))
+        await self._audit.record(None, Action.LOGIN_CODE, ActionTarget(kind="user", name=username))
         return code
 
     async def _code_refused(self, address: str) -> UnauthenticatedError:
@@ -161,7 +161,7 @@ class Logins:
         await self._audit.note(
             None,
             Action.LOGIN,
-            Resource(kind="user", name=username[:64]),
+            ActionTarget(kind="user", name=username[:64]),
             allowed=False,
             detail=f"from {address}",
         )
@@ -176,5 +176,5 @@ class Logins:
             token_id=new.token.id,
         )
         await self._audit.record(
-            caller, Action.LOGIN, Resource(kind="user", name=user.name), detail=how
+            caller, Action.LOGIN, ActionTarget(kind="user", name=user.name), detail=how
         )

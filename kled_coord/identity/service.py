@@ -18,7 +18,7 @@ from kled_coord.identity.openings import Opening, Openings
 from kled_coord.identity.secrets import AGENT_TOKEN, API_TOKEN, hash_secret, is_api_token
 from kled_coord.identity.sign_ins import SignIns
 from kled_coord.identity.throttle import Throttle
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import SCOPES, Role
 from kled_coord.sources import Clock, Ids, Monotonic
@@ -66,7 +66,7 @@ class AgentRevokedError(UnauthenticatedError):
         self.agent = agent
 
 
-class Identity:
+class IdentityService:
     """Authenticates callers and agents, and keeps API tokens.
 
     Revoking one ends what was opened with it.
@@ -113,7 +113,7 @@ class Identity:
         now = self._clock()
         refusal = _refusal(token, user, now)
         if refusal is not None:
-            resource = Resource(kind="token", name=token.id)
+            resource = ActionTarget(kind="token", name=token.id)
             await self._audit.refused(caller, Action.AUTHENTICATE, resource, refusal.message)
             raise refusal
         if token.last_used_at is None or now - token.last_used_at >= _USED_EVERY:
@@ -191,7 +191,7 @@ class Identity:
         `lifetime_s` 0: never expires; None: the default, or as long as the one that is used. Only
         after a sign-in of the last ten minutes it may be longer. Raises InputError, ForbiddenError.
         """
-        resource = Resource(kind="token", name=name, owner_id=caller.user_id)
+        resource = ActionTarget(kind="token", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.TOKEN_CREATE, resource)
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
@@ -215,12 +215,14 @@ class Identity:
             partial(_bounded, new.token, fresh=fresh, asked=asked),
             hash_secret(new.secret),
         )
-        await self._audit.record(caller, Action.TOKEN_CREATE, Resource(kind="token", name=token.id))
+        await self._audit.record(
+            caller, Action.TOKEN_CREATE, ActionTarget(kind="token", name=token.id)
+        )
         return replace(new, token=token)
 
     async def tokens(self, caller: Caller) -> list[Token]:
         """The caller's tokens, the newest first."""
-        resource = Resource(kind="token", owner_id=caller.user_id)
+        resource = ActionTarget(kind="token", owner_id=caller.user_id)
         await self._audit.require(caller, Action.TOKEN_READ, resource)
         return await self._store.read(list_tokens, caller.user_id)
 
@@ -228,7 +230,7 @@ class Identity:
         """Revoke a token of the caller's, or anybody's for an admin. Raises NotFoundError."""
         token = await self._store.read(token_by_id, token_id)
         owner_id = token.user_id if token else None
-        resource = Resource(kind="token", name=token_id, owner_id=owner_id)
+        resource = ActionTarget(kind="token", name=token_id, owner_id=owner_id)
         if token is None:
             raise NotFoundError("token_not_found", f"there is no token {token_id}")
         await self._audit.require(caller, Action.TOKEN_REVOKE, resource)
@@ -241,7 +243,7 @@ class Identity:
         await self._store.write(revoke_token, caller.token_id, self._clock())
         self._endings.end(caller.user_id, {caller.token_id})
         await self._audit.record(
-            caller, Action.LOGOUT, Resource(kind="token", name=caller.token_id)
+            caller, Action.LOGOUT, ActionTarget(kind="token", name=caller.token_id)
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, require
 from kled_coord.policy.roles import ROLES, Role
 from kled_coord.store.records import User
@@ -114,8 +114,8 @@ def _found(held: HeldUsers, name: str) -> User:
     return held.user
 
 
-def _resource(user: User) -> Resource:
-    return Resource(kind="user", name=user.name, owner_id=user.id)
+def _resource(user: User) -> ActionTarget:
+    return ActionTarget(kind="user", name=user.name, owner_id=user.id)
 
 
 def _keep_an_owner(held: HeldUsers, user: User) -> None:

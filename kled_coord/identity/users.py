@@ -20,7 +20,7 @@ from kled_coord.identity.user_edits import (
     decide_ending,
     user_not_found,
 )
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
 from kled_coord.sources import Clock, Ids
@@ -78,7 +78,7 @@ class Users:
 
     async def list_all(self, caller: Caller) -> list[User]:
         """All users, by name."""
-        await self._audit.require(caller, Action.USER_READ, Resource(kind="user", name="*"))
+        await self._audit.require(caller, Action.USER_READ, ActionTarget(kind="user", name="*"))
         return await self._store.read(list_users)
 
     async def get(self, caller: Caller, name: str) -> User:
@@ -92,7 +92,7 @@ class Users:
         if check_name("user", name) in _RESERVED:
             raise InputError("name_invalid", f"{name!r} cannot be a user's name")
         action = Action.USER_MANAGE_OWNER if role is Role.OWNER else Action.USER_CREATE
-        resource = Resource(kind="user", name=name)
+        resource = ActionTarget(kind="user", name=name)
         await self._audit.require(caller, action, resource)
         made = await self.add(name=name, role=role, password=password, email=email, by=caller)
         await self._audit.record(caller, action, resource, detail=f"role {role}")
@@ -178,7 +178,7 @@ class Users:
         await self._audit.record(
             caller,
             Action.USER_UPDATE,
-            Resource(kind="user", name=name),
+            ActionTarget(kind="user", name=name),
             detail=f"role {changed.role}, suspended {changed.suspended}, "
             f"{whose}new password {change.password is not None}{_told_limits(changed)}",
         )
@@ -189,7 +189,7 @@ class Users:
         action = Action.USER_DELETE
         await self._find(caller, name, action)
         await self._edit(caller, name, action, partial(decide_deletion, caller, name))
-        await self._audit.record(caller, action, Resource(kind="user", name=name))
+        await self._audit.record(caller, action, ActionTarget(kind="user", name=name))
 
     async def end_streams(self, caller: Caller, name: str) -> None:
         """End all that is open for a user, for good; new streams may be opened.
@@ -199,7 +199,7 @@ class Users:
         action = Action.USER_END_STREAMS
         await self._find(caller, name, action)
         await self._edit(caller, name, action, partial(decide_ending, caller, name))
-        await self._audit.record(caller, action, Resource(kind="user", name=name))
+        await self._audit.record(caller, action, ActionTarget(kind="user", name=name))
 
     async def _edit(
         self, caller: Caller, name: str, action: Action, decide: Callable[[HeldUsers], UserEdit]
@@ -210,7 +210,7 @@ class Users:
                 edit_user, grant_of(caller), caller.role, name, decide, self._clock()
             )
         except ForbiddenError as error:
-            resource = Resource(kind="user", name=name)
+            resource = ActionTarget(kind="user", name=name)
             await self._audit.record(caller, action, resource, allowed=False, detail=error.message)
             raise
         if edited.ended:
@@ -247,7 +247,7 @@ class Users:
         user = await self._store.read(user_by_name, name)
         owner_id = user.id if user else None
         await self._audit.require(
-            caller, action, Resource(kind="user", name=name, owner_id=owner_id)
+            caller, action, ActionTarget(kind="user", name=name, owner_id=owner_id)
         )
         if user is None:
             raise user_not_found(name)

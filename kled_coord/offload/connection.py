@@ -25,7 +25,7 @@ _UNTAKEN_MAX_BYTES: Final = 2 * CHUNK_BYTES
 _READABLE: Final = select.EPOLLIN | GONE
 
 
-class Connection:
+class OffloadedConnection:
     """`outer` is the peer's, `inner` our end of a Unix socket pair; both are ours to close.
 
     `step` and `begin` raise OSError or LayerBrokenError when the connection is broken: what the

@@ -17,7 +17,7 @@ TEXT_MAX: Final = 500
 PACKET_MAX: Final = 2 + HEAD_MAX_BYTES
 
 
-class Kind(IntEnum):
+class LayerKind(IntEnum):
     """The layer that a connection is to be unwrapped of."""
 
     TLS = 0
@@ -29,7 +29,7 @@ class Take:
     """To the process: serve this connection. `ahead` is what was read of it already."""
 
     tag: ClassVar[bytes] = b"T"
-    kind: Kind
+    kind: LayerKind
     ahead: bytes = b""
 
     def encode(self) -> bytes:
@@ -59,7 +59,7 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopOffload:
     """To the process: end everything and exit. Without it, it serves what it has to the end."""
 
     tag: ClassVar[bytes] = b"S"
@@ -68,16 +68,16 @@ class Stop:
         return self.tag
 
 
-Packet = Take | Renewed | Crashed | Stop
+Packet = Take | Renewed | Crashed | StopOffload
 
 
 def decode(packet: bytes) -> Packet:
     """Read one packet. Raises ValueError; the two ends are of one release, so that is a bug."""
     tag, rest = packet[:1], packet[1:]
-    if tag == Stop.tag and not rest:
-        return Stop()
+    if tag == StopOffload.tag and not rest:
+        return StopOffload()
     if tag == Take.tag and rest:
-        return Take(Kind(rest[0]), rest[1:])
+        return Take(LayerKind(rest[0]), rest[1:])
     if tag == Renewed.tag:
         return Renewed(rest.decode())
     if tag == Crashed.tag:

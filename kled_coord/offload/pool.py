@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from kled_coord.metrics import Metrics
-from kled_coord.offload.handover import Kind
+from kled_coord.offload.handover import LayerKind
 from kled_coord.offload.process import OffloadProcess
 from kled_coord.offload.stream import OffloadedStream, plain_socket
 from kled_coord.sidecars.pool import Pool
@@ -33,7 +33,7 @@ class OffloadPool(Pool[OffloadProcess]):
 
     @asynccontextmanager
     async def unwrapped(
-        self, kind: Kind, connection: trio.abc.HalfCloseableStream, ahead: bytes = b""
+        self, kind: LayerKind, connection: trio.abc.HalfCloseableStream, ahead: bytes = b""
     ) -> AsyncIterator[OffloadedStream]:
         """As `OffloadProcess.unwrapped` of the socket of `connection`, by whoever has least to do.
 

@@ -12,8 +12,8 @@ import trio
 
 from kled_coord.metrics import Metrics
 from kled_coord.offload import handover
-from kled_coord.offload.handover import Kind, Take
-from kled_coord.sidecars.process import Program, Sidecar
+from kled_coord.offload.handover import LayerKind, Take
+from kled_coord.sidecars.process import Sidecar, SidecarProgram
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +34,11 @@ class OffloadProcess(Sidecar):
     ) -> None:
         self._connections = metrics.offload_connections.labels(process=name)
         self._restarts = metrics.offload_restarts_total.labels(process=name)
-        program = Program(
+        program = SidecarProgram(
             kind="offload",
             module="kled_coord.offload.server",
             arguments=[str(file) for file in files or ()],
-            stop=handover.Stop().encode(),
+            stop=handover.StopOffload().encode(),
             packet_max=handover.PACKET_MAX,
         )
         super().__init__(program, on_change)
@@ -51,7 +51,7 @@ class OffloadProcess(Sidecar):
 
     @asynccontextmanager
     async def unwrapped(
-        self, kind: Kind, outer: trio.SocketStream, ahead: bytes = b""
+        self, kind: LayerKind, outer: trio.SocketStream, ahead: bytes = b""
     ) -> AsyncIterator[trio.SocketStream]:
         """Unwrap `outer` of `kind`; give the plain end, to close or to pass on in the block.
 

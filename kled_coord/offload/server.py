@@ -19,8 +19,8 @@ from typing import Final
 
 from kled_coord.offload import handover
 from kled_coord.offload.certificates import Certificates
-from kled_coord.offload.connection import Connection
-from kled_coord.offload.handover import Crashed, Kind, Renewed, Stop, Take
+from kled_coord.offload.connection import OffloadedConnection
+from kled_coord.offload.handover import Crashed, LayerKind, Renewed, StopOffload, Take
 from kled_coord.offload.layer import Layer, LayerBrokenError
 from kled_coord.offload.tls import TlsLayer
 from kled_coord.sidecars.loop import BULK_BYTES, Loop, Task, open_control, take_sockets
@@ -35,7 +35,7 @@ class Served(Task):
 
     __slots__ = ("_bulk", "_moved", "_since", "connection", "lingering")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: OffloadedConnection) -> None:
         super().__init__()
         self.connection = connection
         self.lingering = False
@@ -52,7 +52,7 @@ class Served(Task):
         return self._bulk or moved > BULK_BYTES
 
 
-class Server(Loop[Served]):
+class OffloadServer(Loop[Served]):
     """The loop."""
 
     def __init__(self, control: socket.socket, certificates: Certificates | None) -> None:
@@ -117,7 +117,7 @@ class Server(Loop[Served]):
         said = handover.decode(packet)
         if isinstance(said, Take):
             self._take(said, descriptors)
-        elif isinstance(said, Stop):
+        elif isinstance(said, StopOffload):
             self._stopped = True
 
     def _take(self, take: Take, descriptors: list[int]) -> None:
@@ -125,15 +125,15 @@ class Server(Loop[Served]):
             outer, inner = take_sockets(descriptors)
         except OSError:
             return  # closed: whoever waits for it sees its end
-        connection = Connection(outer, inner, self._layer(take.kind))
+        connection = OffloadedConnection(outer, inner, self._layer(take.kind))
         served = Served(connection)
         for number in (outer.fileno(), inner.fileno()):
             self._add(served, number, connection.interest(number))
         if self._lives(served, lambda: connection.begin(take.ahead)):
             self._settle(served)
 
-    def _layer(self, kind: Kind) -> Layer:
-        if kind is Kind.TLS:
+    def _layer(self, kind: LayerKind) -> Layer:
+        if kind is LayerKind.TLS:
             assert self._certificates is not None, "the coordinator has none and asks for TLS"
             self._renew(self._certificates)
             return TlsLayer(self._certificates.context)
@@ -165,7 +165,7 @@ def main() -> None:
     *files, number = sys.argv[1:]
     control = open_control(number)
     certificates = Certificates(*map(Path, files)) if files else None
-    Server(control, certificates).run()
+    OffloadServer(control, certificates).run()
 
 
 if __name__ == "__main__":

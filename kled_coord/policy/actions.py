@@ -51,7 +51,7 @@ READING: Final = frozenset(action for action in Action if action.value.endswith(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
+class ActionTarget:
     """What an action is done to. `owner_id` is the user it belongs to, if any."""
 
     kind: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.roles import ROLES, SCOPES, Role
 from kled_wire.errors import ForbiddenError, NotFoundError
 from kled_wire.names import UserId
@@ -31,7 +31,7 @@ class Decision:
     hidden: bool = False
 
 
-def decide(caller: Caller, action: Action, resource: Resource) -> Decision:
+def decide(caller: Caller, action: Action, resource: ActionTarget) -> Decision:
     """Whether `caller` may do `action` to `resource`, and why not."""
     grants = ROLES[caller.role]
     own = resource.owner_id == caller.user_id
@@ -47,7 +47,7 @@ def decide(caller: Caller, action: Action, resource: Resource) -> Decision:
     return Decision(allowed=True)
 
 
-def require(caller: Caller, action: Action, resource: Resource) -> None:
+def require(caller: Caller, action: Action, resource: ActionTarget) -> None:
     """Raise ForbiddenError, or NotFoundError for a foreign workspace, unless allowed."""
     decision = decide(caller, action, resource)
     if decision.hidden:

@@ -21,7 +21,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grants:
+class RolePermissions:
     """Actions allowed on anything, and actions allowed on what the caller owns."""
 
     anywhere: frozenset[Action]
@@ -83,12 +83,12 @@ _ADMIN: Final = (
     }
 )
 
-ROLES: Final[Mapping[Role, Grants]] = {
-    Role.OWNER: Grants(anywhere=_ADMIN | {Action.USER_MANAGE_OWNER}, own=_OWN),
-    Role.ADMIN: Grants(anywhere=_ADMIN, own=_OWN),
-    Role.TEMPLATE_ADMIN: Grants(anywhere=_TEMPLATES, own=_OWN),
-    Role.MEMBER: Grants(anywhere=_EVERYBODY, own=_OWN),
-    Role.AUDITOR: Grants(anywhere=READING, own=_OWN_AS_AUDITOR),
+ROLES: Final[Mapping[Role, RolePermissions]] = {
+    Role.OWNER: RolePermissions(anywhere=_ADMIN | {Action.USER_MANAGE_OWNER}, own=_OWN),
+    Role.ADMIN: RolePermissions(anywhere=_ADMIN, own=_OWN),
+    Role.TEMPLATE_ADMIN: RolePermissions(anywhere=_TEMPLATES, own=_OWN),
+    Role.MEMBER: RolePermissions(anywhere=_EVERYBODY, own=_OWN),
+    Role.AUDITOR: RolePermissions(anywhere=READING, own=_OWN_AS_AUDITOR),
 }
 
 ALL_SCOPE: Final = "all"

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 import trio
 
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_coord.sandbox.bubblewrap import View, bubblewrap_arguments
 from kled_coord.sandbox.system import look_at_system
 from kled_wire.errors import ConfigError
@@ -82,7 +82,7 @@ class Choice:
 class SandboxChoice:
     """Decides at the first use, by running a program in a sandbox, and keeps the answer."""
 
-    config: Config
+    config: CoordinatorConfig
     _made: Choice | None = field(default=None, init=False)
     _deciding: trio.Lock = field(default_factory=trio.Lock, init=False)
 
@@ -97,7 +97,7 @@ class SandboxChoice:
         return self._made
 
 
-async def _decide(config: Config) -> Choice:
+async def _decide(config: CoordinatorConfig) -> Choice:
     if config.sandbox == "off":
         return Choice(sandbox=None, reason='sandbox = "off"')
     program = shutil.which(_PROGRAM)

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class SidecarProgram:
     """What to run: a module, its arguments before the control socket's number, its last order."""
 
     kind: str
@@ -45,7 +45,7 @@ class Program:
 class Sidecar(ABC):
     """A process that is kept running while `run` is; `on_change` is told when it comes and goes."""
 
-    def __init__(self, program: Program, on_change: Callable[[], None]) -> None:
+    def __init__(self, program: SidecarProgram, on_change: Callable[[], None]) -> None:
         self._program = program
         self._on_change = on_change
         self._control: trio.socket.SocketType | None = None

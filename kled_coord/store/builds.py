@@ -149,14 +149,14 @@ def update_build(connection: Connection, build_id: str, values: dict[str, Any]) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class RenewedLease:
     """A build whose lease was renewed: its status, and whether it is to stop by force."""
 
     status: str
     forced: bool
 
 
-def renew_lease(connection: Connection, build_id: str, worker: str) -> Kept | None:
+def renew_lease(connection: Connection, build_id: str, worker: str) -> RenewedLease | None:
     """Keep a running build; None when the worker lost it."""
     kept = connection.execute(
         update(builds)
@@ -164,7 +164,7 @@ def renew_lease(connection: Connection, build_id: str, worker: str) -> Kept | No
         .values(lease=builds.c.lease + 1)
         .returning(builds.c.status, builds.c.forced)
     ).one_or_none()
-    return None if kept is None else Kept(status=kept.status, forced=kept.forced)
+    return None if kept is None else RenewedLease(status=kept.status, forced=kept.forced)
 
 
 def build_secret(connection: Connection, build_id: str) -> tuple[str, bytes] | None:

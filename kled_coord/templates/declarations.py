@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from kled_coord.store.records import Variable
-from kled_coord.templates.hcl import Block, literal, read_attributes, read_blocks
+from kled_coord.templates.hcl import HclBlock, literal, read_attributes, read_blocks
 
 SUFFIXES: Final = (".tf", ".tf.json")
 # More is cut off: these are for people to read.
@@ -75,7 +75,7 @@ def _is_override(name: str) -> bool:
     return stem == "override" or stem.endswith("_override")
 
 
-def _read(name: str, content: bytes) -> Iterable[Block]:
+def _read(name: str, content: bytes) -> Iterable[HclBlock]:
     text = content.decode("utf-8", "replace")
     return _read_json(_load(text)) if name.endswith(".json") else read_blocks(text)
 
@@ -98,15 +98,17 @@ def _load(text: str) -> object:
         return None
 
 
-def _read_json(root: object) -> Iterator[Block]:
+def _read_json(root: object) -> Iterator[HclBlock]:
     for kind, value in _pairs(root):
         if kind == "variable":
             for label, body in _pairs(value):
                 attributes = {key: _json_text(item) for key, item in _pairs(body)}
-                yield Block(kind=kind, labels=(label,), attributes=attributes, blocks=frozenset())
+                yield HclBlock(
+                    kind=kind, labels=(label,), attributes=attributes, blocks=frozenset()
+                )
         else:
             inside = frozenset(key for key, _ in _pairs(value))
-            yield Block(kind=kind, labels=(), attributes={}, blocks=inside)
+            yield HclBlock(kind=kind, labels=(), attributes={}, blocks=inside)
 
 
 def _pairs(value: object) -> Iterator[tuple[str, Any]]:

@@ -35,7 +35,7 @@ _CLOSING: Final = frozenset(")]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class HclBlock:
     """A block at the top of a file; of what is inside, attributes and the kinds of blocks."""
 
     kind: str
@@ -53,9 +53,9 @@ class _Token:
     end: int
 
 
-def read_blocks(text: str) -> list[Block]:
+def read_blocks(text: str) -> list[HclBlock]:
     """The blocks at the top of a file, in order. Raises nothing."""
-    return [item for item in _read_items(text) if isinstance(item, Block)]
+    return [item for item in _read_items(text) if isinstance(item, HclBlock)]
 
 
 def read_attributes(text: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def read_attributes(text: str) -> dict[str, str]:
     return dict(item for item in _read_items(text) if isinstance(item, tuple))
 
 
-def _read_items(text: str) -> Iterator[Block | tuple[str, str] | None]:
+def _read_items(text: str) -> Iterator[HclBlock | tuple[str, str] | None]:
     text = text.removeprefix("\ufeff")
     reader = _Reader(text, list(_tokens(text)))
     while not reader.is_at_end():
@@ -188,7 +188,7 @@ class _Reader:
     def is_at_end(self) -> bool:
         return self._at >= len(self._tokens)
 
-    def read_item(self) -> Block | tuple[str, str] | None:
+    def read_item(self) -> HclBlock | tuple[str, str] | None:
         """Read a block with what is in it, or an attribute; None for anything else."""
         head = self._read_head()
         if head is None:
@@ -210,7 +210,7 @@ class _Reader:
                 self._skip_brackets()
             else:
                 attributes.setdefault(inner[0][0], self._read_expression())
-        return Block(
+        return HclBlock(
             kind=words[0], labels=words[1:], attributes=attributes, blocks=frozenset(blocks)
         )
 

@@ -10,7 +10,7 @@ import trio
 from kled_coord.builds.runner import TemplateChecker
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
@@ -67,7 +67,7 @@ class Templates:
 
     async def list_all(self, caller: Caller) -> list[Template]:
         """All templates, by name."""
-        await self._audit.require(caller, Action.TEMPLATE_READ, Resource(kind="template"))
+        await self._audit.require(caller, Action.TEMPLATE_READ, ActionTarget(kind="template"))
         return await self._store.read(list_templates)
 
     async def get(self, caller: Caller, name: str) -> tuple[Template, list[TemplateVersion]]:
@@ -100,7 +100,7 @@ class Templates:
         UnavailableError("template_check_timeout").
         """
         check_name("template", name)
-        resource = Resource(kind="template", name=name)
+        resource = ActionTarget(kind="template", name=name)
         await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
         with self._pushes.admitted(caller.user_id):
             async with self._opening:
@@ -139,7 +139,7 @@ class Templates:
 
     async def set_deadlines(self, caller: Caller, name: str, deadlines: Deadlines) -> Template:
         """Change a template's deadlines. Raises NotFoundError, ForbiddenError."""
-        resource = Resource(kind="template", name=name)
+        resource = ActionTarget(kind="template", name=name)
         await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
         columns = deadlines.columns()
         grant, now = grant_of(caller), self._clock()
@@ -181,11 +181,11 @@ class Templates:
                 hint="delete them first",
             )
         await self._audit.record(
-            caller, Action.TEMPLATE_DELETE, Resource(kind="template", name=name)
+            caller, Action.TEMPLATE_DELETE, ActionTarget(kind="template", name=name)
         )
 
     async def _find(self, caller: Caller, name: str, action: Action) -> Template:
-        await self._audit.require(caller, action, Resource(kind="template", name=name))
+        await self._audit.require(caller, action, ActionTarget(kind="template", name=name))
         template = await self._store.read(template_by_name, name)
         if template is None:
             raise template_not_found(name)

@@ -45,7 +45,7 @@ INHERITED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class TerraformCommand:
     """A process to start."""
 
     argv: tuple[str, ...]
@@ -145,6 +145,8 @@ def destroy_arguments() -> tuple[str, ...]:
 
 def terraform_command(
     binary: Binary, arguments: tuple[str, ...], environment: Mapping[str, str], directory: Path
-) -> Command:
+) -> TerraformCommand:
     """Return the command that runs `binary` with `arguments` in `directory`."""
-    return Command(argv=(*binary.argv, *arguments), environment=environment, directory=directory)
+    return TerraformCommand(
+        argv=(*binary.argv, *arguments), environment=environment, directory=directory
+    )

@@ -17,7 +17,7 @@ from typing import Final
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.cliconfig import CLI_CONFIG, read_cli_config
-from kled_coord.terraform.command import Command
+from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.plugincache import SHARED
 from kled_coord.terraform.providers import PID_INSIDE
 from kled_coord.terraform.untrusted import make_directory
@@ -39,7 +39,7 @@ _NAMING_PATHS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", CLI_CONFIG, SHARED)
 _CONFIGURED: Final = re.compile(r'[=:]\s*"(/[^"$\\]+)"')
 
 
-def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
+def confined(command: TerraformCommand, sandbox: Sandbox, view: View) -> TerraformCommand:
     """Return the command as it runs in a sandbox; `view` is what `look` has found.
 
     It may write to its HOME, the run's directory, in which lie what is /tmp inside and its own
@@ -64,7 +64,7 @@ def confined(command: Command, sandbox: Sandbox, view: View) -> Command:
     return replace(command, argv=argv, environment=environment, is_confined=True)
 
 
-def _named_paths(command: Command) -> list[Path]:
+def _named_paths(command: TerraformCommand) -> list[Path]:
     found = [Path(word) for word in command.argv if word.startswith("/")]
     found += [Path(command.environment[n]) for n in _NAMING_PATHS if n in command.environment]
     found += _configured_paths(read_cli_config(command.environment))

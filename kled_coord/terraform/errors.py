@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kled_coord.terraform.events import Diagnostic, format_diagnostic
+from kled_coord.terraform.events import TerraformDiagnostic, format_diagnostic
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 
 
@@ -18,7 +18,7 @@ class TerraformFailedError(KledError):
     def __init__(
         self,
         stage: str,
-        diagnostics: Sequence[Diagnostic],
+        diagnostics: Sequence[TerraformDiagnostic],
         otherwise: str,
     ) -> None:
         errors = [d for d in diagnostics if d.severity == "error"]
@@ -53,13 +53,17 @@ class TemplateInvalidError(InputError):
     """Terraform does not accept the template; code `template_invalid`."""
 
     def __init__(
-        self, message: str, *, diagnostics: Sequence[Diagnostic] = (), hint: str | None = None
+        self,
+        message: str,
+        *,
+        diagnostics: Sequence[TerraformDiagnostic] = (),
+        hint: str | None = None,
     ) -> None:
         super().__init__("template_invalid", message, hint=hint)
         self.diagnostics = tuple(diagnostics)
 
 
-def first_error(errors: Sequence[Diagnostic], otherwise: str) -> str:
+def first_error(errors: Sequence[TerraformDiagnostic], otherwise: str) -> str:
     """Say the error that helps most: the first that names a line, else the first at all."""
     located = [d for d in errors if d.file]
     for diagnostic in (*located, *errors):

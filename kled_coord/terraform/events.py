@@ -24,7 +24,7 @@ _OPTION_HINT: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnostic:
+class TerraformDiagnostic:
     """An error or warning in Terraform's own words; `file` is empty where it names no place."""
 
     severity: str
@@ -37,7 +37,7 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class TemplateOutput:
     """An output of the template. `value` is None where it is sensitive: Terraform hides it."""
 
     value: Any
@@ -82,14 +82,14 @@ class ResourceFailed:
 class DiagnosticFound:
     """An error or a warning."""
 
-    diagnostic: Diagnostic
+    diagnostic: TerraformDiagnostic
 
 
 @dataclass(frozen=True, slots=True)
 class OutputsFound:
     """The template's outputs; the plan's have no values yet."""
 
-    outputs: Mapping[str, Output]
+    outputs: Mapping[str, TemplateOutput]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class ChangeSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class TerraformMessage:
     """Anything else, for a person to read."""
 
     level: str
@@ -132,7 +132,7 @@ Event = (
     | DiagnosticFound
     | OutputsFound
     | ChangeSummary
-    | LogLine
+    | TerraformMessage
     | StillWorking
     | StageBegan
 )
@@ -146,9 +146,9 @@ def parse_line(line: bytes) -> Event | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return LogLine("info", text[:MAX_TEXT])
+        return TerraformMessage("info", text[:MAX_TEXT])
     if not isinstance(value, dict):
-        return LogLine("info", text[:MAX_TEXT])
+        return TerraformMessage("info", text[:MAX_TEXT])
     return _parse_object(value)
 
 
@@ -165,7 +165,7 @@ def _parse_object(value: dict[str, Any]) -> Event:
         case "apply_progress":
             return StillWorking(_text(value, "@message"))
         case _:
-            return LogLine(_text(value, "@level") or "info", _text(value, "@message"))
+            return TerraformMessage(_text(value, "@level") or "info", _text(value, "@message"))
 
 
 def _parse_resource(kind: str, value: Mapping[str, Any]) -> Event:
@@ -179,10 +179,10 @@ def _parse_resource(kind: str, value: Mapping[str, Any]) -> Event:
     return ended(address, action, _number(about, "elapsed_seconds"))
 
 
-def parse_diagnostic(value: Mapping[str, Any]) -> Diagnostic:
+def parse_diagnostic(value: Mapping[str, Any]) -> TerraformDiagnostic:
     """Read one diagnostic, as in the event stream and in `validate -json`."""
     place = _mapping(value, "range")
-    return Diagnostic(
+    return TerraformDiagnostic(
         severity=_text(value, "severity") or "error",
         summary=_text(value, "summary"),
         detail=_text(value, "detail"),
@@ -193,7 +193,7 @@ def parse_diagnostic(value: Mapping[str, Any]) -> Diagnostic:
     )
 
 
-def parse_validation(document: bytes) -> list[Diagnostic] | None:
+def parse_validation(document: bytes) -> list[TerraformDiagnostic] | None:
     """Read what `validate -json` prints; None where it is not that."""
     try:
         value = json.loads(document)
@@ -205,16 +205,16 @@ def parse_validation(document: bytes) -> list[Diagnostic] | None:
     return [parse_diagnostic(item) for item in found if isinstance(item, dict)]
 
 
-def format_diagnostic(diagnostic: Diagnostic) -> str:
+def format_diagnostic(diagnostic: TerraformDiagnostic) -> str:
     """Say it in one line: `main.tf:12: Summary: detail`."""
     place = f"{diagnostic.file}:{diagnostic.line}" if diagnostic.file else diagnostic.address
     parts = [" ".join(part.split()) for part in (place, diagnostic.summary, diagnostic.detail)]
     return _OPTION_HINT.sub("Give it with -p NAME=VALUE", ": ".join(filter(None, parts)))
 
 
-def _parse_outputs(value: Mapping[str, Any]) -> dict[str, Output]:
+def _parse_outputs(value: Mapping[str, Any]) -> dict[str, TemplateOutput]:
     return {
-        name: Output(value=output.get("value"), sensitive=bool(output.get("sensitive")))
+        name: TemplateOutput(value=output.get("value"), sensitive=bool(output.get("sensitive")))
         for name, output in value.items()
         if isinstance(output, dict)
     }
@@ -244,7 +244,7 @@ def _number(value: Mapping[str, Any], key: str) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class TerraformProgress:
     """How far a build is: `done` of `total` steps, and what is being worked on."""
 
     planned: Mapping[str, int] = field(default_factory=dict)  # steps by address
@@ -257,7 +257,7 @@ class Progress:
         """Steps of work in the plan."""
         return sum(self.planned.values())
 
-    def after(self, event: Event) -> Progress:
+    def after(self, event: Event) -> TerraformProgress:
         """Return the progress once `event` has happened."""
         planned, done, failed, running = self.planned, self.done, self.failed, self.running
         match event:
@@ -273,12 +273,12 @@ class Progress:
                 running, failed = running - {address}, failed + 1
             case _:
                 return self
-        return Progress(planned=planned, done=done, failed=failed, running=running)
+        return TerraformProgress(planned=planned, done=done, failed=failed, running=running)
 
 
-def reduce_progress(events: Iterable[Event]) -> Progress:
+def reduce_progress(events: Iterable[Event]) -> TerraformProgress:
     """Return the progress after all of `events`."""
-    progress = Progress()
+    progress = TerraformProgress()
     for event in events:
         progress = progress.after(event)
     return progress

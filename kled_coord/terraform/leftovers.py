@@ -45,7 +45,7 @@ class LeftoversError(KledError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class ProcessStat:
     """What is needed of one line of /proc/PID/stat.
 
     `start` is in clock ticks since the boot; `ignored` has bit N-1 set for each signal N that the
@@ -64,7 +64,7 @@ class Status:
 
 
 # Says whether a process is one to end; it may read more of it in /proc.
-Choice = Callable[[Status], bool]
+Choice = Callable[[ProcessStat], bool]
 
 
 def marked(mark: re.Pattern[bytes]) -> Choice:
@@ -105,7 +105,7 @@ async def end_processes(
         number, wait_s = signal.SIGKILL, KILL_S
 
 
-def _open_chosen(choice: Choice, stack: ExitStack) -> Mapping[Status, int]:
+def _open_chosen(choice: Choice, stack: ExitStack) -> Mapping[ProcessStat, int]:
     """The chosen processes by pidfd, which are closed with `stack`."""
     statuses = {status.pid: status for status in _processes()}
     chosen = {pid for pid, status in statuses.items() if choice(status)}
@@ -124,7 +124,7 @@ def _open_chosen(choice: Choice, stack: ExitStack) -> Mapping[Status, int]:
     return found
 
 
-def _descendants(pids: Collection[int], statuses: Iterable[Status]) -> set[int]:
+def _descendants(pids: Collection[int], statuses: Iterable[ProcessStat]) -> set[int]:
     children: dict[int, list[int]] = {}
     for status in statuses:
         children.setdefault(status.parent, []).append(status.pid)
@@ -137,7 +137,7 @@ def _descendants(pids: Collection[int], statuses: Iterable[Status]) -> set[int]:
     return found
 
 
-def _ancestry(statuses: Mapping[int, Status]) -> set[int]:
+def _ancestry(statuses: Mapping[int, ProcessStat]) -> set[int]:
     """Our own process and those it descends from."""
     found, pid = {1}, os.getpid()
     while pid in statuses and pid not in found:
@@ -146,7 +146,7 @@ def _ancestry(statuses: Mapping[int, Status]) -> set[int]:
     return found
 
 
-def _processes() -> Iterator[Status]:
+def _processes() -> Iterator[ProcessStat]:
     if sys.platform != "linux":
         return
     for name in os.listdir(_PROC):  # noqa: PTH208 - names only: there may be thousands
@@ -154,7 +154,7 @@ def _processes() -> Iterator[Status]:
             yield status
 
 
-def _status(pid: int) -> Status | None:
+def _status(pid: int) -> ProcessStat | None:
     """None where there is no such process, or only its zombie."""
     try:
         text = (_PROC / str(pid) / "stat").read_bytes()
@@ -164,7 +164,7 @@ def _status(pid: int) -> Status | None:
     state, parent, group, *rest = text.rpartition(b")")[2].split()
     if state in b"ZXx":
         return None
-    return Status(
+    return ProcessStat(
         pid=pid, parent=int(parent), group=int(group), start=int(rest[16]), ignored=int(rest[27])
     )
 

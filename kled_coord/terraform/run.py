@@ -32,15 +32,15 @@ from kled_coord.terraform.errors import (
     first_error,
 )
 from kled_coord.terraform.events import (
-    Diagnostic,
     DiagnosticFound,
     Event,
-    LogLine,
-    Output,
     OutputsFound,
-    Progress,
     StageBegan,
     StillWorking,
+    TemplateOutput,
+    TerraformDiagnostic,
+    TerraformMessage,
+    TerraformProgress,
     parse_line,
     parse_validation,
 )
@@ -77,9 +77,9 @@ class BuildInput:
 class BuildOutput:
     """What a build came to."""
 
-    outputs: Mapping[str, Output]
-    progress: Progress
-    warnings: tuple[Diagnostic, ...]
+    outputs: Mapping[str, TemplateOutput]
+    progress: TerraformProgress
+    warnings: tuple[TerraformDiagnostic, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ async def check_template(
     directory: Path,
     providers: Sequence[TerraformProvider] | None = None,
     control: Control | None = None,
-) -> tuple[Diagnostic, ...]:
+) -> tuple[TerraformDiagnostic, ...]:
     """Let Terraform check a template without any workspace; returns its warnings.
 
     `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason.
@@ -275,9 +275,9 @@ class _Session:
         self._view: View | None = None  # of the machine, looked at once for the whole run
         self._patience = trio.CancelScope()
         self._busy_with: frozenset[str] = frozenset()
-        self._progress = Progress()
-        self._outputs: Mapping[str, Output] = {}
-        self._diagnostics: list[Diagnostic] = []
+        self._progress = TerraformProgress()
+        self._outputs: Mapping[str, TemplateOutput] = {}
+        self._diagnostics: list[TerraformDiagnostic] = []
 
     def output(self) -> BuildOutput:
         """Return what all the stages came to."""
@@ -297,7 +297,7 @@ class _Session:
                 _ended(name, code, self._last_words),
             )
 
-    async def validate(self) -> list[Diagnostic]:
+    async def validate(self) -> list[TerraformDiagnostic]:
         """Run `validate`, which prints one document, not events."""
         document = bytearray()
 
@@ -378,7 +378,7 @@ class _Session:
         if text:
             self._wait_on()
             self._last_words = text
-            await self._on_event(LogLine("warn", text))
+            await self._on_event(TerraformMessage("warn", text))
 
     def _raise_if_canceled(self, stage: str) -> None:
         if self._control.interrupt.asked.is_set():

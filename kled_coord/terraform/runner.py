@@ -19,7 +19,7 @@ from functools import partial
 import trio
 
 from kled_coord.sandbox.inside import interrupt_confined
-from kled_coord.terraform.command import Command
+from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.leftovers import end_processes, of_group
 from kled_coord.terraform.lines import LineSplitter
@@ -60,7 +60,7 @@ class Interrupt:
 
 
 async def run_terraform(
-    command: Command,
+    command: TerraformCommand,
     *,
     on_line: OnLine,
     on_stderr: OnLine,
@@ -107,7 +107,7 @@ async def _read_and_wait(
                 reader.deadline = trio.current_time() + DRAIN_S
 
 
-async def _start(command: Command) -> trio.Process:
+async def _start(command: TerraformCommand) -> trio.Process:
     try:
         return await trio.lowlevel.open_process(
             command.argv,

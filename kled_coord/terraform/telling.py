@@ -10,14 +10,14 @@ from kled_coord.terraform.events import (
     ChangeSummary,
     DiagnosticFound,
     Event,
-    LogLine,
-    Output,
     OutputsFound,
     ResourceDone,
     ResourceFailed,
     ResourcePlanned,
     ResourceStarted,
     StillWorking,
+    TemplateOutput,
+    TerraformMessage,
     format_diagnostic,
 )
 
@@ -40,7 +40,7 @@ OUTPUT_BYTES_MAX: Final = 8 << 10
 def tell_event(event: Event, stage: str) -> list[Line]:
     """What the log says about `event` in a `stage` of the build; for many events nothing."""
     match event:
-        case LogLine(level, text):
+        case TerraformMessage(level, text):
             return [(_LEVELS.get(level, "info"), text)]
         case DiagnosticFound(diagnostic):
             level = "error" if diagnostic.severity == "error" else "warning"
@@ -70,7 +70,7 @@ def _tell_work(event: Event) -> list[Line]:
             return []
 
 
-def shown_outputs(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
+def shown_outputs(outputs: Mapping[str, TemplateOutput]) -> dict[str, dict[str, Any]]:
     """Outputs as they are kept and shown: `value` and `sensitive` by name.
 
     The value of a sensitive one is null (Terraform has hidden it), and so is one that is over
@@ -93,7 +93,7 @@ def _can_be_kept(value: Any) -> bool:
         return False  # a number that Python reads as infinity
 
 
-def _tell_outputs(outputs: Mapping[str, Output]) -> list[str]:
+def _tell_outputs(outputs: Mapping[str, TemplateOutput]) -> list[str]:
     lines = []
     for name, output in shown_outputs(outputs).items():
         value = json.dumps(output["value"], ensure_ascii=False)

@@ -9,7 +9,7 @@ from typing import Final
 from kled_coord.ca.certificates import Authority
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.secrets import AGENT_TOKEN, hash_secret
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import (
@@ -136,7 +136,7 @@ class Agents:
             )
         agent, sealed = found
         token = self._open(agent, sealed)
-        resource = Resource(kind="agent", name=agent.id, owner_id=workspace.owner_id)
+        resource = ActionTarget(kind="agent", name=agent.id, owner_id=workspace.owner_id)
         detail = f"workspace {workspace.id}"
         await self._audit.record(caller, Action.AGENT_TOKEN, resource, detail=detail)
         return agent.id, token
@@ -198,7 +198,7 @@ class Agents:
         await self._audit.record(
             None,
             Action.AGENT_ENROLL,
-            Resource(kind="agent", name=agent.id),
+            ActionTarget(kind="agent", name=agent.id),
             detail=f"workspace {workspace.id}, from {address}",
         )
         return Enrollment(

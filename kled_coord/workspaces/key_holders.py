@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from kled_coord.identity.audit import Audit
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
 from kled_coord.sources import Clock
@@ -145,5 +145,5 @@ class AgentKeys:
         fingerprint = key.fingerprint if key else "removed meanwhile"
         detail = f"workspace {workspace.id}, {fingerprint}"
         await self._audit.record(
-            caller, Action.KEY_USE, Resource(kind="key", name=key_id), detail=detail
+            caller, Action.KEY_USE, ActionTarget(kind="key", name=key_id), detail=detail
         )

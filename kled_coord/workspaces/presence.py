@@ -19,7 +19,7 @@ ReadKeys = Callable[[], Awaitable[tuple[UserKey, ...]]]
 WaitAnswered = Callable[[], Awaitable[None]]
 
 
-class AgentState(Protocol):
+class ConnectedAgent(Protocol):
     """A connected agent. Times are aware UTC; `rtt_s` is None before the first heartbeat."""
 
     @property
@@ -71,7 +71,7 @@ class AgentState(Protocol):
 class Registry(Protocol):
     """Which agents are connected (kled_coord/control/registry.py)."""
 
-    def state(self, agent_id: AgentId) -> AgentState | None:
+    def state(self, agent_id: AgentId) -> ConnectedAgent | None:
         """The agent's state, None when it is not connected."""
         ...
 
@@ -107,7 +107,7 @@ class Registry(Protocol):
 class NoAgents:
     """The registry of a process that holds no control links, for instance `kled-coord init`."""
 
-    def state(self, agent_id: AgentId) -> AgentState | None:  # noqa: ARG002
+    def state(self, agent_id: AgentId) -> ConnectedAgent | None:  # noqa: ARG002
         """Nobody is connected."""
         return None
 

@@ -16,7 +16,7 @@ _AGAIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quotas:
+class UserQuotas:
     """What every user may have who has no limit of their own; 0 is no limit."""
 
     workspaces: int = 0

@@ -10,7 +10,7 @@ from typing import Final
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
-from kled_coord.policy.actions import Action, Resource
+from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, decide, workspace_not_found
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import agents_of
@@ -32,7 +32,7 @@ from kled_coord.store.workspaces import (
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
 from kled_coord.workspaces.parameters import Parameters, decide_parameters, open_parameters
-from kled_coord.workspaces.quotas import Quotas
+from kled_coord.workspaces.quotas import UserQuotas
 from kled_wire.errors import ConflictError, ForbiddenError, KledError, NotFoundError
 from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
 
@@ -69,7 +69,7 @@ class Workspaces:
         audit: Audit,
         changes: Changes,
         sealer: Sealer,
-        quotas: Quotas,
+        quotas: UserQuotas,
     ) -> None:
         self.quotas = quotas
         self._store = store
@@ -99,7 +99,7 @@ class Workspaces:
         else:
             own = ref.id is None and ref.owner in {None, caller.user_name}
             owner_id = caller.user_id if own else None
-        resource = Resource(kind="workspace", name=str(ref), owner_id=owner_id)
+        resource = ActionTarget(kind="workspace", name=str(ref), owner_id=owner_id)
         try:
             await self._audit.require(caller, action, resource)
         except ForbiddenError:
@@ -139,7 +139,7 @@ class Workspaces:
             owner_id = None
         elif owner is not None and owner != caller.user_name:
             user = await self._store.read(user_by_name, owner)
-            may_know = decide(caller, Action.USER_READ, Resource(kind="user", name="*")).allowed
+            may_know = decide(caller, Action.USER_READ, ActionTarget(kind="user", name="*")).allowed
             if user is None or not may_know:
                 # The same words for both: who may not see users learns no names.
                 raise NotFoundError("user_not_found", f"there is no user {owner} that you may see")
@@ -178,7 +178,7 @@ class Workspaces:
         and as Quotas.
         """
         check_name("workspace", name)
-        resource = Resource(kind="workspace", name=name, owner_id=caller.user_id)
+        resource = ActionTarget(kind="workspace", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
         chosen = decide_parameters(version, NO_PARAMETERS, parameters)
         workspace = self._new(caller, name, version, chosen)
@@ -255,5 +255,5 @@ class Workspaces:
 
 
 def _may_read(caller: Caller, workspace: Workspace) -> bool:
-    resource = Resource(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+    resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
     return decide(caller, Action.WORKSPACE_READ, resource).allowed

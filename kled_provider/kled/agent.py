@@ -12,7 +12,7 @@ import platform
 import re
 import shlex
 
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, Key
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, MapKey
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.schema import Attribute, Schema, map_of
 from kled_provider.plugin.values import UNKNOWN, Values
@@ -45,7 +45,7 @@ def variable_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
     bad_values = [name for name, item in value.items() if isinstance(item, str) and "\0" in item]
     nulls = [name for name, item in value.items() if item is None]
     return [
-        Diagnostic(summary=summary, detail=detail, path=(attribute, Key(name)))
+        Diagnostic(summary=summary, detail=detail, path=(attribute, MapKey(name)))
         for names, summary, detail in (
             (
                 bad_names,
@@ -59,7 +59,7 @@ def variable_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
     ]
 
 
-class Agent(Resource):
+class AgentResource(Resource):
     """An agent's identity, and the script that starts it."""
 
     type_name = "kled_agent"

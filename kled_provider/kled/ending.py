@@ -14,7 +14,7 @@ import trio
 
 from kled_provider.kled import processes
 from kled_provider.kled.process import directory_of
-from kled_provider.kled.processes import Place, Running
+from kled_provider.kled.processes import ProcessDirectory, Running
 
 LINES_MAX: Final = 5
 _LINE_MAX: Final = 300
@@ -38,8 +38,10 @@ async def wait_agent_end(
     return last_lines(place.log, running.log_start)
 
 
-def _of_agent(directory: Path, agent_id: str) -> list[tuple[Place, Running]]:
-    places = [Place(directory, record.stem) for record in sorted(directory.glob("*.json"))]
+def _of_agent(directory: Path, agent_id: str) -> list[tuple[ProcessDirectory, Running]]:
+    places = [
+        ProcessDirectory(directory, record.stem) for record in sorted(directory.glob("*.json"))
+    ]
     found = [(place, processes.recorded(place)) for place in places]
     return [
         (place, running) for place, running in found if running and running.agent_id == agent_id

@@ -10,14 +10,14 @@ from urllib.parse import quote
 from kled_provider.host import Host
 from kled_provider.kled import processes
 from kled_provider.kled.agent import name_diagnostics, variable_diagnostics
-from kled_provider.kled.processes import Place, Program, Running
+from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
 from kled_provider.plugin.diagnostics import Diagnostic
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.schema import NUMBER, Attribute, Schema, list_of, map_of
 from kled_provider.plugin.values import UNKNOWN, Values, settled
 
 
-class Process(Resource):
+class ProcessResource(Resource):
     """A process; any change of what it was started with means a new one."""
 
     type_name = "kled_process"
@@ -96,7 +96,7 @@ class Process(Resource):
         place = await _place(context, planned)
         await context.host.progress(f"Starting process {planned['name']}")
         argv = planned["command"] or await context.host.agent_command()
-        program = Program(
+        program = ProcessSpec(
             argv=tuple(argv),
             env={**(planned["env"] or {}), **(planned["env_sensitive"] or {})},
             user=planned["user"],
@@ -180,11 +180,11 @@ def directory_of(workspace_id: str, process_directory: str) -> Path:
     return Path(process_directory) / quote(workspace_id, safe="")
 
 
-async def _place(context: Context, values: Values) -> Place:
-    return Place(await _directory(context.host), values["name"])
+async def _place(context: Context, values: Values) -> ProcessDirectory:
+    return ProcessDirectory(await _directory(context.host), values["name"])
 
 
-def _state(values: Values, place: Place, running: Running) -> Values:
+def _state(values: Values, place: ProcessDirectory, running: Running) -> Values:
     started_at = datetime.fromtimestamp(int(running.started_at), UTC)
     return {
         **values,

@@ -39,7 +39,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class ProcessSpec:
     """What to run. `user` None means the current one; `directory` None means its home."""
 
     argv: tuple[str, ...]
@@ -76,7 +76,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessDirectory:
     """Where a process keeps its record and log: a directory named by the workspace's id."""
 
     directory: Path
@@ -99,7 +99,7 @@ class Place:
 
 
 @asynccontextmanager
-async def hold(place: Place) -> AsyncIterator[int]:
+async def hold(place: ProcessDirectory) -> AsyncIterator[int]:
     """Hold the lock of a place; gives its descriptor. Raises OSError."""
     place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -119,13 +119,13 @@ def _is_taken(lock: int) -> bool:
     return True
 
 
-def find(place: Place) -> Running | None:
+def find(place: ProcessDirectory) -> Running | None:
     """Return the live process of that place; None if there is none."""
     running = recorded(place)
     return running if running is not None and _is_alive(running) else None
 
 
-def recorded(place: Place) -> Running | None:
+def recorded(place: ProcessDirectory) -> Running | None:
     """Return the process of that place, which may have ended; None if there was none."""
     try:
         saved = json.loads(place.record.read_bytes())
@@ -149,7 +149,7 @@ def _is_alive(running: Running) -> bool:
     return launcher.start_mark(running.pid) == running.start_mark
 
 
-async def start(place: Place, program: Program, generation: str) -> Running:
+async def start(place: ProcessDirectory, program: ProcessSpec, generation: str) -> Running:
     """Start the program at `place`; what runs there already is adopted, or ended if it differs.
 
     It is of `generation` from then on. Raises HostError or OSError. Once begun it is not cancelled
@@ -175,7 +175,9 @@ async def start(place: Place, program: Program, generation: str) -> Running:
     return running
 
 
-async def _launch(place: Place, program: Program, generation: str, lock: int) -> Running:
+async def _launch(
+    place: ProcessDirectory, program: ProcessSpec, generation: str, lock: int
+) -> Running:
     if place.log.exists() and place.log.stat().st_size > MAX_LOG_BYTES:
         place.log.replace(place.log.with_suffix(".log.1"))
     command = [sys.executable, "-I", "-S", launcher.__file__]
@@ -209,7 +211,7 @@ def home(name: str | None) -> str:
     return _user(name).pw_dir
 
 
-def writable(place: Place, name: str | None) -> dict[str, str]:
+def writable(place: ProcessDirectory, name: str | None) -> dict[str, str]:
     """What a confined process of the user may write: paths as it sees them, and where they are.
 
     A home and a /tmp of its own and the agent's state; another user than ours has its real home.
@@ -241,7 +243,7 @@ def _user(name: str | None) -> pwd.struct_passwd:
     return user
 
 
-def _job(place: Place, program: Program) -> dict[str, Any]:
+def _job(place: ProcessDirectory, program: ProcessSpec) -> dict[str, Any]:
     user = _user(program.user)
     changes = user.pw_uid != os.geteuid()
     base = {
@@ -269,17 +271,17 @@ def _job(place: Place, program: Program) -> dict[str, Any]:
     }
 
 
-def _directory(program: Program, user: pwd.struct_passwd) -> str:
+def _directory(program: ProcessSpec, user: pwd.struct_passwd) -> str:
     # System users often have a home that does not exist.
     return program.directory or (user.pw_dir if Path(user.pw_dir).is_dir() else "/")
 
 
-def _mark(place: Place) -> dict[str, str]:
+def _mark(place: ProcessDirectory) -> dict[str, str]:
     """What the workspace's processes are known by, and what they start, whoever dies meanwhile."""
     return {"KLED_WORKSPACE_ID": place.directory.name}
 
 
-def _state_directory(place: Place, other: pwd.struct_passwd | None) -> Path:
+def _state_directory(place: ProcessDirectory, other: pwd.struct_passwd | None) -> Path:
     """Where an agent keeps its identity, which makes it itself, 0700: no two share one."""
     if other is None:
         return place.directory / f"{place.name}.state"
@@ -288,7 +290,7 @@ def _state_directory(place: Place, other: pwd.struct_passwd | None) -> Path:
     return Path(other.pw_dir) / ".local/state/kled-agent" / workspace / place.name
 
 
-async def stop(place: Place, running: Running) -> None:
+async def stop(place: ProcessDirectory, running: Running) -> None:
     """End the process and its group: SIGTERM, TERMINATE_S, SIGKILL. Raises HostError.
 
     The caller holds the lock of the place. Cancelled, it leaves the process with the SIGTERM it
@@ -318,14 +320,14 @@ async def _kill(running: Running) -> None:
 async def stop_all(directory: Path) -> None:
     """End every process that has its record in `directory`. Raises HostError."""
     for record in sorted(directory.glob("*.json")):  # noqa: ASYNC240 - a few names
-        place = Place(directory, record.stem)
+        place = ProcessDirectory(directory, record.stem)
         async with hold(place):
             running = find(place)
             if running is not None:
                 await stop(place, running)
 
 
-async def forget_sessions(place: Place, user: str | None) -> None:
+async def forget_sessions(place: ProcessDirectory, user: str | None) -> None:
     """Remove what an agent keeps of named terminals, after it has ended. Raises OSError.
 
     An agent that was killed could not end them: who holds one ends when its directory has gone.

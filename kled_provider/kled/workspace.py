@@ -7,7 +7,7 @@ from kled_provider.plugin.schema import NUMBER, Attribute, Schema, map_of
 from kled_provider.plugin.values import Values, conform_object
 
 
-class Workspace(DataSource):
+class WorkspaceResource(DataSource):
     """Tells a template whose workspace it builds and what to do with it."""
 
     type_name = "kled_workspace"

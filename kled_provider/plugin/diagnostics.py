@@ -21,13 +21,13 @@ class Severity(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class MapKey:
     """A step into a map, where a plain `str` is an attribute's name."""
 
     name: str
 
 
-Path = tuple[str | int | Key, ...]
+Path = tuple[str | int | MapKey, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ def encode_path(path: Path) -> bytes:
     return b"".join(protobuf.message(1, _encode_step(step)) for step in path)
 
 
-def _encode_step(step: str | int | Key) -> bytes:
+def _encode_step(step: str | int | MapKey) -> bytes:
     # A member of a `oneof` is written even at its default, so index 0 and key "" keep their step.
-    if isinstance(step, Key):
+    if isinstance(step, MapKey):
         return protobuf.message(2, step.name.encode("utf-8", "replace"))
     if isinstance(step, str):
         return protobuf.message(1, step.encode("utf-8", "replace"))

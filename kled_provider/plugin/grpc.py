@@ -30,7 +30,7 @@ GRACE_AFTER_EOF_S = 30.0
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 
 
-class Status(enum.IntEnum):
+class GrpcStatus(enum.IntEnum):
     """The gRPC status codes used here."""
 
     INVALID_ARGUMENT = 3
@@ -41,7 +41,7 @@ class Status(enum.IntEnum):
 class GrpcError(Exception):
     """Answers a call with a status other than OK."""
 
-    def __init__(self, status: Status, message: str) -> None:
+    def __init__(self, status: GrpcStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
 
@@ -57,12 +57,12 @@ class _Call:
 def decode_request(body: bytes) -> bytes:
     """Return the one message in a request's body. Raises GrpcError."""
     if len(body) < 5:
-        raise GrpcError(Status.INVALID_ARGUMENT, "the request holds no message")
+        raise GrpcError(GrpcStatus.INVALID_ARGUMENT, "the request holds no message")
     compressed, size = struct.unpack_from(">BI", body)
     if compressed:
-        raise GrpcError(Status.UNIMPLEMENTED, "compressed messages are not supported")
+        raise GrpcError(GrpcStatus.UNIMPLEMENTED, "compressed messages are not supported")
     if size != len(body) - 5:
-        raise GrpcError(Status.INVALID_ARGUMENT, "the request is not exactly one message")
+        raise GrpcError(GrpcStatus.INVALID_ARGUMENT, "the request is not exactly one message")
     return body[5:]
 
 
@@ -73,7 +73,7 @@ async def serve_grpc(stream: trio.abc.Stream, handler: Handler) -> None:
     the peer is gone, or speaks no HTTP/2, running calls get GRACE_AFTER_EOF_S to finish.
     """
     async with trio.open_nursery() as nursery:
-        connection = _Connection(stream, handler, nursery)
+        connection = _GrpcConnection(stream, handler, nursery)
         try:
             await connection.receive()
         finally:
@@ -82,7 +82,7 @@ async def serve_grpc(stream: trio.abc.Stream, handler: Handler) -> None:
             await trio.aclose_forcefully(stream)
 
 
-class _Connection:
+class _GrpcConnection:
     def __init__(self, stream: trio.abc.Stream, handler: Handler, nursery: trio.Nursery) -> None:
         self._stream = stream
         self._handler = handler
@@ -144,7 +144,7 @@ class _Connection:
         call.body += data
         if sum(len(other.body) for other in self._calls.values()) > MAX_REQUEST_BYTES:
             del self._calls[number]
-            self._fail(number, Status.RESOURCE_EXHAUSTED, "the request is too large")
+            self._fail(number, GrpcStatus.RESOURCE_EXHAUSTED, "the request is too large")
 
     async def _answer(self, number: int, call: _Call) -> None:
         try:
@@ -176,7 +176,7 @@ class _Connection:
         except h2.exceptions.ProtocolError:
             return  # the peer reset the stream or closed the connection meanwhile
 
-    def _fail(self, number: int, status: Status, message: str) -> None:
+    def _fail(self, number: int, status: GrpcStatus, message: str) -> None:
         headers = [
             (":status", "200"),
             ("content-type", "application/grpc"),

@@ -17,7 +17,7 @@ from kled_provider.plugin.diagnostics import (
     encode_diagnostic,
     encode_path,
 )
-from kled_provider.plugin.planning import Plan
+from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.resource import Provider, Resource
 from kled_provider.plugin.schema import Schema
 from kled_provider.plugin.schema_message import encode_schema
@@ -95,7 +95,7 @@ def decode_change(request: protobuf.Fields, schema: Schema) -> Change:
     )
 
 
-def encode_plan(plan: Plan, private: bytes) -> bytes:
+def encode_plan(plan: ResourcePlan, private: bytes) -> bytes:
     """Encode `PlanResourceChange.Response`."""
     return (
         protobuf.message(1, encode_value(plan.planned))

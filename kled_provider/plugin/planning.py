@@ -21,7 +21,7 @@ _Renewed = Callable[[Attribute], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ResourcePlan:
     """The object as it will be, the paths whose change means destroy and create, and warnings."""
 
     planned: Values
@@ -29,17 +29,17 @@ class Plan:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def plan_change(schema: Schema, prior: Values | None, config: Values) -> Plan:
+def plan_change(schema: Schema, prior: Values | None, config: Values) -> ResourcePlan:
     """Plan a create (`prior` is None) or an update of the object to what `config` says."""
     kept = _body(schema, prior, config, lambda _attribute: False)
     if prior is None or kept == prior:
-        return Plan(planned=kept)
+        return ResourcePlan(planned=kept)
     replaced = tuple(_replaced(schema, prior, kept, ()))
     if replaced:
         planned = _body(schema, prior, config, lambda _attribute: True)
     else:
         planned = _body(schema, prior, config, lambda attribute: attribute.follows_others)
-    return Plan(planned=planned, requires_replace=replaced)
+    return ResourcePlan(planned=planned, requires_replace=replaced)
 
 
 def with_defaults(schema: Schema, config: Values) -> Values:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from kled_provider.host import Host
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
-from kled_provider.plugin.planning import Plan, plan_change
+from kled_provider.plugin.planning import ResourcePlan, plan_change
 from kled_provider.plugin.schema import Schema
 from kled_provider.plugin.validation import validate_config
 from kled_provider.plugin.values import Values
@@ -68,7 +68,7 @@ class Resource(abc.ABC):
         """
         return saved
 
-    def plan(self, prior: Values | None, config: Values) -> Plan:
+    def plan(self, prior: Values | None, config: Values) -> ResourcePlan:
         """Say what the object will look like. By the schema, unless overridden."""
         return plan_change(self.schema, prior, config)
 

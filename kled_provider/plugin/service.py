@@ -13,9 +13,9 @@ from dataclasses import replace
 from kled_provider.host import Host
 from kled_provider.plugin import messages, protobuf
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
-from kled_provider.plugin.grpc import GrpcError, Status
+from kled_provider.plugin.grpc import GrpcError, GrpcStatus
 from kled_provider.plugin.operations import Operations
-from kled_provider.plugin.planning import Plan
+from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.private import Names, Private, decode_private
 from kled_provider.plugin.protobuf import Fields
 from kled_provider.plugin.resource import Context, DataSource, Provider, Resource
@@ -31,7 +31,7 @@ from kled_provider.plugin.values import (
 _Method = Callable[[Fields], Awaitable[bytes]]
 
 
-class Service:
+class PluginService:
     """Answers the calls of one connection; `handle` is a `grpc.Handler`."""
 
     def __init__(self, provider: Provider, host: Host, on_shutdown: Callable[[], None]) -> None:
@@ -61,14 +61,14 @@ class Service:
     async def handle(self, path: str, message: bytes) -> bytes:
         """Answer one call. Raises GrpcError."""
         if path not in self._methods:
-            raise GrpcError(Status.UNIMPLEMENTED, f"{path} is not implemented")
+            raise GrpcError(GrpcStatus.UNIMPLEMENTED, f"{path} is not implemented")
         method, diagnostics = self._methods[path]
         try:
             return await method(protobuf.decode(message))
         except DiagnosticError as error:
             return messages.encode_diagnostics(diagnostics, error.diagnostics)
         except (protobuf.WireError, ValueFormatError) as error:
-            raise GrpcError(Status.INVALID_ARGUMENT, f"{path}: {error}") from error
+            raise GrpcError(GrpcStatus.INVALID_ARGUMENT, f"{path}: {error}") from error
 
     async def _shutdown(self, _request: Fields) -> bytes:
         self._on_shutdown()
@@ -125,7 +125,7 @@ class Service:
         if change.target is None:  # destroy: there is nothing to plan
             return protobuf.message(1, encode_value(None)) + protobuf.blob(3, change.private)
         config, private = _present(change.config), decode_private(change.private)
-        plan: Plan = resource.plan(change.prior, config)
+        plan: ResourcePlan = resource.plan(change.prior, config)
         found = await self._operations.ask(
             lambda context: resource.check_plan(context, change.prior, plan.planned),
             self._context(private, config=config),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kled_provider.plugin.diagnostics import Diagnostic, Key, Path
+from kled_provider.plugin.diagnostics import Diagnostic, MapKey, Path
 from kled_provider.plugin.schema import Attribute, Block, Body, NestedObject, Nesting
 from kled_provider.plugin.values import Values, is_known
 
@@ -79,7 +79,7 @@ def _within(nested: NestedObject | Block, value: Any, path: Path) -> Iterator[_F
 
 def _elements(nested: NestedObject | Block, value: Any, path: Path) -> list[tuple[Any, Path]]:
     if nested.nesting is Nesting.MAP and isinstance(value, dict):
-        return [(item, (*path, Key(name))) for name, item in value.items()]
+        return [(item, (*path, MapKey(name))) for name, item in value.items()]
     if nested.nesting is Nesting.LIST and isinstance(value, list):
         return [(item, (*path, index)) for index, item in enumerate(value)]
     if nested.nesting is Nesting.SET and isinstance(value, list):

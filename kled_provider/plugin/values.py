@@ -17,7 +17,7 @@ from typing import Any, Final, TypeGuard
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
 
 from kled_provider.plugin import protobuf
-from kled_provider.plugin.diagnostics import DiagnosticError, Key, Path
+from kled_provider.plugin.diagnostics import DiagnosticError, MapKey, Path
 from kled_provider.plugin.schema import DYNAMIC, Block, Body, NestedObject, Nesting, Type
 
 Values = dict[str, Any]
@@ -118,7 +118,9 @@ def _conform_nested(value: Any, nested: NestedObject | Block, path: Path) -> Any
         case Nesting.SINGLE:
             return _conform_element(value, nested, path)
         case Nesting.MAP if isinstance(value, dict):
-            return {k: _conform_element(v, nested, (*path, Key(str(k)))) for k, v in value.items()}
+            return {
+                k: _conform_element(v, nested, (*path, MapKey(str(k)))) for k, v in value.items()
+            }
         case Nesting.LIST | Nesting.SET if isinstance(value, list):
             items = [_conform_element(v, nested, (*path, i)) for i, v in enumerate(value)]
             return in_one_order(items) if nested.nesting is Nesting.SET else items
@@ -147,7 +149,7 @@ def _conform(value: Any, wanted: Type, path: Path) -> Any:
         if isinstance(value, dict):
             return {k: _conform(value.get(k), t, (*path, k)) for k, t in element.items()}
     elif container == "map" and isinstance(value, dict):
-        return {k: _conform(v, element, (*path, Key(str(k)))) for k, v in value.items()}
+        return {k: _conform(v, element, (*path, MapKey(str(k)))) for k, v in value.items()}
     elif container in ("list", "set") and isinstance(value, list):
         items = [_conform(v, element, (*path, i)) for i, v in enumerate(value)]
         return in_one_order(items) if container == "set" else items

@@ -16,7 +16,7 @@ import trio
 from kled_wire.errors import KledError
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
-from kled_wire.resume.handshake import Asked, RandomBytes, ask
+from kled_wire.resume.handshake import ProvenAgent, RandomBytes, ask
 from kled_wire.resume.netwatch import NetworkWatch
 from kled_wire.resume.offer import Candidate
 from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, TURN_S, PathReport, Paths, describe
@@ -40,7 +40,7 @@ class _Found(NamedTuple):
     candidate: Candidate
     transport: trio.abc.HalfCloseableStream
     plain: trio.socket.SocketType
-    asked: Asked
+    asked: ProvenAgent
     rtt_s: float
 
 

@@ -104,7 +104,7 @@ async def ask_to_resume(
     return asked.position, transport
 
 
-class Asked(NamedTuple):
+class ProvenAgent(NamedTuple):
     """What a client knows of a transport whose other end is the agent: it has proven itself.
 
     The stream comes over once `proof` has been sent.
@@ -120,7 +120,7 @@ async def ask(
     *,
     position: int,
     random_bytes: RandomBytes,
-) -> tuple[Asked, trio.abc.HalfCloseableStream]:
+) -> tuple[ProvenAgent, trio.abc.HalfCloseableStream]:
     """Client: whether the other end is the agent of stream `new`; nothing is decided yet.
 
     Raises as `answer_challenge` and `read_greeting`.
@@ -128,4 +128,4 @@ async def ask(
     resume = Resume(new.id, random_bytes(NONCE_BYTES), position)
     await transport.send_all(encode_greeting(resume))
     greeting, transport = await read_greeting(transport)
-    return Asked(*answer_challenge(new.secret, resume, greeting)), transport
+    return ProvenAgent(*answer_challenge(new.secret, resume, greeting)), transport

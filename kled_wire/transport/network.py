@@ -17,7 +17,7 @@ _READ_BYTES: Final = 65536
 _MIN_RTT: Final = 148
 
 
-class Connection(Protocol):
+class TcpSocket(Protocol):
     """A TCP socket, of the standard library's or of Trio's."""
 
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
@@ -59,7 +59,7 @@ def is_astray(local: str, host: str) -> bool:
     return False
 
 
-def round_trip_s(connection: Connection) -> float | None:
+def round_trip_s(connection: TcpSocket) -> float | None:
     """The shortest round trip that the kernel has lately seen on a TCP connection; Linux only."""
     if not hasattr(socket, "TCP_INFO"):
         return None

@@ -39,7 +39,7 @@ async def open_websocket(
                 with trio.CancelScope() as handshake:
                     connection = await trio_websocket.wrap_client_stream(
                         reader,
-                        _Watched(stream, handshake.cancel),  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
+                        _EndWatcher(stream, handshake.cancel),  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
                         address.authority,
                         target,
                         extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
@@ -68,7 +68,7 @@ async def open_websocket(
     return connection
 
 
-class _Watched(trio.abc.Stream):
+class _EndWatcher(trio.abc.Stream):
     """`stream`, telling `on_end` of its end: trio-websocket goes on waiting for the handshake."""
 
     def __init__(self, stream: trio.abc.Stream, on_end: Callable[[], None]) -> None:

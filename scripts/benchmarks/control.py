@@ -14,7 +14,7 @@ from benchmarks.report import Row, progress
 from benchmarks.world import World, open_world
 
 from kled_coord.app import open_services, real_sources
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_wire.names import WorkspaceId
 
 AGENTS = 5000
@@ -69,7 +69,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 async def _make_agents(world: World, count: int) -> list[str]:
     """Tokens of new agents of the workspace, written into the running coordinator's store."""
     workspace_id = WorkspaceId(json.loads(world.kled("--output", "json", "show", "bench"))["id"])
-    config = Config(data_dir=Path(world.environment["KLED_COORD_DATA_DIR"]))
+    config = CoordinatorConfig(data_dir=Path(world.environment["KLED_COORD_DATA_DIR"]))
     async with open_services(config, real_sources(config)) as services:
         return [
             (await services.agents.ensure(workspace_id, f"agent-{number}"))[1]

@@ -129,7 +129,7 @@ def _through_relay() -> Iterator[tuple[socket.socket, socket.socket]]:
     try:
         yield source, sink
     finally:
-        ours.send(handover.Stop().encode())
+        ours.send(handover.StopRelay().encode())
         process.wait()
         ours.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.config import Config, load_config, parse_bind
+from kled_agent.config import AgentConfig, load_config, parse_bind
 from kled_wire.errors import ConfigError
 
 URL = "https://coordinator.example"
@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
 
 def _load(
     file: Path, text: str = "", environ: dict[str, str] | None = None, **flags: str | None
-) -> Config:
+) -> AgentConfig:
     file.write_text(text)
     return load_config(file, environ or {}, flags)
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from kled_agent import identity as identity_module
-from kled_agent.config import Config
+from kled_agent.config import AgentConfig
 from kled_agent.identity import (
     Identity,
     enroll,
@@ -36,14 +36,14 @@ ANSWER = {
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return Config(
+def config(tmp_path: Path) -> AgentConfig:
+    return AgentConfig(
         coordinator_url="http://127.0.0.1:1", token="kled_agent_x", state_dir=tmp_path / "a" / "b"
     )
 
 
 @pytest.fixture
-def identity(config: Config) -> Identity:
+def identity(config: AgentConfig) -> Identity:
     return Identity(
         coordinator_url=config.coordinator_url, token=config.token, host_key="private",
         host_public_key="public", host_certificate="cert", principals=("user:usr_1",),
@@ -51,7 +51,7 @@ def identity(config: Config) -> Identity:
 
 
 def test_what_was_saved_is_loaded_and_nobody_else_can_read_it(
-    config: Config, identity: Identity
+    config: AgentConfig, identity: Identity
 ) -> None:
     save_identity(config, identity)
     assert load_identity(config) == identity
@@ -64,7 +64,7 @@ def test_what_was_saved_is_loaded_and_nobody_else_can_read_it(
 
 
 def test_a_save_that_fails_leaves_the_old_one(
-    config: Config, identity: Identity, monkeypatch: pytest.MonkeyPatch
+    config: AgentConfig, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_identity(config, identity)
 
@@ -83,13 +83,13 @@ def test_a_save_that_fails_leaves_the_old_one(
     ["", "{", "[]", "7", "null", "{}", '{"principals": 1}', "\xff",
      '{"principals": [], "coordinator_url": 1, "token": 2, "host_key": 3, "host_public_key": 4}'],
 )  # fmt: skip
-def test_a_damaged_file_is_as_none(config: Config, text: str) -> None:
+def test_a_damaged_file_is_as_none(config: AgentConfig, text: str) -> None:
     config.state_dir.mkdir(parents=True)
     (config.state_dir / "identity.json").write_bytes(text.encode("latin-1"))
     assert load_identity(config) is None
 
 
-def test_fields_of_a_newer_agent_are_as_none(config: Config, identity: Identity) -> None:
+def test_fields_of_a_newer_agent_are_as_none(config: AgentConfig, identity: Identity) -> None:
     save_identity(config, identity)
     file = config.state_dir / "identity.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "later": "x"}))
@@ -97,7 +97,7 @@ def test_fields_of_a_newer_agent_are_as_none(config: Config, identity: Identity)
 
 
 def test_another_token_or_coordinator_makes_the_old_identity_void(
-    config: Config, identity: Identity
+    config: AgentConfig, identity: Identity
 ) -> None:
     save_identity(config, identity)
     assert load_identity(dataclasses.replace(config, token="")) == identity
@@ -105,7 +105,9 @@ def test_another_token_or_coordinator_makes_the_old_identity_void(
     assert load_identity(dataclasses.replace(config, coordinator_url="http://other")) is None
 
 
-async def test_a_new_identity_has_a_key_that_openssh_reads(config: Config, tmp_path: Path) -> None:
+async def test_a_new_identity_has_a_key_that_openssh_reads(
+    config: AgentConfig, tmp_path: Path
+) -> None:
     made = await make_identity(config)
     key = tmp_path / "key"
     key.write_text(made.host_key)
@@ -115,7 +117,7 @@ async def test_a_new_identity_has_a_key_that_openssh_reads(config: Config, tmp_p
     assert not made.enrolled
 
 
-async def test_no_token_and_no_identity_says_what_to_do(config: Config) -> None:
+async def test_no_token_and_no_identity_says_what_to_do(config: AgentConfig) -> None:
     with pytest.raises(ConfigError) as caught:
         await make_identity(dataclasses.replace(config, token=""))
     assert caught.value.code == "token_missing"
@@ -123,7 +125,7 @@ async def test_no_token_and_no_identity_says_what_to_do(config: Config) -> None:
 
 
 async def test_a_key_that_cannot_be_made_says_why(
-    config: Config, monkeypatch: pytest.MonkeyPatch
+    config: AgentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity_module, "_MAKE_KEY", "raise SystemExit('no entropy')")
     with pytest.raises(ConfigError, match="no entropy"):

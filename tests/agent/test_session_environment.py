@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.config import Config
+from kled_agent.config import AgentConfig
 from kled_agent.identity import Identity, _enrolled, load_identity, save_identity
 
 ANSWER: dict[str, object] = {
@@ -24,18 +24,18 @@ NEW = Identity(coordinator_url="http://c", token="t", host_key="k", host_public_
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return Config(coordinator_url="http://c", token="t", state_dir=tmp_path)
+def config(tmp_path: Path) -> AgentConfig:
+    return AgentConfig(coordinator_url="http://c", token="t", state_dir=tmp_path)
 
 
-def test_what_sessions_get_is_kept(config: Config) -> None:
+def test_what_sessions_get_is_kept(config: AgentConfig) -> None:
     identity = _enrolled(NEW, {**ANSWER, "environment": {"A": "b"}, "directory": "src"})
     assert (identity.environment, identity.directory) == ({"A": "b"}, "src")
     save_identity(config, identity)
     assert load_identity(config) == identity
 
 
-def test_older_coordinators_and_files_say_nothing_about_sessions(config: Config) -> None:
+def test_older_coordinators_and_files_say_nothing_about_sessions(config: AgentConfig) -> None:
     identity = _enrolled(NEW, ANSWER)
     assert (identity.environment, identity.directory) == ({}, "")
     save_identity(config, identity)
@@ -52,7 +52,7 @@ def test_variables_that_no_program_can_get_are_left_out(environment: object) -> 
 
 
 @pytest.mark.parametrize("environment", [{"A": 1}, 1, ["A"]])
-def test_a_damaged_file_is_no_identity(config: Config, environment: object) -> None:
+def test_a_damaged_file_is_no_identity(config: AgentConfig, environment: object) -> None:
     save_identity(config, _enrolled(NEW, ANSWER))
     file = config.state_dir / "identity.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "environment": environment}))

@@ -13,7 +13,7 @@ from kled_client.cli.context import Session
 from kled_client.cli.main import cli, run
 from kled_client.cli.output_option import is_json_asked
 from kled_client.output import Output
-from kled_client.report import Asked
+from kled_client.report import ErrorFormat
 from kled_wire.version import software_version
 
 
@@ -29,7 +29,7 @@ class Typed:
         self._capsys = capsys
 
     def __call__(self, *words: str) -> tuple[int, str, str]:
-        asked = Asked()
+        asked = ErrorFormat()
         code = guard(lambda: run(list(words), asked), asked)
         return code, *self._capsys.readouterr()
 

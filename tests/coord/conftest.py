@@ -24,8 +24,8 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from kled_coord.api.app import create_app
-from kled_coord.builds.runner import Host, Job, Reporter
-from kled_coord.config import Config
+from kled_coord.builds.runner import Job, ProviderHost, Reporter
+from kled_coord.config import CoordinatorConfig
 from kled_coord.control.refusals import Refusals
 from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
@@ -67,7 +67,7 @@ class FakeTerraform:
     """Runs builds as the test says; remembers what it was given."""
 
     jobs: list[Job] = field(default_factory=list)
-    hosts: list[Host] = field(default_factory=list)
+    hosts: list[ProviderHost] = field(default_factory=list)
     says: list[str] = field(default_factory=list)
     error: Exception | None = None
     agent: bool = True
@@ -81,7 +81,7 @@ class FakeTerraform:
     check_ended: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
 
-    async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
+    async def run(self, job: Job, host: ProviderHost, reporter: Reporter) -> None:
         self.jobs.append(job)
         self.hosts.append(host)
         self.started.set()
@@ -262,7 +262,7 @@ def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
         hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
         run_build=terraform.run,
         check_template=terraform.check,
-        sandbox=SandboxChoice(Config(sandbox="off")),
+        sandbox=SandboxChoice(CoordinatorConfig(sandbox="off")),
     )
 
 
@@ -325,7 +325,7 @@ async def open_world(
     store: Store, sources: Sources, terraform: FakeTerraform, data_dir: Path
 ) -> AsyncIterator[World]:
     registry = FakeRegistry()
-    config = Config(data_dir=data_dir).with_defaults()
+    config = CoordinatorConfig(data_dir=data_dir).with_defaults()
     services = await build_services(
         config,
         store=store,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kled_coord import installing
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_wire.errors import ConflictError, ForbiddenError, KledError
 
 PROGRAM = Path("/srv/100%/bin/kled-coord")
@@ -37,7 +37,7 @@ def test_the_settings_that_ship_are_settings(tmp_path: Path) -> None:
     every = [line.removeprefix("#") for line in text.splitlines() if not line.startswith("# ")]
     for line in filter(None, every):
         (name,) = tomllib.loads(line)
-        assert name in Config.model_fields
+        assert name in CoordinatorConfig.model_fields
 
 
 def test_again_it_changes_what_is_ours_and_keeps_the_owners_settings(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kled_coord.app import open_services
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_coord.private_files import look_at_tls_key, make_private_directory
 from kled_coord.services import Sources
 from kled_wire.errors import ConfigError, KledError
@@ -53,7 +53,7 @@ async def test_what_cannot_be_closed_is_refused(
 
     monkeypatch.setattr(Path, "chmod", refuse)
     with pytest.raises(ConfigError) as refused:
-        async with open_services(Config(data_dir=data), sources):
+        async with open_services(CoordinatorConfig(data_dir=data), sources):
             pytest.fail("it started")
     assert (
         refused.value.code
@@ -64,7 +64,7 @@ async def test_what_cannot_be_closed_is_refused(
 async def test_a_readable_key_is_noticed_and_closed(
     tmp_path: Path, sources: Sources, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = Config(data_dir=tmp_path)
+    config = CoordinatorConfig(data_dir=tmp_path)
     async with open_services(config, sources):
         pass
     assert "sealing_key_was_readable" not in capsys.readouterr().out
@@ -79,7 +79,7 @@ async def test_a_readable_key_is_noticed_and_closed(
 async def test_a_key_that_is_lost_beside_a_full_database_is_not_replaced(
     tmp_path: Path, sources: Sources
 ) -> None:
-    config, key = Config(data_dir=tmp_path), tmp_path / "sealing.key"
+    config, key = CoordinatorConfig(data_dir=tmp_path), tmp_path / "sealing.key"
     async with open_services(config, sources):
         pass
     backup = key.read_bytes()

@@ -113,7 +113,7 @@ def control_message(data: bytes) -> None:
     """CBOR of the control link, either end's."""
     with contextlib.suppress(ProtocolError):
         message = codec.decode(data)
-        if not isinstance(message, messages.Unknown):
+        if not isinstance(message, messages.UnknownMessage):
             # Not equal: a NaN is not itself.
             assert codec.encode(codec.decode(codec.encode(message))) == codec.encode(message)
 

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from kled_coord.offload.connection import CHUNK_BYTES, Connection
+from kled_coord.offload.connection import CHUNK_BYTES, OffloadedConnection
 from kled_coord.offload.layer import LayerBrokenError
 from kled_coord.offload.websocket import WebSocketLayer
 from tests.kit.fuzzing_layers import Peer, TlsPeer, WebSocketPeer, make_tls_layer
@@ -53,7 +53,7 @@ class _Site:
         ):
             end.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BYTES)
         layer = make_tls_layer() if self.tls else WebSocketLayer()
-        self.connection = Connection(outer, inner, layer)
+        self.connection = OffloadedConnection(outer, inner, layer)
         self.over = False
         # By descriptor: dead by epoll's word, and then not watched while nothing is wanted of it.
         self._dead: set[int] = set()

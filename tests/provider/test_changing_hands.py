@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kled_provider.kled import launcher, processes
-from kled_provider.kled.processes import Place
+from kled_provider.kled.processes import ProcessDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +185,7 @@ async def test_a_process_that_an_earlier_version_started_is_found_and_ended(
 ) -> None:
     terraform.write(PROCESS)
     await terraform("apply", "-auto-approve")
-    place = Place(host.directory / "w-1", "agent")
+    place = ProcessDirectory(host.directory / "w-1", "agent")
     running = processes.find(place)
     assert running is not None
     record = place.record.read_text().replace(running.generation, "")

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from kled_provider.kled import launcher, processes
-from kled_provider.kled.processes import Place
+from kled_provider.kled.processes import ProcessDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -210,7 +210,7 @@ async def test_a_create_finishes_though_terraform_is_killed(host: Any, terraform
         await started.wait()
         process.kill()
     killed.set()
-    place = Place(host.directory / "w-1", "agent")
+    place = ProcessDirectory(host.directory / "w-1", "agent")
     with trio.fail_after(10):
         while not place.record.exists():
             await trio.sleep(0.01)

@@ -14,7 +14,7 @@ from kled_agent.sessions.holder.frames import (
     Done,
     Input,
     LogData,
-    Output,
+    ScreenOutput,
     encode,
     encode_pieces,
 )
@@ -32,7 +32,7 @@ RECENT_BYTES: Final = 4 * 1024
 _STOPPING: Final = (b"\x03", b"\x1c", b"\x1a")
 
 
-class Client:
+class AttachedClient:
     """An `attached` one gets output from `offset` on; `drawing` holds it until it has a picture."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Client:
         while len(self.out) < QUEUE_BYTES and (data := ring.read(self.offset, CHUNK_BYTES)):
             # What was given up meanwhile is not sent: `read` passes over it.
             self.offset = max(self.offset, ring.start) + len(data)
-            self.out += encode(Output(data))
+            self.out += encode(ScreenOutput(data))
         return False
 
     def wants_more(self, ring: Ring) -> bool:
@@ -99,12 +99,12 @@ class Client:
         if skipped <= 0:
             return
         mark = f"\r\n[kled: {skipped // 1024} KB skipped, `kled session log {name}` shows them]\r\n"
-        self.out += encode(Output(b"\x1b[0m\x1b(B" + modes.restore() + mark.encode()))
+        self.out += encode(ScreenOutput(b"\x1b[0m\x1b(B" + modes.restore() + mark.encode()))
         self.offset = ring.end - len(recent)
 
     def drawn(self, picture: bytes, offset: int) -> None:
         """There is a picture of the screen as it was at `offset`."""
-        self.out += encode_pieces(Output, picture)
+        self.out += encode_pieces(ScreenOutput, picture)
         self.offset = offset
         self.drawing = False
 

@@ -93,7 +93,7 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class ScreenOutput:
     """What the terminal shows."""
 
     data: bytes
@@ -116,7 +116,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class SessionStatus:
     """What `kled session list` shows. Times are seconds since the epoch, sizes bytes."""
 
     name: str
@@ -148,15 +148,16 @@ class Refused:
 
 Frame = (
     Attach | Input | Resize | SendSignal | Kill | Rename | Stat | ReadLog
-    | Attached | Output | LogData | Ended | Status | Done | Refused
+    | Attached | ScreenOutput | LogData | Ended | SessionStatus | Done | Refused
 )  # fmt: skip
 
 KINDS: Final[dict[int, type[Any]]] = {
     1: Attach, 2: Input, 3: Resize, 4: SendSignal, 5: Kill, 6: Rename, 7: Stat, 8: ReadLog,
-    64: Attached, 65: Output, 66: LogData, 67: Ended, 68: Status, 69: Done, 70: Refused,
+    64: Attached, 65: ScreenOutput, 66: LogData, 67: Ended, 68: SessionStatus, 69: Done,
+    70: Refused,
 }  # fmt: skip
 _NUMBERS: Final = {kind: number for number, kind in KINDS.items()}
-_RAW: Final = (Input, Output, LogData)
+_RAW: Final = (Input, ScreenOutput, LogData)
 
 
 def encode(frame: Frame) -> bytes:
@@ -171,7 +172,7 @@ def encode(frame: Frame) -> bytes:
     return bytes((_NUMBERS[type(frame)],)) + len(payload).to_bytes(4, "big") + payload
 
 
-def encode_pieces(kind: type[Input | Output | LogData], data: bytes) -> bytes:
+def encode_pieces(kind: type[Input | ScreenOutput | LogData], data: bytes) -> bytes:
     """As many frames as `data` needs."""
     return b"".join(
         encode(kind(data[start : start + FRAME_BYTES]))

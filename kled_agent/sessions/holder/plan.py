@@ -14,7 +14,7 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReplayPlan:
     """Which output to play: ranges of the main screen's, then of the alternate one's.
 
     `whole` says that the shown screen was cleared within them, so the picture is complete.
@@ -25,7 +25,7 @@ class Plan:
     whole: bool
 
 
-def plan_redraw(modes: ScreenModes, start: int, end: int) -> Plan:
+def plan_redraw(modes: ScreenModes, start: int, end: int) -> ReplayPlan:
     """Choose from what is kept, `start` to `end`."""
     main: list[Range] = []
     alternate: list[Range] = []
@@ -51,4 +51,4 @@ def plan_redraw(modes: ScreenModes, start: int, end: int) -> Plan:
     whole = begin == 0 or (cleared is not None and cleared >= begin)
     if whole and cleared is not None and modes.alternate:
         alternate = [(max(alternate[0][0], min(cleared, alternate[0][1])), alternate[0][1])]
-    return Plan(main=tuple(main), alternate=tuple(alternate), whole=whole)
+    return ReplayPlan(main=tuple(main), alternate=tuple(alternate), whole=whole)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kled_agent.sessions.ending import told_status
-from kled_agent.sessions.holder.client import Client
+from kled_agent.sessions.holder.client import AttachedClient
 from kled_agent.sessions.holder.frames import (
     Attach,
     Attached,
@@ -39,8 +39,8 @@ from kled_agent.sessions.holder.frames import (
     Rename,
     Resize,
     SendSignal,
+    SessionStatus,
     Stat,
-    Status,
     encode,
 )
 from kled_agent.sessions.holder.lifetime import Lifetime, decide_size
@@ -92,7 +92,7 @@ class Holder:
         self._lifetime = Lifetime(
             idle_s=job["idle_s"], orphan_s=job["orphan_s"], now=time.monotonic()
         )
-        self._clients: dict[socket.socket, Client] = {}
+        self._clients: dict[socket.socket, AttachedClient] = {}
         self._input = bytearray()
         self._created_at = self._active_at = time.time()
         self._actions = 0
@@ -268,7 +268,7 @@ class Holder:
 
     # --- clients
 
-    def _attached(self) -> list[Client]:
+    def _attached(self) -> list[AttachedClient]:
         return [c for c in self._clients.values() if c.attached]
 
     def _on_connection(self, listener: socket.socket, _mask: int) -> None:
@@ -279,7 +279,7 @@ class Holder:
                 return
             connection.setblocking(False)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-            self._clients[connection] = Client()
+            self._clients[connection] = AttachedClient()
             self._selector.register(connection, selectors.EVENT_READ, self._on_client)
 
     def _on_client(self, connection: socket.socket, mask: int) -> None:
@@ -331,7 +331,7 @@ class Holder:
         elif self._selector.get_key(connection).events != events:
             self._selector.modify(connection, events, self._on_client)
 
-    def _send(self, connection: socket.socket, client: Client) -> bool:
+    def _send(self, connection: socket.socket, client: AttachedClient) -> bool:
         """Send what the socket takes. False when the client is gone."""
         try:
             while client.out:
@@ -347,7 +347,7 @@ class Holder:
             return False
         return True
 
-    def _handle(self, client: Client, frame: Frame) -> None:
+    def _handle(self, client: AttachedClient, frame: Frame) -> None:
         self._actions += 1
         match frame:
             case Input() | SendSignal() | Resize():
@@ -367,7 +367,7 @@ class Holder:
             case _:
                 raise FrameError(f"{type(frame).__name__} is ours to send")
 
-    def _act(self, client: Client, frame: Input | SendSignal | Resize) -> None:
+    def _act(self, client: AttachedClient, frame: Input | SendSignal | Resize) -> None:
         if not client.attached or client.read_only:
             return
         client.active = self._actions
@@ -384,7 +384,7 @@ class Holder:
             if isinstance(number, signal.Signals):
                 signal_foreground(self._terminal, self._shell, number)
 
-    def _attach(self, client: Client, frame: Attach) -> None:
+    def _attach(self, client: AttachedClient, frame: Attach) -> None:
         client.attached, client.read_only = True, frame.read_only
         client.columns, client.rows = frame.columns, frame.rows
         client.active = self._actions
@@ -396,7 +396,7 @@ class Holder:
         if frame.after is None and self._ring.end:
             self._draw(client, drawn)
 
-    def _draw(self, client: Client, drawn: tuple[int, int] | None = None) -> None:
+    def _draw(self, client: AttachedClient, drawn: tuple[int, int] | None = None) -> None:
         """A picture of what the terminal wrote at the size `drawn`, for the size it has now."""
         client.drawing = True
         client.offset = self._ring.end
@@ -418,10 +418,10 @@ class Holder:
         write_record(self.name, self._shell, self._created_at)
         return Done()
 
-    def _status(self) -> Status:
+    def _status(self) -> SessionStatus:
         attached = self._attached()
         watchers = sum(c.read_only for c in attached)
-        return Status(
+        return SessionStatus(
             name=self.name,
             pid=os.getpid(),
             shell_pid=self._shell,

@@ -46,7 +46,7 @@ _FORGOTTEN_S: Final = 86400.0
 log = structlog.get_logger(__name__)
 
 
-class Runs:
+class RunDirectories:
     """Makes the directories of runs below `directory`; states nobody takes go below `kept`.
 
     One process at a time uses `directory`.
@@ -75,9 +75,9 @@ class Runs:
         # compared with a clock that may have been set.
         self._looks: dict[Path, tuple[_Look, float]] = {}
 
-    def of(self, build: Build) -> Run:
+    def of(self, build: Build) -> RunDirectory:
         """The run of one build; makes nothing yet."""
-        return Run(self, build)
+        return RunDirectory(self, build)
 
     async def make(self, build: Build) -> Path:
         """An empty, private directory for one run. Raises OSError."""
@@ -198,10 +198,10 @@ class Runs:
         return Path(name)
 
 
-class Run:
+class RunDirectory:
     """One build's directory: made when asked for, cleared at the end."""
 
-    def __init__(self, runs: Runs, build: Build) -> None:
+    def __init__(self, runs: RunDirectories, build: Build) -> None:
         self._runs = runs
         self._build = build
         self._path: Path | None = None

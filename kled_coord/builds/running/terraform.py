@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from kled_coord.builds.runner import Host, Job, Reporter
+from kled_coord.builds.runner import Job, ProviderHost, Reporter
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
@@ -19,7 +19,7 @@ from kled_coord.terraform.cliconfig import read_cli_config
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.envfile import load_environment
 from kled_coord.terraform.errors import TerraformMissingError
-from kled_coord.terraform.events import Event, OutputsFound, Progress, StageBegan
+from kled_coord.terraform.events import Event, OutputsFound, StageBegan, TerraformProgress
 from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.telling import shown_outputs, tell_event
@@ -65,7 +65,7 @@ class Terraform:
         finally:
             remove_tree(directory)
 
-    async def run(self, job: Job, host: Host, reporter: Reporter) -> None:
+    async def run(self, job: Job, host: ProviderHost, reporter: Reporter) -> None:
         """Carry a build out. Raises KledError with Terraform's words."""
         build = BuildInput(
             template=job.archive,
@@ -130,7 +130,7 @@ class Translator:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
-        self._progress = Progress()
+        self._progress = TerraformProgress()
         self._stage = ""
 
     async def translate(self, event: Event) -> None:

@@ -16,7 +16,7 @@ from kled_coord.builds.runner import BuildRunner, Job, Reporter
 from kled_coord.builds.running.jobs import Jobs
 from kled_coord.builds.running.lease import Lease
 from kled_coord.builds.running.leftovers import end_leftovers
-from kled_coord.builds.running.runs import Run, Runs
+from kled_coord.builds.running.runs import RunDirectories, RunDirectory
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.sources import Clock
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """How a run ended."""
 
     event: BuildEvent
@@ -57,7 +57,7 @@ class Worker:
         queue: Queue,
         changes: Changes,
         runner: BuildRunner,
-        runs: Runs,
+        runs: RunDirectories,
         jobs: Jobs,
         name: str,
     ) -> None:
@@ -94,7 +94,7 @@ class Worker:
         """Run one build and write how it ended, also when this worker is cancelled."""
         build = claimed.build
         log.info("build_started", build=build.id, transition=build.transition)
-        outcome = Outcome(event=BuildEvent.RELEASED)
+        outcome = RunOutcome(event=BuildEvent.RELEASED)
         run = self._runs.of(build)
         try:
             outcome = await self._carry_out(claimed, run)
@@ -105,7 +105,7 @@ class Worker:
             with trio.move_on_after(CLEANUP_S, shield=True):
                 await self._write_end(build, outcome)
 
-    async def _write_end(self, build: Build, outcome: Outcome) -> None:
+    async def _write_end(self, build: Build, outcome: RunOutcome) -> None:
         try:
             ended = await self._queue.end(
                 build.id,
@@ -120,7 +120,7 @@ class Worker:
         else:
             log.info("build_ended", build=build.id, status=ended.status, error=ended.error)
 
-    async def _carry_out(self, claimed: ClaimedBuild, run: Run) -> Outcome:
+    async def _carry_out(self, claimed: ClaimedBuild, run: RunDirectory) -> RunOutcome:
         writer = LogWriter(
             store=self._store, clock=self._clock, changes=self._changes, build_id=claimed.build.id
         )
@@ -131,7 +131,7 @@ class Worker:
             worker=self._name,
         )
         self._lease = lease
-        outcome = Outcome(event=BuildEvent.CANCELED, error="canceled")
+        outcome = RunOutcome(event=BuildEvent.CANCELED, error="canceled")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             await nursery.start(lease.hold)
@@ -139,15 +139,15 @@ class Worker:
                 with lease.run_scope:
                     outcome = await self._attempt(claimed, run, writer, lease.forced)
                 if lease.lost:
-                    outcome = Outcome(event=BuildEvent.FAILED, error="the lease was lost")
+                    outcome = RunOutcome(event=BuildEvent.FAILED, error="the lease was lost")
             finally:
                 writer.close()
                 lease.release()
         return outcome
 
     async def _attempt(
-        self, claimed: ClaimedBuild, run: Run, writer: LogWriter, forced: trio.Event
-    ) -> Outcome:
+        self, claimed: ClaimedBuild, run: RunDirectory, writer: LogWriter, forced: trio.Event
+    ) -> RunOutcome:
         """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
         build = claimed.build
         mask = Mask(())
@@ -156,12 +156,12 @@ class Worker:
             mask = Mask(value.text for value in job.variables.values() if value.is_secret)
             await self._run_job(job, MaskedReporter(writer, mask))
         except KledError as error:
-            return Outcome(event=BuildEvent.FAILED, error=mask.hide(error.line()))
+            return RunOutcome(event=BuildEvent.FAILED, error=mask.hide(error.line()))
         except Exception:
             log.exception("build_crashed", build=build.id)
             error_line = f"an error inside the coordinator; its log has build {build.id}"
-            return Outcome(event=BuildEvent.FAILED, error=error_line)
-        return Outcome(event=BuildEvent.SUCCEEDED, outputs=writer.found_outputs)
+            return RunOutcome(event=BuildEvent.FAILED, error=error_line)
+        return RunOutcome(event=BuildEvent.SUCCEEDED, outputs=writer.found_outputs)
 
     async def _run_job(self, job: Job, reporter: Reporter) -> None:
         host = self._jobs.host(job, reporter)

@@ -15,14 +15,14 @@ from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
 from kled_coord.identity.grants import encode_grant, grant_of
 from kled_coord.identity.openings import Opening
-from kled_coord.identity.service import Identity
+from kled_coord.identity.service import IdentityService
 from kled_coord.metrics import Metrics
-from kled_coord.offload.handover import Kind
+from kled_coord.offload.handover import LayerKind
 from kled_coord.offload.pool import OffloadPool
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.relay.rendezvous.broker import Broker
-from kled_coord.relay.rendezvous.quotas import Quotas
+from kled_coord.relay.rendezvous.quotas import RelayQuotas
 from kled_coord.relay.splice.join import Joiner
 from kled_coord.relay.splice.traffic import Traffic
 from kled_coord.relay.splice.unanswered import end_when_unanswered
@@ -49,10 +49,10 @@ class DataPlane:
     def __init__(
         self,
         *,
-        identity: Identity,
+        identity: IdentityService,
         sessions: Sessions,
         broker: Broker,
-        quotas: Quotas,
+        quotas: RelayQuotas,
         joiner: Joiner,
         agent_wait: AgentWait,
         metrics: Metrics,
@@ -189,7 +189,7 @@ class DataPlane:
             return
         ahead = stream.take_prefix()
         async with self._offload.unwrapped(
-            Kind.WEBSOCKET, stream.transport_stream, ahead
+            LayerKind.WEBSOCKET, stream.transport_stream, ahead
         ) as carried:
             yield carried
 

@@ -65,7 +65,7 @@ def _number(name: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Quotas:
+class RelayQuotas:
     """Both."""
 
     streams: StreamQuotas

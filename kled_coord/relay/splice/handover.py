@@ -17,7 +17,7 @@ PACKET_MAX: Final = 64
 _NO_SHARE: Final = Share(0, 0)
 
 
-class Ended(IntEnum):
+class EndReason(IntEnum):
     """Why a stream ended."""
 
     CLOSED = 0
@@ -76,20 +76,20 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StreamDone:
     """From the relay, last of a stream: why it ended."""
 
     layout: ClassVar[struct.Struct] = struct.Struct("!cQB")
     tag: ClassVar[bytes] = b"D"
     id: int
-    reason: Ended
+    reason: EndReason
 
     def encode(self) -> bytes:
         return self.layout.pack(self.tag, self.id, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopRelay:
     """To the relay: end everything and exit. Without it, it serves its streams to their end."""
 
     tag: ClassVar[bytes] = b"S"
@@ -98,18 +98,18 @@ class Stop:
         return self.tag
 
 
-Packet = Open | Close | Moved | Done | Stop
+Packet = Open | Close | Moved | StreamDone | StopRelay
 
 
 def decode(packet: bytes) -> Packet:
     """Read one packet. Raises ValueError; the two ends are of one release, so that is a bug."""
     tag = packet[:1]
     try:
-        if tag == Stop.tag:
-            return Stop()
-        if tag == Done.tag:
-            _, number, reason = Done.layout.unpack(packet)
-            return Done(number, Ended(reason))
+        if tag == StopRelay.tag:
+            return StopRelay()
+        if tag == StreamDone.tag:
+            _, number, reason = StreamDone.layout.unpack(packet)
+            return StreamDone(number, EndReason(reason))
         if tag == Open.tag:
             return Open.decode(packet)
         for kind in (Close, Moved):

@@ -12,16 +12,16 @@ import trio
 from kled_coord.metrics import Metrics
 from kled_coord.relay.splice import handover
 from kled_coord.relay.splice.bandwidth import Share
-from kled_coord.relay.splice.handover import Ended
+from kled_coord.relay.splice.handover import EndReason
 from kled_coord.relay.splice.traffic import Traffic
-from kled_coord.sidecars.process import Program, Sidecar
+from kled_coord.sidecars.process import Sidecar, SidecarProgram
 from kled_wire import limits
 from kled_wire.errors import UnavailableError
 
-_PROGRAM: Final = Program(
+_PROGRAM: Final = SidecarProgram(
     kind="relay",
     module="kled_coord.relay.splice.splicer",
-    stop=handover.Stop().encode(),
+    stop=handover.StopRelay().encode(),
     packet_max=handover.PACKET_MAX,
 )
 
@@ -40,7 +40,7 @@ class _Joined:
     traffic: Traffic
     shares: tuple[Share, ...]
     ended: trio.Event = field(default_factory=trio.Event)
-    reason: Ended = Ended.BROKEN
+    reason: EndReason = EndReason.BROKEN
 
 
 class RelayProcess(Sidecar):
@@ -77,7 +77,7 @@ class RelayProcess(Sidecar):
     ) -> str:
         """Have the two sockets joined to their end, and close our copies of them.
 
-        Returns why it ended, an `Ended` in lower case. When cancelled, the stream is ended,
+        Returns why it ended, an `EndReason` in lower case. When cancelled, the stream is ended,
         unless `leave` was called. Raises UnavailableError("relay_restarting"), and the sockets
         are still ours then.
         """
@@ -119,7 +119,7 @@ class RelayProcess(Sidecar):
     def _heard(self, packet: bytes) -> None:
         """Bytes have moved, or a stream has ended."""
         said = handover.decode(packet)
-        if not isinstance(said, handover.Moved | handover.Done):
+        if not isinstance(said, handover.Moved | handover.StreamDone):
             return
         joined = self._joined.get(said.id)
         if joined is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_coord.metrics import Metrics
 from kled_coord.offload.certificates import Certificates
 from kled_coord.offload.pool import OffloadPool
@@ -53,7 +53,7 @@ class DataProcesses:
 
 
 def make_processes(
-    config: Config, metrics: Metrics, certificates: Certificates | None
+    config: CoordinatorConfig, metrics: Metrics, certificates: Certificates | None
 ) -> DataProcesses:
     """As many as are set, or one per core."""
     cores = len(os.sched_getaffinity(0))

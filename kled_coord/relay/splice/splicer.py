@@ -17,7 +17,7 @@ from typing import Final
 
 from kled_coord.relay.splice import handover
 from kled_coord.relay.splice.bandwidth import Bucket, Buckets, FairQueue
-from kled_coord.relay.splice.handover import Ended
+from kled_coord.relay.splice.handover import EndReason
 from kled_coord.relay.splice.pair import Pair
 from kled_coord.sidecars.loop import BULK_BYTES, Loop, Task, open_control, take_sockets
 
@@ -84,7 +84,7 @@ class Splicer(Loop[Stream]):
                 tick_at = now + TICK_S
                 self._tick(now)
         for stream in list(self._streams.values()):
-            self._end(stream, Ended.STOPPED)
+            self._end(stream, EndReason.STOPPED)
 
     def _timeout(self, tick_at: float) -> float | None:
         if not self._streams:
@@ -98,7 +98,7 @@ class Splicer(Loop[Stream]):
         try:
             task.pair.step(descriptor, events)
         except OSError:
-            self._end(task, Ended.BROKEN)
+            self._end(task, EndReason.BROKEN)
         else:
             self._settle(task)
 
@@ -126,7 +126,7 @@ class Splicer(Loop[Stream]):
             try:
                 stream.pair.step(descriptor, self._waiting.pop(descriptor), most)
             except OSError:
-                self._end(stream, Ended.BROKEN)
+                self._end(stream, EndReason.BROKEN)
                 continue
             self._fair_queue.end(descriptor, source.taken - before, now)
             self._settle(stream)
@@ -134,7 +134,7 @@ class Splicer(Loop[Stream]):
     def _settle(self, stream: Stream) -> None:
         """After a step: over, or tell epoll what changed; in the steady state that is nothing."""
         if stream.pair.done:
-            self._end(stream, Ended.CLOSED)
+            self._end(stream, EndReason.CLOSED)
             return
         for descriptor in stream.masks:
             wanted = stream.pair.interest(descriptor)
@@ -152,8 +152,8 @@ class Splicer(Loop[Stream]):
             self._open(said, descriptors)
         elif isinstance(said, handover.Close):
             if (stream := self._streams.get(said.id)) is not None:
-                self._end(stream, Ended.STOPPED)
-        elif isinstance(said, handover.Stop):
+                self._end(stream, EndReason.STOPPED)
+        elif isinstance(said, handover.StopRelay):
             self._stopped = True
 
     def _open(self, opened: handover.Open, descriptors: list[int]) -> None:
@@ -161,7 +161,7 @@ class Splicer(Loop[Stream]):
         try:
             pair = _pair(descriptors)
         except OSError:
-            self._tell(handover.Done(opened.id, Ended.BROKEN))
+            self._tell(handover.StreamDone(opened.id, EndReason.BROKEN))
             return
         client, agent = pair.client, pair.agent
         stream = Stream(opened, pair, now)
@@ -173,7 +173,7 @@ class Splicer(Loop[Stream]):
         for descriptor in (client.fileno(), agent.fileno()):
             self._add(stream, descriptor, stream.pair.interest(descriptor))
 
-    def _end(self, stream: Stream, reason: Ended) -> None:
+    def _end(self, stream: Stream, reason: EndReason) -> None:
         for descriptor in stream.masks:
             self._fair_queue.forget(descriptor)
             self._waiting.pop(descriptor, None)
@@ -184,16 +184,16 @@ class Splicer(Loop[Stream]):
                 self._buckets.give_back(stream.shares, to_agent=to_agent, now=time.monotonic())
         self._report(stream)
         stream.pair.close()
-        self._tell(handover.Done(stream.number, reason))
+        self._tell(handover.StreamDone(stream.number, reason))
 
     def _tick(self, now: float) -> None:
         for stream in list(self._streams.values()):
             if self._report(stream):
                 stream.active_at = now
             if now >= stream.until:
-                self._end(stream, Ended.ABSOLUTE_LIMIT)
+                self._end(stream, EndReason.ABSOLUTE_LIMIT)
             elif stream.idle_s and now - stream.active_at >= stream.idle_s:
-                self._end(stream, Ended.IDLE_LIMIT)
+                self._end(stream, EndReason.IDLE_LIMIT)
 
     def _report(self, stream: Stream) -> bool:
         """Say what has moved since the last time; False when nothing has."""
@@ -206,7 +206,7 @@ class Splicer(Loop[Stream]):
         self._tell(handover.Moved(stream.number, to_agent, to_client))
         return True
 
-    def _tell(self, packet: handover.Moved | handover.Done) -> None:
+    def _tell(self, packet: handover.Moved | handover.StreamDone) -> None:
         """Send, waiting where the coordinator is slow to read; it loses nothing it counts."""
         if self._unheard:
             return

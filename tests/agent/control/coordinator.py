@@ -13,7 +13,7 @@ import trio
 import trio_websocket
 
 from kled_agent.orphans import Children
-from kled_agent.scripts.login import Place
+from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
 from kled_agent.users import load_user
@@ -38,7 +38,7 @@ def make_scripts(log: EventLog, directory: str = "/nowhere") -> Scripts:
         user=lambda: load_user(None, shell="/bin/sh"),
         environment={},
         children=Children(),
-        place=Place(directory=directory),
+        place=ScriptDirectory(directory=directory),
     )
     return Scripts(runner, log, new_id=lambda: f"run_{next(numbers)}", clock=datetime.now)
 

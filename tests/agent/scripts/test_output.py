@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_agent.scripts.output import Output
+from kled_agent.scripts.output import RunOutput
 
 HEAD, TAIL = 20, 8
 
@@ -14,7 +14,7 @@ HEAD, TAIL = 20, 8
 def test_what_is_told_is_what_was_printed_and_the_head_is_whole(
     steps: list[tuple[bytes, int]],
 ) -> None:
-    output, all_of_it, told = Output(head_bytes=HEAD, tail_bytes=TAIL), b"", {}
+    output, all_of_it, told = RunOutput(head_bytes=HEAD, tail_bytes=TAIL), b"", {}
     for data, chunk in [*steps, *[(b"", 5)] * 20]:
         output.write(data)
         all_of_it += data
@@ -32,7 +32,7 @@ def test_what_is_told_is_what_was_printed_and_the_head_is_whole(
 
 
 def test_a_flood_costs_head_and_tail_only() -> None:
-    output = Output(head_bytes=HEAD, tail_bytes=TAIL)
+    output = RunOutput(head_bytes=HEAD, tail_bytes=TAIL)
     for _ in range(1000):
         output.write(b"y\n" * 500)
     first = output.next_chunk(HEAD)
@@ -42,7 +42,7 @@ def test_a_flood_costs_head_and_tail_only() -> None:
 
 
 def test_a_coordinator_that_has_more_than_was_written_changes_nothing() -> None:
-    output = Output()
+    output = RunOutput()
     output.write(b"abc")
     output.taken(10**9)
     output.write(b"def")

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.scripts.login import Place
+from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
 from kled_agent.users import load_user
@@ -87,7 +87,7 @@ def running(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> R
             user=lambda: user,
             environment={"KLED_WORKSPACE": "dev"},
             children=Children(),
-            place=Place(directory=f"{tmp_path}/place"),
+            place=ScriptDirectory(directory=f"{tmp_path}/place"),
         )
         numbers = iter(range(1000))
         service = Scripts(runner, log, new_id=lambda: f"run_{next(numbers)}", clock=datetime.now)

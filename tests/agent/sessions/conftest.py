@@ -13,7 +13,7 @@ import trio
 
 from kled_agent.orphans import Children
 from kled_agent.sessions.directory import Held, SessionDirectory, SessionSettings
-from kled_agent.sessions.holder.frames import Attach, Attached, Ended, Frame, Input, Output
+from kled_agent.sessions.holder.frames import Attach, Attached, Ended, Frame, Input, ScreenOutput
 from kled_agent.sessions.holder.link import HolderLink
 from kled_agent.sessions.holder.shell import ShellJob
 from kled_wire.eventlog import EventLog
@@ -78,7 +78,7 @@ class Viewer:
 
     async def frame(self) -> Frame | None:
         frame = await self.link.receive()
-        if isinstance(frame, Output):
+        if isinstance(frame, ScreenOutput):
             self.seen += frame.data
         elif isinstance(frame, Ended):
             self.ended = frame

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_client.doctor import judge
-from kled_client.doctor.judge import Answer, Check, Outcome
+from kled_client.doctor.judge import Check, CheckOutcome, ProbeAnswer
 from kled_wire.resume.paths import PathReport
 
 NOW = 1_700_000_000.0
 
 
-def answer(status: int, body: object = None, **headers: str) -> Answer:
+def answer(status: int, body: object = None, **headers: str) -> ProbeAnswer:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status=status, headers=named, body=content)
+    return ProbeAnswer(status=status, headers=named, body=content)
 
 
-def refusal(status: int, code: str) -> Answer:
+def refusal(status: int, code: str) -> ProbeAnswer:
     return answer(status, {"error": {"code": code, "message": "no", "hint": None}})
 
 
@@ -42,7 +42,7 @@ def refusal(status: int, code: str) -> Answer:
         (answer(404, b"\xff" * 10), "fail", "a proxy on the path answers 404"),
     ],
 )
-def test_the_first_answer(given_answer: Answer, outcome: str, words: str) -> None:
+def test_the_first_answer(given_answer: ProbeAnswer, outcome: str, words: str) -> None:
     finding = judge.judge_version(given_answer, "1")
     assert finding.outcome == outcome
     assert words in finding.found
@@ -66,7 +66,7 @@ def test_the_clock(skew: float, outcome: str, words: str) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}, {"date": ""}])
 def test_a_clock_that_cannot_be_compared(headers: dict[str, str]) -> None:
-    assert judge.judge_clock(answer(200, **headers), NOW).outcome is Outcome.SKIP
+    assert judge.judge_clock(answer(200, **headers), NOW).outcome is CheckOutcome.SKIP
 
 
 def test_the_user() -> None:
@@ -74,7 +74,7 @@ def test_the_user() -> None:
         "alice, member"
     )
     assert "token_invalid" in judge.judge_user(refusal(401, "token_invalid")).found
-    assert judge.judge_user(answer(200, b"<html>")).outcome is Outcome.FAIL
+    assert judge.judge_user(answer(200, b"<html>")).outcome is CheckOutcome.FAIL
 
 
 @pytest.mark.parametrize("protocol", ["kled-stream", "websocket"])
@@ -85,11 +85,11 @@ def test_an_upgrade(protocol: str) -> None:
         refusal(401, "token_missing"),
     ]
     for found in passes:
-        assert judge.judge_upgrade(found, protocol).outcome is Outcome.OK
+        assert judge.judge_upgrade(found, protocol).outcome is CheckOutcome.OK
     stripped = judge.judge_upgrade(refusal(426, "upgrade_required"), protocol)
     assert "taken away" in stripped.found
     for blocked in (answer(101, b"", upgrade="h2c"), answer(400, b"<html>"), answer(200, {})):
-        assert judge.judge_upgrade(blocked, protocol).outcome is Outcome.WARN
+        assert judge.judge_upgrade(blocked, protocol).outcome is CheckOutcome.WARN
     named = answer(400, b"<html>", server="squid", content_type="text/html")
     assert judge.judge_upgrade(named, protocol).found == (
         "squid refuses it with 400 and a web page"
@@ -98,13 +98,13 @@ def test_an_upgrade(protocol: str) -> None:
 
 def test_which_way_streams_take() -> None:
     passes, blocked = judge.ok("passes"), judge.warn("squid refuses it")
-    assert judge.judge_streams(passes, blocked, "").outcome is Outcome.OK
+    assert judge.judge_streams(passes, blocked, "").outcome is CheckOutcome.OK
     fallback = judge.judge_streams(blocked, passes, "the proxy 10.0.0.1:3128")
-    assert fallback.outcome is Outcome.WARN
+    assert fallback.outcome is CheckOutcome.WARN
     assert "squid refuses it (through the proxy 10.0.0.1:3128); WebSockets are used" in (
         fallback.found
     )
-    assert judge.judge_streams(blocked, blocked, "").outcome is Outcome.FAIL
+    assert judge.judge_streams(blocked, blocked, "").outcome is CheckOutcome.FAIL
 
 
 def test_one_address_family_is_enough() -> None:
@@ -127,7 +127,7 @@ def test_which_path_is_taken() -> None:
     reason = "direct 10.0.0.5:40022: timed out"
     blocked = judge.judge_path(PathReport("relay", reason=reason, blocked=True))
     assert (blocked.outcome, blocked.found) == (
-        Outcome.WARN,
+        CheckOutcome.WARN,
         f"blocked ({reason}); the relay is used instead",
     )
 
@@ -139,14 +139,14 @@ def test_certificates() -> None:
     late = judge.judge_certificate(
         "TLSv1.3", "Some CA", ends, judge.at(NOW + 29 * 86400), private=False
     )
-    assert late.outcome is Outcome.WARN
+    assert late.outcome is CheckOutcome.WARN
     assert "issued by Corp" in judge.judge_untrusted("self-signed", "Corp").found
     assert judge.judge_untrusted("self-signed", "").found == "not trusted: self-signed"
 
 
 def test_the_limit_of_open_files() -> None:
-    assert judge.judge_open_files(256).outcome is Outcome.WARN
-    assert judge.judge_open_files(1024).outcome is Outcome.OK
+    assert judge.judge_open_files(256).outcome is CheckOutcome.WARN
+    assert judge.judge_open_files(1024).outcome is CheckOutcome.OK
 
 
 def test_the_summary_says_what_is_blocked_and_only_once() -> None:
@@ -174,7 +174,7 @@ def test_the_summary_says_what_is_blocked_and_only_once() -> None:
     ),
 )
 def test_whatever_answers_is_judged(status: int, body: bytes, headers: dict[str, str]) -> None:
-    found = Answer(status=status, headers=headers, body=body)
+    found = ProbeAnswer(status=status, headers=headers, body=body)
     for finding in (
         judge.judge_version(found, "1"),
         judge.judge_clock(found, NOW),

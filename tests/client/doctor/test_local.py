@@ -9,7 +9,7 @@ import pytest
 from kled_client.account.certificate import ensure_key, identity_of
 from kled_client.account.profile import Profile
 from kled_client.doctor import local
-from kled_client.doctor.judge import Outcome
+from kled_client.doctor.judge import CheckOutcome
 from kled_client.openssh.setup import default_path, install
 from kled_wire.errors import ConfigError
 
@@ -39,14 +39,14 @@ def test_ssh_is_there_or_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "does not run" in local.check_ssh().found
     (tmp_path / "ssh").unlink()
-    assert local.check_ssh().outcome is Outcome.WARN
+    assert local.check_ssh().outcome is CheckOutcome.WARN
 
 
 def test_the_block_in_the_ssh_configuration(env: dict[str, str]) -> None:
     assert "no block" in local.check_ssh_config(env, "default").found
     path = default_path(env)
     install(env, "default", path)
-    assert local.check_ssh_config(env, "default").outcome is Outcome.OK
+    assert local.check_ssh_config(env, "default").outcome is CheckOutcome.OK
     assert "another" in local.check_ssh_config(env, "work").found
 
 
@@ -58,7 +58,7 @@ def test_the_ssh_key(env: dict[str, str]) -> None:
     Path(identity.certificate).write_text("certificate")
     assert "and certificate are there" in local.check_identity(env, "default").found
     Path(identity.key).chmod(0o644)
-    assert local.check_identity(env, "default").outcome is Outcome.WARN
+    assert local.check_identity(env, "default").outcome is CheckOutcome.WARN
 
 
 def test_open_files() -> None:

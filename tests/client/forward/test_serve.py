@@ -18,7 +18,7 @@ import trio
 import trio.testing
 from rich.console import Console
 
-from kled_client.forward.hold import Plan, hold_forwards
+from kled_client.forward.hold import ForwardPlan, hold_forwards
 from kled_client.forward.link import Link, hold_link
 from kled_client.forward.serve import ForwardStatus, listening_here, serve_here
 from kled_client.forward.spec import End, ForwardKind, TcpEnd, parse_forward
@@ -290,7 +290,7 @@ async def test_all_is_held_up_and_the_workspaces_ends_again(
         forwards = (*parse_forward("0:1"), *parse_forward(f"9:{port}", ForwardKind.REMOTE))
         async with trio.open_nursery() as nursery:
             fake = FakeConnections(nursery)
-            plan = Plan(forwards=forwards, auto=True)
+            plan = ForwardPlan(forwards=forwards, auto=True)
             nursery.start_soon(partial(hold_forwards, plan, fake.open, Link(), view))
             await trio.testing.wait_all_tasks_blocked(0.01)
             fake.made[0].lose()

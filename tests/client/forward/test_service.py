@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from kled_client.forward.service import Service, plan_service, service_name
+from kled_client.forward.service import UserService, plan_service, service_name
 from tests.client.conftest import Kled, one_line
 
 DIRECTORY = Path("/home/a b/100%")
 ENV = {"KLED_PROFILE": 'w"$k', "KLED_TOKEN": "secret", "XDG_CONFIG_HOME": "relative"}
 
 
-def service(directory: Path = DIRECTORY, *, macos: bool = False) -> Service:
+def service(directory: Path = DIRECTORY, *, macos: bool = False) -> UserService:
     return plan_service(
         directory, ["/usr/bin/py thon", "up"], ENV, home=Path("/home/a"), macos=macos
     )

@@ -8,12 +8,12 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_client.ssh.ports import ListeningPort, auto_forward, parse_ports, plan_auto
+from kled_client.ssh.ports import ReportedPort, auto_forward, parse_ports, plan_auto
 from kled_wire.errors import ProtocolError
 
 
-def listening(port: int, *addresses: str, mine: bool = True) -> ListeningPort:
-    return ListeningPort(
+def listening(port: int, *addresses: str, mine: bool = True) -> ReportedPort:
+    return ReportedPort(
         port=port, addresses=addresses or ("127.0.0.1",), process="p", pid=1, mine=mine
     )
 
@@ -21,7 +21,7 @@ def listening(port: int, *addresses: str, mine: bool = True) -> ListeningPort:
 def test_the_agents_line() -> None:
     raw = {"port": 80, "addresses": ["0.0.0.0"], "process": None, "pid": None, "mine": False}
     assert parse_ports(json.dumps({"ports": [raw]}).encode()) == [
-        ListeningPort(port=80, addresses=("0.0.0.0",), process="", pid=None, mine=False)
+        ReportedPort(port=80, addresses=("0.0.0.0",), process="", pid=None, mine=False)
     ]
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import trio
 
-from kled_coord.builds.logs import End, Progress
+from kled_coord.builds.logs import BuildProgress, End
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.policy.actions import Action
 from kled_coord.store.agents import agents_of
@@ -43,7 +43,7 @@ async def test_create_stop_start_delete(world, make_tar, tmp_path) -> None:
             assert await status(world, created.workspace) == after
     lines = [item.text for item in log if isinstance(item, LogLine)]
     assert lines == ["start began", "done"]
-    assert Progress(done=1, total=1, message="apply") in log
+    assert BuildProgress(done=1, total=1, message="apply") in log
     assert log[-1] == End(status="succeeded", error=None)
     assert world.registry.dropped == [(agent_id, "the workspace was deleted")]
     assert await world.services.store.read(agents_of, [created.workspace.id]) == []

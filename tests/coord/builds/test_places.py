@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from kled_coord.builds.logs import Progress
+from kled_coord.builds.logs import BuildProgress
 from kled_coord.builds.places import tell_place
 from kled_coord.builds.transitions import BuildEvent
 from kled_wire.names import parse_workspace_ref
@@ -72,7 +72,7 @@ async def test_the_place_is_shown_while_a_build_waits(lite_world, make_tar) -> N
     assert await positions() == [None, 1, 2]
     (last,) = await services.builds.list_for(alice, parse_workspace_ref("alice-2"))
     told = await log_of(world, alice, last.id, follow=False)
-    assert told == [Progress(done=0, total=0, message=tell_place(2, 2))]
+    assert told == [BuildProgress(done=0, total=0, message=tell_place(2, 2))]
     canceled = await services.builds.cancel(alice, last.id)
     assert canceled.queue_position is None
     await services.queue.end(claimed.build.id, BuildEvent.RELEASED, worker="w")

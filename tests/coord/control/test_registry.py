@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.control.registry import AgentRegistry, Attached
+from kled_coord.control.registry import AgentRegistry, AttachedAgent
 from kled_coord.metrics import Metrics
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode, LinkClosed
@@ -49,8 +49,8 @@ def registry(metrics: Metrics) -> AgentRegistry:
     return AgentRegistry(metrics)
 
 
-def _attached(clock: Clock, link: FakeLink | None = None) -> Attached:
-    return Attached(
+def _attached(clock: Clock, link: FakeLink | None = None) -> AttachedAgent:
+    return AttachedAgent(
         link=link or FakeLink(),  # type: ignore[arg-type]  # a fake
         scope=trio.CancelScope(),
         connected_at=clock(),

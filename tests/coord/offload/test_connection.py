@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 if not sys.platform.startswith("linux"):
     pytest.skip("epoll(7) is Linux's", allow_module_level=True)
 
-from kled_coord.offload.connection import CHUNK_BYTES, Connection
+from kled_coord.offload.connection import CHUNK_BYTES, OffloadedConnection
 from kled_coord.offload.layer import LayerBrokenError
 from tests.coord.relay.sockets import connected
 
@@ -69,7 +69,7 @@ class Site:
     """The peer's end, the connection, the end of whoever gets the plain bytes."""
 
     peer: socket.socket
-    connection: Connection
+    connection: OffloadedConnection
     plain: socket.socket
     layer: Dots
     dead: set[int] = field(default_factory=set)
@@ -104,7 +104,7 @@ def make(layer: Dots) -> Site:
     plain, inner = socket.socketpair()
     for end in (outer, inner, peer, plain):
         end.setblocking(False)
-    return Site(peer, Connection(outer, inner, layer), plain, layer)
+    return Site(peer, OffloadedConnection(outer, inner, layer), plain, layer)
 
 
 def close(site: Site) -> None:

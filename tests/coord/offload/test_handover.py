@@ -10,20 +10,20 @@ from kled_coord.offload.handover import (
     PACKET_MAX,
     TEXT_MAX,
     Crashed,
-    Kind,
+    LayerKind,
     Packet,
     Renewed,
-    Stop,
+    StopOffload,
     Take,
     decode,
 )
 from kled_wire.limits import HEAD_MAX_BYTES
 
 PACKET = st.one_of(
-    st.builds(Take, st.sampled_from(Kind), st.binary(max_size=200)),
+    st.builds(Take, st.sampled_from(LayerKind), st.binary(max_size=200)),
     st.builds(Renewed, st.text(max_size=TEXT_MAX)),
     st.builds(Crashed, st.text(max_size=TEXT_MAX)),
-    st.just(Stop()),
+    st.just(StopOffload()),
 )
 
 
@@ -34,7 +34,7 @@ def test_every_packet_survives_the_way(packet: Packet) -> None:
 
 
 def test_the_largest_packets_fit() -> None:
-    assert len(Take(Kind.TLS, bytes(HEAD_MAX_BYTES)).encode()) <= PACKET_MAX
+    assert len(Take(LayerKind.TLS, bytes(HEAD_MAX_BYTES)).encode()) <= PACKET_MAX
     assert decode(Renewed("é" * 10_000).encode()) == Renewed("é" * TEXT_MAX)
 
 

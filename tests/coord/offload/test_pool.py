@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from kled_coord.metrics import Metrics
-from kled_coord.offload.handover import Kind
+from kled_coord.offload.handover import LayerKind
 from kled_coord.offload.pool import OffloadPool
 from kled_wire.errors import UnavailableError
 from kled_wire.transport.tls import TlsStream
@@ -30,13 +30,13 @@ class Site:
         self.pool = OffloadPool(2, self.metrics, authority.issue() if tls else None)
         self.stack = stack
 
-    async def open(self, kind: Kind = Kind.TLS) -> None:
+    async def open(self, kind: LayerKind = LayerKind.TLS) -> None:
         peer, outer = (wrap(end) for end in connected())
         await self.stack.enter_async_context(peer)
         await self.stack.enter_async_context(outer)
         plain = await self.stack.enter_async_context(self.pool.unwrapped(kind, outer))
         await outer.aclose()
-        if kind is Kind.TLS:
+        if kind is LayerKind.TLS:
             client = TlsStream(peer, self.authority.trusting(), server_hostname=NAME)
             await client.do_handshake()
             await check(client, plain)
@@ -77,7 +77,7 @@ async def test_without_tls_the_first_one_comes_with_the_first_websocket(
         await nursery.start(site.pool.run)
         await trio.testing.wait_all_tasks_blocked()
         assert site.pool.loads == []
-        await site.open(Kind.WEBSOCKET)
+        await site.open(LayerKind.WEBSOCKET)
         await site.until_there_are(2)
     nursery.cancel_scope.cancel()
 

@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from kled_coord.metrics import Metrics
-from kled_coord.offload.handover import Kind
+from kled_coord.offload.handover import LayerKind
 from kled_coord.offload.process import OffloadProcess
 from kled_wire.errors import UnavailableError
 from kled_wire.transport.tls import TlsStream
@@ -43,7 +43,7 @@ class Site:
     async def raw(self) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
         """A client's bare connection, and the plain end of it."""
         peer, outer = (wrap(end) for end in connected())
-        async with peer, self.process.unwrapped(Kind.TLS, outer) as plain:
+        async with peer, self.process.unwrapped(LayerKind.TLS, outer) as plain:
             await outer.aclose()
             yield peer, plain
 
@@ -220,7 +220,7 @@ async def test_without_a_process_it_is_refused_and_the_connection_stays_ours(
     process = Site(authority).process
     async with peer, outer:
         with pytest.raises(UnavailableError) as caught:
-            async with process.unwrapped(Kind.TLS, outer):
+            async with process.unwrapped(LayerKind.TLS, outer):
                 pytest.fail("there is nobody to take it")
         assert caught.value.code == "offload_restarting"
         await check(peer, outer)

@@ -19,8 +19,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
 from kled_coord.offload import server
-from kled_coord.offload.handover import PACKET_MAX, Crashed, Kind, Stop, Take, decode
-from kled_coord.offload.server import Server
+from kled_coord.offload.handover import PACKET_MAX, Crashed, LayerKind, StopOffload, Take, decode
+from kled_coord.offload.server import OffloadServer
 from kled_coord.offload.websocket import WebSocketLayer
 from tests.coord.relay.sockets import connected
 
@@ -32,7 +32,7 @@ def hand_over(ours: socket.socket, ahead: bytes = b"") -> tuple[socket.socket, s
     peer, outer = connected()
     plain, inner = socket.socketpair()
     with outer, inner:
-        take = Take(Kind.WEBSOCKET, ahead)
+        take = Take(LayerKind.WEBSOCKET, ahead)
         socket.send_fds(ours, [take.encode()], [outer.fileno(), inner.fileno()])
     return peer, plain
 
@@ -42,21 +42,21 @@ def message(data: bytes) -> bytes:
 
 
 @contextmanager
-def made() -> Iterator[tuple[socket.socket, Server]]:
+def made() -> Iterator[tuple[socket.socket, OffloadServer]]:
     """A server, and the coordinator's end of its control socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setblocking(False)
     with ours, theirs:
-        yield ours, Server(theirs, None)
+        yield ours, OffloadServer(theirs, None)
 
 
 @contextmanager
-def running(running_server: Server, ours: socket.socket) -> Iterator[threading.Thread]:
+def running(running_server: OffloadServer, ours: socket.socket) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=running_server.run)
     thread.start()
     yield thread
     if thread.is_alive():
-        ours.send(Stop().encode())
+        ours.send(StopOffload().encode())
     thread.join(10)
     assert not thread.is_alive()
 
@@ -153,7 +153,7 @@ def test_in_a_round_small_ones_go_first_and_one_bulk_takes_a_step() -> None:
         assert order == [[b"1", b"", b"3"], [b"", b"2", b""]]
         for end in (end for pair in ends for end in pair):
             end.close()
-        ours.send(Stop().encode())
+        ours.send(StopOffload().encode())
         loop.run()
 
 

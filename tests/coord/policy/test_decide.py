@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.policy.actions import READING, Action, Resource
+from kled_coord.policy.actions import READING, Action, ActionTarget
 from kled_coord.policy.decide import Caller, decide, require
 from kled_coord.policy.roles import ROLES, SCOPES, Role
 from kled_wire.errors import ForbiddenError, NotFoundError
@@ -21,8 +21,8 @@ def caller(role: Role, *scopes: str) -> Caller:
     )
 
 
-def workspace(owner: str) -> Resource:
-    return Resource(kind="workspace", name="dev", owner_id=owner)
+def workspace(owner: str) -> ActionTarget:
+    return ActionTarget(kind="workspace", name="dev", owner_id=owner)
 
 
 def test_a_member_does_anything_with_their_own_workspace() -> None:
@@ -66,7 +66,7 @@ def test_a_read_token_of_an_owner_starts_nothing() -> None:
     owner=st.sampled_from([ME, "usr_other", None]),
 )
 def test_a_scope_never_adds_to_a_role(role, action, scopes, owner) -> None:
-    resource = Resource(kind="workspace", name="dev", owner_id=owner)
+    resource = ActionTarget(kind="workspace", name="dev", owner_id=owner)
     narrow = decide(caller(role, *(scopes or ["nonsense"])), action, resource)
     assert not narrow.allowed or decide(caller(role), action, resource).allowed
     if narrow.hidden:

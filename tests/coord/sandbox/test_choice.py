@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_coord.config import Config
+from kled_coord.config import CoordinatorConfig
 from kled_coord.sandbox.choice import Sandbox, SandboxChoice
 from kled_wire.errors import ConfigError
 from tests.kit.programs import need
@@ -24,7 +24,7 @@ def program(path: Path, script: str) -> None:
 async def test_off_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path / "bin", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    choice = await SandboxChoice(Config(sandbox="off")).make()
+    choice = await SandboxChoice(CoordinatorConfig(sandbox="off")).make()
     assert choice.sandbox is None
     assert choice.describe() == 'none: sandbox = "off"'
 
@@ -33,7 +33,7 @@ async def test_without_bubblewrap_auto_goes_on_and_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    choice = await SandboxChoice(Config(sandbox="auto")).make()
+    choice = await SandboxChoice(CoordinatorConfig(sandbox="auto")).make()
     assert choice.sandbox is None
     assert "no bwrap on PATH" in choice.reason
     assert "apt install bubblewrap" in choice.reason
@@ -44,17 +44,17 @@ async def test_one_that_does_not_work_is_not_used_and_is_an_error_where_it_is_re
 ) -> None:
     program(tmp_path / "bin", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    choice = await SandboxChoice(Config(sandbox="auto")).make()
+    choice = await SandboxChoice(CoordinatorConfig(sandbox="auto")).make()
     assert choice.describe().startswith("none: bwrap: setting up uid map: Permission denied")
     with pytest.raises(ConfigError, match="uid map: Permission denied") as caught:
-        await SandboxChoice(Config(sandbox="bubblewrap")).make()
+        await SandboxChoice(CoordinatorConfig(sandbox="bubblewrap")).make()
     assert caught.value.code == "sandbox_unusable"
 
 
 async def test_it_is_decided_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path / "bin", f"echo asked >> {tmp_path}/log")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    choice = SandboxChoice(Config(sandbox="auto"))
+    choice = SandboxChoice(CoordinatorConfig(sandbox="auto"))
     assert (await choice.make()).describe() == "bubblewrap"
     assert await choice.make() is await choice.make()
     assert (tmp_path / "log").read_text() == "asked\n"

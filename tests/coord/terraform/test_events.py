@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from kled_coord.terraform.events import (
     ChangeSummary,
-    Diagnostic,
     DiagnosticFound,
     Event,
-    LogLine,
-    Output,
     OutputsFound,
-    Progress,
     ResourceDone,
     ResourceFailed,
     ResourcePlanned,
     ResourceStarted,
     StageBegan,
+    TemplateOutput,
+    TerraformDiagnostic,
+    TerraformMessage,
+    TerraformProgress,
     format_diagnostic,
     parse_line,
     parse_validation,
@@ -64,8 +64,8 @@ def test_a_failed_apply_is_read_whole() -> None:
 def test_outputs_come_with_values_but_for_sensitive_ones() -> None:
     outputs = [e.outputs for e in recorded("apply_after.jsonl") if isinstance(e, OutputsFound)]
     assert outputs[-1] == {
-        "secret": Output(value=None, sensitive=True),
-        "size": Output(value=3, sensitive=False),
+        "secret": TemplateOutput(value=None, sensitive=True),
+        "size": TemplateOutput(value=3, sensitive=False),
     }
 
 
@@ -80,7 +80,7 @@ def test_progress_counts_each_step_once(name: str, done: int, failed: int, total
 
 
 def test_progress_shows_what_is_being_worked_on() -> None:
-    progress = Progress()
+    progress = TerraformProgress()
     for event in (
         ResourcePlanned("a", "create"),
         ResourcePlanned("b", "replace"),
@@ -95,7 +95,7 @@ def test_progress_shows_what_is_being_worked_on() -> None:
 
 def test_reads_while_planning_are_no_part_of_the_work() -> None:
     events: list[Event] = [ResourceStarted("data.d", "read"), ResourceDone("data.d", "read", 0)]
-    assert reduce_progress(events) == Progress()
+    assert reduce_progress(events) == TerraformProgress()
 
 
 def test_a_failed_validation_is_read() -> None:
@@ -114,12 +114,12 @@ def test_what_is_no_validation_is_told_apart(document: bytes) -> None:
     [
         (b"", None),
         (b"  \r", None),
-        (b"panic: runtime error", LogLine("info", "panic: runtime error")),
-        (b"[1]", LogLine("info", "[1]")),
-        (b"\xff\xfe", LogLine("info", "\ufffd\ufffd")),
-        (b"[" * 5000, LogLine("info", "[" * 5000)),
-        (b'{"type": "new", "@level": "warn", "@message": "m"}', LogLine("warn", "m")),
-        (b'{"type": ["x"], "@message": 1}', LogLine("info", "")),
+        (b"panic: runtime error", TerraformMessage("info", "panic: runtime error")),
+        (b"[1]", TerraformMessage("info", "[1]")),
+        (b"\xff\xfe", TerraformMessage("info", "\ufffd\ufffd")),
+        (b"[" * 5000, TerraformMessage("info", "[" * 5000)),
+        (b'{"type": "new", "@level": "warn", "@message": "m"}', TerraformMessage("warn", "m")),
+        (b'{"type": ["x"], "@message": 1}', TerraformMessage("info", "")),
         (b'{"type": "apply_start", "hook": 3}', ResourceStarted("", "")),
     ],
 )
@@ -137,18 +137,20 @@ def test_no_object_is_too_strange(kind: str, fields: dict[str, object], inner: o
     line = json.dumps({**fields, "type": kind, "hook": {"resource": inner, "elapsed_seconds": 1}})
     event = parse_line(line.encode())
     assert event is not None
-    Progress().after(event)
+    TerraformProgress().after(event)
 
 
 def test_a_diagnostic_without_a_place_names_the_resource_or_nothing() -> None:
-    plain = Diagnostic(severity="error", summary="Bad\nthing")
+    plain = TerraformDiagnostic(severity="error", summary="Bad\nthing")
     assert format_diagnostic(plain) == "Bad thing"
 
 
 def test_terraforms_own_options_are_not_what_a_person_has() -> None:
     use = "Use a -var or -var-file command line argument to provide a value for this variable."
-    found = Diagnostic(severity="error", summary="No value for required variable", detail=use)
+    found = TerraformDiagnostic(
+        severity="error", summary="No value for required variable", detail=use
+    )
     assert format_diagnostic(found).endswith(": Give it with -p NAME=VALUE.")
     assert format_diagnostic(
-        Diagnostic(severity="error", summary="Bad", detail="Why.", address="a.b")
+        TerraformDiagnostic(severity="error", summary="Bad", detail="Why.", address="a.b")
     ) == ("a.b: Bad: Why.")

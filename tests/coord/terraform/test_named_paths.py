@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform.command import Command
+from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.confined import confined
 
 
@@ -22,7 +22,7 @@ def test_what_the_cli_configuration_names_is_shown(tmp_path: Path) -> None:
         f'  filesystem_mirror {{ path = "{tmp_path}/none" }}\n'
         '  network_mirror { url = "https://example.com/" }\n}\n'
     )
-    command = Command(
+    command = TerraformCommand(
         argv=("terraform",),
         environment={"HOME": str(tmp_path / "run"), "TF_CLI_CONFIG_FILE": str(config)},
         directory=tmp_path / "run",

@@ -26,10 +26,10 @@ from kled_coord.terraform.errors import (
 )
 from kled_coord.terraform.events import (
     Event,
-    LogLine,
     ResourceDone,
     ResourceStarted,
     StageBegan,
+    TerraformMessage,
 )
 from kled_coord.terraform.run import (
     BuildInput,
@@ -265,7 +265,7 @@ async def test_an_interrupt_saves_the_state_and_gives_the_lock_back(
 
     class Asker(Recorder):
         async def __call__(self, event: Event) -> None:
-            if isinstance(event, LogLine) and "Executing" in event.text:
+            if isinstance(event, TerraformMessage) and "Executing" in event.text:
                 interrupt.ask()
 
     directory = tmp_path / "run"
@@ -350,7 +350,7 @@ async def test_a_cancelled_build_winds_down_within_its_limits(
 
         class Canceller(Recorder):
             async def __call__(self, event: Event) -> None:
-                if isinstance(event, LogLine) and "Executing" in event.text:
+                if isinstance(event, TerraformMessage) and "Executing" in event.text:
                     scope.cancel()
 
         directory = tmp_path / "run"
@@ -390,7 +390,7 @@ async def test_what_a_provisioner_that_is_cut_off_started_ends_with_it(
 
     class Cutter(Recorder):
         async def __call__(self, event: Event) -> None:
-            found = isinstance(event, LogLine) and re.search(r"started (\d+)$", event.text)
+            found = isinstance(event, TerraformMessage) and re.search(r"started (\d+)$", event.text)
             if not found:
                 return
             started.append(int(found[1]))

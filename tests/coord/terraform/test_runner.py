@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from kled_coord.terraform.command import Command
+from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
 from tests.kit.programs import is_alive
@@ -43,8 +43,8 @@ class Lines(list[bytes]):
             self.ready.set()
 
 
-def shell(script: str, directory: Path) -> Command:
-    return Command(
+def shell(script: str, directory: Path) -> TerraformCommand:
+    return TerraformCommand(
         argv=("/bin/sh", "-c", script), environment={"PATH": "/usr/bin:/bin"}, directory=directory
     )
 
@@ -152,7 +152,7 @@ async def test_at_its_end_nothing_of_its_group_is_alive(run: Any) -> None:
 
 
 async def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
-    command = Command(argv=("/no/terraform",), environment={}, directory=tmp_path)
+    command = TerraformCommand(argv=("/no/terraform",), environment={}, directory=tmp_path)
     lines = Lines()
     with pytest.raises(TerraformMissingError, match="/no/terraform"):
         await run_terraform(

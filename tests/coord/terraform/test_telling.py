@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.terraform.events import Output, OutputsFound, StillWorking, parse_line
+from kled_coord.terraform.events import OutputsFound, StillWorking, TemplateOutput, parse_line
 from kled_coord.terraform.telling import (
     OUTPUT_BYTES_MAX,
     OUTPUTS_MAX,
@@ -52,11 +52,11 @@ def test_a_destroy_tells_what_it_destroys() -> None:
 
 def test_outputs_are_told_at_the_end_and_sensitive_ones_are_not() -> None:
     outputs = {
-        "url": Output(value="http://x", sensitive=False),
-        "ports": Output(value=[80, 443], sensitive=False),
-        "password": Output(value="hunter2", sensitive=True),
-        "long": Output(value="x" * OUTPUT_BYTES_MAX, sensitive=False),
-        "large": Output(value=float("inf"), sensitive=False),
+        "url": TemplateOutput(value="http://x", sensitive=False),
+        "ports": TemplateOutput(value=[80, 443], sensitive=False),
+        "password": TemplateOutput(value="hunter2", sensitive=True),
+        "long": TemplateOutput(value="x" * OUTPUT_BYTES_MAX, sensitive=False),
+        "large": TemplateOutput(value=float("inf"), sensitive=False),
     }
     found = OutputsFound(outputs)
     assert tell_event(found, "plan") == []
@@ -81,7 +81,9 @@ def test_outputs_are_told_at_the_end_and_sensitive_ones_are_not() -> None:
 def test_what_is_kept_of_outputs_is_bounded_and_json(
     given_out: dict[str, tuple[object, bool]],
 ) -> None:
-    shown = shown_outputs({n: Output(value=v, sensitive=s) for n, (v, s) in given_out.items()})
+    shown = shown_outputs(
+        {n: TemplateOutput(value=v, sensitive=s) for n, (v, s) in given_out.items()}
+    )
     assert len(shown) <= OUTPUTS_MAX
     for name, output in shown.items():
         assert len(json.dumps(output["value"], allow_nan=False)) <= OUTPUT_BYTES_MAX

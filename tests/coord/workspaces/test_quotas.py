@@ -8,13 +8,13 @@ import pytest
 import trio
 
 from kled_coord.identity.users import UserChange
-from kled_coord.workspaces.quotas import Quotas
+from kled_coord.workspaces.quotas import UserQuotas
 from kled_wire.errors import ConflictError, ForbiddenError, LimitError
 from tests.coord.builds.steps import build, create, template
 
 
 def limit(world, **quotas: int) -> None:
-    world.services.workspaces.quotas = Quotas(**quotas)
+    world.services.workspaces.quotas = UserQuotas(**quotas)
 
 
 async def end_one(world) -> None:
@@ -106,7 +106,7 @@ async def test_two_at_once_do_not_both_get_the_last_place(world, make_tar) -> No
 async def test_limits_through_the_api(api, make_tar) -> None:
     root, alice = await api.login("root", "owner"), await api.login("alice")
     await template(api.world, make_tar)
-    api.world.services.workspaces.quotas = replace(Quotas(), workspaces=1, waiting_builds=5)
+    api.world.services.workspaces.quotas = replace(UserQuotas(), workspaces=1, waiting_builds=5)
     changed = await api.client.patch(
         "/api/v1/users/alice",
         headers=root,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_provider.kled.agent import Agent, init_script, name_diagnostics
-from kled_provider.plugin.diagnostics import Key
+from kled_provider.kled.agent import AgentResource, init_script, name_diagnostics
+from kled_provider.plugin.diagnostics import MapKey
 from kled_provider.plugin.resource import Context
 from kled_provider.plugin.values import UNKNOWN
 from tests.provider.conftest import FakeHost
@@ -80,15 +80,15 @@ def test_bad_names(name: object) -> None:
 async def test_what_sessions_get_is_told_by_create_and_update_and_a_refresh_only_looks() -> None:
     host = FakeHost(directory=Path("/nowhere"))
     context = Context(host=host, keep=lambda _values: None, generation="g")
-    planned = {**dict.fromkeys(Agent.schema.names()), "name": "main"}
-    made = await Agent().create(context, planned)
+    planned = {**dict.fromkeys(AgentResource.schema.names()), "name": "main"}
+    made = await AgentResource().create(context, planned)
     assert host.configured == {"a-main": ({}, None)}
-    assert await Agent().read(context, made) == made
+    assert await AgentResource().read(context, made) == made
     wanted = {**planned, "env": {"A": "b"}, "dir": "src"}
-    changed = await Agent().update(context, made, wanted)
+    changed = await AgentResource().update(context, made, wanted)
     assert host.configured == {"a-main": ({"A": "b"}, "src")}
     host.configured["a-main"] = ({"A": "c"}, "src")
-    found = await Agent().read(context, changed)
+    found = await AgentResource().read(context, changed)
     assert found is not None
     assert (found["env"], found["dir"]) == ({"A": "c"}, "src")
     assert host.configured == {"a-main": ({"A": "c"}, "src")}
@@ -97,22 +97,22 @@ async def test_what_sessions_get_is_told_by_create_and_update_and_a_refresh_only
 async def test_an_agent_that_a_later_create_adopted_is_neither_found_nor_released() -> None:
     host = FakeHost(directory=Path("/nowhere"))
     first = Context(host=host, keep=lambda _values: None, generation="one")
-    planned = {**dict.fromkeys(Agent.schema.names()), "name": "main"}
-    made = await Agent().create(first, planned)
-    await Agent().create(replace(first, generation="two"), planned)
-    assert await Agent().read(first, made) is None
-    await Agent().delete(first, made)
+    planned = {**dict.fromkeys(AgentResource.schema.names()), "name": "main"}
+    made = await AgentResource().create(first, planned)
+    await AgentResource().create(replace(first, generation="two"), planned)
+    assert await AgentResource().read(first, made) is None
+    await AgentResource().delete(first, made)
     assert host.released == []
-    await Agent().delete(replace(first, generation="two"), made)
+    await AgentResource().delete(replace(first, generation="two"), made)
     assert host.released == ["a-main"]
 
 
 def test_each_mistake_has_its_path() -> None:
     config = {
-        **dict.fromkeys(Agent.schema.names()),
+        **dict.fromkeys(AgentResource.schema.names()),
         "os": "plan9",
         "arch": "vax",
         "env": {"A=B": "x", "OK": "a\0b", "NO": None, "FINE": "x", "LATER": UNKNOWN},
     }
-    paths = {d.path for d in Agent().validate(config)}
-    assert paths == {("os",), ("arch",)} | {("env", Key(k)) for k in ("A=B", "OK", "NO")}
+    paths = {d.path for d in AgentResource().validate(config)}
+    assert paths == {("os",), ("arch",)} | {("env", MapKey(k)) for k in ("A=B", "OK", "NO")}

@@ -13,24 +13,24 @@ import trio.testing
 
 from kled_provider.kled import processes
 from kled_provider.kled.ending import last_lines, wait_agent_end
-from kled_provider.kled.processes import Place, Program
+from kled_provider.kled.processes import ProcessDirectory, ProcessSpec
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "w-1", "agent")
+def place(tmp_path: Path) -> Iterator[ProcessDirectory]:
+    place = ProcessDirectory(tmp_path / "w-1", "agent")
     yield place
     if (running := processes.find(place)) is not None:
         os.killpg(running.pid, signal.SIGKILL)
 
 
-def shell(script: str, agent_id: str = "a-1") -> Program:
-    return Program(argv=("/bin/sh", "-c", script), env={}, agent_id=agent_id)
+def shell(script: str, agent_id: str = "a-1") -> ProcessSpec:
+    return ProcessSpec(argv=("/bin/sh", "-c", script), env={}, agent_id=agent_id)
 
 
-async def test_an_end_is_told_with_the_lines_of_this_start(place: Place) -> None:
+async def test_an_end_is_told_with_the_lines_of_this_start(place: ProcessDirectory) -> None:
     place.directory.mkdir()
     place.log.write_text("of an earlier start\n")
     await processes.start(place, shell("sleep 0.2; echo; echo no; echo '  bad token'; exit 3"), "g")
@@ -39,7 +39,7 @@ async def test_an_end_is_told_with_the_lines_of_this_start(place: Place) -> None
     assert said == ("no", "bad token")
 
 
-async def test_an_agent_that_lives_or_is_elsewhere_is_waited_for(place: Place) -> None:
+async def test_an_agent_that_lives_or_is_elsewhere_is_waited_for(place: ProcessDirectory) -> None:
     running = await processes.start(place, shell("exec sleep 300"), "g")
     ended: list[str] = []
 
@@ -58,7 +58,7 @@ async def test_an_agent_that_lives_or_is_elsewhere_is_waited_for(place: Place) -
     assert ended == ["a-1"]
 
 
-async def test_whoever_adopts_a_process_says_which_agent_it_is(place: Place) -> None:
+async def test_whoever_adopts_a_process_says_which_agent_it_is(place: ProcessDirectory) -> None:
     await processes.start(place, shell("exec sleep 300", "old"), "g1")
     running = await processes.start(place, shell("exec sleep 300", "a-1"), "g2")
     assert processes.recorded(place) == running

@@ -19,12 +19,12 @@ import trio
 
 from kled_provider.host import HostError
 from kled_provider.kled import launcher, processes
-from kled_provider.kled.processes import Place, Program, Running
+from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
 from tests.kit.programs import is_alive
 
 pytestmark = pytest.mark.slow
 
-SLEEP = Program(argv=("/bin/sleep", "300"), env={"SECRET": "s3"})
+SLEEP = ProcessSpec(argv=("/bin/sleep", "300"), env={"SECRET": "s3"})
 # Says when it is ready, so that no test has to guess.
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True)"
 
@@ -42,8 +42,8 @@ time.sleep(300)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "w-1", "agent")
+def place(tmp_path: Path) -> Iterator[ProcessDirectory]:
+    place = ProcessDirectory(tmp_path / "w-1", "agent")
     yield place
     if (running := processes.find(place)) is not None:
         os.killpg(running.pid, signal.SIGKILL)
@@ -53,8 +53,8 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def python(script: str) -> Program:
-    return Program(argv=(sys.executable, "-c", script), env={})
+def python(script: str) -> ProcessSpec:
+    return ProcessSpec(argv=(sys.executable, "-c", script), env={})
 
 
 def status(pid: int) -> dict[str, str]:
@@ -70,13 +70,13 @@ def environment(pid: int) -> str:
     return Path(f"/proc/{pid}/environ").read_text()
 
 
-async def wait_log(place: Place, text: str) -> None:
+async def wait_log(place: ProcessDirectory, text: str) -> None:
     with trio.fail_after(10):
         while text not in place.log.read_text():
             await trio.sleep(0.01)
 
 
-async def test_a_process_stands_alone(place: Place) -> None:
+async def test_a_process_stands_alone(place: ProcessDirectory) -> None:
     running = await processes.start(place, SLEEP, "g")
     assert os.getsid(running.pid) == running.pid
     assert status(running.pid)["PPid"] != str(os.getpid())
@@ -87,28 +87,30 @@ async def test_a_process_stands_alone(place: Place) -> None:
     assert "s3" not in place.record.read_text()
 
 
-async def test_an_agent_finds_its_own_state_directory_and_the_programs_last(place: Place) -> None:
+async def test_an_agent_finds_its_own_state_directory_and_the_programs_last(
+    place: ProcessDirectory,
+) -> None:
     running = await processes.start(place, SLEEP, "g")
     variables = dict(v.split("=", 1) for v in environment(running.pid).rstrip("\0").split("\0"))
     assert variables["KLED_AGENT_STATE_DIR"] == str(place.directory / "agent.state")
     assert variables["PATH"].split(":")[-1] == str(Path(sys.executable).parent)
 
 
-async def test_the_same_program_is_adopted_and_another_replaces_it(place: Place) -> None:
+async def test_the_same_program_is_adopted_and_another_replaces_it(place: ProcessDirectory) -> None:
     first = await processes.start(place, SLEEP, "g")
     assert await processes.start(place, SLEEP, "g") == first
-    other = await processes.start(place, Program(argv=SLEEP.argv, env={"SECRET": "new"}), "g")
+    other = await processes.start(place, ProcessSpec(argv=SLEEP.argv, env={"SECRET": "new"}), "g")
     assert other.pid != first.pid
     assert launcher.start_mark(first.pid) is None
 
 
-async def test_whoever_adopts_it_has_it(place: Place) -> None:
+async def test_whoever_adopts_it_has_it(place: ProcessDirectory) -> None:
     first = await processes.start(place, SLEEP, "one")
     assert await processes.start(place, SLEEP, "two") == replace(first, generation="two")
     assert processes.find(place) == replace(first, generation="two")
 
 
-async def test_two_that_start_at_once_have_one_process(place: Place) -> None:
+async def test_two_that_start_at_once_have_one_process(place: ProcessDirectory) -> None:
     found: list[Running] = []
 
     async def start(generation: str) -> None:
@@ -121,7 +123,7 @@ async def test_two_that_start_at_once_have_one_process(place: Place) -> None:
     assert processes.find(place) == found[-1]
 
 
-async def test_one_that_was_told_to_end_is_not_adopted(place: Place) -> None:
+async def test_one_that_was_told_to_end_is_not_adopted(place: ProcessDirectory) -> None:
     program = python(SLOW_TO_END)
     first = await processes.start(place, program, "one")
     await wait_log(place, "ready")
@@ -138,7 +140,7 @@ async def test_one_that_was_told_to_end_is_not_adopted(place: Place) -> None:
     assert processes.find(place) == second
 
 
-async def test_a_record_of_an_earlier_version_is_read(place: Place) -> None:
+async def test_a_record_of_an_earlier_version_is_read(place: ProcessDirectory) -> None:
     running = await processes.start(place, SLEEP, "g")
     record = json.loads(place.record.read_text())
     del record["generation"]
@@ -146,7 +148,7 @@ async def test_a_record_of_an_earlier_version_is_read(place: Place) -> None:
     assert processes.find(place) == replace(running, generation="")
 
 
-async def test_a_pid_used_by_another_program_is_not_ours(place: Place) -> None:
+async def test_a_pid_used_by_another_program_is_not_ours(place: ProcessDirectory) -> None:
     await processes.start(place, SLEEP, "g")
     record = json.loads(place.record.read_text())
     ours = processes.find(place)
@@ -157,22 +159,22 @@ async def test_a_pid_used_by_another_program_is_not_ours(place: Place) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "x"}', '{"pid": null}'])
-def test_a_damaged_record_names_no_process(place: Place, text: str) -> None:
+def test_a_damaged_record_names_no_process(place: ProcessDirectory, text: str) -> None:
     place.directory.mkdir()
     place.record.write_text(text)
     assert processes.find(place) is None
 
 
-async def test_a_dead_process_is_not_found(place: Place) -> None:
+async def test_a_dead_process_is_not_found(place: ProcessDirectory) -> None:
     running = await processes.start(place, SLEEP, "g")
     os.kill(running.pid, signal.SIGKILL)
     await processes.wait_end(running)
     assert processes.find(place) is None
 
 
-async def test_stop_ends_the_whole_group(place: Place) -> None:
+async def test_stop_ends_the_whole_group(place: ProcessDirectory) -> None:
     running = await processes.start(
-        place, Program(argv=("/bin/sh", "-c", "sleep 300 & echo $!; wait"), env={}), "g"
+        place, ProcessSpec(argv=("/bin/sh", "-c", "sleep 300 & echo $!; wait"), env={}), "g"
     )
     await wait_log(place, "\n")
     child = int(place.log.read_text())
@@ -186,7 +188,7 @@ async def test_stop_ends_the_whole_group(place: Place) -> None:
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: ProcessDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "TERMINATE_S", 0.1)
     running = await processes.start(place, python(f"{STUBBORN}; time.sleep(300)"), "g")
@@ -195,7 +197,7 @@ async def test_a_process_that_ignores_sigterm_is_killed(
     assert launcher.start_mark(running.pid) is None
 
 
-async def test_stopping_what_has_ended_is_fine(place: Place) -> None:
+async def test_stopping_what_has_ended_is_fine(place: ProcessDirectory) -> None:
     await processes.stop(
         place, Running(pid=2**22 - 1, start_mark="1", started_at=0, fingerprint="")
     )
@@ -204,13 +206,13 @@ async def test_stopping_what_has_ended_is_fine(place: Place) -> None:
 @pytest.mark.parametrize(
     ("program", "message", "hint"),
     [
-        (Program(argv=("/no/such",), env={}), "Could not start /no/such", "No such file"),
-        (Program(argv=("/bin/sleep",), env={}, directory="/no"), "Could not start", "'/no'"),
-        (Program(argv=("/bin/sleep",), env={}, user="nobody-here"), "no user nobody-here", ""),
+        (ProcessSpec(argv=("/no/such",), env={}), "Could not start /no/such", "No such file"),
+        (ProcessSpec(argv=("/bin/sleep",), env={}, directory="/no"), "Could not start", "'/no'"),
+        (ProcessSpec(argv=("/bin/sleep",), env={}, user="nobody-here"), "no user nobody-here", ""),
     ],
 )
 async def test_a_failed_start_says_why_and_leaves_no_record(
-    place: Place, program: Program, message: str, hint: str
+    place: ProcessDirectory, program: ProcessSpec, message: str, hint: str
 ) -> None:
     with pytest.raises(HostError, match=message) as caught:
         await processes.start(place, program, "g")
@@ -218,7 +220,7 @@ async def test_a_failed_start_says_why_and_leaves_no_record(
     assert not place.record.exists()
 
 
-async def test_a_program_that_ends_at_once_is_told(place: Place) -> None:
+async def test_a_program_that_ends_at_once_is_told(place: ProcessDirectory) -> None:
     """Whichever comes first, its end or our look at it, nothing is left behind."""
     with contextlib.suppress(HostError):
         running = await processes.start(place, python("raise SystemExit('bad configuration')"), "g")
@@ -227,7 +229,9 @@ async def test_a_program_that_ends_at_once_is_told(place: Place) -> None:
     assert "bad configuration" in place.log.read_text()
 
 
-async def test_a_large_log_is_moved_aside(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_log_is_moved_aside(
+    place: ProcessDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(processes, "MAX_LOG_BYTES", 10)
     place.directory.mkdir()
     place.log.write_text("x" * 11)
@@ -237,9 +241,9 @@ async def test_a_large_log_is_moved_aside(place: Place, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
-async def test_root_starts_it_as_another_user(place: Place, tmp_path: Path) -> None:
+async def test_root_starts_it_as_another_user(place: ProcessDirectory, tmp_path: Path) -> None:
     running = await processes.start(
-        place, Program(argv=("/bin/sleep", "300"), env={}, user="nobody", directory="/"), "g"
+        place, ProcessSpec(argv=("/bin/sleep", "300"), env={}, user="nobody", directory="/"), "g"
     )
     assert set(status(running.pid)["Uid"].split()) != {"0"}
     assert "USER=nobody" in environment(running.pid)
@@ -253,7 +257,7 @@ def give(directory: Path, user: pwd.struct_passwd) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
 async def test_root_follows_no_links_of_the_user(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: ProcessDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the way to what root removes for a user there may be links of the user's."""
     victim = tmp_path / "victim" / "sessions"
@@ -299,9 +303,9 @@ while True: signal.pause()
 """
 
 
-def confined(place: Place) -> Program:
+def confined(place: ProcessDirectory) -> ProcessSpec:
     mark = f"300.{os.getpid()}"
-    return Program(argv=(sys.executable, "-c", WITH_CHILD, mark), env={}, wrapper=WRAPPER)
+    return ProcessSpec(argv=(sys.executable, "-c", WITH_CHILD, mark), env={}, wrapper=WRAPPER)
 
 
 def left() -> list[int]:
@@ -314,7 +318,9 @@ def left() -> list[int]:
     return found
 
 
-async def test_a_confined_process_is_told_to_end_and_nothing_of_it_is_left(place: Place) -> None:
+async def test_a_confined_process_is_told_to_end_and_nothing_of_it_is_left(
+    place: ProcessDirectory,
+) -> None:
     running = await processes.start(place, confined(place), "")
     await wait_log(place, "ready")
     assert len(left()) >= 2
@@ -323,7 +329,7 @@ async def test_a_confined_process_is_told_to_end_and_nothing_of_it_is_left(place
     assert left() == []
 
 
-async def test_a_confined_process_ends_with_its_wrapper(place: Place) -> None:
+async def test_a_confined_process_ends_with_its_wrapper(place: ProcessDirectory) -> None:
     running = await processes.start(place, confined(place), "")
     await wait_log(place, "ready")
     os.kill(running.pid, signal.SIGKILL)
@@ -333,7 +339,9 @@ async def test_a_confined_process_ends_with_its_wrapper(place: Place) -> None:
     assert processes.find(place) is None
 
 
-async def test_a_process_that_is_to_be_confined_replaces_one_that_was_not(place: Place) -> None:
+async def test_a_process_that_is_to_be_confined_replaces_one_that_was_not(
+    place: ProcessDirectory,
+) -> None:
     program = confined(place)
     first = await processes.start(place, replace(program, wrapper=()), "")
     await wait_log(place, "ready")
@@ -348,7 +356,7 @@ async def test_a_process_that_is_to_be_confined_replaces_one_that_was_not(place:
             os.kill(pid, signal.SIGKILL)
 
 
-async def test_what_a_confined_process_may_write_is_made_for_it(place: Place) -> None:
+async def test_what_a_confined_process_may_write_is_made_for_it(place: ProcessDirectory) -> None:
     script = "import os; print(sorted(os.listdir(os.environ['D'])), flush=True)"
     program = replace(python(script), env={"D": str(place.directory)}, wrapper=WRAPPER)
     with contextlib.suppress(HostError):  # it may have ended by then

@@ -6,7 +6,7 @@ from kled_provider.plugin import protobuf
 from kled_provider.plugin.diagnostics import (
     Diagnostic,
     DiagnosticError,
-    Key,
+    MapKey,
     Severity,
     encode_diagnostic,
     encode_path,
@@ -16,7 +16,7 @@ from kled_provider.plugin.diagnostics import (
 def test_each_kind_of_step_has_its_field_even_at_its_default() -> None:
     steps = [
         protobuf.decode(step)
-        for step in protobuf.decode(encode_path(("env", Key(""), 0, 3))).blobs(1)
+        for step in protobuf.decode(encode_path(("env", MapKey(""), 0, 3))).blobs(1)
     ]
     assert [list(step.values.items()) for step in steps] == [
         [(1, [b"env"])],

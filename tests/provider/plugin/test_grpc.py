@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kled_provider.plugin import grpc
-from kled_provider.plugin.grpc import GrpcError, Status, decode_request, serve_grpc
+from kled_provider.plugin.grpc import GrpcError, GrpcStatus, decode_request, serve_grpc
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS = [
@@ -101,7 +101,7 @@ async def open_client(handler: grpc.Handler) -> AsyncIterator[Client]:
 async def echo(path: str, message: bytes) -> bytes:
     await trio.lowlevel.checkpoint()
     if path == "/refuse":
-        raise GrpcError(Status.UNIMPLEMENTED, "no: ü%\n")
+        raise GrpcError(GrpcStatus.UNIMPLEMENTED, "no: ü%\n")
     return message
 
 

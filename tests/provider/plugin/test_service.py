@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from kled_provider.host import HostError
 from kled_provider.plugin import protobuf
 from kled_provider.plugin.diagnostics import DiagnosticError
-from kled_provider.plugin.grpc import GrpcError, Status
+from kled_provider.plugin.grpc import GrpcError, GrpcStatus
 from kled_provider.plugin.operations import STOPPED, Operations
 from kled_provider.plugin.private import decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Attribute, Schema
-from kled_provider.plugin.service import Service
+from kled_provider.plugin.service import PluginService
 from kled_provider.plugin.values import UNKNOWN, decode_value, encode_value
 
 PREFIX = "/tfplugin6.Provider/"
@@ -76,9 +76,9 @@ def thing() -> Thing:
 
 
 @pytest.fixture
-def service(thing: Thing, host: Any) -> Service:
+def service(thing: Thing, host: Any) -> PluginService:
     provider = Provider(name="test", resources=(thing,))
-    return Service(provider, host, on_shutdown=lambda: None)
+    return PluginService(provider, host, on_shutdown=lambda: None)
 
 
 def change(prior: Any, planned: Any) -> bytes:
@@ -97,10 +97,10 @@ def summaries(reply: bytes, field: int) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("method", ["MoveResourceState", "CallFunction", "Nonsense"])
-async def test_what_is_not_offered_is_unimplemented(service: Service, method: str) -> None:
+async def test_what_is_not_offered_is_unimplemented(service: PluginService, method: str) -> None:
     with pytest.raises(GrpcError) as caught:
         await service.handle(PREFIX + method, b"")
-    assert caught.value.status is Status.UNIMPLEMENTED
+    assert caught.value.status is GrpcStatus.UNIMPLEMENTED
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -109,7 +109,7 @@ def test_any_request_gets_an_answer_or_a_status(
     host: Any, method: str, data: bytes, named: bool
 ) -> None:
     async def main() -> None:
-        service = Service(Provider(name="t", resources=(Thing(),)), host, lambda: None)
+        service = PluginService(Provider(name="t", resources=(Thing(),)), host, lambda: None)
         request = protobuf.text(1, "test_thing") * named + data
         with contextlib.suppress(GrpcError):
             await service.handle(PREFIX + method, request)
@@ -117,12 +117,14 @@ def test_any_request_gets_an_answer_or_a_status(
     trio.run(main)
 
 
-async def test_an_unknown_resource_is_a_diagnostic(service: Service) -> None:
+async def test_an_unknown_resource_is_a_diagnostic(service: PluginService) -> None:
     reply = await service.handle(PREFIX + "ReadResource", protobuf.text(1, "test_other"))
     assert summaries(reply, 2) == [("The test provider has no resource 'test_other'", "")]
 
 
-async def test_stop_returns_what_was_kept_and_says_why(service: Service, thing: Thing) -> None:
+async def test_stop_returns_what_was_kept_and_says_why(
+    service: PluginService, thing: Thing
+) -> None:
     replies = []
 
     async def apply() -> None:
@@ -140,20 +142,20 @@ async def test_stop_returns_what_was_kept_and_says_why(service: Service, thing: 
     assert summaries(replies[0], 3) == [(STOPPED.summary, STOPPED.detail)]
 
 
-async def test_after_stop_nothing_begins(service: Service, thing: Thing) -> None:
+async def test_after_stop_nothing_begins(service: PluginService, thing: Thing) -> None:
     await service.handle(PREFIX + "StopProvider", b"")
     reply = await service.handle(PREFIX + "ApplyResourceChange", change(None, {"name": "a"}))
     assert summaries(reply, 3) == [(STOPPED.summary, STOPPED.detail)]
     assert not thing.waiting.is_set()
 
 
-async def test_a_hosts_error_is_a_diagnostic_with_its_hint(service: Service) -> None:
+async def test_a_hosts_error_is_a_diagnostic_with_its_hint(service: PluginService) -> None:
     reply = await service.handle(PREFIX + "ApplyResourceChange", change(None, {"name": "broken"}))
     assert summaries(reply, 3) == [("no room", "Buy more.")]
     assert decode_value(protobuf.decode(reply).blob(1)) is None
 
 
-async def test_a_failed_update_keeps_the_prior_state(service: Service) -> None:
+async def test_a_failed_update_keeps_the_prior_state(service: PluginService) -> None:
     prior = {"name": "a", "id": "1"}
     reply = await service.handle(
         PREFIX + "ApplyResourceChange", change(prior, {"name": "b", "id": "1"})
@@ -190,7 +192,7 @@ async def test_a_bug_is_not_hidden_as_a_diagnostic(host: Any) -> None:
     ],
 )
 async def test_a_state_that_cannot_be_used_is_told(
-    service: Service, version: int, raw: bytes, summary: str
+    service: PluginService, version: int, raw: bytes, summary: str
 ) -> None:
     request = protobuf.text(1, "test_thing") + protobuf.integer(2, version)
     request += protobuf.message(3, protobuf.blob(1, raw))
@@ -198,7 +200,7 @@ async def test_a_state_that_cannot_be_used_is_told(
     assert summaries(reply, 2)[0][0] == summary
 
 
-async def test_an_older_state_gets_what_it_lacks(service: Service) -> None:
+async def test_an_older_state_gets_what_it_lacks(service: PluginService) -> None:
     request = protobuf.text(1, "test_thing") + protobuf.integer(2, 1)
     request += protobuf.message(3, protobuf.blob(1, b'{"name": "a", "gone": true}'))
     reply = await service.handle(PREFIX + "UpgradeResourceState", request)
@@ -206,7 +208,7 @@ async def test_an_older_state_gets_what_it_lacks(service: Service) -> None:
     assert state == {"name": "a", "id": None}
 
 
-async def test_an_import_that_is_not_offered_says_so(service: Service) -> None:
+async def test_an_import_that_is_not_offered_says_so(service: PluginService) -> None:
     request = protobuf.text(1, "test_thing") + protobuf.text(2, "x")
     reply = await service.handle(PREFIX + "ImportResourceState", request)
     assert summaries(reply, 2)[0][0] == "test_thing cannot be imported"

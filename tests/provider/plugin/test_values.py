@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_provider.plugin import protobuf
-from kled_provider.plugin.diagnostics import DiagnosticError, Key
+from kled_provider.plugin.diagnostics import DiagnosticError, MapKey
 from kled_provider.plugin.schema import (
     NUMBER,
     Attribute,
@@ -112,7 +112,7 @@ def test_an_object_gets_all_its_attributes_and_no_others() -> None:
         ({"size": True}, ("size",)),
         ({"args": {"a": "b"}}, ("args",)),
         ({"args": ["a", 1]}, ("args", 1)),
-        ({"env": {"a": 1}}, ("env", Key("a"))),
+        ({"env": {"a": 1}}, ("env", MapKey("a"))),
     ],
 )
 def test_a_wrong_type_is_told_with_its_path(value: dict[str, Any], path: Any) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.sessions.holder.client import CHUNK_BYTES, LAG_BYTES, QUEUE_BYTES, Client
-from kled_agent.sessions.holder.frames import Decoder, Done, Input, LogData, Output
+from kled_agent.sessions.holder.client import CHUNK_BYTES, LAG_BYTES, QUEUE_BYTES, AttachedClient
+from kled_agent.sessions.holder.frames import Decoder, Done, Input, LogData, ScreenOutput
 from kled_agent.sessions.holder.ring import Ring
 from kled_wire.screenmodes import ScreenModes
 
@@ -20,19 +20,19 @@ def ring(tmp_path: Path) -> Iterator[Ring]:
     made.close()
 
 
-def attached() -> Client:
-    client = Client()
+def attached() -> AttachedClient:
+    client = AttachedClient()
     client.attached = True
     return client
 
 
-def taken(client: Client) -> bytes:
+def taken(client: AttachedClient) -> bytes:
     frames = list(Decoder().feed(bytes(client.out)))
     client.out.clear()
-    return b"".join(f.data for f in frames if isinstance(f, Output))
+    return b"".join(f.data for f in frames if isinstance(f, ScreenOutput))
 
 
-def fill(client: Client, ring: Ring, modes: ScreenModes | None = None) -> bool:
+def fill(client: AttachedClient, ring: Ring, modes: ScreenModes | None = None) -> bool:
     return client.fill(ring, modes or ScreenModes(), "main")
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_sent_while_a_picture_is_drawn(ring: Ring) -> None:
 
 
 def test_a_log_comes_in_pieces_and_ends(ring: Ring) -> None:
-    client = Client()
+    client = AttachedClient()
     blob = bytes(range(256)) * 4000
     ring.append(blob)
     client.log = (0, ring.end)

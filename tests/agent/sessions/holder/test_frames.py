@@ -20,7 +20,7 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
         frames.Attach, read_only=st.booleans(), after=st.none() | numbers, **sizes
     ),
     st.builds(frames.Input, data),
-    st.builds(frames.Output, data),
+    st.builds(frames.ScreenOutput, data),
     st.builds(frames.LogData, data),
     st.builds(frames.Resize, **sizes),
     st.builds(frames.SendSignal, name=st.text(max_size=9)),
@@ -86,6 +86,6 @@ def test_later_versions_are_understood_as_far_as_they_are_known() -> None:
 
 def test_large_data_goes_in_pieces() -> None:
     blob = bytes(range(256)) * 600
-    pieces = decode(frames.encode_pieces(frames.Output, blob), [])
-    assert b"".join(f.data for f in pieces if isinstance(f, frames.Output)) == blob
+    pieces = decode(frames.encode_pieces(frames.ScreenOutput, blob), [])
+    assert b"".join(f.data for f in pieces if isinstance(f, frames.ScreenOutput)) == blob
     assert len(pieces) == 3

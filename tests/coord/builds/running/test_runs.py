@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_coord.builds.running.runs import Runs
+from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import LogLine
 from kled_coord.workspaces.lifecycle import Transition
@@ -147,9 +147,9 @@ async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(
     assert run_directories(lite_world) == []
 
 
-def runs_of_next_process(world) -> Runs:
+def runs_of_next_process(world) -> RunDirectories:
     services, data_dir = world.services, world.services.config.data_dir
-    return Runs(
+    return RunDirectories(
         store=services.store,
         clock=services.clock,
         monotonic=world.clock.monotonic,

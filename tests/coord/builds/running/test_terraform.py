@@ -7,15 +7,15 @@ from typing import Any
 
 from kled_coord.builds.running.terraform import Translator
 from kled_coord.terraform.events import (
-    Diagnostic,
     DiagnosticFound,
-    LogLine,
-    Output,
     OutputsFound,
     ResourceDone,
     ResourcePlanned,
     ResourceStarted,
     StageBegan,
+    TemplateOutput,
+    TerraformDiagnostic,
+    TerraformMessage,
 )
 
 
@@ -39,12 +39,12 @@ async def test_a_build_is_told_step_by_step() -> None:
     translator = Translator(recorder)
     for event in (
         StageBegan("apply"),
-        LogLine("info", "hello"),
-        LogLine("warn", "careful"),
+        TerraformMessage("info", "hello"),
+        TerraformMessage("warn", "careful"),
         ResourcePlanned("a.b", "create"),
         ResourceStarted("a.b", "create"),
         ResourceDone("a.b", "create", 1.0),
-        OutputsFound({"n": Output(value="1", sensitive=False)}),
+        OutputsFound({"n": TemplateOutput(value="1", sensitive=False)}),
     ):
         await translator.translate(event)
     assert recorder.lines == [
@@ -60,7 +60,7 @@ async def test_a_build_is_told_step_by_step() -> None:
 
 async def test_an_error_keeps_terraforms_words_and_place() -> None:
     recorder = Recorder()
-    found = Diagnostic(
+    found = TerraformDiagnostic(
         severity="error", summary="Bad", detail="it is", file="main.tf", line=3, address=None
     )
     await Translator(recorder).translate(DiagnosticFound(found))

@@ -10,12 +10,12 @@ from kled_coord.relay.splice.bandwidth import Share
 from kled_coord.relay.splice.handover import (
     PACKET_MAX,
     Close,
-    Done,
-    Ended,
+    EndReason,
     Moved,
     Open,
     Packet,
-    Stop,
+    StopRelay,
+    StreamDone,
     decode,
 )
 
@@ -27,8 +27,8 @@ PACKET = st.one_of(
     st.builds(Open, NUMBER, SECONDS, SECONDS, SHARES),
     st.builds(Close, NUMBER),
     st.builds(Moved, NUMBER, NUMBER, NUMBER),
-    st.builds(Done, NUMBER, st.sampled_from(Ended)),
-    st.just(Stop()),
+    st.builds(StreamDone, NUMBER, st.sampled_from(EndReason)),
+    st.just(StopRelay()),
 )
 
 
@@ -48,7 +48,7 @@ def test_garbage_is_a_value_error_and_nothing_else(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "packet", [b"", b"?", b"O", b"D\0", Done(1, Ended.BROKEN).encode()[:-1] + b"\xff"]
+    "packet", [b"", b"?", b"O", b"D\0", StreamDone(1, EndReason.BROKEN).encode()[:-1] + b"\xff"]
 )
 def test_a_malformed_packet_is_named(packet: bytes) -> None:
     with pytest.raises(ValueError, match=r"packet|Ended"):

@@ -15,7 +15,15 @@ import trio
 
 from kled_coord.metrics import Metrics
 from kled_coord.relay.splice.bandwidth import QUANTUM_BYTES, Share
-from kled_coord.relay.splice.handover import PACKET_MAX, Done, Ended, Moved, Open, Stop, decode
+from kled_coord.relay.splice.handover import (
+    PACKET_MAX,
+    EndReason,
+    Moved,
+    Open,
+    StopRelay,
+    StreamDone,
+    decode,
+)
 from kled_coord.relay.splice.process import RelayProcess, Terms
 from kled_coord.relay.splice.splicer import Splicer
 from kled_coord.relay.splice.traffic import Traffic
@@ -155,11 +163,11 @@ def test_a_new_stream_does_not_inherit_the_death_of_one_that_had_its_descriptors
         )
         with client, agent:
             assert set(splicer._by_descriptor) == {first, second}
-            assert decode(ours.recv(PACKET_MAX)) == Done(1, Ended.BROKEN)
+            assert decode(ours.recv(PACKET_MAX)) == StreamDone(1, EndReason.BROKEN)
             client.sendall(b"x")
             splicer._round([(first, select.EPOLLIN)], time.monotonic())
             assert agent.recv(1) == b"x"
-            ours.sendall(Stop().encode())
+            ours.sendall(StopRelay().encode())
             splicer.run()
             assert decode(ours.recv(PACKET_MAX)) == Moved(2, 1, 0)
-            assert decode(ours.recv(PACKET_MAX)) == Done(2, Ended.STOPPED)
+            assert decode(ours.recv(PACKET_MAX)) == StreamDone(2, EndReason.STOPPED)
