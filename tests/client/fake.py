@@ -89,7 +89,8 @@ class Fake:
     tls: ssl.SSLContext | None = None
     host_names: tuple[str, ...] = ("dev.kled", "dev.alice.kled")
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    # Of sockets, whatever is spoken over them: what is above them may not have begun.
+    _transports: list[asyncio.BaseTransport] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -127,10 +128,9 @@ class Fake:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-        for writer in self._writers:
-            # Python 3.11.2 cannot abort TLS that is closing already.
-            if self.tls is None or not writer.is_closing():
-                writer.transport.abort()
+        for transport in self._transports:
+            assert isinstance(transport, asyncio.WriteTransport)
+            transport.abort()
         await asyncio.sleep(0)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -141,16 +141,31 @@ class Fake:
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
         with contextlib.suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
-            transport, _ = await self._loop.connect_accepted_socket(
-                lambda: protocol, sock, ssl=self.tls
-            )
+            transport = await self._connected(sock, protocol)
+            protocol.connection_made(transport)
             writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
-            self._writers.append(writer)
             try:
                 while await self._one_request(reader, writer):
                     pass
             finally:
                 writer.close()
+
+    async def _connected(
+        self, sock: socket.socket, protocol: asyncio.Protocol
+    ) -> asyncio.WriteTransport:
+        """TLS comes second, so that the transport of the socket can be closed whatever happens.
+
+        asyncio forgets that one when a handshake is cancelled before it has begun.
+        """
+        transport, _ = await self._loop.connect_accepted_socket(Paused, sock)
+        self._transports.append(transport)
+        if self.tls is None:
+            transport.set_protocol(protocol)
+            transport.resume_reading()
+            return transport
+        secured = await self._loop.start_tls(transport, protocol, self.tls, server_side=True)
+        assert secured is not None
+        return secured
 
     async def _one_request(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -276,10 +291,12 @@ class Fake:
             writer.write(b"HTTP/1.1 407 X\r\nContent-Length: 0\r\n\r\n")
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
-        self._writers.append(far_writer)
+        self._transports.append(far_writer.transport)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
-        far_writer.close()
+        try:
+            await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+        finally:
+            far_writer.close()
 
     async def _serve_resumable(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -334,6 +351,14 @@ class Fake:
     def _authority(self) -> asyncssh.SSHAuthorizedKeys:
         line = f'cert-authority,principals="user:usr_1" {self._ca.export_public_key().decode()}'
         return asyncssh.import_authorized_keys(line)
+
+
+class Paused(asyncio.Protocol):
+    """What comes waits in the socket for the protocol that follows this one."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
 
 
 class Agent(asyncssh.SSHServer):

@@ -46,6 +46,24 @@ def test_so_is_one_in_its_tls_handshake(home: Path) -> None:
     assert_closed(client)
 
 
+def test_so_is_one_whose_tls_the_fake_has_ended_and_its_peer_has_not(home: Path) -> None:
+    authority = trustme.CA()
+    context, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(trusting)
+    with (
+        running(home, lambda fake: setattr(fake, "tls", context)) as fake,
+        connected(fake) as plain,
+        trusting.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        client.sendall(b"GET /api/v1/version HTTP/1.1\r\nConnection: close\r\n\r\n")
+        while client.recv(1000):
+            pass
+        client = socket.socket(fileno=client.detach())
+    client.settimeout(20)
+    assert_closed(client)
+
+
 @contextmanager
 def connected(fake: Fake) -> Iterator[socket.socket]:
     """The connection is left open: whoever has it closes it behind the fake's end."""
