@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.kit.processes import running
 from tests.kit.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,11 +39,7 @@ def begin(how: str, mark: str) -> subprocess.Popen[str]:
 
 
 def living(mark: str) -> list[int]:
-    return [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if mark in (process.info["cmdline"] or [])
-    ]
+    return [process.pid for process in running(mark)]
 
 
 @pytest.mark.slow

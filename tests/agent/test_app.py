@@ -17,6 +17,7 @@ from kled_wire.transport.prefixed import PrefixedStream
 from tests.agent.control.coordinator import Peer, converse, say, serving
 from tests.agent.ssh.site import Keys
 from tests.agent.test_identity import ANSWER
+from tests.kit.processes import command_line
 
 ROOT = Path(__file__).parents[2]
 _IDLE = """
@@ -86,8 +87,8 @@ async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) ->
         await process.stderr.aclose()
     assert b"agent_stopping signal=SIGTERM" in log
     assert b"kled_agent_x" not in log
-    assert not [p for p in psutil.process_iter(["cmdline"])
-                if str(tmp_path) in " ".join(p.info["cmdline"] or [])]  # fmt: skip
+    lines = [" ".join(command_line(process)) for process in psutil.process_iter()]
+    assert not [line for line in lines if str(tmp_path) in line]
 
 
 def test_a_wrong_setting_is_one_line_and_its_exit_code(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def test_so_is_one_whose_tls_the_fake_has_ended_and_its_peer_has_not(home: Path)
         client.sendall(b"GET /api/v1/version HTTP/1.1\r\nConnection: close\r\n\r\n")
         while client.recv(1000):
             pass
-        client = socket.socket(fileno=client.detach())
-    client.settimeout(20)
-    assert_closed(client)
+        left = socket.socket(fileno=client.detach())
+    left.settimeout(20)
+    assert_closed(left)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import trustme
 
@@ -18,6 +19,7 @@ from kled_client.account import profile
 from kled_client.account.certificate import ensure_certificate
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import TOKEN, Fake, running
+from tests.kit.processes import command_line
 
 HEAVY = ("click", "trio", "httpx", "rich", "asyncssh", "dataclasses", "http.client", "pathlib")
 # The fake echoes what it gets: it speaks no resumption.
@@ -287,15 +289,8 @@ def test_no_process_stays_when_ssh_is_gone(signed_in: Fake) -> None:
         time.sleep(0.05)
 
 
-def children_named(arguments: object) -> list[str]:
+def children_named(arguments: object) -> list[int]:
     """Processes with exactly this command line and our home directory."""
     assert isinstance(arguments, list)
-    wanted = b"\0".join(os.fsencode(a) for a in arguments) + b"\0"
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if entry.read_bytes() == wanted:
-                found.append(entry.parent.name)
-        except OSError:
-            continue
-    return found
+    wanted = list(map(os.fspath, arguments))
+    return [process.pid for process in psutil.process_iter() if command_line(process) == wanted]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 import trio
 
 from kled_wire.version import software_version
+from tests.kit.sockets import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -101,9 +101,7 @@ def test_a_terraform_that_is_not_there_is_one_line_and_exit_2(tmp_path, command)
 
 async def test_serve_answers_holds_its_directory_and_drains(tmp_path) -> None:
     made = json.loads(run(tmp_path, "init", "--output", "json").stdout)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "KLED_COORD_DATA_DIR": str(tmp_path / "data"),

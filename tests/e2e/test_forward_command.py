@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.kit.site import BIN, Site, free_port
+from tests.kit.site import BIN, Site
+from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
 
 
@@ -61,7 +62,7 @@ def listening(address: tuple[str, int] | str) -> Iterator[int]:
 
 @pytest.fixture
 def echo_port() -> Iterator[int]:
-    with listening(("127.0.0.1", 0)) as port:
+    with listening(("127.0.0.1", free_port())) as port:
         yield port
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.site import Site, free_port
+from tests.kit.site import Site
+from tests.kit.sockets import free_port, is_open
 from tests.kit.waiting import wait_until
 
 FORWARDS = ("-N", "-o", "ExitOnForwardFailure=yes")
@@ -74,14 +75,6 @@ def ask(address: tuple[str, int] | str, text: bytes = b"hello") -> bytes:
         while chunk := link.recv(65536):
             answer += chunk
         return answer
-
-
-def is_open(address: tuple[str, int] | str) -> bool:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as link, contextlib.suppress(OSError):
-        link.connect(address)
-        return True
-    return False
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ import pytest
 
 from tests.e2e.test_forward_command import port_of, running
 from tests.e2e.test_forwards import ssh as forwarding
-from tests.kit.site import BIN, Site, free_port
+from tests.kit.site import BIN, Site
+from tests.kit.sockets import free_port
 
 SHORT, LONG = b"220 ready\n", os.urandom(1_000_000)
 ROUNDS = {SHORT: 20, LONG: 3}

@@ -23,7 +23,8 @@ import pytest
 from tests.kit.deployments import behind_nginx, behind_websockets_only, through_forward_proxy
 from tests.kit.nginx import Nginx
 from tests.kit.proxy import Proxy, join
-from tests.kit.site import BIN, Site, free_port
+from tests.kit.site import BIN, Site
+from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
 
 _MINUTES = int(os.environ.get("KLED_IDLE_MINUTES", "0"))

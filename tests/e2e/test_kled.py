@@ -8,7 +8,9 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from tests.kit.site import BIN, Site, free_port
+from tests.kit.processes import command_line
+from tests.kit.site import BIN, Site
+from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
 
 
@@ -53,7 +55,7 @@ def test_forward_reaches_a_server_inside(site: Site, tmp_path: Path) -> None:
 
 
 def _runs(site: Site, pattern: str) -> bool:
-    return any(re.search(pattern, " ".join(p.cmdline())) for p in site.processes())
+    return any(re.search(pattern, " ".join(command_line(p))) for p in site.processes())
 
 
 def test_ping_measures_three_legs(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.programs import is_alive
+from tests.kit.processes import is_alive, running
 from tests.kit.site import PROCESS_TEMPLATE, Site, open_site
 from tests.kit.waiting import wait_until
 
@@ -40,12 +39,7 @@ def own() -> Iterator[Site]:
 
 def of(site: Site, word: str) -> list[psutil.Process]:
     """The processes of the site's builds and workspaces that have `word` among their arguments."""
-    found = []
-    for process in site.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-            if word in process.cmdline():
-                found.append(process)
-    return found
+    return running(word, site.processes())
 
 
 def begin(site: Site) -> list[int]:

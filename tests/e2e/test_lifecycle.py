@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from tests.kit.processes import is_alive, running
 from tests.kit.site import Site
 from tests.kit.waiting import wait_until
 
@@ -23,27 +23,16 @@ def box(site: Site) -> Iterator[str]:
     site.kled("delete", "box", "--yes", check=False)
 
 
-def ended(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def runs_inside(agent: psutil.Process, word: str) -> int:
     """How many programs of the agent have `word` among their arguments."""
-    count = 0
-    for process in agent.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            count += word in process.cmdline()
-    return count
+    return len(running(word, agent.children(recursive=True)))
 
 
 def test_stop_ends_the_agent_and_start_brings_it_back(site: Site, box: str) -> None:
     first = site.agent(box)
     before = site.ask("show", box)
     site.kled("stop", box)
-    assert ended(first)
+    assert not is_alive(first.pid)
     assert site.ask("show", box)["status"] == "stopped"
     refused = site.kled("exec", box, "true", check=False)
     assert refused.returncode == 7
@@ -83,7 +72,7 @@ def test_delete_leaves_no_process_and_no_terminal(site: Site, box: str) -> None:
         wait_until("all programs run", lambda: runs_inside(agent, "sleep") >= 4)
         inside = agent.children(recursive=True)
         site.kled("delete", box, "--yes")
-        assert all(ended(p) for p in (agent, *inside))
+        assert not any(is_alive(p.pid) for p in (agent, *inside))
     left = {p.pid for p in site.processes()} - before
     assert not left, [psutil.Process(pid).cmdline() for pid in left]
     assert site.kled("show", box, check=False).returncode == 4

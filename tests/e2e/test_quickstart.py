@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.kit.processes import command_line
 from tests.kit.site import ROOT
 from tests.kit.terminal import Terminal
 from tests.kit.waiting import wait_until
@@ -44,15 +45,12 @@ def nothing_is_left(env: dict[str, str]) -> Iterator[None]:
 
 def processes(env: dict[str, str]) -> list[str]:
     """What runs out of the state directory."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            line = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(word.startswith(env["XDG_STATE_HOME"]) for word in line):
-            found.append(" ".join(line))
-    return found
+    lines = [command_line(process) for process in psutil.process_iter()]
+    return [
+        " ".join(line)
+        for line in lines
+        if any(word.startswith(env["XDG_STATE_HOME"]) for word in line)
+    ]
 
 
 @pytest.mark.timeout(900)

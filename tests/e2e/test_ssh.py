@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.kit.site import Site, free_port
+from tests.kit.site import Site
+from tests.kit.sockets import free_port
 from tests.kit.terminal import Terminal
 
 SESSIONS = 50

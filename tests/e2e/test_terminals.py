@@ -6,11 +6,11 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator
-from functools import partial
 
 import psutil
 import pytest
 
+from tests.kit.processes import is_alive, running
 from tests.kit.site import BIN, Site
 from tests.kit.terminal import Terminal
 from tests.kit.waiting import wait_until
@@ -32,19 +32,11 @@ def workspace(site: Site) -> Iterator[str]:
 
 def holders(site: Site) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter():
+    for process in running("kled_agent.sessions.holder.process"):
         with contextlib.suppress(psutil.Error):
-            words = process.cmdline()
-            if "kled_agent.sessions.holder.process" in words and str(site.root) in process.cwd():
+            if str(site.root) in process.cwd():
                 found.append(process)
     return found
-
-
-def has_ended(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 def sessions(site: Site, workspace: str) -> list[dict[str, object]]:
@@ -100,7 +92,7 @@ def test_a_session_outlives_its_agent_killed_or_restarted(site: Site, workspace:
     for number in (signal.SIGKILL, signal.SIGUSR2):
         agent = site.agent(workspace)
         agent.send_signal(number)
-        wait_until("the agent to end", partial(has_ended, agent))
+        wait_until("the agent to end", lambda pid=agent.pid: not is_alive(pid))
         (holder,) = holders(site)
         assert holder.is_running()
         site.kled("start", workspace)
@@ -126,7 +118,7 @@ def test_who_is_attached_when_the_agent_is_restarted_is_attached_again(
     one.wait_for("kept=in-the-shell\r\n")
     agent = site.agent(workspace)
     agent.send_signal(signal.SIGUSR2)
-    wait_until("the agent to end", partial(has_ended, agent))
+    wait_until("the agent to end", lambda pid=agent.pid: not is_alive(pid))
     one.wait_for("is lost; attaching again, Ctrl-C gives up")
     one.text = ""
     site.kled("start", workspace)

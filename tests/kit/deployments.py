@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.kit.authority import Certificates, issue
 from tests.kit.nginx import Nginx, nginx
 from tests.kit.proxy import Proxy, connect_proxy, only_websockets
-from tests.kit.site import PROCESS_TEMPLATE, Site, free_port, open_site
+from tests.kit.site import PROCESS_TEMPLATE, Site, open_site
+from tests.kit.sockets import free_port
 
 # A name that only the forward proxy knows, and who may use that proxy.
 NAME = "coordinator.kled.test"

@@ -23,7 +23,9 @@ import psutil
 
 from tests.kit.authority import issue
 from tests.kit.network import Link, Namespace, Network, masquerade, open_network, route
-from tests.kit.site import BIN, Site, free_port, open_site
+from tests.kit.processes import running
+from tests.kit.site import BIN, Site, open_site
+from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
 
 PORT = 40022
@@ -142,12 +144,7 @@ class NatTopology:
         return self._running("kled_coord.offload.server")
 
     def _running(self, module: str) -> list[psutil.Process]:
-        found = []
-        for process in self.site.processes():
-            with contextlib.suppress(psutil.Error):
-                if module in process.cmdline():
-                    found.append(process)
-        return found
+        return running(module, self.site.processes())
 
     def end_streams(self) -> None:
         """Those of clients that have vanished would go on until TCP gives them up."""

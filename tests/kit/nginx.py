@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 
 from tests.kit.authority import Certificates
 from tests.kit.site import ROOT
+from tests.kit.sockets import is_open
 from tests.kit.waiting import wait_until
 
 # The file people copy.
@@ -114,6 +114,4 @@ def nginx(
 
 def _listens(process: subprocess.Popen[bytes], root: Path, port: int) -> bool:
     assert process.poll() is None, (root / "output").read_text()
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+    return is_open(("127.0.0.1", port))

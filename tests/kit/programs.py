@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 
@@ -18,14 +17,6 @@ def need(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed")
     return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process, which is more than its zombie."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def say(cat: subprocess.Popen[bytes], word: bytes) -> bytes:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from tests.kit.processes import environment_of, running
+from tests.kit.sockets import free_port, is_open
 from tests.kit.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,13 +28,6 @@ PROCESS_TEMPLATE = ROOT / "templates" / "process"
 _KEPT = ("PATH", "LANG", "TF_CLI_CONFIG_FILE", "TF_PLUGIN_CACHE_DIR")
 _END_S = 15.0
 Done = subprocess.CompletedProcess[str]
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(kw_only=True)
@@ -79,11 +73,7 @@ class Site:
     def _listens(self) -> bool:
         assert self.coordinator is not None
         assert self.coordinator.poll() is None, self.log.read_text()[-3000:]
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return is_open(("127.0.0.1", self.port))
 
     def stop_serving(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the coordinator; the agents stay."""
@@ -154,7 +144,7 @@ class Site:
 
     def agent(self, workspace: str) -> psutil.Process:
         """The agent of a workspace."""
-        found = [p for p in self.processes() if "kled_agent" in p.cmdline()]
+        found = running("kled_agent", self.processes())
         found = [p for p in found if workspace_of(p) == self.ask("show", workspace)["id"]]
         assert len(found) == 1, found
         return found[0]
@@ -169,21 +159,16 @@ class Site:
 
     def _children(self, module: str) -> list[psutil.Process]:
         assert self.coordinator is not None
-        children = psutil.Process(self.coordinator.pid).children()
-        return [p for p in children if module in p.cmdline()]
+        return running(module, psutil.Process(self.coordinator.pid).children())
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs on behalf of this site."""
         return [p for p in psutil.process_iter() if self._is_ours(p)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
-                return False
-            environment = process.environ()
-        except psutil.Error:
+        if process.pid == os.getpid():
             return False
-        return any(str(self.root) in value for value in environment.values())
+        return any(str(self.root) in value for value in environment_of(process).values())
 
     def wait_connected(self, workspace: str, *, within_s: float = 30.0) -> None:
         """Until the workspace's agent is connected."""
@@ -196,7 +181,7 @@ class Site:
 
 def workspace_of(agent: psutil.Process) -> str:
     """The id of an agent's workspace, from where it keeps its state."""
-    return Path(agent.environ()["KLED_AGENT_STATE_DIR"]).parent.name
+    return Path(environment_of(agent)["KLED_AGENT_STATE_DIR"]).parent.name
 
 
 @contextlib.contextmanager

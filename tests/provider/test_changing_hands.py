@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kled_provider.kled import launcher, processes
 from kled_provider.kled.processes import ProcessDirectory
+from tests.kit.processes import environment_of, running
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +43,11 @@ def attributes(terraform: Any) -> list[dict[str, Any]]:
 
 def alive_of(host: Any) -> list[int]:
     """The processes whose environment says that they are this workspace's."""
-    mark = f"KLED_AGENT_STATE_DIR={host.directory}".encode()
-    found = subprocess.run(["pgrep", "sleep"], capture_output=True, check=False).stdout.split()
-    alive = []
-    for pid in map(int, found):
-        try:
-            alive += [pid] * (mark in Path(f"/proc/{pid}/environ").read_bytes())
-        except OSError:
-            continue
-    return alive
+    return [
+        process.pid
+        for process in running("/bin/sleep")
+        if environment_of(process).get("KLED_AGENT_STATE_DIR", "").startswith(str(host.directory))
+    ]
 
 
 @pytest.mark.parametrize("change", CHANGES)

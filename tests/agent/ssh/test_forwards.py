@@ -8,14 +8,14 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
 
 from kled_agent.ssh.subsystems import choice
-from tests.agent.ssh.site import Site, forwarding, free_port, run
+from tests.agent.ssh.site import Site, forwarding, run
 from tests.kit.programs import need
+from tests.kit.sockets import free_port, open_unix
 
 
 async def _shout(stream: trio.SocketStream) -> None:
@@ -73,17 +73,15 @@ async def test_a_dynamic_forward_is_a_socks_proxy(site: Site) -> None:
 
 
 async def test_a_forward_to_a_closed_port_fails_alone(site: Site) -> None:
-    port, closed = free_port(), free_port()
+    port, other, closed = free_port(), free_port(), free_port()
     async with (
         _shouting() as target,
-        forwarding(
-            site, "-L", f"{port}:localhost:{closed}", "-L", f"{port + 1}:localhost:{target}"
-        ),
+        forwarding(site, "-L", f"{port}:localhost:{closed}", "-L", f"{other}:localhost:{target}"),
     ):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         with contextlib.suppress(trio.BrokenResourceError):
             assert await _ask(stream, b"hello") == b""
-        stream = await trio.open_tcp_stream("127.0.0.1", port + 1)
+        stream = await trio.open_tcp_stream("127.0.0.1", other)
         assert await _ask(stream, b"hello") == b"HELLO"
 
 
@@ -98,16 +96,8 @@ async def test_unix_sockets_are_forwarded_both_ways(site: Site) -> None:
         forwards = ("-L", f"{local}:{theirs}", "-R", f"{remote}:{theirs}")
         async with forwarding(site, *forwards):
             for path in (local, remote):
-                assert await _ask(await _open_unix(path), b"hello") == b"HELLO"
+                assert await _ask(await open_unix(path), b"hello") == b"HELLO"
         nursery.cancel_scope.cancel()
-
-
-async def _open_unix(path: str) -> trio.SocketStream:
-    # The remote one is bound by the agent, a moment after the client was told.
-    with trio.fail_after(10):
-        while not Path(path).exists():
-            await trio.sleep(0.01)
-    return await trio.open_unix_socket(path)
 
 
 async def test_the_clients_agent_can_be_asked_from_the_session(site: Site) -> None:
@@ -116,7 +106,7 @@ async def test_the_clients_agent_can_be_asked_from_the_session(site: Site) -> No
         ["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL
     )
     try:
-        await (await _open_unix(agent)).aclose()
+        await (await open_unix(agent)).aclose()
         env = {"SSH_AUTH_SOCK": agent}
         added = await run(["ssh-add", "-q", str(site.keys.folder / "user")], env=env)
         assert added.returncode == 0

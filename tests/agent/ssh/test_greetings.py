@@ -11,7 +11,8 @@ from itertools import product
 import pytest
 import trio
 
-from tests.agent.ssh.site import Site, forwarding, free_port
+from tests.agent.ssh.site import Site, forwarding
+from tests.kit.sockets import free_port
 
 SHORT, LONG = b"220 ready\n", os.urandom(1_000_000)
 ROUNDS = {SHORT: 30, LONG: 4}

@@ -19,6 +19,7 @@ from kled_agent.ssh.subsystems import choice
 from kled_agent.users import load_user
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Keys, Site, forwarding, run, serving
+from tests.kit.sockets import open_unix
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sessions of others")
 
@@ -39,12 +40,15 @@ def _owner(path: Path) -> tuple[str, int]:
     return pwd.getpwuid(found.st_uid).pw_name, stat.S_IMODE(found.st_mode)
 
 
-async def _served(path: Path, text: bytes) -> None:
+async def _served(
+    path: Path, text: bytes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Listen at `path` as root, greet one connection, and say whose it was."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen()
+        task_status.started()
         link, _ = await trio.to_thread.run_sync(listener.accept)
         with link:
             told = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -52,7 +56,7 @@ async def _served(path: Path, text: bytes) -> None:
 
 
 async def _read(path: Path) -> bytes:
-    async with await trio.open_unix_socket(str(path)) as stream:
+    async with await open_unix(path) as stream:
         got = b""
         while data := await stream.receive_some():
             got += data
@@ -65,9 +69,7 @@ async def test_the_clients_agent_is_reached_by_a_socket_of_the_users(other: Site
         ["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL
     )
     try:
-        with trio.fail_after(10):
-            while not Path(agent).exists():
-                await trio.sleep(0.01)
+        await (await open_unix(agent)).aclose()
         env = {"SSH_AUTH_SOCK": agent}
         await run(["ssh-add", "-q", str(other.keys.folder / "user")], env=env)
         line = "ssh-add -L; stat -c '%U %a' $SSH_AUTH_SOCK $(dirname $SSH_AUTH_SOCK)"
@@ -89,10 +91,7 @@ async def test_a_listening_socket_is_the_users_and_goes_with_the_forward(other: 
     async with forwarding(other, "-R", f"{there}:{target}"):
         assert _owner(there) == ("nobody", 0o600)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_served, target, b"here")
-            with trio.fail_after(10):
-                while not target.exists():
-                    await trio.sleep(0.01)
+            await nursery.start(_served, target, b"here")
             assert await _read(there) == b"here 0"
     target.unlink()
     with trio.fail_after(10):
@@ -103,7 +102,7 @@ async def test_a_listening_socket_is_the_users_and_goes_with_the_forward(other: 
 async def test_who_listens_inside_sees_the_user(other: Site) -> None:
     inside, here = other.home / "inside", other.home / "here"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_served, inside, b"you are")
+        await nursery.start(_served, inside, b"you are")
         async with forwarding(other, "-L", f"{here}:{inside}"):
             assert await _read(here) == b"you are %d" % pwd.getpwnam("nobody").pw_uid
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.kit.processes import running
+
 
 def pids_of(module: str) -> list[int]:
     """Those of our children that run `module`."""
-    return [
-        child.pid
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline()
-    ]
+    return [child.pid for child in running(module, psutil.Process().children())]
 
 
 def limit_leaving(left: int, pid: int) -> int:

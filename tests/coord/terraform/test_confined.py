@@ -11,6 +11,7 @@ import pytest
 
 from kled_coord.terraform.run import BuildInput, Control, run_build
 from kled_provider.serve import KLED
+from tests.kit.processes import command_line
 
 # Without one a template may do what the coordinator may.
 pytestmark = [
@@ -74,5 +75,5 @@ async def test_a_program_of_a_template_sees_no_other_environment_and_ends_with_t
     seen = (directory / "template/seen").read_text().splitlines()
     assert "AWS_REGION=here" in seen  # its own, and of nobody else
     assert not [line for line in seen if line.startswith("PYTEST_CURRENT_TEST=")]
-    left = [p for p in psutil.process_iter(["cmdline"]) if f"601.{os.getpid()}" in str(p.info)]
-    assert left == []
+    lines = [" ".join(command_line(process)) for process in psutil.process_iter()]
+    assert not [line for line in lines if f"601.{os.getpid()}" in line]

@@ -14,7 +14,7 @@ import trio
 
 from kled_coord.terraform import leftovers
 from kled_coord.terraform.leftovers import LeftoversError, end_processes, marked
-from tests.kit.programs import is_alive
+from tests.kit.processes import is_alive
 
 pytestmark = pytest.mark.slow
 

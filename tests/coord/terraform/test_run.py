@@ -42,7 +42,7 @@ from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
 from kled_wire.errors import KledError
-from tests.kit.programs import is_alive
+from tests.kit.processes import is_alive
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import trio
 from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
-from tests.kit.programs import is_alive
+from tests.kit.processes import is_alive
 
 pytestmark = pytest.mark.slow
 

@@ -16,6 +16,7 @@ from tests.e2e.test_forwards import ask, listening
 from tests.e2e.test_forwards import ssh as forwarding
 from tests.kit.programs import need
 from tests.kit.site import BIN, PROCESS_TEMPLATE, Site, open_site
+from tests.kit.sockets import is_open
 from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sessions of others")
@@ -93,7 +94,7 @@ def test_the_clients_agent_is_reached(other: Other, client: str) -> None:
     site = other.site
     path = str(site.root / f"agent-{client}")
     with site.running("ssh-agent", "-D", "-a", path):
-        wait_until("the agent listens", lambda: Path(path).exists())
+        wait_until("the agent listens", lambda: is_open(path))
         env, key = {"SSH_AUTH_SOCK": path}, site.root / f"key-{client}"
         site.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
         site.run("ssh-add", "-q", key, env=env)
