@@ -28,8 +28,9 @@ class Host(Protocol):
         """Describe the workspace.
 
         Keys: id, name, transition ("start", "stop" or "delete"), start_count (1 while starting,
-        else 0), owner, owner_id, access_url (where agents reach the coordinator), template_name,
-        template_version, build_id, parameters (the chosen values, strings by name),
+        else 0), owner, owner_id, owner_email ("" where there is none), access_url (where agents
+        reach the coordinator), template_id, template_name, template_version, build_id, parameters
+        (the chosen values, strings by name),
         previous_parameters (those that were applied last; none before the first success).
         """
         ...

@@ -87,6 +87,10 @@ TESTED_BY = {
     "provider/test_every_shape.py": """
         kled_provider/plugin/checks kled_provider/plugin/validation
     """,
+    "provider/kled/test_said.py": """
+        kled_provider/kled/record kled_provider/kled/owner kled_provider/kled/provisioner
+        kled_provider/kled/agent_schema
+    """,
     "provider/test_parameters.py": """
         kled_provider/kled/parameter kled_provider/kled/preset kled_provider/kled/regex_process
     """,

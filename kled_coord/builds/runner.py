@@ -100,6 +100,7 @@ class Job:
 
     build: Build
     workspace: Workspace
+    owner_email: str
     previous: Mapping[str, str | None]
     archive: bytes
     is_empty: bool

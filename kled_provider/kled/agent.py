@@ -12,15 +12,28 @@ import platform
 import re
 import shlex
 
+from kled_provider.kled.agent_schema import BLOCKS, DIR, ENV, ID, INIT_SCRIPT, SETTINGS
+from kled_provider.plugin.checks import one_of
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, MapKey
 from kled_provider.plugin.resource import Context, Resource
-from kled_provider.plugin.schema import Attribute, Schema, map_of
+from kled_provider.plugin.schema import Attribute, Schema, defaulted
 from kled_provider.plugin.values import UNKNOWN, Values
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CHOICES = {"os": ("linux", "darwin"), "arch": ("amd64", "arm64")}
+# How the name begins of an agent that the coordinator has still to name.
+UNNAMED = "unnamed-"
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def machine_os() -> str:
+    """Return this machine's system, in the words of templates."""
+    return "darwin" if platform.system() == "Darwin" else "linux"
+
+
+def machine_arch() -> str:
+    """Return this machine's architecture, in the words of templates."""
+    return _MACHINES.get(platform.machine().lower(), "amd64")
 
 
 def name_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
@@ -59,78 +72,76 @@ def variable_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
     ]
 
 
-class AgentResource(Resource):
-    """An agent's identity, and the script that starts it."""
-
-    type_name = "kled_agent"
-    identity = ("name",)
-    schema = Schema(
-        description="An agent of the workspace.",
-        attributes=(
-            Attribute(
-                name="name",
-                optional=True,
-                computed=True,
-                default="main",
-                forces_replacement=True,
-                description="Identity within the workspace.",
-            ),
-            Attribute(
-                name="os",
-                optional=True,
-                computed=True,
-                default="darwin" if platform.system() == "Darwin" else "linux",
-                description="linux or darwin; the coordinator's own by default.",
-            ),
-            Attribute(
-                name="arch",
-                optional=True,
-                computed=True,
-                default=_MACHINES.get(platform.machine().lower(), "amd64"),
-                description="amd64 or arm64; the coordinator's own by default.",
-            ),
-            Attribute(
-                name="dir",
-                optional=True,
-                description="Directory sessions start in, seen from the home directory.",
-            ),
-            Attribute(
-                name="env",
-                type=map_of("string"),
-                optional=True,
-                description="Environment of sessions. Not for secrets: init_script shows it.",
-            ),
-            Attribute(name="id", computed=True, description="Stable id of the agent."),
-            Attribute(
-                name="token",
-                computed=True,
-                sensitive=True,
-                description="What the agent authenticates with, as KLED_AGENT_TOKEN.",
-            ),
-            Attribute(
-                name="init_script",
-                computed=True,
-                follows_others=True,
-                description="A sh script that starts the agent; it reads KLED_AGENT_TOKEN.",
-            ),
+KLED_AGENT = Schema(
+    description="An agent of the workspace.",
+    attributes=(
+        Attribute(
+            name="name",
+            optional=True,
+            computed=True,
+            default="main",
+            forces_replacement=True,
+            description="Identity within the workspace.",
         ),
-    )
+        defaulted(
+            "os",
+            machine_os(),
+            "linux or darwin; the coordinator's own by default.",
+            check=one_of("linux", "darwin"),
+        ),
+        defaulted(
+            "arch",
+            machine_arch(),
+            "amd64 or arm64; the coordinator's own by default.",
+            check=one_of("amd64", "arm64"),
+        ),
+        DIR,
+        ENV,
+        *SETTINGS,
+        ID,
+        Attribute(
+            name="token",
+            computed=True,
+            sensitive=True,
+            description="What the agent authenticates with, as KLED_AGENT_TOKEN.",
+        ),
+        INIT_SCRIPT,
+    ),
+    blocks=BLOCKS,
+)
+
+
+class AgentResource(Resource):
+    """An agent's identity, and the script that starts it.
+
+    One without a `name` has a new identity with each create, and is named by the coordinator after
+    its address, which a provider is not told.
+    """
+
+    def __init__(self, type_name: str = "kled_agent", schema: Schema = KLED_AGENT) -> None:
+        self.type_name = type_name
+        self.schema = schema
+        self.identity = ("name",) if "name" in schema.names() else ()
 
     def validate(self, config: Values) -> list[Diagnostic]:
         """Check names and choices."""
-        found = [*super().validate(config), *name_diagnostics(config["name"], "name")]
-        for attribute, choices in _CHOICES.items():
-            value = config[attribute]
-            if isinstance(value, str) and value not in choices:
-                detail = f"Use {' or '.join(choices)}; got {value!r}."
-                found.append(
-                    Diagnostic(summary=f"Invalid {attribute}", detail=detail, path=(attribute,))
-                )
+        found = super().validate(config)
+        if self.identity:
+            found += name_diagnostics(config["name"], "name")
+        blocks = config["metadata"] if isinstance(config["metadata"], list) else []
+        keys = [item["key"] for item in blocks]
+        for index, key in enumerate(keys):
+            if key is not UNKNOWN and key in keys[:index]:
+                detail = f"Another metadata block has the key {key!r} too."
+                path = ("metadata", index, "key")
+                found.append(Diagnostic(summary="Two of one key", detail=detail, path=path))
         return found + variable_diagnostics(config["env"], "env")
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Make or adopt the agent."""
-        agent = await context.host.ensure_agent(planned["name"], context.generation or "")
+        generation = context.generation or ""
+        name = planned["name"] if self.identity else f"{UNNAMED}{generation}"
+        agent = await context.host.ensure_agent(name, generation)
         known = {**planned, "id": agent["id"], "token": agent["token"]}
         context.keep(known)
         await _configure(context, known)
@@ -161,10 +172,13 @@ class AgentResource(Resource):
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name, which is to adopt."""
+        if not self.identity:
+            return await super().import_state(context, identity)
         if bad := name_diagnostics(identity, "name"):
             raise DiagnosticError(*bad)
         values: Values = {a.name: a.default for a in self.schema.attributes}
-        return await self.create(context, {**values, "name": identity})
+        blocks: Values = {block.name: [] for block in self.schema.blocks}
+        return await self.create(context, {**values, **blocks, "name": identity})
 
 
 async def _configure(context: Context, known: Values) -> None:
@@ -182,7 +196,8 @@ def init_script(access_url: str, directory: str | None, env: dict[str, str]) -> 
     lines = [
         "#!/bin/sh",
         "set -eu",
-        ': "${KLED_AGENT_TOKEN:?set it to the token of the kled_agent}"',
+        ': "${KLED_AGENT_TOKEN:=${CODER_AGENT_TOKEN:?set KLED_AGENT_TOKEN to the agent\'s token}}"',
+        "export KLED_AGENT_TOKEN",
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(exports.items())),
     ]
     if directory:

@@ -135,7 +135,7 @@ SCHEMA = Schema(
 )
 
 
-class Parameter(DataSource):
+class ParameterData(DataSource):
     """A question to the owner, and the answer."""
 
     def __init__(self, type_name: str = "kled_parameter", schema: Schema = SCHEMA) -> None:

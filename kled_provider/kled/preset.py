@@ -88,7 +88,7 @@ PREBUILDS = Block(
 )
 
 
-class Preset(DataSource):
+class PresetData(DataSource):
     """Told to the host, which uses it for the questions before a build."""
 
     def __init__(self, type_name: str = "kled_preset", schema: Schema = SCHEMA) -> None:

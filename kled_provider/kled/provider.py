@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from kled_provider.kled.agent import AgentResource
-from kled_provider.kled.parameter import Parameter
-from kled_provider.kled.preset import Preset
+from kled_provider.kled.owner import OwnerData
+from kled_provider.kled.parameter import ParameterData
+from kled_provider.kled.preset import PresetData
 from kled_provider.kled.process import ProcessResource
-from kled_provider.kled.workspace import WorkspaceResource
+from kled_provider.kled.provisioner import ProvisionerData
+from kled_provider.kled.record import EchoData, RecordResource
+from kled_provider.kled.said import APP, ENV, METADATA, SCRIPT, TAGS, AppResource, ScriptResource
+from kled_provider.kled.workspace import WorkspaceData
 from kled_provider.plugin.resource import Provider
 
 
@@ -14,6 +18,20 @@ def kled_provider() -> Provider:
     """Make the provider; it keeps no state."""
     return Provider(
         name="kled",
-        resources=(AgentResource(), ProcessResource()),
-        data_sources=(Parameter(), Preset(), WorkspaceResource()),
+        resources=(
+            AgentResource(),
+            AppResource("kled_app", APP, identity=("agent_id", "slug")),
+            RecordResource("kled_env", ENV),
+            RecordResource("kled_metadata", METADATA),
+            ProcessResource(),
+            ScriptResource("kled_script", SCRIPT),
+        ),
+        data_sources=(
+            OwnerData(),
+            ParameterData(),
+            PresetData(),
+            ProvisionerData(),
+            EchoData("kled_tags", TAGS),
+            WorkspaceData(),
+        ),
     )

@@ -38,7 +38,8 @@ def plan_change(schema: Schema, prior: Values | None, config: Values) -> Resourc
     if replaced:
         planned = _body(schema, prior, config, lambda _attribute: True)
     else:
-        planned = _body(schema, prior, config, lambda attribute: attribute.follows_others)
+        changed = {name for name in kept if kept[name] != prior[name]}
+        planned = _body(schema, prior, config, lambda a: not changed.isdisjoint(a.follows))
     return ResourcePlan(planned=planned, requires_replace=replaced)
 
 

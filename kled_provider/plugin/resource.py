@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from kled_provider.host import Host
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
@@ -46,7 +46,7 @@ class Resource(abc.ABC):
     schema: Schema
     # The attributes by which an object is known; no two configurations may have the same values.
     # Empty where it is nothing outside of the state.
-    identity: ClassVar[tuple[str, ...]] = ()
+    identity: tuple[str, ...] = ()
 
     def validate(self, config: Values) -> list[Diagnostic]:
         """Say what is wrong with the configuration; values may be unknown."""

@@ -74,7 +74,7 @@ class Attribute:
     write_only: bool = False  # never in a plan or state: only Context.config has it
     default: object = None  # for optional + computed: what an unset one is planned as
     forces_replacement: bool = False  # a change means a new object
-    follows_others: bool = False  # computed: may change whenever another attribute does
+    follows: tuple[str, ...] = ()  # computed: may change whenever one of these attributes does
     check: Check | None = None
     ignored: str = ""  # why it is accepted and does nothing; told once in a build
     unsupported: str = ""  # why it must not be set
@@ -91,6 +91,26 @@ class Attribute:
     def is_settable(self) -> bool:
         """Whether a person may write it."""
         return self.required or self.optional
+
+
+def defaulted(
+    name: str, default: object, description: str, *, of: Type = STRING, check: Check | None = None
+) -> Attribute:
+    """Make an attribute that a person may set, and what it is otherwise."""
+    return Attribute(
+        name=name,
+        type=of,
+        optional=True,
+        computed=True,
+        default=default,
+        description=description,
+        check=check,
+    )
+
+
+def flag(name: str, description: str, *, default: bool = False) -> Attribute:
+    """Make a bool that a person may set, and what it is otherwise."""
+    return defaulted(name, default, description, of=BOOL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class FakeHost:
             "start_count": int(self.transition == "start"),
             "owner": "ada",
             "owner_id": "u-1",
+            "owner_email": "ada@kled.example",
+            "template_id": "t-1",
             "access_url": "https://kled.example",
             "template_name": "process",
             "template_version": "3",

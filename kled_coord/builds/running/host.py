@@ -9,9 +9,8 @@ from typing import Any
 
 import trio
 
-from kled_coord.builds.runner import Reporter
+from kled_coord.builds.runner import Job, Reporter
 from kled_coord.sandbox.choice import SandboxChoice
-from kled_coord.store.records import Build, Workspace
 from kled_coord.workspaces.agents import Agents
 from kled_wire.errors import InputError
 from kled_wire.names import AgentId
@@ -23,18 +22,17 @@ class BuildHost:
     def __init__(
         self,
         *,
-        workspace: Workspace,
-        build: Build,
+        job: Job,
         agents: Agents,
         reporter: Reporter,
         access_url: str,
         processes: Path,
         sandbox: SandboxChoice,
-        previous: Mapping[str, str | None],
     ) -> None:
-        self._workspace = workspace
-        self._previous = previous
-        self._build = build
+        self._workspace = job.workspace
+        self._owner_email = job.owner_email
+        self._previous = job.previous
+        self._build = job.build
         self._agents = agents
         self._reporter = reporter
         self._access_url = access_url
@@ -52,7 +50,9 @@ class BuildHost:
             "start_count": 1 if build.transition == "start" else 0,
             "owner": workspace.owner_name,
             "owner_id": workspace.owner_id,
+            "owner_email": self._owner_email,
             "access_url": self._access_url,
+            "template_id": workspace.template_id,
             "template_name": workspace.template,
             "template_version": str(workspace.template_version),
             "build_id": build.id,

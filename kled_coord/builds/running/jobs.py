@@ -20,6 +20,7 @@ from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.templates import build_quiet_of, version_archive, version_by_id
+from kled_coord.store.users import user_by_id
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.terraform.untrusted import remove_tree
 from kled_coord.terraform.varfile import Value
@@ -63,6 +64,7 @@ class Jobs:
         workspace = await self._store.read(workspace_by_id, build.workspace_id)
         version = await self._store.read(version_by_id, build.version_id)
         assert workspace is not None
+        owner = await self._store.read(user_by_id, workspace.owner_id)
         is_empty = await self._is_empty(build)
         return Job(
             build=build,
@@ -72,6 +74,7 @@ class Jobs:
                 template_version=version.number,
                 parameters=build.parameters,
             ),
+            owner_email=(owner.email if owner else None) or "",
             # Before the first success the workspace has what it began with.
             previous={} if workspace.outputs is None else workspace.parameters,
             archive=await self._store.read(version_archive, build.version_id),
@@ -87,14 +90,12 @@ class Jobs:
     def host(self, job: Job, reporter: Reporter) -> BuildHost:
         """What the providers ask during the build."""
         return BuildHost(
-            workspace=job.workspace,
-            build=job.build,
+            job=job,
             agents=self._agents,
             reporter=reporter,
             access_url=self._places.access_url,
             processes=self._places.processes,
             sandbox=self._sandbox,
-            previous=job.previous,
         )
 
     async def clear(self, job: Job) -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_provider.kled.agent import AgentResource, init_script, name_diagnostics
+from kled_provider.kled.agent import KLED_AGENT, AgentResource, init_script, name_diagnostics
 from kled_provider.plugin.diagnostics import MapKey
 from kled_provider.plugin.resource import Context
-from kled_provider.plugin.values import UNKNOWN
+from kled_provider.plugin.schema import Schema
+from kled_provider.plugin.values import UNKNOWN, Values, conform_object
 from tests.provider.conftest import FakeHost
 
 
@@ -29,6 +30,10 @@ def run(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def nothing() -> Values:
+    return conform_object({}, KLED_AGENT)
+
+
 def test_the_script_needs_the_token_and_does_not_hold_it() -> None:
     script = init_script("https://kled.example", None, {})
     done = run(script)
@@ -36,6 +41,8 @@ def test_the_script_needs_the_token_and_does_not_hold_it() -> None:
     assert "KLED_AGENT_TOKEN" in done.stderr
     done = run(script, KLED_AGENT_TOKEN="t")
     assert "KLED_COORDINATOR_URL=https://kled.example\n" in done.stdout
+    for name in ("KLED_AGENT_TOKEN", "CODER_AGENT_TOKEN"):
+        assert "KLED_AGENT_TOKEN=t\n" in run(script, **{name: "t"}).stdout
 
 
 def test_a_relative_directory_is_one_of_the_home(tmp_path: Path) -> None:
@@ -80,7 +87,7 @@ def test_bad_names(name: object) -> None:
 async def test_what_sessions_get_is_told_by_create_and_update_and_a_refresh_only_looks() -> None:
     host = FakeHost(directory=Path("/nowhere"))
     context = Context(host=host, keep=lambda _values: None, generation="g")
-    planned = {**dict.fromkeys(AgentResource.schema.names()), "name": "main"}
+    planned = {**nothing(), "name": "main"}
     made = await AgentResource().create(context, planned)
     assert host.configured == {"a-main": ({}, None)}
     assert await AgentResource().read(context, made) == made
@@ -97,7 +104,7 @@ async def test_what_sessions_get_is_told_by_create_and_update_and_a_refresh_only
 async def test_an_agent_that_a_later_create_adopted_is_neither_found_nor_released() -> None:
     host = FakeHost(directory=Path("/nowhere"))
     first = Context(host=host, keep=lambda _values: None, generation="one")
-    planned = {**dict.fromkeys(AgentResource.schema.names()), "name": "main"}
+    planned = {**nothing(), "name": "main"}
     made = await AgentResource().create(first, planned)
     await AgentResource().create(replace(first, generation="two"), planned)
     assert await AgentResource().read(first, made) is None
@@ -109,10 +116,29 @@ async def test_an_agent_that_a_later_create_adopted_is_neither_found_nor_release
 
 def test_each_mistake_has_its_path() -> None:
     config = {
-        **dict.fromkeys(AgentResource.schema.names()),
+        **nothing(),
         "os": "plan9",
         "arch": "vax",
         "env": {"A=B": "x", "OK": "a\0b", "NO": None, "FINE": "x", "LATER": UNKNOWN},
     }
     paths = {d.path for d in AgentResource().validate(config)}
     assert paths == {("os",), ("arch",)} | {("env", MapKey(k)) for k in ("A=B", "OK", "NO")}
+
+
+async def test_one_without_a_name_is_another_agent_each_time() -> None:
+    attributes = tuple(a for a in KLED_AGENT.attributes if a.name != "name")
+    resource = AgentResource("x_agent", Schema(attributes=attributes, blocks=KLED_AGENT.blocks))
+    assert resource.identity == ()
+    host = FakeHost(directory=Path("/nowhere"))
+    planned = conform_object({}, resource.schema)
+    for generation in ("one", "two"):
+        context = Context(host=host, keep=lambda _values: None, generation=generation)
+        await resource.create(context, planned)
+    assert sorted(host.agents) == ["unnamed-one", "unnamed-two"]
+
+
+def test_two_metadata_blocks_of_one_key_are_told_at_the_second() -> None:
+    blocks = [{"key": key, "script": "x", "interval": 1} for key in ("a", "b", "a")]
+    (found,) = AgentResource().validate(conform_object({"metadata": blocks}, KLED_AGENT))
+    assert found.path == ("metadata", 2, "key")
+    assert AgentResource().validate(conform_object({"metadata": UNKNOWN}, KLED_AGENT)) == []

@@ -14,7 +14,7 @@ SCHEMA = Schema(
         Attribute(name="zone", optional=True, computed=True, default="eu"),
         Attribute(name="note", optional=True),
         Attribute(name="id", computed=True),
-        Attribute(name="script", computed=True, follows_others=True),
+        Attribute(name="script", computed=True, follows=("note",)),
     )
 )
 PRIOR = {"name": "a", "zone": "eu", "note": None, "id": "7", "script": "s"}
@@ -44,6 +44,10 @@ def test_a_change_in_place_keeps_the_id_but_not_what_follows() -> None:
     plan = plan_change(SCHEMA, PRIOR, config(note="hello"))
     assert plan.planned == {**PRIOR, "note": "hello", "script": UNKNOWN}
     assert plan.requires_replace == ()
+
+
+def test_what_follows_another_attribute_stays_with_the_rest() -> None:
+    assert plan_change(SCHEMA, {**PRIOR, "zone": "us"}, config()).planned["script"] == "s"
 
 
 def test_taking_a_value_away_brings_the_default_back() -> None:

@@ -47,9 +47,16 @@ def test_the_provider_offers_its_resources_by_name() -> None:
     names = [protobuf.decode(entry).text(1) for n in (2, 3) for entry in fields.blobs(n)]
     assert sorted(names) == [
         "kled_agent",
+        "kled_app",
+        "kled_env",
+        "kled_metadata",
+        "kled_owner",
         "kled_parameter",
         "kled_preset",
         "kled_process",
+        "kled_provisioner",
+        "kled_script",
+        "kled_tags",
         "kled_workspace",
     ]
 
