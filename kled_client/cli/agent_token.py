@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kled_client.account.files import write_private
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef, check_name
@@ -20,9 +20,9 @@ from kled_wire.names import WorkspaceRef, check_name
 @click.option(
     "--output-file", metavar="FILE", type=click.Path(path_type=Path), help="Write it there, 0600."
 )
-@pass_session
+@pass_invocation
 def agent_token(
-    session: Session, workspace: WorkspaceRef, name: str, output_file: Path | None
+    invocation: Invocation, workspace: WorkspaceRef, name: str, output_file: Path | None
 ) -> None:
     """Show what the agent NAME (default: main) of WORKSPACE is started with on a host of its own.
 
@@ -37,14 +37,14 @@ def agent_token(
             hint="add --output-file FILE",
         )
     check_name("agent", name)
-    found = session.call(lambda api: api.agent_token(str(workspace), name))
-    url = found["coordinator_url"] or session.profile().url
+    found = invocation.call(lambda api: api.agent_token(str(workspace), name))
+    url = found["coordinator_url"] or invocation.profile().url
     lines = f"KLED_COORDINATOR_URL={url}\nKLED_AGENT_TOKEN={found['token']}\n"
     if output_file is None:
         sys.stdout.write(lines)
         return
     write_private(str(output_file), lines.encode())
-    if session.output.as_json:
-        session.output.json({"agent_id": found["agent_id"], "file": str(output_file)})
+    if invocation.output.as_json:
+        invocation.output.json({"agent_id": found["agent_id"], "file": str(output_file)})
     else:
-        session.output.note(f"{output_file} is written; readable by you alone")
+        invocation.output.note(f"{output_file} is written; readable by you alone")

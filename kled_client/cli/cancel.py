@@ -9,7 +9,7 @@ import click
 from kled_client.api.build_log import read_log
 from kled_client.api.client import Api
 from kled_client.api.models import Build
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_wire.errors import ConflictError
 from kled_wire.names import WorkspaceRef
@@ -19,8 +19,8 @@ from kled_wire.names import WorkspaceRef
 @workspace_argument
 @click.option("--force", is_flag=True, help="Kill Terraform; what it has saved is kept.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the build has been told.")
-@pass_session
-def cancel(session: Session, workspace: WorkspaceRef, force: bool, no_wait: bool) -> None:
+@pass_invocation
+def cancel(invocation: Invocation, workspace: WorkspaceRef, force: bool, no_wait: bool) -> None:
     """Stop what a workspace's build is doing, and wait until it has stopped.
 
     Terraform finishes what it is at and saves its state. What that leaves half made, the next
@@ -35,15 +35,15 @@ def cancel(session: Session, workspace: WorkspaceRef, force: bool, no_wait: bool
             raise ConflictError("build_not_active", f"{workspace} has no build")
         await api.cancel_build(build["id"], force=force)
         if not no_wait:
-            with session.output.progress(f"cancelling the {build['transition']} of {workspace}"):
+            with invocation.output.progress(f"cancelling the {build['transition']} of {workspace}"):
                 await read_log(api, build["id"], _ignore)
         return await api.build(build["id"])
 
-    build = session.call(work)
-    if session.output.as_json:
-        session.output.json(build)
+    build = invocation.call(work)
+    if invocation.output.as_json:
+        invocation.output.json(build)
         return
-    session.output.note(f"the {build['transition']} of {workspace} is {build['status']}")
+    invocation.output.note(f"the {build['transition']} of {workspace} is {build['status']}")
 
 
 def _ignore(_item: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import click
 
 from kled_client.account import profile
 from kled_client.account.certificate import ensure_certificate
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.openssh.block import take_block
 from kled_client.openssh.setup import default_path, read_config, with_block, write_config
 
@@ -23,29 +23,31 @@ from kled_client.openssh.setup import default_path, read_config, with_block, wri
     metavar="FILE",
     help="Another file than ~/.ssh/config.",
 )
-@pass_session
-def config_ssh(session: Session, remove: bool, dry_run: bool, ssh_config_file: Path | None) -> None:
+@pass_invocation
+def config_ssh(
+    invocation: Invocation, remove: bool, dry_run: bool, ssh_config_file: Path | None
+) -> None:
     """Write a block for *.kled into ~/.ssh/config; the rest of the file stays as it is.
 
     Afterwards `ssh dev.kled` works, and with it scp, rsync, git, VS Code and JetBrains. The
     certificate is renewed by itself and nobody is asked about a host key.
     """
-    path = ssh_config_file or default_path(session.env)
+    path = ssh_config_file or default_path(invocation.env)
     before = read_config(path)
     if remove:
         after = take_block(before)
     else:
-        name = profile.profile_name(session.env, session.profile_name)
-        after = with_block(session.env, name, before)
+        name = profile.profile_name(invocation.env, invocation.profile_name)
+        after = with_block(invocation.env, name, before)
     if dry_run:
         sys.stdout.flush()
         sys.stdout.buffer.write(after)
         return
     if not remove:
         # The files the block names must be there; this also says at once when sign-in is missing.
-        ensure_certificate(session.env, session.profile(), session.token())
+        ensure_certificate(invocation.env, invocation.profile(), invocation.token())
     if after == before:
-        session.output.note(f"{path} is as it should be")
+        invocation.output.note(f"{path} is as it should be")
         return
     write_config(path, after)
-    session.output.note(f"{path} is written" + ("" if remove else "; next: ssh WORKSPACE.kled"))
+    invocation.output.note(f"{path} is written" + ("" if remove else "; next: ssh WORKSPACE.kled"))

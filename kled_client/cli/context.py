@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Invocation:
     """One run of `kled`. Made by `cli/main.py`, passed to commands as click's object."""
 
     env: Mapping[str, str]
@@ -43,7 +43,7 @@ class Session:
         url: str | None,
         as_json: bool = False,
         verbose: bool = False,
-    ) -> Session:
+    ) -> Invocation:
         """With the options that stand before a command, and this process's environment."""
         env = {**os.environ, **({"KLED_URL": url} if url else {})}
         output = Output(as_json=as_json)
@@ -118,4 +118,4 @@ class Session:
         return WorkspaceRef(name=workspace["name"], owner=workspace["owner"])
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_invocation = click.make_pass_decorator(Invocation)

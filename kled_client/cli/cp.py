@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_place
 from kled_client.copy.plan import CopyPlan, plan_copy
 from kled_client.terminal.interrupt import run
@@ -28,34 +28,34 @@ _PROBLEMS_MAX: Final = 20
 @click.argument(
     "paths", nargs=-1, required=True, metavar="SRC... DST", shell_complete=complete_place
 )
-@pass_session
-def cp(session: Session, recurse: bool, paths: tuple[str, ...]) -> int:
+@pass_invocation
+def cp(invocation: Invocation, recurse: bool, paths: tuple[str, ...]) -> int:
     """Copy SRC to DST; one side is WORKSPACE:path.
 
     Remote paths are relative to the home directory, ~ and ~USER are home directories there. Times
     and modes are kept, with -r links stay links. A file appears when it is whole. A local name with
     a colon is written ./like:this.
     """
-    return run(partial(_copy, session, plan_copy(paths), recurse))
+    return run(partial(_copy, invocation, plan_copy(paths), recurse))
 
 
-async def _copy(session: Session, plan: CopyPlan, recurse: bool) -> None:
+async def _copy(invocation: Invocation, plan: CopyPlan, recurse: bool) -> None:
     problems: list[KledError] = []
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
-            async with session.ssh(plan.workspace) as connection:
+            async with invocation.ssh(plan.workspace) as connection:
                 with trio.CancelScope() as work:
                     # Ctrl-C ends the work first: what it leaves is removed over the connection.
                     nursery.start_soon(_pass_on, work)
                     scope.shield = True
-                    await _move(session, connection, plan, recurse, problems.append)
+                    await _move(invocation, connection, plan, recurse, problems.append)
                 scope.shield = False
         nursery.cancel_scope.cancel()
     if len(problems) == 1:
         raise problems[0]
     if problems:
         for problem in problems[:_PROBLEMS_MAX]:
-            session.output.note(problem.shown())
+            invocation.output.note(problem.shown())
         raise KledError("copy_incomplete", f"{len(problems)} paths could not be copied")
 
 
@@ -67,7 +67,7 @@ async def _pass_on(work: trio.CancelScope) -> None:
 
 
 async def _move(
-    session: Session,
+    invocation: Invocation,
     connection: asyncssh.SSHClientConnection,
     plan: CopyPlan,
     recurse: bool,
@@ -81,7 +81,7 @@ async def _move(
     target = await _expanded(connection, plan, plan.upload, plan.target)
     sftp = await aio(connection.start_sftp_client, path_encoding=None)
     began = trio.current_time()
-    with session.output.transfer("copying") as meter:
+    with invocation.output.transfer("copying") as meter:
 
         def show(tally: Tally, path: bytes) -> None:
             name = path.rpartition(b"/")[2].decode("utf-8", "replace")
@@ -97,7 +97,7 @@ async def _move(
         )
         await copier.run(sources, target)
     tally = copier.tally
-    session.output.copied(tally.files, tally.done, trio.current_time() - began)
+    invocation.output.copied(tally.files, tally.done, trio.current_time() - began)
 
 
 async def _expanded(

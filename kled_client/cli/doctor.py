@@ -15,7 +15,7 @@ import trio
 from kled_client.account import profile
 from kled_client.account.endpoint import parse_url, proxy_for
 from kled_client.account.profile import Profile
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import RefType
 from kled_client.doctor import judge, local, probe
 from kled_client.doctor.judge import Check, CheckOutcome, Finding, ProbeAnswer
@@ -39,31 +39,31 @@ _BY_SESSION = ("session", "direct path")
 
 @click.command()
 @click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
-@pass_session
-def doctor(session: Session, workspace: WorkspaceRef | None) -> int:
+@pass_invocation
+def doctor(invocation: Invocation, workspace: WorkspaceRef | None) -> int:
     """Check the way to the coordinator, and with WORKSPACE the way into it.
 
     Says what is blocked and what is used instead. The exit code is 1 if something needed does not
     work; warnings are none.
     """
-    return run(partial(_doctor, session, workspace))
+    return run(partial(_doctor, invocation, workspace))
 
 
-async def _doctor(session: Session, ref: WorkspaceRef | None) -> int:
-    with session.output.progress("checking") as meter:
-        rounds = _Rounds(session=session, meter=meter)
+async def _doctor(invocation: Invocation, ref: WorkspaceRef | None) -> int:
+    with invocation.output.progress("checking") as meter:
+        rounds = _Rounds(invocation=invocation, meter=meter)
         await rounds.examine(ref)
     checks = rounds.checks
     summary = judge.summarise(checks)
-    if session.output.as_json:
+    if invocation.output.as_json:
         listed = [check.as_json() for check in checks]
-        session.output.json({"ok": judge.works(checks), "summary": summary, "checks": listed})
+        invocation.output.json({"ok": judge.works(checks), "summary": summary, "checks": listed})
     else:
-        session.output.findings(
+        invocation.output.findings(
             [(c.name, c.finding.outcome.value, c.finding.found, c.finding.hint) for c in checks]
         )
-        session.output.line("")
-        session.output.line(summary)
+        invocation.output.line("")
+        invocation.output.line(summary)
     return 0 if judge.works(checks) else 1
 
 
@@ -71,7 +71,7 @@ async def _doctor(session: Session, ref: WorkspaceRef | None) -> int:
 class _Rounds:
     """The checks in their order; what fails ends only what needs it."""
 
-    session: Session
+    invocation: Invocation
     meter: Meter
     checks: list[Check] = field(default_factory=list)
 
@@ -97,7 +97,7 @@ class _Rounds:
 
     async def _profile(self) -> Profile | None:
         try:
-            used = self.session.profile()
+            used = self.invocation.profile()
         except KledError as exc:
             self._add("profile", judge.fail(exc.message, exc.hint or ""))
             return None
@@ -106,7 +106,7 @@ class _Rounds:
 
     async def _network(self, used: Profile) -> ProbeAnswer | None:
         """Down to one answer of the coordinator; None when there is no usable one."""
-        env = self.session.env
+        env = self.invocation.env
         proxy = await self._check("proxy", partial(local.check_proxy, env, used))
         if proxy.outcome is CheckOutcome.FAIL:
             return None
@@ -150,10 +150,10 @@ class _Rounds:
     async def _coordinator(
         self, used: Profile, version: ProbeAnswer, ref: WorkspaceRef | None
     ) -> None:
-        env = self.session.env
+        env = self.invocation.env
         self._add("clock", judge.judge_clock(version, time.time()))
         try:
-            token = self.session.token()
+            token = self.invocation.token()
         except KledError as exc:
             self._add("token", judge.fail(exc.message, exc.hint or ""))
             token = ""
@@ -186,7 +186,7 @@ class _Rounds:
         self._add("direct path", by_path)
 
     async def _machine(self, profile_name: str) -> None:
-        env = self.session.env
+        env = self.invocation.env
         await self._check("ssh", local.check_ssh)
         await self._check("ssh config", partial(local.check_ssh_config, env, profile_name))
         await self._check("ssh key", partial(local.check_identity, env, profile_name))
@@ -195,7 +195,7 @@ class _Rounds:
     # --- one check
 
     async def _agent(self, ref: WorkspaceRef) -> Finding:
-        async with self.session.api() as api:
+        async with self.invocation.api() as api:
             found = await api.workspace(str(ref))
         several = found.get("agents") and not found["agent"]
         missing = "ambiguous: none is named main" if several else "missing"
@@ -210,8 +210,8 @@ class _Rounds:
         from kled_client.ssh.connection import make_seeker, open_channel  # noqa: PLC0415  # asyncssh
 
         took: list[float] = []
-        seeker = make_seeker(self.session.env, self.session.profile())
-        async with self.session.ssh(ref, direct=seeker) as connection:
+        seeker = make_seeker(self.invocation.env, self.invocation.profile())
+        async with self.invocation.ssh(ref, direct=seeker) as connection:
             channel = await open_channel(connection, "cat", env={})
             await seeker.wait_settled()
             paths.append(seeker.report())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.forward.hold import ForwardPlan, hold_forwards
 from kled_client.forward.link import Link
@@ -33,9 +33,9 @@ FILES_MAX: Final = 10_240
 @click.option("--dynamic", "-D", multiple=True, metavar="[ADDR:]PORT", help="A SOCKS5 proxy here.")
 @click.option("--udp", multiple=True, metavar="SPEC", help="Datagrams instead of connections.")
 @click.option("--auto", is_flag=True, help="Forward whatever listens, as it comes and goes.")
-@pass_session
+@pass_invocation
 def forward(
-    session: Session,
+    invocation: Invocation,
     workspace: WorkspaceRef,
     specs: tuple[str, ...],
     remote: tuple[str, ...],
@@ -53,7 +53,7 @@ def forward(
     the connection; the ports stay open meanwhile.
     """
     plan = ForwardPlan(forwards=parse_all(specs, remote, dynamic, udp), auto=auto)
-    return run(partial(hold, session, workspace, plan))
+    return run(partial(hold, invocation, workspace, plan))
 
 
 def parse_all(
@@ -71,7 +71,7 @@ def parse_all(
     )
 
 
-async def hold(session: Session, ref: WorkspaceRef, plan: ForwardPlan) -> None:
+async def hold(invocation: Invocation, ref: WorkspaceRef, plan: ForwardPlan) -> None:
     """Hold the forwards of `plan` up until cancelled, or a person has to act."""
     from kled_client.forward.ssh import asyncio_world, open_connection  # noqa: PLC0415  # asyncssh
 
@@ -80,8 +80,8 @@ async def hold(session: Session, ref: WorkspaceRef, plan: ForwardPlan) -> None:
             "forward_missing", "there is nothing to forward", hint=f"kled forward {ref} 8080"
         )
     _allow_many_sockets()
-    view = ForwardView(session.output, str(ref))
-    connect = partial(session.ssh, ref, on_change=view.link_changed)
+    view = ForwardView(invocation.output, str(ref))
+    connect = partial(invocation.ssh, ref, on_change=view.link_changed)
     async with asyncio_world():
         await hold_forwards(plan, partial(open_connection, connect), Link(), view)
 
@@ -97,14 +97,14 @@ def _allow_many_sockets() -> None:
 
 @click.command()
 @workspace_argument
-@pass_session
-def ports(session: Session, workspace: WorkspaceRef) -> int:
+@pass_invocation
+def ports(invocation: Invocation, workspace: WorkspaceRef) -> int:
     """List the TCP ports that something in WORKSPACE listens on."""
-    return run(partial(_ports, session, workspace))
+    return run(partial(_ports, invocation, workspace))
 
 
-async def _ports(session: Session, ref: WorkspaceRef) -> None:
-    found = await _ask(session, ref)
+async def _ports(invocation: Invocation, ref: WorkspaceRef) -> None:
+    found = await _ask(invocation, ref)
     raw = [
         {
             "port": port.port,
@@ -121,13 +121,13 @@ async def _ports(session: Session, ref: WorkspaceRef) -> None:
         "PROCESS": [port.process or "-" for port in found],
         "PID": [str(port.pid or "-") for port in found],
     }
-    session.output.rows(raw, columns, f"nothing listens in {ref}", spare=("PID",))
+    invocation.output.rows(raw, columns, f"nothing listens in {ref}", spare=("PID",))
 
 
-async def _ask(session: Session, ref: WorkspaceRef) -> list[ReportedPort]:
+async def _ask(invocation: Invocation, ref: WorkspaceRef) -> list[ReportedPort]:
     from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
-    async with session.ssh(ref) as connection:
+    async with invocation.ssh(ref) as connection:
         channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)
         channel.send_eof()
         async for found in watch_ports(channel):

@@ -9,7 +9,7 @@ import click
 
 from kled_client.api.client import Api
 from kled_client.api.models import RegisteredKey
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import RefType, named_by
 from kled_client.cli.token import parse_lifetime
 from kled_client.output import ago, is_past
@@ -38,9 +38,9 @@ def key() -> None:
 @click.option("--name", help="What to call it; the key's own comment, by default.")
 @click.option("--workspace", type=RefType(), metavar="WORKSPACE", help="Good for this one alone.")
 @click.option("--lifetime", metavar="90d", help="When it ends: a number and s, m, h or d.")
-@pass_session
+@pass_invocation
 def add(
-    session: Session,
+    invocation: Invocation,
     file: IO[str],
     name: str | None,
     workspace: WorkspaceRef | None,
@@ -57,20 +57,20 @@ def add(
         body["workspace"] = str(workspace)
     if lifetime is not None:
         body["lifetime_s"] = parse_lifetime(lifetime)
-    made = session.call(lambda api: api.add_key(body))
-    if session.output.as_json:
-        session.output.json(made)
+    made = invocation.call(lambda api: api.add_key(body))
+    if invocation.output.as_json:
+        invocation.output.json(made)
         return
     where = made["workspace"] or "all of your workspaces"
-    session.output.note(f"{made['id']} ({made['name']}) is good for {where}")
-    _say_unanswered(session, made, "do not know it yet")
+    invocation.output.note(f"{made['id']} ({made['name']}) is good for {where}")
+    _say_unanswered(invocation, made, "do not know it yet")
 
 
 @key.command("list")
-@pass_session
-def list_(session: Session) -> None:
+@pass_invocation
+def list_(invocation: Invocation) -> None:
     """List your registered keys."""
-    found = session.call(Api.keys)
+    found = invocation.call(Api.keys)
     columns = {
         "ID": [k["id"] for k in found],
         "NAME": [k["name"] for k in found],
@@ -80,22 +80,24 @@ def list_(session: Session) -> None:
         "KIND": [k["public_key"].partition(" ")[0] for k in found],
         "FINGERPRINT": [k["fingerprint"] for k in found],
     }
-    session.output.rows(found, columns, "no keys", spare=("KIND", "USED", "FINGERPRINT", "EXPIRES"))
+    invocation.output.rows(
+        found, columns, "no keys", spare=("KIND", "USED", "FINGERPRINT", "EXPIRES")
+    )
 
 
 @key.command()
 @click.argument("key_id", metavar="ID", shell_complete=named_by(_ids))
-@pass_session
-def remove(session: Session, key_id: str) -> None:
+@pass_invocation
+def remove(invocation: Invocation, key_id: str) -> None:
     """Remove a key: no new connection comes in with it. Those that are open go on."""
     if _KEY_ID.fullmatch(key_id) is None:
         raise InputError("key_id_invalid", "that is not a key's id", hint="kled key list")
-    removed = session.call(lambda api: api.remove_key(key_id))
-    if session.output.as_json:
-        session.output.json(removed)
+    removed = invocation.call(lambda api: api.remove_key(key_id))
+    if invocation.output.as_json:
+        invocation.output.json(removed)
         return
-    session.output.note(f"{key_id} is removed")
-    _say_unanswered(session, removed, "have not answered and may let it in for ten minutes more")
+    invocation.output.note(f"{key_id} is removed")
+    _say_unanswered(invocation, removed, "have not answered and may let it in for ten minutes more")
 
 
 def _end(found: RegisteredKey) -> str:
@@ -114,7 +116,7 @@ def _read(file: IO[str]) -> str:
     return text.strip()
 
 
-def _say_unanswered(session: Session, changed: RegisteredKey, what: str) -> None:
+def _say_unanswered(invocation: Invocation, changed: RegisteredKey, what: str) -> None:
     if unanswered := changed.get("unanswered"):
         names = "some workspaces" if unanswered == ["*"] else ", ".join(unanswered)
-        session.output.note(f"the agents of these {what}: {names}")
+        invocation.output.note(f"the agents of these {what}: {names}")

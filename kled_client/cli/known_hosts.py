@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError
@@ -25,29 +25,29 @@ _SSH_PORT = 22
     metavar="HOST[:PORT]",
     help="What the client will call it, for instance 127.0.0.1:2222; WORKSPACE.kled by default.",
 )
-@pass_session
-def known_hosts(session: Session, workspace: WorkspaceRef, hosts: tuple[str, ...]) -> int:
+@pass_invocation
+def known_hosts(invocation: Invocation, workspace: WorkspaceRef, hosts: tuple[str, ...]) -> int:
     """Print WORKSPACE's host key as a line of known_hosts, for clients that know no certificates.
 
     The key is the one that the workspace has just proven to hold, under a host certificate of the
     coordinator. It changes when the agent's state is lost; a certificate would cover that.
     """
     names = [pattern(host) for host in hosts] or [f"{workspace}.{SSH_SUFFIX}"]
-    return run(partial(_show, session, workspace, names))
+    return run(partial(_show, invocation, workspace, names))
 
 
-async def _show(session: Session, ref: WorkspaceRef, names: list[str]) -> None:
-    async with session.ssh(ref) as connection:
+async def _show(invocation: Invocation, ref: WorkspaceRef, names: list[str]) -> None:
+    async with invocation.ssh(ref) as connection:
         key = connection.get_server_host_key()
     assert key is not None, "a connection that is up has checked a host key"
     fingerprint = key.get_fingerprint()
     kind, data = key.export_public_key("openssh").decode("ascii").split()[:2]
     raw: dict[str, Any] = {"hosts": names, "key": f"{kind} {data}", "fingerprint": fingerprint}
-    if session.output.as_json:
-        session.output.json(raw)
+    if invocation.output.as_json:
+        invocation.output.json(raw)
         return
-    session.output.line(f"{','.join(names)} {kind} {data}")
-    session.output.note(f"{ref} has proven to hold this key: {fingerprint}")
+    invocation.output.line(f"{','.join(names)} {kind} {data}")
+    invocation.output.note(f"{ref} has proven to hold this key: {fingerprint}")
 
 
 def pattern(host: str) -> str:

@@ -19,7 +19,7 @@ from kled_client.account.files import remove
 from kled_client.account.profile import Profile
 from kled_client.api.client import Api, open_api
 from kled_client.api.models import Login
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.user import code_use, password_origin
 from kled_client.output import Output
 from kled_wire.errors import InputError, KledError, UnauthenticatedError, UnavailableError
@@ -48,9 +48,9 @@ class _Proof:
     "--ca-file", metavar="FILE", type=click.Path(), help="Trust only the certificates in FILE."
 )
 @click.option("--token-name", help="How the new token is called in `kled token list`.")
-@pass_session
+@pass_invocation
 def login(  # each is one option of the command
-    session: Session,
+    invocation: Invocation,
     url: str | None,
     code: str | None,
     username: str | None,
@@ -63,8 +63,8 @@ def login(  # each is one option of the command
 
     Without options it asks. Scripts give a one-time code in KLED_LOGIN_CODE or by --code -.
     """
-    target = _target(session, url, ca_file)
-    proof = _ask(session.env, code, username, password_stdin)
+    target = _target(invocation, url, ca_file)
+    proof = _ask(invocation.env, code, username, password_stdin)
     if set_password and proof.code is not None:
         chosen = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
         proof = _Proof(code=proof.code, password=chosen)
@@ -72,46 +72,46 @@ def login(  # each is one option of the command
     answer = trio.run(_sign_in, target, proof, name)
     stored = target._replace(
         user=answer["user"]["name"],
-        token_store=credentials.store_token(session.env, target.name, answer["token"]),
+        token_store=credentials.store_token(invocation.env, target.name, answer["token"]),
     )
-    profile.save(session.env, stored)
-    _prepare_ssh(session, stored, answer["token"])
-    session.output.note(f"signed in to {stored.url} as {stored.user}")
+    profile.save(invocation.env, stored)
+    _prepare_ssh(invocation, stored, answer["token"])
+    invocation.output.note(f"signed in to {stored.url} as {stored.user}")
     if answer["user"].get("password_set_by") not in {None, stored.user}:
-        session.output.note(f"note: your password was {password_origin(answer['user'])}")
-    session.output.note("next: kled create NAME --template TEMPLATE, then kled ssh NAME")
+        invocation.output.note(f"note: your password was {password_origin(answer['user'])}")
+    invocation.output.note("next: kled create NAME --template TEMPLATE, then kled ssh NAME")
 
 
 @click.command()
-@pass_session
-def logout(session: Session) -> None:
+@pass_invocation
+def logout(invocation: Invocation) -> None:
     """Revoke the stored token and forget it."""
-    used = session.profile()
+    used = invocation.profile()
     failure: UnavailableError | None = None
     try:
-        session.call(Api.logout)
+        invocation.call(Api.logout)
     except UnauthenticatedError:
         # Revoked or expired already, or never stored: what is left is to forget it.
-        session.output.note("the token was no longer valid")
+        invocation.output.note("the token was no longer valid")
     except UnavailableError as exc:
         failure = exc
-    _forget(session, used)
+    _forget(invocation, used)
     if failure is not None:
         raise UnavailableError(
             failure.code,
             f"the token is forgotten here but not revoked: {failure.message}",
             hint="revoke it later with kled token revoke",
         )
-    session.output.note(f"signed out of {used.url}")
+    invocation.output.note(f"signed out of {used.url}")
 
 
 @click.command()
-@pass_session
-def whoami(session: Session) -> None:
+@pass_invocation
+def whoami(invocation: Invocation) -> None:
     """Show who the coordinator says you are."""
-    used = session.profile()
-    user = session.call(Api.whoami)
-    session.output.record(
+    used = invocation.profile()
+    user = invocation.call(Api.whoami)
+    invocation.output.record(
         {"user": user, "url": used.url, "profile": used.name},
         {
             "user": user["name"],
@@ -121,17 +121,17 @@ def whoami(session: Session) -> None:
             "one-time code": code_use(user),
             "coordinator": used.url,
             "profile": used.name,
-            "token in": "KLED_TOKEN" if session.env.get("KLED_TOKEN") else used.token_store,
+            "token in": "KLED_TOKEN" if invocation.env.get("KLED_TOKEN") else used.token_store,
         },
     )
 
 
-def _target(session: Session, url: str | None, ca_file: str | None) -> Profile:
+def _target(invocation: Invocation, url: str | None, ca_file: str | None) -> Profile:
     """The profile to write, with a checked URL."""
-    name = profile.profile_name(session.env, session.profile_name)
+    name = profile.profile_name(invocation.env, invocation.profile_name)
     known: Profile | None = None
     try:
-        known = profile.load(session.env, session.profile_name)
+        known = profile.load(invocation.env, invocation.profile_name)
     except UnauthenticatedError:
         if url is None:
             raise InputError(
@@ -140,8 +140,8 @@ def _target(session: Session, url: str | None, ca_file: str | None) -> Profile:
     chosen = normalise_url(url) if url else known.url if known else ""
     endpoint = parse_url(chosen)
     if not endpoint.tls and endpoint.host not in {"localhost", "::1", "127.0.0.1"}:
-        session.output.note(f"note: {chosen} is not encrypted; others may read your token")
-    trust = ca_file or session.env.get("KLED_CA_FILE") or (known.ca_file if known else None)
+        invocation.output.note(f"note: {chosen} is not encrypted; others may read your token")
+    trust = ca_file or invocation.env.get("KLED_CA_FILE") or (known.ca_file if known else None)
     return Profile(name=name, url=chosen, ca_file=trust)
 
 
@@ -208,23 +208,23 @@ async def _sign_in(target: Profile, proof: _Proof, token_name: str) -> Login:
         return await api.login(proof.username or "", proof.password or "", token_name)
 
 
-def _prepare_ssh(session: Session, stored: Profile, token: str) -> None:
+def _prepare_ssh(invocation: Invocation, stored: Profile, token: str) -> None:
     """Make the key and fetch the first certificate, so that ssh works at once."""
-    ensure_key(identity_of(session.env, stored.name))
+    ensure_key(identity_of(invocation.env, stored.name))
     try:
-        ensure_certificate(session.env, stored, token)
+        ensure_certificate(invocation.env, stored, token)
     except KledError as exc:
         # Signed in all the same; the next ssh tries again and reports in full.
-        _note_no_certificate(session.output, exc)
+        _note_no_certificate(invocation.output, exc)
 
 
 def _note_no_certificate(output: Output, error: KledError) -> None:
     output.note(f"note: no SSH certificate yet: {error.line()}")
 
 
-def _forget(session: Session, used: Profile) -> None:
-    credentials.forget_token(session.env, used)
-    identity = identity_of(session.env, used.name)
+def _forget(invocation: Invocation, used: Profile) -> None:
+    credentials.forget_token(invocation.env, used)
+    identity = identity_of(invocation.env, used.name)
     remove(identity.certificate)
     remove(identity.state)
-    profile.forget(session.env, used.name)
+    profile.forget(invocation.env, used.name)

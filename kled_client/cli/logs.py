@@ -9,7 +9,7 @@ import click
 from kled_client.api.build_log import read_log
 from kled_client.api.client import Api
 from kled_client.api.models import Build
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.output import Output
 from kled_wire.errors import NotFoundError
@@ -20,13 +20,13 @@ from kled_wire.names import WorkspaceRef
 @workspace_argument
 @click.option("--build", type=click.IntRange(min=1), metavar="N", help="Not the latest build.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the build has ended.")
-@pass_session
-def logs(session: Session, workspace: WorkspaceRef, build: int | None, follow: bool) -> None:
+@pass_invocation
+def logs(invocation: Invocation, workspace: WorkspaceRef, build: int | None, follow: bool) -> None:
     """Show the log of a workspace's build, the latest one by default.
 
     How the build ended is said on standard error; it does not change the exit code.
     """
-    printer = _Printer(session.output)
+    printer = _Printer(invocation.output)
 
     async def work(api: Api) -> Build:
         found = _choose(await api.builds(str(workspace)), build, workspace)
@@ -37,13 +37,13 @@ def logs(session: Session, workspace: WorkspaceRef, build: int | None, follow: b
                 printer.take(item)
         return found
 
-    found = session.call(work)
+    found = invocation.call(work)
     if printer.end is None:
-        session.output.note(f"build {found['number']} ({found['transition']}) goes on")
+        invocation.output.note(f"build {found['number']} ({found['transition']}) goes on")
     else:
         status, error = printer.end
         why = f": {error}" if error else ""
-        session.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
+        invocation.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
 
 
 class _Printer:

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kled_client.cli.completion import VARIABLE, register_shells
-from kled_client.cli.context import Session
+from kled_client.cli.context import Invocation
 from kled_client.cli.lazy import CommandEntry, LazyGroup
 from kled_client.cli.output_option import FLAGS, FORMATS, HELP, is_json_asked, remember_asked
 from kled_client.report import INTERRUPTED, ErrorFormat
@@ -112,7 +112,7 @@ def cli(
     asked = ctx.find_object(ErrorFormat)
     if asked is not None:
         remember_asked(ctx, asked)
-    ctx.obj = Session.from_options(
+    ctx.obj = Invocation.from_options(
         profile=profile, url=url, as_json=output == "json", verbose=verbose
     )
 

@@ -10,7 +10,7 @@ import trio
 from click.shell_completion import CompletionItem
 
 from kled_client.account import profile
-from kled_client.cli.context import Session
+from kled_client.cli.context import Invocation
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
@@ -52,8 +52,8 @@ def workspace_names(ctx: click.Context, incomplete: str) -> list[str]:
     """One's own workspaces; after `alice/`, alice's."""
     owner, slash, _ = incomplete.partition("/")
 
-    async def find(session: Session) -> list[str]:
-        async with session.api() as api:
+    async def find(invocation: Invocation) -> list[str]:
+        async with invocation.api() as api:
             found = await api.workspaces(owner if slash else None)
         return [f"{owner}{slash}{w['name']}" if slash else w["name"] for w in found]
 
@@ -75,22 +75,22 @@ def complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) 
 def named_by(find: Callable[[Api], Awaitable[Iterable[str]]]) -> Completer:
     """A parameter's `shell_complete` that offers what `find` gets from the API."""
 
-    async def ask(session: Session) -> list[str]:
-        async with session.api() as api:
+    async def ask(invocation: Invocation) -> list[str]:
+        async with invocation.api() as api:
             return list(await find(api))
 
     return lambda ctx, _param, incomplete: items(answer(ctx, ask), incomplete)
 
 
-def answer(ctx: click.Context, find: Callable[[Session], Awaitable[list[str]]]) -> list[str]:
+def answer(ctx: click.Context, find: Callable[[Invocation], Awaitable[list[str]]]) -> list[str]:
     """What `find` finds within ANSWER_S; nothing where it cannot: a shell shows no errors."""
     options = ctx.find_root().params
-    session = Session.from_options(profile=options.get("profile"), url=options.get("url"))
+    invocation = Invocation.from_options(profile=options.get("profile"), url=options.get("url"))
     found: list[str] = []
 
     async def ask() -> None:
         with trio.move_on_after(ANSWER_S):
-            found.extend(await find(session))
+            found.extend(await find(invocation))
 
     try:
         trio.run(ask)
@@ -119,7 +119,7 @@ complete_user = named_by(_users)
 def complete_profile(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """The profiles of this machine; nobody is asked."""
 
-    async def find(session: Session) -> list[str]:
-        return profile.names(session.env)
+    async def find(invocation: Invocation) -> list[str]:
+        return profile.names(invocation.env)
 
     return items(answer(ctx, find), incomplete)

@@ -10,7 +10,7 @@ import click
 
 from kled_client.account import profile
 from kled_client.account.certificate import ensure_certificate
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.openssh.block import has_block
 from kled_client.openssh.setup import default_path, install, read_config
@@ -26,25 +26,27 @@ def open_() -> None:
 @open_.command()
 @workspace_argument
 @click.argument("path", required=False)
-@pass_session
-def vscode(session: Session, workspace: WorkspaceRef, path: str | None) -> None:
+@pass_invocation
+def vscode(invocation: Invocation, workspace: WorkspaceRef, path: str | None) -> None:
     """Open VS Code by Remote-SSH, in PATH if given (absolute).
 
     Writes the ssh configuration first where it is missing. Without a `code` command it prints
     the URI to open.
     """
-    session.call(lambda api: api.workspace(str(workspace)))  # one that is not there opens nothing
-    config = default_path(session.env)
+    invocation.call(
+        lambda api: api.workspace(str(workspace))
+    )  # one that is not there opens nothing
+    config = default_path(invocation.env)
     if not has_block(read_config(config)):
-        name = profile.profile_name(session.env, session.profile_name)
-        install(session.env, name, config)
-        session.output.note(f"{config} is written")
-    ensure_certificate(session.env, session.profile(), session.token())
+        name = profile.profile_name(invocation.env, invocation.profile_name)
+        install(invocation.env, name, config)
+        invocation.output.note(f"{config} is written")
+    ensure_certificate(invocation.env, invocation.profile(), invocation.token())
     remote = f"ssh-remote+{workspace}.{SSH_SUFFIX}"
-    program = shutil.which("code", path=session.env.get("PATH"))
+    program = shutil.which("code", path=invocation.env.get("PATH"))
     if program is None:
         folder = quote("/" + (path or "").lstrip("/"))
-        session.output.line(f"vscode://vscode-remote/{remote}{folder}")
+        invocation.output.line(f"vscode://vscode-remote/{remote}{folder}")
         return
     _launch([program, "--remote", remote, *([path] if path else [])])
 

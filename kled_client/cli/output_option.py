@@ -8,7 +8,7 @@ from itertools import pairwise, takewhile
 
 import click
 
-from kled_client.cli.context import Session
+from kled_client.cli.context import Invocation
 from kled_client.output import Output
 from kled_client.report import ErrorFormat
 
@@ -53,11 +53,11 @@ def add_output_option(command: click.Command) -> None:
 
 
 def _use(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    session = ctx.find_object(Session)
-    if value is None or session is None:
+    invocation = ctx.find_object(Invocation)
+    if value is None or invocation is None:
         return
     as_json = value == "json"
-    ctx.obj = replace(session, output=Output(as_json=as_json))
+    ctx.obj = replace(invocation, output=Output(as_json=as_json))
     asked = ctx.find_root().meta.get(__name__)
     if isinstance(asked, ErrorFormat):
         asked.as_json = as_json

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import UnavailableError
@@ -31,30 +31,30 @@ _LEGS = {
 @click.command()
 @workspace_argument
 @click.option("-c", "--count", type=click.IntRange(1, 1000), default=4, show_default=True)
-@pass_session
-def ping(session: Session, workspace: WorkspaceRef, count: int) -> int:
+@pass_invocation
+def ping(invocation: Invocation, workspace: WorkspaceRef, count: int) -> int:
     """Measure round trips, in milliseconds.
 
     Client-coordinator is one API request on an open connection. Coordinator-agent is the
     coordinator's own measurement. End to end is one byte to `cat` and back over SSH, on the path
     that the last line names: direct, or through the coordinator's relay and why.
     """
-    return run(partial(_ping, session, workspace, count))
+    return run(partial(_ping, invocation, workspace, count))
 
 
-async def _ping(session: Session, ref: WorkspaceRef, count: int) -> None:
-    rounds, path = await _measure(session, ref, count)
+async def _ping(invocation: Invocation, ref: WorkspaceRef, count: int) -> None:
+    rounds, path = await _measure(invocation, ref, count)
     medians = {leg: round(median(r[leg] for r in rounds), 3) for leg in _LEGS}
-    if session.output.as_json:
-        session.output.json(
+    if invocation.output.as_json:
+        invocation.output.json(
             {"workspace": str(ref), "rounds": rounds, "median": medians, "path": path_object(path)}
         )
         return
     shown = [*rounds, medians]
     columns = {"": [*(str(number + 1) for number in range(count)), "median"]}
     columns |= {title: [f"{r[leg]:.2f} ms" for r in shown] for leg, title in _LEGS.items()}
-    session.output.rows(shown, columns, "")
-    session.output.line(f"path: {path}")
+    invocation.output.rows(shown, columns, "")
+    invocation.output.line(f"path: {path}")
 
 
 def path_object(path: PathReport) -> dict[str, Any]:
@@ -65,16 +65,16 @@ def path_object(path: PathReport) -> dict[str, Any]:
 
 
 async def _measure(
-    session: Session, ref: WorkspaceRef, count: int
+    invocation: Invocation, ref: WorkspaceRef, count: int
 ) -> tuple[list[dict[str, float]], PathReport]:
     from kled_client.ssh.connection import make_seeker, open_channel  # noqa: PLC0415  # asyncssh, when it runs
 
     rounds = []
-    async with session.api() as api:
+    async with invocation.api() as api:
         # The first request pays for the connection.
         await api.version()
-        seeker = make_seeker(session.env, session.profile())
-        async with session.ssh(ref, direct=seeker) as connection:
+        seeker = make_seeker(invocation.env, invocation.profile())
+        async with invocation.ssh(ref, direct=seeker) as connection:
             channel = await open_channel(connection, "cat", env={})
             await seeker.wait_settled()
             await _echo(channel, ref)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kled_client.account import profile as profiles
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 
 
 @click.group()
@@ -14,11 +14,13 @@ def profile() -> None:
 
 
 @profile.command("list")
-@pass_session
-def list_(session: Session) -> None:
+@pass_invocation
+def list_(invocation: Invocation) -> None:
     """List the profiles; the one in use has a star."""
-    used = profiles.profile_name(session.env, session.profile_name)
-    stored = {name: profiles.stored(session.env, name) for name in profiles.names(session.env)}
+    used = profiles.profile_name(invocation.env, invocation.profile_name)
+    stored = {
+        name: profiles.stored(invocation.env, name) for name in profiles.names(invocation.env)
+    }
     raw = [
         {"name": name, "url": found.url, "user": found.user or None, "in_use": name == used}
         for name, found in stored.items()
@@ -29,4 +31,4 @@ def list_(session: Session) -> None:
         "USER": [found.user or "-" for found in stored.values()],
         "URL": [found.url for found in stored.values()],
     }
-    session.output.rows(raw, columns, "no profiles; kled login URL makes one")
+    invocation.output.rows(raw, columns, "no profiles; kled login URL makes one")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import Items, answer, items, workspace_argument
 from kled_client.output import ago
 from kled_client.ssh.session_control import SUBSYSTEM, ask_sessions, copy_log
@@ -32,8 +32,8 @@ def complete_session(ctx: click.Context, _param: click.Parameter, incomplete: st
     if not isinstance(ref, WorkspaceRef):
         return []
 
-    async def find(session: Session) -> list[str]:
-        async with _channel(session, ref) as channel:
+    async def find(invocation: Invocation) -> list[str]:
+        async with _channel(invocation, ref) as channel:
             return [s["name"] for s in (await ask_sessions(channel, {"op": "list"}))["sessions"]]
 
     return items(answer(ctx, find), incomplete)
@@ -49,10 +49,10 @@ def session() -> None:
 
 @session.command("list")
 @workspace_argument
-@pass_session
-def list_(session: Session, workspace: WorkspaceRef) -> None:
+@pass_invocation
+def list_(invocation: Invocation, workspace: WorkspaceRef) -> None:
     """List the sessions of WORKSPACE."""
-    found = _do(session, workspace, {"op": "list"})["sessions"]
+    found = _do(invocation, workspace, {"op": "list"})["sessions"]
     columns = {
         "NAME": [s["name"] for s in found],
         "PROGRAM": [s["program"] or "-" for s in found],
@@ -63,50 +63,50 @@ def list_(session: Session, workspace: WorkspaceRef) -> None:
     }
     raw = [{**s, **{key: _moment(s[key]) for key in _TIMES}} for s in found]
     empty = f"no sessions (kled ssh {workspace} --session NAME)"
-    session.output.rows(raw, columns, empty, spare=("SIZE", "STARTED", "ACTIVE"))
+    invocation.output.rows(raw, columns, empty, spare=("SIZE", "STARTED", "ACTIVE"))
 
 
 @session.command()
 @workspace_argument
 @_name_argument
-@pass_session
-def kill(session: Session, workspace: WorkspaceRef, name: str) -> None:
+@pass_invocation
+def kill(invocation: Invocation, workspace: WorkspaceRef, name: str) -> None:
     """End the session NAME and all of its programs."""
     check_name("session", name)
-    _do(session, workspace, {"op": "kill", "name": name})
-    session.output.note(f"session {name} was killed")
+    _do(invocation, workspace, {"op": "kill", "name": name})
+    invocation.output.note(f"session {name} was killed")
 
 
 @session.command()
 @workspace_argument
 @_name_argument
 @click.argument("new_name")
-@pass_session
-def rename(session: Session, workspace: WorkspaceRef, name: str, new_name: str) -> None:
+@pass_invocation
+def rename(invocation: Invocation, workspace: WorkspaceRef, name: str, new_name: str) -> None:
     """Call the session NAME NEW_NAME from now on."""
     check_name("session", name)
     check_name("session", new_name)
-    _do(session, workspace, {"op": "rename", "name": name, "to": new_name})
-    session.output.note(f"session {name} is now {new_name}")
+    _do(invocation, workspace, {"op": "rename", "name": name, "to": new_name})
+    invocation.output.note(f"session {name} is now {new_name}")
 
 
 @session.command()
 @workspace_argument
 @_name_argument
 @click.option("--bytes", "size", type=click.IntRange(1), help="Only so many of the last bytes.")
-@pass_session
-def log(session: Session, workspace: WorkspaceRef, name: str, size: int | None) -> int:
+@pass_invocation
+def log(invocation: Invocation, workspace: WorkspaceRef, name: str, size: int | None) -> int:
     """Print what the session NAME wrote, as far back as it is kept, colours and all."""
     check_name("session", name)
     request = {"op": "log", "name": name, "bytes": size}
-    return run(partial(_log, session, workspace, request))
+    return run(partial(_log, invocation, workspace, request))
 
 
-def _do(session: Session, ref: WorkspaceRef, request: dict[str, Any]) -> dict[str, Any]:
+def _do(invocation: Invocation, ref: WorkspaceRef, request: dict[str, Any]) -> dict[str, Any]:
     answers: list[dict[str, Any]] = []
 
     async def ask() -> None:
-        async with _channel(session, ref) as channel:
+        async with _channel(invocation, ref) as channel:
             answers.append(await ask_sessions(channel, request))
 
     code = run(ask)
@@ -116,10 +116,10 @@ def _do(session: Session, ref: WorkspaceRef, request: dict[str, Any]) -> dict[st
 
 
 @asynccontextmanager
-async def _channel(session: Session, ref: WorkspaceRef) -> AsyncIterator[Channel]:
+async def _channel(invocation: Invocation, ref: WorkspaceRef) -> AsyncIterator[Channel]:
     from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
-    async with session.ssh(ref) as connection:
+    async with invocation.ssh(ref) as connection:
         try:
             channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)
         except UnavailableError as exc:
@@ -131,8 +131,8 @@ async def _channel(session: Session, ref: WorkspaceRef) -> AsyncIterator[Channel
         yield channel
 
 
-async def _log(session: Session, ref: WorkspaceRef, request: dict[str, Any]) -> None:
-    async with _channel(session, ref) as channel:
+async def _log(invocation: Invocation, ref: WorkspaceRef, request: dict[str, Any]) -> None:
+    async with _channel(invocation, ref) as channel:
         await copy_log(channel, request, sys.stdout.buffer.write)
     await trio.to_thread.run_sync(sys.stdout.buffer.flush)
 

@@ -12,7 +12,7 @@ from typing import Final
 import click
 import trio
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.cli.session import complete_session
 from kled_client.report import only_cause
@@ -51,9 +51,9 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 @workspace_argument
 @_command_argument
-@pass_session
+@pass_invocation
 def ssh(
-    session: Session,
+    invocation: Invocation,
     forward_agent: bool,
     terminal: bool | None,
     name: str | None,
@@ -74,28 +74,28 @@ def ssh(
     name, read_only, command = late_options(name, read_only, command)
     if name is not None:
         attachment = named_session(name, read_only, command)
-        return run(partial(_attach, session, workspace, attachment, forward_agent, predict))
+        return run(partial(_attach, invocation, workspace, attachment, forward_agent, predict))
     if read_only:
         raise InputError(
             "session_name_missing", "--read-only is for a session", hint="--session NAME"
         )
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
     line = " ".join(without_dashes(command)) or None
-    return run(partial(_run, session, workspace, line, wanted, forward_agent, predict))
+    return run(partial(_run, invocation, workspace, line, wanted, forward_agent, predict))
 
 
 @click.command("exec", context_settings=_SETTINGS)
 @workspace_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
-@pass_session
-def exec_(session: Session, workspace: WorkspaceRef, command: tuple[str, ...]) -> int:
+@pass_invocation
+def exec_(invocation: Invocation, workspace: WorkspaceRef, command: tuple[str, ...]) -> int:
     """Run COMMAND in WORKSPACE, its words exactly as given, without a terminal.
 
     Standard input, output and error stay apart; the exit status is the command's. For a shell's
     features: kled exec WORKSPACE -- sh -c '…'.
     """
     line = shlex.join(without_dashes(command))
-    return run(partial(_run, session, workspace, line, False, False))
+    return run(partial(_run, invocation, workspace, line, False, False))
 
 
 def late_options(
@@ -126,7 +126,7 @@ def named_session(name: str, read_only: bool, command: tuple[str, ...]) -> Attac
 
 
 async def _attach(
-    session: Session,
+    invocation: Invocation,
     ref: WorkspaceRef,
     attachment: Attachment,
     forward_agent: bool,
@@ -134,12 +134,12 @@ async def _attach(
 ) -> int:
     """Attach, and again whenever the connection breaks: the session is still there.
 
-    Raises what `session.ssh` does; once attached only after REATTACH_S without success.
+    Raises what `invocation.ssh` does; once attached only after REATTACH_S without success.
     """
     tried_since: float | None = None
     while True:
         try:
-            code = await _attach_once(session, ref, attachment, forward_agent, predict)
+            code = await _attach_once(invocation, ref, attachment, forward_agent, predict)
             if code != LEFT or not attachment.lost:
                 return code
         except (KledError, BaseExceptionGroup) as exc:
@@ -152,7 +152,7 @@ async def _attach(
         if attachment.lost or tried_since is None:
             attachment.again()
             tried_since = trio.current_time()
-            session.output.note(
+            invocation.output.note(
                 f"the connection to {ref} is lost; attaching again, Ctrl-C gives up"
             )
         await trio.sleep(REATTACH_PAUSE_S)
@@ -169,7 +169,7 @@ def may_pass(cause: BaseException | None) -> bool:
 
 
 async def _attach_once(
-    session: Session,
+    invocation: Invocation,
     ref: WorkspaceRef,
     attachment: Attachment,
     forward_agent: bool,
@@ -178,12 +178,12 @@ async def _attach_once(
     from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     descriptor = sys.stdin.fileno()
-    env = sent_environment(session.env)
+    env = sent_environment(invocation.env)
     env["KLED_CLIENT_SESSION"] = attachment.name
     env["KLED_CLIENT_SESSION_MODE"] = attachment.mode
-    terminal = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
+    terminal = (invocation.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     ahead = None if attachment.read_only else typed_ahead(predict)
-    connecting = session.ssh(
+    connecting = invocation.ssh(
         ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
     )
     async with connecting as connection:
@@ -221,7 +221,7 @@ def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _run(
-    session: Session,
+    invocation: Invocation,
     ref: WorkspaceRef,
     command: str | None,
     terminal: bool,
@@ -233,14 +233,14 @@ async def _run(
     descriptor = sys.stdin.fileno()
     described = None
     if terminal:
-        described = (session.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
+        described = (invocation.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     ahead = typed_ahead(predict) if terminal and command is None else None
-    connecting = session.ssh(
+    connecting = invocation.ssh(
         ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
     )
     async with connecting as connection:
         channel = await open_channel(
-            connection, command, env=sent_environment(session.env), terminal=described
+            connection, command, env=sent_environment(invocation.env), terminal=described
         )
         raw = raw_mode(descriptor) if terminal and os.isatty(descriptor) else nullcontext()
         with raw:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import click
 
 from kled_client.account.certificate import ensure_certificate
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 
 
 @click.command("ssh-cert")
-@pass_session
-def ssh_cert(session: Session) -> None:
+@pass_invocation
+def ssh_cert(invocation: Invocation) -> None:
     """Renew the SSH certificate if it ends soon, and print where it is.
 
     ssh and `kled` do so by themselves. The block of kled config-ssh calls this for programs that
     read the certificate before they start the ProxyCommand.
     """
-    identity = ensure_certificate(session.env, session.profile(), session.token())
-    output = session.output
+    identity = ensure_certificate(invocation.env, invocation.profile(), invocation.token())
+    output = invocation.output
     if output.as_json:
         output.json({"certificate": identity.certificate, "key": identity.key})
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kled_client.api.models import Workspace
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import RefType
 from kled_client.cli.ping import path_object
 from kled_client.report import only_cause
@@ -20,41 +20,41 @@ from kled_wire.resume.paths import PathReport
 
 @click.command()
 @click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
-@pass_session
-def status(session: Session, workspace: WorkspaceRef | None) -> int:
+@pass_invocation
+def status(invocation: Invocation, workspace: WorkspaceRef | None) -> int:
     """Show the coordinator, who you are, and your workspaces.
 
     With WORKSPACE also its agent, and the path that connections to it take: direct with the
     agent's address, or through the coordinator's relay, and why.
     """
     if workspace is None:
-        return run(partial(_overview, session))
-    return run(partial(_one, session, workspace))
+        return run(partial(_overview, invocation))
+    return run(partial(_one, invocation, workspace))
 
 
-async def _overview(session: Session) -> None:
-    async with session.api() as api:
+async def _overview(invocation: Invocation) -> None:
+    async with invocation.api() as api:
         version, user, found = await api.version(), await api.whoami(), await api.workspaces()
-    url = session.profile().url
-    if session.output.as_json:
+    url = invocation.profile().url
+    if invocation.output.as_json:
         coordinator = {"url": url, **version}
-        session.output.json({"coordinator": coordinator, "user": user, "workspaces": found})
+        invocation.output.json({"coordinator": coordinator, "user": user, "workspaces": found})
         return
-    session.output.record(None, _site(url, version, user["name"]))
+    invocation.output.record(None, _site(url, version, user["name"]))
     columns = {
         "WORKSPACE": [w["name"] for w in found],
         "STATUS": [w["status"] for w in found],
         "AGENT": [_agent(w) for w in found],
     }
-    session.output.rows(found, columns, "no workspaces; kled create NAME makes one")
+    invocation.output.rows(found, columns, "no workspaces; kled create NAME makes one")
 
 
-async def _one(session: Session, ref: WorkspaceRef) -> None:
-    async with session.api() as api:
+async def _one(invocation: Invocation, ref: WorkspaceRef) -> None:
+    async with invocation.api() as api:
         version, user = await api.version(), await api.whoami()
         found = await api.workspace(str(ref))
-    path = await _find_path(session, ref, found)
-    url = session.profile().url
+    path = await _find_path(invocation, ref, found)
+    url = invocation.profile().url
     raw: dict[str, Any] = {
         "coordinator": {"url": url, **version},
         "user": user,
@@ -67,7 +67,7 @@ async def _one(session: Session, ref: WorkspaceRef) -> None:
         "agent": _agent(found),
         "path": str(path),
     }
-    session.output.record(raw, fields)
+    invocation.output.record(raw, fields)
 
 
 def _site(url: str, version: dict[str, str], user: str) -> dict[str, str | None]:
@@ -87,16 +87,16 @@ def _agent(found: Workspace) -> str:
     return ", ".join(parts)
 
 
-async def _find_path(session: Session, ref: WorkspaceRef, found: Workspace) -> PathReport:
+async def _find_path(invocation: Invocation, ref: WorkspaceRef, found: Workspace) -> PathReport:
     """Open a connection and see which path it takes."""
     from kled_client.ssh.connection import make_seeker  # noqa: PLC0415  # asyncssh, only when it runs
 
     agent = found.get("agent")
     if not agent or agent["status"] != "connected":
         return PathReport("none", reason="the agent is not connected")
-    seeker = make_seeker(session.env, session.profile())
+    seeker = make_seeker(invocation.env, invocation.profile())
     try:
-        async with session.ssh(ref, direct=seeker):
+        async with invocation.ssh(ref, direct=seeker):
             await seeker.wait_settled()
             return seeker.report()
     except (KledError, ExceptionGroup) as exc:

@@ -15,7 +15,7 @@ import trio
 
 from kled_client.account.direct import make_paths
 from kled_client.account.endpoint import parse_url
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_profile, complete_workspace
 from kled_client.forward.serve import listening_here
 from kled_client.forward.spec import Forward, ForwardKind, parse_forward
@@ -54,9 +54,9 @@ from kled_wire.resume.direct import DirectSeeker
     help="Listen here: each connection is a stream. For clients without a ProxyCommand.",
 )
 @click.option("--profile", help="Which stored sign-in to use.", shell_complete=complete_profile)
-@pass_session
+@pass_invocation
 def stream(
-    session: Session,
+    invocation: Invocation,
     /,
     port: int | None,
     profile: str | None,
@@ -69,14 +69,14 @@ def stream(
     certificate first where that is due. With --listen it serves a port of this machine instead,
     until Ctrl-C; whoever connects there proves themselves by a certificate or a key (kled key).
     """
-    used = profile or session.profile_name
+    used = profile or invocation.profile_name
     request = command.Request(port=port or 0, profile=used, **asked)
     if listen is None:
-        command.run(request, session.env)
+        command.run(request, invocation.env)
         return 0
     if request.fdpass:
         raise InputError("usage", "--listen and --fdpass exclude each other")
-    return run(partial(_listen, replace(session, profile_name=used), request, _one_end(listen)))
+    return run(partial(_listen, replace(invocation, profile_name=used), request, _one_end(listen)))
 
 
 def _one_end(text: str) -> Forward:
@@ -87,32 +87,32 @@ def _one_end(text: str) -> Forward:
     return ends[0]
 
 
-async def _listen(session: Session, request: command.Request, forward: Forward) -> None:
+async def _listen(invocation: Invocation, request: command.Request, forward: Forward) -> None:
     """Serve streams until cancelled. Raises what is wrong with the sign-in or the workspace."""
     path = command.stream_path(request.workspace, request.kind, request.port)
-    command.is_resumable(request, parse_url(session.profile().url))  # raises what cannot be
-    async with session.api() as api:
+    command.is_resumable(request, parse_url(invocation.profile().url))  # raises what cannot be
+    async with invocation.api() as api:
         # What a person must mend is said now and not at the first connection.
         await api.workspace(str(parse_workspace_ref(request.workspace)))
     async with listening_here(forward) as (listeners, status):
-        output = session.output
+        output = invocation.output
         if output.as_json:
             output.json_line({"event": "listening", "listen": str(status.listen)})
         else:
             output.line(f"listening on {status.listen}")
             output.flush()
-        await serve_streams(listeners, partial(_open, session, request, path), output.note)
+        await serve_streams(listeners, partial(_open, invocation, request, path), output.note)
 
 
 async def _open(
-    session: Session, request: command.Request, path: str, nursery: trio.Nursery
+    invocation: Invocation, request: command.Request, path: str, nursery: trio.Nursery
 ) -> trio.abc.HalfCloseableStream:
     """One stream; the profile and its token are read anew, as they may have been renewed."""
-    profile = session.profile()
-    token = await trio.to_thread.run_sync(session.token)
+    profile = invocation.profile()
+    token = await trio.to_thread.run_sync(invocation.token)
     if not command.is_resumable(request, parse_url(profile.url)):
         return await dial_stream(profile, token, path, nursery)
-    env = {**session.env, "KLED_DIRECT": "off"} if request.direct == "never" else session.env
+    env = {**invocation.env, "KLED_DIRECT": "off"} if request.direct == "never" else invocation.env
     seeker = DirectSeeker(make_paths(env, profile), os.urandom)
     dial = partial(dial_stream, profile, token, f"{path}&resume=1", nursery)
     return await open_resumable(dial, nursery, seeker)

@@ -13,7 +13,7 @@ from kled_client.api.client import Api
 from kled_client.api.models import Template, Variable
 from kled_client.api.template_tar import pack_template
 from kled_client.cli.confirming import confirm_deletion
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import Items, complete_template, items
 from kled_client.output import ago
@@ -56,10 +56,10 @@ def template() -> None:
 
 
 @template.command("list")
-@pass_session
-def list_(session: Session) -> None:
+@pass_invocation
+def list_(invocation: Invocation) -> None:
     """List the templates."""
-    found = session.call(Api.templates)
+    found = invocation.call(Api.templates)
     columns = {
         "NAME": [t["name"] for t in found],
         "VERSION": [_number(t.get("active_version")) for t in found],
@@ -67,20 +67,20 @@ def list_(session: Session) -> None:
         "DESCRIPTION": [t.get("description") or "" for t in found],
     }
     empty = "no templates; kled template push DIR makes one"
-    session.output.rows(found, columns, empty, spare=("UPDATED",))
+    invocation.output.rows(found, columns, empty, spare=("UPDATED",))
 
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
-@pass_session
-def show(session: Session, name: str) -> None:
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
     """Show a template and its versions."""
     check_name("template", name)
-    found = session.call(lambda api: api.template(name))
-    if session.output.as_json:
-        session.output.json(found)
+    found = invocation.call(lambda api: api.template(name))
+    if invocation.output.as_json:
+        invocation.output.json(found)
         return
-    session.output.record(
+    invocation.output.record(
         found,
         {
             "name": found["name"],
@@ -97,20 +97,20 @@ def show(session: Session, name: str) -> None:
         "BY": [str(v.get("created_by") or "-") for v in versions],
         "MESSAGE": [v.get("message") or "" for v in versions],
     }
-    session.output.line("")
-    session.output.rows(versions, columns, "no versions", spare=("BY", "CREATED"))
+    invocation.output.line("")
+    invocation.output.rows(versions, columns, "no versions", spare=("BY", "CREATED"))
     active = _number(found.get("active_version"))
     variables = next((v.get("variables") or [] for v in versions if str(v["number"]) == active), [])
     if variables:
-        session.output.line("")
-        session.output.rows(variables, _variable_columns(variables), "", spare=("TYPE",))
+        invocation.output.line("")
+        invocation.output.rows(variables, _variable_columns(variables), "", spare=("TYPE",))
 
 
 @template.command()
 @click.argument("name", shell_complete=_complete_shipped)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), required=False)
-@pass_session
-def init(session: Session, name: str, directory: Path | None) -> None:
+@pass_invocation
+def init(invocation: Invocation, name: str, directory: Path | None) -> None:
     """Write the shipped template NAME into DIRECTORY, ./NAME by default, to be adapted and pushed.
 
     There is `process`: a workspace is a process on the coordinator's own machine.
@@ -132,10 +132,10 @@ def init(session: Session, name: str, directory: Path | None) -> None:
     except OSError as exc:  # shutil's Error is one, without a strerror
         why = exc.strerror or exc
         raise InputError("directory_unwritable", f"{target} cannot be written: {why}") from exc
-    session.output.record(
+    invocation.output.record(
         {"template": name, "directory": str(target)}, {"template": name, "directory": str(target)}
     )
-    session.output.note(f"next: kled template push {target}")
+    invocation.output.note(f"next: kled template push {target}")
 
 
 @template.command()
@@ -148,9 +148,9 @@ def init(session: Session, name: str, directory: Path | None) -> None:
 @click.option("--message", "-m", help="What changed.")
 @_check_deadline
 @_build_quiet
-@pass_session
+@pass_invocation
 def push(
-    session: Session, /, directory: Path, name: str | None, **options: str | int | None
+    invocation: Invocation, /, directory: Path, name: str | None, **options: str | int | None
 ) -> None:
     """Upload DIRECTORY as a new version of its template.
 
@@ -160,41 +160,41 @@ def push(
     chosen = check_name("template", name or directory.resolve().name)
     packed = pack_template(directory)
     given = {key: value for key, value in options.items() if value is not None}
-    version = session.call(lambda api: api.push_template(chosen, packed.archive, given))
+    version = invocation.call(lambda api: api.push_template(chosen, packed.archive, given))
     if packed.left_out:
-        session.output.note(f"left out: {_some(packed.left_out)}")
-    if session.output.as_json:
-        session.output.json(version)
+        invocation.output.note(f"left out: {_some(packed.left_out)}")
+    if invocation.output.as_json:
+        invocation.output.json(version)
         return
-    session.output.note(f"{chosen} version {version['number']} is active")
-    session.output.note(f"next: kled create NAME --template {chosen}")
+    invocation.output.note(f"{chosen} version {version['number']} is active")
+    invocation.output.note(f"next: kled create NAME --template {chosen}")
 
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
 @_check_deadline
 @_build_quiet
-@pass_session
-def update(session: Session, /, name: str, **options: str | int | None) -> None:
+@pass_invocation
+def update(invocation: Invocation, /, name: str, **options: str | int | None) -> None:
     """Change a template's deadlines, in seconds; `default` is what the coordinator says."""
     check_name("template", name)
     given = {key: value for key, value in options.items() if value is not None}
     if not given:
         raise InputError("usage", "nothing to change", hint="kled template update --help")
-    found = session.call(lambda api: api.update_template(name, given))
-    session.output.record(found, {"name": found["name"], **_deadlines(found)})
+    found = invocation.call(lambda api: api.update_template(name, given))
+    invocation.output.record(found, {"name": found["name"], **_deadlines(found)})
 
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@pass_session
-def delete(session: Session, name: str, yes: bool) -> None:
+@pass_invocation
+def delete(invocation: Invocation, name: str, yes: bool) -> None:
     """Delete a template that no workspace uses."""
     check_name("template", name)
     confirm_deletion(name, f"Delete the template {name}?", yes=yes)
-    session.call(lambda api: api.delete_template(name))
-    session.output.note(f"{name} is deleted")
+    invocation.call(lambda api: api.delete_template(name))
+    invocation.output.note(f"{name} is deleted")
 
 
 def _variable_columns(variables: list[Variable]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import click
 
 from kled_client.api.client import Api
 from kled_client.api.models import Token
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import named_by
 from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
@@ -28,10 +28,10 @@ def token() -> None:
 
 
 @token.command("list")
-@pass_session
-def list_(session: Session) -> None:
+@pass_invocation
+def list_(invocation: Invocation) -> None:
     """List your tokens; the secrets are not kept anywhere."""
-    found = session.call(Api.tokens)
+    found = invocation.call(Api.tokens)
     columns = {
         "ID": [t["id"] for t in found],
         "NAME": [t["name"] for t in found],
@@ -41,39 +41,41 @@ def list_(session: Session) -> None:
         "EXPIRES": [ago(t.get("expires_at"), "never") for t in found],
         "STATE": [_state(t) for t in found],
     }
-    session.output.rows(found, columns, "no tokens", spare=("CREATED", "USED", "SCOPES", "EXPIRES"))
+    invocation.output.rows(
+        found, columns, "no tokens", spare=("CREATED", "USED", "SCOPES", "EXPIRES")
+    )
 
 
 @token.command()
 @click.argument("name")
 @click.option("--scope", multiple=True, help="What it may do; everything you may, by default.")
 @click.option("--lifetime", metavar="30d", help="When it ends: a number and s, m, h or d.")
-@pass_session
-def create(session: Session, name: str, scope: tuple[str, ...], lifetime: str | None) -> None:
+@pass_invocation
+def create(invocation: Invocation, name: str, scope: tuple[str, ...], lifetime: str | None) -> None:
     """Make a token and print it, once."""
     body: dict[str, Any] = {"name": name}
     if scope:
         body["scopes"] = list(scope)
     if lifetime is not None:
         body["lifetime_s"] = parse_lifetime(lifetime)
-    made = session.call(lambda api: api.create_token(body))
-    if session.output.as_json:
-        session.output.json(made)
+    made = invocation.call(lambda api: api.create_token(body))
+    if invocation.output.as_json:
+        invocation.output.json(made)
         return
-    session.output.note("keep it well; it is not shown again:")
-    session.output.line(str(made["token"]))
+    invocation.output.note("keep it well; it is not shown again:")
+    invocation.output.line(str(made["token"]))
 
 
 @token.command()
 @click.argument("token_id", metavar="ID", shell_complete=named_by(_living))
-@pass_session
-def revoke(session: Session, token_id: str) -> None:
+@pass_invocation
+def revoke(invocation: Invocation, token_id: str) -> None:
     """Make a token useless, at once."""
     if _TOKEN_ID.fullmatch(token_id) is None:
         # Not repeated: it may be a secret pasted by mistake.
         raise InputError("token_id_invalid", "that is not a token's id", hint="kled token list")
-    session.call(lambda api: api.revoke_token(token_id))
-    session.output.note(f"{token_id} is revoked")
+    invocation.call(lambda api: api.revoke_token(token_id))
+    invocation.output.note(f"{token_id} is revoked")
 
 
 def _state(found: Token) -> str:

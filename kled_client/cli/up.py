@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.forward import hold
 from kled_client.forward.hold import ForwardPlan
 from kled_client.forward.project import FILE_NAME, Project, parse_project, project_files
@@ -23,8 +23,8 @@ from kled_wire.errors import ConfigError, KledError, NotFoundError
 @click.command()
 @click.option("--install", "action", flag_value="install", help="Run as a service of your user.")
 @click.option("--uninstall", "action", flag_value="uninstall", help="Remove that service.")
-@pass_session
-def up(session: Session, action: str | None) -> int:
+@pass_invocation
+def up(invocation: Invocation, action: str | None) -> int:
     """Hold up the forwards that .kled.toml names, here or in a directory above, until Ctrl-C.
 
     With --install a systemd user unit (on macOS a launchd agent) does so whenever you are signed
@@ -33,12 +33,12 @@ def up(session: Session, action: str | None) -> int:
     path, project = load_project(Path.cwd())
     if action is None:
         plan = ForwardPlan(forwards=project.forwards, auto=project.auto)
-        return run(partial(hold, session, project.workspace, plan))
-    service = _service(session, path.parent)
+        return run(partial(hold, invocation, project.workspace, plan))
+    service = _service(invocation, path.parent)
     if action == "install":
-        _install(session, service)
+        _install(invocation, service)
     else:
-        _uninstall(session, service)
+        _uninstall(invocation, service)
     return 0
 
 
@@ -58,20 +58,20 @@ def load_project(directory: Path) -> tuple[Path, Project]:
     )
 
 
-def _service(session: Session, directory: Path) -> UserService:
+def _service(invocation: Invocation, directory: Path) -> UserService:
     command = [sys.executable, "-m", "kled_client"]
-    if session.profile_name:
-        command += ["--profile", session.profile_name]
+    if invocation.profile_name:
+        command += ["--profile", invocation.profile_name]
     return plan_service(
         directory,
         [*command, "up"],
-        session.env,
+        invocation.env,
         home=Path.home(),
         macos=sys.platform == "darwin",
     )
 
 
-def _install(session: Session, service: UserService) -> None:
+def _install(invocation: Invocation, service: UserService) -> None:
     _call(service.probe)
     try:
         earlier = service.path.read_bytes() if service.path.exists() else None
@@ -87,8 +87,8 @@ def _install(session: Session, service: UserService) -> None:
     except KledError:
         _take_back(service, earlier)
         raise
-    session.output.note(f"{service.name} is installed and runs; kled up --uninstall removes it")
-    session.output.record({"service": service.name, "path": str(service.path)}, {
+    invocation.output.note(f"{service.name} is installed and runs; kled up --uninstall removes it")
+    invocation.output.record({"service": service.name, "path": str(service.path)}, {
         "service": service.name, "file": str(service.path)
     })  # fmt: skip
 
@@ -104,13 +104,13 @@ def _take_back(service: UserService, earlier: bytes | None) -> None:
     service.path.unlink(missing_ok=True)
 
 
-def _uninstall(session: Session, service: UserService) -> None:
+def _uninstall(invocation: Invocation, service: UserService) -> None:
     if not service.path.exists():
         raise NotFoundError("service_missing", f"there is no service {service.name}")
     for command in service.stop:
         _call(command)
     service.path.unlink(missing_ok=True)
-    session.output.note(f"{service.name} is gone")
+    invocation.output.note(f"{service.name} is gone")
 
 
 def _call(command: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import click
 from kled_client.api.client import Api
 from kled_client.api.models import User
 from kled_client.cli.confirming import confirm_deletion
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import complete_user
 from kled_client.output import ago
@@ -26,10 +26,10 @@ def user() -> None:
 
 
 @user.command("list")
-@pass_session
-def list_(session: Session) -> None:
+@pass_invocation
+def list_(invocation: Invocation) -> None:
     """List the users."""
-    found = session.call(Api.users)
+    found = invocation.call(Api.users)
     columns = {
         "NAME": [u["name"] for u in found],
         "ROLE": [u["role"] for u in found],
@@ -37,7 +37,7 @@ def list_(session: Session) -> None:
         "SEEN": [ago(u.get("last_seen_at")) for u in found],
         "STATE": ["suspended" if u.get("suspended") else "active" for u in found],
     }
-    session.output.rows(found, columns, "no users", spare=("EMAIL", "SEEN", "ROLE"))
+    invocation.output.rows(found, columns, "no users", spare=("EMAIL", "SEEN", "ROLE"))
 
 
 @user.command()
@@ -45,31 +45,33 @@ def list_(session: Session) -> None:
 @click.option("--role", type=_ROLES, default="member", show_default=True)
 @click.option("--email")
 @click.option("--password-stdin", is_flag=True, help="Read a password from standard input.")
-@pass_session
-def create(session: Session, name: str, role: str, email: str | None, password_stdin: bool) -> None:
+@pass_invocation
+def create(
+    invocation: Invocation, name: str, role: str, email: str | None, password_stdin: bool
+) -> None:
     """Make a user. Without a password it prints the one-time code for their first login."""
     body = {"name": check_name("user", name), "role": role}
     if email:
         body["email"] = email
     if password_stdin:
         body["password"] = sys.stdin.readline().rstrip("\r\n")
-    made = session.call(lambda api: api.create_user(body))
-    if session.output.as_json:
-        session.output.json(made)
+    made = invocation.call(lambda api: api.create_user(body))
+    if invocation.output.as_json:
+        invocation.output.json(made)
         return
-    session.output.note(f"{name} is made")
+    invocation.output.note(f"{name} is made")
     if made.get("login_code"):
-        session.output.note("they sign in with kled login and this code, once:")
-        session.output.line(str(made["login_code"]))
+        invocation.output.note("they sign in with kled login and this code, once:")
+        invocation.output.line(str(made["login_code"]))
 
 
 @user.command()
 @click.argument("name", shell_complete=complete_user)
-@pass_session
-def show(session: Session, name: str) -> None:
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
     """Show one user."""
     check_name("user", name)
-    _show(session, session.call(lambda api: api.user(name)))
+    _show(invocation, invocation.call(lambda api: api.user(name)))
 
 
 @user.command()
@@ -89,9 +91,9 @@ def show(session: Session, name: str) -> None:
     is_flag=True,
     help="Read a new password from standard input; your own old one on a line before your own.",
 )
-@pass_session
+@pass_invocation
 def update(
-    session: Session,
+    invocation: Invocation,
     name: str,
     role: str | None,
     email: str | None,
@@ -111,38 +113,38 @@ def update(
     }
     body: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
     if password_stdin:
-        if name == session.profile().user:
+        if name == invocation.profile().user:
             body["old_password"] = sys.stdin.readline().rstrip("\r\n")
         body["password"] = sys.stdin.readline().rstrip("\r\n")
     if not body:
         raise InputError("usage", "nothing to change", hint="kled user update --help")
-    _show(session, session.call(lambda api: api.update_user(name, body)))
+    _show(invocation, invocation.call(lambda api: api.update_user(name, body)))
 
 
 @user.command("end-streams")
 @click.argument("name", shell_complete=complete_user)
-@pass_session
-def end_streams(session: Session, name: str) -> None:
+@pass_invocation
+def end_streams(invocation: Invocation, name: str) -> None:
     """End all that is open for a user, at once and for good.
 
     Streams, also on direct paths or waiting for their client, and followed logs. New ones may be
     opened: `update --suspend` prevents that, `kled token revoke` for one token.
     """
     check_name("user", name)
-    session.call(lambda api: api.end_streams(name))
-    session.output.note(f"nothing stays open for {name}")
+    invocation.call(lambda api: api.end_streams(name))
+    invocation.output.note(f"nothing stays open for {name}")
 
 
 @user.command()
 @click.argument("name", shell_complete=complete_user)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@pass_session
-def delete(session: Session, name: str, yes: bool) -> None:
+@pass_invocation
+def delete(invocation: Invocation, name: str, yes: bool) -> None:
     """Delete a user."""
     check_name("user", name)
     confirm_deletion(name, f"Delete the user {name}?", yes=yes)
-    session.call(lambda api: api.delete_user(name))
-    session.output.note(f"{name} is deleted")
+    invocation.call(lambda api: api.delete_user(name))
+    invocation.output.note(f"{name} is deleted")
 
 
 def password_origin(found: User) -> str | None:
@@ -166,8 +168,8 @@ def _limit(own: int | None) -> str | None:
     return f"at most {own}" if own else "no limit"
 
 
-def _show(session: Session, found: User) -> None:
-    session.output.record(
+def _show(invocation: Invocation, found: User) -> None:
+    invocation.output.record(
         found,
         {
             "name": found["name"],

@@ -7,27 +7,27 @@ from typing import Any
 import click
 
 from kled_client.api.client import Api
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.version import PROTOCOL, software_version
 
 
 @click.command()
-@pass_session
-def version(session: Session) -> None:
+@pass_invocation
+def version(invocation: Invocation) -> None:
     """Show the version of kled, and of the coordinator where one can be reached."""
     here = {"version": software_version(), "protocol": PROTOCOL}
     there: dict[str, Any] | None = None
     reason = None
     try:
-        there = session.call(Api.version)
+        there = invocation.call(Api.version)
     except UnauthenticatedError:
         reason = "not signed in"
     except KledError as exc:
         # The client's own version is the answer; the coordinator's is a courtesy.
         reason = exc.message
     shown = f"{there['version']} (protocol {there['protocol']})" if there else reason
-    session.output.record(
+    invocation.output.record(
         {"client": here, "coordinator": there},
         {"kled": f"{here['version']} (protocol {PROTOCOL})", "coordinator": shown},
     )

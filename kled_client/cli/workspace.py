@@ -13,7 +13,7 @@ from kled_client.api.models import Workspace
 from kled_client.cli.agent_token import agent_token
 from kled_client.cli.cancel import cancel
 from kled_client.cli.confirming import confirm_deletion
-from kled_client.cli.context import Session, pass_session
+from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.logs import logs
 from kled_client.cli.names import complete_template, complete_user, workspace_argument
 from kled_client.cli.parameters import choose_parameters, param_option
@@ -37,9 +37,9 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the b
 @click.option("--template-version", metavar="N", help="An older version of the template.")
 @param_option
 @_no_wait
-@pass_session
+@pass_invocation
 def create(  # each is one option of the command
-    session: Session,
+    invocation: Invocation,
     name: str,
     template: str | None,
     template_version: str | None,
@@ -56,16 +56,16 @@ def create(  # each is one option of the command
         body["template"] = template or await _only_template(api)
         body["parameters"] = await choose_parameters(
             api,
-            session.output,
+            invocation.output,
             param,
             template=body["template"],
             version=body.get("version"),
             kept={},
         )
         made = await api.create_workspace(body)
-        return await _finish(session, api, made, "creating", no_wait=no_wait)
+        return await _finish(invocation, api, made, "creating", no_wait=no_wait)
 
-    _announce(session, session.call(work), no_wait=no_wait)
+    _announce(invocation, invocation.call(work), no_wait=no_wait)
 
 
 @click.command("list")
@@ -76,11 +76,11 @@ def create(  # each is one option of the command
     shell_complete=complete_user,
 )
 @click.option("--all", "everybody", is_flag=True, help="Everybody's, as far as you may see them.")
-@pass_session
-def list_(session: Session, owner: str | None, everybody: bool) -> None:
+@pass_invocation
+def list_(invocation: Invocation, owner: str | None, everybody: bool) -> None:
     """List your workspaces."""
     whose = "*" if everybody else owner
-    found = session.call(lambda api: api.workspaces(whose))
+    found = invocation.call(lambda api: api.workspaces(whose))
     columns = {"NAME": [w["name"] for w in found]}
     if whose is not None:
         columns["OWNER"] = [w["owner"] for w in found]
@@ -91,43 +91,45 @@ def list_(session: Session, owner: str | None, everybody: bool) -> None:
         "LAST USED": [ago(w.get("last_used_at")) for w in found],
     }
     empty = "no workspaces; kled create NAME --template TEMPLATE makes one"
-    session.output.rows(found, columns, empty, spare=("LAST USED", "TEMPLATE"))
+    invocation.output.rows(found, columns, empty, spare=("LAST USED", "TEMPLATE"))
 
 
 @click.command()
 @workspace_argument
-@pass_session
-def show(session: Session, workspace: WorkspaceRef) -> None:
+@pass_invocation
+def show(invocation: Invocation, workspace: WorkspaceRef) -> None:
     """Show one workspace, its agent and its latest build."""
-    found = session.call(lambda api: api.workspace(str(workspace)))
-    _show(session.output, found)
+    found = invocation.call(lambda api: api.workspace(str(workspace)))
+    _show(invocation.output, found)
 
 
 @click.command()
 @workspace_argument
 @param_option
 @_no_wait
-@pass_session
-def start(session: Session, workspace: WorkspaceRef, param: tuple[str, ...], no_wait: bool) -> None:
+@pass_invocation
+def start(
+    invocation: Invocation, workspace: WorkspaceRef, param: tuple[str, ...], no_wait: bool
+) -> None:
     """Start a workspace and wait until it can be used; parameters not given stay as they are."""
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
         version = before["template_version"]
-        body = await _start_body(api, session.output, before, version, param)
-        return await _build(session, api, before, body, "starting", no_wait=no_wait)
+        body = await _start_body(api, invocation.output, before, version, param)
+        return await _build(invocation, api, before, body, "starting", no_wait=no_wait)
 
-    _announce(session, session.call(work), no_wait=no_wait)
+    _announce(invocation, invocation.call(work), no_wait=no_wait)
 
 
 @click.command()
 @workspace_argument
 @_no_wait
-@pass_session
-def stop(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
+@pass_invocation
+def stop(invocation: Invocation, workspace: WorkspaceRef, no_wait: bool) -> None:
     """Stop a workspace. What its template keeps, stays."""
-    found = _end(session, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
-    _announce(session, found, no_wait=no_wait, stopped=True)
+    found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
+    _announce(invocation, found, no_wait=no_wait, stopped=True)
 
 
 @click.command()
@@ -135,18 +137,18 @@ def stop(session: Session, workspace: WorkspaceRef, no_wait: bool) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--orphan", is_flag=True, help="Forget it without destroying what it made.")
 @_no_wait
-@pass_session
+@pass_invocation
 def delete(
-    session: Session, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
+    invocation: Invocation, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
 ) -> None:
     """Destroy a workspace and everything in it."""
     confirm_deletion(str(workspace), f"Destroy {workspace} and everything in it?", yes=yes)
     body: dict[str, Any] = {"transition": "delete"}
     if orphan:
         body["orphan"] = True
-    _end(session, workspace, body, "deleting", no_wait=no_wait)
+    _end(invocation, workspace, body, "deleting", no_wait=no_wait)
     if not no_wait:
-        session.output.note(f"{workspace} is gone")
+        invocation.output.note(f"{workspace} is gone")
 
 
 @click.command()
@@ -156,9 +158,9 @@ def delete(
 )
 @param_option
 @_no_wait
-@pass_session
+@pass_invocation
 def update(
-    session: Session,
+    invocation: Invocation,
     workspace: WorkspaceRef,
     number: int | None,
     param: tuple[str, ...],
@@ -172,13 +174,13 @@ def update(
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
         version = number or (await api.template(before["template"]))["active_version"]
-        body = await _start_body(api, session.output, before, version, param)
+        body = await _start_body(api, invocation.output, before, version, param)
         what = f"updating to version {version}"
         return await _build(
-            session, api, before, {**body, "version": version}, what, no_wait=no_wait
+            invocation, api, before, {**body, "version": version}, what, no_wait=no_wait
         )
 
-    _announce(session, session.call(work), no_wait=no_wait)
+    _announce(invocation, invocation.call(work), no_wait=no_wait)
 
 
 @click.group()
@@ -218,17 +220,17 @@ async def _start_body(
 
 
 def _end(
-    session: Session, ref: WorkspaceRef, body: dict[str, Any], what: str, *, no_wait: bool
+    invocation: Invocation, ref: WorkspaceRef, body: dict[str, Any], what: str, *, no_wait: bool
 ) -> Workspace:
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(ref))
-        return await _build(session, api, before, body, what, no_wait=no_wait)
+        return await _build(invocation, api, before, body, what, no_wait=no_wait)
 
-    return session.call(work)
+    return invocation.call(work)
 
 
 async def _build(
-    session: Session,
+    invocation: Invocation,
     api: Api,
     before: Workspace,
     body: dict[str, Any],
@@ -238,18 +240,18 @@ async def _build(
 ) -> Workspace:
     build = await api.start_build(before["id"], body)
     queued: Workspace = {**before, "latest_build": build}
-    return await _finish(session, api, queued, what, no_wait=no_wait)
+    return await _finish(invocation, api, queued, what, no_wait=no_wait)
 
 
 async def _finish(
-    session: Session, api: Api, queued: Workspace, what: str, *, no_wait: bool
+    invocation: Invocation, api: Api, queued: Workspace, what: str, *, no_wait: bool
 ) -> Workspace:
     """Follow the latest build; after a start, wait for the agent as well."""
     build = queued["latest_build"]
     if no_wait or build is None:
         return queued
     title = f"{what} {queued['name']}"
-    await follow_build(api, build, session.output, what=title, verbose=session.verbose)
+    await follow_build(api, build, invocation.output, what=title, verbose=invocation.verbose)
     match build.get("transition", "start"):
         case "delete":
             return queued
@@ -257,21 +259,23 @@ async def _finish(
             return await api.workspace(queued["id"])
     name = queued["name"]
     says = f"{name} goes on without us; kled show {name} tells whether its agent is connected"
-    waiting = session.output.progress(f"waiting for the agent of {name}")
-    with saying_what_goes_on(session.output, says), waiting:
+    waiting = invocation.output.progress(f"waiting for the agent of {name}")
+    with saying_what_goes_on(invocation.output, says), waiting:
         return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
 
 
-def _announce(session: Session, found: Workspace, *, no_wait: bool, stopped: bool = False) -> None:
-    if session.output.as_json:
-        session.output.json(found)
+def _announce(
+    invocation: Invocation, found: Workspace, *, no_wait: bool, stopped: bool = False
+) -> None:
+    if invocation.output.as_json:
+        invocation.output.json(found)
         return
     if no_wait:
-        session.output.note(f"queued; kled show {found['name']} tells how far it is")
+        invocation.output.note(f"queued; kled show {found['name']} tells how far it is")
     elif not stopped and _agent_status(found) == "connected":
-        session.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
+        invocation.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
     else:
-        session.output.note(f"{found['name']} is {found['status']}")
+        invocation.output.note(f"{found['name']} is {found['status']}")
 
 
 def _agent_status(found: Workspace) -> str:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from kled_client.__main__ import guard
-from kled_client.cli.context import Session
+from kled_client.cli.context import Invocation
 from kled_client.cli.main import cli, run
 from kled_client.cli.output_option import is_json_asked
 from kled_client.output import Output
@@ -119,7 +119,7 @@ def test_every_command_takes_output_after_it_too(path: str) -> None:
     if command.context_settings.get("ignore_unknown_options"):
         return  # what stands there is the program's
     (option,) = (param for param in command.params if "--output" in param.opts)
-    session = Session(env={}, profile_name=None, output=Output(), verbose=False)
-    with click.Context(command, obj=session) as ctx:
+    invocation = Invocation(env={}, profile_name=None, output=Output(), verbose=False)
+    with click.Context(command, obj=invocation) as ctx:
         option.process_value(ctx, "json")
         assert ctx.obj.output.as_json
