@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("kled_wire", "kled_agent", "kled_client", "kled_coord", "kled_provider")
+ROOMS = ("kled_wire", "kled_sync", "kled_agent", "kled_client", "kled_coord", "kled_provider")
 FILE_LINES, FILE_LINES_MAX = 400, 600
 FUNCTION_LINES_MAX = 60
 # The store's record and the client's model of one thing share their name; nothing else does.
@@ -104,6 +104,14 @@ TESTED_BY = {
     """,
     "client/stream/test_resume.py": "kled_client/stream/greeting",
     "wire/test_codec.py": "kled_wire/messages",
+    "sync/decide/test_operations.py": "kled_sync/decide/safety",
+    "sync/decide/test_reconcile.py": "kled_sync/decide/guard kled_sync/decide/modes",
+    "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
+    "sync/session/test_once.py": """
+        kled_sync/__main__ kled_sync/endpoint/ kled_sync/files/ kled_sync/session/
+        kled_sync/watching/
+    """,
+    "sync/wire/test_messages.py": "kled_sync/tree/ kled_sync/wire/blocks kled_sync/wire/contents",
     "coord/relay/rendezvous/test_broker.py": "kled_coord/relay/rendezvous/meeting",
     "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",
     "test_docs.py": "kled_wire/limits",

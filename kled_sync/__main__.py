@@ -1,0 +1,23 @@
+"""`python -m kled_sync`: one end of a sync, on standard input and output, as sftp-server is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from kled_sync.endpoint.serving import run_endpoint
+
+
+def main() -> int:
+    """Serve until the other side ends. What is said on standard output is the protocol's alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reader, writer = os.dup(0), os.dup(1)
+    # Whatever prints by mistake must not be in the way.
+    os.dup2(2, 1)
+    run_endpoint(reader, writer, os.environ)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

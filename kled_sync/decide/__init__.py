@@ -1,0 +1,1 @@
+"""What is to be done: three trees in, actions out. No I/O."""

@@ -1,0 +1,25 @@
+"""What a workspace may not bring onto the laptop: what git would run there. No I/O.
+
+Hooks, filters and aliases are programs, and `git status` is enough to start some of them. So are
+those of a repository that a `.git` file points to, and of the submodules inside `.git`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kled_sync.tree.entry import Entry
+
+_RUNS: Final = frozenset({b"hooks", b"config", b"config.worktree", b"info"})
+
+
+def is_guarded(path: bytes, entry: Entry | None) -> bool:
+    """Whether `path`, with `entry` there, must not be brought to the laptop, nor taken away."""
+    # Filesystems that fold case find .GIT as well.
+    parts = path.lower().split(b"/")
+    if b".git" not in parts:
+        return False
+    inside = parts[parts.index(b".git") + 1 :]
+    if not inside:
+        return entry is not None and not entry.is_directory
+    return not _RUNS.isdisjoint(inside) or inside[-1].endswith(b".lock")

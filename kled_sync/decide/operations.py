@@ -1,0 +1,199 @@
+"""What one side is told to do, and in which portions. No I/O.
+
+A job is what is made durable and renamed together. Jobs of one step may go on at the same time, the
+steps come one after another: what is in the way goes first, then what is new comes, then the rest
+goes, so that at no moment is a moved file nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from kled_sync.decide.reconcile import Action
+from kled_sync.tree.entry import Entry
+from kled_sync.tree.paths import is_below
+from kled_sync.tree.tree import Tree
+
+JOB_OPERATIONS: Final = 1000
+JOB_BYTES: Final = 16 * 1024 * 1024
+# From here on a file is worth looking for elsewhere on the same side before it is sent.
+REUSE_BYTES: Final = 64 * 1024
+# With more files than this the order of the directories counts for more than who was saved last.
+_NEWEST_FIRST: Final = 1000
+_SEARCHABLE: Final = 0o700
+
+
+class Do(IntEnum):
+    """What an operation does. `CONTENT` alone waits for bytes from the other side."""
+
+    MAKE_DIRECTORY = 1
+    CONTENT = 2
+    REUSE = 3  # the content of another file of this side, at `source`
+    LINK = 4
+    REMOVE = 5
+    REMOVE_DIRECTORY = 6
+    DRESS = 7  # mode and times alone
+
+
+class Operation(NamedTuple):
+    """`old` is what must be there for it to be done."""
+
+    do: Do
+    path: bytes
+    new: Entry | None
+    old: Entry | None
+    source: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Operations for one side, and how many bytes of content they wait for."""
+
+    operations: Sequence[Operation]
+    content_bytes: int = 0
+
+
+def unread_worth_reading(actions: Sequence[Action], target: Tree) -> list[bytes]:
+    """New files whose content may be on the target's side already: their paths at the source."""
+    unread = [a for a in actions if a.new is not None and not a.new.is_hashed]
+    if not unread:
+        return []
+    gone = {a.old.size for a in actions if a.new is None and a.old is not None and a.old.is_file}
+    gone.discard(0)
+    sizes = {entry.size for _, entry in target.walk() if _may_be_copied(entry)}
+    return [a.path for a in unread if a.new is not None and a.new.size in gone | sizes]
+
+
+def _may_be_copied(entry: Entry) -> bool:
+    return entry.is_file and entry.size >= REUSE_BYTES
+
+
+def plan(actions: Sequence[Action], target: Tree) -> list[list[Job]]:
+    """The steps that bring `actions` about on the side whose tree is `target`."""
+    blocked = [a.path for a in actions if _is_in_the_way(a)]
+    first = list(_make_way(actions, blocked))
+    first += sorted(
+        (
+            _directory(a)
+            for a in actions
+            if a.new is not None and a.new.is_directory and a.old != a.new
+        ),
+        key=lambda operation: operation.path,
+    )
+    find = _finder(actions, target, blocked)
+    contents = [_arrive(a, find) for a in actions if a.new is not None and not a.new.is_directory]
+    last = [
+        operation
+        for operation in _removals(actions)
+        if not any(is_below(operation.path, path) for path in blocked)
+    ]
+    dressing = [
+        Operation(Do.DRESS, a.path, a.new, None)
+        for a in actions
+        if a.new is not None and a.new.is_directory and a.new.mode & _SEARCHABLE != _SEARCHABLE
+    ]
+    steps = [_portions(first), _portions(_in_order(contents)), _portions(last), _portions(dressing)]
+    return [step for step in steps if step]
+
+
+def _is_in_the_way(action: Action) -> bool:
+    new, old = action.new, action.old
+    return new is not None and old is not None and new.is_directory is not old.is_directory
+
+
+def _make_way(actions: Sequence[Action], blocked: Sequence[bytes]) -> Iterator[Operation]:
+    """Take away directories where a file is to be, and what is in them; and the reverse."""
+    if not blocked:
+        return
+    tops = [a for a in actions if _is_in_the_way(a)]
+    inside = [a for a in actions if a.new is None and any(is_below(a.path, b) for b in blocked)]
+    yield from _removals(inside)
+    for action in sorted(tops, key=lambda a: a.path, reverse=True):
+        assert action.old is not None
+        do = Do.REMOVE_DIRECTORY if action.old.is_directory else Do.REMOVE
+        yield Operation(do, action.path, None, action.old)
+
+
+def _directory(action: Action) -> Operation:
+    old = action.old if action.old is not None and action.old.is_directory else None
+    do = Do.DRESS if old is not None else Do.MAKE_DIRECTORY
+    return Operation(do, action.path, action.new, old)
+
+
+def _removals(actions: Iterable[Action]) -> list[Operation]:
+    """Deepest first, so that directories are empty when their turn comes."""
+    gone = [a for a in actions if a.new is None and a.old is not None]
+    files = [a for a in gone if a.old is not None and not a.old.is_directory]
+    directories = [a for a in gone if a.old is not None and a.old.is_directory]
+    return [Operation(Do.REMOVE, a.path, None, a.old) for a in files] + [
+        Operation(Do.REMOVE_DIRECTORY, a.path, None, a.old)
+        for a in sorted(directories, key=lambda a: a.path, reverse=True)
+    ]
+
+
+def _finder(
+    actions: Sequence[Action], target: Tree, blocked: Sequence[bytes]
+) -> Callable[[Entry], bytes | None]:
+    """What finds a file of the target's that has some content already, where that stays for now."""
+    wanted = {
+        a.new.tail for a in actions if a.new is not None and a.new.is_file and a.new.is_hashed
+    }
+    touched = {a.path for a in actions if a.new is not None and a.old is not None}
+    found: dict[bytes, bytes] = {}
+    if wanted:
+        for path, entry in target.walk():
+            if (
+                entry.is_file
+                and entry.size
+                and entry.tail in wanted
+                and path not in touched
+                and not any(is_below(path, top) for top in blocked)
+            ):
+                found[entry.tail] = path
+    return lambda entry: found.get(entry.tail) if entry.is_hashed and entry.size else None
+
+
+def _arrive(action: Action, find: Callable[[Entry], bytes | None]) -> Operation:
+    new = action.new
+    assert new is not None
+    old = None if action.old is not None and action.old.is_directory else action.old
+    if not new.is_file:
+        return Operation(Do.LINK, action.path, new, old)
+    if old is not None and old.is_file and new.is_hashed and old.tail == new.tail:
+        return Operation(Do.DRESS, action.path, new, old)
+    source = find(new)
+    if source is not None:
+        return Operation(Do.REUSE, action.path, new, old, source)
+    return Operation(Do.CONTENT, action.path, new, old)
+
+
+def _in_order(operations: list[Operation]) -> list[Operation]:
+    """A few: who was saved last is first. Many: small before large, as they lie in the tree."""
+    if len(operations) <= _NEWEST_FIRST:
+        return sorted(operations, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
+    return sorted(operations, key=lambda o: (_content_bytes(o) > JOB_BYTES // 4, o.path))
+
+
+def _portions(operations: Iterable[Operation]) -> list[Job]:
+    jobs: list[Job] = []
+    portion: list[Operation] = []
+    size = 0
+    for operation in operations:
+        add = _content_bytes(operation)
+        if portion and (len(portion) >= JOB_OPERATIONS or size + add > JOB_BYTES):
+            jobs.append(Job(operations=tuple(portion), content_bytes=size))
+            portion, size = [], 0
+        portion.append(operation)
+        size += add
+    if portion:
+        jobs.append(Job(operations=tuple(portion), content_bytes=size))
+    return jobs
+
+
+def _content_bytes(operation: Operation) -> int:
+    if operation.do is Do.CONTENT and operation.new is not None:
+        return operation.new.size
+    return 0

@@ -1,0 +1,272 @@
+"""Two sides against what they last agreed on: what to bring where, and what contradicts. No I/O.
+
+It looks at the directories it is given, so that one saved file costs one directory, and at all
+below those that came, went or changed their kind. What it cannot decide without the content of a
+file that nobody has read it names in `unread`, and decides when it is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kled_sync.decide.modes import Mode, Side, Verdict, decide
+from kled_sync.tree.entry import EXECUTABLE, Entry, essence
+from kled_sync.tree.paths import ROOT, is_below, join
+from kled_sync.tree.tree import Tree
+
+Guard = Callable[[bytes, Entry | None], bool]
+
+
+class Action(NamedTuple):
+    """`side` gets `new` at `path` (None: nothing) in place of `old`."""
+
+    side: Side
+    path: bytes
+    new: Entry | None
+    old: Entry | None
+
+
+class Conflict(NamedTuple):
+    """A path that is left as it is on both sides, and why."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a look at the trees came to."""
+
+    actions: list[Action] = field(default_factory=list)
+    # Equal on both sides, and not what was agreed before.
+    agreed: list[tuple[bytes, Entry | None]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    unread: dict[Side, list[bytes]] = field(default_factory=lambda: {Side.ALPHA: [], Side.BETA: []})
+    # Left alone: a name that is ignored, cannot be read, or may not be brought over.
+    skipped: list[Conflict] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for a whole sync."""
+
+    mode: Mode
+    mode_mask: int = EXECUTABLE
+    # Once, as rsync: a file of the same size and time is the same, and times are brought over.
+    quick: bool = False
+    # The side that `guard` protects; None where both are trusted alike.
+    guarded: Side | None = None
+    guard: Guard = lambda _path, _entry: False
+
+
+class Reconciler:
+    """One look at three trees, which it does not change."""
+
+    def __init__(self, terms: Terms, alpha: Tree, beta: Tree, agreed: Tree) -> None:
+        self._terms = terms
+        self._alpha, self._beta, self._agreed = alpha, beta, agreed
+        self._out = Outcome()
+
+    def run(self, directories: Iterable[bytes] | None = None) -> Outcome:
+        """Look at `directories` (None: everything)."""
+        if directories is None:
+            self._visit(ROOT, deep=True)
+            return self._out
+        wanted = sorted(set(directories))
+        done: bytes | None = None
+        for directory in wanted:
+            if done is not None and is_below(directory, done):
+                continue
+            if self._visit_directory(directory):
+                done = directory
+        return self._out
+
+    def _visit_directory(self, directory: bytes) -> bool:
+        """Look at one directory's entries; whether all below it was looked at too."""
+        a, b = self._alpha.get(directory), self._beta.get(directory)
+        if a is None or b is None or not (a.is_directory and b.is_directory):
+            # It came, went, or is something else: so it is with the nearest that both have.
+            top = directory
+            while top != ROOT and not self._both_have(top.rpartition(b"/")[0]):
+                top = top.rpartition(b"/")[0]
+            self._visit(top, deep=True)
+            return top == directory
+        for name in self._names(directory):
+            self._visit(join(directory, name), deep=False)
+        return False
+
+    def _both_have(self, path: bytes) -> bool:
+        a, b = self._alpha.get(path), self._beta.get(path)
+        return a is not None and b is not None and a.is_directory and b.is_directory
+
+    def _names(self, directory: bytes) -> set[bytes]:
+        names = set(self._alpha.children(directory))
+        names.update(self._beta.children(directory))
+        names.update(self._agreed.children(directory))
+        return names
+
+    def _visit(self, path: bytes, *, deep: bool) -> frozenset[Side]:
+        """Decide on `path`; on which sides something will be there, or below it, afterwards."""
+        a, b, o = self._alpha.get(path), self._beta.get(path), self._agreed.get(path)
+        if (a is not None and a.is_frozen) or (b is not None and b.is_frozen):
+            return self._leave_frozen(path, a, b, o)
+        if self._is_guarded(path, a, b):
+            return self._skip(path, "not brought to this machine: git would run it", a, b)
+        is_directory = [e is not None and e.is_directory for e in (a, b, o)]
+        below: frozenset[Side] = frozenset()
+        mark = len(self._out.actions)
+        if any(is_directory) and (deep or not (is_directory[0] and is_directory[1])):
+            for name in sorted(self._names(path)):
+                below |= self._visit(join(path, name), deep=True)
+        verdict = self._verdict(path, a, b, o)
+        if verdict is None:
+            return _sides(a, b)
+        return self._act(path, (a, b, o), verdict, below, mark)
+
+    def _is_guarded(self, path: bytes, a: Entry | None, b: Entry | None) -> bool:
+        guarded = self._terms.guarded
+        if guarded is None or a == b:
+            return False
+        source = b if guarded is Side.ALPHA else a
+        return self._terms.guard(path, source) and self._moves_to(guarded, path, a, b)
+
+    def _moves_to(self, side: Side, path: bytes, a: Entry | None, b: Entry | None) -> bool:
+        verdict = self._verdict(path, a, b, self._agreed.get(path))
+        wanted = Verdict.TO_ALPHA if side is Side.ALPHA else Verdict.TO_BETA
+        return verdict in {wanted, None}
+
+    def _verdict(
+        self, path: bytes, a: Entry | None, b: Entry | None, o: Entry | None
+    ) -> Verdict | None:
+        """None where the content of a file is not known, and is needed."""
+        if self._terms.quick and a is not None and b is not None and _looks_same(a, b):
+            return self._quick(a, b)
+        missing = False
+        for side, entry, other in ((Side.ALPHA, a, b), (Side.BETA, b, a)):
+            if entry is None or entry.is_hashed:
+                continue
+            # New on one side alone, or another kind or size there: the content changes nothing.
+            matters = o is not None or (
+                other is not None and other.is_file and other.size == entry.size
+            )
+            if (matters and self._terms.mode is not Mode.COPY) or _alike(entry, other):
+                self._out.unread[side].append(path)
+                missing = True
+        if missing:
+            return None
+        mask = self._terms.mode_mask
+        alpha, beta = essence(_known(a), mask), essence(_known(b), mask)
+        return decide(self._terms.mode, alpha, beta, essence(o, mask))
+
+    def _quick(self, a: Entry, b: Entry) -> Verdict:
+        mask = self._terms.mode_mask
+        same = a.mode & mask == b.mode & mask or a[0] != 1
+        return Verdict.SAME if same else Verdict.TO_BETA
+
+    def _act(
+        self,
+        path: bytes,
+        entries: tuple[Entry | None, Entry | None, Entry | None],
+        verdict: Verdict,
+        below: frozenset[Side],
+        mark: int,
+    ) -> frozenset[Side]:
+        a, b, o = entries
+        if verdict is Verdict.SAME:
+            if self._terms.quick and _differ_in_time(a, b):
+                self._out.actions.append(Action(Side.BETA, path, a, b))
+            elif a != o:
+                self._out.agreed.append((path, a))
+            return _sides(a, b)
+        if verdict is Verdict.LEAVE:
+            return _sides(a, b)
+        if verdict is Verdict.CONFLICT:
+            return self._conflict(path, _contradiction(a, b, o), a, b, mark)
+        side = Side.BETA if verdict is Verdict.TO_BETA else Side.ALPHA
+        new, old = (a, b) if side is Side.BETA else (b, a)
+        if below and (new is None or not new.is_directory):
+            return self._keep_directory(path, side, new, old, below, mark)
+        self._out.actions.append(Action(side, path, new, old))
+        return frozenset({Side.ALPHA, Side.BETA}) if new is not None else frozenset()
+
+    def _keep_directory(
+        self,
+        path: bytes,
+        side: Side,
+        new: Entry | None,
+        old: Entry | None,
+        below: frozenset[Side],
+        mark: int,
+    ) -> frozenset[Side]:
+        """Something below is to stay, or to come: the directory cannot go."""
+        if new is not None:
+            a, b = (new, old) if side is Side.BETA else (old, new)
+            return self._conflict(path, "a directory that is not empty is in its place", a, b, mark)
+        if side.other in below:
+            # What is below survives and comes back to the side that deleted the directory.
+            self._out.actions.append(Action(side.other, path, old, None))
+        return below | {side}
+
+    def _conflict(
+        self, path: bytes, reason: str, a: Entry | None, b: Entry | None, mark: int
+    ) -> frozenset[Side]:
+        del self._out.actions[mark:]
+        self._out.conflicts.append(Conflict(path, reason))
+        return _sides(a, b)
+
+    def _leave_frozen(
+        self, path: bytes, a: Entry | None, b: Entry | None, o: Entry | None
+    ) -> frozenset[Side]:
+        frozen = a if a is not None and a.is_frozen else b
+        assert frozen is not None
+        words = frozen.tail.decode("utf-8", "replace")
+        if words:
+            self._out.skipped.append(Conflict(path, words))
+        elif o is not None:
+            # Ignored from now on: nothing is deleted, and nothing was agreed when it comes back.
+            self._out.agreed.append((path, None))
+        return _sides(a, b)
+
+    def _skip(self, path: bytes, reason: str, a: Entry | None, b: Entry | None) -> frozenset[Side]:
+        self._out.skipped.append(Conflict(path, reason))
+        return _sides(a, b)
+
+
+def _sides(a: Entry | None, b: Entry | None) -> frozenset[Side]:
+    return frozenset(side for side, entry in ((Side.ALPHA, a), (Side.BETA, b)) if entry is not None)
+
+
+def _known(entry: Entry | None) -> Entry | None:
+    """A file whose content does not matter still differs from one that is known."""
+    if entry is None or entry.is_hashed:
+        return entry
+    return entry.with_digest(b"unread" + entry.size.to_bytes(8, "big"))
+
+
+def _alike(a: Entry, b: Entry | None) -> bool:
+    return b is not None and b.is_file and a.size == b.size
+
+
+def _differ_in_time(a: Entry | None, b: Entry | None) -> bool:
+    return a is not None and b is not None and a.is_file and a.mtime_ns != b.mtime_ns
+
+
+def _looks_same(a: Entry, b: Entry) -> bool:
+    """As rsync's quick check. Links have their content at hand, directories none."""
+    if a[0] != b[0]:
+        return False
+    if a.is_file:
+        return a.size == b.size and a.mtime_ns == b.mtime_ns
+    return a.tail == b.tail
+
+
+def _contradiction(a: Entry | None, b: Entry | None, o: Entry | None) -> str:
+    if a is not None and b is not None and a.kind is not b.kind:
+        return f"{_word(a)} on one side, {_word(b)} on the other"
+    return "changed on both sides" if o is not None else "made on both sides, and different"
+
+
+def _word(entry: Entry) -> str:
+    return entry.kind.name.lower()

@@ -1,0 +1,52 @@
+"""When a continuous sync stops and asks instead of deleting. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from kled_sync.decide.modes import Side
+from kled_sync.decide.reconcile import Action
+from kled_sync.tree.entry import Entry
+from kled_sync.tree.tree import Tree
+
+# A deletion that is both more than this many and this part of what was agreed is asked about.
+DELETIONS_MAX: Final = 100
+DELETED_PART_MAX: Final = 0.10
+
+
+def root_trouble(side: str, now: Entry | None, agreed: Tree, entries: int) -> str | None:
+    """Why the root of `side`, with so many entries in it, is not believed; None when it is."""
+    if agreed.root is None:
+        return None
+    if now is None:
+        return f"the folder on the {side} side is gone"
+    if now.is_frozen:
+        return f"the folder on the {side} side cannot be read"
+    if now.kind is not agreed.root.kind:
+        return f"what is on the {side} side is a {now.kind.name.lower()} now"
+    if now.is_directory and not entries and len(agreed.children(b"")) >= 2:
+        return f"the folder on the {side} side is empty now"
+    return None
+
+
+def count_deletions(actions: Sequence[Action]) -> int:
+    """How many files and links would be gone."""
+    return sum(
+        a.new is None and a.old is not None and not a.old.is_directory for a in actions
+    ) + sum(
+        a.new is not None and a.old is not None and a.old.is_directory and not a.new.is_directory
+        for a in actions
+    )
+
+
+def too_many_deletions(actions: Sequence[Action], known: int) -> str | None:
+    """What is asked about, of one side's actions in a tree of `known` entries."""
+    count = count_deletions(actions)
+    if count > DELETIONS_MAX and count > known * DELETED_PART_MAX:
+        return f"{count} of {known} files would be deleted on the {_side(actions).value} side"
+    return None
+
+
+def _side(actions: Sequence[Action]) -> Side:
+    return actions[0].side

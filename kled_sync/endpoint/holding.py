@@ -1,0 +1,161 @@
+"""All that an endpoint has while it holds one root, and what it does with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from kled_sync.endpoint.placing_job import Workshop
+from kled_sync.files.chunk_store import ChunkStore
+from kled_sync.files.chunking import ALGORITHM
+from kled_sync.files.kept import KeptVersions
+from kled_sync.files.memory import Memory, Seen
+from kled_sync.files.options import Options
+from kled_sync.files.places import clear_staging, held, open_staging, state_directory
+from kled_sync.files.placing import Placer
+from kled_sync.files.reading import hash_file
+from kled_sync.files.root import Root
+from kled_sync.files.scanning import Scanner
+from kled_sync.files.snapshot import load_snapshot, save_snapshot
+from kled_sync.files.staging import hash_beginning, is_partial
+from kled_sync.tree.entry import Entry
+from kled_sync.wire.messages import Found, Listing, Message, Named, RootIs, Rows, Scanned
+from kled_wire.version import software_version
+
+# A staged part is worth asking the sender about from here on.
+_PARTIAL_BYTES: Final = 1024 * 1024
+_PARTIAL_S: Final = 3 * 24 * 3600
+
+
+class Holding:
+    """One root. Blocks; for one thread. Raises KledError where it cannot be held."""
+
+    def __init__(self, path: bytes, options: Options, env: Mapping[str, str]) -> None:
+        self._stack = ExitStack()
+        with self._stack as stack:
+            root = stack.enter_context(Root(path))
+            self.root, self.options = root, options
+            self._state = state_directory(root.path, env)
+            stack.enter_context(held(self._state, options.session, root.path))
+            self._staging = open_staging(root)
+            stack.callback(os.close, self._staging)
+            self._store = ChunkStore(self._state / "chunks")
+            self.memory = Memory()
+            self._load()
+            self.kept: KeptVersions | None = None
+            if options.keep:
+                self.kept = KeptVersions(self._state / "kept")
+                stack.callback(self.kept.close)
+            self.scanner = Scanner(root, options, self.memory, self._store)
+            self.shop = Workshop(
+                root=root,
+                options=options,
+                memory=self.memory,
+                store=self._store,
+                staging=self._staging,
+                kept=self.kept,
+                placer=Placer(root, options, self.memory, self._store, self._staging, self.kept),
+            )
+            self._told = False
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Write what is remembered, let go of the root."""
+        with suppress(OSError):
+            self.save()
+        self._store.prune()
+        if self.kept is not None:
+            with suppress(OSError):
+                self.kept.prune(time.time())
+        self._stack.close()
+
+    def _snapshot_path(self) -> Path:
+        return self._state / "snapshot"
+
+    def _load(self) -> None:
+        found = load_snapshot(self._snapshot_path())
+        if found is not None:
+            root, directories = found
+            self.memory.root = Seen(root) if root else None
+            self.memory.directories = {
+                path: {name: Seen(what) for name, what in entries.items()}
+                for path, entries in directories.items()
+            }
+
+    def save(self) -> None:
+        """Write the snapshot. Raises OSError."""
+        directories: dict[bytes, dict[bytes, Any]] = dict(self.memory.directories)
+        save_snapshot(self._snapshot_path(), self.memory.root or b"", directories)
+
+    def facts(self) -> dict[str, Any]:
+        """What the session is told of this side."""
+        disk = os.fstatvfs(self._staging)
+        found = self.root.device()
+        return {
+            "software": software_version(),
+            "chunking": ALGORITHM,
+            "device": found or 0,
+            "free_bytes": disk.f_bavail * disk.f_frsize,
+            "umask": 0,
+        }
+
+    def partial(self) -> Rows:
+        """Staged parts of large files: name, bytes, their digest. Everything else is removed."""
+        rows = []
+        keep = set()
+        oldest = time.time() - _PARTIAL_S
+        for text in os.listdir(self._staging):  # noqa: PTH208  # a descriptor
+            name = os.fsencode(text)
+            found = os.stat(name, dir_fd=self._staging, follow_symlinks=False)
+            if is_partial(name) and found.st_size >= _PARTIAL_BYTES and found.st_mtime > oldest:
+                keep.add(name)
+                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._staging)
+                try:
+                    digest = hash_beginning(descriptor, found.st_size).digest()
+                finally:
+                    os.close(descriptor)
+                rows.append((name, found.st_size, digest))
+        clear_staging(self._staging, frozenset(keep))
+        return Rows(rows)
+
+    def scan(
+        self, request: int, *, everywhere: bool, directories: tuple[bytes, ...]
+    ) -> Iterator[Message]:
+        """Listings of what changed since the last scan; of everything, the first time."""
+        root_before = self.memory.root
+        known_dirty = set(self.memory.dirty) | set(directories)
+        audited = everywhere and self._told and not self.memory.all_dirty
+        changed = self.scanner.scan(everywhere=everywhere, directories=directories)
+        missed = len(set(changed) - known_dirty) if audited else 0
+        if not self._told:
+            changed = list(self.memory.directories)
+        root = self.memory.root
+        if not self._told or _entry(root) != _entry(root_before):
+            yield RootIs(entry=Rows([(bytes(root.entry),)] if root is not None else ()))
+        self._told = True
+        for directory in changed:
+            yield Listing(directory=directory, entries=self._listed(directory))
+        yield Scanned(request=request, entries=self.memory.count(), missed=missed)
+
+    def _listed(self, directory: bytes) -> Named:
+        return self.memory.entries(directory)
+
+    def hash(self, path: bytes) -> Found:
+        """The file at `path`, read; nothing where it has gone."""
+        self.root.forget()
+        found = hash_file(self.root, path, self._store)
+        if found is None:
+            self.memory.mark(path)
+            return Found()
+        if self.memory.get(path) is None:
+            return Found()
+        self.memory.put(path, found)
+        return Found([(path, found.entry)])
+
+
+def _entry(what: Seen | None) -> Entry | None:
+    return what.entry if what is not None else None

@@ -1,0 +1,71 @@
+"""Between the two threads of an endpoint: messages one way, and blocks out of either."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import Final, Generic, TypeVar
+
+from kled_sync.wire.blocks import MAGIC, Block, Packer, pack_message
+from kled_sync.wire.messages import Message, encode_message
+from kled_wire.errors import LimitError
+
+T = TypeVar("T")
+# A session has a few requests under way; one that has so many is none of ours.
+_WAITING_MAX: Final = 20_000
+
+
+class Mailbox(Generic[T]):
+    """Filled by one thread, emptied by another, which waits for `descriptor` to be readable."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: deque[T] = deque()
+        self.descriptor, self._wake = os.pipe()
+        os.set_blocking(self.descriptor, False)
+
+    def put(self, item: T) -> None:
+        """Raises LimitError("sync_too_many_requests")."""
+        with self._lock:
+            if len(self._items) >= _WAITING_MAX:
+                raise LimitError("sync_too_many_requests", f"{_WAITING_MAX} requests wait")
+            self._items.append(item)
+            if len(self._items) == 1:
+                os.write(self._wake, b"\0")
+
+    def take(self) -> list[T]:
+        """All that is there."""
+        with self._lock:
+            items = list(self._items)
+            self._items.clear()
+            if items:
+                os.read(self.descriptor, 16)
+        return items
+
+
+class Outbox:
+    """What goes to the session; blocks while it does not read."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._packer = Packer()
+
+    def greet(self) -> None:
+        self._write(MAGIC)
+
+    def send(self, message: Message) -> None:
+        """Raises OSError where nobody reads any more."""
+        with self._lock:
+            self._write(pack_message(self._packer, encode_message(message)))
+
+    def send_block(self, block: Block) -> None:
+        """Raises OSError."""
+        with self._lock:
+            self._write(block.encoded())
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]

@@ -1,0 +1,193 @@
+"""One job of operations at the side that changes: staged, made durable, then done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from kled_sync.decide.operations import Do, Operation
+from kled_sync.files.chunk_store import ChunkStore
+from kled_sync.files.chunking import CHUNKED_BYTES
+from kled_sync.files.kept import KeptVersions
+from kled_sync.files.memory import Memory
+from kled_sync.files.options import Options
+from kled_sync.files.placing import Placer, Refusal
+from kled_sync.files.root import Root
+from kled_sync.files.staging import Arrival, Staging
+from kled_sync.files.system import sync_filesystem
+from kled_sync.tree.entry import DIGEST_BYTES, Entry, check_entry
+from kled_sync.tree.paths import check_path
+from kled_sync.wire.messages import Paths, Placed, Rows
+from kled_wire.errors import ProtocolError
+
+# So few files are made durable one by one: a `syncfs` also writes what everybody else wrote.
+_FEW: Final = 8
+_STEP: Final = 100
+# What is left free, so that whoever else writes there is not the first to meet a full disk.
+_RESERVE_BYTES: Final = 32 * 1024 * 1024
+
+
+def parse_operation(row: tuple[object, ...]) -> Operation:
+    """Raises ProtocolError."""
+    match row:
+        case (int(do), path, new, old, source) if do in set(Do):
+            operation = Operation(
+                Do(do),
+                check_path(path),
+                None if new is None else check_entry(new),
+                None if old is None else check_entry(old),
+                check_path(source),
+            )
+        case _:
+            raise ProtocolError("sync_message_refused", "an operation that is none")
+    removes = operation.do in {Do.REMOVE, Do.REMOVE_DIRECTORY}
+    if (operation.new is None) is not removes or (removes and operation.old is None):
+        raise ProtocolError("sync_message_refused", f"{operation.do.name} of nothing")
+    if operation.do is Do.REMOVE_DIRECTORY and not operation.path:
+        raise ProtocolError("sync_message_refused", "the root itself is not removed")
+    return operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What jobs work with."""
+
+    root: Root
+    options: Options
+    memory: Memory
+    store: ChunkStore
+    staging: int
+    kept: KeptVersions | None
+    placer: Placer
+
+
+class PlacingJob:
+    """Made by the thread that reads, which also feeds it; then finished by the other."""
+
+    def __init__(self, job: int, operations: list[Operation], shop: Workshop, base: Root) -> None:
+        self.job = job
+        self._operations, self._shop = operations, shop
+        self._failed: list[tuple[int, str, str]] = []
+        arrivals = {
+            number: self._arrival(operation, base)
+            for number, operation in enumerate(operations)
+            if operation.do is Do.CONTENT
+        }
+        self.staging = Staging(shop.staging, job, arrivals, shop.store)
+
+    def _arrival(self, operation: Operation, base: Root) -> Arrival:
+        """With the version that is here now, if the sender may refer to that."""
+        old = operation.old
+        present = old.mode if old is not None and old.is_file else None
+        mode_for = partial(self._shop.placer.mode_for, present=present)
+        arrival = Arrival(path=operation.path, mode_for=mode_for)
+        if old is not None and old.is_file and old.size >= CHUNKED_BYTES:
+            base.forget()
+            with suppress(OSError):
+                arrival.base = base.open_file(operation.path)
+            chunks = self._shop.store.load(old.tail) if len(old.tail) == DIGEST_BYTES else None
+            if chunks is not None:
+                arrival.base_chunks = chunks.by_offset()
+        return arrival
+
+    @property
+    def is_staged(self) -> bool:
+        return self.staging.left == 0
+
+    def missing_bytes(self) -> int:
+        """How much less is free than what is to come."""
+        wanted = sum(
+            o.new.size for o in self._operations if o.do is Do.CONTENT and o.new is not None
+        )
+        disk = os.fstatvfs(self._shop.staging)
+        return max(0, wanted + _RESERVE_BYTES - disk.f_bavail * disk.f_frsize)
+
+    def refuse(self, words: str) -> None:
+        """Take no contents: there is no room for them."""
+        self.staging.refuse(("no_space", words))
+
+    def finish(self) -> Iterator[None]:
+        """Do the operations whose contents are here. Yields now and then."""
+        self._shop.root.forget()
+        ready = list(self._ready())
+        self._make_durable([(name, entry) for _, _, name, entry in ready if name])
+        for count, (number, operation, staged, content) in enumerate(ready, 1):
+            try:
+                self._shop.placer.do(operation, staged, content)
+            except Refusal as exc:
+                self._fail(number, exc.code, exc.words)
+                self._discard(staged)
+            if count % _STEP == 0:
+                yield
+        if self._shop.options.durable == "batch" and len(ready) > _FEW:
+            sync_filesystem(self._shop.staging)
+        elif self._shop.options.durable != "none":
+            self._sync_directories(ready)
+        if self._shop.kept is not None:
+            self._shop.kept.save()
+
+    def _ready(self) -> Iterator[tuple[int, Operation, bytes, Entry | None]]:
+        for number, operation in enumerate(self._operations):
+            if operation.do is Do.CONTENT:
+                arrival = self.staging.arrivals[number]
+                if arrival.trouble is not None or not arrival.done:
+                    self._fail(number, *(arrival.trouble or ("dropped", "it did not come")))
+                else:
+                    yield number, operation, arrival.name, arrival.entry
+            elif operation.do is Do.REUSE:
+                try:
+                    yield number, operation, *self._shop.placer.stage_reused(operation)
+                except Refusal as exc:
+                    self._fail(number, exc.code, exc.words)
+                except OSError as exc:
+                    self._fail(number, "base_gone", exc.strerror or str(exc))
+            else:
+                yield number, operation, b"", None
+
+    def _make_durable(self, staged: list[tuple[bytes, Entry | None]]) -> None:
+        """Before a name leads to a file, its bytes are on the disk."""
+        policy = self._shop.options.durable
+        if policy == "none" or not staged:
+            return
+        if policy == "batch" and len(staged) > _FEW:
+            sync_filesystem(self._shop.staging)
+            return
+        for name, _ in staged:
+            _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._shop.staging))
+
+    def _sync_directories(self, ready: list[tuple[int, Operation, bytes, Entry | None]]) -> None:
+        for path in {operation.path for _, operation, _, _ in ready}:
+            with suppress(OSError):
+                descriptor, _ = self._shop.root.locate(path)
+                os.fsync(descriptor)
+
+    def _discard(self, staged: bytes) -> None:
+        if staged:
+            with suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=self._shop.staging)
+
+    def _fail(self, number: int, code: str, words: str) -> None:
+        self._failed.append((number, code, words))
+
+    def abandon(self) -> None:
+        """Forget it; what is staged of large files stays for another time."""
+        for arrival in self.staging.arrivals.values():
+            arrival.close()
+
+    def answer(self) -> Placed:
+        kept = self._shop.kept
+        too_large = Paths(kept.too_large if kept is not None else ())
+        if kept is not None:
+            kept.too_large = []
+        return Placed(job=self.job, failed=Rows(self._failed), too_large=too_large)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

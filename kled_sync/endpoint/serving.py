@@ -1,0 +1,346 @@
+"""The endpoint's two threads, and which work goes first.
+
+What is urgent (a look at what changed, a job whose contents are here, the contents of a small edit)
+goes before bulk after every block; bulk is done in the order it was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+from kled_sync.endpoint.holding import Holding
+from kled_sync.endpoint.mailbox import Mailbox, Outbox
+from kled_sync.endpoint.placing_job import PlacingJob, parse_operation
+from kled_sync.endpoint.supplying import Supplier, parse_item
+from kled_sync.endpoint.undoing import ask_kept, undo
+from kled_sync.files.options import parse_options
+from kled_sync.files.root import Root
+from kled_sync.watching.filesystem import remote_words
+from kled_sync.watching.inotify import Inotify, limit_words
+from kled_sync.wire import messages
+from kled_sync.wire.blocks import CONTROL, Assembler, Block, BlockReader, Unpacker
+from kled_wire.errors import KledError, ProtocolError, UnavailableError
+
+_READ_BYTES: Final = 256 * 1024
+# A save is several events; what goes on for longer is told of while it does.
+_QUIET_S: Final = 0.008
+_TELL_S: Final = 0.04
+# With so much under way that the disk is busy with it, the snapshot can wait.
+_SAVE_S: Final = 60.0
+_STOP: Final = None
+Work = Iterator[bool]
+Letter = messages.Message | PlacingJob | KledError | None
+
+
+class Endpoint:
+    """One session's process: `run` reads, `serve` works, until the session ends."""
+
+    def __init__(self, reader: int, writer: int, env: Mapping[str, str]) -> None:
+        self._reader, self._env = reader, env
+        self._out = Outbox(writer)
+        self._mailbox: Mailbox[Letter] = Mailbox()
+        self._opened = threading.Event()
+        self._holding: Holding | None = None
+        self._base: Root | None = None
+        # By the reading thread alone, until they are whole.
+        self._arriving: dict[int, PlacingJob] = {}
+        self._urgent: deque[Work] = deque()
+        self._bulk: deque[Work] = deque()
+        self._watch: Inotify | None = None
+        self._event_at: float | None = None
+        self._told_at: float | None = None
+        self._dropped: set[int] = set()
+        self._saved_at = time.monotonic()
+
+    # --- the reading thread
+
+    def read(self) -> None:
+        """Take what the session sends until it ends, or is no session of ours."""
+        blocks, assembler, unpacker = BlockReader(), Assembler(), Unpacker()
+        try:
+            while data := os.read(self._reader, _READ_BYTES):
+                for block in blocks.feed(data):
+                    self._take(block, assembler, unpacker)
+        except KledError as exc:
+            self._mailbox.put(exc)
+        except OSError:
+            pass
+        self._mailbox.put(_STOP)
+
+    def _take(self, block: Block, assembler: Assembler, unpacker: Unpacker) -> None:
+        if block.channel == CONTROL:
+            data = assembler.add(block)
+            if data is not None:
+                self._take_message(messages.decode_message(data))
+            return
+        job = self._arriving.get(block.job)
+        if job is None:
+            if block.job in self._dropped:
+                return
+            raise ProtocolError("sync_block_refused", f"job {block.job} is not awaited")
+        job.staging.feed(unpacker.unpack(block))
+        if job.is_staged:
+            del self._arriving[block.job]
+            self._mailbox.put(job)
+
+    def _take_message(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Open):
+            self._mailbox.put(message)
+            self._opened.wait()  # the operations of a job refer to the root
+            return
+        if isinstance(message, messages.Drop):
+            self._drop(message.job)
+        elif isinstance(message, messages.Place):
+            self._await_job(message)
+        else:
+            self._mailbox.put(message)
+
+    def _await_job(self, message: messages.Place) -> None:
+        holding = self._holding
+        if holding is None:
+            raise ProtocolError("sync_message_refused", "a job before its root")
+        if self._base is None:
+            self._base = Root(holding.root.path)
+        operations = [parse_operation(row) for row in message.operations]
+        job = PlacingJob(message.job, operations, holding.shop, self._base)
+        missing = job.missing_bytes()
+        if missing:
+            job.refuse(f"the disk lacks {missing // 1024**2 + 1} MiB")
+        if job.is_staged:
+            if missing:
+                self._dropped.add(message.job)
+            self._mailbox.put(job)
+        else:
+            self._arriving[message.job] = job
+
+    def _drop(self, number: int) -> None:
+        self._dropped.add(number)
+        job = self._arriving.pop(number, None)
+        if job is not None:
+            job.abandon()
+
+    # --- the working thread
+
+    def serve(self) -> None:
+        """Work until the session ends. Raises OSError where it reads no more."""
+        self._out.greet()
+        try:
+            while self._step():
+                pass
+        finally:
+            self._opened.set()
+            if self._holding is not None:
+                self._holding.close()
+
+    def _step(self) -> bool:
+        self._wait()
+        for letter in self._mailbox.take():
+            if letter is _STOP:
+                return False
+            if isinstance(letter, KledError):
+                self._refuse(0, letter)
+                return False
+            self._begin(letter)
+        self._look_at_events()
+        queue = self._urgent or self._bulk
+        if queue:
+            work = queue.popleft()
+            if next(work, _STOP) is not _STOP:
+                queue.appendleft(work)
+        return True
+
+    def _wait(self) -> None:
+        """Until there is something to do."""
+        sources = [self._mailbox.descriptor]
+        if self._watch is not None:
+            sources.append(self._watch.descriptor)
+        timeout = None
+        if self._urgent or self._bulk:
+            timeout = 0.0
+        elif self._event_at is not None:
+            timeout = _QUIET_S
+        select.select(sources, [], [], timeout)
+
+    def _begin(self, letter: messages.Message | PlacingJob) -> None:
+        request = getattr(letter, "request", 0)
+        try:
+            work, urgent = self._work(letter)
+        except KledError as exc:
+            self._refuse(request, exc)
+            return
+        (self._urgent if urgent else self._bulk).append(self._guarded(work, request))
+
+    def _guarded(self, work: Work, request: int) -> Work:
+        """`work`, which may fail and then is answered so. Yields something after each step."""
+        try:
+            for _ in work:
+                yield True
+        except KledError as exc:
+            self._refuse(request, exc)
+
+    def _work(self, letter: messages.Message | PlacingJob) -> tuple[Work, bool]:
+        """What is to be done, and whether it goes before bulk. Raises ProtocolError."""
+        if isinstance(letter, messages.Open):
+            return self._open(letter), True
+        holding = self._holding
+        if holding is None:
+            raise ProtocolError("sync_message_refused", "a request before its root")
+        urgent = True
+        match letter:
+            case PlacingJob():
+                work = self._finish(letter)
+            case messages.Scan():
+                work = self._scan(holding, letter)
+            case messages.Hash():
+                work, urgent = self._hash(holding, letter), False
+            case messages.Supply():
+                work, urgent = self._supply(holding, letter), letter.urgent
+            case messages.Watch():
+                work = self._start_watching(holding, letter)
+            case messages.AskKept():
+                work = self._answer(lambda: ask_kept(holding, letter))
+            case messages.Undo():
+                work = self._answer(lambda: undo(holding, letter))
+            case _:
+                raise ProtocolError(
+                    "sync_message_refused", f"{type(letter).__name__} is no request"
+                )
+        return work, urgent
+
+    def _answer(self, ask: Callable[[], messages.Message]) -> Work:
+        self._out.send(ask())
+        yield from ()
+
+    def _open(self, message: messages.Open) -> Work:
+        try:
+            if self._holding is not None:
+                raise ProtocolError("sync_message_refused", "a second root")
+            options = parse_options(message.options)
+            self._holding = Holding(message.root, options, self._env)
+        finally:
+            self._opened.set()
+        self._out.send(
+            messages.Opened(
+                request=message.request,
+                root=self._holding.root.path,
+                facts=self._holding.facts(),
+                partial=self._holding.partial(),
+            )
+        )
+        yield True
+
+    def _scan(self, holding: Holding, message: messages.Scan) -> Work:
+        self._event_at = self._told_at = None
+        self._collect()
+        try:
+            answers = holding.scan(
+                message.request, everywhere=message.everywhere, directories=message.directories
+            )
+            for answer in answers:
+                self._out.send(answer)
+        except OSError as exc:
+            if isinstance(exc, BrokenPipeError):
+                raise
+            where = os.fsdecode(holding.root.path)
+            raise UnavailableError("sync_scan_failed", f"{where}: {exc.strerror}") from exc
+        self._tell_unwatched()
+        yield True
+        if time.monotonic() - self._saved_at > _SAVE_S:
+            with suppress(OSError):
+                holding.save()
+            self._saved_at = time.monotonic()
+
+    def _hash(self, holding: Holding, message: messages.Hash) -> Work:
+        found: list[tuple[bytes, object]] = []
+        for path in message.paths:
+            found.extend(holding.hash(path))
+            yield True
+        self._out.send(messages.Hashed(request=message.request, found=messages.Found(found)))  # type: ignore[arg-type]
+
+    def _supply(self, holding: Holding, message: messages.Supply) -> Work:
+        items = [parse_item(row) for row in message.items]
+        supplier = Supplier(holding.root, holding.memory, holding.shop.store, message.job, items)
+        holding.root.forget()
+        for block in supplier.run():
+            if message.job in self._dropped:
+                break
+            self._out.send_block(block)
+            yield True
+        rows = messages.Rows((item, bytes(entry)) for item, entry in supplier.sent.items())
+        self._out.send(messages.Supplied(job=message.job, items=rows))
+
+    def _finish(self, job: PlacingJob) -> Work:
+        for _ in job.finish():
+            yield True
+        self._out.send(job.answer())
+
+    def _refuse(self, request: int, error: KledError) -> None:
+        self._out.send(
+            messages.Refused(
+                request=request,
+                status=error.status,
+                code=error.code,
+                message=error.message,
+                hint=error.hint or "",
+            )
+        )
+
+    # --- events
+
+    def _start_watching(self, holding: Holding, message: messages.Watch) -> Work:
+        how, words = "inotify", remote_words(holding.root.path)
+        try:
+            self._watch = Inotify()
+        except OSError as exc:
+            how, words = "sweeps", f"changes raise no events here: {exc.strerror}"
+        else:
+            holding.scanner.watch = self._watch.add
+            holding.memory.all_dirty = True
+        self._out.send(messages.Watching(request=message.request, how=how, words=words))
+        yield True
+
+    def _tell_unwatched(self) -> None:
+        if self._watch is not None and self._watch.unwatched:
+            words = limit_words(self._watch.unwatched)
+            self._watch.unwatched = 0
+            self._out.send(messages.Watching(request=0, how="inotify", words=words))
+
+    def _look_at_events(self) -> None:
+        if self._watch is None or self._holding is None:
+            return
+        now = time.monotonic()
+        if self._collect():
+            self._event_at = now
+            if self._told_at is None:
+                self._told_at = now
+        if self._event_at is None or self._told_at is None:
+            return
+        if now - self._event_at >= _QUIET_S or now - self._told_at >= _TELL_S:
+            self._event_at = self._told_at = None
+            self._out.send(messages.Dirty(everywhere=self._holding.memory.all_dirty))
+
+    def _collect(self) -> bool:
+        """Mark what events name; whether there were any."""
+        if self._watch is None or self._holding is None:
+            return False
+        dirty, everything = self._watch.take()
+        memory = self._holding.memory
+        memory.dirty |= dirty
+        memory.all_dirty = memory.all_dirty or everything
+        return bool(dirty) or everything
+
+
+def run_endpoint(reader: int, writer: int, env: Mapping[str, str]) -> None:
+    """Serve one session on two descriptors until it ends."""
+    endpoint = Endpoint(reader, writer, env)
+    thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
+    thread.start()
+    with suppress(BrokenPipeError):
+        endpoint.serve()

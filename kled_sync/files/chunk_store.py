@@ -1,0 +1,87 @@
+"""The chunk lists of large files, by the digest of the file, so that a change needs no questions.
+
+A list is lengths (4) and hashes (20). One that is damaged costs a transfer: what is put together
+with it has another digest than it should, and the file is sent again without it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from kled_sync.files.chunking import CHUNK_HASH_BYTES
+
+_ROW: Final = struct.Struct(f">I{CHUNK_HASH_BYTES}s")
+# Enough for 1,000 GB of the largest files.
+_STORE_BYTES_MAX: Final = 128 * 1024 * 1024
+
+
+class ChunkList:
+    """Lengths and hashes in the order of the file."""
+
+    def __init__(self, packed: bytes = b"") -> None:
+        self.packed = bytearray(packed)
+
+    def add(self, length: int, digest: bytes) -> None:
+        self.packed += _ROW.pack(length, digest)
+
+    def rows(self) -> Iterator[tuple[int, bytes]]:
+        return _ROW.iter_unpack(self.packed)
+
+    def places(self) -> dict[bytes, tuple[int, int]]:
+        """Where in the file each chunk is: its hash → offset and length."""
+        found: dict[bytes, tuple[int, int]] = {}
+        offset = 0
+        for length, digest in self.rows():
+            found[digest] = (offset, length)
+            offset += length
+        return found
+
+    def by_offset(self) -> dict[int, tuple[int, bytes]]:
+        """Length and hash of the chunk at each offset."""
+        found: dict[int, tuple[int, bytes]] = {}
+        offset = 0
+        for length, digest in self.rows():
+            found[offset] = (length, digest)
+            offset += length
+        return found
+
+
+class ChunkStore:
+    """A directory of lists. Blocks."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self, digest: bytes) -> ChunkList | None:
+        try:
+            packed = (self._directory / digest.hex()).read_bytes()
+        except OSError:
+            return None
+        return ChunkList(packed) if packed and len(packed) % _ROW.size == 0 else None
+
+    def save(self, digest: bytes, chunks: ChunkList) -> None:
+        """A list that cannot be kept costs a longer transfer some day, nothing more."""
+        with suppress(OSError):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._directory / f".{os.getpid()}.tmp"
+            temporary.write_bytes(chunks.packed)
+            temporary.replace(self._directory / digest.hex())
+
+    def prune(self) -> None:
+        """Forget the lists that were not used for longest, above a limit."""
+        with suppress(OSError):
+            found = sorted(
+                ((path.stat().st_mtime_ns, path.stat().st_size, path)
+                 for path in self._directory.iterdir()),
+                reverse=True,
+            )  # fmt: skip
+            total = 0
+            for _, size, path in found:
+                total += size
+                if total > _STORE_BYTES_MAX:
+                    path.unlink()

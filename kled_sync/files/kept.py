@@ -1,0 +1,164 @@
+"""Versions that a sync replaced or deleted, kept on the side that lost them, for a while.
+
+A version is moved here, not copied, where it is in the same filesystem. The log has a line for
+each: number, time, bytes, what became of it, and the path in base64. It is appended to before a job
+is answered; a line that a crash cut is not read.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kled_sync.files.root import DIRECTORY_FLAGS
+from kled_sync.tree.paths import is_below
+
+KEPT_S: Final = 7 * 24 * 3600
+KEPT_BYTES_MAX: Final = 2 * 1024**3
+_DISK_PART_MAX: Final = 0.05
+_COPY_BYTES_MAX: Final = 256 * 1024**2
+MADE, REPLACED, DELETED = "made", "replaced", "deleted"
+
+
+class Version(NamedTuple):
+    """One line of the log. `number` is 0 where there is no file, as for what was made."""
+
+    number: int
+    at_s: float
+    path: bytes
+    what: str
+    size: int
+
+
+class KeptVersions:
+    """A directory of old versions. Blocks; for one thread."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory
+        self._descriptor = os.open(directory, DIRECTORY_FLAGS)
+        self._log = directory / "log"
+        self._lines: list[Version] = []
+        self.too_large: list[bytes] = []
+        numbers = (int(name) for name in os.listdir(directory) if name.isdecimal())
+        self._next = max(numbers, default=0) + 1
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def note_made(self, path: bytes) -> None:
+        """`path` is new: to undo that it is to be taken away."""
+        self._lines.append(Version(0, time.time(), path, MADE, 0))
+
+    def take(self, directory: int, name: bytes, path: bytes, what: str) -> None:
+        """Keep the file or link `name`, which was at `path`, and take it away there."""
+        number, self._next = self._next, self._next + 1
+        target = str(number)
+        size = os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+        if size > self.limit():
+            self.too_large.append(path)
+            os.unlink(name, dir_fd=directory)
+            return
+        try:
+            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=self._descriptor)
+        except OSError:
+            number = self._copy(directory, name, number, size)
+            if not number:
+                self.too_large.append(path)
+            os.unlink(name, dir_fd=directory)
+        self._lines.append(Version(number, time.time(), path, what, size))
+
+    def _copy(self, directory: int, name: bytes, number: int, size: int) -> int:
+        """From another filesystem; 0 where it is too large for that, or a link."""
+        if size > _COPY_BYTES_MAX:
+            return 0
+        try:
+            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+        except OSError:
+            return 0
+        with os.fdopen(source, "rb") as reader, (self._directory / str(number)).open("wb") as out:
+            shutil.copyfileobj(reader, out)
+            found = os.fstat(source)
+            os.fchmod(out.fileno(), found.st_mode & 0o777)
+        os.utime(self._directory / str(number), ns=(found.st_atime_ns, found.st_mtime_ns))
+        return number
+
+    def limit(self) -> int:
+        """How many bytes may be kept at all."""
+        disk = os.fstatvfs(self._descriptor)
+        return min(KEPT_BYTES_MAX, int(disk.f_blocks * disk.f_frsize * _DISK_PART_MAX))
+
+    def save(self) -> None:
+        """Write the log. A store that is full costs old versions, never a sync."""
+        if not self._lines:
+            return
+        text = "".join(map(_line, self._lines))
+        self._lines.clear()
+        with suppress(OSError), self._log.open("a", encoding="ascii") as log:
+            log.write(text)
+
+    def versions(self) -> list[Version]:
+        """All lines, oldest first."""
+        self.save()
+        try:
+            text = self._log.read_text("ascii", "replace")
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in text.splitlines():
+            with suppress(ValueError):
+                found.append(_parse(line))
+        return found
+
+    def prune(self, now_s: float) -> None:
+        """Let go of what is too old, then of the oldest while it is too much."""
+        versions = self.versions()
+        keep: list[Version] = []
+        left = self.limit()
+        for version in reversed(versions):
+            left -= version.size if version.number else 0
+            if version.at_s < now_s - KEPT_S or left < 0:
+                self._unlink(version)
+            else:
+                keep.append(version)
+        if len(keep) != len(versions):
+            self._rewrite(keep[::-1])
+
+    def purge(self, path: bytes) -> list[bytes]:
+        """Let go of every version of `path` and below it; the paths of those."""
+        versions = self.versions()
+        gone = [v for v in versions if v.path == path or is_below(v.path, path)]
+        for version in gone:
+            self._unlink(version)
+        self._rewrite([v for v in versions if v not in set(gone)])
+        return sorted({v.path for v in gone if v.number})
+
+    def place(self, version: Version) -> tuple[int, bytes]:
+        """Where the file of a version is."""
+        return self._descriptor, str(version.number).encode()
+
+    def _unlink(self, version: Version) -> None:
+        if version.number:
+            with suppress(FileNotFoundError):
+                os.unlink(str(version.number), dir_fd=self._descriptor)
+
+    def _rewrite(self, versions: list[Version]) -> None:
+        temporary = self._log.with_suffix(".tmp")
+        temporary.write_text("".join(map(_line, versions)), "ascii")
+        temporary.replace(self._log)
+
+
+def _line(version: Version) -> str:
+    path = base64.b64encode(version.path).decode()
+    return f"{version.number} {version.at_s:.6f} {version.size} {version.what} {path}\n"
+
+
+def _parse(line: str) -> Version:
+    """Raises ValueError."""
+    number, at_s, size, what, path = line.split(" ")
+    return Version(int(number), float(at_s), base64.b64decode(path), what, int(size))

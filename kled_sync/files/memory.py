@@ -1,0 +1,129 @@
+"""What an endpoint knows of its side: the entries, and by which stat it would notice a change.
+
+Like git's index: a file whose time of change, inode, size and time are as they were is not read
+again, unless it was read so soon after it was written that another write would not show.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from typing import Final
+
+from kled_sync.tree.entry import Entry, Kind, make_file, make_frozen
+from kled_sync.tree.paths import ROOT, join, split
+from kled_sync.wire.messages import Named
+
+_STAMP: Final = struct.Struct(">qQ")
+_NEVER: Final = _STAMP.pack(0, 0)
+# The kernel's clock for files ticks every 1 to 10 ms; some filesystems' more coarsely.
+_TICK_NS: Final = 50_000_000
+
+
+class Seen(bytes):
+    """A stamp (time of change in ns, inode), then the entry."""
+
+    __slots__ = ()
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self[_STAMP.size :])
+
+    @property
+    def stamp(self) -> bytes:
+        return self[: _STAMP.size]
+
+    @property
+    def inode(self) -> int:
+        return int.from_bytes(self[8:16], "big")
+
+    @property
+    def is_sure(self) -> bool:
+        """False for what was read so soon after it was written that a change might not show."""
+        return self[: _STAMP.size] != _NEVER
+
+    def is_still(self, found: os.stat_result) -> bool:
+        """Whether the file has not changed since it was seen."""
+        if self[: _STAMP.size] != stamp_of(found):
+            return False
+        entry = self.entry
+        if entry[0] != Kind.FILE:
+            return entry[0] == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
+        return (
+            stat.S_ISREG(found.st_mode)
+            and entry.size == found.st_size
+            and entry.mtime_ns == found.st_mtime_ns
+        )
+
+
+def stamp_of(found: os.stat_result) -> bytes:
+    return _STAMP.pack(found.st_ctime_ns, found.st_ino)
+
+
+def seen(entry: Entry, found: os.stat_result | None) -> Seen:
+    """`found` is None for what is to be looked at again each time."""
+    return Seen((_NEVER if found is None else stamp_of(found)) + entry)
+
+
+def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> Seen:
+    """A file that was read: `read_at_ns` is when that began."""
+    entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, digest)
+    return seen(entry, found if found.st_mtime_ns < read_at_ns - _TICK_NS else None)
+
+
+def seen_problem(found: os.stat_result, words: str) -> Seen:
+    return seen(make_frozen(Kind.PROBLEM, words), found)
+
+
+class Memory:
+    """All that was seen, by directory and name. The root's own is under the name "" of itself."""
+
+    def __init__(self) -> None:
+        self.root: Seen | None = None
+        self.directories: dict[bytes, dict[bytes, Seen]] = {}
+        # Directories that a scan has to look at: somebody, or we, changed something there.
+        self.dirty: set[bytes] = set()
+        self.all_dirty = True
+
+    def get(self, path: bytes) -> Seen | None:
+        if path == ROOT:
+            return self.root
+        directory, name = split(path)
+        return self.directories.get(directory, {}).get(name)
+
+    def put(self, path: bytes, what: Seen) -> None:
+        if path == ROOT:
+            self.root = what
+            return
+        directory, name = split(path)
+        self.directories.setdefault(directory, {})[name] = what
+
+    def remove(self, path: bytes) -> None:
+        """Forget `path`, and what is below it."""
+        if path == ROOT:
+            self.root = None
+            self.directories.clear()
+            return
+        directory, name = split(path)
+        self.directories.get(directory, {}).pop(name, None)
+        self.forget_below(path)
+
+    def forget_below(self, path: bytes) -> None:
+        for name, what in self.directories.pop(path, {}).items():
+            if what.entry.is_directory:
+                self.forget_below(join(path, name))
+
+    def entries(self, directory: bytes) -> Named:
+        return Named(
+            (name, what.entry) for name, what in self.directories.get(directory, {}).items()
+        )
+
+    def mark(self, path: bytes) -> None:
+        """Look at the directory that `path` is in at the next scan."""
+        self.dirty.add(split(path)[0] if path != ROOT else ROOT)
+        if path == ROOT:
+            self.all_dirty = True
+
+    def count(self) -> int:
+        return sum(map(len, self.directories.values())) + (self.root is not None)

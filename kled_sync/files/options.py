@@ -1,0 +1,45 @@
+"""How a session wants a root to be read and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from kled_sync.tree.entry import EXECUTABLE, MODE_BITS
+from kled_wire.errors import ProtocolError
+
+LINKS: Final = ("portable", "as-is", "ignore")
+DURABLE: Final = ("batch", "file", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Names what a session may choose; the defaults are a continuous sync's."""
+
+    session: str = ""
+    links: str = "portable"
+    durable: str = "batch"
+    mode_mask: int = EXECUTABLE
+    # Lines of rules that hold everywhere, and whether those of .gitignore files do.
+    ignore: bytes = b""
+    gitignore: bool = True
+    keep: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """As `Open.options` has it."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def parse_options(given: dict[str, Any]) -> Options:
+    """Raises ProtocolError("sync_option_refused"); what is not known here is left out."""
+    known = {field.name: field for field in fields(Options)}
+    chosen = {name: value for name, value in given.items() if name in known}
+    for name, value in chosen.items():
+        if type(value) is not type(known[name].default):
+            raise ProtocolError("sync_option_refused", f"{name} cannot be {type(value).__name__}")
+    options = Options(**chosen)
+    if options.links not in LINKS or options.durable not in DURABLE:
+        raise ProtocolError("sync_option_refused", f"{options.links}, {options.durable}")
+    if not 0 <= options.mode_mask <= MODE_BITS:
+        raise ProtocolError("sync_option_refused", f"mode_mask {options.mode_mask}")
+    return options

@@ -1,0 +1,301 @@
+"""Doing the operations of a job: each only where what is there is what was last seen.
+
+A file is exchanged with the staged one in one step, then what came back is looked at: somebody who
+saved at that very moment gets their file back in its place, and the session is told that it
+changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from typing import Final
+
+from kled_sync.decide.operations import Do, Operation
+from kled_sync.files.chunk_store import ChunkStore
+from kled_sync.files.kept import DELETED, REPLACED, KeptVersions
+from kled_sync.files.memory import Memory, Seen, seen, seen_file
+from kled_sync.files.options import Options
+from kled_sync.files.reading import hash_file
+from kled_sync.files.root import Root
+from kled_sync.files.staging import dress
+from kled_sync.files.system import exchange, rename_new
+from kled_sync.tree.entry import EXECUTABLE, Entry, make_directory, make_link
+
+CHANGED: Final = ("changed", "it was changed here meanwhile")
+_NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
+_ALL: Final = 0o777
+
+
+class Refusal(Exception):  # noqa: N818  # not an error of ours: what is there has changed
+    """An operation that is not done: a code, and words."""
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(words)
+        self.code, self.words = code, words
+
+
+class Placer:
+    """Changes one root. Blocks; for one thread."""
+
+    def __init__(
+        self,
+        root: Root,
+        options: Options,
+        memory: Memory,
+        store: ChunkStore,
+        staging: int,
+        kept: KeptVersions | None,
+    ) -> None:
+        self._root, self._options, self._memory = root, options, memory
+        self._store, self._staging, self._kept = store, staging, kept
+        self._umask = _umask()
+        self._can_exchange = True
+        self._number = 0
+
+    def do(self, operation: Operation, staged: bytes, content: Entry | None) -> None:
+        """One operation; `staged` is the name of its file. Raises Refusal."""
+        try:
+            self._do(operation, staged, content)
+        except Refusal:
+            self._memory.mark(operation.path)
+            raise
+        except OSError as exc:
+            self._memory.mark(operation.path)
+            code = "no_space" if exc.errno in {errno.ENOSPC, errno.EDQUOT} else "write_failed"
+            raise Refusal(code, exc.strerror or str(exc)) from exc
+
+    def _do(self, operation: Operation, staged: bytes, content: Entry | None) -> None:
+        match operation.do:
+            case Do.MAKE_DIRECTORY:
+                self._make_directory(operation)
+            case Do.CONTENT | Do.REUSE:
+                assert content is not None
+                self._put(operation, staged, content.tail)
+            case Do.LINK:
+                assert operation.new is not None
+                staged = self._temporary()
+                os.symlink(operation.new.tail, staged, dir_fd=self._staging)
+                self._put(operation, staged, b"")
+            case Do.REMOVE:
+                self._remove(operation)
+            case Do.REMOVE_DIRECTORY:
+                self._remove_directory(operation)
+            case Do.DRESS:
+                self._dress(operation)
+
+    def _temporary(self) -> bytes:
+        self._number += 1
+        return b"tmp-%d" % self._number
+
+    def mode_for(self, wanted: int, present: int | None, *, directory: bool = False) -> int:
+        """What mode a file gets, from the sender's and that of the file it replaces."""
+        mask = self._options.mode_mask
+        if mask != EXECUTABLE:
+            return wanted & mask
+        if directory:
+            return _ALL & ~self._umask
+        base = present if present is not None else 0o666 & ~self._umask
+        # Who may read it may run it.
+        runs = (base & 0o444) >> 2
+        return base & ~0o111 | (runs if wanted & EXECUTABLE else 0)
+
+    def _make_directory(self, operation: Operation) -> None:
+        assert operation.new is not None
+        descriptor, name = self._root.locate(operation.path)
+        mode = self.mode_for(operation.new.mode, None, directory=True)
+        try:
+            os.mkdir(name, mode | 0o700, dir_fd=descriptor)
+            if self._options.mode_mask != EXECUTABLE:
+                os.chmod(name, mode | 0o700, dir_fd=descriptor)
+        except FileExistsError:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                raise Refusal(*CHANGED) from None
+        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        self._memory.put(operation.path, seen(make_directory(found.st_mode), found))
+        self._memory.directories.setdefault(operation.path, {})
+        if self._kept is not None:
+            self._kept.note_made(operation.path)
+
+    def _put(self, operation: Operation, staged: bytes, digest: bytes) -> None:
+        path, old = operation.path, operation.old
+        descriptor, name = self._root.locate(path)
+        if old is None:
+            try:
+                rename_new(self._staging, staged, descriptor, name)
+            except FileExistsError:
+                raise Refusal(*CHANGED) from None
+            if self._kept is not None:
+                self._kept.note_made(path)
+        else:
+            known = self._as_known(descriptor, name, operation)
+            self._swap(staged, descriptor, name, known)
+            self._let_go(staged, path, REPLACED)
+        self._remember(descriptor, name, path, digest)
+
+    def _as_known(self, descriptor: int, name: bytes, operation: Operation) -> Seen:
+        """What we saw there, if it is there still and is what the session means."""
+        known, old = self._memory.get(operation.path), operation.old
+        assert old is not None
+        if known is None or not _is_meant(known.entry, old):
+            raise Refusal(*CHANGED)
+        try:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            raise Refusal(*CHANGED) from None
+        if not self._is_known(known, found, operation.path):
+            raise Refusal(*CHANGED)
+        return known
+
+    def _is_known(self, known: Seen, found: os.stat_result, path: bytes) -> bool:
+        """As `Seen.is_still`; what was read too soon to be sure is read again."""
+        if known.is_sure or not known.entry.is_file:
+            return known.is_still(found) or not known.is_sure
+        again = hash_file(self._root, path, self._store)
+        return again is not None and again.entry.tail == known.entry.tail
+
+    def _swap(self, staged: bytes, descriptor: int, name: bytes, known: Seen) -> None:
+        """Afterwards what was there has the staged file's name."""
+        if self._can_exchange:
+            try:
+                exchange(self._staging, staged, descriptor, name)
+            except OSError as exc:
+                if exc.errno != errno.ENOSYS:
+                    raise
+                self._can_exchange = False
+        if not self._can_exchange:
+            aside = self._temporary()
+            os.rename(name, aside, src_dir_fd=descriptor, dst_dir_fd=self._staging)
+            rename_new(self._staging, staged, descriptor, name)
+            os.rename(aside, staged, src_dir_fd=self._staging, dst_dir_fd=self._staging)
+        if not self._is_what_we_meant(staged, known):
+            # Saved in the moment between. Theirs goes back, ours is not needed.
+            exchange(self._staging, staged, descriptor, name)
+            raise Refusal(*CHANGED)
+
+    def _is_what_we_meant(self, staged: bytes, known: Seen) -> bool:
+        found = os.stat(staged, dir_fd=self._staging, follow_symlinks=False)
+        entry = known.entry
+        # Its time of change is that of the renaming now.
+        same = found.st_ino == known.inode or not known.is_sure
+        return same and (
+            not entry.is_file or (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns)
+        )
+
+    def _let_go(self, staged: bytes, path: bytes, what: str) -> None:
+        if self._kept is not None:
+            self._kept.take(self._staging, staged, path, what)
+        else:
+            os.unlink(staged, dir_fd=self._staging)
+
+    def _remember(self, descriptor: int, name: bytes, path: bytes, digest: bytes) -> None:
+        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        if digest:
+            self._memory.put(path, seen_file(found, digest, time.time_ns()))
+        else:
+            target = os.readlink(name, dir_fd=descriptor)
+            self._memory.put(path, seen(make_link(target, found.st_mtime_ns), found))
+
+    def _remove(self, operation: Operation) -> None:
+        descriptor, name = self._root.locate(operation.path)
+        known = self._as_known(descriptor, name, operation)
+        aside = self._temporary()
+        os.rename(name, aside, src_dir_fd=descriptor, dst_dir_fd=self._staging)
+        if not self._is_what_we_meant(aside, known):
+            rename_new(self._staging, aside, descriptor, name)
+            raise Refusal(*CHANGED)
+        self._let_go(aside, operation.path, DELETED)
+        self._memory.remove(operation.path)
+
+    def _remove_directory(self, operation: Operation) -> None:
+        descriptor, name = self._root.locate(operation.path)
+        self._root.forget()
+        descriptor, name = self._root.locate(operation.path)
+        try:
+            os.rmdir(name, dir_fd=descriptor)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            if exc.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise Refusal(*_NOT_EMPTY) from exc
+            raise
+        self._memory.remove(operation.path)
+
+    def _dress(self, operation: Operation) -> None:
+        """Mode and time alone."""
+        path, new = operation.path, operation.new
+        assert new is not None
+        if new.is_directory:
+            os.fchmod(self._root.directory(path), new.mode & self._options.mode_mask)
+            return
+        descriptor, name = self._root.locate(path)
+        known = self._as_known(descriptor, name, operation)
+        opened = self._root.open_file(path)
+        try:
+            found = os.fstat(opened)
+            mode = self.mode_for(new.mode, found.st_mode & _ALL)
+            if mode != stat.S_IMODE(found.st_mode):
+                os.fchmod(opened, mode)
+            os.utime(opened, ns=(new.mtime_ns, new.mtime_ns))
+            entry = known.entry.with_mode(mode).with_time(new.mtime_ns)
+            self._memory.put(path, seen(entry, os.fstat(opened)))
+        finally:
+            os.close(opened)
+
+    def stage_reused(self, operation: Operation) -> tuple[bytes, Entry]:
+        """A staged file with the content of another of this side. Raises Refusal, OSError."""
+        source = self._memory.get(operation.source)
+        new = operation.new
+        if source is None or new is None or source.entry.tail != new.tail:
+            raise Refusal("base_gone", "the file it was to be copied from has changed")
+        staged = self._temporary()
+        opened = self._root.open_file(operation.source)
+        try:
+            if not self._is_known(source, os.fstat(opened), operation.source):
+                self._memory.mark(operation.source)
+                raise Refusal("base_gone", "the file it was to be copied from has changed")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            out = os.open(staged, flags, 0o600, dir_fd=self._staging)
+            try:
+                _copy(opened, out)
+                present = operation.old.mode if operation.old is not None else None
+                dress(out, self.mode_for(new.mode, present), new.mtime_ns)
+            finally:
+                os.close(out)
+        finally:
+            os.close(opened)
+        return staged, new
+
+
+def _is_meant(known: Entry, old: Entry) -> bool:
+    """Whether the session's idea of what is there is ours. Not its times, nor all of its mode."""
+    if known.kind is not old.kind:
+        return False
+    if old.is_file and not (old.is_hashed and known.is_hashed):
+        return (known.size, known.mtime_ns) == (old.size, old.mtime_ns)
+    return known.tail == old.tail
+
+
+def _copy(source: int, target: int) -> None:
+    """A clone where the filesystem can, else a copy in the kernel, else through us."""
+    left = os.fstat(source).st_size
+    while left:
+        try:
+            done = os.copy_file_range(source, target, left)
+        except OSError as exc:
+            if exc.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            done = os.write(target, os.read(source, min(left, 1024 * 1024)))
+        if not done:
+            break
+        left -= done
+
+
+def _umask() -> int:
+    """There is no way to read it but to set it; this process has one thread that makes files."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return found

@@ -1,0 +1,75 @@
+"""Reading a file whole, and knowing that it did not change meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from blake3 import blake3
+
+from kled_sync.files.chunk_store import ChunkList, ChunkStore
+from kled_sync.files.chunking import CHUNKED_BYTES, chunks_of
+from kled_sync.files.memory import Seen, seen_file, seen_problem
+from kled_sync.files.root import Root
+
+TRIES: Final = 3
+CHANGING: Final = "it changes while it is read"
+
+
+def read_small(descriptor: int, size: int) -> bytes:
+    """A file of about `size` bytes to its end; that much is asked for, which is quickest."""
+    parts = []
+    while part := os.read(descriptor, size + 1):
+        parts.append(part)
+        if len(part) <= size and sum(map(len, parts)) == size:
+            break
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def is_same(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file was not written to between two looks."""
+    return (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+        after.st_size,
+    )
+
+
+def hash_file(root: Root, path: bytes, store: ChunkStore) -> Seen | None:
+    """The file at `path` with its digest; a problem in its place where it cannot be read.
+
+    None where nothing is there now. Remembers the chunks of a large one.
+    """
+    try:
+        found = root.stat(path)
+        descriptor = root.open_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        return seen_problem(found, exc.strerror or str(exc)) if found is not None else None
+    try:
+        for _ in range(TRIES):
+            began = time.time_ns()
+            before = os.fstat(descriptor)
+            digest = _digest(descriptor, before.st_size, store)
+            if is_same(before, os.fstat(descriptor)):
+                return seen_file(before, digest, began)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return seen_problem(before, CHANGING)
+    except OSError as exc:
+        return seen_problem(before, exc.strerror or str(exc))
+    finally:
+        os.close(descriptor)
+
+
+def _digest(descriptor: int, size: int, store: ChunkStore) -> bytes:
+    if size < CHUNKED_BYTES:
+        return blake3(read_small(descriptor, size)).digest()
+    whole, chunks = blake3(), ChunkList()
+    for chunk in chunks_of(descriptor, size):
+        whole.update(chunk.data)
+        chunks.add(chunk.length, chunk.hash)
+    digest = whole.digest()
+    store.save(digest, chunks)
+    return digest

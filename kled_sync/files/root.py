@@ -1,0 +1,110 @@
+"""The root of one side, and descriptors of the directories below it.
+
+Every directory is opened from the one above it and never through a link, so that whatever is
+renamed or linked meanwhile, nothing outside the root is met (openat(2), O_NOFOLLOW). The root
+itself is known by its parent and its name: it may be a file, and it may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final, Self
+
+from kled_sync.tree.paths import ROOT, split
+from kled_wire.errors import InputError
+
+DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A FIFO that took a file's place must not hold us up.
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_MAX: Final = 64
+
+
+class Root:
+    """One folder or file. Blocks; for one thread."""
+
+    def __init__(self, path: bytes) -> None:
+        """Raises InputError("sync_root_invalid")."""
+        real = os.path.realpath(os.path.expanduser(path or b"."))
+        if real == b"/":
+            raise InputError("sync_root_invalid", "the whole filesystem is no folder to sync")
+        self.path = real
+        above, self.name = os.path.split(real)
+        try:
+            os.makedirs(above, exist_ok=True)
+            self.above = os.open(above, DIRECTORY_FLAGS)
+        except OSError as exc:
+            text = f"{os.fsdecode(above)} cannot be opened: {exc.strerror}"
+            raise InputError("sync_root_invalid", text) from exc
+        self._open: OrderedDict[bytes, int] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        self.forget()
+        os.close(self.above)
+
+    def forget(self) -> None:
+        """Open directories anew from now on: they may have been moved meanwhile."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def directory(self, path: bytes) -> int:
+        """A descriptor of the directory at `path`, ours until `forget`. Raises OSError."""
+        found = self._open.get(path)
+        if found is not None:
+            self._open.move_to_end(path)
+            return found
+        if path == ROOT:
+            opened = os.open(self.name, DIRECTORY_FLAGS, dir_fd=self.above)
+        else:
+            above, name = split(path)
+            opened = os.open(name, DIRECTORY_FLAGS, dir_fd=self.directory(above))
+        self._open[path] = opened
+        if len(self._open) > _OPEN_MAX:
+            _, oldest = self._open.popitem(last=False)
+            os.close(oldest)
+        return opened
+
+    def locate(self, path: bytes) -> tuple[int, bytes]:
+        """The descriptor of the directory that `path` is in, and its name there. Raises OSError."""
+        if path == ROOT:
+            return self.above, self.name
+        directory, name = split(path)
+        return self.directory(directory), name
+
+    def stat(self, path: bytes) -> os.stat_result | None:
+        """What is at `path`, a link itself; None where nothing is. Raises OSError."""
+        try:
+            descriptor, name = self.locate(path)
+            return os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open_file(self, path: bytes) -> int:
+        """A descriptor to read the regular file at `path`. Raises OSError."""
+        descriptor, name = self.locate(path)
+        opened = os.open(name, FILE_FLAGS, dir_fd=descriptor)
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise FileNotFoundError(2, "it is no regular file any more", name)
+        return opened
+
+    def device(self) -> int | None:
+        """The filesystem that the root is in; None where it is not there."""
+        found = self.stat(ROOT)
+        return found.st_dev if found is not None else None
+
+
+def state_home(env: os._Environ[str] | dict[str, str]) -> Path:
+    """Where programs of a user keep state (XDG Base Directory Specification)."""
+    given = env.get("XDG_STATE_HOME", "")
+    return Path(given) if given.startswith("/") else Path.home() / ".local" / "state"

@@ -1,0 +1,192 @@
+"""A sync that is done once: look at both sides, decide, carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from kled_sync.decide.guard import is_guarded
+from kled_sync.decide.modes import Mode, Side
+from kled_sync.decide.operations import unread_worth_reading
+from kled_sync.decide.reconcile import Action, Conflict, Outcome, Reconciler, Terms
+from kled_sync.decide.safety import count_deletions
+from kled_sync.files.options import Options
+from kled_sync.session.agreement import Agreement
+from kled_sync.session.peer import Peer
+from kled_sync.session.side import SideState
+from kled_sync.session.transfer import Done, Meter, Transfer
+from kled_sync.tree.paths import shown
+from kled_wire.errors import KledError, NotFoundError
+
+# Files that changed while they were brought over, and the like, are looked at again.
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be copied; `alpha` is what it comes from."""
+
+    alpha: bytes
+    beta: bytes
+    options: Options
+    delete: bool = False
+    # The side of this machine, that git must not be made to run programs on; None where both are.
+    here: Side | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What would be done."""
+
+    actions: list[Action]
+    skipped: list[Conflict]
+    deletions: int
+    files: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What was done, and what was not."""
+
+    done: Done = field(default_factory=Done)
+    skipped: list[Conflict] = field(default_factory=list)
+    actions: int = 0
+
+
+Confirm = Callable[[Plan], Awaitable[bool]]
+
+
+class OneSync:
+    """One copy between two peers whose `run` is going on."""
+
+    def __init__(self, alpha: Peer, beta: Peer, wish: Wish, meter: Meter) -> None:
+        self._wish = wish
+        self._agreement = Agreement(None)
+        self._sides = {
+            Side.ALPHA: SideState(alpha, self._agreement.tree),
+            Side.BETA: SideState(beta, self._agreement.tree),
+        }
+        self._transfer = Transfer(self._sides, self._agreement, meter)
+        self._terms = Terms(
+            mode=Mode.ONE_WAY_REPLICA if wish.delete else Mode.COPY,
+            mode_mask=wish.options.mode_mask,
+            quick=True,
+            guarded=wish.here,
+            guard=is_guarded,
+        )
+
+    async def run(self, confirm: Confirm) -> Result:
+        """Copy what `confirm` says yes to. Raises KledError."""
+        await self._open()
+        result = Result()
+        tried: set[Action] = set()
+        for attempt in range(_TRIES):
+            await self._both(partial(SideState.scan, everywhere=not attempt))
+            self._check_source()
+            outcome = await self._decide()
+            actions = [action for action in outcome.actions if action not in tried]
+            if not attempt:
+                result.skipped = outcome.skipped + outcome.conflicts
+                tree = self._sides[Side.BETA].tree
+                plan = Plan(
+                    actions=actions,
+                    skipped=result.skipped,
+                    deletions=count_deletions(actions),
+                    files=tree.count(),
+                )
+                result.actions = len(actions)
+                if not await confirm(plan):
+                    return result
+            if not actions:
+                break
+            done = await self._transfer.carry_out(actions, urgent=False)
+            _add(result.done, done)
+            if not done.failures:
+                break
+            tried |= {f.action for f in done.failures if f.code not in _WORTH_ANOTHER}
+        return result
+
+    async def _open(self) -> None:
+        async def one(side: Side) -> None:
+            path = self._wish.alpha if side is Side.ALPHA else self._wish.beta
+            await self._sides[side].open(path, self._wish.options)
+
+        async with trio.open_nursery() as nursery:
+            for side in Side:
+                nursery.start_soon(one, side)
+
+    async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:
+        async with trio.open_nursery() as nursery:
+            for state in self._sides.values():
+                nursery.start_soon(do, state)
+
+    def _check_source(self) -> None:
+        """Raises NotFoundError, KledError("sync_source_unreadable")."""
+        state = self._sides[Side.ALPHA]
+        root = state.tree.root
+        if root is None:
+            raise NotFoundError("file_not_found", f"{_name(state)}: no such file or directory")
+        if root.is_frozen:
+            words = root.tail.decode("utf-8", "replace")
+            raise KledError("sync_source_unreadable", f"{_name(state)}: {words}")
+        if self._wish.delete and root.is_directory and not state.tree.children(b""):
+            raise KledError(
+                "sync_source_empty",
+                f"{_name(state)} is empty: everything in the destination would be deleted",
+                hint="delete the destination yourself if that is meant",
+            )
+
+    async def _decide(self) -> Outcome:
+        while True:
+            outcome = self._reconciled()
+            unread = {side: sorted(set(paths)) for side, paths in outcome.unread.items() if paths}
+            if not unread:
+                break
+            await self._read(unread)
+        if self._wish.delete and outcome.skipped and count_deletions(outcome.actions):
+            broken = [s for s in outcome.skipped if self._is_problem(s.path)]
+            if broken:
+                raise KledError(
+                    "sync_source_unreadable",
+                    f"{shown(broken[0].path)}: {broken[0].reason}; nothing is deleted while part "
+                    "of the source is unreadable",
+                    hint="copy without --delete, or make it readable",
+                )
+        worth = unread_worth_reading(outcome.actions, self._sides[Side.BETA].tree)
+        if worth:
+            await self._sides[Side.ALPHA].hash(worth)
+            outcome = self._reconciled()
+        return outcome
+
+    def _is_problem(self, path: bytes) -> bool:
+        entry = self._sides[Side.ALPHA].tree.get(path)
+        return entry is not None and entry.kind.name == "PROBLEM"
+
+    def _reconciled(self) -> Outcome:
+        alpha, beta = self._sides[Side.ALPHA].tree, self._sides[Side.BETA].tree
+        return Reconciler(self._terms, alpha, beta, self._agreement.tree).run()
+
+    async def _read(self, unread: dict[Side, list[bytes]]) -> None:
+        async with trio.open_nursery() as nursery:
+            for side, paths in unread.items():
+                nursery.start_soon(self._sides[side].hash, paths)
+
+
+_WORTH_ANOTHER = frozenset({"damaged", "base_gone", "changed"})
+
+
+def _add(to: Done, done: Done) -> None:
+    again = {failure.action.path for failure in to.failures}
+    to.failures = [
+        f for f in to.failures if f.action.path not in {a.path for a in done.actions}
+    ] + [f for f in done.failures if f.action.path not in again]
+    to.actions += done.actions
+    to.too_large += done.too_large
+    to.content_bytes += done.content_bytes
+
+
+def _name(state: SideState) -> str:
+    return state.root.decode("utf-8", "backslashreplace")

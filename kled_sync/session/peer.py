@@ -1,0 +1,150 @@
+"""One endpoint, as a session speaks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Final, Protocol
+
+import trio
+
+from kled_sync.wire import messages
+from kled_sync.wire.blocks import (
+    CONTROL,
+    MAGIC,
+    Assembler,
+    Block,
+    BlockReader,
+    Packer,
+    pack_message,
+)
+from kled_wire.errors import KledError, UnavailableError, from_status
+from kled_wire.limits import CLEANUP_S
+
+_READ_BYTES: Final = 256 * 1024
+
+
+class ByteStream(Protocol):
+    """What an endpoint is reached by: a process's pipes, or an SSH channel."""
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Some bytes; none at the end."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Waits while the other side reads no more."""
+
+
+class Listener(Protocol):
+    """Who is told what an endpoint says of its own accord."""
+
+    def took(self, message: messages.Message) -> None:
+        """A listing, a hint, or what became of a job."""
+
+
+class Peer:
+    """Requests and answers, and the blocks that go to the other endpoint. `name` is for people."""
+
+    def __init__(self, name: str, stream: ByteStream) -> None:
+        self.name = name
+        self._stream = stream
+        self._packer = Packer()
+        self._lock = trio.StrictFIFOLock()
+        self._requests = count(1)
+        self._pending: dict[int, tuple[trio.Event, list[messages.Message]]] = {}
+        self._broken: KledError | None = None
+        self._ended = trio.Event()
+        self.listener: Listener | None = None
+        self.forward: Callable[[Block], Awaitable[None]] | None = None
+        self.sent_bytes = self.received_bytes = 0
+
+    async def run(self) -> None:
+        """Read until the endpoint ends. Raises UnavailableError("sync_connection_lost"), and what
+        the endpoint refused altogether; every request that waits then raises it too.
+        """
+        try:
+            await self._read()
+            raise UnavailableError(
+                "sync_connection_lost", f"the {self.name} side of the sync ended"
+            )
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._break(UnavailableError("sync_connection_lost", f"the {self.name} side is gone"))
+            assert self._broken is not None
+            raise self._broken from exc
+        except KledError as exc:
+            self._break(exc)
+            raise
+
+    def _break(self, error: KledError) -> None:
+        self._broken = error
+        self._ended.set()
+        for event, _ in self._pending.values():
+            event.set()
+
+    async def _read(self) -> None:
+        blocks, assembler = BlockReader(), Assembler()
+        while data := await self._stream.receive_some(_READ_BYTES):
+            self.received_bytes += len(data)
+            for block in blocks.feed(data):
+                if block.channel == CONTROL:
+                    message = assembler.add(block)
+                    if message is not None:
+                        self._take(messages.decode_message(message))
+                elif self.forward is not None:
+                    await self.forward(block)
+
+    def _take(self, message: messages.Message) -> None:
+        number = getattr(message, "request", 0)
+        if isinstance(message, messages.Refused) and not number:
+            raise _error(message)
+        waiting = self._pending.get(number)
+        if waiting is not None:
+            waiting[1].append(message)
+            waiting[0].set()
+        elif self.listener is not None:
+            self.listener.took(message)
+
+    async def ask(self, make: Callable[[int], messages.Message]) -> messages.Message:
+        """The answer to the request that `make` makes with a number. Raises KledError."""
+        number = next(self._requests)
+        event, answers = trio.Event(), list[messages.Message]()
+        self._pending[number] = event, answers
+        try:
+            await self.send(make(number))
+            await event.wait()
+        finally:
+            del self._pending[number]
+        if not answers:
+            assert self._broken is not None
+            raise self._broken
+        if isinstance(answers[0], messages.Refused):
+            raise _error(answers[0])
+        return answers[0]
+
+    async def send(self, message: messages.Message) -> None:
+        """Raises KledError where the endpoint is gone."""
+        await self._write(pack_message(self._packer, messages.encode_message(message)))
+
+    async def send_block(self, block: Block) -> None:
+        """Raises KledError where the endpoint is gone."""
+        await self._write(block.encoded())
+
+    async def _write(self, data: bytes) -> None:
+        if self._broken is not None:
+            raise self._broken
+        try:
+            async with self._lock:
+                if not self.sent_bytes:
+                    data = MAGIC + data
+                self.sent_bytes += len(data)
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            # What it said last is worth more than that it ended: reading comes to it.
+            with trio.move_on_after(CLEANUP_S):
+                await self._ended.wait()
+            raise self._broken or UnavailableError(
+                "sync_connection_lost", f"the {self.name} side is gone"
+            ) from exc
+
+
+def _error(refused: messages.Refused) -> KledError:
+    return from_status(refused.status, refused.code, refused.message, refused.hint or None)

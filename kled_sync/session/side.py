@@ -1,0 +1,133 @@
+"""What a session knows of one side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from kled_sync.files.options import Options
+from kled_sync.session.peer import Peer
+from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.paths import ROOT
+from kled_sync.tree.tree import Tree
+from kled_sync.wire import messages
+from kled_wire.errors import ProtocolError
+
+
+class SideState:
+    """A peer, the tree it has told of, and the jobs that wait for it."""
+
+    def __init__(self, peer: Peer, agreed: Tree) -> None:
+        self.peer = peer
+        self.tree = Tree()
+        self.changed: set[bytes] = set()
+        self.facts: dict[str, Any] = {}
+        self.root = b""
+        self.partial: dict[bytes, tuple[int, bytes]] = {}
+        self.dirty = trio.Event()
+        self.watching: messages.Watching | None = None
+        self.missed = 0
+        self.entries = 0
+        self._agreed = agreed
+        self._jobs: dict[tuple[int, type[messages.Message]], _Wait] = {}
+        peer.listener = self
+
+    def took(self, message: messages.Message) -> None:
+        match message:
+            case messages.Listing():
+                self._list(message)
+            case messages.RootIs():
+                self._take_root(message)
+            case messages.Dirty():
+                self.dirty.set()
+            case messages.Watching():
+                self.watching = message
+            case messages.Placed() | messages.Supplied():
+                wait = self._jobs.get((message.job, type(message)))
+                if wait is not None:
+                    wait.answer = message
+                    wait.event.set()
+
+    def _list(self, message: messages.Listing) -> None:
+        known = self._agreed.children(message.directory)
+        # One object for what is equal: a million entries are in three trees.
+        self.tree.put_children(
+            message.directory,
+            {name: _shared(known, name, entry) for name, entry in message.entries.items()},
+        )
+        self.changed.add(message.directory)
+
+    def _take_root(self, message: messages.RootIs) -> None:
+        if not message.entry:
+            self.tree.remove(ROOT)
+        elif len(message.entry) == 1 and len(message.entry[0]) == 1:
+            self.tree.put(ROOT, check_entry(message.entry[0][0]))
+        else:
+            raise ProtocolError("sync_message_refused", "a root that is none")
+        self.changed.add(ROOT)
+
+    async def open(self, path: bytes, options: Options) -> None:
+        """Raises KledError."""
+        answer = await self.peer.ask(
+            lambda number: messages.Open(request=number, root=path, options=options.plain())
+        )
+        assert isinstance(answer, messages.Opened)
+        self.root, self.facts = answer.root, answer.facts
+        for row in answer.partial:
+            match row:
+                case (bytes(name), int(size), bytes(digest)):
+                    self.partial[name] = size, digest
+
+    async def scan(self, *, everywhere: bool, directories: frozenset[bytes] = frozenset()) -> None:
+        """Until `tree` is what the endpoint has. Raises KledError."""
+        self.dirty = trio.Event()
+        paths = messages.Paths(sorted(directories))
+        answer = await self.peer.ask(
+            lambda number: messages.Scan(request=number, everywhere=everywhere, directories=paths)
+        )
+        assert isinstance(answer, messages.Scanned)
+        self.entries = answer.entries
+        self.missed += answer.missed
+
+    async def watch(self) -> None:
+        """From now on `dirty` is set when something changed. Raises KledError."""
+        answer = await self.peer.ask(lambda number: messages.Watch(request=number))
+        assert isinstance(answer, messages.Watching)
+        self.watching = answer
+
+    async def hash(self, paths: list[bytes]) -> None:
+        """Let the endpoint read these files. Raises KledError."""
+        asked = messages.Paths(paths)
+        answer = await self.peer.ask(lambda number: messages.Hash(request=number, paths=asked))
+        assert isinstance(answer, messages.Hashed)
+        for path, entry in answer.found:
+            if self.tree.get(path) is not None:
+                self.tree.put(path, entry)
+
+    def expect(self, job: int, kind: type[messages.Message]) -> _Wait:
+        """What a job's answer comes to."""
+        wait = _Wait()
+        self._jobs[job, kind] = wait
+        return wait
+
+    def forget_job(self, job: int, kind: type[messages.Message]) -> None:
+        self._jobs.pop((job, kind), None)
+
+
+class _Wait:
+    """An answer that comes by the number of a job."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.answer: messages.Message | None = None
+
+    async def got(self) -> messages.Message:
+        await self.event.wait()
+        assert self.answer is not None
+        return self.answer
+
+
+def _shared(known: dict[bytes, Entry], name: bytes, entry: Entry) -> Entry:
+    same = known.get(name)
+    return same if same == entry and same is not None else entry

@@ -1,0 +1,235 @@
+"""Carrying out actions: jobs for one side, contents from the other, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final, NamedTuple
+
+import trio
+
+from kled_sync.decide.modes import Side
+from kled_sync.decide.operations import Do, Job, Operation, plan
+from kled_sync.decide.reconcile import Action
+from kled_sync.files.chunking import CHUNKED_BYTES
+from kled_sync.files.staging import partial_name
+from kled_sync.session.agreement import Agreement
+from kled_sync.session.side import SideState
+from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.paths import shown
+from kled_sync.wire import messages
+from kled_sync.wire.blocks import Block
+from kled_wire.errors import ProtocolError
+
+# Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
+_JOBS_AT_ONCE: Final = 4
+# What is sent again by itself: without the version that it was put together from.
+AGAIN: Final = frozenset({"damaged", "base_gone"})
+
+
+class Failure(NamedTuple):
+    """An action that was not done."""
+
+    action: Action
+    code: str
+    words: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Done:
+    """What was carried out, and what was not."""
+
+    actions: list[Action] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    too_large: list[bytes] = field(default_factory=list)
+    content_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter:
+    """What is under way, for whoever looks; bytes are those of files, not of the wire."""
+
+    files: int = 0
+    files_done: int = 0
+    total_bytes: int = 0
+    done_bytes: int = 0
+    changed: Callable[[], None] = lambda: None
+
+
+class Transfer:
+    """Brings actions about between two sides."""
+
+    def __init__(
+        self, sides: dict[Side, SideState], agreement: Agreement, meter: Meter | None = None
+    ) -> None:
+        self._sides, self._agreement = sides, agreement
+        self.meter = meter or Meter()
+        self._numbers = count(1)
+        # Paths that are under way: what is decided of them meanwhile has to wait.
+        self.in_flight: set[bytes] = set()
+        self._without_base: set[bytes] = set()
+        for side, state in sides.items():
+            state.peer.forward = self._forwarder(sides[side.other])
+
+    def _forwarder(self, target: SideState) -> Callable[[Block], Awaitable[None]]:
+        async def forward(block: Block) -> None:
+            await target.peer.send_block(block)
+            self.meter.done_bytes = min(
+                self.meter.total_bytes, self.meter.done_bytes + block.raw_bytes
+            )
+            self.meter.changed()
+
+        return forward
+
+    async def carry_out(self, actions: Sequence[Action], *, urgent: bool) -> Done:
+        """All that can be done; what could not is in `failures`. Raises KledError."""
+        done = Done()
+        self.in_flight.update(action.path for action in actions)
+        try:
+            async with trio.open_nursery() as nursery:
+                for side in Side:
+                    own = [action for action in actions if action.side is side]
+                    if own:
+                        nursery.start_soon(self._one_side, side, own, urgent, done)
+        finally:
+            self.in_flight.difference_update(action.path for action in actions)
+        self._agreement.flush()
+        return done
+
+    async def _one_side(self, side: Side, actions: list[Action], urgent: bool, done: Done) -> None:
+        by_path = {action.path: action for action in actions}
+        steps = plan(actions, self._sides[side].tree)
+        self.meter.total_bytes += sum(job.content_bytes for step in steps for job in step)
+        self.meter.files += sum(a.new is not None and not a.new.is_directory for a in actions)
+        for step in steps:
+            limiter = trio.CapacityLimiter(_JOBS_AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for job in step:
+                    await limiter.acquire_on_behalf_of(job)
+                    nursery.start_soon(self._job, side, job, by_path, urgent, done, limiter)
+
+    async def _job(
+        self,
+        side: Side,
+        job: Job,
+        by_path: dict[bytes, Action],
+        urgent: bool,
+        done: Done,
+        limiter: trio.CapacityLimiter,
+    ) -> None:
+        number = next(self._numbers)
+        target, source = self._sides[side], self._sides[side.other]
+        placed = target.expect(number, messages.Placed)
+        supplied = source.expect(number, messages.Supplied)
+        try:
+            await target.peer.send(_place(number, job, urgent=urgent))
+            items = self._items(job, target)
+            sent: dict[int, Entry] = {}
+            if items:
+                await source.peer.send(messages.Supply(job=number, urgent=urgent, items=items))
+            answer = await placed.got()
+            assert isinstance(answer, messages.Placed)
+            if items:
+                if any(row[1] == "no_space" for row in answer.failed if len(row) == 3):
+                    await source.peer.send(messages.Drop(job=number))
+                said = await supplied.got()
+                assert isinstance(said, messages.Supplied)
+                sent = _sent(said)
+            self._take(side, job, answer, sent, by_path, done)
+        finally:
+            target.forget_job(number, messages.Placed)
+            source.forget_job(number, messages.Supplied)
+            limiter.release_on_behalf_of(job)
+
+    def _items(self, job: Job, target: SideState) -> messages.Rows:
+        rows = []
+        for number, operation in enumerate(job.operations):
+            if operation.do is not Do.CONTENT:
+                continue
+            base, part = b"", (0, b"")
+            new, old = operation.new, operation.old
+            if new is not None and new.size >= CHUNKED_BYTES:
+                if operation.path not in self._without_base:
+                    base = old.tail if old is not None and old.is_file else b""
+                part = target.partial.pop(partial_name(operation.path), part)
+            rows.append((number, operation.path, base, *part))
+        return messages.Rows(rows)
+
+    def _take(
+        self,
+        side: Side,
+        job: Job,
+        answer: messages.Placed,
+        sent: dict[int, Entry],
+        by_path: dict[bytes, Action],
+        done: Done,
+    ) -> None:
+        failed = _failed(answer)
+        for number, operation in enumerate(job.operations):
+            action = by_path[operation.path]
+            if number in failed:
+                self._fail(Failure(action, *failed[number]), done)
+            else:
+                self._succeed(side, operation, sent.get(number), done, action)
+        done.too_large.extend(answer.too_large)
+        self.in_flight.difference_update(o.path for o in job.operations)
+        self.meter.files_done += sum(o.new is not None for o in job.operations)
+        self.meter.changed()
+
+    def _fail(self, failure: Failure, done: Done) -> None:
+        if failure.code in AGAIN:
+            self._without_base.add(failure.action.path)
+        done.failures.append(failure)
+
+    def _succeed(
+        self, side: Side, operation: Operation, sent: Entry | None, done: Done, action: Action
+    ) -> None:
+        path, new = operation.path, sent or operation.new
+        self._without_base.discard(path)
+        if new is None:
+            self._sides[side].tree.remove(path)
+            if action.new is None:
+                self._agreement.note(path, None)
+                done.actions.append(action)
+            return
+        self._sides[side].tree.put(path, new)
+        if sent is not None and self._sides[side.other].tree.get(path) is not None:
+            self._sides[side.other].tree.put(path, sent)
+        self._agreement.note(path, new)
+        if operation.do is Do.CONTENT:
+            done.content_bytes += new.size
+        if not (operation.do is Do.DRESS and new.is_directory and action.old is None):
+            done.actions.append(action)
+
+
+def _place(number: int, job: Job, *, urgent: bool) -> messages.Place:
+    rows = ((int(o.do), o.path, o.new, o.old, o.source) for o in job.operations)
+    return messages.Place(job=number, urgent=urgent, operations=messages.Rows(rows))
+
+
+def _failed(answer: messages.Placed) -> dict[int, tuple[str, str]]:
+    found = {}
+    for row in answer.failed:
+        match row:
+            case (int(number), str(code), str(words)):
+                found[number] = code[:64], words[:500]
+            case _:
+                raise ProtocolError("sync_message_refused", "a failure that is none")
+    return found
+
+
+def _sent(said: messages.Supplied) -> dict[int, Entry]:
+    found = {}
+    for row in said.items:
+        match row:
+            case (int(number), bytes(entry)):
+                found[number] = check_entry(entry)
+            case _:
+                raise ProtocolError("sync_message_refused", "an item that is none")
+    return found
+
+
+def failure_line(failure: Failure) -> str:
+    """For people."""
+    return f"{shown(failure.action.path)}: {failure.words}"

@@ -1,0 +1,150 @@
+"""What is at a path, in one small bytes object: a million of them must fit. No I/O.
+
+Layout, big endian: kind (1), mode (2), time of change in ns since the epoch (8, signed), size (8),
+then the content's identity: of a file its blake3 (32) or nothing while that is not known, of a link
+where it leads, of a problem the words.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final
+
+from kled_wire.errors import ProtocolError
+
+_HEAD: Final = struct.Struct(">BHqQ")
+DIGEST_BYTES: Final = 32
+_HASHED_FILE_BYTES: Final = _HEAD.size + DIGEST_BYTES
+# Longer than any link: PATH_MAX.
+_TAIL_BYTES_MAX: Final = 4096
+MODE_BITS: Final = 0o7777
+# The one permission bit that a portable sync looks at.
+EXECUTABLE: Final = 0o100
+_FILE, _HIGH_MODE_MAX = 1, MODE_BITS >> 8
+
+
+class Kind(IntEnum):
+    """What an entry is of. From `IGNORED` on nothing is done with it, in either direction."""
+
+    FILE = 1
+    DIRECTORY = 2
+    LINK = 3
+    IGNORED = 4  # there, and the rules say not to look
+    OTHER = 5  # a socket, a FIFO, a device
+    PROBLEM = 6  # it cannot be read, or cannot be there
+
+
+class Entry(bytes):
+    """One entry. Equal bytes are equal entries."""
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self[0])
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing may be done with it."""
+        return self[0] >= Kind.IGNORED
+
+    @property
+    def is_directory(self) -> bool:
+        return self[0] == Kind.DIRECTORY
+
+    @property
+    def is_file(self) -> bool:
+        return self[0] == Kind.FILE
+
+    @property
+    def mode(self) -> int:
+        """The permission bits."""
+        return int.from_bytes(self[1:3], "big")
+
+    @property
+    def mtime_ns(self) -> int:
+        return int.from_bytes(self[3:11], "big", signed=True)
+
+    @property
+    def size(self) -> int:
+        return int.from_bytes(self[11:19], "big")
+
+    @property
+    def tail(self) -> bytes:
+        """A file's digest, a link's target, a problem's words."""
+        return self[19:]
+
+    @property
+    def is_hashed(self) -> bool:
+        """False for a file whose content nobody has read."""
+        return self[0] != Kind.FILE or len(self) > _HEAD.size
+
+    def with_digest(self, digest: bytes) -> Entry:
+        """The same file, its content known."""
+        return Entry(self[: _HEAD.size] + digest)
+
+    def with_time(self, mtime_ns: int) -> Entry:
+        """The same, changed at another time."""
+        return Entry(self[:3] + mtime_ns.to_bytes(8, "big", signed=True) + self[11:])
+
+    def with_mode(self, mode: int) -> Entry:
+        """The same with other permission bits."""
+        return Entry(self[:1] + mode.to_bytes(2, "big") + self[3:])
+
+
+def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> Entry:
+    return Entry(_HEAD.pack(Kind.FILE, mode & MODE_BITS, mtime_ns, size) + digest)
+
+
+def make_directory(mode: int, mtime_ns: int = 0) -> Entry:
+    return Entry(_HEAD.pack(Kind.DIRECTORY, mode & MODE_BITS, mtime_ns, 0))
+
+
+def make_link(target: bytes, mtime_ns: int = 0) -> Entry:
+    return Entry(_HEAD.pack(Kind.LINK, 0o777, mtime_ns, len(target)) + target)
+
+
+def make_frozen(kind: Kind, words: str = "") -> Entry:
+    """Something that is there and left alone; `words` say why."""
+    return Entry(_HEAD.pack(kind, 0, 0, 0) + words.encode("utf-8", "replace")[:_TAIL_BYTES_MAX])
+
+
+def check_entry(data: object) -> Entry:
+    """An entry that came from outside. Raises ProtocolError("sync_entry_refused")."""
+    if (
+        type(data) is bytes
+        and len(data) == _HASHED_FILE_BYTES
+        and data[0] == _FILE
+        and data[1] <= _HIGH_MODE_MAX
+    ):
+        return Entry(data)  # by far most of a million
+    if not isinstance(data, bytes) or not _HEAD.size <= len(data) <= _HEAD.size + _TAIL_BYTES_MAX:
+        raise ProtocolError("sync_entry_refused", "an entry has a length that cannot be")
+    entry, tail = Entry(data), len(data) - _HEAD.size
+    if not Kind.FILE <= entry[0] <= Kind.PROBLEM or entry.mode > MODE_BITS:
+        raise ProtocolError("sync_entry_refused", f"an entry of kind {entry[0]}")
+    if entry.is_file and tail not in {0, DIGEST_BYTES}:
+        raise ProtocolError("sync_entry_refused", f"a digest of {tail} bytes")
+    if entry[0] == Kind.LINK and not is_link_target(entry.tail):
+        raise ProtocolError("sync_entry_refused", "a link that leads nowhere")
+    return entry
+
+
+def is_link_target(target: bytes) -> bool:
+    """Whether a link may say this: symlink(2) takes neither nothing nor a NUL."""
+    return 0 < len(target) < _TAIL_BYTES_MAX and b"\0" not in target
+
+
+def essence(entry: Entry | None, mode_mask: int) -> bytes:
+    """What makes an entry different for a sync: never its times.
+
+    `mode_mask` is which permission bits count; 0o100 alone means "a program or not". Only of
+    entries that are hashed.
+    """
+    if entry is None:
+        return b""
+    mode = entry.mode & mode_mask if entry[0] != Kind.LINK else 0
+    if entry[0] == Kind.DIRECTORY and mode_mask == EXECUTABLE:
+        mode = 0
+    return entry[:1] + mode.to_bytes(2, "big") + entry.tail

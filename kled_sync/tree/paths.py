@@ -1,0 +1,74 @@
+"""Paths below a root: bytes, parts joined by `/`, the root itself is empty. No I/O.
+
+Whatever comes from a peer passes `check_path` before anything looks at it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from kled_wire.errors import ProtocolError
+from kled_wire.text import printable
+
+ROOT: Final = b""
+# Linux and macOS: limits.h, NAME_MAX and PATH_MAX. A path below a root may be longer than one
+# system call takes, since it is opened part by part; so deep that it is longer than this nobody
+# meant.
+NAME_BYTES_MAX: Final = 255
+PATH_BYTES_MAX: Final = 16 * 1024
+# Directories below each other: trees are gone through by recursion. What is deeper is left alone
+# and said.
+DEPTH_MAX: Final = 400
+# Where a side keeps what it stages when nowhere else in that filesystem will do; never synced.
+STAGING_NAME: Final = b".kled-sync"
+_is_name: Final = re.compile(
+    rb"(?!\.\.?\Z|%s\Z)[^/\0]{1,%d}" % (re.escape(STAGING_NAME), NAME_BYTES_MAX)
+).fullmatch
+
+
+def check_path(path: object) -> bytes:
+    """`path` as it came. Raises ProtocolError("sync_path_refused") for what leads elsewhere."""
+    if not isinstance(path, bytes) or len(path) > PATH_BYTES_MAX:
+        raise _refused(path)
+    if path.count(b"/") > DEPTH_MAX or (path != ROOT and not all(map(is_name, path.split(b"/")))):
+        raise _refused(path)
+    return path
+
+
+def check_name(name: object) -> bytes:
+    """`name` as it came. Raises ProtocolError("sync_path_refused")."""
+    if not isinstance(name, bytes) or not _is_name(name):
+        raise _refused(name)
+    return name
+
+
+def is_name(name: bytes) -> bool:
+    """Whether `name` can be of something in a directory, and is not what is never synced."""
+    return _is_name(name) is not None
+
+
+def join(directory: bytes, name: bytes) -> bytes:
+    """The path of `name` in `directory`."""
+    return directory + b"/" + name if directory else name
+
+
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """The directory of a path that is not the root, and its name there."""
+    directory, _, name = path.rpartition(b"/")
+    return directory, name
+
+
+def is_below(path: bytes, directory: bytes) -> bool:
+    """Whether `path` is inside `directory`, at any depth."""
+    return path != directory and (directory == ROOT or path.startswith(directory + b"/"))
+
+
+def shown(path: bytes) -> str:
+    """A path for people; what is no text is escaped."""
+    return printable(path.decode("utf-8", "backslashreplace")) or "."
+
+
+def _refused(path: object) -> ProtocolError:
+    text = shown(path[:200]) if isinstance(path, bytes) else type(path).__name__
+    return ProtocolError("sync_path_refused", f"the peer named a path that is refused: {text}")

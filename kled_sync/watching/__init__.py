@@ -1,0 +1,1 @@
+"""Hints that something changed. An event only ever means: look at this directory again."""

@@ -1,0 +1,98 @@
+"""inotify(7), by ctypes: one watch for each directory.
+
+A directory is watched before its names are read, by the descriptor they are read from, so nothing
+can be made in it unseen. What the kernel could not tell (its queue was full) marks everything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from contextlib import suppress
+from typing import Final
+
+_EVENT: Final = struct.Struct("iIII")
+_ATTRIB, _MODIFY, _CLOSE_WRITE = 0x4, 0x2, 0x8
+_MOVED, _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0xC0, 0x100, 0x200, 0x400, 0x800
+_OVERFLOW, _IGNORED = 0x4000, 0x8000
+_MASK: Final = (
+    _ATTRIB | _MODIFY | _CLOSE_WRITE | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
+)
+_READ_BYTES: Final = 256 * 1024
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class Inotify:
+    """Watches of one root. Blocks nowhere; for one thread."""
+
+    def __init__(self) -> None:
+        """Raises OSError: EMFILE when the user has too many instances, ENOSYS elsewhere."""
+        init = getattr(_libc, "inotify_init1", None)
+        if init is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self.descriptor: int = init(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.descriptor < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        self._paths: dict[int, bytes] = {}
+        self._watches: dict[bytes, int] = {}
+        # How many directories could not be watched: the limit of the user is reached.
+        self.unwatched = 0
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def add(self, path: bytes, directory: int) -> None:
+        """Watch the directory that `directory` is a descriptor of, called `path` from now on."""
+        name = b"/proc/self/fd/%d" % directory
+        watch = _libc.inotify_add_watch(self.descriptor, name, _MASK)
+        if watch < 0:
+            self.unwatched += 1
+            return
+        before = self._watches.get(path)
+        if before is not None and before != watch:
+            self._paths.pop(before, None)
+        self._paths[watch] = path
+        self._watches[path] = watch
+
+    def take(self) -> tuple[set[bytes], bool]:
+        """Directories to look at, and whether that is all of them."""
+        dirty: set[bytes] = set()
+        everything = False
+        while True:
+            try:
+                data = os.read(self.descriptor, _READ_BYTES)
+            except BlockingIOError:
+                return dirty, everything
+            at = 0
+            while at < len(data):
+                watch, mask, _, length = _EVENT.unpack_from(data, at)
+                at += _EVENT.size + length
+                everything |= self._note(watch, mask, dirty)
+
+    def _note(self, watch: int, mask: int, dirty: set[bytes]) -> bool:
+        if mask & _OVERFLOW:
+            return True
+        path = self._paths.get(watch)
+        if path is None:
+            return False
+        if mask & _IGNORED:
+            self._paths.pop(watch, None)
+            if self._watches.get(path) == watch:
+                del self._watches[path]
+        dirty.add(path)
+        # The root itself was moved or deleted.
+        return path == b"" and bool(mask & (_DELETE_SELF | _MOVE_SELF | _IGNORED))
+
+
+def limit_words(unwatched: int) -> str:
+    """What is said when watches have run out."""
+    have = "?"
+    with suppress(OSError), open("/proc/sys/fs/inotify/max_user_watches") as file:
+        have = file.read().strip()
+    return (
+        f"{unwatched} directories are not watched: the limit of {have} watches is reached; changes "
+        "there are seen at the next sweep. Remedy: sysctl fs.inotify.max_user_watches=1048576"
+    )

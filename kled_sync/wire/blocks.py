@@ -1,0 +1,180 @@
+"""Blocks, of which the byte stream between a session and an endpoint consists. No I/O.
+
+Head, big endian: flags (1; bit 0: zstandard), channel (1), job (4), bytes when unpacked (4), bytes
+that follow (4). A block of the channel `DATA` is passed on to the other endpoint as it is; one of
+`CONTROL` has a message, or a part of one, and in place of a job how many parts are still to come.
+Each block is compressed by itself, so that what it unpacks to is known, and bounded, before it is.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kled_wire.errors import ProtocolError
+
+if TYPE_CHECKING:
+    import zstandard
+
+MAGIC: Final = b"kled-sync/1\n"
+HEAD: Final = struct.Struct(">BBIII")
+# What a sender puts into one block, and what a receiver takes.
+BLOCK_BYTES: Final = 256 * 1024
+BLOCK_BYTES_MAX: Final = 2 * 1024 * 1024
+# A directory of half a million files is listed in one message.
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+CONTROL: Final = 0
+DATA: Final = 1
+_ZSTD: Final = 1
+# Less is not worth the call; and what got smaller by less than this is sent as it was.
+_SMALL_BYTES: Final = 128
+_WORTH: Final = 0.95
+_LEVEL: Final = 1
+
+
+class Block(NamedTuple):
+    """One block as it goes over the wire; `payload` may be compressed."""
+
+    flags: int
+    channel: int
+    job: int
+    raw_bytes: int
+    payload: bytes
+
+    def encoded(self) -> bytes:
+        head = HEAD.pack(self.flags, self.channel, self.job, self.raw_bytes, len(self.payload))
+        return head + self.payload
+
+
+def decode_head(head: bytes) -> tuple[Block, int]:
+    """A block without its payload, and how many bytes that has. Raises ProtocolError."""
+    flags, channel, job, raw, size = HEAD.unpack(head)
+    if flags > _ZSTD or channel > DATA:
+        raise ProtocolError("sync_block_refused", f"a block with flags {flags}, channel {channel}")
+    if raw > BLOCK_BYTES_MAX or size > BLOCK_BYTES_MAX:
+        raise ProtocolError("sync_block_refused", f"a block of {max(raw, size)} bytes")
+    if flags == 0 and raw != size:
+        raise ProtocolError("sync_block_refused", "a block that contradicts itself")
+    return Block(flags, channel, job, raw, b""), size
+
+
+class Packer:
+    """Makes blocks; one for each thread."""
+
+    def __init__(self) -> None:
+        self._compressor: zstandard.ZstdCompressor | None = None
+
+    def pack(self, channel: int, job: int, data: bytes, *, squeeze: bool = True) -> Block:
+        """`squeeze` is false for what is known not to get smaller."""
+        if squeeze and len(data) >= _SMALL_BYTES:
+            if self._compressor is None:
+                import zstandard  # noqa: PLC0415  # only when a sync begins
+
+                self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+            smaller = self._compressor.compress(data)
+            if len(smaller) < len(data) * _WORTH:
+                return Block(_ZSTD, channel, job, len(data), smaller)
+        return Block(0, channel, job, len(data), data)
+
+
+class Unpacker:
+    """Opens blocks; one for each thread."""
+
+    def __init__(self) -> None:
+        self._decompressor: zstandard.ZstdDecompressor | None = None
+
+    def unpack(self, block: Block) -> bytes:
+        """What was packed. Raises ProtocolError("sync_block_refused")."""
+        if not block.flags & _ZSTD:
+            return block.payload
+        import zstandard  # noqa: PLC0415  # only when a sync begins
+
+        if self._decompressor is None:
+            self._decompressor = zstandard.ZstdDecompressor()
+        try:
+            stated = zstandard.frame_content_size(block.payload)
+            if stated != block.raw_bytes:
+                raise ProtocolError("sync_block_refused", f"a block that unpacks to {stated} bytes")
+            return self._decompressor.decompress(block.payload, max_output_size=block.raw_bytes)
+        except zstandard.ZstdError as exc:
+            raise ProtocolError("sync_block_refused", f"a block is damaged: {exc}") from exc
+
+
+def pack_message(packer: Packer, message: bytes) -> bytes:
+    """A message as blocks, encoded."""
+    parts = [message[at : at + BLOCK_BYTES_MAX] for at in range(0, len(message), BLOCK_BYTES_MAX)]
+    return b"".join(
+        packer.pack(CONTROL, len(parts) - number, part).encoded()
+        for number, part in enumerate(parts, 1)
+    )
+
+
+class Assembler:
+    """Puts the parts of messages together."""
+
+    def __init__(self) -> None:
+        self._unpacker = Unpacker()
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, block: Block) -> bytes | None:
+        """The message that is whole with this block. Raises ProtocolError."""
+        part = self._unpacker.unpack(block)
+        self._size += len(part)
+        if self._size > MESSAGE_BYTES_MAX:
+            raise ProtocolError("sync_block_refused", f"a message of {self._size} bytes and more")
+        self._parts.append(part)
+        if block.job:
+            return None
+        message = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        return message
+
+
+def will_shrink(sample: bytes) -> bool:
+    """Whether content that begins like this is worth compressing."""
+    if len(sample) < _SMALL_BYTES:
+        return True
+    import zstandard  # noqa: PLC0415  # only when a sync begins
+
+    return len(zstandard.ZstdCompressor(level=_LEVEL).compress(sample)) < len(sample) * _WORTH
+
+
+class BlockReader:
+    """Cuts a byte stream into blocks; the magic comes first."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._greeted = False
+
+    def feed(self, data: bytes) -> list[Block]:
+        """The blocks that are whole now. Raises ProtocolError."""
+        self._buffer += data
+        if not self._greeted and not self._greet():
+            return []
+        blocks: list[Block] = []
+        at = 0
+        while len(self._buffer) - at >= HEAD.size:
+            block, size = decode_head(bytes(self._buffer[at : at + HEAD.size]))
+            end = at + HEAD.size + size
+            if len(self._buffer) < end:
+                break
+            blocks.append(block._replace(payload=bytes(self._buffer[at + HEAD.size : end])))
+            at = end
+        if at:
+            del self._buffer[:at]
+        return blocks
+
+    def _greet(self) -> bool:
+        seen = bytes(self._buffer[: len(MAGIC)])
+        if not MAGIC.startswith(seen):
+            said = bytes(self._buffer[:200]).decode("utf-8", "replace").split("\n")[0]
+            raise ProtocolError(
+                "sync_not_spoken", f"the far end does not speak kled-sync: {said!r}"
+            )
+        if len(seen) < len(MAGIC):
+            return False
+        del self._buffer[: len(MAGIC)]
+        self._greeted = True
+        return True

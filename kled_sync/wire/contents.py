@@ -1,0 +1,76 @@
+"""The contents of files, as records in data blocks. No I/O.
+
+Record: kind (1), item (4), length (4), then so many bytes. An item is the place of its operation in
+the job. `WHOLE` is a small file in one piece: digest, head of its entry, bytes. A larger one is
+`CHUNKS` (lengths of the chunks, then their bytes) and `COPY` (offset and length in the version that
+the receiver has), in order, and `END` with the entry that it now is. `AGAIN` starts it anew,
+because it changed while it was read; `FAIL` gives it up, in words.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from kled_wire.errors import ProtocolError
+
+_HEAD: Final = struct.Struct(">BII")
+HEAD_BYTES: Final = _HEAD.size
+COPIED: Final = struct.Struct(">QI")
+CHUNK_LENGTH: Final = struct.Struct(">I")
+WHOLE, CHUNKS, COPY, END, AGAIN, FAIL, RESUME = range(1, 8)
+_LENGTHS: Final = {COPY: (COPIED.size, COPIED.size), AGAIN: (0, 0), RESUME: (8, 8)}
+
+
+class Record(NamedTuple):
+    """One record; `body` is a view into its block."""
+
+    kind: int
+    item: int
+    body: memoryview
+
+
+def encode_record(kind: int, item: int, body: bytes) -> bytes:
+    return _HEAD.pack(kind, item, len(body)) + body
+
+
+def records(data: bytes) -> Iterator[Record]:
+    """The records of a block. Raises ProtocolError("sync_record_refused")."""
+    view = memoryview(data)
+    at = 0
+    while at < len(view):
+        if len(view) - at < _HEAD.size:
+            raise ProtocolError("sync_record_refused", "a block ends inside a record")
+        kind, item, length = _HEAD.unpack_from(view, at)
+        at += _HEAD.size
+        low, high = _LENGTHS.get(kind, (0, len(view)))
+        if not WHOLE <= kind <= RESUME or not low <= length <= high or at + length > len(view):
+            raise ProtocolError("sync_record_refused", f"a record of kind {kind}, {length} bytes")
+        yield Record(kind, item, view[at : at + length])
+        at += length
+
+
+def encode_chunks(item: int, chunks: list[bytes]) -> bytes:
+    lengths = b"".join(CHUNK_LENGTH.pack(len(chunk)) for chunk in chunks)
+    body = CHUNK_LENGTH.pack(len(chunks)) + lengths + b"".join(chunks)
+    return encode_record(CHUNKS, item, body)
+
+
+def split_chunks(body: memoryview) -> Iterator[memoryview]:
+    """The chunks of a `CHUNKS` record. Raises ProtocolError("sync_record_refused")."""
+    size = CHUNK_LENGTH.size
+    if len(body) < size:
+        raise ProtocolError("sync_record_refused", "chunks without their number")
+    (count,) = CHUNK_LENGTH.unpack_from(body)
+    at = size * (count + 1)
+    if at > len(body):
+        raise ProtocolError("sync_record_refused", f"{count} chunks without their lengths")
+    for number in range(count):
+        (length,) = CHUNK_LENGTH.unpack_from(body, size * (number + 1))
+        if at + length > len(body):
+            raise ProtocolError("sync_record_refused", "a chunk without its bytes")
+        yield body[at : at + length]
+        at += length
+    if at != len(body):
+        raise ProtocolError("sync_record_refused", "bytes that are no chunk's")

@@ -1,0 +1,117 @@
+"""Endpoints of a sync in threads of this process, on pipes: as quick as a test wants to be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from kled_sync.decide.modes import Side
+from kled_sync.endpoint.serving import run_endpoint
+from kled_sync.files.options import Options
+from kled_sync.session.once import OneSync, Plan, Result, Wish
+from kled_sync.session.peer import Peer
+from kled_sync.session.transfer import Meter
+
+
+class Pipes:
+    """Both directions of one endpoint."""
+
+    def __init__(self) -> None:
+        theirs, self.to = os.pipe()
+        self.out, ours = os.pipe()
+        self.ends = (theirs, ours)
+        self.reader = trio.lowlevel.FdStream(self.out)
+        self.writer = trio.lowlevel.FdStream(self.to)
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        return bytes(await self.reader.receive_some(max_bytes))
+
+    async def send_all(self, data: bytes) -> None:
+        await self.writer.send_all(data)
+
+    def serve(self, env: dict[str, str]) -> None:
+        try:
+            run_endpoint(*self.ends, env)
+        finally:
+            for end in self.ends:
+                os.close(end)
+
+    async def aclose(self) -> None:
+        await self.writer.aclose()
+        with trio.move_on_after(5):
+            while await self.reader.receive_some():
+                pass
+        await self.reader.aclose()
+
+
+@asynccontextmanager
+async def two_peers(state: Path) -> AsyncIterator[dict[Side, Peer]]:
+    """Both ends up; their state is in `state`."""
+    async with trio.open_nursery() as nursery:
+        pipes = {side: Pipes() for side in Side}
+        peers = {side: Peer(side.value, pipes[side]) for side in Side}
+        for side in Side:
+            env = {"XDG_STATE_HOME": str(state / "state")}
+            nursery.start_soon(trio.to_thread.run_sync, pipes[side].serve, env)
+        try:
+            async with trio.open_nursery() as reading:
+                for peer in peers.values():
+                    reading.start_soon(peer.run)
+                yield peers
+                reading.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                for pair in pipes.values():
+                    await pair.aclose()
+
+
+AS_RSYNC = Options(links="as-is", mode_mask=0o777, gitignore=False, durable="none")
+
+
+async def copy_once(
+    state: Path,
+    source: Path,
+    target: Path,
+    *,
+    delete: bool = False,
+    options: Options = AS_RSYNC,
+    here: Side | None = None,
+    plans: list[Plan] | None = None,
+    yes: bool = True,
+) -> tuple[Result, dict[Side, Peer]]:
+    """`kled sync push`, between two folders of this machine."""
+
+    async def confirm(plan: Plan) -> bool:
+        if plans is not None:
+            plans.append(plan)
+        return yes
+
+    wish = Wish(
+        alpha=os.fsencode(source),
+        beta=os.fsencode(target),
+        options=options,
+        delete=delete,
+        here=here,
+    )
+    async with two_peers(state) as peers:
+        sync = OneSync(peers[Side.ALPHA], peers[Side.BETA], wish, Meter())
+        result = await sync.run(confirm)
+    return result, peers
+
+
+def content(root: Path) -> dict[str, object]:
+    """All below `root`: links as what they say, files as bytes and executable bit."""
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = ("link", str(path.readlink()))
+        elif path.is_dir():
+            found[name] = "directory"
+        elif path.is_file():
+            found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
+    return found

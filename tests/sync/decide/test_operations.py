@@ -1,0 +1,110 @@
+"""Jobs: in which order, and what need not be sent."""
+
+from __future__ import annotations
+
+from kled_sync.decide.modes import Side
+from kled_sync.decide.operations import (
+    JOB_BYTES,
+    JOB_OPERATIONS,
+    Do,
+    plan,
+    unread_worth_reading,
+)
+from kled_sync.decide.reconcile import Action
+from kled_sync.decide.safety import count_deletions, root_trouble, too_many_deletions
+from kled_sync.tree.entry import Entry, Kind, make_directory, make_file, make_frozen
+from kled_sync.tree.tree import Tree
+
+DIRECTORY = make_directory(0o755)
+
+
+def file(content: str, size: int = 1, mtime_ns: int = 0) -> Entry:
+    return make_file(0o644, mtime_ns, size, content.encode().ljust(32, b"."))
+
+
+def to_beta(path: bytes, new: Entry | None, old: Entry | None = None) -> Action:
+    return Action(Side.BETA, path, new, old)
+
+
+def steps(actions: list[Action], target: Tree | None = None) -> list[list[tuple[Do, bytes]]]:
+    found = plan(actions, target or Tree())
+    return [[(o.do, o.path) for job in step for o in job.operations] for step in found]
+
+
+def test_directories_come_before_their_files_and_go_after_them() -> None:
+    found = steps([
+        to_beta(b"d/e/f", file("1")), to_beta(b"d", DIRECTORY), to_beta(b"d/e", DIRECTORY),
+        to_beta(b"x/y", None, DIRECTORY), to_beta(b"x", None, DIRECTORY),
+        to_beta(b"x/y/z", None, file("2")),
+    ])  # fmt: skip
+    assert found == [
+        [(Do.MAKE_DIRECTORY, b"d"), (Do.MAKE_DIRECTORY, b"d/e")],
+        [(Do.CONTENT, b"d/e/f")],
+        [(Do.REMOVE, b"x/y/z"), (Do.REMOVE_DIRECTORY, b"x/y"), (Do.REMOVE_DIRECTORY, b"x")],
+    ]
+
+
+def test_what_is_in_the_way_goes_first() -> None:
+    found = steps([
+        to_beta(b"d", file("1"), DIRECTORY), to_beta(b"d/in", None, file("2")),
+        to_beta(b"f", DIRECTORY, file("3")), to_beta(b"f/new", file("4")),
+    ])  # fmt: skip
+    assert found[0] == [
+        (Do.REMOVE, b"d/in"), (Do.REMOVE, b"f"), (Do.REMOVE_DIRECTORY, b"d"),
+        (Do.MAKE_DIRECTORY, b"f"),
+    ]  # fmt: skip
+
+
+def test_a_file_that_is_there_under_another_name_is_not_sent() -> None:
+    target = Tree()
+    target.root = DIRECTORY
+    target.put(b"old", file("same", 9))
+    actions = [to_beta(b"new", file("same", 9)), to_beta(b"old", None, file("same", 9))]
+    found = plan(actions, target)
+    assert [(o.do, o.source) for o in found[0][0].operations] == [(Do.REUSE, b"old")]
+    assert [o.do for o in found[1][0].operations] == [Do.REMOVE]
+
+
+def test_a_new_file_is_read_first_where_its_size_says_it_may_be_there() -> None:
+    actions = [
+        to_beta(b"new", make_file(0o644, 0, 9)), to_beta(b"other", make_file(0o644, 0, 8)),
+        to_beta(b"old", None, file("same", 9)),
+    ]  # fmt: skip
+    assert unread_worth_reading(actions, Tree()) == [b"new"]
+
+
+def test_of_few_files_who_was_saved_last_is_first() -> None:
+    found = steps([to_beta(b"a", file("1", 1, 10)), to_beta(b"b", file("2", 1, 20))])
+    assert [path for _, path in found[0]] == [b"b", b"a"]
+
+
+def test_a_job_is_bounded() -> None:
+    many = [to_beta(b"%06d" % n, file("x", JOB_BYTES // 10)) for n in range(JOB_OPERATIONS + 5)]
+    for job in plan(many, Tree())[0]:
+        assert job.content_bytes <= JOB_BYTES
+        assert len(job.operations) <= JOB_OPERATIONS
+
+
+def test_roots_that_are_not_believed() -> None:
+    agreed = Tree()
+    agreed.root = DIRECTORY
+    agreed.put(b"a", file("1"))
+    agreed.put(b"b", file("1"))
+    assert root_trouble("alpha", None, agreed, 0) == "the folder on the alpha side is gone"
+    assert (
+        root_trouble("alpha", DIRECTORY, agreed, 0) == "the folder on the alpha side is empty now"
+    )
+    assert root_trouble("alpha", file("x"), agreed, 0) == "what is on the alpha side is a file now"
+    frozen = make_frozen(Kind.PROBLEM, "no")
+    assert root_trouble("alpha", frozen, agreed, 0) == "the folder on the alpha side cannot be read"
+    assert root_trouble("alpha", DIRECTORY, agreed, 2) is None
+    assert root_trouble("alpha", None, Tree(), 0) is None
+
+
+def test_many_deletions_are_asked_about() -> None:
+    gone = [to_beta(b"%d" % n, None, file("1")) for n in range(101)]
+    assert count_deletions(gone) == 101
+    asked = too_many_deletions(gone, 500)
+    assert asked == "101 of 500 files would be deleted on the beta side"
+    assert too_many_deletions(gone, 5000) is None
+    assert too_many_deletions(gone[:100], 100) is None

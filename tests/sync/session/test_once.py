@@ -1,0 +1,206 @@
+"""A copy from end to end: two endpoints on pipes, real files, rsync's meanings."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+from pathlib import Path
+
+import pytest
+
+from kled_sync.decide.modes import Side
+from kled_sync.files.options import Options
+from kled_sync.files.places import root_key
+from kled_sync.session.once import Plan
+from kled_sync.session.side import SideState
+from kled_sync.tree.tree import Tree
+from kled_wire.errors import ConflictError, KledError, NotFoundError
+from tests.kit.endpoints import content, copy_once, two_peers
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "empty").mkdir()
+    (root / "a.txt").write_text("hello")
+    (root / "sub" / "b").write_bytes(b"")
+    (root / "sub" / "deep" / "run.sh").write_text("#!/bin/sh\n")
+    (root / "sub" / "deep" / "run.sh").chmod(0o751)
+    (root / "link").symlink_to("a.txt")
+    (root / os.fsdecode(b"no-utf8-\xff")).write_text("x")
+    return root
+
+
+def bytes_of(count: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(count)
+
+
+async def test_a_copy_is_the_same_in_content_modes_times_and_links(
+    tmp_path: Path, source: Path
+) -> None:
+    (source / "big").write_bytes(bytes_of(3 * MIB))
+    os.utime(source / "a.txt", ns=(1_600_000_000_123_456_789, 1_600_000_000_123_456_789))
+    target = tmp_path / "there" / "target"
+    result, _ = await copy_once(tmp_path, source, target)
+    assert result.done.failures == []
+    assert content(target) == content(source)
+    for name in ("a.txt", "sub/deep/run.sh", "big"):
+        before, after = (source / name).stat(), (target / name).stat()
+        assert (before.st_mtime_ns, before.st_mode) == (after.st_mtime_ns, after.st_mode)
+    assert {p.name for p in target.parent.iterdir()} == {"target", ".kled-sync"}
+    assert not [
+        p
+        for p in (target.parent / ".kled-sync").rglob("*")
+        if p.is_file() and p.name != ".gitignore"
+    ]
+
+
+async def test_what_is_there_already_is_neither_read_nor_sent(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "target"
+    await copy_once(tmp_path, source, target)
+    plans: list[Plan] = []
+    _, peers = await copy_once(tmp_path, source, target, plans=plans)
+    assert plans[0].actions == []
+    assert peers[Side.BETA].sent_bytes < 1000
+
+
+async def test_an_insert_in_a_large_file_sends_about_what_was_inserted(
+    tmp_path: Path, source: Path
+) -> None:
+    data = bytes_of(8 * MIB)
+    (source / "big").write_bytes(data)
+    target = tmp_path / "target"
+    await copy_once(tmp_path, source, target)
+    (source / "big").write_bytes(data[: 4 * MIB] + b"inserted" * 512 + data[4 * MIB :])
+    _, peers = await copy_once(tmp_path, source, target)
+    assert (target / "big").read_bytes() == (source / "big").read_bytes()
+    assert peers[Side.BETA].sent_bytes < 200_000
+    # What arrived is known chunk by chunk there too: the way back costs as little.
+    (target / "big").write_bytes(data)
+    _, peers = await copy_once(tmp_path, target, source)
+    assert (source / "big").read_bytes() == data
+    assert peers[Side.BETA].sent_bytes < 400_000
+
+
+async def test_a_renamed_directory_moves_no_data(tmp_path: Path, source: Path) -> None:
+    (source / "many").mkdir()
+    for number in range(50):
+        (source / "many" / str(number)).write_bytes(bytes_of(10_000, number))
+    target = tmp_path / "target"
+    await copy_once(tmp_path, source, target)
+    (source / "many").rename(source / "moved")
+    _, peers = await copy_once(tmp_path, source, target, delete=True)
+    assert content(target) == content(source)
+    assert peers[Side.BETA].sent_bytes < 50_000
+
+
+async def test_without_delete_what_else_is_there_stays(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "mine").write_text("stays")
+    await copy_once(tmp_path, source, target)
+    assert (target / "mine").read_text() == "stays"
+    await copy_once(tmp_path, source, target, delete=True)
+    assert content(target) == content(source)
+
+
+async def test_a_kind_that_changed_changes(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "target"
+    await copy_once(tmp_path, source, target)
+    (source / "a.txt").unlink()
+    (source / "a.txt").mkdir()
+    (source / "a.txt" / "inside").write_text("1")
+    (source / "link").unlink()
+    (source / "link").write_text("no link")
+    for path in (source / "sub" / "deep" / "run.sh", source / "sub" / "b"):
+        path.unlink()
+    (source / "sub" / "deep").rmdir()
+    (source / "sub").rmdir()
+    (source / "sub").write_text("a file now")
+    result, _ = await copy_once(tmp_path, source, target, delete=True)
+    assert result.done.failures == []
+    assert content(target) == content(source)
+
+
+async def test_a_single_file_is_copied_under_its_new_name(tmp_path: Path, source: Path) -> None:
+    await copy_once(tmp_path, source / "a.txt", tmp_path / "b.txt")
+    assert (tmp_path / "b.txt").read_text() == "hello"
+
+
+async def test_delete_refuses_a_source_that_is_missing_or_empty(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "mine").write_text("stays")
+    with pytest.RaisesGroup(pytest.RaisesExc(NotFoundError), flatten_subgroups=True):
+        await copy_once(tmp_path, tmp_path / "nowhere", target, delete=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(KledError, match="would be deleted"), flatten_subgroups=True
+    ):
+        await copy_once(tmp_path, tmp_path / "empty", target, delete=True)
+    assert (target / "mine").read_text() == "stays"
+
+
+async def test_sockets_and_fifos_are_left_out_and_named(tmp_path: Path, source: Path) -> None:
+    os.mkfifo(source / "fifo")
+    result, _ = await copy_once(tmp_path, source, tmp_path / "target")
+    assert [(s.path, s.reason) for s in result.skipped] == [(b"fifo", "a FIFO is not synced")]
+    assert not (tmp_path / "target" / "fifo").exists()
+
+
+async def test_nothing_is_written_through_a_link_out_of_the_root(
+    tmp_path: Path, source: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "sub").symlink_to(outside)
+    await copy_once(tmp_path, source, target)
+    assert list(outside.iterdir()) == []
+    assert content(target) == content(source)
+
+
+async def test_what_was_replaced_and_deleted_is_kept(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "a.txt").write_text("before")
+    (target / "old").write_text("deleted")
+    await copy_once(tmp_path, source, target, delete=True)
+    kept = tmp_path / "state/kled/sync/roots" / root_key(os.fsencode(target)) / "kept"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert {p.read_text() for p in kept.iterdir() if p.name != "log"} == {"before", "deleted"}
+
+
+async def test_a_dry_run_changes_nothing(tmp_path: Path, source: Path) -> None:
+    plans: list[Plan] = []
+    await copy_once(tmp_path, source, tmp_path / "target", plans=plans, yes=False)
+    assert len(plans[0].actions) == 9
+    assert not (tmp_path / "target").exists()
+
+
+async def test_a_root_is_held_by_one_sync_at_a_time(tmp_path: Path, source: Path) -> None:
+    async with two_peers(tmp_path) as peers:
+        side = SideState(peers[Side.BETA], Tree())
+        await side.open(os.fsencode(tmp_path / "target"), Options())
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(ConflictError, match="another sync has"), flatten_subgroups=True
+        ):
+            await copy_once(tmp_path, source, tmp_path / "target")
+
+
+async def test_git_s_programs_are_not_brought_to_this_machine(tmp_path: Path, source: Path) -> None:
+    (source / ".git" / "hooks").mkdir(parents=True)
+    (source / ".git" / "hooks" / "post-checkout").write_text("evil")
+    (source / ".git" / "HEAD").write_text("ref: refs/heads/main")
+    (source / ".git" / "config").write_text("[core]\n fsmonitor = evil")
+    (source / "sub" / ".git").write_text("gitdir: ../evil")
+    result, _ = await copy_once(tmp_path, source, tmp_path / "target", here=Side.BETA)
+    found = content(tmp_path / "target")
+    assert ".git/HEAD" in found
+    assert {s.path for s in result.skipped} == {b".git/hooks", b".git/config", b"sub/.git"}
+    assert not {".git/hooks", ".git/config", "sub/.git"} & set(found)

@@ -1,0 +1,140 @@
+"""Blocks, messages and contents: what goes in comes out, and garbage is one kind of error."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import suppress
+
+import cbor2
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kled_sync.tree.entry import DIGEST_BYTES, check_entry, make_directory, make_file, make_link
+from kled_sync.tree.paths import check_name, check_path, is_below
+from kled_sync.wire import blocks, contents, messages
+from kled_wire.errors import ProtocolError
+
+NAMES = st.binary(min_size=1, max_size=20).filter(lambda n: b"/" not in n and b"\0" not in n)
+GOOD = NAMES.filter(lambda n: n not in {b".", b"..", b".kled-sync"})
+ENTRIES = st.one_of(
+    st.builds(
+        make_file,
+        st.integers(0, 0o7777),
+        st.integers(-(2**62), 2**62),
+        st.integers(0, 2**63),
+        st.sampled_from([b"", bytes(DIGEST_BYTES)]),
+    ),
+    st.builds(make_directory, st.integers(0, 0o7777)),
+    st.builds(make_link, st.binary(min_size=1, max_size=50).filter(lambda t: b"\0" not in t)),
+)
+
+
+@given(st.dictionaries(GOOD, ENTRIES, max_size=30), st.lists(GOOD, max_size=4))
+def test_a_listing_survives_the_wire_cut_anywhere(
+    entries: dict[bytes, bytes], parts: list[bytes]
+) -> None:
+    listing = messages.Listing(
+        directory=b"/".join(parts),
+        entries=messages.Named((n, check_entry(bytes(e))) for n, e in entries.items()),
+    )
+    data = blocks.MAGIC + blocks.pack_message(blocks.Packer(), messages.encode_message(listing))
+    reader, assembler = blocks.BlockReader(), blocks.Assembler()
+    found = [
+        messages.decode_message(whole)
+        for byte in data
+        for block in reader.feed(bytes([byte]))
+        if (whole := assembler.add(block)) is not None
+    ]
+    assert found == [listing]
+
+
+def test_a_message_larger_than_a_block_comes_in_parts() -> None:
+    entries = {b"%d" % n: make_file(0, n, n, random.Random(n).randbytes(32)) for n in range(60_000)}
+    listing = messages.Listing(directory=b"", entries=messages.Named(entries))
+    data = blocks.pack_message(blocks.Packer(), messages.encode_message(listing))
+    found = blocks.BlockReader().feed(blocks.MAGIC + data)
+    assert len(found) > 1
+    assembler = blocks.Assembler()
+    *rest, last = [assembler.add(block) for block in found]
+    assert rest == [None] * len(rest)
+    assert last is not None
+    assert messages.decode_message(last) == listing
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_as_what_it_is(data: bytes) -> None:
+    for decode in (
+        messages.decode_message,
+        lambda d: blocks.BlockReader().feed(blocks.MAGIC + d),
+        lambda d: [contents.split_chunks(r.body) for r in contents.records(d)],
+        lambda d: list(contents.split_chunks(memoryview(d))),
+        check_entry,
+    ):
+        with suppress(ProtocolError):
+            decode(data)
+
+
+@given(st.recursive(st.none() | st.integers() | st.binary() | st.text(), st.lists, max_leaves=12))
+def test_cbor_that_is_no_message_is_refused(value: object) -> None:
+    with suppress(ProtocolError):
+        messages.decode_message(cbor2.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/etc", b"../x", b"a/../b", b"a//b", b"a/", b"./a", b"a\0b", b"x" * 256, b"a/.kled-sync/b",
+     b"/".join([b"a"] * 500), "text", None, 5],
+)  # fmt: skip
+def test_paths_that_lead_elsewhere_are_refused(path: object) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        check_path(path)
+    assert caught.value.code == "sync_path_refused"
+
+
+def test_names_and_places() -> None:
+    assert check_path(b"a/b/..c") == b"a/b/..c"
+    assert check_name(b"a\xff\n") == b"a\xff\n"
+    assert is_below(b"a/b", b"a")
+    assert not is_below(b"ab", b"a")
+    assert is_below(b"a", b"")
+    with pytest.raises(ProtocolError):
+        check_name(b"a/b")
+
+
+def test_a_block_is_opened_only_to_what_it_says() -> None:
+    bomb = zstandard.ZstdCompressor().compress(bytes(50_000_000))
+    block = blocks.Block(1, blocks.DATA, 1, 1000, bomb)
+    with pytest.raises(ProtocolError, match="unpacks to 50000000"):
+        blocks.Unpacker().unpack(block)
+    with pytest.raises(ProtocolError, match="damaged"):
+        blocks.Unpacker().unpack(block._replace(raw_bytes=50_000_000, payload=bomb[:-5]))
+
+
+def test_a_peer_that_says_something_else_is_quoted() -> None:
+    with pytest.raises(ProtocolError, match="bash: kled: command not found"):
+        blocks.BlockReader().feed(b"bash: kled: command not found\n")
+
+
+def test_endless_messages_end() -> None:
+    assembler = blocks.Assembler()
+    part = blocks.Packer().pack(blocks.CONTROL, 5, bytes(blocks.BLOCK_BYTES_MAX))
+    for _ in range(blocks.MESSAGE_BYTES_MAX // blocks.BLOCK_BYTES_MAX):
+        assembler.add(part)
+    with pytest.raises(ProtocolError, match="and more"):
+        assembler.add(part)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=5))
+def test_chunks_come_out_as_they_went_in(chunks: list[bytes]) -> None:
+    (record,) = contents.records(contents.encode_chunks(7, chunks))
+    assert (record.kind, record.item) == (contents.CHUNKS, 7)
+    assert [bytes(chunk) for chunk in contents.split_chunks(record.body)] == chunks
+
+
+def test_what_does_not_get_smaller_is_sent_as_it_is() -> None:
+    assert blocks.will_shrink(b"text " * 1000)
+    assert not blocks.will_shrink(os.urandom(64 * 1024))
+    assert blocks.Packer().pack(blocks.DATA, 1, os.urandom(1000)).flags == 0
