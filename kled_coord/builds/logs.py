@@ -9,9 +9,9 @@ from typing import Any, Final
 import structlog
 import trio
 
+from kled_coord.builds.job import Reporter
 from kled_coord.builds.masking import Mask
 from kled_coord.builds.places import tell_place
-from kled_coord.builds.runner import Reporter
 from kled_coord.builds.transitions import ENDED
 from kled_coord.changes import Changes
 from kled_coord.sources import Clock

@@ -15,29 +15,13 @@ from kled_coord.control.keys import KeyLists
 from kled_coord.control.refusals import Refusals
 from kled_coord.metrics import Metrics
 from kled_coord.store.records import AgentRecord
-from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
+from kled_coord.workspaces.presence import ConnectedAgent, ReadKeys, WaitAnswered
 from kled_wire import limits, messages
 from kled_wire.control import CloseCode, ControlLink, LinkClosed
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 
 _DIALS_MAX: Final = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentState:
-    """A connected agent, as it was when asked. Times are aware UTC, `rtt_s` seconds."""
-
-    agent_id: AgentId
-    connected_at: datetime
-    last_seen_at: datetime
-    rtt_s: float | None
-    version: str
-    hostname: str
-    os: str
-    arch: str
-    address: str
-    report: messages.Report | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -106,13 +90,13 @@ class AgentRegistry:
         found = self._links.get(agent_id)
         return found is not None and feature in found.hello.features
 
-    def state(self, agent_id: AgentId) -> AgentState | None:
+    def state(self, agent_id: AgentId) -> ConnectedAgent | None:
         """What is known of a connected agent, None when it is not connected."""
         found = self._links.get(agent_id)
         if found is None:
             return None
         hello = found.hello
-        return AgentState(
+        return ConnectedAgent(
             agent_id=agent_id,
             connected_at=found.connected_at,
             last_seen_at=found.last_seen_at,

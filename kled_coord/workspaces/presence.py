@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import trio
 
 from kled_coord.store.records import AgentRecord
 from kled_wire.errors import UnavailableError
-from kled_wire.messages import UserKey
+from kled_wire.messages import Report, UserKey
 from kled_wire.names import AgentId
 
 # Reads the list of keys that is good now.
@@ -19,53 +20,23 @@ ReadKeys = Callable[[], Awaitable[tuple[UserKey, ...]]]
 WaitAnswered = Callable[[], Awaitable[None]]
 
 
-class ConnectedAgent(Protocol):
-    """A connected agent. Times are aware UTC; `rtt_s` is None before the first heartbeat."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectedAgent:
+    """A connected agent, as it was when asked. Times are aware UTC.
 
-    @property
-    def agent_id(self) -> AgentId:
-        """Which agent."""
-        ...
+    `rtt_s` is the last measured round trip, None before the first heartbeat.
+    """
 
-    @property
-    def connected_at(self) -> datetime:
-        """Since when."""
-        ...
-
-    @property
-    def last_seen_at(self) -> datetime:
-        """When it last said anything."""
-        ...
-
-    @property
-    def rtt_s(self) -> float | None:
-        """The last measured round trip."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Its software version."""
-        ...
-
-    @property
-    def hostname(self) -> str:
-        """What it calls its machine."""
-        ...
-
-    @property
-    def os(self) -> str:
-        """Its operating system."""
-        ...
-
-    @property
-    def arch(self) -> str:
-        """Its processor architecture."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """Where it dials from."""
-        ...
+    agent_id: AgentId
+    connected_at: datetime
+    last_seen_at: datetime
+    rtt_s: float | None
+    version: str
+    hostname: str
+    os: str
+    arch: str
+    address: str
+    report: Report | None
 
 
 class Registry(Protocol):

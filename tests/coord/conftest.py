@@ -24,7 +24,8 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from kled_coord.api.app import create_app
-from kled_coord.builds.runner import Job, ProviderHost, Reporter
+from kled_coord.builds.host import BuildHost
+from kled_coord.builds.job import Job, Reporter
 from kled_coord.config import CoordinatorConfig
 from kled_coord.control.refusals import Refusals
 from kled_coord.front.admission import Admission
@@ -67,7 +68,7 @@ class FakeTerraform:
     """Runs builds as the test says; remembers what it was given."""
 
     jobs: list[Job] = field(default_factory=list)
-    hosts: list[ProviderHost] = field(default_factory=list)
+    hosts: list[BuildHost] = field(default_factory=list)
     says: list[str] = field(default_factory=list)
     error: Exception | None = None
     agent: bool = True
@@ -81,7 +82,7 @@ class FakeTerraform:
     check_ended: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
 
-    async def run(self, job: Job, host: ProviderHost, reporter: Reporter) -> None:
+    async def run(self, job: Job, host: BuildHost, reporter: Reporter) -> None:
         self.jobs.append(job)
         self.hosts.append(host)
         self.started.set()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import trio
 
+from kled_coord.builds.host import BuildHost
+from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.queue import ClaimedBuild
-from kled_coord.builds.runner import Job, Reporter
-from kled_coord.builds.running.host import BuildHost
 from kled_coord.builds.running.variables import values_of
 from kled_coord.builds.states.backend import States
 from kled_coord.sandbox.choice import SandboxChoice

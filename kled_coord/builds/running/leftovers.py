@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kled_coord.builds.runner import ProviderHost, Reporter
+from kled_coord.builds.host import BuildHost
+from kled_coord.builds.job import Reporter
 from kled_coord.terraform.leftovers import Choice, end_processes, marked
 from kled_coord.terraform.providers import load_providers
 from kled_wire.names import WorkspaceId
@@ -21,7 +22,7 @@ WORKSPACE_MARK: Final = "KLED_WORKSPACE_ID"
 _GRACE_S: Final = 10.0
 
 
-async def end_leftovers(workspace_id: WorkspaceId, host: ProviderHost, reporter: Reporter) -> None:
+async def end_leftovers(workspace_id: WorkspaceId, host: BuildHost, reporter: Reporter) -> None:
     """End every process of the workspace. Raises KledError where one does not end."""
     for provider in load_providers():
         await provider.clear(host)

@@ -11,7 +11,8 @@ from typing import Final
 
 import trio
 
-from kled_coord.builds.runner import Job, ProviderHost, Reporter
+from kled_coord.builds.host import BuildHost
+from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.binary import Binary, find_binary
@@ -65,7 +66,7 @@ class Terraform:
         finally:
             remove_tree(directory)
 
-    async def run(self, job: Job, host: ProviderHost, reporter: Reporter) -> None:
+    async def run(self, job: Job, host: BuildHost, reporter: Reporter) -> None:
         """Carry a build out. Raises KledError with Terraform's words."""
         build = BuildInput(
             template=job.archive,

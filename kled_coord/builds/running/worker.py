@@ -9,10 +9,11 @@ from typing import Any, Final
 import structlog
 import trio
 
+from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.logs import LogWriter, MaskedReporter
 from kled_coord.builds.masking import Mask
 from kled_coord.builds.queue import ClaimedBuild, Queue
-from kled_coord.builds.runner import BuildRunner, Job, Reporter
+from kled_coord.builds.runner import BuildRunner
 from kled_coord.builds.running.jobs import Jobs
 from kled_coord.builds.running.lease import Lease
 from kled_coord.builds.running.leftovers import end_leftovers

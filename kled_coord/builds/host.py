@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from kled_coord.builds.runner import Job, Reporter
+from kled_coord.builds.job import Job, Reporter
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.workspaces.agents import Agents
 from kled_wire.errors import InputError

@@ -1,0 +1,55 @@
+"""One build to carry out, and where whoever does it says what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+
+from kled_coord.store.records import Build, Workspace
+from kled_coord.terraform.varfile import Value
+
+
+class Reporter(Protocol):
+    """Where a run says what it does."""
+
+    async def line(self, level: str, text: str) -> None:
+        """Append a log line; level is debug, info, warning or error."""
+        ...
+
+    async def progress(self, done: int, total: int, message: str) -> None:
+        """Say how many of how many steps are done."""
+        ...
+
+    def outputs(self, values: Mapping[str, Any]) -> None:
+        """Say what the template gave out; the workspace shows them once the build succeeded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One build to carry out.
+
+    `is_empty`: a delete with nothing to destroy, for which no template has to be right.
+    `workspace` has the build's version and parameters, `previous` are those that were applied last.
+    `state_url` is the address of its state; it takes basic auth with the build's id and
+    `state_secret`. `directory` is empty and private, and removed afterwards. `quiet_s` is how long
+    it may show no progress, 0 for any time, None where the setting counts. `forced` is set when a
+    clean stop takes too long for somebody.
+    """
+
+    build: Build
+    workspace: Workspace
+    owner_email: str
+    previous: Mapping[str, str | None]
+    archive: bytes
+    is_empty: bool
+    variables: Mapping[str, Value]
+    state_url: str
+    state_secret: str = field(repr=False)
+    directory: Path
+    quiet_s: int | None
+    forced: trio.Event
