@@ -60,6 +60,7 @@ from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.eventlog import EventLog
 from kled_wire.messages import Welcome
 from kled_wire.private import make_private
+from kled_wire.transport.address import parse_url
 
 # Host certificates live for 30 days; a daily renewal leaves room for a month of outage.
 _RENEW_S: Final = 24 * 3600.0
@@ -190,7 +191,7 @@ async def _serve(
         streams.start_soon(direct.serve)
         dialback = Dialback(
             streams,
-            config.coordinator_url,
+            parse_url(config.coordinator_url),
             {"ssh": ssh.serve, "tcp": serve_tcp},
             resumption,
             grants,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kled_agent.sessions.holder.lifetime import SIZE_POLICIES
 from kled_wire.errors import ConfigError
-from kled_wire.transport.dial import parse_url
+from kled_wire.transport.address import parse_url
 
 DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
 _LEVELS: Final = ("debug", "info", "warning", "error")

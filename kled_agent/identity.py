@@ -19,6 +19,7 @@ from kled_agent.config import AgentConfig
 from kled_agent.ssh.identity import SshIdentity
 from kled_wire.errors import ConfigError, KledError, ProtocolError
 from kled_wire.private import make_private
+from kled_wire.transport.address import parse_url
 from kled_wire.transport.request import post_json
 from kled_wire.version import software_version
 
@@ -165,7 +166,8 @@ async def enroll(identity: Identity) -> Identity:
     """Have the coordinator sign the host key and say who we are. Raises KledError."""
     with trio.move_on_after(ENROLL_TIMEOUT_S):
         answer = await post_json(
-            f"{identity.coordinator_url.rstrip('/')}/api/v1/agent/enroll",
+            parse_url(identity.coordinator_url),
+            "/api/v1/agent/enroll",
             {
                 "host_public_key": identity.host_public_key,
                 "version": software_version(),

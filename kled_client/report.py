@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from kled_wire.errors import KledError
+from kled_wire.errors import KledError, encode_error_body
 from kled_wire.text import printable
 
 INTERRUPTED = 130
@@ -20,8 +20,6 @@ def report(error: KledError, *, as_json: bool = False) -> int:
     As JSON it is what the API answers with: `{"error": {"code", "message", "hint"}}`.
     """
     if as_json:
-        from kled_wire.http.upgrade import encode_error_body  # noqa: PLC0415  # start-up time
-
         print(encode_error_body(error).decode(), file=sys.stderr)  # noqa: T201  # as below
         return error.exit_code
     prefix = "error:"

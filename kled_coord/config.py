@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from kled_wire.errors import ConfigError
+from kled_wire.transport.address import parse_url
 
 ENV_PREFIX: Final = "KLED_COORD_"
 CONFIG_VARIABLE: Final = "KLED_COORD_CONFIG"
@@ -124,8 +125,11 @@ class CoordinatorConfig(BaseSettings):
     @field_validator("access_url")
     @classmethod
     def _check_access_url(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("begins with http:// or https://")
+        try:
+            if value:
+                parse_url(value)
+        except ConfigError as exc:
+            raise ValueError(exc.message) from exc
         return value.rstrip("/")
 
     @field_validator("database_url")

@@ -6,6 +6,7 @@ what went wrong and where. `hint` says what to do next, often the command to typ
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 
@@ -125,3 +126,26 @@ BY_STATUS: dict[int, type[KledError]] = {
 def from_status(status: int, code: str, message: str, hint: str | None = None) -> KledError:
     """Rebuild the error another part reported over HTTP; unknown statuses become KledError."""
     return BY_STATUS.get(status, KledError)(code, message, hint=hint)
+
+
+def encode_error_body(error: KledError) -> bytes:
+    """The one JSON shape of an error (docs/protocol.md)."""
+    shape = {"code": error.code, "message": error.message, "hint": error.hint}
+    return json.dumps({"error": shape}).encode()
+
+
+def decode_error(status: int, body: bytes | str) -> KledError | None:
+    """The error that a body in that shape tells of; None where it is something else."""
+    try:
+        return from_shape(status, json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def from_shape(status: int, shape: object) -> KledError | None:
+    """As `decode_error`, of the object that holds `code`, `message` and perhaps `hint`."""
+    if not isinstance(shape, dict) or not {"code", "message"} <= shape.keys():
+        return None
+    hint = shape.get("hint")
+    words = str(shape["code"]), str(shape["message"])
+    return from_status(status, *words, hint if isinstance(hint, str) else None)

@@ -15,7 +15,8 @@ from kled_wire import limits, messages, standby
 from kled_wire.control import ControlLink, LinkClosed
 from kled_wire.errors import KledError, ProtocolError
 from kled_wire.eventlog import EventLog
-from kled_wire.transport.dial import open_upgraded
+from kled_wire.transport.address import Address
+from kled_wire.transport.open import open_upgraded
 from kled_wire.transport.prefixed import PrefixedStream
 
 # The coordinator lets go of an idle connection sooner; one that lost its coordinator goes then.
@@ -28,7 +29,7 @@ class Dialback:
     def __init__(
         self,
         nursery: trio.Nursery,
-        coordinator_url: str,
+        coordinator: Address,
         handlers: Mapping[str, StreamHandler],
         resumption: Resumption,
         grants: Grants,
@@ -37,7 +38,7 @@ class Dialback:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._nursery = nursery
-        self._url = f"{coordinator_url.rstrip('/')}/api/v1/agent/stream"
+        self._coordinator = coordinator
         self._handlers = handlers
         self._resumption = resumption
         self._grants = grants
@@ -117,7 +118,8 @@ class Dialback:
         try:
             with trio.fail_after(limits.DIAL_BACK_TIMEOUT_S):
                 return await open_upgraded(
-                    self._url,
+                    self._coordinator,
+                    "/api/v1/agent/stream",
                     headers={"Authorization": f"Kled-Ticket {dial.ticket}"},
                     nursery=nursery,
                     ssl_context=self._ssl_context,

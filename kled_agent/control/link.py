@@ -23,7 +23,8 @@ from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
-from kled_wire.transport.dial import Address, open_connection, parse_url
+from kled_wire.transport.address import Address, parse_url
+from kled_wire.transport.dial import open_connection
 from kled_wire.transport.websocket import open_websocket
 from kled_wire.version import PROTOCOL, software_version
 

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kled_client.account import http
-from kled_client.account.endpoint import parse_url, proxy_for
+from kled_client.account.endpoint import proxy_for
 from kled_client.account.files import ensure_private_dir, write_private
 from kled_client.account.profile import DEFAULT_PROFILE, Profile, config_dir
-from kled_wire.errors import KledError, ProtocolError
+from kled_wire.errors import KledError, ProtocolError, decode_error
+from kled_wire.transport.address import parse_url
 
 # A connection that begins now must still find the certificate valid after a slow dial-back; and so
 # must programs that read it some minutes before they connect (the ten are docs/architecture.md's).
@@ -130,9 +131,9 @@ def _renew(  # each is one fact the request or the state file needs
 
 def _post(
     env: Mapping[str, str], profile: Profile, token: str, body: dict[str, str]
-) -> tuple[Any, dict[str, str]]:
-    endpoint = parse_url(profile.url)
-    sock = http.connect(endpoint, proxy_for(endpoint, env), ca_file=profile.ca_file)
+) -> tuple[Any, Mapping[str, str]]:
+    address = parse_url(profile.url)
+    sock = http.connect(address, proxy_for(address, env), ca_file=profile.ca_file)
     with sock:
         data = json.dumps(body).encode()
         headers = {
@@ -141,15 +142,16 @@ def _post(
             "Content-Length": str(len(data)),
             "Connection": "close",
         }
-        http.send_request(sock, endpoint, "POST /api/v1/ssh/certificates", headers, data)
-        answer = http.read_answer(sock, endpoint.authority)
-        content = http.read_body(sock, answer, endpoint.authority)
-    if answer.status // 100 != 2:
-        raise http.refusal(answer, content) or KledError(
-            "answer_malformed", f"{profile.url} answers {answer.status} to a certificate request"
+        http.send_request(sock, address, "POST /api/v1/ssh/certificates", headers, data)
+        answer = http.read_answer(sock, address.authority)
+        content = http.read_body(sock, answer, address.authority)
+    status = answer.head.status
+    if status // 100 != 2:
+        raise decode_error(status, content) or KledError(
+            "answer_malformed", f"{profile.url} answers {status} to a certificate request"
         )
     try:
-        return json.loads(content), answer.headers
+        return json.loads(content), answer.head.headers
     except ValueError as exc:
         raise ProtocolError("answer_malformed", f"{profile.url} does not answer JSON") from exc
 

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from kled_client.account.endpoint import Endpoint, is_plain_http, parse_url, wrong_scheme
-from kled_wire.errors import KledError, ProtocolError, UnavailableError, from_status
-from kled_wire.limits import API_BODY_MAX_BYTES, DIAL_BACK_TIMEOUT_S, HEAD_MAX_BYTES
+from kled_client.account.endpoint import is_plain_http, wrong_scheme
+from kled_wire.errors import ProtocolError, UnavailableError
+from kled_wire.http.body import Body
+from kled_wire.http.heads import ResponseHead, encode_request, head_length, parse_response
+from kled_wire.limits import DIAL_BACK_TIMEOUT_S
+from kled_wire.transport.address import Address, parse_url
 
 if TYPE_CHECKING:
     import ssl
@@ -28,21 +30,18 @@ _READ = 16 * 1024
 
 
 class HttpResponse(NamedTuple):
-    """A response head. Header names are lower case; `rest` is what came after the head."""
+    """A response head, and `rest`, which came after it."""
 
-    status: int
-    headers: dict[str, str]
+    head: ResponseHead
     rest: bytes
 
 
-def connect(
-    endpoint: Endpoint, proxy: Proxy | None, *, ca_file: str | None = None
-) -> socket.socket:
+def connect(address: Address, proxy: Proxy | None, *, ca_file: str | None = None) -> socket.socket:
     """Dial the coordinator, through `proxy` if given, with TLS if its URL says so.
 
     Raises UnavailableError. The socket keeps a timeout of ANSWER_TIMEOUT_S.
     """
-    host, port = (proxy.host, proxy.port) if proxy else (endpoint.host, endpoint.port)
+    host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)
     try:
         sock = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S)
     except OSError as exc:
@@ -53,8 +52,8 @@ def connect(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.settimeout(ANSWER_TIMEOUT_S)
         if proxy:
-            _tunnel(sock, endpoint, proxy)
-        return _wrap_tls(sock, endpoint, ca_file) if endpoint.tls else sock
+            _tunnel(sock, address, proxy)
+        return _wrap_tls(sock, address, ca_file) if address.tls else sock
     except BaseException:
         sock.close()
         raise
@@ -62,73 +61,46 @@ def connect(
 
 def send_request(
     sock: socket.socket,
-    endpoint: Endpoint,
+    address: Address,
     start: str,
     headers: Mapping[str, str],
     body: bytes = b"",
 ) -> None:
-    """Send one request; `start` is "METHOD /path". Raises UnavailableError."""
+    """Send one request; `start` is "METHOD /path". Raises UnavailableError and ProtocolError."""
     method, _, path = start.partition(" ")
-    lines = [f"{method} {endpoint.base}{path} HTTP/1.1", f"Host: {endpoint.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = encode_request(f"{method} {address.base}{path}", address.authority, headers)
     try:
-        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        sock.sendall(head + body)
     except OSError as exc:
-        raise unreachable(endpoint.authority, exc) from exc
+        raise unreachable(address.authority, exc) from exc
 
 
 def read_answer(sock: socket.socket, peer: str) -> HttpResponse:
     """Read a response head of `peer`. Raises UnavailableError and ProtocolError."""
     data = b""
-    while b"\r\n\r\n" not in data:
-        if len(data) > HEAD_MAX_BYTES:
-            raise ProtocolError("answer_malformed", f"{peer} answers with an endless head")
-        data += _receive(sock, peer, ended=not data)
-        if data.startswith(_TLS_ALERT) and " " not in peer:
-            raise wrong_scheme(parse_url(f"http://{peer}"))
-    head, _, rest = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    parts = first.split(" ", 2)
-    if not first.startswith("HTTP/1.") or len(parts) < 2 or not parts[1].isdecimal():
+    try:
+        while (length := head_length(data)) is None:
+            data += _receive(sock, peer, ended=not data)
+            if data.startswith(_TLS_ALERT) and " " not in peer:
+                raise wrong_scheme(parse_url(f"http://{peer}"))
+        return HttpResponse(parse_response(data[:length]), data[length:])
+    except ProtocolError as exc:
         raise ProtocolError(
             "answer_malformed",
-            f"{peer} does not speak HTTP",
+            f"{peer} does not speak HTTP: {exc.message}",
             hint="is this the coordinator's URL? kled whoami tells it",
-        )
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return HttpResponse(status=int(parts[1]), headers=headers, rest=rest)
+        ) from exc
 
 
 def read_body(sock: socket.socket, answer: HttpResponse, peer: str) -> bytes:
     """Read the rest of an answer, at most 1 MiB. Raises UnavailableError and ProtocolError."""
-    declared = answer.headers.get("content-length", "")
-    wanted = int(declared) if declared.isdecimal() else API_BODY_MAX_BYTES
-    chunked = "chunked" in answer.headers.get("transfer-encoding", "").lower()
-    body = answer.rest
-    while len(body) < min(wanted, API_BODY_MAX_BYTES) and not (
-        chunked and body.endswith(b"0\r\n\r\n")
-    ):
+    body = Body(answer.head, answer.rest)
+    while not body.finished:
         try:
-            chunk = sock.recv(_READ)
+            body.feed(sock.recv(_READ))
         except OSError as exc:
             raise unreachable(peer, exc) from exc
-        if not chunk:
-            break
-        body += chunk
-    return _unchunk(body, peer) if chunked else body
-
-
-def refusal(answer: HttpResponse, body: bytes) -> KledError | None:
-    """The error a coordinator reports in its JSON shape; None when the body is not that."""
-    try:
-        error = json.loads(body)["error"]
-        code, message, hint = error["code"], error["message"], error.get("hint")
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return from_status(answer.status, str(code), str(message), hint and str(hint))
+    return bytes(body.content)
 
 
 def unreachable(peer: str, exc: OSError) -> UnavailableError:
@@ -166,43 +138,43 @@ def _receive(sock: socket.socket, peer: str, *, ended: bool) -> bytes:
     return chunk
 
 
-def _tunnel(sock: socket.socket, endpoint: Endpoint, proxy: Proxy) -> None:
+def _tunnel(sock: socket.socket, address: Address, proxy: Proxy) -> None:
     from kled_wire.http.proxy import encode_connect  # noqa: PLC0415  # rare
 
     peer = f"the proxy {proxy.host}:{proxy.port}"
     try:
-        sock.sendall(encode_connect(endpoint.host, endpoint.port, proxy))
+        sock.sendall(encode_connect(address.host, address.port, proxy))
     except OSError as exc:
         raise unreachable(peer, exc) from exc
-    answer = read_answer(sock, peer)
-    if answer.status // 100 != 2:
+    status = read_answer(sock, peer).head.status
+    if status // 100 != 2:
         raise UnavailableError(
             "proxy_refused",
-            f"{peer} refuses to connect to {endpoint.host} (status {answer.status})",
+            f"{peer} refuses to connect to {address.host} (status {status})",
             hint="set NO_PROXY, or put user:password into the proxy's URL"
-            if answer.status == 407
+            if status == 407
             else "set NO_PROXY to go there directly",
         )
 
 
-def _wrap_tls(sock: socket.socket, endpoint: Endpoint, ca_file: str | None) -> socket.socket:
+def _wrap_tls(sock: socket.socket, address: Address, ca_file: str | None) -> socket.socket:
     import ssl  # noqa: PLC0415  # 10 ms that plain HTTP does not pay
 
     context = tls_context(ca_file)
     try:
-        return context.wrap_socket(sock, server_hostname=endpoint.host)
+        return context.wrap_socket(sock, server_hostname=address.host)
     except ssl.SSLCertVerificationError as exc:
         raise UnavailableError(
             "tls_untrusted",
-            f"the certificate of {endpoint.authority} is not trusted: {exc.verify_message}",
+            f"the certificate of {address.authority} is not trusted: {exc.verify_message}",
             hint="kled login --ca-file FILE, or KLED_CA_FILE",
         ) from exc
     except ssl.SSLError as exc:
         if is_plain_http(exc.reason):
-            raise wrong_scheme(endpoint) from exc
-        raise unreachable(endpoint.authority, exc) from exc
+            raise wrong_scheme(address) from exc
+        raise unreachable(address.authority, exc) from exc
     except OSError as exc:
-        raise unreachable(endpoint.authority, exc) from exc
+        raise unreachable(address.authority, exc) from exc
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
@@ -220,17 +192,3 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     # An upgrade is HTTP/1.1; a front that would choose h2 must not.
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _unchunk(data: bytes, peer: str) -> bytes:
-    body = b""
-    while data:
-        size, separator, data = data.partition(b"\r\n")
-        try:
-            length = int(size.partition(b";")[0], 16)
-        except ValueError as exc:
-            raise ProtocolError("answer_malformed", f"{peer} sends broken chunks") from exc
-        if not separator or length == 0:
-            break
-        body, data = body + data[:length], data[length + 2 :]
-    return body

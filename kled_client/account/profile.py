@@ -15,9 +15,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kled_client.account.endpoint import parse_url
 from kled_client.account.files import ensure_private_dir, write_private
 from kled_wire.errors import ConfigError, UnauthenticatedError
+from kled_wire.transport.address import parse_url
 
 DEFAULT_PROFILE = "default"
 TOKEN_IN_FILE = "file"  # noqa: S105  # names a place, not a token

@@ -17,7 +17,7 @@ from typing import Any, cast
 import httpx
 import trio
 
-from kled_client.account.endpoint import is_plain_http, parse_url, proxy_for, wrong_scheme
+from kled_client.account.endpoint import is_plain_http, proxy_for, wrong_scheme
 from kled_client.account.http import no_proxy, tls_context
 from kled_client.api.models import (
     Build,
@@ -30,7 +30,8 @@ from kled_client.api.models import (
     Version,
     Workspace,
 )
-from kled_wire.errors import KledError, NotFoundError, ProtocolError, UnavailableError, from_status
+from kled_wire.errors import KledError, NotFoundError, ProtocolError, UnavailableError, decode_error
+from kled_wire.transport.address import parse_url
 
 REQUEST_TIMEOUT_S = 30.0
 # Terraform checks a template while the upload waits.
@@ -47,9 +48,10 @@ async def open_api(
 ) -> AsyncIterator[Api]:
     """A client for the coordinator at `url`; connections are kept until the block ends."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    verify = tls_context(ca_file) if url.startswith("https:") else False
+    address = parse_url(url)
+    verify = tls_context(ca_file) if address.tls else False
     async with httpx.AsyncClient(
-        base_url=url, headers=headers, verify=verify, timeout=REQUEST_TIMEOUT_S
+        base_url=address.url, headers=headers, verify=verify, timeout=REQUEST_TIMEOUT_S
     ) as client:
         yield Api(client=client, url=url)
 
@@ -271,36 +273,30 @@ class Api:
             raise ProtocolError("answer_malformed", f"{self.url} sent a broken log line") from exc
 
     def _error(self, response: httpx.Response) -> KledError:
-        try:
-            error = response.json()["error"]
-            code, message, hint = error["code"], error["message"], error.get("hint")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return self._foreign(response)
-        return from_status(response.status_code, str(code), str(message), hint and str(hint))
+        return decode_error(response.status_code, response.content) or self._foreign(response)
 
     def _foreign(self, response: httpx.Response) -> KledError:
-        base = parse_url(self.url).base
-        root = self.url.removesuffix("/").removesuffix(base)
+        address = parse_url(self.url)
         return ProtocolError(
             "answer_malformed",
             f"{self.url} answers {response.status_code} and not as a coordinator would",
-            hint=f"is it there without {base}? kled login {root}"
-            if base
+            hint=f"is it there without {address.base}? kled login {address._replace(base='').url}"
+            if address.base
             else "is this the coordinator's URL? kled whoami tells it",
         )
 
     def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
         cause = _cause(exc)
-        endpoint = parse_url(self.url)
+        address = parse_url(self.url)
         if isinstance(cause, ssl.SSLError) and is_plain_http(cause.reason):
-            return wrong_scheme(endpoint)
+            return wrong_scheme(address)
         # h11's word for an answer that begins with a control character, as a TLS alert does.
-        if not endpoint.tls and str(exc) == "illegal request line":
-            return wrong_scheme(endpoint)
+        if not address.tls and str(exc) == "illegal request line":
+            return wrong_scheme(address)
         if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not isinstance(
             cause, ssl.SSLError
         ):
-            proxy = proxy_for(endpoint, os.environ)  # as httpx, which reads them itself
+            proxy = proxy_for(address, os.environ)  # as httpx, which reads them itself
             if proxy is not None:
                 # Trio tried several addresses; their errors are of one kind.
                 first = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause

@@ -13,7 +13,7 @@ import click
 import trio
 
 from kled_client.account import profile
-from kled_client.account.endpoint import parse_url, proxy_for
+from kled_client.account.endpoint import proxy_for
 from kled_client.account.profile import Profile
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import RefType
@@ -25,6 +25,7 @@ from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef
 from kled_wire.resume.paths import PathReport
+from kled_wire.transport.address import parse_url
 from kled_wire.version import software_version
 
 T = TypeVar("T")
@@ -110,12 +111,12 @@ class _Rounds:
         proxy = await self._check("proxy", partial(local.check_proxy, env, used))
         if proxy.outcome is CheckOutcome.FAIL:
             return None
-        endpoint = parse_url(used.url)
-        via = proxy_for(endpoint, env)
-        host, port = (via.host, via.port) if via else (endpoint.host, endpoint.port)
+        address = parse_url(used.url)
+        via = proxy_for(address, env)
+        host, port = (via.host, via.port) if via else (address.host, address.port)
         if not await self._addresses(host, port):
             return None
-        if endpoint.tls:
+        if address.tls:
             tls = await self._check("TLS", partial(probe.check_tls, env, used, time.time()))
             if tls.outcome is CheckOutcome.FAIL:
                 return None

@@ -14,7 +14,7 @@ import trio
 
 from kled_client.account import credentials, profile
 from kled_client.account.certificate import ensure_certificate, ensure_key, identity_of
-from kled_client.account.endpoint import normalise_url, parse_url
+from kled_client.account.endpoint import normalise_url
 from kled_client.account.files import remove
 from kled_client.account.profile import Profile
 from kled_client.api.client import Api, open_api
@@ -23,6 +23,7 @@ from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.user import code_use, password_origin
 from kled_client.output import Output
 from kled_wire.errors import InputError, KledError, UnauthenticatedError, UnavailableError
+from kled_wire.transport.address import parse_url
 from kled_wire.version import PROTOCOL, is_compatible
 
 _CODE = re.compile(r"kled_once_[A-Za-z0-9_-]+")
@@ -138,8 +139,8 @@ def _target(invocation: Invocation, url: str | None, ca_file: str | None) -> Pro
                 "url_missing", "which coordinator?", hint="kled login https://HOST[:PORT]"
             ) from None
     chosen = normalise_url(url) if url else known.url if known else ""
-    endpoint = parse_url(chosen)
-    if not endpoint.tls and endpoint.host not in {"localhost", "::1", "127.0.0.1"}:
+    address = parse_url(chosen)
+    if not address.tls and address.host not in {"localhost", "::1", "127.0.0.1"}:
         invocation.output.note(f"note: {chosen} is not encrypted; others may read your token")
     trust = ca_file or invocation.env.get("KLED_CA_FILE") or (known.ca_file if known else None)
     return Profile(name=name, url=chosen, ca_file=trust)

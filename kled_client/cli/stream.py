@@ -14,7 +14,6 @@ import click
 import trio
 
 from kled_client.account.direct import make_paths
-from kled_client.account.endpoint import parse_url
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_profile, complete_workspace
 from kled_client.forward.serve import listening_here
@@ -26,6 +25,7 @@ from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError
 from kled_wire.names import parse_workspace_ref
 from kled_wire.resume.direct import DirectSeeker
+from kled_wire.transport.address import parse_url
 
 
 @click.command()

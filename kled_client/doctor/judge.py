@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
+from kled_wire.errors import decode_error
 from kled_wire.resume.paths import PathReport
 from kled_wire.version import PROTOCOL, is_compatible
 
@@ -242,10 +243,8 @@ def parse(answer: ProbeAnswer) -> dict[str, Any]:
 
 def error_of(answer: ProbeAnswer) -> tuple[str, str] | None:
     """Code and message of a coordinator's error; None when the answer is none."""
-    error = parse(answer).get("error")
-    if not isinstance(error, dict) or "code" not in error or "message" not in error:
-        return None
-    return shown(str(error["code"])), shown(str(error["message"]))
+    error = decode_error(answer.status, answer.body)
+    return None if error is None else (shown(error.code), shown(error.message))
 
 
 def who_answers(answer: ProbeAnswer) -> str:

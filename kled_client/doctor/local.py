@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Mapping
 
 from kled_client.account.certificate import identity_of
-from kled_client.account.endpoint import parse_url, proxy_for
+from kled_client.account.endpoint import proxy_for
 from kled_client.account.profile import Profile
 from kled_client.doctor import judge
 from kled_client.doctor.judge import Finding
 from kled_client.openssh.block import has_block
 from kled_client.openssh.setup import default_path, read_config, with_block
+from kled_wire.transport.address import parse_url
 
 _SSH_ANSWERS_S = 5.0
 
@@ -24,7 +25,7 @@ def check_proxy(env: Mapping[str, str], profile: Profile) -> Finding:
     where = proxy_of(env, profile)
     if where:
         return judge.ok(where)
-    name = "HTTPS_PROXY" if parse_url(profile.url).tls else "HTTP_PROXY"
+    name = f"{parse_url(profile.url).scheme}_proxy".upper()
     is_set = env.get(name) or env.get(name.lower())
     return judge.ok(f"none ({name} does not apply to this host)" if is_set else "none")
 

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from kled_client.account import http
-from kled_client.account.endpoint import Endpoint, parse_url, proxy_for
+from kled_client.account.endpoint import proxy_for
 from kled_client.account.profile import Profile
 from kled_client.doctor import judge
 from kled_client.doctor.judge import Finding, ProbeAnswer
 from kled_wire.errors import KledError
+from kled_wire.transport.address import Address, parse_url
 
 # An id that no workspace has. What counts is who refuses it.
 NOWHERE = "/api/v1/workspaces/ws_doctor000/stream?kind=ssh"
@@ -43,19 +44,19 @@ def connect(address: str, port: int) -> None:
 
 def check_tls(env: Mapping[str, str], profile: Profile, now: float) -> Finding:
     """Shake hands as every command would; an untrusted certificate is looked at again, without."""
-    endpoint = parse_url(profile.url)
+    address = parse_url(profile.url)
     context = http.tls_context(profile.ca_file)
     try:
         with (
-            _open(env, endpoint._replace(tls=False), profile, secure=True) as sock,
-            context.wrap_socket(sock, server_hostname=endpoint.host) as tls,
+            _open(env, address._replace(tls=False), profile, secure=True) as sock,
+            context.wrap_socket(sock, server_hostname=address.host) as tls,
         ):
             issuer, ends = _issued(tls.getpeercert(binary_form=True) or b"")
             private = bool(profile.ca_file or env.get("SSL_CERT_FILE"))
             version = tls.version() or "TLS"
             return judge.judge_certificate(version, issuer, ends, judge.at(now), private=private)
     except ssl.SSLCertVerificationError as exc:
-        return judge.judge_untrusted(exc.verify_message, _stranger(env, endpoint, profile))
+        return judge.judge_untrusted(exc.verify_message, _stranger(env, address, profile))
     except ssl.SSLError as exc:
         why = (exc.reason or str(exc)).replace("_", " ").lower()
         return judge.fail(
@@ -74,14 +75,13 @@ def ask(
     headers: Mapping[str, str] | None = None,
 ) -> ProbeAnswer:
     """One GET on a connection of its own. Raises KledError, OSError."""
-    endpoint = parse_url(profile.url)
-    with _open(env, endpoint, profile, secure=endpoint.tls) as sock:
+    address = parse_url(profile.url)
+    with _open(env, address, profile, secure=address.tls) as sock:
         asked = headers or {"Connection": "close"}
-        http.send_request(sock, endpoint, f"GET {path}", asked)
-        answer = http.read_answer(sock, endpoint.authority)
-        # What follows a 101 is no body.
-        body = b"" if answer.status == 101 else http.read_body(sock, answer, "the peer")
-        return ProbeAnswer(status=answer.status, headers=answer.headers, body=body)
+        http.send_request(sock, address, f"GET {path}", asked)
+        answer = http.read_answer(sock, address.authority)
+        body = http.read_body(sock, answer, "the peer")
+        return ProbeAnswer(status=answer.head.status, headers=answer.head.headers, body=body)
 
 
 def check_upgrade(
@@ -106,22 +106,22 @@ def explain(error: KledError | OSError) -> str:
 
 
 def _open(
-    env: Mapping[str, str], endpoint: Endpoint, profile: Profile, *, secure: bool
+    env: Mapping[str, str], address: Address, profile: Profile, *, secure: bool
 ) -> socket.socket:
     """A connection, through the proxy that the URL's scheme has."""
-    via = proxy_for(endpoint._replace(tls=secure), env)
-    return http.connect(endpoint, via, ca_file=profile.ca_file)
+    via = proxy_for(address._replace(tls=secure), env)
+    return http.connect(address, via, ca_file=profile.ca_file)
 
 
-def _stranger(env: Mapping[str, str], endpoint: Endpoint, profile: Profile) -> str:
+def _stranger(env: Mapping[str, str], address: Address, profile: Profile) -> str:
     """Who issued the certificate that is not trusted. Nothing is sent to its owner."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            _open(env, endpoint._replace(tls=False), profile, secure=True) as sock,
-            context.wrap_socket(sock, server_hostname=endpoint.host) as tls,
+            _open(env, address._replace(tls=False), profile, secure=True) as sock,
+            context.wrap_socket(sock, server_hostname=address.host) as tls,
         ):
             return _issued(tls.getpeercert(binary_form=True) or b"")[0]
     except (OSError, ValueError, KledError):

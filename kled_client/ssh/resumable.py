@@ -16,7 +16,8 @@ from kled_wire.resume.handshake import make_new
 from kled_wire.resume.redial import Dial, keep_attached
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
-from kled_wire.transport.dial import open_upgraded
+from kled_wire.transport.address import parse_url
+from kled_wire.transport.open import open_upgraded
 
 
 def _say_nothing(_reason: str) -> None:
@@ -30,11 +31,13 @@ async def dial_stream(
 
     Raises what the coordinator says, UnavailableError.
     """
-    context = tls_context(profile.ca_file) if profile.url.startswith("https:") else None
+    address = parse_url(profile.url)
+    context = tls_context(profile.ca_file) if address.tls else None
     try:
         with trio.fail_after(ANSWER_TIMEOUT_S):
             return await open_upgraded(
-                profile.url.rstrip("/") + path,
+                address,
+                path,
                 headers={"Authorization": f"Bearer {token}"},
                 nursery=nursery,
                 ssl_context=context,

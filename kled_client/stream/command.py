@@ -15,9 +15,11 @@ from typing import NamedTuple
 from kled_client.account import http
 from kled_client.account.certificate import ensure_certificate
 from kled_client.account.credentials import load_token
-from kled_client.account.endpoint import Endpoint, parse_url, proxy_for
+from kled_client.account.endpoint import proxy_for
 from kled_client.account.profile import Profile, load
-from kled_wire.errors import InputError, KledError
+from kled_wire.errors import InputError, KledError, UnavailableError
+from kled_wire.http.heads import UPGRADE, decode_refusal
+from kled_wire.transport.address import Address, parse_url
 
 _USAGE = (
     "usage: kled stream [--kind ssh | --kind tcp --port N] [--fdpass] [--resume auto|always|never] "
@@ -38,10 +40,6 @@ class Request(NamedTuple):
     resume: str = "auto"
     direct: str = "auto"
     profile: str | None = None
-
-
-class NotACoordinator(Exception):  # noqa: N818  # not shown to anybody: the signal to fall back
-    """Something on the path answered instead of a coordinator."""
 
 
 def main(arguments: list[str]) -> int:
@@ -150,7 +148,9 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
     wanted = f"{path}&resume=1" if resumable else path
     try:
         sock, first = open_stream(env, profile, token, wanted)
-    except NotACoordinator:
+    except UnavailableError as exc:
+        if exc.code != "upgrade_refused":
+            raise
         from kled_client.stream import websocket  # noqa: PLC0415  # Trio, only when it must be
 
         # Something stands between, even on this machine, and it may end what is idle.
@@ -168,31 +168,31 @@ def _run(request: Request, env: Mapping[str, str]) -> None:
             pump_stdio(sock, sys.stdin.fileno(), sys.stdout.fileno(), first=first)
 
 
-def is_resumable(request: Request, endpoint: Endpoint) -> bool:
+def is_resumable(request: Request, address: Address) -> bool:
     """Whether the stream outlives its connections, and its end has a reason.
 
     SSH gives its own reasons; other streams learn only so that nobody listens. Raises
     InputError("usage"): over TLS each does, as a half-close there could lose what still comes.
     """
-    if request.resume == "never" and endpoint.tls:
+    if request.resume == "never" and address.tls:
         raise InputError(
             "usage",
-            f"--resume never cannot be used over TLS, and {endpoint.authority} is reached by it",
+            f"--resume never cannot be used over TLS, and {address.authority} is reached by it",
             hint="leave --resume out",
         )
     if request.resume != "auto":
         return request.resume == "always"
-    return request.kind != "ssh" or not is_plain_and_here(endpoint)
+    return request.kind != "ssh" or not is_plain_and_here(address)
 
 
-def is_plain_and_here(endpoint: Endpoint) -> bool:
+def is_plain_and_here(address: Address) -> bool:
     """Whether the coordinator is on this machine, where no network comes and goes, without TLS.
 
     The pump that makes a stream resumable costs a keystroke another tenth of a millisecond, which
     is nothing on a network and would be half of it here.
     """
-    here = endpoint.host in {"localhost", "::1"} or endpoint.host.startswith("127.")
-    return here and not endpoint.tls
+    here = address.host in {"localhost", "::1"} or address.host.startswith("127.")
+    return here and not address.tls
 
 
 def open_stream(
@@ -200,40 +200,28 @@ def open_stream(
 ) -> tuple[socket.socket, bytes]:
     """The upgraded connection and what was read past the head.
 
-    Raises Refused where the upgrade did not get through, and what the coordinator says.
+    Raises UnavailableError("upgrade_refused") where the upgrade did not get through, and what the
+    coordinator says.
     """
-    endpoint = parse_url(profile.url)
-    sock = http.connect(endpoint, proxy_for(endpoint, env), ca_file=profile.ca_file)
+    address = parse_url(profile.url)
+    sock = http.connect(address, proxy_for(address, env), ca_file=profile.ca_file)
     try:
-        answer = _upgrade(sock, endpoint, f"GET {path}", token)
+        first = _upgrade(sock, address, f"GET {path}", token)
         sock.settimeout(None)
-        return sock, answer.rest
+        return sock, first
     except BaseException:
         sock.close()
         raise
 
 
-def _upgrade(sock: socket.socket, endpoint: Endpoint, start: str, token: str) -> http.HttpResponse:
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "kled-stream",
-        "Authorization": f"Bearer {token}",
-    }
-    http.send_request(sock, endpoint, start, headers)
-    answer = http.read_answer(sock, endpoint.authority)
-    if answer.status != 101:
-        raise _refusal(sock, answer, endpoint.authority)
-    if answer.headers.get("upgrade", "").lower() != "kled-stream":
-        raise NotACoordinator
-    return answer
-
-
-def _refusal(
-    sock: socket.socket, answer: http.HttpResponse, peer: str
-) -> KledError | NotACoordinator:
-    error = http.refusal(answer, http.read_body(sock, answer, peer))
-    # 426 is the coordinator saying that a proxy took our Upgrade header away.
-    return NotACoordinator() if error is None or answer.status == 426 else error
+def _upgrade(sock: socket.socket, address: Address, start: str, token: str) -> bytes:
+    """Ask for the stream; the bytes read past the head."""
+    http.send_request(sock, address, start, {**UPGRADE, "Authorization": f"Bearer {token}"})
+    answer = http.read_answer(sock, address.authority)
+    if not answer.head.accepts():
+        body = http.read_body(sock, answer, address.authority)
+        raise decode_refusal(answer.head.status, body)
+    return answer.rest
 
 
 def _resume(

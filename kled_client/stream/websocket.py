@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import NoReturn
+from typing import Final
 
 import trio
 
@@ -18,10 +17,12 @@ from kled_client.account.profile import Profile
 from kled_client.ssh.resumable import dial_stream, open_resumable
 from kled_client.stream.fdpass import pass_through_child
 from kled_client.stream.stdio import pump_beside
-from kled_wire.errors import KledError, UnavailableError, from_status
+from kled_wire.errors import KledError, UnavailableError, decode_error, encode_error_body
 from kled_wire.resume.direct import DirectSeeker
 from kled_wire.resume.stream import CLOSED, ResumableStream
 from kled_wire.transport.pump import pump
+
+_OPEN: Final = b"open"
 
 
 def run(profile: Profile, token: str, path: str, env: Mapping[str, str], *, fdpass: bool) -> None:
@@ -77,8 +78,7 @@ async def _carry(
 
 
 def _report(descriptor: int, error: KledError | None) -> None:
-    words = [error.status, error.code, error.message, error.hint] if error else []
-    os.write(descriptor, json.dumps(words).encode())
+    os.write(descriptor, b"%d %b" % (error.status, encode_error_body(error)) if error else _OPEN)
     os.close(descriptor)
 
 
@@ -88,12 +88,9 @@ def _await_report(read_end: int, write_end: int | None) -> None:
         os.close(write_end)
     with os.fdopen(read_end, "rb") as file:
         content = file.read()
-    if not content:
-        _fail()
-    words = json.loads(content)
-    if words:
-        raise from_status(*words)
-
-
-def _fail() -> NoReturn:
-    raise UnavailableError("stream_failed", "the stream could not be carried", hint="try again")
+    if content == _OPEN:
+        return
+    status, _, body = content.partition(b" ")
+    raise decode_error(int(status or 0), body) or UnavailableError(
+        "stream_failed", "the stream could not be carried", hint="try again"
+    )

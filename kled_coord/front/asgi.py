@@ -27,8 +27,7 @@ from kled_coord.front.mailbox import AppTasks
 from kled_coord.front.refusing import end_politely, head_timeout
 from kled_coord.offload.stream import OffloadedStream
 from kled_wire import limits
-from kled_wire.errors import LimitError
-from kled_wire.http.upgrade import encode_error_body
+from kled_wire.errors import LimitError, encode_error_body
 
 # Longer than the keep-alive of common proxies (nginx: 60 s), so that they close first.
 KEEP_ALIVE_S = 75.0

@@ -9,7 +9,8 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from kled_wire.errors import InputError, ProtocolError, UpgradeRequiredError
-from kled_wire.http.upgrade import STREAM_PROTOCOL, RequestHead
+from kled_wire.http.heads import STREAM_PROTOCOL
+from kled_wire.http.upgrade import RequestHead
 from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
 CONTROL_PATH: Final = "/api/v1/agent/control"

@@ -19,7 +19,8 @@ from hypercorn.protocol.h11 import H11Protocol
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError
-from kled_wire.http.upgrade import encode_error, head_length, parse_request
+from kled_wire.http.heads import head_length
+from kled_wire.http.upgrade import encode_error, parse_request
 
 _NOTHING_MORE: Final = (h11.MUST_CLOSE, h11.CLOSED)
 

@@ -1,4 +1,4 @@
-"""Read one HTTP head from a stream, within the limits of size and time."""
+"""Read an HTTP head, and the body of a response, from a stream of Trio's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import trio
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.http.upgrade import head_length
+from kled_wire.http.body import Body
+from kled_wire.http.heads import ResponseHead, head_length, parse_response
 
 # The first byte of a ClientHello (RFC 8446, section 5.1). No blank line would ever come.
 _TLS_HANDSHAKE: Final = 0x16
@@ -26,7 +27,7 @@ async def read_head(stream: trio.abc.ReceiveStream, buffer: bytearray | None = N
         if not data:
             if not buffer:
                 raise UnavailableError("connection_closed", "the peer closed the connection")
-            raise ProtocolError("head_incomplete", "the connection ended inside a request head")
+            raise ProtocolError("head_incomplete", "the connection ended inside a head")
         buffer += data
         if buffer[0] == _TLS_HANDSHAKE:
             raise ProtocolError("head_malformed", "this is TLS, and plain HTTP is spoken here")
@@ -35,11 +36,16 @@ async def read_head(stream: trio.abc.ReceiveStream, buffer: bytearray | None = N
     return head
 
 
-async def read_body(stream: trio.abc.ReceiveStream, buffer: bytearray, length: int) -> bytes:
-    """Read `length` bytes of a response body, or less where the peer closes early."""
-    while len(buffer) < length:
-        data = await stream.receive_some(length - len(buffer))
-        if not data:
-            break
-        buffer += data
-    return bytes(buffer[:length])
+async def read_response(
+    stream: trio.abc.ReceiveStream, buffer: bytearray
+) -> tuple[ResponseHead, Body]:
+    """Read a response whole, behind a 101 nothing; what was read past the head is in `buffer`.
+
+    The caller owns the deadline. Raises as `read_head`, ProtocolError("head_malformed") and
+    ("answer_malformed"); a body that is too long or cut off is not `whole`.
+    """
+    head = parse_response(await read_head(stream, buffer))
+    body = Body(head, buffer)
+    while not body.finished:
+        body.feed(await stream.receive_some())
+    return head, body

@@ -1,75 +1,18 @@
-"""Dial the coordinator: TCP, perhaps through an HTTP proxy, perhaps TLS; then the upgrade."""
+"""Dial the coordinator: TCP, perhaps through an HTTP proxy, perhaps TLS."""
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, NoReturn
-from urllib.parse import urlsplit
 
 import trio
 
-from kled_wire.errors import ConfigError, UnavailableError
-from kled_wire.http import proxy, upgrade
-from kled_wire.http.headio import read_body, read_head
-from kled_wire.transport.prefixed import PrefixedStream
-
-# A refusal is a code and a sentence; what is longer is not ours.
-_REFUSAL_MAX_BYTES: Final = 65536
-_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where a coordinator is: the parts of its URL. `base` is a path without trailing slash."""
-
-    scheme: str
-    host: str
-    port: int
-    base: str
-
-    @property
-    def authority(self) -> str:
-        """The value of a Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = 443 if self.scheme == "https" else 80
-        return host if self.port == default else f"{host}:{self.port}"
-
-
-def parse_url(url: str) -> Address:
-    """Read `http://…` or `https://…`. Raises ConfigError("url_invalid")."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise ConfigError("url_invalid", f"{url!r} is not a URL: {exc}") from exc
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(
-            "url_invalid", f"{url!r} is not a coordinator's URL", hint="use https://HOST[:PORT]"
-        )
-    default = 443 if parts.scheme == "https" else 80
-    return Address(
-        scheme=parts.scheme,
-        host=_ascii_host(url, parts.hostname),
-        port=port or default,
-        base=parts.path.rstrip("/"),
-    )
-
-
-def _ascii_host(url: str, host: str) -> str:
-    """`host` as it goes into DNS and headers (IDNA). A URL has no other letters elsewhere."""
-    try:
-        name = host if ":" in host else host.encode("idna").decode()
-    except UnicodeError as exc:
-        raise ConfigError("url_invalid", f"{url!r} has no usable host name: {exc}") from exc
-    rest = url.replace(host, "", 1) if not host.isascii() else url
-    if not (_PRINTABLE.fullmatch(rest) and _PRINTABLE.fullmatch(name)):
-        raise ConfigError("url_invalid", f"{url!r} has characters that a URL cannot have")
-    return name
+from kled_wire.errors import UnavailableError
+from kled_wire.http import proxy
+from kled_wire.http.headio import read_head
+from kled_wire.http.heads import parse_response
+from kled_wire.transport.address import Address
 
 
 async def open_connection(
@@ -94,7 +37,7 @@ async def open_connection(
         tune(stream)
         if via:
             await _connect_through(stream, address, via)
-        if address.scheme == "https":
+        if address.tls:
             return await _start_tls(stream, address.host, ssl_context)
     except BaseException:
         await trio.aclose_forcefully(stream)
@@ -102,70 +45,15 @@ async def open_connection(
     return stream
 
 
-async def open_upgraded(
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    nursery: trio.Nursery,
-    ssl_context: ssl.SSLContext | None = None,
-) -> trio.abc.HalfCloseableStream:
-    """Ask `url` to become a kled-stream and return the raw stream.
-
-    Where something on the way does not let the upgrade through, the same stream is carried in
-    WebSocket messages, which a task in `nursery` reads. The caller owns the
-    deadline. Raises the KledError the coordinator answered with, or UnavailableError.
-    """
-    from kled_wire.transport.wscarrier import open_carried  # noqa: PLC0415 - rare, slow import
-
-    try:
-        return await upgrade_raw(url, headers=headers, ssl_context=ssl_context)
-    except UnavailableError as exc:
-        if exc.code != "upgrade_refused":
-            raise
-        return await open_carried(url, headers=headers, nursery=nursery, ssl_context=ssl_context)
-
-
-async def upgrade_raw(
-    url: str, *, headers: Mapping[str, str], ssl_context: ssl.SSLContext | None = None
-) -> trio.abc.HalfCloseableStream:
-    """As `open_upgraded`, without the WebSocket fallback: raises "upgrade_refused" instead."""
-    address = parse_url(url)
-    target = url.partition("://")[2].partition("/")[2]
-    stream = await open_connection(address, ssl_context=ssl_context)
-    try:
-        request = upgrade.encode_request(f"/{target}", host=address.authority, headers=headers)
-        await stream.send_all(request)
-        buffer = bytearray()
-        head = upgrade.parse_response(await read_head(stream, buffer))
-        if not upgrade.check_switching(head):
-            await _raise_refusal(stream, head, buffer)
-    except (trio.BrokenResourceError, OSError) as exc:
-        await trio.aclose_forcefully(stream)
-        raise UnavailableError(
-            "coordinator_unreachable", f"the connection to {address.authority} broke"
-        ) from exc
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    return PrefixedStream(bytes(buffer), stream) if buffer else stream
-
-
-async def _raise_refusal(
-    stream: trio.abc.ReceiveStream, head: upgrade.ResponseHead, buffer: bytearray
-) -> NoReturn:
-    size = min(head.content_length or 0, _REFUSAL_MAX_BYTES)
-    raise upgrade.decode_error(head.status, await read_body(stream, buffer, size))
-
-
 async def _connect_through(stream: trio.SocketStream, address: Address, via: proxy.Proxy) -> None:
     try:
         await stream.send_all(proxy.encode_connect(address.host, address.port, via))
-        head = upgrade.parse_response(await read_head(stream))
+        head = parse_response(await read_head(stream))
     except trio.BrokenResourceError as exc:
         raise UnavailableError(
             "coordinator_unreachable", f"the connection to the proxy {via.host}:{via.port} broke"
         ) from exc
-    if head.status != 200:
+    if head.status // 100 != 2:
         raise UnavailableError(
             "proxy_refused",
             f"the proxy {via.host}:{via.port} answered {head.status} {head.reason}",

@@ -9,15 +9,16 @@ from typing import Any
 
 import trio
 
-from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.http import upgrade
-from kled_wire.http.headio import read_body, read_head
-from kled_wire.transport.dial import open_connection, parse_url
+from kled_wire.http.headio import read_response
+from kled_wire.http.heads import decode_refusal, encode_request
+from kled_wire.transport.address import Address
+from kled_wire.transport.dial import open_connection
 
 
 async def post_json(
-    url: str,
+    address: Address,
+    path: str,
     body: Mapping[str, Any],
     *,
     headers: Mapping[str, str],
@@ -27,49 +28,30 @@ async def post_json(
 
     Raises the KledError the coordinator answered with, UnavailableError, ProtocolError.
     """
-    address = parse_url(url)
     content = json.dumps(dict(body)).encode()
-    target = "/" + url.partition("://")[2].partition("/")[2]
-    lines = [
-        f"POST {target} HTTP/1.1",
-        f"Host: {address.authority}",
-        "Connection: close",
-        "Content-Type: application/json",
-        f"Content-Length: {len(content)}",
-        *(f"{name}: {value}" for name, value in headers.items()),
-    ]
-    request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content
+    about = {
+        "Connection": "close",
+        "Content-Type": "application/json",
+        "Content-Length": f"{len(content)}",
+    }
+    request = encode_request(f"POST {address.base}{path}", address.authority, {**about, **headers})
     stream = await open_connection(address, ssl_context=ssl_context)
     try:
-        await stream.send_all(request)
-        buffer = bytearray()
-        head = upgrade.parse_response(await read_head(stream, buffer))
-        length = _length(head)
-        answer = await read_body(stream, buffer, length)
+        await stream.send_all(request + content)
+        head, answer = await read_response(stream, bytearray())
     except (trio.BrokenResourceError, OSError) as exc:
         raise UnavailableError(
             "coordinator_unreachable", f"the connection to {address.authority} broke"
         ) from exc
     finally:
         await trio.aclose_forcefully(stream)
-    if not _succeeded(head):
-        raise upgrade.decode_error(head.status, answer)
-    if len(answer) < length:
+    if head.status // 100 != 2:
+        raise decode_refusal(head.status, bytes(answer.content))
+    if answer.too_long:
+        raise ProtocolError("answer_malformed", "the answer is too long")
+    if not answer.whole:
         raise UnavailableError("coordinator_unreachable", "the answer ended too early")
-    return _parse(answer)
-
-
-def _succeeded(head: upgrade.ResponseHead) -> bool:
-    return 200 <= head.status < 300
-
-
-def _length(head: upgrade.ResponseHead) -> int:
-    length = head.content_length
-    if length is None and not _succeeded(head):
-        return 0  # some gateway's error page; its status says enough
-    if length is None or length > limits.API_BODY_MAX_BYTES:
-        raise ProtocolError("answer_malformed", "the answer has no length, or too large a one")
-    return length
+    return _parse(bytes(answer.content))
 
 
 def _parse(answer: bytes) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import trio_websocket
 import wsproto.utilities
 
 from kled_wire.errors import KledError, UnavailableError
-from kled_wire.http.upgrade import decode_error
-from kled_wire.transport.dial import Address
+from kled_wire.http.heads import decode_refusal
+from kled_wire.transport.address import Address
 
 
 async def open_websocket(
@@ -98,7 +98,7 @@ class _EndWatcher(trio.abc.Stream):
 
 def _rejected(error: BaseException) -> KledError:
     if isinstance(error, trio_websocket.ConnectionRejected):
-        return decode_error(error.status_code, error.body or b"")
+        return decode_refusal(error.status_code, error.body or b"")
     return _refused()  # a group inside the group; it says no more
 
 

@@ -5,8 +5,6 @@ One message carries up to 64 KiB; an empty message is the half-close. Text messa
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -17,8 +15,6 @@ from wsproto.utilities import RemoteProtocolError
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError
-from kled_wire.transport.dial import open_connection, parse_url
-from kled_wire.transport.websocket import open_websocket
 
 MESSAGE_BYTES: Final = 64 * 1024
 
@@ -84,31 +80,6 @@ class CarriedStream(trio.abc.HalfCloseableStream):
             await self._connection.aclose()
         # trio-websocket does not close it when the other end has begun.
         await trio.aclose_forcefully(self._transport)
-
-
-async def open_carried(
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    nursery: trio.Nursery,
-    ssl_context: ssl.SSLContext | None = None,
-) -> CarriedStream:
-    """Ask `url` for a WebSocket and return the stream it carries; its reader runs in `nursery`.
-
-    Raises UnavailableError("upgrade_refused") or the error the coordinator answered with.
-    """
-    address = parse_url(url)
-    target = "/" + url.partition("://")[2].partition("/")[2]
-    transport = await open_connection(address, ssl_context=ssl_context)
-    connection = await open_websocket(
-        nursery,
-        transport,
-        address,
-        target,
-        headers=headers,
-        max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
-    )
-    return CarriedStream(connection, transport)
 
 
 def encode_accept(request: bytes) -> bytes:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_client.account.endpoint import Endpoint, normalise_url, parse_url, proxy_for
+from kled_client.account.endpoint import normalise_url, proxy_for
 from kled_client.cli.parameters import parse_parameters
 from kled_client.cli.token import parse_lifetime
 from kled_client.copy.plan import parse_place, plan_copy
 from kled_client.stream.command import Request, parse_arguments, stream_path
 from kled_client.terminal.escapes import Escape, EscapeFilter
 from kled_wire.errors import ConfigError, InputError, KledError
+from kled_wire.transport.address import Address
 
 
 def error_code(parse: Callable[[], object]) -> str | None:
@@ -104,27 +105,13 @@ def test_stream_paths() -> None:
 
 
 def test_urls() -> None:
-    assert parse_url("https://h/k/") == Endpoint(tls=True, host="h", port=443, base="/k")
-    assert parse_url("http://[::1]:80").authority == "[::1]"
-    assert parse_url("http://h:8080").authority == "h:8080"
     assert normalise_url("kled.example.com/") == "https://kled.example.com"
     assert normalise_url("localhost:7080") == "http://localhost:7080"
     assert normalise_url("127.0.0.1:7080") == "http://127.0.0.1:7080"
 
 
-@given(st.text(max_size=40))
-def test_a_bad_url_is_one_error(text: str) -> None:
-    assert error_code(lambda: parse_url(text)) in {None, "url_invalid"}
-
-
-@pytest.mark.parametrize("url", ["ftp://h", "http://", "http://u:p@h", "http://h:0", "http://h:x"])
-def test_bad_urls(url: str) -> None:
-    with pytest.raises(ConfigError):
-        parse_url(url)
-
-
 def test_proxies() -> None:
-    far = Endpoint(tls=True, host="kled.example.com", port=443)
+    far = Address(tls=True, host="kled.example.com", port=443)
     assert proxy_for(far, {}) is None
     assert proxy_for(far, {"HTTP_PROXY": "http://p:1"}) is None
     found = proxy_for(far, {"https_proxy": "http://u:p@p:1"})

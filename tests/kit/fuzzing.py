@@ -25,8 +25,9 @@ from kled_coord.front.head import bearer, decide_route
 from kled_coord.templates import declarations
 from kled_wire import codec, limits, messages, standby
 from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
-from kled_wire.errors import KledError, ProtocolError
-from kled_wire.http import upgrade
+from kled_wire.errors import KledError, ProtocolError, encode_error_body
+from kled_wire.http import heads, upgrade
+from kled_wire.http.body import Body
 from kled_wire.resume import frames
 from kled_wire.resume.inbox import HELD_MAX
 from kled_wire.resume.offer import decode_offer, dialable, encode_offer
@@ -139,7 +140,7 @@ def forwarded_for(data: bytes) -> None:
 def request_head(data: bytes) -> None:
     """The head of a connection to the coordinator, and where it goes."""
     with contextlib.suppress(KledError):
-        length = upgrade.head_length(data)
+        length = heads.head_length(data)
         if length is None:
             assert len(data) < limits.HEAD_MAX_BYTES
             return
@@ -155,15 +156,15 @@ def request_head(data: bytes) -> None:
 def response_head(data: bytes) -> None:
     """The answer to a client or an agent, whoever gives it, and the error in it."""
     with contextlib.suppress(KledError):
-        length = upgrade.head_length(data)
+        length = heads.head_length(data)
         if length is None:
             return
-        head = upgrade.parse_response(data[:length])
-        upgrade.check_switching(head)
-        _ = head.content_length
-        error = upgrade.decode_error(head.status, data[length:])
-        assert isinstance(error, KledError)
-        assert json.loads(upgrade.encode_error_body(error))
+        head = heads.parse_response(data[:length])
+        head.accepts()
+        body = Body(head, data[length:])
+        body.feed(b"")
+        error = heads.decode_refusal(head.status, bytes(body.content))
+        assert json.loads(encode_error_body(error))
 
 
 def holder_frames(data: bytes) -> None:
@@ -345,7 +346,8 @@ def _head_seeds() -> dict[str, list[bytes]]:
     error = ProtocolError("head_malformed", "bad", hint="x")
     return {
         "request-head": [
-            upgrade.encode_request(target, host="a", headers=headers) for target in targets
+            heads.encode_request(f"GET {target}", "a", {**heads.UPGRADE, **headers})
+            for target in targets
         ],
         "response-head": [upgrade.encode_switching(), upgrade.encode_error(error)],
     }

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
 
+from kled_wire.http.headio import read_head
+from kled_wire.http.upgrade import RequestHead, parse_request
+from kled_wire.transport.address import parse_url
+from kled_wire.transport.open import upgrade_raw
+
 # What `pair` made; tests/wire/conftest.py closes it after each test.
 made: list[trio.SocketStream] = []
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
+Answer = Callable[[RequestHead, trio.SocketStream], Awaitable[None]]
 
 
 def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
@@ -57,3 +65,28 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     while data := await stream.receive_some():
         got += data
     return bytes(got)
+
+
+def answering(answer: Answer) -> Handler:
+    """A server that reads one request head and gives it to `answer`."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with stream:
+            await answer(parse_request(await read_head(stream)), stream)
+
+    return handle
+
+
+async def open_raw(
+    url: str, path: str = "/", *, ssl_context: ssl.SSLContext | None = None
+) -> trio.abc.HalfCloseableStream:
+    """A kled-stream at `path` below `url`, as a client with a token."""
+    headers = {"Authorization": "Bearer t"}
+    with trio.fail_after(10):
+        return await upgrade_raw(parse_url(url), path, headers=headers, ssl_context=ssl_context)
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Close with a RST."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()

@@ -16,6 +16,7 @@ from kled_wire.control import LinkClosed
 from kled_wire.errors import NotFoundError
 from kled_wire.eventlog import EventLog
 from kled_wire.http import upgrade
+from kled_wire.transport.address import parse_url
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.agent.conftest import Records
 from tests.agent.control.coordinator import Answer, Coordinator, refuse, say, serving
@@ -52,7 +53,7 @@ async def _dialback(
         resumption = Resumption(nursery, ResumeLimits(), grants)
         handlers = {"ssh": handler}
         yield (
-            Dialback(nursery, coordinator.url + "/", handlers, resumption, grants, log),
+            Dialback(nursery, parse_url(coordinator.url), handlers, resumption, grants, log),
             coordinator,
         )
         nursery.cancel_scope.cancel()

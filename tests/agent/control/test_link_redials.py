@@ -18,7 +18,7 @@ from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire import limits, messages
 from kled_wire.control import ControlLink
 from kled_wire.eventlog import EventLog
-from kled_wire.transport.dial import Address
+from kled_wire.transport.address import Address
 from tests.agent.control.coordinator import Coordinator, Peer, converse, make_scripts
 
 

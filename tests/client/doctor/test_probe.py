@@ -76,10 +76,10 @@ def diagnose(kled: Kled, url: str, *words: str, **env: str) -> tuple[int, dict[s
         (b"\x15\x03\x01\x00\x02\x02\x46", "TLS is spoken there"),
         (b"HT", "closed the connection in the middle"),
         (b"HTTP/1.1 200 OK\r\n", "in the middle of its answer"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "broken chunks"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "not as a coordinator"),
         (b"HTTP/1.1 503 No\r\nServer: squid\r\nContent-Length: 0\r\n\r\n", "squid answers 503"),
-        (b"x" * 300_000, "endless head"),
+        (b"x" * 300_000, "the head is over 32 KiB"),
     ],
 )
 def test_what_is_no_coordinator(kled: Kled, said: bytes, words: str) -> None:

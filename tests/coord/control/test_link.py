@@ -27,7 +27,8 @@ from kled_wire import codec, limits, messages
 from kled_wire.control import CloseCode
 from kled_wire.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from kled_wire.names import AgentId, WorkspaceId
-from kled_wire.transport.dial import open_connection, parse_url
+from kled_wire.transport.address import parse_url
+from kled_wire.transport.dial import open_connection
 from kled_wire.transport.websocket import open_websocket
 from kled_wire.version import PROTOCOL
 from tests.coord.conftest import Clock

@@ -8,7 +8,8 @@ import trio.testing
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.http.headio import read_body, read_head
+from kled_wire.http.headio import read_head, read_response
+from kled_wire.http.upgrade import encode_switching
 
 HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -68,10 +69,19 @@ async def test_an_endless_head_is_given_up_at_the_limit() -> None:
     assert len(buffer) <= limits.HEAD_MAX_BYTES + 1000
 
 
-async def test_a_body_is_read_to_its_length_or_the_end() -> None:
-    assert await read_body(_source(b"bc", b"defg"), bytearray(b"a"), 5) == b"abcde"
-    assert await read_body(_source(b"bc"), bytearray(b"a"), 5) == b"abc"
-    assert await read_body(_source(), bytearray(b"abc"), 2) == b"ab"
+@pytest.mark.parametrize("ending", [True, False])
+async def test_a_response_is_read_to_its_length_or_the_end(ending: bool) -> None:
+    about = b"HTTP/1.1 200 OK\r\n" + (b"" if ending else b"Content-Length: 5\r\n") + b"\r\n"
+    head, body = await read_response(_source(about + b"a", b"bc", b"de", end=ending), bytearray())
+    assert (head.status, body.content, body.whole) == (200, b"abcde", True)
+
+
+async def test_what_follows_a_switch_is_left_in_the_buffer() -> None:
+    buffer = bytearray()
+    source = _source(encode_switching() + b"SSH-2.0-x\r\n", end=False)
+    head, _body = await read_response(source, buffer)
+    assert head.accepts()
+    assert buffer == b"SSH-2.0-x\r\n"
 
 
 async def test_tls_is_refused_at_its_first_byte() -> None:

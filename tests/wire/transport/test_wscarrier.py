@@ -13,14 +13,20 @@ import trio_websocket
 from kled_wire.errors import NotFoundError, ProtocolError, UnavailableError
 from kled_wire.http import upgrade
 from kled_wire.http.headio import read_head
+from kled_wire.transport.address import parse_url
+from kled_wire.transport.open import open_carried
 from kled_wire.transport.wscarrier import (
     MESSAGE_BYTES,
     CarriedStream,
     encode_accept,
-    open_carried,
 )
 from tests.kit.carrying import accept_carried
 from tests.wire.sockets import read_all, serving
+
+
+async def _open(port: int, nursery: trio.Nursery) -> CarriedStream:
+    address = parse_url(f"http://127.0.0.1:{port}")
+    return await open_carried(address, "/s", headers={}, nursery=nursery)
 
 
 @asynccontextmanager
@@ -34,7 +40,7 @@ async def _carried(
             await serve(stream)
 
     async with serving(handle) as port, trio.open_nursery() as nursery:
-        stream = await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        stream = await _open(port, nursery)
         yield stream
         await stream.aclose()
         nursery.cancel_scope.cancel()
@@ -53,7 +59,7 @@ async def _bare(
             nursery.cancel_scope.cancel()
 
     async with serving(handle) as port, trio.open_nursery() as nursery:
-        stream = await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        stream = await _open(port, nursery)
         yield stream
         await stream.aclose()
         nursery.cancel_scope.cancel()
@@ -135,7 +141,7 @@ async def test_what_the_accepting_side_raises_comes_out_as_it_is() -> None:
             broken.set()
 
     async with serving(handle) as port, trio.open_nursery() as nursery:
-        client = await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+        client = await _open(port, nursery)
         await client._connection._stream.aclose()
         with trio.fail_after(5):
             await broken.wait()
@@ -174,7 +180,7 @@ async def test_a_refusal_is_the_coordinators_error() -> None:
 
     async with serving(refuse) as port, trio.open_nursery() as nursery:
         with pytest.raises(NotFoundError, match="no dev"):
-            await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+            await _open(port, nursery)
 
 
 @pytest.mark.parametrize("said", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n"])
@@ -186,7 +192,7 @@ async def test_a_peer_that_speaks_no_websocket_refused_the_upgrade(said: bytes) 
 
     async with serving(other) as port, trio.open_nursery() as nursery:
         with pytest.raises(UnavailableError) as caught, trio.fail_after(5):
-            await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+            await _open(port, nursery)
     assert caught.value.code == "upgrade_refused"
 
 
@@ -201,7 +207,7 @@ async def test_a_peer_that_does_not_answer_is_left_when_the_deadline_comes() -> 
 
     async with serving(silent) as port, trio.open_nursery() as nursery:
         with trio.move_on_after(0.05):
-            await open_carried(f"http://127.0.0.1:{port}/s", headers={}, nursery=nursery)
+            await _open(port, nursery)
         with trio.fail_after(5):
             await left.wait()
         nursery.cancel_scope.cancel()
