@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import trio
@@ -11,6 +12,7 @@ import trio
 from kled_client.api.client import Api
 from kled_client.api.models import Build
 from kled_client.output import Meter, Output
+from kled_client.report import only_cause
 from kled_wire.errors import KledError, UnavailableError
 
 # Cut log streams in a row, without one new line between them, before giving up.
@@ -28,8 +30,9 @@ async def follow_build(api: Api, build: Build, output: Output, *, what: str, ver
     """
     watcher = _Watcher(everything=verbose)
     says = "the build goes on without us; kled show tells how it ends, kled cancel stops it"
-    with saying_what_goes_on(output, says), output.progress(what) as meter:
-        await read_log(api, build["id"], lambda item: watcher.take(item, meter))
+    async with saying_what_goes_on(output, says):
+        with output.progress(what) as meter:
+            await read_log(api, build["id"], lambda item: watcher.take(item, meter))
     status, error = watcher.end
     if status == "succeeded":
         return
@@ -41,14 +44,33 @@ async def follow_build(api: Api, build: Build, output: Output, *, what: str, ver
     )
 
 
-@contextmanager
-def saying_what_goes_on(output: Output, text: str) -> Iterator[None]:
-    """Tell whom Ctrl-C takes away from a wait that only the wait has ended."""
+@asynccontextmanager
+async def saying_what_goes_on(output: Output, text: str) -> AsyncIterator[None]:
+    """Tell whom Ctrl-C takes away from a wait that only the wait has ended.
+
+    The wait is cancelled, and KeyboardInterrupt raised behind it: raised in the middle of a
+    connection's making it would come in a group, or be taken for the connection's error.
+    """
+    interrupted = trio.Event()
+
+    async def cancel_when_interrupted(*, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT) as signals:
+            task_status.started()
+            await anext(signals)
+            interrupted.set()
+            nursery.cancel_scope.cancel()
+
     try:
-        yield
-    except KeyboardInterrupt:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(cancel_when_interrupted)
+            yield
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if not interrupted.is_set():
+            raise only_cause(group) from None
+    if interrupted.is_set():
         output.note(text)
-        raise
+        raise KeyboardInterrupt
 
 
 class _Watcher:

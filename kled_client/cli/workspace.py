@@ -259,9 +259,9 @@ async def _finish(
             return await api.workspace(queued["id"])
     name = queued["name"]
     says = f"{name} goes on without us; kled show {name} tells whether its agent is connected"
-    waiting = invocation.output.progress(f"waiting for the agent of {name}")
-    with saying_what_goes_on(invocation.output, says), waiting:
-        return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+    async with saying_what_goes_on(invocation.output, says):
+        with invocation.output.progress(f"waiting for the agent of {name}"):
+            return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
 
 
 def _announce(
