@@ -38,10 +38,10 @@ def run(argv: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kled-agent",
-        description="Serve this machine as a workspace: terminals, files and forwards over SSH, "
-        "through a coordinator that is dialled out to.",
-        epilog="Each setting can also be given as KLED_AGENT_… in the environment or in "
-        "/etc/kled/agent.toml; a token only there or in a file, never as an argument.",
+        description="Serve this machine as a workspace: terminals, files and forwards over SSH. "
+        "The agent connects to the coordinator and listens on no port by default.",
+        epilog="Settings are also read from KLED_AGENT_… variables and /etc/kled/agent.toml. "
+        "A token is read from there or from a file, never from an argument.",
     )
     parser.add_argument("--version", action="version", version=f"kled-agent {software_version()}")
     parser.add_argument(
@@ -49,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="run",
         choices=("run", "check", "enroll"),
-        help="run (default); check the configuration; enroll: fetch the identity and stop",
+        help="run: serve (default); check: print the settings; enroll: fetch the identity and exit",
     )
     parser.add_argument("--config", type=Path, help="configuration file (TOML)")
-    parser.add_argument("--coordinator-url", help="https://HOST of the coordinator")
+    parser.add_argument("--coordinator-url", help="URL of the coordinator, https://HOST")
     parser.add_argument("--token-file", help="file that holds the agent's token")
-    parser.add_argument("--state-dir", help="where the identity is kept")
-    parser.add_argument("--user", help="the local user that sessions run as")
-    parser.add_argument("--shell", help="that user's shell, where not the one in passwd")
+    parser.add_argument("--state-dir", help="directory of the identity")
+    parser.add_argument("--user", help="local user that sessions run as")
+    parser.add_argument("--shell", help="shell of that user; default: the one in passwd")
     parser.add_argument("--log-level", help="debug, info, warning or error")
     return parser
 

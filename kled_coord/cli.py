@@ -36,10 +36,14 @@ _FLAGS: Final = (
         help=f"TOML file of settings. Also {CONFIG_VARIABLE}; default /etc/kled/coord.toml, then "
         "~/.config/kled/coord.toml.",
     ),
-    click.option("--data-dir", type=click.Path(path_type=Path), help="Database, keys, processes."),
+    click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        help="Directory of database, keys and processes.",
+    ),
     click.option("--host", help="Address to listen on. Default 127.0.0.1."),
     click.option("--port", type=int, help="Port to listen on. Default 7080."),
-    click.option("--access-url", help="Where clients and agents reach this coordinator."),
+    click.option("--access-url", help="URL at which clients and agents reach this coordinator."),
     click.option("--database-url", help="sqlite:///… or postgresql://…"),
     click.option("--log-format", type=click.Choice(["console", "json"])),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
@@ -66,30 +70,29 @@ def settings_flags(command: Command) -> Command:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(software_version(), message="%(prog)s %(version)s")
 def main() -> None:
-    """The coordinator of Kled: identity, workspaces, builds, and the relay.
+    """The coordinator of Kled: users, workspaces, builds and the relay.
 
-    Settings come from flags, from KLED_COORD_… in the environment, and from a TOML file, in this
-    order. First `kled-coord init`, then `kled-coord serve`.
+    Settings are read from options, then KLED_COORD_… variables, then a TOML file; the first one
+    found counts. Run `kled-coord init` once, then `kled-coord serve`.
     """
 
 
 @main.command("serve")
 @settings_flags
 def serve_command(config: CoordinatorConfig) -> None:
-    """Run the coordinator. SIGTERM drains it, a second one stops it."""
+    """Run the coordinator. The first SIGTERM drains it, the second one stops it."""
     trio.run(partial(serve, config, sources=real_sources(config)))
 
 
 @main.command("init")
 @click.option("--name", default="admin", show_default=True, help="Name of the first user.")
-@click.option("--new-code", is_flag=True, help="Print a new code when initialised already.")
+@click.option("--new-code", is_flag=True, help="Print a new one-time code if already initialised.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @settings_flags
 def init_command(config: CoordinatorConfig, name: str, output: str, *, new_code: bool) -> None:
-    """Make keys, database and first user.
+    """Create the data directory, the keys, the database and the first user.
 
-    Makes the data directory as well; safe to run again. Prints a one-time code to log in with,
-    good for 24 hours.
+    Prints a one-time code for the first login, valid for 24 hours. Safe to run again.
     """
     done = trio.run(_initialize, config, name, new_code)
     url = config.with_defaults().access_url
@@ -108,13 +111,13 @@ def init_command(config: CoordinatorConfig, name: str, output: str, *, new_code:
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("/"),
-    help="Only write the files, below this directory.",
+    help="Write the files below DIRECTORY, and do nothing else.",
 )
 def install_command(root: Path) -> None:
-    """Install unit, user and settings file, for systemd. Root; safe to run again.
+    """Install a systemd unit, its user and a settings file. Needs root; safe to run again.
 
-    The unit starts this very program. A settings file that is there stays as it is, and nothing
-    is started.
+    The unit starts this installation of kled-coord. An existing settings file is not changed, and
+    nothing is started.
     """
     program = Path(sys.prefix).resolve() / "bin" / "kled-coord"
     check_machine(root, program)
@@ -130,8 +133,8 @@ def install_command(root: Path) -> None:
 def check_config_command(config: CoordinatorConfig) -> None:
     """Print the settings in effect.
 
-    Or one line that says which setting is wrong and where it came from, or that the TLS files,
-    the sandbox, terraform_path or terraform_env_file cannot be used; exit code 2.
+    If a setting is invalid, or if the TLS files, the sandbox, terraform_path or terraform_env_file
+    cannot be used, print one line with the setting and its source, and exit with code 2.
     """
     open_certificates(config.tls_cert_file, config.tls_key_file)
     if config.terraform_env_file is not None:
@@ -145,21 +148,21 @@ def check_config_command(config: CoordinatorConfig) -> None:
 @main.command("migrate")
 @settings_flags
 def migrate_command(config: CoordinatorConfig) -> None:
-    """Bring the database up to date.
+    """Migrate the database to the current schema.
 
-    `serve` does so as well when it starts.
+    `serve` does the same when it starts.
     """
     trio.run(_migrate, config)
     click.echo("the database is up to date")
 
 
 @main.command("rotate-sealing-key")
-@click.option("--confirm", is_flag=True, help="Delete the old key, once all is seen to work.")
+@click.option("--confirm", is_flag=True, help="Delete the old key of the last rotation.")
 @settings_flags
 def rotate_command(config: CoordinatorConfig, *, confirm: bool) -> None:
-    """Seal everything with a new key. The coordinator must be stopped.
+    """Encrypt all sealed values with a new key. The coordinator must be stopped.
 
-    The old key is kept beside the new one, until you confirm.
+    The old key is kept beside the new one until --confirm.
     """
     full = config.with_defaults()
     assert full.sealing_key_file is not None
@@ -178,7 +181,7 @@ def rotate_command(config: CoordinatorConfig, *, confirm: bool) -> None:
 
 @main.group("user")
 def user_group() -> None:
-    """Users, for those who run the coordinator."""
+    """Manage users on the coordinator's machine."""
 
 
 @user_group.command("reset-login")
@@ -191,7 +194,7 @@ def reset_login_command(config: CoordinatorConfig, name: str) -> None:
 
 @main.command("version")
 def version_command() -> None:
-    """Print software and protocol version."""
+    """Print the software and protocol versions."""
     click.echo(f"kled-coord {software_version()}, protocol {PROTOCOL}")
 
 

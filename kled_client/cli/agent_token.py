@@ -1,4 +1,4 @@
-"""`kled workspace agent-token`: what an agent on a bare host is started with."""
+"""`kled workspace agent-token`: the environment of an agent on a separate host."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from kled_wire.names import WorkspaceRef, check_name
 @workspace_argument
 @click.argument("name", default="main")
 @click.option(
-    "--output-file", metavar="FILE", type=click.Path(path_type=Path), help="Write it there, 0600."
+    "--output-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write to FILE, mode 0600.",
 )
 @pass_invocation
 def agent_token(
     invocation: Invocation, workspace: WorkspaceRef, name: str, output_file: Path | None
 ) -> None:
-    """Show what the agent NAME (default: main) of WORKSPACE is started with on a host of its own.
+    """Show the environment that agent NAME (default: main) of WORKSPACE needs on a separate host.
 
-    Two lines, the coordinator's URL and the agent's token, as an EnvironmentFile of systemd
-    takes them. Whoever has the token is the agent: only the workspace's owner gets it, and that
-    is recorded.
+    Prints two lines in the format of a systemd EnvironmentFile: the coordinator's URL and the
+    agent's token. The token is the agent's identity: only the owner of the workspace may read it,
+    and each reading is recorded in the audit log.
     """
     if output_file is None and not sys.stdout.isatty():
         raise InputError(

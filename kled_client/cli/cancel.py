@@ -1,4 +1,4 @@
-"""`kled cancel`: stop a build that waits or goes on."""
+"""`kled cancel`: cancel a queued or running build."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from kled_wire.names import WorkspaceRef
 
 @click.command()
 @workspace_argument
-@click.option("--force", is_flag=True, help="Kill Terraform; what it has saved is kept.")
-@click.option("--no-wait", is_flag=True, help="Return as soon as the build has been told.")
+@click.option("--force", is_flag=True, help="Kill Terraform; the state that it has saved is kept.")
+@click.option("--no-wait", is_flag=True, help="Return without waiting for the build to end.")
 @pass_invocation
 def cancel(invocation: Invocation, workspace: WorkspaceRef, force: bool, no_wait: bool) -> None:
-    """Stop what a workspace's build is doing, and wait until it has stopped.
+    """Cancel the queued or running build of WORKSPACE and wait until it has ended.
 
-    Terraform finishes what it is at and saves its state. What that leaves half made, the next
-    start, stop or delete finishes. With --force, also once it is being cancelled, Terraform is
-    killed.
+    Terraform finishes its current operation and saves its state; the next start, stop or delete
+    completes the rest. --force kills Terraform, also when a cancellation is already under way.
     """
 
     async def work(api: Api) -> Build:

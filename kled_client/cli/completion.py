@@ -1,7 +1,7 @@
-"""`kled completion`, and the scripts for the shells: click's, with what they lack.
+"""`kled completion`: the completion scripts of the shells, click's with additions.
 
-A name that ends in `:` (`kled cp dev:`) gets no space after it, local files may stand among other
-names, and zsh needs no compinit of the person's own.
+A name that ends in `:` (`kled cp dev:`) gets no space after it, local files are offered beside
+other names, and zsh needs no compinit in the user's configuration.
 """
 
 from __future__ import annotations

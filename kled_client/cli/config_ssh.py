@@ -1,4 +1,4 @@
-"""`kled config-ssh`: plain ssh, scp, rsync, git and IDEs reach workspaces as WORKSPACE.kled."""
+"""`kled config-ssh`: configures ssh, scp, rsync, git and IDEs to reach workspaces."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from kled_client.openssh.setup import default_path, read_config, with_block, wri
 
 
 @click.command("config-ssh")
-@click.option("--remove", is_flag=True, help="Take the block out again.")
-@click.option("--dry-run", is_flag=True, help="Print the file as it would be; change nothing.")
+@click.option("--remove", is_flag=True, help="Remove the block.")
+@click.option("--dry-run", is_flag=True, help="Print the resulting file; change nothing.")
 @click.option(
     "--ssh-config-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Another file than ~/.ssh/config.",
+    help="File to change instead of ~/.ssh/config.",
 )
 @pass_invocation
 def config_ssh(
     invocation: Invocation, remove: bool, dry_run: bool, ssh_config_file: Path | None
 ) -> None:
-    """Write a block for *.kled into ~/.ssh/config; the rest of the file stays as it is.
+    """Write a block for *.kled into ~/.ssh/config; the rest of the file is not changed.
 
-    Afterwards `ssh dev.kled` works, and with it scp, rsync, git, VS Code and JetBrains. The
-    certificate is renewed by itself and nobody is asked about a host key.
+    Afterwards `ssh dev.kled` works, and so do scp, rsync, git, VS Code and JetBrains. The
+    certificate is renewed automatically, and no host key has to be confirmed.
     """
     path = ssh_config_file or default_path(invocation.env)
     before = read_config(path)

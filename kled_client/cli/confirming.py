@@ -1,4 +1,4 @@
-"""The question before something is destroyed."""
+"""Asks for confirmation before something is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command gets: the environment, the profile, the API and the SSH connection."""
+"""The object that every command gets: environment, profile, API and SSH connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kled cp`: files in and out, over sftp."""
+"""`kled cp`: copies files to and from workspaces over SFTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROBLEMS_MAX: Final = 20
 
 
 @click.command()
-@click.option("-r", "recurse", is_flag=True, help="Copy directories with what is in them.")
+@click.option("-r", "recurse", is_flag=True, help="Copy directories recursively.")
 @click.argument(
     "paths", nargs=-1, required=True, metavar="SRC... DST", shell_complete=complete_place
 )
@@ -32,9 +32,9 @@ _PROBLEMS_MAX: Final = 20
 def cp(invocation: Invocation, recurse: bool, paths: tuple[str, ...]) -> int:
     """Copy SRC to DST; one side is WORKSPACE:path.
 
-    Remote paths are relative to the home directory, ~ and ~USER are home directories there. Times
-    and modes are kept, with -r links stay links. A file appears when it is whole. A local name with
-    a colon is written ./like:this.
+    Remote paths are relative to the home directory; ~ and ~USER name home directories in the
+    workspace. Times and modes are preserved; -r copies links as links. A target file appears only
+    when it is complete. Write a local name that has a colon as ./like:this.
     """
     return run(partial(_copy, invocation, plan_copy(paths), recurse))
 

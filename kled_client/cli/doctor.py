@@ -1,4 +1,4 @@
-"""`kled doctor`: what works between here and the coordinator, what is blocked, what is used."""
+"""`kled doctor`: checks the connection to the coordinator and reports what is blocked."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _BY_SESSION = ("session", "direct path")
 @click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
 @pass_invocation
 def doctor(invocation: Invocation, workspace: WorkspaceRef | None) -> int:
-    """Check the way to the coordinator, and with WORKSPACE the way into it.
+    """Check the connection to the coordinator, and with WORKSPACE the connection into it.
 
-    Says what is blocked and what is used instead. The exit code is 1 if something needed does not
-    work; warnings are none.
+    Reports what is blocked and what is used instead. The exit code is 1 if a check failed; a
+    warning is not a failure.
     """
     return run(partial(_doctor, invocation, workspace))
 

@@ -1,4 +1,4 @@
-"""`kled forward` and `kled ports`: what listens in the workspace, reachable from this machine."""
+"""`kled forward` and `kled ports`: port forwarding, and the ports of a workspace."""
 
 from __future__ import annotations
 
@@ -29,10 +29,22 @@ FILES_MAX: Final = 10_240
 @click.command()
 @workspace_argument
 @click.argument("specs", nargs=-1, metavar="[SPEC]...")
-@click.option("--remote", "-R", multiple=True, metavar="SPEC", help="Listen there, connect here.")
-@click.option("--dynamic", "-D", multiple=True, metavar="[ADDR:]PORT", help="A SOCKS5 proxy here.")
-@click.option("--udp", multiple=True, metavar="SPEC", help="Datagrams instead of connections.")
-@click.option("--auto", is_flag=True, help="Forward whatever listens, as it comes and goes.")
+@click.option(
+    "--remote",
+    "-R",
+    multiple=True,
+    metavar="SPEC",
+    help="Listen in the workspace, connect from here.",
+)
+@click.option(
+    "--dynamic",
+    "-D",
+    multiple=True,
+    metavar="[ADDR:]PORT",
+    help="Serve a SOCKS5 proxy on this machine.",
+)
+@click.option("--udp", multiple=True, metavar="SPEC", help="Forward UDP instead of TCP.")
+@click.option("--auto", is_flag=True, help="Forward every listening port, as ports open and close.")
 @pass_invocation
 def forward(
     invocation: Invocation,
@@ -43,14 +55,14 @@ def forward(
     udp: tuple[str, ...],
     auto: bool,
 ) -> int:
-    """Listen here and connect there, until Ctrl-C.
+    """Forward local ports to a workspace until Ctrl-C.
 
-    A SPEC is PORT, LOCAL:REMOTE, LOCAL:HOST:REMOTE or BIND:LOCAL:HOST:REMOTE; HOST is as the
-    workspace sees it. Without BIND only this machine can connect. LOCAL 0 takes a free port,
-    3000-3010 is a range, and on either side the path of a Unix socket may stand: /a.sock:/b.sock.
+    A SPEC is PORT, LOCAL:REMOTE, LOCAL:HOST:REMOTE or BIND:LOCAL:HOST:REMOTE; the workspace
+    resolves HOST. Without BIND only this machine can connect. LOCAL 0 selects a free port,
+    3000-3010 is a range, and either side may be the path of a Unix socket: /a.sock:/b.sock.
 
-    Networks that come and go do not matter. When the workspace's agent is started again, so is
-    the connection; the ports stay open meanwhile.
+    Connections survive a change of network. When the workspace's agent restarts, its connections
+    end and kled connects again; the local ports stay open.
     """
     plan = ForwardPlan(forwards=parse_all(specs, remote, dynamic, udp), auto=auto)
     return run(partial(hold, invocation, workspace, plan))
@@ -99,7 +111,7 @@ def _allow_many_sockets() -> None:
 @workspace_argument
 @pass_invocation
 def ports(invocation: Invocation, workspace: WorkspaceRef) -> int:
-    """List the TCP ports that something in WORKSPACE listens on."""
+    """List the listening TCP ports of WORKSPACE."""
     return run(partial(_ports, invocation, workspace))
 
 

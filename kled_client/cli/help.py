@@ -25,7 +25,7 @@ def _complete_command(
 @click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=_complete_command)
 @click.pass_context
 def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
-    """Show the help of kled or of one of its commands, as `kled COMMAND --help` does."""
+    """Show the help of kled or of a command; the same as `kled COMMAND --help`."""
     click.echo(_context_of(ctx, words).get_help())
 
 

@@ -1,4 +1,4 @@
-"""`kled key …`: public keys for SSH clients that know no certificates."""
+"""`kled key …`: registers public keys for SSH clients without certificate support."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ async def _ids(api: Api) -> list[str]:
 
 @click.group()
 def key() -> None:
-    """Register public keys, for SSH clients that know no certificates.
+    """Register public keys for SSH clients without certificate support.
 
-    A client with such a key still reaches a workspace only through kled stream, as you. ssh itself
-    needs none: kled config-ssh.
+    A registered key works only inside a stream that you opened with kled stream. OpenSSH needs no
+    registered key: see kled config-ssh.
     """
 
 
 @key.command()
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
-@click.option("--name", help="What to call it; the key's own comment, by default.")
-@click.option("--workspace", type=RefType(), metavar="WORKSPACE", help="Good for this one alone.")
-@click.option("--lifetime", metavar="90d", help="When it ends: a number and s, m, h or d.")
+@click.option("--name", help="Name of the key; default: its comment.")
+@click.option(
+    "--workspace", type=RefType(), metavar="WORKSPACE", help="Limit the key to this workspace."
+)
+@click.option("--lifetime", metavar="90d", help="Lifetime: a number and s, m, h or d.")
 @pass_invocation
 def add(
     invocation: Invocation,
@@ -48,7 +50,7 @@ def add(
 ) -> None:
     """Register the public key in FILE (- reads standard input), for 90 days.
 
-    This takes a sign-in of the last ten minutes: kled login.
+    You must have signed in (kled login) within the last ten minutes.
     """
     body: dict[str, Any] = {"public_key": _read(file)}
     if name:
@@ -89,7 +91,7 @@ def list_(invocation: Invocation) -> None:
 @click.argument("key_id", metavar="ID", shell_complete=named_by(_ids))
 @pass_invocation
 def remove(invocation: Invocation, key_id: str) -> None:
-    """Remove a key: no new connection comes in with it. Those that are open go on."""
+    """Remove a key. New connections with it are refused; open ones continue."""
     if _KEY_ID.fullmatch(key_id) is None:
         raise InputError("key_id_invalid", "that is not a key's id", hint="kled key list")
     removed = invocation.call(lambda api: api.remove_key(key_id))

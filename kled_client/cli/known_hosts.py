@@ -1,4 +1,4 @@
-"""`kled known-hosts`: the plain host key, for clients that cannot check a host certificate."""
+"""`kled known-hosts`: prints the plain host key, for clients without certificate support."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SSH_PORT = 22
     "hosts",
     multiple=True,
     metavar="HOST[:PORT]",
-    help="What the client will call it, for instance 127.0.0.1:2222; WORKSPACE.kled by default.",
+    help="Host name that the client uses, e.g. 127.0.0.1:2222; default: WORKSPACE.kled.",
 )
 @pass_invocation
 def known_hosts(invocation: Invocation, workspace: WorkspaceRef, hosts: tuple[str, ...]) -> int:
-    """Print WORKSPACE's host key as a line of known_hosts, for clients that know no certificates.
+    """Print WORKSPACE's host key as a known_hosts line, for clients without certificate support.
 
-    The key is the one that the workspace has just proven to hold, under a host certificate of the
-    coordinator. It changes when the agent's state is lost; a certificate would cover that.
+    kled connects and verifies the key with the coordinator's host certificate before printing it.
+    The key changes when the agent loses its state directory; then print it again.
     """
     names = [pattern(host) for host in hosts] or [f"{workspace}.{SSH_SUFFIX}"]
     return run(partial(_show, invocation, workspace, names))

@@ -1,4 +1,4 @@
-"""A number on the command line that may be `default`, for what the coordinator's settings say."""
+"""An option value that is a number, or `default` for the coordinator's setting."""
 
 from __future__ import annotations
 

@@ -41,14 +41,14 @@ class _Proof:
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--code", metavar="-", help="`-` reads the one-time code from standard input.")
-@click.option("--username", "-u", help="Sign in by password; it is asked for.")
+@click.option("--code", metavar="-", help="Read the one-time code from standard input.")
+@click.option("--username", "-u", help="Sign in by password, which is prompted for.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@click.option("--set-password", is_flag=True, help="With a one-time code: choose a password.")
+@click.option("--set-password", is_flag=True, help="Set a new password; needs a one-time code.")
 @click.option(
     "--ca-file", metavar="FILE", type=click.Path(), help="Trust only the certificates in FILE."
 )
-@click.option("--token-name", help="How the new token is called in `kled token list`.")
+@click.option("--token-name", help="Name of the new token in `kled token list`.")
 @pass_invocation
 def login(  # each is one option of the command
     invocation: Invocation,
@@ -60,9 +60,9 @@ def login(  # each is one option of the command
     ca_file: str | None,
     token_name: str | None,
 ) -> None:
-    """Sign in to the coordinator at URL and keep its token for the next commands.
+    """Sign in to the coordinator at URL and store the token.
 
-    Without options it asks. Scripts give a one-time code in KLED_LOGIN_CODE or by --code -.
+    Without options it prompts. Scripts pass a one-time code in KLED_LOGIN_CODE or by --code -.
     """
     target = _target(invocation, url, ca_file)
     proof = _ask(invocation.env, code, username, password_stdin)
@@ -86,7 +86,7 @@ def login(  # each is one option of the command
 @click.command()
 @pass_invocation
 def logout(invocation: Invocation) -> None:
-    """Revoke the stored token and forget it."""
+    """Revoke the stored token and delete it."""
     used = invocation.profile()
     failure: UnavailableError | None = None
     try:
@@ -109,7 +109,7 @@ def logout(invocation: Invocation) -> None:
 @click.command()
 @pass_invocation
 def whoami(invocation: Invocation) -> None:
-    """Show who the coordinator says you are."""
+    """Show the user that you are signed in as."""
     used = invocation.profile()
     user = invocation.call(Api.whoami)
     invocation.output.record(

@@ -1,4 +1,4 @@
-"""`kled logs`: what Terraform said in a build."""
+"""`kled logs`: the log of a build."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ from kled_wire.names import WorkspaceRef
 
 @click.command()
 @workspace_argument
-@click.option("--build", type=click.IntRange(min=1), metavar="N", help="Not the latest build.")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the build has ended.")
+@click.option(
+    "--build",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Build number; default: the latest build.",
+)
+@click.option("--follow", "-f", is_flag=True, help="Follow the log until the build ends.")
 @pass_invocation
 def logs(invocation: Invocation, workspace: WorkspaceRef, build: int | None, follow: bool) -> None:
     """Show the log of a workspace's build, the latest one by default.
 
-    How the build ended is said on standard error; it does not change the exit code.
+    The result of the build is printed on standard error and does not change the exit code.
     """
     printer = _Printer(invocation.output)
 

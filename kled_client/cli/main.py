@@ -1,4 +1,4 @@
-"""The root of the command line: the global options and the list of commands."""
+"""The root of the command line: global options and the list of commands."""
 
 from __future__ import annotations
 
@@ -23,37 +23,41 @@ _HERE = "kled_client.cli"
 _COMMANDS = {
     "Sign in": [
         ("login", "login:login", "Sign in to a coordinator"),
-        ("logout", "login:logout", "Revoke the token and forget it"),
-        ("whoami", "login:whoami", "Show who you are and where"),
-        ("profile", "profile:profile", "List the sign-ins of this machine"),
+        ("logout", "login:logout", "Revoke the stored token and delete it"),
+        ("whoami", "login:whoami", "Show your user and coordinator"),
+        ("profile", "profile:profile", "List the profiles stored on this machine"),
     ],
     "Workspaces": [
-        ("create", "workspace:create", "Make a workspace and wait until it can be used"),
+        ("create", "workspace:create", "Create a workspace and wait until it is ready"),
         ("list", "workspace:list_", "List your workspaces"),
         ("show", "workspace:show", "Show one workspace"),
         ("start", "workspace:start", "Start a stopped workspace"),
-        ("update", "workspace:update", "Bring a workspace to another version of its template"),
-        ("stop", "workspace:stop", "Stop a workspace; its volumes stay"),
-        ("delete", "workspace:delete", "Destroy a workspace and what is in it"),
+        ("update", "workspace:update", "Update a workspace to another version of its template"),
+        ("stop", "workspace:stop", "Stop a workspace; its volumes are kept"),
+        ("delete", "workspace:delete", "Delete a workspace and everything in it"),
         ("logs", "logs:logs", "Show the log of a build"),
-        ("cancel", "cancel:cancel", "Stop a build that waits or goes on"),
-        ("workspace", "workspace:workspace", "The same, as a group of commands, and more"),
+        ("cancel", "cancel:cancel", "Cancel a queued or running build"),
+        ("workspace", "workspace:workspace", "These commands as a group, and agent-token"),
     ],
-    "Work inside": [
+    "Inside a workspace": [
         ("ssh", "shell:ssh", "Open a shell, or run a command with a terminal"),
         ("exec", "shell:exec_", "Run a command without a terminal"),
-        ("session", "session:session", "Named shells that outlive their connections"),
-        ("forward", "forward:forward", "Reach ports of the workspace from here"),
-        ("ports", "forward:ports", "List what listens in the workspace"),
-        ("up", "up:up", "Hold up what a project's .kled.toml names"),
-        ("cp", "cp:cp", "Copy files in and out"),
+        ("session", "session:session", "Manage named shells that survive disconnection"),
+        ("forward", "forward:forward", "Forward ports between this machine and a workspace"),
+        ("ports", "forward:ports", "List the listening TCP ports of a workspace"),
+        ("up", "up:up", "Run the forwards of a project's .kled.toml"),
+        ("cp", "cp:cp", "Copy files to and from a workspace"),
         ("open", "open:open_", "Open an editor in the workspace"),
-        ("status", "status:status", "Show where you are and which path leads to the workspace"),
-        ("ping", "ping:ping", "Measure the way to the workspace"),
-        ("config-ssh", "config_ssh:config_ssh", "Let plain ssh, scp, rsync and IDEs in"),
-        ("ssh-cert", "ssh_cert:ssh_cert", "Renew the SSH certificate where that is due"),
-        ("stream", "stream:stream", "The byte stream that ssh's ProxyCommand uses"),
-        ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key, to pin it"),
+        ("status", "status:status", "Show your workspaces, or the path to one of them"),
+        ("ping", "ping:ping", "Measure round-trip times to a workspace"),
+        (
+            "config-ssh",
+            "config_ssh:config_ssh",
+            "Configure ssh, scp, rsync and IDEs for workspaces",
+        ),
+        ("ssh-cert", "ssh_cert:ssh_cert", "Renew the SSH certificate if it ends soon"),
+        ("stream", "stream:stream", "Open the byte stream for ssh's ProxyCommand"),
+        ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key for known_hosts"),
     ],
     "Administration": [
         ("template", "template:template", "List and push templates"),
@@ -62,9 +66,9 @@ _COMMANDS = {
         ("key", "key:key", "Register public keys for clients without certificates"),
     ],
     "Other": [
-        ("doctor", "doctor:doctor", "Check the way to the coordinator and say what is blocked"),
+        ("doctor", "doctor:doctor", "Check the connection and report what is blocked"),
         ("help", "help:help_", "Show the help of a command"),
-        ("version", "version:version", "Show versions, here and there"),
+        ("version", "version:version", "Show the versions of kled and of the coordinator"),
         ("completion", "completion:completion", "Print a shell's completion script"),
     ],
 }
@@ -95,12 +99,16 @@ def _entries() -> dict[str, CommandEntry]:
 @click.option(
     "--profile",
     metavar="NAME",
-    help="Which stored sign-in to use (or KLED_PROFILE).",
+    help="Profile to use (or KLED_PROFILE).",
     shell_complete=_complete_profile,
 )
-@click.option("--url", metavar="URL", help="Another coordinator than the profile's (or KLED_URL).")
-@click.option(*FLAGS, type=FORMATS, default="table", help=f"{HELP} Also after the command.")
-@click.option("--verbose", "-v", is_flag=True, help="Show more of what happens.")
+@click.option(
+    "--url", metavar="URL", help="Coordinator to use instead of the profile's (or KLED_URL)."
+)
+@click.option(
+    *FLAGS, type=FORMATS, default="table", help=f"{HELP} Also accepted after the command."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Log diagnostic messages to standard error.")
 @click.version_option(software_version(), prog_name="kled", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(

@@ -1,4 +1,4 @@
-"""The names that people type, of workspaces and the rest, and how a shell completes them."""
+"""Argument types for names, of workspaces and others, and their shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kled open vscode`: the editor here, the files and programs there."""
+"""`kled open vscode`: opens a local editor on a workspace."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def open_() -> None:
 @click.argument("path", required=False)
 @pass_invocation
 def vscode(invocation: Invocation, workspace: WorkspaceRef, path: str | None) -> None:
-    """Open VS Code by Remote-SSH, in PATH if given (absolute).
+    """Open VS Code with Remote-SSH, in PATH (absolute) if given.
 
-    Writes the ssh configuration first where it is missing. Without a `code` command it prints
-    the URI to open.
+    Writes the ssh configuration first if it is missing. Without a `code` command it prints the
+    URI to open.
     """
     invocation.call(
         lambda api: api.workspace(str(workspace))

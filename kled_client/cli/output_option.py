@@ -1,4 +1,4 @@
-"""`--output`: before the command, or as an option of every command that has none of that name."""
+"""`--output`, before the command or as an option of each command that lacks one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`-p NAME=VALUE`, `NAME=@FILE`, `NAME`: the values of a template's variables."""
+"""`-p NAME=VALUE`, `NAME=@FILE`, `NAME`: values of a template's parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ param_option = click.option(
     "-p",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="A template's parameter; NAME=@FILE reads a file (@- standard input), NAME alone asks.",
+    help="Template parameter; NAME=@FILE reads a file (@- standard input), NAME alone prompts.",
 )
 
 

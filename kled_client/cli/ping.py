@@ -1,4 +1,4 @@
-"""`kled ping`: where the time goes between here and the workspace."""
+"""`kled ping`: round-trip times between this machine and a workspace."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _LEGS = {
 @click.option("-c", "--count", type=click.IntRange(1, 1000), default=4, show_default=True)
 @pass_invocation
 def ping(invocation: Invocation, workspace: WorkspaceRef, count: int) -> int:
-    """Measure round trips, in milliseconds.
+    """Measure round-trip times to WORKSPACE, in milliseconds.
 
-    Client-coordinator is one API request on an open connection. Coordinator-agent is the
-    coordinator's own measurement. End to end is one byte to `cat` and back over SSH, on the path
-    that the last line names: direct, or through the coordinator's relay and why.
+    client-coordinator is one API request on an open connection. coordinator-agent is measured by
+    the coordinator. end to end is one byte to `cat` and back over SSH. The last line names the
+    path: direct, or the coordinator's relay with the reason.
     """
     return run(partial(_ping, invocation, workspace, count))
 

@@ -1,4 +1,4 @@
-"""`kled profile …`: the sign-ins that are kept here."""
+"""`kled profile …`: the stored profiles, one for each sign-in."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from kled_client.cli.context import Invocation, pass_invocation
 
 @click.group()
 def profile() -> None:
-    """The sign-ins of this machine; kled --profile NAME login URL makes another."""
+    """Manage profiles; kled --profile NAME login URL creates one."""
 
 
 @profile.command("list")
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the profiles; the one in use has a star."""
+    """List the profiles; a star marks the one in use."""
     used = profiles.profile_name(invocation.env, invocation.profile_name)
     stored = {
         name: profiles.stored(invocation.env, name) for name in profiles.names(invocation.env)

@@ -44,7 +44,7 @@ _name_argument = click.argument("name", shell_complete=complete_session)
 
 @click.group()
 def session() -> None:
-    """Named shells that outlive their connections: kled ssh WORKSPACE --session NAME."""
+    """Manage named shells that survive disconnection: kled ssh WORKSPACE --session NAME."""
 
 
 @session.command("list")
@@ -71,7 +71,7 @@ def list_(invocation: Invocation, workspace: WorkspaceRef) -> None:
 @_name_argument
 @pass_invocation
 def kill(invocation: Invocation, workspace: WorkspaceRef, name: str) -> None:
-    """End the session NAME and all of its programs."""
+    """End the session NAME and all of its processes."""
     check_name("session", name)
     _do(invocation, workspace, {"op": "kill", "name": name})
     invocation.output.note(f"session {name} was killed")
@@ -83,7 +83,7 @@ def kill(invocation: Invocation, workspace: WorkspaceRef, name: str) -> None:
 @click.argument("new_name")
 @pass_invocation
 def rename(invocation: Invocation, workspace: WorkspaceRef, name: str, new_name: str) -> None:
-    """Call the session NAME NEW_NAME from now on."""
+    """Rename the session NAME to NEW_NAME."""
     check_name("session", name)
     check_name("session", new_name)
     _do(invocation, workspace, {"op": "rename", "name": name, "to": new_name})
@@ -93,10 +93,10 @@ def rename(invocation: Invocation, workspace: WorkspaceRef, name: str, new_name:
 @session.command()
 @workspace_argument
 @_name_argument
-@click.option("--bytes", "size", type=click.IntRange(1), help="Only so many of the last bytes.")
+@click.option("--bytes", "size", type=click.IntRange(1), help="Print only the last N bytes.")
 @pass_invocation
 def log(invocation: Invocation, workspace: WorkspaceRef, name: str, size: int | None) -> int:
-    """Print what the session NAME wrote, as far back as it is kept, colours and all."""
+    """Print the stored output of the session NAME, with its escape sequences."""
     check_name("session", name)
     request = {"op": "log", "name": name, "bytes": size}
     return run(partial(_log, invocation, workspace, request))

@@ -1,4 +1,4 @@
-"""`kled ssh` and `kled exec`: programs in the workspace on our own standard streams."""
+"""`kled ssh` and `kled exec`: run programs in a workspace on the local standard streams."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 @click.command(context_settings=_SETTINGS)
-@click.option("-A", "forward_agent", is_flag=True, help="Let the workspace use your SSH agent.")
-@click.option("-t/-T", "terminal", default=None, help="Force a terminal, or forbid one.")
+@click.option("-A", "forward_agent", is_flag=True, help="Forward your SSH agent to the workspace.")
+@click.option("-t/-T", "terminal", default=None, help="Force a terminal (-t) or disable it (-T).")
 @click.option(
     "--session",
     "name",
     metavar="NAME",
-    help="A session that outlives the connection.",
+    help="Attach to a named session that survives disconnection.",
     shell_complete=complete_session,
 )
-@click.option("--read-only", is_flag=True, help="With --session: watch, type nothing.")
+@click.option("--read-only", is_flag=True, help="With --session: show the terminal, send no input.")
 @click.option(
     "--predict",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Show what you type before its echo is there; auto: on slow networks.",
+    help="Show typed keys before the workspace echoes them; auto: on slow networks.",
 )
 @workspace_argument
 @_command_argument
@@ -62,14 +62,14 @@ def ssh(
     workspace: WorkspaceRef,
     command: tuple[str, ...],
 ) -> int:
-    """Open a shell in WORKSPACE, or run COMMAND there by its shell.
+    """Open a shell in WORKSPACE, or run COMMAND in the workspace's shell.
 
-    The exit status is the command's, 128 plus the number for a signal, 255 when the connection
-    broke. At the start of a line, ~. leaves.
+    The exit status is the command's; 128 plus the number of a signal; 255 if the connection broke.
+    ~. at the start of a line closes the connection.
 
-    With --session NAME the shell is kept in the workspace: it is made if it is not there, goes on
-    when you leave or the network does, and can be seen by several at once. At the start of a line
-    ~d detaches, ~? lists the keys. The exit status is 0 when you detached.
+    --session NAME attaches to a named shell, which is created if needed. It survives
+    disconnection, and several clients can attach at once. At the start of a line ~d detaches and
+    ~? lists the keys. The exit status after detaching is 0.
     """
     name, read_only, command = late_options(name, read_only, command)
     if name is not None:
@@ -89,10 +89,10 @@ def ssh(
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @pass_invocation
 def exec_(invocation: Invocation, workspace: WorkspaceRef, command: tuple[str, ...]) -> int:
-    """Run COMMAND in WORKSPACE, its words exactly as given, without a terminal.
+    """Run COMMAND in WORKSPACE without a terminal and without a shell.
 
-    Standard input, output and error stay apart; the exit status is the command's. For a shell's
-    features: kled exec WORKSPACE -- sh -c '…'.
+    The words of COMMAND are passed unchanged. Standard output and error stay separate; the exit
+    status is the command's. For shell syntax: kled exec WORKSPACE -- sh -c '…'.
     """
     line = shlex.join(without_dashes(command))
     return run(partial(_run, invocation, workspace, line, False, False))

@@ -11,10 +11,10 @@ from kled_client.cli.context import Invocation, pass_invocation
 @click.command("ssh-cert")
 @pass_invocation
 def ssh_cert(invocation: Invocation) -> None:
-    """Renew the SSH certificate if it ends soon, and print where it is.
+    """Renew the SSH certificate if it ends soon, and print its path.
 
-    ssh and `kled` do so by themselves. The block of kled config-ssh calls this for programs that
-    read the certificate before they start the ProxyCommand.
+    ssh and kled renew it automatically. The block of kled config-ssh calls this command for
+    programs that read the certificate before they start the ProxyCommand.
     """
     identity = ensure_certificate(invocation.env, invocation.profile(), invocation.token())
     output = invocation.output

@@ -1,4 +1,4 @@
-"""`kled status`: who and where one is, how a workspace does, and which path leads to it."""
+"""`kled status`: the coordinator, the user, and the state of workspaces and paths."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from kled_wire.resume.paths import PathReport
 @click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
 @pass_invocation
 def status(invocation: Invocation, workspace: WorkspaceRef | None) -> int:
-    """Show the coordinator, who you are, and your workspaces.
+    """Show the coordinator, your user and your workspaces.
 
-    With WORKSPACE also its agent, and the path that connections to it take: direct with the
-    agent's address, or through the coordinator's relay, and why.
+    With WORKSPACE, show that workspace, its agent and the path of its connections: direct with the
+    agent's address, or the coordinator's relay with the reason.
     """
     if workspace is None:
         return run(partial(_overview, invocation))

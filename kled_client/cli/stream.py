@@ -31,29 +31,29 @@ from kled_wire.transport.address import parse_url
 @click.command()
 @click.argument("workspace", shell_complete=complete_workspace)
 @click.option(
-    "--kind", default="ssh", show_default=True, help="ssh, or tcp: a port of the workspace."
+    "--kind", default="ssh", show_default=True, help="ssh, or tcp (a port of the workspace)."
 )
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Of --kind tcp.")
-@click.option("--fdpass", is_flag=True, help="Pass the socket to ssh (ProxyUseFdpass) and end.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port for --kind tcp.")
+@click.option("--fdpass", is_flag=True, help="Pass the socket to ssh (ProxyUseFdpass) and exit.")
 @click.option(
     "--resume",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Whether the stream survives its connections. auto: always but for ssh to this machine "
-    "over plain HTTP. never: plain HTTP only.",
+    help="Whether the stream survives lost connections. auto: always, except for ssh to this "
+    "machine over plain HTTP. never: plain HTTP only.",
 )
 @click.option(
     "--direct",
     type=click.Choice(["auto", "never"]),
     default="auto",
-    help="Whether such a stream leaves the relay where the agent can be reached.",
+    help="Use a direct path to the agent when there is one.",
 )
 @click.option(
     "--listen",
     metavar="[ADDR:]PORT",
-    help="Listen here: each connection is a stream. For clients without a ProxyCommand.",
+    help="Listen on this port; each connection opens a stream.",
 )
-@click.option("--profile", help="Which stored sign-in to use.", shell_complete=complete_profile)
+@click.option("--profile", help="Profile to use.", shell_complete=complete_profile)
 @pass_invocation
 def stream(
     invocation: Invocation,
@@ -63,11 +63,11 @@ def stream(
     listen: str | None,
     **asked: Any,
 ) -> int:
-    """Join standard input and output with a byte stream to WORKSPACE.
+    """Connect standard input and output to a byte stream into WORKSPACE.
 
-    ssh calls this for every connection (ProxyCommand; see kled config-ssh). It renews the SSH
-    certificate first where that is due. With --listen it serves a port of this machine instead,
-    until Ctrl-C; whoever connects there proves themselves by a certificate or a key (kled key).
+    ssh runs this command for every connection (ProxyCommand; see kled config-ssh). It renews the
+    SSH certificate first if that ends soon. --listen serves a local port instead, until Ctrl-C;
+    SSH clients of that port authenticate with a certificate or a registered key (kled key).
     """
     used = profile or invocation.profile_name
     request = command.Request(port=port or 0, profile=used, **asked)

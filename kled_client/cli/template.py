@@ -40,19 +40,19 @@ _check_deadline = click.option(
     "--check-deadline-s",
     type=LimitType(1, 3600),
     metavar="N",
-    help="How long a check may take from now on; default: the coordinator's.",
+    help="Seconds that a check may take; default: the coordinator's setting.",
 )
 _build_quiet = click.option(
     "--build-quiet-s",
     type=LimitType(),
     metavar="N",
-    help="How long a build may show no progress; 0: any time; default: the coordinator's.",
+    help="Seconds that a build may show no progress, 0 for no limit.",
 )
 
 
 @click.group()
 def template() -> None:
-    """Terraform that says what a workspace is."""
+    """Manage templates, the Terraform configurations of workspaces."""
 
 
 @template.command("list")
@@ -111,9 +111,9 @@ def show(invocation: Invocation, name: str) -> None:
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), required=False)
 @pass_invocation
 def init(invocation: Invocation, name: str, directory: Path | None) -> None:
-    """Write the shipped template NAME into DIRECTORY, ./NAME by default, to be adapted and pushed.
+    """Copy the shipped template NAME into DIRECTORY (default: ./NAME).
 
-    There is `process`: a workspace is a process on the coordinator's own machine.
+    Shipped is `process`: a workspace is a process on the coordinator's machine.
     """
     known = _shipped()
     if name not in known:
@@ -142,10 +142,10 @@ def init(invocation: Invocation, name: str, directory: Path | None) -> None:
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--name",
-    help="The template's name; the directory's by default.",
+    help="Template name; default: the directory's name.",
     shell_complete=complete_template,
 )
-@click.option("--message", "-m", help="What changed.")
+@click.option("--message", "-m", help="Description of the change.")
 @_check_deadline
 @_build_quiet
 @pass_invocation
@@ -154,8 +154,8 @@ def push(
 ) -> None:
     """Upload DIRECTORY as a new version of its template.
 
-    Terraform checks it first; a template with an error changes nothing. State files, .terraform
-    and hidden files stay here.
+    The coordinator checks it with Terraform; a template with an error changes nothing. State
+    files, .terraform and hidden files are not uploaded.
     """
     chosen = check_name("template", name or directory.resolve().name)
     packed = pack_template(directory)
@@ -176,7 +176,7 @@ def push(
 @_build_quiet
 @pass_invocation
 def update(invocation: Invocation, /, name: str, **options: str | int | None) -> None:
-    """Change a template's deadlines, in seconds; `default` is what the coordinator says."""
+    """Change a template's deadlines; `default` restores the coordinator's setting."""
     check_name("template", name)
     given = {key: value for key, value in options.items() if value is not None}
     if not given:
@@ -187,7 +187,7 @@ def update(invocation: Invocation, /, name: str, **options: str | int | None) ->
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
 @pass_invocation
 def delete(invocation: Invocation, name: str, yes: bool) -> None:
     """Delete a template that no workspace uses."""

@@ -1,4 +1,4 @@
-"""`kled token …`: API tokens for scripts."""
+"""`kled token …`: manages API tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def token() -> None:
 @token.command("list")
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List your tokens; the secrets are not kept anywhere."""
+    """List your tokens; the secrets are not stored."""
     found = invocation.call(Api.tokens)
     columns = {
         "ID": [t["id"] for t in found],
@@ -48,11 +48,11 @@ def list_(invocation: Invocation) -> None:
 
 @token.command()
 @click.argument("name")
-@click.option("--scope", multiple=True, help="What it may do; everything you may, by default.")
-@click.option("--lifetime", metavar="30d", help="When it ends: a number and s, m, h or d.")
+@click.option("--scope", multiple=True, help="Scope of the token; default: all.")
+@click.option("--lifetime", metavar="30d", help="Lifetime: a number and s, m, h or d.")
 @pass_invocation
 def create(invocation: Invocation, name: str, scope: tuple[str, ...], lifetime: str | None) -> None:
-    """Make a token and print it, once."""
+    """Create a token and print it once."""
     body: dict[str, Any] = {"name": name}
     if scope:
         body["scopes"] = list(scope)
@@ -70,7 +70,7 @@ def create(invocation: Invocation, name: str, scope: tuple[str, ...], lifetime: 
 @click.argument("token_id", metavar="ID", shell_complete=named_by(_living))
 @pass_invocation
 def revoke(invocation: Invocation, token_id: str) -> None:
-    """Make a token useless, at once."""
+    """Revoke a token at once."""
     if _TOKEN_ID.fullmatch(token_id) is None:
         # Not repeated: it may be a secret pasted by mistake.
         raise InputError("token_id_invalid", "that is not a token's id", hint="kled token list")

@@ -1,4 +1,4 @@
-"""`kled up`: everything that a project's `.kled.toml` names, in the foreground or as a service."""
+"""`kled up`: runs the forwards of a project's `.kled.toml`, in the foreground or as a service."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kled_wire.errors import ConfigError, KledError, NotFoundError
 
 
 @click.command()
-@click.option("--install", "action", flag_value="install", help="Run as a service of your user.")
-@click.option("--uninstall", "action", flag_value="uninstall", help="Remove that service.")
+@click.option("--install", "action", flag_value="install", help="Install a service of your user.")
+@click.option("--uninstall", "action", flag_value="uninstall", help="Remove the service.")
 @pass_invocation
 def up(invocation: Invocation, action: str | None) -> int:
-    """Hold up the forwards that .kled.toml names, here or in a directory above, until Ctrl-C.
+    """Run the forwards in the .kled.toml of this directory or one above, until Ctrl-C.
 
-    With --install a systemd user unit (on macOS a launchd agent) does so whenever you are signed
-    in to this machine.
+    --install creates a systemd user unit (on macOS a launchd agent) that runs them while you are
+    signed in to this machine.
     """
     path, project = load_project(Path.cwd())
     if action is None:

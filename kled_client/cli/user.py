@@ -49,7 +49,7 @@ def list_(invocation: Invocation) -> None:
 def create(
     invocation: Invocation, name: str, role: str, email: str | None, password_stdin: bool
 ) -> None:
-    """Make a user. Without a password it prints the one-time code for their first login."""
+    """Create a user; without a password, print the one-time code for the first login."""
     body = {"name": check_name("user", name), "role": role}
     if email:
         body["email"] = email
@@ -82,14 +82,24 @@ def show(invocation: Invocation, name: str) -> None:
     "--max-workspaces",
     type=LimitType(),
     metavar="N",
-    help="0: no limit; default: the coordinator's.",
+    help="Limit on workspaces: N, 0 for none, or `default`.",
 )
-@click.option("--max-waiting-builds", type=LimitType(), metavar="N", help="As --max-workspaces.")
-@click.option("--suspend/--resume", "suspended", default=None, help="Lock out, or let in again.")
+@click.option(
+    "--max-waiting-builds",
+    type=LimitType(),
+    metavar="N",
+    help="Limit on queued builds: N, 0 for none, or `default`.",
+)
+@click.option(
+    "--suspend/--resume",
+    "suspended",
+    default=None,
+    help="Suspend the user, or lift the suspension.",
+)
 @click.option(
     "--password-stdin",
     is_flag=True,
-    help="Read a new password from standard input; your own old one on a line before your own.",
+    help="Read the new password from standard input; for your own, the old one on a line before.",
 )
 @pass_invocation
 def update(
@@ -125,10 +135,10 @@ def update(
 @click.argument("name", shell_complete=complete_user)
 @pass_invocation
 def end_streams(invocation: Invocation, name: str) -> None:
-    """End all that is open for a user, at once and for good.
+    """End all open streams and followed logs of a user at once.
 
-    Streams, also on direct paths or waiting for their client, and followed logs. New ones may be
-    opened: `update --suspend` prevents that, `kled token revoke` for one token.
+    This includes streams on direct paths and streams that wait for their client. New ones may be
+    opened; to prevent that, use `update --suspend` or `kled token revoke`.
     """
     check_name("user", name)
     invocation.call(lambda api: api.end_streams(name))
@@ -137,7 +147,7 @@ def end_streams(invocation: Invocation, name: str) -> None:
 
 @user.command()
 @click.argument("name", shell_complete=complete_user)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
 @pass_invocation
 def delete(invocation: Invocation, name: str, yes: bool) -> None:
     """Delete a user."""

@@ -15,7 +15,7 @@ from kled_wire.version import PROTOCOL, software_version
 @click.command()
 @pass_invocation
 def version(invocation: Invocation) -> None:
-    """Show the version of kled, and of the coordinator where one can be reached."""
+    """Show the version of kled, and of the coordinator if it can be reached."""
     here = {"version": software_version(), "protocol": PROTOCOL}
     there: dict[str, Any] | None = None
     reason = None

@@ -1,4 +1,4 @@
-"""`kled workspace …` and its short forms: create, list, show, start, stop, delete; and update."""
+"""`kled workspace …` and its short forms: create, list, show, start, update, stop, delete."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the b
 @click.option(
     "--template",
     "-t",
-    help="Which template; not needed where there is only one.",
+    help="Template; optional when there is only one.",
     shell_complete=complete_template,
 )
-@click.option("--template-version", metavar="N", help="An older version of the template.")
+@click.option("--template-version", metavar="N", help="Template version; default: the active one.")
 @param_option
 @_no_wait
 @pass_invocation
@@ -46,7 +46,7 @@ def create(  # each is one option of the command
     param: tuple[str, ...],
     no_wait: bool,
 ) -> None:
-    """Make the workspace NAME and wait until it can be used."""
+    """Create the workspace NAME and wait until it is ready."""
     check_name("workspace", name)
     body: dict[str, Any] = {"name": name}
     if template_version is not None:
@@ -72,10 +72,10 @@ def create(  # each is one option of the command
 @click.option(
     "--owner",
     metavar="NAME",
-    help="Somebody else's workspaces.",
+    help="List another user's workspaces.",
     shell_complete=complete_user,
 )
-@click.option("--all", "everybody", is_flag=True, help="Everybody's, as far as you may see them.")
+@click.option("--all", "everybody", is_flag=True, help="List all workspaces that you may see.")
 @pass_invocation
 def list_(invocation: Invocation, owner: str | None, everybody: bool) -> None:
     """List your workspaces."""
@@ -111,7 +111,7 @@ def show(invocation: Invocation, workspace: WorkspaceRef) -> None:
 def start(
     invocation: Invocation, workspace: WorkspaceRef, param: tuple[str, ...], no_wait: bool
 ) -> None:
-    """Start a workspace and wait until it can be used; parameters not given stay as they are."""
+    """Start a workspace and wait until it is ready; parameters not given keep their values."""
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
@@ -127,21 +127,21 @@ def start(
 @_no_wait
 @pass_invocation
 def stop(invocation: Invocation, workspace: WorkspaceRef, no_wait: bool) -> None:
-    """Stop a workspace. What its template keeps, stays."""
+    """Stop a workspace. Resources that the template keeps are not destroyed."""
     found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
     _announce(invocation, found, no_wait=no_wait, stopped=True)
 
 
 @click.command()
 @workspace_argument
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--orphan", is_flag=True, help="Forget it without destroying what it made.")
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
+@click.option("--orphan", is_flag=True, help="Remove the record only; leave the resources.")
 @_no_wait
 @pass_invocation
 def delete(
     invocation: Invocation, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
 ) -> None:
-    """Destroy a workspace and everything in it."""
+    """Delete a workspace and everything in it."""
     confirm_deletion(str(workspace), f"Destroy {workspace} and everything in it?", yes=yes)
     body: dict[str, Any] = {"transition": "delete"}
     if orphan:
@@ -154,7 +154,11 @@ def delete(
 @click.command()
 @workspace_argument
 @click.option(
-    "--version", "number", type=click.IntRange(min=1), metavar="N", help="Not the active version."
+    "--version",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Template version; default: the active one.",
 )
 @param_option
 @_no_wait
@@ -166,9 +170,9 @@ def update(
     param: tuple[str, ...],
     no_wait: bool,
 ) -> None:
-    """Bring a workspace to its template's active version, or to another, and start it.
+    """Update a workspace to the template's active version, or to --version, and start it.
 
-    Where that fails it stays at the version it had, and so do its parameters.
+    If that fails, the workspace keeps its version and parameters.
     """
 
     async def work(api: Api) -> Workspace:
@@ -185,7 +189,7 @@ def update(
 
 @click.group()
 def workspace() -> None:
-    """Make, list, start, update, stop and destroy workspaces."""
+    """Manage workspaces."""
 
 
 for _command in (create, list_, show, start, update, stop, delete, logs, cancel, agent_token):
