@@ -6,6 +6,7 @@ serve
 ├── serve_front        connections (below it, one task each)
 ├── workers            `config.workers` of them
 ├── endings            tells agents whose access has ended
+├── scripts            writes what agents tell of their scripts
 ├── agent_keys         tells agents again which keys are good, where that was interrupted
 ├── sweep              expired leases and one-time codes, states left behind
 └── prune_hourly       old logs and versions of states
@@ -185,6 +186,7 @@ async def _serve(
             await outer.start(stop.watch_signals)
             nursery.start_soon(work, services, workers, nursery)
             nursery.start_soon(services.endings.serve)
+            nursery.start_soon(services.scripts.serve)
             nursery.start_soon(services.agent_keys.serve)
             nursery.start_soon(sweep, services)
             nursery.start_soon(prune_hourly, services)
@@ -263,6 +265,7 @@ def make_jobs(services: Services, places: Places) -> Jobs:
         states=services.states,
         sealer=services.sealer,
         agents=services.agents,
+        scripts=services.scripts,
         sandbox=services.sandbox,
         places=places,
     )

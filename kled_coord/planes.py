@@ -69,6 +69,7 @@ def build_planes(
         keys=services.agent_keys,
         registry=registry,
         endings=services.endings,
+        scripts=services.scripts,
         clock=services.clock,
         on_dial_failed=broker.fail_nowait,
     )

@@ -28,6 +28,8 @@ from kled_coord.identity.service import IdentityService
 from kled_coord.identity.users import Users
 from kled_coord.metrics import Metrics
 from kled_coord.sandbox.choice import SandboxChoice
+from kled_coord.scripts.service import ScriptIntake
+from kled_coord.scripts.view import ScriptView
 from kled_coord.sources import Clock, Ids, Monotonic, RandomBytes
 from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
@@ -39,6 +41,7 @@ from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.quotas import UserQuotas
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import Sessions
+from kled_coord.workspaces.specs import Specs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,9 @@ class Services:
     registry: Registry
     agents: Agents
     workspaces: Workspaces
+    specs: Specs
+    scripts: ScriptIntake
+    script_view: ScriptView
     sessions: Sessions
     templates: Templates
     changes: Changes
@@ -128,6 +134,7 @@ async def build_services(
     people = _build_people(config, store, ids, sources, registry)
     common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
     workspaces = Workspaces(**common, changes=changes, sealer=sealer, quotas=_quotas(config))
+    scripts = _build_scripts(store, sources, sealer, changes, registry, workspaces)
     states = States(store=store, clock=clock, sealer=sealer)
     queue = _build_queue(store, sources, ids, changes, registry, metrics)
     builds = Builds(
@@ -144,6 +151,7 @@ async def build_services(
         registry=registry,
         agents=Agents(**common, sealer=sealer, authority=ca, registry=registry),
         workspaces=workspaces,
+        **scripts,
         sessions=Sessions(store=store, clock=clock, ids=ids),
         templates=Templates(
             **common, check=sources.check_template, check_deadline_s=config.check_deadline_s
@@ -152,7 +160,12 @@ async def build_services(
         queue=queue,
         builds=builds,
         agent_wait=AgentWait(
-            workspaces=workspaces, builds=builds, registry=registry, processes=config.processes
+            workspaces=workspaces,
+            builds=builds,
+            registry=registry,
+            processes=config.processes,
+            changes=changes,
+            view=scripts["script_view"],
         ),
         states=states,
         runs=_build_runs(config, store, sources, changes, states),
@@ -160,6 +173,33 @@ async def build_services(
         run_build=sources.run_build,
         sandbox=sources.sandbox,
     )
+
+
+class _ScriptParts(TypedDict):
+    specs: Specs
+    scripts: ScriptIntake
+    script_view: ScriptView
+
+
+def _build_scripts(
+    store: Store,
+    sources: Sources,
+    sealer: Sealer,
+    changes: Changes,
+    registry: Registry,
+    workspaces: Workspaces,
+) -> _ScriptParts:
+    specs, clock = Specs(store=store, sealer=sealer), sources.clock
+    scripts = ScriptIntake(
+        store=store,
+        clock=clock,
+        changes=changes,
+        registry=registry,
+        workspaces=workspaces,
+        specs=specs,
+    )
+    view = ScriptView(store=store, clock=clock, registry=registry, specs=specs, scripts=scripts)
+    return _ScriptParts(specs=specs, scripts=scripts, script_view=view)
 
 
 def _build_queue(

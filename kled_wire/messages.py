@@ -192,7 +192,7 @@ class SpecSet(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptRun(Message):
+class ScriptRunChanged(Message):
     """Agent: how a run of a script is; `run` is the agent's name for it, new for each.
 
     `stage` is start, stop or cron; `state` waiting, running, succeeded, failed or timed_out.
@@ -200,7 +200,7 @@ class ScriptRun(Message):
     `duration_s` how long it took or has taken so far. `note` says in words what else there is.
     """
 
-    type: ClassVar[str] = "script_run"
+    type: ClassVar[str] = "script_run_changed"
     run: str
     build_id: str
     script: str
@@ -217,18 +217,22 @@ class ScriptOutput(Message):
     """Agent: `data` is what the run has printed from byte `offset` on.
 
     What is missing between this and what came before was too much to be kept. The next comes when
-    this one was answered by OutputKept.
+    this one was answered by OutputKept. After a `final` one the script prints no more.
     """
 
     type: ClassVar[str] = "script_output"
     run: str
     offset: int
     data: bytes
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputKept(Message):
-    """Coordinator: the output of this run need not be told again up to byte `end`."""
+    """Coordinator: the output of this run need not be told again up to byte `end`.
+
+    That may be less than was told: what may be the beginning of a secret comes again with more.
+    """
 
     type: ClassVar[str] = "output_kept"
     run: str
@@ -309,7 +313,7 @@ ALL: dict[str, type[Message]] = {
         EndGrants,
         SetSpec,
         SpecSet,
-        ScriptRun,
+        ScriptRunChanged,
         ScriptOutput,
         OutputKept,
         MetadataFound,

@@ -116,6 +116,11 @@ TESTED_BY = {
     "wire/resume/test_stream.py": "kled_wire/resume/handshake kled_wire/resume/redial",
     "test_docs.py": "kled_wire/limits",
     # Programs that only mean something with their peers: real ssh, real sockets, real processes.
+    "agent/scripts/test_service.py": """
+        kled_agent/scripts/login kled_agent/scripts/running kled_agent/scripts/runs
+        kled_agent/scripts/telling
+    """,
+    "coord/scripts/test_service.py": "kled_coord/scripts/ kled_coord/workspaces/specs",
     "agent/ssh/test_forwards.py": "kled_agent/ssh/subsystems/sftp_server",
     "e2e/test_ssh.py": "kled_agent/ssh/ kled_agent/sessions/ kled_agent/users",
     "e2e/test_forwards.py": "kled_agent/tcp",

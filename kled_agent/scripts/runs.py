@@ -49,19 +49,19 @@ class Run:
 
     @property
     def state(self) -> str:
-        """As in messages.ScriptRun."""
+        """As in messages.ScriptRunChanged."""
         if self.ending is not None:
             return self.ending.state
         return RUNNING if self.started_at else WAITING
 
-    def message(self, now: float, state: str) -> messages.ScriptRun:
+    def message(self, now: float, state: str) -> messages.ScriptRunChanged:
         """What the coordinator is told; `now` by Trio's clock.
 
         Of one that has ended it hears "running" first, until it has what that printed.
         """
         ending = None if state == RUNNING else self.ending
         took = self.duration_s if ending else now - self.began if self.started_at else 0.0
-        return messages.ScriptRun(
+        return messages.ScriptRunChanged(
             run=self.id,
             build_id=self.build_id,
             script=self.due.script.id,

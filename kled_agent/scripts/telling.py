@@ -29,8 +29,11 @@ class Teller:
         self._link = link
         self._told: dict[str, str] = {}
         self._tails: dict[str, float] = {}
-        self._awaited: tuple[str, int] | None = None
+        self._awaited = ""
         self._answered = trio.Event()
+        # How much a run had printed when not all that was told of it was kept: for the rest there
+        # has to be more.
+        self._held: dict[str, int] = {}
         self._told_spec = ""
         self._told_stopped = False
 
@@ -39,7 +42,7 @@ class Teller:
         run = self._runs.by_id(message.run)
         if run is not None:
             run.output.taken(message.end)
-        if self._awaited is not None and self._awaited[0] == message.run:
+        if self._awaited == message.run:
             self._answered.set()
 
     async def serve(self) -> Never:
@@ -84,20 +87,31 @@ class Teller:
         """Tell one piece, if there is one and it is its time; whether there was."""
         found = run.output.next_chunk(limits.SCRIPT_CHUNK_BYTES)
         now = trio.current_time()
-        if found is None or (not run.output.in_head and self._wait_s(run, now) > 0):
+        if found is None or self._wait_s(run, now) > 0:
             return False
         if not run.output.in_head:
             self._tails[run.id] = now
         offset, data = found
-        self._awaited, self._answered = (run.id, offset + len(data)), trio.Event()
-        await self._link.send(messages.ScriptOutput(run=run.id, offset=offset, data=data))
+        written = run.output.written
+        final = run.ending is not None and offset + len(data) == written
+        self._awaited, self._answered = run.id, trio.Event()
+        await self._link.send(
+            messages.ScriptOutput(run=run.id, offset=offset, data=data, final=final)
+        )
         # A coordinator that does not answer is noticed by the heartbeat.
         await self._answered.wait()
+        if run.output.next_chunk(1) is not None and offset + len(data) == written:
+            self._held[run.id] = written
         return True
 
     def _wait_s(self, run: Run, now: float) -> float:
+        """How long its next piece has to wait, in seconds."""
         if run.ending is not None and self._told.get(run.id) == RUNNING:
             return 0.0  # its end waits for this
+        if self._held.get(run.id) == run.output.written:
+            return math.inf
+        if run.output.in_head:
+            return 0.0
         return self._tails.get(run.id, -math.inf) + _TAIL_EVERY_S - now
 
     def _next_tail_s(self) -> float:

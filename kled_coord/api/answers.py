@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,14 @@ from pydantic import BaseModel
 
 from kled_coord.builds.places import tell_place
 from kled_coord.identity.service import NewToken
+from kled_coord.scripts.service import Metadata
+from kled_coord.scripts.view import AgentView
 from kled_coord.store.records import (
     AgentRecord,
     AuditRow,
     Build,
     RegisteredKey,
+    ScriptRun,
     Template,
     TemplateVersion,
     Token,
@@ -24,6 +27,8 @@ from kled_coord.store.records import (
 )
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
+from kled_wire.agent_spec import MetadataItem
+from kled_wire.names import AgentId
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -207,8 +212,58 @@ class BuildAnswer(BaseModel):
         return cls.model_validate({**_fields(build), "progress": progress, "queue": queue})
 
 
+class ScriptAnswer(BaseModel):
+    """The newest run of a script; `id` is the run's, `script` the resource's."""
+
+    id: str
+    agent: str
+    build_id: str
+    script: str
+    name: str
+    stage: str
+    state: str
+    exit_code: int | None
+    note: str
+    blocks_login: bool
+    started_at: datetime | None
+    duration_s: float
+
+    @classmethod
+    def of(cls, run: ScriptRun, agents: Mapping[AgentId, str]) -> ScriptAnswer:
+        """From a record; `agents` are their names."""
+        more = {"id": run.run, "agent": agents.get(run.agent_id, run.agent_id)}
+        return cls.model_validate({**_fields(run), **more})
+
+
+class MetadataAnswer(BaseModel):
+    """What an agent has found out last; null where nothing is known yet."""
+
+    key: str
+    display_name: str
+    value: str | None
+    error: str | None
+    at: datetime | None
+    took_s: float | None
+
+    @classmethod
+    def of(cls, item: MetadataItem, found: Metadata | None) -> MetadataAnswer:
+        """From what the template says, and what was found."""
+        return cls(
+            key=item.key,
+            display_name=item.display_name or item.key,
+            value=found.value if found else None,
+            error=found.error or None if found else None,
+            at=found.at if found else None,
+            took_s=found.took_s if found else None,
+        )
+
+
 class AgentAnswer(BaseModel):
-    """A workspace's agent; `status` is connected, disconnected or never."""
+    """A workspace's agent; `status` is connected, disconnected or never.
+
+    `state` and `advice` are about its start scripts too. `scripts` and `metadata` only where one
+    workspace was asked for.
+    """
 
     id: str
     name: str
@@ -220,27 +275,42 @@ class AgentAnswer(BaseModel):
     address: str | None
     rtt_ms: float | None
     last_seen_at: datetime | None
+    state: str
+    advice: str
+    waits_for: tuple[str, ...]
+    scripts: list[ScriptAnswer] | None = None
+    metadata: list[MetadataAnswer] | None = None
 
     @classmethod
-    def of(cls, agent: AgentRecord, registry: Registry) -> AgentAnswer:
+    def of(
+        cls, agent: AgentRecord, registry: Registry, view: AgentView, *, whole: bool
+    ) -> AgentAnswer:
         """From a record and, when it is connected, from what the registry knows."""
         state = registry.state(agent.id)
-        values = _fields(agent)
+        readiness = view.readiness
+        more: dict[str, object] = {
+            "state": readiness.status,
+            "advice": readiness.advice,
+            "waits_for": readiness.waits_for,
+        }
+        if whole:
+            more["scripts"] = [ScriptAnswer.of(r, {agent.id: agent.name}) for r in view.runs]
+            more["metadata"] = [MetadataAnswer.of(*item) for item in view.metadata]
+        values = {**_fields(agent), **more}
         if state is None:
             status = "never" if agent.last_seen_at is None else "disconnected"
             return cls.model_validate({**values, "status": status, "rtt_ms": None})
-        return cls(
-            id=agent.id,
-            name=agent.name,
-            status="connected",
-            version=state.version or agent.version,
-            hostname=state.hostname or agent.hostname,
-            os=state.os or agent.os,
-            arch=state.arch or agent.arch,
-            address=state.address,
-            rtt_ms=None if state.rtt_s is None else round(state.rtt_s * 1000, 3),
-            last_seen_at=state.last_seen_at,
-        )
+        now = {
+            "status": "connected",
+            "version": state.version or agent.version,
+            "hostname": state.hostname or agent.hostname,
+            "os": state.os or agent.os,
+            "arch": state.arch or agent.arch,
+            "address": state.address,
+            "rtt_ms": None if state.rtt_s is None else round(state.rtt_s * 1000, 3),
+            "last_seen_at": state.last_seen_at,
+        }
+        return cls.model_validate({**values, **now})
 
 
 class OutputAnswer(BaseModel):
@@ -271,14 +341,26 @@ class WorkspaceAnswer(BaseModel):
     sandbox: str | None = None  # what confines its builds, where one workspace is asked for
 
     @classmethod
-    def of(cls, details: WorkspaceDetails, registry: Registry, workers: int) -> WorkspaceAnswer:
+    def of(
+        cls,
+        details: WorkspaceDetails,
+        registry: Registry,
+        workers: int,
+        views: Mapping[AgentId, AgentView],
+        *,
+        whole: bool = False,
+    ) -> WorkspaceAnswer:
         """From a record with its agent and newest build; `workers` run builds."""
         agent, build = details.agent, details.latest_build
+        agents = {
+            each.id: AgentAnswer.of(each, registry, views[each.id], whole=whole)
+            for each in details.agents
+        }
         more = {
             "owner": details.workspace.owner_name,
             "outputs": details.workspace.outputs or {},
-            "agent": None if agent is None else AgentAnswer.of(agent, registry),
-            "agents": [AgentAnswer.of(each, registry) for each in details.agents],
+            "agent": None if agent is None else agents[agent.id],
+            "agents": list(agents.values()),
             "latest_build": None if build is None else BuildAnswer.of(build, workers),
         }
         return cls.model_validate({**_fields(details.workspace), **more})

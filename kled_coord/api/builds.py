@@ -37,7 +37,7 @@ async def get_log(
 ) -> StreamingResponse:
     """The log from line `after` on, one JSON object a line; with `follow` until the end."""
     items = await services.builds.log(caller, build_id, after=after, follow=follow)
-    return _Admitted(services.identity, bearer, _lines(items))
+    return Admitted(services.identity, bearer, _lines(items))
 
 
 @router.post("/{build_id}/cancel", status_code=202)
@@ -49,7 +49,7 @@ async def cancel_build(
     return BuildAnswer.of(build, services.config.workers)
 
 
-class _Admitted(StreamingResponse):
+class Admitted(StreamingResponse):
     """Lines of JSON for as long as the caller's access lasts; what ends with it ends cut off."""
 
     def __init__(self, identity: IdentityService, bearer: str, lines: AsyncIterator[bytes]) -> None:

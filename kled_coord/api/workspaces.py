@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
 from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody, Text
 from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
-from kled_coord.builds.waiting import agent_not_connected
+from kled_coord.builds.waiting import agent_not_connected, agent_not_ready
 from kled_coord.policy.actions import Action
 from kled_coord.services import Services
 from kled_coord.workspaces.service import WorkspaceDetails
@@ -25,7 +25,9 @@ async def list_workspaces(
 ) -> list[WorkspaceAnswer]:
     """The caller's workspaces, another owner's, or with `owner=*` all."""
     found = await services.workspaces.list_for(caller, owner)
-    return [_shown(details, services) for details in found]
+    views = await services.script_view.of(found)
+    workers = services.config.workers
+    return [WorkspaceAnswer.of(each, services.registry, workers, views) for each in found]
 
 
 @router.post("", status_code=201)
@@ -37,14 +39,14 @@ async def create_workspace(
     created = await services.workspaces.create(
         caller, name=body.name, version=version, parameters=body.parameters
     )
-    return _shown(created, services)
+    return await _shown(created, services)
 
 
 @router.get("/{ref}")
 async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -> WorkspaceAnswer:
     """One workspace."""
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    answer = _shown(await services.workspaces.get(workspace.id), services)
+    answer = await _shown(await services.workspaces.get(workspace.id), services)
     answer.sandbox = (await services.sandbox.make()).describe()
     return answer
 
@@ -54,15 +56,18 @@ async def wait_workspace(
     ref: RefDep,
     services: ServicesDep,
     caller: CallerDep,
-    what: Annotated[Literal["agent"], Query(alias="for")] = "agent",
+    what: Annotated[Literal["agent", "ready"], Query(alias="for")] = "agent",
     timeout_s: Annotated[float, Query(ge=0, le=WAIT_MAX_S)] = 60,
 ) -> WorkspaceAnswer:
-    """Wait until the workspace's agent is connected."""
-    assert what == "agent"
+    """Wait until the workspace's agent is connected, or until logins need not wait (`ready`)."""
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+    wait = services.agent_wait.wait if what == "agent" else services.agent_wait.wait_ready
     with trio.move_on_after(timeout_s):
-        await services.agent_wait.wait(workspace.id, caller.user_id)
-        return _shown(await services.workspaces.get(workspace.id), services)
+        await wait(workspace.id, caller.user_id)
+        return await _shown(await services.workspaces.get(workspace.id), services)
+    readiness = await services.agent_wait.readiness(workspace.id)
+    if what == "ready" and (readiness is None or readiness.status != "connecting"):
+        raise agent_not_ready(readiness, timeout_s)
     raise agent_not_connected(f"no agent connected within {timeout_s:.0f} s")
 
 
@@ -125,5 +130,7 @@ async def ping_workspace(
     }
 
 
-def _shown(details: WorkspaceDetails, services: Services) -> WorkspaceAnswer:
-    return WorkspaceAnswer.of(details, services.registry, services.config.workers)
+async def _shown(details: WorkspaceDetails, services: Services) -> WorkspaceAnswer:
+    views = await services.script_view.of([details])
+    workers = services.config.workers
+    return WorkspaceAnswer.of(details, services.registry, workers, views, whole=True)

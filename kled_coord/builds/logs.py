@@ -10,10 +10,10 @@ import structlog
 import trio
 
 from kled_coord.builds.job import Reporter
-from kled_coord.builds.masking import Mask
 from kled_coord.builds.places import tell_place
 from kled_coord.builds.transitions import ENDED
 from kled_coord.changes import Changes
+from kled_coord.masking import Mask
 from kled_coord.sources import Clock
 from kled_coord.store.builds import append_log, build_by_id, last_log_seq, log_after, update_build
 from kled_coord.store.engine import Store

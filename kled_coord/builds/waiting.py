@@ -10,13 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
-from kled_coord.builds.masking import Mask
 from kled_coord.builds.service import Builds
 from kled_coord.builds.transitions import ENDED
+from kled_coord.changes import Changes
+from kled_coord.masking import Mask
+from kled_coord.scripts.readiness import AgentReadiness
+from kled_coord.scripts.service import scripts_key
+from kled_coord.scripts.view import ScriptView
 from kled_coord.store.records import AgentRecord, Build
 from kled_coord.terraform.nurseries import one_error
 from kled_coord.terraform.providers import load_providers
@@ -28,6 +32,8 @@ from kled_wire.names import UserId, WorkspaceId
 from kled_wire.text import printable
 
 T = TypeVar("T")
+# An agent may be linked to another process, whose changes ring no bell here.
+_LOOK_AGAIN_S: Final = 5.0
 # None: something has changed. Else why nobody will come.
 _Wait = Callable[[], Awaitable[UnavailableError | None]]
 
@@ -40,6 +46,8 @@ class AgentWait:
     builds: Builds
     registry: Registry
     processes: Path
+    changes: Changes
+    view: ScriptView
 
     async def wait(self, workspace_id: WorkspaceId, reader: UserId) -> None:
         """Return once the agent is connected; the caller sets the deadline.
@@ -66,6 +74,24 @@ class AgentWait:
             problem = await _wait_first(waits)
             if problem is not None and (agent is None or not self.registry.state(agent.id)):
                 raise problem
+
+    async def wait_ready(self, workspace_id: WorkspaceId, reader: UserId) -> None:
+        """As `wait`, and until the start scripts that logins wait for have ended, well or not."""
+        while True:
+            await self.wait(workspace_id, reader)
+            changed = self.changes.next_change(scripts_key(workspace_id))
+            readiness = await self.readiness(workspace_id)
+            if readiness is not None and readiness.settled:
+                return
+            with trio.move_on_after(_LOOK_AGAIN_S):
+                await changed.wait()
+
+    async def readiness(self, workspace_id: WorkspaceId) -> AgentReadiness | None:
+        """How the agent is that the workspace's name means; None where there is none."""
+        details = await self.workspaces.get(workspace_id)
+        if details.agent is None:
+            return None
+        return (await self.view.of([details]))[details.agent.id].readiness
 
     def _waits(self, details: WorkspaceDetails, reader: UserId) -> list[_Wait]:
         """What may come next. Until the build is over, what its agent did counts for nothing."""
@@ -116,6 +142,14 @@ class AgentWait:
             hint="install its version of the coordinator's, or let its template give it the token "
             "of now, then kled start NAME",
         )
+
+
+def agent_not_ready(readiness: AgentReadiness | None, waited_s: float) -> UnavailableError:
+    """The error that says what is waited for."""
+    why = "its build goes on" if readiness is None else readiness.advice
+    return UnavailableError(
+        "agent_not_ready", f"the workspace is not ready after {waited_s:.0f} s: {why}"
+    )
 
 
 def agent_not_connected(why: str) -> UnavailableError:

@@ -18,6 +18,7 @@ from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error
 from kled_coord.identity.endings import Endings
 from kled_coord.identity.service import AgentRevokedError, IdentityService
+from kled_coord.scripts.service import ScriptIntake
 from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.agents import Agents
@@ -55,6 +56,7 @@ class ControlPlane:
         keys: AgentKeys,
         registry: AgentRegistry,
         endings: Endings,
+        scripts: ScriptIntake,
         clock: Clock,
         on_dial_failed: DialFailure,
     ) -> None:
@@ -63,6 +65,7 @@ class ControlPlane:
         self._keys = keys
         self._registry = registry
         self._endings = endings
+        self._scripts = scripts
         self._clock = clock
         self._on_dial_failed = on_dial_failed
 
@@ -152,6 +155,7 @@ class ControlPlane:
             self._registry.attach(agent.id, attached)
             try:
                 await self._seen(agent, attached, connected=True)
+                await self._scripts.attached(agent, hello.features)
                 while True:
                     await self._handle(await link.receive(), agent, attached)
             finally:
@@ -161,6 +165,7 @@ class ControlPlane:
                     with suppress(LinkClosed):
                         await link.send(attached.farewell)
                 if self._registry.detach(agent.id, attached):
+                    self._scripts.detached(agent)
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
                         await self._seen(agent, attached, connected=False)
         log.info("agent_ended", agent=agent.id, reason=attached.close[1])
@@ -193,7 +198,9 @@ class ControlPlane:
         elif isinstance(message, messages.GrantsHeld):
             if ended := await self._endings.ended(message.grants[: messages.GRANTS_MAX]):
                 await attached.link.send(messages.EndGrants(grants=ended))
-        elif not isinstance(message, messages.Unsupported):
+        elif not await self._scripts.take(agent, message) and not isinstance(
+            message, messages.Unsupported
+        ):
             raise ProtocolError("message_unexpected", f"{message.type} out of order")
 
     async def _note_key_use(self, agent: AgentRecord, key: str) -> None:

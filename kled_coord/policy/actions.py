@@ -17,6 +17,7 @@ class Action(StrEnum):
     WORKSPACE_DELETE = "workspace.delete"
     WORKSPACE_SSH = "workspace.ssh"
     WORKSPACE_TCP = "workspace.tcp"
+    WORKSPACE_OUTPUT = "workspace.output"
     BUILD_CANCEL = "build.cancel"
     TEMPLATE_READ = "template.read"
     TEMPLATE_WRITE = "template.write"

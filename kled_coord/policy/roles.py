@@ -38,6 +38,8 @@ _OWN: Final = frozenset(
         Action.WORKSPACE_DELETE,
         Action.WORKSPACE_SSH,
         Action.WORKSPACE_TCP,
+        # What scripts print in it is what one sees inside.
+        Action.WORKSPACE_OUTPUT,
         # Who has it is the agent: like entering the workspace, the owner's alone.
         Action.AGENT_TOKEN,
         Action.BUILD_CANCEL,
@@ -95,12 +97,13 @@ ALL_SCOPE: Final = "all"
 # What a token of each scope may be used for, at most.
 SCOPES: Final[Mapping[str, frozenset[Action]]] = {
     ALL_SCOPE: frozenset(Action),
-    "read": READING,
+    "read": READING | {Action.WORKSPACE_OUTPUT},
     "ssh": frozenset(
         {
             Action.WORKSPACE_READ,
             Action.WORKSPACE_SSH,
             Action.WORKSPACE_TCP,
+            Action.WORKSPACE_OUTPUT,
             Action.SSH_CERTIFICATE,
             Action.USER_READ,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from kled_coord.store.records import AgentRecord
 from kled_coord.store.schema import agents, workspaces
 from kled_wire.names import AgentId
 
-_NOT_SHOWN = {"token_hash", "token_sealed", "generation"}
+_NOT_SHOWN = {"token_hash", "token_sealed", "generation", "spec_sealed"}
 _COLUMNS = tuple(column for column in agents.c if column.name not in _NOT_SHOWN)
 _ALIVE = agents.c.revoked_at.is_(None)
 
@@ -129,6 +129,25 @@ def configure_agent(
         .returning(agents.c.id)
     )
     return found.first() is not None
+
+
+def save_agent_specs(
+    connection: Connection, workspace_id: str, sealed: Mapping[AgentId, bytes]
+) -> None:
+    """Write, by id, what a template says of a workspace's agents."""
+    for agent_id, spec in sealed.items():
+        this = agents.c.id == agent_id, agents.c.workspace_id == workspace_id, _ALIVE
+        connection.execute(update(agents).where(*this).values(spec_sealed=spec))
+
+
+def agent_specs(connection: Connection, agent_ids: Collection[str]) -> dict[AgentId, bytes]:
+    """What their templates say of some agents, sealed; those that are said nothing of are not."""
+    rows = connection.execute(
+        select(agents.c.id, agents.c.spec_sealed).where(
+            agents.c.id.in_(agent_ids), agents.c.spec_sealed.is_not(None)
+        )
+    )
+    return {AgentId(row.id): bytes(row.spec_sealed) for row in rows}
 
 
 def revoke_agents(

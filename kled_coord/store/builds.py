@@ -86,6 +86,13 @@ def build_by_number(connection: Connection, workspace_id: str, number: int) -> B
     return None if row is None else Build(**row._asdict())
 
 
+def newest_start(connection: Connection, workspace_id: str) -> Build | None:
+    """A workspace's newest build that starts it."""
+    starts = builds.c.workspace_id == workspace_id, builds.c.transition == "start"
+    row = connection.execute(_BUILDS.where(*starts).order_by(builds.c.number.desc())).first()
+    return None if row is None else Build(**row._asdict())
+
+
 def count_waiting_builds(connection: Connection, user_id: str) -> int:
     """How many builds that a user queued wait for their turn."""
     waiting = select(func.count()).where(builds.c.created_by == user_id, WAITING)

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, exists, func, select
+from sqlalchemy import Connection, delete, exists, func, or_, select
 
-from kled_coord.store.schema import build_logs, builds, states
+from kled_coord.store.schema import build_logs, builds, script_runs, states
+from kled_coord.store.scripts import drop_script_runs
 
 
 def prune_logs(connection: Connection, before: datetime, limit: int) -> int:
-    """Drop the logs of up to `limit` builds that ended before then; returns of how many."""
+    """Drop the logs of up to `limit` builds that ended before then, those of scripts too.
+
+    Returns of how many.
+    """
     old = connection.execute(
         select(builds.c.id)
         .where(
             builds.c.finished_at < before,
-            exists().where(build_logs.c.build_id == builds.c.id),
+            or_(
+                exists().where(build_logs.c.build_id == builds.c.id),
+                exists().where(script_runs.c.build_id == builds.c.id),
+            ),
         )
         .limit(limit)
     ).scalars()
     ids = list(old)
     if ids:
         connection.execute(delete(build_logs).where(build_logs.c.build_id.in_(ids)))
+        drop_script_runs(connection, ids)
     return len(ids)
 
 

@@ -250,3 +250,35 @@ class StateLock:
     info: str
     build_id: BuildId
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptRun:
+    """A run of a script of an agent's, as the agent told of it last (kled_wire/messages.py).
+
+    `run` is the agent's name for it. `exit_code` None: it has none. `name` and `blocks_login` are
+    the template's, `position` where the template has the script.
+    """
+
+    agent_id: AgentId
+    run: str
+    build_id: BuildId
+    script: str
+    name: str
+    stage: str
+    state: str
+    exit_code: int | None
+    note: str
+    blocks_login: bool
+    position: int
+    started_at: datetime | None
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptPiece:
+    """What is kept of the `size` bytes that a run has printed from byte `start` on."""
+
+    start: int
+    size: int
+    data: bytes

@@ -40,6 +40,12 @@ SEALED: Final = (
         row_id=lambda row: str(row.id),
     ),
     SealedColumn(
+        table=agents,
+        column=agents.c.spec_sealed,
+        purpose="agent_spec",
+        row_id=lambda row: str(row.id),
+    ),
+    SealedColumn(
         table=states,
         column=states.c.content_sealed,
         purpose="state",

@@ -251,9 +251,42 @@ agents = Table(
     Column("directory", sa.Text),
     # Of the kled_agent that made or adopted it last: only that one's destruction revokes it.
     Column("generation", sa.String(40), nullable=False, server_default=""),
+    # What the template says of it, as the newest start that succeeded has applied it.
+    Column("spec_sealed", sa.LargeBinary),
 )
 Index(
     "agents_name", agents.c.workspace_id, agents.c.name, unique=True, **_only("revoked_at IS NULL")
+)
+
+# The newest run of each script in each stage of a build; `run` is the agent's name for it.
+script_runs = Table(
+    "script_runs",
+    metadata,
+    Column("agent_id", ForeignKey("agents.id"), primary_key=True),
+    Column("run", sa.String(40), primary_key=True),
+    Column("build_id", ForeignKey("builds.id"), nullable=False, index=True),
+    Column("script", sa.String(200), nullable=False),
+    Column("name", sa.String(200), nullable=False),
+    Column("stage", sa.String(10), nullable=False),
+    Column("state", sa.String(20), nullable=False),
+    Column("exit_code", sa.Integer),
+    Column("note", sa.Text, nullable=False),
+    Column("blocks_login", sa.Boolean, nullable=False),
+    Column("position", sa.Integer, nullable=False),
+    _at("started_at"),
+    Column("duration_s", sa.Float, nullable=False),
+)
+
+# `data` is what was kept of `size` bytes from byte `start` on: without secrets, which makes it
+# shorter or longer. What lies between two rows was too much to be kept.
+script_output = Table(
+    "script_output",
+    metadata,
+    Column("agent_id", sa.String(40), primary_key=True),
+    Column("run", sa.String(40), primary_key=True),
+    Column("start", sa.BigInteger, primary_key=True),
+    Column("size", sa.Integer, nullable=False),
+    Column("data", sa.LargeBinary, nullable=False),
 )
 
 sessions = Table(

@@ -11,7 +11,7 @@ import trio
 
 from kled_coord.store.records import AgentRecord
 from kled_wire.errors import UnavailableError
-from kled_wire.messages import Report, UserKey
+from kled_wire.messages import Message, Report, UserKey
 from kled_wire.names import AgentId
 
 # Reads the list of keys that is good now.
@@ -74,6 +74,10 @@ class Registry(Protocol):
         """Ask a connected agent to say again which grants it holds; others will by themselves."""
         ...
 
+    async def send(self, agent_id: AgentId, message: Message) -> None:
+        """Send to a connected agent. Raises UnavailableError."""
+        ...
+
 
 class NoAgents:
     """The registry of a process that holds no control links, for instance `kled-coord init`."""
@@ -86,6 +90,10 @@ class NoAgents:
         """Raise UnavailableError."""
         await trio.lowlevel.checkpoint()
         raise UnavailableError("agent_not_connected", f"the agent {agent_id} is not connected")
+
+    async def send(self, agent_id: AgentId, message: Message) -> None:  # noqa: ARG002
+        """Raise UnavailableError."""
+        await self.ping(agent_id)
 
     async def give_keys(self, agent_id: AgentId, read: ReadKeys) -> WaitAnswered:  # noqa: ARG002
         """Raise UnavailableError."""

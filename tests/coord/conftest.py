@@ -42,7 +42,7 @@ from kled_coord.store.records import AgentRecord, User
 from kled_coord.store.tokens import insert_token
 from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
 from kled_wire.errors import InputError, UnavailableError
-from kled_wire.messages import UserKey
+from kled_wire.messages import Message, UserKey
 
 
 class Clock:
@@ -158,6 +158,7 @@ class FakeRegistry:
         self.mute: set[str] = set()
         self.stuck: set[str] = set()
         self.asked: list[str] = []
+        self.sent: list[tuple[str, Message]] = []
         self.refusals = Refusals()
         self._changed = trio.Event()
 
@@ -188,6 +189,10 @@ class FakeRegistry:
             return trio.sleep_forever
         self.keys[agent_id] = keys
         return trio.lowlevel.checkpoint
+
+    async def send(self, agent_id: str, message: Message) -> None:
+        await self.ping(agent_id)
+        self.sent.append((agent_id, message))
 
     async def ask_grants(self, agent_id: str) -> None:
         await trio.lowlevel.checkpoint()

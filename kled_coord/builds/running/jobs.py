@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import trio
 
 from kled_coord.builds.host import BuildHost
@@ -15,6 +16,7 @@ from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.running.variables import values_of
 from kled_coord.builds.states.backend import States
 from kled_coord.sandbox.choice import SandboxChoice
+from kled_coord.scripts.service import ScriptIntake
 from kled_coord.store.builds import build_secrets
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
@@ -26,7 +28,10 @@ from kled_coord.terraform.untrusted import remove_tree
 from kled_coord.terraform.varfile import Value
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
+from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceId
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,7 @@ class Jobs:
         states: States,
         sealer: Sealer,
         agents: Agents,
+        scripts: ScriptIntake,
         places: Places,
         sandbox: SandboxChoice,
     ) -> None:
@@ -55,6 +61,7 @@ class Jobs:
         self._states = states
         self._sealer = sealer
         self._agents = agents
+        self._scripts = scripts
         self._places = places
         self._sandbox = sandbox
 
@@ -97,6 +104,20 @@ class Jobs:
             processes=self._places.processes,
             sandbox=self._sandbox,
         )
+
+    async def shut_down(self, job: Job, reporter: Reporter) -> None:
+        """Before a stop or delete: have the agents run their shutdown scripts, in bounded time."""
+        if job.build.transition == "start" or job.build.orphan:
+            return
+        for problem in await self._scripts.stop(job.workspace.id):
+            await reporter.line("warning", problem)
+
+    async def tell_agents(self, build: Build) -> None:
+        """Agents that are connected go by what is applied now; others hear it when they come."""
+        try:
+            await self._scripts.give(build.workspace_id)
+        except KledError as error:
+            log.warning("agent_specs_not_given", build=build.id, reason=error.message)
 
     async def clear(self, job: Job) -> None:
         """The workspace is gone: remove what its processes have on this machine."""

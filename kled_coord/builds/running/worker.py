@@ -11,7 +11,6 @@ import trio
 
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.logs import LogWriter, MaskedReporter
-from kled_coord.builds.masking import Mask
 from kled_coord.builds.queue import ClaimedBuild, Queue
 from kled_coord.builds.runner import BuildRunner
 from kled_coord.builds.running.jobs import Jobs
@@ -20,6 +19,7 @@ from kled_coord.builds.running.leftovers import end_leftovers
 from kled_coord.builds.running.runs import RunDirectories, RunDirectory
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.changes import QUEUE, Changes
+from kled_coord.masking import Mask
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
@@ -120,6 +120,7 @@ class Worker:
             log.warning("build_end_lost", build=build.id, reason=error.message)
         else:
             log.info("build_ended", build=build.id, status=ended.status, error=ended.error)
+            await self._jobs.tell_agents(build)
 
     async def _carry_out(self, claimed: ClaimedBuild, run: RunDirectory) -> RunOutcome:
         writer = LogWriter(
@@ -166,6 +167,7 @@ class Worker:
 
     async def _run_job(self, job: Job, reporter: Reporter) -> None:
         host = self._jobs.host(job, reporter)
+        await self._jobs.shut_down(job, reporter)
         if job.build.orphan:
             await reporter.line("warning", "deleted without destroying what Terraform made")
         elif job.is_empty:

@@ -45,11 +45,11 @@ class Told:
                 self.scripts.output_kept(messages.OutputKept(run=message.run, end=end))
 
     def states(self, script: str) -> list[str]:
-        runs = [m for m in self.heard if isinstance(m, messages.ScriptRun)]
+        runs = [m for m in self.heard if isinstance(m, messages.ScriptRunChanged)]
         return [m.state for m in runs if m.script == script]
 
-    def last(self, script: str) -> messages.ScriptRun:
-        runs = [m for m in self.heard if isinstance(m, messages.ScriptRun)]
+    def last(self, script: str) -> messages.ScriptRunChanged:
+        runs = [m for m in self.heard if isinstance(m, messages.ScriptRunChanged)]
         return next(m for m in reversed(runs) if m.script == script)
 
     def output(self, script: str) -> bytes:
@@ -60,7 +60,7 @@ class Told:
             while not condition():
                 await trio.sleep(0.005)
 
-    async def ended(self, script: str) -> messages.ScriptRun:
+    async def ended(self, script: str) -> messages.ScriptRunChanged:
         await self.until(
             lambda: (
                 bool(self.states(script))

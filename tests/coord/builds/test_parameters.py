@@ -187,7 +187,8 @@ async def test_a_sensitive_value_is_nowhere_in_clear(world, make_tar) -> None:
 
     details = await site.services.workspaces.get(made.workspace.id)
     assert details.latest_build.error == '*** is bad ("***")'
-    answer = WorkspaceAnswer.of(details, world.registry, 2)
+    views = await site.services.script_view.of([details])
+    answer = WorkspaceAnswer.of(details, world.registry, 2, views)
     assert answer.parameters == {"region": "eu", "password": None}
     store = site.services.store
     with store.engine.connect() as connection:
@@ -215,7 +216,8 @@ async def test_an_ephemeral_value_is_sealed_as_a_sensitive_one_is(site) -> None:
     await site.run()
     assert site.values() == {"region": "eu", "once": SECRET}
     details = await site.services.workspaces.get(made.workspace.id)
-    assert WorkspaceAnswer.of(details, site.world.registry, 2).parameters["once"] is None
+    views = await site.services.script_view.of([details])
+    assert WorkspaceAnswer.of(details, site.world.registry, 2, views).parameters["once"] is None
 
 
 async def test_a_sensitive_value_does_not_reach_the_log(site) -> None:

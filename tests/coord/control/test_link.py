@@ -109,6 +109,26 @@ class FakeKeys:
 
 
 @dataclass
+class FakeScripts:
+    """What was said of scripts; everything else is not about them."""
+
+    taken: list[messages.Message] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)
+
+    async def attached(self, agent: AgentRecord, _features: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.there.add(agent.id)
+
+    def detached(self, agent: AgentRecord) -> None:
+        self.there.discard(agent.id)
+
+    async def take(self, _agent: AgentRecord, message: messages.Message) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.taken.append(message)
+        return isinstance(message, messages.SpecSet)
+
+
+@dataclass
 class FakeEndings:
     """Which grants hold no more."""
 
@@ -203,6 +223,7 @@ async def plant(clock: Clock) -> AsyncIterator[Plant]:
         keys=keys,  # type: ignore[arg-type]  # a fake
         registry=registry,
         endings=endings,  # type: ignore[arg-type]  # a fake
+        scripts=FakeScripts(),  # type: ignore[arg-type]  # a fake
         clock=clock,
         on_dial_failed=lambda *args: failed.append(args),
     )

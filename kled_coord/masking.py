@@ -1,4 +1,4 @@
-"""Keeps the values of sensitive parameters out of what a build says. Text in, text out."""
+"""Keeps the values of sensitive parameters out of what builds and scripts say. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,40 @@ class Mask:
         # The longest first: one may be the beginning of another.
         ordered = sorted(found, key=lambda form: (-len(form), form))
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._bytes = [form.encode("utf-8", "surrogatepass") for form in ordered]
+        bytes_in_any_order = b"|".join(map(re.escape, self._bytes))
+        self._bytes_pattern = re.compile(bytes_in_any_order) if ordered else None
 
     def hide(self, text: str) -> str:
         """The text without them."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+    def hide_begun(self, data: bytes, *, final: bool) -> tuple[bytes, int]:
+        """The bytes without them, and of how many that is.
+
+        What may be the beginning of one is left for the next time, unless nothing more comes.
+        """
+        if self._bytes_pattern is None:
+            return data, len(data)
+        end = len(data) if final else self._first_begun(data)
+        shown, at = b"", 0
+        for match in self._bytes_pattern.finditer(data):
+            if match.start() >= end:
+                break
+            shown += data[at : match.start()] + HIDDEN.encode()
+            at = match.end()
+        end = max(end, at)
+        return shown + data[at:end], end
+
+    def _first_begun(self, data: bytes) -> int:
+        """Where the first of them begins that `data` ends within; its length if there is none."""
+        first = len(data)
+        for form in self._bytes:
+            at = data.find(form[:1], max(len(data) - len(form) + 1, 0), first)
+            while at >= 0 and not form.startswith(data[at:]):
+                at = data.find(form[:1], at + 1, first)
+            first = at if at >= 0 else first
+        return first
 
     def hide_within(self, value: Any) -> Any:
         """A value of JSON without them; a number that has one becomes a text."""

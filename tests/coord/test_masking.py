@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.builds.masking import Mask
+from kled_coord.masking import Mask
 
 SECRETS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=3, max_size=12)
 
@@ -43,3 +43,28 @@ def test_nothing_is_left_within_a_value_of_json_either() -> None:
     assert mask.hide_within(found) == {
         "a": ["***", {"my ***": "***"}], "b": 12, "c": None, "d": True, "e": 0.5
     }  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"secret", b"sec", b"t-pot", b"s", b"e", b"\xff", b"x\n", b"teapot"])
+    ),
+    st.lists(st.integers(0, 9), min_size=1),
+)
+def test_pieces_of_any_size_hide_what_the_whole_hides(words: list[bytes], cuts: list[int]) -> None:
+    mask, data, at, shown = Mask(["secret", "secretes", "teapot", "t-pot"]), b"".join(words), 0, b""
+    step = 0
+    while at < len(data):
+        # As an agent does: what was not taken comes again, with more.
+        piece = data[at : at + 8 + cuts[step % len(cuts)]]
+        out, taken = mask.hide_begun(piece, final=at + len(piece) == len(data))
+        shown, at, step = shown + out, at + taken, step + 1
+    assert shown == mask.hide_begun(data, final=True)[0]
+    assert b"secret" not in shown
+    assert b"teapot" not in shown
+
+
+def test_what_only_looks_like_a_beginning_is_not_held_back() -> None:
+    assert Mask(["secret"]).hide_begun(b"prompt$ ", final=False) == (b"prompt$ ", 8)
+    assert Mask(["secret"]).hide_begun(b"prompts", final=False) == (b"prompt", 6)
+    assert Mask(()).hide_begun(b"\xff", final=False) == (b"\xff", 1)

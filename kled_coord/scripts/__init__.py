@@ -1,0 +1,5 @@
+"""The coordinator's side of a template's scripts: what agents tell of them is kept and shown.
+
+`readiness` decides how an agent is; `service` takes what agents tell, gives them their specs and
+has the scripts of a stop run; `following` reads it all again.
+"""

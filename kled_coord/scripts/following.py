@@ -1,0 +1,106 @@
+"""The runs of a build's scripts, read as they go on: how each is, and what it prints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from kled_coord.changes import Changes
+from kled_coord.scripts.readiness import ENDED
+from kled_coord.scripts.service import scripts_key
+from kled_coord.store.engine import Store
+from kled_coord.store.records import ScriptRun
+from kled_coord.store.scripts import script_pieces, script_runs_of
+from kled_wire.names import AgentId, BuildId, WorkspaceId
+
+# Of 16 KiB each.
+_PIECES_MAX: Final = 16
+# An agent may be linked to another process, whose writes ring no bell here.
+_LOOK_AGAIN_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """What a run has printed; before it `cut_bytes` were too much to be kept."""
+
+    run: ScriptRun
+    data: bytes
+    cut_bytes: int
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """How far one run has been read: `shown` bytes of the row at `start`; all that `end`s there."""
+
+    state: str = ""
+    start: int = 0
+    shown: int = 0
+    end: int = 0
+
+
+async def follow_scripts(
+    store: Store,
+    changes: Changes,
+    workspace_id: WorkspaceId,
+    build_id: BuildId,
+    *,
+    is_over: Callable[[list[ScriptRun]], Awaitable[bool]] | None,
+) -> AsyncIterator[ScriptRun | Printed]:
+    """Each run when it is first seen and when its state changes, and what it prints in between.
+
+    Until `is_over` says that no more is to be waited for; None: only what is there. Its end comes
+    after what a run printed. Raises StoreError.
+    """
+    cursors: dict[tuple[AgentId, str], _Cursor] = {}
+    while True:
+        changed = changes.next_change(scripts_key(workspace_id))
+        runs = await store.read(script_runs_of, build_id)
+        for run in runs:
+            cursor = cursors.setdefault((run.agent_id, run.run), _Cursor())
+            if run.state not in {cursor.state, *ENDED} or not cursor.state:
+                yield run
+            async for printed in _read(store, run, cursor):
+                yield printed
+            if run.state in ENDED and cursor.state and run.state != cursor.state:
+                yield run
+            cursor.state = run.state
+        if is_over is None or await is_over(runs):
+            return
+        with trio.move_on_after(_LOOK_AGAIN_S):
+            await changed.wait()
+
+
+async def _read(store: Store, run: ScriptRun, cursor: _Cursor) -> AsyncIterator[Printed]:
+    """What is kept of a run from the cursor on."""
+    while True:
+        pieces = await store.read(script_pieces, run.agent_id, run.run, cursor.start, _PIECES_MAX)
+        for piece in pieces:
+            known = cursor.shown if piece.start == cursor.start else 0
+            cut = max(piece.start - cursor.end, 0)
+            if len(piece.data) > known:
+                yield Printed(run=run, data=piece.data[known:], cut_bytes=cut)
+            cursor.start, cursor.shown = piece.start, len(piece.data)
+            cursor.end = piece.start + piece.size
+        if len(pieces) < _PIECES_MAX:
+            return
+
+
+async def read_text(store: Store, run: ScriptRun) -> bytes:
+    """All that is kept of a run's output, with a line where something was cut. Raises StoreError.
+
+    At most limits.SCRIPT_HEAD_BYTES and SCRIPT_TAIL_BYTES, and what hiding secrets adds.
+    """
+    text = bytearray()
+    async for printed in _read(store, run, _Cursor()):
+        if printed.cut_bytes:
+            text += cut_line(printed.cut_bytes)
+        text += printed.data
+    return bytes(text)
+
+
+def cut_line(cut_bytes: int) -> bytes:
+    """What stands where output was cut."""
+    return f"\n[... {cut_bytes} bytes were cut here ...]\n".encode()
