@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import psutil
 import trio
 
-from kled_wire.resume.offer import CANDIDATES_MAX, Candidate, IpAddress, is_private
+from kled_wire.resume.direct.offer import CANDIDATES_MAX, Candidate, IpAddress, is_private
 
 # Networks inside this machine: nobody outside gets to them, and they are the same everywhere.
 _INNER: Final = ("docker", "br-", "virbr", "cni", "podman", "lxcbr", "lxdbr", "flannel", "cali")

@@ -54,11 +54,11 @@ from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
 from kled_agent.users import load_user
 from kled_wire import limits
-from kled_wire.agent_spec import AgentSpec
 from kled_wire.backoff import Backoff
+from kled_wire.control.agent_spec import AgentSpec
+from kled_wire.control.messages import Welcome
 from kled_wire.errors import KledError, UnauthenticatedError
 from kled_wire.eventlog import EventLog
-from kled_wire.messages import Welcome
 from kled_wire.private import make_private
 from kled_wire.transport.address import parse_url
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import trio
 
 from kled_agent.addresses import open_port
-from kled_wire import limits, messages
+from kled_wire import limits
+from kled_wire.control import messages
 from kled_wire.eventlog import EventLog
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.pump import pump

@@ -18,8 +18,9 @@ from kled_coord.cli import main as kled_coord
 from kled_coord.config import ENV_PREFIX, CoordinatorConfig
 from kled_coord.metrics import Metrics
 from kled_coord.relay.splice.handover import Close, Moved, Open, StopRelay, StreamDone
-from kled_wire import limits, messages
-from kled_wire.control import CloseCode
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import CloseCode
 from kled_wire.errors import KledError
 
 ROOT = Path(__file__).parents[1]

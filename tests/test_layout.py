@@ -103,7 +103,7 @@ TESTED_BY = {
         kled_provider/kled/workspace kled_provider/serve
     """,
     "client/stream/test_resume.py": "kled_client/stream/greeting",
-    "wire/test_codec.py": "kled_wire/messages",
+    "wire/control/test_codec.py": "kled_wire/control/messages",
     "sync/decide/test_operations.py": "kled_sync/decide/safety",
     "sync/decide/test_reconcile.py": "kled_sync/decide/guard kled_sync/decide/modes",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",

@@ -11,8 +11,9 @@ import trio
 
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import Resumption, StreamHandler
-from kled_wire import limits, messages, standby
-from kled_wire.control import ControlLink, LinkClosed
+from kled_wire import limits
+from kled_wire.control import messages, standby
+from kled_wire.control.link import ControlLink, LinkClosed
 from kled_wire.errors import KledError, ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.address import Address

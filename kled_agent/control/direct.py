@@ -21,9 +21,9 @@ from kled_agent.control.resumption import KeptStream, Resumption
 from kled_wire import limits
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
+from kled_wire.resume.direct.offer import NOWHERE, IpAddress, Offer, encode_offer, is_private
 from kled_wire.resume.frames import Resume
 from kled_wire.resume.handshake import read_hello, refuse
-from kled_wire.resume.offer import NOWHERE, IpAddress, Offer, encode_offer, is_private
 from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.dial import tune
 from kled_wire.transport.network import drain, open_watch, place

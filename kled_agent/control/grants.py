@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import trio
 
-from kled_wire import messages
+from kled_wire.control import messages
 
 
 class Grants:

@@ -7,9 +7,9 @@ from typing import Final, Never
 
 import trio
 
-from kled_wire.control import ControlLink
+from kled_wire.control.link import ControlLink
+from kled_wire.control.messages import KeyUsed
 from kled_wire.eventlog import EventLog
-from kled_wire.messages import KeyUsed
 
 # Streams begin over the link, so few can be told of later than over the next one.
 _WAITING_MAX: Final = 256

@@ -17,10 +17,11 @@ from kled_agent.identity import Identity, about_machine
 from kled_agent.memory.sampler import sample_report
 from kled_agent.scripts.service import Scripts
 from kled_agent.ssh.keys import AcceptedKeys
-from kled_wire import limits, messages, standby
-from kled_wire.agent_spec import AgentSpec
+from kled_wire import limits
 from kled_wire.backoff import Backoff, Pace, Redials
-from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
+from kled_wire.control import messages, standby
+from kled_wire.control.agent_spec import AgentSpec
+from kled_wire.control.link import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.address import Address, parse_url

@@ -11,7 +11,8 @@ from typing import Final, Never
 import trio
 
 from kled_agent.control.grants import Grants
-from kled_wire import limits, messages
+from kled_wire import limits
+from kled_wire.control import messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume.driver import TransportLost
@@ -113,7 +114,7 @@ class Resumption:
             await self._carry(found, transport, position)
 
     def offer(self, payload: bytes) -> None:
-        """Tell all clients that may come directly where to (`kled_wire/resume/offer.py`).
+        """Tell all clients that may come directly where to (`kled_wire/resume/direct/offer.py`).
 
         Only SSH goes that way: other streams are not encrypted from end to end.
         """

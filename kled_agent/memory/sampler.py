@@ -6,7 +6,7 @@ import os
 
 import psutil
 
-from kled_wire.messages import Report
+from kled_wire.control.messages import Report
 
 
 def sample_report(streams: int) -> Report:

@@ -15,7 +15,7 @@ import trio
 from kled_agent.scripts.output import RunOutput
 from kled_agent.scripts.running import Ending
 from kled_agent.scripts.schedule import Due, Stage
-from kled_wire import messages
+from kled_wire.control import messages
 
 WAITING: Final = "waiting"
 RUNNING: Final = "running"

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kled_agent.scripts.cron import Cron, parse_cron
-from kled_wire.agent_spec import AgentSpec, Script
+from kled_wire.control.agent_spec import AgentSpec, Script
 
 
 class Stage(StrEnum):

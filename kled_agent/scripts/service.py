@@ -13,9 +13,9 @@ from kled_agent.scripts.running import Runner
 from kled_agent.scripts.runs import Runs
 from kled_agent.scripts.schedule import Due, Schedule, Stage
 from kled_agent.scripts.telling import Teller
-from kled_wire import messages
-from kled_wire.agent_spec import AgentSpec
-from kled_wire.control import ControlLink
+from kled_wire.control import messages
+from kled_wire.control.agent_spec import AgentSpec
+from kled_wire.control.link import ControlLink
 from kled_wire.eventlog import EventLog
 
 # The clock on the wall may be set while we wait for it.

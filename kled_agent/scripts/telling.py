@@ -14,8 +14,9 @@ import trio
 
 from kled_agent.scripts.runs import RUNNING, WAITING, Run, Runs
 from kled_agent.scripts.schedule import Stage
-from kled_wire import limits, messages
-from kled_wire.control import ControlLink
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import ControlLink
 
 _COLLECT_S: Final = 0.1
 _TAIL_EVERY_S: Final = 1.0

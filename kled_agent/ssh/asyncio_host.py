@@ -20,10 +20,10 @@ from kled_agent.ssh.forwards.forward import LAST_BYTES_S
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.server import KeyCheck, SshServer, server_options
-from kled_wire.asyncio_bridge import carry
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.scheduling import TypingPriority
+from kled_wire.ssh.asyncio_bridge import carry
 
 # Streams that have arrived and whose task has not been started yet; only a moment's worth.
 _ARRIVALS: Final = 16

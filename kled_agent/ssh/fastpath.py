@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kled_agent.ssh.guess import is_wrong_guess
 from kled_agent.ssh.window import bound_window
-from kled_wire.asyncio_bridge import StreamTransport
+from kled_wire.ssh.asyncio_bridge import StreamTransport
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 # What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from kled_wire import limits
-from kled_wire.messages import SetKeys
+from kled_wire.control.messages import SetKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import trio
 
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.keys import AcceptedKeys
-from kled_wire import messages
+from kled_wire.control import messages
 from kled_wire.eventlog import EventLog
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kled_client.account.profile import Profile
 from kled_wire.errors import ConfigError
-from kled_wire.resume.paths import Paths
+from kled_wire.resume.direct.paths import Paths
 from kled_wire.transport.network import place
 
 _CHOICES = ("auto", "off")

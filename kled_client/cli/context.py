@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncssh
 
     from kled_client.api.client import Api
-    from kled_wire.resume.direct import DirectSeeker
+    from kled_wire.resume.direct.seeker import DirectSeeker
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from kled_client.report import only_cause
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef
-from kled_wire.resume.paths import PathReport
+from kled_wire.resume.direct.paths import PathReport
 from kled_wire.transport.address import parse_url
 from kled_wire.version import software_version
 

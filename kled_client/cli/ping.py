@@ -16,7 +16,7 @@ from kled_client.terminal.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import REPLY_TIMEOUT_S
 from kled_wire.names import WorkspaceRef
-from kled_wire.resume.paths import PathReport
+from kled_wire.resume.direct.paths import PathReport
 
 if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel

@@ -15,7 +15,7 @@ from kled_client.report import only_cause
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef
-from kled_wire.resume.paths import PathReport
+from kled_wire.resume.direct.paths import PathReport
 
 
 @click.command()

@@ -24,7 +24,7 @@ from kled_client.stream.listen import serve_streams
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError
 from kled_wire.names import parse_workspace_ref
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.transport.address import parse_url
 
 

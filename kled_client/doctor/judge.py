@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from kled_wire.errors import decode_error
-from kled_wire.resume.paths import PathReport
+from kled_wire.resume.direct.paths import PathReport
 from kled_wire.version import PROTOCOL, is_compatible
 
 # Certificates are good for ten minutes from a clock that is not this machine's.

@@ -17,9 +17,9 @@ import trio_asyncio
 from kled_client.forward.spec import End, TcpEnd
 from kled_client.ssh.channel import Channel
 from kled_client.ssh.connection import SshClient, aio, open_channel
-from kled_wire.channel_stream import OPTIONS, Accept, ChannelStream
 from kled_wire.errors import ConflictError, UnavailableError
 from kled_wire.limits import CLEANUP_S
+from kled_wire.ssh.channel_stream import OPTIONS, Accept, ChannelStream
 
 _LOG: Final = logging.getLogger("kled.client.forward")
 

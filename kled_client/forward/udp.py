@@ -17,8 +17,8 @@ import trio
 from kled_client.forward.link import WorkspaceConnection
 from kled_client.forward.serve import ForwardStatus, cannot_listen
 from kled_client.forward.spec import Forward, TcpEnd
-from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.errors import InputError
+from kled_wire.ssh.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 
 if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel

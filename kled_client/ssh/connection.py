@@ -24,11 +24,11 @@ from kled_client.account.direct import make_paths
 from kled_client.account.profile import Profile
 from kled_client.ssh.channel import Channel
 from kled_client.ssh.resumable import dial_stream, open_resumable
-from kled_wire.asyncio_bridge import StreamTunnel
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.seeker import DirectSeeker
+from kled_wire.ssh.asyncio_bridge import StreamTunnel
 
 T = TypeVar("T")
 # AES-GCM first: it runs in hardware (docs/architecture.md, SSH).

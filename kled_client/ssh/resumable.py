@@ -11,7 +11,7 @@ import trio
 from kled_client.account.http import ANSWER_TIMEOUT_S, tls_context
 from kled_client.account.profile import Profile
 from kled_wire.errors import UnavailableError
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.handshake import make_new
 from kled_wire.resume.redial import Dial, keep_attached
 from kled_wire.resume.state import StreamState

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kled_wire.resume.direct.paths import TURN_S, Paths
 from kled_wire.resume.frames import New
-from kled_wire.resume.paths import TURN_S, Paths
 from kled_wire.resume.state import StreamState
 from kled_wire.transport.network import drain, is_astray, open_watch
 

@@ -1,6 +1,6 @@
 """Knock at an agent's addresses, for a poll(2) loop: the first that proves to be the agent's wins.
 
-The same as `kled_wire/resume/direct.py` does under Trio, without blocking and without a thread.
+As `kled_wire/resume/direct/seeker.py` does under Trio, without blocking and without a thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kled_wire.errors import KledError
+from kled_wire.resume.direct.offer import Candidate
+from kled_wire.resume.direct.paths import ATTEMPT_S, STAGGER_S, describe
 from kled_wire.resume.frames import (
     NONCE_BYTES,
     New,
@@ -20,8 +22,6 @@ from kled_wire.resume.frames import (
     decode_greeting,
     encode_greeting,
 )
-from kled_wire.resume.offer import Candidate
-from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, describe
 from kled_wire.resume.proof import answer_challenge
 
 # A greeting is shorter than this.

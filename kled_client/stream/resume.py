@@ -21,8 +21,8 @@ from kled_wire.errors import (
     ProtocolError,
     UnavailableError,
 )
+from kled_wire.resume.direct.paths import SETTLE_S, Paths
 from kled_wire.resume.frames import READ_BYTES, New, encode_greeting
-from kled_wire.resume.paths import SETTLE_S, Paths
 from kled_wire.resume.retry import is_final, make_redials
 from kled_wire.resume.state import UNSENT_BYTES, StreamState
 from kled_wire.transport.vector import write_vector

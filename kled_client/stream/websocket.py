@@ -18,7 +18,7 @@ from kled_client.ssh.resumable import dial_stream, open_resumable
 from kled_client.stream.fdpass import pass_through_child
 from kled_client.stream.stdio import pump_beside
 from kled_wire.errors import KledError, UnavailableError, decode_error, encode_error_body
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.stream import CLOSED, ResumableStream
 from kled_wire.transport.pump import pump
 

@@ -27,7 +27,7 @@ from kled_coord.store.records import (
 )
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
-from kled_wire.agent_spec import MetadataItem
+from kled_wire.control.agent_spec import MetadataItem
 from kled_wire.names import AgentId
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import trio
 
 from kled_coord.workspaces.presence import ReadKeys
-from kled_wire.control import ControlLink
+from kled_wire.control.link import ControlLink
+from kled_wire.control.messages import SetKeys
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.messages import SetKeys
 
 
 class KeyLists:

@@ -23,8 +23,9 @@ from kled_coord.sources import Clock
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.key_holders import AgentKeys
-from kled_wire import limits, messages
-from kled_wire.control import (
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import (
     MESSAGE_QUEUE,
     RECEIVE_BUFFER_BYTES,
     CloseCode,

@@ -16,8 +16,9 @@ from kled_coord.control.refusals import Refusals
 from kled_coord.metrics import Metrics
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.presence import ConnectedAgent, ReadKeys, WaitAnswered
-from kled_wire import limits, messages
-from kled_wire.control import CloseCode, ControlLink, LinkClosed
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import CloseCode, ControlLink, LinkClosed
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from kled_coord.store.records import ScriptRun
-from kled_wire.agent_spec import AgentSpec
+from kled_wire.control.agent_spec import AgentSpec
 
 ENDED: Final = frozenset({"succeeded", "failed", "timed_out"})
 # How long an agent has to connect where nothing is said.

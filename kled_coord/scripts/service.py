@@ -31,8 +31,9 @@ from kled_coord.store.scripts import ScriptNews, keep_script_news
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.specs import Specs
-from kled_wire import limits, messages
-from kled_wire.agent_spec import AgentSpec
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.agent_spec import AgentSpec
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 from kled_wire.names import AgentId, BuildId, WorkspaceId
 from kled_wire.text import printable

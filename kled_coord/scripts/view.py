@@ -20,7 +20,7 @@ from kled_coord.store.scripts import newest_script_runs
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
 from kled_coord.workspaces.specs import Specs
-from kled_wire.agent_spec import AgentSpec, MetadataItem
+from kled_wire.control.agent_spec import AgentSpec, MetadataItem
 from kled_wire.names import AgentId
 
 

@@ -254,7 +254,7 @@ class StateLock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptRun:
-    """A run of a script of an agent's, as the agent told of it last (kled_wire/messages.py).
+    """A run of a script of an agent's, as it told of it last (kled_wire/control/messages.py).
 
     `run` is the agent's name for it. `exit_code` None: it has none. `name` and `blocks_login` are
     the template's, `position` where the template has the script.

@@ -22,8 +22,8 @@ from kled_coord.store.user_keys import KeyHolder, key_holders, keys_of_agent, ma
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.presence import Registry
 from kled_wire import limits
+from kled_wire.control.messages import UserKey
 from kled_wire.errors import UnavailableError
-from kled_wire.messages import UserKey
 from kled_wire.names import AgentId, UserId
 
 _ANSWER_S: Final = 5.0

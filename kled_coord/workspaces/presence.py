@@ -10,8 +10,8 @@ from typing import Protocol
 import trio
 
 from kled_coord.store.records import AgentRecord
+from kled_wire.control.messages import Message, Report, UserKey
 from kled_wire.errors import UnavailableError
-from kled_wire.messages import Message, Report, UserKey
 from kled_wire.names import AgentId
 
 # Reads the list of keys that is good now.

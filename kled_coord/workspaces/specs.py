@@ -11,7 +11,7 @@ import structlog
 from kled_coord.store.agents import agent_specs, save_agent_specs
 from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
-from kled_wire.agent_spec import AgentSpec, from_plain, to_plain
+from kled_wire.control.agent_spec import AgentSpec, from_plain, to_plain
 from kled_wire.errors import KledError
 from kled_wire.names import AgentId, WorkspaceId
 

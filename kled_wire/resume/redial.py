@@ -12,12 +12,12 @@ from kled_wire.errors import (
     KledError,
     UnavailableError,
 )
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.paths import SETTLE_S
+from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import RandomBytes, ask_to_resume
 from kled_wire.resume.netwatch import NetworkWatch
-from kled_wire.resume.paths import SETTLE_S
 from kled_wire.resume.retry import is_final, make_redials
 from kled_wire.resume.stream import ResumableStream
 

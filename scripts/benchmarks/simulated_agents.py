@@ -13,8 +13,9 @@ from pathlib import Path
 import trio
 import trio_websocket
 
-from kled_wire import limits, messages
-from kled_wire.control import ControlLink
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import ControlLink
 from kled_wire.version import PROTOCOL
 
 AT_ONCE = 64

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from kled_agent.addresses import InterfaceAddress, open_port, plan_candidates, read_addresses
-from kled_wire.resume.offer import CANDIDATES_MAX
+from kled_wire.resume.direct.offer import CANDIDATES_MAX
 
 FOUND = [
     InterfaceAddress("lo", "127.0.0.1"),

@@ -16,7 +16,7 @@ from kled_agent.memory.sampler import sample_report
 from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
 from kled_agent.users import load_user
-from kled_wire import messages
+from kled_wire.control import messages
 from kled_wire.errors import ConfigError
 from kled_wire.eventlog import EventLog
 from tests.agent.conftest import Records

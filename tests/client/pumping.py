@@ -10,11 +10,11 @@ import trio
 
 from kled_client.stream.resume import Pump, Transport
 from kled_wire.errors import KledError, ProtocolError
+from kled_wire.resume.direct.offer import Candidate, Offer, encode_offer
+from kled_wire.resume.direct.paths import Paths
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, read_hello, refuse
-from kled_wire.resume.offer import Candidate, Offer, encode_offer
-from kled_wire.resume.paths import Paths
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 

@@ -41,8 +41,8 @@ from kled_coord.store.migrate import migrate
 from kled_coord.store.records import AgentRecord, User
 from kled_coord.store.tokens import insert_token
 from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
+from kled_wire.control.messages import Message, UserKey
 from kled_wire.errors import InputError, UnavailableError
-from kled_wire.messages import Message, UserKey
 
 
 class Clock:

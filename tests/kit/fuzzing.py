@@ -23,15 +23,16 @@ from kled_client.forward.socks import SocksError, SocksRequest
 from kled_coord.front.forwarded import decide_address
 from kled_coord.front.head import bearer, decide_route
 from kled_coord.templates import declarations
-from kled_wire import codec, limits, messages, standby
-from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
+from kled_wire import limits
+from kled_wire.control import codec, messages, standby
 from kled_wire.errors import KledError, ProtocolError, encode_error_body
 from kled_wire.http import heads, upgrade
 from kled_wire.http.body import Body
 from kled_wire.resume import frames
+from kled_wire.resume.direct.offer import decode_offer, dialable, encode_offer
 from kled_wire.resume.inbox import HELD_MAX
-from kled_wire.resume.offer import decode_offer, dialable, encode_offer
 from kled_wire.resume.state import StreamState
+from kled_wire.ssh.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.transport.wscarrier import MESSAGE_BYTES
 from tests.kit import fuzzing_layers, fuzzing_streams
 from tests.kit.carrying import accept_carried

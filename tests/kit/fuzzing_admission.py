@@ -27,7 +27,8 @@ from kled_agent.control.direct import (
 )
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
-from kled_wire import limits, messages
+from kled_wire import limits
+from kled_wire.control import messages
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume import frames

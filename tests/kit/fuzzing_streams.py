@@ -21,7 +21,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
-from kled_wire import messages
+from kled_wire.control import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume import frames

@@ -23,8 +23,8 @@ import trio_asyncio
 from kled_agent.addresses import open_port
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.users import LocalUser
-from kled_wire.channel_stream import OPTIONS, ChannelStream
 from kled_wire.eventlog import EventLog
+from kled_wire.ssh.channel_stream import OPTIONS, ChannelStream
 from kled_wire.transport.accepting import accept_forever
 from kled_wire.transport.pump import pump
 

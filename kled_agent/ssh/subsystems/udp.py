@@ -1,6 +1,6 @@
 """The SSH subsystem `kled-udp`: datagrams to one place, a socket for each sender over there.
 
-The frames are those of kled_wire/datagrams.py. As with UDP itself, what there is no room for is
+The frames are those of kled_wire/ssh/datagrams.py. As with UDP itself, what there is no room for is
 dropped; a flow that says nothing for a while, or that there are too many of, loses its socket.
 """
 
@@ -13,10 +13,10 @@ from typing import Final
 import asyncssh
 import trio
 
-from kled_wire.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.limits import REPLY_TIMEOUT_S
+from kled_wire.ssh.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
 
 SUBSYSTEM: Final = "kled-udp"
 FLOWS_MAX: Final = 256

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kled_wire.agent_spec import (
+from kled_wire.control.agent_spec import (
     SHUTDOWN_SCRIPT,
     STARTUP_SCRIPT,
     AgentSpec,

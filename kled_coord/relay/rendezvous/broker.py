@@ -12,7 +12,8 @@ import trio
 from kled_coord.relay.rendezvous.meeting import Meeting
 from kled_coord.relay.rendezvous.standby import StandbyConnections
 from kled_coord.relay.rendezvous.tickets import Tickets
-from kled_wire import limits, messages, standby
+from kled_wire import limits
+from kled_wire.control import messages, standby
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 

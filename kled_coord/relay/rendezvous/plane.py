@@ -29,7 +29,8 @@ from kled_coord.relay.splice.unanswered import end_when_unanswered
 from kled_coord.store.records import Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
-from kled_wire import limits, messages
+from kled_wire import limits
+from kled_wire.control import messages
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
 from kled_wire.http.upgrade import encode_switching
 from kled_wire.names import AgentId

@@ -17,7 +17,7 @@ from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
 from kled_agent.users import load_user
-from kled_wire import codec, messages
+from kled_wire.control import codec, messages
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 from kled_wire.http import upgrade

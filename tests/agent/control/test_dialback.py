@@ -11,8 +11,9 @@ import trio
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption, StreamHandler
-from kled_wire import limits, messages, standby
-from kled_wire.control import LinkClosed
+from kled_wire import limits
+from kled_wire.control import messages, standby
+from kled_wire.control.link import LinkClosed
 from kled_wire.errors import NotFoundError
 from kled_wire.eventlog import EventLog
 from kled_wire.http import upgrade

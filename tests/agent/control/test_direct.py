@@ -19,13 +19,13 @@ from kled_agent.control.direct import (
 )
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
-from kled_wire import messages
+from kled_wire.control import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
+from kled_wire.resume.direct.offer import decode_offer
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import Challenge, New, Resume, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume, make_new, read_greeting
-from kled_wire.resume.offer import decode_offer
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_agent.control.grants import Grants
-from kled_wire import messages
+from kled_wire.control import messages
 
 
 async def test_nothing_served_is_nothing_to_say() -> None:

@@ -21,9 +21,10 @@ from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
 from kled_agent.ssh.keys import AcceptedKeys
-from kled_wire import limits, messages
+from kled_wire import limits
 from kled_wire.backoff import Backoff, Pace, Redials
-from kled_wire.control import CloseCode, ControlLink
+from kled_wire.control import messages
+from kled_wire.control.link import CloseCode, ControlLink
 from kled_wire.errors import UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.version import PROTOCOL

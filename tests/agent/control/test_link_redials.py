@@ -15,8 +15,9 @@ from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
 from kled_agent.ssh.keys import AcceptedKeys
-from kled_wire import limits, messages
-from kled_wire.control import ControlLink
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import ControlLink
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.address import Address
 from tests.agent.control.coordinator import Coordinator, Peer, converse, make_scripts

@@ -13,7 +13,7 @@ import trio.testing
 
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption
-from kled_wire import messages
+from kled_wire.control import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume.driver import TransportLost

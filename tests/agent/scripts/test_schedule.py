@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_agent.scripts.schedule import Due, Schedule, Stage
-from kled_wire.agent_spec import AgentSpec, Script
+from kled_wire.control.agent_spec import AgentSpec, Script
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

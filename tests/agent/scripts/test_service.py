@@ -21,8 +21,8 @@ from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
 from kled_agent.users import load_user
-from kled_wire import messages
-from kled_wire.agent_spec import AgentSpec, Script
+from kled_wire.control import messages
+from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.eventlog import EventLog
 
 

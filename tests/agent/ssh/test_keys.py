@@ -17,7 +17,7 @@ from kled_agent.ssh.guess import is_wrong_guess
 from kled_agent.ssh.keys import AcceptedKeys
 from kled_agent.ssh.service import StreamKeys
 from kled_wire import limits
-from kled_wire.messages import SetKeys, UserKey
+from kled_wire.control.messages import SetKeys, UserKey
 from tests.agent.ssh.site import Site, keygen, run, run_asyncio
 from tests.kit.programs import need
 

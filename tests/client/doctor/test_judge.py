@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kled_client.doctor import judge
 from kled_client.doctor.judge import Check, CheckOutcome, ProbeAnswer
-from kled_wire.resume.paths import PathReport
+from kled_wire.resume.direct.paths import PathReport
 
 NOW = 1_700_000_000.0
 

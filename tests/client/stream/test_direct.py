@@ -13,9 +13,9 @@ import pytest
 from kled_client.stream.direct import DirectSide
 from kled_client.stream.resume import Transport
 from kled_wire.errors import UnavailableError
+from kled_wire.resume.direct.offer import Candidate, Offer, encode_offer
+from kled_wire.resume.direct.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from kled_wire.resume.frames import New
-from kled_wire.resume.offer import Candidate, Offer, encode_offer
-from kled_wire.resume.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from kled_wire.resume.state import StreamState
 from tests.client.pumping import Agent, Ssh, exchange_under_cuts
 from tests.kit.waiting import wait_until

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from kled_client.stream.race import Race
+from kled_wire.resume.direct.offer import Candidate
+from kled_wire.resume.direct.paths import ATTEMPT_S, STAGGER_S
 from kled_wire.resume.frames import New, Refuse, Resume, decode_greeting, encode_greeting
-from kled_wire.resume.offer import Candidate
-from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S
 from kled_wire.resume.proof import check_proof, make_challenge
 
 NEW = New(os.urandom(16), os.urandom(32))

@@ -23,8 +23,9 @@ from kled_coord.front.head import Plane
 from kled_coord.front.listener import open_listeners, serve_connections
 from kled_coord.metrics import Metrics
 from kled_coord.store.records import AgentRecord
-from kled_wire import codec, limits, messages
-from kled_wire.control import CloseCode
+from kled_wire import limits
+from kled_wire.control import codec, messages
+from kled_wire.control.link import CloseCode
 from kled_wire.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from kled_wire.names import AgentId, WorkspaceId
 from kled_wire.transport.address import parse_url

@@ -10,8 +10,9 @@ import trio.testing
 
 from kled_coord.control.registry import AgentRegistry, AttachedAgent
 from kled_coord.metrics import Metrics
-from kled_wire import limits, messages
-from kled_wire.control import CloseCode, LinkClosed
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.link import CloseCode, LinkClosed
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 from tests.coord.conftest import Clock

@@ -18,6 +18,7 @@ from kled_coord.store.agents import insert_agent
 from kled_coord.store.records import Workspace
 from kled_coord.store.user_keys import list_user_keys
 from kled_coord.workspaces import key_holders
+from kled_wire.control.messages import UserKey
 from kled_wire.errors import (
     ConflictError,
     ForbiddenError,
@@ -27,7 +28,6 @@ from kled_wire.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from kled_wire.messages import UserKey
 from kled_wire.names import AgentId
 from tests.coord.conftest import World
 from tests.kit.public_keys import new_public_key

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kled_coord.scripts.readiness import AgentStatus, Seen, decide_readiness
 from kled_coord.store.records import ScriptRun
-from kled_wire.agent_spec import AgentSpec, Script
+from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.names import AgentId, BuildId
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)

@@ -17,8 +17,9 @@ from kled_coord.store.builds import log_after
 from kled_coord.store.pruning import prune_logs
 from kled_coord.store.records import AgentRecord, ScriptPiece, ScriptRun
 from kled_coord.store.scripts import append_script_output, script_pieces, script_runs_of
-from kled_wire import limits, messages
-from kled_wire.agent_spec import AgentSpec, MetadataItem, Script
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.agent_spec import AgentSpec, MetadataItem, Script
 from kled_wire.errors import ProtocolError
 from tests.coord.builds.steps import build, create, template, worker
 

@@ -11,11 +11,11 @@ from functools import partial
 import trio
 import trio.testing
 
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.paths import Paths
+from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
-from kled_wire.resume.paths import Paths
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from kled_coord.builds.states.applied import applied_agents
-from kled_wire.agent_spec import AgentSpec, App, HealthCheck, MetadataItem, Script, Threshold
+from kled_wire.control.agent_spec import (
+    AgentSpec,
+    App,
+    HealthCheck,
+    MetadataItem,
+    Script,
+    Threshold,
+)
 from kled_wire.errors import InputError
 from kled_wire.names import AgentId
 

@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from kled_coord.relay.rendezvous.broker import Broker
-from kled_wire import limits, messages
+from kled_wire import limits
+from kled_wire.control import messages
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 

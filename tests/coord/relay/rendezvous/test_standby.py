@@ -11,7 +11,8 @@ import trio.testing
 
 from kled_coord.relay.rendezvous.broker import Broker
 from kled_coord.relay.rendezvous.standby import IDLE_MAX_S, IN_USE_S, READY
-from kled_wire import limits, messages, standby
+from kled_wire import limits
+from kled_wire.control import messages, standby
 from kled_wire.names import AgentId
 from tests.coord.relay.rendezvous.test_broker import AGENT, FakeRegistry
 

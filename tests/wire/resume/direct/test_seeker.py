@@ -13,12 +13,12 @@ import trio
 import trio.testing
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.direct import DirectSeeker
+from kled_wire.resume.direct.offer import Candidate, Offer, encode_offer
+from kled_wire.resume.direct.paths import ATTEMPT_S, OFFER_PACE_S, Paths
+from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
 from kled_wire.resume.handshake import admit, make_new, read_hello
-from kled_wire.resume.offer import Candidate, Offer, encode_offer
-from kled_wire.resume.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream

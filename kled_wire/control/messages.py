@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from kled_wire.agent_spec import AgentSpec
+from kled_wire.control.agent_spec import AgentSpec
 
 # What an agent says in its hello when it knows `set_keys`.
 KEYS_FEATURE: Final = "user_keys"

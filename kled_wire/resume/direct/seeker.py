@@ -14,12 +14,12 @@ from typing import Final, NamedTuple, Never
 import trio
 
 from kled_wire.errors import KledError
+from kled_wire.resume.direct.offer import Candidate
+from kled_wire.resume.direct.paths import ATTEMPT_S, STAGGER_S, TURN_S, PathReport, Paths, describe
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import ProvenAgent, RandomBytes, ask
 from kled_wire.resume.netwatch import NetworkWatch
-from kled_wire.resume.offer import Candidate
-from kled_wire.resume.paths import ATTEMPT_S, STAGGER_S, TURN_S, PathReport, Paths, describe
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.dial import tune
 from kled_wire.transport.network import round_trip_s

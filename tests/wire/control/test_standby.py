@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_wire import codec, messages
+from kled_wire.control import codec, messages
+from kled_wire.control.standby import DIAL_MAX_BYTES, KIND, decode_dial, encode_dial
 from kled_wire.errors import ProtocolError
-from kled_wire.standby import DIAL_MAX_BYTES, KIND, decode_dial, encode_dial
 
 DIAL = messages.Dial(ticket="", kind="tcp", host="localhost", port=80, resume=True, user="usr_1")
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_wire import codec, limits, messages
-from kled_wire.agent_spec import AgentSpec, Script
+from kled_wire import limits
+from kled_wire.control import codec, messages
+from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.errors import ProtocolError
 
 _VALUES: dict[str, st.SearchStrategy[object]] = {
@@ -248,9 +249,9 @@ def test_messages_are_frozen() -> None:
 
 
 def test_the_protocol_page_names_every_close_code() -> None:
-    from kled_wire.control import CloseCode  # noqa: PLC0415 - only this test needs it
+    from kled_wire.control.link import CloseCode  # noqa: PLC0415 - only this test needs it
 
-    page = Path(__file__).parents[2].joinpath("docs/protocol.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[3].joinpath("docs/protocol.md").read_text(encoding="utf-8")
     assert all(str(int(code)) in page for code in CloseCode if code != CloseCode.NORMAL)
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
-from kled_wire.resume.frames import OFFER_MAX
-from kled_wire.resume.offer import (
+from kled_wire.resume.direct.offer import (
     CANDIDATES_MAX,
     DIALED_MAX,
     NOWHERE,
@@ -22,6 +21,7 @@ from kled_wire.resume.offer import (
     encode_offer,
     is_private,
 )
+from kled_wire.resume.frames import OFFER_MAX
 
 CANDIDATE = st.builds(
     Candidate, st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str), st.integers(1, 65535)

@@ -13,8 +13,9 @@ import trio
 import trio.testing
 import trio_websocket
 
-from kled_wire import codec, limits, messages
-from kled_wire.control import CloseCode, ControlLink, LinkClosed, close_code_for
+from kled_wire import limits
+from kled_wire.control import codec, messages
+from kled_wire.control.link import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import ProtocolError, UnavailableError
 from tests.wire import sockets
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.resume.offer import Candidate, Offer, encode_offer
-from kled_wire.resume.paths import (
+from kled_wire.resume.direct.offer import Candidate, Offer, encode_offer
+from kled_wire.resume.direct.paths import (
     BACKOFF,
     FLAP_S,
     NETWORK_PACE_S,

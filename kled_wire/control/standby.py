@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from kled_wire import codec, messages
+from kled_wire.control import codec, messages
 from kled_wire.errors import ProtocolError
 
 KIND: Final = "reserve"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_wire.datagrams import FLOW_MAX, DatagramReader, encode_datagram
+from kled_wire.ssh.datagrams import FLOW_MAX, DatagramReader, encode_datagram
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_wire.agent_spec import AgentSpec, App, Script, from_plain, to_plain
+from kled_wire.control.agent_spec import AgentSpec, App, Script, from_plain, to_plain
 from kled_wire.errors import ProtocolError
 
 JSON = st.recursive(

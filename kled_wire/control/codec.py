@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import cbor2
 
-from kled_wire import limits, messages
-from kled_wire.agent_spec import from_plain
+from kled_wire import limits
+from kled_wire.control import messages
+from kled_wire.control.agent_spec import from_plain
 from kled_wire.errors import ProtocolError
 
 _TAG: Final = "type"

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.channel_stream import BUFFER_BYTES, ChannelStream
+from kled_wire.ssh.channel_stream import BUFFER_BYTES, ChannelStream
 
 
 class Channel:

@@ -12,7 +12,8 @@ from typing import Final
 import trio
 import trio_websocket
 
-from kled_wire import codec, limits, messages
+from kled_wire import limits
+from kled_wire.control import codec, messages
 from kled_wire.errors import ProtocolError, UnavailableError
 
 

@@ -23,7 +23,7 @@ from kled_wire.backoff import Backoff
 from kled_wire.errors import KledError, ProtocolError
 
 if TYPE_CHECKING:
-    from kled_wire.resume.offer import Candidate, Offer
+    from kled_wire.resume.direct.offer import Candidate, Offer
 
 # Between the first steps to one address and to the next, and for all of them together. Seconds.
 STAGGER_S: Final = 0.1
@@ -120,7 +120,7 @@ class Paths:
     def offered(self, payload: bytes, now: float) -> None:
         """The agent says where it can be reached."""
         # 5 ms that `kled stream` need not take before ssh has its connection.
-        from kled_wire.resume.offer import Offer, decode_offer, dialable  # noqa: PLC0415
+        from kled_wire.resume.direct.offer import Offer, decode_offer, dialable  # noqa: PLC0415
 
         try:
             offer, problem = decode_offer(payload), ""

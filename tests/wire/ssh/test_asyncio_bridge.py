@@ -13,9 +13,9 @@ import trio
 import trio.testing
 import trio_asyncio
 
-from kled_wire.asyncio_bridge import StreamTransport, carry
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
+from kled_wire.ssh.asyncio_bridge import StreamTransport, carry
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.wire import sockets
 

@@ -1,0 +1,1 @@
+"""What both ends of an SSH connection have in common, behind asyncssh and beside it."""
