@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -26,10 +27,12 @@ class OffloadPool(Pool[OffloadProcess]):
     """
 
     def __init__(self, most: int, metrics: Metrics, files: tuple[Path, Path] | None) -> None:
-        def make(name: str, on_change: Callable[[], None]) -> OffloadProcess:
-            return OffloadProcess(name, metrics, files, on_change)
-
-        super().__init__(most, make, metrics.offload_processes.set, at_first_use=files is None)
+        super().__init__(
+            most,
+            partial(OffloadProcess, metrics, files),
+            metrics.offload_processes.set,
+            at_first_use=files is None,
+        )
 
     @asynccontextmanager
     async def unwrapped(

@@ -27,9 +27,9 @@ class OffloadProcess(Sidecar):
 
     def __init__(
         self,
-        name: str,
         metrics: Metrics,
         files: tuple[Path, Path] | None,
+        name: str,
         on_change: Callable[[], None],
     ) -> None:
         self._connections = metrics.offload_connections.labels(process=name)
@@ -73,9 +73,9 @@ class OffloadProcess(Sidecar):
     def _count(self, change: int) -> None:
         self._load += change
         self._connections.set(self._load)
-        self._on_change()
+        self.on_change()
 
-    def _heard(self, packet: bytes) -> None:
+    def heard(self, packet: bytes) -> None:
         """The certificate was read again, or could not be; or a connection has met a bug."""
         said = handover.decode(packet)
         if isinstance(said, handover.Crashed):
@@ -87,8 +87,8 @@ class OffloadProcess(Sidecar):
         else:
             log.info("tls_files_renewed")
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
         """Whoever has the other ends of its connections sees that."""
 
-    def _restarting(self) -> None:
+    def restarting(self) -> None:
         self._restarts.inc()

@@ -62,9 +62,9 @@ class OffloadServer(Loop[Served]):
 
     def run(self) -> None:
         """Serve until told to stop, or until orphaned and out of connections."""
-        while not self._over:
-            self._round(self._epoll.poll(self._timeout()), time.monotonic())
-        for served in set(self._by_descriptor.values()):
+        while not self.over:
+            self.serve_ready(self.epoll.poll(self._timeout()), time.monotonic())
+        for served in set(self.by_descriptor.values()):
             self._end(served)
 
     def _timeout(self) -> float | None:
@@ -72,7 +72,7 @@ class OffloadServer(Loop[Served]):
             return None
         return max(0.0, self._lingering[0][0] - time.monotonic())
 
-    def _step(self, task: Served, descriptor: int, events: int) -> None:
+    def step(self, task: Served, descriptor: int, events: int) -> None:
         if self._lives(task, lambda: task.connection.step(descriptor, events)):
             self._settle(task)
 
@@ -101,24 +101,24 @@ class OffloadServer(Loop[Served]):
             return
         for descriptor in served.masks:
             wanted = connection.interest(descriptor)
-            self._watch(served, descriptor, wanted, park=not wanted and descriptor in served.gone)
+            self.watch(served, descriptor, wanted, park=not wanted and descriptor in served.gone)
         if connection.lingering and not served.lingering:
             served.lingering = True
             self._lingering.append((time.monotonic() + LINGER_S, served))
 
-    def _between(self, now: float) -> None:
+    def between(self, now: float) -> None:
         """End the connections whose peer takes nothing of what is left for it."""
         while self._lingering and self._lingering[0][0] <= now:
             _, served = self._lingering.popleft()
             if served.masks:
                 self._end(served)
 
-    def _heard(self, packet: bytes, descriptors: list[int]) -> None:
+    def heard(self, packet: bytes, descriptors: list[int]) -> None:
         said = handover.decode(packet)
         if isinstance(said, Take):
             self._take(said, descriptors)
         elif isinstance(said, StopOffload):
-            self._stopped = True
+            self.stopped = True
 
     def _take(self, take: Take, descriptors: list[int]) -> None:
         try:
@@ -128,7 +128,7 @@ class OffloadServer(Loop[Served]):
         connection = OffloadedConnection(outer, inner, self._layer(take.kind))
         served = Served(connection)
         for number in (outer.fileno(), inner.fileno()):
-            self._add(served, number, connection.interest(number))
+            self.add(served, number, connection.interest(number))
         if self._lives(served, lambda: connection.begin(take.ahead)):
             self._settle(served)
 
@@ -151,12 +151,12 @@ class OffloadServer(Loop[Served]):
 
     def _tell(self, packet: Renewed | Crashed) -> None:
         try:
-            self._control.send(packet.encode())
+            self.control.send(packet.encode())
         except OSError:
             return  # nobody is there, or has not listened for long: it is for the log only
 
     def _end(self, served: Served) -> None:
-        self._remove(served)
+        self.remove(served)
         served.connection.close()
 
 

@@ -47,49 +47,53 @@ T = TypeVar("T", bound=Task)
 
 
 class Loop(ABC, Generic[T]):
-    """The loop. `control` is the socket to the coordinator, whose packets are `packet_max` long."""
+    """The loop. `control` is the socket to the coordinator, whose packets are `packet_max` long.
+
+    Who derives from it sets `stopped` when told to stop, and runs `serve_ready` until it is `over`.
+    """
 
     def __init__(self, control: socket.socket, packet_max: int) -> None:
-        self._control = control
+        self.control = control
         self._packet_max = packet_max
-        self._epoll = select.epoll()
-        self._epoll.register(control, select.EPOLLIN)
-        self._by_descriptor: dict[int, T] = {}
+        self.epoll = select.epoll()
+        self.epoll.register(control, select.EPOLLIN)
+        self.by_descriptor: dict[int, T] = {}
         self._rounds = 0
         self._orphaned = False
-        self._stopped = False
+        self.stopped = False
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
         """Whether we were told to stop, or are left alone and out of work."""
-        return self._stopped or (self._orphaned and not self._by_descriptor)
+        return self.stopped or (self._orphaned and not self.by_descriptor)
 
     @abstractmethod
-    def _step(self, task: T, descriptor: int, events: int) -> None:
+    def step(self, task: T, descriptor: int, events: int) -> None:
         """Do what `events` of epoll(7) allow."""
 
     @abstractmethod
-    def _heard(self, packet: bytes, descriptors: list[int]) -> None:
+    def heard(self, packet: bytes, descriptors: list[int]) -> None:
         """The coordinator has said something, and sent descriptors along."""
 
-    def _between(self, now: float) -> None:
+    def between(self, now: float) -> None:
         """Whatever else there is to do in a round."""
 
-    def _round(self, ready: list[tuple[int, int]], now: float) -> None:
+    def serve_ready(self, ready: list[tuple[int, int]], now: float) -> None:
+        """One round, with what epoll says is ready."""
         bulk: list[tuple[T, int, int]] = []
         told = False
         for descriptor, events in ready:
-            task = self._by_descriptor.get(descriptor)
+            task = self.by_descriptor.get(descriptor)
             if task is None:
                 # Or else it was closed in this round.
-                told = told or descriptor == self._control.fileno()
+                told = told or descriptor == self.control.fileno()
             elif len(ready) > 1 and task.is_bulk(now):
                 bulk.append((task, descriptor, events))
             else:
                 self._step_one(task, descriptor, events)
         if bulk:
             self._step_bulk(bulk)
-        self._between(now)
+        self.between(now)
         if told:
             # Last: a new task may get a descriptor that was closed in this round, and what epoll
             # said of the old one, its death for instance, would be taken for the new one's.
@@ -101,31 +105,32 @@ class Loop(ABC, Generic[T]):
         self._rounds += 1
         first.turn = self._rounds
         for task, descriptor, events in ready:
-            if task is first and descriptor in self._by_descriptor:
+            if task is first and descriptor in self.by_descriptor:
                 self._step_one(task, descriptor, events)
 
     def _step_one(self, task: T, descriptor: int, events: int) -> None:
         if events & GONE:
             task.gone.add(descriptor)
-        self._step(task, descriptor, events)
+        self.step(task, descriptor, events)
 
     def _receive(self) -> None:
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self._control, self._packet_max, 2)
+            packet, descriptors, _, _ = socket.recv_fds(self.control, self._packet_max, 2)
         except (BlockingIOError, ConnectionResetError):
             return  # a reset is reported once, before what was sent ahead of it: Stop, or the end
         if packet:
-            self._heard(packet, descriptors)
+            self.heard(packet, descriptors)
             return
         self._orphaned = True
-        self._epoll.unregister(self._control)
+        self.epoll.unregister(self.control)
 
-    def _add(self, task: T, descriptor: int, wanted: int) -> None:
-        self._by_descriptor[descriptor] = task
+    def add(self, task: T, descriptor: int, wanted: int) -> None:
+        """Wait for these events of one of the task's sockets."""
+        self.by_descriptor[descriptor] = task
         task.masks[descriptor] = wanted
-        self._epoll.register(descriptor, wanted)
+        self.epoll.register(descriptor, wanted)
 
-    def _watch(self, task: T, descriptor: int, wanted: int, *, park: bool) -> None:
+    def watch(self, task: T, descriptor: int, wanted: int, *, park: bool) -> None:
         """Wait for these events from now on; where `park`, not even for the socket's death."""
         mask = task.masks[descriptor]
         if park:
@@ -134,17 +139,18 @@ class Loop(ABC, Generic[T]):
             return
         task.masks[descriptor] = wanted
         if wanted == _PARKED:
-            self._epoll.unregister(descriptor)
+            self.epoll.unregister(descriptor)
         elif mask == _PARKED:
-            self._epoll.register(descriptor, wanted)
+            self.epoll.register(descriptor, wanted)
         else:
-            self._epoll.modify(descriptor, wanted)
+            self.epoll.modify(descriptor, wanted)
 
-    def _remove(self, task: T) -> None:
+    def remove(self, task: T) -> None:
+        """Wait for none of its sockets any more, before they are closed."""
         for descriptor, mask in task.masks.items():
             if mask != _PARKED:
-                self._epoll.unregister(descriptor)
-            del self._by_descriptor[descriptor]
+                self.epoll.unregister(descriptor)
+            del self.by_descriptor[descriptor]
         task.masks.clear()
 
 

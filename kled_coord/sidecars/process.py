@@ -47,10 +47,10 @@ class Sidecar(ABC):
 
     def __init__(self, program: SidecarProgram, on_change: Callable[[], None]) -> None:
         self._program = program
-        self._on_change = on_change
+        self.on_change = on_change
         self._control: trio.socket.SocketType | None = None
         self._sending = trio.Lock()
-        self._leaving = False
+        self.leaving = False
 
     @property
     @abstractmethod
@@ -58,15 +58,15 @@ class Sidecar(ABC):
         """How much it has to do."""
 
     @abstractmethod
-    def _heard(self, packet: bytes) -> None:
+    def heard(self, packet: bytes) -> None:
         """It has said something."""
 
     @abstractmethod
-    def _lost(self) -> None:
+    def lost(self) -> None:
         """It is gone, and what it had with it."""
 
     @abstractmethod
-    def _restarting(self) -> None:
+    def restarting(self) -> None:
         """It is about to be started again."""
 
     @property
@@ -76,11 +76,11 @@ class Sidecar(ABC):
 
     def leave(self) -> None:
         """When `run` is cancelled, leave the process with what it has instead of stopping it."""
-        self._leaving = True
+        self.leaving = True
 
     def cut(self) -> None:
         """When `run` is cancelled, stop the process after all."""
-        self._leaving = False
+        self.leaving = False
 
     async def send(self, packet: bytes, descriptors: Sequence[int] = ()) -> None:
         """Say something, whole or not at all. Raises UnavailableError("<kind>_restarting")."""
@@ -126,7 +126,7 @@ class Sidecar(ABC):
     async def _start_again(self, failures: int) -> trio.Process:
         while True:
             await trio.sleep(_RESTART.ceiling(failures))
-            self._restarting()
+            self.restarting()
             try:
                 return await self._start()
             except OSError as exc:
@@ -150,17 +150,17 @@ class Sidecar(ABC):
             ours.close()
             raise
         self._control = trio.socket.from_stdlib_socket(ours)
-        self._on_change()
+        self.on_change()
         return process
 
     async def _listen(self) -> None:
         """Take what it says until it is gone."""
         assert self._control is not None
         while packet := await self._receive(self._control):
-            self._heard(packet)
+            self.heard(packet)
         # What comes now waits for the next process.
         self._hang_up()
-        self._lost()
+        self.lost()
 
     async def _receive(self, control: trio.socket.SocketType) -> bytes:
         try:
@@ -170,12 +170,12 @@ class Sidecar(ABC):
 
     async def _finish(self, process: trio.Process) -> None:
         """We are cancelled, or the process is gone: leave it, or see it ended."""
-        if self._leaving:
+        if self.leaving:
             self._hang_up()
             return
         with trio.move_on_after(limits.CLEANUP_S, shield=True):
             await self._stop(process)
-        self._lost()
+        self.lost()
         if process.returncode is None:
             process.kill()
 
@@ -191,4 +191,4 @@ class Sidecar(ABC):
         control, self._control = self._control, None
         if control is not None:
             control.close()
-            self._on_change()
+            self.on_change()

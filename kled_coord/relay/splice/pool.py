@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
@@ -20,10 +20,7 @@ class RelayPool(Pool[RelayProcess]):
     """Up to `most` relay processes. When one dies its streams are broken, no others."""
 
     def __init__(self, most: int, metrics: Metrics) -> None:
-        def make(name: str, on_change: Callable[[], None]) -> RelayProcess:
-            return RelayProcess(name, metrics, on_change)
-
-        super().__init__(most, make, metrics.relay_processes.set)
+        super().__init__(most, partial(RelayProcess, metrics), metrics.relay_processes.set)
 
     async def join(
         self,

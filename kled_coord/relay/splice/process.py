@@ -50,10 +50,8 @@ class RelayProcess(Sidecar):
     streams come and go.
     """
 
-    def __init__(
-        self, name: str, metrics: Metrics, on_change: Callable[[], None] | None = None
-    ) -> None:
-        super().__init__(_PROGRAM, on_change or _nothing)
+    def __init__(self, metrics: Metrics, name: str, on_change: Callable[[], None]) -> None:
+        super().__init__(_PROGRAM, on_change)
         self._streams = metrics.relay_streams.labels(process=name)
         self._restarts = metrics.relay_restarts_total.labels(process=name)
         self._numbers = itertools.count(1)
@@ -98,7 +96,7 @@ class RelayProcess(Sidecar):
             await trio.aclose_forcefully(agent)
             await joined.ended.wait()
         finally:
-            if not joined.ended.is_set() and not self._leaving:
+            if not joined.ended.is_set() and not self.leaving:
                 with trio.move_on_after(limits.CLEANUP_S, shield=True):
                     await self._end(number, joined)
             del self._joined[number]
@@ -114,9 +112,9 @@ class RelayProcess(Sidecar):
 
     def _count(self) -> None:
         self._streams.set(len(self._joined))
-        self._on_change()
+        self.on_change()
 
-    def _heard(self, packet: bytes) -> None:
+    def heard(self, packet: bytes) -> None:
         """Bytes have moved, or a stream has ended."""
         said = handover.decode(packet)
         if not isinstance(said, handover.Moved | handover.StreamDone):
@@ -130,13 +128,9 @@ class RelayProcess(Sidecar):
             joined.reason = said.reason
             joined.ended.set()
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
         for joined in self._joined.values():
             joined.ended.set()
 
-    def _restarting(self) -> None:
+    def restarting(self) -> None:
         self._restarts.inc()
-
-
-def _nothing() -> None:
-    """Nobody wants to be told."""

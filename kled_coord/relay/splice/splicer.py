@@ -78,8 +78,8 @@ class Splicer(Loop[Stream]):
     def run(self) -> None:
         """Serve until told to stop, or until orphaned and out of streams."""
         tick_at = time.monotonic() + TICK_S
-        while not self._over:
-            self._round(self._epoll.poll(self._timeout(tick_at)), time.monotonic())
+        while not self.over:
+            self.serve_ready(self.epoll.poll(self._timeout(tick_at)), time.monotonic())
             if (now := time.monotonic()) >= tick_at:
                 tick_at = now + TICK_S
                 self._tick(now)
@@ -92,7 +92,7 @@ class Splicer(Loop[Stream]):
         until = min(tick_at, self._fair_queue.ready_at()) if self._waiting else tick_at
         return max(0.0, until - time.monotonic())
 
-    def _step(self, task: Stream, descriptor: int, events: int) -> None:
+    def step(self, task: Stream, descriptor: int, events: int) -> None:
         if task.buckets:
             events = self._defer(task, descriptor, events)
         try:
@@ -102,7 +102,7 @@ class Splicer(Loop[Stream]):
         else:
             self._settle(task)
 
-    def _between(self, now: float) -> None:
+    def between(self, now: float) -> None:
         if self._waiting:
             self._serve_turns(now)
 
@@ -120,7 +120,7 @@ class Splicer(Loop[Stream]):
             most = self._fair_queue.amount(descriptor, now)
             if not most:
                 continue
-            stream = self._by_descriptor[descriptor]
+            stream = self.by_descriptor[descriptor]
             source = stream.pair.out_of(descriptor)
             before = source.taken
             try:
@@ -144,9 +144,9 @@ class Splicer(Loop[Stream]):
                 held = stream.pair.out_of(descriptor).held
                 park = descriptor in stream.gone and (waits or bool(held))
                 wanted = wanted & ~select.EPOLLIN if waits else wanted
-            self._watch(stream, descriptor, wanted, park=park)
+            self.watch(stream, descriptor, wanted, park=park)
 
-    def _heard(self, packet: bytes, descriptors: list[int]) -> None:
+    def heard(self, packet: bytes, descriptors: list[int]) -> None:
         said = handover.decode(packet)
         if isinstance(said, handover.Open):
             self._open(said, descriptors)
@@ -154,7 +154,7 @@ class Splicer(Loop[Stream]):
             if (stream := self._streams.get(said.id)) is not None:
                 self._end(stream, EndReason.STOPPED)
         elif isinstance(said, handover.StopRelay):
-            self._stopped = True
+            self.stopped = True
 
     def _open(self, opened: handover.Open, descriptors: list[int]) -> None:
         now = time.monotonic()
@@ -171,13 +171,13 @@ class Splicer(Loop[Stream]):
                 buckets = self._buckets.take(opened.shares, to_agent=to_agent, now=now)
                 stream.buckets[end.fileno()] = buckets
         for descriptor in (client.fileno(), agent.fileno()):
-            self._add(stream, descriptor, stream.pair.interest(descriptor))
+            self.add(stream, descriptor, stream.pair.interest(descriptor))
 
     def _end(self, stream: Stream, reason: EndReason) -> None:
         for descriptor in stream.masks:
             self._fair_queue.forget(descriptor)
             self._waiting.pop(descriptor, None)
-        self._remove(stream)
+        self.remove(stream)
         del self._streams[stream.number]
         if stream.shares:
             for to_agent in (True, False):
@@ -213,10 +213,10 @@ class Splicer(Loop[Stream]):
         try:
             while True:
                 try:
-                    self._control.send(packet.encode())
+                    self.control.send(packet.encode())
                     return
                 except BlockingIOError:
-                    select.select([], [self._control], [], TICK_S)
+                    select.select([], [self.control], [], TICK_S)
         except OSError:
             self._unheard = True  # `_receive` sees the end, after what it was last told
 

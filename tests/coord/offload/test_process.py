@@ -37,7 +37,7 @@ class Site:
         self.authority = authority
         self.metrics = Metrics()
         files = authority.issue() if tls else None
-        self.process = OffloadProcess("0", self.metrics, files, lambda: None)
+        self.process = OffloadProcess(self.metrics, files, "0", lambda: None)
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:

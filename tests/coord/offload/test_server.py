@@ -139,7 +139,7 @@ def test_in_a_round_small_ones_go_first_and_one_bulk_takes_a_step() -> None:
         ends = [hand_over(ours) for _ in range(3)]
         for _ in ends:
             loop._receive()
-        served = list(dict.fromkeys(loop._by_descriptor.values()))
+        served = list(dict.fromkeys(loop.by_descriptor.values()))
         bulk, other, small = (one.connection for one in served)
         bulk.moved = other.moved = 10_000_000
         for (peer, plain), data in zip(ends, (b"1", b"2", b"3"), strict=True):
@@ -148,7 +148,7 @@ def test_in_a_round_small_ones_go_first_and_one_bulk_takes_a_step() -> None:
         ready = [(one.outer.fileno(), READY) for one in (bulk, other, small)]
         order = []
         for _ in range(2):
-            loop._round(ready, time.monotonic())
+            loop.serve_ready(ready, time.monotonic())
             order.append([came(plain) for _, plain in ends])
         assert order == [[b"1", b"", b"3"], [b"", b"2", b""]]
         for end in (end for pair in ends for end in pair):

@@ -36,7 +36,7 @@ def traffic() -> Traffic:
 
 
 def make() -> RelayProcess:
-    return RelayProcess("0", Metrics())
+    return RelayProcess(Metrics(), "0", lambda: None)
 
 
 async def test_a_stream_is_joined_to_its_end_and_counted(

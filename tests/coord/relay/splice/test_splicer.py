@@ -46,7 +46,7 @@ def traffic() -> Traffic:
 async def test_a_limited_stream_is_no_faster_and_loses_nothing(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess("0", Metrics())
+    relay = RelayProcess(Metrics(), "0", lambda: None)
     await nursery.start(relay.run)
     (client, near), (far, agent) = make_streams(), make_streams()
     payload = os.urandom(RATE)
@@ -78,7 +78,7 @@ async def test_a_limited_stream_is_no_faster_and_loses_nothing(
 async def test_what_a_client_sent_before_it_closed_reaches_a_slow_reader(
     nursery: trio.Nursery, make_streams: MakeStreams, terms: Terms, size: int
 ) -> None:
-    relay = RelayProcess("0", Metrics())
+    relay = RelayProcess(Metrics(), "0", lambda: None)
     await nursery.start(relay.run)
     (client, near), (far, agent) = make_streams(), make_streams()
     payload = os.urandom(size)
@@ -106,7 +106,7 @@ async def test_what_a_client_sent_before_it_closed_reaches_a_slow_reader(
 async def test_streams_that_share_a_limit_divide_it_and_others_are_free(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    relay = RelayProcess("0", Metrics())
+    relay = RelayProcess(Metrics(), "0", lambda: None)
     await nursery.start(relay.run)
     got = {"first": 0, "second": 0}
     enough = trio.Event()
@@ -155,17 +155,17 @@ def test_a_new_stream_does_not_inherit_the_death_of_one_that_had_its_descriptors
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.close()
         splicer._receive()
-        first, second = splicer._by_descriptor
+        first, second = splicer.by_descriptor
         client, agent = hand_over(2)
         dead = select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP
-        splicer._round(
+        splicer.serve_ready(
             [(first, dead), (theirs.fileno(), select.EPOLLIN), (second, dead)], time.monotonic()
         )
         with client, agent:
-            assert set(splicer._by_descriptor) == {first, second}
+            assert set(splicer.by_descriptor) == {first, second}
             assert decode(ours.recv(PACKET_MAX)) == StreamDone(1, EndReason.BROKEN)
             client.sendall(b"x")
-            splicer._round([(first, select.EPOLLIN)], time.monotonic())
+            splicer.serve_ready([(first, select.EPOLLIN)], time.monotonic())
             assert agent.recv(1) == b"x"
             ours.sendall(StopRelay().encode())
             splicer.run()
