@@ -1,107 +1,78 @@
-"""What the resumable layer costs: bulk bytes over loopback, with and without it."""
+"""What a resumable stream costs ssh, against a bare one: both over the relay, on loopback.
+
+Judged is the layer: `kled stream` stays beside ssh and moves every byte both times. What its
+process costs, against a socket that is handed to ssh, is shown: that can be had on plain HTTP only,
+where `--resume auto` takes it on the coordinator's own machine.
+"""
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
-import time
+from contextlib import ExitStack
 
-import trio
-from benchmarks.report import Row, progress
+from benchmarks.echo import open_terminal, type_keys
+from benchmarks.relay import RESUMABLE, download, upload
+from benchmarks.report import Row, percentile, progress
+from benchmarks.world import open_world
 
-from kled_wire.resume.driver import TransportLost
-from kled_wire.resume.state import StreamState
-from kled_wire.resume.stream import ResumableStream
-
-BYTES = 2_000_000_000
-ROUNDS = 9
-BLOCK = bytes(256 * 1024)
+BYTES = 500_000_000
+ROUNDS = 5
+KEYSTROKES = 500
+# Row, what it is of, unit, and what is wanted of the layer.
+FIGURES = (
+    ("workspace to client", "down", "MB/s", 0.9),
+    ("client to workspace", "up", "MB/s", 0.9),
+    ("echo p50", "p50", "us", 1.3),
+)
 
 
 def run(*, quick: bool) -> list[Row]:
-    """MB/s (10^6 bytes) from one process to another, medians of rounds in turn."""
-    size = BYTES // 10 if quick else BYTES
-    figures: dict[str, list[float]] = {"ours": [], "peer": []}
-    for _ in range(ROUNDS):
-        for side, resumable in (("ours", True), ("peer", False)):
-            progress(f"{side}, {'resumable' if resumable else 'bare'}")
-            figures[side].append(trio.run(_measure, size, resumable))
+    """Medians of rounds in which the three take turns."""
+    size, keys = (BYTES // 10, KEYSTROKES // 10) if quick else (BYTES, KEYSTROKES)
+    with open_world() as world:
+        sides = {
+            "resumable": world.through(*RESUMABLE),
+            "bare": world.through("--resume", "never"),
+            "handed over": world.ours_beside_others(),
+        }
+        # Before there is a terminal: bulk gives way to one that is typed into.
+        taken = _transfers(sides, size) | {"p50": _echoes(sides, keys)}
     return [
         Row(
-            name="resumable stream against a bare one",
-            value=statistics.median(figures["ours"]),
-            unit="MB/s",
-            peer=statistics.median(figures["peer"]),
-            wanted=0.9,
-            at_most=False,
+            name=f"{name}, resumable against {peer}",
+            value=statistics.median(taken[key]["resumable"]),
+            unit=unit,
+            peer=statistics.median(taken[key][peer]),
+            wanted=wanted if peer == "bare" else None,
+            at_most=unit == "us",
         )
+        for peer in ("bare", "handed over")
+        for name, key, unit, wanted in FIGURES
     ]
 
 
-async def _measure(size: int, resumable: bool) -> float:
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    port = listener.socket.getsockname()[1]
-    mode = "resumable" if resumable else "bare"
-    reader = await trio.lowlevel.open_process(
-        [sys.executable, __file__, mode, str(port)], env=_environment()
-    )
-    async with listener:
-        stream = await listener.accept()
-    began = time.perf_counter()
-    if resumable:
-        await _send_resumable(stream, size)
-    else:
-        for _ in range(size // len(BLOCK)):
-            await stream.send_all(BLOCK)
-        await stream.send_eof()
-        await stream.receive_some()
-    took = time.perf_counter() - began
-    await stream.aclose()
-    await reader.wait()
-    return size / took / 1e6
+def _transfers(sides: dict[str, list[str]], size: int) -> dict[str, dict[str, list[float]]]:
+    taken: dict[str, dict[str, list[float]]] = {
+        name: {side: [] for side in sides} for name in ("down", "up")
+    }
+    for number in range(ROUNDS):
+        for name, measure in (("down", download), ("up", upload)):
+            for side in list(sides)[:: -1 if number % 2 else 1]:
+                progress(f"{name}, {side}")
+                taken[name][side].append(measure(sides[side], size))
+    return taken
 
 
-async def _send_resumable(transport: trio.SocketStream, size: int) -> None:
-    stream = ResumableStream(StreamState())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stream.run_transport, transport, 0)
-        for _ in range(size // len(BLOCK)):
-            await stream.send_all(BLOCK)
-        await stream.send_eof()
-        while await stream.receive_some():
-            pass
-        await stream.wait_over()
-
-
-async def _receive(mode: str, port: int) -> None:
-    transport = await trio.open_tcp_stream("127.0.0.1", port)
-    if mode == "bare":
-        while await transport.receive_some(256 * 1024):
-            pass
-        await transport.aclose()
-        return
-    stream = ResumableStream(StreamState())
-    async with trio.open_nursery() as nursery:
-
-        async def carry() -> None:
-            try:
-                await stream.run_transport(transport, 0)
-            except TransportLost:
-                return
-
-        nursery.start_soon(carry)
-        while await stream.receive_some():
-            pass
-        await stream.send_eof()
-        with trio.move_on_after(5):
-            await stream.wait_over()
-        nursery.cancel_scope.cancel()
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-
-
-if __name__ == "__main__":
-    trio.run(_receive, sys.argv[1], int(sys.argv[2]))
+def _echoes(sides: dict[str, list[str]], keys: int) -> dict[str, list[float]]:
+    taken: dict[str, list[float]] = {side: [] for side in sides}
+    with ExitStack() as stack:
+        terminals = {
+            side: stack.enter_context(open_terminal(command)) for side, command in sides.items()
+        }
+        for terminal in terminals.values():
+            type_keys(terminal, 50)
+        for number in range(ROUNDS):
+            progress(f"echo, round {number + 1} of {ROUNDS}")
+            for side in list(sides)[:: -1 if number % 2 else 1]:
+                taken[side].append(percentile(type_keys(terminals[side], keys), 0.5))
+    return taken

@@ -22,7 +22,7 @@ from benchmarks.connect import run_once
 from benchmarks.echo import open_terminal, type_keys
 from benchmarks.relay import download, upload
 from benchmarks.report import Row, percentile, progress
-from benchmarks.world import World, free_port, open_world
+from benchmarks.world import World, free_port, open_tls_world, open_world
 
 from tests.kit.authority import issue
 from tests.kit.nginx import nginx
@@ -166,12 +166,7 @@ def _open_sites() -> Iterator[dict[str, World]]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kled-tls-")))
         certificates = issue(directory)
         trust = {"SSL_CERT_FILE": str(certificates.authority)}
-        files = {
-            "KLED_COORD_TLS_CERT_FILE": str(certificates.chain),
-            "KLED_COORD_TLS_KEY_FILE": str(certificates.key),
-        }
-        behind = {"KLED_COORD_TRUSTED_PROXIES": "127.0.0.1"}
-        own, front, target = free_port(), free_port(), free_port()
+        front, target = free_port(), free_port()
         stack.enter_context(
             nginx(
                 directory / "nginx",
@@ -181,20 +176,13 @@ def _open_sites() -> Iterator[dict[str, World]]:
                 workers=WORKERS,
             )
         )
+        behind = {
+            **trust,
+            "KLED_COORD_TRUSTED_PROXIES": "127.0.0.1",
+            "KLED_COORD_PORT": str(target),
+            "KLED_COORD_ACCESS_URL": f"https://localhost:{front}",
+        }
         yield {
-            side: stack.enter_context(
-                open_world(
-                    environment={
-                        **trust,
-                        **settings,
-                        "KLED_COORD_PORT": str(port),
-                        "KLED_COORD_ACCESS_URL": f"https://localhost:{public}",
-                    },
-                    agent=trust,
-                )
-            )
-            for side, settings, port, public in (
-                ("ours", files, own, own),
-                ("nginx", behind, target, front),
-            )
+            "ours": stack.enter_context(open_tls_world()),
+            "nginx": stack.enter_context(open_world(environment=behind, agent=trust)),
         }

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.kit.authority import issue
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CIPHER = "aes128-gcm@openssh.com"
 DEADLINE_S = 60.0
@@ -42,6 +44,13 @@ class World:
         needed = ("KLED_CONFIG_DIR", "SSL_CERT_FILE")
         found = [f"{n}={self.environment[n]}" for n in needed if n in self.environment]
         return ["env", *found, *self.ours]
+
+    def through(self, *options: str) -> list[str]:
+        """`ours_beside_others` through `kled stream` with these options."""
+        *ssh, host = self.ours_beside_others()
+        fdpass = "yes" if "--fdpass" in options else "no"
+        proxy = f"{program('kled')} stream {' '.join(options)} %h"
+        return [*ssh, "-o", f"ProxyUseFdpass={fdpass}", "-o", f"ProxyCommand={proxy}", host]
 
     def kled(self, *arguments: str) -> str:
         """Run `kled` and return what it prints."""
@@ -106,6 +115,23 @@ def open_world(
             server.terminate()
             server.wait(DEADLINE_S)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def open_tls_world() -> Iterator[World]:
+    """As `open_world`, where TLS ends at the coordinator."""
+    with tempfile.TemporaryDirectory(prefix="kled-tls-") as directory:
+        certificates = issue(Path(directory))
+        trust = {"SSL_CERT_FILE": str(certificates.authority)}
+        port = free_port()
+        settings = {
+            "KLED_COORD_TLS_CERT_FILE": str(certificates.chain),
+            "KLED_COORD_TLS_KEY_FILE": str(certificates.key),
+            "KLED_COORD_PORT": str(port),
+            "KLED_COORD_ACCESS_URL": f"https://localhost:{port}",
+        }
+        with open_world(environment={**trust, **settings}, agent=trust) as world:
+            yield world
 
 
 @contextmanager
