@@ -104,7 +104,14 @@ class Http11(H11Protocol):
         del self._unread[:length]
 
     async def _maybe_recycle(self) -> None:
-        """The answer is out: the next request, or the end."""
+        """The answer is out: the next request, or the end.
+
+        Shielded: an application that hears that its request is over may cancel itself in here.
+        """
+        with trio.CancelScope(shield=True):
+            await self._recycle()
+
+    async def _recycle(self) -> None:
         await self._close_stream()
         states = self.connection.our_state, self.connection.their_state
         if self._is_over or self.context.terminated.is_set() or states != (h11.DONE, h11.DONE):

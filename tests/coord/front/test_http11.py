@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kled_coord.front import asgi
@@ -39,11 +40,21 @@ async def large(_request: Request) -> Response:
     return Response(bytes(32 << 20))
 
 
+async def streamed(_request: Request) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"one ", b"two"):
+            await trio.testing.wait_all_tasks_blocked()
+            yield piece
+
+    return StreamingResponse(pieces())
+
+
 APP = Starlette(
     routes=[
         Route("/echo", echo, methods=["GET", "POST"]),
         Route("/ignore", ignore, methods=["POST"]),
         Route("/large", large),
+        Route("/streamed", streamed),
     ]
 )
 
@@ -150,6 +161,14 @@ def split(asked: bytes) -> list[bytes]:
 
 def found(text: bytes, word: bytes) -> list[int]:
     return [i for i in range(len(text)) if text.startswith(word, i)]
+
+
+async def test_an_application_that_cancels_itself_at_its_end_holds_up_no_other_request() -> None:
+    """Starlette's streamed answers do, once they hear that nobody listens any more."""
+    ask = b"GET /streamed HTTP/1.1\r\nHost: h\r\n\r\n"
+    got = await conversation(ask, ask, GET + CLOSE + b"\r\n")
+    assert got.count(b"HTTP/1.1 200") == 3
+    assert got.count(b"two") == 2
 
 
 async def test_a_later_head_has_its_deadline_too(monkeypatch) -> None:
