@@ -1,4 +1,4 @@
-"""`kled-coord`: serve, init, install, check-config, migrate, rotate-sealing-key, user, version."""
+"""`kled-coord`: run the coordinator, and see to its settings, database, keys, users and bundles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import trio
 
 from kled_coord.app import only_one, open_database, open_services, real_sources, serve
 from kled_coord.builds.running.terraform import check_path
+from kled_coord.bundles.shelf import Shelf
 from kled_coord.config import CONFIG_VARIABLE, CoordinatorConfig, load_config
 from kled_coord.front.tls import open_certificates
 from kled_coord.installing import check_machine, make_known, next_steps, place_files
@@ -24,6 +26,7 @@ from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_k
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.setting_up import Initialized, initialize
 from kled_coord.terraform.envfile import load_environment
+from kled_wire.errors import ConfigError
 from kled_wire.version import PROTOCOL, software_version
 
 Command = Callable[..., Any]
@@ -190,6 +193,36 @@ def user_group() -> None:
 def reset_login_command(config: CoordinatorConfig, name: str) -> None:
     """Print a new one-time code for the user NAME. Their password and tokens stay."""
     _echo_code(config.with_defaults().access_url, trio.run(_reset_login, config, name))
+
+
+@main.group("bundle")
+def bundle_group() -> None:
+    """The agent's bundles, which machines and images fetch."""
+
+
+@bundle_group.command("add")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@settings_flags
+def bundle_add_command(config: CoordinatorConfig, *, file: Path) -> None:
+    """Keep a copy of FILE, as scripts/build-agent-bundle makes it; new scripts fetch it."""
+    try:
+        added = Shelf(config.bundles).add(file)
+    except OSError as error:
+        raise ConfigError("bundle_unreadable", f"{error.filename}: {error.strerror}") from error
+    click.echo(f"{added.digest}  kled {added.version} for {added.architecture}")
+
+
+@bundle_group.command("list")
+@settings_flags
+def bundle_list_command(config: CoordinatorConfig) -> None:
+    """List the bundles, the newest first; * marks what new scripts fetch."""
+    shelf = Shelf(config.bundles)
+    newest = set(shelf.newest().values())
+    for each in shelf.list():
+        mark = "*" if each.digest in newest else " "
+        added = datetime.fromtimestamp(each.added, UTC).isoformat(timespec="seconds")
+        size = f"{each.size / 1e6:.1f} MB"
+        click.echo(f"{mark} {each.architecture}  {each.digest}  {size:>8}  {added}")
 
 
 @main.command("version")

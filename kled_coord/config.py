@@ -185,6 +185,11 @@ class CoordinatorConfig(BaseSettings):
         return [path for path in found if path is not None]
 
     @property
+    def bundles(self) -> Path:
+        """Where the agent's bundles are, for machines that fetch it."""
+        return self.data_dir / "bundles"
+
+    @property
     def processes(self) -> Path:
         """Where `kled_process` keeps its records and logs, in a directory for each workspace."""
         return self.data_dir / "processes"

@@ -11,6 +11,7 @@ from kled_coord.control.link import ControlPlane
 from kled_coord.control.registry import AgentRegistry
 from kled_coord.front.admission import Admission
 from kled_coord.front.asgi import AsgiServer
+from kled_coord.front.bundles import BundlePlane
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import (
     Arrival,
@@ -101,6 +102,7 @@ def build_planes(
         Plane.CONTROL: control.serve,
         Plane.AGENT_STREAM: data.serve_agent,
         Plane.CLIENT_STREAM: data.serve_client,
+        Plane.BUNDLES: BundlePlane(services.bundles, config.access_url).serve,
     }
     return Planes(
         handlers=handlers,

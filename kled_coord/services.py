@@ -14,6 +14,7 @@ from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.waiting import AgentWait
+from kled_coord.bundles.shelf import Shelf
 from kled_coord.ca.certificates import Authority
 from kled_coord.ca.keys import load_authority_key
 from kled_coord.changes import Changes
@@ -70,6 +71,7 @@ class Services:
     """One of each. `config` has its defaults filled in (`CoordinatorConfig.with_defaults`)."""
 
     config: CoordinatorConfig
+    bundles: Shelf
     clock: Clock
     ids: Ids
     metrics: Metrics
@@ -142,6 +144,7 @@ async def build_services(
     )
     return Services(
         config=config,
+        bundles=Shelf(config.bundles),
         clock=clock,
         ids=ids,
         metrics=metrics,

@@ -12,6 +12,7 @@ from kled_coord.api import (
     audit,
     auth,
     builds,
+    bundles,
     docs,
     health,
     keys,
@@ -42,6 +43,7 @@ _MODULES: Final = (
     audit,
     agent,
     tfstate,
+    bundles,
     health,
     docs,
 )

@@ -15,6 +15,7 @@ from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
 CONTROL_PATH: Final = "/api/v1/agent/control"
 AGENT_STREAM_PATH: Final = "/api/v1/agent/stream"
+BUNDLES_PATH: Final = "/bin/"
 _WORKSPACES: Final = "/api/v1/workspaces/"
 _STREAM: Final = "/stream"
 _WEBSOCKET: Final = "websocket"
@@ -30,6 +31,7 @@ class Plane(Enum):
     CONTROL = "control"
     AGENT_STREAM = "agent_stream"
     CLIENT_STREAM = "client_stream"
+    BUNDLES = "bundles"
 
 
 class Carrier(Enum):
@@ -68,7 +70,9 @@ def decide_route(head: RequestHead) -> Route:
     Raises ProtocolError("upgrade_with_body"), UpgradeRequiredError, InputError.
     """
     plane = _plane(head.path)
-    if plane is Plane.API:
+    if plane is Plane.BUNDLES and (head.method not in ("GET", "HEAD") or head.has_body):
+        plane = Plane.API  # it says what is wrong with that
+    if plane is Plane.API or plane is Plane.BUNDLES:
         return Route(plane=plane)
     if head.method != "GET" or head.has_body:
         raise ProtocolError("upgrade_with_body", "an upgrade is a GET without a body")
@@ -94,6 +98,8 @@ def _plane(path: str) -> Plane:
         return Plane.AGENT_STREAM
     if path.startswith(_WORKSPACES) and path.endswith(_STREAM):
         return Plane.CLIENT_STREAM
+    if path.startswith(BUNDLES_PATH):
+        return Plane.BUNDLES
     return Plane.API
 
 

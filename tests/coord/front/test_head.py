@@ -45,9 +45,16 @@ def test_an_upgrade_goes_to_its_plane(
     assert (route.target is not None) == (plane is Plane.CLIENT_STREAM)
 
 
+def test_what_machines_fetch_is_no_upgrade() -> None:
+    for head in (_head("/bin/agent.sh"), _head(f"/bin/{'a' * 64}", method="HEAD")):
+        assert decide_route(head) == Route(plane=Plane.BUNDLES)
+    for head in (_head("/bin/x", method="POST"), _head("/bin/x", content_length="1")):
+        assert decide_route(head) == Route(plane=Plane.API)
+
+
 @pytest.mark.parametrize(
     "target",
-    ["/", "/api/v1/workspaces", "/api/v1/workspaces/dev", "/api/v1/agent/enroll",
+    ["/", "/bin", "/binary", "/api/v1/workspaces", "/api/v1/workspaces/dev", "/api/v1/agent/enroll",
      "/api/v1/agent/control/", "/api/v1/agent/controls", "//api/v1/agent/control",
      "/API/v1/agent/stream", "/x/api/v1/workspaces/dev/stream"],
 )  # fmt: skip

@@ -1,0 +1,32 @@
+"""Routes: the agent's bundles, for requests that come later on a connection of the API's.
+
+The first request of a connection is answered by front/bundles.py; a reverse proxy keeps its
+connections and sends any request on them.
+"""
+
+from __future__ import annotations
+
+import trio
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, Response
+
+from kled_coord.api.guard import ServicesDep
+from kled_coord.bundles.script import SCRIPT_NAME, render_script
+from kled_coord.bundles.shelf import FOREVER, unknown_bundle
+
+router = APIRouter(prefix="/bin", tags=["bundles"])
+
+
+@router.api_route("/{name}", methods=["GET", "HEAD"])
+async def bundle(services: ServicesDep, name: str) -> Response:
+    """A bundle by its hash, which never changes, or `agent.sh`, which fetches the newest."""
+    shelf = services.bundles
+    if name == SCRIPT_NAME:
+        digests = await trio.to_thread.run_sync(shelf.newest)
+        script = render_script(services.config.access_url, digests, {}, "")
+        return Response(script, media_type="text/x-shellscript")
+    found = await trio.to_thread.run_sync(shelf.find, name)
+    if found is None:
+        raise unknown_bundle(name)
+    headers = {"Cache-Control": FOREVER}
+    return FileResponse(found.path, media_type="application/gzip", headers=headers)

@@ -1,0 +1,31 @@
+"""A bundle in little: what the shelf looks for, and no agent."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+from pathlib import Path
+
+MACHINES = {"amd64": 62, "arm64": 183}
+
+
+def launcher(architecture: str) -> bytes:
+    """The head of an ELF file (elf(5))."""
+    return b"\x7fELF" + bytes(14) + struct.pack("<H", MACHINES[architecture]) + bytes(40)
+
+
+def write_bundle(path: Path, architecture: str = "amd64", **files: bytes | None) -> Path:
+    """Write a .tar.gz to `path`; `files` replace, or as None remove, what a bundle has."""
+    held = {
+        "bin/kled-agent": launcher(architecture),
+        "lib/python3.11/kled-0.1.0.dist-info/METADATA": b"Name: kled\n",
+        **files,
+    }
+    with tarfile.open(path, "w:gz") as tar:
+        for inside, data in held.items():
+            if data is not None:
+                entry = tarfile.TarInfo(f"kled-agent/{inside}")
+                entry.size, entry.mode = len(data), 0o755
+                tar.addfile(entry, io.BytesIO(data))
+    return path
