@@ -73,6 +73,7 @@ def real_sources(config: CoordinatorConfig) -> Sources:
         quiet_s=config.build_quiet_s,
         stop_s=config.build_stop_s,
         sandbox=sandbox,
+        data_dir=config.data_dir,
     )
     return Sources(
         clock=utc_now,
@@ -81,6 +82,7 @@ def real_sources(config: CoordinatorConfig) -> Sources:
         hasher=PasswordHasher(),
         run_build=terraform.run,
         check_template=terraform.check,
+        ask_template=terraform.ask,
         sandbox=sandbox,
     )
 

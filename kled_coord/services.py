@@ -9,7 +9,7 @@ import trio
 from argon2 import PasswordHasher
 
 from kled_coord.builds.queue import Queue
-from kled_coord.builds.runner import BuildRunner, TemplateChecker
+from kled_coord.builds.runner import BuildRunner, ParameterAsker, TemplateChecker
 from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
@@ -34,6 +34,8 @@ from kled_coord.scripts.view import ScriptView
 from kled_coord.sources import Clock, Ids, Monotonic, RandomBytes
 from kled_coord.store.engine import Store
 from kled_coord.store.sealing import Sealer
+from kled_coord.templates.pushing import Pushing
+from kled_coord.templates.questions import Questions
 from kled_coord.templates.service import Templates
 from kled_coord.templates.upgrade import list_old_variables
 from kled_coord.workspaces.agents import Agents
@@ -55,6 +57,7 @@ class Sources:
     hasher: PasswordHasher
     run_build: BuildRunner
     check_template: TemplateChecker
+    ask_template: ParameterAsker
     sandbox: SandboxChoice
 
 
@@ -92,6 +95,8 @@ class Services:
     script_view: ScriptView
     sessions: Sessions
     templates: Templates
+    pushing: Pushing
+    questions: Questions
     changes: Changes
     queue: Queue
     builds: Builds
@@ -156,9 +161,7 @@ async def build_services(
         workspaces=workspaces,
         **scripts,
         sessions=Sessions(store=store, clock=clock, ids=ids),
-        templates=Templates(
-            **common, check=sources.check_template, check_deadline_s=config.check_deadline_s
-        ),
+        **_build_templates(config, common, sealer, sources),
         changes=changes,
         queue=queue,
         builds=builds,
@@ -203,6 +206,35 @@ def _build_scripts(
     )
     view = ScriptView(store=store, clock=clock, registry=registry, specs=specs, scripts=scripts)
     return _ScriptParts(specs=specs, scripts=scripts, script_view=view)
+
+
+class _Templates(TypedDict):
+    templates: Templates
+    pushing: Pushing
+    questions: Questions
+
+
+def _build_templates(
+    config: CoordinatorConfig, common: _Common, sealer: Sealer, sources: Sources
+) -> _Templates:
+    store, deadline_s = common["store"], config.check_deadline_s
+    return _Templates(
+        templates=Templates(store=store, clock=common["clock"], audit=common["audit"]),
+        pushing=Pushing(
+            **common,
+            sealer=sealer,
+            check=sources.check_template,
+            check_deadline_s=deadline_s,
+            access_url=config.access_url,
+        ),
+        questions=Questions(
+            store=store,
+            sealer=sealer,
+            ask=sources.ask_template,
+            deadline_s=deadline_s,
+            access_url=config.access_url,
+        ),
+    )
 
 
 def _build_queue(

@@ -69,9 +69,11 @@ TESTED_BY = {
     # Queries only, each run by the tests of who asks, on both databases.
     "coord/conftest.py": "kled_coord/store/",
     "coord/builds/test_parameters.py": "kled_coord/templates/upgrade",
-    "coord/templates/test_archive.py": "kled_coord/templates/service",
-    "coord/templates/test_declarations.py": "kled_coord/templates/hcl",
-    "coord/terraform/test_run.py": "kled_coord/terraform/errors",
+    "coord/templates/test_questions.py": "kled_coord/templates/choosing",
+    "coord/templates/test_service.py": "kled_coord/templates/edits",
+    "coord/templates/test_declarations.py": "kled_coord/terraform/hcl kled_coord/terraform/blocks",
+    "coord/terraform/test_asking.py": "kled_coord/terraform/checking",
+    "coord/terraform/test_run.py": "kled_coord/terraform/errors kled_coord/terraform/session",
     "coord/terraform/test_binary.py": "kled_coord/terraform/embedded",
     "coord/test_program.py": """
         kled_coord/__main__ kled_coord/app kled_coord/cli kled_coord/setting_up kled_coord/sources

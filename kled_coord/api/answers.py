@@ -19,11 +19,8 @@ from kled_coord.store.records import (
     Build,
     RegisteredKey,
     ScriptRun,
-    Template,
-    TemplateVersion,
     Token,
     User,
-    Variable,
 )
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
@@ -54,7 +51,7 @@ class UserAnswer(BaseModel):
     @classmethod
     def of(cls, user: User, login_code: str | None = None) -> UserAnswer:
         """From a record."""
-        return cls.model_validate({**_fields(user), "login_code": login_code})
+        return cls.model_validate({**fields_of(user), "login_code": login_code})
 
 
 class LoginAnswer(BaseModel):
@@ -91,7 +88,7 @@ class TokenAnswer(BaseModel):
     @classmethod
     def of(cls, token: Token, secret: str | None = None) -> TokenAnswer:
         """From a record."""
-        return cls.model_validate({**_fields(token), "token": secret})
+        return cls.model_validate({**fields_of(token), "token": secret})
 
 
 class KeyAnswer(BaseModel):
@@ -111,63 +108,7 @@ class KeyAnswer(BaseModel):
     def of(cls, key: RegisteredKey, unanswered: Sequence[str] | None = None) -> KeyAnswer:
         """From a record."""
         told = None if unanswered is None else list(unanswered)
-        return cls.model_validate({**_fields(key), "unanswered": told})
-
-
-class VariableAnswer(BaseModel):
-    """A variable that a template declares."""
-
-    name: str
-    type: str
-    default: str | None
-    description: str
-    sensitive: bool
-    required: bool
-
-    @classmethod
-    def of(cls, variable: Variable) -> VariableAnswer:
-        """From a record."""
-        return cls.model_validate(_fields(variable))
-
-
-class VersionAnswer(BaseModel):
-    """A version of a template."""
-
-    id: str
-    template: str
-    number: int
-    message: str
-    variables: list[VariableAnswer]
-    created_at: datetime
-    created_by: str
-
-    @classmethod
-    def of(cls, version: TemplateVersion) -> VersionAnswer:
-        """From a record."""
-        variables = [VariableAnswer.of(variable) for variable in version.variables]
-        return cls.model_validate({**_fields(version), "variables": variables})
-
-
-class TemplateAnswer(BaseModel):
-    """A template; `versions` only where one template was asked for."""
-
-    id: str
-    name: str
-    description: str
-    active_version: int
-    check_deadline_s: int | None
-    build_quiet_s: int | None
-    created_at: datetime
-    updated_at: datetime
-    versions: list[VersionAnswer] | None = None
-
-    @classmethod
-    def of(
-        cls, template: Template, versions: list[TemplateVersion] | None = None
-    ) -> TemplateAnswer:
-        """From a record."""
-        shown = None if versions is None else [VersionAnswer.of(v) for v in versions]
-        return cls.model_validate({**_fields(template), "versions": shown})
+        return cls.model_validate({**fields_of(key), "unanswered": told})
 
 
 class ProgressAnswer(BaseModel):
@@ -209,7 +150,7 @@ class BuildAnswer(BaseModel):
         progress = ProgressAnswer(
             done=build.progress_done, total=build.progress_total, message=build.progress_message
         )
-        return cls.model_validate({**_fields(build), "progress": progress, "queue": queue})
+        return cls.model_validate({**fields_of(build), "progress": progress, "queue": queue})
 
 
 class ScriptAnswer(BaseModel):
@@ -232,7 +173,7 @@ class ScriptAnswer(BaseModel):
     def of(cls, run: ScriptRun, agents: Mapping[AgentId, str]) -> ScriptAnswer:
         """From a record; `agents` are their names."""
         more = {"id": run.run, "agent": agents.get(run.agent_id, run.agent_id)}
-        return cls.model_validate({**_fields(run), **more})
+        return cls.model_validate({**fields_of(run), **more})
 
 
 class MetadataAnswer(BaseModel):
@@ -296,7 +237,7 @@ class AgentAnswer(BaseModel):
         if whole:
             more["scripts"] = [ScriptAnswer.of(r, {agent.id: agent.name}) for r in view.runs]
             more["metadata"] = [MetadataAnswer.of(*item) for item in view.metadata]
-        values = {**_fields(agent), **more}
+        values = {**fields_of(agent), **more}
         if state is None:
             status = "never" if agent.last_seen_at is None else "disconnected"
             return cls.model_validate({**values, "status": status, "rtt_ms": None})
@@ -363,7 +304,7 @@ class WorkspaceAnswer(BaseModel):
             "agents": list(agents.values()),
             "latest_build": None if build is None else BuildAnswer.of(build, workers),
         }
-        return cls.model_validate({**_fields(details.workspace), **more})
+        return cls.model_validate({**fields_of(details.workspace), **more})
 
 
 class CertificateAnswer(BaseModel):
@@ -391,8 +332,9 @@ class AuditAnswer(BaseModel):
     @classmethod
     def of(cls, row: AuditRow) -> AuditAnswer:
         """From a record."""
-        return cls.model_validate(_fields(row))
+        return cls.model_validate(fields_of(row))
 
 
-def _fields(record: DataclassInstance) -> dict[str, object]:
+def fields_of(record: DataclassInstance) -> dict[str, object]:
+    """A record's fields by name."""
     return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from kled_coord.policy.roles import Role
@@ -21,6 +21,8 @@ def _check_printable(value: str) -> str:
 Printable = AfterValidator(_check_printable)
 Name = Annotated[str, Field(max_length=64), Printable]
 Secret = Annotated[str, Field(max_length=1024)]
+# As its author chose it.
+Label = Annotated[str, Field(max_length=255)]
 Text = Annotated[str, Field(max_length=255), Printable]
 # Of a machine that nobody chose; what cannot be printed is replaced.
 Said = Annotated[str, Field(max_length=255)]
@@ -84,12 +86,18 @@ class NewTokenBody(RequestBody):
 
 
 class NewWorkspaceBody(RequestBody):
-    """Create a workspace; `version` absent is the template's active one."""
+    """Create a workspace; `version` absent is the template's active one.
+
+    `preset` names values of the template's, `copy_from` a workspace whose values are taken; what
+    is in `parameters` goes over both.
+    """
 
     name: Name
     template: Name
     version: Version | None = None
     parameters: dict[str, str] = {}
+    preset: Label | None = None
+    copy_from: Text | None = None
 
 
 class NewBuildBody(RequestBody):
@@ -99,13 +107,66 @@ class NewBuildBody(RequestBody):
     version: Version | None = None
     orphan: bool = False
     parameters: dict[str, str] = {}
+    preset: Label | None = None
+
+
+class EvaluateTemplateBody(RequestBody):
+    """Ask for the parameters of a new workspace, with some answers."""
+
+    version: Version | None = None
+    parameters: dict[str, str] = {}
+    preset: Label | None = None
+    copy_from: Text | None = None
+
+
+class EvaluateWorkspaceBody(RequestBody):
+    """Ask for the parameters of a workspace's next start, with some answers."""
+
+    version: Version | None = None
+    parameters: dict[str, str] = {}
+    preset: Label | None = None
+
+
+class ValuesFileBody(RequestBody):
+    """A `.tfvars` or `.tfvars.json`."""
+
+    name: Text
+    content: Annotated[str, Field(max_length=256 * 1024)]
+
+
+class CheckTemplateBody(RequestBody):
+    """An upload to check: a tar in base64, values to fix, and those that its plan is made with."""
+
+    archive: Base64Bytes
+    variables: dict[str, str] = {}
+    variable_files: Annotated[list[ValuesFileBody], Field(max_length=20)] = []
+    parameters: dict[str, str] = {}
+
+
+class PushTemplateBody(CheckTemplateBody):
+    """An upload to make a version of."""
+
+    message: Annotated[str, Field(max_length=2000)] = ""
+    activate: bool = True
+    check_deadline_s: CheckDeadline | None = None
+    build_quiet_s: Limit | None = None
 
 
 class ChangeTemplateBody(RequestBody):
     """Change a template; what is absent stays."""
 
+    display_name: Text | None = None
+    description: Annotated[str, Field(max_length=1000), Printable] | None = None
+    icon: Text | None = None
+    active_version: Version | Literal["previous"] | None = None
     check_deadline_s: CheckDeadline | None = None
     build_quiet_s: Limit | None = None
+
+
+class ChangeVersionBody(RequestBody):
+    """Archive a version, or bring it back."""
+
+    archived: bool
 
 
 class CertificateBody(RequestBody):

@@ -30,6 +30,9 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
 )
 
+# A template in base64, with the values for it.
+_PUSH_MAX_BYTES: Final = TEMPLATE_MAX_BYTES * 3 // 2
+
 log = structlog.get_logger(__name__)
 
 
@@ -92,7 +95,7 @@ def _body_limit(scope: Scope) -> int:
     if path.startswith("/api/v1/tfstate/"):
         return STATE_MAX_BYTES
     if path.startswith("/api/v1/templates/"):
-        return TEMPLATE_MAX_BYTES
+        return _PUSH_MAX_BYTES
     if path.startswith("/api/v1/auth/"):
         return ANONYMOUS_BODY_MAX_BYTES
     return API_BODY_MAX_BYTES

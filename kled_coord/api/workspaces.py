@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal
 
 import trio
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
-from kled_coord.api.bodies import NewBuildBody, NewWorkspaceBody, Text
+from kled_coord.api.bodies import EvaluateWorkspaceBody, NewBuildBody, NewWorkspaceBody, Text
 from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
+from kled_coord.api.leaving import run_while_connected
+from kled_coord.api.template_answers import EvaluationAnswer
 from kled_coord.builds.waiting import agent_not_connected, agent_not_ready
 from kled_coord.policy.actions import Action
 from kled_coord.services import Services
+from kled_coord.templates.choosing import evaluate_again, evaluate_new
+from kled_coord.workspaces.lifecycle import Transition
 from kled_coord.workspaces.service import WorkspaceDetails
 
 router = APIRouter(prefix="/api/v1/workspaces", tags=["workspaces"])
@@ -36,8 +42,23 @@ async def create_workspace(
 ) -> WorkspaceAnswer:
     """Create a workspace; its first build is queued."""
     version = await services.templates.version(caller, body.template, body.version)
+    evaluation, kept = await evaluate_new(
+        services.questions,
+        services.workspaces,
+        caller,
+        version,
+        name=body.name,
+        given=body.parameters,
+        preset=body.preset,
+        copy_from=body.copy_from,
+    )
     created = await services.workspaces.create(
-        caller, name=body.name, version=version, parameters=body.parameters
+        caller,
+        name=body.name,
+        version=version,
+        parameters=evaluation.given,
+        kept=kept,
+        asked=evaluation.parameters,
     )
     return await _shown(created, services)
 
@@ -83,15 +104,50 @@ async def create_build(
     ref: RefDep, body: NewBuildBody, services: ServicesDep, caller: CallerDep
 ) -> BuildAnswer:
     """Start, stop or delete a workspace."""
+    given: Mapping[str, str] = body.parameters
+    asked = None
+    if body.transition is Transition.START and (body.version or given or body.preset):
+        workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_START)
+        version, kept = await services.builds.next_start(workspace, body.version)
+        evaluation, asked = await evaluate_again(
+            services.questions, caller, workspace, version, kept, given=given, preset=body.preset
+        )
+        given = evaluation.given
     build = await services.builds.create(
         caller,
         ref,
         body.transition,
         version=body.version,
         orphan=body.orphan,
-        parameters=body.parameters,
+        parameters=given,
+        asked=asked,
     )
     return BuildAnswer.of(build, services.config.workers)
+
+
+@router.post("/{ref}/parameters/evaluate")
+async def evaluate_parameters(
+    ref: RefDep,
+    request: Request,
+    body: EvaluateWorkspaceBody,
+    services: ServicesDep,
+    caller: CallerDep,
+) -> EvaluationAnswer:
+    """The parameters of the workspace's next start with some answers."""
+    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_START)
+    version, kept = await services.builds.next_start(workspace, body.version)
+    evaluate = partial(
+        evaluate_again,
+        services.questions,
+        caller,
+        workspace,
+        version,
+        kept,
+        given=body.parameters,
+        preset=body.preset,
+    )
+    evaluation, _ = await run_while_connected(request, evaluate)
+    return EvaluationAnswer.of(version, evaluation)
 
 
 @router.post("/{ref}/agents/{name}/token")

@@ -1,14 +1,54 @@
-"""What a worker asks of whatever carries a build out. The real one drives Terraform."""
+"""What is asked of whatever carries a build out or looks at a template: really of Terraform."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Job, Reporter
+from kled_coord.store.records import TemplateParameter, TemplatePreset
+from kled_coord.terraform.varfile import Value
 
-# Raises InputError("template_invalid") with file, line and Terraform's words.
-TemplateChecker = Callable[[bytes], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """A template, whose workspace it would be, and the answers so far.
+
+    `workspace` is what `Host.workspace` gives. `is_planned`, in a check: variables that need a
+    value have one.
+    """
+
+    template: bytes = field(repr=False)
+    variables: Mapping[str, Value]
+    workspace: Mapping[str, Any]
+    is_planned: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateForm:
+    """The parameters and presets that a template has with these answers."""
+
+    parameters: tuple[TemplateParameter, ...] = ()
+    presets: tuple[TemplatePreset, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedTemplate:
+    """What a check has found.
+
+    `changes` of a first start are None where it was not planned, `answer` where it is not known.
+    """
+
+    answer: TemplateForm | None = None
+    changes: tuple[tuple[str, str], ...] | None = None  # an address, and what happens to it
+    warnings: tuple[str, ...] = ()
+
+
+# Both raise InputError("template_invalid") with file, line and Terraform's words, and KledError.
+TemplateChecker = Callable[[Inquiry], Awaitable[CheckedTemplate]]
+ParameterAsker = Callable[[Inquiry], Awaitable[TemplateForm]]
 # Returns when the build succeeded and raises KledError when it failed. Cancelled, it stops cleanly
 # (shielded, bounded) before it lets the cancellation through.
 BuildRunner = Callable[[Job, BuildHost, Reporter], Awaitable[None]]

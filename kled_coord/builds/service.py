@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from kled_coord.builds.logs import BuildProgress, End, follow_log
@@ -17,12 +18,13 @@ from kled_coord.store.build_changes import DecideNew, queue_build
 from kled_coord.store.builds import NewBuild, build_by_id, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import Build, LogLine, TemplateVersion, Workspace
+from kled_coord.store.records import Build, LogLine, TemplateParameter, TemplateVersion, Workspace
 from kled_coord.store.standing import as_caller
-from kled_coord.store.templates import version_by_number
-from kled_coord.store.workspaces import workspace_by_id
+from kled_coord.store.versions import version_by_id, version_by_number
+from kled_coord.store.workspaces import workspace_by_id, workspace_secrets
 from kled_coord.workspaces.lifecycle import Transition
-from kled_coord.workspaces.service import Workspaces
+from kled_coord.workspaces.parameters import Parameters, decide_parameters
+from kled_coord.workspaces.service import Workspaces, version_archived
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import BuildId, WorkspaceId, WorkspaceRef
 
@@ -31,6 +33,14 @@ _ACTIONS: Final = {
     Transition.STOP: Action.WORKSPACE_STOP,
     Transition.DELETE: Action.WORKSPACE_DELETE,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedParameters:
+    """The parameters that Terraform said there are, when the workspace had those of `kept`."""
+
+    kept: Mapping[str, str | None]
+    parameters: Sequence[TemplateParameter]
 
 
 class Builds:
@@ -66,9 +76,11 @@ class Builds:
         version: int | None,
         orphan: bool,
         parameters: Mapping[str, str] | None = None,
+        asked: AskedParameters | None = None,
     ) -> Build:
         """Queue a build. `version` None keeps the one that was applied last, and so do parameters
-        that are not given; `orphan` deletes the workspace without destroying what it made.
+        that are not given; `orphan` deletes the workspace without destroying what it made. `asked`
+        is what Terraform said of these parameters.
 
         Raises NotFoundError, ForbiddenError, InputError, ConflictError("build_active"), and as
         Quotas.
@@ -82,18 +94,28 @@ class Builds:
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
             if now_is.status == "deleted":
                 raise workspace_not_found(str(ref))
-            shown, secrets = now_is.parameters, sealed
+            if wanted is not None and wanted.archived_at is not None and wanted.id != applied.id:
+                raise version_archived(wanted)
+            if asked is not None and asked.kept != now_is.parameters:
+                raise _changed_meanwhile(now_is)
+            chosen = self._workspaces.kept_parameters(now_is, sealed)
             if transition is Transition.START or wanted is not None or parameters:
-                shown, secrets = self._workspaces.choose_parameters(
-                    now_is, sealed, wanted or applied, parameters or {}
+                chosen = decide_parameters(
+                    wanted or applied,
+                    chosen,
+                    parameters or {},
+                    asked=None if asked is None else asked.parameters,
+                    applied=applied,
+                    is_made=now_is.outputs is not None,
                 )
             return NewBuild(
                 id=build_id,
                 workspace_id=now_is.id,
                 transition=transition,
                 version_id=(wanted or applied).id,
-                parameters=shown,
-                secrets_sealed=secrets,
+                parameters=chosen.shown,
+                secrets_sealed=self._workspaces.seal_parameters(now_is.id, chosen),
+                ephemeral=sorted(chosen.ephemeral),
                 orphan=orphan and transition is Transition.DELETE,
                 user_id=caller.user_id,
                 queued_at=now,
@@ -123,6 +145,20 @@ class Builds:
             ) from error
         self._changes.ring(QUEUE)
         return build
+
+    async def next_start(
+        self, workspace: Workspace, number: int | None
+    ) -> tuple[TemplateVersion, Parameters]:
+        """The version that a start with `number` is of, and what the workspace has so far.
+
+        Raises NotFoundError("version_not_found"), KledError("sealed_unreadable").
+        """
+        if number is None:
+            version = await self._store.read(version_by_id, workspace.version_id)
+        else:
+            version = await self._version(workspace, number)
+        sealed = await self._store.read(workspace_secrets, workspace.id)
+        return version, self._workspaces.kept_parameters(workspace, sealed)
 
     async def _version(self, workspace: Workspace, number: int) -> TemplateVersion:
         found = await self._store.read(version_by_number, workspace.template_id, number)
@@ -186,3 +222,11 @@ class Builds:
         except NotFoundError as error:
             raise not_found from error
         return build
+
+
+def _changed_meanwhile(workspace: Workspace) -> ConflictError:
+    return ConflictError(
+        "build_active",
+        f"a build of {workspace.name} has just ended and changed its parameters",
+        hint="try again",
+    )

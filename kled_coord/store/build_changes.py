@@ -27,8 +27,9 @@ from kled_coord.store.builds import (
 )
 from kled_coord.store.records import Build, TemplateVersion, Usage, Workspace
 from kled_coord.store.states import drop_build_lock, lock_workspace
-from kled_coord.store.templates import hold_template, version_by_id
+from kled_coord.store.templates import hold_template
 from kled_coord.store.users import count_owned_workspaces, user_by_id
+from kled_coord.store.versions import version_by_id
 from kled_coord.store.workspaces import (
     insert_workspace,
     set_workspace_applied,
@@ -148,7 +149,11 @@ def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) 
             connection,
             build.workspace_id,
             version_id=build.version_id,
-            parameters=build.parameters,
+            parameters={
+                name: value
+                for name, value in build.parameters.items()
+                if name not in (build.ephemeral or ())
+            },
             secrets_sealed=build_secrets(connection, build.id),
         )
     update_build(connection, build.id, dict(change.values))

@@ -36,6 +36,7 @@ class NewBuild:
     version_id: str
     parameters: Mapping[str, str | None]
     secrets_sealed: bytes | None = field(repr=False)
+    ephemeral: Sequence[str] = ()
     orphan: bool
     user_id: str
     queued_at: datetime
@@ -58,6 +59,7 @@ def insert_build(connection: Connection, build: NewBuild) -> Build:
             version_id=build.version_id,
             parameters=dict(build.parameters),
             secrets_sealed=build.secrets_sealed,
+            ephemeral=list(build.ephemeral) or None,
             orphan=build.orphan,
             created_by=build.user_id,
             queued_at=build.queued_at,

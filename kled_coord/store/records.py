@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,7 +95,9 @@ class Template:
 
     id: str
     name: str
+    display_name: str
     description: str
+    icon: str
     active_version_id: str | None
     active_version: int
     check_deadline_s: int | None
@@ -127,8 +129,68 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterOption:
+    """One of the values that a parameter may have."""
+
+    name: str
+    value: str
+    description: str = ""
+    icon: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterValidation:
+    """What a parameter's value has to be; `error` is the author's word for what is not."""
+
+    min: float | None = None
+    max: float | None = None
+    monotonic: str | None = None
+    regex: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateParameter:
+    """A parameter as Terraform has evaluated it, in the order in which people are asked.
+
+    `default` None: it needs a value. `value` is what it has with the answers that were given, and
+    `error` what is wrong with that.
+    """
+
+    name: str
+    display_name: str
+    description: str
+    type: str
+    form_type: str
+    default: str | None
+    mutable: bool
+    ephemeral: bool
+    icon: str
+    options: tuple[ParameterOption, ...]
+    validation: ParameterValidation | None
+    value: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplatePreset:
+    """Values for some parameters under one name, of which one may be the `default`."""
+
+    name: str
+    description: str
+    icon: str
+    default: bool
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateVersion:
-    """An immutable version, without its archive. `created_by` is a user's name."""
+    """An immutable version, without its archive. `created_by` is a user's name.
+
+    `fixed` are values that its author has given to variables, as Terraform's source text by name;
+    None: sealed. `parameters` and `presets` are those of a start with the defaults; None: nobody
+    has looked. `archived_at`: nothing new is made of it.
+    """
 
     id: str
     template_id: str
@@ -136,8 +198,17 @@ class TemplateVersion:
     number: int
     message: str
     variables: tuple[Variable, ...]
+    fixed: Mapping[str, str | None]
+    parameters: tuple[TemplateParameter, ...] | None
+    presets: tuple[TemplatePreset, ...]
     created_at: datetime
     created_by: str
+    archived_at: datetime | None
+
+    @property
+    def open_variables(self) -> tuple[Variable, ...]:
+        """The variables that are the workspace's owner's to give."""
+        return tuple(each for each in self.variables if each.name not in self.fixed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +239,8 @@ class Workspace:
 class Build:
     """One build of a workspace. `queue_position` counts from 1, while it waits.
 
-    `created_by` is a user's name; parameters are as a workspace's.
+    `created_by` is a user's name; parameters are as a workspace's, and those that `ephemeral` names
+    are for this build alone.
     """
 
     id: BuildId
@@ -178,6 +250,7 @@ class Build:
     status: str
     version_id: str
     parameters: Mapping[str, str | None]
+    ephemeral: Sequence[str] | None
     orphan: bool
     forced: bool
     error: str | None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Row, Table, select, update
 
-from kled_coord.store.schema import agents, builds, ssh_ca, states, workspaces
+from kled_coord.store.schema import agents, builds, ssh_ca, states, template_versions, workspaces
 from kled_coord.store.sealing import Sealer
 
 
@@ -63,6 +63,12 @@ SEALED: Final = (
         column=builds.c.secrets_sealed,
         purpose="parameters",
         row_id=lambda row: str(row.workspace_id),
+    ),
+    SealedColumn(
+        table=template_versions,
+        column=template_versions.c.fixed_sealed,
+        purpose="fixed_variables",
+        row_id=lambda row: str(row.id),
     ),
 )
 

@@ -109,7 +109,9 @@ templates = Table(
     metadata,
     _key(),
     Column("name", sa.String(40), nullable=False),
+    Column("display_name", sa.String(255), nullable=False, server_default=""),
     Column("description", sa.Text, nullable=False, default=""),
+    Column("icon", sa.String(255), nullable=False, server_default=""),
     Column("active_version_id", sa.String(40)),
     # Deadlines of this template alone, in seconds; NULL: the settings'.
     Column("check_deadline_s", sa.Integer),
@@ -130,8 +132,19 @@ template_versions = Table(
     Column("archive", sa.LargeBinary, nullable=False),
     # The variables it declares (records.Variable); NULL: not read yet, by a release before these.
     Column("variables", sa.JSON(none_as_null=True)),
+    # What its author has given to variables, as Terraform's source text by name; null: a sensitive
+    # one, which is among the sealed.
+    Column("fixed", sa.JSON(none_as_null=True)),
+    Column("fixed_sealed", sa.LargeBinary),
+    # What a start with the defaults asks for (records.TemplateParameter, TemplatePreset); NULL:
+    # nobody has looked.
+    Column("parameters", sa.JSON(none_as_null=True)),
+    Column("presets", sa.JSON(none_as_null=True)),
+    Column("readme", sa.Text, nullable=False, server_default=""),
     _at("created_at", nullable=False),
     Column("created_by", sa.String(40), nullable=False),
+    # Nothing new is made of it from then on.
+    _at("archived_at"),
     sa.UniqueConstraint("template_id", "number"),
 )
 
@@ -177,6 +190,8 @@ builds = Table(
     Column("version_id", ForeignKey("template_versions.id"), nullable=False),
     Column("parameters", sa.JSON, nullable=False),
     Column("secrets_sealed", sa.LargeBinary),
+    # Names of parameters that are for this build alone; NULL: none.
+    Column("ephemeral", sa.JSON(none_as_null=True)),
     Column("orphan", sa.Boolean, nullable=False, default=False),
     # Somebody does not want to wait for its clean stop.
     Column("forced", sa.Boolean, nullable=False, default=False),

@@ -16,17 +16,16 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from kled_coord.store.records import Variable
-from kled_coord.templates.declarations import (
-    is_source,
-    is_values,
-    list_backends,
-    list_variables,
-)
+from kled_coord.templates.declarations import is_values, list_backends, list_variables
+from kled_coord.terraform.blocks import is_source
 from kled_wire.errors import InputError
 from kled_wire.limits import TEMPLATE_MAX_BYTES
 
 FILES_MAX: Final = 1000
 PATH_MAX: Final = 200
+README: Final = "README.md"
+# More is cut off.
+README_MAX_BYTES: Final = 64 * 1024
 # What a small upload may unpack to.
 UNPACKED_MAX_BYTES: Final = 4 * TEMPLATE_MAX_BYTES
 # Directories are members too.
@@ -42,6 +41,7 @@ class Archive:
     files: tuple[str, ...]
     variables: tuple[Variable, ...] = ()
     backends: tuple[str, ...] = ()
+    readme: str = ""
 
 
 def check_archive(upload: bytes) -> Archive:
@@ -71,6 +71,7 @@ def check_archive(upload: bytes) -> Archive:
         files=tuple(files),
         variables=list_variables(sources),
         backends=list_backends(sources),
+        readme=sources.get(README, b"")[:README_MAX_BYTES].decode("utf-8", "replace"),
     )
 
 
@@ -111,12 +112,16 @@ def _copy(archive: tarfile.TarFile, copy: tarfile.TarFile) -> tuple[list[str], d
             assert content is not None  # it is a file
             copy.addfile(plain, content)
             files.append(plain.name)
-            if "/" not in plain.name and (is_source(plain.name) or is_values(plain.name)):
+            if _is_looked_at(plain.name):
                 content.seek(0)
                 sources[plain.name] = content.read()
         if len(files) > FILES_MAX or number > _MEMBERS_MAX:
             raise invalid(f"more than {FILES_MAX} files")
     return files, sources
+
+
+def _is_looked_at(name: str) -> bool:
+    return "/" not in name and (is_source(name) or is_values(name) or name == README)
 
 
 def _check_member(member: tarfile.TarInfo) -> None:

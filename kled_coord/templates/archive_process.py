@@ -39,7 +39,14 @@ def main() -> None:
         _say({"error": {"message": invalid("it takes too much memory").message, "hint": None}})
     else:
         variables = [asdict(variable) for variable in archive.variables]
-        _say({"files": archive.files, "variables": variables, "backends": archive.backends})
+        _say(
+            {
+                "files": archive.files,
+                "variables": variables,
+                "backends": archive.backends,
+                "readme": archive.readme,
+            }
+        )
         sys.stdout.buffer.write(archive.tar)
 
 

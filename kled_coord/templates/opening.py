@@ -46,6 +46,7 @@ def _archive(answer: dict[str, Any], tar: bytes) -> Archive:
         files=tuple(answer["files"]),
         variables=tuple(Variable(**each) for each in answer["variables"]),
         backends=tuple(answer["backends"]),
+        readme=answer["readme"],
     )
 
 

@@ -1,69 +1,57 @@
-"""Templates: an upload that passes every check becomes an immutable version."""
+"""Templates and their versions, once they have been pushed."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
-import trio
-
-from kled_coord.builds.runner import TemplateChecker
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
 from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
-from kled_coord.sources import Clock, Ids
+from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
-from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import Template, TemplateVersion
 from kled_coord.store.standing import as_caller
 from kled_coord.store.templates import (
-    NewVersion,
-    add_version,
+    change_template,
     delete_template,
     list_templates,
-    list_versions,
-    set_deadlines,
     template_by_name,
     template_not_found,
-    version_by_number,
 )
-from kled_coord.templates.archive import Archive
-from kled_coord.templates.deadlines import UNCHANGED, Deadlines
-from kled_coord.templates.opening import open_archive
-from kled_coord.templates.pushes import Pushes
-from kled_coord.terraform.command import BACKEND_FILE
-from kled_wire.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from kled_wire.names import check_name
+from kled_coord.store.versions import (
+    change_version,
+    list_versions,
+    previous_version,
+    version_archive,
+    version_by_number,
+    version_readme,
+)
+from kled_coord.templates.edits import TemplateEdit
+from kled_coord.workspaces.service import version_archived
+from kled_wire.errors import ConflictError, NotFoundError
 
-_MESSAGE_MAX: Final = 1000
-_CHECKS: Final = 2
-_VARIABLES_MAX: Final = 500
+# What a refusal names of workspaces.
+_NAMED_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionDetails:
+    """A version with its README."""
+
+    version: TemplateVersion
+    readme: str
 
 
 class Templates:
     """Keeps templates and their versions."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        ids: Ids,
-        audit: Audit,
-        check: TemplateChecker,
-        check_deadline_s: float,
-    ) -> None:
+    def __init__(self, *, store: Store, clock: Clock, audit: Audit) -> None:
         self._store = store
         self._clock = clock
-        self._ids = ids
         self._audit = audit
-        self._check = check
-        self._check_deadline_s = check_deadline_s
-        self._pushes = Pushes()
-        self._opening = trio.CapacityLimiter(_CHECKS)
-        # Two at a time: one that waits for a registry keeps nobody else's from being checked.
-        self._checking = trio.CapacityLimiter(_CHECKS)
 
     async def list_all(self, caller: Caller) -> list[Template]:
         """All templates, by name."""
@@ -84,102 +72,94 @@ class Templates:
             raise NotFoundError("version_not_found", f"the template {name} has no version {wanted}")
         return version
 
-    async def push(
-        self,
-        caller: Caller,
-        name: str,
-        *,
-        message: str,
-        upload: bytes,
-        deadlines: Deadlines = UNCHANGED,
-    ) -> TemplateVersion:
-        """Check an upload and make it the active version. A bad one changes nothing.
-
-        `deadlines` are the template's from this check on. Cancelled, it changes nothing either, or
-        all. Raises InputError("template_invalid"), ForbiddenError, LimitError,
-        UnavailableError("template_check_timeout").
-        """
-        check_name("template", name)
-        resource = ActionTarget(kind="template", name=name)
-        await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
-        with self._pushes.admitted(caller.user_id):
-            async with self._opening:
-                archive = await open_archive(upload)
-            _check_declarations(archive)
-            await self._check_in_turn(archive.tar, await self._check_deadline(name, deadlines))
-        new = NewVersion(
-            id=self._ids.new("ver"),
-            message=message[:_MESSAGE_MAX],
-            archive=archive.tar,
-            variables=archive.variables,
-            user_id=caller.user_id,
-            created_at=self._clock(),
+    async def details(self, caller: Caller, name: str, number: int | None) -> VersionDetails:
+        """A version with its README; None is the active one. Raises NotFoundError."""
+        version = await self.version(caller, name, number)
+        return VersionDetails(
+            version=version, readme=await self._store.read(version_readme, version.id)
         )
-        # Two transactions that belong together, milliseconds each.
-        with trio.CancelScope(shield=True):
-            add = partial(
-                add_version,
-                name=name,
-                new_template_id=self._ids.new("tpl"),
-                version=new,
-                deadlines=deadlines.columns(),
-            )
 
-            async def write() -> TemplateVersion:
-                return await self._store.write(as_caller, grant_of(caller), caller.role, add)
+    async def pull(self, caller: Caller, name: str, number: int | None) -> bytes:
+        """The tar of a version; None is the active one. Raises NotFoundError, ForbiddenError."""
+        await self._find(caller, name, Action.TEMPLATE_WRITE)
+        version = await self.version(caller, name, number)
+        return await self._store.read(version_archive, version.id)
 
-            try:
-                version = await write()
-            except DuplicateError:
-                version = await write()  # somebody else made the template: it is there now
-            await self._audit.record(
-                caller, Action.TEMPLATE_WRITE, resource, detail=f"version {version.number}"
-            )
-        return version
-
-    async def set_deadlines(self, caller: Caller, name: str, deadlines: Deadlines) -> Template:
-        """Change a template's deadlines. Raises NotFoundError, ForbiddenError."""
+    async def edit(self, caller: Caller, name: str, edit: TemplateEdit) -> Template:
+        """Change a template. Raises NotFoundError, ForbiddenError, ConflictError."""
         resource = ActionTarget(kind="template", name=name)
-        await self._audit.require(caller, Action.TEMPLATE_WRITE, resource)
-        columns = deadlines.columns()
-        grant, now = grant_of(caller), self._clock()
-        changed = await self._store.write(
-            as_caller, grant, caller.role, set_deadlines, name, columns, now
+        template = await self._find(caller, name, Action.TEMPLATE_WRITE)
+        columns = edit.columns()
+        if edit.active_version is not None:
+            version = await self._promoted(caller, template, edit.active_version)
+            columns["active_version_id"] = version.id
+            told = {**columns, "active_version_id": version.number}
+        else:
+            told = columns
+        changed: Template = await self._store.write(
+            as_caller, grant_of(caller), caller.role, change_template, name, columns, self._clock()
         )
-        told = ", ".join(f"{column} {value}" for column, value in columns.items())
-        await self._audit.record(caller, Action.TEMPLATE_WRITE, resource, detail=told)
+        detail = ", ".join(f"{column} {value}" for column, value in told.items())
+        await self._audit.record(caller, Action.TEMPLATE_WRITE, resource, detail=detail)
         return changed
 
-    async def _check_deadline(self, name: str, wanted: Deadlines) -> float:
-        """How long the check of a pushed template may take."""
-        template = await self._store.read(template_by_name, name)
-        columns = {"check_deadline_s": template and template.check_deadline_s, **wanted.columns()}
-        return columns["check_deadline_s"] or self._check_deadline_s
+    async def _promoted(
+        self, caller: Caller, template: Template, wanted: int | Literal["previous"]
+    ) -> TemplateVersion:
+        if wanted == "previous":
+            found = await self._store.read(previous_version, template)
+            if found is None:
+                raise NotFoundError(
+                    "version_not_found",
+                    f"no version of {template.name} before {template.active_version} is left",
+                    hint=f"kled template versions {template.name}",
+                )
+            return found
+        found = await self.version(caller, template.name, wanted)
+        if found.archived_at is not None:
+            raise version_archived(found)
+        return found
 
-    async def _check_in_turn(self, tar: bytes, deadline_s: float) -> None:
-        async with self._checking:
-            with trio.move_on_after(deadline_s):
-                await self._check(tar)
-                return
-        raise UnavailableError(
-            "template_check_timeout",
-            f"Terraform did not finish checking the template within {deadline_s:.0f} s",
-            hint="can the coordinator reach the registry of its providers? push --check-deadline-s "
-            "gives it more time",
+    async def archive(
+        self, caller: Caller, name: str, number: int, *, archived: bool
+    ) -> TemplateVersion:
+        """Archive a version, of which nothing new is made then, or bring it back.
+
+        Raises NotFoundError, ForbiddenError, ConflictError("version_active").
+        """
+        template = await self._find(caller, name, Action.TEMPLATE_WRITE)
+        version = await self.version(caller, name, number)
+        if archived and template.active_version_id == version.id:
+            raise ConflictError(
+                "version_active",
+                f"version {number} of {name} is the active one",
+                hint=f"kled template promote {name} N makes another one active",
+            )
+        at = (version.archived_at or self._clock()) if archived else None
+        await self._store.write(
+            as_caller,
+            grant_of(caller),
+            caller.role,
+            change_version,
+            version.id,
+            {"archived_at": at},
         )
+        await self._audit.record(
+            caller,
+            Action.TEMPLATE_WRITE,
+            ActionTarget(kind="template", name=name),
+            detail=f"version {number} {'archived' if archived else 'brought back'}",
+        )
+        return replace(version, archived_at=at)
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Delete a template that no workspace uses. Raises NotFoundError, ConflictError."""
         template = await self._find(caller, name, Action.TEMPLATE_DELETE)
-        users = await self._store.write(
+        in_use = await self._store.write(
             as_caller, grant_of(caller), caller.role, delete_template, template.id, self._clock()
         )
-        if users:
-            raise ConflictError(
-                "template_in_use",
-                f"{users} workspace{'s' if users > 1 else ''} of the template {name} exist",
-                hint="delete them first",
-            )
+        if in_use:
+            raise _in_use(caller, name, in_use)
         await self._audit.record(
             caller, Action.TEMPLATE_DELETE, ActionTarget(kind="template", name=name)
         )
@@ -192,14 +172,16 @@ class Templates:
         return template
 
 
-def _check_declarations(archive: Archive) -> None:
-    """Raise InputError where Terraform takes a template that a workspace cannot have."""
-    # Override files are merged by name, and the last one wins.
-    if later := [name for name in archive.backends if name > BACKEND_FILE]:
-        raise InputError(
-            "template_invalid",
-            f"{later[0]}: a template may not choose where its state is kept",
-            hint="remove the `backend` or `cloud` block",
-        )
-    if len(archive.variables) > _VARIABLES_MAX:
-        raise InputError("template_invalid", f"it declares more than {_VARIABLES_MAX} variables")
+def _in_use(caller: Caller, name: str, in_use: Sequence[tuple[str, str]]) -> ConflictError:
+    """Who may delete a template may also see whose workspaces there are."""
+    named = [
+        workspace if owner == caller.user_name else f"{owner}/{workspace}"
+        for owner, workspace in in_use[:_NAMED_MAX]
+    ]
+    more = f" and {len(in_use) - _NAMED_MAX} more" if len(in_use) > _NAMED_MAX else ""
+    return ConflictError(
+        "template_in_use",
+        f"{len(in_use)} workspace{'s' if len(in_use) > 1 else ''} of the template {name} "
+        f"exist: {', '.join(named)}{more}",
+        hint="delete them first",
+    )

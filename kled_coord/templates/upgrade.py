@@ -8,6 +8,7 @@ Done once, at the start. What had been written in clear before stays in old back
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,9 @@ import structlog
 from kled_coord.store.engine import Store
 from kled_coord.store.records import TemplateVersion
 from kled_coord.store.sealing import Sealer
-from kled_coord.store.templates import (
+from kled_coord.store.versions import (
+    change_version,
     rewrite_parameters,
-    set_archive,
-    set_variables,
     unread_versions,
     version_archive,
     version_by_id,
@@ -51,8 +51,8 @@ async def _open(version_id: str, archive: bytes) -> Archive:
 
 
 def _keep(connection: Any, version_id: str, opened: Archive, sealer: Sealer) -> None:
-    set_variables(connection, version_id, opened.variables)
-    set_archive(connection, version_id, opened.tar)
+    variables = [asdict(variable) for variable in opened.variables]
+    change_version(connection, version_id, {"variables": variables, "archive": opened.tar})
     version = version_by_id(connection, version_id)
     rewrite_parameters(connection, version_id, partial(_seal, version, sealer))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,6 +108,11 @@ def backend_file(backend: Backend) -> str:
     return json.dumps({"terraform": {"backend": {"http": http}}}, indent=2)
 
 
+def no_backend_file() -> str:
+    """Return the text of BACKEND_FILE where there is no state: none is kept, and none is there."""
+    return json.dumps({"terraform": {"backend": {"local": {}}}})
+
+
 def is_backend_in_use(initialized: bytes, backend: Backend) -> bool:
     """Whether the text of INITIALIZED_FILE says that `init` took our backend and no other."""
     try:
@@ -117,9 +122,9 @@ def is_backend_in_use(initialized: bytes, backend: Backend) -> bool:
         return False
 
 
-def init_arguments(*, backend: bool) -> tuple[str, ...]:
-    """Prepare a directory; without a backend, only so that it can be validated."""
-    return ("init", "-json", "-input=false", *(() if backend else ("-backend=false",)))
+def init_arguments() -> tuple[str, ...]:
+    """Prepare a directory."""
+    return ("init", "-json", "-input=false")
 
 
 def validate_arguments() -> tuple[str, ...]:
@@ -130,6 +135,15 @@ def validate_arguments() -> tuple[str, ...]:
 def plan_arguments() -> tuple[str, ...]:
     """Plan into PLAN_FILE."""
     return ("plan", "-json", "-input=false", LOCK_TIMEOUT, _VALUES, f"-out={PLAN_FILE}")
+
+
+def look_arguments(targets: Sequence[str], directory: Path) -> tuple[str, ...]:
+    """Plan `targets` and what they need, of a run in `directory`, and keep nothing of it."""
+    return (
+        *("plan", "-json", "-input=false", "-refresh=false", "-lock=false"),
+        f"-var-file={directory / VALUES_FILE}",
+        *(f"-target={target}" for target in targets),
+    )
 
 
 def apply_arguments(*, ephemeral: bool) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class PluginCache:
     """One run's share in the cache that its environment names, if it names one."""
 
     def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
-        self._shared = _find_shared(environment)
+        self._shared = find_shared(environment)
         self._own = directory / "plugins"
         self._is_shared_back = True
 
@@ -101,7 +101,8 @@ class PluginCache:
             whole.rename(target)
 
 
-def _find_shared(environment: Mapping[str, str]) -> Path | None:
+def find_shared(environment: Mapping[str, str]) -> Path | None:
+    """The cache that the environment, or the file that it names, says. Raises ConfigError."""
     named = environment.get(CACHE)
     if not named:
         setting = _SETTING.search(read_cli_config(environment))

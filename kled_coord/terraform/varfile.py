@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+_PRIMITIVE: Final = frozenset({"", "string", "number", "bool"})
 # HCL's escapes (hclsyntax/spec.md, "Template Expressions"); the rest is printed as it is.
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -33,12 +34,26 @@ def _render(value: Value) -> str:
     if value.is_expression:
         # In brackets lines may end anywhere; a comment ends before the closing one.
         return f"(\n{value.text}\n)"
-    return f'"{_quoted(value.text)}"'
+    return quoted(value.text)
 
 
-def _quoted(text: str) -> str:
+def is_expression(type_text: str) -> bool:
+    """Whether text for a variable of that type is source text.
+
+    As for TF_VAR_NAME: it stands for itself where the type is a primitive or not said.
+    """
+    return type_text not in _PRIMITIVE
+
+
+def source_of(type_text: str, text: str) -> str:
+    """A value that was given as text for a variable of that type, as source text."""
+    return text if is_expression(type_text) else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """The text as a quoted string of HCL's."""
     escaped = "".join(_ESCAPES.get(c) or (c if c.isprintable() else _code(c)) for c in text)
-    return escaped.replace("${", "$${").replace("%{", "%%{")
+    return '"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"'
 
 
 def _code(character: str) -> str:

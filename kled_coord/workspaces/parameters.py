@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from kled_coord.store.records import TemplateVersion
+from kled_coord.store.records import TemplateParameter, TemplateVersion
 from kled_coord.store.sealing import Sealer
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceId
@@ -22,15 +22,21 @@ _PURPOSE: Final = "parameters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """Values by name. `shown` is what everybody may see who sees the workspace."""
+    """Values by name, those of `ephemeral` for one build alone."""
 
     plain: Mapping[str, str]
     secret: Mapping[str, str] = field(repr=False)
+    ephemeral: frozenset[str] = frozenset()
 
     @property
     def shown(self) -> dict[str, str | None]:
-        """All names; None stands for the value of a sensitive one."""
+        """All names, for everybody who sees the workspace; None stands for a sensitive value."""
         return {**self.plain, **dict.fromkeys(self.secret)}
+
+    @property
+    def lasting(self) -> dict[str, str | None]:
+        """The same without those for one build alone."""
+        return {name: v for name, v in self.shown.items() if name not in self.ephemeral}
 
     def seal(self, sealer: Sealer, workspace_id: WorkspaceId) -> bytes | None:
         """The sensitive ones, sealed for their workspace; None where there are none."""
@@ -55,22 +61,104 @@ def open_parameters(
 
 
 def decide_parameters(
-    version: TemplateVersion, kept: Parameters, given: Mapping[str, str]
+    version: TemplateVersion,
+    kept: Parameters,
+    given: Mapping[str, str],
+    *,
+    asked: Sequence[TemplateParameter] | None = None,
+    applied: TemplateVersion | None = None,
+    is_made: bool = False,
 ) -> Parameters:
     """The values for a build of `version`: what was given, over what was kept.
 
-    Kept ones that the version does not declare are left out. Raises InputError.
+    `asked` are the parameters that Terraform has with these answers; None: it was not asked, and
+    none of them changes. `applied` is the version that the kept ones were for; once the workspace
+    `is_made`, what is immutable stays. So does what a parameter had, for as long as it is not there
+    (`count = 0`). Raises InputError.
     """
-    check_sizes(given)
     names = {variable.name for variable in version.variables}
-    for name in given:
-        if name not in names:
-            raise _unknown(version, name)
     values = {**kept.plain, **kept.secret, **given}
-    missing = [v.name for v in version.variables if v.required and v.name not in values]
+    missing = missing_variables(version, values)
+    if missing and asked is None and version.parameters != ():
+        # Terraform could not be asked without them: what else there is, nobody knows.
+        raise _missing(version, missing)
+    check_given(version, given, asked)
     if missing:
         raise _missing(version, missing)
-    return split_parameters(version, values)
+    if asked is not None:
+        _check_asked(version, asked, values)
+    if is_made:
+        _check_unchanged(asked or (), kept, given)
+    former = names | {variable.name for variable in (applied or version).variables}
+    chosen = split_parameters(version, values)
+    parameters = {name: value for name, value in kept.plain.items() if name not in former}
+    parameters |= {each.name: each.value for each in asked or ()}
+    return Parameters(
+        plain={**parameters, **chosen.plain},
+        secret=chosen.secret,
+        ephemeral=frozenset(each.name for each in asked or () if each.ephemeral),
+    )
+
+
+def check_given(
+    version: TemplateVersion, given: Mapping[str, str], asked: Sequence[TemplateParameter] | None
+) -> None:
+    """Raise InputError unless every value is of a parameter of the version, and short enough."""
+    check_sizes(given)
+    names = [variable.name for variable in version.open_variables]
+    names += [each.name for each in asked or ()]
+    for name in given:
+        if name in version.fixed:
+            raise _fixed(version, name)
+        if name not in names:
+            raise _unknown(version, name, names)
+
+
+def missing_variables(version: TemplateVersion, values: Mapping[str, str]) -> list[str]:
+    """The variables that need a value and have none."""
+    needed = [each for each in version.open_variables if each.required]
+    return [each.name for each in needed if each.name not in values]
+
+
+def _check_asked(
+    version: TemplateVersion, asked: Sequence[TemplateParameter], values: Mapping[str, str]
+) -> None:
+    check_names(version, asked)
+    wrong = [each for each in asked if each.error is not None]
+    missing = [each.name for each in wrong if each.name not in values]
+    for each in wrong:
+        if each.name in values:
+            raise InputError(
+                "parameter_invalid",
+                f"parameter {_shown(each.name)}: {_one_line(each.error or '')}",
+                hint=f"-p {each.name}=VALUE" if each.name.isprintable() else None,
+            )
+    if missing:
+        raise _missing(version, missing)
+
+
+def check_names(version: TemplateVersion, asked: Iterable[TemplateParameter]) -> None:
+    """Raise InputError where a variable and a parameter have one name: whose would a value be?"""
+    for name in {variable.name for variable in version.variables} & {each.name for each in asked}:
+        raise InputError(
+            "template_invalid",
+            f"{_template(version)} has a variable and a parameter that are both called {name}",
+            hint="give one of them another name",
+        )
+
+
+def _check_unchanged(
+    asked: Iterable[TemplateParameter], kept: Parameters, given: Mapping[str, str]
+) -> None:
+    for each in asked:
+        had = kept.plain.get(each.name)
+        if not each.mutable and had is not None and given.get(each.name, had) != had:
+            raise InputError(
+                "parameter_immutable",
+                f"parameter {_shown(each.name)} cannot be changed once the workspace is made; "
+                f"it is {_shown(had)}",
+                hint="make another workspace for another value",
+            )
 
 
 def split_parameters(version: TemplateVersion, values: Mapping[str, str]) -> Parameters:
@@ -100,13 +188,20 @@ def _is_text(value: str) -> bool:
     return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _unknown(version: TemplateVersion, name: str) -> InputError:
-    names = [variable.name for variable in version.variables]
+def _unknown(version: TemplateVersion, name: str, names: Sequence[str]) -> InputError:
     near = difflib.get_close_matches(name[:80], names, n=1)
     message = f"{_template(version)} has no parameter {_shown(name)}"
     hint = f"its parameters are {_listed(names)}" if names else "it has none"
     return InputError(
         "parameter_unknown", f"{message}; did you mean {near[0]}?" if near else message, hint=hint
+    )
+
+
+def _fixed(version: TemplateVersion, name: str) -> InputError:
+    return InputError(
+        "parameter_fixed",
+        f"{_template(version)} has a value for {name} that its author has fixed",
+        hint="leave it out; kled template push --var gives it another",
     )
 
 
@@ -131,3 +226,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _shown(name: str) -> str:
     return ascii(name[:40])
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

@@ -18,7 +18,13 @@ from kled_coord.store.build_changes import create_workspace
 from kled_coord.store.builds import NewBuild, latest_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import AgentRecord, Build, TemplateVersion, Workspace
+from kled_coord.store.records import (
+    AgentRecord,
+    Build,
+    TemplateParameter,
+    TemplateVersion,
+    Workspace,
+)
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.standing import as_caller
 from kled_coord.store.users import user_by_name
@@ -170,17 +176,27 @@ class Workspaces:
         return details
 
     async def create(
-        self, caller: Caller, *, name: str, version: TemplateVersion, parameters: Mapping[str, str]
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        version: TemplateVersion,
+        parameters: Mapping[str, str],
+        kept: Parameters = NO_PARAMETERS,
+        asked: Sequence[TemplateParameter] | None = None,
     ) -> WorkspaceDetails:
         """Add a workspace of the caller's and queue its first build.
 
-        Raises InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found"),
-        and as Quotas.
+        `kept` are another workspace's values, `asked` as for `decide_parameters`. Raises
+        InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found"), and as
+        Quotas.
         """
         check_name("workspace", name)
         resource = ActionTarget(kind="workspace", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
-        chosen = decide_parameters(version, NO_PARAMETERS, parameters)
+        if version.archived_at is not None:
+            raise version_archived(version)
+        chosen = decide_parameters(version, kept, parameters, asked=asked)
         workspace = self._new(caller, name, version, chosen)
         first = NewBuild(
             id=self._ids.new("bld"),
@@ -189,6 +205,7 @@ class Workspaces:
             version_id=version.id,
             parameters=chosen.shown,
             secrets_sealed=chosen.seal(self._sealer, workspace.id),
+            ephemeral=sorted(chosen.ephemeral),
             orphan=False,
             user_id=caller.user_id,
             queued_at=workspace.created_at,
@@ -214,20 +231,13 @@ class Workspaces:
         await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
 
-    def choose_parameters(
-        self,
-        workspace: Workspace,
-        sealed: bytes | None,
-        version: TemplateVersion,
-        given: Mapping[str, str],
-    ) -> tuple[dict[str, str | None], bytes | None]:
-        """What a build of `version` gets, given these: the columns of its parameters.
+    def kept_parameters(self, workspace: Workspace, sealed: bytes | None) -> Parameters:
+        """What was applied last; `sealed` is the workspace's own column. Raises KledError."""
+        return open_parameters(self._sealer, workspace.id, workspace.parameters, sealed)
 
-        `sealed` is the workspace's own column. Blocks. Raises InputError, KledError.
-        """
-        kept = open_parameters(self._sealer, workspace.id, workspace.parameters, sealed)
-        chosen = decide_parameters(version, kept, given)
-        return chosen.shown, chosen.seal(self._sealer, workspace.id)
+    def seal_parameters(self, workspace_id: WorkspaceId, chosen: Parameters) -> bytes | None:
+        """The column of a build's sensitive values."""
+        return chosen.seal(self._sealer, workspace_id)
 
     def _new(
         self,
@@ -247,7 +257,7 @@ class Workspaces:
             version_id=version.id,
             template_version=version.number,
             status="pending",
-            parameters=parameters.shown,
+            parameters=parameters.lasting,
             created_at=now,
             updated_at=now,
             last_used_at=None,
@@ -257,3 +267,12 @@ class Workspaces:
 def _may_read(caller: Caller, workspace: Workspace) -> bool:
     resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
     return decide(caller, Action.WORKSPACE_READ, resource).allowed
+
+
+def version_archived(version: TemplateVersion) -> ConflictError:
+    """What is said of a version of which nothing new is made."""
+    return ConflictError(
+        "version_archived",
+        f"version {version.number} of the template {version.template} is archived",
+        hint=f"kled template versions {version.template}",
+    )

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from sqlalchemy import text
 from kled_coord.api.app import create_app
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Job, Reporter
+from kled_coord.builds.runner import CheckedTemplate, Inquiry, TemplateForm
 from kled_coord.config import CoordinatorConfig
 from kled_coord.control.refusals import Refusals
 from kled_coord.front.admission import Admission
@@ -65,7 +66,7 @@ class Clock:
 
 @dataclass
 class FakeTerraform:
-    """Runs builds as the test says; remembers what it was given."""
+    """RunDirectories builds as the test says; remembers what it was given."""
 
     jobs: list[Job] = field(default_factory=list)
     hosts: list[BuildHost] = field(default_factory=list)
@@ -79,6 +80,8 @@ class FakeTerraform:
     stopping: trio.Event = field(default_factory=trio.Event)
     errored_state: bytes | None = None
     checking: int = 0
+    inquiries: list[Inquiry] = field(default_factory=list)
+    answer: Callable[[Inquiry], TemplateForm] = lambda _inquiry: TemplateForm()
     check_ended: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
 
@@ -115,13 +118,19 @@ class FakeTerraform:
                 with trio.CancelScope(shield=True):
                     await job.forced.wait()
 
-    async def check(self, tar: bytes) -> None:
+    async def check(self, inquiry: Inquiry) -> CheckedTemplate:
         self.checking += 1
         try:
-            await self._check(tar)
+            self.inquiries.append(inquiry)
+            await self._check(inquiry.template)
         finally:
             self.checking -= 1
             self.check_ended.set()
+        return CheckedTemplate(answer=self.answer(inquiry), changes=())
+
+    async def ask(self, inquiry: Inquiry) -> TemplateForm:
+        self.inquiries.append(inquiry)
+        return self.answer(inquiry)
 
     async def _check(self, tar: bytes) -> None:
         if b"HANGING INIT" in tar:
@@ -268,6 +277,7 @@ def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
         hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
         run_build=terraform.run,
         check_template=terraform.check,
+        ask_template=terraform.ask,
         sandbox=SandboxChoice(CoordinatorConfig(sandbox="off")),
     )
 

@@ -29,7 +29,7 @@ async def sealed(world, make_tar):
     """A world with something of everything that is sealed; opens it with a key."""
     admin = await world.user("boss", "admin")
     services = world.services
-    await services.templates.push(admin, "plain", message="", upload=make_tar({"main.tf": b"x"}))
+    await services.pushing.push(admin, "plain", message="", upload=make_tar({"main.tf": b"x"}))
     version = await services.templates.version(admin, "plain", None)
     made = await services.workspaces.create(admin, name="dev", version=version, parameters={})
     workspace_id = made.workspace.id

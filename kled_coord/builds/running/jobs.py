@@ -13,7 +13,7 @@ import trio
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.queue import ClaimedBuild
-from kled_coord.builds.running.variables import values_of
+from kled_coord.builds.running.variables import open_fixed, values_of
 from kled_coord.builds.states.backend import States
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.scripts.service import ScriptIntake
@@ -21,8 +21,9 @@ from kled_coord.store.builds import build_secrets
 from kled_coord.store.engine import Store
 from kled_coord.store.records import Build
 from kled_coord.store.sealing import Sealer
-from kled_coord.store.templates import build_quiet_of, version_archive, version_by_id
+from kled_coord.store.templates import build_quiet_of
 from kled_coord.store.users import user_by_id
+from kled_coord.store.versions import version_archive, version_by_id, version_fixed_sealed
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.terraform.untrusted import remove_tree
 from kled_coord.terraform.varfile import Value
@@ -133,4 +134,5 @@ class Jobs:
         sealed = await self._store.read(build_secrets, build.id)
         workspace_id = WorkspaceId(build.workspace_id)
         found = open_parameters(self._sealer, workspace_id, build.parameters, sealed)
-        return values_of(version, found)
+        fixed = await self._store.read(version_fixed_sealed, version.id)
+        return values_of(version, found, open_fixed(self._sealer, version, fixed))

@@ -13,16 +13,28 @@ import trio
 
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Job, Reporter
+from kled_coord.builds.runner import CheckedTemplate, Inquiry, TemplateForm
+from kled_coord.builds.running.asking import AskingHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.sandbox.choice import SandboxChoice
+from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.binary import Binary, find_binary
+from kled_coord.terraform.checking import CheckInput, CheckOutput, check_template
 from kled_coord.terraform.cliconfig import read_cli_config
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.envfile import load_environment
 from kled_coord.terraform.errors import TerraformMissingError
-from kled_coord.terraform.events import Event, OutputsFound, StageBegan, TerraformProgress
-from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
+from kled_coord.terraform.events import (
+    Event,
+    OutputsFound,
+    StageBegan,
+    TerraformProgress,
+    format_diagnostic,
+)
+from kled_coord.terraform.plugincache import CACHE, find_shared
+from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
+from kled_coord.terraform.session import Control
 from kled_coord.terraform.telling import shown_outputs, tell_event
 from kled_coord.terraform.untrusted import remove_tree
 from kled_wire.errors import ConfigError
@@ -34,7 +46,8 @@ _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
 class Terraform:
     """Terraform on this machine. The binary is looked for at the first use, then kept.
 
-    A build without progress for `quiet_s` (0: no limit), or what its job says, is stopped, in which
+    Below `data_dir` it keeps what later runs need not fetch again. A build without progress for
+    `quiet_s` (0: no limit), or what its job says, is stopped, in which
     Terraform may take `stop_s`.
     """
 
@@ -47,6 +60,7 @@ class Terraform:
         quiet_s: float,
         stop_s: float,
         sandbox: SandboxChoice,
+        data_dir: Path,
     ) -> None:
         self._environment = environment
         self._path = path
@@ -54,17 +68,45 @@ class Terraform:
         self._quiet_s = quiet_s
         self._limits = StopLimits(interrupt_s=stop_s)
         self._sandbox = sandbox
+        self._plugins = data_dir / "plugins"
+        self._modules = data_dir / "modules"
+        self._asking = Asking(data_dir / "asking")
         self._binary: Binary | None = None
 
-    async def check(self, tar: bytes) -> None:
+    async def check(self, inquiry: Inquiry) -> CheckedTemplate:
         """Let Terraform check a template. Raises InputError("template_invalid"), KledError."""
-        binary = await self._find()
+        host = AskingHost(inquiry.workspace)
         directory = Path(tempfile.mkdtemp(prefix="kled-check-"))
         try:
-            control = await self._control(Control(limits=_CHECK_LIMITS))
-            await check_template(tar, binary=binary, directory=directory, control=control)
+            found = await check_template(
+                CheckInput(
+                    template=inquiry.template,
+                    variables=inquiry.variables,
+                    is_planned=inquiry.is_planned,
+                ),
+                binary=await self._find(),
+                directory=directory,
+                host=host,
+                control=await self._control(Control(limits=_CHECK_LIMITS)),
+            )
         finally:
             remove_tree(directory)
+        changes = tuple((change.address, change.action) for change in found.changes)
+        return CheckedTemplate(
+            answer=_known(host.answer(), found),
+            changes=changes if inquiry.is_planned else None,
+            warnings=tuple(format_diagnostic(warning) for warning in found.warnings),
+        )
+
+    async def ask(self, inquiry: Inquiry) -> TemplateForm:
+        """Let a template tell its parameters. Raises InputError("template_invalid"), KledError."""
+        host = AskingHost(inquiry.workspace)
+        await self._asking.ask(
+            TemplateQuestion(template=inquiry.template, host=host, variables=inquiry.variables),
+            binary=await self._find(),
+            control=await self._control(Control(limits=_CHECK_LIMITS)),
+        )
+        return host.answer()
 
     async def run(self, job: Job, host: BuildHost, reporter: Reporter) -> None:
         """Carry a build out. Raises KledError with Terraform's words."""
@@ -101,8 +143,15 @@ class Terraform:
         if self._env_file is not None:
             given = await trio.to_thread.run_sync(load_environment, self._env_file)
         choice = await self._sandbox.make()
+        inherited = dict(self._environment)
+        if await trio.to_thread.run_sync(find_shared, {**inherited, **given}) is None:
+            inherited[CACHE] = str(self._plugins)
         return replace(
-            control, inherited=dict(self._environment), given=given, sandbox=choice.sandbox
+            control,
+            inherited=inherited,
+            given=given,
+            sandbox=choice.sandbox,
+            modules=self._modules,
         )
 
     async def _find(self) -> Binary:
@@ -110,6 +159,14 @@ class Terraform:
             path = None if self._path is None else str(self._path)
             self._binary = await find_binary(self._environment, path)
         return self._binary
+
+
+def _known(answer: TemplateForm, found: CheckOutput) -> TemplateForm | None:
+    """The parameters of a start with the defaults; None where only questions tell them.
+
+    One that depends on another's value may be none of these.
+    """
+    return answer if answer.parameters or not found.is_asking else None
 
 
 async def check_path(path: Path | None, environment: Mapping[str, str]) -> None:

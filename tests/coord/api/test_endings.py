@@ -16,10 +16,8 @@ async def test_a_followed_log_ends_with_the_token_that_follows_it(api: Api, make
     root = await api.world.user("root", "owner")
     me = await api.login("alice")
     alice = await services.identity.authenticate(me["Authorization"].removeprefix("Bearer "))
-    version = await services.templates.push(
-        root, "t", message="", upload=make_tar({"main.tf": b"#"})
-    )
-    await services.workspaces.create(alice, name="dev", version=version, parameters={})
+    pushed = await services.pushing.push(root, "t", message="", upload=make_tar({"main.tf": b"#"}))
+    await services.workspaces.create(alice, name="dev", version=pushed.version, parameters={})
     claimed = await services.queue.claim("w")
     assert claimed is not None
     url = f"/api/v1/builds/{claimed.build.id}/logs?follow=true"

@@ -43,7 +43,7 @@ async def working(world, tmp_path):
 
 async def template(world, make_tar) -> None:
     admin = await world.user("boss", "admin")
-    await world.services.templates.push(
+    await world.services.pushing.push(
         admin, "plain", message="", upload=make_tar({"main.tf": b'variable "size" {}'})
     )
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from kled_coord.api.answers import WorkspaceAnswer
 from kled_coord.builds.logs import LogLine
 from kled_coord.store.builds import build_secrets
-from kled_coord.store.templates import set_archive, version_archive
+from kled_coord.store.versions import change_version, version_archive
 from kled_coord.store.workspaces import workspace_secrets
 from kled_coord.templates.upgrade import list_old_variables
 from kled_coord.workspaces.lifecycle import Transition
@@ -49,9 +49,10 @@ class Site:
         self.services = world.services
 
     async def push(self, source: bytes):
-        return await self.services.templates.push(
+        pushed = await self.services.pushing.push(
             self.admin, "plain", message="", upload=self.make_tar({"main.tf": source})
         )
+        return pushed.version
 
     async def create(self, **parameters: str):
         version = await self.services.templates.version(self.alice, "plain", None)
@@ -258,7 +259,7 @@ async def test_what_an_older_release_kept_is_listed_and_sealed(world, make_tar) 
         version_id = made.workspace.version_id
         archive = version_archive(connection, version_id)
         # As strangers may have made it: compressed, or with headers that nobody wants to read.
-        set_archive(connection, version_id, gzip.compress(archive))
+        change_version(connection, version_id, {"archive": gzip.compress(archive)})
         connection.execute(text("UPDATE template_versions SET variables = NULL"))
         plain = json.dumps({"region": "eu", "password": SECRET})
         for table in ("workspaces", "builds"):

@@ -16,7 +16,7 @@ from kled_wire.names import parse_workspace_ref
 @pytest.fixture
 async def alice(world, make_tar):
     admin = await world.user("boss", "admin")
-    await world.services.templates.push(
+    await world.services.pushing.push(
         admin, "plain", message="", upload=make_tar({"main.tf": b"x"})
     )
     return await world.user("alice")

@@ -145,11 +145,9 @@ async def test_the_agents_of_the_users_workspaces_are_asked(
         await world.user("root", "owner"),
         await world.user("alice"),
     )
-    version = await services.templates.push(
-        root, "t", message="", upload=make_tar({"main.tf": b"#"})
-    )
+    pushed = await services.pushing.push(root, "t", message="", upload=make_tar({"main.tf": b"#"}))
     mine, others = [
-        await services.workspaces.create(who, name="dev", version=version, parameters={})
+        await services.workspaces.create(who, name="dev", version=pushed.version, parameters={})
         for who in (alice, root)
     ]
     agent, _ = await services.agents.ensure(mine.workspace.id, "main")

@@ -336,7 +336,7 @@ async def test_a_foreign_workspace_and_none_cost_the_same(lite_world, make_tar) 
     services = lite_world.services
     admin, alice = await lite_world.user("boss", "admin"), await lite_world.user("alice")
     bob = await lite_world.user("bob")
-    await services.templates.push(admin, "t", message="", upload=make_tar({"main.tf": b"x"}))
+    await services.pushing.push(admin, "t", message="", upload=make_tar({"main.tf": b"x"}))
     version = await services.templates.version(alice, "t", None)
     made = await services.workspaces.create(alice, name="dev", version=version, parameters={})
 

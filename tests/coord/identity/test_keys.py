@@ -107,7 +107,7 @@ async def person_on_both(world: World, make_tar) -> Person:
 async def make_person(world: World, make_tar) -> Person:
     root = await world.user("root", "owner")
     tar = make_tar({"main.tf": b"#"})
-    await world.services.templates.push(root, "t", message="", upload=tar)
+    await world.services.pushing.push(root, "t", message="", upload=tar)
     await world.user("alice")
     alice = await sign_in(world, "alice")
     dev = await make_workspace(world, make_tar, alice, "dev")

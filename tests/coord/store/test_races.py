@@ -100,9 +100,10 @@ async def test_changes_of_different_fields_do_not_undo_each_other(
 
 
 async def template(world: World, root: Caller, make_tar: Any, name: str = "t") -> Any:
-    return await world.services.templates.push(
+    pushed = await world.services.pushing.push(
         root, name, message="", upload=make_tar({"main.tf": b"#"})
     )
+    return pushed.version
 
 
 async def test_a_user_is_not_deleted_while_making_a_workspace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kled_coord.templates.deadlines import Deadlines
+from kled_coord.templates.edits import TemplateEdit
 from kled_wire.errors import ForbiddenError, NotFoundError
 from tests.coord.builds.steps import create, log_of, template, working
 
@@ -15,16 +16,20 @@ def test_a_change_writes_what_it_names() -> None:
     assert change.columns() == {"check_deadline_s": None, "build_quiet_s": 0}
 
 
+def edit(build_quiet_s) -> TemplateEdit:
+    return TemplateEdit(deadlines=Deadlines(build_quiet_s=build_quiet_s))
+
+
 async def test_a_build_gets_what_its_template_says(lite_world, make_tar, tmp_path) -> None:
     world, templates = lite_world, lite_world.services.templates
     await template(world, make_tar)
     alice, root = await world.user("alice"), await world.user("root", "template-admin")
     with pytest.raises(ForbiddenError):
-        await templates.set_deadlines(alice, "plain", Deadlines(build_quiet_s=1))
+        await templates.edit(alice, "plain", edit(1))
     with pytest.raises(NotFoundError):
-        await templates.set_deadlines(root, "none", Deadlines(build_quiet_s=1))
+        await templates.edit(root, "none", edit(1))
     for wanted, given in ((7200, 7200), ("default", None), (0, 0)):
-        await templates.set_deadlines(root, "plain", Deadlines(build_quiet_s=wanted))
+        await templates.edit(root, "plain", edit(wanted))
         created = await create(world, alice, f"ws{given}".lower())
         async with working(world, tmp_path):
             await log_of(world, alice, created.latest_build.id)

@@ -1,107 +1,100 @@
-"""Checks of pushed templates: two at a time, with a deadline, and only while somebody waits."""
+"""Templates once they are pushed: which version is active, which are archived, who uses them."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import pytest
-import trio
 
-from kled_coord.templates import pushes
-from kled_coord.templates.service import Templates
-from kled_wire.errors import InputError, LimitError, NotFoundError, UnavailableError
-
-HANGING = {"main.tf": b"HANGING INIT"}
+from kled_coord.templates.edits import TemplateEdit
+from kled_coord.workspaces.lifecycle import Transition
+from kled_wire.errors import ConflictError, ForbiddenError, NotFoundError
+from kled_wire.names import parse_workspace_ref
 
 
-def deadline(world, check_deadline_s: float) -> Templates:
-    services = world.services
-    return Templates(
-        store=services.store,
-        clock=services.clock,
-        ids=services.ids,
-        audit=services.audit,
-        check=world.terraform.check,
-        check_deadline_s=check_deadline_s,
-    )
+@pytest.fixture
+async def admin(lite_world, make_tar):
+    boss = await lite_world.user("boss", "admin")
+    for number in range(3):
+        files = {"main.tf": b"#%d" % number, "README.md": b"# Read %d" % number}
+        await lite_world.services.pushing.push(boss, "plain", message="", upload=make_tar(files))
+    return boss
 
 
-async def test_a_hanging_check_lets_others_pass(lite_world, make_tar) -> None:
-    admin = await lite_world.user("boss", "admin")
-    templates, terraform = lite_world.services.templates, lite_world.terraform
+async def active(world, caller) -> int:
+    template, _ = await world.services.templates.get(caller, "plain")
+    return template.active_version
 
-    async def hang() -> None:
-        await templates.push(admin, "slow", message="", upload=make_tar(HANGING))
 
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hang)
-            await terraform.started.wait()
-            pushed = await templates.push(
-                admin, "fine", message="", upload=make_tar({"main.tf": b"x"})
-            )
-            assert (pushed.number, terraform.checking) == (1, 1)
-            nursery.cancel_scope.cancel()
+async def test_versions_are_promoted_and_rolled_back(lite_world, admin) -> None:
+    edit = partial(lite_world.services.templates.edit, admin, "plain")
+    assert await active(lite_world, admin) == 3
+    await edit(TemplateEdit(active_version=1))
+    assert await active(lite_world, admin) == 1
+    with pytest.raises(NotFoundError) as caught:
+        await edit(TemplateEdit(active_version="previous"))
+    assert caught.value.code == "version_not_found"
+    await edit(TemplateEdit(active_version=3))
+    await lite_world.services.templates.archive(admin, "plain", 2, archived=True)
+    await edit(TemplateEdit(active_version="previous"))
+    assert await active(lite_world, admin) == 1  # 2 is archived
     with pytest.raises(NotFoundError):
-        await templates.get(admin, "slow")
+        await edit(TemplateEdit(active_version=9))
 
 
-async def test_a_push_too_many_is_refused_and_others_pass(
-    lite_world, make_tar, monkeypatch
-) -> None:
-    monkeypatch.setattr(pushes, "PER_USER", 1)
-    admin, other = await lite_world.user("boss", "admin"), await lite_world.user("max", "admin")
-    push, fine = lite_world.services.templates.push, make_tar({"main.tf": b"x"})
-    hang = partial(push, admin, "slow", message="", upload=make_tar(HANGING))
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hang)
-            await lite_world.terraform.started.wait()
-            with pytest.raises(LimitError):
-                await push(admin, "fine", message="", upload=fine)
-            assert (await push(other, "fine", message="", upload=fine)).number == 1
-            nursery.cancel_scope.cancel()
-    assert (await push(admin, "fine", message="", upload=fine)).number == 2
+async def test_nothing_new_is_made_of_an_archived_version(lite_world, admin) -> None:
+    services = lite_world.services
+    archive = partial(services.templates.archive, admin, "plain")
+    first = await services.templates.version(admin, "plain", 1)
+    await services.workspaces.create(admin, name="old", version=first, parameters={})
+    with pytest.raises(ConflictError) as caught:
+        await archive(3, archived=True)
+    assert caught.value.code == "version_active"
+    archived = await archive(1, archived=True)
+    assert archived.archived_at is not None
+    version = await services.templates.version(admin, "plain", 1)
+    assert version == archived
+    with pytest.raises(ConflictError) as caught:
+        await services.workspaces.create(admin, name="new", version=version, parameters={})
+    assert caught.value.code == "version_archived"
+    with pytest.raises(ConflictError):
+        await services.templates.edit(admin, "plain", TemplateEdit(active_version=1))
+    await archive(2, archived=True)
+    ref = parse_workspace_ref("old")
+    queue = partial(services.builds.create, admin, ref, Transition.START, orphan=False)
+    await services.builds.cancel(admin, (await services.builds.list_for(admin, ref))[0].id)
+    with pytest.raises(ConflictError):
+        await queue(version=2)
+    assert (await queue(version=1)).status == "pending"  # it has this one already
+    back = await archive(2, archived=False)
+    assert back.archived_at is None
 
 
-async def test_a_check_has_a_deadline_and_its_place_is_free_again(lite_world, make_tar) -> None:
-    admin = await lite_world.user("boss", "admin")
-    templates = deadline(lite_world, 0.05)
-    for _ in range(3):
-        with pytest.raises(UnavailableError) as caught:
-            await templates.push(admin, "slow", message="", upload=make_tar(HANGING))
-        assert caught.value.code == "template_check_timeout"
-    assert lite_world.terraform.checking == 0
-    assert await templates.list_all(admin) == []
-
-
-async def test_a_check_ends_when_its_client_leaves(api, make_tar) -> None:
-    headers = await api.login("boss", "admin")
-    upload, terraform = make_tar(HANGING), api.world.terraform
-    stream = await trio.open_tcp_stream("127.0.0.1", api.port)
-    head = (
-        "POST /api/v1/templates/slow/versions HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: {headers['Authorization']}\r\nContent-Length: {len(upload)}\r\n\r\n"
+async def test_texts_are_changed_one_by_one(lite_world, admin) -> None:
+    templates = lite_world.services.templates
+    await templates.edit(admin, "plain", TemplateEdit(display_name="Plain", description="Small"))
+    changed = await templates.edit(admin, "plain", TemplateEdit(icon="/icon/x.svg"))
+    assert (changed.display_name, changed.description, changed.icon) == (
+        "Plain",
+        "Small",
+        "/icon/x.svg",
     )
-    with trio.fail_after(20):
-        await stream.send_all(head.encode() + upload)
-        await terraform.started.wait()
-        await stream.aclose()
-        await terraform.check_ended.wait()
-    assert terraform.checking == 0
-    listed = await api.client.get("/api/v1/templates", headers=headers)
-    assert listed.json() == []
+    alice = await lite_world.user("alice")
+    with pytest.raises(ForbiddenError):
+        await templates.edit(alice, "plain", TemplateEdit(description="Mine"))
+    with pytest.raises(ForbiddenError):
+        await templates.pull(alice, "plain", 1)
+    details = await templates.details(alice, "plain", 2)
+    assert details.readme == "# Read 1"
+    assert b"#1" in await templates.pull(admin, "plain", 2)
 
 
-async def test_a_template_may_not_keep_its_state_elsewhere(lite_world, make_tar) -> None:
-    admin = await lite_world.user("boss", "admin")
-    backend = b'terraform {\n  backend "local" {}\n}'
-    push = partial(lite_world.services.templates.push, admin, "plain", message="")
-    with pytest.raises(InputError) as caught:
-        await push(upload=make_tar({"main.tf": b"", "zzz_override.tf": backend}))
-    assert (caught.value.code, "zzz_override.tf" in caught.value.message) == (
-        "template_invalid",
-        True,
-    )
-    # Ours is merged over it, as over one in the files themselves.
-    await push(upload=make_tar({"main.tf": backend, "a_override.tf": backend}))
+async def test_a_template_in_use_stays_and_says_by_whom(lite_world, admin) -> None:
+    services = lite_world.services
+    alice = await lite_world.user("alice")
+    version = await services.templates.version(admin, "plain", None)
+    for caller, name in ((alice, "web"), (admin, "dev")):
+        await services.workspaces.create(caller, name=name, version=version, parameters={})
+    with pytest.raises(ConflictError, match="alice/web, dev") as caught:
+        await services.templates.delete(admin, "plain")
+    assert caught.value.code == "template_in_use"

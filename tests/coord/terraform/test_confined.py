@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from kled_coord.terraform.run import BuildInput, Control, run_build
+from kled_coord.terraform.run import BuildInput, run_build
+from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED
 from tests.kit.processes import command_line
 

@@ -10,10 +10,12 @@ import psutil
 import pytest
 import trio
 
+from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.errors import TerraformCanceledError, TerraformStalledError
 from kled_coord.terraform.events import Event, StillWorking, parse_line
-from kled_coord.terraform.run import BuildInput, Control, check_template, run_build
+from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
+from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED
 
 pytestmark = pytest.mark.slow
@@ -114,7 +116,7 @@ async def test_a_check_that_waits_for_a_registry_can_be_ended(
 
             async def check() -> None:
                 await check_template(
-                    pack({"main.tf": text}),
+                    CheckInput(template=pack({"main.tf": text})),
                     binary=binary,
                     directory=tmp_path,
                     providers=(KLED,),

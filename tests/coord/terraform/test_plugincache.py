@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import trio
 
+from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.errors import TemplateInvalidError
 from kled_coord.terraform.plugincache import CACHE, PluginCache
-from kled_coord.terraform.run import Control, check_template
+from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED
 
 PACKAGE = "example.com/a/big/1.0.0/linux_amd64"
@@ -48,7 +49,7 @@ async def check(binary: Any, pack: Any, directory: Path, environment: dict[str, 
     directory.mkdir()
     with pytest.raises(TemplateInvalidError, match="Failed to read any lines from plugin's stdout"):
         await check_template(
-            pack({"main.tf": TEMPLATE}),
+            CheckInput(template=pack({"main.tf": TEMPLATE})),
             binary=binary,
             directory=directory,
             providers=(KLED,),

@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from kled_coord.sandbox.choice import Sandbox
+from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.command import BACKEND_FILE, VALUES_FILE
 from kled_coord.terraform.errors import (
     TemplateInvalidError,
@@ -31,14 +32,9 @@ from kled_coord.terraform.events import (
     StageBegan,
     TerraformMessage,
 )
-from kled_coord.terraform.run import (
-    BuildInput,
-    Control,
-    check_template,
-    load_errored_state,
-    run_build,
-)
+from kled_coord.terraform.run import BuildInput, load_errored_state, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
+from kled_coord.terraform.session import Control
 from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
 from kled_wire.errors import KledError
@@ -423,7 +419,7 @@ async def check(
     directory = tmp_path / "check"
     directory.mkdir()
     return await check_template(
-        template,
+        CheckInput(template=template),
         binary=binary,
         directory=directory,
         providers=(KLED,),
@@ -434,7 +430,8 @@ async def check(
 async def test_the_shipped_template_is_valid(
     binary: Any, pack: Any, tmp_path: Path, sandbox: Any
 ) -> None:
-    assert await check(binary, tmp_path, pack({"main.tf": PROCESS}), sandbox) == ()
+    checked = await check(binary, tmp_path, pack({"main.tf": PROCESS}), sandbox)
+    assert checked.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kled_coord.terraform.run import WORK_DIRECTORY, load_errored_state
+from kled_coord.terraform.run import load_errored_state
+from kled_coord.terraform.session import WORK_DIRECTORY
 from kled_coord.terraform.untrusted import MAX_BYTES, make_directory, read_file, remove_file
 
 

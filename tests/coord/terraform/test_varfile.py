@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_coord.templates.hcl import literal, read_attributes
+from kled_coord.terraform.hcl import literal, read_attributes
 from kled_coord.terraform.varfile import Value, render_values
 
 TEXTS = st.one_of(

@@ -26,8 +26,8 @@ NEWER = b'{"version": 4, "serial": 4, "lineage": "one"}'
 @pytest.fixture
 async def alice(lite_world, make_tar):
     admin = await lite_world.user("boss", "admin")
-    templates = lite_world.services.templates
-    await templates.push(admin, "plain", message="", upload=make_tar({"main.tf": b"x"}))
+    pushing = lite_world.services.pushing
+    await pushing.push(admin, "plain", message="", upload=make_tar({"main.tf": b"x"}))
     return await lite_world.user("alice")
 
 

@@ -1,0 +1,169 @@
+"""Asks a template for its parameters: a plan of these alone, with the answers so far.
+
+`init` runs once for a template, in a directory that is kept; each question plans there, and writes
+nothing into it. So a question costs one plan, which starts none of the template's programs but
+those that a parameter itself needs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from kled_coord.terraform import command
+from kled_coord.terraform.binary import Binary
+from kled_coord.terraform.checking import SchemaOnlyHost, refusing
+from kled_coord.terraform.events import Event
+from kled_coord.terraform.modulecache import digest_of
+from kled_coord.terraform.providers import TerraformProvider
+from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
+from kled_coord.terraform.targets import list_targets
+from kled_coord.terraform.untrusted import remove_tree
+from kled_coord.terraform.varfile import Value
+from kled_wire.errors import UnavailableError
+
+# How long a question may take once its template is ready.
+ANSWER_S: Final = 10.0
+# So many templates stay ready, those that were asked last.
+READY_MAX: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateQuestion:
+    """What to ask: a template, the values of its variables, and who answers its parameters."""
+
+    template: bytes = field(repr=False)
+    host: object
+    variables: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A template that `init` has run for; `users` plan in it now."""
+
+    directory: Path
+    making: trio.Lock = field(default_factory=trio.Lock)
+    work: Path | None = None
+    targets: Sequence[str] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    users: int = 0
+
+
+class Asking:
+    """Keeps templates ready below `directory`, which is this process's alone."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._is_fresh = False
+        self._ready: dict[str, _Ready] = {}
+
+    async def ask(
+        self,
+        question: TemplateQuestion,
+        *,
+        binary: Binary,
+        control: Control,
+        providers: Sequence[TerraformProvider] | None = None,
+    ) -> None:
+        """Let the template tell its parameters and presets to the host of the question.
+
+        The first question of a template takes as long as its `init`. Raises TemplateInvalidError,
+        UnavailableError("parameters_timeout"), and as TerraformSession.stage.
+        """
+        ready = await self._take(question.template)
+        try:
+            async with ready.making:
+                if ready.work is None:
+                    await _prepare(ready, question, binary, control, providers)
+            if ready.targets:
+                await _look(ready, question, binary, control, providers)
+        finally:
+            ready.users -= 1
+            with trio.CancelScope(shield=True):
+                await self._forget_oldest()
+
+    async def _take(self, template: bytes) -> _Ready:
+        if not self._is_fresh:
+            self._is_fresh = True
+            # What an earlier process had: nobody knows whether it is whole.
+            await trio.to_thread.run_sync(remove_tree, self._directory)
+        name = digest_of(template)
+        ready = self._ready.pop(name, None) or _Ready(self._directory / name)
+        self._ready[name] = ready  # the last one is the newest
+        ready.users += 1
+        return ready
+
+    async def _forget_oldest(self) -> None:
+        idle = [name for name, ready in self._ready.items() if not ready.users]
+        for name in idle[: max(0, len(self._ready) - READY_MAX)]:
+            ready = self._ready.pop(name)
+            await trio.to_thread.run_sync(remove_tree, ready.directory)
+
+
+async def _prepare(
+    ready: _Ready,
+    question: TemplateQuestion,
+    binary: Binary,
+    control: Control,
+    providers: Sequence[TerraformProvider] | None,
+) -> None:
+    await trio.to_thread.run_sync(remove_tree, ready.directory)
+    ready.directory.mkdir(mode=0o700, parents=True)
+    work = await unpack(question.template, ready.directory, command.no_backend_file())
+    place = TerraformPlace(
+        binary=binary,
+        host=SchemaOnlyHost(),
+        directory=ready.directory,
+        work=work,
+        control=control,
+        providers=providers,
+    )
+    async with open_session(place, _ignore) as session:
+        with refusing():
+            await session.init(question.template)
+        ready.settings = session.settings
+    ready.targets = await trio.to_thread.run_sync(list_targets, work)
+    ready.work = work
+
+
+async def _look(
+    ready: _Ready,
+    question: TemplateQuestion,
+    binary: Binary,
+    control: Control,
+    providers: Sequence[TerraformProvider] | None,
+) -> None:
+    assert ready.work is not None
+    directory = Path(tempfile.mkdtemp(prefix="kled-ask-"))
+    place = TerraformPlace(
+        binary=binary,
+        host=question.host,
+        directory=directory,
+        work=ready.work,
+        control=control,
+        providers=providers,
+        variables=question.variables,
+        settings=ready.settings,
+    )
+    try:
+        with trio.move_on_after(ANSWER_S):
+            async with open_session(place, _ignore) as session:
+                with refusing():
+                    await session.stage("plan", command.look_arguments(ready.targets, directory))
+                return
+    finally:
+        remove_tree(directory)
+    raise UnavailableError(
+        "parameters_timeout",
+        f"Terraform did not evaluate the parameters within {ANSWER_S:.0f} s",
+        hint="what does a parameter of the template wait for?",
+    )
+
+
+async def _ignore(_event: Event) -> None:
+    await trio.lowlevel.checkpoint()

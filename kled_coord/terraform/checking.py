@@ -1,0 +1,104 @@
+"""Let Terraform check a template that no workspace has yet: `init`, `validate`, and a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from kled_coord.terraform import command
+from kled_coord.terraform.binary import Binary
+from kled_coord.terraform.errors import TemplateInvalidError, TerraformFailedError, first_error
+from kled_coord.terraform.events import STEPS, Event, ResourcePlanned, TerraformDiagnostic
+from kled_coord.terraform.providers import TerraformProvider
+from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
+from kled_coord.terraform.targets import list_targets
+from kled_coord.terraform.varfile import Value
+from kled_wire.errors import KledError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckInput:
+    """What to check. `is_planned` where the variables that need a value have one."""
+
+    template: bytes = field(repr=False)
+    is_planned: bool = False
+    variables: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOutput:
+    """What the check has found: the changes of a first start, and warnings.
+
+    `is_asking`: there are parameters in it, or presets.
+    """
+
+    is_asking: bool
+    changes: tuple[ResourcePlanned, ...]
+    warnings: tuple[TerraformDiagnostic, ...]
+
+
+class SchemaOnlyHost:
+    """The host of no build: while a template is checked, providers have nothing to ask."""
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+        async def refuse(*_arguments: object) -> object:
+            raise KledError("host_absent", f"{name} is not available while a template is checked")
+
+        return refuse
+
+
+async def check_template(
+    check: CheckInput,
+    *,
+    binary: Binary,
+    directory: Path,
+    host: object | None = None,
+    providers: Sequence[TerraformProvider] | None = None,
+    control: Control | None = None,
+) -> CheckOutput:
+    """Let Terraform check a template without any workspace.
+
+    `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason.
+    """
+    place = TerraformPlace(
+        binary=binary,
+        host=SchemaOnlyHost() if host is None else host,
+        directory=directory,
+        work=await unpack(check.template, directory, command.no_backend_file()),
+        control=control or Control(),
+        providers=providers,
+        variables=check.variables,
+    )
+    changes: list[ResourcePlanned] = []
+
+    async def note(event: Event) -> None:
+        if isinstance(event, ResourcePlanned) and event.action in STEPS:
+            changes.append(event)
+        await trio.lowlevel.checkpoint()
+
+    async with open_session(place, note) as session:
+        with refusing():
+            await session.init(check.template)
+        found = await session.validate()
+        errors = [d for d in found if d.severity == "error"]
+        if errors:
+            raise TemplateInvalidError(first_error(errors, ""), diagnostics=found)
+        if check.is_planned:
+            with refusing():
+                await session.stage("plan", command.plan_arguments())
+        warnings = dict.fromkeys((*found, *session.output().warnings))
+        is_asking = bool(await trio.to_thread.run_sync(list_targets, place.work))
+    return CheckOutput(is_asking=is_asking, changes=tuple(changes), warnings=tuple(warnings))
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Where Terraform fails in the block, the template is what is wrong."""
+    try:
+        yield
+    except TerraformFailedError as error:
+        raise TemplateInvalidError(error.message, diagnostics=error.diagnostics) from error

@@ -1,0 +1,201 @@
+"""A template is asked for its parameters by Terraform itself, and nothing else of it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kled_coord.builds.runner import TemplateForm
+from kled_coord.builds.running.asking import AskingHost
+from kled_coord.sandbox.choice import Sandbox
+from kled_coord.terraform import asking
+from kled_coord.terraform.asking import Asking, TemplateQuestion
+from kled_coord.terraform.checking import CheckInput, check_template
+from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.session import Control
+from kled_coord.terraform.varfile import Value
+from kled_provider.serve import KLED
+from kled_wire.errors import UnavailableError
+
+TEMPLATE = """
+variable "region" {}
+
+data "kled_parameter" "kind" {
+  name    = "kind"
+  order   = 1
+  default = "small"
+  option {
+    name  = "Small"
+    value = "small"
+  }
+  option {
+    name  = "Large"
+    value = "large"
+  }
+}
+
+data "kled_parameter" "cpus" {
+  count = data.kled_parameter.kind.value == "large" ? 1 : 0
+  name  = "cpus"
+  order = 2
+  type  = "number"
+  validation {
+    min   = 4
+    error = "a large one has at least {min}, not {value}"
+  }
+}
+
+data "kled_parameter" "place" {
+  name        = "place"
+  description = "near ${var.region}"
+  default     = "here"
+}
+
+data "kled_preset" "big" {
+  name       = "Big"
+  parameters = { kind = "large", cpus = "8" }
+}
+
+module "inner" {
+  source = "./inner"
+}
+
+data "external" "never" {
+  program = ["sh", "-c", "touch ${path.module}/ran; echo {}"]
+}
+
+resource "terraform_data" "never" {
+  provisioner "local-exec" { command = "touch ran" }
+}
+"""
+# No provider of somebody else's can be fetched here: what would run is a resource of Terraform's.
+PLAIN = TEMPLATE[: TEMPLATE.index('data "external"')] + TEMPLATE[TEMPLATE.index("resource ") :]
+INNER = """
+data "kled_parameter" "editor" {
+  name    = "editor"
+  order   = 9
+  default = "vim"
+  mutable = true
+}
+"""
+SOURCE = 'terraform {\n  required_providers {\n    kled = { source = "kled/kled" }\n  }\n}\n'
+FILES = {
+    "main.tf": PLAIN,
+    "versions.tf": SOURCE,
+    "inner/main.tf": INNER,
+    "inner/versions.tf": SOURCE,
+}
+REGION = {"region": Value(text="eu")}
+
+
+def workspace(**parameters: str) -> dict[str, Any]:
+    names = ("id", "name", "owner", "owner_id", "template_name", "template_version", "build_id")
+    return {
+        **{name: f"the-{name}" for name in names},
+        "transition": "start",
+        "start_count": 1,
+        "access_url": "http://127.0.0.1:1",
+        "parameters": parameters,
+        "previous_parameters": {},
+    }
+
+
+async def ask(
+    asker: Asking, binary: Any, template: bytes, sandbox: Sandbox | None = None, **given: str
+) -> TemplateForm:
+    host = AskingHost(workspace(**given))
+    await asker.ask(
+        TemplateQuestion(template=template, host=host, variables=REGION),
+        binary=binary,
+        control=Control(sandbox=sandbox),
+        providers=(KLED,),
+    )
+    return host.answer()
+
+
+async def test_parameters_follow_the_answers(
+    binary: Any, pack: Any, tmp_path: Path, sandbox: Sandbox | None
+) -> None:
+    asker, template = Asking(tmp_path / "asking"), pack(FILES)
+    first = await ask(asker, binary, template, sandbox)
+    assert [(p.name, p.value, p.error) for p in first.parameters] == [
+        ("place", "here", None),
+        ("kind", "small", None),
+        ("editor", "vim", None),
+    ]
+    assert first.parameters[0].description == "near eu"
+    assert [o.value for o in first.parameters[1].options] == ["small", "large"]
+    assert first.presets[0].parameters == {"kind": "large", "cpus": "8"}
+    # One that hangs on another's value is there with that value, and needs one of its own.
+    large = await ask(asker, binary, template, sandbox, kind="large")
+    assert [p.name for p in large.parameters] == ["place", "kind", "cpus", "editor"]
+    assert large.parameters[2].error is not None
+    assert large.parameters[2].default is None
+    # Wrong ones are told, all of them, in the author's words.
+    wrong = await ask(asker, binary, template, sandbox, kind="large", cpus="2", place="there")
+    assert [(p.name, p.error) for p in wrong.parameters if p.error] == [
+        ("cpus", "a large one has at least 4, not 2")
+    ]
+    (ready,) = (tmp_path / "asking").iterdir()
+    assert not list(ready.rglob("ran"))
+    assert not list(ready.rglob("*.tfstate.lock*"))
+
+
+async def test_a_template_that_is_wrong_is_refused_each_time(
+    binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    asker = Asking(tmp_path / "asking")
+    template = pack({"main.tf": 'module "m" {\n  source = "./gone"\n}\n' + SOURCE})
+    for _ in range(2):
+        with pytest.raises(TemplateInvalidError, match="gone"):
+            await ask(asker, binary, template)
+
+
+async def test_of_many_templates_the_last_ones_stay_ready(
+    binary: Any, pack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "READY_MAX", 1)
+    left = tmp_path / "asking" / "left-by-another"
+    left.mkdir(parents=True)
+    asker = Asking(tmp_path / "asking")
+    for number in range(2):
+        found = await ask(asker, binary, pack({"main.tf": f"# {number}\n{SOURCE}{INNER}"}))
+        assert [p.name for p in found.parameters] == ["editor"]
+    assert len(list((tmp_path / "asking").iterdir())) == 1
+    assert not left.exists()
+
+
+async def test_a_question_has_an_end(
+    binary: Any, pack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ANSWER_S", 0.0)
+    with pytest.raises(UnavailableError, match="did not evaluate the parameters"):
+        await ask(Asking(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + INNER}))
+
+
+async def test_a_check_plans_what_a_start_would_do(
+    binary: Any, pack: Any, tmp_path: Path, sandbox: Sandbox | None
+) -> None:
+    host = AskingHost(workspace(kind="large", cpus="4"))
+    found = await check_template(
+        CheckInput(template=pack(FILES), variables=REGION, is_planned=True),
+        binary=binary,
+        directory=tmp_path,
+        host=host,
+        providers=(KLED,),
+        control=Control(sandbox=sandbox),
+    )
+    assert [(c.address, c.action) for c in found.changes] == [("terraform_data.never", "create")]
+    assert found.is_asking
+    assert [p.name for p in host.answer().parameters] == ["place", "kind", "cpus", "editor"]
+    assert not list(tmp_path.rglob("ran"))
+
+
+async def test_two_parameters_of_one_name_are_refused(
+    binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    twice = INNER + INNER.replace('"editor" {', '"other" {')
+    with pytest.raises(TemplateInvalidError, match="two parameters are called 'editor'"):
+        await ask(Asking(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + twice}))
