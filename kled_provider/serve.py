@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
+from kled_provider.coder.provider import coder_provider
 from kled_provider.host import Host
 from kled_provider.kled.ending import wait_agent_end
 from kled_provider.kled.process import end_all
@@ -65,4 +66,22 @@ KLED = EntryPoint(
     serve=partial(serve_provider, kled_provider()),
     clear=end_all,
     wait_agent_end=wait_agent_end,
+)
+
+
+async def _nothing_to_clear(_host: Host) -> None:
+    """It makes nothing on this machine."""
+
+
+async def _no_process_here(*_agent: str) -> NoReturn:
+    """Its agents run in no process of this machine that it knows of: wait for ever."""
+    await trio.sleep_forever()
+
+
+CODER = EntryPoint(
+    name="coder",
+    addresses=("registry.terraform.io/coder/coder", "registry.opentofu.org/coder/coder"),
+    serve=partial(serve_provider, coder_provider()),
+    clear=_nothing_to_clear,
+    wait_agent_end=_no_process_here,
 )

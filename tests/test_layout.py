@@ -85,6 +85,7 @@ TESTED_BY = {
         kled_provider/plugin/operations kled_provider/plugin/resource
         kled_provider/plugin/messages
     """,
+    "provider/coder/test_templates.py": "kled_provider/coder/",
     "provider/test_docs.py": "kled_provider/reference",
     "provider/test_every_shape.py": """
         kled_provider/plugin/checks kled_provider/plugin/validation

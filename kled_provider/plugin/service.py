@@ -18,8 +18,9 @@ from kled_provider.plugin.operations import Operations
 from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.private import Names, Private, decode_private
 from kled_provider.plugin.protobuf import Fields
-from kled_provider.plugin.resource import Context, DataSource, Provider, Resource
-from kled_provider.plugin.validation import ignored_items
+from kled_provider.plugin.resource import Context, Provider, Resource
+from kled_provider.plugin.schema import Schema
+from kled_provider.plugin.validation import ignored_items, validate_config
 from kled_provider.plugin.values import (
     ValueFormatError,
     Values,
@@ -44,8 +45,8 @@ class PluginService:
             "/plugin.GRPCController/Shutdown": (self._shutdown, 1),  # has none, and cannot fail
             "/tfplugin6.Provider/GetMetadata": (self._metadata, 2),
             "/tfplugin6.Provider/GetProviderSchema": (self._schema, 4),
-            "/tfplugin6.Provider/ValidateProviderConfig": (self._nothing, 2),
-            "/tfplugin6.Provider/ConfigureProvider": (self._nothing, 1),
+            "/tfplugin6.Provider/ValidateProviderConfig": (self._validate_provider, 2),
+            "/tfplugin6.Provider/ConfigureProvider": (self._configure, 1),
             "/tfplugin6.Provider/ValidateResourceConfig": (self._validate_resource, 1),
             "/tfplugin6.Provider/ValidateDataResourceConfig": (self._validate_data, 1),
             "/tfplugin6.Provider/UpgradeResourceState": (self._upgrade, 2),
@@ -87,6 +88,15 @@ class PluginService:
     async def _schema(self, _request: Fields) -> bytes:
         return messages.encode_provider_schema(self._provider)
 
+    async def _validate_provider(self, request: Fields) -> bytes:
+        config = _present(decode_object(request.blob(1), self._provider.schema))
+        return messages.encode_diagnostics(2, validate_config(self._provider.schema, config))
+
+    async def _configure(self, request: Fields) -> bytes:
+        config = _present(decode_object(request.blob(2), self._provider.schema))
+        await self._tell_ignored(f"provider {self._provider.name}", self._provider.schema, config)
+        return b""
+
     async def _validate_resource(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
         config = _present(decode_object(request.blob(2), resource.schema))
@@ -115,7 +125,7 @@ class PluginService:
         source = self._provider.data_source(request.text(1))
         config = _present(decode_object(request.blob(2), source.schema))
         context = self._operations.context(config=config)
-        await self._tell_ignored(source, config)
+        await self._tell_ignored(source.type_name, source.schema, config)
         found = await self._operations.ask(lambda context: source.read(context, config), context)
         return protobuf.message(1, encode_value(found))
 
@@ -131,16 +141,16 @@ class PluginService:
             self._context(private, config=config),
         )
         plan = replace(plan, diagnostics=(*plan.diagnostics, *found))
-        await self._tell_ignored(resource, config)
+        await self._tell_ignored(resource.type_name, resource.schema, config)
         claim = await self._claim(resource, plan.planned, private.claim)
         return messages.encode_plan(plan, replace(private, claim=claim).encode())
 
-    async def _tell_ignored(self, of: Resource | DataSource, config: Values) -> None:
+    async def _tell_ignored(self, of: str, schema: Schema, config: Values) -> None:
         """Say what is accepted and does nothing; the host says each once in a build."""
 
         async def tell(context: Context) -> None:
-            for name, why in ignored_items(of.schema, config):
-                await context.host.note(f"{of.type_name}: {name} does nothing here: {why}")
+            for name, why in ignored_items(schema, config):
+                await context.host.note(f"{of}: {name} does nothing here: {why}")
 
         await self._operations.ask(tell)
 

@@ -188,7 +188,7 @@ def _metadata_item(values: Mapping[str, Any]) -> MetadataItem:
 
 def _app(instance: _Instance) -> App:
     values = instance.values
-    slug = _text(values, "slug")
+    slug = _text(values, "slug") or _name_of(instance.label)
     subdomain = values.get("subdomain")
     if values.get("relative_path") is not None:  # before 2.0, and the opposite
         subdomain = not values["relative_path"]

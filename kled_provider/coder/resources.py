@@ -1,0 +1,161 @@
+"""The resources `coder_*`: the schemas of `kled_*` with the names that only they have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kled_provider.kled.agent import AgentResource
+from kled_provider.kled.agent_schema import BLOCKS, DIR, ENV, ID, INIT_SCRIPT, SETTINGS
+from kled_provider.kled.record import RecordResource
+from kled_provider.kled.said import (
+    AGENT_ID,
+    APP,
+    METADATA,
+    SCRIPT,
+    AppResource,
+    ScriptResource,
+)
+from kled_provider.kled.said import (
+    ENV as VARIABLE,
+)
+from kled_provider.plugin.checks import one_of
+from kled_provider.plugin.resource import Resource
+from kled_provider.plugin.schema import (
+    BOOL,
+    NUMBER,
+    Attribute,
+    Block,
+    Nesting,
+    Schema,
+    Type,
+    defaulted,
+)
+
+_RECORD_ID = Attribute(name="id", computed=True, description="Stable id.")
+_NO_TIMEOUT = "the agent's own scripts may take any time; a `coder_script` may have a `timeout`"
+
+
+def unused(name: str, why: str, *, of: Type = "string", required: bool = False) -> Attribute:
+    """Make an attribute that is accepted and does nothing."""
+    return Attribute(
+        name=name, type=of, required=required, optional=not required, description="", ignored=why
+    )
+
+
+def _token_alone(value: object) -> str | None:
+    if value == "token":
+        return None
+    return f"Agents authenticate by their token; got {value!r}. Pass it on to the machine."
+
+
+AGENT = Schema(
+    description="An agent of the workspace, named after this resource.",
+    attributes=(
+        Attribute(
+            name="os",
+            required=True,
+            check=one_of("linux", "darwin"),
+            description="linux or darwin.",
+        ),
+        Attribute(
+            name="arch",
+            required=True,
+            check=one_of("amd64", "arm64"),
+            description="amd64 or arm64.",
+        ),
+        defaulted("auth", "token", "By the token alone.", check=_token_alone),
+        unused("api_key_scope", "an agent's token opens nothing of its owner's"),
+        DIR,
+        ENV,
+        *SETTINGS,
+        unused("startup_script_timeout", _NO_TIMEOUT, of=NUMBER),
+        unused("shutdown_script_timeout", _NO_TIMEOUT, of=NUMBER),
+        Attribute(
+            name="login_before_ready",
+            type=BOOL,
+            optional=True,
+            description="false is what startup_script_behavior calls blocking.",
+        ),
+        ID,
+        Attribute(
+            name="token",
+            computed=True,
+            sensitive=True,
+            description="What the agent authenticates with, as CODER_AGENT_TOKEN.",
+        ),
+        INIT_SCRIPT,
+    ),
+    blocks=BLOCKS,
+)
+
+
+def _app_schema() -> Schema:
+    # Templates from before slugs have none: the app is then called as its resource.
+    attributes = (
+        replace(a, required=False, optional=True) if a.name == "slug" else a for a in APP.attributes
+    )
+    older = (
+        Attribute(name="name", optional=True, description="As display_name."),
+        Attribute(
+            name="relative_path", type=BOOL, optional=True, description="The opposite of subdomain."
+        ),
+    )
+    # What says the opposite must not have a default that contradicts it.
+    plain = (
+        Attribute(name=a.name, type=a.type, optional=True, description=a.description)
+        if a.name == "subdomain"
+        else a
+        for a in attributes
+    )
+    return replace(APP, attributes=(*plain, *older))
+
+
+def _record(name: str, *attributes: Attribute, blocks: tuple[Block, ...] = ()) -> RecordResource:
+    schema = Schema(description="", attributes=(*attributes, _RECORD_ID), blocks=blocks)
+    return RecordResource(name, schema)
+
+
+def coder_resources() -> tuple[Resource, ...]:
+    """Make them all."""
+    sidebar = Block(
+        name="sidebar_app",
+        nesting=Nesting.SET,
+        max_items=1,
+        description="The app that would show it.",
+        attributes=(Attribute(name="id", required=True, description="Its id."),),
+    )
+    script = tuple(a for a in SCRIPT.attributes if a.name != "after")
+    return (
+        AgentResource("coder_agent", AGENT),
+        _record(
+            "coder_agent_instance",
+            AGENT_ID,
+            unused("instance_id", "agents authenticate by their token", required=True),
+        ),
+        _record(
+            "coder_ai_task",
+            unused("app_id", "there are no tasks"),
+            Attribute(name="enabled", type=BOOL, computed=True, description="Always null."),
+            Attribute(name="prompt", computed=True, description="Always null."),
+            blocks=(sidebar,),
+        ),
+        AppResource("coder_app", _app_schema(), identity=("agent_id", "slug")),
+        _record(
+            "coder_devcontainer",
+            AGENT_ID,
+            unused("workspace_folder", "the agent starts no dev containers", required=True),
+            Attribute(name="config_path", optional=True, description="Where it is described."),
+            Attribute(name="subagent_id", computed=True, description="Always null."),
+        ),
+        RecordResource("coder_env", VARIABLE),
+        _record(
+            "coder_external_agent",
+            unused(
+                "agent_id",
+                "every agent may be run by hand: `kled-coord agent token`",
+                required=True,
+            ),
+        ),
+        RecordResource("coder_metadata", METADATA),
+        ScriptResource("coder_script", replace(SCRIPT, attributes=script)),
+    )
