@@ -237,7 +237,7 @@ class Copier:
                 move,
                 entry.source,
                 path,
-                pstandby=True,
+                preserve=True,
                 follow_symlinks=True,
                 progress_handler=progress,
             )
