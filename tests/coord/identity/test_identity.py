@@ -350,7 +350,5 @@ async def test_a_foreign_workspace_and_none_cost_the_same(lite_world, make_tar) 
     assert await asked("dev.alice") == await asked("none.alice") == await asked("none.nobody")
     foreign = made.workspace.id
     other = foreign[:-1] + ("y" if foreign.endswith("x") else "x")
-    assert (
-        await asked(foreign) == await asked(other) == ("there is no workspace REF", 1)
-    )
+    assert await asked(foreign) == await asked(other) == ("there is no workspace REF", 1)
     assert await asked("none") == ("there is no workspace REF", 0)
