@@ -107,6 +107,11 @@ TESTED_BY = {
     """,
     "client/stream/test_resume.py": "kled_client/stream/greeting",
     "wire/control/test_codec.py": "kled_wire/control/messages",
+    "client/sync/test_place.py": """
+        kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
+        kled_sync/decide/target
+    """,
+    "e2e/test_sync.py": "kled_client/sync/reach kled_wire/subsystems",
     "sync/decide/test_operations.py": "kled_sync/decide/safety",
     "sync/decide/test_reconcile.py": "kled_sync/decide/guard kled_sync/decide/modes",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",

@@ -118,7 +118,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
     def subsystem_requested(self, subsystem: str) -> bool:
         if program := subsystem_program(subsystem, self._defaults.user):
             self._command = self._make_command(program=program)
-            self._pace = SftpPace()
+            self._pace = SftpPace() if program.paced else None
             return True
         if subsystem == SUBSYSTEM:
             self._embedded = SessionControl(self._nursery, self._defaults.named)

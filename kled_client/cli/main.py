@@ -47,6 +47,7 @@ _COMMANDS = {
         ("ports", "forward:ports", "List the listening TCP ports of a workspace"),
         ("up", "up:up", "Run the forwards of a project's .kled.toml"),
         ("cp", "cp:cp", "Copy files to and from a workspace"),
+        ("sync", "sync:sync", "Synchronise a folder with a workspace"),
         ("open", "open:open_", "Open an editor in the workspace"),
         ("status", "status:status", "Show your workspaces, or the path to one of them"),
         ("ping", "ping:ping", "Measure round-trip times to a workspace"),
@@ -57,6 +58,7 @@ _COMMANDS = {
         ),
         ("ssh-cert", "ssh_cert:ssh_cert", "Renew the SSH certificate if it ends soon"),
         ("stream", "stream:stream", "Open the byte stream for ssh's ProxyCommand"),
+        ("sync-server", "sync_copy:sync_server", "Serve the far end of kled sync over plain ssh"),
         ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key for known_hosts"),
     ],
     "Administration": [

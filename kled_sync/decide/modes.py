@@ -19,15 +19,15 @@ class Mode(Enum):
     COPY = "copy"  # once: what alpha has is brought over, nothing is deleted
 
 
-class Side(Enum):
+class SyncSide(Enum):
     """One end of a sync."""
 
     ALPHA = "alpha"
     BETA = "beta"
 
     @property
-    def other(self) -> Side:
-        return Side.BETA if self is Side.ALPHA else Side.ALPHA
+    def other(self) -> SyncSide:
+        return SyncSide.BETA if self is SyncSide.ALPHA else SyncSide.ALPHA
 
 
 class Verdict(Enum):

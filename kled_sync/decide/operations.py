@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from kled_sync.decide.reconcile import Action
+from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import Entry
 from kled_sync.tree.paths import is_below
 from kled_sync.tree.tree import Tree
@@ -49,14 +49,14 @@ class Operation(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class SyncJob:
     """Operations for one side, and how many bytes of content they wait for."""
 
     operations: Sequence[Operation]
     content_bytes: int = 0
 
 
-def unread_worth_reading(actions: Sequence[Action], target: Tree) -> list[bytes]:
+def unread_worth_reading(actions: Sequence[PathChange], target: Tree) -> list[bytes]:
     """New files whose content may be on the target's side already: their paths at the source."""
     unread = [a for a in actions if a.new is not None and not a.new.is_hashed]
     if not unread:
@@ -71,7 +71,7 @@ def _may_be_copied(entry: Entry) -> bool:
     return entry.is_file and entry.size >= REUSE_BYTES
 
 
-def plan(actions: Sequence[Action], target: Tree) -> list[list[Job]]:
+def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
     """The steps that bring `actions` about on the side whose tree is `target`."""
     blocked = [a.path for a in actions if _is_in_the_way(a)]
     first = list(_make_way(actions, blocked))
@@ -99,12 +99,12 @@ def plan(actions: Sequence[Action], target: Tree) -> list[list[Job]]:
     return [step for step in steps if step]
 
 
-def _is_in_the_way(action: Action) -> bool:
+def _is_in_the_way(action: PathChange) -> bool:
     new, old = action.new, action.old
     return new is not None and old is not None and new.is_directory is not old.is_directory
 
 
-def _make_way(actions: Sequence[Action], blocked: Sequence[bytes]) -> Iterator[Operation]:
+def _make_way(actions: Sequence[PathChange], blocked: Sequence[bytes]) -> Iterator[Operation]:
     """Take away directories where a file is to be, and what is in them; and the reverse."""
     if not blocked:
         return
@@ -117,13 +117,13 @@ def _make_way(actions: Sequence[Action], blocked: Sequence[bytes]) -> Iterator[O
         yield Operation(do, action.path, None, action.old)
 
 
-def _directory(action: Action) -> Operation:
+def _directory(action: PathChange) -> Operation:
     old = action.old if action.old is not None and action.old.is_directory else None
     do = Do.DRESS if old is not None else Do.MAKE_DIRECTORY
     return Operation(do, action.path, action.new, old)
 
 
-def _removals(actions: Iterable[Action]) -> list[Operation]:
+def _removals(actions: Iterable[PathChange]) -> list[Operation]:
     """Deepest first, so that directories are empty when their turn comes."""
     gone = [a for a in actions if a.new is None and a.old is not None]
     files = [a for a in gone if a.old is not None and not a.old.is_directory]
@@ -135,7 +135,7 @@ def _removals(actions: Iterable[Action]) -> list[Operation]:
 
 
 def _finder(
-    actions: Sequence[Action], target: Tree, blocked: Sequence[bytes]
+    actions: Sequence[PathChange], target: Tree, blocked: Sequence[bytes]
 ) -> Callable[[Entry], bytes | None]:
     """What finds a file of the target's that has some content already, where that stays for now."""
     wanted = {
@@ -156,7 +156,7 @@ def _finder(
     return lambda entry: found.get(entry.tail) if entry.is_hashed and entry.size else None
 
 
-def _arrive(action: Action, find: Callable[[Entry], bytes | None]) -> Operation:
+def _arrive(action: PathChange, find: Callable[[Entry], bytes | None]) -> Operation:
     new = action.new
     assert new is not None
     old = None if action.old is not None and action.old.is_directory else action.old
@@ -177,19 +177,19 @@ def _in_order(operations: list[Operation]) -> list[Operation]:
     return sorted(operations, key=lambda o: (_content_bytes(o) > JOB_BYTES // 4, o.path))
 
 
-def _portions(operations: Iterable[Operation]) -> list[Job]:
-    jobs: list[Job] = []
+def _portions(operations: Iterable[Operation]) -> list[SyncJob]:
+    jobs: list[SyncJob] = []
     portion: list[Operation] = []
     size = 0
     for operation in operations:
         add = _content_bytes(operation)
         if portion and (len(portion) >= JOB_OPERATIONS or size + add > JOB_BYTES):
-            jobs.append(Job(operations=tuple(portion), content_bytes=size))
+            jobs.append(SyncJob(operations=tuple(portion), content_bytes=size))
             portion, size = [], 0
         portion.append(operation)
         size += add
     if portion:
-        jobs.append(Job(operations=tuple(portion), content_bytes=size))
+        jobs.append(SyncJob(operations=tuple(portion), content_bytes=size))
     return jobs
 
 

@@ -11,45 +11,48 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kled_sync.decide.modes import Mode, Side, Verdict, decide
-from kled_sync.tree.entry import EXECUTABLE, Entry, essence
+from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
+from kled_sync.tree.entry import EXECUTABLE, Entry, Kind, essence
 from kled_sync.tree.paths import ROOT, is_below, join
 from kled_sync.tree.tree import Tree
 
 Guard = Callable[[bytes, Entry | None], bool]
 
 
-class Action(NamedTuple):
+class PathChange(NamedTuple):
     """`side` gets `new` at `path` (None: nothing) in place of `old`."""
 
-    side: Side
+    side: SyncSide
     path: bytes
     new: Entry | None
     old: Entry | None
 
 
 class Conflict(NamedTuple):
-    """A path that is left as it is on both sides, and why."""
+    """A path that is left as it is on both sides, and why; a problem is not as somebody wanted."""
 
     path: bytes
     reason: str
+    is_problem: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What a look at the trees came to."""
 
-    actions: list[Action] = field(default_factory=list)
+    actions: list[PathChange] = field(default_factory=list)
     # Equal on both sides, and not what was agreed before.
     agreed: list[tuple[bytes, Entry | None]] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
-    unread: dict[Side, list[bytes]] = field(default_factory=lambda: {Side.ALPHA: [], Side.BETA: []})
+    unread: dict[SyncSide, list[bytes]] = field(
+        default_factory=lambda: {SyncSide.ALPHA: [], SyncSide.BETA: []}
+    )
     # Left alone: a name that is ignored, cannot be read, or may not be brought over.
     skipped: list[Conflict] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class SyncTerms:
     """What holds for a whole sync."""
 
     mode: Mode
@@ -57,14 +60,14 @@ class Terms:
     # Once, as rsync: a file of the same size and time is the same, and times are brought over.
     quick: bool = False
     # The side that `guard` protects; None where both are trusted alike.
-    guarded: Side | None = None
+    guarded: SyncSide | None = None
     guard: Guard = lambda _path, _entry: False
 
 
 class Reconciler:
     """One look at three trees, which it does not change."""
 
-    def __init__(self, terms: Terms, alpha: Tree, beta: Tree, agreed: Tree) -> None:
+    def __init__(self, terms: SyncTerms, alpha: Tree, beta: Tree, agreed: Tree) -> None:
         self._terms = terms
         self._alpha, self._beta, self._agreed = alpha, beta, agreed
         self._out = Outcome()
@@ -81,6 +84,11 @@ class Reconciler:
                 continue
             if self._visit_directory(directory):
                 done = directory
+        return self._out
+
+    def look_at(self, path: bytes) -> Outcome:
+        """Look at `path`, and all below it."""
+        self._visit(path, deep=True)
         return self._out
 
     def _visit_directory(self, directory: bytes) -> bool:
@@ -107,7 +115,7 @@ class Reconciler:
         names.update(self._agreed.children(directory))
         return names
 
-    def _visit(self, path: bytes, *, deep: bool) -> frozenset[Side]:
+    def _visit(self, path: bytes, *, deep: bool) -> frozenset[SyncSide]:
         """Decide on `path`; on which sides something will be there, or below it, afterwards."""
         a, b, o = self._alpha.get(path), self._beta.get(path), self._agreed.get(path)
         if (a is not None and a.is_frozen) or (b is not None and b.is_frozen):
@@ -115,7 +123,7 @@ class Reconciler:
         if self._is_guarded(path, a, b):
             return self._skip(path, "not brought to this machine: git would run it", a, b)
         is_directory = [e is not None and e.is_directory for e in (a, b, o)]
-        below: frozenset[Side] = frozenset()
+        below: frozenset[SyncSide] = frozenset()
         mark = len(self._out.actions)
         if any(is_directory) and (deep or not (is_directory[0] and is_directory[1])):
             for name in sorted(self._names(path)):
@@ -129,12 +137,12 @@ class Reconciler:
         guarded = self._terms.guarded
         if guarded is None or a == b:
             return False
-        source = b if guarded is Side.ALPHA else a
+        source = b if guarded is SyncSide.ALPHA else a
         return self._terms.guard(path, source) and self._moves_to(guarded, path, a, b)
 
-    def _moves_to(self, side: Side, path: bytes, a: Entry | None, b: Entry | None) -> bool:
+    def _moves_to(self, side: SyncSide, path: bytes, a: Entry | None, b: Entry | None) -> bool:
         verdict = self._verdict(path, a, b, self._agreed.get(path))
-        wanted = Verdict.TO_ALPHA if side is Side.ALPHA else Verdict.TO_BETA
+        wanted = Verdict.TO_ALPHA if side is SyncSide.ALPHA else Verdict.TO_BETA
         return verdict in {wanted, None}
 
     def _verdict(
@@ -144,7 +152,7 @@ class Reconciler:
         if self._terms.quick and a is not None and b is not None and _looks_same(a, b):
             return self._quick(a, b)
         missing = False
-        for side, entry, other in ((Side.ALPHA, a, b), (Side.BETA, b, a)):
+        for side, entry, other in ((SyncSide.ALPHA, a, b), (SyncSide.BETA, b, a)):
             if entry is None or entry.is_hashed:
                 continue
             # New on one side alone, or another kind or size there: the content changes nothing.
@@ -170,13 +178,13 @@ class Reconciler:
         path: bytes,
         entries: tuple[Entry | None, Entry | None, Entry | None],
         verdict: Verdict,
-        below: frozenset[Side],
+        below: frozenset[SyncSide],
         mark: int,
-    ) -> frozenset[Side]:
+    ) -> frozenset[SyncSide]:
         a, b, o = entries
         if verdict is Verdict.SAME:
             if self._terms.quick and _differ_in_time(a, b):
-                self._out.actions.append(Action(Side.BETA, path, a, b))
+                self._out.actions.append(PathChange(SyncSide.BETA, path, a, b))
             elif a != o:
                 self._out.agreed.append((path, a))
             return _sides(a, b)
@@ -184,58 +192,62 @@ class Reconciler:
             return _sides(a, b)
         if verdict is Verdict.CONFLICT:
             return self._conflict(path, _contradiction(a, b, o), a, b, mark)
-        side = Side.BETA if verdict is Verdict.TO_BETA else Side.ALPHA
-        new, old = (a, b) if side is Side.BETA else (b, a)
+        side = SyncSide.BETA if verdict is Verdict.TO_BETA else SyncSide.ALPHA
+        new, old = (a, b) if side is SyncSide.BETA else (b, a)
         if below and (new is None or not new.is_directory):
             return self._keep_directory(path, side, new, old, below, mark)
-        self._out.actions.append(Action(side, path, new, old))
-        return frozenset({Side.ALPHA, Side.BETA}) if new is not None else frozenset()
+        self._out.actions.append(PathChange(side, path, new, old))
+        return frozenset({SyncSide.ALPHA, SyncSide.BETA}) if new is not None else frozenset()
 
     def _keep_directory(
         self,
         path: bytes,
-        side: Side,
+        side: SyncSide,
         new: Entry | None,
         old: Entry | None,
-        below: frozenset[Side],
+        below: frozenset[SyncSide],
         mark: int,
-    ) -> frozenset[Side]:
+    ) -> frozenset[SyncSide]:
         """Something below is to stay, or to come: the directory cannot go."""
         if new is not None:
-            a, b = (new, old) if side is Side.BETA else (old, new)
+            a, b = (new, old) if side is SyncSide.BETA else (old, new)
             return self._conflict(path, "a directory that is not empty is in its place", a, b, mark)
         if side.other in below:
             # What is below survives and comes back to the side that deleted the directory.
-            self._out.actions.append(Action(side.other, path, old, None))
+            self._out.actions.append(PathChange(side.other, path, old, None))
         return below | {side}
 
     def _conflict(
         self, path: bytes, reason: str, a: Entry | None, b: Entry | None, mark: int
-    ) -> frozenset[Side]:
+    ) -> frozenset[SyncSide]:
         del self._out.actions[mark:]
         self._out.conflicts.append(Conflict(path, reason))
         return _sides(a, b)
 
     def _leave_frozen(
         self, path: bytes, a: Entry | None, b: Entry | None, o: Entry | None
-    ) -> frozenset[Side]:
+    ) -> frozenset[SyncSide]:
         frozen = a if a is not None and a.is_frozen else b
         assert frozen is not None
         words = frozen.tail.decode("utf-8", "replace")
         if words:
-            self._out.skipped.append(Conflict(path, words))
+            self._out.skipped.append(Conflict(path, words, frozen.kind is Kind.PROBLEM))
         elif o is not None:
             # Ignored from now on: nothing is deleted, and nothing was agreed when it comes back.
             self._out.agreed.append((path, None))
         return _sides(a, b)
 
-    def _skip(self, path: bytes, reason: str, a: Entry | None, b: Entry | None) -> frozenset[Side]:
+    def _skip(
+        self, path: bytes, reason: str, a: Entry | None, b: Entry | None
+    ) -> frozenset[SyncSide]:
         self._out.skipped.append(Conflict(path, reason))
         return _sides(a, b)
 
 
-def _sides(a: Entry | None, b: Entry | None) -> frozenset[Side]:
-    return frozenset(side for side, entry in ((Side.ALPHA, a), (Side.BETA, b)) if entry is not None)
+def _sides(a: Entry | None, b: Entry | None) -> frozenset[SyncSide]:
+    return frozenset(
+        side for side, entry in ((SyncSide.ALPHA, a), (SyncSide.BETA, b)) if entry is not None
+    )
 
 
 def _known(entry: Entry | None) -> Entry | None:

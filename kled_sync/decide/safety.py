@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from kled_sync.decide.modes import Side
-from kled_sync.decide.reconcile import Action
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import Entry
 from kled_sync.tree.tree import Tree
 
@@ -30,7 +30,7 @@ def root_trouble(side: str, now: Entry | None, agreed: Tree, entries: int) -> st
     return None
 
 
-def count_deletions(actions: Sequence[Action]) -> int:
+def count_deletions(actions: Sequence[PathChange]) -> int:
     """How many files and links would be gone."""
     return sum(
         a.new is None and a.old is not None and not a.old.is_directory for a in actions
@@ -40,7 +40,7 @@ def count_deletions(actions: Sequence[Action]) -> int:
     )
 
 
-def too_many_deletions(actions: Sequence[Action], known: int) -> str | None:
+def too_many_deletions(actions: Sequence[PathChange], known: int) -> str | None:
     """What is asked about, of one side's actions in a tree of `known` entries."""
     count = count_deletions(actions)
     if count > DELETIONS_MAX and count > known * DELETED_PART_MAX:
@@ -48,5 +48,5 @@ def too_many_deletions(actions: Sequence[Action], known: int) -> str | None:
     return None
 
 
-def _side(actions: Sequence[Action]) -> Side:
+def _side(actions: Sequence[PathChange]) -> SyncSide:
     return actions[0].side

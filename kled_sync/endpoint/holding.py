@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -13,7 +14,7 @@ from kled_sync.endpoint.placing_job import Workshop
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.chunking import ALGORITHM
 from kled_sync.files.kept import KeptVersions
-from kled_sync.files.memory import Memory, Seen
+from kled_sync.files.memory import Memory, SeenEntry
 from kled_sync.files.options import Options
 from kled_sync.files.places import clear_staging, held, open_staging, state_directory
 from kled_sync.files.placing import Placer
@@ -23,7 +24,8 @@ from kled_sync.files.scanning import Scanner
 from kled_sync.files.snapshot import load_snapshot, save_snapshot
 from kled_sync.files.staging import hash_beginning, is_partial
 from kled_sync.tree.entry import Entry
-from kled_sync.wire.messages import Found, Listing, Message, Named, RootIs, Rows, Scanned
+from kled_sync.tree.paths import ROOT
+from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
 from kled_wire.version import software_version
 
 # A staged part is worth asking the sender about from here on.
@@ -31,13 +33,13 @@ _PARTIAL_BYTES: Final = 1024 * 1024
 _PARTIAL_S: Final = 3 * 24 * 3600
 
 
-class Holding:
+class HeldRoot:
     """One root. Blocks; for one thread. Raises KledError where it cannot be held."""
 
     def __init__(self, path: bytes, options: Options, env: Mapping[str, str]) -> None:
         self._stack = ExitStack()
         with self._stack as stack:
-            root = stack.enter_context(Root(path))
+            root = stack.enter_context(Root(path, options.into))
             self.root, self.options = root, options
             self._state = state_directory(root.path, env)
             stack.enter_context(held(self._state, options.session, root.path))
@@ -80,9 +82,9 @@ class Holding:
         found = load_snapshot(self._snapshot_path())
         if found is not None:
             root, directories = found
-            self.memory.root = Seen(root) if root else None
+            self.memory.root = SeenEntry(root) if root else None
             self.memory.directories = {
-                path: {name: Seen(what) for name, what in entries.items()}
+                path: {name: SeenEntry(what) for name, what in entries.items()}
                 for path, entries in directories.items()
             }
 
@@ -94,13 +96,13 @@ class Holding:
     def facts(self) -> dict[str, Any]:
         """What the session is told of this side."""
         disk = os.fstatvfs(self._staging)
-        found = self.root.device()
+        found = self.root.stat(ROOT)
         return {
             "software": software_version(),
             "chunking": ALGORITHM,
-            "device": found or 0,
+            "device": found.st_dev if found is not None else 0,
+            "directory": found is not None and stat.S_ISDIR(found.st_mode),
             "free_bytes": disk.f_bavail * disk.f_frsize,
-            "umask": 0,
         }
 
     def partial(self) -> Rows:
@@ -144,18 +146,18 @@ class Holding:
     def _listed(self, directory: bytes) -> Named:
         return self.memory.entries(directory)
 
-    def hash(self, path: bytes) -> Found:
+    def hash(self, path: bytes) -> FoundEntries:
         """The file at `path`, read; nothing where it has gone."""
         self.root.forget()
         found = hash_file(self.root, path, self._store)
         if found is None:
             self.memory.mark(path)
-            return Found()
+            return FoundEntries()
         if self.memory.get(path) is None:
-            return Found()
+            return FoundEntries()
         self.memory.put(path, found)
-        return Found([(path, found.entry)])
+        return FoundEntries([(path, found.entry)])
 
 
-def _entry(what: Seen | None) -> Entry | None:
+def _entry(what: SeenEntry | None) -> Entry | None:
     return what.entry if what is not None else None

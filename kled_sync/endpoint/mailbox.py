@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Final, Generic, TypeVar
 
-from kled_sync.wire.blocks import MAGIC, Block, Packer, pack_message
+from kled_sync.wire.blocks import MAGIC, Packer, WireBlock, pack_message
 from kled_sync.wire.messages import Message, encode_message
 from kled_wire.errors import LimitError
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 _WAITING_MAX: Final = 20_000
 
 
-class Mailbox(Generic[T]):
+class LetterBox(Generic[T]):
     """Filled by one thread, emptied by another, which waits for `descriptor` to be readable."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Mailbox(Generic[T]):
         return items
 
 
-class Outbox:
+class BlockSender:
     """What goes to the session; blocks while it does not read."""
 
     def __init__(self, descriptor: int) -> None:
@@ -60,7 +60,7 @@ class Outbox:
         with self._lock:
             self._write(pack_message(self._packer, encode_message(message)))
 
-    def send_block(self, block: Block) -> None:
+    def send_block(self, block: WireBlock) -> None:
         """Raises OSError."""
         with self._lock:
             self._write(block.encoded())

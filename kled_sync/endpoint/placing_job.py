@@ -17,11 +17,11 @@ from kled_sync.files.memory import Memory
 from kled_sync.files.options import Options
 from kled_sync.files.placing import Placer, Refusal
 from kled_sync.files.root import Root
-from kled_sync.files.staging import Arrival, Staging
+from kled_sync.files.staging import StagedFile, Staging
 from kled_sync.files.system import sync_filesystem
 from kled_sync.tree.entry import DIGEST_BYTES, Entry, check_entry
 from kled_sync.tree.paths import check_path
-from kled_sync.wire.messages import Paths, Placed, Rows
+from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
 
 # So few files are made durable one by one: a `syncfs` also writes what everybody else wrote.
@@ -79,12 +79,12 @@ class PlacingJob:
         }
         self.staging = Staging(shop.staging, job, arrivals, shop.store)
 
-    def _arrival(self, operation: Operation, base: Root) -> Arrival:
+    def _arrival(self, operation: Operation, base: Root) -> StagedFile:
         """With the version that is here now, if the sender may refer to that."""
         old = operation.old
         present = old.mode if old is not None and old.is_file else None
         mode_for = partial(self._shop.placer.mode_for, present=present)
-        arrival = Arrival(path=operation.path, mode_for=mode_for)
+        arrival = StagedFile(path=operation.path, mode_for=mode_for)
         if old is not None and old.is_file and old.size >= CHUNKED_BYTES:
             base.forget()
             with suppress(OSError):
@@ -178,12 +178,12 @@ class PlacingJob:
         for arrival in self.staging.arrivals.values():
             arrival.close()
 
-    def answer(self) -> Placed:
+    def answer(self) -> JobPlaced:
         kept = self._shop.kept
-        too_large = Paths(kept.too_large if kept is not None else ())
+        too_large = PathList(kept.too_large if kept is not None else ())
         if kept is not None:
             kept.too_large = []
-        return Placed(job=self.job, failed=Rows(self._failed), too_large=too_large)
+        return JobPlaced(job=self.job, failed=Rows(self._failed), too_large=too_large)
 
 
 def _sync(descriptor: int) -> None:

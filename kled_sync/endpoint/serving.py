@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from kled_sync.endpoint.holding import Holding
-from kled_sync.endpoint.mailbox import Mailbox, Outbox
+from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.endpoint.mailbox import BlockSender, LetterBox
 from kled_sync.endpoint.placing_job import PlacingJob, parse_operation
 from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
@@ -25,7 +25,7 @@ from kled_sync.files.root import Root
 from kled_sync.watching.filesystem import remote_words
 from kled_sync.watching.inotify import Inotify, limit_words
 from kled_sync.wire import messages
-from kled_sync.wire.blocks import CONTROL, Assembler, Block, BlockReader, Unpacker
+from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 
 _READ_BYTES: Final = 256 * 1024
@@ -39,15 +39,15 @@ Work = Iterator[bool]
 Letter = messages.Message | PlacingJob | KledError | None
 
 
-class Endpoint:
+class SyncEndpoint:
     """One session's process: `run` reads, `serve` works, until the session ends."""
 
     def __init__(self, reader: int, writer: int, env: Mapping[str, str]) -> None:
         self._reader, self._env = reader, env
-        self._out = Outbox(writer)
-        self._mailbox: Mailbox[Letter] = Mailbox()
+        self._out = BlockSender(writer)
+        self._mailbox: LetterBox[Letter] = LetterBox()
         self._opened = threading.Event()
-        self._holding: Holding | None = None
+        self._holding: HeldRoot | None = None
         self._base: Root | None = None
         # By the reading thread alone, until they are whole.
         self._arriving: dict[int, PlacingJob] = {}
@@ -74,7 +74,7 @@ class Endpoint:
             pass
         self._mailbox.put(_STOP)
 
-    def _take(self, block: Block, assembler: Assembler, unpacker: Unpacker) -> None:
+    def _take(self, block: WireBlock, assembler: Assembler, unpacker: Unpacker) -> None:
         if block.channel == CONTROL:
             data = assembler.add(block)
             if data is not None:
@@ -91,18 +91,18 @@ class Endpoint:
             self._mailbox.put(job)
 
     def _take_message(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Open):
+        if isinstance(message, messages.OpenRoot):
             self._mailbox.put(message)
             self._opened.wait()  # the operations of a job refer to the root
             return
         if isinstance(message, messages.Drop):
             self._drop(message.job)
-        elif isinstance(message, messages.Place):
+        elif isinstance(message, messages.PlaceJob):
             self._await_job(message)
         else:
             self._mailbox.put(message)
 
-    def _await_job(self, message: messages.Place) -> None:
+    def _await_job(self, message: messages.PlaceJob) -> None:
         holding = self._holding
         if holding is None:
             raise ProtocolError("sync_message_refused", "a job before its root")
@@ -187,7 +187,7 @@ class Endpoint:
 
     def _work(self, letter: messages.Message | PlacingJob) -> tuple[Work, bool]:
         """What is to be done, and whether it goes before bulk. Raises ProtocolError."""
-        if isinstance(letter, messages.Open):
+        if isinstance(letter, messages.OpenRoot):
             return self._open(letter), True
         holding = self._holding
         if holding is None:
@@ -218,16 +218,16 @@ class Endpoint:
         self._out.send(ask())
         yield from ()
 
-    def _open(self, message: messages.Open) -> Work:
+    def _open(self, message: messages.OpenRoot) -> Work:
         try:
             if self._holding is not None:
                 raise ProtocolError("sync_message_refused", "a second root")
             options = parse_options(message.options)
-            self._holding = Holding(message.root, options, self._env)
+            self._holding = HeldRoot(message.root, options, self._env)
         finally:
             self._opened.set()
         self._out.send(
-            messages.Opened(
+            messages.RootOpened(
                 request=message.request,
                 root=self._holding.root.path,
                 facts=self._holding.facts(),
@@ -236,7 +236,7 @@ class Endpoint:
         )
         yield True
 
-    def _scan(self, holding: Holding, message: messages.Scan) -> Work:
+    def _scan(self, holding: HeldRoot, message: messages.Scan) -> Work:
         self._event_at = self._told_at = None
         self._collect()
         try:
@@ -257,14 +257,14 @@ class Endpoint:
                 holding.save()
             self._saved_at = time.monotonic()
 
-    def _hash(self, holding: Holding, message: messages.Hash) -> Work:
+    def _hash(self, holding: HeldRoot, message: messages.Hash) -> Work:
         found: list[tuple[bytes, object]] = []
         for path in message.paths:
             found.extend(holding.hash(path))
             yield True
-        self._out.send(messages.Hashed(request=message.request, found=messages.Found(found)))  # type: ignore[arg-type]
+        self._out.send(messages.Hashed(request=message.request, found=messages.FoundEntries(found)))  # type: ignore[arg-type]
 
-    def _supply(self, holding: Holding, message: messages.Supply) -> Work:
+    def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
         items = [parse_item(row) for row in message.items]
         supplier = Supplier(holding.root, holding.memory, holding.shop.store, message.job, items)
         holding.root.forget()
@@ -280,10 +280,12 @@ class Endpoint:
         for _ in job.finish():
             yield True
         self._out.send(job.answer())
+        if self._watch is not None and self._holding is not None and self._holding.memory.dirty:
+            self._event_at = self._told_at = time.monotonic()
 
     def _refuse(self, request: int, error: KledError) -> None:
         self._out.send(
-            messages.Refused(
+            messages.RequestRefused(
                 request=request,
                 status=error.status,
                 code=error.code,
@@ -294,14 +296,14 @@ class Endpoint:
 
     # --- events
 
-    def _start_watching(self, holding: Holding, message: messages.Watch) -> Work:
+    def _start_watching(self, holding: HeldRoot, message: messages.Watch) -> Work:
         how, words = "inotify", remote_words(holding.root.path)
         try:
             self._watch = Inotify()
         except OSError as exc:
             how, words = "sweeps", f"changes raise no events here: {exc.strerror}"
         else:
-            holding.scanner.watch = self._watch.add
+            holding.scanner.watch = holding.shop.placer.watch = self._watch.add
             holding.memory.all_dirty = True
         self._out.send(messages.Watching(request=message.request, how=how, words=words))
         yield True
@@ -339,7 +341,7 @@ class Endpoint:
 
 def run_endpoint(reader: int, writer: int, env: Mapping[str, str]) -> None:
     """Serve one session on two descriptors until it ends."""
-    endpoint = Endpoint(reader, writer, env)
+    endpoint = SyncEndpoint(reader, writer, env)
     thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
     thread.start()
     with suppress(BrokenPipeError):

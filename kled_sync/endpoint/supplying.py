@@ -11,14 +11,14 @@ from blake3 import blake3
 
 from kled_sync.files.chunk_store import ChunkList, ChunkStore
 from kled_sync.files.chunking import CHUNKED_BYTES, chunks_of
-from kled_sync.files.memory import Memory, Seen, seen_file
+from kled_sync.files.memory import Memory, SeenEntry, seen_file
 from kled_sync.files.reading import CHANGING, TRIES, is_same, read_small
 from kled_sync.files.root import Root
 from kled_sync.files.staging import hash_beginning
 from kled_sync.tree.entry import DIGEST_BYTES, Entry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire import contents
-from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Block, Packer, will_shrink
+from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Packer, WireBlock, will_shrink
 from kled_wire.errors import ProtocolError
 
 _SAMPLE_BYTES: Final = 64 * 1024
@@ -57,7 +57,7 @@ class Supplier:
         self._squeeze = True
         self.sent: dict[int, Entry] = {}
 
-    def run(self) -> Iterator[Block]:
+    def run(self) -> Iterator[WireBlock]:
         """The blocks, one at a time."""
         for item in self._items:
             try:
@@ -74,13 +74,13 @@ class Supplier:
                 os.close(descriptor)
         yield from self._flush()
 
-    def _file(self, item: Item, descriptor: int) -> Iterator[Block]:
+    def _file(self, item: Item, descriptor: int) -> Iterator[WireBlock]:
         if os.fstat(descriptor).st_size < CHUNKED_BYTES:
             yield from self._small(item, descriptor)
         else:
             yield from self._large(item, descriptor)
 
-    def _small(self, item: Item, descriptor: int) -> Iterator[Block]:
+    def _small(self, item: Item, descriptor: int) -> Iterator[WireBlock]:
         for _ in range(TRIES):
             began = time.time_ns()
             before = os.fstat(descriptor)
@@ -94,7 +94,7 @@ class Supplier:
             os.lseek(descriptor, 0, os.SEEK_SET)
         yield from self._put(_failure(item, CHANGING))
 
-    def _large(self, item: Item, descriptor: int) -> Iterator[Block]:
+    def _large(self, item: Item, descriptor: int) -> Iterator[WireBlock]:
         yield from self._flush()
         self._squeeze = will_shrink(os.pread(descriptor, _SAMPLE_BYTES, 0))
         for _ in range(TRIES):
@@ -132,16 +132,16 @@ class Supplier:
         found = hash_beginning(descriptor, item.done_bytes).digest()
         return item.done_bytes if found == item.done_digest else 0
 
-    def _note(self, item: Item, what: Seen) -> None:
+    def _note(self, item: Item, what: SeenEntry) -> None:
         self.sent[item.item] = what.entry
         self._memory.put(item.path, what)
 
-    def _put(self, record: bytes) -> Iterator[Block]:
+    def _put(self, record: bytes) -> Iterator[WireBlock]:
         self._buffer += record
         if len(self._buffer) >= BLOCK_BYTES:
             yield from self._flush()
 
-    def _flush(self) -> Iterator[Block]:
+    def _flush(self) -> Iterator[WireBlock]:
         if self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()

@@ -11,33 +11,33 @@ from typing import Final
 from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
-from kled_sync.endpoint.holding import Holding
-from kled_sync.files.kept import MADE, Version
+from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.files.kept import MADE, KeptVersion
 from kled_sync.files.placing import Refusal
 from kled_sync.files.staging import dress
 from kled_sync.tree.entry import Entry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
-from kled_sync.wire.messages import AskKept, Kept, Paths, Rows, Undo, Undone
+from kled_sync.wire.messages import AskKept, Kept, PathList, Rows, Undo, Undone
 from kled_wire.errors import ConflictError, NotFoundError
 
 _VERSIONS_MAX: Final = 1000
 
 
-def ask_kept(holding: Holding, message: AskKept) -> Kept:
+def ask_kept(holding: HeldRoot, message: AskKept) -> Kept:
     """What is kept of a path, newest first."""
     found = _of(holding, message.path)[::-1][:_VERSIONS_MAX]
     return Kept(request=message.request, versions=Rows(tuple(version) for version in found))
 
 
-def undo(holding: Holding, message: Undo) -> Undone:
+def undo(holding: HeldRoot, message: Undo) -> Undone:
     """Raises NotFoundError("sync_nothing_kept"), ConflictError("sync_undo_failed")."""
     kept = holding.kept
     found = _of(holding, message.path)
     if kept is None or not found:
         raise NotFoundError("sync_nothing_kept", f"nothing is kept of {shown(message.path)}")
     if message.purge:
-        return Undone(request=message.request, paths=Paths(kept.purge(message.path)))
-    chosen: dict[bytes, Version] = {}
+        return Undone(request=message.request, paths=PathList(kept.purge(message.path)))
+    chosen: dict[bytes, KeptVersion] = {}
     for version in found if message.since_s else found[::-1]:
         if version.at_s >= message.since_s:
             chosen.setdefault(version.path, version)
@@ -49,15 +49,15 @@ def undo(holding: Holding, message: Undo) -> Undone:
     except Refusal as exc:
         raise ConflictError("sync_undo_failed", f"{shown(path)}: {exc.words}") from exc
     kept.save()
-    return Undone(request=message.request, paths=Paths(done))
+    return Undone(request=message.request, paths=PathList(done))
 
 
-def _of(holding: Holding, path: bytes) -> list[Version]:
+def _of(holding: HeldRoot, path: bytes) -> list[KeptVersion]:
     versions = holding.kept.versions() if holding.kept is not None else []
     return [v for v in versions if v.path == path or is_below(v.path, path)]
 
 
-def _bring_back(holding: Holding, path: bytes, version: Version) -> bool:
+def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
     """Whether there was something to do. Raises Refusal."""
     holding.root.forget()
     known = holding.memory.get(path)
@@ -81,7 +81,7 @@ def _bring_back(holding: Holding, path: bytes, version: Version) -> bool:
     return True
 
 
-def _make_above(holding: Holding, path: bytes) -> None:
+def _make_above(holding: HeldRoot, path: bytes) -> None:
     missing = []
     above = split(path)[0]
     while above != ROOT and holding.root.stat(above) is None:
@@ -92,7 +92,7 @@ def _make_above(holding: Holding, path: bytes) -> None:
         holding.shop.placer.do(operation, b"", None)
 
 
-def _stage(holding: Holding, version: Version) -> tuple[bytes, Entry]:
+def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, Entry]:
     """A copy of the version, so that it can be brought back again; of a link only what it says."""
     assert holding.kept is not None
     directory, name = holding.kept.place(version)

@@ -33,13 +33,13 @@ class Chunk(NamedTuple):
 def chunks_of(descriptor: int, size: int) -> Iterator[Chunk]:
     """Of a file that has `size` bytes, from where `descriptor` is to its end. Raises OSError."""
     average = next((a for limit, a in _AVERAGES if size < limit), _AVERAGE_MAX)
-    for found in FastCDC(average, normalized_chunking=1).cut_stream(_Reader(descriptor)):
+    for found in FastCDC(average, normalized_chunking=1).cut_stream(_DescriptorReader(descriptor)):
         data = found.data
         digest = blake3(data).digest(CHUNK_HASH_BYTES)
         yield Chunk(found.offset, found.length, digest, data)
 
 
-class _Reader:
+class _DescriptorReader:
     """What pyfastcdc reads from."""
 
     def __init__(self, descriptor: int) -> None:

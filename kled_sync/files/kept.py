@@ -25,7 +25,7 @@ _COPY_BYTES_MAX: Final = 256 * 1024**2
 MADE, REPLACED, DELETED = "made", "replaced", "deleted"
 
 
-class Version(NamedTuple):
+class KeptVersion(NamedTuple):
     """One line of the log. `number` is 0 where there is no file, as for what was made."""
 
     number: int
@@ -43,7 +43,7 @@ class KeptVersions:
         self._directory = directory
         self._descriptor = os.open(directory, DIRECTORY_FLAGS)
         self._log = directory / "log"
-        self._lines: list[Version] = []
+        self._lines: list[KeptVersion] = []
         self.too_large: list[bytes] = []
         numbers = (int(name) for name in os.listdir(directory) if name.isdecimal())
         self._next = max(numbers, default=0) + 1
@@ -53,7 +53,7 @@ class KeptVersions:
 
     def note_made(self, path: bytes) -> None:
         """`path` is new: to undo that it is to be taken away."""
-        self._lines.append(Version(0, time.time(), path, MADE, 0))
+        self._lines.append(KeptVersion(0, time.time(), path, MADE, 0))
 
     def take(self, directory: int, name: bytes, path: bytes, what: str) -> None:
         """Keep the file or link `name`, which was at `path`, and take it away there."""
@@ -71,7 +71,7 @@ class KeptVersions:
             if not number:
                 self.too_large.append(path)
             os.unlink(name, dir_fd=directory)
-        self._lines.append(Version(number, time.time(), path, what, size))
+        self._lines.append(KeptVersion(number, time.time(), path, what, size))
 
     def _copy(self, directory: int, name: bytes, number: int, size: int) -> int:
         """From another filesystem; 0 where it is too large for that, or a link."""
@@ -102,7 +102,7 @@ class KeptVersions:
         with suppress(OSError), self._log.open("a", encoding="ascii") as log:
             log.write(text)
 
-    def versions(self) -> list[Version]:
+    def versions(self) -> list[KeptVersion]:
         """All lines, oldest first."""
         self.save()
         try:
@@ -118,7 +118,7 @@ class KeptVersions:
     def prune(self, now_s: float) -> None:
         """Let go of what is too old, then of the oldest while it is too much."""
         versions = self.versions()
-        keep: list[Version] = []
+        keep: list[KeptVersion] = []
         left = self.limit()
         for version in reversed(versions):
             left -= version.size if version.number else 0
@@ -138,27 +138,27 @@ class KeptVersions:
         self._rewrite([v for v in versions if v not in set(gone)])
         return sorted({v.path for v in gone if v.number})
 
-    def place(self, version: Version) -> tuple[int, bytes]:
+    def place(self, version: KeptVersion) -> tuple[int, bytes]:
         """Where the file of a version is."""
         return self._descriptor, str(version.number).encode()
 
-    def _unlink(self, version: Version) -> None:
+    def _unlink(self, version: KeptVersion) -> None:
         if version.number:
             with suppress(FileNotFoundError):
                 os.unlink(str(version.number), dir_fd=self._descriptor)
 
-    def _rewrite(self, versions: list[Version]) -> None:
+    def _rewrite(self, versions: list[KeptVersion]) -> None:
         temporary = self._log.with_suffix(".tmp")
         temporary.write_text("".join(map(_line, versions)), "ascii")
         temporary.replace(self._log)
 
 
-def _line(version: Version) -> str:
+def _line(version: KeptVersion) -> str:
     path = base64.b64encode(version.path).decode()
     return f"{version.number} {version.at_s:.6f} {version.size} {version.what} {path}\n"
 
 
-def _parse(line: str) -> Version:
+def _parse(line: str) -> KeptVersion:
     """Raises ValueError."""
     number, at_s, size, what, path = line.split(" ")
-    return Version(int(number), float(at_s), base64.b64decode(path), what, int(size))
+    return KeptVersion(int(number), float(at_s), base64.b64decode(path), what, int(size))

@@ -21,7 +21,7 @@ _NEVER: Final = _STAMP.pack(0, 0)
 _TICK_NS: Final = 50_000_000
 
 
-class Seen(bytes):
+class SeenEntry(bytes):
     """A stamp (time of change in ns, inode), then the entry."""
 
     __slots__ = ()
@@ -61,18 +61,18 @@ def stamp_of(found: os.stat_result) -> bytes:
     return _STAMP.pack(found.st_ctime_ns, found.st_ino)
 
 
-def seen(entry: Entry, found: os.stat_result | None) -> Seen:
+def seen(entry: Entry, found: os.stat_result | None) -> SeenEntry:
     """`found` is None for what is to be looked at again each time."""
-    return Seen((_NEVER if found is None else stamp_of(found)) + entry)
+    return SeenEntry((_NEVER if found is None else stamp_of(found)) + entry)
 
 
-def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> Seen:
+def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> SeenEntry:
     """A file that was read: `read_at_ns` is when that began."""
     entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, digest)
     return seen(entry, found if found.st_mtime_ns < read_at_ns - _TICK_NS else None)
 
 
-def seen_problem(found: os.stat_result, words: str) -> Seen:
+def seen_problem(found: os.stat_result, words: str) -> SeenEntry:
     return seen(make_frozen(Kind.PROBLEM, words), found)
 
 
@@ -80,19 +80,19 @@ class Memory:
     """All that was seen, by directory and name. The root's own is under the name "" of itself."""
 
     def __init__(self) -> None:
-        self.root: Seen | None = None
-        self.directories: dict[bytes, dict[bytes, Seen]] = {}
+        self.root: SeenEntry | None = None
+        self.directories: dict[bytes, dict[bytes, SeenEntry]] = {}
         # Directories that a scan has to look at: somebody, or we, changed something there.
         self.dirty: set[bytes] = set()
         self.all_dirty = True
 
-    def get(self, path: bytes) -> Seen | None:
+    def get(self, path: bytes) -> SeenEntry | None:
         if path == ROOT:
             return self.root
         directory, name = split(path)
         return self.directories.get(directory, {}).get(name)
 
-    def put(self, path: bytes, what: Seen) -> None:
+    def put(self, path: bytes, what: SeenEntry) -> None:
         if path == ROOT:
             self.root = what
             return

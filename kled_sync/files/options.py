@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from kled_sync.tree.entry import EXECUTABLE, MODE_BITS
+from kled_sync.tree.paths import is_name
 from kled_wire.errors import ProtocolError
 
 LINKS: Final = ("portable", "as-is", "ignore")
@@ -24,9 +25,15 @@ class Options:
     ignore: bytes = b""
     gitignore: bool = True
     keep: bool = True
+    # Where the root is a directory, the root is what has this name in it.
+    into: bytes = b""
+
+    def with_rules(self, ignore: bytes, *, gitignore: bool) -> Options:
+        """The same, leaving out what `ignore` says."""
+        return replace(self, ignore=ignore, gitignore=gitignore)
 
     def plain(self) -> dict[str, Any]:
-        """As `Open.options` has it."""
+        """As `OpenRoot.options` has it."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -40,6 +47,8 @@ def parse_options(given: dict[str, Any]) -> Options:
     options = Options(**chosen)
     if options.links not in LINKS or options.durable not in DURABLE:
         raise ProtocolError("sync_option_refused", f"{options.links}, {options.durable}")
+    if options.into and not is_name(options.into):
+        raise ProtocolError("sync_option_refused", "a name that cannot be")
     if not 0 <= options.mode_mask <= MODE_BITS:
         raise ProtocolError("sync_option_refused", f"mode_mask {options.mode_mask}")
     return options

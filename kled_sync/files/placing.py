@@ -11,12 +11,13 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.kept import DELETED, REPLACED, KeptVersions
-from kled_sync.files.memory import Memory, Seen, seen, seen_file
+from kled_sync.files.memory import Memory, SeenEntry, seen, seen_file
 from kled_sync.files.options import Options
 from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
@@ -53,6 +54,8 @@ class Placer:
         self._store, self._staging, self._kept = store, staging, kept
         self._umask = _umask()
         self._can_exchange = True
+        # Called with each directory that is made.
+        self.watch: Callable[[bytes, int], None] | None = None
         self._number = 0
 
     def do(self, operation: Operation, staged: bytes, content: Entry | None) -> None:
@@ -117,6 +120,10 @@ class Placer:
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         self._memory.put(operation.path, seen(make_directory(found.st_mode), found))
         self._memory.directories.setdefault(operation.path, {})
+        if self.watch is not None:
+            self.watch(operation.path, self._root.directory(operation.path))
+            # Somebody may have been quicker than the watch.
+            self._memory.dirty.add(operation.path)
         if self._kept is not None:
             self._kept.note_made(operation.path)
 
@@ -136,7 +143,7 @@ class Placer:
             self._let_go(staged, path, REPLACED)
         self._remember(descriptor, name, path, digest)
 
-    def _as_known(self, descriptor: int, name: bytes, operation: Operation) -> Seen:
+    def _as_known(self, descriptor: int, name: bytes, operation: Operation) -> SeenEntry:
         """What we saw there, if it is there still and is what the session means."""
         known, old = self._memory.get(operation.path), operation.old
         assert old is not None
@@ -150,14 +157,14 @@ class Placer:
             raise Refusal(*CHANGED)
         return known
 
-    def _is_known(self, known: Seen, found: os.stat_result, path: bytes) -> bool:
+    def _is_known(self, known: SeenEntry, found: os.stat_result, path: bytes) -> bool:
         """As `Seen.is_still`; what was read too soon to be sure is read again."""
         if known.is_sure or not known.entry.is_file:
             return known.is_still(found) or not known.is_sure
         again = hash_file(self._root, path, self._store)
         return again is not None and again.entry.tail == known.entry.tail
 
-    def _swap(self, staged: bytes, descriptor: int, name: bytes, known: Seen) -> None:
+    def _swap(self, staged: bytes, descriptor: int, name: bytes, known: SeenEntry) -> None:
         """Afterwards what was there has the staged file's name."""
         if self._can_exchange:
             try:
@@ -176,7 +183,7 @@ class Placer:
             exchange(self._staging, staged, descriptor, name)
             raise Refusal(*CHANGED)
 
-    def _is_what_we_meant(self, staged: bytes, known: Seen) -> bool:
+    def _is_what_we_meant(self, staged: bytes, known: SeenEntry) -> bool:
         found = os.stat(staged, dir_fd=self._staging, follow_symlinks=False)
         entry = known.entry
         # Its time of change is that of the renaming now.

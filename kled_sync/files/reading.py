@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from kled_sync.files.chunk_store import ChunkList, ChunkStore
 from kled_sync.files.chunking import CHUNKED_BYTES, chunks_of
-from kled_sync.files.memory import Seen, seen_file, seen_problem
+from kled_sync.files.memory import SeenEntry, seen_file, seen_problem
 from kled_sync.files.root import Root
 
 TRIES: Final = 3
@@ -36,7 +36,7 @@ def is_same(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
-def hash_file(root: Root, path: bytes, store: ChunkStore) -> Seen | None:
+def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:
     """The file at `path` with its digest; a problem in its place where it cannot be read.
 
     None where nothing is there now. Remembers the chunks of a large one.

@@ -25,9 +25,11 @@ _OPEN_MAX: Final = 64
 class Root:
     """One folder or file. Blocks; for one thread."""
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, into: bytes = b"") -> None:
         """Raises InputError("sync_root_invalid")."""
         real = os.path.realpath(os.path.expanduser(path or b"."))
+        if into and os.path.isdir(real):
+            real = os.path.realpath(os.path.join(real, into))
         if real == b"/":
             raise InputError("sync_root_invalid", "the whole filesystem is no folder to sync")
         self.path = real

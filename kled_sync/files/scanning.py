@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.memory import Memory, Seen, seen, seen_problem
+from kled_sync.files.memory import Memory, SeenEntry, seen, seen_problem
 from kled_sync.files.options import Options
 from kled_sync.files.reading import hash_file, read_small
 from kled_sync.files.root import DIRECTORY_FLAGS, FILE_FLAGS, Root
@@ -46,11 +46,11 @@ class Scanner:
         self._own = Rules(options.ignore)
         # Rules of each directory, those of the ones above with them, as they were last applied.
         self._stacks: dict[bytes, Stack] = {}
-        self._rules: dict[bytes, tuple[Seen, Rules]] = {}
+        self._rules: dict[bytes, tuple[SeenEntry, Rules]] = {}
         self._names: dict[bytes, tuple[int, int]] = {}
         self._device: int | None = None
         self._fresh: list[tuple[bytes, os.stat_result]] = []
-        self._gone: dict[int, Seen] = {}
+        self._gone: dict[int, SeenEntry] = {}
         self._changed: dict[bytes, None] = {}
         self._known_changed: list[bytes] = []
         # Called with each directory before its names are read.
@@ -145,7 +145,7 @@ class Scanner:
         stack = self._apply_rules(descriptor, path, stack)
         again = self._stacks.get(path) != stack
         self._stacks[path] = stack
-        after: dict[bytes, Seen] = {}
+        after: dict[bytes, SeenEntry] = {}
         inside: list[bytes] = []
         for name in names:
             old = before.get(name)
@@ -160,7 +160,7 @@ class Scanner:
         for name in inside:
             self._enter(descriptor, name, join(path, name), stack, deep=True)
 
-    def _list(self, descriptor: int, path: bytes, before: dict[bytes, Seen]) -> list[bytes]:
+    def _list(self, descriptor: int, path: bytes, before: dict[bytes, SeenEntry]) -> list[bytes]:
         """The names; from memory where the directory was not written to since they were read."""
         now = os.fstat(descriptor)
         stamp = (now.st_mtime_ns, now.st_ino)
@@ -176,8 +176,8 @@ class Scanner:
         return [os.fsencode(name) for name in names]
 
     def _entry(
-        self, descriptor: int, name: bytes, path: bytes, old: Seen | None, stack: Stack
-    ) -> Seen | None:
+        self, descriptor: int, name: bytes, path: bytes, old: SeenEntry | None, stack: Stack
+    ) -> SeenEntry | None:
         if name == STAGING_NAME:
             return None
         try:
@@ -192,8 +192,13 @@ class Scanner:
         return self._look(descriptor, name, path, found, old)
 
     def _look(
-        self, descriptor: int, name: bytes, path: bytes, found: os.stat_result, old: Seen | None
-    ) -> Seen:
+        self,
+        descriptor: int,
+        name: bytes,
+        path: bytes,
+        found: os.stat_result,
+        old: SeenEntry | None,
+    ) -> SeenEntry:
         mode = found.st_mode
         if path != ROOT and not is_name(name):
             return seen_problem(found, "it has a name that cannot be synced")
@@ -210,7 +215,7 @@ class Scanner:
         return seen(make_frozen(Kind.OTHER, f"{_WORDS.get(stat.S_IFMT(mode), 'it')} is not synced"),
                     found)  # fmt: skip
 
-    def _look_at_directory(self, path: bytes, found: os.stat_result) -> Seen:
+    def _look_at_directory(self, path: bytes, found: os.stat_result) -> SeenEntry:
         if found.st_dev != self._device:
             return seen_problem(found, "another filesystem is mounted there")
         if path.count(b"/") >= DEPTH_MAX:
@@ -221,7 +226,7 @@ class Scanner:
 
     def _look_at_link(
         self, descriptor: int, name: bytes, path: bytes, found: os.stat_result
-    ) -> Seen:
+    ) -> SeenEntry:
         if self._options.links == "ignore":
             return seen(make_frozen(Kind.IGNORED), None)
         target = os.readlink(name, dir_fd=descriptor)
@@ -254,7 +259,9 @@ class Scanner:
             os.close(opened)
         return (*stack[:-1], known[1], stack[-1]) if known[1] else stack
 
-    def _take(self, path: bytes, before: dict[bytes, Seen], after: dict[bytes, Seen]) -> None:
+    def _take(
+        self, path: bytes, before: dict[bytes, SeenEntry], after: dict[bytes, SeenEntry]
+    ) -> None:
         if before == after:
             if not after:
                 self._memory.directories.setdefault(path, {})
@@ -277,7 +284,7 @@ class Scanner:
             else:
                 self._remember(what)
 
-    def _remember(self, what: Seen) -> None:
+    def _remember(self, what: SeenEntry) -> None:
         if what.entry.is_file and what.entry.is_hashed:
             self._gone[int.from_bytes(what[8:16], "big")] = what
 

@@ -30,7 +30,7 @@ _ENTRY_BYTES: Final = 51
 
 
 @dataclass(slots=True, kw_only=True)
-class Arrival:
+class StagedFile:
     """One file on its way. `done` once it is whole, or has failed: then `trouble` says so."""
 
     path: bytes
@@ -68,7 +68,7 @@ class Staging:
     """The staged files of one job. Blocks; for one thread until `left` is 0."""
 
     def __init__(
-        self, directory: int, job: int, arrivals: dict[int, Arrival], store: ChunkStore
+        self, directory: int, job: int, arrivals: dict[int, StagedFile], store: ChunkStore
     ) -> None:
         self._directory, self._job, self._store = directory, job, store
         self.arrivals = arrivals
@@ -94,7 +94,7 @@ class Staging:
             if not arrival.done:
                 self._finish(arrival, trouble)
 
-    def _take(self, arrival: Arrival, record: contents.Record) -> None:
+    def _take(self, arrival: StagedFile, record: contents.Record) -> None:
         match record.kind:
             case contents.WHOLE:
                 self._whole(arrival, record)
@@ -113,7 +113,7 @@ class Staging:
                 words = bytes(record.body[:500]).decode("utf-8", "replace")
                 self._finish(arrival, ("read_failed", words))
 
-    def _whole(self, arrival: Arrival, record: contents.Record) -> None:
+    def _whole(self, arrival: StagedFile, record: contents.Record) -> None:
         entry = check_entry(bytes(record.body[:_ENTRY_BYTES]))
         data = record.body[_ENTRY_BYTES:]
         if blake3(data).digest() != entry.tail or entry.size != len(data):
@@ -129,7 +129,7 @@ class Staging:
         arrival.entry = entry
         self._finish(arrival, None)
 
-    def _open(self, arrival: Arrival) -> int:
+    def _open(self, arrival: StagedFile) -> int:
         if arrival.descriptor is None:
             arrival.name = partial_name(arrival.path)
             with suppress(FileNotFoundError):
@@ -138,7 +138,7 @@ class Staging:
             arrival.hasher = blake3()
         return arrival.descriptor
 
-    def _write(self, arrival: Arrival, chunk: memoryview, *, listed: bool = True) -> None:
+    def _write(self, arrival: StagedFile, chunk: memoryview, *, listed: bool = True) -> None:
         descriptor = self._open(arrival)
         if chunk == _ZEROS[: len(chunk)]:
             os.lseek(descriptor, len(chunk), os.SEEK_CUR)  # a hole
@@ -149,7 +149,7 @@ class Staging:
             arrival.chunks.add(len(chunk), blake3(chunk).digest(CHUNK_HASH_BYTES))
         arrival.offset += len(chunk)
 
-    def _copy(self, arrival: Arrival, offset: int, length: int) -> None:
+    def _copy(self, arrival: StagedFile, offset: int, length: int) -> None:
         """Several chunks in a row, each of which the base has."""
         self._open(arrival)
         if arrival.base is None or length > _COPY_BYTES:
@@ -164,7 +164,7 @@ class Staging:
             arrival.chunks.add(*known)
             at += known[0]
 
-    def _rewind(self, arrival: Arrival, offset: int) -> None:
+    def _rewind(self, arrival: StagedFile, offset: int) -> None:
         """Go on behind the first `offset` bytes, which the sender knows to be right."""
         arrival.chunks = ChunkList()
         if not offset:
@@ -179,7 +179,7 @@ class Staging:
         os.lseek(descriptor, offset, os.SEEK_SET)
         arrival.offset = offset
 
-    def _end(self, arrival: Arrival, entry: Entry) -> None:
+    def _end(self, arrival: StagedFile, entry: Entry) -> None:
         descriptor = self._open(arrival)
         os.ftruncate(descriptor, arrival.offset)
         if arrival.hasher.digest() != entry.tail or entry.size != arrival.offset:
@@ -192,7 +192,7 @@ class Staging:
         arrival.entry = entry
         self._finish(arrival, None)
 
-    def _finish(self, arrival: Arrival, trouble: tuple[str, str] | None) -> None:
+    def _finish(self, arrival: StagedFile, trouble: tuple[str, str] | None) -> None:
         arrival.trouble = trouble
         arrival.done = True
         arrival.close()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
 
 from kled_sync.decide.guard import is_guarded
-from kled_sync.decide.modes import Mode, Side
+from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.operations import unread_worth_reading
-from kled_sync.decide.reconcile import Action, Conflict, Outcome, Reconciler, Terms
+from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, Reconciler, SyncTerms
 from kled_sync.decide.safety import count_deletions
+from kled_sync.decide.target import target_of
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState
-from kled_sync.session.transfer import Done, Meter, Transfer
+from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import shown
 from kled_wire.errors import KledError, NotFoundError
 
@@ -27,21 +28,21 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be copied; `alpha` is what it comes from."""
+    """What is to be copied, as a person wrote it (`decide.target`)."""
 
-    alpha: bytes
-    beta: bytes
+    source: bytes
+    destination: bytes
     options: Options
     delete: bool = False
     # The side of this machine, that git must not be made to run programs on; None where both are.
-    here: Side | None = None
+    here: SyncSide | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What would be done."""
 
-    actions: list[Action]
+    actions: list[PathChange]
     skipped: list[Conflict]
     deletions: int
     files: int
@@ -51,7 +52,7 @@ class Plan:
 class Result:
     """What was done, and what was not."""
 
-    done: Done = field(default_factory=Done)
+    done: CarriedOut = field(default_factory=CarriedOut)
     skipped: list[Conflict] = field(default_factory=list)
     actions: int = 0
 
@@ -62,15 +63,15 @@ Confirm = Callable[[Plan], Awaitable[bool]]
 class OneSync:
     """One copy between two peers whose `run` is going on."""
 
-    def __init__(self, alpha: Peer, beta: Peer, wish: Wish, meter: Meter) -> None:
+    def __init__(self, alpha: Peer, beta: Peer, wish: Wish, meter: SyncMeter) -> None:
         self._wish = wish
         self._agreement = Agreement(None)
         self._sides = {
-            Side.ALPHA: SideState(alpha, self._agreement.tree),
-            Side.BETA: SideState(beta, self._agreement.tree),
+            SyncSide.ALPHA: SideState(alpha, self._agreement.tree),
+            SyncSide.BETA: SideState(beta, self._agreement.tree),
         }
-        self._transfer = Transfer(self._sides, self._agreement, meter)
-        self._terms = Terms(
+        self._transfer = SyncTransfer(self._sides, self._agreement, meter)
+        self._terms = SyncTerms(
             mode=Mode.ONE_WAY_REPLICA if wish.delete else Mode.COPY,
             mode_mask=wish.options.mode_mask,
             quick=True,
@@ -82,7 +83,7 @@ class OneSync:
         """Copy what `confirm` says yes to. Raises KledError."""
         await self._open()
         result = Result()
-        tried: set[Action] = set()
+        tried: set[PathChange] = set()
         for attempt in range(_TRIES):
             await self._both(partial(SideState.scan, everywhere=not attempt))
             self._check_source()
@@ -90,7 +91,7 @@ class OneSync:
             actions = [action for action in outcome.actions if action not in tried]
             if not attempt:
                 result.skipped = outcome.skipped + outcome.conflicts
-                tree = self._sides[Side.BETA].tree
+                tree = self._sides[SyncSide.BETA].tree
                 plan = Plan(
                     actions=actions,
                     skipped=result.skipped,
@@ -110,13 +111,12 @@ class OneSync:
         return result
 
     async def _open(self) -> None:
-        async def one(side: Side) -> None:
-            path = self._wish.alpha if side is Side.ALPHA else self._wish.beta
-            await self._sides[side].open(path, self._wish.options)
-
-        async with trio.open_nursery() as nursery:
-            for side in Side:
-                nursery.start_soon(one, side)
+        """The source first: whether it is a directory decides where it goes."""
+        wish, alpha = self._wish, self._sides[SyncSide.ALPHA]
+        await alpha.open(wish.source, wish.options)
+        is_directory = alpha.facts.get("directory") is True
+        path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
+        await self._sides[SyncSide.BETA].open(path, replace(wish.options, into=into))
 
     async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -125,7 +125,7 @@ class OneSync:
 
     def _check_source(self) -> None:
         """Raises NotFoundError, KledError("sync_source_unreadable")."""
-        state = self._sides[Side.ALPHA]
+        state = self._sides[SyncSide.ALPHA]
         root = state.tree.root
         if root is None:
             raise NotFoundError("file_not_found", f"{_name(state)}: no such file or directory")
@@ -147,7 +147,7 @@ class OneSync:
                 break
             await self._read(unread)
         if self._wish.delete and outcome.skipped and count_deletions(outcome.actions):
-            broken = [s for s in outcome.skipped if self._is_problem(s.path)]
+            broken = [skipped for skipped in outcome.skipped if skipped.is_problem]
             if broken:
                 raise KledError(
                     "sync_source_unreadable",
@@ -155,21 +155,17 @@ class OneSync:
                     "of the source is unreadable",
                     hint="copy without --delete, or make it readable",
                 )
-        worth = unread_worth_reading(outcome.actions, self._sides[Side.BETA].tree)
+        worth = unread_worth_reading(outcome.actions, self._sides[SyncSide.BETA].tree)
         if worth:
-            await self._sides[Side.ALPHA].hash(worth)
+            await self._sides[SyncSide.ALPHA].hash(worth)
             outcome = self._reconciled()
         return outcome
 
-    def _is_problem(self, path: bytes) -> bool:
-        entry = self._sides[Side.ALPHA].tree.get(path)
-        return entry is not None and entry.kind.name == "PROBLEM"
-
     def _reconciled(self) -> Outcome:
-        alpha, beta = self._sides[Side.ALPHA].tree, self._sides[Side.BETA].tree
+        alpha, beta = self._sides[SyncSide.ALPHA].tree, self._sides[SyncSide.BETA].tree
         return Reconciler(self._terms, alpha, beta, self._agreement.tree).run()
 
-    async def _read(self, unread: dict[Side, list[bytes]]) -> None:
+    async def _read(self, unread: dict[SyncSide, list[bytes]]) -> None:
         async with trio.open_nursery() as nursery:
             for side, paths in unread.items():
                 nursery.start_soon(self._sides[side].hash, paths)
@@ -178,7 +174,7 @@ class OneSync:
 _WORTH_ANOTHER = frozenset({"damaged", "base_gone", "changed"})
 
 
-def _add(to: Done, done: Done) -> None:
+def _add(to: CarriedOut, done: CarriedOut) -> None:
     again = {failure.action.path for failure in to.failures}
     to.failures = [
         f for f in to.failures if f.action.path not in {a.path for a in done.actions}

@@ -13,9 +13,9 @@ from kled_sync.wire.blocks import (
     CONTROL,
     MAGIC,
     Assembler,
-    Block,
     BlockReader,
     Packer,
+    WireBlock,
     pack_message,
 )
 from kled_wire.errors import KledError, UnavailableError, from_status
@@ -34,7 +34,7 @@ class ByteStream(Protocol):
         """Waits while the other side reads no more."""
 
 
-class Listener(Protocol):
+class PeerListener(Protocol):
     """Who is told what an endpoint says of its own accord."""
 
     def took(self, message: messages.Message) -> None:
@@ -53,8 +53,8 @@ class Peer:
         self._pending: dict[int, tuple[trio.Event, list[messages.Message]]] = {}
         self._broken: KledError | None = None
         self._ended = trio.Event()
-        self.listener: Listener | None = None
-        self.forward: Callable[[Block], Awaitable[None]] | None = None
+        self.listener: PeerListener | None = None
+        self.forward: Callable[[WireBlock], Awaitable[None]] | None = None
         self.sent_bytes = self.received_bytes = 0
 
     async def run(self) -> None:
@@ -94,7 +94,7 @@ class Peer:
 
     def _take(self, message: messages.Message) -> None:
         number = getattr(message, "request", 0)
-        if isinstance(message, messages.Refused) and not number:
+        if isinstance(message, messages.RequestRefused) and not number:
             raise _error(message)
         waiting = self._pending.get(number)
         if waiting is not None:
@@ -116,7 +116,7 @@ class Peer:
         if not answers:
             assert self._broken is not None
             raise self._broken
-        if isinstance(answers[0], messages.Refused):
+        if isinstance(answers[0], messages.RequestRefused):
             raise _error(answers[0])
         return answers[0]
 
@@ -124,7 +124,7 @@ class Peer:
         """Raises KledError where the endpoint is gone."""
         await self._write(pack_message(self._packer, messages.encode_message(message)))
 
-    async def send_block(self, block: Block) -> None:
+    async def send_block(self, block: WireBlock) -> None:
         """Raises KledError where the endpoint is gone."""
         await self._write(block.encoded())
 
@@ -146,5 +146,5 @@ class Peer:
             ) from exc
 
 
-def _error(refused: messages.Refused) -> KledError:
+def _error(refused: messages.RequestRefused) -> KledError:
     return from_status(refused.status, refused.code, refused.message, refused.hint or None)

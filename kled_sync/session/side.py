@@ -43,7 +43,7 @@ class SideState:
                 self.dirty.set()
             case messages.Watching():
                 self.watching = message
-            case messages.Placed() | messages.Supplied():
+            case messages.JobPlaced() | messages.Supplied():
                 wait = self._jobs.get((message.job, type(message)))
                 if wait is not None:
                     wait.answer = message
@@ -70,9 +70,9 @@ class SideState:
     async def open(self, path: bytes, options: Options) -> None:
         """Raises KledError."""
         answer = await self.peer.ask(
-            lambda number: messages.Open(request=number, root=path, options=options.plain())
+            lambda number: messages.OpenRoot(request=number, root=path, options=options.plain())
         )
-        assert isinstance(answer, messages.Opened)
+        assert isinstance(answer, messages.RootOpened)
         self.root, self.facts = answer.root, answer.facts
         for row in answer.partial:
             match row:
@@ -82,7 +82,7 @@ class SideState:
     async def scan(self, *, everywhere: bool, directories: frozenset[bytes] = frozenset()) -> None:
         """Until `tree` is what the endpoint has. Raises KledError."""
         self.dirty = trio.Event()
-        paths = messages.Paths(sorted(directories))
+        paths = messages.PathList(sorted(directories))
         answer = await self.peer.ask(
             lambda number: messages.Scan(request=number, everywhere=everywhere, directories=paths)
         )
@@ -98,7 +98,7 @@ class SideState:
 
     async def hash(self, paths: list[bytes]) -> None:
         """Let the endpoint read these files. Raises KledError."""
-        asked = messages.Paths(paths)
+        asked = messages.PathList(paths)
         answer = await self.peer.ask(lambda number: messages.Hash(request=number, paths=asked))
         assert isinstance(answer, messages.Hashed)
         for path, entry in answer.found:

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 import trio
 
-from kled_sync.decide.modes import Side
-from kled_sync.decide.operations import Do, Job, Operation, plan
-from kled_sync.decide.reconcile import Action
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.operations import Do, Operation, SyncJob, plan
+from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.staging import partial_name
 from kled_sync.session.agreement import Agreement
@@ -19,7 +19,7 @@ from kled_sync.session.side import SideState
 from kled_sync.tree.entry import Entry, check_entry
 from kled_sync.tree.paths import shown
 from kled_sync.wire import messages
-from kled_sync.wire.blocks import Block
+from kled_sync.wire.blocks import WireBlock
 from kled_wire.errors import ProtocolError
 
 # Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
@@ -31,23 +31,23 @@ AGAIN: Final = frozenset({"damaged", "base_gone"})
 class Failure(NamedTuple):
     """An action that was not done."""
 
-    action: Action
+    action: PathChange
     code: str
     words: str
 
 
 @dataclass(slots=True, kw_only=True)
-class Done:
+class CarriedOut:
     """What was carried out, and what was not."""
 
-    actions: list[Action] = field(default_factory=list)
+    actions: list[PathChange] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     too_large: list[bytes] = field(default_factory=list)
     content_bytes: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
-class Meter:
+class SyncMeter:
     """What is under way, for whoever looks; bytes are those of files, not of the wire."""
 
     files: int = 0
@@ -57,14 +57,14 @@ class Meter:
     changed: Callable[[], None] = lambda: None
 
 
-class Transfer:
+class SyncTransfer:
     """Brings actions about between two sides."""
 
     def __init__(
-        self, sides: dict[Side, SideState], agreement: Agreement, meter: Meter | None = None
+        self, sides: dict[SyncSide, SideState], agreement: Agreement, meter: SyncMeter | None = None
     ) -> None:
         self._sides, self._agreement = sides, agreement
-        self.meter = meter or Meter()
+        self.meter = meter or SyncMeter()
         self._numbers = count(1)
         # Paths that are under way: what is decided of them meanwhile has to wait.
         self.in_flight: set[bytes] = set()
@@ -72,8 +72,8 @@ class Transfer:
         for side, state in sides.items():
             state.peer.forward = self._forwarder(sides[side.other])
 
-    def _forwarder(self, target: SideState) -> Callable[[Block], Awaitable[None]]:
-        async def forward(block: Block) -> None:
+    def _forwarder(self, target: SideState) -> Callable[[WireBlock], Awaitable[None]]:
+        async def forward(block: WireBlock) -> None:
             await target.peer.send_block(block)
             self.meter.done_bytes = min(
                 self.meter.total_bytes, self.meter.done_bytes + block.raw_bytes
@@ -82,13 +82,13 @@ class Transfer:
 
         return forward
 
-    async def carry_out(self, actions: Sequence[Action], *, urgent: bool) -> Done:
+    async def carry_out(self, actions: Sequence[PathChange], *, urgent: bool) -> CarriedOut:
         """All that can be done; what could not is in `failures`. Raises KledError."""
-        done = Done()
+        done = CarriedOut()
         self.in_flight.update(action.path for action in actions)
         try:
             async with trio.open_nursery() as nursery:
-                for side in Side:
+                for side in SyncSide:
                     own = [action for action in actions if action.side is side]
                     if own:
                         nursery.start_soon(self._one_side, side, own, urgent, done)
@@ -97,7 +97,9 @@ class Transfer:
         self._agreement.flush()
         return done
 
-    async def _one_side(self, side: Side, actions: list[Action], urgent: bool, done: Done) -> None:
+    async def _one_side(
+        self, side: SyncSide, actions: list[PathChange], urgent: bool, done: CarriedOut
+    ) -> None:
         by_path = {action.path: action for action in actions}
         steps = plan(actions, self._sides[side].tree)
         self.meter.total_bytes += sum(job.content_bytes for step in steps for job in step)
@@ -111,16 +113,16 @@ class Transfer:
 
     async def _job(
         self,
-        side: Side,
-        job: Job,
-        by_path: dict[bytes, Action],
+        side: SyncSide,
+        job: SyncJob,
+        by_path: dict[bytes, PathChange],
         urgent: bool,
-        done: Done,
+        done: CarriedOut,
         limiter: trio.CapacityLimiter,
     ) -> None:
         number = next(self._numbers)
         target, source = self._sides[side], self._sides[side.other]
-        placed = target.expect(number, messages.Placed)
+        placed = target.expect(number, messages.JobPlaced)
         supplied = source.expect(number, messages.Supplied)
         try:
             await target.peer.send(_place(number, job, urgent=urgent))
@@ -129,7 +131,7 @@ class Transfer:
             if items:
                 await source.peer.send(messages.Supply(job=number, urgent=urgent, items=items))
             answer = await placed.got()
-            assert isinstance(answer, messages.Placed)
+            assert isinstance(answer, messages.JobPlaced)
             if items:
                 if any(row[1] == "no_space" for row in answer.failed if len(row) == 3):
                     await source.peer.send(messages.Drop(job=number))
@@ -138,11 +140,11 @@ class Transfer:
                 sent = _sent(said)
             self._take(side, job, answer, sent, by_path, done)
         finally:
-            target.forget_job(number, messages.Placed)
+            target.forget_job(number, messages.JobPlaced)
             source.forget_job(number, messages.Supplied)
             limiter.release_on_behalf_of(job)
 
-    def _items(self, job: Job, target: SideState) -> messages.Rows:
+    def _items(self, job: SyncJob, target: SideState) -> messages.Rows:
         rows = []
         for number, operation in enumerate(job.operations):
             if operation.do is not Do.CONTENT:
@@ -158,12 +160,12 @@ class Transfer:
 
     def _take(
         self,
-        side: Side,
-        job: Job,
-        answer: messages.Placed,
+        side: SyncSide,
+        job: SyncJob,
+        answer: messages.JobPlaced,
         sent: dict[int, Entry],
-        by_path: dict[bytes, Action],
-        done: Done,
+        by_path: dict[bytes, PathChange],
+        done: CarriedOut,
     ) -> None:
         failed = _failed(answer)
         for number, operation in enumerate(job.operations):
@@ -177,13 +179,18 @@ class Transfer:
         self.meter.files_done += sum(o.new is not None for o in job.operations)
         self.meter.changed()
 
-    def _fail(self, failure: Failure, done: Done) -> None:
+    def _fail(self, failure: Failure, done: CarriedOut) -> None:
         if failure.code in AGAIN:
             self._without_base.add(failure.action.path)
         done.failures.append(failure)
 
     def _succeed(
-        self, side: Side, operation: Operation, sent: Entry | None, done: Done, action: Action
+        self,
+        side: SyncSide,
+        operation: Operation,
+        sent: Entry | None,
+        done: CarriedOut,
+        action: PathChange,
     ) -> None:
         path, new = operation.path, sent or operation.new
         self._without_base.discard(path)
@@ -203,12 +210,12 @@ class Transfer:
             done.actions.append(action)
 
 
-def _place(number: int, job: Job, *, urgent: bool) -> messages.Place:
+def _place(number: int, job: SyncJob, *, urgent: bool) -> messages.PlaceJob:
     rows = ((int(o.do), o.path, o.new, o.old, o.source) for o in job.operations)
-    return messages.Place(job=number, urgent=urgent, operations=messages.Rows(rows))
+    return messages.PlaceJob(job=number, urgent=urgent, operations=messages.Rows(rows))
 
 
-def _failed(answer: messages.Placed) -> dict[int, tuple[str, str]]:
+def _failed(answer: messages.JobPlaced) -> dict[int, tuple[str, str]]:
     found = {}
     for row in answer.failed:
         match row:

@@ -32,7 +32,7 @@ _WORTH: Final = 0.95
 _LEVEL: Final = 1
 
 
-class Block(NamedTuple):
+class WireBlock(NamedTuple):
     """One block as it goes over the wire; `payload` may be compressed."""
 
     flags: int
@@ -46,7 +46,7 @@ class Block(NamedTuple):
         return head + self.payload
 
 
-def decode_head(head: bytes) -> tuple[Block, int]:
+def decode_head(head: bytes) -> tuple[WireBlock, int]:
     """A block without its payload, and how many bytes that has. Raises ProtocolError."""
     flags, channel, job, raw, size = HEAD.unpack(head)
     if flags > _ZSTD or channel > DATA:
@@ -55,7 +55,7 @@ def decode_head(head: bytes) -> tuple[Block, int]:
         raise ProtocolError("sync_block_refused", f"a block of {max(raw, size)} bytes")
     if flags == 0 and raw != size:
         raise ProtocolError("sync_block_refused", "a block that contradicts itself")
-    return Block(flags, channel, job, raw, b""), size
+    return WireBlock(flags, channel, job, raw, b""), size
 
 
 class Packer:
@@ -64,7 +64,7 @@ class Packer:
     def __init__(self) -> None:
         self._compressor: zstandard.ZstdCompressor | None = None
 
-    def pack(self, channel: int, job: int, data: bytes, *, squeeze: bool = True) -> Block:
+    def pack(self, channel: int, job: int, data: bytes, *, squeeze: bool = True) -> WireBlock:
         """`squeeze` is false for what is known not to get smaller."""
         if squeeze and len(data) >= _SMALL_BYTES:
             if self._compressor is None:
@@ -73,8 +73,8 @@ class Packer:
                 self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
             smaller = self._compressor.compress(data)
             if len(smaller) < len(data) * _WORTH:
-                return Block(_ZSTD, channel, job, len(data), smaller)
-        return Block(0, channel, job, len(data), data)
+                return WireBlock(_ZSTD, channel, job, len(data), smaller)
+        return WireBlock(0, channel, job, len(data), data)
 
 
 class Unpacker:
@@ -83,7 +83,7 @@ class Unpacker:
     def __init__(self) -> None:
         self._decompressor: zstandard.ZstdDecompressor | None = None
 
-    def unpack(self, block: Block) -> bytes:
+    def unpack(self, block: WireBlock) -> bytes:
         """What was packed. Raises ProtocolError("sync_block_refused")."""
         if not block.flags & _ZSTD:
             return block.payload
@@ -117,7 +117,7 @@ class Assembler:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def add(self, block: Block) -> bytes | None:
+    def add(self, block: WireBlock) -> bytes | None:
         """The message that is whole with this block. Raises ProtocolError."""
         part = self._unpacker.unpack(block)
         self._size += len(part)
@@ -148,12 +148,12 @@ class BlockReader:
         self._buffer = bytearray()
         self._greeted = False
 
-    def feed(self, data: bytes) -> list[Block]:
+    def feed(self, data: bytes) -> list[WireBlock]:
         """The blocks that are whole now. Raises ProtocolError."""
         self._buffer += data
         if not self._greeted and not self._greet():
             return []
-        blocks: list[Block] = []
+        blocks: list[WireBlock] = []
         at = 0
         while len(self._buffer) - at >= HEAD.size:
             block, size = decode_head(bytes(self._buffer[at : at + HEAD.size]))

@@ -21,7 +21,7 @@ _COUNT_MAX: Final = 2_000_000
 _TEXT_MAX: Final = 16 * 1024
 
 
-class Paths(tuple[bytes, ...]):
+class PathList(tuple[bytes, ...]):
     """Paths below the root."""
 
     __slots__ = ()
@@ -33,7 +33,7 @@ class Named(dict[bytes, Entry]):
     __slots__ = ()
 
 
-class Found(tuple[tuple[bytes, Entry], ...]):
+class FoundEntries(tuple[tuple[bytes, Entry], ...]):
     """Paths with what is there."""
 
     __slots__ = ()
@@ -46,7 +46,7 @@ class Rows(tuple[tuple[Any, ...], ...]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
+class OpenRoot:
     """Take hold of a root. `options` as `endpoint.options.Options` has them."""
 
     request: int
@@ -55,7 +55,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class RootOpened:
     request: int
     root: bytes
     facts: dict[str, Any]
@@ -69,7 +69,7 @@ class Scan:
 
     request: int
     everywhere: bool
-    directories: Paths
+    directories: PathList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +101,13 @@ class Hash:
     """Read files; what was found is in `Hashed`."""
 
     request: int
-    paths: Paths
+    paths: PathList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hashed:
     request: int
-    found: Found
+    found: FoundEntries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class Supplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class PlaceJob:
     """Do a job's operations: what, path, new entry, old entry, source."""
 
     job: int
@@ -139,12 +139,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class JobPlaced:
     """A job is done: place of each operation that was not, a code and words; how much was kept."""
 
     job: int
     failed: Rows
-    too_large: Paths
+    too_large: PathList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +206,11 @@ class Undo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
     request: int
-    paths: Paths
+    paths: PathList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class RequestRefused:
     """A request that was not done, as the error it was."""
 
     request: int
@@ -221,12 +221,13 @@ class Refused:
 
 
 _TYPES: Final = (
-    Open, Opened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, Place, Placed,
-    Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, Refused,
+    OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
+    JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
 )  # fmt: skip
 Message = (
-    Open | Opened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied | Place
-    | Placed | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone | Refused
+    OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
+    PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
+    RequestRefused
 )  # fmt: skip
 
 
@@ -314,8 +315,8 @@ def _list(value: object) -> list[Any]:
     return value
 
 
-def _paths(value: object) -> Paths:
-    return Paths(map(check_path, _list(value)))
+def _paths(value: object) -> PathList:
+    return PathList(map(check_path, _list(value)))
 
 
 def _named(value: object) -> Named:
@@ -325,11 +326,11 @@ def _named(value: object) -> Named:
     return Named(zip(map(check_name, flat[::2]), map(check_entry, flat[1::2]), strict=True))
 
 
-def _found(value: object) -> Found:
+def _found(value: object) -> FoundEntries:
     pairs = [_list(pair) for pair in _list(value)]
     if any(len(pair) != 2 for pair in pairs):
         raise _refuse("a path without an entry")
-    return Found((check_path(path), check_entry(entry)) for path, entry in pairs)
+    return FoundEntries((check_path(path), check_entry(entry)) for path, entry in pairs)
 
 
 def _rows(value: object) -> Rows:
@@ -338,7 +339,7 @@ def _rows(value: object) -> Rows:
 
 _CONVERTER: Final[dict[object, Callable[[object], object]]] = {
     int: _int, float: _float, bool: _bool, str: _str, bytes: check_path, dict[str, Any]: _dict,
-    Paths: _paths, Named: _named, Found: _found, Rows: _rows,
+    PathList: _paths, Named: _named, FoundEntries: _found, Rows: _rows,
 }  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import trio
 
-from kled_sync.decide.modes import Side
+from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.serving import run_endpoint
 from kled_sync.files.options import Options
+from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.once import OneSync, Plan, Result, Wish
 from kled_sync.session.peer import Peer
-from kled_sync.session.transfer import Meter
+from kled_sync.session.transfer import SyncMeter
 
 
 class Pipes:
@@ -49,12 +50,12 @@ class Pipes:
 
 
 @asynccontextmanager
-async def two_peers(state: Path) -> AsyncIterator[dict[Side, Peer]]:
+async def two_peers(state: Path) -> AsyncIterator[dict[SyncSide, Peer]]:
     """Both ends up; their state is in `state`."""
     async with trio.open_nursery() as nursery:
-        pipes = {side: Pipes() for side in Side}
-        peers = {side: Peer(side.value, pipes[side]) for side in Side}
-        for side in Side:
+        pipes = {side: Pipes() for side in SyncSide}
+        peers = {side: Peer(side.value, pipes[side]) for side in SyncSide}
+        for side in SyncSide:
             env = {"XDG_STATE_HOME": str(state / "state")}
             nursery.start_soon(trio.to_thread.run_sync, pipes[side].serve, env)
         try:
@@ -79,10 +80,10 @@ async def copy_once(
     *,
     delete: bool = False,
     options: Options = AS_RSYNC,
-    here: Side | None = None,
+    here: SyncSide | None = None,
     plans: list[Plan] | None = None,
     yes: bool = True,
-) -> tuple[Result, dict[Side, Peer]]:
+) -> tuple[Result, dict[SyncSide, Peer]]:
     """`kled sync push`, between two folders of this machine."""
 
     async def confirm(plan: Plan) -> bool:
@@ -90,15 +91,16 @@ async def copy_once(
             plans.append(plan)
         return yes
 
+    slash = b"/" if source.is_dir() else b""
     wish = Wish(
-        alpha=os.fsencode(source),
-        beta=os.fsencode(target),
+        source=os.fsencode(source) + slash,
+        destination=os.fsencode(target),
         options=options,
         delete=delete,
         here=here,
     )
     async with two_peers(state) as peers:
-        sync = OneSync(peers[Side.ALPHA], peers[Side.BETA], wish, Meter())
+        sync = OneSync(peers[SyncSide.ALPHA], peers[SyncSide.BETA], wish, SyncMeter())
         result = await sync.run(confirm)
     return result, peers
 
@@ -115,3 +117,28 @@ def content(root: Path) -> dict[str, object]:
         elif path.is_file():
             found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
     return found
+
+
+@asynccontextmanager
+async def kept_same(
+    state: Path,
+    alpha: Path,
+    beta: Path,
+    mode: Mode = Mode.TWO_WAY_SAFE,
+    options: Options | None = None,
+    *,
+    accept: bool = False,
+) -> AsyncIterator[ContinuousSync]:
+    """A continuous sync of two folders of this machine, looking by itself until the block ends."""
+    wish = SyncWish(
+        alpha=os.fsencode(alpha),
+        beta=os.fsencode(beta),
+        mode=mode,
+        options=options or Options(durable="none"),
+        here=None,
+    )
+    async with two_peers(state) as peers, trio.open_nursery() as nursery:
+        sync = ContinuousSync(peers, wish, state / "session", accept=accept)
+        await nursery.start(sync.run)
+        yield sync
+        nursery.cancel_scope.cancel()

@@ -1,6 +1,7 @@
 """Which program serves an SSH subsystem.
 
-sftp is OpenSSH's `sftp-server` where that is installed, elsewhere our own (sftp_server.py).
+sftp is OpenSSH's `sftp-server` where that is installed, elsewhere our own (sftp_server.py); file
+sync is served by `sync_server.py`.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kled_agent.users import LocalUser
+from kled_wire import subsystems
 
 _SFTP_SERVERS: Final = (
     "/usr/lib/openssh/sftp-server",  # Debian, Ubuntu
@@ -21,21 +23,32 @@ _SFTP_SERVERS: Final = (
 
 
 class SubsystemProgram(NamedTuple):
-    """What to run; `becomes_user`: it starts as the agent's user and becomes the session's."""
+    """What to run; `becomes_user`: it starts as the agent's user and becomes the session's.
+
+    `paced`: it reads all that it is given before it answers (sessions/sftp_pace.py).
+    """
 
     argv: tuple[str, ...]
     becomes_user: bool
+    paced: bool = False
 
 
 def subsystem_program(name: str, user: LocalUser) -> SubsystemProgram | None:
     """The program that serves `name`, or None. Paths are seen from the home directory."""
+    home = user.home_directory()
+    job = {"uid": user.uid, "gid": user.gid, "groups": list(user.groups), "home": home}
+    if name == subsystems.SYNC:
+        return _module("sync_server", job)
     if name != "sftp":
         return None
-    home = user.home_directory()
     for path in _SFTP_SERVERS:
         if os.access(path, os.X_OK):
             # sftp-server(8): `-d`, with tokens
-            return SubsystemProgram((path, "-d", home.replace("%", "%%")), becomes_user=False)
-    job = {"uid": user.uid, "gid": user.gid, "groups": list(user.groups), "home": home}
-    module = ("-P", "-m", "kled_agent.ssh.subsystems.sftp_server")
+            argv = (path, "-d", home.replace("%", "%%"))
+            return SubsystemProgram(argv, becomes_user=False, paced=True)
+    return _module("sftp_server", job)._replace(paced=True)
+
+
+def _module(name: str, job: dict[str, Any]) -> SubsystemProgram:
+    module = ("-P", "-m", f"kled_agent.ssh.subsystems.{name}")
     return SubsystemProgram((sys.executable, *module, json.dumps(job)), becomes_user=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_sync.decide.modes import Side
+from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import (
     JOB_BYTES,
     JOB_OPERATIONS,
@@ -10,7 +10,7 @@ from kled_sync.decide.operations import (
     plan,
     unread_worth_reading,
 )
-from kled_sync.decide.reconcile import Action
+from kled_sync.decide.reconcile import PathChange
 from kled_sync.decide.safety import count_deletions, root_trouble, too_many_deletions
 from kled_sync.tree.entry import Entry, Kind, make_directory, make_file, make_frozen
 from kled_sync.tree.tree import Tree
@@ -22,11 +22,11 @@ def file(content: str, size: int = 1, mtime_ns: int = 0) -> Entry:
     return make_file(0o644, mtime_ns, size, content.encode().ljust(32, b"."))
 
 
-def to_beta(path: bytes, new: Entry | None, old: Entry | None = None) -> Action:
-    return Action(Side.BETA, path, new, old)
+def to_beta(path: bytes, new: Entry | None, old: Entry | None = None) -> PathChange:
+    return PathChange(SyncSide.BETA, path, new, old)
 
 
-def steps(actions: list[Action], target: Tree | None = None) -> list[list[tuple[Do, bytes]]]:
+def steps(actions: list[PathChange], target: Tree | None = None) -> list[list[tuple[Do, bytes]]]:
     found = plan(actions, target or Tree())
     return [[(o.do, o.path) for job in step for o in job.operations] for step in found]
 

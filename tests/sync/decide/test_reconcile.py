@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_sync.decide.guard import is_guarded
-from kled_sync.decide.modes import Mode, Side, Verdict, decide
-from kled_sync.decide.reconcile import Outcome, Reconciler, Terms
+from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
+from kled_sync.decide.reconcile import Outcome, Reconciler, SyncTerms
 from kled_sync.tree.entry import Entry, Kind, make_directory, make_file, make_frozen, make_link
 from kled_sync.tree.tree import Tree
 
@@ -37,7 +37,7 @@ def tree(**entries: Entry | str) -> Tree:
 
 
 def outcome(mode: Mode, alpha: Tree, beta: Tree, agreed: Tree) -> Outcome:
-    return Reconciler(Terms(mode=mode), alpha, beta, agreed).run()
+    return Reconciler(SyncTerms(mode=mode), alpha, beta, agreed).run()
 
 
 def done(mode: Mode, alpha: Tree, beta: Tree, agreed: Tree) -> str:
@@ -46,7 +46,7 @@ def done(mode: Mode, alpha: Tree, beta: Tree, agreed: Tree) -> str:
     words = [f"!{c.path.decode()}" for c in out.conflicts]
     for action in out.actions:
         name = ("-" if action.new is None else "") + action.path.decode()
-        words.append(f"{name}>" if action.side is Side.BETA else f"<{name}")
+        words.append(f"{name}>" if action.side is SyncSide.BETA else f"<{name}")
     return " ".join(sorted(words))
 
 
@@ -148,7 +148,7 @@ def test_nothing_that_was_not_agreed_is_overwritten(a: Tree, b: Tree, o: Tree, m
     """Of two-way-safe nothing at all is lost; of the others only what the mode gives up."""
     out = outcome(mode, a, b, o)
     for action in out.actions:
-        side = a if action.side is Side.ALPHA else b
+        side = a if action.side is SyncSide.ALPHA else b
         there = side.get(action.path)
         assert there == action.old
         if mode is S or (mode is O1):
@@ -167,7 +167,7 @@ def test_what_was_decided_is_done_once(a: Tree, b: Tree, o: Tree, mode: Mode) ->
     for path, entry in out.agreed:
         _set(o, path, entry)
     for action in sorted(out.actions, key=lambda x: (x.new is not None, x.path)):
-        side = a if action.side is Side.ALPHA else b
+        side = a if action.side is SyncSide.ALPHA else b
         _set(side, action.path, action.new)
         _set(o, action.path, action.new)
     again = outcome(mode, a, b, o)
@@ -188,7 +188,7 @@ def test_looking_at_every_directory_finds_what_looking_at_all_does(
 ) -> None:
     whole = outcome(mode, a, b, o)
     directories = {b"", *a.directories, *b.directories, *o.directories}
-    parts = Reconciler(Terms(mode=mode), a, b, o).run(directories)
+    parts = Reconciler(SyncTerms(mode=mode), a, b, o).run(directories)
     assert set(parts.actions) == set(whole.actions)
     assert set(parts.conflicts) == set(whole.conflicts)
 
@@ -196,19 +196,19 @@ def test_looking_at_every_directory_finds_what_looking_at_all_does(
 def test_a_file_that_nobody_read_is_read_only_where_it_matters() -> None:
     unread = make_file(0o644, 5, 1)
     new = outcome(S, tree(f=unread), tree(), tree())
-    assert new.unread == {Side.ALPHA: [], Side.BETA: []}
+    assert new.unread == {SyncSide.ALPHA: [], SyncSide.BETA: []}
     assert [a.new for a in new.actions] == [unread]
     changed = outcome(S, tree(f=unread), tree(f="1"), tree(f="1"))
-    assert changed.unread[Side.ALPHA] == [b"f"]
+    assert changed.unread[SyncSide.ALPHA] == [b"f"]
     assert changed.actions == []
 
 
 def test_a_copy_deletes_nothing_and_believes_size_and_time() -> None:
-    terms = Terms(mode=Mode.COPY, quick=True)
+    terms = SyncTerms(mode=Mode.COPY, quick=True)
     alpha = tree(same=make_file(0o644, 7, 3), new="1")
     beta = tree(same=make_file(0o644, 7, 3, b"d" * 32), extra="x")
     out = Reconciler(terms, alpha, beta, Tree()).run()
-    assert [(a.path, a.side) for a in out.actions] == [(b"new", Side.BETA)]
+    assert [(a.path, a.side) for a in out.actions] == [(b"new", SyncSide.BETA)]
     assert decide(Mode.COPY, b"", b"x", b"") is Verdict.LEAVE
 
 

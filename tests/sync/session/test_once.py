@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_sync.decide.modes import Side
+from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.files.places import root_key
 from kled_sync.session.once import Plan
@@ -65,7 +65,7 @@ async def test_what_is_there_already_is_neither_read_nor_sent(tmp_path: Path, so
     plans: list[Plan] = []
     _, peers = await copy_once(tmp_path, source, target, plans=plans)
     assert plans[0].actions == []
-    assert peers[Side.BETA].sent_bytes < 1000
+    assert peers[SyncSide.BETA].sent_bytes < 1000
 
 
 async def test_an_insert_in_a_large_file_sends_about_what_was_inserted(
@@ -78,12 +78,12 @@ async def test_an_insert_in_a_large_file_sends_about_what_was_inserted(
     (source / "big").write_bytes(data[: 4 * MIB] + b"inserted" * 512 + data[4 * MIB :])
     _, peers = await copy_once(tmp_path, source, target)
     assert (target / "big").read_bytes() == (source / "big").read_bytes()
-    assert peers[Side.BETA].sent_bytes < 200_000
+    assert peers[SyncSide.BETA].sent_bytes < 200_000
     # What arrived is known chunk by chunk there too: the way back costs as little.
     (target / "big").write_bytes(data)
     _, peers = await copy_once(tmp_path, target, source)
     assert (source / "big").read_bytes() == data
-    assert peers[Side.BETA].sent_bytes < 400_000
+    assert peers[SyncSide.BETA].sent_bytes < 400_000
 
 
 async def test_a_renamed_directory_moves_no_data(tmp_path: Path, source: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_renamed_directory_moves_no_data(tmp_path: Path, source: Path) -
     (source / "many").rename(source / "moved")
     _, peers = await copy_once(tmp_path, source, target, delete=True)
     assert content(target) == content(source)
-    assert peers[Side.BETA].sent_bytes < 50_000
+    assert peers[SyncSide.BETA].sent_bytes < 50_000
 
 
 async def test_without_delete_what_else_is_there_stays(tmp_path: Path, source: Path) -> None:
@@ -185,7 +185,7 @@ async def test_a_dry_run_changes_nothing(tmp_path: Path, source: Path) -> None:
 
 async def test_a_root_is_held_by_one_sync_at_a_time(tmp_path: Path, source: Path) -> None:
     async with two_peers(tmp_path) as peers:
-        side = SideState(peers[Side.BETA], Tree())
+        side = SideState(peers[SyncSide.BETA], Tree())
         await side.open(os.fsencode(tmp_path / "target"), Options())
         with pytest.RaisesGroup(
             pytest.RaisesExc(ConflictError, match="another sync has"), flatten_subgroups=True
@@ -199,7 +199,7 @@ async def test_git_s_programs_are_not_brought_to_this_machine(tmp_path: Path, so
     (source / ".git" / "HEAD").write_text("ref: refs/heads/main")
     (source / ".git" / "config").write_text("[core]\n fsmonitor = evil")
     (source / "sub" / ".git").write_text("gitdir: ../evil")
-    result, _ = await copy_once(tmp_path, source, tmp_path / "target", here=Side.BETA)
+    result, _ = await copy_once(tmp_path, source, tmp_path / "target", here=SyncSide.BETA)
     found = content(tmp_path / "target")
     assert ".git/HEAD" in found
     assert {s.path for s in result.skipped} == {b".git/hooks", b".git/config", b"sub/.git"}

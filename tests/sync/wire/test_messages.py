@@ -106,7 +106,7 @@ def test_names_and_places() -> None:
 
 def test_a_block_is_opened_only_to_what_it_says() -> None:
     bomb = zstandard.ZstdCompressor().compress(bytes(50_000_000))
-    block = blocks.Block(1, blocks.DATA, 1, 1000, bomb)
+    block = blocks.WireBlock(1, blocks.DATA, 1, 1000, bomb)
     with pytest.raises(ProtocolError, match="unpacks to 50000000"):
         blocks.Unpacker().unpack(block)
     with pytest.raises(ProtocolError, match="damaged"):

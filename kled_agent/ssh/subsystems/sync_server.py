@@ -1,0 +1,30 @@
+"""The endpoint of a file sync on standard input and output, for the session's user.
+
+It starts as the agent's user, because the other may not be allowed to read the interpreter, and
+becomes the session's before it reads anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from kled_agent.users import become
+from kled_sync.endpoint.serving import run_endpoint
+
+
+def main() -> None:
+    """Serve until the end of the input. The argument is JSON: {"uid", "gid", "groups", "home"}."""
+    job = json.loads(sys.argv[1])
+    become(job["uid"], job["gid"], job["groups"])
+    # Paths are seen from the home directory, as sftp-server is told to.
+    os.chdir(job["home"])
+    os.environ["HOME"] = job["home"]
+    reader, writer = os.dup(0), os.dup(1)
+    os.dup2(2, 1)
+    run_endpoint(reader, writer, os.environ)
+
+
+if __name__ == "__main__":
+    main()

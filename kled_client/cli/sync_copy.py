@@ -1,0 +1,160 @@
+"""`kled sync push` and `pull`: a folder copied once, as rsync does it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+import trio
+
+from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.names import complete_place
+from kled_client.sync.place import SyncPlace, parse_sync_place
+from kled_client.terminal.interrupt import run
+from kled_wire.errors import InputError, KledError
+
+if TYPE_CHECKING:
+    from kled_client.sync.copy import CopyWish
+    from kled_sync.decide.reconcile import PathChange
+    from kled_sync.session.once import Plan, Result
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Of a tree in which nothing may be read the first lines say enough.
+_PROBLEMS_MAX: Final = 20
+_OPTIONS = (
+    click.argument("source", metavar="SRC", shell_complete=complete_place),
+    click.argument("target", metavar="DST", shell_complete=complete_place),
+    click.option("--delete", is_flag=True, help="Delete in DST what SRC does not have."),
+    click.option(
+        "--max-delete", type=click.IntRange(min=0), help="Delete so many files without asking."
+    ),
+    click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done."),
+    click.option("-i", "--itemize", is_flag=True, help="A line for each change, as rsync's."),
+    click.option("--ignore", multiple=True, metavar="RULE", help="Leave out, as in a .gitignore."),
+    click.option("--preset", multiple=True, metavar="NAME", help="Leave out what NAME lists."),
+    click.option("--gitignore", is_flag=True, help="Follow the .gitignore files of SRC."),
+)
+
+
+def _with_options(command: F) -> F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_with_options
+@pass_invocation
+def push(invocation: Invocation, /, source: str, target: str, **options: Any) -> int:
+    """Copy SRC, of this machine, to DST: WORKSPACE:path, or ssh://USER@HOST/path.
+
+    As with rsync, `dir` is copied under its name, `dir/` is what DST is afterwards. Only what
+    changed is sent. What is replaced or deleted is kept for 7 days: kled sync undo.
+    """
+    return _run(invocation, source, target, upload=True, **options)
+
+
+@click.command()
+@_with_options
+@pass_invocation
+def pull(invocation: Invocation, /, source: str, target: str, **options: Any) -> int:
+    """Copy SRC, of a workspace, to DST on this machine; otherwise as push.
+
+    Hooks and settings of git do not come along: git would run what they say.
+    """
+    return _run(invocation, source, target, upload=False, **options)
+
+
+@click.command("sync-server")
+def sync_server() -> int:
+    """Serve the other end of a sync on standard input and output, for `kled sync` elsewhere."""
+    from kled_sync.__main__ import main  # noqa: PLC0415  # imported when a sync begins
+
+    return main()
+
+
+def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **options: Any) -> int:
+    from kled_client.sync.copy import AS_RSYNC, CopyWish  # noqa: PLC0415  # when a sync begins
+    from kled_client.sync.rules import rules_of  # noqa: PLC0415
+
+    from_place, to_place = parse_sync_place(source), parse_sync_place(target)
+    _check_direction(from_place, to_place, upload=upload)
+    ignore = rules_of(options["ignore"], options["preset"])
+    wish = CopyWish(
+        source=from_place,
+        target=to_place,
+        delete=options["delete"],
+        options=AS_RSYNC.with_rules(ignore, gitignore=options["gitignore"]),
+    )
+    return run(partial(_copy, invocation, wish, options))
+
+
+def _check_direction(source: SyncPlace, target: SyncPlace, *, upload: bool) -> None:
+    here, word = (source, "SRC") if upload else (target, "DST")
+    if not here.is_here:
+        command = "push" if upload else "pull"
+        raise InputError(
+            "copy_sides",
+            f"{word} of kled sync {command} is on this machine",
+            hint=f"kled sync {'pull' if upload else 'push'}",
+        )
+
+
+async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any]) -> int:
+    from kled_client.sync.copy import check_deletions, copy  # noqa: PLC0415
+    from kled_sync.session.transfer import SyncMeter  # noqa: PLC0415
+
+    began = trio.current_time()
+    dry_run, output = options["dry_run"], invocation.output
+    ask = partial(click.confirm, err=True) if sys.stdin.isatty() and not output.as_json else None
+
+    async def confirm(plan: Plan) -> bool:
+        if options["itemize"] or dry_run or output.as_json:
+            for action in sorted(plan.actions, key=lambda found: found.path):
+                _show(invocation, action)
+        if dry_run:
+            return False
+        return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
+
+    with output.transfer("syncing") as bar:
+        meter = SyncMeter()
+        meter.changed = lambda: bar.update(
+            meter.done_bytes, meter.total_bytes or None, f"{meter.files_done}/{meter.files} files"
+        )
+        result = await copy(wish, invocation.env, invocation.ssh, confirm, meter)
+    _report(invocation, result, dry_run=dry_run, seconds=trio.current_time() - began)
+    return 0
+
+
+def _show(invocation: Invocation, action: PathChange) -> None:
+    from kled_client.sync.itemize import event, itemize  # noqa: PLC0415
+
+    if invocation.output.as_json:
+        invocation.output.json_line(event(action))
+    else:
+        invocation.output.line(itemize(action))
+
+
+def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:
+    """Raises KledError("sync_incomplete") where single paths failed."""
+    from kled_sync.session.transfer import failure_line  # noqa: PLC0415
+    from kled_sync.tree.paths import shown  # noqa: PLC0415
+
+    output = invocation.output
+    problems = [failure_line(failure) for failure in result.done.failures]
+    unread = [s for s in result.skipped if s.is_problem]
+    for skipped in [s for s in result.skipped if not s.is_problem][:_PROBLEMS_MAX]:
+        output.note(f"left out {shown(skipped.path)}: {skipped.reason}")
+    problems += [f"{shown(s.path)}: {s.reason}" for s in unread]
+    if not dry_run and not output.as_json:
+        files = sum(a.new is not None and a.new.is_file for a in result.done.actions)
+        output.copied(files, result.done.content_bytes, seconds)
+    for path in result.done.too_large[:_PROBLEMS_MAX]:
+        output.note(f"the old {shown(path)} is too large to be kept")
+    if problems:
+        for line in problems[:_PROBLEMS_MAX]:
+            output.note(line)
+        raise KledError("sync_incomplete", f"{len(problems)} paths could not be copied")

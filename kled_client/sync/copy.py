@@ -1,0 +1,71 @@
+"""One copy of a folder between two places: `kled sync push` and `pull`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kled_client.sync.place import SyncPlace
+from kled_client.sync.reach import Connect, open_peer
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.safety import DELETED_PART_MAX, DELETIONS_MAX
+from kled_sync.files.options import Options
+from kled_sync.session.once import Confirm, OneSync, Plan, Result, Wish
+from kled_sync.session.transfer import SyncMeter
+from kled_wire.errors import InputError
+
+# What rsync -a does: links as they are, all permissions, and no rules but those given.
+AS_RSYNC = Options(links="as-is", mode_mask=0o777, gitignore=False, durable="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyWish:
+    """What a person asked for."""
+
+    source: SyncPlace
+    target: SyncPlace
+    delete: bool = False
+    options: Options = field(default_factory=lambda: AS_RSYNC)
+
+
+async def copy(
+    wish: CopyWish, env: Mapping[str, str], connect: Connect, confirm: Confirm, meter: SyncMeter
+) -> Result:
+    """Carry it out. Raises KledError; what failed for single files is in the result."""
+    here = None
+    if not (wish.source.is_here and wish.target.is_here):
+        here = SyncSide.ALPHA if wish.source.is_here else SyncSide.BETA
+    async with (
+        open_peer(wish.source, str(wish.source), env, connect) as alpha,
+        open_peer(wish.target, str(wish.target), env, connect) as beta,
+    ):
+        once = Wish(
+            source=os.fsencode(wish.source.path),
+            destination=os.fsencode(wish.target.path),
+            options=wish.options,
+            delete=wish.delete,
+            here=here,
+        )
+        return await OneSync(alpha, beta, once, meter).run(confirm)
+
+
+def must_ask(plan: Plan, deletions_max: int | None) -> bool:
+    """Whether so many files would be deleted that somebody is to say yes."""
+    if deletions_max is not None:
+        return plan.deletions > deletions_max
+    return plan.deletions > max(DELETIONS_MAX, plan.files * DELETED_PART_MAX)
+
+
+def check_deletions(
+    plan: Plan, deletions_max: int | None, ask: Callable[[str], bool] | None
+) -> bool:
+    """Whether to go on. Raises InputError("sync_deletes_many") where nobody can be asked."""
+    if not must_ask(plan, deletions_max):
+        return True
+    text = f"{plan.deletions} of {plan.files} files in the destination would be deleted"
+    if ask is None:
+        raise InputError(
+            "sync_deletes_many", text, hint=f"--max-delete {plan.deletions} lets it be"
+        )
+    return ask(f"{text}. Go on?")

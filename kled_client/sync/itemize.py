@@ -1,0 +1,59 @@
+"""What is done to a path, for people (as rsync's --itemize-changes) and as an event. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.tree.entry import Entry, Kind
+from kled_sync.tree.paths import shown
+
+_LETTERS: Final = {Kind.FILE: "f", Kind.DIRECTORY: "d", Kind.LINK: "L"}
+_SAME: Final = "........."
+
+
+def itemize(action: PathChange) -> str:
+    """One line: `>f+++++++++ name`; rsync(1) says what the letters mean."""
+    name = shown(action.path)
+    new, old = action.new, action.old
+    if new is None:
+        return f"*deleting   {name}"
+    letter = _LETTERS.get(new.kind, "f")
+    if old is None or old.kind is not new.kind:
+        moved = ">" if new.is_file else "c"
+        return f"{moved}{letter}+++++++++ {name}"
+    return f"{_moved(new, old)}{letter}{_changes(new, old)} {name}"
+
+
+def _moved(new: Entry, old: Entry) -> str:
+    if new.is_file:
+        return "." if new.is_hashed and new.tail == old.tail else ">"
+    return "c" if new.tail != old.tail else "."
+
+
+def _changes(new: Entry, old: Entry) -> str:
+    marks = list(_SAME)
+    if new.is_file and new.size != old.size:
+        marks[1] = "s"
+    if new.is_file and new.mtime_ns != old.mtime_ns:
+        marks[2] = "t"
+    if new.mode != old.mode:
+        marks[3] = "p"
+    return "".join(marks)
+
+
+def event(action: PathChange) -> dict[str, Any]:
+    """The same for programs; `side` is the one that changes: `beta` is the destination."""
+    new, old = action.new, action.old
+    what = "deleted" if new is None else "created" if old is None else "changed"
+    entry = new if new is not None else old
+    assert entry is not None
+    found: dict[str, Any] = {
+        "event": what,
+        "path": action.path.decode("utf-8", "surrogateescape"),
+        "kind": entry.kind.name.lower(),
+        "side": action.side.value,
+    }
+    if new is not None and new.is_file:
+        found["bytes"] = new.size
+    return found

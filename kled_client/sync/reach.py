@@ -1,0 +1,142 @@
+"""Endpoints, wherever they are: a process here, an SSH subsystem of a workspace, or plain ssh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from kled_client.sync.place import SyncPlace
+from kled_sync.session.peer import ByteStream, Peer
+from kled_wire.errors import UnavailableError
+from kled_wire.limits import CLEANUP_S
+from kled_wire.names import WorkspaceRef
+from kled_wire.subsystems import SYNC
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from kled_client.ssh.channel import Channel
+
+_FAR_COMMAND: Final = "kled sync-server"
+# What a far end says before it ends; the last of it explains why.
+_WORDS_BYTES: Final = 2000
+Connect = Callable[[WorkspaceRef], "AbstractAsyncContextManager[asyncssh.SSHClientConnection]"]
+
+
+@asynccontextmanager
+async def open_peer(
+    place: SyncPlace, name: str, env: Mapping[str, str], connect: Connect
+) -> AsyncIterator[Peer]:
+    """The endpoint at `place`, up until the block ends. `connect` reaches workspaces.
+
+    Raises UnavailableError("sync_connection_lost") when it ends before, and as `connect` does.
+    """
+    async with _stream(place, env, connect) as stream, trio.open_nursery() as nursery:
+        peer = Peer(name, stream)
+        nursery.start_soon(peer.run)
+        yield peer
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _stream(
+    place: SyncPlace, env: Mapping[str, str], connect: Connect
+) -> AsyncIterator[ByteStream]:
+    if place.workspace is not None:
+        async with connect(place.workspace) as connection, _over_channel(connection) as channel:
+            yield channel
+        return
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "kled_sync")
+    if place.ssh is not None:
+        command = ("ssh", "-T", "-o", "ClearAllForwardings=yes", *place.ssh, _FAR_COMMAND)
+    async with _process(command, env) as pipes:
+        yield pipes
+
+
+class _Pipes:
+    """A process's standard input and output."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._input, self._output = process.stdin, process.stdout
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        return bytes(await self._output.receive_some(max_bytes))
+
+    async def send_all(self, data: bytes) -> None:
+        await self._input.send_all(data)
+
+
+@asynccontextmanager
+async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIterator[_Pipes]:
+    """An endpoint, ended with its input. Raises UnavailableError("sync_far_end_missing")."""
+    # The module must be found where an installation is not what Python looks through by itself.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**env, "PYTHONPATH": paths},
+        )
+    except OSError as exc:
+        raise UnavailableError(
+            "sync_far_end_missing", f"{command[0]} cannot be started: {exc.strerror}"
+        ) from exc
+    try:
+        yield _Pipes(process)
+    finally:
+        with trio.move_on_after(CLEANUP_S, shield=True):
+            assert process.stdin is not None
+            await process.stdin.aclose()
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+class _ChannelStream:
+    """An SSH channel as a stream of bytes; what comes on standard error explains its end."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._words = b""
+
+    async def receive_some(self, max_bytes: int) -> bytes:  # noqa: ARG002  # the protocol's
+        while (received := await self._channel.receive()) is not None:
+            data, is_stderr = received
+            if not is_stderr:
+                return data
+            self._words = (self._words + data)[-_WORDS_BYTES:]
+        if self._words:
+            said = self._words.decode("utf-8", "replace").strip().splitlines()[-1]
+            raise UnavailableError("sync_connection_lost", f"the far end of the sync ended: {said}")
+        return b""
+
+    async def send_all(self, data: bytes) -> None:
+        await self._channel.send(data)
+
+
+@asynccontextmanager
+async def _over_channel(
+    connection: asyncssh.SSHClientConnection,
+) -> AsyncIterator[_ChannelStream]:
+    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, when needed
+
+    channel = await open_channel(connection, None, env={}, subsystem=SYNC)
+    try:
+        yield _ChannelStream(channel)
+    finally:
+        channel.send_eof()
+        with trio.move_on_after(CLEANUP_S, shield=True):
+            while await channel.receive() is not None:
+                pass
+        channel.close()

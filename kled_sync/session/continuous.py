@@ -1,0 +1,375 @@
+"""A sync that goes on: whatever changes on either side is brought to the other, until it is ended.
+
+One task looks and decides. What is small it carries out itself at once; what is large goes on
+beside it, so that a file saved meanwhile overtakes. Paths that are under way are left to those who
+have them, and looked at again afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from kled_sync.decide.guard import is_guarded
+from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
+from kled_sync.decide.operations import unread_worth_reading
+from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, Reconciler, SyncTerms
+from kled_sync.decide.safety import root_trouble, too_many_deletions
+from kled_sync.files.options import Options
+from kled_sync.session.agreement import Agreement
+from kled_sync.session.peer import Peer
+from kled_sync.session.side import SideState
+from kled_sync.session.transfer import AGAIN, CarriedOut, Failure, SyncMeter, SyncTransfer
+from kled_sync.tree.paths import ROOT, is_below, shown, split
+from kled_wire.errors import ConflictError, NotFoundError
+
+# So much is carried out before anything else is looked at; more goes on beside.
+_SMALL_ACTIONS: Final = 100
+_SMALL_BYTES: Final = 4 * 1024 * 1024
+# After a burst there is more to come: looking less often then is quicker.
+_BURST_ACTIONS: Final = 200
+_BURST_PAUSE_S: Final = 0.15
+_SWEEP_S: Final = 120.0
+_SWEEP_UNWATCHED_S: Final = 10.0
+_FLUSH_ROUNDS: Final = 50
+# What changes while it is brought over is tried again so often, then with the next change.
+_TRIES_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncWish:
+    """What is to be kept the same, and how."""
+
+    alpha: bytes
+    beta: bytes
+    mode: Mode
+    options: Options
+    here: SyncSide | None = SyncSide.ALPHA
+
+
+class HaltedError(ConflictError):
+    """The sync has stopped and asks; `reason` is for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "sync_halted",
+            reason,
+            hint="kled sync resume --accept goes on with that, kled sync reset begins anew",
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """What there is to know about a sync, for `status`."""
+
+    conflicts: dict[bytes, str] = field(default_factory=dict)
+    problems: dict[bytes, str] = field(default_factory=dict)
+    changes: int = 0
+    phase: str = "looking"
+
+
+Log = Callable[[list[PathChange]], None]
+
+
+class ContinuousSync:
+    """One sync between two peers whose `run` is going on."""
+
+    def __init__(
+        self,
+        peers: dict[SyncSide, Peer],
+        wish: SyncWish,
+        directory: Path,
+        *,
+        log: Log = lambda _actions: None,
+        accept: bool = False,
+    ) -> None:
+        self._wish = wish
+        self.agreement = Agreement(directory)
+        self.sides = {s: SideState(peers[s], self.agreement.tree) for s in SyncSide}
+        self.meter = SyncMeter()
+        self.transfer = SyncTransfer(self.sides, self.agreement, self.meter)
+        self.health = Health()
+        self._log = log
+        self._accept = accept
+        self._terms = SyncTerms(
+            mode=wish.mode,
+            mode_mask=wish.options.mode_mask,
+            guarded=wish.here,
+            guard=is_guarded,
+        )
+        self._again: set[bytes] = set()
+        self._whole = True
+        self._failed: dict[tuple[SyncSide, bytes], PathChange] = {}
+        self._tries: dict[tuple[SyncSide, bytes], int] = {}
+        self._wake = trio.Event()
+        self._flushes: list[trio.Event] = []
+        self._beside = 0
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Raises HaltedError, and KledError where a side is gone."""
+        try:
+            await self._open()
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await self._go_on()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.agreement.close)
+
+    async def _open(self) -> None:
+        wish = self._wish
+        paths = {SyncSide.ALPHA: wish.alpha, SyncSide.BETA: wish.beta}
+
+        async def one(side: SyncSide) -> None:
+            await self.sides[side].open(paths[side], wish.options)
+            await self.sides[side].watch()
+
+        async with trio.open_nursery() as nursery:
+            for side in SyncSide:
+                nursery.start_soon(one, side)
+
+    async def _go_on(self) -> None:
+        everywhere = True
+        while True:
+            flushes, self._flushes = self._flushes, []
+            # A barrier is not to trust hints where there are none.
+            unwatched = [s for s in self.sides.values() if not _is_watched(s)]
+            actions = await self._round(everywhere=everywhere or bool(flushes and unwatched))
+            if flushes:
+                await self._settle(flushes)
+            pause = _BURST_PAUSE_S if actions > _BURST_ACTIONS else 0.0
+            everywhere = await self._wait(pause, _SWEEP_UNWATCHED_S if unwatched else _SWEEP_S)
+
+    async def _settle(self, flushes: list[trio.Event]) -> None:
+        """Until nothing is left to do of what was there when it was asked for."""
+        for _ in range(_FLUSH_ROUNDS):
+            while self._beside:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            if not await self._round(everywhere=False) and not self._beside:
+                break
+        for event in flushes:
+            event.set()
+
+    async def _wait(self, pause: float, sweep: float) -> bool:
+        """Until there is something to look at; whether that is everything."""
+        await trio.sleep(pause)
+        self.health.phase = "watching"
+        if self._again or self._whole or self._flushes:
+            return False
+        with trio.move_on_after(sweep):
+            self._wake = trio.Event()
+            events = [self._wake, *(state.dirty for state in self.sides.values())]
+            await _any_of(events)
+            return False
+        return True
+
+    async def _round(self, *, everywhere: bool) -> int:
+        """Look, decide, begin to do; how much there was to do. Raises HaltedError."""
+        self.health.phase = "looking"
+        async with trio.open_nursery() as nursery:
+            for state in self.sides.values():
+                nursery.start_soon(_scan, state, everywhere)
+        self._check_roots()
+        directories = self._directories()
+        if directories is not None and not directories:
+            return 0
+        outcome = await self._decide(directories)
+        self._note(outcome, directories)
+        actions = [action for action in outcome.actions if self._may_do(action)]
+        self._check_deletions(actions)
+        if actions:
+            await self._do(actions)
+        self._accept = False
+        return len(actions)
+
+    def _directories(self) -> set[bytes] | None:
+        """What to look at: where something changed. None: everywhere."""
+        found = self._again.copy()
+        self._again.clear()
+        for state in self.sides.values():
+            found |= state.changed
+            state.changed.clear()
+        if self._whole:
+            self._whole = False
+            return None
+        return found
+
+    def _check_roots(self) -> None:
+        """Raises HaltedError."""
+        if self._accept:
+            return
+        for side, state in self.sides.items():
+            entries = len(state.tree.children(ROOT))
+            trouble = root_trouble(side.value, state.tree.root, self.agreement.tree, entries)
+            if trouble is not None:
+                raise HaltedError(trouble)
+
+    def _check_deletions(self, actions: Sequence[PathChange]) -> None:
+        """Raises HaltedError."""
+        if self._accept:
+            return
+        for side in SyncSide:
+            own = [action for action in actions if action.side is side]
+            many = too_many_deletions(own, self.agreement.tree.count()) if own else None
+            if many is not None:
+                raise HaltedError(many)
+
+    async def _decide(self, directories: set[bytes] | None) -> Outcome:
+        while True:
+            outcome = self._reconciled(directories)
+            unread = {side: sorted(set(paths)) for side, paths in outcome.unread.items() if paths}
+            if not unread:
+                break
+            async with trio.open_nursery() as nursery:
+                for side, paths in unread.items():
+                    nursery.start_soon(self.sides[side].hash, paths)
+        for side in SyncSide:
+            own = [action for action in outcome.actions if action.side is side]
+            worth = unread_worth_reading(own, self.sides[side].tree)
+            if worth:
+                await self.sides[side.other].hash(worth)
+                outcome = self._reconciled(directories)
+        return outcome
+
+    def _reconciled(self, directories: set[bytes] | None) -> Outcome:
+        alpha, beta = self.sides[SyncSide.ALPHA].tree, self.sides[SyncSide.BETA].tree
+        return Reconciler(self._terms, alpha, beta, self.agreement.tree).run(directories)
+
+    def _note(self, outcome: Outcome, directories: set[bytes] | None) -> None:
+        for path, entry in outcome.agreed:
+            self.agreement.note(path, entry)
+        self.agreement.flush()
+        for known in (self.health.conflicts, self.health.problems):
+            for path in [p for p in known if _was_looked_at(p, directories)]:
+                del known[path]
+        self.health.conflicts.update(map(_pair, outcome.conflicts))
+        self.health.problems.update(map(_pair, outcome.skipped))
+
+    def _may_do(self, action: PathChange) -> bool:
+        """Not what is under way, nor below it, nor what failed and has not changed since."""
+        path = action.path
+        if path == ROOT and action.new is None:
+            return False  # what was in it goes, where that is accepted
+        while True:
+            if path in self.transfer.in_flight:
+                self._again.add(split(action.path)[0] if action.path else ROOT)
+                return False
+            if path == ROOT:
+                break
+            path = split(path)[0]
+        if self._failed.get((action.side, action.path)) == action:
+            self.health.problems.setdefault(action.path, "it could not be brought over")
+            return False
+        return True
+
+    async def _do(self, actions: list[PathChange]) -> None:
+        size = sum(a.new.size for a in actions if a.new is not None and a.new.is_file)
+        self.health.phase = "bringing over"
+        if size <= _SMALL_BYTES and len(actions) <= _SMALL_ACTIONS:
+            await self._carry_out(actions, urgent=True)
+            return
+        assert self._nursery is not None
+        self._beside += 1
+        self.transfer.in_flight.update(action.path for action in actions)
+        self._nursery.start_soon(self._carry_out_beside, actions)
+
+    async def _carry_out_beside(self, actions: list[PathChange]) -> None:
+        try:
+            await self._carry_out(actions, urgent=False)
+        finally:
+            self._beside -= 1
+            self._wake.set()
+
+    async def _carry_out(self, actions: list[PathChange], *, urgent: bool) -> None:
+        done = await self.transfer.carry_out(actions, urgent=urgent)
+        self._took(done)
+
+    def _took(self, done: CarriedOut) -> None:
+        self.health.changes += len(done.actions)
+        if done.actions:
+            self._log(done.actions)
+        for action in done.actions:
+            self._failed.pop((action.side, action.path), None)
+            self._tries.pop((action.side, action.path), None)
+        for failure in done.failures:
+            self._take_failure(failure)
+        for path in done.too_large:
+            self.health.problems[path] = "its old version was too large to be kept"
+
+    def _take_failure(self, failure: Failure) -> None:
+        action = failure.action
+        self._again.add(split(action.path)[0] if action.path else ROOT)
+        tries = self._tries.get((action.side, action.path), 0) + 1
+        self._tries[action.side, action.path] = tries
+        if (failure.code in AGAIN or failure.code == "changed") and tries < _TRIES_MAX:
+            return
+        self._failed[action.side, action.path] = action
+        self.health.problems[action.path] = failure.words
+
+    # --- what people ask for
+
+    async def flush(self) -> None:
+        """Until all that was saved before is on the other side. Raises KledError."""
+        self._failed.clear()
+        self._tries.clear()
+        event = trio.Event()
+        self._flushes.append(event)
+        self._wake.set()
+        await event.wait()
+
+    async def resolve(self, path: bytes, winner: SyncSide) -> int:
+        """Let one side win at `path` and below; how much that changed. Raises NotFoundError."""
+        below = [p for p in self.health.conflicts if p == path or is_below(p, path)]
+        if not below:
+            raise NotFoundError("sync_no_conflict", f"there is no conflict at {shown(path)}")
+        terms = SyncTerms(mode=Mode.TWO_WAY_RESOLVED, mode_mask=self._terms.mode_mask)
+        mine, theirs = self.sides[winner].tree, self.sides[winner.other].tree
+        chosen: list[PathChange] = []
+        for conflict in below:
+            outcome = Reconciler(terms, mine, theirs, self.agreement.tree).look_at(conflict)
+            chosen += [a._replace(side=winner if a.side is SyncSide.ALPHA else winner.other)
+                       for a in outcome.actions]  # fmt: skip
+            del self.health.conflicts[conflict]
+        done = await self.transfer.carry_out(chosen, urgent=True)
+        self._took(done)
+        self._wake.set()
+        return len(done.actions)
+
+    @property
+    def is_two_way(self) -> bool:
+        return self._wish.mode in TWO_WAY
+
+
+async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
+    await state.scan(everywhere=everywhere)
+
+
+def _is_watched(state: SideState) -> bool:
+    watching = state.watching
+    return watching is not None and watching.how == "inotify" and not watching.words
+
+
+def _was_looked_at(path: bytes, directories: set[bytes] | None) -> bool:
+    return directories is None or any(split(path)[0] == d or is_below(path, d) for d in directories)
+
+
+def _pair(found: Conflict) -> tuple[bytes, str]:
+    return found.path, found.reason
+
+
+async def _any_of(events: Sequence[trio.Event]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def one(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(one, event)

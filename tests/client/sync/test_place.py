@@ -1,0 +1,98 @@
+"""Where the sides of a sync are, what is left out, and how changes are said."""
+
+from __future__ import annotations
+
+import pytest
+
+from kled_client.sync.copy import check_deletions
+from kled_client.sync.itemize import event, itemize
+from kled_client.sync.place import parse_sync_place
+from kled_client.sync.rules import rules_of
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.decide.target import target_of
+from kled_sync.session.once import Plan
+from kled_sync.tree.entry import make_directory, make_file, make_link
+from kled_wire.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "ssh"),
+    [
+        ("proj", "proj", None),
+        ("./dev:proj", "./dev:proj", None),
+        ("dev:proj", "dev:proj", None),
+        ("alice/dev:~/proj", "dev.alice:proj", None),
+        ("dev:", "dev:.", None),
+        ("me@host:proj", "me@host:proj", ("me@host",)),
+        ("ssh://host/srv/x", "host:/srv/x", ("host",)),
+        ("ssh://me@host:2222/~/x%20y", "me@host:x y", ("-p", "2222", "me@host")),
+    ],
+)
+def test_a_place_is_read_as_people_write_it(
+    text: str, shown: str, ssh: tuple[str, ...] | None
+) -> None:
+    place = parse_sync_place(text)
+    assert (str(place), place.ssh) == (shown, ssh)
+
+
+@pytest.mark.parametrize(
+    "text", ["ssh://-oProxyCommand=x/y", "ssh://", "ssh://h:x/y", "ssh://u:p@h/y", "ssh://h/y?z"]
+)
+def test_what_ssh_could_take_for_an_option_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_sync_place(text)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "is_directory", "wanted"),
+    [
+        (b"dir", b"there", True, (b"there/dir", b"")),
+        (b"dir/", b"there", True, (b"there", b"")),
+        (b"a/dir", b"there/", True, (b"there/dir", b"")),
+        (b".", b"there", True, (b"there", b"")),
+        (b"a/f", b"there", False, (b"there", b"f")),
+        (b"f", b"there/", False, (b"there/f", b"")),
+        (b"f", b"/", False, (b"/f", b"")),
+    ],
+)
+def test_a_slash_means_what_it_means_to_rsync(
+    source: bytes, destination: bytes, is_directory: bool, wanted: tuple[bytes, bytes]
+) -> None:
+    assert target_of(source, destination, is_directory=is_directory) == wanted
+
+
+def test_rules_are_put_together_the_strongest_last() -> None:
+    text = rules_of(["!keep", "x"], ["python"], vcs=False)
+    assert text.startswith(b".git\n")
+    assert text.endswith(b"!keep\nx\n")
+    with pytest.raises(InputError):
+        rules_of(["a\nb"], [])
+
+
+def test_changes_are_said_as_rsync_says_them() -> None:
+    old, new = make_file(0o644, 1, 5, b"a" * 32), make_file(0o755, 2, 6, b"b" * 32)
+    lines = [
+        itemize(PathChange(SyncSide.BETA, path, after, before))
+        for path, after, before in (
+            (b"new", new, None), (b"x", new, old), (b"t", old.with_time(9), old),
+            (b"gone", None, old), (b"d", make_directory(0o755), None),
+            (b"l", make_link(b"b"), make_link(b"a")), (b"k", new, make_directory(0o755)),
+        )
+    ]  # fmt: skip
+    assert lines == [
+        ">f+++++++++ new", ">f.stp..... x", ".f..t...... t", "*deleting   gone",
+        "cd+++++++++ d", "cL......... l", ">f+++++++++ k",
+    ]  # fmt: skip
+    assert event(PathChange(SyncSide.BETA, b"x\xff", new, old)) == {
+        "event": "changed", "path": "x\udcff", "kind": "file", "side": "beta", "bytes": 6,
+    }  # fmt: skip
+
+
+def test_many_deletions_are_asked_about_or_refused() -> None:
+    plan = Plan(actions=[], skipped=[], deletions=101, files=500)
+    assert not check_deletions(plan, None, lambda _question: False)
+    assert check_deletions(plan, 101, None)
+    with pytest.raises(InputError, match="101 of 500"):
+        check_deletions(plan, None, None)
+    assert check_deletions(Plan(actions=[], skipped=[], deletions=100, files=100), None, None)

@@ -1,0 +1,200 @@
+"""A sync that goes on, between two real folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.files.options import Options
+from kled_sync.session.continuous import HaltedError
+from tests.kit.endpoints import content, kept_same
+
+
+@pytest.fixture
+def alpha(tmp_path: Path) -> Path:
+    root = tmp_path / "alpha"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_text("1")
+    (root / "sub" / "b").write_text("2")
+    return root
+
+
+@pytest.fixture
+def beta(tmp_path: Path) -> Path:
+    return tmp_path / "beta"
+
+
+async def test_what_changes_on_either_side_comes_to_the_other(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        (beta / "new").write_text("from beta")
+        (alpha / "a").write_text("changed")
+        (alpha / "sub" / "b").unlink()
+        await sync.flush()
+        assert (alpha / "new").read_text() == "from beta"
+        assert (beta / "a").read_text() == "changed"
+        assert content(beta) == content(alpha)
+        (alpha / "deep" / "er").mkdir(parents=True)
+        (alpha / "deep" / "er" / "f").write_text("x")
+        await sync.flush()
+        (alpha / "deep").rename(alpha / "moved")
+        await sync.flush()
+        assert content(beta) == content(alpha)
+
+
+async def test_a_save_comes_over_by_itself(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        (alpha / "a").write_text("saved")
+        with trio.fail_after(20):
+            while (beta / "a").read_text() != "saved":
+                await trio.sleep(0.005)
+
+
+async def test_a_conflict_keeps_both_and_is_resolved(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    (alpha / "a").write_text("alpha's")
+    (beta / "a").write_text("beta's")
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert sync.health.conflicts == {b"a": "changed on both sides"}
+        assert (alpha / "a").read_text() == "alpha's"
+        assert (beta / "a").read_text() == "beta's"
+        assert await sync.resolve(b"a", SyncSide.BETA) == 1
+        await sync.flush()
+        assert (alpha / "a").read_text() == "beta's"
+        assert sync.health.conflicts == {}
+
+
+async def test_an_emptied_side_halts_and_deletes_nothing(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    for path in (alpha / "a", alpha / "sub" / "b"):
+        path.unlink()
+    (alpha / "sub").rmdir()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="alpha side is empty now"), flatten_subgroups=True
+    ):
+        async with kept_same(tmp_path, alpha, beta):
+            await trio.sleep_forever()
+    assert (beta / "a").read_text() == "1"
+    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+        await sync.flush()
+    assert content(beta) == {}
+
+
+async def test_many_deletions_halt(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    for number in range(150):
+        (alpha / "sub" / str(number)).touch()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    for number in range(120):
+        (beta / "sub" / str(number)).unlink()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="120 of 15. files would be deleted"),
+        flatten_subgroups=True,
+    ):
+        async with kept_same(tmp_path, alpha, beta):
+            await trio.sleep_forever()
+    assert len(content(alpha)) == 153
+
+
+async def test_what_is_ignored_is_left_alone_and_a_new_rule_deletes_nothing(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        (alpha / "x.log").write_text("log")
+        await sync.flush()
+        assert (beta / "x.log").exists()
+        (alpha / ".gitignore").write_text("*.log\nsub/\n")
+        await sync.flush()
+        (alpha / "x.log").unlink()
+        (alpha / "y.log").write_text("not synced")
+        await sync.flush()
+        assert (beta / "x.log").read_text() == "log"
+        assert (beta / "sub" / "b").read_text() == "2"
+        assert not (beta / "y.log").exists()
+
+
+async def test_links_that_lead_out_are_left_and_said(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    (alpha / "out").symlink_to("/etc/passwd")
+    (alpha / "sub" / "in").symlink_to("../a")
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert sync.health.problems == {b"out": "a link that leads out of the folder"}
+    assert (beta / "sub" / "in").is_symlink()
+    assert not (beta / "out").is_symlink()
+
+
+async def test_what_cannot_be_read_is_said_and_the_rest_goes_on(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    (alpha / "secret").write_text("x")
+    (alpha / "secret").chmod(0)
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert list(sync.health.problems) == [b"secret"]
+    assert (beta / "a").exists()
+
+
+async def test_a_replica_is_put_right_again(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    async with kept_same(tmp_path, alpha, beta, Mode.ONE_WAY_REPLICA) as sync:
+        await sync.flush()
+        (beta / "extra").write_text("goes")
+        (beta / "a").write_text("goes back")
+        await sync.flush()
+        assert content(beta) == content(alpha)
+
+
+async def test_a_burst_of_files_arrives_whole(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        for number in range(40):
+            directory = alpha / f"d{number}" / "e"
+            directory.mkdir(parents=True)
+            for name in range(25):
+                (directory / str(name)).write_text(f"{number} {name}")
+        await sync.flush()
+        assert content(beta) == content(alpha)
+
+
+async def test_a_small_save_overtakes_a_large_file(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    async with kept_same(tmp_path, alpha, beta, options=Options(durable="none")) as sync:
+        await sync.flush()
+        (alpha / "large").write_bytes(os.urandom(64 * 1024 * 1024))
+        with trio.fail_after(30):
+            while not sync.transfer.in_flight:
+                await trio.sleep(0.001)
+        (alpha / "a").write_text("small")
+        with trio.fail_after(30):
+            while (beta / "a").read_text() != "small":
+                await trio.sleep(0.001)
+        overtook = not (beta / "large").exists()
+        await sync.flush()
+        assert overtook
+        assert content(beta) == content(alpha)
+
+
+async def test_a_root_that_is_a_file_is_kept_the_same(tmp_path: Path, alpha: Path) -> None:
+    async with kept_same(tmp_path, alpha / "a", tmp_path / "copy") as sync:
+        await sync.flush()
+        assert (tmp_path / "copy").read_text() == "1"
+        (tmp_path / "copy").write_text("changed")
+        await sync.flush()
+        assert (alpha / "a").read_text() == "changed"
