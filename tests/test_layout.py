@@ -107,6 +107,10 @@ TESTED_BY = {
     """,
     "client/stream/test_resume.py": "kled_client/stream/greeting",
     "wire/control/test_codec.py": "kled_wire/control/messages",
+    "client/sync/test_background.py": """
+        kled_client/sync/barrier kled_client/sync/control kled_client/sync/sessions
+        kled_client/sync/supervise
+    """,
     "client/sync/test_place.py": """
         kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
         kled_sync/decide/target

@@ -85,17 +85,31 @@ def ssh(
 
 
 @click.command("exec", context_settings=_SETTINGS)
+@click.option(
+    "--synced", is_flag=True, help="Bring over what was saved before, and results back after."
+)
 @workspace_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @pass_invocation
-def exec_(invocation: Invocation, workspace: WorkspaceRef, command: tuple[str, ...]) -> int:
+def exec_(
+    invocation: Invocation, synced: bool, workspace: WorkspaceRef, command: tuple[str, ...]
+) -> int:
     """Run COMMAND in WORKSPACE without a terminal and without a shell.
 
     The words of COMMAND are passed unchanged. Standard output and error stay separate; the exit
     status is the command's. For shell syntax: kled exec WORKSPACE -- sh -c '…'.
     """
     line = shlex.join(without_dashes(command))
-    return run(partial(_run, invocation, workspace, line, False, False))
+    work = partial(_run, invocation, workspace, line, False, False)
+    if not synced:
+        return run(work)
+    from kled_client.sync.barrier import flush_all, syncs_of  # noqa: PLC0415  # start-up time
+
+    names = syncs_of(invocation.env, workspace)
+    flush_all(invocation.env, names)
+    code = run(work)
+    flush_all(invocation.env, names)
+    return code
 
 
 def late_options(

@@ -2,14 +2,330 @@
 
 from __future__ import annotations
 
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
 import click
 
+from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.names import complete_place
 from kled_client.cli.sync_copy import pull, push
+from kled_client.terminal.interrupt import run
+from kled_wire.errors import ConflictError, InputError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    import asyncssh
+
+    from kled_client.sync.reach import Connect
+    from kled_wire.names import WorkspaceRef
+
+_MODES: Final = ("two-way-safe", "two-way-resolved", "one-way-safe", "one-way-replica")
+_SHOWN: Final = 20
+_TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @click.group()
 def sync() -> None:
     """Copy a folder once, or keep it the same here and in a workspace."""
+
+
+def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from kled_client.sync.control import known_names  # noqa: PLC0415  # start-up time
+
+    invocation = ctx.find_object(Invocation)
+    names = known_names(invocation.env if invocation is not None else os.environ)
+    return [name for name in names if name.startswith(incomplete)]
+
+
+_name = click.argument("name", shell_complete=_complete_name)
+
+
+def _ask(invocation: Invocation, do: str, **request: Any) -> dict[str, Any]:
+    from kled_client.sync.control import ask  # noqa: PLC0415  # start-up time
+
+    return ask(invocation.env, do, **request)
+
+
+@sync.command()
+@click.argument("alpha", shell_complete=complete_place)
+@click.argument("beta", shell_complete=complete_place)
+@click.option("--name", metavar="NAME", help="What to call it; else as the folder here.")
+@click.option("--mode", type=click.Choice(_MODES), default=_MODES[0], show_default=True)
+@click.option("--ignore", multiple=True, metavar="RULE", help="Leave out, as in a .gitignore.")
+@click.option("--preset", multiple=True, metavar="NAME", help="Leave out what NAME lists.")
+@click.option("--no-gitignore", is_flag=True, help="Do not follow .gitignore files.")
+@click.option("--vcs", is_flag=True, help="Sync .git and the like too.")
+@click.option("--links", type=click.Choice(("portable", "as-is", "ignore")), default="portable")
+@click.option("--permissions", type=click.Choice(("portable", "all")), default="portable")
+@click.option("--durable", type=click.Choice(("batch", "file", "none")), default="batch")
+@pass_invocation
+def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> int:
+    """Keep the folders ALPHA and BETA the same, from now on and after restarts.
+
+    One is of this machine, the other WORKSPACE:path or ssh://USER@HOST/path. In the one-way modes
+    BETA follows ALPHA; in two-way-resolved ALPHA wins where both changed.
+    """
+    from dataclasses import asdict  # noqa: PLC0415  # start-up time
+
+    from kled_client.sync.control import known_names  # noqa: PLC0415
+    from kled_client.sync.place import parse_sync_place  # noqa: PLC0415
+    from kled_client.sync.rules import rules_of  # noqa: PLC0415
+    from kled_client.sync.sessions import (  # noqa: PLC0415
+        SyncSession,
+        absolute,
+        check_session,
+        default_name,
+    )
+
+    here, there = parse_sync_place(alpha), parse_sync_place(beta)
+    rules = rules_of(options["ignore"], options["preset"], vcs=options["vcs"])
+    session = SyncSession(
+        name=options["name"] or default_name(here, there, known_names(invocation.env)),
+        alpha=absolute(here, alpha, str(Path.cwd())),
+        beta=absolute(there, beta, str(Path.cwd())),
+        mode=options["mode"],
+        ignore=rules.decode("utf-8", "surrogateescape"),
+        gitignore=not options["no_gitignore"],
+        links=options["links"],
+        permissions=options["permissions"],
+        durable=options["durable"],
+        profile=invocation.profile_name,
+    )
+    found = _ask(invocation, "start", session=asdict(check_session(session)))
+    invocation.output.note(f"{session.name} is kept the same; kled sync status {session.name}")
+    _show(invocation, found)
+    return 0
+
+
+@sync.command("list")
+@pass_invocation
+def list_(invocation: Invocation) -> None:
+    """List the folders that are kept the same."""
+    rows = _ask(invocation, "list")["syncs"]
+    columns = {
+        "NAME": [row["name"] for row in rows],
+        "STATE": [row["state"] for row in rows],
+        "MODE": [row.get("mode", "-") for row in rows],
+        "ALPHA": [row.get("alpha", "-") for row in rows],
+        "BETA": [row.get("beta", "-") for row in rows],
+        "CONFLICTS": [str(row.get("conflicts_total", "-")) for row in rows],
+        "PROBLEMS": [str(row.get("problems_total", "-")) for row in rows],
+    }
+    invocation.output.rows(rows, columns, "nothing is kept the same", spare=("MODE",))
+
+
+@sync.command()
+@_name
+@pass_invocation
+def status(invocation: Invocation, name: str) -> None:
+    """Show a sync: conflicts and problems first, then what it does."""
+    _show(invocation, _ask(invocation, "status", name=name))
+
+
+@sync.command()
+@_name
+@pass_invocation
+def pause(invocation: Invocation, name: str) -> None:
+    """Leave both sides alone until resume."""
+    _show(invocation, _ask(invocation, "pause", name=name))
+
+
+@sync.command()
+@_name
+@click.option("--accept", is_flag=True, help="Do what it halted for.")
+@pass_invocation
+def resume(invocation: Invocation, name: str, accept: bool) -> None:
+    """Go on after a pause, or after a halt that was put right."""
+    _show(invocation, _ask(invocation, "resume", name=name, accept=accept))
+
+
+@sync.command()
+@_name
+@pass_invocation
+def flush(invocation: Invocation, name: str) -> None:
+    """Wait until all that was saved before is on the other side."""
+    found = _ask(invocation, "flush", name=name)
+    if found.get("conflicts_total"):
+        raise ConflictError(
+            "sync_conflicts",
+            f"{name} has {found['conflicts_total']} conflicts; the rest is the same",
+            hint=f"kled sync status {name}",
+        )
+    if invocation.output.as_json:
+        invocation.output.json(found)
+
+
+@sync.command()
+@_name
+@pass_invocation
+def reset(invocation: Invocation, name: str) -> None:
+    """Forget what both sides agreed on: what differs is a conflict then, nothing is deleted."""
+    _show(invocation, _ask(invocation, "reset", name=name))
+
+
+@sync.command()
+@_name
+@pass_invocation
+def stop(invocation: Invocation, name: str) -> None:
+    """End a sync for good. Both folders stay as they are."""
+    _ask(invocation, "stop", name=name)
+    invocation.output.note(f"{name} has ended; both folders are as they were")
+
+
+@sync.command()
+@_name
+@pass_invocation
+def monitor(invocation: Invocation, name: str) -> None:
+    """Show each change as it is made, until Ctrl-C."""
+    from kled_client.sync.control import stream  # noqa: PLC0415  # start-up time
+
+    output = invocation.output
+    for line in stream(invocation.env, "monitor", name=name):
+        if output.as_json:
+            output.json_line(line)
+        elif line["event"] == "state":
+            reason = f": {line['reason']}" if line["reason"] else ""
+            output.line(f"{name} is {line['state']}{reason}")
+        else:
+            when = _local(line["at"], "%H:%M:%S")
+            output.line(f"{when} {line['side']:<5} {line['event']:<8} {line['path']}")
+        output.flush()
+
+
+@sync.command()
+@_name
+@click.argument("path")
+@click.option("--alpha", "side", flag_value="alpha", help="Alpha's version wins.")
+@click.option("--beta", "side", flag_value="beta", help="Beta's version wins.")
+@pass_invocation
+def resolve(invocation: Invocation, name: str, path: str, side: str | None) -> None:
+    """Say who wins a conflict at PATH, or at all below it; the other version is kept for undo."""
+    if side is None:
+        raise InputError("usage", "which side wins?", hint="--alpha or --beta")
+    found = _ask(invocation, "resolve", name=name, path=_below(path), side=side)
+    invocation.output.note(f"{found['changed']} changed, as {side} has it")
+
+
+@sync.command()
+@_name
+@click.argument("path", default=".")
+@click.option("--at", "at", metavar="TIME", help="As it was then: 14:32, 2h, 2026-11-28T14:32.")
+@click.option("--purge", is_flag=True, help="Bring nothing back: forget what is kept of PATH.")
+@pass_invocation
+def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bool) -> None:
+    """Bring back what the sync replaced or deleted at PATH; undone by another undo."""
+    since = moment(at, time.time()) if at is not None else 0.0
+    if not purge and at is None and path == ".":
+        raise InputError("usage", "undo what?", hint="a PATH, or --at TIME")
+    found = _ask(invocation, "undo", name=name, path=_below(path), since_s=since, purge=purge)
+    lines = [f"{side}: {p}" for side, paths in found["undone"].items() for p in paths]
+    if invocation.output.as_json:
+        invocation.output.json(found)
+        return
+    if not lines:
+        invocation.output.note("nothing is kept of that")
+    for line in lines:
+        invocation.output.line(line)
+
+
+@sync.command()
+@_name
+@click.argument("path", default=".")
+@pass_invocation
+def history(invocation: Invocation, name: str, path: str) -> None:
+    """List what is kept of PATH, newest first."""
+    rows = _ask(invocation, "history", name=name, path=_below(path))["versions"]
+    columns = {
+        "WHEN": [_local(row["at"], "%Y-%m-%d %H:%M:%S") for row in rows],
+        "SIDE": [row["side"] for row in rows],
+        "WHAT": [row["what"] for row in rows],
+        "BYTES": [str(row["bytes"]) if row["kept"] else "-" for row in rows],
+        "PATH": [row["path"] for row in rows],
+    }
+    invocation.output.rows(rows, columns, "nothing is kept of that")
+
+
+@sync.command()
+@pass_invocation
+def background(invocation: Invocation) -> int:
+    """Keep all syncs going; started by itself when it is needed."""
+    from kled_client.sync.background import Background  # noqa: PLC0415  # when a sync begins
+    from kled_client.sync.sessions import sync_home  # noqa: PLC0415
+
+    def connect_as(profile: str | None) -> Connect:
+        used = Invocation(
+            env=invocation.env,
+            profile_name=profile,
+            output=invocation.output,
+            verbose=invocation.verbose,
+        )
+
+        def connect(
+            ref: WorkspaceRef,
+        ) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
+            return used.ssh(ref)
+
+        return connect
+
+    return run(Background(sync_home(invocation.env), invocation.env, connect_as).run)
+
+
+def _below(path: str) -> str:
+    """A path below the root, as people write it."""
+    return "" if path in {".", "/"} else path.removeprefix("./").strip("/")
+
+
+def moment(text: str, now_s: float) -> float:
+    """`14:32` today, `2h` ago, or RFC 3339, in s since the epoch. Raises InputError."""
+    if text[-1:] in _TIMES and text[:-1].isdecimal():
+        return now_s - int(text[:-1]) * _TIMES[text[-1]]
+    try:
+        if len(text) <= len("23:59:59") and ":" in text:
+            today = _local(now_s, "%Y-%m-%d")
+            return datetime.fromisoformat(f"{today}T{text.zfill(5)}").timestamp()
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as exc:
+        raise InputError(
+            "time_malformed", f"{text[:40]!r} is no time", hint="14:32, 2h, or 2026-11-28T14:32"
+        ) from exc
+
+
+def _local(at: float, form: str) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime(form)
+
+
+def _show(invocation: Invocation, found: dict[str, Any]) -> None:
+    """Problems and conflicts on top."""
+    output = invocation.output
+    if not output.as_json:
+        for kind in ("conflicts", "problems"):
+            for row in found.get(kind, [])[:_SHOWN]:
+                output.line(f"{kind[:-1]}: {row['path']}: {row['reason']}")
+            more = found.get(f"{kind}_total", 0) - _SHOWN
+            if more > 0:
+                output.line(f"and {more} {kind} more")
+    doing = found.get("doing", "")
+    if found.get("in_flight"):
+        doing = f"{doing}, {found['in_flight']} paths under way"
+    fields = {
+        "name": found["name"],
+        "state": f"{found['state']}: {found['reason']}" if found["reason"] else found["state"],
+        "alpha": found["alpha"],
+        "beta": found["beta"],
+        "mode": found["mode"],
+        "doing": doing or None,
+        "to do": found["hint"] or None,
+    }
+    for side, facts in found.get("sides", {}).items():
+        missed = f", {facts['missed']} missed by events" if facts["missed"] else ""
+        words = f": {facts['words']}" if facts["words"] else ""
+        fields[f"{side} sees"] = f"{facts['entries']} entries by {facts['how']}{words}{missed}"
+    output.record(found, {name: value for name, value in fields.items() if value})
 
 
 for _command in (push, pull):

@@ -22,6 +22,7 @@ from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import parse_options
 from kled_sync.files.root import Root
+from kled_sync.tree.paths import ROOT, split
 from kled_sync.watching.filesystem import remote_words
 from kled_sync.watching.inotify import Inotify, limit_words
 from kled_sync.wire import messages
@@ -207,7 +208,7 @@ class SyncEndpoint:
             case messages.AskKept():
                 work = self._answer(lambda: ask_kept(holding, letter))
             case messages.Undo():
-                work = self._answer(lambda: undo(holding, letter))
+                work = self._undo(holding, letter)
             case _:
                 raise ProtocolError(
                     "sync_message_refused", f"{type(letter).__name__} is no request"
@@ -217,6 +218,22 @@ class SyncEndpoint:
     def _answer(self, ask: Callable[[], messages.Message]) -> Work:
         self._out.send(ask())
         yield from ()
+
+    def _undo(self, holding: HeldRoot, message: messages.Undo) -> Work:
+        """What came back is news to the session, as if somebody had saved it."""
+        answer = undo(holding, message)
+        directories = {ROOT}
+        for path in answer.paths:
+            directory = path
+            while directory != ROOT:
+                directory = split(directory)[0]
+                directories.add(directory)
+        for directory in directories:
+            entries = holding.memory.entries(directory)
+            self._out.send(messages.Listing(directory=directory, entries=entries))
+        self._out.send(messages.Dirty(everywhere=False))
+        self._out.send(answer)
+        yield True
 
     def _open(self, message: messages.OpenRoot) -> Work:
         try:

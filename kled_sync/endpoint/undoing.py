@@ -43,13 +43,20 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
             chosen.setdefault(version.path, version)
     done = []
     try:
-        for path, version in sorted(chosen.items()):
+        for path, version in sorted(chosen.items(), key=_order):
             if _bring_back(holding, path, version):
                 done.append(path)
     except Refusal as exc:
         raise ConflictError("sync_undo_failed", f"{shown(path)}: {exc.words}") from exc
     kept.save()
     return Undone(request=message.request, paths=PathList(done))
+
+
+def _order(item: tuple[bytes, KeptVersion]) -> tuple[bool, list[int]]:
+    """What comes back from the top down, then what goes from the bottom up."""
+    path, version = item
+    goes = version.what == MADE
+    return goes, [-byte for byte in path] + [1] if goes else list(path)
 
 
 def _of(holding: HeldRoot, path: bytes) -> list[KeptVersion]:

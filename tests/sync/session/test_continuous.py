@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import HaltedError
+from kled_sync.session.kept import history, undo
 from tests.kit.endpoints import content, kept_same
 
 
@@ -198,3 +200,46 @@ async def test_a_root_that_is_a_file_is_kept_the_same(tmp_path: Path, alpha: Pat
         (tmp_path / "copy").write_text("changed")
         await sync.flush()
         assert (alpha / "a").read_text() == "changed"
+
+
+async def test_undo_brings_back_what_was_deleted_and_can_be_undone(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        (alpha / "sub" / "b").unlink()
+        (alpha / "sub").rmdir()
+        (alpha / "a").write_text("worse")
+        await sync.flush()
+        assert [row["what"] for row in await history(sync.sides[SyncSide.BETA], b"sub/b")] == [
+            "deleted", "made",
+        ]  # fmt: skip
+        side = sync.sides[SyncSide.BETA]
+        assert await undo(side, b"sub/b", since_s=0, purge=False) == [b"sub/b"]
+        assert await undo(side, b"a", since_s=0, purge=False) == [b"a"]
+        await sync.flush()
+        assert (alpha / "sub" / "b").read_text() == "2"
+        assert (alpha / "a").read_text() == "1"
+        assert await undo(side, b"a", since_s=0, purge=False) == [b"a"]
+        await sync.flush()
+        assert (alpha / "a").read_text() == "worse"
+        assert await undo(side, b"a", since_s=0, purge=True) == [b"a"]
+        assert await undo(side, b"a", since_s=0, purge=False) == []
+
+
+async def test_undo_to_a_time_takes_away_what_came_since(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        then = time.time()
+        (alpha / "new").mkdir()
+        (alpha / "new" / "f").write_text("x")
+        (alpha / "a").write_text("2")
+        await sync.flush()
+        (alpha / "a").write_text("3")
+        await sync.flush()
+        await undo(sync.sides[SyncSide.BETA], b"", since_s=then, purge=False)
+        await sync.flush()
+        assert content(alpha) == {"a": (b"1", False), "sub": "directory", "sub/b": (b"2", False)}
+        assert content(beta) == content(alpha)

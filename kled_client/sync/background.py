@@ -1,0 +1,309 @@
+"""The background process that keeps all continuous syncs of this user going, and its socket.
+
+A request is one line of JSON, and so is its answer; `monitor` answers with a line for each change.
+Only its owner reaches the socket: it is in a directory of mode 0700.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from kled_client.sync.reach import Connect
+from kled_client.sync.sessions import SessionStore, SyncSession
+from kled_client.sync.supervise import Supervisor
+from kled_sync.decide.modes import SyncSide
+from kled_sync.session.kept import history, undo
+from kled_sync.tree.paths import check_path
+from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
+from kled_wire.private import make_private
+
+LINE_BYTES_MAX: Final = 1024 * 1024
+_Answer = dict[str, Any]
+ConnectAs = Callable[[str | None], Connect]
+
+
+def socket_path(home: Path) -> Path:
+    return home / "background.sock"
+
+
+class Background:
+    """All sessions, each with its supervisor while it is not paused."""
+
+    def __init__(self, home: Path, env: Mapping[str, str], connect_as: ConnectAs) -> None:
+        self._home, self._env, self._connect_as = home, env, connect_as
+        self._store = SessionStore(home)
+        self._running: dict[str, tuple[Supervisor, trio.CancelScope, trio.Event]] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Raises ConflictError("sync_background_runs")."""
+        make_private(self._home)
+        with _only_one(self._home):
+            async with _listening(socket_path(self._home)) as sock, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for name in self._store.names():
+                    with suppress(KledError):
+                        session = self._store.load(name)
+                        if not session.paused:
+                            self._begin(session)
+                task_status.started()
+                await trio.serve_listeners(self._serve, [trio.SocketListener(sock)])
+
+    def _begin(self, session: SyncSession, *, accept: bool = False) -> None:
+        supervisor = Supervisor(
+            session,
+            self._store.directory(session.name),
+            self._env,
+            self._connect_as(session.profile),
+            accept=accept,
+        )
+        scope, ended = trio.CancelScope(), trio.Event()
+        self._running[session.name] = supervisor, scope, ended
+
+        async def keep() -> None:
+            try:
+                with scope:
+                    await supervisor.run()
+            finally:
+                ended.set()
+
+        assert self._nursery is not None
+        self._nursery.start_soon(keep)
+
+    async def _end(self, name: str) -> None:
+        found = self._running.pop(name, None)
+        if found is not None:
+            _, scope, ended = found
+            scope.cancel()
+            await ended.wait()
+
+    # --- requests
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                line = await _read_line(stream)
+                if line:
+                    await self._answer(stream, line)
+
+    async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+            do = self._requests.get(request["do"]) if isinstance(request, dict) else None
+            if do is None:
+                raise InputError(
+                    "sync_request_unknown", "the background process is of another version"
+                )
+            if do is Background._monitor:
+                await self._stream_changes(stream, request)
+                return
+            answer = await do(self, request)
+        except KledError as exc:
+            answer = {"error": {
+                "status": exc.status, "code": exc.code, "message": exc.message, "hint": exc.hint,
+            }}  # fmt: skip
+        except (ValueError, KeyError, TypeError) as exc:
+            answer = {"error": {
+                "status": 422, "code": "sync_request_unknown", "message": str(exc), "hint": None,
+            }}  # fmt: skip
+        await stream.send_all(json.dumps(answer).encode() + b"\n")
+
+    def _supervisor(self, name: str) -> Supervisor:
+        """Raises KledError."""
+        found = self._running.get(name)
+        if found is not None:
+            return found[0]
+        self._store.load(name)
+        raise UnavailableError(
+            "sync_not_running", f"{name} is paused", hint=f"kled sync resume {name}"
+        )
+
+    async def _start(self, request: _Answer) -> _Answer:
+        session = SyncSession(**request["session"])
+        self._store.add(session)
+        self._begin(session)
+        return self._running[session.name][0].status()
+
+    async def _list(self, _request: _Answer) -> _Answer:
+        rows = []
+        for name in self._store.names():
+            try:
+                rows.append(self._status_of(name))
+            except KledError as exc:
+                rows.append({"name": name, "state": "damaged", "reason": exc.message})
+        return {"syncs": rows}
+
+    def _status_of(self, name: str) -> _Answer:
+        found = self._running.get(name)
+        if found is not None:
+            return found[0].status()
+        session = self._store.load(name)
+        return {
+            "name": name, "alpha": session.alpha, "beta": session.beta, "mode": session.mode,
+            "state": "paused", "reason": "", "hint": f"kled sync resume {name}",
+        }  # fmt: skip
+
+    async def _status(self, request: _Answer) -> _Answer:
+        return self._status_of(request["name"])
+
+    async def _pause(self, request: _Answer) -> _Answer:
+        session = self._store.load(request["name"])
+        await self._end(session.name)
+        self._store.save(replace(session, paused=True))
+        return self._status_of(session.name)
+
+    async def _resume(self, request: _Answer) -> _Answer:
+        session = replace(self._store.load(request["name"]), paused=False)
+        await self._end(session.name)
+        self._store.save(session)
+        self._begin(session, accept=request.get("accept") is True)
+        return self._status_of(session.name)
+
+    async def _reset(self, request: _Answer) -> _Answer:
+        session = self._store.load(request["name"])
+        await self._end(session.name)
+        self._store.forget_agreed(session.name)
+        return await self._resume(request)
+
+    async def _stop(self, request: _Answer) -> _Answer:
+        name = self._store.load(request["name"]).name
+        await self._end(name)
+        self._store.remove(name)
+        return {"name": name}
+
+    async def _flush(self, request: _Answer) -> _Answer:
+        supervisor = self._supervisor(request["name"])
+        sync = await supervisor.running()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def watch() -> None:
+                    while supervisor.sync is sync:
+                        await supervisor.changed.wait()
+                    scope.cancel()
+
+                nursery.start_soon(watch)
+                await sync.flush()
+                nursery.cancel_scope.cancel()
+        if scope.cancelled_caught:
+            raise UnavailableError(
+                "sync_not_running", f"{request['name']}: {supervisor.state.reason}"
+            )
+        return supervisor.status()
+
+    async def _resolve(self, request: _Answer) -> _Answer:
+        sync = await self._supervisor(request["name"]).running()
+        path = check_path(os.fsencode(request["path"]))
+        return {"changed": await sync.resolve(path, SyncSide(request["side"]))}
+
+    async def _undo(self, request: _Answer) -> _Answer:
+        sync = await self._supervisor(request["name"]).running()
+        path = check_path(os.fsencode(request["path"]))
+        found = {}
+        for side in SyncSide:
+            done = await undo(
+                sync.sides[side],
+                path,
+                since_s=float(request.get("since_s") or 0),
+                purge=request.get("purge") is True,
+            )
+            found[side.value] = [os.fsdecode(name) for name in done]
+        return {"undone": found}
+
+    async def _history(self, request: _Answer) -> _Answer:
+        sync = await self._supervisor(request["name"]).running()
+        path = check_path(os.fsencode(request["path"]))
+        rows = []
+        for side in SyncSide:
+            rows += [{"side": side.value, **row} for row in await history(sync.sides[side], path)]
+        return {"versions": sorted(rows, key=lambda row: -row["at"])}
+
+    async def _monitor(self, _request: _Answer) -> _Answer:
+        return {}
+
+    async def _stream_changes(self, stream: trio.SocketStream, request: _Answer) -> None:
+        """A line for each change and each change of state, until nobody reads."""
+        supervisor = self._supervisor(request["name"])
+        seen, state = supervisor.total, ""
+        while True:
+            news = supervisor.changed
+            status = supervisor.status()
+            if status["state"] != state:
+                state = status["state"]
+                await stream.send_all(json.dumps({"event": "state", **status}).encode() + b"\n")
+            for line in supervisor.since(seen):
+                await stream.send_all(json.dumps(line).encode() + b"\n")
+            seen = supervisor.total
+            await news.wait()
+
+    _requests: Final[dict[str, Callable[[Background, _Answer], Awaitable[_Answer]]]] = {
+        "start": _start, "list": _list, "status": _status, "pause": _pause, "resume": _resume,
+        "reset": _reset, "stop": _stop, "flush": _flush, "resolve": _resolve, "undo": _undo,
+        "history": _history, "monitor": _monitor,
+    }  # fmt: skip
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) < LINE_BYTES_MAX:
+        part = await stream.receive_some(LINE_BYTES_MAX)
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+@asynccontextmanager
+async def _listening(path: Path) -> AsyncIterator[trio.socket.SocketType]:
+    listener = _bound(path)
+    sock = trio.socket.from_stdlib_socket(listener)
+    try:
+        yield sock
+    finally:
+        sock.close()
+        await trio.Path(path).unlink(missing_ok=True)
+
+
+def _bound(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket's address has at most 107 bytes (unix(7)), a state directory may be longer.
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        listener.bind(short_name(directory, path))
+    finally:
+        os.close(directory)
+    listener.listen()
+    return listener
+
+
+def short_name(directory: int, path: Path) -> str:
+    """The socket by a descriptor of its directory where the system has such names."""
+    short = f"/proc/self/fd/{directory}/{path.name}"
+    return short if Path("/proc/self/fd").is_dir() else str(path)
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Raises ConflictError("sync_background_runs")."""
+    descriptor = os.open(home / "background.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ConflictError(
+                "sync_background_runs", "the background process of kled sync runs already"
+            ) from exc
+        yield
+    finally:
+        os.close(descriptor)

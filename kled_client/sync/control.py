@@ -1,0 +1,111 @@
+"""Asking the background process, which is started where it does not run yet."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from typing import Any, Final
+
+from kled_client.sync.background import short_name, socket_path
+from kled_client.sync.sessions import SessionStore, sync_home
+from kled_wire.errors import UnavailableError, from_status
+
+_START_S: Final = 20.0
+_PAUSE_S: Final = 0.05
+
+
+def ask(env: Mapping[str, str], do: str, *, start: bool = True, **request: Any) -> dict[str, Any]:
+    """One answer. Blocks. Raises KledError."""
+    for line in stream(env, do, start=start, **request):
+        return line
+    raise UnavailableError("sync_background_gone", "the background process of kled sync ended")
+
+
+def stream(
+    env: Mapping[str, str], do: str, *, start: bool = True, **request: Any
+) -> Iterator[dict[str, Any]]:
+    """Answers, until there are no more. Blocks. Raises KledError."""
+    with closing(_connect(env, start=start)) as sock, sock.makefile("rwb") as file:
+        file.write(json.dumps({"do": do, **request}).encode() + b"\n")
+        file.flush()
+        for line in file:
+            answer = json.loads(line)
+            error = answer.get("error") if isinstance(answer, dict) else None
+            if isinstance(error, dict):
+                raise from_status(error["status"], error["code"], error["message"], error["hint"])
+            yield answer
+
+
+def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:
+    deadline = time.monotonic() + _START_S
+    begun = False
+    while True:
+        with suppress(OSError):
+            return _try_connect(env)
+        if not start:
+            raise UnavailableError(
+                "sync_background_gone",
+                "the background process of kled sync does not run",
+                hint="kled sync list starts it",
+            )
+        if not begun:
+            _begin(env)
+            begun = True
+        if time.monotonic() > deadline:
+            log = sync_home(env) / "background.log"
+            raise UnavailableError(
+                "sync_background_gone",
+                f"the background process of kled sync does not start: {_last_words(log)}",
+                hint=f"{log} may say more",
+            )
+        time.sleep(_PAUSE_S)
+
+
+def _last_words(log: os.PathLike[str]) -> str:
+    with suppress(OSError), open(log, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        lines = file.read()[-2000:].strip().splitlines()
+        if lines:
+            return lines[-1]
+    return "it says nothing"
+
+
+def _try_connect(env: Mapping[str, str]) -> socket.socket:
+    path = socket_path(sync_home(env))
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(short_name(directory, path))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+    finally:
+        os.close(directory)
+
+
+def _begin(env: Mapping[str, str]) -> None:
+    """It outlives us and the terminal, and belongs to no directory."""
+    home = sync_home(env)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "background.log").open("wb") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "kled_client", "sync", "background"],
+            env=dict(env),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def known_names(env: Mapping[str, str]) -> list[str]:
+    """Of all sessions, without asking anybody."""
+    return SessionStore(sync_home(env)).names()

@@ -1,0 +1,223 @@
+"""One continuous sync, begun again whenever a side is lost, until it is paused or halts."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from kled_client.report import only_cause
+from kled_client.sync.itemize import event
+from kled_client.sync.place import SyncPlace
+from kled_client.sync.reach import Connect, open_peer
+from kled_client.sync.sessions import SyncSession
+from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.session.continuous import ContinuousSync, HaltedError, SyncWish
+from kled_sync.tree.paths import shown
+from kled_wire.errors import KledError, UnavailableError
+
+_RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+# A connection that was good for so long starts the waits anew.
+_GOOD_S: Final = 60.0
+_RECENT: Final = 200
+_LOG_BYTES_MAX: Final = 8 * 1024 * 1024
+_SHOWN_MAX: Final = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class SyncState:
+    """Where a sync is: `running`, `connecting`, `waiting`, `paused` or `halted`, and why."""
+
+    phase: str = "connecting"
+    reason: str = ""
+    hint: str = ""
+
+
+class Supervisor:
+    """Keeps one session going; `run` until cancelled, paused or halted."""
+
+    def __init__(
+        self,
+        session: SyncSession,
+        directory: Path,
+        env: Mapping[str, str],
+        connect: Connect,
+        *,
+        accept: bool = False,
+    ) -> None:
+        self.session = session
+        self.state = SyncState()
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
+        # How many changes there were.
+        self.total = 0
+        self.changed = trio.Event()
+        self._directory, self._env, self._connect = directory, env, connect
+        self._accept = accept
+        self.sync: ContinuousSync | None = None
+        self._up = trio.Event()
+
+    async def run(self) -> None:
+        tries = 0
+        while True:
+            began = trio.current_time()
+            try:
+                await self._once()
+            except BaseExceptionGroup as group:
+                cause = only_cause(group)
+                if not isinstance(cause, KledError):
+                    raise
+                error = cause
+            except KledError as exc:
+                error = exc
+            finally:
+                self.sync = None
+                self._up = trio.Event()
+            if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
+                self._set("halted", error)
+                return
+            if trio.current_time() - began > _GOOD_S:
+                tries = 0
+            self._set("waiting", error)
+            await trio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+            tries += 1
+
+    async def _once(self) -> None:
+        """Raises KledError when it is over; never returns."""
+        self.state = SyncState()
+        alpha, beta = self.session.places()
+        async with (
+            open_peer(alpha, str(alpha), self._env, self._connect) as first,
+            open_peer(beta, str(beta), self._env, self._connect) as second,
+        ):
+            sync = ContinuousSync(
+                {SyncSide.ALPHA: first, SyncSide.BETA: second},
+                self._wish(alpha, beta),
+                self._directory / "agreement",
+                log=self._log,
+                accept=self._accept,
+            )
+            async with trio.open_nursery() as nursery:
+                await nursery.start(sync.run)
+                self._accept = False
+                self.sync = sync
+                self.state = SyncState(phase="running")
+                self._up.set()
+                self._tell()
+        raise UnavailableError("sync_connection_lost", "the sync has ended")
+
+    def _wish(self, alpha: SyncPlace, beta: SyncPlace) -> SyncWish:
+        both_here = alpha.is_here and beta.is_here
+        here = SyncSide.ALPHA if alpha.is_here else SyncSide.BETA
+        return SyncWish(
+            alpha=os.fsencode(alpha.path),
+            beta=os.fsencode(beta.path),
+            mode=Mode(self.session.mode),
+            options=self.session.options(self._identity()),
+            here=None if both_here else here,
+        )
+
+    def _identity(self) -> str:
+        """The same after each restart, and nobody else's."""
+        path = self._directory / "identity"
+        with suppress(FileNotFoundError):
+            return path.read_text("ascii")
+        path.write_text(os.urandom(16).hex(), "ascii")
+        return path.read_text("ascii")
+
+    def _set(self, phase: str, error: KledError) -> None:
+        self.state = SyncState(phase=phase, reason=error.message, hint=error.hint or "")
+        self._tell()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def _log(self, changes: list[PathChange]) -> None:
+        """Who changed what, and when: a JSON object a line."""
+        now = round(time.time(), 3)
+        lines = [{"at": now, **event(change)} for change in changes]
+        self._recent.extend(lines)
+        self.total += len(lines)
+        path = self._directory / "changes.log"
+        with suppress(OSError):
+            if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
+                path.replace(path.with_suffix(".log.1"))
+            with path.open("a", encoding="utf-8") as log:
+                log.writelines(json.dumps(line) + "\n" for line in lines)
+        self._tell()
+
+    def since(self, total: int) -> list[dict[str, Any]]:
+        """The changes behind the first `total`, as far as they are remembered."""
+        count = min(self.total - total, len(self._recent))
+        return list(self._recent)[len(self._recent) - count :]
+
+    async def running(self) -> ContinuousSync:
+        """The sync, once it is up. Raises KledError where that is not to come."""
+        if self.state.phase in {"halted", "paused"}:
+            raise UnavailableError(
+                "sync_not_running",
+                f"{self.session.name} is {self.state.phase}: {self.state.reason or 'by you'}",
+                hint=self.state.hint or f"kled sync resume {self.session.name}",
+            )
+        with trio.move_on_after(_GOOD_S):
+            await self._up.wait()
+        if self.sync is None:
+            raise UnavailableError(
+                "sync_not_running", f"{self.session.name} is not up: {self.state.reason}"
+            )
+        return self.sync
+
+    def status(self) -> dict[str, Any]:
+        """For people and programs: problems and conflicts first."""
+        session, sync = self.session, self.sync
+        found: dict[str, Any] = {
+            "name": session.name,
+            "alpha": session.alpha,
+            "beta": session.beta,
+            "mode": session.mode,
+            "state": self.state.phase,
+            "reason": self.state.reason,
+            "hint": self.state.hint,
+        }
+        if sync is not None:
+            found |= _figures(sync)
+        return found
+
+
+def _figures(sync: ContinuousSync) -> dict[str, Any]:
+    health, meter = sync.health, sync.meter
+    watching = {
+        side.value: {
+            "how": state.watching.how if state.watching is not None else "sweeps",
+            "words": state.watching.words if state.watching is not None else "",
+            "missed": state.missed,
+            "entries": state.entries,
+        }
+        for side, state in sync.sides.items()
+    }
+    return {
+        "doing": health.phase,
+        "conflicts": _rows(health.conflicts),
+        "conflicts_total": len(health.conflicts),
+        "problems": _rows(health.problems),
+        "problems_total": len(health.problems),
+        "changes_total": health.changes,
+        "in_flight": len(sync.transfer.in_flight),
+        "bytes_done": meter.done_bytes,
+        "bytes_total": meter.total_bytes,
+        "sides": watching,
+    }
+
+
+def _rows(found: dict[bytes, str]) -> list[dict[str, str]]:
+    first = sorted(found.items())[:_SHOWN_MAX]
+    return [{"path": shown(path), "reason": reason} for path, reason in first]

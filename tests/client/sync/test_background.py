@@ -1,0 +1,180 @@
+"""The background process and what people ask of it, with two folders of this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from kled_client.cli.sync import moment
+from kled_client.sync.background import Background
+from kled_client.sync.barrier import is_same, syncs_of
+from kled_client.sync.control import ask, stream
+from kled_client.sync.place import parse_sync_place
+from kled_client.sync.reach import Connect
+from kled_client.sync.sessions import SessionStore, SyncSession, default_name, sync_home
+from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
+from kled_wire.names import parse_workspace_ref
+
+Env = dict[str, str]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Env:
+    return {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> SyncSession:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a").write_text("1")
+    return SyncSession(
+        name="s", alpha=str(tmp_path / "here"), beta=str(tmp_path / "there"), durable="none"
+    )
+
+
+def nobody(_profile: str | None) -> Connect:
+    def connect(_ref: object) -> Any:
+        raise AssertionError("no workspace is asked for")
+
+    return connect
+
+
+@asynccontextmanager
+async def running(env: Env) -> AsyncIterator[Callable[..., Any]]:
+    """`kled sync background`; gives what asks it."""
+
+    async def asked(do: str, **request: Any) -> Any:
+        return await trio.to_thread.run_sync(partial(ask, env, do, start=False, **request))
+
+    async with trio.open_nursery() as nursery:
+        background = Background(sync_home(env), env, nobody)
+        await nursery.start(background.run)
+        yield asked
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_sync_lives_on_from_start_to_stop(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        with pytest.raises(ConflictError, match="called s already"):
+            await asked("start", session=asdict(session))
+        status = await asked("flush", name="s")
+        assert (status["state"], status["conflicts"]) == ("running", [])
+        assert (there / "a").read_text() == "1"
+        (there / "b").write_text("2")
+        await asked("flush", name="s")
+        assert (tmp_path / "here" / "b").exists()
+        assert (await asked("pause", name="s"))["state"] == "paused"
+        with pytest.raises(UnavailableError, match="s is paused"):
+            await asked("flush", name="s")
+    (there / "b").unlink()
+    async with running(env) as asked:
+        assert [row["state"] for row in (await asked("list"))["syncs"]] == ["paused"]
+        await asked("resume", name="s")
+        await asked("flush", name="s")
+        assert not (tmp_path / "here" / "b").exists()
+        versions = (await asked("history", name="s", path="b"))["versions"]
+        assert [(v["side"], v["what"]) for v in versions] == [
+            ("alpha", "deleted"),
+            ("alpha", "made"),
+        ]
+        assert (await asked("undo", name="s", path="b"))["undone"]["alpha"] == ["b"]
+        await asked("flush", name="s")
+        assert (there / "b").read_text() == "2"
+        await asked("stop", name="s")
+        with pytest.raises(NotFoundError, match="no sync called s"):
+            await asked("status", name="s")
+    assert (there / "a").exists()
+
+
+async def test_a_conflict_is_shown_and_resolved(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a").write_text("other")
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        found = await asked("flush", name="s")
+        assert found["conflicts"] == [{"path": "a", "reason": "made on both sides, and different"}]
+        with pytest.raises(NotFoundError, match="no conflict at b"):
+            await asked("resolve", name="s", path="b", side="alpha")
+        assert await asked("resolve", name="s", path="a", side="alpha") == {"changed": 1}
+        assert (tmp_path / "there" / "a").read_text() == "1"
+
+
+async def test_a_halt_says_why_and_a_monitor_sees_it(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    (tmp_path / "here" / "b").write_text("2")
+    lines: list[dict[str, Any]] = []
+
+    def watch() -> None:
+        for line in stream(env, "monitor", start=False, name="s"):
+            lines.append(line)
+            if line.get("state") == "halted":
+                return
+
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        await asked("flush", name="s")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, watch)
+            (tmp_path / "here" / "a").unlink()
+            (tmp_path / "here" / "b").unlink()
+        status = await asked("status", name="s")
+        assert status["state"] == "halted"
+        assert "alpha side is empty now" in status["reason"]
+    assert (tmp_path / "there" / "a").exists()
+
+
+async def test_requests_that_are_none_are_refused(env: Env, session: SyncSession) -> None:
+    async with running(env) as asked:
+        for do, request in (
+            ("dance", {}), ("status", {}), ("start", {"session": {"name": 5}}),
+            ("start", {"session": {**asdict(session), "name": "../x"}}),
+            ("start", {"session": {**asdict(session), "mode": "copy"}}),
+        ):  # fmt: skip
+            with pytest.raises(KledError):
+                await asked(do, **request)
+        with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="runs already")):
+            async with running(env):
+                pass
+
+
+def test_nobody_answers_where_nothing_runs(env: Env) -> None:
+    with pytest.raises(UnavailableError, match="does not run"):
+        ask(env, "list", start=False)
+
+
+def test_which_syncs_a_command_waits_for(env: Env, tmp_path: Path) -> None:
+    store = SessionStore(sync_home(env))
+    store.add(SyncSession(name="mine", alpha="/x", beta="dev:x"))
+    assert syncs_of(env, parse_workspace_ref("dev")) == ["mine"]
+    assert syncs_of(env, parse_workspace_ref("alice/dev")) == ["mine"]
+    with pytest.raises(NotFoundError):
+        syncs_of(env, parse_workspace_ref("other"))
+    assert not is_same(parse_workspace_ref("bob/dev"), parse_workspace_ref("alice/dev"))
+    here, there = parse_sync_place(str(tmp_path / "my proj")), parse_sync_place("dev:x")
+    assert default_name(here, there, []) == "my-proj"
+    assert default_name(there, here, ["my-proj"]) == "my-proj-2"
+
+
+def test_times_as_people_say_them() -> None:
+    now = time.time()
+    assert moment("2h", now) == now - 7200
+    assert moment("2026-11-28T10:00:00+00:00", now) == 1795860000
+    assert time.strftime("%H:%M", time.localtime(moment("9:05", now))) == "09:05"
+    with pytest.raises(InputError):
+        moment("noon", now)
