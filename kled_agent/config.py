@@ -134,7 +134,7 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Ag
     if "coordinator_url" not in values:
         raise ConfigError(
             "coordinator_url_missing",
-            "the agent does not know its coordinator",
+            "the agent has no coordinator URL",
             hint="set KLED_COORDINATOR_URL or --coordinator-url",
         )
     _check_url(*values["coordinator_url"])
@@ -169,7 +169,7 @@ def parse_bind(text: str, source: str = "") -> tuple[str, int]:
     raise ConfigError(
         "config_malformed",
         f"{source}: direct_bind is {text!r}, not an address and a port",
-        hint="[::]:0 is every address and a free port",
+        hint="for instance [::]:0, every address and a free port",
     )
 
 

@@ -142,7 +142,7 @@ async def make_identity(config: AgentConfig) -> Identity:
     )
     if made.returncode != 0:
         last = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ConfigError("host_key_failed", f"the host key could not be made: {last}")
+        raise ConfigError("host_key_failed", f"cannot create the host key: {last}")
     private, _, public = made.stdout.decode().strip().rpartition("\n")
     return Identity(
         coordinator_url=config.coordinator_url,

@@ -59,13 +59,13 @@ def check_machine(root: Path, program: Path) -> None:
         return
     if os.geteuid() != 0:
         raise ForbiddenError(
-            "install_not_root", "to install units takes root", hint=f"sudo {program} install"
+            "install_not_root", "installing units needs root", hint=f"sudo {program} install"
         )
     if not Path("/run/systemd/system").is_dir():  # sd_booted(3)
         raise ConflictError(
             "install_without_systemd",
-            "this machine is not run by systemd",
-            hint="have something else run `kled-coord serve`; --root DIR only writes the files",
+            "systemd does not run on this machine",
+            hint="run `kled-coord serve` by other means, or write the files with --root DIR",
         )
 
 

@@ -43,7 +43,7 @@ async def open_sealing_key(store: Store, path: Path, random_bytes: RandomBytes) 
     if not there and await store.read(holds_sealed):
         raise KledError(
             "sealed_key_lost",
-            f"sealing_key_file {path} is not there, and the database has values sealed with it",
+            f"sealing_key_file {path} is missing, and the database has values sealed with it",
             hint="put the key back from its backup; nothing was changed",
         )
     key = await trio.to_thread.run_sync(create_sealing_key, path, random_bytes)

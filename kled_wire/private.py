@@ -19,7 +19,11 @@ def make_private(directory: Path) -> int | None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = stat.S_IMODE(directory.stat().st_mode)
     if mode & stat.S_ISVTX:
-        raise OSError(errno.EPERM, "it is everybody's; choose one of its own", os.fspath(directory))
+        raise OSError(
+            errno.EPERM,
+            "it is shared by all users; choose a directory for the agent alone",
+            os.fspath(directory),
+        )
     if not mode & _OTHERS:
         return None
     directory.chmod(mode & ~_OTHERS)

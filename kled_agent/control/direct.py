@@ -189,8 +189,8 @@ class DirectListener:
                 hello, transport = await read_hello(stream)
                 if isinstance(hello, Resume):
                     return await self._resumption.admit_direct(transport, hello)
-                log.info("direct_refused", reason="a stream begins at the coordinator")
-                await refuse(transport, "resume_only", "a stream begins at the coordinator")
+                log.info("direct_refused", reason="a stream must begin at the coordinator")
+                await refuse(transport, "resume_only", "a stream must begin at the coordinator")
         except (ProtocolError, trio.BrokenResourceError, trio.TooSlowError, OSError) as exc:
             log.info("direct_refused", reason=str(exc) or "too slow")
         return None

@@ -215,9 +215,9 @@ async def _greet(link: ControlLink) -> messages.Welcome:
     with trio.move_on_after(limits.HELLO_TIMEOUT_S):
         answer = await link.receive()
         if not isinstance(answer, messages.Welcome):
-            raise ProtocolError("welcome_expected", f"{answer.type} came before welcome")
+            raise ProtocolError("welcome_expected", f"received {answer.type} before welcome")
         return answer
-    raise UnavailableError("coordinator_silent", "the coordinator did not say welcome")
+    raise UnavailableError("coordinator_silent", "the coordinator did not send welcome")
 
 
 async def _stay(link: ControlLink, settings: LinkSettings, heartbeat_s: float) -> None:
@@ -257,7 +257,9 @@ async def _receive(link: ControlLink, settings: LinkSettings, listed: trio.Event
         elif not _take_of_scripts(message, settings) and not isinstance(
             message, (messages.Ping, messages.Unsupported)
         ):
-            raise ProtocolError("message_unexpected", f"{message.type} is not for an agent")
+            raise ProtocolError(
+                "message_unexpected", f"{message.type} must not be sent to an agent"
+            )
 
 
 def _take_of_scripts(message: messages.Message, settings: LinkSettings) -> bool:

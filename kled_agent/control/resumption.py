@@ -143,7 +143,7 @@ class Resumption:
             transport, resume, secret=secret, position=received, random_bytes=os.urandom
         )
         if kept is None:
-            raise ProtocolError("proof_wrong", "nobody knows this secret")
+            raise ProtocolError("proof_wrong", "the secret is unknown")
         return kept, transport, resume.received
 
     async def carry_direct(
@@ -170,7 +170,7 @@ class Resumption:
         handler: StreamHandler,
     ) -> KeptStream | None:
         if new.id in self._kept:
-            await refuse(transport, "stream_exists", "there is such a stream already")
+            await refuse(transport, "stream_exists", "the stream exists already")
             return None
         state = (
             StreamState() if self._window_max is None else StreamState(window_max=self._window_max)
@@ -199,7 +199,7 @@ class Resumption:
     ) -> tuple[KeptStream | None, trio.abc.HalfCloseableStream]:
         if resume.id in self._forbidden:
             log.info("resume_refused", reason="access ended")
-            await refuse(transport, "access_ended", "the access that it was opened with has ended")
+            await refuse(transport, "access_ended", "the access that opened the stream has ended")
             return None, transport
         kept = self._kept.get(resume.id)
         if kept is None:

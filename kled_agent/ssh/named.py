@@ -167,7 +167,7 @@ async def open_held(
     `throttle` is told when input has no room, and when it has again. Raises KledError.
     """
     if sessions is None:
-        raise UnavailableError("sessions_unavailable", "this agent keeps no named sessions")
+        raise UnavailableError("sessions_unavailable", "this agent does not support named sessions")
     if asked.may_start:
         job = shell_job(asked.name, command, request)
         held, _ = await sessions.find_or_start(asked.name, job)

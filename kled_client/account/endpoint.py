@@ -27,7 +27,7 @@ def wrong_scheme(address: Address) -> UnavailableError:
     there, right = ("plain HTTP", "http") if address.tls else ("TLS", "https")
     return UnavailableError(
         "scheme_wrong",
-        f"cannot reach {address.scheme}://{address.authority}: {there} is spoken there",
+        f"cannot reach {address.scheme}://{address.authority}: the server speaks {there}",
         hint=f"kled login {right}://{address.host_and_port}{address.base}",
     )
 

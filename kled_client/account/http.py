@@ -88,7 +88,7 @@ def read_answer(sock: socket.socket, peer: str) -> HttpResponse:
         raise ProtocolError(
             "answer_malformed",
             f"{peer} does not speak HTTP: {exc.message}",
-            hint="is this the coordinator's URL? kled whoami tells it",
+            hint="check the coordinator's URL with kled whoami",
         ) from exc
 
 
@@ -108,7 +108,7 @@ def unreachable(peer: str, exc: OSError) -> UnavailableError:
     return UnavailableError(
         "coordinator_unreachable",
         f"cannot reach {peer}: {_why(exc)}",
-        hint="is the coordinator running, and is its URL right? kled whoami tells it",
+        hint="check that the coordinator is running, and check its URL with kled whoami",
     )
 
 
@@ -121,7 +121,7 @@ def no_proxy(host: str, port: int, exc: OSError) -> UnavailableError:
     return UnavailableError(
         "proxy_unreachable",
         f"cannot reach the proxy {host}:{port}: {_why(exc)}",
-        hint="mend or unset HTTPS_PROXY and HTTP_PROXY, or set NO_PROXY to go there directly",
+        hint="correct or unset HTTPS_PROXY and HTTP_PROXY, or set NO_PROXY",
     )
 
 

@@ -160,7 +160,7 @@ def _read(env: Mapping[str, str]) -> dict[str, Any]:
         raise ConfigError(
             "config_invalid",
             f"{path} is not JSON: {exc}",
-            hint="mend it, or delete it and run kled login URL",
+            hint="correct it, or delete it and run kled login URL",
         ) from exc
     if not isinstance(content, dict):
         raise _invalid(env, "it must be an object")
@@ -186,5 +186,5 @@ def _from_json(env: Mapping[str, str], name: str, stored: object) -> Profile:
 
 def _invalid(env: Mapping[str, str], what: str) -> ConfigError:
     return ConfigError(
-        "config_invalid", f"{config_path(env)}: {what}", hint="kled login URL writes a good one"
+        "config_invalid", f"{config_path(env)}: {what}", hint="kled login URL writes a valid one"
     )

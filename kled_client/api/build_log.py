@@ -115,6 +115,8 @@ async def read_log(api: Api, build_id: str, take: Callable[[dict[str, Any]], Non
         failures = 0 if works else failures + 1
         if failures > _RETRIES:
             raise UnavailableError(
-                "build_log_cut", "the build's log ends without a result", hint="kled show tells it"
+                "build_log_cut",
+                "the log of the build ended without a result",
+                hint="kled show WORKSPACE shows the result",
             )
         await trio.sleep(_RETRY_S)

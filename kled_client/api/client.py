@@ -270,7 +270,9 @@ class Api:
         try:
             return cast("dict[str, Any]", json.loads(line))
         except ValueError as exc:
-            raise ProtocolError("answer_malformed", f"{self.url} sent a broken log line") from exc
+            raise ProtocolError(
+                "answer_malformed", f"{self.url} sent a malformed log line"
+            ) from exc
 
     def _error(self, response: httpx.Response) -> KledError:
         return decode_error(response.status_code, response.content) or self._foreign(response)
@@ -279,10 +281,10 @@ class Api:
         address = parse_url(self.url)
         return ProtocolError(
             "answer_malformed",
-            f"{self.url} answers {response.status_code} and not as a coordinator would",
+            f"{self.url} answers {response.status_code}, not a coordinator's answer",
             hint=f"is it there without {address.base}? kled login {address._replace(base='').url}"
             if address.base
-            else "is this the coordinator's URL? kled whoami tells it",
+            else "check the coordinator's URL with kled whoami",
         )
 
     def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
@@ -314,7 +316,7 @@ class Api:
         return UnavailableError(
             "coordinator_unreachable",
             f"cannot reach {self.url}: {why}",
-            hint="is the coordinator running, and is its URL right? kled whoami tells it",
+            hint="check that the coordinator is running, and check its URL with kled whoami",
         )
 
 

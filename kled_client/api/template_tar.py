@@ -69,7 +69,7 @@ def pack_template(directory: Path) -> Packed:
     ):
         raise InputError(
             "template_empty",
-            f"{directory} holds no .tf file",
+            f"{directory} contains no .tf file",
             hint="give the directory with the template's main.tf",
         )
     buffer = io.BytesIO()
@@ -110,18 +110,18 @@ def _check_link(path: Path, above: tuple[Path, ...]) -> None:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError) as exc:
         raise InputError(
-            "template_link_broken", f"{path} leads nowhere", hint="remove or mend the link"
+            "template_link_broken", f"{path} is a broken link", hint="remove or correct the link"
         ) from exc
     if not target.is_relative_to(above[0]):
         raise InputError(
             "template_link_outside",
             f"{path} points outside the template",
-            hint="copy what it leads to into the directory",
+            hint="copy the target of the link into the directory",
         )
     if target in above:
         raise InputError(
             "template_link_broken",
-            f"{path} leads to a directory that it is in",
+            f"{path} links to a directory that contains it",
             hint="remove the link",
         )
 

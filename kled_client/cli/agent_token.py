@@ -36,7 +36,7 @@ def agent_token(
     if output_file is None and not sys.stdout.isatty():
         raise InputError(
             "output_not_private",
-            "a token is shown on a terminal only",
+            "the token is printed on a terminal only",
             hint="add --output-file FILE",
         )
     check_name("agent", name)
@@ -50,4 +50,4 @@ def agent_token(
     if invocation.output.as_json:
         invocation.output.json({"agent_id": found["agent_id"], "file": str(output_file)})
     else:
-        invocation.output.note(f"{output_file} is written; readable by you alone")
+        invocation.output.note(f"{output_file} is written, readable by you only")

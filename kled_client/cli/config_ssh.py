@@ -47,7 +47,7 @@ def config_ssh(
         # The files the block names must be there; this also says at once when sign-in is missing.
         ensure_certificate(invocation.env, invocation.profile(), invocation.token())
     if after == before:
-        invocation.output.note(f"{path} is as it should be")
+        invocation.output.note(f"{path} is up to date")
         return
     write_config(path, after)
     invocation.output.note(f"{path} is written" + ("" if remove else "; next: ssh WORKSPACE.kled"))

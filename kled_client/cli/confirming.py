@@ -14,6 +14,6 @@ def confirm_deletion(name: str, question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InputError("not_confirmed", f"deleting {name} needs a yes", hint="add --yes")
+        raise InputError("not_confirmed", f"deleting {name} needs a confirmation", hint="add --yes")
     if not click.confirm(question, err=True):
         raise KledError("not_deleted", f"{name} was not deleted")

@@ -73,7 +73,7 @@ class Invocation:
             raise UnauthenticatedError(
                 exc.code,
                 f"KLED_TOKEN: {exc.message}",
-                hint="kled token create makes one; without KLED_TOKEN the stored sign-in is used",
+                hint="kled token create makes one; unset KLED_TOKEN to use the stored one",
             ) from exc
 
     def call(self, work: Callable[[Api], Awaitable[T]]) -> T:

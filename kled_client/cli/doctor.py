@@ -262,7 +262,7 @@ def _connect(address: str, port: int) -> Finding:
     except OSError as exc:
         return judge.fail(
             f"{address} port {port}: {probe.explain(exc)}",
-            "is it running there, and does a firewall let it through?",
+            "check that it runs there and that no firewall blocks it",
         )
     return judge.ok(f"{address} answers on port {port}")
 

@@ -88,9 +88,7 @@ async def hold(invocation: Invocation, ref: WorkspaceRef, plan: ForwardPlan) -> 
     from kled_client.forward.ssh import asyncio_world, open_connection  # noqa: PLC0415  # asyncssh
 
     if not plan.forwards and not plan.auto:
-        raise InputError(
-            "forward_missing", "there is nothing to forward", hint=f"kled forward {ref} 8080"
-        )
+        raise InputError("forward_missing", "no forward is given", hint=f"kled forward {ref} 8080")
     _allow_many_sockets()
     view = ForwardView(invocation.output, str(ref))
     connect = partial(invocation.ssh, ref, on_change=view.link_changed)
@@ -144,4 +142,6 @@ async def _ask(invocation: Invocation, ref: WorkspaceRef) -> list[ReportedPort]:
         channel.send_eof()
         async for found in watch_ports(channel):
             return found
-    raise UnavailableError("ports_unknown", f"the agent of {ref} does not say what listens")
+    raise UnavailableError(
+        "ports_unknown", f"the agent of {ref} does not report its listening ports"
+    )

@@ -93,7 +93,7 @@ def list_(invocation: Invocation) -> None:
 def remove(invocation: Invocation, key_id: str) -> None:
     """Remove a key. New connections with it are refused; open ones continue."""
     if _KEY_ID.fullmatch(key_id) is None:
-        raise InputError("key_id_invalid", "that is not a key's id", hint="kled key list")
+        raise InputError("key_id_invalid", "this is not the id of a key", hint="kled key list")
     removed = invocation.call(lambda api: api.remove_key(key_id))
     if invocation.output.as_json:
         invocation.output.json(removed)

@@ -47,7 +47,7 @@ async def _show(invocation: Invocation, ref: WorkspaceRef, names: list[str]) -> 
         invocation.output.json(raw)
         return
     invocation.output.line(f"{','.join(names)} {kind} {data}")
-    invocation.output.note(f"{ref} has proven to hold this key: {fingerprint}")
+    invocation.output.note(f"verified the host key of {ref}: {fingerprint}")
 
 
 def pattern(host: str) -> str:

@@ -100,7 +100,7 @@ def logout(invocation: Invocation) -> None:
     if failure is not None:
         raise UnavailableError(
             failure.code,
-            f"the token is forgotten here but not revoked: {failure.message}",
+            f"the token was deleted here but not revoked: {failure.message}",
             hint="revoke it later with kled token revoke",
         )
     invocation.output.note(f"signed out of {used.url}")
@@ -136,7 +136,7 @@ def _target(invocation: Invocation, url: str | None, ca_file: str | None) -> Pro
     except UnauthenticatedError:
         if url is None:
             raise InputError(
-                "url_missing", "which coordinator?", hint="kled login https://HOST[:PORT]"
+                "url_missing", "no coordinator is given", hint="kled login https://HOST[:PORT]"
             ) from None
     chosen = normalise_url(url) if url else known.url if known else ""
     address = parse_url(chosen)
@@ -188,7 +188,7 @@ def _find_code(text: str) -> str:
     if found is None:
         raise InputError(
             "code_malformed",
-            "that is not a one-time code",
+            "this is not a one-time code",
             hint="it begins with kled_once_; `kled-coord init` or an admin makes one",
         )
     return found[0]
@@ -202,7 +202,7 @@ async def _sign_in(target: Profile, proof: _Proof, token_name: str) -> Login:
             raise UnavailableError(
                 "version_unsupported",
                 f"{target.url} speaks protocol {protocol}, this kled {PROTOCOL}",
-                hint="install the kled of the coordinator's version",
+                hint="install the version of kled that the coordinator has",
             )
         if proof.code is not None:
             return await api.exchange(proof.code, proof.password, token_name)

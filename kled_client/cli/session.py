@@ -125,7 +125,7 @@ async def _channel(invocation: Invocation, ref: WorkspaceRef) -> AsyncIterator[C
         except UnavailableError as exc:
             raise UnavailableError(
                 "sessions_unavailable",
-                f"the agent of {ref} knows no named sessions",
+                f"the agent of {ref} does not support named sessions",
                 hint="restart the workspace to get a newer agent",
             ) from exc
         yield channel

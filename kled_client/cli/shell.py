@@ -77,7 +77,7 @@ def ssh(
         return run(partial(_attach, invocation, workspace, attachment, forward_agent, predict))
     if read_only:
         raise InputError(
-            "session_name_missing", "--read-only is for a session", hint="--session NAME"
+            "session_name_missing", "--read-only needs --session", hint="--session NAME"
         )
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
     line = " ".join(without_dashes(command)) or None
@@ -124,7 +124,7 @@ def late_options(
         elif given or words:
             name = value if given else words.pop(0)
         else:
-            raise InputError("session_name_missing", "--session wants a name")
+            raise InputError("session_name_missing", "--session needs a name")
     return name, read_only, tuple(words)
 
 
@@ -167,7 +167,7 @@ async def _attach(
             attachment.again()
             tried_since = trio.current_time()
             invocation.output.note(
-                f"the connection to {ref} is lost; attaching again, Ctrl-C gives up"
+                f"the connection to {ref} is lost; attaching again; Ctrl-C stops"
             )
         await trio.sleep(REATTACH_PAUSE_S)
 

@@ -62,7 +62,7 @@ def create(invocation: Invocation, name: str, scope: tuple[str, ...], lifetime: 
     if invocation.output.as_json:
         invocation.output.json(made)
         return
-    invocation.output.note("keep it well; it is not shown again:")
+    invocation.output.note("store it safely; it is not shown again:")
     invocation.output.line(str(made["token"]))
 
 
@@ -73,7 +73,9 @@ def revoke(invocation: Invocation, token_id: str) -> None:
     """Revoke a token at once."""
     if _TOKEN_ID.fullmatch(token_id) is None:
         # Not repeated: it may be a secret pasted by mistake.
-        raise InputError("token_id_invalid", "that is not a token's id", hint="kled token list")
+        raise InputError(
+            "token_id_invalid", "this is not the id of a token", hint="kled token list"
+        )
     invocation.call(lambda api: api.revoke_token(token_id))
     invocation.output.note(f"{token_id} is revoked")
 

@@ -110,7 +110,7 @@ def _uninstall(invocation: Invocation, service: UserService) -> None:
     for command in service.stop:
         _call(command)
     service.path.unlink(missing_ok=True)
-    invocation.output.note(f"{service.name} is gone")
+    invocation.output.note(f"{service.name} is removed")
 
 
 def _call(command: tuple[str, ...]) -> None:
@@ -118,8 +118,8 @@ def _call(command: tuple[str, ...]) -> None:
     if shutil.which(command[0]) is None:
         raise KledError(
             "service_failed",
-            f"there is no {command[0]} here",
-            hint="let something else run `kled up` in this directory",
+            f"{command[0]} is not installed",
+            hint="run `kled up` in this directory by other means",
         )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -59,9 +59,9 @@ def create(
     if invocation.output.as_json:
         invocation.output.json(made)
         return
-    invocation.output.note(f"{name} is made")
+    invocation.output.note(f"{name} is created")
     if made.get("login_code"):
-        invocation.output.note("they sign in with kled login and this code, once:")
+        invocation.output.note("the first sign-in needs this one-time code (kled login):")
         invocation.output.line(str(made["login_code"]))
 
 
@@ -142,7 +142,7 @@ def end_streams(invocation: Invocation, name: str) -> None:
     """
     check_name("user", name)
     invocation.call(lambda api: api.end_streams(name))
-    invocation.output.note(f"nothing stays open for {name}")
+    invocation.output.note(f"all streams of {name} are ended")
 
 
 @user.command()

@@ -148,7 +148,7 @@ def delete(
         body["orphan"] = True
     _end(invocation, workspace, body, "deleting", no_wait=no_wait)
     if not no_wait:
-        invocation.output.note(f"{workspace} is gone")
+        invocation.output.note(f"{workspace} is deleted")
 
 
 @click.command()
@@ -275,7 +275,7 @@ def _announce(
         invocation.output.json(found)
         return
     if no_wait:
-        invocation.output.note(f"queued; kled show {found['name']} tells how far it is")
+        invocation.output.note(f"queued; kled show {found['name']} shows its progress")
     elif not stopped and _agent_status(found) == "connected":
         invocation.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
     else:

@@ -92,7 +92,7 @@ class Copier:
         into = there is not None and there.kind is FileKind.DIRECTORY
         if not into and (len(found) > 1 or (target.endswith(b"/") and _is_plain(found))):
             named = self._named(target, self._target)
-            raise NotFoundError("file_not_found", f"{named} is no directory")
+            raise NotFoundError("file_not_found", f"{named} is not a directory")
         roots = []
         for path, what in found:
             name = posixpath.basename(path.rstrip(b"/"))

@@ -93,15 +93,17 @@ def judge_version(answer: ProbeAnswer, ours: str) -> Finding:
         hint = "sign in to the network in a browser, or correct the URL: kled login URL"
         return fail(f"redirected to {where}", hint)
     if answer.status == 407:
-        return fail("the proxy wants a user and a password", "http://USER:PASSWORD@HOST:PORT")
+        return fail(
+            "the proxy requires a user name and a password", "http://USER:PASSWORD@HOST:PORT"
+        )
     if answer.status in {502, 503, 504}:
         return fail(
-            f"{who_answers(answer)} answers {answer.status}: the coordinator behind it is away",
+            f"{who_answers(answer)} answers {answer.status}: its coordinator does not respond",
             "is kled-coord serve running?",
         )
     return fail(
-        f"{who_answers(answer)} answers {answer.status}{_page(answer)}, not as a coordinator would",
-        "is this the coordinator's URL? kled login URL corrects it",
+        f"{who_answers(answer)} answers {answer.status}{_page(answer)}, not a coordinator's answer",
+        "check the coordinator's URL; kled login URL sets it",
     )
 
 
@@ -143,18 +145,18 @@ def judge_upgrade(answer: ProbeAnswer, protocol: str) -> Finding:
     if error is not None and answer.status != 426:
         return ok("passes")
     if error is not None:
-        return warn("the header is taken away before it reaches the coordinator")
+        return warn("a proxy removes the Upgrade header")
     return warn(f"{who_answers(answer)} refuses it with {answer.status}{_page(answer)}")
 
 
 def judge_streams(raw: Finding, websocket: Finding, proxy: str) -> Finding:
-    """Which of the two ways streams take, and what is blocked."""
+    """Which of the two upgrades streams use, and what is blocked."""
     blocked = raw.found + (f" (through {proxy})" if proxy else "")
     if raw.outcome is CheckOutcome.OK:
         return ok("Upgrade: kled-stream")
     if websocket.outcome is CheckOutcome.OK:
         return warn(
-            f"Upgrade: kled-stream is blocked: {blocked}; WebSockets are used instead, and slower",
+            f"Upgrade: kled-stream is blocked: {blocked}; WebSockets are used, and are slower",
             "let the proxy pass the headers Connection and Upgrade (docs/examples/nginx.conf)",
         )
     return fail(
@@ -184,7 +186,7 @@ def judge_path(path: PathReport) -> Finding:
     if path.blocked:
         return warn(
             f"blocked ({reason}); the relay is used instead",
-            "let the agent's direct_bind port in there; KLED_DIRECT=off where that is not wanted",
+            "open the agent's direct_bind port in its firewall, or set KLED_DIRECT=off",
         )
     return ok(f"none, the relay is used: {reason}")
 
@@ -206,7 +208,7 @@ def judge_untrusted(why: str, issuer: str) -> Finding:
     return fail(
         f"not trusted: {shown(why)}{by}",
         "kled login --ca-file FILE with that authority's certificate; "
-        "another issuer than usual is a proxy that reads along",
+        "an unusual issuer means a proxy that intercepts TLS",
     )
 
 

@@ -43,7 +43,7 @@ def check_ssh() -> Finding:
     """OpenSSH's client."""
     program = shutil.which("ssh")
     if program is None:
-        return judge.warn("there is no ssh here", "install OpenSSH; kled ssh does without")
+        return judge.warn("ssh is not installed", "install OpenSSH; kled ssh does not need it")
     try:
         done = subprocess.run(
             [program, "-V"],
@@ -62,7 +62,7 @@ def check_ssh_config(env: Mapping[str, str], profile_name: str) -> Finding:
     path = default_path(env)
     content = read_config(path)
     if not has_block(content):
-        return judge.warn(f"{path} has no block for *.kled", "kled config-ssh, for plain ssh")
+        return judge.warn(f"{path} has no block for *.kled", "run kled config-ssh to use plain ssh")
     if with_block(env, profile_name, content) != content:
         return judge.warn(f"the block in {path} is another kled's or profile's", "kled config-ssh")
     return judge.ok(f"{path} has the block for *.kled")
@@ -72,7 +72,7 @@ def check_identity(env: Mapping[str, str], profile_name: str) -> Finding:
     """The SSH key and certificate."""
     identity = identity_of(env, profile_name)
     if not os.path.exists(identity.key):  # noqa: PTH110  # Identity holds strings
-        return judge.warn("there is no SSH key yet", "the first connection makes one")
+        return judge.warn("there is no SSH key yet", "the first connection creates one")
     mode = os.stat(identity.key).st_mode & 0o777  # noqa: PTH116
     if mode & 0o077:
         return judge.warn(f"others can read {identity.key}", f"chmod 600 {identity.key}")

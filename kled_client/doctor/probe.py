@@ -60,7 +60,7 @@ def check_tls(env: Mapping[str, str], profile: Profile, now: float) -> Finding:
     except ssl.SSLError as exc:
         why = (exc.reason or str(exc)).replace("_", " ").lower()
         return judge.fail(
-            f"no TLS is spoken there: {why}", "is the URL right? http:// is without TLS"
+            f"the server does not speak TLS: {why}", "check the URL; http:// is without TLS"
         )
     except (OSError, ValueError) as exc:
         return judge.fail(

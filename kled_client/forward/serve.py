@@ -179,7 +179,7 @@ async def _serve_socks(
     with trio.move_on_after(SOCKS_TIMEOUT_S) as slow:
         asked = await _read_socks(here)
     if slow.cancelled_caught:
-        raise SocksError("the client did not say where to")
+        raise SocksError("the client sent no destination")
     assert asked.target is not None
     try:
         there = await link.open(asked.target)
@@ -199,7 +199,7 @@ async def _read_socks(here: trio.abc.HalfCloseableStream) -> SocksRequest:
     while request.target is None:
         data = await here.receive_some(1024)
         if not data:
-            raise SocksError("the client left before it said where to")
+            raise SocksError("the client disconnected before it sent a destination")
         try:
             answer = request.feed(bytes(data))
         except SocksError as exc:

@@ -70,7 +70,7 @@ class SocksRequest:
             return b""
         methods, self._held = held[2 : 2 + held[1]], held[2 + held[1] :]
         if _NO_AUTHENTICATION not in methods:
-            raise SocksError("the client insists on authentication", _NONE_ACCEPTABLE)
+            raise SocksError("the client requires authentication", _NONE_ACCEPTABLE)
         self._greeted = True
         return bytes((_VERSION, _NO_AUTHENTICATION))
 
@@ -83,7 +83,7 @@ class SocksRequest:
             raise SocksError("the request is not SOCKS5")
         if command != _CONNECT:
             raise SocksError(
-                f"SOCKS command {command} is not served", encode_reply(Reply.COMMAND_UNSUPPORTED)
+                f"SOCKS command {command} is not supported", encode_reply(Reply.COMMAND_UNSUPPORTED)
             )
         start, size = _address(kind, held[4])
         end = start + size + 2
@@ -115,5 +115,5 @@ def _host(kind: int, raw: bytes) -> str:
     except UnicodeDecodeError:
         name = ""
     if not name or not name.isprintable():
-        raise SocksError("the host's name is none", encode_reply(Reply.HOST_UNREACHABLE))
+        raise SocksError("the host name is invalid", encode_reply(Reply.HOST_UNREACHABLE))
     return name

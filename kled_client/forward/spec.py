@@ -83,7 +83,7 @@ def parse_forward(text: str, kind: ForwardKind = ForwardKind.LOCAL) -> tuple[For
     if len(listens) == 1 < len(targets) and listen[-1] == (0, 0):
         listens *= len(targets)
     if len(listens) != len(targets):
-        raise _invalid(text, "the ranges are not of one length")
+        raise _invalid(text, "the ranges differ in length")
     pairs = zip(listens, targets, strict=True)
     return tuple(Forward(kind=kind, listen=here, target=there) for here, there in pairs)
 
@@ -94,7 +94,7 @@ def _halves(text: str, parts: list[_Part]) -> tuple[list[_Part], list[_Part]]:
         case [tuple() | UnixEnd()]:
             return parts, parts
         case [str(), tuple() as ports]:
-            raise _invalid(text, f"{ports[0]} has a host or an address, but not where it leads")
+            raise _invalid(text, f"{ports[0]} has a host or an address, but no target")
         case [tuple() | UnixEnd(), *rest]:
             return parts[:1], rest
         case [str(), tuple(), *rest]:
@@ -110,7 +110,7 @@ def _listens(text: str, parts: list[_Part]) -> list[End]:
             return [TcpEnd(host=LOOPBACK, port=port) for port in range(first, last + 1)]
         case [str() as bind, (first, last)]:
             return [TcpEnd(host=bind, port=port) for port in range(first, last + 1)]
-    raise _invalid(text, "it does not say where to listen")
+    raise _invalid(text, "the address to listen on is missing")
 
 
 def _targets(text: str, parts: list[_Part]) -> list[End]:
@@ -122,9 +122,9 @@ def _targets(text: str, parts: list[_Part]) -> list[End]:
         case [str() as host, (first, last)]:
             pass
         case _:
-            raise _invalid(text, "it does not say where it leads")
+            raise _invalid(text, "the target is missing")
     if first == 0:
-        raise _invalid(text, "port 0 can only be one to listen on")
+        raise _invalid(text, "port 0 is valid for listening only")
     return [TcpEnd(host=host, port=port) for port in range(first, last + 1)]
 
 
@@ -144,14 +144,14 @@ def _parts(text: str) -> list[_Part]:
         if position == len(text):
             return parts
         if text[position] != ":":
-            raise _invalid(text, "brackets hold an IPv6 address and nothing else")
+            raise _invalid(text, "brackets must contain an IPv6 address")
         position += 1
 
 
 def _part(text: str, word: str) -> _Part:
     if word.startswith("/"):
         if len(word) == 1 or not word.isprintable():
-            raise _invalid(text, f"{word!r} is no socket's path")
+            raise _invalid(text, f"{word!r} is not the path of a socket")
         return UnixEnd(path=word)
     if match := _PORTS.fullmatch(word):
         return _ports(text, int(match[1]), int(match[2] or match[1]))

@@ -159,7 +159,7 @@ async def open_channel(
         _, session = await aio(connection.create_session, factory, command, **options)
     except asyncssh.ChannelOpenError as exc:
         raise UnavailableError(
-            "session_refused", f"the workspace opens no session: {exc.reason}"
+            "session_refused", f"the workspace refused the session: {exc.reason}"
         ) from exc
     assert isinstance(session, Channel)
     return session
@@ -214,7 +214,7 @@ def _translate(ref: WorkspaceRef, error: BaseException | None) -> KledError | No
         case asyncssh.HostKeyNotVerifiable():
             return UnauthenticatedError(
                 "host_untrusted",
-                f"{ref} shows no host certificate of this coordinator: {error.reason}",
+                f"{ref} presented no host certificate of this coordinator: {error.reason}",
                 hint=f"kled stop {ref} && kled start {ref} gives it a new one",
             )
         case asyncssh.PermissionDenied():

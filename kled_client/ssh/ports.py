@@ -104,4 +104,4 @@ def auto_forward(port: ReportedPort, local: int) -> Forward:
 
 
 def _malformed(why: str) -> ProtocolError:
-    return ProtocolError("ports_answer_malformed", f"the agent's answer makes no sense: {why}")
+    return ProtocolError("ports_answer_malformed", f"the agent's answer is malformed: {why}")

@@ -78,4 +78,4 @@ def _parse(line: bytes) -> dict[str, Any]:
 
 
 def _malformed(why: str) -> ProtocolError:
-    return ProtocolError("session_answer_malformed", f"the agent's answer makes no sense: {why}")
+    return ProtocolError("session_answer_malformed", f"the agent's answer is malformed: {why}")

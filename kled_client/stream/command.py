@@ -62,7 +62,7 @@ def parse_arguments(arguments: list[str]) -> Request:
                 raise InputError("usage", f"{name} needs a value", hint=_USAGE)
             request = _with_option(request, name, value)
         elif word.startswith("-") or request.workspace:
-            raise InputError("usage", f"kled stream does not know {word!r}", hint=_USAGE)
+            raise InputError("usage", f"unknown argument of kled stream: {word!r}", hint=_USAGE)
         else:
             request = request._replace(workspace=word)
     if not request.workspace:

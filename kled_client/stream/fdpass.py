@@ -34,7 +34,7 @@ def pass_descriptor(carrier: int, sock: socket.socket) -> None:
             socket.send_fds(unix, [b"\0"], [sock.fileno()])
     except OSError as exc:
         raise UnavailableError(
-            "fdpass_failed", f"ssh does not take the connection: {exc.strerror}"
+            "fdpass_failed", f"cannot pass the connection to ssh: {exc.strerror}"
         ) from exc
 
 

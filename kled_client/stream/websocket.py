@@ -92,5 +92,5 @@ def _await_report(read_end: int, write_end: int | None) -> None:
         return
     status, _, body = content.partition(b" ")
     raise decode_error(int(status or 0), body) or UnavailableError(
-        "stream_failed", "the stream could not be carried", hint="try again"
+        "stream_failed", "the stream failed", hint="try again"
     )

@@ -109,8 +109,8 @@ def _checked_length(scope: Scope, headers: Mapping[bytes, bytes], limit: int) ->
     if b"upgrade" in headers and scope["http_version"] != "1.0":
         raise UpgradeRequiredError(
             "upgrade_refused",
-            "this cannot be upgraded here",
-            hint="an upgrade is taken only as the first request of a connection",
+            "this request cannot be upgraded",
+            hint="an upgrade must be the first request of a connection",
         )
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > limit:

@@ -100,5 +100,5 @@ def install_error_handlers(app: FastAPI, ids: Ids) -> None:
         error_id = ids.new("err")
         log.error("request_crashed", id=error_id, path=request.url.path, exc_info=error)
         return error_response(
-            KledError("internal", f"an error inside the coordinator; its log has {error_id}")
+            KledError("internal", f"internal error {error_id}; see the coordinator's log")
         )

@@ -39,7 +39,7 @@ async def bearer_of(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError(
-            "token_missing", "this needs a token", hint="log in first: kled login URL"
+            "token_missing", "a token is required", hint="log in first: kled login URL"
         )
     return token.strip()
 

@@ -23,7 +23,7 @@ async def readyz(services: ServicesDep) -> JSONResponse:
     """The store answers and the listener takes connections; 503 otherwise. Raises StoreError."""
     await services.store.ping()
     if services.readiness.draining.is_set() or not services.readiness.listening:
-        raise UnavailableError("not_ready", "the coordinator is starting or going down")
+        raise UnavailableError("not_ready", "the coordinator is starting or stopping")
     return JSONResponse({"status": "ready"})
 
 

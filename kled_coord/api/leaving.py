@@ -31,4 +31,4 @@ async def run_while_connected(request: Request, work: Callable[[], Awaitable[T]]
             done = await work()
             nursery.cancel_scope.cancel()
             return done
-    raise UnavailableError("client_left", "the client left before there was an answer")
+    raise UnavailableError("client_left", "the client disconnected before the answer")

@@ -69,7 +69,7 @@ def limited(receive: Receive, limit: int, admit: Admit) -> Receive:
                 allowed = limit
             return message
         raise UnavailableError(
-            "body_timeout", f"the body did not come within {body_seconds(allowed):.0f} s"
+            "body_timeout", f"the body was not received within {body_seconds(allowed):.0f} s"
         )
 
     return receive_limited

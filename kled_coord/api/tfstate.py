@@ -30,7 +30,9 @@ async def writer_of(request: Request, services: ServicesDep, workspace_id: NameP
         decoded = ""
     build_id, found, secret = decoded.partition(":")
     if scheme.lower() != "basic" or not found or not decoded.isprintable():
-        raise UnauthenticatedError("build_secret_missing", "this needs a build's id and secret")
+        raise UnauthenticatedError(
+            "build_secret_missing", "the id and the secret of a build are required"
+        )
     writer = await services.states.authenticate(workspace_id, build_id, secret)
     vouch(request)
     return writer

@@ -110,7 +110,7 @@ class Queue:
 
         def decide(build: Build, before: Build | None) -> BuildChange:
             if worker is not None and build.worker != worker:
-                raise ConflictError("build_not_active", "another worker has this build")
+                raise ConflictError("build_not_active", "another worker runs this build")
             change = replace(_decide_end(build, before, event, error, now), outputs=outputs)
             return replace(change, values={**change.values, "forced": build.forced or force})
 

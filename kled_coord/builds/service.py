@@ -140,7 +140,7 @@ class Builds:
         except DuplicateError as error:
             raise ConflictError(
                 "build_active",
-                f"a build of {workspace.name} is still going on",
+                f"a build of {workspace.name} is still running",
                 hint=f"wait for it, or kled cancel {workspace.name}",
             ) from error
         self._changes.ring(QUEUE)

@@ -131,7 +131,7 @@ class AgentWait:
         return UnavailableError(
             "agent_ended",
             f"the workspace's agent has ended: {said}",
-            hint="mend its template or the machine, then kled start NAME",
+            hint="correct its template or its machine, then kled start NAME",
         )
 
     async def _refused(self, agent: AgentRecord, build: Build) -> UnavailableError:
@@ -157,7 +157,7 @@ def agent_not_connected(why: str) -> UnavailableError:
     return UnavailableError(
         "agent_not_connected",
         f"the workspace's agent is not connected: {why}",
-        hint="kled show NAME tells how its build went",
+        hint="kled show NAME shows how its build ended",
     )
 
 

@@ -38,7 +38,7 @@ class KeyLists:
     def answered(self, number: int) -> None:
         """The agent has the list of this number. Raises ProtocolError("message_unexpected")."""
         if not self._answered <= number <= self._given:
-            raise ProtocolError("message_unexpected", f"keys_set {number} answers no list")
+            raise ProtocolError("message_unexpected", f"keys_set {number} does not answer a list")
         self._answered = number
         self._ring()
 
@@ -51,7 +51,9 @@ class KeyLists:
         """Return once the agent has this list or a later one. Raises UnavailableError."""
         while self._answered < number:
             if self._ended:
-                raise UnavailableError("agent_not_connected", "the agent left without an answer")
+                raise UnavailableError(
+                    "agent_not_connected", "the agent disconnected without an answer"
+                )
             await self._news.wait()
 
     def _ring(self) -> None:

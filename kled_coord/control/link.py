@@ -116,9 +116,9 @@ class ControlPlane:
         with trio.move_on_after(limits.HELLO_TIMEOUT_S) as scope:
             hello = await link.receive()
         if scope.cancelled_caught:
-            raise ProtocolError("hello_expected", "no hello came")
+            raise ProtocolError("hello_expected", "no hello was received")
         if not isinstance(hello, messages.Hello):
-            raise ProtocolError("hello_expected", f"{hello.type} came before hello")
+            raise ProtocolError("hello_expected", f"received {hello.type} before hello")
         if not is_compatible(hello.protocol):
             return None
         long = [n for n, most in _ABOUT_MAX.items() if len(getattr(hello, n)) > most]

@@ -79,7 +79,7 @@ def decide_route(head: RequestHead) -> Route:
     wanted = [c.value for c in ((Carrier.WEBSOCKET,) if plane is Plane.CONTROL else Carrier)]
     if head.upgrade not in wanted:
         raise UpgradeRequiredError(
-            "upgrade_required", f"{head.path} wants Upgrade: {' or '.join(wanted)}"
+            "upgrade_required", f"{head.path} requires Upgrade: {' or '.join(wanted)}"
         )
     target = _target(head) if plane is Plane.CLIENT_STREAM else None
     return Route(plane=plane, carrier=Carrier(head.upgrade), target=target)
@@ -108,7 +108,7 @@ def _target(head: RequestHead) -> StreamTarget:
     query = _query(head.target.partition("?")[2])
     kind = query.get("kind", ["ssh"])[0]
     if kind not in _KINDS:
-        raise InputError("kind_unknown", f"no streams of kind {kind[:20]!r}", hint="ssh or tcp")
+        raise InputError("kind_unknown", f"unknown kind of stream {kind[:20]!r}", hint="ssh or tcp")
     resume = query.get("resume", ["0"])[0] == "1"
     if kind == "ssh":
         return StreamTarget(ref=ref, kind=kind, resume=resume)

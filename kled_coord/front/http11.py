@@ -158,5 +158,5 @@ class _Request(h11.Connection):
         if isinstance(event, h11.EndOfMessage) and event.headers:
             # As for its own errors: what the application answers then is dropped.
             self._process_error(self.their_role)
-            raise h11.RemoteProtocolError("trailers are not taken")
+            raise h11.RemoteProtocolError("trailers are not supported")
         return event

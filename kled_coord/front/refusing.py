@@ -35,4 +35,4 @@ async def end_politely(stream: trio.abc.HalfCloseableStream) -> None:
 
 def head_timeout() -> ProtocolError:
     """What is said to a peer whose head does not come."""
-    return ProtocolError("head_timeout", "the request head came too slowly")
+    return ProtocolError("head_timeout", "the request head was not received in time")

@@ -51,7 +51,10 @@ def parse_key_line(line: str) -> KeyLine:
         raise _invalid("too long")
     words = line.strip().split(None, 2)
     if "PRIVATE KEY" in line:
-        raise _invalid("that is a private key; keep it to yourself", "the file ends with .pub")
+        raise _invalid(
+            "this is a private key; do not share it",
+            "use the public key, whose file name ends with .pub",
+        )
     if "\n" in line.strip() or len(words) < 2:
         raise _invalid("not one line of an OpenSSH public key")
     kind = words[0]
@@ -60,7 +63,7 @@ def parse_key_line(line: str) -> KeyLine:
     blob = _decode(words[1])
     fields = _split(blob)
     if len(fields) != 1 + _FIELDS[kind] or fields[0] != kind.encode():
-        raise _invalid("damaged, or of another kind than it says")
+        raise _invalid("damaged, or not of the kind that it names")
     _check(kind, fields)
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
     comment = words[2] if len(words) == 3 else ""
@@ -81,7 +84,7 @@ def _check(kind: str, fields: list[bytes]) -> None:
     try:
         load_ssh_public_key(kind.encode() + b" " + base64.b64encode(plain))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _invalid("not a key of the kind it says") from error
+        raise _invalid("not a key of the kind that it names") from error
 
 
 def _decode(text: str) -> bytes:
@@ -108,10 +111,10 @@ def _split(blob: bytes) -> list[bytes]:
 
 def _wrong_kind(kind: str, words: list[str]) -> InputError:
     if "-cert-v" in kind:
-        return _invalid("that is a certificate; `kled` makes those by itself")
+        return _invalid("this is a certificate; register a public key")
     if any(word in _FIELDS for word in " ".join(words).split()):
-        return _invalid("options before the key are not taken")
-    return _invalid("not a kind of key that is taken")
+        return _invalid("options before the key are not allowed")
+    return _invalid("this kind of key is not supported")
 
 
 def _invalid(why: str, hint: str = "") -> InputError:

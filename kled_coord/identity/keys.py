@@ -109,11 +109,13 @@ class Keys:
 
     def _refusal(self, caller: Caller) -> ForbiddenError | None:
         if not self._allowed:
-            return ForbiddenError("user_keys_off", "this coordinator takes no registered keys")
+            return ForbiddenError(
+                "user_keys_off", "this coordinator does not accept registered keys"
+            )
         if not self._identity.has_just_signed_in(caller):
             return ForbiddenError(
                 "sign_in_needed",
-                "adding a key takes a sign-in of the last ten minutes",
+                "to add a key you must have signed in within the last ten minutes",
                 hint=_SIGN_IN,
             )
         return None
@@ -171,14 +173,12 @@ def _plain(name: str) -> str:
 
 def _check_added(added: Added, key: RegisteredKey) -> None:
     if added is Added.NOT_ALLOWED:
-        raise UnauthenticatedError(
-            "token_revoked", "this token was revoked meanwhile", hint=_SIGN_IN
-        )
+        raise UnauthenticatedError("token_revoked", "this token has been revoked", hint=_SIGN_IN)
     if added is Added.EXISTS:
         raise ConflictError(
             "key_exists",
             f"this key is registered already: {key.fingerprint}",
-            hint="kled key list; remove it there to give it another end",
+            hint="to change its lifetime, remove it first: kled key list",
         )
     if added is Added.TOO_MANY:
         raise LimitError(

@@ -105,9 +105,7 @@ class IdentityService:
         if is_api_token(bearer):
             found = await self._store.read(token_and_user, hash_secret(bearer))
         if found is None:
-            raise UnauthenticatedError(
-                "token_unknown", "this token is not known here", hint=_LOGIN_AGAIN
-            )
+            raise UnauthenticatedError("token_unknown", "this token is unknown", hint=_LOGIN_AGAIN)
         token, user = found
         caller = _caller(token, user)
         now = self._clock()
@@ -160,7 +158,7 @@ class IdentityService:
         if bearer.startswith(AGENT_TOKEN):
             agent = await self._store.read(agent_by_token, hash_secret(bearer))
         if agent is None:
-            raise UnauthenticatedError("token_unknown", "this agent token is not known here")
+            raise UnauthenticatedError("token_unknown", "this agent token is unknown")
         if agent.revoked_at is not None:
             raise AgentRevokedError(agent)
         return agent

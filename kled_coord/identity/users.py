@@ -235,11 +235,11 @@ class Users:
         if user.password_hash is None:
             raise ForbiddenError(
                 "old_password_wrong",
-                "there is no password yet to prove yourself by",
+                "you have no password yet",
                 hint="log in with a one-time code and choose one: kled login --set-password",
             )
         if old_password is None:
-            raise InputError("old_password_missing", "a new password asks for the old one")
+            raise InputError("old_password_missing", "a new password needs the old one")
         if not await self._logins.prove(user, old_password):
             raise ForbiddenError("old_password_wrong", "the old password is wrong")
 

@@ -34,9 +34,13 @@ def from_database(error: exc.SQLAlchemyError) -> KledError:
     """
     if isinstance(error, exc.DataError):
         # PostgreSQL takes no NUL in a text; only something a stranger sent can have one.
-        return InputError("input_invalid", "a value has a character or a size that cannot be kept")
+        return InputError(
+            "input_invalid", "a value has a character or a size that cannot be stored"
+        )
     if isinstance(error, exc.IntegrityError):
-        return DuplicateError("duplicate", "that exists already, or refers to something gone")
+        return DuplicateError(
+            "duplicate", "it exists already, or refers to something that was deleted"
+        )
     orig = getattr(error, "orig", None)
     words = str(orig or error).lower()
     code = getattr(orig, "sqlstate", None)
@@ -53,7 +57,7 @@ def from_database(error: exc.SQLAlchemyError) -> KledError:
     return StoreError(
         "store_failed",
         "the coordinator's database failed; nothing was changed",
-        hint="the coordinator's log has the database's words",
+        hint="see the coordinator's log",
     )
 
 

@@ -43,7 +43,7 @@ class Sealer:
             raise KledError(
                 "sealed_unreadable",
                 f"the sealed {purpose} of {row_id} cannot be read with this sealing key",
-                hint="check that sealing_key_file is the one this database was made with",
+                hint="check that sealing_key_file is the key of this database",
             ) from error
 
 

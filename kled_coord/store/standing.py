@@ -76,7 +76,7 @@ def check_standing(connection: Connection, user: User | None, grant: Grant, role
     """
     if user is None or not holding(connection, [user.id], [grant.token_id]).holds(grant):
         raise UnauthenticatedError(
-            "token_revoked", "your access was ended meanwhile", hint="log in again: kled login"
+            "token_revoked", "your access has ended", hint="log in again: kled login"
         )
     if user.role != role:
         raise ForbiddenError("role_changed", f"your role is {user.role} now", hint="try again")

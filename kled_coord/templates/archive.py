@@ -63,7 +63,7 @@ def check_archive(upload: bytes) -> Archive:
     if not any(is_source(name) for name in sources):
         raise InputError(
             "template_invalid",
-            "there is no .tf file at the top of the template",
+            "the template has no .tf file in its top directory",
             hint="push the directory that holds main.tf",
         )
     return Archive(

@@ -247,7 +247,7 @@ class Pushing:
         raise UnavailableError(
             "template_check_timeout",
             f"Terraform did not finish checking the template within {deadline_s:.0f} s",
-            hint="can the coordinator reach the registry of its providers? push --check-deadline-s "
+            hint="can the coordinator reach the provider registry? push --check-deadline-s "
             "gives it more time",
         )
 
@@ -258,7 +258,7 @@ def _check_declarations(archive: Archive) -> None:
     if later := [name for name in archive.backends if name > BACKEND_FILE]:
         raise InputError(
             "template_invalid",
-            f"{later[0]}: a template may not choose where its state is kept",
+            f"{later[0]}: a template must not configure where its state is stored",
             hint="remove the `backend` or `cloud` block",
         )
     if len(archive.variables) > _VARIABLES_MAX:

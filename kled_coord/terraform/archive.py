@@ -131,6 +131,6 @@ def _check_member(member: tarfile.TarInfo, limits: ArchiveLimits) -> None:
         )
     parts = member.name.split("/")
     if member.name.startswith("/") or ".." in parts:
-        raise TemplateInvalidError(f"template archive: {shown} leaves the template", hint=_HINT)
+        raise TemplateInvalidError(f"template archive: {shown} is outside the template", hint=_HINT)
     if len(member.name) > limits.path_characters:
         raise TemplateInvalidError(f"template archive: the path {shown}… is too long", hint=_HINT)

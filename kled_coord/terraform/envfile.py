@@ -36,7 +36,7 @@ def load_environment(path: Path) -> Mapping[str, str]:
             "config_unreadable", f"terraform_env_file {path}: {error.strerror}"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError("config_invalid", f"terraform_env_file {path}: no UTF-8") from error
+        raise ConfigError("config_invalid", f"terraform_env_file {path}: not UTF-8") from error
     if len(text) > MAX_BYTES:
         raise ConfigError("config_invalid", f"terraform_env_file {path}: over {MAX_BYTES} bytes")
     return parse_environment(text, str(path))

@@ -84,7 +84,7 @@ def _check_backend(work: Path, backend: Backend) -> None:
     found = read_file(work.parent, f"{work.name}/{command.INITIALIZED_FILE}")
     if found is None or not command.is_backend_in_use(found, backend):
         raise TemplateInvalidError(
-            "the template keeps its state elsewhere",
+            "the template configures where its state is stored",
             hint="remove the `backend` and `cloud` blocks from its override files",
         )
 

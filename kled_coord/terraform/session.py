@@ -142,7 +142,7 @@ async def unpack(template: bytes, directory: Path, backend: str) -> Path:
     await trio.to_thread.run_sync(unpack_template, template, work)
     if not any(work.glob("*.tf")) and not any(work.glob("*.tf.json")):
         raise TemplateInvalidError(
-            "the template has no .tf file at its top",
+            "the template has no .tf file in its top directory",
             hint="make the archive inside the folder that holds main.tf",
         )
     (work / command.BACKEND_FILE).unlink(missing_ok=True)

@@ -132,7 +132,7 @@ class Agents:
             raise NotFoundError(
                 "agent_not_found",
                 f"the workspace {workspace.name} has no agent {name}",
-                hint="its template makes it (kled_agent); kled start makes it again",
+                hint="kled_agent in the template creates it; kled start NAME creates it again",
             )
         agent, sealed = found
         token = self._open(agent, sealed)

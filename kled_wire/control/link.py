@@ -116,7 +116,7 @@ class ControlLink:
             with trio.fail_after(limits.REPLY_TIMEOUT_S):
                 await answered.wait()
         except trio.TooSlowError as exc:
-            raise UnavailableError("peer_silent", "the other end does not answer") from exc
+            raise UnavailableError("peer_silent", "the peer does not answer") from exc
         finally:
             self._pongs.pop(number, None)
         return trio.current_time() - began

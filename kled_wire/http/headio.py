@@ -30,7 +30,7 @@ async def read_head(stream: trio.abc.ReceiveStream, buffer: bytearray | None = N
             raise ProtocolError("head_incomplete", "the connection ended inside a head")
         buffer += data
         if buffer[0] == _TLS_HANDSHAKE:
-            raise ProtocolError("head_malformed", "this is TLS, and plain HTTP is spoken here")
+            raise ProtocolError("head_malformed", "received TLS on a port for plain HTTP")
     head = bytes(buffer[:length])
     del buffer[:length]
     return head

@@ -82,8 +82,8 @@ def decode_refusal(status: int, body: bytes) -> KledError:
         return error
     return UnavailableError(
         "upgrade_refused",
-        f"the answer was HTTP {status}, not a stream",
-        hint="something between here and the coordinator may not let upgrades through",
+        f"the server answered HTTP {status} and opened no stream",
+        hint="a proxy on the path may block upgrades",
     )
 
 

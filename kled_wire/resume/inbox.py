@@ -53,7 +53,7 @@ class Inbox:
             raise ProtocolError("data_after_end", f"data beyond the end at {self.ended_at}")
         fresh = payload[self.received - offset :]
         if self.received + len(fresh) - self.consumed > HELD_MAX:
-            raise ProtocolError("window_exceeded", f"more than {HELD_MAX} bytes wait to be taken")
+            raise ProtocolError("window_exceeded", f"more than {HELD_MAX} bytes are unread")
         self.received += len(fresh)
         return fresh
 

@@ -51,7 +51,7 @@ def answer_challenge(secret: bytes, resume: Resume, greeting: Greeting) -> tuple
     if isinstance(greeting, Refuse):
         raise UnavailableError(greeting.code, greeting.message)
     if not isinstance(greeting, Challenge) or not check_challenge(secret, resume, greeting):
-        raise ProtocolError("proof_wrong", "the other end does not know the stream's secret")
+        raise ProtocolError("proof_wrong", "the peer does not know the stream's secret")
     return greeting.received, make_proof(secret, resume, greeting)
 
 

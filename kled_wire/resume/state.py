@@ -84,7 +84,7 @@ class StreamState:
     def write(self, data: bytes | memoryview) -> None:
         """Queue `data`, which is kept by reference. Raises ProtocolError after `end`."""
         if self._ended or self.closed is not None:
-            raise ProtocolError("stream_ended", "nothing can be written any more")
+            raise ProtocolError("stream_ended", "the stream has ended for writing")
         self.outbox.append(data)
 
     def write_through(self, data: memoryview, now: float) -> list[bytes | memoryview] | None:

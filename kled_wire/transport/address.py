@@ -65,7 +65,7 @@ def parse_url(url: str) -> Address:
         raise _invalid(url, "")
     base = slash + path
     if not set("?# ").isdisjoint(rest) or not base.isascii() or not base.isprintable():
-        raise _invalid(url, "only a host, a port and a path may stand there")
+        raise _invalid(url, "it may have a host, a port and a path only")
     host, port = _split_port(url, authority, _DEFAULT_PORTS[scheme])
     return Address(tls=scheme == "https", host=host, port=port, base=base.rstrip("/"))
 
@@ -74,7 +74,7 @@ def _split_port(url: str, authority: str, default: int) -> tuple[str, int]:
     if authority.startswith("["):
         host, bracket, port = authority[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
-            raise _invalid(url, "the bracket of the address does not close")
+            raise _invalid(url, "the address lacks a closing bracket")
         host, port = _check_ipv6(url, host), port[1:]
     else:
         host, _, port = authority.partition(":")
@@ -113,7 +113,7 @@ def _check_name(url: str, host: str) -> str:
 
 def _invalid(url: str, why: str) -> ConfigError:
     if "@" in url:  # a password is not repeated
-        sentence = "a coordinator's URL holds no user name or password"
+        sentence = "it must not have a user name or a password"
     else:
         sentence = f"{url!r} is not a coordinator's URL: {why}"
     return ConfigError("url_invalid", sentence, hint="https://HOST[:PORT]")

@@ -50,7 +50,7 @@ async def post_json(
     if answer.too_long:
         raise ProtocolError("answer_malformed", "the answer is too long")
     if not answer.whole:
-        raise UnavailableError("coordinator_unreachable", "the answer ended too early")
+        raise UnavailableError("coordinator_unreachable", "the answer is incomplete")
     return _parse(bytes(answer.content))
 
 

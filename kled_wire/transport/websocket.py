@@ -105,6 +105,6 @@ def _rejected(error: BaseException) -> KledError:
 def _refused() -> UnavailableError:
     return UnavailableError(
         "upgrade_refused",
-        "the answer was no WebSocket",
-        hint="something between here and the coordinator may not let upgrades through",
+        "the server did not accept the WebSocket upgrade",
+        hint="a proxy on the path may block upgrades",
     )

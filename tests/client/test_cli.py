@@ -57,7 +57,7 @@ def test_login_by_environment_and_by_password(fake: Fake, kled: Kled) -> None:
 def test_login_refusals(fake: Fake, kled: Kled) -> None:
     assert "code on the command line" in one_line(kled("login", fake.url, "--code", CODE).stderr)
     assert "no terminal" in one_line(kled("login", fake.url).stderr)
-    assert "which coordinator" in one_line(kled("login").stderr)
+    assert "no coordinator is given" in one_line(kled("login").stderr)
     assert "not a coordinator's URL" in one_line(kled("login", "ftp://x").stderr)
     bad = kled("login", fake.url, "--code", "-", input=b"kled_once_wrong\n")
     assert bad.returncode == 3
@@ -138,9 +138,9 @@ def test_a_failed_build_is_an_error(signed_in: Fake, kled: Kled) -> None:
 
 def test_stop_and_delete(signed_in: Fake, kled: Kled) -> None:
     assert kled("stop", "dev").returncode == 0
-    assert "needs a yes" in one_line(kled("delete", "dev").stderr)
+    assert "needs a confirmation" in one_line(kled("delete", "dev").stderr)
     signed_in.routes["POST", BUILD] = (202, {"id": "bld_3", "transition": "delete"})
-    assert b"is gone" in kled("delete", "dev", "--yes").stderr
+    assert b"is deleted" in kled("delete", "dev", "--yes").stderr
     sent = [json.loads(r[2]) for r in signed_in.requests if r[1] == BUILD]
     assert [body["transition"] for body in sent] == ["stop", "delete"]
     signed_in.routes["POST", BUILD] = problem(409, "build_active", "a build is running")
@@ -245,7 +245,7 @@ def test_bad_input_is_one_line(signed_in: Fake, kled: Kled, words: tuple[str, ..
 
 def test_something_else_answers(signed_in: Fake, kled: Kled) -> None:
     signed_in.routes["GET", "/api/v1/users/me"] = (502, "<html>")
-    assert "not as a coordinator would" in one_line(kled("whoami").stderr)
+    assert "not a coordinator's answer" in one_line(kled("whoami").stderr)
     env = {"KLED_URL": "http://127.0.0.1:9", "KLED_TOKEN": TOKEN}
     down = kled("list", env=env)
     assert down.returncode == 7
@@ -281,7 +281,7 @@ def test_config_ssh(signed_in: Fake, kled: Kled, home: Path) -> None:
     assert config.is_symlink()
     assert target.read_bytes() == shown.stdout
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert b"as it should be" in kled("config-ssh").stderr
+    assert b"up to date" in kled("config-ssh").stderr
     assert kled("config-ssh", "--remove").returncode == 0
     assert target.read_bytes() == original
 

@@ -88,7 +88,7 @@ def test_http_where_tls_is_spoken(kled: Kled) -> None:
             done = kled(*words, env={"KLED_URL": url, "KLED_TOKEN": TOKEN})
             said = one_line(done.stderr)
             assert done.returncode == 7
-            assert f"cannot reach {url}: TLS is spoken there (kled login https://" in said
+            assert f"cannot reach {url}: the server speaks TLS (kled login https://" in said
 
 
 def test_tls_where_http_is_spoken(kled: Kled) -> None:
@@ -98,7 +98,7 @@ def test_tls_where_http_is_spoken(kled: Kled) -> None:
             done = kled(*words, env={"KLED_URL": url, "KLED_TOKEN": TOKEN})
             said = one_line(done.stderr)
             assert done.returncode == 7
-            assert f"cannot reach {url}: plain HTTP is spoken there (kled login http://" in said
+            assert f"cannot reach {url}: the server speaks plain HTTP (kled login http://" in said
 
 
 def test_a_url_with_a_path_that_leads_nowhere(fake: Fake, kled: Kled) -> None:

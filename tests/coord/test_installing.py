@@ -68,7 +68,7 @@ def test_a_program_that_the_unit_would_not_see_is_refused() -> None:
 
 def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(ForbiddenError, match="takes root"):
+    with pytest.raises(ForbiddenError, match="needs root"):
         installing.check_machine(Path("/"), PROGRAM)
     installing.check_machine(Path("/srv/image"), PROGRAM)
 
@@ -76,5 +76,5 @@ def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="this machine is run by systemd")
 def test_without_systemd_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(ConflictError, match="not run by systemd"):
+    with pytest.raises(ConflictError, match="systemd does not run"):
         installing.check_machine(Path("/"), PROGRAM)

@@ -196,7 +196,7 @@ def test_where_keys_are_off_none_comes_in_and_none_is_added(
         site.wait_connected("dev")
         assert place.is_refused()
         done = site.kled("key", "add", f"{place.key}.pub", check=False)
-        assert (done.returncode, "takes no registered keys" in done.stderr) == (3, True)
+        assert (done.returncode, "does not accept registered keys" in done.stderr) == (3, True)
         assert site.ssh("dev.kled", "echo in").stdout == "in\n"
     finally:
         site.stop_serving()

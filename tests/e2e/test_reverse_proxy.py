@@ -76,7 +76,7 @@ def test_the_doctor_says_what_a_forgotten_line_takes_away(tmp_path: Path) -> Non
         done = site.kled("doctor", check=False)
     assert done.returncode == 1
     assert "does not work: streams: both are blocked" in done.stdout
-    assert "taken away before it reaches the coordinator" in done.stdout
+    assert "a proxy removes the Upgrade header" in done.stdout
 
 
 def metrics_status(site: Site, server: Nginx) -> int:

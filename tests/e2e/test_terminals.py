@@ -119,7 +119,7 @@ def test_who_is_attached_when_the_agent_is_restarted_is_attached_again(
     agent = site.agent(workspace)
     agent.send_signal(signal.SIGUSR2)
     wait_until("the agent to end", lambda pid=agent.pid: not is_alive(pid))
-    one.wait_for("is lost; attaching again, Ctrl-C gives up")
+    one.wait_for("is lost; attaching again; Ctrl-C stops")
     one.text = ""
     site.kled("start", workspace)
     one.wait_for("attached to main", within_s=40)

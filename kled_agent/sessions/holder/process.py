@@ -365,7 +365,7 @@ class Holder:
                 end = self._ring.end
                 client.log = max(self._ring.start, end - max(0, frame.size)), end
             case _:
-                raise FrameError(f"{type(frame).__name__} is ours to send")
+                raise FrameError(f"{type(frame).__name__} is sent by the holder only")
 
     def _act(self, client: AttachedClient, frame: Input | SendSignal | Resize) -> None:
         if not client.attached or client.read_only:

@@ -54,7 +54,7 @@ def read_answer(reply: socket.socket) -> socket.socket | None:
     """What `_answer_on` said over there. Raises OSError."""
     said, descriptors, _, _ = socket.recv_fds(reply, MESSAGE_BYTES, 1)
     if not said:
-        raise OSError("the process that makes sockets for the user is gone")
+        raise OSError("the process that opens sockets for the user has ended")
     number, text = json.loads(said)
     if number or text:
         raise OSError(number, text) if number else OSError(text)

@@ -89,7 +89,9 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
 
     async def _do(self, request: dict[str, Any]) -> None:
         if self._sessions is None:
-            raise UnavailableError("sessions_unavailable", "this agent keeps no named sessions")
+            raise UnavailableError(
+                "sessions_unavailable", "this agent does not support named sessions"
+            )
         name = str(request.get("name", ""))
         match request.get("op"):
             case "list":
@@ -103,7 +105,7 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
             case "log":
                 await self._log(self._sessions, name, request.get("bytes"))
             case other:
-                raise InputError("session_request_invalid", f"there is no request {other!r}")
+                raise InputError("session_request_invalid", f"unknown request {other!r}")
 
     async def _list(self, sessions: SessionDirectory) -> list[dict[str, Any]]:
         return [

@@ -99,7 +99,7 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
         with trio.move_on_after(REPLY_TIMEOUT_S) as slow:
             await self._asked.wait()
         if slow.cancelled_caught:
-            raise InputError("udp_request_invalid", "there came no request")
+            raise InputError("udp_request_invalid", "no request was received")
         family, address = await _resolve(self._header or b"")
         async with trio.open_nursery() as nursery:
             async for flow, data in self._receive:
@@ -150,9 +150,9 @@ async def _resolve(header: bytes) -> tuple[int, tuple[str, int]]:
         with trio.fail_after(REPLY_TIMEOUT_S):
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise InputError("udp_request_invalid", "the request is no host and port") from exc
+        raise InputError("udp_request_invalid", "the request is not a host and a port") from exc
     except (OSError, trio.TooSlowError) as exc:
-        raise UnavailableError("forward_refused", f"{host} is not known here") from exc
+        raise UnavailableError("forward_refused", f"{host} cannot be resolved") from exc
     # Most programs that listen on "localhost" do so on IPv4.
     family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     return family, (str(address[0]), int(address[1]))

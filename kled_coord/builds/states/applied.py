@@ -69,7 +69,7 @@ def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, App
             raise InputError(
                 "agent_name_taken",
                 f"two agents are called {name}: {by_name[name]} and {instance.address}",
-                hint="an agent without a name is called as its resource: rename one of them",
+                hint="an agent without a name has the name of its resource; rename one of them",
             )
         by_name[name] = instance.address
         spec = _spec(instance, own, build_id)
@@ -129,7 +129,7 @@ def _spec(agent: _Instance, own: list[_Instance], build_id: str) -> AgentSpec:
             "agent_spec_too_large",
             f"{agent.address}: its scripts, variables and apps take {size} bytes, the limit is "
             f"{_SPEC_MAX_BYTES}",
-            hint="let a script fetch what is large",
+            hint="fetch large data in a script",
         )
     return spec
 

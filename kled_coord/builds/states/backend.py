@@ -66,7 +66,7 @@ class States:
         right = found is not None and hmac.compare_digest(found[1], hash_secret(secret))
         if found is None or not right or found[0] != workspace_id:
             raise UnauthenticatedError(
-                "build_secret_invalid", "this build may not use this state, or is over"
+                "build_secret_invalid", "this build has ended, or may not use this state"
             )
         return StateWriter(workspace_id=WorkspaceId(found[0]), build_id=BuildId(build_id))
 

@@ -97,7 +97,7 @@ class Broker:
                 raise UnavailableError(
                     "dial_timeout",
                     f"the agent did not dial back within {limits.DIAL_BACK_TIMEOUT_S:.0f} s",
-                    hint="try again; `kled ping` shows how far away it is",
+                    hint="try again; kled ping shows the round-trip time",
                 )
             arrived = True
         finally:

@@ -76,7 +76,7 @@ class DataPlane:
             meeting = self._broker.redeem(bearer(arrival.head, "Kled-Ticket"))
             if meeting is None:
                 raise UnauthenticatedError(
-                    "ticket_refused", "the dial ticket is not valid, or not any more"
+                    "ticket_refused", "the dial ticket is invalid or has expired"
                 )
         except KledError as error:
             await answer_error(arrival.stream, error)

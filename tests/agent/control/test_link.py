@@ -318,7 +318,7 @@ async def test_a_message_that_is_not_for_agents_ends_the_link(running: Running) 
     async with running(converse(wrong)) as agent:  # type: ignore[attr-defined]
         await agent.until(lambda: bool(told))
     assert told[0].code == CloseCode.PROTOCOL_ERROR
-    assert "welcome is not for an agent" in told[0].reason
+    assert "welcome must not be sent to an agent" in told[0].reason
 
 
 async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_alone(

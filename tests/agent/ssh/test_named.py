@@ -222,7 +222,7 @@ async def test_rubbish_on_the_subsystem_is_answered_not_obeyed(
 async def test_without_a_place_for_them_there_are_none(site: Site) -> None:
     done = await site.ssh("-tt", options=SEND, env={"KLED_CLIENT_SESSION": "main"})
     assert done.returncode == 7
-    assert b"keeps no named sessions" in done.stderr
+    assert b"does not support named sessions" in done.stderr
 
 
 async def test_a_command_with_the_variable_is_just_a_command(

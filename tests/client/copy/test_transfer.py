@@ -93,7 +93,7 @@ def test_the_side_that_refuses_is_named(agent: Fake, kled: Kled, tmp_path: Path)
     done = kled("cp", f"dev:{tmp_path}/file", "/proc/")
     assert "error: /proc/file: " in done.stderr.decode()
     done = kled("cp", str(tmp_path / "file"), f"dev:{tmp_path}/none/")
-    assert one_line(done.stderr) == f"error: dev:{tmp_path}/none/ is no directory\n"
+    assert one_line(done.stderr) == f"error: dev:{tmp_path}/none/ is not a directory\n"
     done = kled("cp", str(tmp_path / "file"), "dev:~nobody-at-all/x")
     assert done.returncode == 4
     assert "no such user there" in one_line(done.stderr)

@@ -35,9 +35,9 @@ def refusal(status: int, code: str) -> ProbeAnswer:
         (answer(302, b"", location="http://hotel.example/\x1b[2J"), "fail", "hotel.example/ [2J"),
         (answer(302, b""), "fail", "redirected to nowhere"),
         (answer(200, b"<html>", content_type="text/html; x"), "fail", "200 and a web page"),
-        (answer(200, [1]), "fail", "not as a coordinator"),
-        (answer(200, {"version": 1, "protocol": None}), "fail", "not as a coordinator"),
-        (answer(407, b""), "fail", "wants a user"),
+        (answer(200, [1]), "fail", "not a coordinator's answer"),
+        (answer(200, {"version": 1, "protocol": None}), "fail", "not a coordinator's answer"),
+        (answer(407, b""), "fail", "requires a user name"),
         (answer(502, b"", server="nginx"), "fail", "nginx answers 502"),
         (answer(404, b"\xff" * 10), "fail", "a proxy on the path answers 404"),
     ],
@@ -87,7 +87,7 @@ def test_an_upgrade(protocol: str) -> None:
     for found in passes:
         assert judge.judge_upgrade(found, protocol).outcome is CheckOutcome.OK
     stripped = judge.judge_upgrade(refusal(426, "upgrade_required"), protocol)
-    assert "taken away" in stripped.found
+    assert "removes the Upgrade header" in stripped.found
     for blocked in (answer(101, b"", upgrade="h2c"), answer(400, b"<html>"), answer(200, {})):
         assert judge.judge_upgrade(blocked, protocol).outcome is CheckOutcome.WARN
     named = answer(400, b"<html>", server="squid", content_type="text/html")

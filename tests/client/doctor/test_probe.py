@@ -73,11 +73,11 @@ def diagnose(kled: Kled, url: str, *words: str, **env: str) -> tuple[int, dict[s
         (PAGE, "200 and a web page"),
         (b"", "closed the connection"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "TLS is spoken there"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "the server speaks TLS"),
         (b"HT", "closed the connection in the middle"),
         (b"HTTP/1.1 200 OK\r\n", "in the middle of its answer"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "not as a coordinator"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "not a coordinator's answer"),
         (b"HTTP/1.1 503 No\r\nServer: squid\r\nContent-Length: 0\r\n\r\n", "squid answers 503"),
         (b"x" * 300_000, "the head is over 32 KiB"),
     ],
@@ -132,7 +132,7 @@ def test_tls_where_there_is_none(kled: Kled) -> None:
     with serving(partial(say, PAGE)) as port:
         code, answer = diagnose(kled, f"https://127.0.0.1:{port}")
     assert code == 1
-    assert "no TLS is spoken there" in answer["checks"]["TLS"]["found"]
+    assert "the server does not speak TLS" in answer["checks"]["TLS"]["found"]
 
 
 def test_the_issuer_of_a_certificate_that_is_not_trusted_is_named(

@@ -23,7 +23,7 @@ from tests.client.fake import Fake, problem
 from tests.kit.terminal import Terminal
 
 STOPPED = "the workspace dev is stopped (kled start dev)"
-needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh here")
+needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 
 
 @given(st.text(), st.text())

@@ -363,7 +363,7 @@ async def test_a_second_hello_is_out_of_order(plant: Plant) -> None:
 async def test_no_hello_is_not_waited_for(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 0.1)
     async with plant.agent() as agent:
-        assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "no hello came")
+        assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "no hello was received")
 
 
 @pytest.mark.parametrize("protocol", ["2.0", "0.9", ""])

@@ -73,12 +73,12 @@ def test_everything_else_is_the_apis(target: str) -> None:
     ],
 )
 def test_a_stream_path_without_its_upgrade_says_which(target: str, upgrade: str | None) -> None:
-    with pytest.raises(UpgradeRequiredError, match="wants Upgrade"):
+    with pytest.raises(UpgradeRequiredError, match="requires Upgrade"):
         decide_route(_head(target, upgrade))
 
 
 def test_there_are_no_upgrades_in_http_1_0() -> None:
-    with pytest.raises(UpgradeRequiredError, match="wants Upgrade"):
+    with pytest.raises(UpgradeRequiredError, match="requires Upgrade"):
         decide_route(_head(STREAM, "kled-stream", version="HTTP/1.0"))
 
 

@@ -162,7 +162,7 @@ async def test_an_override_of_our_backend_is_refused(
     store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
 ) -> None:
     files = {"main.tf": "", "zzz_override.tf": 'terraform {\n  backend "local" {}\n}\n'}
-    with pytest.raises(TemplateInvalidError, match="keeps its state elsewhere"):
+    with pytest.raises(TemplateInvalidError, match="where its state is stored"):
         await build(store, host, binary, tmp_path, pack(files))
 
 

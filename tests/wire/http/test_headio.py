@@ -86,5 +86,5 @@ async def test_what_follows_a_switch_is_left_in_the_buffer() -> None:
 
 async def test_tls_is_refused_at_its_first_byte() -> None:
     """No blank line would come: whoever waited for one would wait for the whole deadline."""
-    with pytest.raises(ProtocolError, match="this is TLS"):
+    with pytest.raises(ProtocolError, match="received TLS"):
         await read_head(_source(b"\x16\x03\x01\x02\x00\x01"))
