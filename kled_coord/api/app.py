@@ -15,6 +15,7 @@ from kled_coord.api import (
     bundles,
     docs,
     health,
+    icons,
     keys,
     scripts,
     ssh,
@@ -45,6 +46,7 @@ _MODULES: Final = (
     tfstate,
     bundles,
     health,
+    icons,
     docs,
 )
 

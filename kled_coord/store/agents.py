@@ -131,6 +131,21 @@ def configure_agent(
     return found.first() is not None
 
 
+def name_agents(connection: Connection, workspace_id: str, names: Mapping[AgentId, str]) -> None:
+    """Give agents of a workspace their names, by id; two may take each other's."""
+    rows = connection.execute(
+        select(agents.c.id, agents.c.name).where(
+            agents.c.workspace_id == workspace_id, agents.c.id.in_(names), _ALIVE
+        )
+    )
+    changed = [AgentId(row.id) for row in rows if row.name != names[AgentId(row.id)]]
+    # No two have one name at any time: first all are called by what nobody else is.
+    for name_of in (str, names.__getitem__):
+        for agent_id in changed:
+            this = agents.c.id == agent_id
+            connection.execute(update(agents).where(this).values(name=name_of(agent_id)))
+
+
 def save_agent_specs(
     connection: Connection, workspace_id: str, sealed: Mapping[AgentId, bytes]
 ) -> None:

@@ -16,8 +16,10 @@ from kled_coord.store.agents import (
     adopt_agent,
     agent_by_name,
     agent_of_generation,
+    agents_of,
     configure_agent,
     insert_agent,
+    name_agents,
     revoke_agents,
     update_agent,
 )
@@ -181,6 +183,17 @@ class Agents:
         one = (agent_id, generation)
         for revoked in await self._store.write(revoke_agents, workspace_id, now, one=one):
             self._registry.drop(AgentId(revoked), "the agent was revoked")
+
+    async def settle(self, workspace_id: WorkspaceId, names: Mapping[AgentId, str]) -> None:
+        """These are a workspace's agents, and called so; any other one is revoked.
+
+        A template names some after their addresses, which are known when a start has been applied;
+        a run that was killed leaves some that no state knows. Raises StoreError.
+        """
+        for agent in await self._store.read(agents_of, [workspace_id]):
+            if agent.id not in names:
+                await self.release(workspace_id, agent.id)
+        await self._store.write(name_agents, workspace_id, names)
 
     async def enroll(
         self, agent: AgentRecord, *, host_public_key: str, about: About, address: str

@@ -35,3 +35,15 @@ async def test_of_several_agents_main_is_meant_and_none_by_chance(
         with pytest.raises(ConflictError, match="db, web") as caught:
             await meant()
         assert caught.value.code == "agent_ambiguous"
+
+
+async def test_agents_are_called_as_applied_and_those_no_state_knows_are_revoked(
+    world, make_tar
+) -> None:
+    await template(world, make_tar)
+    created = await create(world, await world.user("alice"))
+    agents, workspace_id = world.services.agents, created.workspace.id
+    ids = {name: (await agents.ensure(workspace_id, name))[0] for name in ("a", "b", "unnamed-1")}
+    await agents.settle(workspace_id, {ids["a"]: "b", ids["b"]: "a"})
+    found = (await world.services.workspaces.get(workspace_id)).agents
+    assert {agent.name: agent.id for agent in found} == {"b": ids["a"], "a": ids["b"]}
