@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, Literal
 
 import hypothesis
 import pytest
@@ -22,6 +23,7 @@ _MISSING = ("not installed", "could not import")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What scripts/test passes on."""
     parser.addoption("--strangers", action="store_true", help="also the tests marked strangers")
+    parser.addoption("--leaks", action="store_true", help="name the test that left something open")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,6 +32,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("strangers")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is nobody's leak: the collector need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _leak_scope(fixture_name: str, config: pytest.Config) -> Literal["function", "module"]:
+    return "function" if config.getoption("--leaks") else "module"
+
+
+@pytest.fixture(autouse=True, scope=_leak_scope)
+def _collected() -> Iterator[None]:
+    """Sockets, files and processes that a test has left open fail its own file.
+
+    The warning comes when the garbage collector finds them, in whichever test that may be. Here it
+    looks at the end of each file, and with --leaks, which takes longer, of each test.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)
