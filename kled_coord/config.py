@@ -74,7 +74,7 @@ class CoordinatorConfig(BaseSettings):
     streams_per_workspace: int = Field(100, ge=1, description="Open streams to one workspace.")
     stream_idle_s: float = Field(0, ge=0, description="A stream without bytes ends after this.")
     stream_absolute_s: float = Field(0, ge=0, description="Every stream ends after this.")
-    bandwidth_per_user: int = Field(0, ge=0, description="Bytes a second each way, all streams.")
+    bandwidth_per_user: int = Field(0, ge=0, description="Bytes a second in each direction.")
     bandwidth_per_workspace: int = Field(0, ge=0, description="As bandwidth_per_user.")
     relay_processes: int = Field(0, ge=0, le=1024, description="At most so many; 0: one per core.")
     offload_processes: int = Field(

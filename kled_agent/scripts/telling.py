@@ -1,6 +1,6 @@
 """Tell the coordinator of scripts over one control link: how they are, and what they print.
 
-One piece of output is on the way at a time, and the next follows the coordinator's answer: so a
+One piece of output is in flight at a time, and the next follows the coordinator's answer: so a
 script that floods is as slow as whoever keeps what it prints, and other messages pass it. Pieces
 are collected for a moment, and past the head of a run there is one a second.
 """

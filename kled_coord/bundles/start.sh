@@ -92,7 +92,7 @@ install_bundle() {
     digest_of "$part/bundle.tar.gz"
     if [ "$found" != "$digest_wanted" ]; then
         rm -rf "$part"
-        fail "what $KLED_COORDINATOR_URL sent is not the bundle (SHA-256 $found): it was changed or cut on the way"
+        fail "what $KLED_COORDINATOR_URL sent is not the bundle (SHA-256 $found): it was changed or truncated by the network"
     fi
     if ! said=$(unpack "$part/bundle.tar.gz" "$part"); then
         rm -rf "$part"

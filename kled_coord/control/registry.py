@@ -1,4 +1,4 @@
-"""Which agents are connected to this process, and the way to ask one for something."""
+"""Which agents are connected to this process, and how to ask one for something."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Links(Protocol):
-    """The way to the agents (workspaces/presence.py)."""
+    """Reaches the agents (workspaces/presence.py)."""
 
     async def ask_grants(self, agent_id: AgentId) -> None:
         """Ask a connected agent to say again which grants it holds; others will by themselves."""

@@ -2,7 +2,7 @@
 
 They may have put anything into it: a link to a file of the coordinator's, a FIFO that nobody writes
 to, a file that fills the memory. They may have closed a directory to us (chmod(1)), or put one
-where a file was. So each directory on the way is opened without following links, below the one
+where a file was. So each directory of the path is opened without following links, below the one
 before, and made ours again; nothing but a regular file of a bounded size is read.
 """
 

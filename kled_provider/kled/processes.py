@@ -347,7 +347,7 @@ async def forget_sessions(place: ProcessDirectory, user: str | None) -> None:
 async def _remove_as(user: pwd.struct_passwd, path: Path) -> None:
     """Remove what lies in another user's directory as that user.
 
-    On the way there may be links to anywhere, and they may change while we look.
+    The path may hold links to anywhere, and they may change while we look.
     """
     with trio.move_on_after(REMOVE_S):
         await trio.run_process(

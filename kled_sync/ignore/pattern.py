@@ -143,7 +143,7 @@ def _named_class(glob: bytes, at: int) -> tuple[bytes, int] | None:
 
 
 def _literal(glob: bytes, at: int) -> tuple[int, int]:
-    """The character at `at`, a backslash before it taken off; -1 where the pattern ends."""
+    """The character at `at`, a backslash before it removed; -1 where the pattern ends."""
     if glob[at : at + 1] == b"\\":
         at += 1
     return (glob[at], at + 1) if at < len(glob) else (-1, at)

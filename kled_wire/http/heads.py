@@ -74,7 +74,7 @@ def parse_response(head: bytes) -> ResponseHead:
 def decode_refusal(status: int, body: bytes) -> KledError:
     """The error that an answer without the upgrade stands for.
 
-    UnavailableError("upgrade_refused") where something on the way answered, or took the Upgrade
+    UnavailableError("upgrade_refused") where a proxy on the path answered, or took the Upgrade
     header away, to which a coordinator says 426: a WebSocket may get through.
     """
     error = decode_error(status, body)

@@ -11,7 +11,7 @@ from kled_wire.resume.window import WINDOW_MAX
 # An ack is due after this many bytes at once, or after ACK_DELAY_S with fewer.
 ACK_BYTES: Final = 64 * 1024
 ACK_DELAY_S: Final = 0.05
-# On a fast way it is due after what comes in ACK_EVERY_S, up to ACK_BYTES_MAX: the writer's window
+# On a fast path it is due after what comes in ACK_EVERY_S, up to ACK_BYTES_MAX: the writer's window
 # (window.py) is many times that, and each ack costs both ends a system call and a turn. As long as
 # the window is not, the writer stands still until the time is up: so this grows step by step.
 ACK_EVERY_S: Final = 0.002

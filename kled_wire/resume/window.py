@@ -56,7 +56,7 @@ class Window:
         if now > base_at and base_at:
             rate = (offset - base_offset) / (now - base_at)
             wanted = int(_GAIN * rate * (self._rtt + _SLACK_S))
-            # Grow at once, shrink slowly: a pause in writing is not a slow way.
+            # Grow at once, shrink slowly: a pause in writing is not a slow path.
             floor = wanted if wanted > self.size else (self.size * 7 + wanted) // 8
             self.size = min(max(floor, WINDOW_MIN), self.maximum)
 

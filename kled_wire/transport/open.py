@@ -30,7 +30,7 @@ async def open_upgraded(
 ) -> trio.abc.HalfCloseableStream:
     """Ask `path` below the coordinator's base to become a kled-stream, and return that.
 
-    Where something on the way does not let the upgrade through, the same stream is carried in
+    Where a proxy on the path blocks the upgrade, the same stream is carried in
     WebSocket messages, which a task in `nursery` reads. The caller owns the
     deadline. Raises the KledError the coordinator answered with, or UnavailableError.
     """

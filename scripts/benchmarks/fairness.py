@@ -46,7 +46,7 @@ class Case:
 
 
 def run(*, quick: bool) -> list[Row]:
-    """Microseconds, medians of rounds: each way unloaded, then beside its transfers."""
+    """Microseconds, medians of rounds: each path unloaded, then beside its transfers."""
     size = BYTES // 4 if quick else BYTES
     keys = UNLOADED_KEYS // 4 if quick else UNLOADED_KEYS
     taken: dict[str, list[list[float]]] = {}

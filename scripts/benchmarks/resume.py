@@ -35,7 +35,7 @@ def run(*, quick: bool) -> list[Row]:
             "bare": world.through("--resume", "never"),
             "handed over": world.ours_beside_others(),
         }
-        # Before there is a terminal: bulk gives way to one that is typed into.
+        # Before there is a terminal: typing has priority over bulk in one.
         taken = _transfers(sides, size) | {"p50": _echoes(sides, keys)}
     return [
         Row(

@@ -75,7 +75,7 @@ def _row(name: str, unit: str, taken: Taken, *, at_most: bool = True) -> Row:
 
 
 def _transfers(sites: Mapping[str, World], size: int) -> tuple[Taken, Taken]:
-    """MB/s down and up. Before there is a terminal: bulk gives way to one that is typed into."""
+    """MB/s down and up. Before there is a terminal: typing has priority over bulk in one."""
     down: Taken = {side: [] for side in sites}
     up: Taken = {side: [] for side in sites}
     for number in range(ROUNDS):

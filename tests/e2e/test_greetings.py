@@ -1,4 +1,4 @@
-"""Servers that speak first and close at once, late, never or hard, or never read: each way."""
+"""Servers that speak first and close at once, late, never or hard, or never read."""
 
 from __future__ import annotations
 

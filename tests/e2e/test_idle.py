@@ -59,7 +59,7 @@ def echo_port() -> Iterator[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Sessions:
-    """One of each kind over one way."""
+    """One of each kind over one deployment."""
 
     site: Site
     proxy: Proxy | Nginx
@@ -120,7 +120,7 @@ def connects(port: int) -> bool:
 
 
 def idle_until_cut(sites: list[Site], port: int) -> None:
-    """Streams without a keepalive over each way, until each proxy has had enough."""
+    """Streams without a keepalive over each deployment, until each proxy has had enough."""
     words = ["stream", "--resume", "never", "--kind", "tcp", "--port", str(port), "dev"]
     with contextlib.ExitStack() as stack:
         secured = [

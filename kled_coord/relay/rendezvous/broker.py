@@ -19,7 +19,7 @@ from kled_wire.names import AgentId
 
 
 class Dialer(Protocol):
-    """The way to an agent (control/registry.py)."""
+    """Reaches an agent (control/registry.py)."""
 
     async def send(self, agent_id: AgentId, message: messages.Message) -> None:
         """Send. Raises UnavailableError("agent_not_connected")."""
@@ -77,7 +77,7 @@ class Broker:
                     await meeting.stream.send_all(standby.encode_dial(request))
                 told = True
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-                continue  # cut on the way, without our hearing of it
+                continue  # broken, without our hearing of it
             finally:
                 if not told:
                     meeting.over.set()

@@ -49,7 +49,7 @@ class Bandwidth:
     """Which buckets a stream has: its user's and its workspace's, where these are limited."""
 
     def __init__(self, *, per_user: int = 0, per_workspace: int = 0) -> None:
-        """Bytes a second, each way; 0 for no limit."""
+        """Bytes a second in each direction; 0 for no limit."""
         self._per_user = per_user
         self._per_workspace = per_workspace
 

@@ -2,7 +2,7 @@
 
 Without them a stream waits for the agent to be told, to connect and to ask: two round trips and
 more where TLS begins anew. They are few, are let go soon after the workspace was last used, and are
-replaced before anything on the way would cut them for their silence.
+replaced before a proxy on the path would close them for their silence.
 """
 
 from __future__ import annotations

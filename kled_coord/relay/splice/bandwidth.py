@@ -27,7 +27,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Share(NamedTuple):
-    """A bucket by name, each way: whose it is, as a number, and its bytes a second."""
+    """A bucket of one direction: whose it is, as a number, and its bytes a second."""
 
     number: int
     rate: int

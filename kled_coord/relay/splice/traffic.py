@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Traffic:
-    """Bytes so far, each way; `on_count` is told each addition (to the agent, to the client)."""
+    """Bytes so far in each direction; `on_count` is told each addition (to agent, to client)."""
 
     on_count: Callable[[int, int], None]
     to_agent: int = 0

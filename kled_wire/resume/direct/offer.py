@@ -8,7 +8,7 @@ The payload is a line of ASCII, at most OFFER_MAX bytes:
 PLACE names the agent's network stack (machine, boot, namespace) or is `-`. A loopback address means
 something only to a client in the same place.
 
-An agent may be hostile, and must not make a client knock on doors: see `dialable`.
+An agent may be hostile, and must not make a client connect to others' ports: see `dialable`.
 """
 
 from __future__ import annotations

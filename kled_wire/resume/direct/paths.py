@@ -7,8 +7,8 @@
 
 An offer that changes and a network that changes are reasons to try at once, and to give up an
 attempt that is going on: it may be waiting for addresses that lead nowhere now. Both are held to a
-pace, because the agent or the network may be out to keep us busy. Each has its own: where a cable
-is plugged both come together, and the offer need not wait for what the network's has just tried.
+pace, because the agent or the network may be out to keep us busy. Each has its own: where a link
+comes up both come together, and the offer need not wait for what the network's has just tried.
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ async def test_only_ones_own_networks_are_let_in_where_it_is_private() -> None:
     ]
 
 
-def test_the_door_counts_by_address_and_in_all() -> None:
+def test_the_limiter_counts_by_address_and_in_all() -> None:
     limiter = AdmissionLimiter(most=3, per_address=2)
     one, two = ipaddress.ip_address("fd00::1"), ipaddress.ip_address("fd00::2")
     other, third = ipaddress.ip_address("10.0.0.1"), ipaddress.ip_address("10.0.0.2")

@@ -1,4 +1,4 @@
-"""Servers that speak first, close at once, late or never: every byte arrives, by each way."""
+"""Servers that speak first, close at once, late or never: every byte arrives, in each direction."""
 
 from __future__ import annotations
 

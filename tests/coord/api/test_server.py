@@ -109,7 +109,7 @@ async def test_a_trusted_proxy_says_for_each_request_who_asks(app, server, nurse
     assert await clients(server) == ["127.0.0.1"] * 3
 
 
-async def test_tls_that_another_process_takes_off_is_https_from_the_client_s_address(
+async def test_tls_that_another_process_terminates_is_https_from_the_client_s_address(
     server, nursery
 ) -> None:
     async def behind(raw: trio.SocketStream) -> None:

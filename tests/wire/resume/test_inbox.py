@@ -38,7 +38,9 @@ def test_few_bytes_are_acknowledged_after_a_moment_and_many_at_once() -> None:
     assert inbox.ack_at == math.inf
 
 
-def test_a_fast_way_is_acknowledged_less_often_step_by_step_and_a_slow_one_as_before() -> None:
+def test_a_fast_transport_is_acknowledged_less_often_step_by_step_and_a_slow_one_as_before() -> (
+    None
+):
     inbox, now = Inbox(), 1.0
     sizes = []
     for _ in range(10):

@@ -68,7 +68,7 @@ def test_whatever_happens_to_transports_no_byte_is_lost_doubled_or_moved(
 
 
 def _cut_after(count: int) -> Link:
-    """A short exchange whose first transport carries `count` bytes each way and no more."""
+    """A short exchange whose first transport carries `count` bytes a direction and no more."""
     link = Link()
     link.client.write(b"request")
     link.client.end()

@@ -126,7 +126,7 @@ def test_who_has_left_has_no_turn() -> None:
     assert queue.amount(who, 0.0) == 0
 
 
-def test_streams_of_one_share_have_one_bucket_each_way() -> None:
+def test_streams_of_one_share_have_one_bucket_in_each_direction() -> None:
     buckets, shares = Buckets(), (Share(1, 1000), Share(2, 2000))
     first = buckets.take(shares, to_agent=True, now=0.0)
     assert [bucket.rate for bucket in first] == [1000, 2000]
