@@ -33,6 +33,7 @@ from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
+from kled_agent.descendants import become_reaper, kill_descendants
 from kled_agent.identity import (
     Identity,
     enroll,
@@ -41,7 +42,7 @@ from kled_agent.identity import (
     save_identity,
     session_environment,
 )
-from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
+from kled_agent.orphans import Children, bury_orphans
 from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
@@ -160,13 +161,13 @@ def open_sessions(
 def _end_programs(named: SessionDirectory | None, *, all_of_them: bool) -> None:
     """When the workspace stops all programs end; else named sessions wait for the next agent."""
     if named is None:
-        end_descendants()
+        kill_descendants()
         return
     if all_of_them:
         named.end_all()
-        end_descendants()
+        kill_descendants()
     else:
-        end_descendants(spared={held.pid for held in named.living()})
+        kill_descendants(spared={held.pid for held in named.living()})
     named.close()
 
 

@@ -1,33 +1,23 @@
-"""Programs that outlive the session which started them: adopted, buried, ended with the agent.
+"""Programs that the agent starts and waits for, and those that outlive the sessions of these.
 
-On Linux the agent is the reaper of its descendants (prctl(2), PR_SET_CHILD_SUBREAPER), as it would
-be as process 1 of a VM: a daemon that a session leaves behind becomes its child. Ended ones are
-waited for, so no zombie stays; at the end of the agent all of them are ended too.
+The agent is the reaper of its descendants, as it would be as process 1 of a VM: a daemon that a
+session leaves behind becomes its child. Ended ones are waited for, so no zombie stays.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-import psutil
 import trio
 
-_PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
-_GRACE_S: Final = 2.0
+from kled_agent.descendants import bury, zombies
 
-
-def become_reaper() -> bool:
-    """Adopt orphaned descendants from now on. False where the system has no such thing."""
-    if not sys.platform.startswith("linux"):
-        return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+# How long a program has to end by itself when the agent ends.
+GRACE_S: Final = 2.0
 
 
 class Children:
@@ -68,6 +58,29 @@ class Children:
         return pid in self._pids
 
 
+async def wait_child(
+    process: trio.Process, children: Children, *, ask_to_end: Callable[[], None]
+) -> None:
+    """Wait for a program that leads a session of its own (setsid(2)).
+
+    When the wait is cancelled the agent ends: the program is asked to, and killed after GRACE_S,
+    its group with it.
+    """
+    try:
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            ask_to_end()
+            with trio.move_on_after(GRACE_S, shield=True):
+                await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with trio.CancelScope(shield=True):  # SIGKILL cannot be refused
+                await process.wait()
+        children.waited(process.pid)
+
+
 async def bury_orphans(
     ours: Children, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
@@ -76,68 +89,6 @@ async def bury_orphans(
         task_status.started()
         async for _ in signals:
             await ours.wait_settled()
-            for child in _zombies():
-                if child.pid not in ours:
-                    _bury(child.pid)
-
-
-def end_descendants(spared: Container[int] = ()) -> None:
-    """SIGKILL everything that descends from us, until nothing does. At the very end only.
-
-    Not the `spared` and what descends from them: they outlive us.
-    """
-    while children := [c for c in _below(psutil.Process(), spared) if _alive(c)]:
-        for child in children:
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(children, timeout=_GRACE_S)
-    for child in _zombies():
-        _bury(child.pid)
-
-
-def end_tree(pid: int) -> None:
-    """SIGKILL `pid` and everything that descends from it, which need not be below us."""
-    try:
-        process = psutil.Process(pid)
-        tree = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for one in tree:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-
-
-def _below(process: psutil.Process, spared: Container[int]) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    try:
-        for child in process.children():
-            if child.pid not in spared:
-                found += [child, *_below(child, spared)]
-    except psutil.NoSuchProcess:
-        return found
-    return found
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _zombies() -> Iterator[psutil.Process]:
-    for child in psutil.Process().children():
-        try:
-            if child.status() == psutil.STATUS_ZOMBIE:
-                yield child
-        except psutil.NoSuchProcess:
-            continue
-
-
-def _bury(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return  # somebody else has
+            for pid in zombies():
+                if pid not in ours:
+                    bury(pid)

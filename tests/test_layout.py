@@ -134,6 +134,7 @@ TESTED_BY = {
     """,
     "coord/scripts/test_service.py": "kled_coord/scripts/ kled_coord/workspaces/specs",
     "agent/ssh/test_forwards.py": "kled_agent/ssh/subsystems/sftp_server",
+    "agent/test_orphans.py": "kled_agent/descendants",
     "e2e/test_ssh.py": "kled_agent/ssh/ kled_agent/sessions/ kled_agent/users",
     "e2e/test_forwards.py": "kled_agent/tcp",
     "e2e/test_lifecycle.py": """

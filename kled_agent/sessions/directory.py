@@ -19,11 +19,12 @@ from typing import Any, Final
 
 import trio
 
-from kled_agent.orphans import Children, end_tree
+from kled_agent.descendants import kill_tree, start_mark
+from kled_agent.orphans import Children
 from kled_agent.sessions.holder.frames import Frame, Kill, Refused, Rename, SessionStatus, Stat
 from kled_agent.sessions.holder.lifetime import SizePolicy
 from kled_agent.sessions.holder.link import HolderLink, open_link, start_holder
-from kled_agent.sessions.holder.shell import ShellJob, start_mark
+from kled_agent.sessions.holder.shell import ShellJob
 from kled_wire.errors import ConflictError, KledError, LimitError, NotFoundError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.names import check_name
@@ -183,7 +184,7 @@ class SessionDirectory:
             while held.alive():  # noqa: ASYNC110 - not our child, so nothing tells us
                 await trio.sleep(_LOOK_S)
         if held.alive():
-            end_tree(held.pid)
+            kill_tree(held.pid)
         self.log.info("session_killed", session=name)
 
     async def rename(self, name: str, to: str) -> None:
@@ -220,7 +221,7 @@ class SessionDirectory:
             time.sleep(_LOOK_S)
             left = [held for held in left if held.alive()]
         for held in left:
-            end_tree(held.pid)
+            kill_tree(held.pid)
 
 
 def _signal(held: Held, number: int) -> None:

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import signal
-import struct
-import termios
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.orphans import Children, wait_child
 from kled_agent.sessions.descriptors import Descriptor, widen_pipe
 from kled_agent.sessions.ending import told_status
 from kled_agent.sessions.fresh import UMASK, lower_limits
-from kled_agent.sessions.modes import apply_modes
+from kled_agent.sessions.terminal import (
+    TerminalRequest,
+    foreground,
+    open_terminal,
+    set_size,
+    signal_group,
+    take_terminal,
+)
 from kled_agent.users import LocalUser
-
-# How long programs have to end after SIGHUP, when the agent itself ends.
-HANGUP_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TerminalRequest:
-    """What a client asked for in `pty-req`. Sizes are characters and pixels."""
-
-    term: str
-    columns: int
-    rows: int
-    width: int = 0
-    height: int = 0
-    modes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +64,13 @@ class Program:
     def resize(self, request: TerminalRequest) -> None:
         """Tell the terminal its new size; the foreground program gets SIGWINCH."""
         if self.on_terminal and self.stdin.number >= 0:
-            set_size(self.stdin.number, request)
+            size = (request.columns, request.rows, request.width, request.height)
+            set_size(self.stdin.number, *size)
 
     def send_signal(self, number: int) -> None:
         """Signal what is in the foreground of the terminal, or the program's process group."""
         group = self.process.pid
-        try:
-            if self.on_terminal:
-                group = os.tcgetpgrp(self.stdin.number) or group
-            os.killpg(group, number)
-        except OSError:
-            return  # it has just ended
+        signal_group(foreground(self.stdin.number, group) if self.on_terminal else group, number)
 
     def hang_up(self) -> None:
         """The client is gone: close the terminal, which hangs up its session, or send SIGHUP.
@@ -106,28 +88,11 @@ class Program:
                 end.close()
 
 
-def set_modes(terminal: int, modes: Mapping[int, int]) -> None:
-    """Set a client's terminal modes (`modes.py`) as far as a pseudoterminal has them."""
-    attributes = apply_modes(termios.tcgetattr(terminal), modes)
-    # One without a line has no parity: Linux then sets all the others and says EINVAL.
-    with suppress(termios.error):
-        termios.tcsetattr(terminal, termios.TCSANOW, attributes)  # type: ignore[arg-type]  # typeshed's list is narrower
-
-
-def set_size(terminal: int, request: TerminalRequest) -> None:
-    """TIOCSWINSZ, tty_ioctl(4). Values past 16 bits are cut to what the kernel takes."""
-    size = (request.rows, request.columns, request.width, request.height)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *(min(n, 0xFFFF) for n in size)))
-
-
 async def start_on_terminal(command: Command, request: TerminalRequest) -> Program:
     """Start on a new terminal that becomes its controlling terminal. Raises OSError."""
-    ours, theirs = pty.openpty()
+    owner = None if command.user.owns_us() else command.user.uid
+    ours, theirs = open_terminal(request, owner)
     try:
-        set_modes(theirs, request.modes)
-        set_size(ours, request)
-        if not command.user.owns_us():
-            os.fchown(theirs, command.user.uid, -1)
         process = await _start(
             command,
             {"TERM": request.term or "dumb", "SSH_TTY": os.ttyname(theirs)},
@@ -202,33 +167,14 @@ async def _start(
 
 
 def _take_terminal() -> None:
-    """In the child, after setsid: make standard input the controlling terminal (tty_ioctl(4))."""
+    """In the child, after setsid."""
     lower_limits()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    take_terminal(0)
 
 
 async def wait_ended(program: Program, children: Children) -> None:
-    """Wait for the program. When the wait is cancelled the agent ends: kill the program's group."""
-    try:
-        await program.process.wait()
-    finally:
-        if program.process.returncode is None:
-            program.hang_up()
-            with trio.move_on_after(HANGUP_S) as scope:
-                scope.shield = True
-                await program.process.wait()
-        if program.process.returncode is None:
-            _kill_group(program.process.pid)
-            with trio.CancelScope(shield=True):  # SIGKILL cannot be refused
-                await program.process.wait()
-        children.waited(program.process.pid)
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # nothing is left of it
+    """Wait for the program; when that is cancelled, hang up and see it ended (`wait_child`)."""
+    await wait_child(program.process, children, ask_to_end=program.hang_up)
 
 
 def exit_status(process: trio.Process) -> tuple[int | None, str | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -30,7 +30,8 @@ from kled_agent.sessions.holder.frames import (
 )
 from kled_agent.sessions.holder.link import connect_holder
 from kled_agent.sessions.holder.shell import ShellJob
-from kled_agent.sessions.program import Command, TerminalRequest
+from kled_agent.sessions.program import Command
+from kled_agent.sessions.terminal import TerminalRequest
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.scheduling import TypingPriority
 
@@ -192,11 +193,7 @@ def shell_job(name: str, command: Command, request: TerminalRequest) -> ShellJob
         argv=argv,
         environment={**environment, "TERM": request.term or "dumb", "KLED_SESSION": name},
         directory=command.user.directory(),
-        columns=request.columns or 80,
-        rows=request.rows or 24,
-        width=request.width,
-        height=request.height,
-        modes=dict(request.modes),
+        terminal=replace(request, columns=request.columns or 80, rows=request.rows or 24),
         uid=become.get("user"),
         gid=become.get("group"),
         groups=become.get("extra_groups", ()),

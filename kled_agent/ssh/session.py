@@ -18,13 +18,13 @@ from kled_agent.sessions.descriptors import InputQueue, read_all, read_rest
 from kled_agent.sessions.program import (
     Command,
     Program,
-    TerminalRequest,
     exit_status,
     start_on_pipes,
     start_on_terminal,
     wait_ended,
 )
 from kled_agent.sessions.sftp_pace import SftpPace
+from kled_agent.sessions.terminal import TerminalRequest
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.named import HeldTerminal, SessionRequest, asked_session, open_held
 from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program

@@ -17,7 +17,8 @@ from kled_agent.orphans import Children
 _PROGRAM = """
 import os, subprocess, sys, trio
 from pathlib import Path
-from kled_agent.orphans import Children, become_reaper, bury_orphans, end_descendants
+from kled_agent.descendants import become_reaper, kill_descendants
+from kled_agent.orphans import Children, bury_orphans
 
 DAEMON = "(setsid sh -c 'echo $$ > {path}; exec sleep {time}' </dev/null >/dev/null 2>&1 &)"
 
@@ -49,7 +50,7 @@ async def main(folder):
             assert await process.wait() == status
             ours.waited(process.pid)
         nursery.cancel_scope.cancel()
-    end_descendants()
+    kill_descendants()
     assert not Path(f"/proc/{long}").exists(), "ended"
 
 trio.run(main, sys.argv[1])

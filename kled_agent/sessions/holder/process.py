@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from kled_agent.descendants import become_reaper, kill_descendants, start_mark
 from kled_agent.sessions.ending import told_status
 from kled_agent.sessions.holder.client import AttachedClient
 from kled_agent.sessions.holder.frames import (
@@ -49,14 +50,10 @@ from kled_agent.sessions.holder.ring import Ring
 from kled_agent.sessions.holder.shell import (
     HANGUP_S,
     ShellJob,
-    become_reaper,
     foreground_program,
-    kill_descendants,
-    set_size,
-    signal_foreground,
-    start_mark,
     start_shell,
 )
+from kled_agent.sessions.terminal import foreground, set_size, signal_group
 from kled_wire.screenmodes import ScreenModes
 
 RECORD, SOCKET, OUTPUT, AGENT_LOCK = "holder.json", "s", "output", "agent.lock"
@@ -84,7 +81,8 @@ class Holder:
     ) -> None:
         self.name: str = job["name"]
         self._policy = job["size_policy"]
-        self._columns, self._rows = job["shell"]["columns"], job["shell"]["rows"]
+        terminal = job["shell"]["terminal"]
+        self._columns, self._rows = terminal["columns"], terminal["rows"]
         self._shell, self._terminal = shell
         self._listener = listener
         self._ring = Ring(Path(OUTPUT), job["ring_bytes"])
@@ -178,7 +176,7 @@ class Holder:
         self._read_rest()
         self._ended = Ended(code=status, signal=name, reason=self._reason)
         if self._reason:
-            kill_descendants(os.getpid())
+            kill_descendants()
         self._unwatch_terminal()
         # The name is free for the next from now on; who is attached still gets the rest.
         remove_files(self.name)
@@ -245,14 +243,13 @@ class Holder:
         if self._reason or self._ended is not None:
             return
         self._reason = reason
-        signal_foreground(self._terminal, self._shell, signal.SIGHUP)
+        signal_group(foreground(self._terminal, self._shell), signal.SIGHUP)
         for number in (signal.SIGHUP, signal.SIGCONT):
-            with contextlib.suppress(OSError):
-                os.killpg(self._shell, number)
+            signal_group(self._shell, number)
         self._after(HANGUP_S, self._kill)
 
     def _kill(self) -> None:
-        kill_descendants(os.getpid())
+        kill_descendants()
         self._reap()
 
     def _resize(self) -> None:
@@ -382,7 +379,7 @@ class Holder:
         elif isinstance(frame, SendSignal):
             number = getattr(signal, f"SIG{frame.name}", None)
             if isinstance(number, signal.Signals):
-                signal_foreground(self._terminal, self._shell, number)
+                signal_group(foreground(self._terminal, self._shell), number)
 
     def _attach(self, client: AttachedClient, frame: Attach) -> None:
         client.attached, client.read_only = True, frame.read_only

@@ -11,12 +11,11 @@ from typing import Final
 
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.orphans import Children, wait_child
 from kled_agent.ssh.forwards.user_socket_process import Question, answer, read_answer
 from kled_agent.users import LocalUser
 
 _THREADS: Final = 64
-_END_S: Final = 2.0
 
 
 class UserSockets:
@@ -91,14 +90,7 @@ class UserSockets:
             self._control = ours
             task_status.started()
             try:
-                await process.wait()
+                # It ends when it sees the end of its socket.
+                await wait_child(process, self._children, ask_to_end=ours.close)
             finally:
                 self._control = None
-                ours.close()  # that ends it
-                with trio.move_on_after(_END_S, shield=True):
-                    await process.wait()
-                if process.returncode is None:
-                    process.kill()
-                    with trio.CancelScope(shield=True):  # SIGKILL cannot be refused
-                        await process.wait()
-                self._children.waited(process.pid)

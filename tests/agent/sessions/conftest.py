@@ -16,6 +16,7 @@ from kled_agent.sessions.directory import Held, SessionDirectory, SessionSetting
 from kled_agent.sessions.holder.frames import Attach, Attached, Ended, Frame, Input, ScreenOutput
 from kled_agent.sessions.holder.link import HolderLink
 from kled_agent.sessions.holder.shell import ShellJob
+from kled_agent.sessions.terminal import TerminalRequest
 from kled_wire.eventlog import EventLog
 
 SHELL = ShellJob(
@@ -25,8 +26,7 @@ SHELL = ShellJob(
         "PATH": os.environ["PATH"], "PS1": "% ", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"
     },
     directory="/",
-    columns=80,
-    rows=24,
+    terminal=TerminalRequest(term="xterm-256color", columns=80, rows=24),
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kled_agent.sessions.modes import apply_modes
-from kled_agent.sessions.program import set_modes
+from kled_agent.sessions.terminal import set_modes
 
 _ATTRIBUTES: list[object] = [0, 0, 0, 0, 13, 13, [b"\0"] * 32]
 

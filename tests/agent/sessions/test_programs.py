@@ -22,12 +22,12 @@ from kled_agent.sessions.descriptors import (
 from kled_agent.sessions.program import (
     Command,
     Program,
-    TerminalRequest,
     exit_status,
     start_on_pipes,
     start_on_terminal,
     wait_ended,
 )
+from kled_agent.sessions.terminal import TerminalRequest
 from kled_agent.users import LocalUser
 from kled_wire.scheduling import TypingPriority
 
@@ -120,7 +120,7 @@ async def test_hanging_up_ends_what_runs_on_the_terminal(
 async def test_a_program_that_ignores_everything_is_killed_when_the_agent_ends(
     user: LocalUser, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kled_agent.sessions.program.HANGUP_S", 0.1)
+    monkeypatch.setattr("kled_agent.orphans.GRACE_S", 0.1)
     line = "trap '' HUP TERM; echo ready; while :; do sleep 1; done"
     program = await start_on_pipes(_command(user, children, line))
     await program.stdout.wait_readable()

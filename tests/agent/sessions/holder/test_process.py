@@ -9,16 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from kled_agent.descendants import descendants, start_mark
 from kled_agent.sessions.directory import SessionDirectory
 from kled_agent.sessions.holder.frames import Input, Resize, SendSignal
 from kled_agent.sessions.holder.ring import TAIL_BYTES
-from kled_agent.sessions.holder.shell import descendants, start_mark
-from tests.agent.sessions.conftest import start, viewing, wait_until
+from tests.agent.sessions.conftest import SHELL, start, viewing, wait_until
 
 # Real shells in holder processes of their own.
 pytestmark = pytest.mark.slow
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.slow
 AGENT = """
 import logging, sys, trio
 from pathlib import Path
-from kled_agent.orphans import Children, become_reaper
+from kled_agent.descendants import become_reaper
+from kled_agent.orphans import Children
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
 from kled_wire.eventlog import EventLog
 from tests.agent.sessions.conftest import start
@@ -57,6 +59,16 @@ async def test_a_shell_ends_with_its_status_and_leaves_nothing(
         assert (ended.code, ended.signal, ended.reason) == (3, None, "")
     await wait_until(lambda: not held.alive())
     assert not (state / "main").exists()
+
+
+async def test_a_session_starts_with_modes_that_a_terminal_has_not(
+    sessions: SessionDirectory,
+) -> None:
+    """Parity: a client on a serial line has it, and a pseudoterminal has none."""
+    terminal = replace(SHELL.terminal, modes={92: 1})
+    async with viewing(await start(sessions, terminal=terminal)) as viewer:
+        await viewer.type("echo it $((40+2))\n")
+        await viewer.read_until("it 42")
 
 
 async def test_a_shell_that_is_killed_tells_the_signal(sessions: SessionDirectory) -> None:
