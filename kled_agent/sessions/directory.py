@@ -46,6 +46,8 @@ class SessionSettings:
     orphan_s: float = 3600
     limit: int = 32
     ring_bytes: int = 8 * 1024 * 1024
+    # How often a holder looks at the limits, and whether its directory and an agent are there.
+    tick_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +162,7 @@ class SessionDirectory:
             "ring_bytes": self.settings.ring_bytes,
             "idle_s": self.settings.idle_s,
             "orphan_s": self.settings.orphan_s,
+            "tick_s": self.settings.tick_s,
             "shell": asdict(shell),
         }
 

@@ -57,8 +57,6 @@ from kled_agent.sessions.terminal import foreground, set_size, signal_group
 from kled_wire.screenmodes import ScreenModes
 
 RECORD, SOCKET, OUTPUT, AGENT_LOCK = "holder.json", "s", "output", "agent.lock"
-# How often the limits are looked at, and whether the directory and an agent are still there.
-TICK_S: Final = 2.0
 # Of one round's reads: keys that came meanwhile wait for so much output at most.
 ROUND_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 16 * 1024
@@ -90,6 +88,7 @@ class Holder:
         self._lifetime = Lifetime(
             idle_s=job["idle_s"], orphan_s=job["orphan_s"], now=time.monotonic()
         )
+        self._tick_s: float = job["tick_s"]
         self._clients: dict[socket.socket, AttachedClient] = {}
         self._input = bytearray()
         self._created_at = self._active_at = time.time()
@@ -114,7 +113,7 @@ class Holder:
         self._selector.register(woken, selectors.EVENT_READ, self._on_signals)
         self._selector.register(self._listener, selectors.EVENT_READ, self._on_connection)
         self._selector.register(self._terminal, selectors.EVENT_READ, self._on_terminal)
-        self._after(TICK_S, self._tick)
+        self._after(self._tick_s, self._tick)
         self._reap()
         while not self._over:
             # Clients first: a key must not wait for the flood that it is to stop.
@@ -143,7 +142,7 @@ class Holder:
             action()
 
     def _tick(self) -> None:
-        self._after(TICK_S, self._tick)
+        self._after(self._tick_s, self._tick)
         now = time.monotonic()
         if any(c.attached for c in self._clients.values()):
             self._lifetime.used(now)

@@ -87,12 +87,13 @@ async def test_what_cannot_be_started_says_why(sessions: SessionDirectory) -> No
 
 
 async def test_the_terminal_is_read_with_nobody_attached(
-    sessions: SessionDirectory, state: Path, tmp_path: Path
+    make: Callable[..., SessionDirectory], state: Path, tmp_path: Path
 ) -> None:
     done = tmp_path / "done"
+    sessions = make(ring_bytes=1_000_000)
     held = await start(sessions)
     async with viewing(held) as viewer:
-        await viewer.type(f"yes | head -c 20M; touch {done}\n")
+        await viewer.type(f"yes | head -c 3M; touch {done}\n")
         await viewer.read_until("y\r\ny\r\n")
     await wait_until(done.exists, within_s=60)
     size = (state / "main" / "output").stat().st_size
@@ -152,33 +153,28 @@ async def test_the_end_of_the_workspace_ends_adopted_sessions_and_their_backgrou
 
 
 async def test_a_session_whose_directory_is_removed_ends(
-    sessions: SessionDirectory, state: Path
+    make: Callable[..., SessionDirectory], state: Path
 ) -> None:
-    held = await start(sessions)
+    held = await start(make(tick_s=0.05))
     below = descendants(held.pid)
     shutil.rmtree(state / "main")
     await wait_until(lambda: not held.alive())
     assert not [pid for pid in below if start_mark(pid)]
 
 
-async def test_no_agent_for_long_ends_a_session(make: Callable[..., SessionDirectory]) -> None:
-    sessions = make(orphan_s=0.5)
-    held = await start(sessions)
-    await trio.sleep(2.5)
-    assert held.alive()  # an agent is there
-    sessions.close()
-    await wait_until(lambda: not held.alive())
-
-
-async def test_a_session_that_nobody_uses_for_long_ends(
+async def test_a_session_ends_without_use_and_without_an_agent_and_not_before(
     make: Callable[..., SessionDirectory],
 ) -> None:
-    sessions = make(idle_s=1)
-    held = await start(sessions)
-    async with viewing(held):
-        await trio.sleep(3)
-        assert held.alive()
-    await wait_until(lambda: not held.alive())
+    sessions = make(idle_s=1.5, orphan_s=0.5, tick_s=0.05)
+    used = await start(sessions, "used")
+    async with viewing(used) as viewer:
+        unused = await start(sessions, "unused")
+        await wait_until(lambda: not unused.alive())
+        assert used.alive()  # somebody is attached, and for longer than it needs one an agent there
+        sessions.close()
+        ended = await viewer.read_to_end()
+    assert ended is not None
+    assert ended.reason == "there was no agent for 0.5 s"
 
 
 async def test_two_clients_see_and_type_in_one_session(sessions: SessionDirectory) -> None:
