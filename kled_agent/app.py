@@ -105,7 +105,7 @@ async def run_agent(config: AgentConfig, log: EventLog) -> None:
                 children=children,
                 named=named,
             )
-            scripts = make_scripts(defaults, place, log)
+            scripts = defaults.logins = make_scripts(defaults, place, log)
             nursery.start_soon(scripts.serve)
             await _serve(config, identity, defaults, scripts, log, nursery, stop)
     finally:
@@ -201,7 +201,7 @@ async def _serve(
         settings = LinkSettings(
             identity=identity,
             on_dial=dialback.accept_nowait,
-            on_welcome=_announce,
+            on_welcome=partial(_welcomed, scripts),
             count_streams=lambda: dialback.open_streams + direct.open_streams,
             keys=keys,
             key_uses=uses,
@@ -227,7 +227,8 @@ def direct_settings(config: AgentConfig) -> DirectSettings:
     return DirectSettings(listen=config.direct_listen, host=host, port=port)
 
 
-def _announce(_welcome: Welcome) -> None:
+def _welcomed(scripts: Scripts, welcome: Welcome) -> None:
+    scripts.spec_follows = welcome.spec_follows
     notify("READY=1")
 
 

@@ -267,6 +267,7 @@ def make_jobs(services: Services, places: Places) -> Jobs:
         states=services.states,
         sealer=services.sealer,
         agents=services.agents,
+        specs=services.specs,
         scripts=services.scripts,
         sandbox=services.sandbox,
         places=places,

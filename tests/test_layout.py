@@ -130,7 +130,7 @@ TESTED_BY = {
     # Programs that only mean something with their peers: real ssh, real sockets, real processes.
     "agent/scripts/test_service.py": """
         kled_agent/scripts/login kled_agent/scripts/running kled_agent/scripts/runs
-        kled_agent/scripts/telling
+        kled_agent/scripts/telling kled_agent/scripts/metadata kled_agent/ssh/login_wait
     """,
     "coord/scripts/test_service.py": "kled_coord/scripts/ kled_coord/workspaces/specs",
     "agent/ssh/test_forwards.py": "kled_agent/ssh/subsystems/sftp_server",

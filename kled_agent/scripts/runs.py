@@ -41,6 +41,16 @@ class Run:
         self.ending, self.duration_s = ending, now - self.began if self.started_at else 0.0
         self.printed = self.output.written
 
+    def stage_open(self, stage: Stage) -> bool:
+        """Whether it is of this stage and has not ended."""
+        return self.due.stage is stage and self.ending is None
+
+    def how(self) -> str:
+        """How it ended, for a person."""
+        assert self.ending is not None
+        note = self.ending.note or f"exit code {self.ending.exit_code}"
+        return f"{self.due.script.name}: {note}"
+
     @property
     def told_all(self) -> bool:
         """Whether the coordinator has what it printed by its end."""

@@ -9,6 +9,7 @@ from typing import Final, Never
 
 import trio
 
+from kled_agent.scripts.metadata import MetadataScripts
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.runs import Runs
 from kled_agent.scripts.schedule import Due, Schedule, Stage
@@ -34,6 +35,7 @@ class Scripts:
         clock: Callable[[], datetime],
     ) -> None:
         self._runner = runner
+        self._metadata = MetadataScripts(runner)
         self._log = log
         self._clock = clock
         self._schedule = Schedule()
@@ -42,6 +44,8 @@ class Scripts:
         self._spec: AgentSpec | None = None
         self._teller: Teller | None = None
         self._stop_by = math.inf
+        # Whether the coordinator is to say what the template says when a build has ended.
+        self.spec_follows = False
 
     def set_spec(self, spec: AgentSpec) -> None:
         """Go by what the coordinator says; what has run already is not run again."""
@@ -54,8 +58,25 @@ class Scripts:
             self._runs.add(due)
         if self._schedule.problem:
             self._log.warning("cron_malformed", reason=self._schedule.problem)
+        self._metadata.set_items(spec.metadata)
         self._runs.ring()
         self._wake()
+
+    def waits_for(self) -> tuple[str, ...]:
+        """What logins have to wait for, by name: scripts of the start, or the build before them."""
+        if self._spec is None:
+            return ("the build",) if self.spec_follows else ()
+        waiting = {r.due.script.id for r in self._runs if r.stage_open(Stage.START)}
+        return tuple(s.name for s in self._spec.scripts if s.blocks_login and s.id in waiting)
+
+    def failed(self) -> tuple[str, ...]:
+        """The scripts of the start that did not succeed, each with how."""
+        ended = [r for r in self._runs if r.due.stage is Stage.START and r.ending is not None]
+        return tuple(r.how() for r in ended if r.state != "succeeded")
+
+    def next_news(self) -> trio.Event:
+        """Set when any of this may have changed; take it before looking."""
+        return self._runs.next_news()
 
     def stop(self, within_s: float) -> None:
         """The workspace stops: run the scripts for that, ended after `within_s` at the latest."""
@@ -69,7 +90,9 @@ class Scripts:
     async def tell(self, link: ControlLink) -> Never:
         """Tell the coordinator over this link until cancelled. Raises LinkClosed."""
         self._teller = Teller(self._runs, link)
-        await self._teller.serve()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._metadata.tell, link)
+            await self._teller.serve()
 
     def output_kept(self, message: messages.OutputKept) -> None:
         """The coordinator has kept a piece of output."""
@@ -79,6 +102,7 @@ class Scripts:
     async def serve(self) -> Never:
         """Run what is due until cancelled, which ends what runs."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._metadata.serve)
             while True:
                 changed = self._changed
                 for due in self._schedule.due(self._clock()):

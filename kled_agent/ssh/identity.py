@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
 
 from kled_agent.orphans import Children
 from kled_agent.sessions.directory import SessionDirectory
@@ -19,16 +22,50 @@ class SshIdentity:
     principals: tuple[str, ...]
 
 
+class LoginGate(Protocol):
+    """What a session has to wait for that asks to (kled_agent/scripts/service.py)."""
+
+    def waits_for(self) -> tuple[str, ...]:
+        """The names of what has not ended yet."""
+        ...
+
+    def failed(self) -> tuple[str, ...]:
+        """What did not succeed, each with how."""
+        ...
+
+    def next_news(self) -> trio.Event:
+        """Set when that may have changed."""
+        ...
+
+
+class OpenGate:
+    """Nothing is to be waited for."""
+
+    def waits_for(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def failed(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def next_news(self) -> trio.Event:
+        """Never set."""
+        return trio.Event()
+
+
 @dataclass(slots=True, kw_only=True)
 class SessionDefaults:
     """What every session gets: the user it runs as and variables that say where it is.
 
     The template may change `user` while we run; the next session gets that of then.
 
-    `children` is told of each program that a session starts; `named` keeps the named ones.
+    `logins` says what those wait for that ask to. `children` is told of each program that a
+    session starts; `named` keeps the named ones.
     """
 
     user: LocalUser
     environment: dict[str, str]
     children: Children
     named: SessionDirectory | None = None
+    logins: LoginGate = field(default_factory=OpenGate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Final
 
 import asyncssh
@@ -26,6 +27,7 @@ from kled_agent.sessions.program import (
 from kled_agent.sessions.sftp_pace import SftpPace
 from kled_agent.sessions.terminal import TerminalRequest
 from kled_agent.ssh.identity import SessionDefaults
+from kled_agent.ssh.login_wait import GAVE_UP, WAIT_VARIABLE, LoginWait, asks_to_wait
 from kled_agent.ssh.named import HeldTerminal, SessionRequest, asked_session, open_held
 from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program
 from kled_agent.ssh.subsystems.ports import SUBSYSTEM as PORTS_SUBSYSTEM
@@ -56,6 +58,7 @@ def allowed_environment(asked: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in asked.items()
         if name in _ENVIRONMENT_NAMES or name.startswith(_ENVIRONMENT_PREFIXES)
+        if name != WAIT_VARIABLE
     }
 
 
@@ -86,6 +89,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._room: trio.Event | None = None
         self._pace: SftpPace | None = None
         self._embedded: asyncssh.SSHServerSession[bytes] | None = None
+        self._wait: LoginWait | None = None
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._channel = chan
@@ -143,6 +147,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if self._embedded is not None:
             self._embedded.data_received(data, datatype)
         elif self._input is None:
+            if self._wait is not None and self._terminal is not None:
+                self._wait.typed(data)
             self._early.append(data)  # bounded by the channel's window
         else:
             self._input.write_nowait(data)
@@ -206,6 +212,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def _hang_up(self) -> None:
         self._gone = True
+        if self._wait is not None:
+            self._wait.give_up()
         self.resume_writing()
         if self._program is not None:
             self._program.hang_up()
@@ -234,10 +242,23 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """The session to its end; what nobody expected ends only this one."""
         assert self._channel is not None
         try:
-            await self._start_and_serve(self._channel)
+            if await self._let_in(self._channel):
+                await self._start_and_serve(self._channel)
         except* Exception as group:  # noqa: BLE001 - the supervisor of one session
             self._log.crash("session_failed", group)
             self._channel.abort()
+
+    async def _let_in(self, channel: asyncssh.SSHServerChannel[bytes]) -> bool:
+        """Wait for scripts where the client asks to; False where it does not come in then."""
+        assert self._command is not None
+        if not asks_to_wait(channel.get_environment()):
+            return True
+        self._wait = LoginWait(self._defaults.logins, channel.write_stderr)
+        if not await self._wait.run() and not self._gone:
+            channel.exit(GAVE_UP)
+        # The template may have changed it meanwhile.
+        self._command = replace(self._command, user=self._defaults.user)
+        return not self._wait.gave_up
 
     async def _start_and_serve(self, channel: asyncssh.SSHServerChannel[bytes]) -> None:
         assert self._command is not None

@@ -194,6 +194,18 @@ class Api:
             else:
                 return cast("Workspace", answer)
 
+    async def wait_until_ready(self, ref: str) -> Workspace:
+        """Wait for a while; UnavailableError("agent_not_ready") says what is still waited for."""
+        params = {"for": "ready", "timeout_s": str(WAIT_SLICE_S)}
+        path = f"/workspaces/{ref}/wait"
+        timeout_s = WAIT_SLICE_S + REQUEST_TIMEOUT_S
+        return cast("Workspace", await self._call("GET", path, params=params, timeout=timeout_s))
+
+    async def script_output(self, ref: str, agent: str, run: str) -> bytes:
+        """What one run has printed, byte for byte."""
+        path = f"/workspaces/{ref}/scripts/{agent}/{run}/output"
+        return (await self._send("GET", path)).content
+
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
         return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
 
@@ -224,8 +236,22 @@ class Api:
         Without `follow`, those that are there.
         """
         params = {"after": str(after), "follow": "true" if follow else "false"}
+        async for item in self._json_lines(f"/builds/{build_id}/logs", params):
+            yield item
+
+    async def script_log(
+        self, ref: str, build: int, *, follow: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the objects of what the scripts of a build print."""
+        params = {"build": str(build), "follow": "true" if follow else "false"}
+        async for item in self._json_lines(f"/workspaces/{ref}/scripts/log", params):
+            yield item
+
+    async def _json_lines(
+        self, path: str, params: Mapping[str, str]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
-        path = f"/api/v1/builds/{build_id}/logs"
+        path = f"/api/v1{path}"
         try:
             async with self.client.stream("GET", path, params=params, timeout=timeout) as response:
                 if not response.is_success:

@@ -122,6 +122,12 @@ class Agent(TypedDict):
     address: str | None
     rtt_ms: float | None
     last_seen_at: str | None
+    # Older coordinators say nothing of scripts.
+    state: NotRequired[str]
+    advice: NotRequired[str]
+    waits_for: NotRequired[list[str]]
+    scripts: NotRequired[list[dict[str, Any]] | None]
+    metadata: NotRequired[list[dict[str, Any]] | None]
 
 
 class Workspace(TypedDict):

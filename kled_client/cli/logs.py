@@ -1,7 +1,10 @@
-"""`kled logs`: the log of a build."""
+"""`kled logs`: the log of a build, and what the scripts print that run after it."""
 
 from __future__ import annotations
 
+import base64
+import sys
+from contextlib import aclosing, suppress
 from typing import Any
 
 import click
@@ -24,13 +27,29 @@ from kled_wire.names import WorkspaceRef
     metavar="N",
     help="Build number; default: the latest build.",
 )
-@click.option("--follow", "-f", is_flag=True, help="Follow the log until the build ends.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Follow until the build and its start scripts end."
+)
+@click.option("--script", metavar="NAME", help="Print what one script printed last, unchanged.")
 @pass_invocation
-def logs(invocation: Invocation, workspace: WorkspaceRef, build: int | None, follow: bool) -> None:
-    """Show the log of a workspace's build, the latest one by default.
+def logs(
+    invocation: Invocation,
+    workspace: WorkspaceRef,
+    build: int | None,
+    follow: bool,
+    script: str | None,
+) -> None:
+    """Show the log of a workspace's build, the latest one by default, and of its scripts.
 
-    The result of the build is printed on standard error and does not change the exit code.
+    Lines of a script begin with its name. The result of the build is printed on standard error and
+    does not change the exit code. --script prints every byte as it was kept: the first 256 KiB and
+    the last 64 KiB, without values of sensitive parameters.
     """
+    if script is not None:
+        text = invocation.call(lambda api: _script_text(api, str(workspace), script))
+        sys.stdout.buffer.write(text)
+        sys.stdout.flush()
+        return
     printer = _Printer(invocation.output)
 
     async def work(api: Api) -> Build:
@@ -40,6 +59,13 @@ def logs(invocation: Invocation, workspace: WorkspaceRef, build: int | None, fol
         else:
             async for item in api.build_log(found["id"], follow=False):
                 printer.take(item)
+        scripts = ScriptPrinter(invocation.output)
+        log = api.script_log(str(workspace), found["number"], follow=follow)
+        with suppress(NotFoundError):  # an older coordinator knows nothing of scripts
+            async with aclosing(log) as items:
+                async for item in items:
+                    scripts.take(item)
+        scripts.close()
         return found
 
     found = invocation.call(work)
@@ -65,6 +91,74 @@ class _Printer:
             self._output.line(str(item.get("text", "")))
         if isinstance(item.get("end"), dict):
             self.end = (str(item["end"].get("status")), item["end"].get("error"))
+
+
+async def _script_text(api: Api, ref: str, name: str) -> bytes:
+    """What the newest run of a script printed. Raises NotFoundError."""
+    agents = (await api.workspace(ref)).get("agents") or ()
+    runs = [run for agent in agents for run in agent.get("scripts") or ()]
+    for run in runs:
+        if name in {run["name"], run["script"], run["id"]}:
+            return await api.script_output(ref, run["agent"], run["id"])
+    known = ", ".join(sorted({run["name"] for run in runs})) or "none"
+    raise NotFoundError(
+        "script_run_not_found", f"no script {name} has run in {ref}", hint=f"there are: {known}"
+    )
+
+
+class ScriptPrinter:
+    """Prints what scripts print, each line with the name of its script before it.
+
+    Scripts that run side by side print lines in turns, never within one another's.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._names: dict[str, str] = {}
+        self._begun: dict[str, bytes] = {}
+
+    def take(self, item: dict[str, Any]) -> None:
+        """One object of the log."""
+        if self._output.as_json:
+            self._output.json_line(item)
+        elif isinstance(item.get("script"), dict):
+            self._take_state(item["script"])
+        elif isinstance(item.get("output"), dict):
+            self._take_output(item["output"])
+
+    def close(self) -> None:
+        """No more comes: print what has no line end."""
+        for run, rest in self._begun.items():
+            if rest:
+                self._line(run, rest)
+        self._begun.clear()
+
+    def _take_state(self, run: dict[str, Any]) -> None:
+        self._names[run["id"]] = run["name"]
+        if run["state"] in {"waiting", "running"}:
+            return
+        if rest := self._begun.pop(run["id"], b""):
+            self._line(run["id"], rest)
+        why = run["note"] or (f"exit code {run['exit_code']}" if run["exit_code"] else "")
+        state = run["state"].replace("_", " ") + (f": {why}" if why else "")
+        self._output.flush()
+        self._output.note(f"script {run['name']} {state}, {run['duration_s']:.1f} s")
+
+    def _take_output(self, output: dict[str, Any]) -> None:
+        run = output["id"]
+        if output["cut_bytes"]:
+            self._line(run, self._begun.pop(run, b""))
+            self._line(run, f"[... {output['cut_bytes']} bytes were cut here ...]".encode())
+        *lines, begun = (self._begun.get(run, b"") + base64.b64decode(output["data"])).split(b"\n")
+        for line in lines:
+            self._line(run, line)
+        self._begun[run] = begun
+        self._output.flush()
+
+    def _line(self, run: str, line: bytes) -> None:
+        # What was drawn over itself by carriage returns, as a progress bar is, stands as it ended.
+        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
+        self._output.line(f"[{self._names.get(run, run)}] {text}")
 
 
 def _choose(builds: list[Build], number: int | None, workspace: WorkspaceRef) -> Build:

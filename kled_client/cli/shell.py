@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -18,7 +19,7 @@ from kled_client.cli.session import complete_session
 from kled_client.report import only_cause
 from kled_client.terminal.interrupt import run
 from kled_client.terminal.session import LEFT, Attachment, TypedAhead, run_session
-from kled_client.terminal.tty import raw_mode, sent_environment, size
+from kled_client.terminal.tty import WAIT_VARIABLE, raw_mode, sent_environment, size
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
 from kled_wire.resume.retry import WORKSPACE_STOPPED, is_final
@@ -27,6 +28,22 @@ from kled_wire.text import printable
 # An agent that is restarted is back within seconds, a workspace that was stopped is not.
 REATTACH_S: Final = 120.0
 REATTACH_PAUSE_S: Final = 1.0
+
+
+def _ask_to_wait(ctx: click.Context, _param: click.Parameter, no_wait: bool) -> None:
+    """Have sessions of this invocation ask the agent to wait for scripts, or not."""
+    if isinstance(ctx.obj, Invocation):
+        env = {**ctx.obj.env, WAIT_VARIABLE: "0" if no_wait else "1"}
+        ctx.obj = replace(ctx.obj, env=env)
+
+
+_no_wait = click.option(
+    "--no-wait",
+    is_flag=True,
+    expose_value=False,
+    callback=_ask_to_wait,
+    help="Enter although startup scripts that logins wait for still run.",
+)
 _command_argument = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 # Options after WORKSPACE belong to the command, as in ssh(1).
 _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -49,6 +66,7 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
     default="auto",
     help="Show typed keys before the workspace echoes them; auto: on slow networks.",
 )
+@_no_wait
 @workspace_argument
 @_command_argument
 @pass_invocation
@@ -88,6 +106,7 @@ def ssh(
 @click.option(
     "--synced", is_flag=True, help="Bring over what was saved before, and results back after."
 )
+@_no_wait
 @workspace_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @pass_invocation

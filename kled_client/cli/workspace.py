@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -17,13 +18,29 @@ from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.logs import logs
 from kled_client.cli.names import complete_template, complete_user, workspace_argument
 from kled_client.cli.parameters import choose_parameters, param_option
+from kled_client.cli.readiness import advice_of, describe_scripts, wait_ready
 from kled_client.output import Output, ago
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, KledError
 from kled_wire.names import WorkspaceRef, check_name
 
 # An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
 AGENT_TIMEOUT_S = 120.0
-_no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the build is queued.")
+_NO_WAIT_HELP = "Return as soon as the build is queued."
+_no_wait = click.option("--no-wait", is_flag=True, help=_NO_WAIT_HELP)
+QUEUED, AGENT, READY = "no", "agent", "ready"
+
+
+def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a start waits for, as the parameter `wait`."""
+    no_wait = click.option("--no-wait", "wait", flag_value=QUEUED, help=_NO_WAIT_HELP)
+    wait = click.option(
+        "--wait",
+        "wait",
+        type=click.Choice([QUEUED, AGENT, READY]),
+        default=READY,
+        help="Until the agent is connected, or (default) also its startup scripts let logins in.",
+    )
+    return wait(no_wait(command))
 
 
 @click.command()
@@ -36,7 +53,7 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Return as soon as the b
 )
 @click.option("--template-version", metavar="N", help="Template version; default: the active one.")
 @param_option
-@_no_wait
+@_wait_options
 @pass_invocation
 def create(  # each is one option of the command
     invocation: Invocation,
@@ -44,7 +61,7 @@ def create(  # each is one option of the command
     template: str | None,
     template_version: str | None,
     param: tuple[str, ...],
-    no_wait: bool,
+    wait: str,
 ) -> None:
     """Create the workspace NAME and wait until it is ready."""
     check_name("workspace", name)
@@ -63,9 +80,9 @@ def create(  # each is one option of the command
             kept={},
         )
         made = await api.create_workspace(body)
-        return await _finish(invocation, api, made, "creating", no_wait=no_wait)
+        return await _finish(invocation, api, made, "creating", wait=wait)
 
-    _announce(invocation, invocation.call(work), no_wait=no_wait)
+    _announce(invocation, invocation.call(work), wait=wait)
 
 
 @click.command("list")
@@ -106,10 +123,10 @@ def show(invocation: Invocation, workspace: WorkspaceRef) -> None:
 @click.command()
 @workspace_argument
 @param_option
-@_no_wait
+@_wait_options
 @pass_invocation
 def start(
-    invocation: Invocation, workspace: WorkspaceRef, param: tuple[str, ...], no_wait: bool
+    invocation: Invocation, workspace: WorkspaceRef, param: tuple[str, ...], wait: str
 ) -> None:
     """Start a workspace and wait until it is ready; parameters not given keep their values."""
 
@@ -117,9 +134,9 @@ def start(
         before = await api.workspace(str(workspace))
         version = before["template_version"]
         body = await _start_body(api, invocation.output, before, version, param)
-        return await _build(invocation, api, before, body, "starting", no_wait=no_wait)
+        return await _build(invocation, api, before, body, "starting", wait=wait)
 
-    _announce(invocation, invocation.call(work), no_wait=no_wait)
+    _announce(invocation, invocation.call(work), wait=wait)
 
 
 @click.command()
@@ -129,7 +146,7 @@ def start(
 def stop(invocation: Invocation, workspace: WorkspaceRef, no_wait: bool) -> None:
     """Stop a workspace. Resources that the template keeps are not destroyed."""
     found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
-    _announce(invocation, found, no_wait=no_wait, stopped=True)
+    _announce(invocation, found, wait=QUEUED if no_wait else READY, stopped=True)
 
 
 @click.command()
@@ -161,14 +178,14 @@ def delete(
     help="Template version; default: the active one.",
 )
 @param_option
-@_no_wait
+@_wait_options
 @pass_invocation
 def update(
     invocation: Invocation,
     workspace: WorkspaceRef,
     number: int | None,
     param: tuple[str, ...],
-    no_wait: bool,
+    wait: str,
 ) -> None:
     """Update a workspace to the template's active version, or to --version, and start it.
 
@@ -180,11 +197,9 @@ def update(
         version = number or (await api.template(before["template"]))["active_version"]
         body = await _start_body(api, invocation.output, before, version, param)
         what = f"updating to version {version}"
-        return await _build(
-            invocation, api, before, {**body, "version": version}, what, no_wait=no_wait
-        )
+        return await _build(invocation, api, before, {**body, "version": version}, what, wait=wait)
 
-    _announce(invocation, invocation.call(work), no_wait=no_wait)
+    _announce(invocation, invocation.call(work), wait=wait)
 
 
 @click.group()
@@ -228,7 +243,8 @@ def _end(
 ) -> Workspace:
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(ref))
-        return await _build(invocation, api, before, body, what, no_wait=no_wait)
+        wait = QUEUED if no_wait else READY
+        return await _build(invocation, api, before, body, what, wait=wait)
 
     return invocation.call(work)
 
@@ -240,19 +256,19 @@ async def _build(
     body: dict[str, Any],
     what: str,
     *,
-    no_wait: bool,
+    wait: str,
 ) -> Workspace:
     build = await api.start_build(before["id"], body)
     queued: Workspace = {**before, "latest_build": build}
-    return await _finish(invocation, api, queued, what, no_wait=no_wait)
+    return await _finish(invocation, api, queued, what, wait=wait)
 
 
 async def _finish(
-    invocation: Invocation, api: Api, queued: Workspace, what: str, *, no_wait: bool
+    invocation: Invocation, api: Api, queued: Workspace, what: str, *, wait: str
 ) -> Workspace:
-    """Follow the latest build; after a start, wait for the agent as well."""
+    """Follow the latest build; after a start, wait for the agent and its scripts as well."""
     build = queued["latest_build"]
-    if no_wait or build is None:
+    if wait == QUEUED or build is None:
         return queued
     title = f"{what} {queued['name']}"
     await follow_build(api, build, invocation.output, what=title, verbose=invocation.verbose)
@@ -265,21 +281,36 @@ async def _finish(
     says = f"{name} goes on without us; kled show {name} tells whether its agent is connected"
     async with saying_what_goes_on(invocation.output, says):
         with invocation.output.progress(f"waiting for the agent of {name}"):
-            return await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+            found = await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+        if wait == READY:
+            with invocation.output.progress(f"waiting for the scripts of {name}") as meter:
+                found = await wait_ready(api, found, meter)
+    return found
 
 
 def _announce(
-    invocation: Invocation, found: Workspace, *, no_wait: bool, stopped: bool = False
+    invocation: Invocation, found: Workspace, *, wait: str = READY, stopped: bool = False
 ) -> None:
+    agent = found.get("agent")
+    failed = agent is not None and agent.get("state") == "start_failed" and wait == READY
     if invocation.output.as_json:
         invocation.output.json(found)
-        return
-    if no_wait:
+    elif wait == QUEUED:
         invocation.output.note(f"queued; kled show {found['name']} shows its progress")
+    elif failed:
+        pass  # said below
+    elif agent is not None and agent.get("state") == "starting":
+        name = found["name"]
+        invocation.output.note(f"{name} is connected; kled logs -f {name} shows its scripts")
     elif not stopped and _agent_status(found) == "connected":
         invocation.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
     else:
         invocation.output.note(f"{found['name']} is {found['status']}")
+    if failed and agent is not None:
+        raise KledError(
+            "start_scripts_failed",
+            f"{found['name']} runs, but its start failed: {advice_of(agent, found)}",
+        )
 
 
 def _agent_status(found: Workspace) -> str:
@@ -310,6 +341,7 @@ def _show(output: Output, found: Workspace) -> None:
     if agent:
         rtt = agent.get("rtt_ms")
         fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")
+        fields |= describe_scripts(agent, found)
         fields["machine"] = " ".join(
             str(agent.get(key) or "") for key in ("hostname", "os", "arch", "address")
         ).strip()

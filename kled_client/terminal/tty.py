@@ -14,10 +14,14 @@ import trio
 
 from kled_wire.limits import COPY_CHUNK_BYTES
 
+# "1": a session waits for the scripts that logins wait for (kled_agent/ssh/login_wait.py).
+WAIT_VARIABLE = "KLED_CLIENT_WAIT"
+
 
 def sent_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables ssh users expect on the other side: the locale."""
-    return {k: v for k, v in env.items() if k == "LANG" or k.startswith("LC_")}
+    """The variables ssh users expect on the other side: the locale; and what asks it to wait."""
+    names = {"LANG", WAIT_VARIABLE}
+    return {k: v for k, v in env.items() if k in names or k.startswith("LC_")}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -23,7 +24,8 @@ from kled_wire.errors import NotFoundError
 from kled_wire.names import AgentId
 
 router = APIRouter(prefix="/api/v1/workspaces/{ref}/scripts", tags=["scripts"])
-# Of a build, by its number; the newest that starts the workspace where none is said.
+# Of a build, by its number; the newest that starts the workspace where none is said. What runs at a
+# stop or delete belongs to the start before it, and is shown with the stop.
 BuildNumber = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
@@ -33,10 +35,10 @@ async def list_scripts(
 ) -> list[ScriptAnswer]:
     """How the scripts of a build went."""
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    found = await _build(services, workspace, build)
-    runs = await services.store.read(script_runs_of, found.id)
+    asked = await _asked(services, workspace, build)
+    runs = await services.store.read(script_runs_of, asked.start.id)
     names = await _names(services, workspace)
-    return [ScriptAnswer.of(run, names) for run in runs]
+    return [ScriptAnswer.of(run, names) for run in runs if run.stage in asked.stages]
 
 
 @router.get("/log")
@@ -53,20 +55,23 @@ async def follow_log(
     With `follow` until those of the start have ended.
     """
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_OUTPUT)
-    found = await _build(services, workspace, build)
+    asked = await _asked(services, workspace, build)
 
     async def is_over(runs: list[ScriptRun]) -> bool:
         details = await services.workspaces.get(workspace.id)
         newest = details.latest_build
-        if newest is None or newest.id != found.id:
+        if newest is None or newest.id != asked.build.id:
             return True
+        if asked.build.transition != "start":
+            return newest.finished_at is not None
         return not await services.script_view.is_starting(details, runs)
 
     items = follow_scripts(
         services.store,
         services.changes,
         workspace.id,
-        found.id,
+        asked.start.id,
+        stages=asked.stages,
         is_over=is_over if follow else None,
     )
     return Admitted(services.identity, bearer, _lines(services, workspace, items))
@@ -88,14 +93,26 @@ async def get_output(
     return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
 
 
-async def _build(services: Services, workspace: Workspace, number: int | None) -> Build:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A build that runs are shown of: of those that belong to `start` the ones of `stages`."""
+
+    build: Build
+    start: Build
+    stages: frozenset[str]
+
+
+async def _asked(services: Services, workspace: Workspace, number: int | None) -> _Asked:
     if number is None:
         found = await services.store.read(newest_start, workspace.id)
     else:
         found = await services.store.read(build_by_number, workspace.id, number)
     if found is None:
         raise NotFoundError("build_not_found", f"{workspace.name} has no such build")
-    return found
+    if found.transition == "start":
+        return _Asked(build=found, start=found, stages=frozenset({"start", "cron"}))
+    start = await services.store.read(newest_start, workspace.id, found.number)
+    return _Asked(build=found, start=start or found, stages=frozenset({"stop"}))
 
 
 async def _names(services: Services, workspace: Workspace) -> Mapping[AgentId, str]:

@@ -134,6 +134,7 @@ class ControlPlane:
                 workspace=workspace.name,
                 owner=workspace.owner_name,
                 heartbeat_s=limits.HEARTBEAT_S,
+                spec_follows=await self._scripts.is_building(workspace.id),
             )
         )
         return hello

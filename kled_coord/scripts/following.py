@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -47,30 +47,41 @@ async def follow_scripts(
     workspace_id: WorkspaceId,
     build_id: BuildId,
     *,
+    stages: Container[str],
     is_over: Callable[[list[ScriptRun]], Awaitable[bool]] | None,
 ) -> AsyncIterator[ScriptRun | Printed]:
     """Each run when it is first seen and when its state changes, and what it prints in between.
 
-    Until `is_over` says that no more is to be waited for; None: only what is there. Its end comes
-    after what a run printed. Raises StoreError.
+    Those of `stages` only. Until `is_over` says that no more is to be waited for; None: only what
+    is there. Its end comes after what a run printed. Raises StoreError.
     """
     cursors: dict[tuple[AgentId, str], _Cursor] = {}
     while True:
         changed = changes.next_change(scripts_key(workspace_id))
         runs = await store.read(script_runs_of, build_id)
         for run in runs:
-            cursor = cursors.setdefault((run.agent_id, run.run), _Cursor())
-            if run.state not in {cursor.state, *ENDED} or not cursor.state:
-                yield run
-            async for printed in _read(store, run, cursor):
-                yield printed
-            if run.state in ENDED and cursor.state and run.state != cursor.state:
-                yield run
-            cursor.state = run.state
+            if run.stage in stages:
+                cursor = cursors.setdefault((run.agent_id, run.run), _Cursor())
+                async for item in _news(store, run, cursor):
+                    yield item
         if is_over is None or await is_over(runs):
             return
         with trio.move_on_after(_LOOK_AGAIN_S):
             await changed.wait()
+
+
+async def _news(
+    store: Store, run: ScriptRun, cursor: _Cursor
+) -> AsyncIterator[ScriptRun | Printed]:
+    """What is new of one run. Before what it printed it has not ended."""
+    before = run if run.state not in ENDED else replace(run, state="running", note="")
+    if cursor.state not in {before.state, *ENDED}:
+        yield before
+    async for printed in _read(store, run, cursor):
+        yield printed
+    if run.state in ENDED and cursor.state not in ENDED:
+        yield run
+    cursor.state = run.state
 
 
 async def _read(store: Store, run: ScriptRun, cursor: _Cursor) -> AsyncIterator[Printed]:

@@ -8,11 +8,10 @@ while an agent is connected (which spec it has taken, its metadata) stays in mem
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Final, Never
 
 import structlog
@@ -125,6 +124,11 @@ class ScriptIntake:
                 # It gets one at its next link, or when the next build has ended.
                 log.warning("agent_spec_not_given", agent=agent.id, reason=error.message)
 
+    async def is_building(self, workspace_id: WorkspaceId) -> bool:
+        """Whether a start goes on, whose end brings agents their specs. Raises StoreError."""
+        builds = await self._store.read(latest_builds, [workspace_id])
+        return bool(builds) and builds[0].transition == "start" and builds[0].finished_at is None
+
     def detached(self, agent: AgentRecord) -> None:
         """An agent has no link any more. What it had found out it tells again over its next."""
         self._live.pop(agent.id, None)
@@ -228,35 +232,35 @@ class ScriptIntake:
         for workspace_id in {agent.workspace_id for agent, _ in batch}:
             self._changes.ring(scripts_key(workspace_id))
 
-    async def stop(self, workspace_id: WorkspaceId) -> list[str]:
-        """Have the scripts of a stop run where an agent is there; returns what went wrong.
+    async def stop(self, workspace_id: WorkspaceId, say: Callable[[str], Awaitable[None]]) -> None:
+        """Have the scripts of a stop run where an agent is there; `say` hears how that goes.
 
         Each has its own time, all together at most ten minutes.
         """
-        problems: list[str] = []
-        agents = await self._store.read(agents_of, [workspace_id])
         async with trio.open_nursery() as nursery:
-            for agent in agents:
+            for agent in await self._store.read(agents_of, [workspace_id]):
                 spec = self.live(agent.id).spec
                 if spec is not None and any(script.run_on_stop for script in spec.scripts):
-                    nursery.start_soon(partial(self._stop, agent, spec, problems))
-        return problems
+                    nursery.start_soon(self._stop, agent, spec, say)
 
-    async def _stop(self, agent: AgentRecord, spec: AgentSpec, problems: list[str]) -> None:
+    async def _stop(
+        self, agent: AgentRecord, spec: AgentSpec, say: Callable[[str], Awaitable[None]]
+    ) -> None:
         live = self.live(agent.id)
         wanted = [script.timeout_s or _STOP_S for script in spec.scripts if script.run_on_stop]
         within_s = min(sum(wanted), _STOP_MAX_S)
         live.stopping, live.stop_ended = True, trio.Event()
         self._changes.ring(scripts_key(agent.workspace_id))
+        await say(f"shutdown scripts of the agent {agent.name}: at most {within_s:.0f} s")
         try:
             await self._registry.send(agent.id, messages.RunStopScripts(within_s=within_s))
         except UnavailableError:
-            problems.append(f"the agent {agent.name} is away: its shutdown scripts do not run")
+            await say(f"the agent {agent.name} is away: its shutdown scripts do not run")
             return
         with trio.move_on_after(within_s + _STOP_ANSWER_S) as scope:
             await live.stop_ended.wait()
         if scope.cancelled_caught:
-            problems.append(f"the agent {agent.name} did not end its shutdown scripts in time")
+            await say(f"the agent {agent.name} did not end its shutdown scripts in time")
 
 
 def _may_give(build: Build) -> bool:

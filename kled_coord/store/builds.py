@@ -88,10 +88,14 @@ def build_by_number(connection: Connection, workspace_id: str, number: int) -> B
     return None if row is None else Build(**row._asdict())
 
 
-def newest_start(connection: Connection, workspace_id: str) -> Build | None:
-    """A workspace's newest build that starts it."""
-    starts = builds.c.workspace_id == workspace_id, builds.c.transition == "start"
-    row = connection.execute(_BUILDS.where(*starts).order_by(builds.c.number.desc())).first()
+def newest_start(
+    connection: Connection, workspace_id: str, before: int | None = None
+) -> Build | None:
+    """A workspace's newest build that starts it; of those before the build of that number."""
+    starts = _BUILDS.where(builds.c.workspace_id == workspace_id, builds.c.transition == "start")
+    if before is not None:
+        starts = starts.where(builds.c.number < before)
+    row = connection.execute(starts.order_by(builds.c.number.desc())).first()
     return None if row is None else Build(**row._asdict())
 
 

@@ -44,7 +44,10 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome(Message):
-    """Coordinator's answer to Hello: who this agent is and how often to send a Ping (seconds)."""
+    """Coordinator's answer to Hello: who this agent is and how often to send a Ping (seconds).
+
+    `spec_follows`: a build goes on, and what the template says comes (SetSpec) when it has ended.
+    """
 
     type: ClassVar[str] = "welcome"
     protocol: str
@@ -54,6 +57,7 @@ class Welcome(Message):
     workspace: str
     owner: str
     heartbeat_s: float
+    spec_follows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,7 @@ from kled_coord.terraform.untrusted import remove_tree
 from kled_coord.terraform.varfile import Value
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
+from kled_coord.workspaces.specs import Specs
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceId
 
@@ -54,6 +56,7 @@ class Jobs:
         states: States,
         sealer: Sealer,
         agents: Agents,
+        specs: Specs,
         scripts: ScriptIntake,
         places: Places,
         sandbox: SandboxChoice,
@@ -62,6 +65,7 @@ class Jobs:
         self._states = states
         self._sealer = sealer
         self._agents = agents
+        self._specs = specs
         self._scripts = scripts
         self._places = places
         self._sandbox = sandbox
@@ -110,8 +114,17 @@ class Jobs:
         """Before a stop or delete: have the agents run their shutdown scripts, in bounded time."""
         if job.build.transition == "start" or job.build.orphan:
             return
-        for problem in await self._scripts.stop(job.workspace.id):
-            await reporter.line("warning", problem)
+        await self._scripts.stop(job.workspace.id, partial(reporter.line, "info"))
+
+    async def keep_specs(self, job: Job) -> None:
+        """After a start was applied: keep what the state says of the workspace's agents.
+
+        Raises InputError where that cannot be, StoreError, KledError.
+        """
+        if job.build.transition == "start":
+            found = await self._states.applied_agents(job.workspace.id, job.build.id)
+            specs = {agent_id: agent.spec for agent_id, agent in found.items()}
+            await self._specs.save(job.workspace.id, specs)
 
     async def tell_agents(self, build: Build) -> None:
         """Agents that are connected go by what is applied now; others hear it when they come."""

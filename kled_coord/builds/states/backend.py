@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+import trio
+
+from kled_coord.builds.states.applied import AppliedAgent, applied_agents
 from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
@@ -27,7 +30,7 @@ from kled_coord.store.states import (
     take_state_lock,
 )
 from kled_wire.errors import ConflictError, InputError, UnauthenticatedError
-from kled_wire.names import BuildId, WorkspaceId
+from kled_wire.names import AgentId, BuildId, WorkspaceId
 
 _PURPOSE: Final = "state"
 _LOCK_ID_MAX: Final = 100
@@ -78,6 +81,19 @@ class States:
         """Whether the state names nothing that Terraform made. Raises StoreError, KledError."""
         content = await self._newest(workspace_id)
         return content is None or not managed_instances(json.loads(content))
+
+    async def applied_agents(
+        self, workspace_id: WorkspaceId, build_id: BuildId
+    ) -> dict[AgentId, AppliedAgent]:
+        """What the newest state says of the workspace's agents.
+
+        Raises StoreError, KledError, and as `applied_agents` (applied.py).
+        """
+        content = await self._newest(workspace_id)
+        if content is None:
+            return {}
+        # In a thread: a state may have 64 MiB.
+        return await trio.to_thread.run_sync(lambda: applied_agents(json.loads(content), build_id))
 
     async def write(self, writer: StateWriter, content: bytes | None, lock_id: str | None) -> None:
         """Append a version (None: the state was deleted) on behalf of a lock's holder.

@@ -15,15 +15,18 @@ from typing import Any
 import psutil
 import pytest
 import trio
+import trio.testing
 
 from kled_agent.orphans import Children
 from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
+from kled_agent.ssh.login_wait import LoginWait
 from kled_agent.users import load_user
 from kled_wire.control import messages
-from kled_wire.control.agent_spec import AgentSpec, Script
+from kled_wire.control.agent_spec import AgentSpec, MetadataItem, Script
 from kled_wire.eventlog import EventLog
+from tests.agent.control.coordinator import make_scripts
 
 
 @dataclass
@@ -258,3 +261,96 @@ async def test_the_end_of_the_agent_ends_scripts(running: Running, tmp_path: Pat
         pid = int((tmp_path / "pid").read_text() or 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, signal.SIG_DFL)
+
+
+# --- logins that wait
+
+
+async def wait_of(told: Told, said: list[bytes]) -> bool:
+    wait = LoginWait(told.scripts, said.append)
+    with trio.fail_after(20):
+        return await wait.run()
+
+
+async def test_a_login_waits_for_what_blocks_it_and_hears_what_went_wrong(
+    running: Running, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "go")
+    blocking = script("clone", f"read x <{tmp_path}/go; exit 4", blocks_login=True)
+    async with running(blocking, script("other", "sleep 1000")) as told:
+        said: list[bytes] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_of, told, said)
+            await told.until(lambda: bool(said))
+            assert said[0].startswith(b"kled: waiting for clone; kled logs -f")
+            await trio.to_thread.run_sync((tmp_path / "go").write_text, "x\n")
+        assert said[1:] == [b"kled: not all went well: clone: exit code 4; see kled logs\r\n"]
+        said.clear()
+        assert await wait_of(told, said)
+        assert said == [], "nothing is waited for, so nothing is said"
+
+
+async def test_a_login_waits_for_the_build_whose_spec_is_to_come(log: EventLog) -> None:
+    scripts = make_scripts(log)
+    assert scripts.waits_for() == ()
+    scripts.spec_follows = True
+    assert scripts.waits_for() == ("the build",)
+    said: list[bytes] = []
+    wait = LoginWait(scripts, said.append)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait.run)
+        await trio.testing.wait_all_tasks_blocked()
+        scripts.set_spec(AgentSpec(build_id="bld_1"))
+    assert not wait.gave_up
+
+
+async def test_ctrl_c_gives_up_the_wait(log: EventLog) -> None:
+    scripts = make_scripts(log)
+    scripts.spec_follows = True
+    wait = LoginWait(scripts, lambda _: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait.run)
+        await trio.testing.wait_all_tasks_blocked()
+        wait.typed(b"ls\x03")
+    assert wait.gave_up
+
+
+# --- metadata
+
+
+def item(key: str, text: str, **more: Any) -> MetadataItem:
+    return MetadataItem(key=key, display_name=key, script=text, **{"interval_s": 0, **more})
+
+
+async def test_metadata_is_told_again_and_again_and_a_hung_script_holds_up_nobody(
+    running: Running,
+) -> None:
+    async with running() as told:
+        items = (
+            item("hangs", "echo begun; sleep 1000", timeout_s=1),
+            item("fails", "echo why; exit 5"),
+            item("long", "head -c 100000 /dev/zero | tr '\\0' x"),
+            item("left", "sleep 1000 & echo here"),
+            item("ticks", "date +%N", interval_s=1),
+        )
+        told.scripts.set_spec(AgentSpec(build_id="bld_1", metadata=items))
+
+        def found(key: str) -> list[messages.MetadataFound]:
+            all_ = [m for m in told.heard if isinstance(m, messages.MetadataFound)]
+            return [m for m in all_ if m.key == key]
+
+        await told.until(lambda: len(found("ticks")) > 1 and all(found(i.key) for i in items))
+        assert len({m.value for m in found("ticks")}) > 1
+        assert [(m.value, m.error) for m in found("fails")] == [
+            ("why", "it ended with exit code 5")
+        ]
+        assert [m.error for m in found("hangs")] == ["it took longer than 1 s and was ended"]
+        assert [len(m.value) for m in found("long")] == [2048]
+        assert found("left")[0].value == "here"
+        # A new link hears the newest of each, and how old it is.
+        again = Told(told.scripts)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(told.scripts.tell, again)
+            await again.until(lambda: any(getattr(m, "key", "") == "fails" for m in again.heard))
+            nursery.cancel_scope.cancel()
+        assert next(m for m in again.heard if getattr(m, "key", "") == "fails").age_s > 0

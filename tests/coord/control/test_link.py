@@ -120,6 +120,10 @@ class FakeScripts:
         await trio.lowlevel.checkpoint()
         self.there.add(agent.id)
 
+    async def is_building(self, _workspace_id: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
     def detached(self, agent: AgentRecord) -> None:
         self.there.discard(agent.id)
 

@@ -211,7 +211,12 @@ async def test_a_follower_sees_each_piece_once_and_the_end_after_it(site: Site) 
 
     async def follow() -> None:
         async for item in follow_scripts(
-            services.store, services.changes, site.workspace.id, site.build_id, is_over=is_over
+            services.store,
+            services.changes,
+            site.workspace.id,
+            site.build_id,
+            stages={"start"},
+            is_over=is_over,
         ):
             seen.append(  # noqa: PERF401 - each as it comes
                 item.data if isinstance(item, Printed) else item.state
@@ -226,6 +231,9 @@ async def test_a_follower_sees_each_piece_once_and_the_end_after_it(site: Site) 
             messages.ScriptOutput(run="r1", offset=3, data=b"two"), site.run("succeeded")
         )
     assert seen == ["waiting", "running", b"one", b"two", "succeeded"]
+    seen.clear()
+    await follow()
+    assert seen == ["running", b"onetwo", "succeeded"], "its end comes last also afterwards"
 
 
 async def test_what_is_not_the_agents_own_is_not_kept(site: Site) -> None:
@@ -301,16 +309,16 @@ def _log_of(connection, build_id: str) -> list[str]:
 
 async def test_a_stop_goes_on_as_soon_as_the_scripts_have_ended(site: Site) -> None:
     await site.connect()
-    problems: list[list[str]] = []
+    said: list[str] = []
 
-    async def stop() -> None:
-        problems.append(await site.world.services.scripts.stop(site.workspace.id))
+    async def say(text: str) -> None:
+        said.append(text)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(stop)
+        nursery.start_soon(site.world.services.scripts.stop, site.workspace.id, say)
         await site.until(lambda: bool(site.sent(messages.RunStopScripts)))
         await site.tell(messages.StopScriptsEnded())
-    assert problems == [[]]
+    assert said == ["shutdown scripts of the agent main: at most 5 s"]
 
 
 async def test_runs_go_with_the_log_of_their_build(each_site: Site) -> None:

@@ -1,0 +1,71 @@
+"""A workspace's scripts as its owner is told of them: waiting for them, and how they went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kled_client.api.client import Api
+from kled_client.api.models import Agent, Workspace
+from kled_client.output import Meter, ago
+from kled_wire.errors import UnavailableError
+
+# A value of metadata that is shown in one line, in characters.
+_VALUE_MAX = 200
+
+
+async def wait_ready(api: Api, found: Workspace, meter: Meter) -> Workspace:
+    """Wait until no script keeps logins out; the meter says which does.
+
+    However long they take: their author gave them their time, and Ctrl-C ends the wait. Raises
+    UnavailableError when the agent goes away.
+    """
+    told = ""
+    while True:
+        agent = found.get("agent")
+        if agent is None or agent.get("state") != "starting":
+            return found  # as well where the coordinator knows nothing of scripts
+        if (advice := advice_of(agent, found)) != told:
+            told = advice
+            meter.log(f"{found['name']}: {advice}")
+        meter.update(0, None, ", ".join(agent.get("waits_for") or ()) or None)
+        try:
+            return await api.wait_until_ready(found["id"])
+        except UnavailableError as exc:
+            if exc.code != "agent_not_ready":
+                raise
+        found = await api.workspace(found["id"])
+
+
+def advice_of(agent: Agent, found: Workspace) -> str:
+    """What the coordinator says about the agent's state, with the workspace's name in it."""
+    return (agent.get("advice") or "").replace("NAME", found["name"])
+
+
+def describe_scripts(agent: Agent, found: Workspace) -> dict[str, str | None]:
+    """State, scripts and metadata, as fields of `kled show`."""
+    fields: dict[str, str | None] = {}
+    if state := agent.get("state"):
+        advice = advice_of(agent, found)
+        fields["state"] = state.replace("_", " ") + (f": {advice}" if advice else "")
+    for script in agent.get("scripts") or ():
+        fields[f"script {script['name']} ({script['stage']})"] = _script(script)
+    for item in agent.get("metadata") or ():
+        fields[item["display_name"]] = _value(item)
+    return fields
+
+
+def _script(script: dict[str, Any]) -> str:
+    state = str(script["state"]).replace("_", " ")
+    if script["note"]:
+        state += f": {script['note']}"
+    elif script["exit_code"]:
+        state += f": exit code {script['exit_code']}"
+    return state + (f", {script['duration_s']:.1f} s" if script["duration_s"] else "")
+
+
+def _value(item: dict[str, Any]) -> str | None:
+    if item["at"] is None:
+        return "not known yet"
+    value = " ".join((item["value"] or "").split())[:_VALUE_MAX]
+    told = f"{value} ({item['error']})" if item["error"] else value
+    return f"{told}, {ago(item['at'])}"
