@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import trio
 
+from kled_client.forward.auto import auto_forward, plan_auto
 from kled_client.forward.link import Connect, Link, WorkspaceConnection, hold_link
 from kled_client.forward.serve import ForwardStatus, listening_here, serve_here, serve_there
 from kled_client.forward.spec import Forward, ForwardKind
 from kled_client.forward.udp import listening_udp, serve_udp
 from kled_client.forward.view import ForwardView
-from kled_client.ssh.ports import SUBSYSTEM, ReportedPort, auto_forward, plan_auto, watch_ports
+from kled_client.ssh.ports import SUBSYSTEM, ReportedPort, watch_ports
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 
 
