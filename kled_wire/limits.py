@@ -71,3 +71,8 @@ ANONYMOUS_BODY_MAX_BYTES: Final = 16 * 1024
 API_BODY_MAX_BYTES: Final = 1024 * 1024
 # Terraform state that one workspace may hold.
 STATE_MAX_BYTES: Final = 64 * 1024 * 1024
+
+# What may be under way to us in one SSH channel; asyncssh's own 2 MiB is little for a long path.
+SSH_WINDOW_BYTES: Final = 4 * 1024 * 1024
+# What the peer may put into one packet of it; OpenSSH's own receive limit is 256 KiB.
+SSH_PACKET_BYTES: Final = 128 * 1024

@@ -39,6 +39,7 @@ TESTED_BY = {
         kled_client/account/endpoint kled_client/terminal/escapes kled_client/copy/plan
     """,
     "client/test_keys.py": "kled_client/stream/listen",
+    "wire/ssh/test_subsystems.py": "kled_client/ssh/ports",
     "client/ssh/test_connection.py": """
         kled_client/account/certificate kled_client/terminal/session
         kled_client/terminal/interrupt kled_client/ssh/channel kled_client/ssh/resumable
@@ -115,7 +116,7 @@ TESTED_BY = {
         kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
         kled_sync/decide/target
     """,
-    "e2e/test_sync.py": "kled_client/sync/reach kled_wire/subsystems",
+    "e2e/test_sync.py": "kled_client/sync/reach",
     "sync/decide/test_operations.py": "kled_sync/decide/safety",
     "sync/decide/test_reconcile.py": "kled_sync/decide/guard kled_sync/decide/modes",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",

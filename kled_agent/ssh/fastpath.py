@@ -25,11 +25,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kled_agent.ssh.guess import is_wrong_guess
 from kled_agent.ssh.window import bound_window
+from kled_wire.limits import SSH_PACKET_BYTES, SSH_WINDOW_BYTES
 from kled_wire.ssh.asyncio_bridge import StreamTransport
 
-WINDOW_BYTES: Final = 4 * 1024 * 1024
-# What the peer may put into one packet; OpenSSH's own receive limit is 256 KiB a packet.
-PACKET_BYTES: Final = 128 * 1024
 MSG_IGNORE: Final = 2  # RFC 4253, section 12
 MSG_CHANNEL_DATA: Final = 94  # RFC 4254, section 9
 # How a signature by RSA over SHA-1 begins: sshd has taken none since OpenSSH 8.8.
@@ -126,8 +124,8 @@ class FastPathConnection(asyncssh.SSHServerConnection):
         self,
         encoding: str | None = None,
         errors: str = "strict",
-        window: int = WINDOW_BYTES,
-        max_pktsize: int = PACKET_BYTES,
+        window: int = SSH_WINDOW_BYTES,
+        max_pktsize: int = SSH_PACKET_BYTES,
     ) -> asyncssh.SSHTCPChannel[Any]:
         """A channel of a TCP forward: asyncssh's own, with room for a long way's bytes."""
         channel = super().create_tcp_channel(encoding, errors, window, max_pktsize)
@@ -138,8 +136,8 @@ class FastPathConnection(asyncssh.SSHServerConnection):
         self,
         encoding: str | None = None,
         errors: str = "strict",
-        window: int = WINDOW_BYTES,
-        max_pktsize: int = PACKET_BYTES,
+        window: int = SSH_WINDOW_BYTES,
+        max_pktsize: int = SSH_PACKET_BYTES,
     ) -> asyncssh.SSHUNIXChannel[Any]:
         """As `create_tcp_channel`, for a Unix socket."""
         channel = super().create_unix_channel(encoding, errors, window, max_pktsize)

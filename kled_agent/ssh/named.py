@@ -34,9 +34,8 @@ from kled_agent.sessions.program import Command
 from kled_agent.sessions.terminal import TerminalRequest
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.scheduling import TypingPriority
+from kled_wire.ssh.subsystems import SESSION_MODE_VARIABLE, SESSION_VARIABLE
 
-NAME_VARIABLE: Final = "KLED_CLIENT_SESSION"
-MODE_VARIABLE: Final = "KLED_CLIENT_SESSION_MODE"
 _MODES: Final = ("", "rw", "ro", "join")
 
 
@@ -145,13 +144,13 @@ def asked_session(environment: Mapping[str, str]) -> SessionRequest | None:
 
     Raises InputError("session_mode_invalid").
     """
-    name = environment.get(NAME_VARIABLE, "")
+    name = environment.get(SESSION_VARIABLE, "")
     if not name:
         return None
-    mode = environment.get(MODE_VARIABLE, "")
+    mode = environment.get(SESSION_MODE_VARIABLE, "")
     if mode not in _MODES:
         raise InputError(
-            "session_mode_invalid", f"{MODE_VARIABLE} is {mode!r}", hint="rw, ro or join"
+            "session_mode_invalid", f"{SESSION_MODE_VARIABLE} is {mode!r}", hint="rw, ro or join"
         )
     return SessionRequest(name=name, read_only=mode == "ro", may_start=mode in {"", "rw"})
 
@@ -185,7 +184,13 @@ def shell_job(name: str, command: Command, request: TerminalRequest) -> ShellJob
     """The login shell of a new session; what belongs to one client only is left out."""
     executable, argv = command.vector()
     environment = {**command.user.environment(), **command.environment}
-    for variable in ("SSH_AUTH_SOCK", "SSH_CONNECTION", "SSH_CLIENT", NAME_VARIABLE, MODE_VARIABLE):
+    for variable in (
+        "SSH_AUTH_SOCK",
+        "SSH_CONNECTION",
+        "SSH_CLIENT",
+        SESSION_VARIABLE,
+        SESSION_MODE_VARIABLE,
+    ):
         environment.pop(variable, None)
     become = command.user.popen_options()
     return ShellJob(

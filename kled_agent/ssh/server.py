@@ -9,13 +9,14 @@ from typing import Any, Final, Protocol
 import asyncssh
 import trio
 
-from kled_agent.ssh.fastpath import PACKET_BYTES, WINDOW_BYTES, FastPathConnection, PlainKeyOwner
+from kled_agent.ssh.fastpath import FastPathConnection, PlainKeyOwner
 from kled_agent.ssh.forwards.forward import Forwards
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.session import SshSession
 from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.eventlog import EventLog
+from kled_wire.limits import SSH_PACKET_BYTES, SSH_WINDOW_BYTES
 from kled_wire.scheduling import TypingPriority
 from kled_wire.ssh.channel_stream import ChannelStream
 
@@ -105,7 +106,7 @@ class SshServer(PlainKeyOwner):
     ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
         assert self._connection is not None
         channel = self._connection.create_server_channel(
-            encoding=None, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
+            encoding=None, window=SSH_WINDOW_BYTES, max_pktsize=SSH_PACKET_BYTES
         )
         bound_window(channel)
         session = SshSession(
@@ -168,6 +169,6 @@ def server_options(identity: SshIdentity) -> dict[str, Any]:
         # asyncssh rearms a timer for every read; each hop's TCP keepalive finds a dead peer.
         "keepalive_interval": 0,
         "login_timeout": 30,
-        "window": WINDOW_BYTES,
-        "max_pktsize": PACKET_BYTES,
+        "window": SSH_WINDOW_BYTES,
+        "max_pktsize": SSH_PACKET_BYTES,
     }

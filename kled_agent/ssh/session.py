@@ -30,18 +30,17 @@ from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.login_wait import GAVE_UP, WAIT_VARIABLE, LoginWait, asks_to_wait
 from kled_agent.ssh.named import HeldTerminal, SessionRequest, asked_session, open_held
 from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program
-from kled_agent.ssh.subsystems.ports import SUBSYSTEM as PORTS_SUBSYSTEM
 from kled_agent.ssh.subsystems.ports import PortsSession
-from kled_agent.ssh.subsystems.session_control import SUBSYSTEM, SessionControl
-from kled_agent.ssh.subsystems.udp import SUBSYSTEM as UDP_SUBSYSTEM
+from kled_agent.ssh.subsystems.session_control import SessionControl
 from kled_agent.ssh.subsystems.udp import UdpSession
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 from kled_wire.scheduling import TypingPriority
+from kled_wire.ssh import subsystems
 
 # What a client may set: everything else could change how programs are found or loaded. LANG and
 # LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
-_ENVIRONMENT_PREFIXES: Final = ("LC_", "KLED_CLIENT_")
+_ENVIRONMENT_PREFIXES: Final = ("LC_", subsystems.CLIENT_PREFIX)
 _ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "GIT_PROTOCOL"})
 # What OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts larger
 # blocks itself, moving the rest of the block each time.
@@ -124,11 +123,11 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._command = self._make_command(program=program)
             self._pace = SftpPace() if program.paced else None
             return True
-        if subsystem == SUBSYSTEM:
+        if subsystem == subsystems.SESSION:
             self._embedded = SessionControl(self._nursery, self._defaults.named)
-        elif subsystem == PORTS_SUBSYSTEM:
+        elif subsystem == subsystems.PORTS:
             self._embedded = PortsSession(self._nursery, self._defaults.user, self._log)
-        elif subsystem == UDP_SUBSYSTEM:
+        elif subsystem == subsystems.UDP:
             self._embedded = UdpSession(self._nursery, self._log)
         else:
             self._log.info("subsystem_refused", subsystem=subsystem)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kled_client.account.endpoint import is_plain_http, wrong_scheme
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.http.body import Body
+from kled_wire.http.body import ResponseBody
 from kled_wire.http.heads import ResponseHead, encode_request, head_length, parse_response
 from kled_wire.limits import DIAL_BACK_TIMEOUT_S
 from kled_wire.transport.address import Address, parse_url
@@ -94,7 +94,7 @@ def read_answer(sock: socket.socket, peer: str) -> HttpResponse:
 
 def read_body(sock: socket.socket, answer: HttpResponse, peer: str) -> bytes:
     """Read the rest of an answer, at most 1 MiB. Raises UnavailableError and ProtocolError."""
-    body = Body(answer.head, answer.rest)
+    body = ResponseBody(answer.head, answer.rest)
     while not body.finished:
         try:
             body.feed(sock.recv(_READ))

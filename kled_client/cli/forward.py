@@ -15,10 +15,11 @@ from kled_client.forward.hold import ForwardPlan, hold_forwards
 from kled_client.forward.link import Link
 from kled_client.forward.spec import Forward, ForwardKind, parse_forward
 from kled_client.forward.view import ForwardView
-from kled_client.ssh.ports import SUBSYSTEM, ReportedPort, watch_ports
+from kled_client.ssh.ports import watch_ports
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.names import WorkspaceRef
+from kled_wire.ssh.subsystems import PORTS, ReportedPort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ async def _ask(invocation: Invocation, ref: WorkspaceRef) -> list[ReportedPort]:
     from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     async with invocation.ssh(ref) as connection:
-        channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)
+        channel = await open_channel(connection, None, env={}, subsystem=PORTS)
         channel.send_eof()
         async for found in watch_ports(channel):
             return found

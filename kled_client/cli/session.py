@@ -15,10 +15,11 @@ import trio
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import Items, answer, items, workspace_argument
 from kled_client.output import ago
-from kled_client.ssh.session_control import SUBSYSTEM, ask_sessions, copy_log
+from kled_client.ssh.session_control import ask_sessions, copy_log
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
+from kled_wire.ssh.subsystems import SESSION, SessionCommand
 
 if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel
@@ -34,7 +35,10 @@ def complete_session(ctx: click.Context, _param: click.Parameter, incomplete: st
 
     async def find(invocation: Invocation) -> list[str]:
         async with _channel(invocation, ref) as channel:
-            return [s["name"] for s in (await ask_sessions(channel, {"op": "list"}))["sessions"]]
+            return [
+                s["name"]
+                for s in (await ask_sessions(channel, SessionCommand(op="list")))["sessions"]
+            ]
 
     return items(answer(ctx, find), incomplete)
 
@@ -52,7 +56,7 @@ def session() -> None:
 @pass_invocation
 def list_(invocation: Invocation, workspace: WorkspaceRef) -> None:
     """List the sessions of WORKSPACE."""
-    found = _do(invocation, workspace, {"op": "list"})["sessions"]
+    found = _do(invocation, workspace, SessionCommand(op="list"))["sessions"]
     columns = {
         "NAME": [s["name"] for s in found],
         "PROGRAM": [s["program"] or "-" for s in found],
@@ -73,7 +77,7 @@ def list_(invocation: Invocation, workspace: WorkspaceRef) -> None:
 def kill(invocation: Invocation, workspace: WorkspaceRef, name: str) -> None:
     """End the session NAME and all of its processes."""
     check_name("session", name)
-    _do(invocation, workspace, {"op": "kill", "name": name})
+    _do(invocation, workspace, SessionCommand(op="kill", name=name))
     invocation.output.note(f"session {name} was killed")
 
 
@@ -86,7 +90,7 @@ def rename(invocation: Invocation, workspace: WorkspaceRef, name: str, new_name:
     """Rename the session NAME to NEW_NAME."""
     check_name("session", name)
     check_name("session", new_name)
-    _do(invocation, workspace, {"op": "rename", "name": name, "to": new_name})
+    _do(invocation, workspace, SessionCommand(op="rename", name=name, to=new_name))
     invocation.output.note(f"session {name} is now {new_name}")
 
 
@@ -98,11 +102,11 @@ def rename(invocation: Invocation, workspace: WorkspaceRef, name: str, new_name:
 def log(invocation: Invocation, workspace: WorkspaceRef, name: str, size: int | None) -> int:
     """Print the stored output of the session NAME, with its escape sequences."""
     check_name("session", name)
-    request = {"op": "log", "name": name, "bytes": size}
+    request = SessionCommand(op="log", name=name, bytes=size)
     return run(partial(_log, invocation, workspace, request))
 
 
-def _do(invocation: Invocation, ref: WorkspaceRef, request: dict[str, Any]) -> dict[str, Any]:
+def _do(invocation: Invocation, ref: WorkspaceRef, request: SessionCommand) -> dict[str, Any]:
     answers: list[dict[str, Any]] = []
 
     async def ask() -> None:
@@ -121,7 +125,7 @@ async def _channel(invocation: Invocation, ref: WorkspaceRef) -> AsyncIterator[C
 
     async with invocation.ssh(ref) as connection:
         try:
-            channel = await open_channel(connection, None, env={}, subsystem=SUBSYSTEM)
+            channel = await open_channel(connection, None, env={}, subsystem=SESSION)
         except UnavailableError as exc:
             raise UnavailableError(
                 "sessions_unavailable",
@@ -131,7 +135,7 @@ async def _channel(invocation: Invocation, ref: WorkspaceRef) -> AsyncIterator[C
         yield channel
 
 
-async def _log(invocation: Invocation, ref: WorkspaceRef, request: dict[str, Any]) -> None:
+async def _log(invocation: Invocation, ref: WorkspaceRef, request: SessionCommand) -> None:
     async with _channel(invocation, ref) as channel:
         await copy_log(channel, request, sys.stdout.buffer.write)
     await trio.to_thread.run_sync(sys.stdout.buffer.flush)

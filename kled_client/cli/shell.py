@@ -23,6 +23,7 @@ from kled_client.terminal.tty import WAIT_VARIABLE, raw_mode, sent_environment, 
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.names import WorkspaceRef, check_name
 from kled_wire.resume.retry import WORKSPACE_STOPPED, is_final
+from kled_wire.ssh.subsystems import SESSION_MODE_VARIABLE, SESSION_VARIABLE
 from kled_wire.text import printable
 
 # An agent that is restarted is back within seconds, a workspace that was stopped is not.
@@ -212,8 +213,8 @@ async def _attach_once(
 
     descriptor = sys.stdin.fileno()
     env = sent_environment(invocation.env)
-    env["KLED_CLIENT_SESSION"] = attachment.name
-    env["KLED_CLIENT_SESSION_MODE"] = attachment.mode
+    env[SESSION_VARIABLE] = attachment.name
+    env[SESSION_MODE_VARIABLE] = attachment.mode
     terminal = (invocation.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
     ahead = None if attachment.read_only else typed_ahead(predict)
     connecting = invocation.ssh(

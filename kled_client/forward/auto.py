@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kled_client.forward.spec import LOOPBACK, Forward, ForwardKind, TcpEnd
-from kled_client.ssh.ports import ReportedPort
+from kled_wire.ssh.subsystems import ReportedPort
 
 
 def plan_auto(

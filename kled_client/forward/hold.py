@@ -14,8 +14,9 @@ from kled_client.forward.serve import ForwardStatus, listening_here, serve_here,
 from kled_client.forward.spec import Forward, ForwardKind
 from kled_client.forward.udp import listening_udp, serve_udp
 from kled_client.forward.view import ForwardView
-from kled_client.ssh.ports import SUBSYSTEM, ReportedPort, watch_ports
+from kled_client.ssh.ports import watch_ports
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
+from kled_wire.ssh.subsystems import PORTS, ReportedPort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ class AutoForwards:
     async def follow(self, connection: WorkspaceConnection) -> None:
         """Add and remove as the workspace's ports come and go, until `connection` ends."""
         try:
-            channel = await connection.subsystem(SUBSYSTEM)
+            channel = await connection.subsystem(PORTS)
             async for ports in watch_ports(channel):
                 new, gone = plan_auto(self._held, ports)
                 for number in gone:

@@ -7,7 +7,6 @@ them, and where there is no room, datagrams are lost, as UDP may lose any.
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -19,11 +18,11 @@ from kled_client.forward.serve import ForwardStatus, cannot_listen
 from kled_client.forward.spec import Forward, TcpEnd
 from kled_wire.errors import InputError
 from kled_wire.ssh.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
+from kled_wire.ssh.subsystems import UDP, encode_udp_request
 
 if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel
 
-SUBSYSTEM: Final = "kled-udp"
 # As many senders as the agent keeps sockets for; the one silent for longest is forgotten.
 SENDERS_MAX: Final = 256
 Address = tuple[object, ...]
@@ -90,9 +89,8 @@ async def serve_udp(
     """Carry datagrams over `connection` until it is lost or the agent says no."""
     target = status.forward.target
     assert isinstance(target, TcpEnd)
-    channel = await connection.subsystem(SUBSYSTEM)
-    header = {"host": target.host, "port": target.port}
-    await channel.send(json.dumps(header).encode() + b"\n")
+    channel = await connection.subsystem(UDP)
+    await channel.send(encode_udp_request(target.host, target.port))
     senders = Senders()
     try:
         async with trio.open_nursery() as nursery:

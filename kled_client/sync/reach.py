@@ -16,7 +16,7 @@ from kled_sync.session.peer import ByteStream, Peer
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef
-from kled_wire.subsystems import SYNC
+from kled_wire.ssh.subsystems import SYNC
 
 if TYPE_CHECKING:
     import asyncssh

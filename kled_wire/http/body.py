@@ -17,7 +17,7 @@ _SIZE_DIGITS = 15
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
-class Body:
+class ResponseBody:
     """Feed it what comes behind `head` until it has `finished`; `content` is what it holds then.
 
     It is not `whole` then where the peer cut it off, or it is `too_long`: over `limit` bytes.

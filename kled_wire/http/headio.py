@@ -8,7 +8,7 @@ import trio
 
 from kled_wire import limits
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.http.body import Body
+from kled_wire.http.body import ResponseBody
 from kled_wire.http.heads import ResponseHead, head_length, parse_response
 
 # The first byte of a ClientHello (RFC 8446, section 5.1). No blank line would ever come.
@@ -38,14 +38,14 @@ async def read_head(stream: trio.abc.ReceiveStream, buffer: bytearray | None = N
 
 async def read_response(
     stream: trio.abc.ReceiveStream, buffer: bytearray
-) -> tuple[ResponseHead, Body]:
+) -> tuple[ResponseHead, ResponseBody]:
     """Read a response whole, behind a 101 nothing; what was read past the head is in `buffer`.
 
     The caller owns the deadline. Raises as `read_head`, ProtocolError("head_malformed") and
     ("answer_malformed"); a body that is too long or cut off is not `whole`.
     """
     head = parse_response(await read_head(stream, buffer))
-    body = Body(head, buffer)
+    body = ResponseBody(head, buffer)
     while not body.finished:
         body.feed(await stream.receive_some())
     return head, body

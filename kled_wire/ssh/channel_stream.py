@@ -13,19 +13,16 @@ from typing import Any, Final
 import asyncssh
 import trio
 
-from kled_wire.limits import COPY_CHUNK_BYTES
+from kled_wire.limits import COPY_CHUNK_BYTES, SSH_PACKET_BYTES, SSH_WINDOW_BYTES
 from kled_wire.transport.pump import TellingStream
 
-# What may be under way to us in one connection; asyncssh's own 2 MiB is little for a long way.
-WINDOW_BYTES: Final = 4 * 1024 * 1024
-PACKET_BYTES: Final = 128 * 1024
 # What may wait here before the peer is told to stop.
 BUFFER_BYTES: Final = 1024 * 1024
 # The usual packet. asyncssh cuts larger blocks itself, moving the rest of the block each time.
 _BLOCK_BYTES: Final = 32 * 1024
 # What a channel is opened with.
 OPTIONS: Final[Mapping[str, Any]] = {
-    "encoding": None, "window": WINDOW_BYTES, "max_pktsize": PACKET_BYTES
+    "encoding": None, "window": SSH_WINDOW_BYTES, "max_pktsize": SSH_PACKET_BYTES
 }  # fmt: skip
 Accept = Callable[["ChannelStream"], None]
 

@@ -27,7 +27,7 @@ from kled_wire import limits
 from kled_wire.control import codec, messages, standby
 from kled_wire.errors import KledError, ProtocolError, encode_error_body
 from kled_wire.http import heads, upgrade
-from kled_wire.http.body import Body
+from kled_wire.http.body import ResponseBody
 from kled_wire.resume import frames
 from kled_wire.resume.direct.offer import decode_offer, dialable, encode_offer
 from kled_wire.resume.inbox import HELD_MAX
@@ -162,7 +162,7 @@ def response_head(data: bytes) -> None:
             return
         head = heads.parse_response(data[:length])
         head.accepts()
-        body = Body(head, data[length:])
+        body = ResponseBody(head, data[length:])
         body.feed(b"")
         error = heads.decode_refusal(head.status, bytes(body.content))
         assert json.loads(encode_error_body(error))

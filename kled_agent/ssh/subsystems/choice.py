@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final, NamedTuple
 
 from kled_agent.users import LocalUser
-from kled_wire import subsystems
+from kled_wire.ssh import subsystems
 
 _SFTP_SERVERS: Final = (
     "/usr/lib/openssh/sftp-server",  # Debian, Ubuntu

@@ -1,12 +1,10 @@
 """The SSH subsystem `kled-ports`: what listens here, and again whenever that changes.
 
-One line of JSON each time, until the client's end of input: {"ports": [{"port", "addresses",
-"process", "pid", "mine"}]}; `mine` says that it is the sessions' user who listens.
+What is said is in kled_wire/ssh/subsystems.py.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 import asyncssh
@@ -15,8 +13,8 @@ import trio
 from kled_agent.ports import ListeningPort, PortReader
 from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
+from kled_wire.ssh.subsystems import ReportedPort, encode_ports
 
-SUBSYSTEM: Final = "kled-ports"
 # What the kernel has no event for.
 EVERY_S: Final = 1.0
 
@@ -83,14 +81,13 @@ class PortsSession(asyncssh.SSHServerSession[bytes]):
 
     def _say(self, ports: tuple[ListeningPort, ...]) -> None:
         if self._channel is not None:
-            line = json.dumps({"ports": [self._raw(port) for port in ports]})
-            self._channel.write(line.encode() + b"\n")
+            self._channel.write(encode_ports(self._reported(port) for port in ports))
 
-    def _raw(self, port: ListeningPort) -> dict[str, object]:
-        return {
-            "port": port.port,
-            "addresses": port.addresses,
-            "process": port.process,
-            "pid": port.pid,
-            "mine": port.uid == self._user.uid,
-        }
+    def _reported(self, port: ListeningPort) -> ReportedPort:
+        return ReportedPort(
+            port=port.port,
+            addresses=port.addresses,
+            process=port.process or "",
+            pid=port.pid,
+            mine=port.uid == self._user.uid,
+        )

@@ -1,15 +1,10 @@
 """The SSH subsystem `kled-session`: list, kill, rename and read named sessions.
 
-JSON lines both ways: {"op": "list" | "kill" | "rename" | "log", "name", "to", "bytes"}; the answer
-is {"ok": true, …} or {"ok": false, "error": {code, message, hint, status}}, and for `log` before
-it any number of {"data": base64}.
+What is said is in kled_wire/ssh/subsystems.py.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncssh
@@ -18,9 +13,16 @@ import trio
 from kled_agent.sessions.directory import SessionDirectory
 from kled_agent.sessions.holder.frames import Done, FrameError, LogData, ReadLog
 from kled_wire.errors import InputError, KledError, UnavailableError
+from kled_wire.ssh.subsystems import (
+    REQUEST_BYTES,
+    LineReader,
+    SessionCommand,
+    decode_session_command,
+    encode_line,
+    encode_session_data,
+    encode_session_error,
+)
 
-SUBSYSTEM: Final = "kled-session"
-REQUEST_BYTES: Final = 4096
 LOG_BYTES: Final = 1 << 30
 
 
@@ -31,7 +33,7 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
         self._nursery = nursery
         self._sessions = sessions
         self._channel: asyncssh.SSHServerChannel[bytes] | None = None
-        self._held = bytearray()
+        self._lines = LineReader(REQUEST_BYTES)
         self._ended = False
         self._news = trio.Event()
         self._room = trio.Event()
@@ -44,7 +46,7 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
         self._nursery.start_soon(self._run)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        self._held += data
+        self._lines.feed(data)
         self._news.set()
 
     def eof_received(self) -> bool:
@@ -65,11 +67,10 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
 
     async def _run(self) -> None:
         while self._channel is not None:
-            line, found, rest = self._held.partition(b"\n")
-            if found:
-                self._held = rest
-                await self.answer(bytes(line))
-            elif self._ended or len(self._held) > REQUEST_BYTES:
+            line = self._lines.next_line()
+            if line is not None:
+                await self.answer(line)
+            elif self._ended or self._lines.overlong:
                 break
             else:
                 self._news = trio.Event()
@@ -80,30 +81,29 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
     async def answer(self, line: bytes) -> None:
         """Answer one request; what cannot be done is an answer too."""
         try:
-            await self._do(_parse(line))
+            await self._do(decode_session_command(line))
         except KledError as exc:
-            error = {
-                "code": exc.code, "message": exc.message, "hint": exc.hint, "status": exc.status
-            }  # fmt: skip
-            await self._say({"ok": False, "error": error})
+            await self._say(encode_session_error(exc))
 
-    async def _do(self, request: dict[str, Any]) -> None:
+    async def _do(self, request: SessionCommand) -> None:
         if self._sessions is None:
             raise UnavailableError(
                 "sessions_unavailable", "this agent does not support named sessions"
             )
-        name = str(request.get("name", ""))
-        match request.get("op"):
+        done = encode_line({"ok": True})
+        match request.op:
             case "list":
-                await self._say({"ok": True, "sessions": await self._list(self._sessions)})
+                sessions = await self._list(self._sessions)
+                await self._say(encode_line({"ok": True, "sessions": sessions}))
             case "kill":
-                await self._sessions.kill(name)
-                await self._say({"ok": True})
+                await self._sessions.kill(request.name)
+                await self._say(done)
             case "rename":
-                await self._sessions.rename(name, str(request.get("to", "")))
-                await self._say({"ok": True})
+                await self._sessions.rename(request.name, request.to)
+                await self._say(done)
             case "log":
-                await self._log(self._sessions, name, request.get("bytes"))
+                await self._log(self._sessions, request.name, request.bytes)
+                await self._say(done)
             case other:
                 raise InputError("session_request_invalid", f"unknown request {other!r}")
 
@@ -125,8 +125,8 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
             for found in await sessions.list()
         ]
 
-    async def _log(self, sessions: SessionDirectory, name: str, size: object) -> None:
-        wanted = size if isinstance(size, int) and 0 < size < LOG_BYTES else LOG_BYTES
+    async def _log(self, sessions: SessionDirectory, name: str, size: int | None) -> None:
+        wanted = size if size is not None and 0 < size < LOG_BYTES else LOG_BYTES
         held = sessions.find(name)
         try:
             async with sessions.link(held) as link:
@@ -135,22 +135,11 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
                     if frame is None:
                         raise UnavailableError("session_silent", f"session {name} has just ended")
                     if isinstance(frame, LogData):
-                        await self._say({"data": base64.b64encode(frame.data).decode()})
+                        await self._say(encode_session_data(frame.data))
         except (OSError, trio.BrokenResourceError, FrameError) as exc:
             raise UnavailableError("session_silent", f"session {name}: {exc}") from exc
-        await self._say({"ok": True})
 
-    async def _say(self, answer: Mapping[str, Any]) -> None:
+    async def _say(self, line: bytes) -> None:
         await self._room.wait()
         if self._channel is not None:
-            self._channel.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        request = json.loads(line)
-    except (ValueError, RecursionError) as exc:
-        raise InputError("session_request_invalid", f"the request is not JSON: {exc}") from exc
-    if not isinstance(request, dict):
-        raise InputError("session_request_invalid", "the request is not an object")
-    return request
+            self._channel.write(line)

@@ -6,7 +6,6 @@ dropped; a flow that says nothing for a while, or that there are too many of, lo
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import Final
 
@@ -17,11 +16,10 @@ from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.limits import REPLY_TIMEOUT_S
 from kled_wire.ssh.datagrams import DATAGRAM_MAX_BYTES, DatagramReader, encode_datagram
+from kled_wire.ssh.subsystems import REQUEST_BYTES, LineReader, decode_udp_request
 
-SUBSYSTEM: Final = "kled-udp"
 FLOWS_MAX: Final = 256
 IDLE_S: Final = 180.0
-_HEADER_BYTES: Final = 4096
 
 
 class UdpSession(asyncssh.SSHServerSession[bytes]):
@@ -31,7 +29,8 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
         self._log = log
         self._nursery = nursery
         self._channel: asyncssh.SSHServerChannel[bytes] | None = None
-        self._header: bytes | None = b""
+        self._lines = LineReader(REQUEST_BYTES)
+        self._request = b""
         self._frames = DatagramReader()
         self._room = True
         # What has arrived and has not been sent on; more is dropped.
@@ -48,10 +47,11 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if not self._asked.is_set():
-            assert self._header is not None
-            self._header, found, data = (self._header + data).partition(b"\n")
-            if not found and len(self._header) <= _HEADER_BYTES:
+            self._lines.feed(data)
+            line = self._lines.next_line()
+            if line is None and not self._lines.overlong:
                 return
+            self._request, data = line or b"", self._lines.rest
             self._asked.set()
         for datagram in self._frames.feed(data):
             try:
@@ -100,7 +100,7 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
             await self._asked.wait()
         if slow.cancelled_caught:
             raise InputError("udp_request_invalid", "no request was received")
-        family, address = await _resolve(self._header or b"")
+        family, address = await _resolve(self._request)
         async with trio.open_nursery() as nursery:
             async for flow, data in self._receive:
                 link = self._flows.pop(flow, None)
@@ -142,16 +142,13 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
         link.close()
 
 
-async def _resolve(header: bytes) -> tuple[int, tuple[str, int]]:
+async def _resolve(request: bytes) -> tuple[int, tuple[str, int]]:
     """Family and address of what the client asks for. Raises KledError."""
+    host, port = decode_udp_request(request)
     try:
-        asked = json.loads(header)
-        host, port = str(asked["host"]), int(asked["port"])
         with trio.fail_after(REPLY_TIMEOUT_S):
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise InputError("udp_request_invalid", "the request is not a host and a port") from exc
-    except (OSError, trio.TooSlowError) as exc:
+    except (OSError, UnicodeError, OverflowError, trio.TooSlowError) as exc:
         raise UnavailableError("forward_refused", f"{host} cannot be resolved") from exc
     # Most programs that listen on "localhost" do so on IPv4.
     family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kled_client.forward.auto import auto_forward, plan_auto
-from kled_client.ssh.ports import ReportedPort
+from kled_wire.ssh.subsystems import ReportedPort
 
 
 def listening(port: int, *addresses: str, mine: bool = True) -> ReportedPort:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError
-from kled_wire.http.body import Body
+from kled_wire.http.body import ResponseBody
 from kled_wire.http.heads import Headers, ResponseHead
 
 _content = st.lists(st.binary(min_size=1, max_size=40) | st.just(b"0\r\n\r\n"), max_size=5)
@@ -27,11 +27,11 @@ def head(status: int = 200, **headers: str) -> ResponseHead:
 CHUNKED = head(transfer_encoding="chunked")
 
 
-def read(about: ResponseHead, data: bytes, cuts: list[int], limit: int = 10_000) -> Body:
+def read(about: ResponseHead, data: bytes, cuts: list[int], limit: int = 10_000) -> ResponseBody:
     """The body of `data`, given in pieces, then the end."""
     edges = sorted({0, len(data), *(c for c in cuts if c < len(data))})
     pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
-    body = Body(about, pieces[0] if pieces else b"", limit=limit)
+    body = ResponseBody(about, pieces[0] if pieces else b"", limit=limit)
     for piece in [*pieces[1:], b""]:
         if not body.finished:
             body.feed(piece)
@@ -101,7 +101,7 @@ def test_without_a_length_the_end_is_the_end(data: bytes, cuts: list[int]) -> No
 
 @pytest.mark.parametrize("status", [101, 204, 304])
 def test_some_answers_have_no_body(status: int) -> None:
-    body = Body(head(status, content_length="5"), b"SSH-2.0-x")
+    body = ResponseBody(head(status, content_length="5"), b"SSH-2.0-x")
     assert (body.finished, body.whole, body.content) == (True, True, b"")
 
 
@@ -118,5 +118,5 @@ def test_what_is_over_the_limit_is_not_read(about: ResponseHead, data: bytes) ->
 
 def test_a_coding_that_was_not_asked_for_is_malformed() -> None:
     with pytest.raises(ProtocolError) as caught:
-        Body(head(transfer_encoding="gzip, chunked"), b"")
+        ResponseBody(head(transfer_encoding="gzip, chunked"), b"")
     assert caught.value.code == "answer_malformed"
