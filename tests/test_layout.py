@@ -106,7 +106,6 @@ TESTED_BY = {
         kled_provider/host kled_provider/kled/process kled_provider/kled/provider
         kled_provider/kled/workspace kled_provider/serve
     """,
-    "client/stream/test_resume.py": "kled_client/stream/greeting",
     "wire/control/test_codec.py": "kled_wire/control/messages",
     "client/sync/test_background.py": """
         kled_client/sync/barrier kled_client/sync/control kled_client/sync/sessions

@@ -14,28 +14,19 @@ from typing import NamedTuple
 from kled_wire.errors import KledError
 from kled_wire.resume.direct.offer import Candidate
 from kled_wire.resume.direct.paths import ATTEMPT_S, STAGGER_S, describe
-from kled_wire.resume.frames import (
-    NONCE_BYTES,
-    New,
-    Proof,
-    Resume,
-    decode_greeting,
-    encode_greeting,
-)
-from kled_wire.resume.proof import answer_challenge
+from kled_wire.resume.frames import NONCE_BYTES, New
+from kled_wire.resume.proof import ClientGreeting, ProvenAgent
 
 # A greeting is shorter than this.
 _READ_BYTES = 2048
 
 
 class Won(NamedTuple):
-    """A connection whose other end is the agent; the stream comes over once `proof` is sent."""
+    """A connection whose other end is the agent."""
 
     candidate: Candidate
     sock: socket.socket
-    position: int
-    proof: Proof
-    rest: bytes
+    agent: ProvenAgent
     rtt_s: float
 
 
@@ -115,11 +106,9 @@ class _Knock:
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
-        self.connected = False
         family = socket.AF_INET6 if ":" in candidate.host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
-        self._buffer = b""
-        self._resume = Resume(b"", b"", 0)
+        self._greeting: ClientGreeting | None = None
         self._asked_at = 0.0
         try:
             self.sock.setblocking(False)
@@ -132,8 +121,9 @@ class _Knock:
 
     def advance(self, new: New, position: Callable[[], int], now: float) -> Won | None:
         """The next step. Raises OSError, KledError and EOFError."""
-        if not self.connected:
-            self._ask(new, position(), now)
+        if self._greeting is None:
+            self._greeting = self._ask(ClientGreeting(new, position(), os.urandom(NONCE_BYTES)))
+            self._asked_at = now
             return None
         try:
             data = self.sock.recv(_READ_BYTES)
@@ -141,29 +131,22 @@ class _Knock:
             return None
         if not data:
             raise EOFError
-        self._buffer += data
-        found = decode_greeting(self._buffer)
-        if found is None:
+        agent = self._greeting.feed(data)
+        if agent is None:
             return None
-        greeting, length = found
-        agent_position, proof = answer_challenge(new.secret, self._resume, greeting)
-        return Won(
-            candidate=self.candidate,
-            sock=self.sock,
-            position=agent_position,
-            proof=proof,
-            rest=self._buffer[length:],
-            rtt_s=now - self._asked_at,
-        )
+        return Won(self.candidate, self.sock, agent, rtt_s=now - self._asked_at)
 
-    def _ask(self, new: New, position: int, now: float) -> None:
+    @property
+    def connected(self) -> bool:
+        """Whether it has been asked who it is."""
+        return self._greeting is not None
+
+    def _ask(self, greeting: ClientGreeting) -> ClientGreeting:
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
-        self.connected = True
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._resume = Resume(new.id, os.urandom(NONCE_BYTES), position)
-        self._asked_at = now
         # A new connection takes so few bytes at once.
-        self.sock.sendall(encode_greeting(self._resume))
+        self.sock.sendall(greeting.request)
+        return greeting

@@ -22,7 +22,7 @@ from kled_wire.errors import (
     UnavailableError,
 )
 from kled_wire.resume.direct.paths import SETTLE_S, Paths
-from kled_wire.resume.frames import READ_BYTES, New, encode_greeting
+from kled_wire.resume.frames import NONCE_BYTES, READ_BYTES, New, encode_greeting
 from kled_wire.resume.retry import is_final, make_redials
 from kled_wire.resume.state import UNSENT_BYTES, StreamState
 from kled_wire.transport.vector import write_vector
@@ -173,12 +173,12 @@ class Pump:
         self._won = None
         with won.sock:
             try:
-                won.sock.sendall(encode_greeting(won.proof))
+                won.sock.sendall(won.agent.proof)
                 _shorten_queue(won.sock)
-                self._state.attach(won.position, time.monotonic(), direct=True)
+                self._state.attach(won.agent.position, time.monotonic(), direct=True)
                 self._unsent = []
                 self._direct.moved(won, time.monotonic())
-                self._carry(won.sock, won.rest)
+                self._carry(won.sock, won.agent.rest)
             except (Lost, OSError, ProtocolError) as exc:
                 reason = str(exc) or reason
                 raise Lost(reason) from exc
@@ -194,12 +194,8 @@ class Pump:
             self._is_new = False
             position, rest = 0, transport.first
         else:
-            from kled_client.stream.greeting import ask_to_resume  # noqa: PLC0415 - hmac, rare
-
             try:
-                position, rest = ask_to_resume(
-                    sock, transport.first, self._new, state.inbox.position
-                )
+                position, rest = self._go_on(transport)
             except UnavailableError as exc:
                 if exc.code != "unknown_stream" or state.touched:
                     raise
@@ -211,6 +207,22 @@ class Pump:
         state.attach(position, time.monotonic())
         self._unsent = []
         return rest
+
+    def _go_on(self, transport: Transport) -> tuple[int, bytes]:
+        """The agent's position, and what was read past its answer."""
+        from kled_wire.resume.proof import ClientGreeting  # noqa: PLC0415 - hmac, rare
+
+        position, sock = self._state.inbox.position, transport.sock
+        greeting = ClientGreeting(self._new, position, os.urandom(NONCE_BYTES))
+        sock.sendall(greeting.request)
+        agent = greeting.feed(transport.first)
+        while agent is None:
+            data = sock.recv(READ_BYTES)
+            if not data:
+                raise ConnectionResetError("the transport ended before the greeting")
+            agent = greeting.feed(data)
+        sock.sendall(agent.proof)
+        return agent.position, agent.rest
 
     def _carry(self, sock: socket.socket, rest: bytes) -> None:
         """Move bytes both ways until the stream is over, or a direct path is found (`_won`).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import trio
 
@@ -21,7 +20,7 @@ from kled_wire.resume.frames import (
     decode_greeting,
     encode_greeting,
 )
-from kled_wire.resume.proof import answer_challenge, check_proof, make_challenge
+from kled_wire.resume.proof import ClientGreeting, ProvenAgent, check_proof, make_challenge
 from kled_wire.transport.prefixed import PrefixedStream
 
 RandomBytes = Callable[[int], bytes]
@@ -39,13 +38,17 @@ async def read_greeting(
     """
     buffer = bytearray()
     while (found := decode_greeting(buffer)) is None:
-        data = await transport.receive_some(_READ_BYTES)
-        if not data:
-            raise trio.BrokenResourceError("the transport ended before the greeting")
-        buffer += data
+        buffer += await _receive(transport)
     greeting, length = found
     rest = bytes(buffer[length:])
     return greeting, PrefixedStream(rest, transport) if rest else transport
+
+
+async def _receive(transport: trio.abc.ReceiveStream) -> bytes | bytearray:
+    data = await transport.receive_some(_READ_BYTES)
+    if not data:
+        raise trio.BrokenResourceError("the transport ended before the greeting")
+    return data
 
 
 def make_new(random_bytes: RandomBytes) -> New:
@@ -99,19 +102,9 @@ async def ask_to_resume(
 
     Raises as `ask`.
     """
-    asked, transport = await ask(transport, new, position=position, random_bytes=random_bytes)
-    await transport.send_all(encode_greeting(asked.proof))
-    return asked.position, transport
-
-
-class ProvenAgent(NamedTuple):
-    """What a client knows of a transport whose other end is the agent: it has proven itself.
-
-    The stream comes over once `proof` has been sent.
-    """
-
-    position: int
-    proof: Proof
+    agent, transport = await ask(transport, new, position=position, random_bytes=random_bytes)
+    await transport.send_all(agent.proof)
+    return agent.position, transport
 
 
 async def ask(
@@ -123,9 +116,10 @@ async def ask(
 ) -> tuple[ProvenAgent, trio.abc.HalfCloseableStream]:
     """Client: whether the other end is the agent of stream `new`; nothing is decided yet.
 
-    Raises as `answer_challenge` and `read_greeting`.
+    Raises as `ClientGreeting.feed` and `read_greeting`.
     """
-    resume = Resume(new.id, random_bytes(NONCE_BYTES), position)
-    await transport.send_all(encode_greeting(resume))
-    greeting, transport = await read_greeting(transport)
-    return ProvenAgent(*answer_challenge(new.secret, resume, greeting)), transport
+    greeting = ClientGreeting(new, position, random_bytes(NONCE_BYTES))
+    await transport.send_all(greeting.request)
+    while (agent := greeting.feed(await _receive(transport))) is None:
+        pass
+    return agent, PrefixedStream(agent.rest, transport) if agent.rest else transport

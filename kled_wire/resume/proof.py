@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final
+from typing import Final, NamedTuple
 
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.resume.frames import Challenge, Greeting, Proof, Refuse, Resume
+from kled_wire.resume.frames import (
+    Challenge,
+    New,
+    Proof,
+    Refuse,
+    Resume,
+    decode_greeting,
+    encode_greeting,
+)
 
 AGENT: Final = b"agent"
 CLIENT: Final = b"client"
@@ -42,19 +50,52 @@ def make_proof(secret: bytes, resume: Resume, challenge: Challenge) -> Proof:
     return Proof(mac)
 
 
-def answer_challenge(secret: bytes, resume: Resume, greeting: Greeting) -> tuple[int, Proof]:
-    """Client: what the other end answered to `resume`; gives the agent's position and our proof.
-
-    Raises UnavailableError with the agent's code when it refuses, ProtocolError("proof_wrong") when
-    it is not the stream's agent.
-    """
-    if isinstance(greeting, Refuse):
-        raise UnavailableError(greeting.code, greeting.message)
-    if not isinstance(greeting, Challenge) or not check_challenge(secret, resume, greeting):
-        raise ProtocolError("proof_wrong", "the peer does not know the stream's secret")
-    return greeting.received, make_proof(secret, resume, greeting)
-
-
 def check_proof(secret: bytes, resume: Resume, challenge: Challenge, proof: Proof) -> bool:
     """Whether the answer comes from the stream's client."""
     return hmac.compare_digest(make_proof(secret, resume, challenge).mac, proof.mac)
+
+
+class ProvenAgent(NamedTuple):
+    """The other end of a transport is the stream's agent; the stream comes over with `proof`.
+
+    `position` is the agent's, `rest` what was read past its answer.
+    """
+
+    position: int
+    proof: bytes
+    rest: bytes
+
+
+class ClientGreeting:
+    """A client goes on with a stream on a new transport: what it says, and what the answer means.
+
+    Send `request`, then feed what comes until it makes a ProvenAgent. Nothing is decided before
+    its `proof` is sent. No I/O.
+    """
+
+    def __init__(self, new: New, position: int, nonce: bytes) -> None:
+        """`position` is how much has arrived here, `nonce` fresh from a secure source."""
+        self._secret = new.secret
+        self._resume = Resume(new.id, nonce, position)
+        self._buffer = bytearray()
+        self.request = encode_greeting(self._resume)
+
+    def feed(self, data: bytes | bytearray) -> ProvenAgent | None:
+        """None when more must come.
+
+        Raises UnavailableError with the agent's code when it refuses, ProtocolError("proof_wrong")
+        when it is not the stream's agent, and ("greeting_malformed").
+        """
+        self._buffer += data
+        found = decode_greeting(self._buffer)
+        if found is None:
+            return None
+        greeting, length = found
+        if isinstance(greeting, Refuse):
+            raise UnavailableError(greeting.code, greeting.message)
+        if not isinstance(greeting, Challenge) or not check_challenge(
+            self._secret, self._resume, greeting
+        ):
+            raise ProtocolError("proof_wrong", "the peer does not know the stream's secret")
+        proof = encode_greeting(make_proof(self._secret, self._resume, greeting))
+        return ProvenAgent(greeting.received, proof, bytes(self._buffer[length:]))

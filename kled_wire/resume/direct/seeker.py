@@ -17,9 +17,10 @@ from kled_wire.errors import KledError
 from kled_wire.resume.direct.offer import Candidate
 from kled_wire.resume.direct.paths import ATTEMPT_S, STAGGER_S, TURN_S, PathReport, Paths, describe
 from kled_wire.resume.driver import TransportLost
-from kled_wire.resume.frames import New, encode_greeting
-from kled_wire.resume.handshake import ProvenAgent, RandomBytes, ask
+from kled_wire.resume.frames import New
+from kled_wire.resume.handshake import RandomBytes, ask
 from kled_wire.resume.netwatch import NetworkWatch
+from kled_wire.resume.proof import ProvenAgent
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.transport.dial import tune
 from kled_wire.transport.network import round_trip_s
@@ -40,7 +41,7 @@ class _Found(NamedTuple):
     candidate: Candidate
     transport: trio.abc.HalfCloseableStream
     plain: trio.socket.SocketType
-    asked: ProvenAgent
+    agent: ProvenAgent
     rtt_s: float
 
 
@@ -191,7 +192,7 @@ class DirectSeeker:
             bare = trio.SocketStream(plain)
             tune(bare)
             asked_at = trio.current_time()
-            asked, transport = await ask(
+            agent, transport = await ask(
                 bare,
                 new,
                 position=stream.state.inbox.position,
@@ -200,7 +201,7 @@ class DirectSeeker:
         except BaseException:
             plain.close()
             raise
-        return _Found(candidate, transport, plain, asked, trio.current_time() - asked_at)
+        return _Found(candidate, transport, plain, agent, trio.current_time() - asked_at)
 
     async def _carry(self, stream: ResumableStream, found: _Found, network: NetworkWatch) -> None:
         """Take the stream over and carry it to the path's end."""
@@ -210,9 +211,9 @@ class DirectSeeker:
                 while self._greeting:
                     await self._news.wait()
             self._take(found)
-            await found.transport.send_all(encode_greeting(found.asked.proof))
+            await found.transport.send_all(found.agent.proof)
             with network.guard(found.transport):
-                await stream.run_transport(found.transport, found.asked.position, direct=True)
+                await stream.run_transport(found.transport, found.agent.position, direct=True)
         except _FAILURES as exc:
             reason = str(exc) or "no answer"
         finally:

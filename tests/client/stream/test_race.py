@@ -12,7 +12,7 @@ import pytest
 from kled_client.stream.race import Race
 from kled_wire.resume.direct.offer import Candidate
 from kled_wire.resume.direct.paths import ATTEMPT_S, STAGGER_S
-from kled_wire.resume.frames import New, Refuse, Resume, decode_greeting, encode_greeting
+from kled_wire.resume.frames import New, Proof, Refuse, Resume, decode_greeting, encode_greeting
 from kled_wire.resume.proof import check_proof, make_challenge
 
 NEW = New(os.urandom(16), os.urandom(32))
@@ -62,8 +62,10 @@ def test_who_knows_the_secret_wins(server: socket.socket) -> None:
         assert race.over
         assert race.won is not None
         with race.won.sock:
-            assert (race.won.position, race.won.rtt_s, race.won.rest) == (9, 0.25, b"")
-            assert check_proof(NEW.secret, resume, challenge, race.won.proof)
+            assert (race.won.agent.position, race.won.rtt_s, race.won.agent.rest) == (9, 0.25, b"")
+            proof, _ = decode_greeting(race.won.agent.proof) or (None, 0)
+            assert isinstance(proof, Proof)
+            assert check_proof(NEW.secret, resume, challenge, proof)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kled_wire.errors import ProtocolError, UnavailableError
-from kled_wire.resume.frames import Challenge, Greeting, New, Proof, Refuse, Resume
+from kled_wire.resume.frames import (
+    Challenge,
+    Greeting,
+    New,
+    Proof,
+    Refuse,
+    Resume,
+    decode_greeting,
+    encode_greeting,
+)
 from kled_wire.resume.proof import (
-    answer_challenge,
+    ClientGreeting,
+    ProvenAgent,
     check_challenge,
     check_proof,
     make_challenge,
@@ -55,10 +68,23 @@ def test_the_agents_mac_is_not_a_proof_of_the_client() -> None:
     )
 
 
-def test_a_client_answers_the_agent_with_its_position_and_a_proof() -> None:
-    challenge = make_challenge(SECRET, RESUME, os.urandom(32), 9)
-    proof = make_proof(SECRET, RESUME, challenge)
-    assert answer_challenge(SECRET, RESUME, challenge) == (9, proof)
+def asking() -> ClientGreeting:
+    return ClientGreeting(New(RESUME.id, SECRET), RESUME.received, RESUME.nonce)
+
+
+@given(st.lists(st.integers(1, 90), max_size=4), st.binary(max_size=9))
+def test_a_client_answers_the_agent_wherever_its_words_are_cut(
+    cuts: list[int], rest: bytes
+) -> None:
+    greeting = asking()
+    assert decode_greeting(greeting.request) == (RESUME, len(greeting.request))
+    challenge = make_challenge(SECRET, RESUME, bytes(32), 9)
+    said = encode_greeting(challenge)
+    edges = [0, *sorted({cut for cut in cuts if cut < len(said)})]
+    for start, end in itertools.pairwise(edges):
+        assert greeting.feed(said[start:end]) is None
+    proof = encode_greeting(make_proof(SECRET, RESUME, challenge))
+    assert greeting.feed(said[edges[-1] :] + rest) == ProvenAgent(9, proof, rest)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +98,11 @@ def test_a_client_answers_the_agent_with_its_position_and_a_proof() -> None:
 )
 def test_a_client_answers_nobody_else(greeting: Greeting) -> None:
     with pytest.raises(ProtocolError) as caught:
-        answer_challenge(SECRET, RESUME, greeting)
+        asking().feed(encode_greeting(greeting))
     assert caught.value.code == "proof_wrong"
 
 
 def test_an_agent_that_refuses_is_quoted() -> None:
     with pytest.raises(UnavailableError, match="it has ended") as caught:
-        answer_challenge(SECRET, RESUME, Refuse("stream_unknown", "it has ended"))
+        asking().feed(encode_greeting(Refuse("stream_unknown", "it has ended")))
     assert caught.value.code == "stream_unknown"
