@@ -75,6 +75,13 @@ class Output:
         table = make_table(columns, spare, room, _COLOURS)
         self.results.print(table, width=table.width, crop=False)
 
+    def markdown(self, text: str) -> None:
+        """A text of somebody's in Markdown; on a terminal it is laid out."""
+        from rich.markdown import Markdown  # noqa: PLC0415 - takes longer than all the rest
+
+        safe = printable(text, keep="\n\t")
+        self.results.print(Markdown(safe) if self.results.is_terminal else Text(safe))
+
     def record(self, raw: Any, fields: Mapping[str, str | None]) -> None:
         """One thing: JSON as it came, or its fields one a line."""
         if self.as_json:

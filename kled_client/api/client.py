@@ -22,6 +22,7 @@ from kled_client.account.http import no_proxy, tls_context
 from kled_client.api.models import (
     Build,
     Login,
+    ParameterForm,
     PingResult,
     RegisteredKey,
     Template,
@@ -130,23 +131,43 @@ class Api:
     async def update_template(self, name: str, body: Mapping[str, Any]) -> Template:
         return cast("Template", await self._call("PATCH", f"/templates/{name}", body))
 
-    async def push_template(
-        self, name: str, archive: bytes, options: Mapping[str, str | int]
-    ) -> Version:
-        """Upload a tar as a new version; refused as `template_invalid` when Terraform says so.
+    async def push_template(self, name: str, body: Mapping[str, Any]) -> Version:
+        """Upload a template; refused as `template_invalid` when Terraform says so.
 
-        `options` are `message` and the template's deadlines.
+        `body` is that of docs/protocol.md: the archive in base64, values, a message, deadlines.
         """
-        deadline_s = options.get("check_deadline_s") or await self._check_deadline(name)
-        response = await self._send(
-            "POST",
-            f"/templates/{name}/versions",
-            params=options,
-            content=archive,
-            headers={"Content-Type": "application/x-tar"},
-            timeout=PUSH_TIMEOUT_S + (deadline_s if isinstance(deadline_s, int) else 0),
-        )
-        return cast("Version", self._decode(response))
+        path = f"/templates/{name}/versions"
+        return cast("Version", await self._upload(name, path, body))
+
+    async def check_template(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a template checked as by a push; nothing is kept."""
+        path = f"/templates/{name}/check"
+        return cast("dict[str, Any]", await self._upload(name, path, body))
+
+    async def _upload(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
+        deadline_s = body.get("check_deadline_s") or await self._check_deadline(name)
+        timeout = PUSH_TIMEOUT_S + (deadline_s if isinstance(deadline_s, int) else 0)
+        return await self._call("POST", path, body, timeout=timeout)
+
+    async def template_version(self, name: str, number: int) -> Version:
+        return cast("Version", await self._call("GET", f"/templates/{name}/versions/{number}"))
+
+    async def archive_version(self, name: str, number: int, *, archived: bool) -> Version:
+        path = f"/templates/{name}/versions/{number}"
+        return cast("Version", await self._call("PATCH", path, {"archived": archived}))
+
+    async def pull_template(self, name: str, number: int) -> bytes:
+        """The files of a version, as a tar."""
+        path = f"/templates/{name}/versions/{number}/archive"
+        return (await self._send("GET", path, timeout=PUSH_TIMEOUT_S)).content
+
+    async def evaluate(
+        self, template: str, workspace: str | None, body: Mapping[str, Any]
+    ) -> ParameterForm:
+        """The parameters of a new workspace, or of the next start of one that is there."""
+        whose = f"/templates/{template}" if workspace is None else f"/workspaces/{workspace}"
+        path = f"{whose}/parameters/evaluate"
+        return cast("ParameterForm", await self._call("POST", path, body, timeout=PUSH_TIMEOUT_S))
 
     async def _check_deadline(self, name: str) -> int | None:
         """The template's own, if there is a template."""

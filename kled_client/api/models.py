@@ -52,6 +52,7 @@ class Variable(TypedDict):
     description: str
     sensitive: bool
     required: bool
+    is_fixed: NotRequired[bool]
 
 
 class RegisteredKey(TypedDict, total=False):
@@ -68,16 +69,65 @@ class RegisteredKey(TypedDict, total=False):
     unanswered: list[str] | None
 
 
-class Version(TypedDict):
-    """One immutable version of a template."""
+class ParameterRules(TypedDict):
+    """What a parameter's value has to be."""
+
+    min: float | None
+    max: float | None
+    monotonic: str | None
+    regex: str | None
+    error: str | None
+
+
+class ParameterChoice(TypedDict):
+    """One of the values that a parameter may have."""
+
+    name: str
+    value: str
+    description: str
+    icon: str
+
+
+class AskedParameter(TypedDict):
+    """A parameter with the value that it has with some answers, and what is wrong with it."""
+
+    name: str
+    display_name: str
+    description: str
+    type: str
+    form_type: str
+    default: str | None
+    mutable: bool
+    ephemeral: bool
+    options: list[ParameterChoice]
+    validation: ParameterRules | None
+    value: str
+    error: str | None
+
+
+class ParameterForm(TypedDict):
+    """The parameters there are with some answers; None: variables need a value first."""
+
+    parameters: list[AskedParameter] | None
+    presets: list[dict[str, Any]]
+
+
+class Version(TypedDict, total=False):
+    """One immutable version of a template; `changes` and `warnings` where it was just pushed."""
 
     id: str
     template: str
     number: int
     message: str | None
     variables: list[Variable]
+    parameters: list[AskedParameter] | None
+    presets: list[dict[str, Any]]
     created_at: str
     created_by: str
+    archived_at: str | None
+    readme: str
+    changes: list[dict[str, str]] | None
+    warnings: list[str]
 
 
 class Template(TypedDict, total=False):
@@ -85,7 +135,9 @@ class Template(TypedDict, total=False):
 
     id: str
     name: str
+    display_name: str
     description: str
+    icon: str
     active_version: Any
     check_deadline_s: int | None
     build_quiet_s: int | None

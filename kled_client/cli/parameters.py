@@ -1,26 +1,68 @@
-"""`-p NAME=VALUE`, `NAME=@FILE`, `NAME`: values of a template's parameters."""
+"""`-p NAME=VALUE`, `NAME=@FILE`, `NAME`, and files of them: values of a template's parameters."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
 from kled_client.api.client import Api
-from kled_client.api.models import Variable
+from kled_client.api.models import ParameterForm, Variable, Version
+from kled_client.cli.questions import ask_parameters, no_terminal
 from kled_client.output import Output
 from kled_wire.errors import InputError
 
 _STDIN = "-"
-param_option = click.option(
-    "--param",
-    "-p",
-    multiple=True,
-    metavar="NAME[=VALUE]",
-    help="Template parameter; NAME=@FILE reads a file (@- standard input), NAME alone prompts.",
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_OPTIONS: Final = (
+    click.option(
+        "--param",
+        "-p",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        help="Template parameter; NAME=@FILE reads a file (@- standard input), NAME alone prompts.",
+    ),
+    click.option(
+        "--param-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Parameters by name, in TOML or JSON; -p overrides it.",
+    ),
+    click.option("--preset", metavar="NAME", help="A preset of the template; -p overrides it."),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenParameters:
+    """What the command line says of parameters."""
+
+    words: Sequence[str]
+    file: Path | None = None
+    preset: str | None = None
+    copy_from: str | None = None
+    take_defaults: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.words or self.file or self.preset or self.copy_from)
+
+    def body(self) -> dict[str, Any]:
+        """What the coordinator itself makes values of."""
+        said = {"preset": self.preset, "copy_from": self.copy_from}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+def parameter_options(command: _Command) -> _Command:
+    """Give a command the options `--param`, `--param-file` and `--preset`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, str | None]:
@@ -41,45 +83,105 @@ def parse_parameters(words: Sequence[str]) -> dict[str, str | None]:
     return parameters
 
 
+def load_parameters(file: Path) -> dict[str, str]:
+    """The parameters of a file; numbers, bools and lists become what the template gets as text.
+
+    Raises InputError("parameter_file_invalid").
+    """
+    try:
+        text = file.read_text("utf-8")
+        found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise _file_invalid(file, str(why)) from error
+    if not isinstance(found, dict):
+        raise _file_invalid(file, "it is not an object of values by name")
+    for name, value in found.items():
+        if not isinstance(value, str | int | float | list):
+            raise _file_invalid(file, f"{name!r} is not a string, number, bool or list")
+    return {name: _text(value) for name, value in found.items()}
+
+
+def _text(value: str | float | list[Any]) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _file_invalid(file: Path, why: str) -> InputError:
+    return InputError(
+        "parameter_file_invalid",
+        f"cannot read parameters from {file}: {why}",
+        hint='NAME = "VALUE" a line (TOML); a file in JSON is called .json',
+    )
+
+
 async def choose_parameters(
     api: Api,
     output: Output,
-    words: Sequence[str],
+    given: GivenParameters,
     *,
     template: str,
     version: object,
     kept: Mapping[str, str | None],
+    workspace: str | None = None,
 ) -> dict[str, str]:
-    """The values of the words and, at a terminal, of what has to be given and is not `kept`.
+    """The values that are given and, at a terminal, what is asked for.
 
-    `version` is a version's number, None for the active one. Raises InputError.
+    `version` is a version's number, None for the active one; `workspace` is one that is there, and
+    has what is `kept`. Raises InputError.
     """
-    given = parse_parameters(words)
-    if not given and not sys.stdin.isatty():
+    from_file = {} if given.file is None else load_parameters(given.file)
+    words = {**from_file, **parse_parameters(given.words)}
+    is_terminal = sys.stdin.isatty()
+    if not words and not is_terminal:
         return {}  # a script: what is missing, the coordinator says
+    chosen = {name: value for name, value in words.items() if value is not None}
+    wanted = [name for name in words if name not in chosen]
+    if wanted and not is_terminal:
+        raise no_terminal(wanted[0])
+    pushed = await _find_version(api, template, version)
+    variables = (
+        [v for v in pushed.get("variables") or [] if not v.get("is_fixed")] if pushed else []
+    )
+    _warn_of_arguments(output, given.words, variables)
+    for variable in variables:
+        name = variable["name"]
+        needed = variable["required"] and name not in kept and is_terminal
+        if name not in chosen and (name in wanted or (needed and not given.copy_from)):
+            chosen[name] = _ask(variable)
+    # The coordinator knows why there is no such parameter.
+    left = [name for name in wanted if name not in chosen]
+    if not is_terminal or (pushed and pushed.get("parameters") == []):
+        return {**dict.fromkeys(left, ""), **chosen}
+
+    async def evaluate(answers: Mapping[str, str]) -> ParameterForm:
+        number = pushed["number"] if pushed else None
+        body: dict[str, Any] = {"version": number, "parameters": dict(answers)}
+        return await api.evaluate(template, workspace, {**body, **given.body()})
+
+    answers = await ask_parameters(
+        evaluate,
+        output,
+        chosen,
+        wanted=left,
+        kept=kept,
+        only_needed=given.take_defaults or bool(given.body()),
+    )
+    return {**dict.fromkeys(left, ""), **answers}
+
+
+async def _find_version(api: Api, template: str, version: object) -> Version | None:
     found = await api.template(template)
     wanted = found["active_version"] if version is None else version
-    versions = found.get("versions") or []
-    variables = next((v.get("variables") or [] for v in versions if v["number"] == wanted), [])
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if len(chosen) < len(given) and not sys.stdin.isatty():
-        name = next(name for name in given if name not in chosen)
-        raise InputError(
-            "no_terminal", f"there is no terminal to ask for {name}", hint=f"-p {name}=@FILE"
-        )
+    return next((v for v in found.get("versions") or [] if v["number"] == wanted), None)
+
+
+def _warn_of_arguments(output: Output, words: Sequence[str], variables: Sequence[Variable]) -> None:
     names = [v["name"] for v in variables if v["sensitive"] and _is_in_arguments(words, v["name"])]
     if names:
         output.note(
             f"{', '.join(names)}: others on this machine can read a command's arguments; "
             f"better -p {names[0]}=@FILE, or -p {names[0]} to be asked"
         )
-    for variable in variables:
-        name = variable["name"]
-        needed = variable["required"] and name not in kept and sys.stdin.isatty()
-        if name not in chosen and (name in given or needed):
-            chosen[name] = _ask(variable)
-    # The coordinator knows why there is no such parameter.
-    return {**dict.fromkeys(given, ""), **chosen}
 
 
 def _ask(variable: Variable) -> str:

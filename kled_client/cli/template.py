@@ -1,53 +1,28 @@
-"""`kled template list|show|init|push|delete`."""
+"""`kled template …`: what is there, and what becomes of it; making one is template_push.py's."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import click
 
 from kled_client.api.client import Api
-from kled_client.api.models import Template, Variable
-from kled_client.api.template_tar import pack_template
+from kled_client.api.models import Template, Variable, Version
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.limit import LimitType
-from kled_client.cli.names import Items, complete_template, items
+from kled_client.cli.names import complete_template
+from kled_client.cli.template_push import (
+    build_quiet_option,
+    check_deadline_option,
+    init,
+    one_line,
+    pull,
+    push,
+    validate,
+)
 from kled_client.output import ago
-from kled_wire.errors import ConflictError, InputError, NotFoundError
+from kled_wire.errors import InputError
 from kled_wire.names import check_name
-
-# Those that ship with Kled, for people to start from.
-SHIPPED = Path(__file__).parents[1] / "templates"
-
-
-# What is left out of a template and named.
-_NAMED_MAX: Final = 10
-
-
-def _shipped() -> list[str]:
-    return sorted(path.name for path in SHIPPED.iterdir())
-
-
-def _complete_shipped(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
-    return items(_shipped(), incomplete)
-
-
-_check_deadline = click.option(
-    "--check-deadline-s",
-    type=LimitType(1, 3600),
-    metavar="N",
-    help="Seconds that a check may take; default: the coordinator's setting.",
-)
-_build_quiet = click.option(
-    "--build-quiet-s",
-    type=LimitType(),
-    metavar="N",
-    help="Seconds that a build may show no progress, 0 for no limit.",
-)
 
 
 @click.group()
@@ -84,105 +59,101 @@ def show(invocation: Invocation, name: str) -> None:
         found,
         {
             "name": found["name"],
-            "description": found.get("description"),
+            **_texts(found),
             "active version": _number(found.get("active_version")),
             **_deadlines(found),
             "created": ago(found.get("created_at")),
         },
     )
-    versions = found.get("versions") or []
-    columns = {
-        "VERSION": [str(v["number"]) for v in versions],
-        "CREATED": [ago(v.get("created_at")) for v in versions],
-        "BY": [str(v.get("created_by") or "-") for v in versions],
-        "MESSAGE": [v.get("message") or "" for v in versions],
-    }
+    listed = found.get("versions") or []
     invocation.output.line("")
-    invocation.output.rows(versions, columns, "no versions", spare=("BY", "CREATED"))
-    active = _number(found.get("active_version"))
-    variables = next((v.get("variables") or [] for v in versions if str(v["number"]) == active), [])
-    if variables:
-        invocation.output.line("")
-        invocation.output.rows(variables, _variable_columns(variables), "", spare=("TYPE",))
-
-
-@template.command()
-@click.argument("name", shell_complete=_complete_shipped)
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), required=False)
-@pass_invocation
-def init(invocation: Invocation, name: str, directory: Path | None) -> None:
-    """Copy the shipped template NAME into DIRECTORY (default: ./NAME).
-
-    Shipped is `process`: a workspace is a process on the coordinator's machine.
-    """
-    known = _shipped()
-    if name not in known:
-        raise NotFoundError(
-            "template_unknown",
-            f"no template {name!r} ships with Kled",
-            hint=f"there is {', '.join(known)}",
-        )
-    target = directory or Path(name)
-    try:
-        if target.exists() and any(target.iterdir()):
-            raise ConflictError(
-                "directory_not_empty", f"{target} is not empty; nothing was changed"
-            )
-        shutil.copytree(SHIPPED / name, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
-    except OSError as exc:  # shutil's Error is one, without a strerror
-        why = exc.strerror or exc
-        raise InputError("directory_unwritable", f"{target} cannot be written: {why}") from exc
-    invocation.output.record(
-        {"template": name, "directory": str(target)}, {"template": name, "directory": str(target)}
+    invocation.output.rows(
+        listed, _version_columns(found, listed), "no versions", spare=("BY", "CREATED")
     )
-    invocation.output.note(f"next: kled template push {target}")
-
-
-@template.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--name",
-    help="Template name; default: the directory's name.",
-    shell_complete=complete_template,
-)
-@click.option("--message", "-m", help="Description of the change.")
-@_check_deadline
-@_build_quiet
-@pass_invocation
-def push(
-    invocation: Invocation, /, directory: Path, name: str | None, **options: str | int | None
-) -> None:
-    """Upload DIRECTORY as a new version of its template.
-
-    The coordinator checks it with Terraform; a template with an error changes nothing. State
-    files, .terraform and hidden files are not uploaded.
-    """
-    chosen = check_name("template", name or directory.resolve().name)
-    packed = pack_template(directory)
-    given = {key: value for key, value in options.items() if value is not None}
-    version = invocation.call(lambda api: api.push_template(chosen, packed.archive, given))
-    if packed.left_out:
-        invocation.output.note(f"left out: {_some(packed.left_out)}")
-    if invocation.output.as_json:
-        invocation.output.json(version)
+    number = found.get("active_version")
+    active = next((v for v in listed if v["number"] == number), None)
+    if active is None:
         return
-    invocation.output.note(f"{chosen} version {version['number']} is active")
-    invocation.output.note(f"next: kled create NAME --template {chosen}")
+    asked = [*(active.get("parameters") or []), *(active.get("variables") or [])]
+    if asked:
+        invocation.output.line("")
+        invocation.output.rows(asked, _parameter_columns(active), "", spare=("TYPE",))
+    readme = invocation.call(lambda api: api.template_version(name, active["number"]))
+    if text := readme.get("readme"):
+        invocation.output.line("")
+        invocation.output.markdown(text)
 
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
-@_check_deadline
-@_build_quiet
 @pass_invocation
-def update(invocation: Invocation, /, name: str, **options: str | int | None) -> None:
-    """Change a template's deadlines; `default` restores the coordinator's setting."""
+def versions(invocation: Invocation, name: str) -> None:
+    """List the versions of a template, the newest first."""
+    check_name("template", name)
+    found = invocation.call(lambda api: api.template(name))
+    listed = found.get("versions") or []
+    invocation.output.rows(
+        listed, _version_columns(found, listed), "no versions", spare=("BY", "CREATED")
+    )
+
+
+@template.command()
+@click.argument("name", shell_complete=complete_template)
+@click.argument("number", type=click.IntRange(min=1), metavar="VERSION")
+@pass_invocation
+def promote(invocation: Invocation, name: str, number: int) -> None:
+    """Make VERSION the active one, of which new workspaces are made."""
+    _activate(invocation, name, number)
+
+
+@template.command()
+@click.argument("name", shell_complete=complete_template)
+@pass_invocation
+def rollback(invocation: Invocation, name: str) -> None:
+    """Make the version before the active one active; archived ones are passed over."""
+    _activate(invocation, name, "previous")
+
+
+@template.command()
+@click.argument("name", shell_complete=complete_template)
+@click.argument(
+    "numbers", type=click.IntRange(min=1), metavar="VERSION...", nargs=-1, required=True
+)
+@click.option("--undo", is_flag=True, help="Bring the versions back.")
+@pass_invocation
+def archive(invocation: Invocation, name: str, numbers: tuple[int, ...], undo: bool) -> None:
+    """Archive versions: nothing new is made of them; workspaces that have them keep them."""
+    check_name("template", name)
+
+    async def work(api: Api) -> list[Version]:
+        return [await api.archive_version(name, n, archived=not undo) for n in numbers]
+
+    found = invocation.call(work)
+    if invocation.output.as_json:
+        invocation.output.json(found)
+        return
+    done = "brought back" if undo else "archived"
+    for number in numbers:
+        invocation.output.note(f"{name} version {number} is {done}")
+
+
+@template.command()
+@click.argument("name", shell_complete=complete_template)
+@click.option("--display-name", metavar="TEXT", help="What people read.")
+@click.option("--description", metavar="TEXT", help="One line about it.")
+@click.option("--icon", metavar="URL", help="Path or URL of a picture.")
+@check_deadline_option
+@build_quiet_option
+@pass_invocation
+def edit(invocation: Invocation, /, name: str, **options: str | int | None) -> None:
+    """Change a template's texts and deadlines; `default` stands for the coordinator's setting."""
     check_name("template", name)
     given = {key: value for key, value in options.items() if value is not None}
     if not given:
-        raise InputError("usage", "nothing to change", hint="kled template update --help")
+        raise InputError("usage", "nothing to change", hint="kled template edit --help")
     found = invocation.call(lambda api: api.update_template(name, given))
-    invocation.output.record(found, {"name": found["name"], **_deadlines(found)})
+    fields = {"name": found["name"], **_texts(found), **_deadlines(found)}
+    invocation.output.record(found, fields)
 
 
 @template.command()
@@ -197,12 +168,47 @@ def delete(invocation: Invocation, name: str, yes: bool) -> None:
     invocation.output.note(f"{name} is deleted")
 
 
-def _variable_columns(variables: list[Variable]) -> dict[str, list[str]]:
+def _activate(invocation: Invocation, name: str, version: int | str) -> None:
+    check_name("template", name)
+    found = invocation.call(lambda api: api.update_template(name, {"active_version": version}))
+    if invocation.output.as_json:
+        invocation.output.json(found)
+        return
+    invocation.output.note(f"{name} version {_number(found['active_version'])} is active")
+
+
+def _version_columns(found: Template, versions: Sequence[Version]) -> dict[str, list[str]]:
+    active = found.get("active_version")
     return {
-        "PARAMETER": [v["name"] for v in variables],
-        "TYPE": [_one_line(v["type"]) or "any" for v in variables],
-        "DEFAULT": [_default(v) for v in variables],
-        "DESCRIPTION": [_one_line(v["description"]) for v in variables],
+        "VERSION": [str(v["number"]) for v in versions],
+        "STATE": [
+            "active" if v["number"] == active else "archived" if v.get("archived_at") else ""
+            for v in versions
+        ],
+        "CREATED": [ago(v.get("created_at")) for v in versions],
+        "BY": [str(v.get("created_by") or "-") for v in versions],
+        "MESSAGE": [v.get("message") or "" for v in versions],
+    }
+
+
+def _parameter_columns(version: Version) -> dict[str, list[str]]:
+    """Parameters in the order in which they are asked for, then variables."""
+    asked, variables = version.get("parameters") or [], version.get("variables") or []
+    defaults = ["(needed)" if p["default"] is None else one_line(p["default"]) for p in asked]
+    return {
+        "PARAMETER": [p["name"] for p in asked] + [v["name"] for v in variables],
+        "TYPE": [p["type"] for p in asked] + [one_line(v["type"]) or "any" for v in variables],
+        "DEFAULT": defaults + [_default(v) for v in variables],
+        "DESCRIPTION": [one_line(p["description"]) for p in asked]
+        + [one_line(v["description"]) for v in variables],
+    }
+
+
+def _texts(found: Template) -> dict[str, str | None]:
+    return {
+        "display name": found.get("display_name") or None,
+        "description": found.get("description") or None,
+        "icon": found.get("icon") or None,
     }
 
 
@@ -216,19 +222,11 @@ def _deadlines(found: Template) -> dict[str, str | None]:
 
 
 def _default(variable: Variable) -> str:
+    if variable.get("is_fixed"):
+        return "(fixed)"
     if variable["required"]:
         return "(needed)"
-    return "***" if variable["sensitive"] else _one_line(variable["default"] or '""')
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-
-
-def _some(paths: Sequence[str]) -> str:
-    shown = [_one_line(path) for path in paths[:_NAMED_MAX]]
-    more = len(paths) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return "***" if variable["sensitive"] else one_line(variable["default"] or '""')
 
 
 def _number(version: object) -> str:
@@ -236,3 +234,7 @@ def _number(version: object) -> str:
     if isinstance(version, dict):
         return str(version.get("number", "-"))
     return "-" if version is None else str(version)
+
+
+for _command in (init, validate, push, pull):
+    template.add_command(_command)

@@ -16,8 +16,13 @@ from kled_client.cli.cancel import cancel
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.logs import logs
-from kled_client.cli.names import complete_template, complete_user, workspace_argument
-from kled_client.cli.parameters import choose_parameters, param_option
+from kled_client.cli.names import (
+    complete_template,
+    complete_user,
+    complete_workspace,
+    workspace_argument,
+)
+from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
 from kled_client.cli.readiness import advice_of, describe_scripts, wait_ready
 from kled_client.output import Output, ago
 from kled_wire.errors import InputError, KledError
@@ -52,20 +57,31 @@ def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     shell_complete=complete_template,
 )
 @click.option("--template-version", metavar="N", help="Template version; default: the active one.")
-@param_option
+@parameter_options
+@click.option(
+    "--copy-from",
+    metavar="WS",
+    help="Workspace to copy parameters from, but sensitive ones.",
+    shell_complete=complete_workspace,
+)
+@click.option("--yes", "-y", is_flag=True, help="Take defaults without asking.")
 @_wait_options
 @pass_invocation
 def create(  # each is one option of the command
     invocation: Invocation,
+    /,
     name: str,
     template: str | None,
     template_version: str | None,
-    param: tuple[str, ...],
+    copy_from: str | None,
+    yes: bool,
     wait: str,
+    **options: Any,
 ) -> None:
     """Create the workspace NAME and wait until it is ready."""
     check_name("workspace", name)
-    body: dict[str, Any] = {"name": name}
+    given = _given(options, copy_from=copy_from, take_defaults=yes)
+    body: dict[str, Any] = {"name": name, **given.body()}
     if template_version is not None:
         body["version"] = _version(template_version)
 
@@ -74,7 +90,7 @@ def create(  # each is one option of the command
         body["parameters"] = await choose_parameters(
             api,
             invocation.output,
-            param,
+            given,
             template=body["template"],
             version=body.get("version"),
             kept={},
@@ -122,18 +138,17 @@ def show(invocation: Invocation, workspace: WorkspaceRef) -> None:
 
 @click.command()
 @workspace_argument
-@param_option
+@parameter_options
 @_wait_options
 @pass_invocation
-def start(
-    invocation: Invocation, workspace: WorkspaceRef, param: tuple[str, ...], wait: str
-) -> None:
+def start(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **options: Any) -> None:
     """Start a workspace and wait until it is ready; parameters not given keep their values."""
+    given = _given(options)
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
         version = before["template_version"]
-        body = await _start_body(api, invocation.output, before, version, param)
+        body = await _start_body(api, invocation.output, before, version, given)
         return await _build(invocation, api, before, body, "starting", wait=wait)
 
     _announce(invocation, invocation.call(work), wait=wait)
@@ -177,25 +192,27 @@ def delete(
     metavar="N",
     help="Template version; default: the active one.",
 )
-@param_option
+@parameter_options
 @_wait_options
 @pass_invocation
 def update(
     invocation: Invocation,
+    /,
     workspace: WorkspaceRef,
     number: int | None,
-    param: tuple[str, ...],
     wait: str,
+    **options: Any,
 ) -> None:
     """Update a workspace to the template's active version, or to --version, and start it.
 
     If that fails, the workspace keeps its version and parameters.
     """
+    given = _given(options)
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
         version = number or (await api.template(before["template"]))["active_version"]
-        body = await _start_body(api, invocation.output, before, version, param)
+        body = await _start_body(api, invocation.output, before, version, given)
         what = f"updating to version {version}"
         return await _build(invocation, api, before, {**body, "version": version}, what, wait=wait)
 
@@ -226,16 +243,28 @@ async def _only_template(api: Api) -> str:
     )
 
 
-async def _start_body(
-    api: Api, output: Output, before: Workspace, version: int, words: tuple[str, ...]
-) -> dict[str, Any]:
-    if not words and version == before["template_version"]:
-        return {"transition": "start"}  # it has all that its version needs
-    kept = before.get("parameters") or {}
-    parameters = await choose_parameters(
-        api, output, words, template=before["template"], version=version, kept=kept
+def _given(options: dict[str, Any], **more: Any) -> GivenParameters:
+    return GivenParameters(
+        words=options["param"], file=options["param_file"], preset=options["preset"], **more
     )
-    return {"transition": "start"} | ({"parameters": parameters} if parameters else {})
+
+
+async def _start_body(
+    api: Api, output: Output, before: Workspace, version: int, given: GivenParameters
+) -> dict[str, Any]:
+    body = {"transition": "start", **given.body()}
+    if not given and version == before["template_version"]:
+        return body  # it has all that its version needs
+    parameters = await choose_parameters(
+        api,
+        output,
+        given,
+        template=before["template"],
+        version=version,
+        kept=before.get("parameters") or {},
+        workspace=before["id"],
+    )
+    return {**body, "parameters": parameters} if parameters else body
 
 
 def _end(

@@ -44,7 +44,7 @@ class TerraformStalledError(KledError):
             "terraform_stalled",
             f"terraform {stage}{at} showed no progress for {quiet_s:.0f} s and was stopped",
             hint="kled logs NAME; how long is too long, build_quiet_s says, or for one template "
-            "kled template update NAME --build-quiet-s N",
+            "kled template edit NAME --build-quiet-s N",
         )
         self.stage = stage
 

@@ -34,6 +34,8 @@ USER = {
     "last_seen_at": None,
 }
 Reply = tuple[int, Any]
+# A reply, or what makes one of a request's body.
+Route = Reply | Callable[[bytes], Reply]
 
 
 def problem(status: int, code: str, message: str, hint: str | None = None) -> Reply:
@@ -72,7 +74,7 @@ class Fake:
     home: Path
     port: int = 0
     requests: list[tuple[str, str, bytes]] = field(default_factory=list)
-    routes: dict[tuple[str, str], Reply] = field(default_factory=dict)
+    routes: dict[tuple[str, str], Route] = field(default_factory=dict)
     # Paths whose requests get no answer.
     held: set[str] = field(default_factory=set)
     log: list[dict[str, Any]] = field(default_factory=lambda: [{"end": {"status": "succeeded"}}])
@@ -203,7 +205,8 @@ class Fake:
 
     def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
         if (method, path) in self.routes:
-            return self.routes[method, path]
+            route = self.routes[method, path]
+            return route(body) if callable(route) else route
         if path == "/api/v1/version":
             return 200, {"version": "0.1.0", "protocol": "1.0"}
         if path in {"/api/v1/auth/login", "/api/v1/auth/exchange"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import stat
@@ -206,18 +207,33 @@ def test_template_push(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
     (directory / "main.tf").write_text("resource")
     (directory / "terraform.tfstate").write_text("{}")
     path = "/api/v1/templates/process/versions"
-    signed_in.routes["POST", path] = (201, {"number": 3})
-    done = kled("template", "push", str(directory), "-m", "why not")
+    change = {"address": "docker_container.ws", "action": "create"}
+    pushed = {"number": 3, "changes": [change], "warnings": ["main.tf:1: old"]}
+    signed_in.routes["POST", path] = (201, pushed)
+    values = tmp_path / "eu.tfvars"
+    values.write_text('region = "eu"\n')
+    words = ["--var", "size=2", "--var-file", str(values), "-p", "kind=a", "--no-activate"]
+    done = kled("template", "push", str(directory), "-m", "why not", *words)
     assert done.returncode == 0, done.stderr
     method, target, body = signed_in.requests[-1]
-    assert (method, target) == ("POST", f"{path}?message=why+not")
+    assert (method, target) == ("POST", path)  # nothing of it in a URL, which proxies log
     assert b"left out: terraform.tfstate\n" in done.stderr
-    assert body[:2] == b"\x1f\x8b"
-    words = "main.tf line 1: Argument or block definition required"
-    signed_in.routes["POST", path] = problem(422, "template_invalid", words)
+    sent = json.loads(body)
+    assert base64.b64decode(sent.pop("archive"))[:2] == b"\x1f\x8b"
+    assert sent == {
+        "message": "why not",
+        "activate": False,
+        "variables": {"size": "2"},
+        "variable_files": [{"name": "eu.tfvars", "content": 'region = "eu"\n'}],
+        "parameters": {"kind": "a"},
+    }
+    for line in (b"warning: main.tf:1: old", b"  create docker_container.ws", b"not active"):
+        assert line in done.stderr
+    problem_words = "main.tf line 1: Argument or block definition required"
+    signed_in.routes["POST", path] = problem(422, "template_invalid", problem_words)
     refused = kled("template", "push", str(directory))
     assert refused.returncode == 2
-    assert words in one_line(refused.stderr)
+    assert problem_words in one_line(refused.stderr)
 
 
 @pytest.mark.parametrize(
@@ -298,3 +314,40 @@ def test_open_vscode(signed_in: Fake, kled: Kled, home: Path, tmp_path: Path) ->
     code.chmod(0o755)
     opened = kled("open", "vscode", "dev", "/srv", env=env)
     assert opened.stdout == b"--remote ssh-remote+dev.kled /srv\n"
+
+
+def test_versions_are_promoted_archived_and_pulled(
+    signed_in: Fake, kled: Kled, tmp_path: Path
+) -> None:
+    url = "/api/v1/templates/process"
+    versions = [
+        {"number": 2, "message": "two", "archived_at": None},
+        {"number": 1, "message": "one", "archived_at": "2026-01-01T00:00:00Z"},
+    ]
+    template = {"name": "process", "active_version": 2, "versions": versions}
+    signed_in.routes["GET", url] = (200, template)
+    signed_in.routes["PATCH", url] = (200, {**template, "active_version": 1})
+    signed_in.routes["PATCH", f"{url}/versions/1"] = (200, versions[1])
+    listed = kled("template", "versions", "process").stdout.decode()
+    assert "active" in listed.splitlines()[1]
+    assert "archived" in listed.splitlines()[2]
+    for words, sent in (
+        (["promote", "process", "1"], {"active_version": 1}),
+        (["rollback", "process"], {"active_version": "previous"}),
+        (["archive", "process", "1"], {"archived": True}),
+        (["archive", "process", "1", "--undo"], {"archived": False}),
+        (["edit", "process", "--description", "Small"], {"description": "Small"}),
+    ):
+        done = kled("template", *words)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(signed_in.requests[-1][2]) == sent
+    assert kled("template", "edit", "process").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["docker", "kubernetes", "process"])
+def test_what_ships_can_be_written_and_packed(kled: Kled, tmp_path: Path, name: str) -> None:
+    assert name in kled("template", "init").stdout.decode()
+    target = tmp_path / name
+    assert kled("template", "init", name, str(target)).returncode == 0
+    assert (target / "main.tf").is_file()
+    assert kled("template", "init", name, str(target)).returncode == 5
