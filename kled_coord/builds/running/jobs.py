@@ -125,6 +125,9 @@ class Jobs:
             found = await self._states.applied_agents(job.workspace.id, job.build.id)
             specs = {agent_id: agent.spec for agent_id, agent in found.items()}
             await self._specs.save(job.workspace.id, specs)
+            if found:  # else no state says which agents there are
+                names = {agent_id: agent.name for agent_id, agent in found.items()}
+                await self._agents.settle(job.workspace.id, names)
 
     async def tell_agents(self, build: Build) -> None:
         """Agents that are connected go by what is applied now; others hear it when they come."""

@@ -1,0 +1,86 @@
+"""A template for coder/coder, pushed as it is, by the real programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.site import Site
+from tests.kit.waiting import wait_until
+
+# A process of the coordinator's stands for the machine that such a template makes.
+TEMPLATE = """
+terraform {
+  required_providers {
+    coder = { source = "coder/coder", version = ">= 2.5" }
+    kled  = { source = "kled/kled" }
+  }
+}
+provider "coder" {
+  feature_use_managed_variables = true
+}
+data "coder_workspace" "me" {}
+data "coder_workspace_owner" "me" {}
+data "coder_parameter" "greeting" {
+  name    = "greeting"
+  mutable = true
+  validation {
+    regex = "^[a-z]+$"
+    error = "lower-case letters only"
+  }
+}
+resource "coder_agent" "dev" {
+  os                      = "linux"
+  arch                    = "amd64"
+  startup_script_behavior = "blocking"
+  startup_script          = "echo $GREETING >MARK"
+  env = {
+    OWNER = data.coder_workspace_owner.me.name
+  }
+}
+resource "coder_env" "greeting" {
+  agent_id = coder_agent.dev.id
+  name     = "GREETING"
+  value    = data.coder_parameter.greeting.value
+}
+resource "kled_process" "machine" {
+  count         = data.coder_workspace.me.start_count
+  name          = "machine"
+  agent_id      = coder_agent.dev.id
+  env           = { KLED_COORDINATOR_URL = data.coder_workspace.me.access_url }
+  env_sensitive = { KLED_AGENT_TOKEN = coder_agent.dev.token }
+}
+"""
+
+
+@pytest.fixture
+def mark(site: Site, tmp_path: Path) -> Iterator[Path]:
+    """The file that the startup script writes; the template is pushed, and its workspace goes."""
+    found = tmp_path / "mark"
+    folder = tmp_path / "template"
+    folder.mkdir()
+    (folder / "main.tf").write_text(TEMPLATE.replace("MARK", str(found)))
+    site.kled("template", "push", folder, "--name", "from-coder")
+    yield found
+    site.kled("delete", "moved", "--yes", check=False)
+
+
+def test_it_runs_unchanged_and_its_agent_is_called_as_its_resource(site: Site, mark: Path) -> None:
+    words = ("create", "moved", "-t", "from-coder", "-p")
+    refused = site.kled(*words, "greeting=Hello", check=False)
+    assert refused.returncode != 0
+    assert "lower-case letters only" in refused.stderr
+    site.kled("delete", "moved", "--yes", check=False)
+    site.kled(*words, "greeting=hello")
+    wait_until("the script has run", lambda: mark.exists() and mark.read_text() == "hello\n")
+    assert [agent["name"] for agent in site.ask("show", "moved")["agents"]] == ["dev"]
+    shown = site.kled("exec", "moved", "--", "sh", "-c", "echo $OWNER-$GREETING").stdout
+    assert shown.strip().endswith("-hello")
+    log = site.kled("logs", "moved").stdout
+    assert log.count("feature_use_managed_variables does nothing here") == 1
+    site.kled("stop", "moved")
+    mark.unlink()
+    site.kled("start", "moved", "-p", "greeting=again")
+    wait_until("it has run again", lambda: mark.exists() and mark.read_text() == "again\n")
