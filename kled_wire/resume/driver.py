@@ -2,8 +2,7 @@
 
 Where the transport is a plain socket with room, what is written goes out at once, without a task
 switch, and the kernel's queue of unsent bytes is kept short (TCP_NOTSENT_LOWAT), so that a
-keystroke does not wait behind a bulk copy. Large payloads are read without their headers, so that
-no byte is copied between the kernel and whoever takes it.
+keystroke does not wait behind a bulk copy.
 """
 
 from __future__ import annotations
@@ -17,19 +16,14 @@ from typing import Final
 import trio
 
 from kled_wire.errors import KledError, UnavailableError
-from kled_wire.resume.frames import HEADER_BYTES, READ_BYTES
+from kled_wire.resume.frames import READ_BYTES
 from kled_wire.resume.state import UNSENT_BYTES, StreamState
 from kled_wire.scheduling import TypingPriority
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
-# What is read, and written, before other tasks get their turn. Reading little at a time keeps the
-# block that is being handed on in the cache.
-_READ_TURN_BYTES: Final = 64 * 1024
+# What is written before other tasks get their turn.
 _WRITE_TURN_BATCHES: Final = 4
-# An application that reads on by itself does so in each turn of the loop, or in every second one
-# where the order of the tasks in a turn (which is random) puts it behind us.
-_PATIENCE_TURNS: Final = 2
 # A freed block of this size makes glibc keep smaller ones for reuse (see _keep_blocks).
 _KEPT_BYTES: Final = 4 * 1024 * 1024
 
@@ -62,13 +56,6 @@ class TransportDriver:
         self._scope = trio.CancelScope()
         # A newer transport has taken over: what still comes here, it gets again.
         self._left = False
-        # How much was read last; 0 where the socket has no more, so that there is nothing to
-        # `read_on` for.
-        self.flow = 0
-        # For how many turns of the loop the reading is still left to the application.
-        self._patience = 0
-        # What was wrong with what the application read: the reader raises it.
-        self._fault: KledError | None = None
         self._wake = trio.Event()
         self._unsent: list[bytes | memoryview] = []
         # When the writer wakes by itself; infinite while it is awake.
@@ -77,7 +64,6 @@ class TransportDriver:
     def leave(self) -> None:
         """Carry nothing from now on; `run` returns."""
         self._left = True
-        self.flow = 0
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -129,76 +115,29 @@ class TransportDriver:
             self._take(bytes(data), trio.current_time())
 
     async def _read_bare(self, bare: trio.SocketStream) -> None:
-        """Read a plain socket, not asking it in vain."""
+        """Read a plain socket, in blocks as large as `priority` lets them be."""
         # Left before it began: the state is on another transport by now.
         if isinstance(self._transport, PrefixedStream) and not self._left:
             self._take(self._transport.take_prefix(), trio.current_time())
         while not self._state.over:
-            if self.flow:
-                await self._priority().after_block(self.flow)
-                await trio.lowlevel.checkpoint()
-                if self._fault is not None:
-                    raise self._fault
-                # The application has read on, and may have read all.
-                if self._patience or not self.flow:
-                    self._patience = max(self._patience - 1, 0)
-                    continue
-            else:
-                self._patience = 0
-                _check_open(bare)
-                await trio.lowlevel.wait_readable(bare.socket)
-            if self._left or not self._read_turn(bare, trio.current_time()):
+            _check_open(bare)
+            await trio.lowlevel.wait_readable(bare.socket)
+            if self._left:
                 return
-
-    def read_on(self) -> float:
-        """Read for a turn, where `flow` says that there is more; returns when that was.
-
-        In the task that takes what comes: for each block that is one switch to another task less,
-        and the memory of the one that was given back is filled again while the cache still has it.
-        """
-        now = trio.current_time()
-        if self._bare is not None:
-            self._patience = _PATIENCE_TURNS
             try:
-                self._read_turn(self._bare, now)
-            except OSError:
-                pass  # the reader comes upon it as well
-            except KledError as exc:
-                self._fault = exc
-        return now
-
-    def _read_turn(self, bare: trio.SocketStream, now: float) -> bool:
-        """Read what the socket has, for a turn. False: nothing more will come."""
-        state, descriptor = self._state, bare.socket.fileno()
-        block = self._priority().block_bytes()
-        turn, taken = min(_READ_TURN_BYTES, block), 0
-        self.flow = 0
-        while taken < turn:
-            wanted = min(state.wanted, block)
-            try:
-                data = os.read(descriptor, wanted)
+                data = os.read(bare.socket.fileno(), self._priority().block_bytes())
             except BlockingIOError:
-                return True
-            if not data:
-                return False
-            if len(data) == HEADER_BYTES and state.receive_head(data):
                 continue
-            self._take(data, now)
-            taken += len(data)
-            if len(data) < wanted:
-                return True  # that has emptied the socket
-        self.flow = taken
-        return True
+            if not data:
+                return
+            self._take(data, trio.current_time())
+            await self._priority().after_block(len(data))
 
     def _take(self, data: bytes, now: float) -> None:
         """Bytes of the transport have come."""
         state = self._state
-        payload = state.receive_payload(data, now)
-        for fresh in state.receive(data, now) if payload is None else (payload,):
-            if fresh:
-                self._deliver(fresh if isinstance(fresh, bytes) else bytes(fresh), now)
-        if payload is not None:
-            return
+        for fresh in state.receive(data, now):
+            self._deliver(bytes(fresh), now)
         self._notify()
         if state.due(now):
             self.flush_nowait()
@@ -217,18 +156,6 @@ class TransportDriver:
                 self.wake_in_time()
                 return
         self._wake.set()
-
-    def write_through(self, data: memoryview) -> bool:
-        """Give the socket up to DATA_MAX bytes. False, and nothing is done: others go first."""
-        if self._bare is None or self._unsent or self._left:
-            return False
-        pieces = self._state.write_through(data, trio.current_time())
-        if pieces is None:
-            return False
-        self._send_pieces(self._bare, pieces)
-        if self._unsent:
-            self._wake.set()
-        return True
 
     def wake_in_time(self) -> None:
         """Wake the writer if an ack is due before it wakes by itself."""

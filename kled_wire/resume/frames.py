@@ -44,8 +44,6 @@ MAC_BYTES: Final = 32
 DATA_MAX: Final = 256 * 1024
 # What is read at once where nothing is known of what comes.
 READ_BYTES: Final = 256 * 1024
-# A payload of this size is worth a system call more to have it without its header.
-LARGE_BYTES: Final = 64 * 1024
 REASON_MAX: Final = 1024
 OFFER_MAX: Final = 1024
 
@@ -92,41 +90,15 @@ def decode_reason(payload: bytes | memoryview) -> tuple[str, str]:
 class FrameParser:
     """Bytes in any pieces -> frames. DATA comes out as it comes in, in parts with their offsets.
 
-    Holds at most one header and one RESET's reason or OFFER. `wanted` is how many bytes to read
-    next so that a large payload comes alone and is never copied: READ_BYTES where that does not
-    matter, between and inside small frames.
+    Holds at most one header and one RESET's reason or OFFER.
     """
 
-    __slots__ = ("_buffer", "_large", "_offset", "_remaining", "wanted")
+    __slots__ = ("_buffer", "_offset", "_remaining")
 
     def __init__(self) -> None:
-        self.wanted = READ_BYTES
         self._buffer = b""
         self._offset = 0
         self._remaining = 0
-        self._large = False
-
-    def take_head(self, data: bytes) -> bool:
-        """Take `data` if it is the header of a large payload and nothing else; else nothing."""
-        if len(data) != HEADER_BYTES or self._remaining or self._buffer:
-            return False
-        head, value = _HEADER.unpack(data)
-        length = head & 0xFFFFFF
-        if head >> 24 != DATA or not LARGE_BYTES <= length <= DATA_MAX:
-            return False
-        self._offset, self._remaining, self._large = value, length, True
-        self.wanted = length
-        return True
-
-    def take_payload(self, count: int) -> int | None:
-        """The offset of `count` bytes that are payload and nothing else; None when they are not."""
-        if count > self._remaining:
-            return None
-        offset = self._offset
-        self._offset += count
-        self._remaining -= count
-        self._want()
-        return offset
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames, or parts of DATA, that are there. Raises ProtocolError("frame_malformed")."""
@@ -147,7 +119,6 @@ class FrameParser:
                 body = start + HEADER_BYTES
                 if kind == DATA:
                     self._offset, self._remaining = value, length
-                    self._large = length >= LARGE_BYTES
                     start = body
                     continue
                 if end - body < length:
@@ -156,11 +127,6 @@ class FrameParser:
                 yield Frame(kind, value, view[body:start])
         finally:
             self._buffer = buffer[start:]
-            self._want()
-
-    def _want(self) -> None:
-        alone = self._large and not self._buffer
-        self.wanted = (self._remaining or HEADER_BYTES) if alone else READ_BYTES
 
     @staticmethod
     def _header(buffer: bytes, start: int) -> tuple[int, int, int]:

@@ -33,14 +33,6 @@ class Outbox:
             self._chunks.append(view[begin : begin + DATA_MAX])
         self.end += len(view)
 
-    def append_sent(self, data: memoryview) -> int:
-        """Keep `data`, at most DATA_MAX bytes, as sent, where all else is; returns its offset."""
-        offset = self.end
-        self._chunks.append(data)
-        self._next += 1
-        self.sent = self.end = offset + len(data)
-        return offset
-
     def acked(self, offset: int) -> None:
         """The peer has taken everything before `offset`; an older ack says nothing new.
 

@@ -87,19 +87,6 @@ class StreamState:
             raise ProtocolError("stream_ended", "the stream has ended for writing")
         self.outbox.append(data)
 
-    def write_through(self, data: memoryview, now: float) -> list[bytes | memoryview] | None:
-        """`write` and `pieces` in one, for at most DATA_MAX bytes; None, and nothing is done.
-
-        That is where anything else is due before, or there is no room.
-        """
-        outbox = self.outbox
-        closed = self._ended or self.closed is not None
-        if closed or self.room <= 0 or not self.attached or self.due(now):
-            return None
-        header = frames.encode_header(frames.DATA, outbox.append_sent(data), len(data))
-        self.window.sent(outbox.sent, now)
-        return [header, data]
-
     def end(self) -> None:
         """Say that this direction is complete."""
         if not self._ended:
@@ -170,26 +157,6 @@ class StreamState:
         """The transport is gone; what it had not delivered will be replayed."""
         self.attached = False
 
-    @property
-    def wanted(self) -> int:
-        """How many bytes `receive` would best be given next."""
-        return self._parser.wanted
-
-    def receive_head(self, data: bytes) -> bool:
-        """`receive` of a large payload's header alone; False if it is not, and nothing is done."""
-        return self._parser.take_head(data)
-
-    def receive_payload(self, data: bytes, now: float) -> memoryview | bytes | None:
-        """`receive` of payload alone; None if there is more in `data`, and nothing is done.
-
-        Nothing becomes due or over by it.
-        """
-        offset = self._parser.take_payload(len(data))
-        if offset is None:
-            return None
-        self._heard_at = now
-        return self.inbox.accept(offset, data)
-
     def receive(self, data: bytes, now: float) -> list[memoryview | bytes]:
         """Take bytes of the transport; returns what is new for the application, in order.
 
@@ -197,8 +164,6 @@ class StreamState:
         Afterwards look at `inbox.ended_at` and `closed`. Raises ProtocolError: the transport is
         to be given up, the stream goes on with the next, where all of `data` comes again.
         """
-        if (part := self.receive_payload(data, now)) is not None:
-            return [part] if part else []
         self._heard_at = now
         received, ended_at = self.inbox.received, self.inbox.ended_at
         try:

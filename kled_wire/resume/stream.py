@@ -46,14 +46,11 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         await self._writing.checkpoint()
         self._writing.moved(len(view))
         for start in range(0, len(view), DATA_MAX):
-            piece = view[start : start + DATA_MAX]
-            if self._driver is not None and self._driver.write_through(piece):
-                continue
             while self.state.room <= 0 and self.state.closed is None:
                 self._room = trio.Event()
                 await self._room.wait()
             self._check_writable()
-            self.state.write(piece)
+            self.state.write(view[start : start + DATA_MAX])
             self.flush_nowait()
 
     def write_nowait(self, pieces: Iterable[bytes | memoryview]) -> None:
@@ -78,32 +75,20 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes, b"" at the end. Raises trio.BrokenResourceError with the reason."""
-        if self._received or self._flowing is not None or self._at_end():
+        if self._received or self._at_end():
             await self._reading.checkpoint()
-        now = 0.0
         while not self._received:
             if self._at_end():
                 return b""
-            if (driver := self._flowing) is None:
-                self._arrived = trio.Event()
-                await self._arrived.wait()
-                continue
-            now = driver.read_on()
-            if not self._received:
-                await trio.lowlevel.checkpoint()
+            self._arrived = trio.Event()
+            await self._arrived.wait()
         data = self._received.popleft()
         if max_bytes is not None and len(data) > max_bytes:
             self._received.appendleft(data[max_bytes:])
             data = data[:max_bytes]
         self._reading.moved(len(data))
-        self._consume(len(data), now or trio.current_time())
+        self._consume(len(data), trio.current_time())
         return data
-
-    @property
-    def _flowing(self) -> TransportDriver | None:
-        """Who carries the stream, where it is worth reading on there."""
-        driver = self._driver
-        return driver if driver is not None and driver.flow else None
 
     def _consume(self, count: int, now: float) -> None:
         if self.state.consumed(count, now):

@@ -34,14 +34,6 @@ class Link:
         self.client.attach(agent_has, self.now)
         self.agent.attach(client_has, self.now)
 
-    def write_through(self, data: bytes) -> None:
-        """Have the client write `data` at once if it can, else as ever."""
-        pieces = self.client.write_through(memoryview(data), self.now)
-        if pieces is None:
-            self.client.write(data)
-        else:
-            self.wire.to_agent += b"".join(pieces)
-
     def send(self) -> None:
         """Let both ends put what is due onto the transport."""
         self.wire.to_agent += b"".join(self.client.pieces(self.now))

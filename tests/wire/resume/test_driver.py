@@ -95,7 +95,7 @@ async def test_a_reason_that_is_due_reaches_the_peer_whatever_runs_first(
         assert frames.decode_reason(frame.payload) == ("detached_limit", "too long")
 
 
-async def test_a_large_payload_is_handed_on_in_one_piece_without_its_header() -> None:
+async def test_large_payloads_are_handed_on_without_their_headers() -> None:
     async with pair() as (near, far):
         end = End(near)
         async with trio.open_nursery() as nursery:
@@ -142,8 +142,8 @@ async def test_nor_what_was_read_ahead_of_one_that_was_left_before_it_began() ->
         end.driver.leave()
         await end.driver.run()
         assert end.got == []
-        # The state would take the next transport's first byte for the rest of the payload.
-        assert end.state.receive_payload(b"x", 1.0) is None
+        # Nor is the next transport's first byte taken for the rest of the payload.
+        assert end.state.receive(b"x", 1.0) == []
 
 
 async def test_a_transport_that_ends_is_lost() -> None:

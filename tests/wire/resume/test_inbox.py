@@ -84,7 +84,7 @@ def test_what_the_application_has_not_taken_is_not_acknowledged() -> None:
 def test_who_ignores_the_window_is_stopped() -> None:
     inbox = Inbox()
     inbox.accept(0, bytes(HELD_MAX))
-    with pytest.raises(ProtocolError, match="wait to be taken"):
+    with pytest.raises(ProtocolError, match="are unread"):
         inbox.accept(HELD_MAX, b"x")
     assert inbox.position == HELD_MAX
     inbox.consume(1, 1.0)

@@ -28,19 +28,6 @@ def test_a_rewind_gives_exactly_what_the_peer_lacks(written: list[bytes], acks: 
         assert [offset for offset, _, _ in taken][:1] in ([position], [])
 
 
-def test_what_is_kept_as_sent_is_sent_again_like_everything_else() -> None:
-    outbox = Outbox()
-    outbox.append(b"abc")
-    list(outbox.take(100))
-    assert outbox.append_sent(memoryview(b"def")) == 3
-    assert list(outbox.take(100)) == []
-    outbox.append(b"ghi")
-    assert [offset for offset, _, _ in outbox.take(100)] == [6]
-    outbox.acked(4)
-    outbox.rewind(5)
-    assert b"".join(b"".join(chunks) for _, _, chunks in outbox.take(100)) == b"fghi"
-
-
 def test_an_ack_frees_an_old_one_says_nothing_and_one_beyond_is_refused() -> None:
     outbox = Outbox()
     outbox.append(b"abcdef")

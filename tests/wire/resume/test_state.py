@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -17,7 +15,6 @@ from tests.wire.resume.carriers import Link
 
 STEP = st.one_of(
     st.tuples(st.just("client"), st.binary(min_size=1, max_size=3000)),
-    st.tuples(st.just("through"), st.binary(min_size=1, max_size=3000)),
     st.tuples(st.just("agent"), st.binary(min_size=1, max_size=3000)),
     st.tuples(st.just("send"), st.none()),
     st.tuples(st.just("deliver"), st.tuples(st.integers(0, 5000), st.integers(0, 5000))),
@@ -37,10 +34,6 @@ def test_whatever_happens_to_transports_no_byte_is_lost_doubled_or_moved(
         if action == "client":
             assert isinstance(argument, bytes)
             link.client.write(argument)
-            by_client += argument
-        elif action == "through":
-            assert isinstance(argument, bytes)
-            link.write_through(argument)
             by_client += argument
         elif action == "agent":
             assert isinstance(argument, bytes)
@@ -134,31 +127,6 @@ def test_what_came_with_a_fault_comes_again() -> None:
     assert state.inbox.position == 6
 
 
-@given(st.lists(st.integers(1, 50_000), min_size=1, max_size=8))
-def test_a_large_payload_comes_the_same_in_whatever_way_it_is_taken(sizes: list[int]) -> None:
-    """Its header and its parts alone, as a plain socket is read, or all in one."""
-    body = bytes(range(256)) * 512
-    head = frames.encode_header(frames.DATA, 0, len(body))
-    whole, apart = StreamState(), StreamState()
-    for state in (whole, apart):
-        state.attach(0, 1.0)
-    assert apart.receive_payload(head, 1.0) is None
-    assert apart.receive_head(head)
-    assert not apart.receive_head(head)
-    taken, start = bytearray(), 0
-    for size in [*sizes, len(body)]:
-        part = apart.receive_payload(body[start : start + size], 1.0)
-        assert part is not None
-        taken += part
-        start += size
-        if start >= len(body):
-            break
-    assert b"".join(whole.receive(head + body, 1.0)) == bytes(taken) == body
-    assert whole.inbox.received == apart.inbox.received
-    assert whole.wanted == apart.wanted == frames.HEADER_BYTES
-    assert apart.receive_payload(b"x", 1.0) is None
-
-
 def test_data_beyond_the_end_is_refused() -> None:
     state = StreamState()
     state.attach(0, 1.0)
@@ -197,48 +165,6 @@ def test_the_payload_is_kept_by_reference() -> None:
     _, payload = state.pieces(1.0)
     assert isinstance(payload, memoryview)
     assert payload.obj is data
-
-
-def test_what_goes_through_at_once_looks_as_if_it_had_waited() -> None:
-    through, waiting = StreamState(), StreamState()
-    data = bytes(1000)
-    for state in (through, waiting):
-        state.attach(0, 1.0)
-    waiting.write(data)
-    assert through.write_through(memoryview(data), 1.0) == waiting.pieces(1.0)
-    assert through.outbox.unacked == len(data)
-    through.detach()
-    through.attach(0, 2.0)
-    assert through.pieces(2.0) == [frames.encode_header(frames.DATA, 0, len(data)), data]
-
-
-def _with_much(state: StreamState) -> None:
-    state.write(bytes(WINDOW_MIN))
-    state.pieces(1.0)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda state: state.write(b"waits"),
-        lambda state: state.receive(frames.encode_header(frames.PING, 7), 1.0),
-        lambda state: state.receive(frames.encode_header(frames.FIN, 0), 1.0),
-        _with_much,
-        StreamState.end,
-        StreamState.detach,
-        lambda state: state.fail("agent_restarted", "gone"),
-        lambda state: state.reset("closed", "closed"),
-    ],
-)
-def test_nothing_goes_through_before_what_is_due_or_beyond_the_window_or_the_end(
-    change: Callable[[StreamState], object],
-) -> None:
-    state = StreamState()
-    state.attach(0, 1.0)
-    change(state)
-    end = state.outbox.end
-    assert state.write_through(memoryview(b"x"), 1.0) is None
-    assert state.outbox.end == end
 
 
 def test_a_full_window_leaves_no_room_until_it_is_acknowledged() -> None:

@@ -239,11 +239,8 @@ async def test_what_an_application_has_left_unread_is_read_all_the_same() -> Non
     assert first + rest == MUCH
 
 
-# Whether the application reads the fault or the reader does is up to Trio's random order.
-@pytest.mark.parametrize("_round", range(10))
-async def test_a_fault_between_large_blocks_costs_the_transport_and_nothing_else(
-    _round: int,
-) -> None:
+async def test_a_fault_between_large_blocks_costs_the_transport_and_nothing_else() -> None:
+    """What came in one read with the fault comes again on the next transport."""
     got = bytearray()
     wrong = encode_header(DATA, 10**9, DATA_MAX) + bytes(DATA_MAX)
     async with fed(in_blocks(MUCH) + wrong) as (stream, _, lost), trio.open_nursery() as nursery:
@@ -255,7 +252,8 @@ async def test_a_fault_between_large_blocks_costs_the_transport_and_nothing_else
         nursery.start_soon(read)
         await lost.wait()
         nursery.cancel_scope.cancel()
-    assert got == MUCH
+    assert MUCH.startswith(got)
+    assert stream.state.inbox.received == len(got)
     assert not stream.attached
 
 
