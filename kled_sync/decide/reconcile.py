@@ -47,6 +47,8 @@ class Outcome:
     unread: dict[SyncSide, list[bytes]] = field(
         default_factory=lambda: {SyncSide.ALPHA: [], SyncSide.BETA: []}
     )
+    # The directories whose entries were looked at.
+    entered: set[bytes] = field(default_factory=set)
     # Left alone: a name that is ignored, cannot be read, or may not be brought over.
     skipped: list[Conflict] = field(default_factory=list)
 
@@ -101,6 +103,7 @@ class Reconciler:
                 top = top.rpartition(b"/")[0]
             self._visit(top, deep=True)
             return top == directory
+        self._out.entered.add(directory)
         for name in self._names(directory):
             self._visit(join(directory, name), deep=False)
         return False
@@ -126,6 +129,7 @@ class Reconciler:
         below: frozenset[SyncSide] = frozenset()
         mark = len(self._out.actions)
         if any(is_directory) and (deep or not (is_directory[0] and is_directory[1])):
+            self._out.entered.add(path)
             for name in sorted(self._names(path)):
                 below |= self._visit(join(path, name), deep=True)
         verdict = self._verdict(path, a, b, o)

@@ -24,12 +24,23 @@ class LetterBox(Generic[T]):
         self._items: deque[T] = deque()
         self.descriptor, self._wake = os.pipe()
         os.set_blocking(self.descriptor, False)
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more; what is put from now on is lost."""
+        with self._lock:
+            self._items.clear()
+            self._closed = True
+            os.close(self.descriptor)
+            os.close(self._wake)
 
     def put(self, item: T) -> None:
         """Raises LimitError("sync_too_many_requests")."""
         with self._lock:
             if len(self._items) >= _WAITING_MAX:
                 raise LimitError("sync_too_many_requests", f"{_WAITING_MAX} requests wait")
+            if self._closed:
+                return
             self._items.append(item)
             if len(self._items) == 1:
                 os.write(self._wake, b"\0")

@@ -73,6 +73,11 @@ class SyncEndpoint:
             self._mailbox.put(exc)
         except OSError:
             pass
+        finally:
+            for job in self._arriving.values():
+                job.abandon()
+            if self._base is not None:
+                self._base.close()
         self._mailbox.put(_STOP)
 
     def _take(self, block: WireBlock, assembler: Assembler, unpacker: Unpacker) -> None:
@@ -136,9 +141,15 @@ class SyncEndpoint:
             while self._step():
                 pass
         finally:
-            self._opened.set()
-            if self._holding is not None:
-                self._holding.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._opened.set()
+        self._mailbox.close()
+        if self._watch is not None:
+            self._watch.close()
+        if self._holding is not None:
+            self._holding.close()
 
     def _step(self) -> bool:
         self._wait()
@@ -167,7 +178,10 @@ class SyncEndpoint:
             timeout = 0.0
         elif self._event_at is not None:
             timeout = _QUIET_S
-        select.select(sources, [], [], timeout)
+        poll = select.poll()
+        for source in sources:
+            poll.register(source, select.POLLIN)
+        poll.poll(None if timeout is None else timeout * 1000)
 
     def _begin(self, letter: messages.Message | PlacingJob) -> None:
         request = getattr(letter, "request", 0)

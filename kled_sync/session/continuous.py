@@ -181,7 +181,7 @@ class ContinuousSync:
         if directories is not None and not directories:
             return 0
         outcome = await self._decide(directories)
-        self._note(outcome, directories)
+        self._note(outcome)
         actions = [action for action in outcome.actions if self._may_do(action)]
         self._check_deletions(actions)
         if actions:
@@ -242,13 +242,15 @@ class ContinuousSync:
         alpha, beta = self.sides[SyncSide.ALPHA].tree, self.sides[SyncSide.BETA].tree
         return Reconciler(self._terms, alpha, beta, self.agreement.tree).run(directories)
 
-    def _note(self, outcome: Outcome, directories: set[bytes] | None) -> None:
+    def _note(self, outcome: Outcome) -> None:
         for path, entry in outcome.agreed:
             self.agreement.note(path, entry)
         self.agreement.flush()
         for known in (self.health.conflicts, self.health.problems):
-            for path in [p for p in known if _was_looked_at(p, directories)]:
-                del known[path]
+            for path in list(known):
+                there = any(state.tree.get(path) is not None for state in self.sides.values())
+                if path == ROOT or not there or split(path)[0] in outcome.entered:
+                    del known[path]
         self.health.conflicts.update(map(_pair, outcome.conflicts))
         self.health.problems.update(map(_pair, outcome.skipped))
 
@@ -354,10 +356,6 @@ async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
 def _is_watched(state: SideState) -> bool:
     watching = state.watching
     return watching is not None and watching.how == "inotify" and not watching.words
-
-
-def _was_looked_at(path: bytes, directories: set[bytes] | None) -> bool:
-    return directories is None or any(split(path)[0] == d or is_below(path, d) for d in directories)
 
 
 def _pair(found: Conflict) -> tuple[bytes, str]:
