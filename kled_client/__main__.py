@@ -47,6 +47,10 @@ def _dispatch(arguments: list[str], asked: report.ErrorFormat) -> int:
         from kled_client.stream.command import main as stream  # noqa: PLC0415  # start-up time
 
         return stream(arguments[1:])
+    if arguments == ["sync-server"]:
+        from kled_sync.__main__ import main as serve  # noqa: PLC0415  # start-up time
+
+        return serve()
     from kled_client.cli.main import run  # noqa: PLC0415
 
     return run(arguments, asked)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kled_client.cli.forward import hold
 from kled_client.forward.hold import ForwardPlan
 from kled_client.forward.project import FILE_NAME, Project, parse_project, project_files
 from kled_client.forward.service import UserService, plan_service
+from kled_client.forward.trust import is_trusted, trust
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import ConfigError, KledError, NotFoundError
 
@@ -23,14 +25,20 @@ from kled_wire.errors import ConfigError, KledError, NotFoundError
 @click.command()
 @click.option("--install", "action", flag_value="install", help="Install a service of your user.")
 @click.option("--uninstall", "action", flag_value="uninstall", help="Remove the service.")
+@click.option("--trust", "trusted", is_flag=True, help="Follow the file without a question.")
 @pass_invocation
-def up(invocation: Invocation, action: str | None) -> int:
-    """Run the forwards in the .kled.toml of this directory or one above, until Ctrl-C.
+def up(invocation: Invocation, action: str | None, trusted: bool) -> int:
+    """Run the forwards and syncs in the .kled.toml of this directory or one above, until Ctrl-C.
+
+    A file that is new or has changed is shown and asked about first: a repository brings its own.
 
     --install creates a systemd user unit (on macOS a launchd agent) that runs them while you are
     signed in to this machine.
     """
     path, project = load_project(Path.cwd())
+    if action != "uninstall":
+        _agree(invocation, path, trusted=trusted)
+        _begin_syncs(invocation, path, project)
     if action is None:
         plan = ForwardPlan(forwards=project.forwards, auto=project.auto)
         return run(partial(hold, invocation, project.workspace, plan))
@@ -40,6 +48,45 @@ def up(invocation: Invocation, action: str | None) -> int:
     else:
         _uninstall(invocation, service)
     return 0
+
+
+def _agree(invocation: Invocation, path: Path, *, trusted: bool) -> None:
+    """Return where the file may be followed. Raises ConfigError("project_untrusted")."""
+    text = path.read_text("utf-8")
+    if is_trusted(invocation.env, path, text):
+        return
+    if not trusted:
+        invocation.output.note(f"{path} is new, or has changed:\n\n{text}")
+        if not sys.stdin.isatty() or not click.confirm("Follow it?", err=True):
+            raise ConfigError(
+                "project_untrusted",
+                f"{path} is new, or has changed, and nobody has agreed to it",
+                hint="read it, then kled up --trust",
+            )
+    trust(invocation.env, path, text)
+
+
+def _begin_syncs(invocation: Invocation, path: Path, project: Project) -> None:
+    """Let the background process keep what the file names. Raises KledError."""
+    if not project.syncs:
+        return
+    from kled_client.sync.control import ask  # noqa: PLC0415  # start-up time
+    from kled_client.sync.project import same, session_of  # noqa: PLC0415
+    from kled_client.sync.sessions import SessionStore, sync_home  # noqa: PLC0415
+
+    store = SessionStore(sync_home(invocation.env))
+    for sync in project.syncs:
+        taken = [store.load(name) for name in store.names()]
+        wanted = session_of(project, sync, path, invocation.profile_name, taken)
+        known = [found for found in taken if found.name == wanted.name]
+        if known and not same(known[0], wanted):
+            ask(invocation.env, "stop", name=wanted.name)
+            known = []
+        if known:
+            ask(invocation.env, "resume" if known[0].paused else "status", name=wanted.name)
+        else:
+            ask(invocation.env, "start", session=asdict(wanted))
+        invocation.output.note(f"{wanted.name} is kept the same with {wanted.beta}")
 
 
 def load_project(directory: Path) -> tuple[Path, Project]:

@@ -9,6 +9,13 @@
     udp = ["5353"]
     auto = true
 
+    [[sync]]
+    local = "."
+    remote = "proj"
+    mode = "two-way-safe"
+    ignore = ["*.log"]
+    preset = ["python"]
+
 Parsed here from text; reading the file is its caller's.
 """
 
@@ -34,12 +41,24 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSync:
+    """A folder of the project, and what it is called in the workspace."""
+
+    local: str
+    remote: str
+    mode: str = "two-way-safe"
+    ignore: tuple[str, ...] = ()
+    preset: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """What the file says."""
 
     workspace: WorkspaceRef
     forwards: tuple[Forward, ...] = ()
     auto: bool = False
+    syncs: tuple[ProjectSync, ...] = ()
 
 
 def project_files(directory: Path) -> Iterable[Path]:
@@ -53,7 +72,7 @@ def parse_project(text: str, name: str = FILE_NAME) -> Project:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise _invalid(name, str(exc)) from exc
-    _only(name, raw, {"workspace", "forward"}, "")
+    _only(name, raw, {"workspace", "forward", "sync"}, "")
     workspace, forward = raw.get("workspace"), raw.get("forward", {})
     if not isinstance(workspace, str):
         raise _invalid(name, 'it does not say which workspace: workspace = "NAME"')
@@ -68,6 +87,7 @@ def parse_project(text: str, name: str = FILE_NAME) -> Project:
             workspace=parse_workspace_ref(workspace),
             forwards=tuple(_forwards(name, forward)),
             auto=auto,
+            syncs=tuple(_syncs(name, raw.get("sync", []))),
         )
     except ConfigError:
         raise
@@ -84,6 +104,32 @@ def _forwards(name: str, table: dict[str, Any]) -> Iterable[Forward]:
             if isinstance(spec, bool) or not isinstance(spec, str | int):
                 raise _invalid(name, f"`forward.{key}` holds something that is no forward")
             yield from parse_forward(str(spec), kind)
+
+
+def _syncs(name: str, tables: object) -> Iterable[ProjectSync]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise _invalid(name, "`sync` is not a list of tables: [[sync]]")
+    for table in tables:
+        _only(name, table, {"local", "remote", "mode", "ignore", "preset"}, "sync.")
+        words = {key: table[key] for key in ("local", "remote", "mode") if key in table}
+        if not all(isinstance(word, str) and word for word in words.values()):
+            raise _invalid(name, "`sync.local`, `remote` and `mode` are words")
+        local, remote = words.get("local", "."), words.get("remote")
+        if remote is None:
+            raise _invalid(name, '`sync.remote` is missing: remote = "PATH"')
+        if local.startswith(("/", "~")) or ".." in local.split("/"):
+            raise _invalid(name, "`sync.local` is a folder inside the project")
+        lists = {key: table.get(key, []) for key in ("ignore", "preset")}
+        if not all(isinstance(v, list) and all(isinstance(w, str) for w in v)
+                   for v in lists.values()):  # fmt: skip
+            raise _invalid(name, "`sync.ignore` and `sync.preset` are lists of words")
+        yield ProjectSync(
+            local=local,
+            remote=remote,
+            mode=words.get("mode", "two-way-safe"),
+            ignore=tuple(lists["ignore"]),
+            preset=tuple(lists["preset"]),
+        )
 
 
 def _only(name: str, table: dict[str, Any], known: set[str], prefix: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _FAR_COMMAND: Final = "kled sync-server"
 # What a far end says before it ends; the last of it explains why.
 _WORDS_BYTES: Final = 2000
+_PIPE_BYTES: Final = 1024 * 1024
 Connect = Callable[[WorkspaceRef], "AbstractAsyncContextManager[asyncssh.SSHClientConnection]"]
 
 
@@ -90,6 +92,7 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
         raise UnavailableError(
             "sync_far_end_missing", f"{command[0]} cannot be started: {exc.strerror}"
         ) from exc
+    _widen(process)
     try:
         yield _Pipes(process)
     finally:
@@ -101,6 +104,15 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
+
+
+def _widen(process: trio.Process) -> None:
+    """Let a block go through a pipe at once, where the system has that (fcntl(2))."""
+    widen = getattr(fcntl, "F_SETPIPE_SZ", None)
+    for end in (process.stdin, process.stdout):
+        if widen is not None and isinstance(end, trio.lowlevel.FdStream):
+            with suppress(OSError):
+                fcntl.fcntl(end.fileno(), widen, _PIPE_BYTES)
 
 
 class _ChannelStream:

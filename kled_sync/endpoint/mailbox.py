@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Final, Generic, TypeVar
 
-from kled_sync.wire.blocks import MAGIC, Packer, WireBlock, pack_message
+from kled_sync.wire.blocks import HEAD, MAGIC, Packer, WireBlock, pack_message
 from kled_sync.wire.messages import Message, encode_message
 from kled_wire.errors import LimitError
 
@@ -74,7 +74,10 @@ class BlockSender:
     def send_block(self, block: WireBlock) -> None:
         """Raises OSError."""
         with self._lock:
-            self._write(block.encoded())
+            written = os.writev(self._descriptor, [block.head(), block.payload])
+            rest = HEAD.size + len(block.payload) - written
+            if rest:
+                self._write(block.encoded()[-rest:])
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -137,6 +137,9 @@ class Supplier:
         self._memory.put(item.path, what)
 
     def _put(self, record: bytes) -> Iterator[WireBlock]:
+        if len(record) >= BLOCK_BYTES and not self._buffer:
+            yield self._packer.pack(DATA, self._job, record, squeeze=self._squeeze)
+            return
         self._buffer += record
         if len(self._buffer) >= BLOCK_BYTES:
             yield from self._flush()

@@ -55,6 +55,8 @@ class Result:
     done: CarriedOut = field(default_factory=CarriedOut)
     skipped: list[Conflict] = field(default_factory=list)
     actions: int = 0
+    # What went over the wire, in both directions.
+    wire_bytes: int = 0
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -83,6 +85,14 @@ class OneSync:
         """Copy what `confirm` says yes to. Raises KledError."""
         await self._open()
         result = Result()
+        try:
+            await self._copy(confirm, result)
+        finally:
+            far = self._sides[SyncSide.ALPHA if self._wish.here is SyncSide.BETA else SyncSide.BETA]
+            result.wire_bytes = far.peer.sent_bytes + far.peer.received_bytes
+        return result
+
+    async def _copy(self, confirm: Confirm, result: Result) -> None:
         tried: set[PathChange] = set()
         for attempt in range(_TRIES):
             await self._both(partial(SideState.scan, everywhere=not attempt))
@@ -100,7 +110,7 @@ class OneSync:
                 )
                 result.actions = len(actions)
                 if not await confirm(plan):
-                    return result
+                    return
             if not actions:
                 break
             done = await self._transfer.carry_out(actions, urgent=False)
@@ -108,7 +118,6 @@ class OneSync:
             if not done.failures:
                 break
             tried |= {f.action for f in done.failures if f.code not in _WORTH_ANOTHER}
-        return result
 
     async def _open(self) -> None:
         """The source first: whether it is a directory decides where it goes."""

@@ -41,12 +41,14 @@ class WireBlock(NamedTuple):
     raw_bytes: int
     payload: bytes
 
+    def head(self) -> bytes:
+        return HEAD.pack(self.flags, self.channel, self.job, self.raw_bytes, len(self.payload))
+
     def encoded(self) -> bytes:
-        head = HEAD.pack(self.flags, self.channel, self.job, self.raw_bytes, len(self.payload))
-        return head + self.payload
+        return self.head() + self.payload
 
 
-def decode_head(head: bytes) -> tuple[WireBlock, int]:
+def decode_head(head: bytes | memoryview) -> tuple[WireBlock, int]:
     """A block without its payload, and how many bytes that has. Raises ProtocolError."""
     flags, channel, job, raw, size = HEAD.unpack(head)
     if flags > _ZSTD or channel > DATA:
@@ -155,13 +157,14 @@ class BlockReader:
             return []
         blocks: list[WireBlock] = []
         at = 0
-        while len(self._buffer) - at >= HEAD.size:
-            block, size = decode_head(bytes(self._buffer[at : at + HEAD.size]))
-            end = at + HEAD.size + size
-            if len(self._buffer) < end:
-                break
-            blocks.append(block._replace(payload=bytes(self._buffer[at + HEAD.size : end])))
-            at = end
+        with memoryview(self._buffer) as view:
+            while len(view) - at >= HEAD.size:
+                block, size = decode_head(view[at : at + HEAD.size])
+                end = at + HEAD.size + size
+                if len(view) < end:
+                    break
+                blocks.append(block._replace(payload=bytes(view[at + HEAD.size : end])))
+                at = end
         if at:
             del self._buffer[:at]
         return blocks

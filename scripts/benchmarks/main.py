@@ -27,6 +27,7 @@ NAMES = (
     "forward",
     "round-trips",
     "tls",
+    "sync",
 )
 
 

@@ -145,6 +145,8 @@ def open_bastion(host: str = "127.0.0.1") -> Iterator[list[str]]:
         )
     shutil.copy(directory / "user.pub", directory / "authorized_keys")
     servers, ports = [], [free_port(), free_port()]
+    # `kled` is found by who asks for it there.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     try:
         for port in ports:
@@ -153,7 +155,7 @@ def open_bastion(host: str = "127.0.0.1") -> Iterator[list[str]]:
                 f"Port {port}\nListenAddress {host}\nHostKey {directory}/host\n"
                 f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPidFile none\n"
                 "Subsystem sftp /usr/lib/openssh/sftp-server\n"
-                "UsePAM no\nSetEnv SHLVL=5\nMaxStartups 200\nMaxSessions 200\n"
+                f"UsePAM no\nSetEnv SHLVL=5 PATH={path}\nMaxStartups 200\nMaxSessions 200\n"
             )
             servers.append(subprocess.Popen([sshd, "-D", "-f", str(config)]))
             wait_port(port, host)

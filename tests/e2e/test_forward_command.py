@@ -274,7 +274,7 @@ def test_a_project_names_its_forwards(site: Site, tmp_path: Path, echo_port: int
     (tmp_path / ".kled.toml").write_text(text)
     below = tmp_path / "src"
     below.mkdir()
-    with running(site, "up", cwd=below) as up:
+    with running(site, "up", "--trust", cwd=below) as up:
         up.wait("listening", listen=f"127.0.0.1:{here}")
         up.wait("listening", kind="dynamic")
         assert ask(("127.0.0.1", here)) == b"HELLO"

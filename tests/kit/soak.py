@@ -123,7 +123,9 @@ class Soak:
             assert [k for k in wanted if found[k] != wanted[k]] == [], name
             assert not (root / ".kled-sync").exists()
         staged = [p for p in (self.home / ".kled-sync").rglob("*") if p.is_file()]
-        assert [p for p in staged if p.name != ".gitignore"] == []
+        # The staged part of a large file waits for another try, which may not come.
+        left = [p.name for p in staged if not p.name.startswith((".gitignore", "part-"))]
+        assert left == []
 
     def end(self) -> None:
         for process in self.processes():

@@ -71,3 +71,22 @@ def test_the_nearest_file_comes_first() -> None:
         "/a/.kled.toml",
         "/.kled.toml",
     ]
+
+
+def test_folders_that_are_kept_the_same() -> None:
+    text = 'workspace = "dev"\n[[sync]]\nremote = "x"\n[[sync]]\nlocal = "src"\nremote = "y"\n'
+    syncs = parse_project(f'{text}mode = "one-way-safe"\npreset = ["node"]\n').syncs
+    assert [(s.local, s.remote, s.mode, s.preset) for s in syncs] == [
+        (".", "x", "two-way-safe", ()),
+        ("src", "y", "one-way-safe", ("node",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['local = "/etc"', 'local = "../x"', 'local = "a/../../x"', 'local = "~/x"', "local = 5",
+     'mode = ""', "ignore = 5", "preset = [5]", 'other = "x"'],
+)  # fmt: skip
+def test_a_folder_that_is_not_the_projects_is_refused(line: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_project(f'workspace = "dev"\n[[sync]]\nremote = "x"\n{line}\n')

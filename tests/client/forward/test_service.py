@@ -72,7 +72,7 @@ def test_install_and_uninstall(kled: Kled, home: Path, tmp_path: Path) -> None:
     fake.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
     fake.chmod(0o755)
     env = {"PATH": f"{programs}:/usr/bin:/bin"}
-    done = kled("up", "--install", cwd=tmp_path, env=env)
+    done = kled("up", "--trust", "--install", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     (unit,) = (home / ".config/systemd/user").iterdir()
     assert f"WorkingDirectory={tmp_path}" in unit.read_text()
@@ -85,7 +85,7 @@ def test_install_and_uninstall(kled: Kled, home: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_file(kled: Kled, tmp_path: Path) -> None:
-    done = kled("up", cwd=tmp_path)
+    done = kled("up", "--trust", cwd=tmp_path)
     assert done.returncode == 4
     assert ".kled.toml" in one_line(done.stderr)
 
@@ -107,9 +107,19 @@ def test_an_install_that_fails_leaves_nothing(
     fake = programs / "systemctl"
     fake.write_text(f'#!/bin/sh\n[ "$2" != {failing} ] || {{ echo "{words}" >&2; exit 1; }}\n')
     fake.chmod(0o755)
-    done = kled("up", "--install", cwd=tmp_path, env={"PATH": f"{programs}:/usr/bin:/bin"})
+    done = kled("up", "--trust", "--install", cwd=tmp_path, env={"PATH": f"{programs}:/usr/bin:/bin"})
     assert done.returncode == 1
     said = one_line(done.stderr)
     assert words in said
     assert hint in said
     assert not list(home.rglob("*.service"))
+
+
+def test_a_file_that_nobody_has_agreed_to_is_shown_and_not_followed(
+    kled: Kled, tmp_path: Path
+) -> None:
+    (tmp_path / ".kled.toml").write_text('workspace = "dev"\n[forward]\nlocal = ["8080"]\n')
+    done = kled("up", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b'local = ["8080"]' in done.stderr
+    assert b"kled up --trust" in done.stderr
