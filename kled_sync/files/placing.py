@@ -139,7 +139,7 @@ class Placer:
                 self._kept.note_made(path)
         else:
             known = self._as_known(descriptor, name, operation)
-            self._swap(staged, descriptor, name, known)
+            self._swap(staged, descriptor, name, known, path)
             self._let_go(staged, path, REPLACED)
         self._remember(descriptor, name, path, digest)
 
@@ -164,8 +164,10 @@ class Placer:
         again = hash_file(self._root, path, self._store)
         return again is not None and again.entry.tail == known.entry.tail
 
-    def _swap(self, staged: bytes, descriptor: int, name: bytes, known: SeenEntry) -> None:
-        """Afterwards what was there has the staged file's name."""
+    def _swap(
+        self, staged: bytes, descriptor: int, name: bytes, known: SeenEntry, path: bytes
+    ) -> None:
+        """Afterwards what was there has the staged file's name. Raises Refusal, OSError."""
         if self._can_exchange:
             try:
                 exchange(self._staging, staged, descriptor, name)
@@ -174,14 +176,28 @@ class Placer:
                     raise
                 self._can_exchange = False
         if not self._can_exchange:
-            aside = self._temporary()
-            os.rename(name, aside, src_dir_fd=descriptor, dst_dir_fd=self._staging)
-            rename_new(self._staging, staged, descriptor, name)
-            os.rename(aside, staged, src_dir_fd=self._staging, dst_dir_fd=self._staging)
-        if not self._is_what_we_meant(staged, known):
+            self._swap_in_steps(staged, descriptor, name, known, path)
+        elif not self._is_what_we_meant(staged, known):
             # Saved in the moment between. Theirs goes back, ours is not needed.
             exchange(self._staging, staged, descriptor, name)
             raise Refusal(*CHANGED)
+
+    def _swap_in_steps(
+        self, staged: bytes, descriptor: int, name: bytes, known: SeenEntry, path: bytes
+    ) -> None:
+        """The same where the system cannot exchange: for a moment nothing is there."""
+        aside = self._temporary()
+        os.rename(name, aside, src_dir_fd=descriptor, dst_dir_fd=self._staging)
+        if not self._is_what_we_meant(aside, known):
+            rename_new(self._staging, aside, descriptor, name)
+            raise Refusal(*CHANGED)
+        try:
+            rename_new(self._staging, staged, descriptor, name)
+        except FileExistsError:
+            # Saved in that moment: theirs stays, and what was there before is a version of it.
+            self._let_go(aside, path, REPLACED)
+            raise Refusal(*CHANGED) from None
+        os.rename(aside, staged, src_dir_fd=self._staging, dst_dir_fd=self._staging)
 
     def _is_what_we_meant(self, staged: bytes, known: SeenEntry) -> bool:
         found = os.stat(staged, dir_fd=self._staging, follow_symlinks=False)

@@ -107,7 +107,9 @@ def test_an_install_that_fails_leaves_nothing(
     fake = programs / "systemctl"
     fake.write_text(f'#!/bin/sh\n[ "$2" != {failing} ] || {{ echo "{words}" >&2; exit 1; }}\n')
     fake.chmod(0o755)
-    done = kled("up", "--trust", "--install", cwd=tmp_path, env={"PATH": f"{programs}:/usr/bin:/bin"})
+    done = kled(
+        "up", "--trust", "--install", cwd=tmp_path, env={"PATH": f"{programs}:/usr/bin:/bin"}
+    )
     assert done.returncode == 1
     said = one_line(done.stderr)
     assert words in said

@@ -1,0 +1,197 @@
+"""Operations on real files: each is done only where what is there is what was seen."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kled_sync.decide.operations import Do, Operation
+from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.files import placing
+from kled_sync.files.options import Options
+from kled_sync.files.placing import Refusal
+from kled_sync.files.staging import dress
+from kled_sync.tree.entry import Entry, make_directory, make_file, make_link
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "root"
+    (made / "d").mkdir(parents=True)
+    (made / "f").write_text("before")
+    (made / "d" / "g").write_text("inside")
+    return made
+
+
+@pytest.fixture
+def held(root: Path, tmp_path: Path) -> Iterator[HeldRoot]:
+    env = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    holding = HeldRoot(os.fsencode(root), Options(durable="none"), env)
+    list(holding.scan(1, everywhere=True, directories=()))
+    for path in (b"f", b"d/g"):
+        holding.hash(path)
+    yield holding
+    holding.close()
+
+
+def entry(held: HeldRoot, path: bytes) -> Entry:
+    seen = held.memory.get(path)
+    assert seen is not None
+    return seen.entry
+
+
+def put(held: HeldRoot, path: bytes, text: bytes, old: Entry | None) -> None:
+    """As a job does it whose contents have come."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    staged = os.open("staged", flags, 0o600, dir_fd=held.shop.staging)
+    os.write(staged, text)
+    dress(staged, 0o644, 1_600_000_000_000_000_000)
+    os.close(staged)
+    new = make_file(0o644, 1_600_000_000_000_000_000, len(text), b"d" * 32)
+    held.shop.placer.do(Operation(Do.CONTENT, path, new, old), b"staged", new)
+
+
+def test_a_file_is_exchanged_with_what_was_seen(held: HeldRoot, root: Path) -> None:
+    put(held, b"f", b"after", entry(held, b"f"))
+    assert (root / "f").read_bytes() == b"after"
+    assert entry(held, b"f").tail == b"d" * 32
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "deleted", "made a directory"])
+def test_what_changed_since_it_was_seen_stays(held: HeldRoot, root: Path, how: str) -> None:
+    path = root / "f"
+    old = entry(held, b"f")
+    if how == "written":
+        path.write_text("theirs")
+    elif how == "replaced":
+        (root / "new").write_text("theirs")
+        (root / "new").replace(path)
+    else:
+        path.unlink()
+        if how == "made a directory":
+            path.mkdir()
+    with pytest.raises(Refusal) as caught:
+        put(held, b"f", b"after", old)
+    assert caught.value.code == "changed"
+    if how in {"written", "replaced"}:
+        assert path.read_text() == "theirs"
+    assert b"" in held.memory.dirty
+
+
+def cannot_exchange(*_arguments: object) -> None:
+    raise OSError(errno.ENOSYS, "no")
+
+
+def test_without_exchange_a_file_is_replaced_in_steps(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "exchange", cannot_exchange)
+    put(held, b"f", b"after", entry(held, b"f"))
+    assert (root / "f").read_bytes() == b"after"
+    assert held.kept is not None
+    assert [v.what for v in held.kept.versions()] == ["replaced"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_save_in_the_very_moment_gets_its_place_back(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """Somebody renames their file over ours between the look and the exchange."""
+    look = placing.Placer._as_known
+
+    def look_then_save(placer: placing.Placer, *arguments: object) -> object:
+        known = look(placer, *arguments)  # type: ignore[arg-type]
+        (root / "saving").write_text("theirs")
+        (root / "saving").replace(root / "f")
+        return known
+
+    monkeypatch.setattr(placing.Placer, "_as_known", look_then_save)
+    if not can_exchange:
+        monkeypatch.setattr(placing, "exchange", cannot_exchange)
+    with pytest.raises(Refusal):
+        put(held, b"f", b"after", entry(held, b"f"))
+    assert (root / "f").read_text() == "theirs"
+
+
+def test_a_new_file_never_replaces_one(held: HeldRoot, root: Path) -> None:
+    (root / "new").write_text("theirs")
+    with pytest.raises(Refusal):
+        put(held, b"new", b"after", None)
+    assert (root / "new").read_text() == "theirs"
+
+
+def test_a_removal_keeps_what_was_there(held: HeldRoot, root: Path) -> None:
+    held.shop.placer.do(Operation(Do.REMOVE, b"d/g", None, entry(held, b"d/g")), b"", None)
+    assert not (root / "d" / "g").exists()
+    assert held.kept is not None
+    (version,) = held.kept.versions()
+    directory, name = held.kept.place(version)
+    assert os.stat(name, dir_fd=directory).st_size == len("inside")
+    (root / "d" / "ignored").touch()
+    gone = Operation(Do.REMOVE_DIRECTORY, b"d", None, make_directory(0o755))
+    with pytest.raises(Refusal, match="not synced"):
+        held.shop.placer.do(gone, b"", None)
+    assert (root / "d" / "ignored").exists()
+
+
+def test_nothing_goes_through_a_link_that_took_a_directory_s_place(
+    held: HeldRoot, root: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "g").write_text("theirs")
+    old = entry(held, b"d/g")
+    (root / "d" / "g").unlink()
+    (root / "d").rmdir()
+    (root / "d").symlink_to(outside)
+    held.root.forget()
+    for operation in (
+        Operation(Do.REMOVE, b"d/g", None, old),
+        Operation(Do.LINK, b"d/l", make_link(b"x"), None),
+        Operation(Do.MAKE_DIRECTORY, b"d/n", make_directory(0o755), None),
+    ):
+        with pytest.raises(Refusal):
+            held.shop.placer.do(operation, b"", None)
+    with pytest.raises(Refusal):
+        put(held, b"d/g", b"evil", old)
+    assert [(p.name, p.read_text()) for p in outside.iterdir()] == [("g", "theirs")]
+
+
+def test_a_program_stays_one_and_gets_no_more_than_that(held: HeldRoot, root: Path) -> None:
+    placer = held.shop.placer
+    assert placer.mode_for(0o6755, None) == 0o755
+    assert placer.mode_for(0o644, 0o600) == 0o600
+    assert placer.mode_for(0o755, 0o600) == 0o700
+    assert placer.mode_for(0o644, 0o755) == 0o644
+
+
+def test_what_is_kept_is_ours_alone_and_has_an_end(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = held.kept
+    assert kept is not None
+    for number in range(3):
+        (root / "f").write_text(f"version {number}")
+        held.memory.mark(b"f")
+        list(held.scan(2, everywhere=False, directories=()))
+        put(held, b"f", b"after", entry(held, b"f"))
+    assert len(kept.versions()) == 3
+    monkeypatch.setattr(type(kept), "limit", lambda _kept: 2 * len("version 0"))
+    now = kept.versions()[-1].at_s
+    kept.prune(now)
+    assert len(kept.versions()) == 2
+    kept.prune(now + 8 * 24 * 3600)
+    assert kept.versions() == []
+    monkeypatch.setattr(type(kept), "limit", lambda _kept: 1)
+    (root / "f").write_text("too large")
+    held.memory.mark(b"f")
+    list(held.scan(3, everywhere=False, directories=()))
+    put(held, b"f", b"after", entry(held, b"f"))
+    assert kept.too_large == [b"f"]
+    staging = Path(f"/proc/self/fd/{held.shop.staging}").resolve()
+    assert stat.S_IMODE(staging.stat().st_mode) == 0o700
