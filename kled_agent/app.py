@@ -1,16 +1,6 @@
-"""The agent put together: every task it has is started here.
+"""The agent put together: every task that it has is started here.
 
-run_agent
-├── bury_orphans          waits for programs that sessions left behind
-├── serve_link            the control link, redialled for ever
-├── Scripts.serve         the template's scripts, a task for each that runs
-├── renew_certificate     before the host certificate runs out
-└── streams
-.   ├── Resumption.sweep          ends streams that waited too long for their client
-.   ├── Dialback._serve           one for each transport of a data stream
-.   ├── DirectListener.serve      clients that come directly, and where they can
-.   ├── _serve_application        one for each resumable stream, whatever carries it
-.   └── serve_asyncio_host        asyncssh, from the first SSH stream on; sessions live in it
+docs/architecture.md has the tree of tasks.
 """
 
 from __future__ import annotations

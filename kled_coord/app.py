@@ -1,15 +1,6 @@
 """The composition root: every part is built here, and every task is started here.
 
-serve
-├── processes          relay and offload processes, started again when they die
-├── watch_signals      SIGTERM drains, a second one stops
-├── serve_front        connections (below it, one task each)
-├── workers            `config.workers` of them
-├── endings            tells agents whose access has ended
-├── scripts            writes what agents tell of their scripts
-├── agent_keys         tells agents again which keys are good, where that was interrupted
-├── sweep              expired leases and one-time codes, states left behind
-└── prune_hourly       old logs and versions of states
+docs/architecture.md has the tree of tasks.
 """
 
 from __future__ import annotations
