@@ -56,7 +56,6 @@ def variable_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
         return []
     bad_names = [name for name in value if not _VARIABLE.fullmatch(name)]
     bad_values = [name for name, item in value.items() if isinstance(item, str) and "\0" in item]
-    nulls = [name for name, item in value.items() if item is None]
     return [
         Diagnostic(summary=summary, detail=detail, path=(attribute, MapKey(name)))
         for names, summary, detail in (
@@ -66,10 +65,14 @@ def variable_diagnostics(value: object, attribute: str) -> list[Diagnostic]:
                 "Use letters, digits and underscores, not starting with a digit.",
             ),
             (bad_values, "Invalid environment variable", "The value holds a NUL byte."),
-            (nulls, "Invalid environment variable", "The value is null."),
         )
         for name in names
     ]
+
+
+def variables(value: Values | None) -> dict[str, str]:
+    """Return those environment variables of a map that are set: one that is null is not."""
+    return {name: item for name, item in (value or {}).items() if item is not None}
 
 
 KLED_AGENT = Schema(
@@ -145,7 +148,7 @@ class AgentResource(Resource):
         known = {**planned, "id": agent["id"], "token": agent["token"]}
         context.keep(known)
         await _configure(context, known)
-        return {**known, "init_script": await _init_script(context, planned)}
+        return {**known, "init_script": await self._script(context, planned)}
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Say what the coordinator has now; gone where it was revoked, or is a later create's."""
@@ -153,17 +156,27 @@ class AgentResource(Resource):
         if found is None:
             return None
         known = {**state, "token": found["token"]}
-        for name in ("env", "dir"):
-            # Nothing and an empty one are the same to the coordinator, and not to Terraform.
-            if name in found and (found[name] or None) != (state[name] or None):
-                known[name] = found[name]
-        return {**known, "init_script": await _init_script(context, known)}
+        # Nothing and an empty one are the same to the coordinator, and not to Terraform.
+        if "env" in found and variables(found["env"]) != variables(state["env"]):
+            known["env"] = found["env"]
+        if "dir" in found and (found["dir"] or None) != (state["dir"] or None):
+            known["dir"] = found["dir"]
+        return {**known, "init_script": await self._script(context, known)}
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Only the script and what sessions get change; the identity stays."""
         known = {**planned, "id": prior["id"], "token": prior["token"]}
         await _configure(context, known)
-        return {**known, "init_script": await _init_script(context, planned)}
+        return {**known, "init_script": await self._script(context, planned)}
+
+    async def _script(self, context: Context, values: Values) -> str:
+        """Its init_script. An agent hears of its `env` by its link in any case.
+
+        Where people were told that a script shows it, they put no secrets there; a template that
+        was written for Coder was not.
+        """
+        shown = variables(values["env"]) if self.identity else {}
+        return await _init_script(context, {**values, "env": shown})
 
     async def delete(self, context: Context, state: Values) -> None:
         """Release the agent, unless a later create has made it its own."""
@@ -182,7 +195,7 @@ class AgentResource(Resource):
 
 
 async def _configure(context: Context, known: Values) -> None:
-    await context.host.configure_agent(known["id"], known["env"] or {}, known["dir"])
+    await context.host.configure_agent(known["id"], variables(known["env"]), known["dir"])
 
 
 async def _init_script(context: Context, planned: Values) -> str:

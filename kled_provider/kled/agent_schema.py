@@ -42,7 +42,8 @@ ENV = Attribute(
     name="env",
     type=map_of("string"),
     optional=True,
-    description="Environment of sessions and scripts. Not for secrets: init_script shows it.",
+    description="Environment of sessions and scripts. Not for secrets: the init_script of a "
+    "kled_agent shows it.",
 )
 SETTINGS = (
     Attribute(

@@ -30,6 +30,19 @@ FORM_TYPES: Final = (
     *dict.fromkeys(form for both in FORMS.values() for forms in both for form in forms),
     "error",
 )
+# Classes that are named within brackets, which Python has no names for.
+_NAMED_CLASSES: Final[Mapping[str, str]] = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\t\n\v\f\r ",
+    "upper": "A-Z",
+    "word": "0-9A-Za-z_",
+    "xdigit": "0-9A-Fa-f",
+}
+_NAMED_CLASS: Final = re.compile(rf"\[:({'|'.join(_NAMED_CLASSES)}):\]")
 # As Go writes the end of the text.
 _GO_END: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\z")
 _ERROR_FORM: Final = "error"
@@ -248,7 +261,8 @@ _RULES: Final[Mapping[str, Callable[[Values, str], str | None]]] = {
 
 def python_pattern(pattern: str) -> str:
     """The same expression in Python's words. Source: https://pkg.go.dev/regexp/syntax."""
-    return _GO_END.sub(r"\1\\Z", pattern)
+    named = _NAMED_CLASS.sub(lambda found: _NAMED_CLASSES[found[1]], pattern)
+    return _GO_END.sub(r"\1\\Z", named)
 
 
 def _at(summary: str, detail: str, *path: str | int) -> Diagnostic:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from kled_provider.host import Host
 from kled_provider.kled import processes
-from kled_provider.kled.agent import name_diagnostics, variable_diagnostics
+from kled_provider.kled.agent import name_diagnostics, variable_diagnostics, variables
 from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
 from kled_provider.plugin.diagnostics import Diagnostic
 from kled_provider.plugin.resource import Context, Resource
@@ -98,7 +98,7 @@ class ProcessResource(Resource):
         argv = planned["command"] or await context.host.agent_command()
         program = ProcessSpec(
             argv=tuple(argv),
-            env={**(planned["env"] or {}), **(planned["env_sensitive"] or {})},
+            env={**variables(planned["env"]), **variables(planned["env_sensitive"])},
             user=planned["user"],
             directory=planned["dir"],
             agent_id=planned["agent_id"],

@@ -132,7 +132,7 @@ APP = Schema(
             name="slug",
             required=True,
             check=all_of(
-                at_most(32),
+                at_most(63),  # it is a label of a host name
                 matching(
                     r"[a-z0-9]+(-[a-z0-9]+)*",
                     "lower-case letters, digits and single hyphens between them",

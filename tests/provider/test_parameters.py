@@ -101,3 +101,4 @@ async def test_an_expression_that_never_ends_is_no_match() -> None:
     assert await is_match(r"^[a-z]+\z", "abc")
     assert not await is_match(r"^[a-z]+\z", "abc\n")
     assert python_pattern(r"a\\z\z") == r"a\\z\Z"
+    assert python_pattern("^[[:alpha:]_]+[[:digit:]]$") == "^[A-Za-z_]+[0-9]$"

@@ -170,7 +170,7 @@ def _script(instance: _Instance) -> Script:
         blocks_login=bool(values.get("start_blocks_login")),
         timeout_s=_number(values, "timeout"),
         log_path=_text(values, "log_path"),
-        after=tuple(values.get("after") or ()),
+        after=tuple(filter(None, values.get("after") or ())),
     )
 
 
@@ -255,7 +255,8 @@ def _merged(own: Mapping[str, str], variables: Iterable[_Instance]) -> dict[str,
         elif strategy == "prepend":
             value = ":".join([value, *parts])
         found[name] = value
-    return {**found, **own}
+    # One that is null is one that is not said.
+    return {**found, **{name: value for name, value in own.items() if value is not None}}
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:

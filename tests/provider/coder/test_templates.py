@@ -103,6 +103,13 @@ async def test_what_older_templates_say_means_what_it_meant(
 
 
 @pytest.mark.slow
+async def test_the_agents_environment_is_not_in_its_script(terraform: Terraform) -> None:
+    state = await start(terraform, "older")
+    (agent,) = (r for r in state["resources"] if r["type"] == "coder_agent")
+    assert "ada@kled.example" not in agent["instances"][0]["attributes"]["init_script"]
+
+
+@pytest.mark.slow
 async def test_scripts_and_apps_of_modules_belong_to_the_agent(
     host: FakeHost, terraform: Terraform
 ) -> None:

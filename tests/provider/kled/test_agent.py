@@ -122,7 +122,17 @@ def test_each_mistake_has_its_path() -> None:
         "env": {"A=B": "x", "OK": "a\0b", "NO": None, "FINE": "x", "LATER": UNKNOWN},
     }
     paths = {d.path for d in AgentResource().validate(config)}
-    assert paths == {("os",), ("arch",)} | {("env", MapKey(k)) for k in ("A=B", "OK", "NO")}
+    assert paths == {("os",), ("arch",)} | {("env", MapKey(k)) for k in ("A=B", "OK")}
+
+
+async def test_a_variable_that_is_null_is_none_and_no_difference() -> None:
+    host = FakeHost(directory=Path("/nowhere"))
+    context = Context(host=host, keep=lambda _values: None, generation="g")
+    planned = {**nothing(), "name": "main", "env": {"A": "b", "NO": None}}
+    made = await AgentResource().create(context, planned)
+    assert host.configured == {"a-main": ({"A": "b"}, None)}
+    assert "export NO" not in made["init_script"]
+    assert await AgentResource().read(context, made) == made
 
 
 async def test_one_without_a_name_is_another_agent_each_time() -> None:

@@ -152,7 +152,7 @@ def test_variables_are_merged_in_the_order_of_their_addresses() -> None:
         values = {"agent_id": "a", "name": name, "value": value, "merge_strategy": strategy}
         return resource(address, values)
 
-    agent = resource("coder_agent.main", {"id": "a", "env": {"OWN": "agent"}})
+    agent = resource("coder_agent.main", {"id": "a", "env": {"OWN": "agent", "NO": None}})
     spec = of(
         env("coder_env.c", "PATH", "/c", "prepend"),
         env("coder_env.b", "PATH", "/b", "append"),
