@@ -88,3 +88,146 @@ def test_a_create_that_never_worked_is_deleted(site: Site, template: Path) -> No
     assert "better -p password=@FILE" in created.stderr
     assert created.returncode != 0
     site.kled("delete", "asker", "--yes")
+
+
+CHOSEN = """
+terraform {
+  required_providers {
+    kled = { source = "kled/kled" }
+  }
+}
+variable "key" {
+  sensitive = true
+}
+data "kled_parameter" "kind" {
+  name    = "kind"
+  default = "small"
+  mutable = true
+  option {
+    name  = "Small"
+    value = "small"
+  }
+  option {
+    name  = "Large"
+    value = "large"
+  }
+}
+data "kled_parameter" "cpus" {
+  count = data.kled_parameter.kind.value == "large" ? 1 : 0
+  name  = "cpus"
+  type  = "number"
+  mutable = true
+  validation {
+    min       = 2
+    max       = 8
+    monotonic = "increasing"
+    error     = "Large ones have {min} to {max} CPUs."
+  }
+}
+data "kled_parameter" "region" {
+  name    = "region"
+  default = "eu"
+}
+data "kled_parameter" "clean" {
+  name      = "clean"
+  type      = "bool"
+  default   = "false"
+  mutable   = true
+  ephemeral = true
+}
+data "kled_preset" "big" {
+  name       = "Big"
+  parameters = { kind = "large", cpus = "4" }
+}
+output "it" {
+  value = join(" ", [
+    data.kled_parameter.kind.value,
+    try(data.kled_parameter.cpus[0].value, "-"),
+    data.kled_parameter.clean.value,
+    nonsensitive(length(var.key)),
+  ])
+}
+"""
+
+
+@pytest.fixture
+def chosen(site: Site, tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "chosen"
+    directory.mkdir()
+    (directory / "main.tf").write_text(CHOSEN)
+    (directory / "README.md").write_text("# Read me\n")
+    yield directory
+    for name in ("big", "plain"):
+        site.kled("delete", name, "--yes", check=False)
+    site.kled("template", "delete", "chosen", "--yes", check=False)
+
+
+def test_what_does_not_fit_is_refused_before_there_is_a_build(site: Site, chosen: Path) -> None:
+    checked = site.kled("template", "validate", chosen, "--var", f"key={SECRET}")
+    assert "is valid" in checked.stderr
+    pushed = site.kled("template", "push", chosen, "--var", f"key={SECRET}")
+    assert "a start makes 0 changes" in pushed.stderr
+    shown = site.kled("template", "show", "chosen").stdout
+    for word in ("Read me", "kind", "(fixed)"):
+        assert word in shown
+    for words, message in (
+        (("-p", "kind=huge"), "'huge' is not one of the options: small, large"),
+        (("-p", "kind=large"), "needs a value for cpus"),
+        (("-p", "kind=large", "-p", "cpus=9"), "Large ones have 2 to 8 CPUs."),
+        (("-p", "cpus=4"), "has no parameter 'cpus'"),
+        (("-p", "key=x"), "author has fixed"),
+        (("--preset", "Small"), "no preset 'Small'"),
+    ):
+        refused = site.kled("create", "big", "-t", "chosen", *words, check=False)
+        assert message in " ".join(refused.stderr.split()), refused.stderr
+    assert "big" not in [each["name"] for each in site.ask("list")]
+
+
+def output_of(site: Site, name: str) -> str:
+    found: str = site.ask("show", name)["outputs"]["it"]["value"]
+    return found
+
+
+def test_a_workspace_has_what_was_chosen_for_it(site: Site, chosen: Path) -> None:
+    site.kled("template", "push", chosen, "--var", f"key={SECRET}")
+    length = str(len(SECRET))
+    # Without an agent nobody can enter; the build is what counts here.
+    words = ("-t", "chosen", "--preset", "Big", "-p", "clean=true")
+    site.kled("create", "big", *words, check=False)
+    assert output_of(site, "big") == f"large 4 true {length}"
+    found = site.ask("show", "big")
+    assert found["parameters"] == {"kind": "large", "cpus": "4", "region": "eu"}
+    refused = site.kled("start", "big", "-p", "region=us", check=False)
+    assert "cannot be changed" in refused.stderr
+    refused = site.kled("start", "big", "-p", "cpus=3", check=False)
+    assert (refused.returncode, "Large ones" in refused.stderr) == (2, True), refused.stderr
+    site.kled("start", "big", "-p", "kind=small", check=False)
+    assert output_of(site, "big") == f"small - false {length}"
+    # What it had comes back with the parameter.
+    site.kled("start", "big", "-p", "kind=large", check=False)
+    assert output_of(site, "big") == f"large 4 false {length}"
+    site.kled("create", "plain", "-t", "chosen", "--copy-from", "big", check=False)
+    assert output_of(site, "plain") == f"large 4 false {length}"
+    refused = site.kled("template", "delete", "chosen", "--yes", check=False)
+    assert "big, plain" in refused.stderr
+
+
+def test_versions_go_back_and_come_as_files(site: Site, chosen: Path, tmp_path: Path) -> None:
+    (chosen / "run").write_text("#!/bin/sh\n")
+    (chosen / "run").chmod(0o755)
+    for message in ("one", "two"):
+        site.kled("template", "push", chosen, "-m", message, "--var", "key=x")
+        (chosen / "more.tf").write_text("# two\n")
+    site.kled("template", "rollback", "chosen")
+    assert site.ask("template", "show", "chosen")["active_version"] == 1
+    site.kled("template", "promote", "chosen", "2")
+    site.kled("template", "archive", "chosen", "1")
+    refused = site.kled("create", "big", "-t", "chosen", "--template-version", "1", check=False)
+    assert "archived" in refused.stderr
+    site.kled("template", "pull", "chosen", tmp_path / "pulled")
+    names = sorted(path.name for path in (tmp_path / "pulled").iterdir())
+    assert names == ["README.md", "main.tf", "more.tf", "run"]
+    assert (tmp_path / "pulled/run").stat().st_mode & 0o100
+    assert (tmp_path / "pulled/main.tf").read_text() == CHOSEN
+    site.kled("template", "push", tmp_path / "pulled", "--name", "chosen", "--no-activate")
+    assert site.ask("template", "show", "chosen")["active_version"] == 2
