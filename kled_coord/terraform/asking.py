@@ -124,7 +124,7 @@ async def _prepare(
         providers=providers,
     )
     async with open_session(place, _ignore) as session:
-        with refusing():
+        with refusing(work):
             await session.init(question.template)
         ready.settings = session.settings
     ready.targets = await trio.to_thread.run_sync(list_targets, work)
@@ -153,7 +153,7 @@ async def _look(
     try:
         with trio.move_on_after(ANSWER_S):
             async with open_session(place, _ignore) as session:
-                with refusing():
+                with refusing(ready.work):
                     await session.stage("plan", command.look_arguments(ready.targets, directory))
                 return
     finally:

@@ -13,9 +13,11 @@ from kled_coord.terraform import command
 from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.errors import TemplateInvalidError, TerraformFailedError, first_error
 from kled_coord.terraform.events import STEPS, Event, ResourcePlanned, TerraformDiagnostic
+from kled_coord.terraform.placing import find_place
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
 from kled_coord.terraform.targets import list_targets
+from kled_coord.terraform.untrusted import read_file
 from kled_coord.terraform.varfile import Value
 from kled_wire.errors import KledError
 
@@ -81,14 +83,14 @@ async def check_template(
         await trio.lowlevel.checkpoint()
 
     async with open_session(place, note) as session:
-        with refusing():
+        with refusing(place.work):
             await session.init(check.template)
         found = await session.validate()
         errors = [d for d in found if d.severity == "error"]
         if errors:
-            raise TemplateInvalidError(first_error(errors, ""), diagnostics=found)
+            raise _refused(first_error(errors, ""), found, place.work)
         if check.is_planned:
-            with refusing():
+            with refusing(place.work):
                 await session.stage("plan", command.plan_arguments())
         warnings = dict.fromkeys((*found, *session.output().warnings))
         is_asking = bool(await trio.to_thread.run_sync(list_targets, place.work))
@@ -96,9 +98,25 @@ async def check_template(
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Where Terraform fails in the block, the template is what is wrong."""
+def refusing(work: Path) -> Iterator[None]:
+    """Where Terraform fails in the block, the template in `work` is what is wrong."""
     try:
         yield
     except TerraformFailedError as error:
-        raise TemplateInvalidError(error.message, diagnostics=error.diagnostics) from error
+        raise _refused(error.message, error.diagnostics, work) from error
+
+
+def _refused(
+    message: str, diagnostics: Sequence[TerraformDiagnostic], work: Path
+) -> TemplateInvalidError:
+    errors = [d for d in diagnostics if d.severity == "error"]
+    if errors and not any(d.file for d in errors):
+        place = find_place(message, _read_sources(work))
+        message = f"{place}: {message}" if place else message
+    return TemplateInvalidError(message, diagnostics=diagnostics)
+
+
+def _read_sources(work: Path) -> dict[str, bytes]:
+    """The files of the root module, as the template's programs have left them. Blocks."""
+    found = {path.name: read_file(work, path.name) for path in sorted(work.iterdir())}
+    return {name: content for name, content in found.items() if content is not None}

@@ -36,12 +36,16 @@ _CLOSING: Final = frozenset(")]}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HclBlock:
-    """A block at the top of a file; of what is inside, attributes and the kinds of blocks."""
+    """A block at the top of a file; of what is inside, attributes and the kinds of blocks.
+
+    `line` counts from 1; 0 where it is not known.
+    """
 
     kind: str
     labels: tuple[str, ...]
     attributes: Mapping[str, str]
     blocks: frozenset[str]
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,18 +188,21 @@ class _Reader:
         self._text = text
         self._tokens = tokens
         self._at = 0
+        self._counted = 0, 1  # up to where, and the line there
 
     def is_at_end(self) -> bool:
         return self._at >= len(self._tokens)
 
     def read_item(self) -> HclBlock | tuple[str, str] | None:
         """Read a block with what is in it, or an attribute; None for anything else."""
+        begins = self._tokens[self._at].start
         head = self._read_head()
         if head is None:
             return None
         words, is_block = head
         if not is_block:
             return words[0], self._read_expression()
+        line = self._line_of(begins)
         attributes: dict[str, str] = {}
         blocks: set[str] = set()
         while not self.is_at_end():
@@ -211,8 +218,18 @@ class _Reader:
             else:
                 attributes.setdefault(inner[0][0], self._read_expression())
         return HclBlock(
-            kind=words[0], labels=words[1:], attributes=attributes, blocks=frozenset(blocks)
+            kind=words[0],
+            labels=words[1:],
+            attributes=attributes,
+            blocks=frozenset(blocks),
+            line=line,
         )
+
+    def _line_of(self, start: int) -> int:
+        """The line of a place behind the one that was asked for before."""
+        before, line = self._counted
+        self._counted = start, line + self._text.count("\n", before, start)
+        return self._counted[1]
 
     def _read_head(self) -> tuple[tuple[str, ...], bool] | None:
         """Read `name =`, or `name labels {` (True). Anything else: go on by one token, None."""
