@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from kled_agent.app import obtain_identity, run_agent
-from kled_agent.config import AgentConfig, load_config
+from kled_agent.config import CODER_ENVIRONMENT, ENVIRONMENT, AgentConfig, load_config
 from kled_wire.eventlog import open_log
 from kled_wire.version import software_version
 
@@ -25,7 +25,8 @@ def run(argv: list[str]) -> None:
     flags["token_file"] = arguments.token_file
     config = load_config(arguments.config, os.environ, flags)
     # Sessions never see the token; /proc shows it to the same user only.
-    os.environ.pop("KLED_AGENT_TOKEN", None)
+    for variable in (ENVIRONMENT["token"], CODER_ENVIRONMENT["token"]):
+        os.environ.pop(variable, None)
     log = open_log("kled.agent", level=config.log_level)
     if arguments.command == "check":
         _print_config(config)

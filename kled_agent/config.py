@@ -78,6 +78,13 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 }
 
 
+# What templates made for Coder give an agent; our own variables come before them.
+CODER_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "coordinator_url": "CODER_AGENT_URL",
+    "token": "CODER_AGENT_TOKEN",
+}
+
+
 def load_config(
     file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]
 ) -> AgentConfig:
@@ -85,7 +92,7 @@ def load_config(
     values: dict[str, tuple[str, str]] = {}
     for name, text in _read_file(file, environ).items():
         values[name] = text, "the configuration file"
-    for name, variable in ENVIRONMENT.items():
+    for name, variable in (*CODER_ENVIRONMENT.items(), *ENVIRONMENT.items()):
         if environ.get(variable):
             values[name] = environ[variable], variable
     for name, flag in flags.items():

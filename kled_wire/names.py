@@ -1,7 +1,8 @@
 """The grammar of names: workspaces, users, templates, and how a person refers to a workspace.
 
 A name is a DNS label (RFC 1123, section 2.1) of at most 32 characters, because it becomes part of
-an SSH host name: `WS.kled` is the caller's own workspace, `WS.OWNER.kled` somebody's.
+an SSH host name: `WS.kled` is the caller's own workspace, `WS.OWNER.kled` somebody's. Of several
+agents in a workspace `AGENT--WS` names one; an old workspace of exactly that name comes first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ BuildId = NewType("BuildId", str)
 
 NAME_MAX: Final = 32
 SSH_SUFFIX: Final = "kled"
+AGENT_MARK: Final = "--"
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _WORKSPACE_ID: Final = re.compile(r"ws_[0-9a-z]{8,40}")
 
@@ -38,9 +40,23 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+def check_new_workspace_name(name: str) -> str:
+    """Return `name` when a new workspace may have it. Raises InputError("name_invalid")."""
+    if AGENT_MARK in name:
+        raise InputError(
+            "name_invalid",
+            f"{name!r} is not a name for a new workspace",
+            hint=f"{AGENT_MARK} stands between an agent and its workspace: main{AGENT_MARK}dev",
+        )
+    return check_name("workspace", name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceRef:
-    """How somebody named a workspace: by id, or by name with an optional owner."""
+    """How somebody named a workspace: by id, or by name with an optional owner.
+
+    `name` may also be AGENT--WS: which it is only the coordinator can tell (`readings`).
+    """
 
     name: str | None = None
     owner: str | None = None
@@ -52,9 +68,21 @@ class WorkspaceRef:
             return self.id
         return f"{self.name}.{self.owner}" if self.owner else f"{self.name}"
 
+    def readings(self) -> list[tuple[str, str | None]]:
+        """What the name may mean, the first first: a workspace, and its agent or None."""
+        name = self.name or ""
+        marks = [at for at in range(len(name)) if name.startswith(AGENT_MARK, at)]
+        split = [(name[at + len(AGENT_MARK) :], name[:at]) for at in marks]
+        both = [
+            (ws, agent) for ws, agent in split if _LABEL.fullmatch(ws) and _LABEL.fullmatch(agent)
+        ]
+        return [(name, None), *both]
+
 
 def parse_workspace_ref(text: str) -> WorkspaceRef:
     """Read `dev`, `alice/dev`, `dev.alice`, `dev.kled`, `dev.alice.kled` or `ws_…`.
+
+    Instead of `dev` there may be `AGENT--dev`.
 
     Raises InputError("name_invalid").
     """
@@ -62,20 +90,35 @@ def parse_workspace_ref(text: str) -> WorkspaceRef:
         return WorkspaceRef(id=WorkspaceId(text))
     if "/" in text:
         user, _, name = text.partition("/")
-        return WorkspaceRef(name=check_name("workspace", name), owner=check_name("user", user))
+        return WorkspaceRef(name=_check_place(name), owner=check_name("user", user))
     labels = text.removesuffix(f".{SSH_SUFFIX}").split(".")
     if len(labels) > 2:
         raise InputError(
             "name_invalid", f"{text!r} does not name a workspace", hint="use NAME or OWNER/NAME"
         )
-    name = check_name("workspace", labels[0])
+    name = _check_place(labels[0])
     owner = check_name("user", labels[1]) if len(labels) == 2 else None
     return WorkspaceRef(name=name, owner=owner)
 
 
-def ssh_names(workspace: str, owner: str) -> tuple[str, str]:
-    """The host names under which a workspace's SSH server is known."""
-    return f"{workspace}.{SSH_SUFFIX}", f"{workspace}.{owner}.{SSH_SUFFIX}"
+def _check_place(text: str) -> str:
+    """WS or AGENT--WS."""
+    if len(WorkspaceRef(name=text).readings()) > 1:
+        return text
+    return check_name("workspace", text)
+
+
+def ssh_names(workspace: str, owner: str, agent: str) -> tuple[str, ...]:
+    """The host names under which an agent's SSH server is known.
+
+    The workspace's own are among them: which agent they mean is decided for each stream.
+    """
+    places = workspace, f"{agent}{AGENT_MARK}{workspace}"
+    return tuple(
+        name
+        for place in places
+        for name in (f"{place}.{SSH_SUFFIX}", f"{place}.{owner}.{SSH_SUFFIX}")
+    )
 
 
 def user_principal(user_id: str) -> str:

@@ -21,9 +21,10 @@ async def wait_ready(api: Api, found: Workspace, meter: Meter) -> Workspace:
     """
     told = ""
     while True:
-        agent = found.get("agent")
-        if agent is None or agent.get("state") != "starting":
-            return found  # as well where the coordinator knows nothing of scripts
+        # An older coordinator knows nothing of scripts.
+        agent = first_in(found, "starting")
+        if agent is None:
+            return found
         if (advice := advice_of(agent, found)) != told:
             told = advice
             meter.log(f"{found['name']}: {advice}")
@@ -34,6 +35,13 @@ async def wait_ready(api: Api, found: Workspace, meter: Meter) -> Workspace:
             if exc.code != "agent_not_ready":
                 raise
         found = await api.workspace(found["id"])
+
+
+def first_in(found: Workspace, state: str) -> Agent | None:
+    """The first agent in a state: of the one that is meant, or of all where none is."""
+    agent = found.get("agent")
+    agents = [agent] if agent else found.get("agents") or []
+    return next((each for each in agents if each.get("state") == state), None)
 
 
 def advice_of(agent: Agent, found: Workspace) -> str:

@@ -23,10 +23,10 @@ from kled_client.cli.names import (
     workspace_argument,
 )
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
-from kled_client.cli.readiness import advice_of, describe_scripts, wait_ready
+from kled_client.cli.readiness import advice_of, describe_scripts, first_in, wait_ready
 from kled_client.output import Output, ago
 from kled_wire.errors import InputError, KledError
-from kled_wire.names import WorkspaceRef, check_name
+from kled_wire.names import WorkspaceRef, check_new_workspace_name
 
 # An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
 AGENT_TIMEOUT_S = 120.0
@@ -79,7 +79,7 @@ def create(  # each is one option of the command
     **options: Any,
 ) -> None:
     """Create the workspace NAME and wait until it is ready."""
-    check_name("workspace", name)
+    check_new_workspace_name(name)
     given = _given(options, copy_from=copy_from, take_defaults=yes)
     body: dict[str, Any] = {"name": name, **given.body()}
     if template_version is not None:
@@ -320,25 +320,24 @@ async def _finish(
 def _announce(
     invocation: Invocation, found: Workspace, *, wait: str = READY, stopped: bool = False
 ) -> None:
-    agent = found.get("agent")
-    failed = agent is not None and agent.get("state") == "start_failed" and wait == READY
+    failed = first_in(found, "start_failed") if wait == READY and not stopped else None
     if invocation.output.as_json:
         invocation.output.json(found)
     elif wait == QUEUED:
         invocation.output.note(f"queued; kled show {found['name']} shows its progress")
     elif failed:
         pass  # said below
-    elif agent is not None and agent.get("state") == "starting":
+    elif not stopped and first_in(found, "starting"):
         name = found["name"]
         invocation.output.note(f"{name} is connected; kled logs -f {name} shows its scripts")
     elif not stopped and _agent_status(found) == "connected":
         invocation.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
     else:
         invocation.output.note(f"{found['name']} is {found['status']}")
-    if failed and agent is not None:
+    if failed:
         raise KledError(
             "start_scripts_failed",
-            f"{found['name']} runs, but its start failed: {advice_of(agent, found)}",
+            f"{found['name']} runs, but its start failed: {advice_of(failed, found)}",
         )
 
 

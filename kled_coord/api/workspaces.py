@@ -66,8 +66,8 @@ async def create_workspace(
 @router.get("/{ref}")
 async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -> WorkspaceAnswer:
     """One workspace."""
-    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    answer = await _shown(await services.workspaces.get(workspace.id), services)
+    workspace, asked = await services.workspaces.locate(caller, ref, Action.WORKSPACE_READ)
+    answer = await _shown(await services.workspaces.get(workspace.id, asked), services)
     answer.sandbox = (await services.sandbox.make()).describe()
     return answer
 
@@ -81,14 +81,14 @@ async def wait_workspace(
     timeout_s: Annotated[float, Query(ge=0, le=WAIT_MAX_S)] = 60,
 ) -> WorkspaceAnswer:
     """Wait until the workspace's agent is connected, or until logins need not wait (`ready`)."""
-    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+    workspace, asked = await services.workspaces.locate(caller, ref, Action.WORKSPACE_READ)
     wait = services.agent_wait.wait if what == "agent" else services.agent_wait.wait_ready
     with trio.move_on_after(timeout_s):
-        await wait(workspace.id, caller.user_id)
-        return await _shown(await services.workspaces.get(workspace.id), services)
-    readiness = await services.agent_wait.readiness(workspace.id)
-    if what == "ready" and (readiness is None or readiness.status != "connecting"):
-        raise agent_not_ready(readiness, timeout_s)
+        await wait(workspace.id, caller.user_id, asked)
+        return await _shown(await services.workspaces.get(workspace.id, asked), services)
+    found = await services.agent_wait.readiness(workspace.id, asked)
+    if what == "ready" and not any(each.status == "connecting" for each in found):
+        raise agent_not_ready(found, timeout_s)
     raise agent_not_connected(f"no agent connected within {timeout_s:.0f} s")
 
 
@@ -175,8 +175,8 @@ async def ping_workspace(
     ref: RefDep, services: ServicesDep, caller: CallerDep
 ) -> dict[str, float | str]:
     """Measure the round trip to the workspace's agent now."""
-    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    agent = await services.workspaces.agent_of(workspace.id)
+    workspace, asked = await services.workspaces.locate(caller, ref, Action.WORKSPACE_READ)
+    agent = await services.workspaces.agent_of(workspace.id, asked)
     rtt_s = await services.registry.ping(agent.id)
     state = services.registry.state(agent.id)
     return {

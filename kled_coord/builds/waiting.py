@@ -27,7 +27,7 @@ from kled_coord.terraform.providers import load_providers
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails, Workspaces
-from kled_wire.errors import UnavailableError
+from kled_wire.errors import ConflictError, UnavailableError
 from kled_wire.names import UserId, WorkspaceId
 from kled_wire.text import printable
 
@@ -49,15 +49,19 @@ class AgentWait:
     changes: Changes
     view: ScriptView
 
-    async def wait(self, workspace_id: WorkspaceId, reader: UserId) -> None:
-        """Return once the agent is connected; the caller sets the deadline.
+    async def wait(
+        self, workspace_id: WorkspaceId, reader: UserId, asked: str | None = None
+    ) -> None:
+        """Return once the agent that was asked for is connected; the caller sets the deadline.
+
+        Where none was, and several are meant by none, once all are.
 
         What an agent said last is told to its owner only. Raises UnavailableError:
         "agent_not_connected" when the newest build did not start it, "agent_ended" or
-        "agent_refused" when it will not connect; and ConflictError("agent_ambiguous").
+        "agent_refused" when it will not connect; and NotFoundError("agent_not_found").
         """
         while True:
-            details = await self.workspaces.get(workspace_id)
+            details = await self.workspaces.get(workspace_id, asked)
             build, agent = details.latest_build, details.agent
             going_on = build is not None and build.status not in ENDED
             starting = build is not None and build.transition == "start"
@@ -70,28 +74,36 @@ class AgentWait:
             if not waits:
                 if not details.agents:
                     raise agent_not_connected("the template makes no agent")
-                choose_agent(details.agents)
+                try:
+                    choose_agent(details.agents, asked)
+                except ConflictError:
+                    for each in details.agents:
+                        await self.wait(workspace_id, reader, each.name)
+                    return
             problem = await _wait_first(waits)
             if problem is not None and (agent is None or not self.registry.state(agent.id)):
                 raise problem
 
-    async def wait_ready(self, workspace_id: WorkspaceId, reader: UserId) -> None:
+    async def wait_ready(
+        self, workspace_id: WorkspaceId, reader: UserId, asked: str | None = None
+    ) -> None:
         """As `wait`, and until the start scripts that logins wait for have ended, well or not."""
         while True:
-            await self.wait(workspace_id, reader)
+            await self.wait(workspace_id, reader, asked)
             changed = self.changes.next_change(scripts_key(workspace_id))
-            readiness = await self.readiness(workspace_id)
-            if readiness is not None and readiness.settled:
+            if all(each.settled for each in await self.readiness(workspace_id, asked)):
                 return
             with trio.move_on_after(_LOOK_AGAIN_S):
                 await changed.wait()
 
-    async def readiness(self, workspace_id: WorkspaceId) -> AgentReadiness | None:
-        """How the agent is that the workspace's name means; None where there is none."""
-        details = await self.workspaces.get(workspace_id)
-        if details.agent is None:
-            return None
-        return (await self.view.of([details]))[details.agent.id].readiness
+    async def readiness(
+        self, workspace_id: WorkspaceId, asked: str | None = None
+    ) -> list[AgentReadiness]:
+        """How the agent is that was asked for, or is meant; all of them where none is."""
+        details = await self.workspaces.get(workspace_id, asked)
+        views = await self.view.of([details])
+        agents = details.agents if details.agent is None else (details.agent,)
+        return [views[agent.id].readiness for agent in agents]
 
     def _waits(self, details: WorkspaceDetails, reader: UserId) -> list[_Wait]:
         """What may come next. Until the build is over, what its agent did counts for nothing."""
@@ -144,9 +156,9 @@ class AgentWait:
         )
 
 
-def agent_not_ready(readiness: AgentReadiness | None, waited_s: float) -> UnavailableError:
+def agent_not_ready(found: Sequence[AgentReadiness], waited_s: float) -> UnavailableError:
     """The error that says what is waited for."""
-    why = "its build goes on" if readiness is None else readiness.advice
+    why = next((each.advice for each in found if not each.settled), "its build goes on")
     return UnavailableError(
         "agent_not_ready", f"the workspace is not ready after {waited_s:.0f} s: {why}"
     )

@@ -89,11 +89,11 @@ def _sealed_one(
 
 
 def agents_of(connection: Connection, workspace_ids: Collection[str]) -> list[AgentRecord]:
-    """The agents that are not revoked of some workspaces, the oldest first."""
+    """The agents that are not revoked of some workspaces, as the template has them."""
     rows = connection.execute(
         select(*_COLUMNS)
         .where(agents.c.workspace_id.in_(workspace_ids), _ALIVE)
-        .order_by(agents.c.created_at, agents.c.id)
+        .order_by(agents.c.position, agents.c.created_at, agents.c.id)
     )
     return [AgentRecord(**row._asdict()) for row in rows]
 
@@ -147,12 +147,12 @@ def name_agents(connection: Connection, workspace_id: str, names: Mapping[AgentI
 
 
 def save_agent_specs(
-    connection: Connection, workspace_id: str, sealed: Mapping[AgentId, bytes]
+    connection: Connection, workspace_id: str, sealed: Mapping[AgentId, tuple[bytes, int]]
 ) -> None:
-    """Write, by id, what a template says of a workspace's agents."""
-    for agent_id, spec in sealed.items():
+    """Write, by id, what a template says of a workspace's agents, and its order."""
+    for agent_id, (spec, position) in sealed.items():
         this = agents.c.id == agent_id, agents.c.workspace_id == workspace_id, _ALIVE
-        connection.execute(update(agents).where(*this).values(spec_sealed=spec))
+        connection.execute(update(agents).where(*this).values(spec_sealed=spec, position=position))
 
 
 def agent_specs(connection: Connection, agent_ids: Collection[str]) -> dict[AgentId, bytes]:

@@ -280,7 +280,8 @@ class LogLine:
 class AgentRecord:
     """An agent of a workspace, as last heard of; whether it is connected, the registry knows.
 
-    `environment` and `directory` are for its sessions; None: nothing was said.
+    `environment` and `directory` are for its sessions; None: nothing was said. `position` is the
+    template's order, by which several are sorted.
     """
 
     id: AgentId
@@ -297,6 +298,7 @@ class AgentRecord:
     revoked_at: datetime | None
     environment: Mapping[str, str] | None
     directory: str | None
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -268,6 +268,8 @@ agents = Table(
     Column("generation", sa.String(40), nullable=False, server_default=""),
     # What the template says of it, as the newest start that succeeded has applied it.
     Column("spec_sealed", sa.LargeBinary),
+    # The `order` in it: among several agents the lowest is the main one.
+    Column("position", sa.Integer, nullable=False, server_default="0"),
 )
 Index(
     "agents_name", agents.c.workspace_id, agents.c.name, unique=True, **_only("revoked_at IS NULL")

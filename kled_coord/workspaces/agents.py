@@ -200,7 +200,7 @@ class Agents:
     ) -> Enrollment:
         """Sign an agent's host key. Raises InputError, NotFoundError."""
         workspace = await self.workspace_of(agent)
-        names = ssh_names(workspace.name, workspace.owner_name)
+        names = ssh_names(workspace.name, workspace.owner_name, agent.name)
         try:
             certificate = self._authority.sign_host(host_public_key, key_id=agent.id, names=names)
         except InputError as error:

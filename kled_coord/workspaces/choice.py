@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from kled_coord.store.records import AgentRecord
-from kled_wire.errors import ConflictError, UnavailableError
+from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
 
 MAIN: Final = "main"
 # Of a workspace with very many agents an error names only so many.
 _LISTED_MAX: Final = 10
 
 
-def choose_agent(agents: Sequence[AgentRecord]) -> AgentRecord:
-    """The agent named `main`, else the only one: never one of several by chance.
+def choose_agent(agents: Sequence[AgentRecord], asked: str | None = None) -> AgentRecord:
+    """The agent that was asked for, else `main`, else the one of the lowest order.
 
-    Raises UnavailableError("agent_never_started"), ConflictError("agent_ambiguous").
+    Never one of several by chance. Raises NotFoundError("agent_not_found"),
+    UnavailableError("agent_never_started"), ConflictError("agent_ambiguous").
     """
+    if asked is not None and agents:
+        return _named(agents, asked)
     main = next((agent for agent in agents if agent.name == MAIN), None)
     if main is not None:
         return main
@@ -27,13 +30,31 @@ def choose_agent(agents: Sequence[AgentRecord]) -> AgentRecord:
             "this workspace has no agent yet",
             hint="start it: kled start NAME",
         )
-    if len(agents) > 1:
-        names = sorted(agent.name for agent in agents)
-        more = f" and {len(names) - _LISTED_MAX} more" if len(names) > _LISTED_MAX else ""
+    lowest = min(agent.position for agent in agents)
+    first, *others = [agent for agent in agents if agent.position == lowest]
+    if others:
         raise ConflictError(
             "agent_ambiguous",
-            f"this workspace has {len(agents)} agents and none of them is named {MAIN}: "
-            f"{', '.join(names[:_LISTED_MAX])}{more}",
-            hint=f'in its template, give one kled_agent the name "{MAIN}"',
+            f"this workspace has {len(agents)} agents and none of them is named {MAIN} or has the "
+            f"lowest order: {_listed(agents)}",
+            hint=f"name one: {first.name}--WORKSPACE; or in its template, give one the name "
+            f'"{MAIN}" or an order',
         )
-    return agents[0]
+    return first
+
+
+def _named(agents: Sequence[AgentRecord], name: str) -> AgentRecord:
+    for agent in agents:
+        if agent.name == name:
+            return agent
+    raise NotFoundError(
+        "agent_not_found",
+        f"this workspace has no agent {name}",
+        hint=f"it has {_listed(agents)}",
+    )
+
+
+def _listed(agents: Sequence[AgentRecord]) -> str:
+    names = sorted(agent.name for agent in agents)
+    more = f" and {len(names) - _LISTED_MAX} more" if len(names) > _LISTED_MAX else ""
+    return f"{', '.join(names[:_LISTED_MAX])}{more}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -40,7 +40,7 @@ from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
 from kled_coord.workspaces.parameters import Parameters, decide_parameters, open_parameters
 from kled_coord.workspaces.quotas import UserQuotas
 from kled_wire.errors import ConflictError, ForbiddenError, KledError, NotFoundError
-from kled_wire.names import WorkspaceId, WorkspaceRef, check_name
+from kled_wire.names import WorkspaceId, WorkspaceRef, check_new_workspace_name
 
 EVERYBODY: Final = "*"
 _USED_EVERY: Final = timedelta(seconds=30)
@@ -48,17 +48,21 @@ _USED_EVERY: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceDetails:
-    """A workspace with its agents (as last heard of) and its newest build."""
+    """A workspace with its agents (as last heard of) and its newest build.
+
+    `asked` is the name of the agent that somebody meant, None where they named the workspace alone.
+    """
 
     workspace: Workspace
     agents: tuple[AgentRecord, ...]
     latest_build: Build | None
+    asked: str | None = None
 
     @property
     def agent(self) -> AgentRecord | None:
-        """The agent that the workspace's name means; None where it means none."""
+        """The agent that was asked for; None where there is none, or none is meant."""
         try:
-            return choose_agent(self.agents)
+            return choose_agent(self.agents, self.asked)
         except KledError:
             return None
 
@@ -86,18 +90,18 @@ class Workspaces:
         self._changes = changes
 
     async def resolve(self, caller: Caller, ref: WorkspaceRef, action: Action) -> Workspace:
-        """The workspace somebody named, if they may do `action` to it.
+        """The workspace somebody named, alone or with one of its agents. Raises as `locate`."""
+        return (await self.locate(caller, ref, action))[0]
+
+    async def locate(
+        self, caller: Caller, ref: WorkspaceRef, action: Action
+    ) -> tuple[Workspace, str | None]:
+        """The workspace somebody named, if they may do `action` to it, and the agent they named.
 
         Raises NotFoundError("workspace_not_found") also for one they may not know of, and
         ForbiddenError.
         """
-        if ref.id is not None:
-            workspace = await self._store.read(workspace_by_id, ref.id)
-        else:
-            owner = ref.owner or caller.user_name
-            workspace = await self._store.read(workspace_by_name, owner, str(ref.name))
-        if workspace is not None and workspace.status == "deleted":
-            workspace = None
+        workspace, agent = await self._find(ref, ref.owner or caller.user_name)
         # Asked for what is not there too: the policy's answer and its audit row take time, which
         # must not tell a foreign workspace from none.
         if workspace is not None:
@@ -115,11 +119,22 @@ class Workspaces:
             raise
         if workspace is None:
             raise workspace_not_found(str(ref))
-        return workspace
+        return workspace, agent
 
-    async def agent_of(self, workspace_id: WorkspaceId) -> AgentRecord:
-        """The agent that the workspace's name means. Raises as `choose_agent` says."""
-        return choose_agent(await self._store.read(agents_of, [workspace_id]))
+    async def _find(self, ref: WorkspaceRef, owner: str) -> tuple[Workspace | None, str | None]:
+        """What a reference means, as the first of its readings that is there."""
+        if ref.id is not None:
+            found = await self._store.read(workspace_by_id, ref.id)
+            return (found if found and found.status != "deleted" else None), None
+        for name, agent in ref.readings():
+            found = await self._store.read(workspace_by_name, owner, name)
+            if found is not None and found.status != "deleted":
+                return found, agent
+        return None, None
+
+    async def agent_of(self, workspace_id: WorkspaceId, asked: str | None = None) -> AgentRecord:
+        """The agent that was asked for, or is meant. Raises as `choose_agent` says."""
+        return choose_agent(await self._store.read(agents_of, [workspace_id]), asked)
 
     async def secret_values(self, workspace_id: WorkspaceId) -> tuple[str, ...]:
         """What the workspace's sensitive parameters are. Raises KledError("sealed_unreadable")."""
@@ -167,13 +182,13 @@ class Workspaces:
             for w in workspaces
         ]
 
-    async def get(self, workspace_id: WorkspaceId) -> WorkspaceDetails:
+    async def get(self, workspace_id: WorkspaceId, asked: str | None = None) -> WorkspaceDetails:
         """One workspace again, after it may have changed. Raises NotFoundError."""
         workspace = await self._store.read(workspace_by_id, workspace_id)
         if workspace is None:
             raise NotFoundError("workspace_not_found", f"there is no workspace {workspace_id}")
         (details,) = await self.details([workspace])
-        return details
+        return replace(details, asked=asked)
 
     async def create(
         self,
@@ -191,7 +206,7 @@ class Workspaces:
         InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found"), and as
         Quotas.
         """
-        check_name("workspace", name)
+        check_new_workspace_name(name)
         resource = ActionTarget(kind="workspace", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
         if version.archived_at is not None:

@@ -16,6 +16,7 @@ from kled_wire.errors import KledError
 from kled_wire.names import AgentId, WorkspaceId
 
 _PURPOSE: Final = "agent_spec"
+_ORDER_MAX: Final = 2**31 - 1
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,10 @@ class Specs:
 
     async def save(self, workspace_id: WorkspaceId, specs: Mapping[AgentId, AgentSpec]) -> None:
         """Keep these of a workspace's agents; others stay as they are. Raises StoreError."""
-        sealed = {agent_id: self.seal(agent_id, spec) for agent_id, spec in specs.items()}
+        sealed = {
+            agent_id: (self.seal(agent_id, spec), min(max(spec.order, -_ORDER_MAX), _ORDER_MAX))
+            for agent_id, spec in specs.items()
+        }
         await self._store.write(save_agent_specs, workspace_id, sealed)
 
     async def of(self, agent_ids: Collection[AgentId]) -> dict[AgentId, AgentSpec]:

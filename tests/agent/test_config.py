@@ -107,3 +107,12 @@ def test_where_to_listen_is_an_address_and_a_port(text: str, bind: tuple[str, in
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="direct_bind"):
         parse_bind(text)
+
+
+def test_what_a_template_for_coder_gives_is_taken_and_ours_comes_first() -> None:
+    coder = {"CODER_AGENT_URL": "https://c/", "CODER_AGENT_TOKEN": "kled_agent_c"}
+    config = load_config(None, coder, {})
+    assert (config.coordinator_url, config.token) == ("https://c/", "kled_agent_c")
+    ours = {"KLED_COORDINATOR_URL": "https://k", "KLED_AGENT_TOKEN": "kled_agent_k"}
+    config = load_config(None, {**coder, **ours}, {})
+    assert (config.coordinator_url, config.token) == ("https://k", "kled_agent_k")

@@ -33,6 +33,19 @@ resource "kled_agent" "main" {
   }
 }
 
+resource "kled_agent" "side" {
+  name = "side"
+  env  = { WHO = "side" }
+}
+
+resource "kled_process" "side" {
+  count         = data.kled_workspace.me.start_count
+  name          = "side"
+  agent_id      = kled_agent.side.id
+  env           = { CODER_AGENT_URL = data.kled_workspace.me.access_url }
+  env_sensitive = { CODER_AGENT_TOKEN = kled_agent.side.token }
+}
+
 resource "kled_script" "after" {
   agent_id     = kled_agent.main.id
   display_name = "After"
@@ -89,6 +102,16 @@ def test_scripts_are_waited_for_followed_and_kept(site: Site, template: str, gat
     assert site.kled("logs", "box", "--script", "After").stdout == "\x1b[1mbold\x1b[0m"
     (item,) = site.ask("show", "box")["agent"]["metadata"]
     assert (item["display_name"], item["value"]) == ("The answer", "42")
+
+    # The other agent, which has its token as Coder's agents have theirs.
+    assert site.kled("exec", "side--box", "sh", "-c", "echo $WHO").stdout == "side\n"
+    for host in ("side--box.kled", "side--box.admin.kled"):
+        assert site.ssh(host, "echo $WHO").stdout == "side\n"
+    assert site.ssh("box.kled", "echo .$WHO").stdout == ".\n"
+    assert site.ask("show", "side--box")["agent"]["name"] == "side"
+    refused = site.kled("exec", "nobody--box", "true", check=False)
+    assert refused.returncode == 4
+    assert "has no agent nobody" in refused.stderr
 
     site.kled("stop", "box")
     log = site.kled("logs", "box").stdout

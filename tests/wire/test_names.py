@@ -12,6 +12,7 @@ from kled_wire.names import (
     WorkspaceId,
     WorkspaceRef,
     check_name,
+    check_new_workspace_name,
     parse_workspace_ref,
     ssh_names,
     user_principal,
@@ -44,7 +45,7 @@ def test_every_spelling_of_a_workspace_means_the_same(name: str, owner: str) -> 
     spellings = [f"{owner}/{name}", f"{name}.{owner}", f"{name}.{owner}.kled"]
     assert [parse_workspace_ref(text) for text in spellings] == [wanted] * 3
     assert parse_workspace_ref(name) == WorkspaceRef(name=name)
-    assert [parse_workspace_ref(host) for host in ssh_names(name, owner)] == [
+    assert [parse_workspace_ref(host) for host in ssh_names(name, owner, "db")[:2]] == [
         WorkspaceRef(name=name),
         wanted,
     ]
@@ -81,3 +82,38 @@ def test_half_a_reference_is_refused(text: str) -> None:
 
 def test_the_principal_names_the_user() -> None:
     assert user_principal("usr_1") == "user:usr_1"
+
+
+@given(names, names, st.none() | names)
+def test_an_agent_of_a_workspace_is_a_reference_in_every_spelling(
+    agent: str, workspace: str, owner: str | None
+) -> None:
+    place = f"{agent}--{workspace}"
+    for text in (place, f"{place}.kled") if owner is None else (
+        f"{owner}/{place}", f"{place}.{owner}", f"{place}.{owner}.kled"
+    ):  # fmt: skip
+        ref = parse_workspace_ref(text)
+        assert (ref.name, ref.owner) == (place, owner)
+        assert ref.readings()[0] == (place, None), "an old workspace of exactly that name wins"
+        assert (workspace, agent) in ref.readings()
+        assert parse_workspace_ref(str(ref)) == ref
+
+
+def test_the_first_mark_is_tried_first_and_halves_that_are_no_names_are_none() -> None:
+    readings = WorkspaceRef(name="a--b--c").readings()
+    assert readings == [("a--b--c", None), ("b--c", "a"), ("c", "a--b")], "b--c can only be old"
+    for text in ("--", "a--", "--a", f"{'a' * 33}--b", "A--b", "a--b--"):
+        with pytest.raises(InputError):
+            parse_workspace_ref(text)
+
+
+def test_a_new_workspace_has_no_mark_in_its_name() -> None:
+    assert check_new_workspace_name("a-b") == "a-b"
+    with pytest.raises(InputError, match="a--b"):
+        check_new_workspace_name("a--b")
+
+
+def test_a_host_certificate_names_the_workspace_and_its_agent() -> None:
+    assert ssh_names("dev", "alice", "db") == (
+        "dev.kled", "dev.alice.kled", "db--dev.kled", "db--dev.alice.kled",
+    )  # fmt: skip

@@ -103,9 +103,10 @@ class DataPlane:
         self, arrival: Arrival, answer: bytes, opening: Opening, target: StreamTarget
     ) -> None:
         caller = opening.caller
-        workspace = await self._workspaces.resolve(caller, target.ref, _ACTIONS[target.kind])
+        action = _ACTIONS[target.kind]
+        workspace, asked = await self._workspaces.locate(caller, target.ref, action)
         _check_running(workspace)
-        agent = await self._workspaces.agent_of(workspace.id)
+        agent = await self._workspaces.agent_of(workspace.id, asked)
         with self._quotas.streams.held(user_id=caller.user_id, workspace_id=workspace.id):
             dial = messages.Dial(
                 ticket="",
@@ -125,7 +126,7 @@ class DataPlane:
                 if error.code == "agent_not_connected":
                     # Of one that has ended for good more is known, and its client ends with it.
                     with trio.move_on_after(_ENDED_S):
-                        await self._agent_wait.wait(workspace.id, caller.user_id)
+                        await self._agent_wait.wait(workspace.id, caller.user_id, agent.name)
                 raise
 
     async def _relay(

@@ -8,11 +8,11 @@ import pytest
 
 from kled_coord.store.records import AgentRecord
 from kled_coord.workspaces.choice import choose_agent
-from kled_wire.errors import ConflictError, UnavailableError
+from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
 from kled_wire.names import AgentId, WorkspaceId
 
 
-def agent(name: str) -> AgentRecord:
+def agent(name: str, position: int = 0) -> AgentRecord:
     return AgentRecord(
         id=AgentId(f"agt_{name}"),
         workspace_id=WorkspaceId("ws_1"),
@@ -28,6 +28,7 @@ def agent(name: str) -> AgentRecord:
         revoked_at=None,
         environment=None,
         directory=None,
+        position=position,
     )
 
 
@@ -40,7 +41,7 @@ def test_main_comes_first_else_the_only_one(names: list[str], chosen: str) -> No
 
 
 def test_none_of_several_is_taken_by_chance() -> None:
-    with pytest.raises(ConflictError, match=r"2 agents .* main: db, web") as caught:
+    with pytest.raises(ConflictError, match=r"2 agents .* main .*: db, web") as caught:
         choose_agent([agent("web"), agent("db")])
     assert caught.value.code == "agent_ambiguous"
 
@@ -54,3 +55,18 @@ def test_without_agents_there_is_none() -> None:
     with pytest.raises(UnavailableError) as caught:
         choose_agent([])
     assert caught.value.code == "agent_never_started"
+
+
+def test_without_a_main_the_lowest_order_is_meant() -> None:
+    assert choose_agent([agent("web", 2), agent("db", 1), agent("x", 2)]).name == "db"
+    assert choose_agent([agent("db", 1), agent("main", 5)]).name == "main"
+    with pytest.raises(ConflictError, match="lowest order: db, web, x"):
+        choose_agent([agent("web", 1), agent("db", 1), agent("x", 2)])
+
+
+def test_who_is_asked_for_is_meant_and_nobody_else() -> None:
+    agents = [agent("main"), agent("db")]
+    assert choose_agent(agents, "db").name == "db"
+    with pytest.raises(NotFoundError, match="no agent web") as caught:
+        choose_agent(agents, "web")
+    assert caught.value.hint == "it has db, main"

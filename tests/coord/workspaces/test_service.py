@@ -5,8 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
+import trio
 
-from kled_wire.errors import ConflictError
+from kled_coord.policy.actions import Action
+from kled_coord.store.schema import workspaces as table
+from kled_wire.errors import ConflictError, InputError
+from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import create, log_of, template, working
 
 
@@ -28,13 +33,39 @@ async def test_of_several_agents_main_is_meant_and_none_by_chance(
     await agents.ensure(created.workspace.id, "web")
     world.registry.connect(first, world.clock())
     assert (await workspaces.get(created.workspace.id)).agent is None
-    for meant in (
-        partial(workspaces.agent_of, created.workspace.id),
-        partial(services.agent_wait.wait, created.workspace.id, alice.user_id),
-    ):
-        with pytest.raises(ConflictError, match="db, web") as caught:
-            await meant()
-        assert caught.value.code == "agent_ambiguous"
+    with pytest.raises(ConflictError, match="db, web") as caught:
+        await workspaces.agent_of(created.workspace.id)
+    assert caught.value.code == "agent_ambiguous"
+    # Who waits for the workspace then waits for all of them.
+    wait = partial(services.agent_wait.wait, created.workspace.id, alice.user_id)
+    with trio.move_on_after(0.05) as waited:
+        await wait()
+    assert waited.cancelled_caught
+    await wait("db")
+    web = await workspaces.agent_of(created.workspace.id, "web")
+    world.registry.connect(web.id, world.clock())
+    with trio.fail_after(5):
+        await wait()
+
+
+async def test_an_agent_is_named_with_its_workspace_and_an_old_name_comes_first(
+    lite_world, make_tar
+) -> None:
+    world, workspaces = lite_world, lite_world.services.workspaces
+    await template(world, make_tar)
+    alice = await world.user("alice")
+    created = await create(world, alice)
+    read = partial(workspaces.locate, alice, action=Action.WORKSPACE_READ)
+    found, asked = await read(parse_workspace_ref("side--dev"))
+    assert (found.id, asked) == (created.workspace.id, "side")
+    with pytest.raises(InputError, match="side--dev"):
+        await create(world, alice, "side--dev")
+    # Made before the mark was kept for this.
+    old = await create(world, alice, "old")
+    rename = sa.update(table).where(table.c.id == old.workspace.id).values(name="side--dev")
+    await world.services.store.write(lambda connection: connection.execute(rename))
+    assert (await read(parse_workspace_ref("side--dev")))[0].id == old.workspace.id
+    assert (await read(parse_workspace_ref("main--side--dev")))[1] == "main"
 
 
 async def test_agents_are_called_as_applied_and_those_no_state_knows_are_revoked(
