@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.cliconfig import CLI_CONFIG
 
 PLAN_FILE = "kled.tfplan"
@@ -155,12 +154,3 @@ def apply_arguments(*, ephemeral: bool) -> tuple[str, ...]:
 def destroy_arguments() -> tuple[str, ...]:
     """Destroy all there is."""
     return ("destroy", "-json", "-input=false", LOCK_TIMEOUT, _VALUES, "-auto-approve")
-
-
-def terraform_command(
-    binary: Binary, arguments: tuple[str, ...], environment: Mapping[str, str], directory: Path
-) -> TerraformCommand:
-    """Return the command that runs `binary` with `arguments` in `directory`."""
-    return TerraformCommand(
-        argv=(*binary.argv, *arguments), environment=environment, directory=directory
-    )

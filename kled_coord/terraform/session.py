@@ -252,7 +252,11 @@ class TerraformSession:
         self, arguments: tuple[str, ...], on_line: Callable[[bytes], Awaitable[None]]
     ) -> int:
         place = self._place
-        made = command.terraform_command(place.binary, arguments, self._environment, place.work)
+        made = command.TerraformCommand(
+            argv=(*place.binary.argv, *arguments),
+            environment=self._environment,
+            directory=place.work,
+        )
         if self._control.sandbox is not None:
             if self._view is None:
                 is_foreign = not place.work.is_relative_to(place.directory)

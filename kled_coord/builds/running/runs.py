@@ -76,10 +76,6 @@ class RunDirectories:
         # compared with a clock that may have been set.
         self._looks: dict[Path, tuple[_Look, float]] = {}
 
-    def of(self, build: Build) -> RunDirectory:
-        """The run of one build; makes nothing yet."""
-        return RunDirectory(self, build)
-
     async def make(self, build: Build) -> Path:
         """An empty, private directory for one run. Raises OSError."""
         path = await trio.to_thread.run_sync(self._make, build.id)

@@ -96,7 +96,7 @@ class Worker:
         build = claimed.build
         log.info("build_started", build=build.id, transition=build.transition)
         outcome = RunOutcome(event=BuildEvent.RELEASED)
-        run = self._runs.of(build)
+        run = RunDirectory(self._runs, build)
         try:
             outcome = await self._carry_out(claimed, run)
         finally:

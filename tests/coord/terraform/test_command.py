@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from kled_coord.terraform import command
-from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.command import Backend
 
 BACKEND = Backend(address="http://x/s", lock_address="http://x/l", username="u", password="pw")
@@ -75,10 +74,3 @@ def test_the_backend_file_holds_addresses_only() -> None:
 def test_another_backend_is_noticed(initialized: object, in_use: bool) -> None:
     assert command.is_backend_in_use(json.dumps(initialized).encode(), BACKEND) is in_use
     assert command.is_backend_in_use(b"{", BACKEND) is False
-
-
-def test_a_command_line_is_the_binary_then_the_arguments() -> None:
-    binary = Binary(kind="embedded", version="1.15.5", argv=("/py", "shim.py", "lib.so"))
-    found = command.terraform_command(binary, command.plan_arguments(), {}, Path("/w"))
-    assert found.argv[:5] == ("/py", "shim.py", "lib.so", "plan", "-json")
-    assert f"-out={command.PLAN_FILE}" in found.argv

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_coord.builds.running.runs import RunDirectories
+from kled_coord.builds.running.runs import RunDirectories, RunDirectory
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import LogLine
 from kled_coord.workspaces.lifecycle import Transition
@@ -165,7 +165,9 @@ async def test_a_killed_run_is_recovered_once_its_terraform_is_done(
     lite_world, alice, created, step_s
 ) -> None:
     """Whatever the wall clock is set to, or was when the files were written."""
-    work = await lite_world.services.runs.of(created.latest_build).directory() / "template"
+    work = (
+        await RunDirectory(lite_world.services.runs, created.latest_build).directory() / "template"
+    )
     work.mkdir()
     runs = runs_of_next_process(lite_world)
     await runs.recover()
@@ -192,7 +194,7 @@ async def test_a_killed_run_is_recovered_once_its_terraform_is_done(
 async def test_a_killed_run_without_a_state_is_removed_after_a_day(
     lite_world, alice, created
 ) -> None:
-    await lite_world.services.runs.of(created.latest_build).directory()
+    await RunDirectory(lite_world.services.runs, created.latest_build).directory()
     runs = runs_of_next_process(lite_world)
     await runs.recover()
     lite_world.clock.advance(86401)
