@@ -16,7 +16,7 @@ import click
 
 from kled_client.api.models import AskedParameter, ParameterForm
 from kled_client.output import Output
-from kled_client.terminal.menu import Entry, Menu, Pressed, split_keys
+from kled_client.terminal.menu import Menu, MenuLine, Pressed, split_keys
 from kled_client.terminal.tty import raw_mode, size
 from kled_wire.errors import InputError
 from kled_wire.text import printable
@@ -125,7 +125,7 @@ def _choose(choices: list[tuple[str, str, str]], before: list[str], *, several: 
     values = [value for _, value, _ in choices]
     found = frozenset(number for number, value in enumerate(values) if value in before)
     menu = Menu(
-        entries=[Entry(printable(name), printable(about)) for name, _, about in choices],
+        entries=[MenuLine(printable(name), printable(about)) for name, _, about in choices],
         at=min(found, default=0),
         several=several,
         marked=found if several else frozenset(),

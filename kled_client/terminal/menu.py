@@ -27,7 +27,7 @@ class Pressed(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MenuLine:
     """One line: its title, and a word about it."""
 
     title: str
@@ -38,7 +38,7 @@ class Entry:
 class Menu:
     """Entries, the one under the cursor, and where `several` may be chosen, those that are."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[MenuLine]
     at: int = 0
     several: bool = False
     marked: frozenset[int] = frozenset()

@@ -7,9 +7,9 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_client.terminal.menu import SHOWN_MAX, Entry, Menu, Pressed, split_keys
+from kled_client.terminal.menu import SHOWN_MAX, Menu, MenuLine, Pressed, split_keys
 
-THREE = [Entry("Small", "for a start"), Entry("Large"), Entry("Huge")]
+THREE = [MenuLine("Small", "for a start"), MenuLine("Large"), MenuLine("Huge")]
 
 
 def pressed(menu: Menu, keys: bytes) -> tuple[Menu, Pressed]:
@@ -43,7 +43,7 @@ def test_several_are_marked_by_the_space_bar() -> None:
     st.integers(1, 60),
 )
 def test_the_cursor_is_always_on_a_line_that_fits(titles, keys, columns) -> None:
-    menu, last = pressed(Menu(entries=[Entry(title) for title in titles]), b"".join(keys))
+    menu, last = pressed(Menu(entries=[MenuLine(title) for title in titles]), b"".join(keys))
     assert last is Pressed.MOVED
     lines = menu.lines(columns)
     assert len(lines) <= SHOWN_MAX + 1
