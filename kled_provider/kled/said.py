@@ -168,14 +168,14 @@ APP = Schema(
 )
 
 METADATA = Schema(
-    description="What people are shown of a resource beside its name.",
+    description="What the log of a start says of a resource.",
     attributes=(
         Attribute(
             name="resource_id",
             required=True,
             description="The `id` of any resource of the template.",
         ),
-        flag("hide", "Whether people are not shown the resource."),
+        flag("hide", "Whether none of it is told."),
         ICON,
         defaulted(
             "daily_cost",
@@ -193,7 +193,7 @@ METADATA = Schema(
             attributes=(
                 Attribute(name="key", required=True, description="What it is."),
                 Attribute(name="value", optional=True, description="The value."),
-                flag("sensitive", "Whether only the owner is shown it."),
+                flag("sensitive", "Whether the value is told nowhere."),
                 Attribute(
                     name="is_null", type=BOOL, computed=True, description="Whether there is none."
                 ),

@@ -45,6 +45,13 @@ resource "coder_env" "greeting" {
   name     = "GREETING"
   value    = data.coder_parameter.greeting.value
 }
+resource "coder_metadata" "machine" {
+  resource_id = coder_agent.dev.id
+  item {
+    key   = "owner"
+    value = "someone"
+  }
+}
 resource "kled_process" "machine" {
   count         = data.coder_workspace.me.start_count
   name          = "machine"
@@ -80,6 +87,7 @@ def test_it_runs_unchanged_and_its_agent_is_called_as_its_resource(site: Site, m
     assert shown.strip().endswith("-hello")
     log = site.kled("logs", "moved").stdout
     assert log.count("feature_use_managed_variables does nothing here") == 1
+    assert "coder_agent.dev: owner someone" in log
     site.kled("stop", "moved")
     mark.unlink()
     site.kled("start", "moved", "-p", "greeting=again")

@@ -116,18 +116,20 @@ class Jobs:
             return
         await self._scripts.stop(job.workspace.id, partial(reporter.line, "info"))
 
-    async def keep_specs(self, job: Job) -> None:
-        """After a start was applied: keep what the state says of the workspace's agents.
+    async def keep_specs(self, job: Job, reporter: Reporter) -> None:
+        """After a start was applied: keep what the state says of agents, tell what it notes.
 
         Raises InputError where that cannot be, StoreError, KledError.
         """
         if job.build.transition == "start":
-            found = await self._states.applied_agents(job.workspace.id, job.build.id)
+            found, notes = await self._states.applied(job.workspace.id, job.build.id)
             specs = {agent_id: agent.spec for agent_id, agent in found.items()}
             await self._specs.save(job.workspace.id, specs)
             if found:  # else no state says which agents there are
                 names = {agent_id: agent.name for agent_id, agent in found.items()}
                 await self._agents.settle(job.workspace.id, names)
+            for note in notes:
+                await reporter.line("info", note)
 
     async def tell_agents(self, build: Build) -> None:
         """Agents that are connected go by what is applied now; others hear it when they come."""

@@ -25,11 +25,15 @@ from kled_wire.control.agent_spec import (
 )
 from kled_wire.errors import InputError
 from kled_wire.names import AgentId
+from kled_wire.text import printable
 
 _PREFIXES: Final = ("kled_", "coder_")
 _NAME_MAX: Final = 32
 # One control message has to hold it (kled_wire/limits.py), with what else is in that.
 _SPEC_MAX_BYTES: Final = 768 * 1024
+# Notes that are told, and characters of one item.
+_NOTES_MAX: Final = 100
+_NOTE_MAX: Final = 200
 # Ways in that are shown where the template says nothing of them.
 _DISPLAY_APPS: Final = ("vscode", "web_terminal", "ssh_helper", "port_forwarding_helper")
 
@@ -49,6 +53,7 @@ class _Instance:
     address: str
     label: str
     values: Mapping[str, Any]
+    sensitive: frozenset[str]  # attributes with something in them that is no one's to see
 
 
 def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, AppliedAgent]:
@@ -77,6 +82,27 @@ def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, App
     return found
 
 
+def applied_notes(state: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the template notes on its resources, a line for each, without what is sensitive."""
+    instances = sorted(_instances(state), key=lambda instance: instance.address)
+    subjects = {i.values.get("id"): i.address for i in instances if i.kind != "metadata"}
+    return tuple(
+        f"{subjects[i.values['resource_id']]}: {', '.join(_said(i))}"
+        for i in instances
+        if i.kind == "metadata" and i.values.get("resource_id") in subjects
+        if not i.values.get("hide") and any(_said(i))
+    )[:_NOTES_MAX]
+
+
+def _said(note: _Instance) -> Iterator[str]:
+    for item in note.values.get("item") or ():
+        is_secret = item.get("sensitive") or "item" in note.sensitive
+        shown = "(sensitive)" if is_secret else _text(item, "value")
+        yield printable(f"{_text(item, 'key')} {shown}")[:_NOTE_MAX]
+    if cost := _number(note.values, "daily_cost"):
+        yield f"costs {cost} a day"
+
+
 def _instances(state: Mapping[str, Any]) -> Iterator[_Instance]:
     for resource in state.get("resources", []):
         if resource["mode"] != "managed":
@@ -96,6 +122,9 @@ def _instances(state: Mapping[str, Any]) -> Iterator[_Instance]:
                 address=f"{module}{resource['type']}.{resource['name']}{index}",
                 label=resource["name"] if key is None else f"{resource['name']}-{key}",
                 values=instance.get("attributes") or {},
+                sensitive=frozenset(
+                    str(path[0].get("value")) for path in instance.get("sensitive_attributes") or ()
+                ),
             )
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import trio
 
-from kled_coord.builds.states.applied import AppliedAgent, applied_agents
+from kled_coord.builds.states.applied import AppliedAgent, applied_agents, applied_notes
 from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
@@ -82,18 +82,22 @@ class States:
         content = await self._newest(workspace_id)
         return content is None or not managed_instances(json.loads(content))
 
-    async def applied_agents(
+    async def applied(
         self, workspace_id: WorkspaceId, build_id: BuildId
-    ) -> dict[AgentId, AppliedAgent]:
-        """What the newest state says of the workspace's agents.
+    ) -> tuple[dict[AgentId, AppliedAgent], tuple[str, ...]]:
+        """What the newest state says of the workspace's agents, and notes on its resources.
 
         Raises StoreError, KledError, and as `applied_agents` (applied.py).
         """
         content = await self._newest(workspace_id)
         if content is None:
-            return {}
-        # In a thread: a state may have 64 MiB.
-        return await trio.to_thread.run_sync(lambda: applied_agents(json.loads(content), build_id))
+            return {}, ()
+
+        def read() -> tuple[dict[AgentId, AppliedAgent], tuple[str, ...]]:
+            state = json.loads(content)
+            return applied_agents(state, build_id), applied_notes(state)
+
+        return await trio.to_thread.run_sync(read)  # a state may have 64 MiB
 
     async def write(self, writer: StateWriter, content: bytes | None, lock_id: str | None) -> None:
         """Append a version (None: the state was deleted) on behalf of a lock's holder.
