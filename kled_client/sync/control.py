@@ -95,7 +95,7 @@ def _begin(env: Mapping[str, str]) -> None:
     home = sync_home(env)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / "background.log").open("wb") as log:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "kled_client", "sync", "background"],
             env=dict(env),
             cwd="/",
@@ -104,6 +104,7 @@ def _begin(env: Mapping[str, str]) -> None:
             stderr=log,
             start_new_session=True,
         )
+        process.returncode = 0  # nobody here waits for it, and it is no mistake that it goes on
 
 
 def known_names(env: Mapping[str, str]) -> list[str]:

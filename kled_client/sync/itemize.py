@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Entry, Kind
+from kled_sync.tree.entry import Kind, TreeEntry
 from kled_sync.tree.paths import shown
 
 _LETTERS: Final = {Kind.FILE: "f", Kind.DIRECTORY: "d", Kind.LINK: "L"}
@@ -25,13 +25,13 @@ def itemize(action: PathChange) -> str:
     return f"{_moved(new, old)}{letter}{_changes(new, old)} {name}"
 
 
-def _moved(new: Entry, old: Entry) -> str:
+def _moved(new: TreeEntry, old: TreeEntry) -> str:
     if new.is_file:
         return "." if new.is_hashed and new.tail == old.tail else ">"
     return "c" if new.tail != old.tail else "."
 
 
-def _changes(new: Entry, old: Entry) -> str:
+def _changes(new: TreeEntry, old: TreeEntry) -> str:
     marks = list(_SAME)
     if new.is_file and new.size != old.size:
         marks[1] = "s"

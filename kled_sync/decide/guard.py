@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from kled_sync.tree.entry import Entry
+from kled_sync.tree.entry import TreeEntry
 
 _RUNS: Final = frozenset({b"hooks", b"config", b"config.worktree", b"info"})
 
 
-def is_guarded(path: bytes, entry: Entry | None) -> bool:
+def is_guarded(path: bytes, entry: TreeEntry | None) -> bool:
     """Whether `path`, with `entry` there, must not be brought to the laptop, nor taken away."""
     # Filesystems that fold case find .GIT as well.
     parts = path.lower().split(b"/")

@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Entry
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import is_below
 from kled_sync.tree.tree import Tree
 
@@ -43,8 +43,8 @@ class Operation(NamedTuple):
 
     do: Do
     path: bytes
-    new: Entry | None
-    old: Entry | None
+    new: TreeEntry | None
+    old: TreeEntry | None
     source: bytes = b""
 
 
@@ -67,7 +67,7 @@ def unread_worth_reading(actions: Sequence[PathChange], target: Tree) -> list[by
     return [a.path for a in unread if a.new is not None and a.new.size in gone | sizes]
 
 
-def _may_be_copied(entry: Entry) -> bool:
+def _may_be_copied(entry: TreeEntry) -> bool:
     return entry.is_file and entry.size >= REUSE_BYTES
 
 
@@ -136,7 +136,7 @@ def _removals(actions: Iterable[PathChange]) -> list[Operation]:
 
 def _finder(
     actions: Sequence[PathChange], target: Tree, blocked: Sequence[bytes]
-) -> Callable[[Entry], bytes | None]:
+) -> Callable[[TreeEntry], bytes | None]:
     """What finds a file of the target's that has some content already, where that stays for now."""
     wanted = {
         a.new.tail for a in actions if a.new is not None and a.new.is_file and a.new.is_hashed
@@ -156,7 +156,7 @@ def _finder(
     return lambda entry: found.get(entry.tail) if entry.is_hashed and entry.size else None
 
 
-def _arrive(action: PathChange, find: Callable[[Entry], bytes | None]) -> Operation:
+def _arrive(action: PathChange, find: Callable[[TreeEntry], bytes | None]) -> Operation:
     new = action.new
     assert new is not None
     old = None if action.old is not None and action.old.is_directory else action.old

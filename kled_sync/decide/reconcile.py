@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
-from kled_sync.tree.entry import EXECUTABLE, Entry, Kind, essence
+from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence
 from kled_sync.tree.paths import ROOT, is_below, join
 from kled_sync.tree.tree import Tree
 
-Guard = Callable[[bytes, Entry | None], bool]
+Guard = Callable[[bytes, TreeEntry | None], bool]
 
 
 class PathChange(NamedTuple):
@@ -24,8 +24,8 @@ class PathChange(NamedTuple):
 
     side: SyncSide
     path: bytes
-    new: Entry | None
-    old: Entry | None
+    new: TreeEntry | None
+    old: TreeEntry | None
 
 
 class Conflict(NamedTuple):
@@ -42,7 +42,7 @@ class Outcome:
 
     actions: list[PathChange] = field(default_factory=list)
     # Equal on both sides, and not what was agreed before.
-    agreed: list[tuple[bytes, Entry | None]] = field(default_factory=list)
+    agreed: list[tuple[bytes, TreeEntry | None]] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     unread: dict[SyncSide, list[bytes]] = field(
         default_factory=lambda: {SyncSide.ALPHA: [], SyncSide.BETA: []}
@@ -137,20 +137,22 @@ class Reconciler:
             return _sides(a, b)
         return self._act(path, (a, b, o), verdict, below, mark)
 
-    def _is_guarded(self, path: bytes, a: Entry | None, b: Entry | None) -> bool:
+    def _is_guarded(self, path: bytes, a: TreeEntry | None, b: TreeEntry | None) -> bool:
         guarded = self._terms.guarded
         if guarded is None or a == b:
             return False
         source = b if guarded is SyncSide.ALPHA else a
         return self._terms.guard(path, source) and self._moves_to(guarded, path, a, b)
 
-    def _moves_to(self, side: SyncSide, path: bytes, a: Entry | None, b: Entry | None) -> bool:
+    def _moves_to(
+        self, side: SyncSide, path: bytes, a: TreeEntry | None, b: TreeEntry | None
+    ) -> bool:
         verdict = self._verdict(path, a, b, self._agreed.get(path))
         wanted = Verdict.TO_ALPHA if side is SyncSide.ALPHA else Verdict.TO_BETA
         return verdict in {wanted, None}
 
     def _verdict(
-        self, path: bytes, a: Entry | None, b: Entry | None, o: Entry | None
+        self, path: bytes, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None
     ) -> Verdict | None:
         """None where the content of a file is not known, and is needed."""
         if self._terms.quick and a is not None and b is not None and _looks_same(a, b):
@@ -172,7 +174,7 @@ class Reconciler:
         alpha, beta = essence(_known(a), mask), essence(_known(b), mask)
         return decide(self._terms.mode, alpha, beta, essence(o, mask))
 
-    def _quick(self, a: Entry, b: Entry) -> Verdict:
+    def _quick(self, a: TreeEntry, b: TreeEntry) -> Verdict:
         mask = self._terms.mode_mask
         same = a.mode & mask == b.mode & mask or a[0] != 1
         return Verdict.SAME if same else Verdict.TO_BETA
@@ -180,7 +182,7 @@ class Reconciler:
     def _act(
         self,
         path: bytes,
-        entries: tuple[Entry | None, Entry | None, Entry | None],
+        entries: tuple[TreeEntry | None, TreeEntry | None, TreeEntry | None],
         verdict: Verdict,
         below: frozenset[SyncSide],
         mark: int,
@@ -207,8 +209,8 @@ class Reconciler:
         self,
         path: bytes,
         side: SyncSide,
-        new: Entry | None,
-        old: Entry | None,
+        new: TreeEntry | None,
+        old: TreeEntry | None,
         below: frozenset[SyncSide],
         mark: int,
     ) -> frozenset[SyncSide]:
@@ -222,14 +224,14 @@ class Reconciler:
         return below | {side}
 
     def _conflict(
-        self, path: bytes, reason: str, a: Entry | None, b: Entry | None, mark: int
+        self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None, mark: int
     ) -> frozenset[SyncSide]:
         del self._out.actions[mark:]
         self._out.conflicts.append(Conflict(path, reason))
         return _sides(a, b)
 
     def _leave_frozen(
-        self, path: bytes, a: Entry | None, b: Entry | None, o: Entry | None
+        self, path: bytes, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None
     ) -> frozenset[SyncSide]:
         frozen = a if a is not None and a.is_frozen else b
         assert frozen is not None
@@ -242,34 +244,34 @@ class Reconciler:
         return _sides(a, b)
 
     def _skip(
-        self, path: bytes, reason: str, a: Entry | None, b: Entry | None
+        self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None
     ) -> frozenset[SyncSide]:
         self._out.skipped.append(Conflict(path, reason))
         return _sides(a, b)
 
 
-def _sides(a: Entry | None, b: Entry | None) -> frozenset[SyncSide]:
+def _sides(a: TreeEntry | None, b: TreeEntry | None) -> frozenset[SyncSide]:
     return frozenset(
         side for side, entry in ((SyncSide.ALPHA, a), (SyncSide.BETA, b)) if entry is not None
     )
 
 
-def _known(entry: Entry | None) -> Entry | None:
+def _known(entry: TreeEntry | None) -> TreeEntry | None:
     """A file whose content does not matter still differs from one that is known."""
     if entry is None or entry.is_hashed:
         return entry
     return entry.with_digest(b"unread" + entry.size.to_bytes(8, "big"))
 
 
-def _alike(a: Entry, b: Entry | None) -> bool:
+def _alike(a: TreeEntry, b: TreeEntry | None) -> bool:
     return b is not None and b.is_file and a.size == b.size
 
 
-def _differ_in_time(a: Entry | None, b: Entry | None) -> bool:
+def _differ_in_time(a: TreeEntry | None, b: TreeEntry | None) -> bool:
     return a is not None and b is not None and a.is_file and a.mtime_ns != b.mtime_ns
 
 
-def _looks_same(a: Entry, b: Entry) -> bool:
+def _looks_same(a: TreeEntry, b: TreeEntry) -> bool:
     """As rsync's quick check. Links have their content at hand, directories none."""
     if a[0] != b[0]:
         return False
@@ -278,11 +280,11 @@ def _looks_same(a: Entry, b: Entry) -> bool:
     return a.tail == b.tail
 
 
-def _contradiction(a: Entry | None, b: Entry | None, o: Entry | None) -> str:
+def _contradiction(a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> str:
     if a is not None and b is not None and a.kind is not b.kind:
         return f"{_word(a)} on one side, {_word(b)} on the other"
     return "changed on both sides" if o is not None else "made on both sides, and different"
 
 
-def _word(entry: Entry) -> str:
+def _word(entry: TreeEntry) -> str:
     return entry.kind.name.lower()

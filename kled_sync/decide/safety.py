@@ -7,7 +7,7 @@ from typing import Final
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Entry
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.tree import Tree
 
 # A deletion that is both more than this many and this part of what was agreed is asked about.
@@ -15,7 +15,7 @@ DELETIONS_MAX: Final = 100
 DELETED_PART_MAX: Final = 0.10
 
 
-def root_trouble(side: str, now: Entry | None, agreed: Tree, entries: int) -> str | None:
+def root_trouble(side: str, now: TreeEntry | None, agreed: Tree, entries: int) -> str | None:
     """Why the root of `side`, with so many entries in it, is not believed; None when it is."""
     if agreed.root is None:
         return None

@@ -23,7 +23,7 @@ from kled_sync.files.root import Root
 from kled_sync.files.scanning import Scanner
 from kled_sync.files.snapshot import load_snapshot, save_snapshot
 from kled_sync.files.staging import hash_beginning, is_partial
-from kled_sync.tree.entry import Entry
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
 from kled_wire.version import software_version
@@ -159,5 +159,5 @@ class HeldRoot:
         return FoundEntries([(path, found.entry)])
 
 
-def _entry(what: SeenEntry | None) -> Entry | None:
+def _entry(what: SeenEntry | None) -> TreeEntry | None:
     return what.entry if what is not None else None

@@ -19,7 +19,7 @@ from kled_sync.files.placing import Placer, Refusal
 from kled_sync.files.root import Root
 from kled_sync.files.staging import StagedFile, Staging
 from kled_sync.files.system import sync_filesystem
-from kled_sync.tree.entry import DIGEST_BYTES, Entry, check_entry
+from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
@@ -130,7 +130,7 @@ class PlacingJob:
         if self._shop.kept is not None:
             self._shop.kept.save()
 
-    def _ready(self) -> Iterator[tuple[int, Operation, bytes, Entry | None]]:
+    def _ready(self) -> Iterator[tuple[int, Operation, bytes, TreeEntry | None]]:
         for number, operation in enumerate(self._operations):
             if operation.do is Do.CONTENT:
                 arrival = self.staging.arrivals[number]
@@ -148,7 +148,7 @@ class PlacingJob:
             else:
                 yield number, operation, b"", None
 
-    def _make_durable(self, staged: list[tuple[bytes, Entry | None]]) -> None:
+    def _make_durable(self, staged: list[tuple[bytes, TreeEntry | None]]) -> None:
         """Before a name leads to a file, its bytes are on the disk."""
         policy = self._shop.options.durable
         if policy == "none" or not staged:
@@ -159,7 +159,9 @@ class PlacingJob:
         for name, _ in staged:
             _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._shop.staging))
 
-    def _sync_directories(self, ready: list[tuple[int, Operation, bytes, Entry | None]]) -> None:
+    def _sync_directories(
+        self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]
+    ) -> None:
         for path in {operation.path for _, operation, _, _ in ready}:
             with suppress(OSError):
                 descriptor, _ = self._shop.root.locate(path)

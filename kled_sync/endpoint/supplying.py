@@ -15,7 +15,7 @@ from kled_sync.files.memory import Memory, SeenEntry, seen_file
 from kled_sync.files.reading import CHANGING, TRIES, is_same, read_small
 from kled_sync.files.root import Root
 from kled_sync.files.staging import hash_beginning
-from kled_sync.tree.entry import DIGEST_BYTES, Entry
+from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire import contents
 from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Packer, WireBlock, will_shrink
@@ -55,7 +55,7 @@ class Supplier:
         self._packer = Packer()
         self._buffer = bytearray()
         self._squeeze = True
-        self.sent: dict[int, Entry] = {}
+        self.sent: dict[int, TreeEntry] = {}
 
     def run(self) -> Iterator[WireBlock]:
         """The blocks, one at a time."""

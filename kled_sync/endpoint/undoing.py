@@ -15,7 +15,7 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.kept import MADE, KeptVersion
 from kled_sync.files.placing import Refusal
 from kled_sync.files.staging import dress
-from kled_sync.tree.entry import Entry, make_directory, make_file, make_link
+from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.wire.messages import AskKept, Kept, PathList, Rows, Undo, Undone
 from kled_wire.errors import ConflictError, NotFoundError
@@ -99,7 +99,7 @@ def _make_above(holding: HeldRoot, path: bytes) -> None:
         holding.shop.placer.do(operation, b"", None)
 
 
-def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, Entry]:
+def _stage(holding: HeldRoot, version: KeptVersion) -> tuple[bytes, TreeEntry]:
     """A copy of the version, so that it can be brought back again; of a link only what it says."""
     assert holding.kept is not None
     directory, name = holding.kept.place(version)

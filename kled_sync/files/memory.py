@@ -11,7 +11,7 @@ import stat
 import struct
 from typing import Final
 
-from kled_sync.tree.entry import Entry, Kind, make_file, make_frozen
+from kled_sync.tree.entry import Kind, TreeEntry, make_file, make_frozen
 from kled_sync.tree.paths import ROOT, join, split
 from kled_sync.wire.messages import Named
 
@@ -27,8 +27,8 @@ class SeenEntry(bytes):
     __slots__ = ()
 
     @property
-    def entry(self) -> Entry:
-        return Entry(self[_STAMP.size :])
+    def entry(self) -> TreeEntry:
+        return TreeEntry(self[_STAMP.size :])
 
     @property
     def stamp(self) -> bytes:
@@ -61,7 +61,7 @@ def stamp_of(found: os.stat_result) -> bytes:
     return _STAMP.pack(found.st_ctime_ns, found.st_ino)
 
 
-def seen(entry: Entry, found: os.stat_result | None) -> SeenEntry:
+def seen(entry: TreeEntry, found: os.stat_result | None) -> SeenEntry:
     """`found` is None for what is to be looked at again each time."""
     return SeenEntry((_NEVER if found is None else stamp_of(found)) + entry)
 

@@ -23,7 +23,7 @@ from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
 from kled_sync.files.staging import dress
 from kled_sync.files.system import exchange, rename_new
-from kled_sync.tree.entry import EXECUTABLE, Entry, make_directory, make_link
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory, make_link
 
 CHANGED: Final = ("changed", "it was changed here meanwhile")
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
@@ -58,7 +58,7 @@ class Placer:
         self.watch: Callable[[bytes, int], None] | None = None
         self._number = 0
 
-    def do(self, operation: Operation, staged: bytes, content: Entry | None) -> None:
+    def do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
         """One operation; `staged` is the name of its file. Raises Refusal."""
         try:
             self._do(operation, staged, content)
@@ -70,7 +70,7 @@ class Placer:
             code = "no_space" if exc.errno in {errno.ENOSPC, errno.EDQUOT} else "write_failed"
             raise Refusal(code, exc.strerror or str(exc)) from exc
 
-    def _do(self, operation: Operation, staged: bytes, content: Entry | None) -> None:
+    def _do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
         match operation.do:
             case Do.MAKE_DIRECTORY:
                 self._make_directory(operation)
@@ -268,7 +268,7 @@ class Placer:
         finally:
             os.close(opened)
 
-    def stage_reused(self, operation: Operation) -> tuple[bytes, Entry]:
+    def stage_reused(self, operation: Operation) -> tuple[bytes, TreeEntry]:
         """A staged file with the content of another of this side. Raises Refusal, OSError."""
         source = self._memory.get(operation.source)
         new = operation.new
@@ -293,7 +293,7 @@ class Placer:
         return staged, new
 
 
-def _is_meant(known: Entry, old: Entry) -> bool:
+def _is_meant(known: TreeEntry, old: TreeEntry) -> bool:
     """Whether the session's idea of what is there is ours. Not its times, nor all of its mode."""
     if known.kind is not old.kind:
         return False

@@ -49,7 +49,9 @@ class Scanner:
         self._rules: dict[bytes, tuple[SeenEntry, Rules]] = {}
         self._names: dict[bytes, tuple[int, int]] = {}
         self._device: int | None = None
-        self._fresh: list[tuple[bytes, os.stat_result]] = []
+        self._fresh: list[bytes] = []
+        # The first look finds a million files that are new, of which none came from elsewhere.
+        self._knows = False
         self._gone: dict[int, SeenEntry] = {}
         self._changed: dict[bytes, None] = {}
         self._known_changed: list[bytes] = []
@@ -62,6 +64,7 @@ class Scanner:
         self._root.forget()
         self._changed, self._fresh, self._gone = {}, [], {}
         self._known_changed = []
+        self._knows = bool(memory.directories)
         wanted = memory.dirty | set(directories)
         memory.dirty = set()
         if memory.root is None or not memory.root.entry.is_directory:
@@ -206,7 +209,7 @@ class Scanner:
             if old is not None and old.entry.is_file and old.entry.is_hashed:
                 self._known_changed.append(path)
             else:
-                self._fresh.append((path, found))
+                self._note_fresh(path)
             return seen(make_file(mode, found.st_mtime_ns, found.st_size), found)
         if stat.S_ISDIR(mode):
             return self._look_at_directory(path, found)
@@ -214,6 +217,10 @@ class Scanner:
             return self._look_at_link(descriptor, name, path, found)
         return seen(make_frozen(Kind.OTHER, f"{_WORDS.get(stat.S_IFMT(mode), 'it')} is not synced"),
                     found)  # fmt: skip
+
+    def _note_fresh(self, path: bytes) -> None:
+        if self._knows:
+            self._fresh.append(path)
 
     def _look_at_directory(self, path: bytes, found: os.stat_result) -> SeenEntry:
         if found.st_dev != self._device:
@@ -292,15 +299,17 @@ class Scanner:
         """Give files that came from elsewhere in the tree the digests they had there."""
         if not self._gone:
             return
-        for path, found in self._fresh:
-            old = self._gone.get(found.st_ino)
-            if old is not None and old.is_still(found):
-                entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, old.entry.tail)
-                self._memory.put(path, seen(entry, found))
+        for path in self._fresh:
+            what = self._memory.get(path)
+            old = self._gone.get(what.inode) if what is not None else None
+            if what is None or old is None or not what.entry.is_file:
+                continue
+            if what == old[: len(what)]:
+                self._memory.put(path, old)
 
     def _read(self, *, read_new: bool) -> None:
         """Read what changed, while it is not much."""
-        paths = self._known_changed + ([path for path, _ in self._fresh] if read_new else [])
+        paths = self._known_changed + (self._fresh if read_new else [])
         left = _READ_BYTES
         for path in paths:
             what = self._memory.get(path)

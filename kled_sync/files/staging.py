@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from kled_sync.files.chunk_store import ChunkList, ChunkStore
 from kled_sync.files.chunking import CHUNK_HASH_BYTES, CHUNKED_BYTES
-from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.wire import contents
 from kled_wire.errors import ProtocolError
 
@@ -37,7 +37,7 @@ class StagedFile:
     # The sender's mode → the file's here.
     mode_for: Callable[[int], int] = lambda mode: mode
     name: bytes = b""
-    entry: Entry | None = None
+    entry: TreeEntry | None = None
     trouble: tuple[str, str] | None = None
     done: bool = False
     base: int | None = None
@@ -179,7 +179,7 @@ class Staging:
         os.lseek(descriptor, offset, os.SEEK_SET)
         arrival.offset = offset
 
-    def _end(self, arrival: StagedFile, entry: Entry) -> None:
+    def _end(self, arrival: StagedFile, entry: TreeEntry) -> None:
         descriptor = self._open(arrival)
         os.ftruncate(descriptor, arrival.offset)
         if arrival.hasher.digest() != entry.tail or entry.size != arrival.offset:

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from blake3 import blake3
 
 from kled_sync.files.snapshot import load_tree, save_tree
-from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import check_path
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ProtocolError
@@ -42,7 +42,7 @@ class Agreement:
             self._log = (directory / "log").open("ab")
             os.fchmod(self._log.fileno(), 0o600)
 
-    def _logged(self, path: Path) -> Iterator[tuple[bytes, Entry | None]]:
+    def _logged(self, path: Path) -> Iterator[tuple[bytes, TreeEntry | None]]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -64,20 +64,21 @@ class Agreement:
         if at < len(data):
             os.truncate(path, at)
 
-    def _apply(self, path: bytes, entry: Entry | None) -> None:
+    def _apply(self, path: bytes, entry: TreeEntry | None) -> None:
         if entry is None:
             self.tree.remove(path)
         else:
             self.tree.put(path, entry)
 
-    def note(self, path: bytes, entry: Entry | None) -> None:
+    def note(self, path: bytes, entry: TreeEntry | None) -> None:
         """Both sides have `entry` at `path` now. Blocks for a moment at most."""
+        if self._log is None:
+            return  # nothing is asked about it again
         self._apply(path, entry)
-        if self._log is not None:
-            data = entry or b""
-            record = _HEAD.pack(len(path), len(data)) + path + data
-            self._log.write(record + blake3(record).digest(_CHECK_BYTES))
-            self._records += 1
+        data = entry or b""
+        record = _HEAD.pack(len(path), len(data)) + path + data
+        self._log.write(record + blake3(record).digest(_CHECK_BYTES))
+        self._records += 1
 
     def flush(self) -> None:
         """Let a crash of this process lose nothing. Blocks for the disk where the log is long."""

@@ -8,7 +8,7 @@ import trio
 
 from kled_sync.files.options import Options
 from kled_sync.session.peer import Peer
-from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree
 from kled_sync.wire import messages
@@ -128,6 +128,6 @@ class _Wait:
         return self.answer
 
 
-def _shared(known: dict[bytes, Entry], name: bytes, entry: Entry) -> Entry:
+def _shared(known: dict[bytes, TreeEntry], name: bytes, entry: TreeEntry) -> TreeEntry:
     same = known.get(name)
     return same if same == entry and same is not None else entry

@@ -16,7 +16,7 @@ from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.staging import partial_name
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.side import SideState
-from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import shown
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
@@ -127,7 +127,7 @@ class SyncTransfer:
         try:
             await target.peer.send(_place(number, job, urgent=urgent))
             items = self._items(job, target)
-            sent: dict[int, Entry] = {}
+            sent: dict[int, TreeEntry] = {}
             if items:
                 await source.peer.send(messages.Supply(job=number, urgent=urgent, items=items))
             answer = await placed.got()
@@ -163,7 +163,7 @@ class SyncTransfer:
         side: SyncSide,
         job: SyncJob,
         answer: messages.JobPlaced,
-        sent: dict[int, Entry],
+        sent: dict[int, TreeEntry],
         by_path: dict[bytes, PathChange],
         done: CarriedOut,
     ) -> None:
@@ -188,7 +188,7 @@ class SyncTransfer:
         self,
         side: SyncSide,
         operation: Operation,
-        sent: Entry | None,
+        sent: TreeEntry | None,
         done: CarriedOut,
         action: PathChange,
     ) -> None:
@@ -226,7 +226,7 @@ def _failed(answer: messages.JobPlaced) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _sent(said: messages.Supplied) -> dict[int, Entry]:
+def _sent(said: messages.Supplied) -> dict[int, TreeEntry]:
     found = {}
     for row in said.items:
         match row:

@@ -35,7 +35,7 @@ class Kind(IntEnum):
     PROBLEM = 6  # it cannot be read, or cannot be there
 
 
-class Entry(bytes):
+class TreeEntry(bytes):
     """One entry. Equal bytes are equal entries."""
 
     __slots__ = ()
@@ -80,37 +80,37 @@ class Entry(bytes):
         """False for a file whose content nobody has read."""
         return self[0] != Kind.FILE or len(self) > _HEAD.size
 
-    def with_digest(self, digest: bytes) -> Entry:
+    def with_digest(self, digest: bytes) -> TreeEntry:
         """The same file, its content known."""
-        return Entry(self[: _HEAD.size] + digest)
+        return TreeEntry(self[: _HEAD.size] + digest)
 
-    def with_time(self, mtime_ns: int) -> Entry:
+    def with_time(self, mtime_ns: int) -> TreeEntry:
         """The same, changed at another time."""
-        return Entry(self[:3] + mtime_ns.to_bytes(8, "big", signed=True) + self[11:])
+        return TreeEntry(self[:3] + mtime_ns.to_bytes(8, "big", signed=True) + self[11:])
 
-    def with_mode(self, mode: int) -> Entry:
+    def with_mode(self, mode: int) -> TreeEntry:
         """The same with other permission bits."""
-        return Entry(self[:1] + mode.to_bytes(2, "big") + self[3:])
+        return TreeEntry(self[:1] + mode.to_bytes(2, "big") + self[3:])
 
 
-def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> Entry:
-    return Entry(_HEAD.pack(Kind.FILE, mode & MODE_BITS, mtime_ns, size) + digest)
+def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> TreeEntry:
+    return TreeEntry(_HEAD.pack(Kind.FILE, mode & MODE_BITS, mtime_ns, size) + digest)
 
 
-def make_directory(mode: int, mtime_ns: int = 0) -> Entry:
-    return Entry(_HEAD.pack(Kind.DIRECTORY, mode & MODE_BITS, mtime_ns, 0))
+def make_directory(mode: int, mtime_ns: int = 0) -> TreeEntry:
+    return TreeEntry(_HEAD.pack(Kind.DIRECTORY, mode & MODE_BITS, mtime_ns, 0))
 
 
-def make_link(target: bytes, mtime_ns: int = 0) -> Entry:
-    return Entry(_HEAD.pack(Kind.LINK, 0o777, mtime_ns, len(target)) + target)
+def make_link(target: bytes, mtime_ns: int = 0) -> TreeEntry:
+    return TreeEntry(_HEAD.pack(Kind.LINK, 0o777, mtime_ns, len(target)) + target)
 
 
-def make_frozen(kind: Kind, words: str = "") -> Entry:
+def make_frozen(kind: Kind, words: str = "") -> TreeEntry:
     """Something that is there and left alone; `words` say why."""
-    return Entry(_HEAD.pack(kind, 0, 0, 0) + words.encode("utf-8", "replace")[:_TAIL_BYTES_MAX])
+    return TreeEntry(_HEAD.pack(kind, 0, 0, 0) + words.encode("utf-8", "replace")[:_TAIL_BYTES_MAX])
 
 
-def check_entry(data: object) -> Entry:
+def check_entry(data: object) -> TreeEntry:
     """An entry that came from outside. Raises ProtocolError("sync_entry_refused")."""
     if (
         type(data) is bytes
@@ -118,10 +118,10 @@ def check_entry(data: object) -> Entry:
         and data[0] == _FILE
         and data[1] <= _HIGH_MODE_MAX
     ):
-        return Entry(data)  # by far most of a million
+        return TreeEntry(data)  # by far most of a million
     if not isinstance(data, bytes) or not _HEAD.size <= len(data) <= _HEAD.size + _TAIL_BYTES_MAX:
         raise ProtocolError("sync_entry_refused", "an entry has a length that cannot be")
-    entry, tail = Entry(data), len(data) - _HEAD.size
+    entry, tail = TreeEntry(data), len(data) - _HEAD.size
     if not Kind.FILE <= entry[0] <= Kind.PROBLEM or entry.mode > MODE_BITS:
         raise ProtocolError("sync_entry_refused", f"an entry of kind {entry[0]}")
     if entry.is_file and tail not in {0, DIGEST_BYTES}:
@@ -136,7 +136,7 @@ def is_link_target(target: bytes) -> bool:
     return 0 < len(target) < _TAIL_BYTES_MAX and b"\0" not in target
 
 
-def essence(entry: Entry | None, mode_mask: int) -> bytes:
+def essence(entry: TreeEntry | None, mode_mask: int) -> bytes:
     """What makes an entry different for a sync: never its times.
 
     `mode_mask` is which permission bits count; 0o100 alone means "a program or not". Only of

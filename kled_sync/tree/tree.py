@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kled_sync.tree.entry import Entry
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT, is_below, join, split
 
-_NONE: dict[bytes, Entry] = {}
+_NONE: dict[bytes, TreeEntry] = {}
 
 
 class Tree:
@@ -16,21 +16,21 @@ class Tree:
     __slots__ = ("directories", "root")
 
     def __init__(self) -> None:
-        self.root: Entry | None = None
-        self.directories: dict[bytes, dict[bytes, Entry]] = {}
+        self.root: TreeEntry | None = None
+        self.directories: dict[bytes, dict[bytes, TreeEntry]] = {}
 
-    def get(self, path: bytes) -> Entry | None:
+    def get(self, path: bytes) -> TreeEntry | None:
         """What is at `path`; None where nothing is."""
         if path == ROOT:
             return self.root
         directory, name = split(path)
         return self.directories.get(directory, _NONE).get(name)
 
-    def children(self, path: bytes) -> dict[bytes, Entry]:
+    def children(self, path: bytes) -> dict[bytes, TreeEntry]:
         """What is in a directory, by name; not to be changed."""
         return self.directories.get(path, _NONE)
 
-    def put(self, path: bytes, entry: Entry) -> None:
+    def put(self, path: bytes, entry: TreeEntry) -> None:
         """Set what is at `path`. What was below stays only where it is a directory still."""
         if path == ROOT:
             self.root = entry
@@ -40,7 +40,7 @@ class Tree:
         if not entry.is_directory:
             self._forget_below(path)
 
-    def put_children(self, directory: bytes, entries: dict[bytes, Entry]) -> None:
+    def put_children(self, directory: bytes, entries: dict[bytes, TreeEntry]) -> None:
         """Set all that is in a directory; forgets what was below those that are gone."""
         for name, entry in self.directories.get(directory, _NONE).items():
             if entry.is_directory:
@@ -70,7 +70,7 @@ class Tree:
             if entry.is_directory:
                 self._forget_below(join(path, name))
 
-    def walk(self, top: bytes = ROOT) -> Iterator[tuple[bytes, Entry]]:
+    def walk(self, top: bytes = ROOT) -> Iterator[tuple[bytes, TreeEntry]]:
         """`top` and all below it that is reached through directories, those before their own."""
         entry = self.get(top)
         if entry is None:

@@ -12,7 +12,7 @@ from typing import Any, Final, get_type_hints
 
 import cbor2
 
-from kled_sync.tree.entry import Entry, check_entry
+from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import check_name, check_path
 from kled_wire.errors import ProtocolError
 
@@ -27,13 +27,13 @@ class PathList(tuple[bytes, ...]):
     __slots__ = ()
 
 
-class Named(dict[bytes, Entry]):
+class Named(dict[bytes, TreeEntry]):
     """Entries of one directory."""
 
     __slots__ = ()
 
 
-class FoundEntries(tuple[tuple[bytes, Entry], ...]):
+class FoundEntries(tuple[tuple[bytes, TreeEntry], ...]):
     """Paths with what is there."""
 
     __slots__ = ()
@@ -255,12 +255,10 @@ def decode_message(data: bytes) -> Message:
 
 
 def _plain(value: object) -> object:
-    """As CBOR has it: our own kinds of tuples and bytes are plain ones."""
+    """As CBOR has it: only a map of entries is written otherwise."""
     if isinstance(value, Named):
-        return [bytes(part) for pair in value.items() for part in pair]
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
-    return bytes(value) if isinstance(value, bytes) else value
+        return [part for pair in value.items() for part in pair]
+    return value
 
 
 def _is_number(value: object, highest: int) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.kit.endpoints import content
@@ -27,29 +29,64 @@ def folder(tmp_path: Path) -> Path:
 def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
     site: Site, folder: Path, tmp_path: Path
 ) -> None:
-    site.kled("sync", "push", folder, "dev:sync-test")
-    assert site.kled("exec", "dev", "--", "sync-test/proj/run.sh").stdout == "ran\n"
-    site.kled("sync", "pull", "dev:sync-test/proj/", tmp_path / "back")
+    far = tmp_path / "there" / "far"
+    site.kled("sync", "push", folder, f"dev:{far}")
+    assert site.kled("exec", "dev", "--", f"{far}/proj/run.sh").stdout == "ran\n"
+    site.kled("sync", "pull", f"dev:{far}/proj/", tmp_path / "back")
     assert content(tmp_path / "back") == content(folder)
     (folder / "a.txt").unlink()
     (folder / "new").write_text("1")
-    said = site.kled("sync", "push", "--delete", "-i", f"{folder}/", "dev:sync-test/proj")
+    said = site.kled("sync", "push", "--delete", "-i", f"{folder}/", f"dev:{far}/proj")
     assert said.stdout.splitlines() == ["*deleting   a.txt", ">f+++++++++ new"]
-    events = site.kled("sync", "push", "-n", "-o", "json", folder / "run.sh", "dev:sync-test/")
+    events = site.kled("sync", "push", "-n", "-o", "json", folder / "run.sh", f"dev:{far}/")
     assert [json.loads(line)["path"] for line in events.stdout.splitlines()] == [""]
-    assert "run.sh" not in site.kled("exec", "dev", "--", "ls", "sync-test").stdout
-    names = site.kled("exec", "dev", "--", "ls", "-a", "sync-test").stdout.split()
+    assert "run.sh" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout
+    names = site.kled("exec", "dev", "--", "ls", "-a", str(far)).stdout.split()
     assert set(names) == {".", "..", ".kled-sync", "proj"}
 
 
-def test_many_deletions_want_a_yes(site: Site, folder: Path) -> None:
+def test_many_deletions_want_a_yes(site: Site, folder: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far"
     for number in range(120):
         (folder / str(number)).touch()
-    site.kled("sync", "push", f"{folder}/", "dev:many")
+    site.kled("sync", "push", f"{folder}/", f"dev:{far}")
     for number in range(120):
         (folder / str(number)).unlink()
-    refused = site.kled("sync", "push", "--delete", f"{folder}/", "dev:many", check=False)
+    refused = site.kled("sync", "push", "--delete", f"{folder}/", f"dev:{far}", check=False)
     assert refused.returncode == 2
     assert "120 of 126 files in the destination would be deleted" in refused.stderr
-    site.kled("sync", "push", "--delete", "--max-delete", "120", f"{folder}/", "dev:many")
-    assert "119" not in site.kled("exec", "dev", "--", "ls", "many").stdout.split()
+    site.kled("sync", "push", "--delete", "--max-delete", "120", f"{folder}/", f"dev:{far}")
+    assert "119" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout.split()
+
+
+def test_a_folder_is_kept_the_same_with_a_workspace(
+    site: Site, folder: Path, tmp_path: Path
+) -> None:
+    far = tmp_path / "far"
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    site.kled("sync", "start", folder, f"dev:{far}", "--name", "kept", env=state)
+    try:
+        (folder / "question").write_text("6 7\n")
+        line = f"read a b < {far}/question; echo $((a * b)) > {far}/answer"
+        site.kled("exec", "--synced", "dev", "--", "sh", "-c", line, env=state)
+        assert (folder / "answer").read_text() == "42\n"
+        # The far end dies: it is begun again, and what was missed is found.
+        (far_end,) = [
+            process
+            for process in site.agent("dev").children(recursive=True)
+            if "kled_agent.ssh.subsystems.sync_server" in process.cmdline()
+        ]
+        far_end.kill()
+        (folder / "question").unlink()
+        site.kled("sync", "flush", "kept", env=state)
+        assert "question" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout
+        status = json.loads(site.kled("sync", "status", "kept", "-o", "json", env=state).stdout)
+        assert (status["state"], status["conflicts"]) == ("running", [])
+    finally:
+        site.kled("sync", "stop", "kept", env=state)
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                ours = process.environ().get("XDG_STATE_HOME") == state["XDG_STATE_HOME"]
+                if ours and "background" in process.cmdline():
+                    process.terminate()
+                    process.wait(10)

@@ -12,17 +12,17 @@ from kled_sync.decide.operations import (
 )
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.decide.safety import count_deletions, root_trouble, too_many_deletions
-from kled_sync.tree.entry import Entry, Kind, make_directory, make_file, make_frozen
+from kled_sync.tree.entry import Kind, TreeEntry, make_directory, make_file, make_frozen
 from kled_sync.tree.tree import Tree
 
 DIRECTORY = make_directory(0o755)
 
 
-def file(content: str, size: int = 1, mtime_ns: int = 0) -> Entry:
+def file(content: str, size: int = 1, mtime_ns: int = 0) -> TreeEntry:
     return make_file(0o644, mtime_ns, size, content.encode().ljust(32, b"."))
 
 
-def to_beta(path: bytes, new: Entry | None, old: Entry | None = None) -> PathChange:
+def to_beta(path: bytes, new: TreeEntry | None, old: TreeEntry | None = None) -> PathChange:
     return PathChange(SyncSide.BETA, path, new, old)
 
 

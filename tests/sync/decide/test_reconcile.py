@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.decide.reconcile import Outcome, Reconciler, SyncTerms
-from kled_sync.tree.entry import Entry, Kind, make_directory, make_file, make_frozen, make_link
+from kled_sync.tree.entry import Kind, TreeEntry, make_directory, make_file, make_frozen, make_link
 from kled_sync.tree.tree import Tree
 
 S, R, O1, P1 = (
@@ -22,11 +22,11 @@ ALL = (S, R, O1, P1)
 DIRECTORY = make_directory(0o755)
 
 
-def file(content: str, mode: int = 0o644) -> Entry:
+def file(content: str, mode: int = 0o644) -> TreeEntry:
     return make_file(mode, len(content), 1, content.encode().ljust(32, b"."))
 
 
-def tree(**entries: Entry | str) -> Tree:
+def tree(**entries: TreeEntry | str) -> Tree:
     """Names with `__` for a slash; words are contents of files."""
     made = Tree()
     made.root = DIRECTORY
@@ -51,7 +51,7 @@ def done(mode: Mode, alpha: Tree, beta: Tree, agreed: Tree) -> str:
 
 
 # Alpha, beta, agreed, then what each of the four modes does.
-CASES: dict[str, tuple[dict[str, Entry | str], ...] | tuple[object, ...]] = {
+CASES: dict[str, tuple[dict[str, TreeEntry | str], ...] | tuple[object, ...]] = {
     "both made the same": ({"f": "1"}, {"f": "1"}, {}, "", "", "", ""),
     "both deleted it": ({}, {}, {"f": "1"}, "", "", "", ""),
     "alpha made it": ({"f": "1"}, {}, {}, "f>", "f>", "f>", "f>"),
@@ -139,7 +139,7 @@ def trees(draw: st.DrawFn) -> Tree:
     return made
 
 
-def everything(side: Tree) -> dict[bytes, Entry]:
+def everything(side: Tree) -> dict[bytes, TreeEntry]:
     return dict(side.walk())
 
 
@@ -175,7 +175,7 @@ def test_what_was_decided_is_done_once(a: Tree, b: Tree, o: Tree, mode: Mode) ->
     assert {c.path for c in again.conflicts} == {c.path for c in out.conflicts}
 
 
-def _set(side: Tree, path: bytes, entry: Entry | None) -> None:
+def _set(side: Tree, path: bytes, entry: TreeEntry | None) -> None:
     if entry is None:
         side.remove(path)
     else:

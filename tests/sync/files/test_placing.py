@@ -16,7 +16,7 @@ from kled_sync.files import placing
 from kled_sync.files.options import Options
 from kled_sync.files.placing import Refusal
 from kled_sync.files.staging import dress
-from kled_sync.tree.entry import Entry, make_directory, make_file, make_link
+from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def held(root: Path, tmp_path: Path) -> Iterator[HeldRoot]:
     holding.close()
 
 
-def entry(held: HeldRoot, path: bytes) -> Entry:
+def entry(held: HeldRoot, path: bytes) -> TreeEntry:
     seen = held.memory.get(path)
     assert seen is not None
     return seen.entry
 
 
-def put(held: HeldRoot, path: bytes, text: bytes, old: Entry | None) -> None:
+def put(held: HeldRoot, path: bytes, text: bytes, old: TreeEntry | None) -> None:
     """As a job does it whose contents have come."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     staged = os.open("staged", flags, 0o600, dir_fd=held.shop.staging)
