@@ -16,6 +16,7 @@ from kled_wire.resume.driver import TransportDriver
 from kled_wire.resume.frames import DATA_MAX
 from kled_wire.resume.state import StreamState
 from kled_wire.scheduling import TypingPriority, YieldBudget
+from kled_wire.transport.exclusive import Exclusive, check_size
 
 # What arrives in crumbs is kept in pieces of this size: an object for each byte would be dear.
 _JOINED_BYTES: Final = 4096
@@ -36,20 +37,28 @@ class ResumableStream(trio.abc.HalfCloseableStream):
         self._receiver: Callable[[bytes], None] | None = None
         self._priority = TypingPriority()
         self._driver: TransportDriver | None = None
+        self._closed = self._eof_sent = False
+        self._sender = Exclusive("sending on this stream")
+        self._reader = Exclusive("receiving from this stream")
 
     # The application's side.
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write, waiting while the window is full. Raises trio.BrokenResourceError."""
+        with self._sender:
+            self._check_open(self._closed or self._eof_sent)
+            await self._send(data)
+
+    async def _send(self, data: bytes | bytearray | memoryview) -> None:
         # Kept by reference, so it must not change any more: only what could is copied.
         view = memoryview(data if isinstance(data, bytes) else bytes(data))
         await self._writing.checkpoint()
         self._writing.moved(len(view))
         for start in range(0, len(view), DATA_MAX):
-            while self.state.room <= 0 and self.state.closed is None:
-                self._room = trio.Event()
-                await self._room.wait()
-            self._check_writable()
+            await self._wait_room()
+            self._check_open(self._closed)
+            if self.state.closed is not None:
+                raise trio.BrokenResourceError(self.state.closed.message)
             self.state.write(view[start : start + DATA_MAX])
             self.flush_nowait()
 
@@ -62,19 +71,33 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room in the window."""
-        await trio.lowlevel.checkpoint()
+        with self._sender:
+            self._check_open(self._closed or self._eof_sent)
+            await trio.lowlevel.checkpoint()
+            await self._wait_room()
+
+    async def _wait_room(self) -> None:
         while self.state.room <= 0 and self.state.closed is None:
             self._room = trio.Event()
             await self._room.wait()
 
     async def send_eof(self) -> None:
         """End this direction."""
-        await trio.lowlevel.checkpoint()
-        self.state.end()
-        self.flush_nowait()
+        with self._sender:
+            self._check_open(self._closed)
+            await trio.lowlevel.checkpoint()
+            self._eof_sent = True
+            self.state.end()
+            self.flush_nowait()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes, b"" at the end. Raises trio.BrokenResourceError with the reason."""
+        check_size(max_bytes)
+        with self._reader:
+            self._check_open(self._closed)
+            return await self._receive(max_bytes)
+
+    async def _receive(self, max_bytes: int | None) -> bytes:
         if self._received or self._at_end():
             await self._reading.checkpoint()
         while not self._received:
@@ -117,6 +140,7 @@ class ResumableStream(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         """End both directions; what was written still reaches the peer, now or when it resumes."""
+        self._closed = True
         self.reset(CLOSED, "closed")
         await trio.lowlevel.checkpoint()
 
@@ -138,11 +162,13 @@ class ResumableStream(trio.abc.HalfCloseableStream):
             self._over = trio.Event()
             await self._over.wait()
 
-    def _check_writable(self) -> None:
-        if self.state.closed is not None:
-            raise trio.BrokenResourceError(self.state.closed.message)
+    def _check_open(self, closed: bool) -> None:
+        if closed:
+            raise trio.ClosedResourceError("send_eof or aclose was called")
 
     def _at_end(self) -> bool:
+        if self._closed and self._receiver is None:
+            raise trio.ClosedResourceError("this stream was closed")
         closed = self.state.closed
         if closed is not None and closed.code != CLOSED:
             raise trio.BrokenResourceError(closed.message)

@@ -14,6 +14,7 @@ import asyncssh
 import trio
 
 from kled_wire.limits import COPY_CHUNK_BYTES, SSH_PACKET_BYTES, SSH_WINDOW_BYTES
+from kled_wire.transport.exclusive import Exclusive, check_size
 from kled_wire.transport.pump import TellingStream
 
 # What may wait here before the peer is told to stop.
@@ -44,7 +45,9 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
         self._channel: Any = None
         self._received: deque[bytes] = deque()
         self._size = 0
-        self._paused = self._ended = self._lost = self._closed = False
+        self._paused = self._ended = self._lost = self._closed = self._eof_sent = False
+        self._receiving = Exclusive("receiving from this stream")
+        self._sending = Exclusive("sending on this stream")
         self._news = trio.Event()
         # Set while the channel is open and its window has room.
         self._room = trio.Event()
@@ -52,16 +55,18 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, b"" at the end. Raises trio.BrokenResourceError, ClosedResourceError."""
-        await trio.lowlevel.checkpoint()
-        while not self._received:
-            if self._closed:
-                raise trio.ClosedResourceError
-            if self._ended:
-                return b""
-            if self._lost:
-                raise trio.BrokenResourceError("the SSH connection was lost")
-            self._news = trio.Event()
-            await self._news.wait()
+        check_size(max_bytes)
+        with self._receiving:
+            await trio.lowlevel.checkpoint()
+            while not self._received and not self._closed:
+                if self._ended:
+                    return b""
+                if self._lost:
+                    raise trio.BrokenResourceError("the SSH connection was lost")
+                self._news = trio.Event()
+                await self._news.wait()
+        if self._closed:
+            raise trio.ClosedResourceError("this stream was closed")
         data = self._take(max_bytes or COPY_CHUNK_BYTES)
         self._size -= len(data)
         if self._paused and self._size < BUFFER_BYTES // 2:
@@ -83,10 +88,12 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write, waiting while the peer's window is full. Raises as `receive_some`."""
         view = memoryview(data)
-        await trio.lowlevel.checkpoint()
-        while view:
-            await self.wait_send_all_might_not_block()
-            view = view[self._write(view) :]
+        with self._sending:
+            self._check_sendable()
+            await trio.lowlevel.checkpoint()
+            while view:
+                await self._wait_room()
+                view = view[self._write(view) :]
 
     def _write(self, view: memoryview) -> int:
         """Write while there is room; how much that was."""
@@ -104,11 +111,18 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait for room in the window."""
+        with self._sending:
+            await self._wait_room()
+
+    async def _wait_room(self) -> None:
         await self._room.wait()
-        if self._closed:
-            raise trio.ClosedResourceError
+        self._check_sendable()
         if self._refused.is_set():
             raise trio.BrokenResourceError("the other side has closed")
+
+    def _check_sendable(self) -> None:
+        if self._closed or self._eof_sent:
+            raise trio.ClosedResourceError("send_eof or aclose was called")
 
     async def wait_refused(self) -> None:
         """Until the peer has closed the channel, or the connection is lost."""
@@ -116,9 +130,13 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
 
     async def send_eof(self) -> None:
         """End our direction; the other goes on."""
-        await self._room.wait()
-        if not self._refused.is_set() and not self._closed:
-            self._channel.write_eof()
+        with self._sending:
+            await self._room.wait()
+            if self._closed:
+                raise trio.ClosedResourceError("this stream was closed")
+            if not self._refused.is_set() and not self._eof_sent:
+                self._eof_sent = True
+                self._channel.write_eof()
 
     async def aclose(self) -> None:
         """Close both directions; what was written still goes out."""

@@ -10,6 +10,7 @@ import ssl
 import trio
 
 from kled_wire import limits
+from kled_wire.transport.exclusive import Exclusive, check_size
 from kled_wire.transport.tlssession import TlsSession
 
 _CHUNK = 64 * 1024
@@ -31,7 +32,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
             context, server_side=server_side, server_hostname=server_hostname
         )
         self._sending = trio.Lock()
-        self._receiving = False
+        self._receiving = Exclusive("receiving from this TLS stream")
         self._eof_sent = False
         self._closed = False
 
@@ -53,18 +54,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return decrypted bytes, b"" at the end. Raises trio.BrokenResourceError."""
-        if max_bytes is not None and max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
+        check_size(max_bytes)
         if self._closed:
             raise trio.ClosedResourceError("this TLS stream was closed")
-        if self._receiving:
-            raise trio.BusyResourceError("another task is receiving from this TLS stream")
-        self._receiving = True
-        try:
+        with self._receiving:
             await trio.lowlevel.checkpoint()
             return await self._receive(max_bytes or _CHUNK)
-        finally:
-            self._receiving = False
 
     async def _receive(self, size: int) -> bytes:
         while True:

@@ -6,10 +6,13 @@ import socket
 
 import pytest
 import trio
+import trio.testing
 
 from kled_coord.offload.stream import OffloadedStream, plain_socket, unwrap
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.coord.relay.sockets import connected
+from tests.wire.sockets import clogged as clogged_pair
+from tests.wire.sockets import pair as small_pair
 
 
 def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
@@ -73,3 +76,21 @@ async def test_a_plain_socket_is_itself() -> None:
         assert await unwrap(connection) == b""
         await connection.send_all(b"open still")
         assert await peer.receive_some() == b"open still"
+
+
+async def test_it_is_a_half_closeable_stream() -> None:
+    def offloaded(
+        ends: tuple[trio.SocketStream, trio.SocketStream],
+    ) -> tuple[OffloadedStream, OffloadedStream]:
+        near, far = small_pair()
+        return OffloadedStream(ends[0], near), OffloadedStream(ends[1], far)
+
+    async def make() -> tuple[OffloadedStream, OffloadedStream]:
+        await trio.lowlevel.checkpoint()
+        return offloaded(small_pair())
+
+    async def clogged() -> tuple[OffloadedStream, OffloadedStream]:
+        await trio.lowlevel.checkpoint()
+        return offloaded(clogged_pair())
+
+    await trio.testing.check_half_closeable_stream(make, clogged)

@@ -21,9 +21,10 @@ from kled_wire.resume.state import DEAD_S, StreamState
 from kled_wire.resume.stream import ResumableStream
 from kled_wire.resume.window import WINDOW_MIN
 from tests.wire.resume.links import Network, Transport, linked
+from tests.wire.sockets import pair
 
 
-async def test_it_is_a_half_closeable_stream() -> None:
+async def test_each_direction_ends_by_itself() -> None:
     async with trio.open_nursery() as nursery:
 
         async def make() -> tuple[ResumableStream, ResumableStream]:
@@ -259,3 +260,24 @@ async def test_a_fault_between_large_blocks_costs_the_transport_and_nothing_else
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+async def test_it_is_a_half_closeable_stream() -> None:
+    """Without a clogged pair: what a window takes before its first acknowledgement waits here."""
+
+    async def carry(stream: ResumableStream, transport: trio.SocketStream) -> None:
+        try:
+            await stream.run_transport(transport, 0)
+        except TransportLost:
+            stream.fail("transport_lost", "lost")
+
+    async def make() -> tuple[ResumableStream, ResumableStream]:
+        await trio.lowlevel.checkpoint()
+        ends = ResumableStream(StreamState()), ResumableStream(StreamState())
+        for stream, transport in zip(ends, pair(), strict=True):
+            nursery.start_soon(carry, stream, transport)
+        return ends
+
+    async with trio.open_nursery() as nursery:
+        await trio.testing.check_half_closeable_stream(make, None)
+        nursery.cancel_scope.cancel()

@@ -113,3 +113,50 @@ async def test_closing_closes_the_channel_once_and_ends_who_reads(stream: Channe
     assert channel.closed
     with pytest.raises(trio.ClosedResourceError):
         await stream.receive_some()
+
+
+class Joined:
+    """A channel that is joined to another; asyncssh calls back from its loop, and so does this."""
+
+    _send_pktsize = 32 * 1024
+
+    def __init__(self, ours: ChannelStream, theirs: ChannelStream) -> None:
+        self._ours, self._theirs = ours, theirs
+        self._token = trio.lowlevel.current_trio_token()
+        self.other: Joined | None = None
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        if self.closed:
+            raise BrokenPipeError
+        self._token.run_sync_soon(self._theirs.data_received, data, None)
+
+    def write_eof(self) -> None:
+        self._token.run_sync_soon(self._theirs.eof_received)
+
+    def close(self) -> None:
+        if not self.closed and self.other is not None:
+            self.closed = self.other.closed = True
+            for stream in (self._theirs, self._ours):
+                self._token.run_sync_soon(stream.connection_lost, None)
+
+    def pause_reading(self) -> None:
+        """The other side of this has no window."""
+
+    def resume_reading(self) -> None:
+        """As `pause_reading`."""
+
+
+async def test_it_is_a_half_closeable_stream() -> None:
+    """Without a clogged pair: asyncssh's window opens with what is read, and this has none."""
+
+    async def make() -> tuple[ChannelStream, ChannelStream]:
+        await trio.lowlevel.checkpoint()
+        near, far = ChannelStream(), ChannelStream()
+        left, right = Joined(near, far), Joined(far, near)
+        left.other, right.other = right, left
+        near.connection_made(left)
+        far.connection_made(right)
+        return near, far
+
+    await trio.testing.check_half_closeable_stream(make, None)

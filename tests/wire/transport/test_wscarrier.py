@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 
 from kled_wire.errors import NotFoundError, ProtocolError, UnavailableError
@@ -15,12 +16,14 @@ from kled_wire.http import upgrade
 from kled_wire.http.headio import read_head
 from kled_wire.transport.address import parse_url
 from kled_wire.transport.open import open_carried
+from kled_wire.transport.websocket import open_websocket
 from kled_wire.transport.wscarrier import (
     MESSAGE_BYTES,
     CarriedStream,
     encode_accept,
 )
 from tests.kit.carrying import accept_carried
+from tests.wire import sockets
 from tests.wire.sockets import read_all, serving
 
 
@@ -62,6 +65,29 @@ async def _bare(
         stream = await _open(port, nursery)
         yield stream
         await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_it_is_a_half_closeable_stream() -> None:
+    """Without a clogged pair: trio-websocket does not say when a message would have to wait."""
+
+    async def make() -> tuple[CarriedStream, CarriedStream]:
+        near, far = sockets.pair()
+        accepted: list[CarriedStream] = []
+
+        async def accept() -> None:
+            request = await trio_websocket.wrap_server_stream(nursery, far)  # type: ignore[arg-type]  # any stream will do
+            accepted.append(CarriedStream(await request.accept(), far))
+
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(accept)
+            connection = await open_websocket(
+                nursery, near, parse_url("http://h"), "/", headers={}, max_message_size=1 << 20
+            )
+        return CarriedStream(connection, near), accepted[0]
+
+    async with trio.open_nursery() as nursery:
+        await trio.testing.check_half_closeable_stream(make, None)
         nursery.cancel_scope.cancel()
 
 
