@@ -1,4 +1,4 @@
-"""Tell systemd how we are: sd_notify(3) without a library."""
+"""Reports the state to systemd: sd_notify(3) without a library."""
 
 from __future__ import annotations
 

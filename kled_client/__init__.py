@@ -1,4 +1,4 @@
-"""The laptop's side of Kled: the `kled` command and what it is made of.
+"""The client of Kled: the `kled` command and its parts.
 
 `__main__.py` is where it starts. `kled stream`, which ssh runs for every connection, goes to
 `stream/command.py` and loads only the standard library; everything else goes to `cli/main.py`.

@@ -1,4 +1,4 @@
-"""What the parts of Kled say to each other: errors, names, messages, codecs, transports.
+"""What the programs of Kled share: errors, names, messages, codecs, transports.
 
 Knows no policy, no database and no command line. Start at `messages.py` (the control plane on
 one page) and `transport/upgrade.py` (how a data stream opens).

@@ -1,4 +1,4 @@
-"""Other people's strings, shown: they must not act on a reader's terminal. Pure."""
+"""Makes strings from outside safe to print: they must not control a terminal. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How the machine is, as the coordinator wants to hear it."""
+"""Readings of memory and load for the coordinator."""

@@ -1,4 +1,4 @@
-"""What the SSH server proves itself with, and whom it believes. Plain values, no asyncssh."""
+"""The SSH server's credentials, and the authorities that it trusts. Plain values, no asyncssh."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who the user is here: profile, credentials, certificate. Standard library only."""
+"""The user's account on this machine: profile, credentials, certificate. Standard library only."""

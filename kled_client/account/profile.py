@@ -1,4 +1,4 @@
-"""Which coordinator, as whom: the profiles in `config.json` and what the environment overrides.
+"""Coordinator and user: the profiles in `config.json` and the environment's overrides.
 
 `KLED_CONFIG_DIR`, else `$XDG_CONFIG_HOME/kled`, else `~/.config/kled` holds `config.json`:
 `{"current": "default", "profiles": {"default": {"url": …, "user": …, "token_store": …}}}`.

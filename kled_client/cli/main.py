@@ -58,11 +58,11 @@ _COMMANDS = {
         ),
         ("ssh-cert", "ssh_cert:ssh_cert", "Renew the SSH certificate if it ends soon"),
         ("stream", "stream:stream", "Open the byte stream for ssh's ProxyCommand"),
-        ("sync-server", "sync_copy:sync_server", "Serve the far end of kled sync over plain ssh"),
+        ("sync-server", "sync_copy:sync_server", "Serve the other end of kled sync over ssh"),
         ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key for known_hosts"),
     ],
     "Administration": [
-        ("template", "template:template", "List and push templates"),
+        ("template", "template:template", "Manage templates"),
         ("user", "user:user", "Manage users"),
         ("token", "token:token", "Manage your API tokens"),
         ("key", "key:key", "Register public keys for clients without certificates"),

@@ -43,7 +43,7 @@ _no_wait = click.option(
     is_flag=True,
     expose_value=False,
     callback=_ask_to_wait,
-    help="Enter although startup scripts that logins wait for still run.",
+    help="Do not wait for startup scripts.",
 )
 _command_argument = click.argument("command", nargs=-1, type=click.UNPROCESSED)
 # Options after WORKSPACE belong to the command, as in ssh(1).
@@ -105,7 +105,9 @@ def ssh(
 
 @click.command("exec", context_settings=_SETTINGS)
 @click.option(
-    "--synced", is_flag=True, help="Bring over what was saved before, and results back after."
+    "--synced",
+    is_flag=True,
+    help="Sync saved files to the workspace before, and results back after.",
 )
 @_no_wait
 @workspace_argument

@@ -31,7 +31,7 @@ _TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @click.group()
 def sync() -> None:
-    """Copy a folder once, or keep it the same here and in a workspace."""
+    """Copy a folder once, or keep a local folder and one in a workspace the same."""
 
 
 def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -54,18 +54,22 @@ def _ask(invocation: Invocation, do: str, **request: Any) -> dict[str, Any]:
 @sync.command()
 @click.argument("alpha", shell_complete=complete_place)
 @click.argument("beta", shell_complete=complete_place)
-@click.option("--name", metavar="NAME", help="What to call it; else as the folder here.")
+@click.option("--name", metavar="NAME", help="Name of the sync; default: the local folder's name.")
 @click.option("--mode", type=click.Choice(_MODES), default=_MODES[0], show_default=True)
-@click.option("--ignore", multiple=True, metavar="RULE", help="Leave out, as in a .gitignore.")
-@click.option("--preset", multiple=True, metavar="NAME", help="Leave out what NAME lists.")
+@click.option(
+    "--ignore", multiple=True, metavar="RULE", help="Exclude files by a rule of .gitignore."
+)
+@click.option(
+    "--preset", multiple=True, metavar="NAME", help="Exclude files by the rules of preset NAME."
+)
 @click.option("--no-gitignore", is_flag=True, help="Do not follow .gitignore files.")
-@click.option("--vcs", is_flag=True, help="Sync .git and the like too.")
+@click.option("--vcs", is_flag=True, help="Sync .git and other version control directories too.")
 @click.option("--links", type=click.Choice(("portable", "as-is", "ignore")), default="portable")
 @click.option("--permissions", type=click.Choice(("portable", "all")), default="portable")
 @click.option("--durable", type=click.Choice(("batch", "file", "none")), default="batch")
 @pass_invocation
 def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> int:
-    """Keep the folders ALPHA and BETA the same, from now on and after restarts.
+    """Keep the folders ALPHA and BETA the same, also after restarts.
 
     One is of this machine, the other WORKSPACE:path or ssh://USER@HOST/path. In the one-way modes
     BETA follows ALPHA; in two-way-resolved ALPHA wins where both changed.
@@ -105,7 +109,7 @@ def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> i
 @sync.command("list")
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the folders that are kept the same."""
+    """List the syncs."""
     rows = _ask(invocation, "list")["syncs"]
     columns = {
         "NAME": [row["name"] for row in rows],
@@ -131,16 +135,16 @@ def status(invocation: Invocation, name: str) -> None:
 @_name
 @pass_invocation
 def pause(invocation: Invocation, name: str) -> None:
-    """Leave both sides alone until resume."""
+    """Pause a sync until resume."""
     _show(invocation, _ask(invocation, "pause", name=name))
 
 
 @sync.command()
 @_name
-@click.option("--accept", is_flag=True, help="Do what it halted for.")
+@click.option("--accept", is_flag=True, help="Do what the sync halted for.")
 @pass_invocation
 def resume(invocation: Invocation, name: str, accept: bool) -> None:
-    """Go on after a pause, or after a halt that was put right."""
+    """Resume a sync after a pause or a halt."""
     _show(invocation, _ask(invocation, "resume", name=name, accept=accept))
 
 
@@ -148,7 +152,7 @@ def resume(invocation: Invocation, name: str, accept: bool) -> None:
 @_name
 @pass_invocation
 def flush(invocation: Invocation, name: str) -> None:
-    """Wait until all that was saved before is on the other side."""
+    """Wait until all files saved so far are on the other side."""
     found = _ask(invocation, "flush", name=name)
     if found.get("conflicts_total"):
         raise ConflictError(
@@ -164,7 +168,7 @@ def flush(invocation: Invocation, name: str) -> None:
 @_name
 @pass_invocation
 def reset(invocation: Invocation, name: str) -> None:
-    """Forget what both sides agreed on: what differs is a conflict then, nothing is deleted."""
+    """Discard the record of a sync: differences become conflicts, and nothing is deleted."""
     _show(invocation, _ask(invocation, "reset", name=name))
 
 
@@ -204,7 +208,7 @@ def monitor(invocation: Invocation, name: str) -> None:
 @click.option("--beta", "side", flag_value="beta", help="Beta's version wins.")
 @pass_invocation
 def resolve(invocation: Invocation, name: str, path: str, side: str | None) -> None:
-    """Say who wins a conflict at PATH, or at all below it; the other version is kept for undo."""
+    """Resolve the conflicts at and below PATH; the losing version is kept for undo."""
     if side is None:
         raise InputError("usage", "which side wins?", hint="--alpha or --beta")
     found = _ask(invocation, "resolve", name=name, path=_below(path), side=side)
@@ -214,11 +218,13 @@ def resolve(invocation: Invocation, name: str, path: str, side: str | None) -> N
 @sync.command()
 @_name
 @click.argument("path", default=".")
-@click.option("--at", "at", metavar="TIME", help="As it was then: 14:32, 2h, 2026-11-28T14:32.")
-@click.option("--purge", is_flag=True, help="Bring nothing back: forget what is kept of PATH.")
+@click.option(
+    "--at", "at", metavar="TIME", help="Time of the version: 14:32, 2h, 2026-11-28T14:32."
+)
+@click.option("--purge", is_flag=True, help="Delete the stored versions of PATH.")
 @pass_invocation
 def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bool) -> None:
-    """Bring back what the sync replaced or deleted at PATH; undone by another undo."""
+    """Restore what the sync replaced or deleted at PATH; another undo reverts that."""
     since = moment(at, time.time()) if at is not None else 0.0
     if not purge and at is None and path == ".":
         raise InputError("usage", "undo what?", hint="a PATH, or --at TIME")
@@ -238,7 +244,7 @@ def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bo
 @click.argument("path", default=".")
 @pass_invocation
 def history(invocation: Invocation, name: str, path: str) -> None:
-    """List what is kept of PATH, newest first."""
+    """List the stored versions of PATH, newest first."""
     rows = _ask(invocation, "history", name=name, path=_below(path))["versions"]
     columns = {
         "WHEN": [_local(row["at"], "%Y-%m-%d %H:%M:%S") for row in rows],
@@ -253,7 +259,7 @@ def history(invocation: Invocation, name: str, path: str) -> None:
 @sync.command()
 @pass_invocation
 def background(invocation: Invocation) -> int:
-    """Keep all syncs going; started by itself when it is needed."""
+    """Run all syncs; kled starts this process when it is needed."""
     from kled_client.sync.background import Background  # noqa: PLC0415  # when a sync begins
     from kled_client.sync.sessions import sync_home  # noqa: PLC0415
 

@@ -29,12 +29,18 @@ _OPTIONS = (
     click.argument("target", metavar="DST", shell_complete=complete_place),
     click.option("--delete", is_flag=True, help="Delete in DST what SRC does not have."),
     click.option(
-        "--max-delete", type=click.IntRange(min=0), help="Delete so many files without asking."
+        "--max-delete", type=click.IntRange(min=0), help="Delete up to N files without asking."
     ),
-    click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done."),
-    click.option("-i", "--itemize", is_flag=True, help="A line for each change, as rsync's."),
-    click.option("--ignore", multiple=True, metavar="RULE", help="Leave out, as in a .gitignore."),
-    click.option("--preset", multiple=True, metavar="NAME", help="Leave out what NAME lists."),
+    click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; change nothing."),
+    click.option(
+        "-i", "--itemize", is_flag=True, help="Print a line for each change, as rsync does."
+    ),
+    click.option(
+        "--ignore", multiple=True, metavar="RULE", help="Exclude files by a rule of .gitignore."
+    ),
+    click.option(
+        "--preset", multiple=True, metavar="NAME", help="Exclude files by the rules of preset NAME."
+    ),
     click.option("--gitignore", is_flag=True, help="Follow the .gitignore files of SRC."),
 )
 
@@ -63,7 +69,7 @@ def push(invocation: Invocation, /, source: str, target: str, **options: Any) ->
 def pull(invocation: Invocation, /, source: str, target: str, **options: Any) -> int:
     """Copy SRC, of a workspace, to DST on this machine; otherwise as push.
 
-    Hooks and settings of git do not come along: git would run what they say.
+    Hooks and settings of git are not copied, because git executes them.
     """
     return _run(invocation, source, target, upload=False, **options)
 

@@ -102,7 +102,7 @@ def versions(invocation: Invocation, name: str) -> None:
 @click.argument("number", type=click.IntRange(min=1), metavar="VERSION")
 @pass_invocation
 def promote(invocation: Invocation, name: str, number: int) -> None:
-    """Make VERSION the active one, of which new workspaces are made."""
+    """Make VERSION the active version, which new workspaces use."""
     _activate(invocation, name, number)
 
 
@@ -110,7 +110,7 @@ def promote(invocation: Invocation, name: str, number: int) -> None:
 @click.argument("name", shell_complete=complete_template)
 @pass_invocation
 def rollback(invocation: Invocation, name: str) -> None:
-    """Make the version before the active one active; archived ones are passed over."""
+    """Make the version before the active one active, skipping archived ones."""
     _activate(invocation, name, "previous")
 
 
@@ -119,10 +119,10 @@ def rollback(invocation: Invocation, name: str) -> None:
 @click.argument(
     "numbers", type=click.IntRange(min=1), metavar="VERSION...", nargs=-1, required=True
 )
-@click.option("--undo", is_flag=True, help="Bring the versions back.")
+@click.option("--undo", is_flag=True, help="Restore the versions.")
 @pass_invocation
 def archive(invocation: Invocation, name: str, numbers: tuple[int, ...], undo: bool) -> None:
-    """Archive versions: nothing new is made of them; workspaces that have them keep them."""
+    """Archive versions: no new workspace uses them; workspaces that have them keep them."""
     check_name("template", name)
 
     async def work(api: Api) -> list[Version]:
@@ -139,14 +139,14 @@ def archive(invocation: Invocation, name: str, numbers: tuple[int, ...], undo: b
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
-@click.option("--display-name", metavar="TEXT", help="What people read.")
-@click.option("--description", metavar="TEXT", help="One line about it.")
-@click.option("--icon", metavar="URL", help="Path or URL of a picture.")
+@click.option("--display-name", metavar="TEXT", help="Name to display.")
+@click.option("--description", metavar="TEXT", help="Description in one line.")
+@click.option("--icon", metavar="URL", help="Path or URL of an icon.")
 @check_deadline_option
 @build_quiet_option
 @pass_invocation
 def edit(invocation: Invocation, /, name: str, **options: str | int | None) -> None:
-    """Change a template's texts and deadlines; `default` stands for the coordinator's setting."""
+    """Change a template's texts and deadlines; `default` restores the coordinator's setting."""
     check_name("template", name)
     given = {key: value for key, value in options.items() if value is not None}
     if not given:

@@ -130,7 +130,7 @@ def init(invocation: Invocation, name: str | None, directory: Path | None) -> No
 @_value_options
 @pass_invocation
 def validate(invocation: Invocation, /, directory: Path, name: str | None, **options: Any) -> None:
-    """Check DIRECTORY as a push does, and keep nothing."""
+    """Check DIRECTORY as push does, without storing a version."""
     chosen = check_name("template", name or directory.resolve().name)
     body, left_out = _body(directory, options)
     found = invocation.call(lambda api: api.check_template(chosen, body))
@@ -146,8 +146,8 @@ def validate(invocation: Invocation, /, directory: Path, name: str | None, **opt
 @click.command()
 @_directory
 @_name
-@click.option("--message", "-m", help="What changed.")
-@click.option("--no-activate", is_flag=True, help="Leave the active version as it is.")
+@click.option("--message", "-m", help="Description of the change.")
+@click.option("--no-activate", is_flag=True, help="Do not change the active version.")
 @_value_options
 @check_deadline_option
 @build_quiet_option

@@ -25,12 +25,12 @@ from kled_wire.errors import ConfigError, KledError, NotFoundError
 @click.command()
 @click.option("--install", "action", flag_value="install", help="Install a service of your user.")
 @click.option("--uninstall", "action", flag_value="uninstall", help="Remove the service.")
-@click.option("--trust", "trusted", is_flag=True, help="Follow the file without a question.")
+@click.option("--trust", "trusted", is_flag=True, help="Confirm a new or changed file.")
 @pass_invocation
 def up(invocation: Invocation, action: str | None, trusted: bool) -> int:
     """Run the forwards and syncs in the .kled.toml of this directory or one above, until Ctrl-C.
 
-    A file that is new or has changed is shown and asked about first: a repository brings its own.
+    A new or changed file is shown and must be confirmed, because a repository may contain one.
 
     --install creates a systemd user unit (on macOS a launchd agent) that runs them while you are
     signed in to this machine.

@@ -61,7 +61,7 @@ def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--copy-from",
     metavar="WS",
-    help="Workspace to copy parameters from, but sensitive ones.",
+    help="Copy the parameters of another workspace except sensitive ones.",
     shell_complete=complete_workspace,
 )
 @click.option("--yes", "-y", is_flag=True, help="Take defaults without asking.")

@@ -50,7 +50,7 @@ class Check:
     finding: Finding
 
     def as_json(self) -> dict[str, str]:
-        """For programs."""
+        """As JSON values."""
         return {"name": self.name, **asdict(self.finding)}
 
 

@@ -44,7 +44,7 @@ class ForwardStatus:
     last_error: str = ""
 
     def raw(self) -> dict[str, Any]:
-        """For programs."""
+        """As JSON values."""
         target = self.forward.target
         return {
             "kind": str(self.forward.kind),

@@ -1,4 +1,4 @@
-"""What can go wrong in the store, as errors a person can read."""
+"""The store's errors, in sentences for people."""
 
 from __future__ import annotations
 

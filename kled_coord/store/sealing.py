@@ -1,4 +1,4 @@
-"""Encryption of what the database must not give away: state, agent tokens, the CA's key.
+"""Encrypts secrets in the database: state, agent tokens, the CA's key.
 
 AES-256-GCM under a key kept in a file beside, never in, the database. The associated data binds a
 sealed value to its purpose and row, so that it cannot be moved to another.

@@ -28,10 +28,10 @@ _OPTION = Block(
     name="option",
     description="One of the values to choose from; without any, every value of the type may be.",
     attributes=(
-        Attribute(name="name", required=True, description="What people read."),
+        Attribute(name="name", required=True, description="Name to display."),
         Attribute(name="value", required=True, description="The value, as text; each only once."),
         Attribute(name="description", optional=True, description="A sentence about it."),
-        Attribute(name="icon", optional=True, description="Path or URL of a picture."),
+        Attribute(name="icon", optional=True, description="Path or URL of an icon."),
     ),
 )
 _VALIDATION = Block(
@@ -87,7 +87,7 @@ SCHEMA = Schema(
         ),
         Attribute(name="display_name", optional=True, description="What people read; the name."),
         Attribute(name="description", optional=True, description="What it is for, in Markdown."),
-        Attribute(name="icon", optional=True, description="Path or URL of a picture."),
+        Attribute(name="icon", optional=True, description="Path or URL of an icon."),
         Attribute(
             name="mutable",
             type=BOOL,

@@ -27,7 +27,7 @@ ATTRIBUTES = (
         description="Whether a form begins with it.",
     ),
     Attribute(name="description", optional=True, description="What it is for."),
-    Attribute(name="icon", optional=True, description="Path or URL of a picture."),
+    Attribute(name="icon", optional=True, description="Path or URL of an icon."),
     Attribute(
         name="parameters",
         type=map_of("string"),

@@ -24,7 +24,7 @@ from kled_provider.plugin.schema import (
 from kled_provider.plugin.values import Values
 
 AGENT_ID = Attribute(name="agent_id", required=True, description="The `id` of the agent.")
-ICON = Attribute(name="icon", optional=True, description="Path or URL of a picture.")
+ICON = Attribute(name="icon", optional=True, description="Path or URL of an icon.")
 _ID = Attribute(name="id", computed=True, description="Stable id.")
 _VARIABLE_NAME = matching(
     r"[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, not starting with a digit"
@@ -39,7 +39,7 @@ SCRIPT = Schema(
     description="A script that an agent runs.",
     attributes=(
         AGENT_ID,
-        Attribute(name="display_name", required=True, description="What people read."),
+        Attribute(name="display_name", required=True, description="Name to display."),
         Attribute(
             name="script",
             required=True,

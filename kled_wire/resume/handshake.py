@@ -1,4 +1,4 @@
-"""What is said on a new transport before the frames, both sides, over any Trio stream."""
+"""The handshake on a new transport before the frames, both sides, over any Trio stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A byte stream in WebSocket binary messages (RFC 6455), for ways that pass nothing else.
+"""A byte stream in WebSocket binary messages (RFC 6455), for proxies that pass nothing else.
 
 One message carries up to 64 KiB; an empty message is the half-close. Text messages are an error.
 """

@@ -1,4 +1,4 @@
-"""One connection to a holder: what it still has to be sent, and what it is spared.
+"""One connection to a holder: the output that it still gets, and the output that it skips.
 
 A client is a place in the ring and a short queue of frames. It takes output at its own pace; one
 that falls behind by more than LAG_BYTES, or that types Ctrl-C while it is behind, goes on with what

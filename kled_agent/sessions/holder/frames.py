@@ -1,4 +1,4 @@
-"""What the agent and a session's holder say to each other on the holder's socket. No I/O.
+"""The frames between the agent and a session's holder on the holder's socket. No I/O.
 
     frame    kind (1 byte), length (4, big-endian), payload of at most FRAME_BYTES
     payload  the bytes themselves for Input, Output and LogData; else one JSON object

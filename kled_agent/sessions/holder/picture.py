@@ -1,4 +1,4 @@
-"""Has pictures of the screen made in a process of their own, which the holder forks (redraw.py)."""
+"""Draws the screen in a process that the holder forks (redraw.py)."""
 
 from __future__ import annotations
 

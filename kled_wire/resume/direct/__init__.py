@@ -1,1 +1,1 @@
-"""Direct paths: where an agent can be reached, when that is tried, and the way there."""
+"""Direct paths: an agent's addresses, when they are tried, and the connection to them."""
