@@ -235,6 +235,7 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
     access_url = config.with_defaults(port).access_url
     local = config.model_copy(update={"access_url": ""}).with_defaults(port).access_url
     places = Places(
+        bundles=services.bundles,
         access_url=access_url,
         state_url=local if plain else access_url,
         processes=config.processes,

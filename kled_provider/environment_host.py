@@ -79,6 +79,15 @@ class EnvironmentHost:
     ) -> None:
         """See host.Host. There is nobody to tell; init_script says the same."""
 
+    async def start_script(
+        self,
+        architecture: str,  # noqa: ARG002 - Host's signature
+        variables: Mapping[str, str],  # noqa: ARG002
+        directory: str,  # noqa: ARG002
+    ) -> str | None:
+        """See host.Host. There are no bundles here."""
+        return None
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """See host.Host. The agent is not ours to forget: whoever set the variables made it."""
 

@@ -74,6 +74,16 @@ class Host(Protocol):
         """Say which variables an agent's sessions get and where they start (None: at home)."""
         ...
 
+    async def start_script(
+        self, architecture: str, variables: Mapping[str, str], directory: str
+    ) -> str | None:
+        """Return a sh script that fetches and starts an agent, without a secret in it.
+
+        `architecture` is amd64 or arm64; `variables` are exported, `directory` ("": none) is made
+        and entered, seen from the home directory. None where the agent has to be installed.
+        """
+        ...
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """Forget the agent; one that is gone, or not of `generation` (None: any), is no error."""
         ...

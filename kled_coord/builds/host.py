@@ -10,6 +10,8 @@ from typing import Any
 import trio
 
 from kled_coord.builds.job import Job, Reporter
+from kled_coord.bundles.script import render_script
+from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.workspaces.agents import Agents
 from kled_wire.errors import InputError
@@ -26,6 +28,7 @@ class BuildHost:
         agents: Agents,
         reporter: Reporter,
         access_url: str,
+        bundles: Shelf,
         processes: Path,
         sandbox: SandboxChoice,
     ) -> None:
@@ -36,6 +39,7 @@ class BuildHost:
         self._agents = agents
         self._reporter = reporter
         self._access_url = access_url
+        self._bundles = bundles
         self._processes = processes
         self._sandbox = sandbox
         self._noted: set[str] = set()
@@ -95,6 +99,14 @@ class BuildHost:
             if self._build.transition == "start":
                 raise
             await self._reporter.line("warning", error.line())
+
+    async def start_script(
+        self, architecture: str, variables: Mapping[str, str], directory: str
+    ) -> str | None:
+        """A script that fetches the newest bundle of that architecture, if there is one."""
+        newest = await trio.to_thread.run_sync(self._bundles.newest)
+        fetched = {name: digest for name, digest in newest.items() if name == architecture}
+        return render_script(self._access_url, fetched, variables, directory)
 
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """Revoke an agent of this workspace; one that is gone already is no error."""

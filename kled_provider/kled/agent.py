@@ -199,12 +199,16 @@ async def _configure(context: Context, known: Values) -> None:
 
 
 async def _init_script(context: Context, planned: Values) -> str:
+    variables, directory = planned["env"] or {}, planned["dir"]
+    given = await context.host.start_script(planned["arch"], variables, directory or "")
+    if given is not None:
+        return given
     url = (await context.host.workspace())["access_url"]
-    return init_script(str(url), planned["dir"], planned["env"] or {})
+    return init_script(str(url), directory, variables)
 
 
 def init_script(access_url: str, directory: str | None, env: dict[str, str]) -> str:
-    """Write the script. It holds no secret: the token comes from its environment."""
+    """Write a script that starts an installed kled-agent; the token comes from its environment."""
     exports = {**env, "KLED_COORDINATOR_URL": access_url}
     lines = [
         "#!/bin/sh",

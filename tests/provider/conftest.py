@@ -84,6 +84,9 @@ class FakeHost:
     async def configure_agent(self, agent_id: str, environment: Any, directory: Any) -> None:
         self.configured[agent_id] = (environment, directory)
 
+    async def start_script(self, architecture, variables, directory):
+        return None
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         if generation in (None, self.generations.get(agent_id)):
             del self.generations[agent_id]

@@ -16,6 +16,7 @@ from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.running.variables import open_fixed, values_of
 from kled_coord.builds.states.backend import States
+from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.scripts.service import ScriptIntake
 from kled_coord.store.builds import build_secrets
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 class Places:
     """Where things are. URLs have no trailing slash; `processes` is a directory."""
 
+    bundles: Shelf
     access_url: str
     state_url: str
     processes: Path
@@ -106,6 +108,7 @@ class Jobs:
             agents=self._agents,
             reporter=reporter,
             access_url=self._places.access_url,
+            bundles=self._places.bundles,
             processes=self._places.processes,
             sandbox=self._sandbox,
         )

@@ -16,6 +16,7 @@ from kled_wire.names import parse_workspace_ref
 def worker(world, tmp_path, name: str = "w1") -> Worker:
     services = world.services
     places = Places(
+        bundles=world.services.bundles,
         access_url="http://coord",
         state_url="http://local",
         processes=tmp_path / "processes",

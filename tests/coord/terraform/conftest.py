@@ -158,6 +158,9 @@ class FakeHost:
     async def configure_agent(self, agent_id: str, environment: Any, directory: Any) -> None:
         self.configured[agent_id] = (environment, directory)
 
+    async def start_script(self, architecture, variables, directory):
+        return None
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         assert self.generations.pop(agent_id) == generation
         self.released.append(agent_id)
