@@ -88,13 +88,13 @@ def _is_heard(address: IpAddress, listening: IpAddress) -> bool:
 
 
 async def open_port(host: str, port: int) -> trio.SocketStream:
-    """Connect to a port; `localhost` is ::1 too, whatever the hosts file says (RFC 6761, 6.3).
+    """Connect to a port; `localhost` is what it must be, whatever the hosts file says, or none.
 
-    Raises OSError.
+    RFC 6761, section 6.3. Raises OSError.
     """
-    try:
+    if host != "localhost":
         return await trio.open_tcp_stream(host, port)
+    try:
+        return await trio.open_tcp_stream("127.0.0.1", port)
     except OSError:
-        if host != "localhost":
-            raise
-    return await trio.open_tcp_stream("::1", port)
+        return await trio.open_tcp_stream("::1", port)

@@ -12,6 +12,7 @@ import trio
 
 from kled_agent.app import obtain_identity, run_agent
 from kled_agent.config import CODER_ENVIRONMENT, ENVIRONMENT, AgentConfig, load_config
+from kled_agent.surroundings import check_surroundings
 from kled_wire.eventlog import open_log
 from kled_wire.version import software_version
 
@@ -30,7 +31,9 @@ def run(argv: list[str]) -> None:
     log = open_log("kled.agent", level=config.log_level)
     if arguments.command == "check":
         _print_config(config)
-    elif arguments.command == "enroll":
+        return
+    check_surroundings()
+    if arguments.command == "enroll":
         trio.run(obtain_identity, config, log)
     else:
         trio.run(run_agent, config, log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What sessions get from the agent's own environment. By the workspace's id the coordinator finds
 # on its own machine what a killed agent left behind.
 INHERITED = ("LANG", "KLED_WORKSPACE_ID")
+_PASSWD_FIELDS = 7  # passwd(5)
+_GETENT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,19 @@ class LocalUser:
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     start_in: str = ""
     programs: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine's /etc/passwd has an entry of that id."""
+        try:
+            return pwd.getpwuid(self.uid) is not None
+        except KeyError:
+            return False
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the machine knows the user at all; else the name is the id."""
+        return self.name != str(self.uid)
 
     def directory(self) -> str:
         """Where sessions begin: `start_in` where that is, else the home directory, else /."""
@@ -84,20 +100,27 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
 
 def _with_our_programs(path: str) -> str:
     """`path`, and last in it where this agent's programs are, so that `kled` works inside."""
-    ours = str(Path(sys.executable).parent)
-    return path if ours in path.split(":") else f"{path}:{ours}"
+    ours = Path(sys.executable).parent
+    # A bundle has nothing there that is for people.
+    if str(ours) in path.split(":") or not (ours / "kled").exists():
+        return path
+    return f"{path}:{ours}"
 
 
 def load_user(name: str | None, *, shell: str | None = None) -> LocalUser:
     """Look `name` up, or whoever runs this process. Raises ConfigError("user_unknown")."""
-    try:
-        entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
-    except KeyError as exc:
-        raise ConfigError(
-            "user_unknown",
-            f"there is no local user {name or os.geteuid()}",
-            hint="set `user` in the agent's configuration to one that exists",
-        ) from exc
+    entry = _entry(name)
+    if entry is None:
+        if name:
+            raise ConfigError(
+                "user_unknown",
+                f"there is no local user {name}",
+                hint="set `user` in the agent's configuration to one that exists",
+            )
+        # An image need not list who runs in it.
+        entry = pwd.struct_passwd(
+            (str(os.geteuid()), "", os.geteuid(), os.getegid(), "", "/", "/bin/sh")
+        )
     if os.geteuid() not in {0, entry.pw_uid}:
         raise ConfigError(
             "user_not_allowed",
@@ -114,5 +137,44 @@ def load_user(name: str | None, *, shell: str | None = None) -> LocalUser:
     )
 
 
+def _entry(name: str | None) -> pwd.struct_passwd | None:
+    """The entry of `name`, or of whoever runs this process; None where there is none."""
+    try:
+        return pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return _asked_entry(name or str(os.geteuid()))
+
+
+def _asked_entry(key: str) -> pwd.struct_passwd | None:
+    """An entry that only the machine's own getent(1) finds, as those of LDAP.
+
+    Our C library may be a bundle's, which loads none of the machine's NSS modules.
+    """
+    fields = _getent("passwd", key).split(":")
+    if len(fields) != _PASSWD_FIELDS or not (fields[2].isdigit() and fields[3].isdigit()):
+        return None
+    name, password, uid, gid, *rest = fields
+    return pwd.struct_passwd((name, password, int(uid), int(gid), *rest))
+
+
 def _groups(entry: pwd.struct_passwd) -> list[int]:
-    return sorted({entry.pw_gid, *(g.gr_gid for g in grp.getgrall() if entry.pw_name in g.gr_mem)})
+    local = {g.gr_gid for g in grp.getgrall() if entry.pw_name in g.gr_mem}
+    # initgroups: the name, then the ids of its groups (getent(1)).
+    asked = {int(gid) for gid in _getent("initgroups", entry.pw_name).split()[1:] if gid.isdigit()}
+    return sorted({entry.pw_gid, *local, *asked})
+
+
+def _getent(database: str, key: str) -> str:
+    """What getent(1) says of `key`, "" where it knows nothing, is not there or does not answer."""
+    try:
+        done = subprocess.run(
+            ["getent", database, key],
+            capture_output=True,
+            text=True,
+            timeout=_GETENT_S,
+            check=False,
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

@@ -201,12 +201,12 @@ def bundle_group() -> None:
 
 
 @bundle_group.command("add")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("packed", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
 @settings_flags
-def bundle_add_command(config: CoordinatorConfig, *, file: Path) -> None:
+def bundle_add_command(config: CoordinatorConfig, *, packed: Path) -> None:
     """Keep a copy of FILE, as scripts/build-agent-bundle makes it; new scripts fetch it."""
     try:
-        added = Shelf(config.bundles).add(file)
+        added = Shelf(config.bundles).add(packed)
     except OSError as error:
         raise ConfigError("bundle_unreadable", f"{error.filename}: {error.strerror}") from error
     click.echo(f"{added.digest}  kled {added.version} for {added.architecture}")

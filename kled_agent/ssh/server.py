@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable
+import re
+from collections.abc import Awaitable, Iterable
 from typing import Any, Final, Protocol
 
 import asyncssh
 import trio
+from asyncssh.mac import get_mac_algs
 
 from kled_agent.ssh.fastpath import FastPathConnection, PlainKeyOwner
 from kled_agent.ssh.forwards.forward import Forwards
@@ -34,7 +36,12 @@ CIPHERS: Final = (
 VERSION: Final = "OpenSSH_compatible_Kled"
 # Of what asyncssh offers, not SHA-1, groups of 1024 bits and other servers' private names.
 _KEX: Final = "-*-sha1,diffie-hellman-group-exchange-*,rsa*"
-_MACS: Final = "-*sha1*,umac-64*,*@ssh.com"
+_POOR_MACS: Final = re.compile(r".*sha1.*|umac-64.*|.*@ssh\.com")
+
+
+def good_macs(offered: Iterable[str]) -> list[str]:
+    """Which of asyncssh's to offer. It has umac only on machines with libnettle."""
+    return [name for name in offered if not _POOR_MACS.fullmatch(name)]
 
 
 class KeyCheck(Protocol):
@@ -160,7 +167,7 @@ def server_options(identity: SshIdentity) -> dict[str, Any]:
         "server_version": VERSION,
         "kex_algs": _KEX,
         "encryption_algs": list(CIPHERS),
-        "mac_algs": _MACS,
+        "mac_algs": good_macs(name.decode() for name in get_mac_algs()),
         "compression_algs": ["none"],
         "line_editor": False,
         "agent_forwarding": True,

@@ -277,7 +277,9 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 program = await start_on_pipes(self._command)
         except OSError as exc:
             self._log.warning("program_not_started", reason=exc.strerror)
-            text = f"kled-agent: {self._command.vector()[0]}: {exc.strerror}\r\n"
+            # openpty(3) has no words where there is no /dev/pts.
+            why = exc.strerror or f"no terminal can be made here ({exc})"
+            text = f"kled-agent: {self._command.vector()[0]}: {why}\r\n"
             if not self._gone:
                 channel.write_stderr(text.encode())
                 channel.exit(_START_FAILED)

@@ -392,4 +392,7 @@ def _output(output: dict[str, Any]) -> str | None:
     if output.get("too_long"):
         return "(too long to show)"
     value = output["value"]
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        first, *others = value.splitlines() or [""]
+        return f"{first} … ({1 + len(others)} lines; -o json has all)" if others else value
+    return None if value is None else json.dumps(value)

@@ -30,6 +30,28 @@ def test_without_a_name_sessions_run_as_whoever_runs_the_agent() -> None:
     assert load_user(None, shell="/bin/other").shell == "/bin/other"
 
 
+def test_who_is_not_listed_is_asked_of_the_machine_and_else_is_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    getent = tmp_path / "getent"
+    getent.write_text(
+        "#!/bin/sh\ncase $1/$2 in\n"
+        "passwd/ann) echo 'ann:*:4242:4343:Ann,,,:/home/ann:/bin/zsh' ;;\n"
+        "initgroups/ann) echo 'ann  4343 4444' ;;\n"
+        "*) exit 2 ;;\nesac\n"
+    )
+    getent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    user = load_user("ann")
+    assert (user.uid, user.gid, user.home, user.shell) == (4242, 4343, "/home/ann", "/bin/zsh")
+    assert user.groups == (4343, 4444)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    unlisted = load_user(None)
+    assert (unlisted.name, unlisted.uid) == ("54321", 54321)
+    assert (unlisted.home, unlisted.shell) == ("/", "/bin/sh")
+
+
 def test_an_unknown_user_is_a_config_error() -> None:
     with pytest.raises(ConfigError) as caught:
         load_user("nobody-has-this-name")

@@ -18,6 +18,7 @@ def lines(signed_in: Fake, kled: Kled, **changes: object) -> list[str]:
 def test_show_tells_outputs_and_masks_sensitive_ones(signed_in: Fake, kled: Kled) -> None:
     outputs = {
         "url": {"value": "http://x", "sensitive": False},
+        "script": {"value": "#!/bin/sh\nset -eu\n", "sensitive": False},
         "ports": {"value": [1, 2], "sensitive": False},
         "password": {"value": None, "sensitive": True},
         "off": {"value": None, "sensitive": False},
@@ -26,6 +27,7 @@ def test_show_tells_outputs_and_masks_sensitive_ones(signed_in: Fake, kled: Kled
     shown = lines(signed_in, kled, outputs=outputs)
     assert [line for line in shown if line.startswith("output")] == [
         "output url http://x",
+        "output script #!/bin/sh … (2 lines; -o json has all)",
         "output ports [1, 2]",
         "output password (sensitive)",
         "output long (too long to show)",

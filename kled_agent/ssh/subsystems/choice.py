@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kled_agent.users import LocalUser
@@ -41,12 +43,24 @@ def subsystem_program(name: str, user: LocalUser) -> SubsystemProgram | None:
         return _module("sync_server", job)
     if name != "sftp":
         return None
-    for path in _SFTP_SERVERS:
-        if os.access(path, os.X_OK):
+    for program in _sftp_servers(user):
+        if all(os.access(path, os.X_OK) for path in program):
             # sftp-server(8): `-d`, with tokens
-            argv = (path, "-d", home.replace("%", "%%"))
+            argv = (*program, "-d", home.replace("%", "%%"))
             return SubsystemProgram(argv, becomes_user=False, paced=True)
     return _module("sftp_server", job)._replace(paced=True)
+
+
+def _sftp_servers(user: LocalUser) -> Iterator[tuple[str, ...]]:
+    """Where sftp-server may be; it ends at once for a user whom its C library does not know."""
+    if not user.is_listed:
+        return
+    for path in _SFTP_SERVERS:
+        yield (path,)
+    if user.is_local:
+        # A bundle has its own (docs/bundle.md), which its own loader runs.
+        bundled = Path(sys.prefix, "lib")
+        yield str(bundled / "kled-sftp"), str(bundled / "sftp-server.bin")
 
 
 def _module(name: str, job: dict[str, Any]) -> SubsystemProgram:

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from kled_agent.ssh.fastpath import MSG_IGNORE
+from kled_agent.ssh.server import good_macs
 from tests.agent.ssh.site import Site, run_asyncio
 
 
@@ -62,6 +63,15 @@ async def _ignore_and_ask(site: Site) -> bytes:
 async def test_what_is_to_be_ignored_is(site: Site) -> None:
     with trio.fail_after(20):
         assert await run_asyncio(_ignore_and_ask(site)) == b"still here\n"
+
+
+def test_macs_are_chosen_from_what_this_machine_has() -> None:
+    """asyncssh has umac with libnettle alone, which few images have."""
+    sha2 = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512"]
+    poor = ["hmac-sha1", "hmac-sha1-etm@openssh.com", "hmac-sha256-2@ssh.com"]
+    assert good_macs([*sha2, *poor]) == sha2
+    umac = ["umac-128-etm@openssh.com", "umac-64-etm@openssh.com"]
+    assert good_macs([*umac, *sha2]) == [umac[0], *sha2]
 
 
 @pytest.mark.parametrize(

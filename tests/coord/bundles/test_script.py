@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from kled_coord.bundles.script import quote, render_script
 from tests.coord.bundles.conftest import MakeBundle
 
+pytestmark = pytest.mark.slow
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 SHELLS = (["dash"], ["busybox", "sh"], ["bash", "--posix"])
 AGENT = b"""#!/bin/sh
