@@ -38,7 +38,7 @@ TESTED_BY = {
     "agent/test_orphans.py": "kled_agent/descendants",
     "agent/test_small.py": "kled_agent/memory/sampler",
     "client/copy/test_transfer.py": "kled_client/cli/cp kled_client/copy/sides",
-    "client/doctor/test_probe.py": "kled_client/cli/doctor",
+    "client/doctor/test_probe.py": "kled_client/cli/doctor kled_client/doctor/examination",
     "client/forward/test_serve.py": """
         kled_client/forward/hold kled_client/forward/link kled_client/forward/view
     """,
