@@ -71,13 +71,11 @@ class Supervisor:
             began = trio.current_time()
             try:
                 await self._once()
-            except BaseExceptionGroup as group:
-                cause = only_cause(group)
-                if not isinstance(cause, KledError):
+            except (BaseExceptionGroup, KledError, OSError) as exc:
+                explained = _explained(exc)
+                if explained is None:
                     raise
-                error = cause
-            except KledError as exc:
-                error = exc
+                error = explained
             finally:
                 self.sync = None
                 self._up = trio.Event()
@@ -191,6 +189,15 @@ class Supervisor:
         if sync is not None:
             found |= _figures(sync)
         return found
+
+
+def _explained(exc: BaseException) -> KledError | None:
+    """What ended a sync, for people; None for a bug."""
+    cause = only_cause(exc) if isinstance(exc, BaseExceptionGroup) else exc
+    if isinstance(cause, OSError):
+        # The disk of what is remembered here, most likely: it is tried again.
+        return UnavailableError("sync_state_unusable", f"what a sync remembers: {cause}")
+    return cause if isinstance(cause, KledError) else None
 
 
 def _figures(sync: ContinuousSync) -> dict[str, Any]:

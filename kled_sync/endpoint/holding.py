@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from kled_sync.endpoint.placing_job import Workshop
 from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.chunking import ALGORITHM
 from kled_sync.files.kept import KeptVersions
 from kled_sync.files.memory import Memory, SeenEntry
 from kled_sync.files.options import Options
@@ -26,7 +25,6 @@ from kled_sync.files.staging import hash_beginning, is_partial
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
-from kled_wire.version import software_version
 
 # A staged part is worth asking the sender about from here on.
 _PARTIAL_BYTES: Final = 1024 * 1024
@@ -98,8 +96,6 @@ class HeldRoot:
         disk = os.fstatvfs(self._staging)
         found = self.root.stat(ROOT)
         return {
-            "software": software_version(),
-            "chunking": ALGORITHM,
             "device": found.st_dev if found is not None else 0,
             "directory": found is not None and stat.S_ISDIR(found.st_mode),
             "free_bytes": disk.f_bavail * disk.f_frsize,

@@ -1,7 +1,7 @@
 """Files cut where their content says, so that an insertion moves no cut but those around it.
 
-FastCDC 2020 with normalisation 1. The parameters are pinned by `ALGORITHM`, which both ends say:
-the average grows with the file, so that the list of a 20 GB file stays small.
+FastCDC 2020 with normalisation 1. A list of chunks is by the digest of its file, so both ends may
+cut differently: the average grows with the file, so that the list of a 20 GB file stays small.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-ALGORITHM: Final = "fastcdc2020-nc1-16k-64k-256k-blake3"
 # Smaller files are sent whole.
 CHUNKED_BYTES: Final = 1024 * 1024
 CHUNK_HASH_BYTES: Final = 20

@@ -99,14 +99,14 @@ class KeptVersions:
             return
         text = "".join(map(_line, self._lines))
         self._lines.clear()
-        with suppress(OSError), self._log.open("a", encoding="ascii") as log:
+        with suppress(OSError), self._log.open("a", encoding="utf-8") as log:
             log.write(text)
 
     def versions(self) -> list[KeptVersion]:
         """All lines, oldest first."""
         self.save()
         try:
-            text = self._log.read_text("ascii", "replace")
+            text = self._log.read_text("utf-8", "replace")
         except FileNotFoundError:
             return []
         found = []
@@ -149,7 +149,7 @@ class KeptVersions:
 
     def _rewrite(self, versions: list[KeptVersion]) -> None:
         temporary = self._log.with_suffix(".tmp")
-        temporary.write_text("".join(map(_line, versions)), "ascii")
+        temporary.write_text("".join(map(_line, versions)), "utf-8")
         temporary.replace(self._log)
 
 

@@ -91,8 +91,11 @@ def open_staging(root: Root) -> int:
     device = root.device()
     try:
         if device is None or os.fstat(root.above).st_dev == device:
-            with contextlib.suppress(PermissionError):
+            try:
                 return _make_staging(root.above, root)
+            except PermissionError:
+                if device is None:
+                    raise
         return _make_staging(root.directory(ROOT), root)
     except OSError as exc:
         raise UnavailableError(

@@ -12,7 +12,7 @@ def remote_words(path: bytes) -> str:
     """What is to be known about events below `path`; empty where all raise some."""
     kind = filesystem_kind(path)
     if kind in _REMOTE or kind.startswith(b"fuse."):
-        name = kind.decode("ascii", "replace")
+        name = kind.decode("utf-8", "replace")
         return f"{name}: what other machines change raises no events here, sweeps find it"
     return ""
 
