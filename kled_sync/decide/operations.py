@@ -63,7 +63,9 @@ def unread_worth_reading(actions: Sequence[PathChange], target: Tree) -> list[by
         return []
     gone = {a.old.size for a in actions if a.new is None and a.old is not None and a.old.is_file}
     gone.discard(0)
-    sizes = {entry.size for _, entry in target.walk() if _may_be_copied(entry)}
+    sizes: set[int] = set()
+    if any(a.new is not None and a.old is None and _may_be_copied(a.new) for a in unread):
+        sizes = {entry.size for _, entry in target.walk() if _may_be_copied(entry)}
     return [a.path for a in unread if a.new is not None and a.new.size in gone | sizes]
 
 
@@ -137,22 +139,32 @@ def _removals(actions: Iterable[PathChange]) -> list[Operation]:
 def _finder(
     actions: Sequence[PathChange], target: Tree, blocked: Sequence[bytes]
 ) -> Callable[[TreeEntry], bytes | None]:
-    """What finds a file of the target's that has some content already, where that stays for now."""
-    wanted = {
-        a.new.tail for a in actions if a.new is not None and a.new.is_file and a.new.is_hashed
+    """What finds a file of the target's that has some content already, where that stays for now.
+
+    Among those that are to go, and for large new ones everywhere: going through a whole tree for a
+    small save would cost more than to send it.
+    """
+    found = {
+        a.old.tail: a.path
+        for a in actions
+        if a.new is None and a.old is not None and a.old.is_file and a.old.is_hashed and a.old.size
+        if not any(is_below(a.path, top) for top in blocked)
     }
-    touched = {a.path for a in actions if a.new is not None and a.old is not None}
-    found: dict[bytes, bytes] = {}
-    if wanted:
+    wanted = {
+        a.new.tail
+        for a in actions
+        if a.new is not None and a.old is None and _may_be_copied(a.new) and a.new.is_hashed
+    }
+    if wanted - found.keys():
+        touched = {a.path for a in actions if a.new is not None and a.old is not None}
         for path, entry in target.walk():
             if (
-                entry.is_file
-                and entry.size
+                _may_be_copied(entry)
                 and entry.tail in wanted
                 and path not in touched
                 and not any(is_below(path, top) for top in blocked)
             ):
-                found[entry.tail] = path
+                found.setdefault(entry.tail, path)
     return lambda entry: found.get(entry.tail) if entry.is_hashed and entry.size else None
 
 

@@ -11,6 +11,7 @@ import struct
 from enum import IntEnum
 from typing import Final
 
+from kled_sync.tree.paths import NAME_BYTES_MAX, STAGING_NAME
 from kled_wire.errors import ProtocolError
 
 _HEAD: Final = struct.Struct(">BHqQ")
@@ -22,6 +23,14 @@ MODE_BITS: Final = 0o7777
 # The one permission bit that a portable sync looks at.
 EXECUTABLE: Final = 0o100
 _FILE, _HIGH_MODE_MAX = 1, MODE_BITS >> 8
+
+
+_NO_NAMES: Final = frozenset({b"", b".", b"..", STAGING_NAME})
+_PLAIN: Final = {
+    (bytes((kind, mode)), size)
+    for mode in range(_HIGH_MODE_MAX + 1)
+    for kind, size in ((1, _HEAD.size), (1, _HASHED_FILE_BYTES), (2, _HEAD.size))
+}
 
 
 class Kind(IntEnum):
@@ -129,6 +138,25 @@ def check_entry(data: object) -> TreeEntry:
     if entry[0] == Kind.LINK and not is_link_target(entry.tail):
         raise ProtocolError("sync_entry_refused", "a link that leads nowhere")
     return entry
+
+
+def are_plain(names: list[object], entries: list[object]) -> bool:
+    """Whether all of a directory is files and directories with names that may be.
+
+    A quick look at all of them at once, for a million; where it says no, each is to be checked.
+    """
+    if not names or set(map(type, names)) | set(map(type, entries)) != {bytes}:
+        return False
+    plain = [data for data in (*names, *entries) if isinstance(data, bytes)]
+    words, packed = plain[: len(names)], plain[len(names) :]
+    joined = b"/".join(words)
+    return (
+        joined.count(b"/") == len(words) - 1
+        and b"\0" not in joined
+        and _NO_NAMES.isdisjoint(words)
+        and max(map(len, words)) <= NAME_BYTES_MAX
+        and {(data[:2], len(data)) for data in packed} <= _PLAIN
+    )
 
 
 def is_link_target(target: bytes) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final, get_type_hints
 
 import cbor2
 
-from kled_sync.tree.entry import TreeEntry, check_entry
+from kled_sync.tree.entry import TreeEntry, are_plain, check_entry
 from kled_sync.tree.paths import check_name, check_path
 from kled_wire.errors import ProtocolError
 
@@ -321,6 +321,8 @@ def _named(value: object) -> Named:
     flat = _list(value)
     if len(flat) % 2:
         raise _refuse("a name without an entry")
+    if are_plain(flat[::2], flat[1::2]):
+        return Named(zip(flat[::2], map(TreeEntry, flat[1::2]), strict=True))
     return Named(zip(map(check_name, flat[::2]), map(check_entry, flat[1::2]), strict=True))
 
 

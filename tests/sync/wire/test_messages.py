@@ -12,7 +12,14 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_sync.tree.entry import DIGEST_BYTES, check_entry, make_directory, make_file, make_link
+from kled_sync.tree.entry import (
+    DIGEST_BYTES,
+    are_plain,
+    check_entry,
+    make_directory,
+    make_file,
+    make_link,
+)
 from kled_sync.tree.paths import check_name, check_path, is_below
 from kled_sync.wire import blocks, contents, messages
 from kled_wire.errors import ProtocolError
@@ -138,3 +145,18 @@ def test_what_does_not_get_smaller_is_sent_as_it_is() -> None:
     assert blocks.will_shrink(b"text " * 1000)
     assert not blocks.will_shrink(os.urandom(64 * 1024))
     assert blocks.Packer().pack(blocks.DATA, 1, os.urandom(1000)).flags == 0
+
+
+@given(
+    st.lists(NAMES | st.sampled_from([b".", b"..", b"", b"a/b", b"a\0", b"x" * 256]), max_size=5),
+    st.lists(ENTRIES | st.binary(max_size=60), max_size=5),
+)
+def test_the_quick_look_at_a_directory_lets_nothing_through(
+    names: list[object], entries: list[object]
+) -> None:
+    count = min(len(names), len(entries))
+    names, entries = names[:count], [bytes(e) for e in entries[:count] if isinstance(e, bytes)]
+    if are_plain(names, entries):
+        for name, entry in zip(names, entries, strict=True):
+            check_name(name)
+            check_entry(entry)
