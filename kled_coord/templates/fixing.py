@@ -13,6 +13,7 @@ from typing import Final
 from kled_coord.store.records import Variable
 from kled_coord.terraform.blocks import read_values
 from kled_coord.terraform.varfile import source_of
+from kled_coord.workspaces.parameters import is_text
 from kled_wire.errors import InputError
 
 _VALUE_MAX: Final = 64 * 1024
@@ -63,17 +64,21 @@ def fix_variables(
     for name in (*values, *given):
         if name not in known:
             raise _unknown(name, list(known))
+    _check_texts({**values, **given})
     values |= {name: source_of(known[name].type, text) for name, text in given.items()}
-    for name, text in values.items():
-        if len(text) > _VALUE_MAX or "\0" in text:
-            raise InputError(
-                "variables_malformed",
-                f"the value of {name} is over {_VALUE_MAX // 1024} KiB, or has a NUL",
-            )
     return FixedVariables(
         plain={name: text for name, text in values.items() if not known[name].secret},
         secret={name: text for name, text in values.items() if known[name].secret},
     )
+
+
+def _check_texts(values: Mapping[str, str]) -> None:
+    for name, text in values.items():
+        if len(text) > _VALUE_MAX or not is_text(text):
+            raise InputError(
+                "variables_malformed",
+                f"the value of {name} is over {_VALUE_MAX // 1024} KiB, or no text",
+            )
 
 
 def _unknown(name: str, names: Sequence[str]) -> InputError:

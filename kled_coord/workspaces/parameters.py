@@ -176,14 +176,15 @@ def check_sizes(given: Mapping[str, str]) -> None:
     if len(given) > _PARAMETERS_MAX:
         raise InputError("input_invalid", f"parameters: at most {_PARAMETERS_MAX}")
     for name, value in given.items():
-        if len(name) + len(value) > _PARAMETER_MAX or not _is_text(name) or not _is_text(value):
+        if len(name) + len(value) > _PARAMETER_MAX or not is_text(name) or not is_text(value):
             raise InputError(
                 "input_invalid",
                 f"parameters.{_shown(name)}: at most {_PARAMETER_MAX} characters, and no NUL",
             )
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
+    """Whether Terraform and the database can hold it."""
     # JSON can hold half a surrogate pair, which no encoding has.
     return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 

@@ -52,7 +52,8 @@ def test_the_later_one_counts_and_the_sensitive_one_is_apart() -> None:
         ((("x.tfvars", "no values at all"),), {}, "variables_malformed", "x.tfvars"),
         ((("x.tfvars.json", "[1]"),), {}, "variables_malformed", "x.tfvars.json"),
         ((), {"a": "x" * 70_000}, "variables_malformed", "64 KiB"),
-        ((), {"b": "[\0]"}, "variables_malformed", "NUL"),
+        ((), {"b": "[\0]"}, "variables_malformed", "no text"),
+        ((), {"a": "\ud800"}, "variables_malformed", "no text"),
     ],
 )
 def test_what_cannot_be_a_value_is_refused(files, given, code, word) -> None:
