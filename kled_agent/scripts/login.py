@@ -8,6 +8,7 @@ the user, because the directory is the user's too.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -25,6 +26,12 @@ mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$3" &
 umask 022
 shift 3
 exec "$@"
+"""
+# $1: our directory; $2: the program `coder`. Units that an agent before us knew are over.
+_INSTALL: Final = """\
+umask 077
+mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$1/lib" &&
+rm -f "$1/units.json" && printf '%s' "$2" >"$1/lib/coder" && chmod 700 "$1/lib/coder"
 """
 # A profile may set PATH anew (Debian's does): what we add comes after it.
 _LOGIN: Final = 'PATH="$PATH:$0"; export PATH; exec "$@"'
@@ -50,11 +57,6 @@ class ScriptDirectory:
         """On PATH, the last."""
         return f"{self.directory}/lib"
 
-    @property
-    def socket(self) -> str:
-        """Where the agent listens for programs of the workspace."""
-        return f"{self.directory}/agent.sock"
-
     def data(self, script_id: str) -> str:
         """A script's own directory, CODER_SCRIPT_DATA_DIR."""
         return f"{self.directory}/data/{_file_name(script_id)}"
@@ -70,6 +72,13 @@ def interpreter(script: str) -> tuple[str, ...] | None:
     if not first.startswith("#!"):
         return None
     return tuple(first[2:].split(maxsplit=1)) or None
+
+
+def install_command(place: ScriptDirectory, *, python: str) -> tuple[str, ...]:
+    """The argument vector that makes the directory, with the program `coder` in it."""
+    words = " ".join(map(shlex.quote, (python, "-I", "-m", "kled_agent", "coder", place.directory)))
+    coder = f'#!/bin/sh\nexec {words} "$@"\n'
+    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, coder)
 
 
 def script_input(script: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,13 @@ from typing import Final
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.scripts.login import ScriptDirectory, interpreter, script_command, script_input
+from kled_agent.scripts.login import (
+    ScriptDirectory,
+    install_command,
+    interpreter,
+    script_command,
+    script_input,
+)
 from kled_agent.sessions.descriptors import Descriptor, InputQueue, read_all
 from kled_agent.sessions.program import Command, Program, start_on_pipes, wait_ended
 from kled_agent.users import LocalUser
@@ -21,6 +28,7 @@ from kled_wire.scheduling import TypingPriority
 # How long the output of a script that has ended may still come before it counts as somebody
 # else's, whom the script has left in the background.
 _REST_S: Final = 0.2
+_INSTALL_S: Final = 10.0
 _NOT_RUN: Final = 126  # as shells say "found but cannot be run"
 _NOT_FOUND: Final = 127
 
@@ -70,6 +78,20 @@ class Runner:
             deliver(f"kled-agent: {note}\n".encode())
             return Ending(state="failed", exit_code=_NOT_RUN, note=note)
         return await self._attend(program, script, deliver, timeout_s, background)
+
+    async def install(self) -> str:
+        """Make the directory and the programs in it; returns why not, or nothing."""
+        argv = install_command(self.place, python=sys.executable)
+        printed = bytearray()
+        command = Command(
+            user=self.user(), environment=self.environment, children=self.children, argv=argv
+        )
+        try:
+            program = await start_on_pipes(command, merged=True)
+        except OSError as exc:
+            return str(exc)
+        ending = await self._attend(program, "", printed.extend, _INSTALL_S, None)
+        return "" if ending.state == "succeeded" else printed.decode("utf-8", "replace")[:200]
 
     def _command(self, script_id: str, script: str) -> Command:
         user = self.user()

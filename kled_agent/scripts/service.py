@@ -101,6 +101,8 @@ class Scripts:
 
     async def serve(self) -> Never:
         """Run what is due until cancelled, which ends what runs."""
+        if problem := await self._runner.install():
+            self._log.warning("script_directory_unusable", reason=problem)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._metadata.serve)
             while True:

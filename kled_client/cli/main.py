@@ -49,6 +49,7 @@ _COMMANDS = {
         ("cp", "cp:cp", "Copy files to and from a workspace"),
         ("sync", "sync:sync", "Synchronise a folder with a workspace"),
         ("open", "open:open_", "Open an editor in the workspace"),
+        ("stat", "stat:stat", "Show processor, memory and disk use where it runs"),
         ("status", "status:status", "Show your workspaces, or the path to one of them"),
         ("ping", "ping:ping", "Measure round-trip times to a workspace"),
         (

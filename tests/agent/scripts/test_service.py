@@ -122,6 +122,19 @@ async def test_a_script_runs_in_a_login_environment_and_is_told(running: Running
         assert messages.SpecSet(build_id="bld_1") in told.heard
 
 
+async def test_the_coder_command_is_last_on_the_path_and_does_what_modules_ask(
+    running: Running,
+) -> None:
+    text = "coder exp sync ping && coder stat mem && command -v coder; coder ssh x"
+    async with running(script("a", text)) as told:
+        run = await told.ended("a")
+        first, second, third, last = told.output("a").decode().splitlines()
+        assert (first, run.exit_code) == ("Success", 1)
+        assert "GiB" in second
+        assert third.endswith("/place/lib/coder")
+        assert last.startswith("coder: in a Kled workspace it does stat")
+
+
 async def test_no_token_is_in_its_environment_and_our_places_are(running: Running) -> None:
     text = 'env; echo "tool" >"$CODER_SCRIPT_BIN_DIR/tool"; ls -d "$CODER_SCRIPT_DATA_DIR"'
     async with running(script("a", text)) as told:
