@@ -181,7 +181,7 @@ def test_every_route_is_documented() -> None:
     text = re.sub(r"\{(id|build_id|token_id|key_id)\}", "{id}", text)
     for module in _MODULES:
         for route in module.router.routes:
-            path = re.sub(r"\{(build_id|token_id|key_id)\}", "{id}", route.path)
+            path = re.sub(r"\{(build_id|token_id|key_id)\}", "{id}", route.path_format)
             lines = [
                 line for line in text.splitlines() if re.search(re.escape(path) + r"[?`]", line)
             ]

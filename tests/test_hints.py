@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ _PROSE = frozenset(
         "speaks",
         "finds",
         "markers",
+        "that",
+        "over",
+        "ended",
+        "runs",
+        "renew",
     ]
 )
 
@@ -56,8 +62,9 @@ def texts(path: Path) -> Iterator[str]:
 
 def named(text: str) -> Iterator[tuple[str, list[str]]]:
     for program, _, words in _CALL.findall(text):
-        if words.split()[0] not in _PROSE:
-            yield program, words.split()
+        command = list(itertools.takewhile(lambda word: word not in _PROSE, words.split()))
+        if command:
+            yield program, command
 
 
 def unknown(program: str, words: list[str]) -> str | None:

@@ -17,7 +17,8 @@ from kled_coord.bundles.shelf import FOREVER, unknown_bundle
 router = APIRouter(prefix="/bin", tags=["bundles"])
 
 
-@router.api_route("/{name}", methods=["GET", "HEAD"])
+@router.head("/{name}", include_in_schema=False)
+@router.get("/{name}")
 async def bundle(services: ServicesDep, name: str) -> Response:
     """A bundle by its hash, which never changes, or `agent.sh`, which fetches the newest."""
     shelf = services.bundles

@@ -152,7 +152,7 @@ def coder_resources() -> tuple[Resource, ...]:
             "coder_external_agent",
             unused(
                 "agent_id",
-                "every agent may be run by hand: `kled-coord agent token`",
+                "every agent may be run by hand: `kled workspace agent-token`",
                 required=True,
             ),
         ),

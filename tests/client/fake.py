@@ -114,6 +114,10 @@ class Fake:
         credentials.store_token(self.env(), "default", token)
         profile.save(self.env(), profile.Profile(name="default", url=self.url, user="alice"))
 
+    def asked(self, target: str) -> bool:
+        """Whether there was a request for that path and query."""
+        return any(request[1] == target for request in self.requests)
+
     async def serve(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Until `stop`; then all connections, at whatever point they are, are closed."""
         loop = asyncio.get_running_loop()

@@ -163,12 +163,12 @@ def test_logs_of_the_latest_and_of_another_build(signed_in: Fake, kled: Kled) ->
     shown = kled("logs", "dev")
     assert shown.stdout == b"Plan: [bold]2[/bold] to add\n"
     assert shown.stderr == b"build 2 (start) goes on\n"
-    assert signed_in.requests[-1][1] == "/api/v1/builds/bld_2/logs?after=0&follow=false"
+    assert signed_in.asked("/api/v1/builds/bld_2/logs?after=0&follow=false")
     signed_in.log.append({"end": {"status": "failed", "error": "no space"}})
     followed = kled("workspace", "logs", "dev", "--build", "1", "--follow")
     assert followed.returncode == 0
     assert followed.stderr == b"build 1 (start) failed: no space\n"
-    assert signed_in.requests[-1][1] == "/api/v1/builds/bld_1/logs?after=0&follow=true"
+    assert signed_in.asked("/api/v1/builds/bld_1/logs?after=0&follow=true")
     objects = kled("-o", "json", "logs", "dev").stdout.splitlines()
     assert [json.loads(line) for line in objects] == signed_in.log
     missing = kled("logs", "dev", "--build", "9")

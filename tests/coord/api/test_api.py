@@ -82,6 +82,7 @@ async def test_every_route_but_a_few_needs_a_token(api) -> None:
         "/readyz",
         "/metrics",
         "/icon/{name}",
+        "/bin/{name}",
     }
     for path, operations in document["paths"].items():
         for method in operations:
@@ -249,7 +250,8 @@ async def test_an_agent_enrolls_is_shown_and_pinged(api, make_tar) -> None:
     )
     enrolled = answer.json()
     assert enrolled["agent_id"] == agent_id
-    assert enrolled["names"] == ["dev.kled", "dev.alice.kled"]
+    names = ["dev.kled", "dev.alice.kled", "main--dev.kled", "main--dev.alice.kled"]
+    assert enrolled["names"] == names
     assert enrolled["host_certificate"].startswith("ssh-ed25519-cert-v01@openssh.com ")
     api.world.registry.connect(agent_id, api.world.clock())
     answer = await api.client.get("/api/v1/workspaces/dev/wait?for=agent", headers=me)
