@@ -136,8 +136,8 @@ class TransportDriver:
     def _take(self, data: bytes, now: float) -> None:
         """Bytes of the transport have come."""
         state = self._state
-        for fresh in state.receive(data, now):
-            self._deliver(bytes(fresh), now)
+        if fresh := state.receive(data, now):
+            self._deliver(b"".join(fresh), now)
         self._notify()
         if state.due(now):
             self.flush_nowait()
