@@ -291,7 +291,7 @@ def _tell_check(output: Output, found: Any) -> None:
         output.note(f"warning: {one_line(warning)}")
     changes = found.get("changes")
     if changes is None:
-        output.note("not planned: variables need values; -p NAME=VALUE gives them for the plan")
+        output.note("not planned: something needs a value; -p NAME=VALUE gives it for the plan")
         return
     for change in changes[:_CHANGES_MAX]:
         output.note(f"  {one_line(change['action'])} {one_line(change['address'])}")

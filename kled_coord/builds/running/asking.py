@@ -78,6 +78,12 @@ class AskingHost(SchemaOnlyHost):
     async def note(self, message: str) -> None:
         """A build says what has no meaning here; whoever is asked need not know."""
 
+    def is_missing_a_value(self) -> bool:
+        """Whether a parameter needs a value that nobody has given."""
+        given = self._workspace["parameters"]
+        found = [parameter for _, parameter in self._parameters.values()]
+        return any(each.error is not None and each.name not in given for each in found)
+
     def answer(self) -> TemplateForm:
         """What was told: parameters by their order and name, the default preset first."""
         ordered = sorted(self._parameters.values(), key=lambda each: (each[0], each[1].name))

@@ -23,7 +23,7 @@ from kled_coord.terraform.checking import CheckInput, CheckOutput, check_templat
 from kled_coord.terraform.cliconfig import read_cli_config
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.envfile import load_environment
-from kled_coord.terraform.errors import TerraformMissingError
+from kled_coord.terraform.errors import TemplateInvalidError, TerraformMissingError
 from kled_coord.terraform.events import (
     Event,
     OutputsFound,
@@ -74,15 +74,35 @@ class Terraform:
         self._binary: Binary | None = None
 
     async def check(self, inquiry: Inquiry) -> CheckedTemplate:
-        """Let Terraform check a template. Raises InputError("template_invalid"), KledError."""
+        """Let Terraform check a template. Raises InputError("template_invalid"), KledError.
+
+        What a parameter without a value makes fail says nothing of the template: then it is not
+        planned.
+        """
         host = AskingHost(inquiry.workspace)
+        is_planned = inquiry.is_planned
+        try:
+            found = await self._check(inquiry, host, is_planned=is_planned)
+        except TemplateInvalidError:
+            if not host.is_missing_a_value():
+                raise
+            is_planned = False
+            found = await self._check(inquiry, host, is_planned=is_planned)
+        changes = tuple((change.address, change.action) for change in found.changes)
+        return CheckedTemplate(
+            answer=_known(host.answer(), found) if is_planned or not found.is_asking else None,
+            changes=changes if is_planned else None,
+            warnings=tuple(format_diagnostic(warning) for warning in found.warnings),
+        )
+
+    async def _check(self, inquiry: Inquiry, host: AskingHost, *, is_planned: bool) -> CheckOutput:
         directory = Path(tempfile.mkdtemp(prefix="kled-check-"))
         try:
-            found = await check_template(
+            return await check_template(
                 CheckInput(
                     template=inquiry.template,
                     variables=inquiry.variables,
-                    is_planned=inquiry.is_planned,
+                    is_planned=is_planned,
                 ),
                 binary=await self._find(),
                 directory=directory,
@@ -91,12 +111,6 @@ class Terraform:
             )
         finally:
             remove_tree(directory)
-        changes = tuple((change.address, change.action) for change in found.changes)
-        return CheckedTemplate(
-            answer=_known(host.answer(), found),
-            changes=changes if inquiry.is_planned else None,
-            warnings=tuple(format_diagnostic(warning) for warning in found.warnings),
-        )
 
     async def ask(self, inquiry: Inquiry) -> TemplateForm:
         """Let a template tell its parameters. Raises InputError("template_invalid"), KledError."""

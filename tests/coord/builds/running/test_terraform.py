@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from kled_coord.builds.running.terraform import Translator
+import pytest
+
+from kled_coord.builds.runner import Inquiry
+from kled_coord.builds.running.terraform import Terraform, Translator
+from kled_coord.config import CoordinatorConfig
+from kled_coord.sandbox.choice import SandboxChoice
+from kled_coord.terraform.errors import TemplateInvalidError
 from kled_coord.terraform.events import (
     DiagnosticFound,
     OutputsFound,
@@ -66,3 +74,49 @@ async def test_an_error_keeps_terraforms_words_and_place() -> None:
     await Translator(recorder).translate(DiagnosticFound(found))
     assert recorder.lines[0][0] == "error"
     assert "main.tf:3" in recorder.lines[0][1]
+
+
+NEEDY = """
+terraform {
+  required_providers {
+    kled = { source = "kled/kled" }
+  }
+}
+data "kled_parameter" "image" {
+  name = "image"
+}
+resource "terraform_data" "it" {
+  lifecycle {
+    precondition {
+      condition     = data.kled_parameter.image.value != ""
+      error_message = "No image."
+    }
+  }
+}
+"""
+
+
+def inquiry(make_tar: Any, text: str, **given: str) -> Inquiry:
+    workspace = {"parameters": given, "previous_parameters": {}}
+    template = make_tar({"main.tf": text.encode()})
+    return Inquiry(template=template, variables={}, workspace=workspace)
+
+
+async def test_what_fails_for_want_of_a_value_is_no_fault_of_the_template(
+    make_tar: Any, tmp_path: Path
+) -> None:
+    terraform = Terraform(
+        environment=os.environ,
+        path=None,
+        env_file=None,
+        quiet_s=0,
+        stop_s=1,
+        sandbox=SandboxChoice(CoordinatorConfig(sandbox="off")),
+        data_dir=tmp_path,
+    )
+    unplanned = await terraform.check(inquiry(make_tar, NEEDY))
+    assert (unplanned.answer, unplanned.changes) == (None, None)
+    planned = await terraform.check(inquiry(make_tar, NEEDY, image="x"))
+    assert planned.changes == (("terraform_data.it", "create"),)
+    with pytest.raises(TemplateInvalidError, match="No image"):
+        await terraform.check(inquiry(make_tar, NEEDY, image=""))
