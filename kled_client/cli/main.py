@@ -59,7 +59,7 @@ _COMMANDS = {
         ),
         ("ssh-cert", "ssh_cert:ssh_cert", "Renew the SSH certificate if it ends soon"),
         ("stream", "stream:stream", "Open the byte stream for ssh's ProxyCommand"),
-        ("sync-server", "sync_copy:sync_server", "Serve the other end of kled sync over ssh"),
+        ("sync-server", "sync_copy:sync_server", "Serve the other end of a sync over ssh"),
         ("known-hosts", "known_hosts:known_hosts", "Print a workspace's host key for known_hosts"),
     ],
     "Administration": [

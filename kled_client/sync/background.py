@@ -302,7 +302,7 @@ def _only_one(home: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise ConflictError(
-                "sync_background_runs", "the background process of kled sync runs already"
+                "sync_background_runs", "the background process of the syncs runs already"
             ) from exc
         yield
     finally:

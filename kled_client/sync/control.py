@@ -24,7 +24,7 @@ def ask(env: Mapping[str, str], do: str, *, start: bool = True, **request: Any) 
     """One answer. Blocks. Raises KledError."""
     for line in stream(env, do, start=start, **request):
         return line
-    raise UnavailableError("sync_background_gone", "the background process of kled sync ended")
+    raise UnavailableError("sync_background_gone", "the background process of the syncs ended")
 
 
 def stream(
@@ -51,7 +51,7 @@ def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:
         if not start:
             raise UnavailableError(
                 "sync_background_gone",
-                "the background process of kled sync does not run",
+                "the background process of the syncs does not run",
                 hint="kled sync list starts it",
             )
         if not begun:
@@ -61,7 +61,7 @@ def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:
             log = sync_home(env) / "background.log"
             raise UnavailableError(
                 "sync_background_gone",
-                f"the background process of kled sync does not start: {_last_words(log)}",
+                f"the background process of the syncs does not start: {_last_words(log)}",
                 hint=f"{log} may say more",
             )
         time.sleep(_PAUSE_S)
