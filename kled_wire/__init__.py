@@ -1,5 +1,5 @@
 """What the programs of Kled share: errors, names, messages, codecs, transports.
 
-Knows no policy, no database and no command line. Start at `messages.py` (the control plane on
-one page) and `transport/upgrade.py` (how a data stream opens).
+Knows no policy, no database and no command line. Start at `control/messages.py` (the control plane
+on one page), `http/upgrade.py` and `transport/open.py` (how a data stream opens).
 """
