@@ -56,8 +56,8 @@ resource "kled_process" "machine" {
   count         = data.coder_workspace.me.start_count
   name          = "machine"
   agent_id      = coder_agent.dev.id
-  env           = { KLED_COORDINATOR_URL = data.coder_workspace.me.access_url }
-  env_sensitive = { KLED_AGENT_TOKEN = coder_agent.dev.token }
+  env           = { CODER_AGENT_URL = data.coder_workspace.me.access_url }
+  env_sensitive = { CODER_AGENT_TOKEN = coder_agent.dev.token }
 }
 """
 
