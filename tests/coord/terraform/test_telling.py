@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kled_coord.terraform.events import OutputsFound, StillWorking, TemplateOutput, parse_line
@@ -71,6 +71,7 @@ def test_outputs_are_told_at_the_end_and_sensitive_ones_are_not() -> None:
     assert "hunter2" not in json.dumps(shown_outputs(outputs))
 
 
+@settings(max_examples=25)  # each is up to OUTPUTS_MAX trees
 @given(
     st.dictionaries(
         st.text(),
