@@ -56,8 +56,7 @@ class Site:
         return await read_text(self.world.services.store, run)
 
     async def readiness(self) -> AgentReadiness:
-        found = await self.world.services.agent_wait.readiness(self.workspace.id)
-        assert found is not None
+        (found,) = await self.world.services.agent_wait.readiness(self.workspace.id)
         return found
 
     def sent(self, kind: type[messages.Message]) -> list[messages.Message]:
