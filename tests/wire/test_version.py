@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import pytest
 
 from kled_wire.version import PROTOCOL, is_compatible, software_version
@@ -17,5 +19,11 @@ def test_another_major_version_is_not(protocol: str) -> None:
     assert not is_compatible(protocol)
 
 
-def test_the_software_has_a_version() -> None:
-    assert software_version()
+def test_an_uninstalled_tree_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert software_version() == importlib.metadata.version("kled")
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("kled_wire.version._installed_version", missing)
+    assert software_version() == "0+source"

@@ -131,8 +131,9 @@ def test_a_shipped_template_is_written_once_and_can_be_packed(kled: Kled, tmp_pa
     assert "main.tf" in names(pack_template(tmp_path / "process").archive)
     again = kled("template", "init", "process", cwd=tmp_path)
     assert (again.returncode, one_line(again.stderr).count("not empty")) == (5, 1)
-    unknown = kled("template", "init", "kubernetes", cwd=tmp_path)
-    assert (unknown.returncode, one_line(unknown.stderr).count("there is process")) == (4, 1)
+    unknown = kled("template", "init", "mainframe", cwd=tmp_path)
+    assert unknown.returncode == 4
+    assert "process" in one_line(unknown.stderr)
     (tmp_path / "file").write_text("")
     blocked = kled("template", "init", "process", "file/below", cwd=tmp_path)
     assert (blocked.returncode, one_line(blocked.stderr).count("file/below")) == (2, 1)
