@@ -19,7 +19,7 @@ _NO_LIMIT: Final = 2**60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The directories of our group and those above it, ours first, for each controller's files."""
+    """The directories of our group and of those above it, ours first, for each kind of file."""
 
     version: int
     cpu: tuple[Path, ...]
@@ -81,7 +81,7 @@ def our_group(root: Path = ROOT, ours: Path = OURS) -> Group | None:
 
 
 def _memberships(ours: Path) -> Iterator[tuple[str, str]]:
-    """Controller ("" in version 2) and path, of each line of /proc/PID/cgroup."""
+    """The names (controllers; "" in version 2) and the path of each line of /proc/PID/cgroup."""
     try:
         lines = ours.read_text().splitlines()
     except OSError:
