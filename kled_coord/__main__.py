@@ -1,4 +1,4 @@
-"""The program: one line for the person when something is wrong, never a traceback."""
+"""The program `kled-coord`: prints an error as one line, never as a traceback."""
 
 from __future__ import annotations
 

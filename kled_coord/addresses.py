@@ -1,4 +1,4 @@
-"""Whose address it is: what is counted by address is counted by who has it. No I/O."""
+"""The key under which limits count an IP address: IPv4 as it is, IPv6 by its network. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The composition root: every part is built here, and every task is started here.
+"""The composition root: builds every part and starts every task.
 
 docs/architecture.md has the tree of tasks.
 """

@@ -1,4 +1,4 @@
-"""Wakes those who wait for something to change: followers of a log, idle workers."""
+"""Wakes tasks that wait for a change, such as followers of a log and idle workers."""
 
 from __future__ import annotations
 

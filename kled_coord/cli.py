@@ -1,4 +1,4 @@
-"""`kled-coord`: run the coordinator, and see to its settings, database, keys, users and bundles."""
+"""`kled-coord`: runs the coordinator, and manages settings, database, keys, users and bundles."""
 
 from __future__ import annotations
 

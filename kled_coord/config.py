@@ -1,4 +1,4 @@
-"""Every setting: from flags, the environment (KLED_COORD_…) and a TOML file, in this order."""
+"""Every setting, from flags, the environment (KLED_COORD_…) and a TOML file, in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process of ours finds in its environment: never the coordinator's secrets. No I/O.
+"""The environment of child processes, without the coordinator's secrets. No I/O.
 
 Settings (KLED_COORD_DATABASE_URL with its password) and what the service manager passes on are the
 coordinator's alone; everybody who may read a process's /proc/PID/environ could read them there.

@@ -1,4 +1,4 @@
-"""`kled-coord install`: the unit, the user and the settings file, for a machine that systemd runs.
+"""`kled-coord install`: makes the unit, the user and the settings file on a systemd machine.
 
 The files come with the package (`systemd/`). All that could be in the way is looked at before the
 first one is written; a settings file that is there is its owner's and stays.

@@ -1,4 +1,4 @@
-"""Structured logs on stderr, JSON or for people, with secrets taken out."""
+"""Structured logs on stderr, as JSON or as text, with secrets masked."""
 
 from __future__ import annotations
 

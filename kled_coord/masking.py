@@ -1,4 +1,4 @@
-"""Keeps the values of sensitive parameters out of what builds and scripts say. Pure."""
+"""Masks the values of sensitive parameters in the output of builds and scripts. Pure."""
 
 from __future__ import annotations
 

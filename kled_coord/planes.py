@@ -1,4 +1,4 @@
-"""The three planes behind the one port, put together: who serves which kind of connection."""
+"""Assembles the three planes of the one port."""
 
 from __future__ import annotations
 

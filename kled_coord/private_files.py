@@ -1,4 +1,4 @@
-"""What nobody else may read, as it is found at a start: the data directory and the sealing key."""
+"""Checks at the start that no other user can read the data directory and the sealing key."""
 
 from __future__ import annotations
 

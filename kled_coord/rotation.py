@@ -1,4 +1,4 @@
-"""A new sealing key: everything is sealed again in one transaction, and the old key is kept.
+"""Replaces the sealing key: seals everything again in one transaction, and keeps the old key.
 
 The key is a file and the values are rows, so no step changes both at once. The new key is on the
 disk before the transaction and takes its place after it; a rotation that was cut off between the

@@ -1,4 +1,4 @@
-"""The services of one coordinator, put together: what routes and streams are given."""
+"""Assembles the services of one coordinator for routes and streams."""
 
 from __future__ import annotations
 

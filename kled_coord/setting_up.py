@@ -1,4 +1,4 @@
-"""The first user of a new coordinator."""
+"""Makes the first user of a new coordinator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where time and randomness come from: passed as arguments, so that tests decide both."""
+"""Sources of time and randomness, passed as arguments, so that tests determine both."""
 
 from __future__ import annotations
 

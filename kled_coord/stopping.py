@@ -1,4 +1,4 @@
-"""How the coordinator goes down: the first SIGTERM drains, a second one stops."""
+"""Stops the coordinator: the first SIGTERM drains, a second one stops at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routes answer, as docs/protocol.md names it."""
+"""The JSON answers of routes, as docs/protocol.md specifies them."""
 
 from __future__ import annotations
 

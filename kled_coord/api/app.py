@@ -1,4 +1,4 @@
-"""The API: every router, the error shape, and what surrounds a request."""
+"""The API application: every router, the error shape, and the middleware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes: logging in and out, and which version this is."""
+"""Routes: login, logout, and the version of the coordinator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests carry. Unknown fields are refused, so that a typing error does not pass."""
+"""The JSON bodies of requests. An unknown field is refused, so that a typing error is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes: the agent's bundles, for requests that come later on a connection of the API's.
+"""Routes: the agent's bundles, for later requests on a connection that the API serves.
 
 The first request of a connection is answered by front/bundles.py; a reverse proxy keeps its
 connections and sends any request on them.

@@ -1,4 +1,4 @@
-"""Route: a page that lists the API, made from its OpenAPI document; needs nothing from outside."""
+"""Route: a page that lists the API from its OpenAPI document, without external resources."""
 
 from __future__ import annotations
 

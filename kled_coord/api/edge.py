@@ -1,4 +1,4 @@
-"""What surrounds every request: limits, headers, metrics. Plain ASGI, outside the routes."""
+"""Middleware of every request in plain ASGI: limits, headers, metrics."""
 
 from __future__ import annotations
 

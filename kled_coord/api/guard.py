@@ -1,4 +1,4 @@
-"""What routes depend on: the services, the caller, the workspace a path names.
+"""Dependencies of routes: the services, the caller, and the workspace that a path names.
 
 Authentication happens here, the policy and the audit log inside the services, so that no route can
 forget them.

@@ -1,4 +1,4 @@
-"""Routes: whether this coordinator lives and is ready (no token needed), and how it does."""
+"""Routes: liveness and readiness (without a token), and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Route: the picture that stands for every icon.
+"""Route: one neutral picture for every icon.
 
 Templates name pictures of programs by paths (`/icon/code.svg`), which are their owners' to give
 away; one of our own keeps a page whole. No token needed: it says nothing.

@@ -1,4 +1,4 @@
-"""Work that is done for somebody who waits, and for nobody else."""
+"""Cancels the work of a request when its client disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a request's body is taken, and for how long: little from who has not said who asks.
+"""Limits on the size and time of a request's body, lower before authentication.
 
 FastAPI reads a JSON body before it asks who sends it. So whoever sends more than a login needs
 says who asks first.

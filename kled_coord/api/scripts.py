@@ -1,4 +1,4 @@
-"""Routes: the runs of a workspace's scripts, and what they printed."""
+"""Routes: the runs of a workspace's scripts, and their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routes answer about templates and their parameters, as docs/protocol.md names it."""
+"""The JSON answers about templates and parameters, as docs/protocol.md specifies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes: Terraform's `http` backend. Basic auth with a build's id and secret.
+"""Routes: Terraform's `http` backend, with basic auth by a build's id and secret.
 
 https://developer.hashicorp.com/terraform/language/backend/http
 """

@@ -1,1 +1,1 @@
-"""Builds: the queue, the workers that run Terraform, logs, and Terraform's state."""
+"""Builds: the queue, the workers that run Terraform, logs, and Terraform state."""

@@ -1,4 +1,4 @@
-"""The coordinator as Terraform's `kled` provider sees it, during one build of one workspace."""
+"""The host that the coordinator gives to Terraform's `kled` provider during one build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One build to carry out, and where whoever does it says what they do."""
+"""The description of one build to run, and the interface through which a run reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which leases have run out, seen by their not being renewed. No clock, no I/O.
+"""Detects expired leases: those whose counter has not changed for a time. No clock, no I/O.
 
 A lease is a number in the database that its worker counts up. Whoever looks measures by their own
 monotonic clock how long it stays the same: a time in the database would be compared with wall

@@ -1,4 +1,4 @@
-"""A build's log: one writer appends in batches, any number of followers are woken by it."""
+"""The log of a build: one writer appends in batches and wakes any number of followers."""
 
 from __future__ import annotations
 

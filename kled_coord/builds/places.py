@@ -1,4 +1,4 @@
-"""What to say of a build that waits. Pure."""
+"""The position and reason that are shown for a queued build. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drops old logs and old versions of states. The audit log is never pruned."""
+"""Deletes old logs and old versions of states. The audit log is never pruned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue in the database: claim, lease, release. A build is never run by two workers."""
+"""The queue in the database: claim, lease, release. Two workers never run the same build."""
 
 from __future__ import annotations
 

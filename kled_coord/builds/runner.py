@@ -1,4 +1,4 @@
-"""What is asked of whatever carries a build out or looks at a template: really of Terraform."""
+"""The interface of the program that runs builds and checks templates, which is Terraform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds as people ask for them: queue one, look at it, read its log, cancel it."""
+"""The builds service: queue, show and cancel builds, and read their logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a build, as a table. An illegal event raises and changes nothing."""
+"""The states of a build as a table. An illegal event raises and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Wait for a workspace to be usable: its build to get that far and its agent to connect.
+"""Waits until a workspace's agent is connected or ready, or known not to connect.
 
-An agent that is known not to come is not waited for: one whose process on this machine has ended,
-and one that was refused.
+The wait ends early if the build failed, if the agent's process on this machine has ended, or if the
+agent was refused.
 """
 
 from __future__ import annotations

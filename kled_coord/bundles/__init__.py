@@ -1,1 +1,1 @@
-"""The agent as one directory for any Linux image: kept, served, and started by a script."""
+"""Bundles, which run the agent in any Linux image: stored, served, and started by a script."""

@@ -1,4 +1,4 @@
-"""The bundles that this coordinator has: files below its data directory, named by their hash.
+"""The bundles of this coordinator: files below its data directory, named by their hash.
 
 A bundle stays once it is there, because a machine may boot with a script of last month. The newest
 of an architecture is the one that new scripts name.

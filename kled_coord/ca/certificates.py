@@ -1,4 +1,4 @@
-"""What the authority signs: short user certificates and host certificates for agents."""
+"""The certificates of the authority: short-lived ones for users, and those for agents' hosts."""
 
 from __future__ import annotations
 

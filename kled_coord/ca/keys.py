@@ -1,4 +1,4 @@
-"""The certificate authority's key: ed25519, sealed in the database, made once by `init`."""
+"""The key of the certificate authority: ed25519, sealed in the database, made once by `init`."""
 
 from __future__ import annotations
 

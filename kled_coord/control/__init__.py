@@ -1,1 +1,1 @@
-"""The coordinator's end of the control plane: who is connected, and what their messages change."""
+"""The coordinator's end of the control plane: connected agents, and effects of their messages."""

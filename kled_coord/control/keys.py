@@ -1,4 +1,4 @@
-"""The numbered lists of keys that one link was given, and which of them its agent has answered."""
+"""The numbered lists of keys that were sent on one link, and those that the agent answered."""
 
 from __future__ import annotations
 

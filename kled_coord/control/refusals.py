@@ -1,4 +1,4 @@
-"""Agents that were not let in, for whoever waits for them to connect."""
+"""Refused agents, reported to those who wait for them to connect."""
 
 from __future__ import annotations
 

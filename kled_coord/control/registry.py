@@ -1,4 +1,4 @@
-"""Which agents are connected to this process, and how to ask one for something."""
+"""The agents that are connected to this process, and requests to them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The one port: read a request head, hand the connection to the API, control or data plane."""
+"""The one port: reads a request head, and hands the connection to API, control or data plane."""

@@ -1,8 +1,8 @@
-"""Places for connections whose peer has not said yet who it is: so many for each address.
+"""The admission limiter: unauthenticated connections, in total and for each network.
 
-One that finds none waits, and for as long only those from its own address do: thousands of agents
-behind one NAT come in one after the other, and strangers who come and say nothing keep the others
-out at most from where they are themselves.
+A connection above the limit of its network waits, and only those of the same network wait behind
+it: thousands of agents behind one NAT connect one after the other, and strangers whose connections
+send nothing exclude at most others of their own network.
 """
 
 from __future__ import annotations

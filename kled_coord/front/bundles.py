@@ -1,4 +1,4 @@
-"""Serves bundles: GET /bin/HASH, which never changes, and /bin/agent.sh, which fetches the newest.
+"""Serves bundles: /bin/HASH, which never changes, and /bin/agent.sh, which fetches the newest.
 
 Not the API's loop: an answer has 18 MB, and whoever asks has not signed in. The place that the
 connection has among those of its address is kept until the last byte.

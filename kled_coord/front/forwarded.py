@@ -1,4 +1,4 @@
-"""Who is behind a proxy: the client's address from `X-Forwarded-For`. No I/O.
+"""The client's address behind a proxy, from `X-Forwarded-For`. No I/O.
 
 Each proxy appends the address it was called from, so the list is believed from its right end and
 only as far as it was written by proxies that are trusted: whatever stands further left came from

@@ -1,4 +1,4 @@
-"""From one request head to where its connection goes. No I/O."""
+"""Decides from one request head which plane gets the connection. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as Hypercorn and h11 speak it, behind our own strict parser of heads.
+"""HTTP/1.1 by Hypercorn and h11, behind our own strict parser of heads.
 
 h11 takes folded headers, bare LF and repeated lengths, about which proxies disagree (request
 smuggling). So every request of a connection gets an h11 connection of its own, which is given the

@@ -1,4 +1,4 @@
-"""The one port: accept, terminate TLS, read one head, hand the connection to its plane."""
+"""The one port: accepts, terminates TLS, reads one head, and hands the connection to its plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the application is told of one request: its body piece by piece, then that nobody is there.
+"""The ASGI messages of one request: its body piece by piece, then the disconnection.
 
 Hypercorn's own queue blocks whoever puts into it once the application has answered without taking
 the whole body; the connection then stays for ever, with all that it holds.

@@ -1,4 +1,4 @@
-"""How a connection is refused: the whole answer, then its end, in a bounded time."""
+"""Refuses a connection: sends the whole answer and closes, within a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the settings that TLS needs: offload processes terminate it with them."""
+"""The TLS files of the settings, with which offload processes terminate TLS."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who is asking: users, passwords, tokens, one-time codes, and the record of what they did."""
+"""Authentication: users, passwords, tokens, one-time codes, and the audit log."""

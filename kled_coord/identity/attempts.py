@@ -1,4 +1,4 @@
-"""Who may try to log in now: by account and by address, counted before it is checked. No clock.
+"""Limits on logins, by account and by address, counted before a password is checked. No clock.
 
 An account has known addresses, from which its user has logged in of late. Each of them has a
 count of its own, so that strangers who guess do not lock the user out. All other addresses share

@@ -1,4 +1,4 @@
-"""The audit log: a row for everything that changes something, and for every refusal."""
+"""The audit log: a row for every change, and for every refusal."""
 
 from __future__ import annotations
 

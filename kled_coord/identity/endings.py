@@ -1,4 +1,4 @@
-"""An end of somebody's access, carried to everything that stands on it.
+"""Ends a user's access and everything that depends on it.
 
 What is open in this process is ended at once. Streams may also be with an earlier coordinator's
 relay processes, on direct paths, or waiting at the agent for their client: so the agents of the

@@ -1,4 +1,4 @@
-"""What something was opened with, in one word: a user, a token, and how often access has ended.
+"""A grant as text: the user, the token, and how often the user's access has been ended.
 
 It goes to the agent with each dial (`messages.Dial.grant`), and comes back as a question: does this
 still hold? What ends all of a user's streams counts their `endings` up, so that it holds for those

@@ -1,4 +1,4 @@
-"""A public key as a person gives it: one line of authorized_keys(5), without options.
+"""Parses a public key that a user gives: one line of authorized_keys(5), without options.
 
 Parsed byte by byte, so that what is kept is what the line says and nothing beside it: the formats
 are RFC 4253 (section 6.6), RFC 5656 (section 3.1), RFC 8709 and OpenSSH's PROTOCOL.u2f.

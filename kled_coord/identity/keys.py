@@ -1,4 +1,4 @@
-"""Public keys that users register, for SSH clients that know no certificates.
+"""Public keys that users register, for SSH clients without certificates.
 
 A key opens nothing by itself: a stream still takes an API token and the policy, and the agent takes
 the key only on a stream of the user who registered it (docs/adr/0013-registered-keys.md).

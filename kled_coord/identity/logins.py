@@ -1,4 +1,4 @@
-"""Logging in: a password or a one-time code becomes an API token."""
+"""Login: exchanges a password or a one-time code for an API token."""
 
 from __future__ import annotations
 

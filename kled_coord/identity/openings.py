@@ -1,4 +1,4 @@
-"""What is open in this process for somebody: streams and followed logs, ended with their access."""
+"""The open streams and followed logs of users in this process, which end with their access."""
 
 from __future__ import annotations
 

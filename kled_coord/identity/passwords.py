@@ -1,4 +1,4 @@
-"""Passwords: argon2id in a worker thread, two at a time, so that logins cannot eat the machine.
+"""Passwords: argon2id in a worker thread, two at a time, to bound memory and processor use.
 
 One of the two, with a queue of its own, is for people from addresses that are known: however many
 strangers come with passwords, they wait in the other queue, or are told to come back.

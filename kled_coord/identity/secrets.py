@@ -1,4 +1,4 @@
-"""The forms of our secrets and how they are kept: SHA-256, because each has 256 random bits."""
+"""The formats of our secrets, stored as SHA-256, because each has 256 random bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking: turns secrets into callers and agents, and makes API tokens."""
+"""The identity service: maps secrets to callers and agents, and makes API tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has just signed in: some things want more than a token that may lie about for a month.
+"""Recent sign-ins, which some actions require, because a stored token may be a month old.
 
 Kept in memory, by monotonic time: a clock that is set makes no sign-in young again, and after a
 restart of the coordinator people sign in once more.

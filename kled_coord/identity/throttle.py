@@ -1,4 +1,4 @@
-"""How often something may happen: arithmetic over times, bounded memory, no clock."""
+"""Rate limits: arithmetic over times, in bounded memory, without a clock."""
 
 from __future__ import annotations
 

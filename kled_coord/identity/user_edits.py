@@ -1,4 +1,4 @@
-"""What a change of a user is allowed to do and what follows from it. No I/O.
+"""The checks of a change of a user, and its consequences. No I/O.
 
 Called inside the transaction, with the rows as they are there (store/user_changes.py).
 """

@@ -1,4 +1,4 @@
-"""Users: who exists, their role and whether they may come in."""
+"""Users: their names, their roles, and whether they may log in."""
 
 from __future__ import annotations
 

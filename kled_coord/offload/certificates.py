@@ -1,4 +1,4 @@
-"""The server's TLS context from a certificate and its key, and from newer ones."""
+"""The server's TLS context from a certificate and its key, replaced when they are renewed."""
 
 from __future__ import annotations
 

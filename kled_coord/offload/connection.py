@@ -1,4 +1,4 @@
-"""A connection and the plain end of it, with a layer between: what to move, what to wait for.
+"""Moves bytes between a connection and its plain end through a layer, and names what to poll.
 
 Nothing here blocks: `step` does what can be done, `interest` says which readiness of a socket is
 worth waking up for. A direction is read only while nothing of it waits to be written, so that a

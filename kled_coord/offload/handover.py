@@ -1,4 +1,4 @@
-"""What the coordinator and an offload process say to each other, on one page. No I/O.
+"""The messages between the coordinator and an offload process. No I/O.
 
 A Unix SOCK_SEQPACKET socket, one message a packet: a type byte, then what it needs. `Take` comes
 with two file descriptors (SCM_RIGHTS): the connection, then an end of a Unix socket pair.

@@ -1,4 +1,4 @@
-"""A layer between a connection's bytes and the plain ones: TLS or WebSocket framing. No I/O."""
+"""The interface between a connection's bytes and plain ones: TLS or WebSocket framing. No I/O."""
 
 from __future__ import annotations
 

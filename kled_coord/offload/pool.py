@@ -1,4 +1,4 @@
-"""Offload processes, up to one per core, and which of them gets a connection."""
+"""The offload processes, up to one per core, and the choice of one for a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coordinator's side of an offload process: hand it connections, hear of its certificate."""
+"""The coordinator's side of an offload process: sends connections, receives certificate events."""
 
 from __future__ import annotations
 

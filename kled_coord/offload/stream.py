@@ -1,4 +1,4 @@
-"""A connection whose TLS or WebSocket framing another process terminates, as a stream."""
+"""The stream of a connection whose TLS or WebSocket framing another process terminates."""
 
 from __future__ import annotations
 

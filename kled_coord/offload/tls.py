@@ -1,4 +1,4 @@
-"""TLS at the server's side as a layer. No I/O."""
+"""The TLS layer of the server's side. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A byte stream in WebSocket binary messages, at the server's side, as a layer. No I/O.
+"""The layer of WebSocket binary messages at the server's side. No I/O.
 
 The other end is kled_wire/transport/wscarrier.py. The request has been answered before.
 """

@@ -1,1 +1,1 @@
-"""What may be done by whom, decided without I/O. Start at `decide.py`."""
+"""The policy: who may do what, decided without I/O. Start at `decide.py`."""

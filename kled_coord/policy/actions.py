@@ -1,4 +1,4 @@
-"""Every action the policy knows, and what it is done to."""
+"""Every action of the policy, and the kind of object it acts on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one policy function: every route and every stream asks it, nothing else decides."""
+"""The policy function, which alone decides for every route and every stream."""
 
 from __future__ import annotations
 

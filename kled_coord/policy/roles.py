@@ -1,4 +1,4 @@
-"""What each role grants: on anything, and on what the caller owns."""
+"""The actions that each role grants, on any object and on the caller's own."""
 
 from __future__ import annotations
 

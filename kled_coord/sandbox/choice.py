@@ -1,4 +1,4 @@
-"""Whether programs that templates choose are confined on this machine, and if not, why."""
+"""Decides whether the programs of templates are confined on this machine, and if not, why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals to the program inside a sandbox, whose own parent is bwrap.
+"""Sends signals to the program inside a sandbox, whose parent is bwrap.
 
 The program is the init of its process namespace (`--as-pid-1`): when it ends, the kernel ends all
 that it left behind. An init gets no signal that it does not handle (pid_namespaces(7)).

@@ -1,4 +1,4 @@
-"""What of this machine a confined program sees: its programs and settings, nobody's data.
+"""The files of this machine that a confined program sees: programs and settings, no user data.
 
 Below /etc what other users may not read is hidden, also from a coordinator that is root or has the
 group: the settings file with the database's password, private keys, password hashes. The home of

@@ -1,4 +1,4 @@
-"""The runs of a build's scripts, read as they go on: how each is, and what it prints."""
+"""Follows the runs of a build's scripts: their states and their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an agent is, in one word, and what a person may do about it. Pure."""
+"""The state of an agent as one word, and advice for the user. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agents tell of their scripts is taken and kept; they are given their specs.
+"""Stores what agents report of their scripts, and sends agents their specs.
 
 Agents' messages go through one queue to one writer, which puts those that have come meanwhile into
 one transaction: many agents that talk cost the database little more than one. What is known only

@@ -1,4 +1,4 @@
-"""How agents are, with their scripts and metadata, put together for those who ask."""
+"""Assembles the answer about agents: state, scripts and metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes beside the coordinator that are handed sockets: supervised, pooled, outliving it.
+"""Child processes that get sockets from the coordinator, are restarted, and outlive it.
 
 What they do with the sockets is the business of their own rooms, `relay` and `offload`.
 """

@@ -1,4 +1,4 @@
-"""The epoll loop of a process beside the coordinator: what wakes it, and who goes first.
+"""The epoll loop of a child process: which events wake it, and which are served first.
 
 Standard library only, and no Trio: a keystroke passes these loops and finds the caches cold, so
 that what counts is how little code has to be warm (docs/adr/0004-relay-process.md). When the

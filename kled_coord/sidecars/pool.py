@@ -1,4 +1,4 @@
-"""Processes of one kind, up to so many: which of them gets work, and when there is another.
+"""A pool of child processes of one kind: which one gets work, and when another is started.
 
 The first is started with the pool, or at its first use; each further one as soon as all have work.
 So one always stands by: nothing waits for a start, and a coordinator that has little to do keeps

@@ -1,4 +1,4 @@
-"""One process beside the coordinator: started, spoken to, started again when it dies.
+"""One child process of the data plane: starts it, talks to it, and restarts it when it dies.
 
 It is told to stop when the coordinator stops, or left to serve what it has to the end; it then sees
 the end of its control socket. That is a Unix SOCK_SEQPACKET: a packet arrives whole, with the

@@ -1,4 +1,4 @@
-"""Transactions on builds and their workspaces: a decision, and everything it entails, or nothing.
+"""Transactions on builds and their workspaces: all changes of a decision, or none.
 
 What to do is decided by a pure function that the caller passes; it sees the rows as they are in
 the transaction.

@@ -1,4 +1,4 @@
-"""SQLite or PostgreSQL behind one interface: functions run in transactions in worker threads.
+"""SQLite or PostgreSQL behind one interface: runs functions in transactions in worker threads.
 
 A query function takes a Connection first and never calls the clock or makes ids. SQLite has one
 writer: writes take `BEGIN IMMEDIATE` and a limiter of one, so that they never meet SQLITE_BUSY.

@@ -1,4 +1,4 @@
-"""The store's errors, in sentences for people."""
+"""The errors of the store, as sentences for users."""
 
 from __future__ import annotations
 

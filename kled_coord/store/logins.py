@@ -1,4 +1,4 @@
-"""Transactions of logging in: a spent code, a new password and the token it gave, all or none."""
+"""Transactions of a login: the spent code, the new password and the new token, all or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring the database to the newest schema, one starter at a time."""
+"""Migrates the database to the newest schema, under a lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries: what is dropped when it is old. A few rows at a time, so that nobody waits for long."""
+"""Queries: delete old rows, a few at a time, so that no other transaction waits for long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What query functions return: rows as frozen values, named as the columns are."""
+"""The results of queries: rows as frozen values, with fields named as the columns."""
 
 from __future__ import annotations
 

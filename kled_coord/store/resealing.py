@@ -1,4 +1,4 @@
-"""Queries: everything that is sealed, sealed again with another key."""
+"""Queries: seal every sealed value again with another key."""
 
 from __future__ import annotations
 

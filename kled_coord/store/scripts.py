@@ -1,4 +1,4 @@
-"""Queries: runs of scripts, and what they printed, of which head and tail are kept."""
+"""Queries: runs of scripts, and the head and tail of their output."""
 
 from __future__ import annotations
 

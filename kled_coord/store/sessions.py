@@ -1,4 +1,4 @@
-"""Queries: sessions, one row per stream that was opened."""
+"""Queries: sessions, one row per opened stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries: whether what somebody was let in with still holds, and writes that stand on it."""
+"""Queries: whether a credential is still valid, and writes that depend on it."""
 
 from __future__ import annotations
 

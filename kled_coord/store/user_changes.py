@@ -1,4 +1,4 @@
-"""Transactions on users: a decision on rows that are held, and everything it entails, or nothing.
+"""Transactions on users: all changes of a decision on locked rows, or none.
 
 What to do is decided by a function that the caller passes. It sees who asks, who is changed and how
 many owners there are as they are in the transaction: two owners who demote each other, or a user

@@ -1,4 +1,4 @@
-"""Queries: public keys that users registered, and which agents may let them in."""
+"""Queries: public keys that users registered, and the agents that may accept them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Templates and their immutable versions: check an upload, keep it."""
+"""Templates and their immutable versions: checks uploads and stores them."""

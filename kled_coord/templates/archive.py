@@ -1,4 +1,4 @@
-"""Check an uploaded template: a tar, plain or gzip, of Terraform sources. Bytes in, no disk.
+"""Checks an uploaded template, a tar of Terraform sources, plain or gzip, without disk access.
 
 What is kept is a tar of our own, with the files' names, content and whether they are executable:
 whoever opens it later meets nothing that a stranger wrote but that. `tarfile` itself is no match

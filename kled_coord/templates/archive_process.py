@@ -1,4 +1,4 @@
-"""The process that opens one uploaded archive: standard input to standard output, within limits.
+"""The process that unpacks one upload from standard input to standard output, within limits.
 
 The answer is a line of JSON, `{"files": […], …}` and after it the tar, or `{"error": {…}}`.
 """

@@ -1,4 +1,4 @@
-"""What is asked before a build exists: for a new workspace, and for one that is there."""
+"""Evaluates parameters before a build: for a new workspace, and for an existing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a template's check may take, and its builds show no progress. Pure."""
+"""The deadlines of a template: of its check, and of its builds without progress. Pure."""
 
 from __future__ import annotations
 

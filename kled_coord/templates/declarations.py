@@ -1,4 +1,4 @@
-"""What a template declares: its variables, and whether a file would keep its state elsewhere.
+"""The declarations of a template: its variables, and whether a file has a backend of its own.
 
 Lists the `variable` blocks of the root module, in `.tf` and `.tf.json`, as Terraform merges them
 (override files last, attribute by attribute), and what the template's own `.tfvars` sets. Terraform

@@ -1,4 +1,4 @@
-"""What may be changed of a template. Pure."""
+"""The changes of a template that are allowed. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables whose values a template's author fixes for a version: `--var`, `--var-file`. Pure.
+"""Variables that a template's author fixes for a version (`--var`, `--var-file`). Pure.
 
 What is kept is source text as a `.tfvars` has it, so that a value means the same however it came.
 """

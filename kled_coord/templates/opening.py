@@ -1,4 +1,4 @@
-"""Opens an uploaded archive in a process of its own, with a deadline: no upload stops the rest."""
+"""Unpacks an upload in a process with a deadline, so that it cannot block the coordinator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many uploads are looked at or wait for that: each is held in memory meanwhile. No I/O."""
+"""Limits on uploads that are checked or wait, because each is held in memory. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads: one that passes every check becomes an immutable version; a bad one changes nothing."""
+"""Uploads: a valid one becomes an immutable version, an invalid one changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions of a template's parameters: what they are with some answers, and what is wrong then.
+"""The parameters of a template as questions: their properties and errors under given answers.
 
 Terraform evaluates, by a plan of the parameters alone (terraform/asking.py). One question at a time
 for each user, who waits for it: nobody's page keeps another's from being answered.

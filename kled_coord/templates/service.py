@@ -1,4 +1,4 @@
-"""Templates and their versions, once they have been pushed."""
+"""The templates service: templates and versions after their push."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions kept by a release that did not list their variables: list them, seal what is sensitive.
+"""Upgrades versions of an older release: lists their variables, seals sensitive values.
 
 Their archives are as strangers made them. They are kept as those of today are, so that whoever
 unpacks one later meets files alone; one that cannot be opened within limits stays as it was.

@@ -1,4 +1,4 @@
-"""Unpacks a template: an untrusted tar into a directory of our own.
+"""Unpacks a template, an untrusted tar, into a directory of our own.
 
 Only files and directories. Links are refused altogether: a template needs none, and chains of
 links are how archives got out of `tarfile`'s own filter (CVE-2025-4517, CVE-2025-4330). So files

@@ -1,4 +1,4 @@
-"""Asks a template for its parameters: a plan of these alone, with the answers so far.
+"""Evaluates a template's parameters: plans only these, with the answers so far.
 
 `init` runs once for a template, in a directory that is kept; each question plans there, and writes
 nothing into it. So a question costs one plan, which starts none of the template's programs but

@@ -1,4 +1,4 @@
-"""Which Terraform to run: the one set, else `terraform`, else `tofu`, else the embedded one."""
+"""Finds the Terraform to run: that of the settings, `terraform`, `tofu`, the embedded one."""
 
 from __future__ import annotations
 

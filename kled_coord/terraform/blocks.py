@@ -1,4 +1,4 @@
-"""The blocks of one file of a template, in HCL's native syntax or in JSON. Evaluates nothing.
+"""Lists the blocks of a template's file, in HCL's native syntax or JSON, without evaluation.
 
 JSON: https://developer.hashicorp.com/terraform/language/syntax/json. There an attribute and a
 block look alike: what is one of them is both.

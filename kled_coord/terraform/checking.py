@@ -1,4 +1,4 @@
-"""Let Terraform check a template that no workspace has yet: `init`, `validate`, and a plan."""
+"""Checks a template before any workspace uses it: `init`, `validate`, and a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terraform's own configuration file, which the coordinator's owner may name in the environment.
+"""Terraform's CLI configuration file, which the coordinator's environment may name.
 
 Terraform reads it; here it is read for what a run has to have: paths that it names, a plugin cache.
 Source: https://developer.hashicorp.com/terraform/cli/config/config-file.

@@ -1,4 +1,4 @@
-"""What a Terraform process is started with: arguments, environment, backend file.
+"""The arguments, environment and backend file of a Terraform process.
 
 No secret is ever an argument: every user of the machine can read those.
 """

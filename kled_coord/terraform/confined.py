@@ -1,4 +1,4 @@
-"""Terraform in a sandbox: sees its run's directory, the provider's socket, and the system.
+"""Terraform in a sandbox, which shows its run's directory, the provider's socket, the system.
 
 The pid that TF_REATTACH_PROVIDERS names must live in Terraform's own process namespace and be one
 that it may signal, or it cancels every call (docs/provider.md). So a shell inside starts a program

@@ -1,4 +1,4 @@
-"""The owner's file of what Terraform's providers need: credentials, regions.
+"""The file of environment variables for Terraform's providers: credentials, regions.
 
 One NAME=VALUE a line; empty lines and those that begin with # are left out, a value in one pair of
 quotes is taken without them (as in EnvironmentFile= of systemd.exec(5), without its escapes).

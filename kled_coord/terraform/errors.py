@@ -1,4 +1,4 @@
-"""What can go wrong with Terraform, with its own words kept."""
+"""The errors of running Terraform, with Terraform's own text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `terraform ... -json` prints, as events; tolerant of whatever else it may print.
+"""Parses the output of `terraform ... -json` as events, and tolerates other output.
 
 Format: https://developer.hashicorp.com/terraform/internals/machine-readable-ui, one JSON object a
 line. A type we do not know becomes a log line, and so does a line that is no JSON: providers and

@@ -1,4 +1,4 @@
-"""The outline of an HCL file: its blocks, their attributes as source text. Evaluates nothing.
+"""Parses the outline of an HCL file: blocks, and attributes as source text. Evaluates nothing.
 
 Only what tells where a thing ends is understood: comments, brackets, quoted strings and heredocs
 with templates inside (HCL native syntax specification,

@@ -1,4 +1,4 @@
-"""Processes that nobody waits for any more: found by a mark in their environment, and ended.
+"""Finds left-over processes by a mark in their environment, and ends them.
 
 Whoever starts a program for a run or a workspace puts a mark (`NAME=value`) into its environment.
 The program's children inherit it, also those that leave its process group (setsid(2)) or outlive

@@ -1,4 +1,4 @@
-"""Bytes in any pieces to lines of bounded length."""
+"""Splits a byte stream into lines of bounded length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `init` has fetched of a template's modules, for the template's next runs.
+"""A cache of the modules that `init` has fetched, for later runs of the same template.
 
 Kept by the digest of the template, which cannot change what another one gets. As with providers
 (plugincache.py), runs work at once: a run gets a copy, and what its `init` has fetched is published

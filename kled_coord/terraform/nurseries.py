@@ -1,4 +1,4 @@
-"""The one error of a nursery as itself, for functions whose nursery is nobody else's business."""
+"""Raises the single error of an internal nursery without its exception group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a template an error is that Terraform names no place for. Text in, place out.
+"""Finds the place in a template of an error for which Terraform names none. Pure.
 
 It says none of cycles, of providers that it cannot fetch, and of modules that are not there; but
 it names them, and they stand somewhere.

@@ -1,4 +1,4 @@
-"""A cache of providers that runs share, each through one of its own.
+"""A cache of providers that runs share, through a directory for each run.
 
 Terraform's plugin cache is not made for several at once: without a lock file each `init` installs
 anew, over what another one reads or runs. So a run gets a cache in its own directory, in which the

@@ -1,4 +1,4 @@
-"""A whole build: a template, a workspace's transition, and Terraform's state somewhere else."""
+"""Runs a whole build: a template, a transition of a workspace, and its state in a backend."""
 
 from __future__ import annotations
 

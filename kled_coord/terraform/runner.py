@@ -1,4 +1,4 @@
-"""One Terraform process: start it, read it, stop it so that it saves its state.
+"""One Terraform process: starts it, reads it, and stops it so that it saves its state.
 
 One SIGINT asks Terraform to stop: it saves the state, waits for what runs, saves again and gives
 the lock back. A second one would make it exit at once and lose what ran, no better than SIGKILL

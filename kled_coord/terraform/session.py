@@ -1,4 +1,4 @@
-"""Terraform's commands in one directory, one after the other, and what they said.
+"""Runs Terraform's commands in one directory in order, and collects their output.
 
 Everything happens in a private directory that the caller makes fresh and throws away: a plan file
 holds secrets in clear, and so does Terraform's working data.

@@ -1,4 +1,4 @@
-"""Where a template asks: the addresses of its parameters and presets, of its modules' as well.
+"""The addresses of a template's parameters and presets, including those of its modules.
 
 Only these are planned when somebody is asked (asking.py). A module's directory is what `init` says
 it is; nothing but regular files below the template is read.

@@ -1,4 +1,4 @@
-"""Terraform's events as lines of a build's log, for a person. Pure."""
+"""Formats Terraform's events as lines of a build's log. Pure."""
 
 from __future__ import annotations
 

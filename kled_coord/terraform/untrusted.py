@@ -1,4 +1,4 @@
-"""Files in a run's directory after the template's programs have been there.
+"""Reads files of a run's directory to which the template's programs could write.
 
 They may have put anything into it: a link to a file of the coordinator's, a FIFO that nobody writes
 to, a file that fills the memory. They may have closed a directory to us (chmod(1)), or put one

@@ -1,4 +1,4 @@
-"""The file that gives Terraform a build's values: the last `-var-file`, which beats all others.
+"""Writes the file of a build's values: the last `-var-file`, which overrides all others.
 
 One file in HCL's native syntax holds both kinds that Terraform itself knows for a value given as
 text: one that stands for itself is written as a quoted string, one that is an expression as it is.

@@ -1,4 +1,4 @@
-"""Agents: their identity belongs to a workspace, outlives builds, and ends with the workspace."""
+"""Agents, whose identity belongs to a workspace, outlives builds, and ends with the workspace."""
 
 from __future__ import annotations
 

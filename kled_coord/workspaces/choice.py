@@ -1,4 +1,4 @@
-"""Which of a workspace's agents its name means. Pure."""
+"""Chooses the agent that a workspace's name means. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agents let registered keys in: they are told the whole list, and again whenever it changes."""
+"""Sends agents the list of registered keys that they accept, and again after every change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workspace's status is, from its builds. Pure."""
+"""Derives a workspace's status from its builds. Pure."""
 
 from __future__ import annotations
 

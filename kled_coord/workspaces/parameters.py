@@ -1,4 +1,4 @@
-"""Which values a build gives to its template's variables. Decides; reads and writes nothing."""
+"""Decides which values a build gives to its template's variables. No I/O."""
 
 from __future__ import annotations
 

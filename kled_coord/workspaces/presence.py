@@ -1,4 +1,4 @@
-"""What the rest of the coordinator asks about agents that are connected right now."""
+"""The interface through which the rest of the coordinator asks about connected agents."""
 
 from __future__ import annotations
 

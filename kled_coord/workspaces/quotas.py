@@ -1,4 +1,4 @@
-"""How many workspaces and waiting builds a user may have. Pure.
+"""Limits on the workspaces and queued builds of a user. Pure.
 
 Asked inside the transaction that adds one, while the user's row is held (store/standing.py): two
 requests at once do not both get the last place.

@@ -1,4 +1,4 @@
-"""Workspaces: found by reference through the policy, created, listed, touched."""
+"""The workspaces service: finds them by reference through the policy, creates and lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What templates say of agents, as the newest start that succeeded has applied it; kept sealed."""
+"""The specs of agents from the newest start that succeeded, stored sealed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A worker at work: a claimed build from its job to its end, in directories of its own."""
+"""The run of a claimed build by a worker, in directories of its own."""

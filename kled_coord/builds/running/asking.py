@@ -1,4 +1,4 @@
-"""The host of no build: it answers a template's questions, and notes what the template asks for.
+"""The host of an evaluation without a build: it answers a template and notes its questions.
 
 What the provider says of a parameter comes from a stranger's template. So texts and numbers of
 entries are bounded, and whatever is no value of the type that we keep is left out.

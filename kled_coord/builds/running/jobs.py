@@ -1,4 +1,4 @@
-"""What a claimed build needs to run: its template and values, and the host of its providers."""
+"""Makes the job of a claimed build: its template, its values, and the host of its providers."""
 
 from __future__ import annotations
 

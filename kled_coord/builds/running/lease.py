@@ -1,4 +1,4 @@
-"""Keeps a claimed build while it runs, and carries a cancellation or a loss to the run."""
+"""Renews the lease of a running build, and cancels the run on a cancellation or a lost lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a workspace still runs on this machine once it is stopped or deleted: ended here.
+"""Ends what still runs on this machine of a workspace that is stopped or deleted.
 
 Terraform destroys what its state knows. A Terraform or a coordinator that was killed, a database
 restored from a backup, a provisioner that left a daemon behind: each leaves processes that no

@@ -1,4 +1,4 @@
-"""The directories that builds run in, and the rescue of a state Terraform could not save.
+"""The directories in which builds run, and the rescue of a state Terraform could not save.
 
 Terraform leaves such a state as a file in its directory. So a directory is removed only when its
 state is safe: as a new version, or, where it cannot be one, as a file for a person. The Terraform

@@ -1,4 +1,4 @@
-"""Carries builds out with Terraform: fits `kled_coord.terraform` to what a worker asks."""
+"""Runs builds with Terraform: adapts `kled_coord.terraform` to the worker's interface."""
 
 from __future__ import annotations
 

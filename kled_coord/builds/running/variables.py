@@ -1,4 +1,4 @@
-"""What a build gives to the variables of its template: chosen parameters as Terraform's values."""
+"""The values of a template's variables in a build, from the chosen parameters."""
 
 from __future__ import annotations
 

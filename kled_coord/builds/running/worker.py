@@ -1,4 +1,4 @@
-"""A worker: takes builds from the queue, one at a time, and sees each to its end."""
+"""A worker: takes builds from the queue one at a time, and runs each to its end."""
 
 from __future__ import annotations
 

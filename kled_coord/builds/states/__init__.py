@@ -1,1 +1,1 @@
-"""State that Terraform keeps with us: the `http` backend and what a state file says."""
+"""Terraform state in the coordinator: the `http` backend, and readers of the state file."""

@@ -1,4 +1,4 @@
-"""What an applied state (format version 4) says of the workspace's agents and resources. Pure.
+"""Reads the agents and resources of a workspace from a state (format version 4). Pure.
 
 The resources are those of the provider `kled`, or of `coder`, which have the same attributes and
 some more names from earlier versions.

@@ -1,4 +1,4 @@
-"""Terraform's state: its `http` backend, with locking, sealed, every version kept.
+"""The `http` backend of Terraform state: it locks, seals, and keeps every version.
 
 Terraform authenticates with a build's id and secret; both are good only while the build runs.
 """

@@ -1,4 +1,4 @@
-"""What a Terraform state says there is (format version 4), as far as anything is decided by it."""
+"""Parses those parts of a Terraform state (format version 4) on which a decision depends."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where a client and an agent find each other: tickets, standby connections, limits."""
+"""The rendezvous of a client and an agent: tickets, standby connections, limits."""

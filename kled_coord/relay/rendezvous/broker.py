@@ -1,4 +1,4 @@
-"""Client asks, agent dials back, the two meet or the wait is over."""
+"""Asks the agent of a client's stream to dial back, and waits for both or the timeout."""
 
 from __future__ import annotations
 

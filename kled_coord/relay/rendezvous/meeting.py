@@ -1,4 +1,4 @@
-"""Where a stream's two ends come together."""
+"""The meeting point of a stream's two transports."""
 
 from __future__ import annotations
 

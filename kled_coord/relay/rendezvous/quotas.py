@@ -1,4 +1,4 @@
-"""What each user and each workspace may have: so many streams, so many bytes a second. No I/O."""
+"""Limits per user and workspace: number of streams and bytes per second. No I/O."""
 
 from __future__ import annotations
 

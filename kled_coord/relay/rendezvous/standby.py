@@ -1,4 +1,4 @@
-"""Standby connections of agents whose workspaces are in use: a stream that is opened takes one.
+"""Standby connections of agents whose workspaces are in use; a new stream uses one.
 
 Without them a stream waits for the agent to be told, to connect and to ask: two round trips and
 more where TLS begins anew. They are few, are let go soon after the workspace was last used, and are

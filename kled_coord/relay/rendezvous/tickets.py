@@ -1,4 +1,4 @@
-"""One-time dial tickets: issued to an agent over control, redeemed on the data plane. No I/O.
+"""One-time dial tickets, sent to an agent by control and redeemed on the data plane. No I/O.
 
 Tickets are looked up by their SHA-256, so that the time a lookup takes says nothing about them.
 """

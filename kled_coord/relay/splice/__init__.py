@@ -1,1 +1,1 @@
-"""How bytes pass on once both are there: handed to relay processes, which splice them."""
+"""Moves the bytes of joined transports: relay processes splice them."""

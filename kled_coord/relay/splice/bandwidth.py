@@ -1,4 +1,4 @@
-"""How fast a stream may go: token buckets, and a fair queue of the streams that share one. No I/O.
+"""Bandwidth limits: token buckets, and a fair queue of the streams that share one. No I/O.
 
 A bucket fills at its rate and is spent before bytes move, so what passes is never more than rate x
 time + burst. Quanta go to whoever has had least (start-time fair queueing): streams that always

@@ -1,4 +1,4 @@
-"""What the coordinator and a relay process say to each other, on one page. No I/O.
+"""The messages between the coordinator and a relay process. No I/O.
 
 A Unix SOCK_SEQPACKET socket, one message a packet: a type byte, then fixed fields in network byte
 order. `Open` comes with two file descriptors (SCM_RIGHTS): the client's socket, then the agent's.

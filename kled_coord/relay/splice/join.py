@@ -1,4 +1,4 @@
-"""Two streams become one: in a relay process, and never in this one again.
+"""Joins two transports in a relay process; this process moves none of their bytes afterwards.
 
 Where a side is TLS or a WebSocket, an offload process gives a socket with the plain bytes.
 """

@@ -1,4 +1,4 @@
-"""Two sockets joined in the kernel: what to splice now, and what to wait for.
+"""Two sockets joined in the kernel: which bytes to splice now, and which events to wait for.
 
 splice(2) wants a pipe on one side, so each direction has one. Nothing here blocks: `step` does what
 can be done, `interest` says which readiness of a socket is worth waking up for.

@@ -1,4 +1,4 @@
-"""Relay processes, up to one per core, and which of them gets a stream."""
+"""The relay processes, up to one per core, and the choice of one for a stream."""
 
 from __future__ import annotations
 

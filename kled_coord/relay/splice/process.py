@@ -1,4 +1,4 @@
-"""The coordinator's side of a relay process: hand it sockets, hear how they ended."""
+"""The coordinator's side of a relay process: sends sockets, receives how their streams ended."""
 
 from __future__ import annotations
 

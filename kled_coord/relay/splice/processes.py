@@ -1,4 +1,4 @@
-"""The processes of the data plane: those that take framing off, and those that join streams."""
+"""The processes of the data plane: offload processes and relay processes."""
 
 from __future__ import annotations
 

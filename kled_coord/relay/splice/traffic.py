@@ -1,4 +1,4 @@
-"""What a stream has moved. No I/O."""
+"""The bytes that a stream has moved. No I/O."""
 
 from __future__ import annotations
 

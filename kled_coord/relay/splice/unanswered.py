@@ -1,4 +1,4 @@
-"""Connections whose peer no longer answers are ended by the kernel, in a minute and not fifteen.
+"""Makes the kernel end a connection whose peer acknowledges nothing for a minute, not fifteen.
 
 Keepalive looks only at idle connections. While sent bytes wait to be acknowledged the kernel goes
 on sending them for 15 minutes (tcp(7), tcp_retries2); a pair of sockets whose client has vanished

@@ -1,4 +1,4 @@
-"""What a workspace's template gave out."""
+"""The outputs of a workspace's template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of which kled_agent of a template an agent is, so that an older one does not revoke it."""
+"""The kled_agent that an agent belongs to, so that an older one does not revoke it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build's lease is a number that its worker counts up, and no time."""
+"""The lease of a build is a number that its worker increments, not a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of one user; a build that is stopped by force, whichever process runs it."""
+"""Limits of one user, and the forced stop of a build, whichever process runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a user logged in by a one-time code last: who makes codes may be another."""
+"""The time of a user's last login by a one-time code, which another person may have made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a template says of an agent; runs of its scripts, and what they printed."""
+"""The spec of an agent from its template, the runs of its scripts, and their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of several agents a workspace's name means."""
+"""The order of a workspace's agents, which decides which one its name means."""
 
 from __future__ import annotations
 
