@@ -1,4 +1,4 @@
-"""`kled-agent`: exit codes, and one line for the person instead of a traceback."""
+"""`kled-agent`: sets the exit code, and prints an error as one line, never as a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Under which of its addresses an agent may be reached by others (getifaddrs(3), by psutil)."""
+"""The addresses at which other machines can reach the agent (getifaddrs(3), by psutil)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent put together: every task that it has is started here.
+"""The composition root of the agent: starts every task.
 
 docs/architecture.md has the tree of tasks.
 """

@@ -1,4 +1,4 @@
-"""The command line of the agent: argparse, because click would stay in memory for ever."""
+"""The command line of the agent, by argparse, because click would stay in memory for ever."""
 
 from __future__ import annotations
 

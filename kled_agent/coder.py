@@ -1,4 +1,4 @@
-"""The `coder` command of a workspace: the few things that modules made for Coder ask it for.
+"""The `coder` command of a workspace: the subcommands that modules made for Coder call.
 
 It is the last on PATH and has no token. Its units are a file in the agent's directory, under a
 lock, which the agent empties when it starts.

@@ -1,4 +1,4 @@
-"""The agent's settings: flags over environment over a TOML file, read once into one value."""
+"""The agent's settings, read once: flags over environment over a TOML file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Processes below another, as /proc shows them: adopted, told from later ones, ended.
+"""Finds the descendants of a process in /proc, distinguishes them, and ends them.
 
-Where a process is the reaper of its descendants (prctl(2), PR_SET_CHILD_SUBREAPER), what a program
-leaves behind becomes its child, and is found here. Linux only: elsewhere nothing is found.
+A process may be the reaper of its descendants (prctl(2), PR_SET_CHILD_SUBREAPER): a left-over
+child of a program becomes its child, and is found here. Linux only: elsewhere nothing is found.
 Standard library only, for the process that holds a named session.
 """
 

@@ -1,4 +1,4 @@
-"""Who this agent is: its token and host key on disk, its certificates from the coordinator.
+"""The agent's identity: its token and host key on disk, its certificates from the coordinator.
 
 The identity belongs to the workspace and this machine, not to one build: it is kept in one 0600
 file, survives restarts and rebuilds, and is fetched again with the token when the file is gone.

@@ -1,4 +1,4 @@
-"""Programs that the agent starts and waits for, and those that outlive the sessions of these.
+"""Reaps the programs that the agent starts, and those that outlive their sessions.
 
 The agent is the reaper of its descendants, as it would be as process 1 of a VM: a daemon that a
 session leaves behind becomes its child. Ended ones are waited for, so no zombie stays.

@@ -1,4 +1,4 @@
-"""What listens on this machine: /proc/net/tcp and tcp6 (proc(5)), with the programs' names.
+"""The listening ports of this machine, with their programs: /proc/net/tcp and tcp6 (proc(5)).
 
 The text is parsed without I/O; reading it and looking for whose socket it is blocks, and belongs
 into a thread. Other users' programs stay nameless to an agent that is not root.

@@ -1,4 +1,4 @@
-"""What an agent cannot do without, looked at before it begins: images and containers lack much."""
+"""Checks at the start what the agent needs and images or containers may lack."""
 
 from __future__ import annotations
 

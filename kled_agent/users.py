@@ -1,4 +1,4 @@
-"""The local user that sessions run as: who it is, its environment, and becoming it."""
+"""The local user that sessions run as: finds it, makes its environment, switches to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`terraform-provider-kled`: what Terraform starts where no coordinator serves the provider."""
+"""`terraform-provider-kled`: Terraform starts it if no coordinator serves the provider."""
 
 from __future__ import annotations
 

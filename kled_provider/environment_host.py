@@ -1,4 +1,4 @@
-"""The Host of a Terraform run by hand: everything comes from environment variables."""
+"""The host of a Terraform run by hand: reads everything from environment variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the provider needs from whoever runs Terraform.
+"""The interface that the provider needs from the program that runs Terraform.
 
 Only plain dicts, lists and strings cross here, so that neither side imports the other.
 """

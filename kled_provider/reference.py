@@ -1,4 +1,4 @@
-"""Reference pages of the provider: scripts/reference writes docs/provider/ from its schema."""
+"""Writes the provider's reference pages, docs/provider/, from its schema (scripts/reference)."""
 
 from __future__ import annotations
 

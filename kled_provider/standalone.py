@@ -1,4 +1,4 @@
-"""The provider as a program that Terraform starts itself, for Terraform run by hand.
+"""The provider as a program that Terraform starts, for Terraform run by hand.
 
 Inside the coordinator nothing of this is used: serve.py is faster and knows whose build it is.
 """

@@ -1,4 +1,4 @@
-"""File sync: the engine, the same code at both ends.
+"""The file-sync engine, which runs the same code at both ends.
 
 `tree` is what a side has, `decide` what is to be done, `wire` what the parts say to each other;
 none of them does I/O. `files` reads and writes below a root, `endpoint` is the process at either

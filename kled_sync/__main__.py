@@ -1,4 +1,4 @@
-"""`python -m kled_sync`: one end of a sync, on standard input and output, as sftp-server is."""
+"""`python -m kled_sync`: a sync endpoint on standard input and output, like sftp-server."""
 
 from __future__ import annotations
 

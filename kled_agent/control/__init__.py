@@ -1,1 +1,1 @@
-"""The agent's end of the control plane: dial, stay, answer, redial."""
+"""The agent's end of the control plane: dials, answers, and redials."""

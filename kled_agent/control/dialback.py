@@ -1,4 +1,4 @@
-"""A dial request becomes a stream, and the stream goes to whoever serves its kind."""
+"""Turns a dial request into a stream, and gives the stream to the service of its kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The direct path: clients that can reach this machine move their streams off the relay.
+"""Direct paths: accepts transports of clients that can reach this machine.
 
 Nothing begins here. A stream begins, and is vouched for anew from time to time, where the policy
 is asked: at the coordinator. Here it only goes on, for whoever proves that they know its secret.

@@ -1,7 +1,7 @@
-"""What is served under which grant of the coordinator's, so that an end of access ends it here.
+"""The grants under which streams are served, so that an end of access ends them here.
 
-A grant is the coordinator's word for "this user, by this token, since when": it comes with each
-dial, and only the coordinator can read it. An agent says which grants it holds (after a welcome,
+A grant names a user, a token, and how often the user's access had ended: each dial has one,
+and only the coordinator can read it. An agent says which grants it holds (after a welcome,
 when asked, and with its reports); the coordinator says which of them have ended. So it does not
 matter what either end missed while they were apart, or whether a stream is on the relay, on a
 direct path or waiting for its client.

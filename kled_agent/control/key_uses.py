@@ -1,4 +1,4 @@
-"""Which registered keys were used: told to the coordinator, which audits it, in order."""
+"""Reports the uses of registered keys to the coordinator, which audits them, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One agent's control link: dial, say hello, stay, and dial again when it ends."""
+"""One agent's control link: dials, sends hello, serves the link, and redials when it ends."""
 
 from __future__ import annotations
 

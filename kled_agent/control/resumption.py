@@ -1,4 +1,4 @@
-"""Resumable streams at the agent: which there are, whose, and how long they may wait detached."""
+"""The agent's resumable streams: their users, and how long each may wait detached."""
 
 from __future__ import annotations
 

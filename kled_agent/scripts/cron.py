@@ -1,4 +1,4 @@
-"""When a cron expression is next due: crontab(5), with seconds as an optional first field. Pure.
+"""The next time of a cron expression: crontab(5), with an optional seconds field first. Pure.
 
 Besides the fields there are `@hourly`, `@daily` and so on, and `@every 1h30m`. Times are local,
 as on the clock on the wall.

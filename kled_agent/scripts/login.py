@@ -1,4 +1,4 @@
-"""How a script is started: in a login environment of its user, by its own interpreter. Pure.
+"""The command of a script: its own interpreter in its user's login environment. Pure.
 
 The user's login shell reads its profile and becomes the interpreter that the script's first line
 names (execve(2), "Interpreter scripts"), or itself where it names none. The script is in a file,

@@ -1,4 +1,4 @@
-"""What a template wants to know of the workspace: small scripts, run again and again.
+"""The metadata of a workspace: small scripts of the template, run at intervals.
 
 The newest value of each is kept and told; one whose script hangs holds up no other.
 """

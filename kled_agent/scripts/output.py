@@ -1,4 +1,4 @@
-"""What a script prints, on its way to the coordinator: the beginning and the end are kept. Pure.
+"""Buffers a script's output for the coordinator, and keeps its beginning and end. Pure.
 
 Bytes have absolute offsets. Of those that the coordinator has not taken yet everything within the
 head is held, and of what follows the last `tail_bytes`; where more came, offsets jump.

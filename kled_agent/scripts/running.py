@@ -1,4 +1,4 @@
-"""Run one script to its end as the sessions' user, and hand on what it prints."""
+"""Runs one script to its end as the sessions' user, and passes on its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of an agent's scripts, as the coordinator is told of them.
+"""The runs of an agent's scripts, in the form that the coordinator gets.
 
 They outlive control links: a link that begins tells all of them, and of what they printed the part
 that the coordinator has not answered for.

@@ -1,4 +1,4 @@
-"""Which script runs when. Specs, ends and times in; what is to be started out. Pure.
+"""Decides which scripts to start, from specs, ended runs and times. Pure.
 
 A start script runs once for each start of the workspace and each version of its text: an agent that
 dials again, or is told the same again, runs nothing twice. Scripts of a stage that wait for nothing

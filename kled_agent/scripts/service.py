@@ -1,4 +1,4 @@
-"""The scripts of this agent: runs what is due, and knows how each run is."""
+"""The scripts service of this agent: starts due scripts, and knows the state of each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell the coordinator of scripts over one control link: how they are, and what they print.
+"""Reports scripts over one control link: their states and their output.
 
 One piece of output is in flight at a time, and the next follows the coordinator's answer: so a
 script that floods is as slow as whoever keeps what it prints, and other messages pass it. Pieces

@@ -1,7 +1,7 @@
-"""Units that scripts wait for by name: what `coder exp sync` does. Pure.
+"""Units that scripts wait for by name, as in `coder exp sync`. Pure.
 
-A unit may start when all that it wants have completed. What was wanted and never begun holds it up:
-it may still come.
+A unit may start when all units that it wants have completed. A wanted unit that has not started yet
+blocks it, because it may still start.
 """
 
 from __future__ import annotations

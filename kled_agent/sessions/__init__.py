@@ -1,1 +1,1 @@
-"""Programs that a session runs: on a pseudo-terminal or on pipes. Knows nothing of SSH."""
+"""The programs of sessions, on a pseudo-terminal or on pipes, independent of SSH."""

@@ -1,4 +1,4 @@
-"""File descriptors of a program's terminal or pipes, read and written without blocking."""
+"""Non-blocking reads and writes on the descriptors of a program's terminal or pipes."""
 
 from __future__ import annotations
 

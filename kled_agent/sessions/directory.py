@@ -1,4 +1,4 @@
-"""The named sessions of this agent: found on disk, started, listed, renamed, ended.
+"""The named sessions of this agent: finds, starts, lists, renames and ends them.
 
 A session is a directory below `state_dir/sessions` with a live holder (`holder/process.py`). There
 is no other record: an agent that starts sees what an earlier one left, whatever became of that.

@@ -1,4 +1,4 @@
-"""How the end of a program is told to an SSH client."""
+"""Converts the end of a program to an SSH client's exit status or signal."""
 
 from __future__ import annotations
 

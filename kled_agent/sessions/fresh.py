@@ -1,4 +1,4 @@
-"""Resets what programs inherit: a session's signals and limits are those of a fresh login.
+"""Resets what programs inherit: a session gets the signals and limits of a fresh login.
 
 Who was started by nohup(1), or in the background by a shell without job control, ignores SIGHUP,
 SIGINT or SIGQUIT; a program started by it would too (signal(7), execve(2)). And a server's limit of

@@ -1,4 +1,4 @@
-"""Terminal modes of a `pty-req` onto a terminal (RFC 4254, section 8).
+"""Applies the terminal modes of a `pty-req` to a terminal (RFC 4254, section 8).
 
 The client sends its own terminal's settings as opcode and value; what this system has of them is
 set on the new terminal, so that erase, interrupt and flow control are the keys the user expects.

@@ -1,4 +1,4 @@
-"""Start a program as the session's user, on a terminal or on pipes, and see it end."""
+"""Starts a program as the session's user, on a terminal or on pipes, and waits for its end."""
 
 from __future__ import annotations
 

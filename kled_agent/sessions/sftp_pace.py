@@ -1,4 +1,4 @@
-"""How much a client may give sftp-server ahead of its answers. No I/O.
+"""Limits the requests that sftp-server gets ahead of its answers. No I/O.
 
 OpenSSH's sftp-server reads whatever its input holds, does one request of it, and moves the rest to
 the front of its buffer: given 12 MB of small requests it moves 12 MB for each. It answers every

@@ -1,4 +1,4 @@
-"""Pseudoterminals: opened as a client asked, resized, their foreground signalled.
+"""Pseudo-terminals: opens and resizes them, and signals their foreground process group.
 
 Standard library only, for the process that holds a named session.
 """

@@ -1,4 +1,4 @@
-"""The SSH server: asyncssh in a trio-asyncio loop, imported when the first session comes.
+"""The SSH server: asyncssh in a trio-asyncio loop, imported at the first session.
 
 Nothing outside this folder imports asyncssh or asyncio; an idle agent has neither in memory.
 """

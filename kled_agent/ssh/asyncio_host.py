@@ -1,4 +1,4 @@
-"""The one place where Trio meets asyncio: asyncssh connections over Trio streams.
+"""The asyncio host: runs asyncssh connections over Trio streams.
 
 Imported when the first stream of kind `ssh` arrives: an idle agent does without its 30 MB.
 """

@@ -1,4 +1,4 @@
-"""Whether a client guessed the key exchange right (RFC 4253, section 7).
+"""Checks whether a client guessed the key exchange right (RFC 4253, section 7).
 
 A client may send the first packet of the key exchange it expects before it knows ours. Both sides
 must agree on whether that packet counts. It does when the first key exchange method and the first

@@ -1,4 +1,4 @@
-"""Public keys that the coordinator says are good, for clients that know no certificates.
+"""Registered keys that the coordinator declares valid, for clients without certificates.
 
 The coordinator sends the whole list with each welcome and each change. It counts for as long as the
 link it came on is alive, and limits.KEYS_UNHEARD_S longer: an agent that cannot be told that a key

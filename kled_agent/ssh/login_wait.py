@@ -1,6 +1,6 @@
-"""A session that asks to waits until the template's scripts let logins in, and says what for.
+"""Delays a session that requests it until scripts no longer block logins, and names them.
 
-`kled ssh` asks, by a variable. Other clients are let in at once: a person who repairs a workspace
+`kled ssh` requests it by a variable. Other clients log in at once: a person who repairs a workspace
 whose scripts hang, and programs that know nothing of scripts.
 """
 

@@ -1,4 +1,4 @@
-"""A named session on an SSH channel: the channel's end of a holder's socket.
+"""A named session on an SSH channel: connects the channel to a holder's socket.
 
 A client asks by two variables on a channel with a terminal, which any ssh can send:
 KLED_CLIENT_SESSION=NAME, and KLED_CLIENT_SESSION_MODE=ro to watch only, or join to start none.

@@ -1,4 +1,4 @@
-"""What the SSH server lets a client do: log in by certificate or key, open sessions, forward."""
+"""The SSH server's permissions: log in by certificate or key, open sessions, forward."""
 
 from __future__ import annotations
 

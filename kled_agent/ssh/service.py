@@ -1,4 +1,4 @@
-"""The `ssh` stream kind, without asyncssh, which is imported when the first stream comes."""
+"""The `ssh` stream kind, without asyncssh, which is imported at the first stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A channel whose window counts what it still holds, and whose ends are told in full.
+"""An SSH channel whose window counts buffered data, and which reports every end of a channel.
 
 asyncssh (2.2x, channel.py) opens the whole window again with the first block it delivers after a
 pause, although it may hold a window's worth of others: behind a program that reads slowly its

@@ -1,4 +1,4 @@
-"""The provider `coder/coder`: templates that people already have, served by Kled's own handlers.
+"""The provider `coder/coder`: runs existing templates with Kled's own handlers.
 
 It has the names, those from before 2.0 too; what they mean is in `kled_provider.kled`.
 """

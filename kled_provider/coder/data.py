@@ -1,4 +1,4 @@
-"""The data sources `coder_*`. Whatever is a credential of the owner's is empty."""
+"""The data sources `coder_*`. Every credential of the owner in them is empty."""
 
 from __future__ import annotations
 

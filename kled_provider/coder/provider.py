@@ -1,4 +1,4 @@
-"""All of the provider `coder/coder` that Kled answers for."""
+"""The resources and data sources of the provider `coder/coder` that Kled implements."""
 
 from __future__ import annotations
 

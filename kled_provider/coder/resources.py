@@ -1,4 +1,4 @@
-"""The resources `coder_*`: the schemas of `kled_*` with the names that only they have."""
+"""The resources `coder_*`: the schemas of `kled_*`, with additional names."""
 
 from __future__ import annotations
 

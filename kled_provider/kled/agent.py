@@ -1,4 +1,4 @@
-"""Resource `kled_agent`: the daemon that runs where the workspace's work is done.
+"""Resource `kled_agent`: the agent that runs in a workspace.
 
 An agent belongs to its workspace under its name, not to one run: every build adopts the same one,
 so its id and token stay while the machine under it comes and goes. Only a create and an update

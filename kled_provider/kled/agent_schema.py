@@ -1,4 +1,4 @@
-"""What may be said of an agent, whatever the resource is called."""
+"""The attributes of an agent, for every resource that describes one."""
 
 from __future__ import annotations
 

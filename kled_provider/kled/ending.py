@@ -1,6 +1,6 @@
-"""The end of the processes that an agent runs in: noticed at once, with what they said last.
+"""Detects the end of an agent's processes at once, and reads their last output.
 
-For a coordinator that waits for an agent to connect. It says nothing of agents elsewhere.
+A coordinator that waits for an agent uses it. It knows only processes of its own machine.
 """
 
 from __future__ import annotations

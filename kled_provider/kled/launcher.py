@@ -1,4 +1,4 @@
-"""Starts one process that outlives its starter, and exits: run as `python -I -S launcher.py`.
+"""Starts one process that outlives this one, then exits: run as `python -I -S launcher.py`.
 
 Reads a JSON object from standard input: argv, wrapper (what comes before it and confines it, or
 nothing), makes (directories to make for it), env, cwd, log (path), record (path), fingerprint,

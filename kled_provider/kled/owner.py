@@ -1,4 +1,4 @@
-"""Data source `kled_owner`: whose workspace this is, as far as templates may know.
+"""Data source `kled_owner`: the workspace's owner, as far as templates may know.
 
 Nothing here is a secret of theirs: a build mints no credential into a state.
 """

@@ -1,4 +1,4 @@
-"""Data source `kled_parameter`: something that the owner of a workspace chooses.
+"""Data source `kled_parameter`: a value that the owner of a workspace chooses.
 
 Terraform evaluates: a parameter under `count = 0` is not read and does not exist. The host is told
 each one as it is read, and says whether a wrong value fails the run (a build) or is only told (the

@@ -1,4 +1,4 @@
-"""What makes a parameter's declaration and its value right. Values in, sentences out.
+"""Checks a parameter's declaration and its value: values in, error sentences out.
 
 A value is always text: a number as Terraform writes it, "true" or "false", or a list of strings as
 JSON. Values of a declaration may be unknown, and are then looked at when they are known.

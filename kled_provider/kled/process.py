@@ -1,4 +1,4 @@
-"""Resource `kled_process`: the agent as an ordinary process on the coordinator's own machine."""
+"""Resource `kled_process`: the agent as a process on the coordinator's own machine."""
 
 from __future__ import annotations
 

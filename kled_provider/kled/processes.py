@@ -1,4 +1,4 @@
-"""Processes that outlive the coordinator: start, find again, stop.
+"""Processes that outlive the coordinator: starts, finds and stops them.
 
 A process is known by its name. Its record says pid and start mark (launcher.py), so that a pid
 used again by another program is never mistaken for it; the fingerprint of what it was started

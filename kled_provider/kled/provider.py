@@ -1,4 +1,4 @@
-"""All of the `kled` provider."""
+"""The list of the `kled` provider's resources and data sources."""
 
 from __future__ import annotations
 

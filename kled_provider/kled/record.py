@@ -1,7 +1,6 @@
-"""Resources that only say something about the workspace, and data sources that only repeat it.
+"""Resources that only describe the workspace, and data sources that only repeat their input.
 
-Nothing is made for them outside of the state: the coordinator reads what they say out of it when
-the build has succeeded.
+They exist only in the state, from which the coordinator reads them when the build has succeeded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a value matches a template's regular expression, found out in a process of its own.
+"""Matches a value against a template's regular expression, in a process of its own.
 
 Python's `re` may take for ever on some expressions, and who wrote this one is not known: what takes
 longer than RE2 ever would is ended and counts as no match.

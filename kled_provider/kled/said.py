@@ -1,4 +1,4 @@
-"""The resources that say what an agent has: scripts, variables, apps, and notes on resources.
+"""The resources that describe an agent: scripts, variables, apps, and notes on resources.
 
 Their attributes have the names that templates use already. `after` aside, the same schemas serve
 `coder_*` (kled_provider/coder).

@@ -1,4 +1,4 @@
-"""Data source `kled_workspace`: the workspace this run of Terraform is for."""
+"""Data source `kled_workspace`: the workspace that this run of Terraform builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a single value: an attribute's `check` in the schema.
+"""Checks of single values: an attribute's `check` in the schema.
 
 Each returns a sentence that ends with what was given, or None.
 """

@@ -1,4 +1,4 @@
-"""What went wrong, for Terraform to show beside the very line of the template.
+"""Errors and warnings, which Terraform shows beside the line of the template.
 
 A path names an attribute and, below it, a list index or a map key, as in
 `AttributePath.Step` of tfplugin6.proto.

@@ -1,4 +1,4 @@
-"""The requests and responses of tfplugin6 that are more than one field, as bytes and values.
+"""Encodes and decodes the requests and responses of tfplugin6 that have several fields.
 
 Field numbers are those of tfplugin6.proto, version 6.8.
 """

@@ -1,4 +1,4 @@
-"""Running operations, and how they stop: Terraform's StopProvider ends them at the next await.
+"""Running operations and their cancellation: StopProvider ends them at the next await.
 
 Kept per connection: each terraform process opens its own, and asking one to stop must not stop
 the next one.

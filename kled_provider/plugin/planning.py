@@ -1,4 +1,4 @@
-"""What a change will do: the planned object, and which attributes force a new one.
+"""Plans a change: the planned object, and the attributes that force a replacement.
 
 Terraform's rules: a value set in the configuration is planned as it is; a computed one may be
 planned as unknown; a known planned value must come back unchanged from apply; on an update without

@@ -1,4 +1,4 @@
-"""What Terraform keeps for the provider beside an object's state, and shows to nobody.
+"""The provider's private data, which Terraform stores beside an object's state, never shown.
 
 `generation` is of the create that made or adopted the object. Where a create adopts what stands
 under its name already, the object changes hands: the delete of whoever had it before, which the

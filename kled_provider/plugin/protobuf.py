@@ -1,4 +1,4 @@
-"""The protobuf wire format, as much of it as tfplugin6 uses.
+"""The protobuf wire format, as far as tfplugin6 uses it.
 
 Varints (wire type 0) and length-delimited fields (2); fixed-width fields (1, 5) are skipped over.
 Format: https://protobuf.dev/programming-guides/encoding/. A message is built as the concatenation

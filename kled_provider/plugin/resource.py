@@ -1,4 +1,4 @@
-"""What a resource and a data source implement; the protocol around them is service.py's."""
+"""The interface of a resource and a data source; service.py implements the protocol."""
 
 from __future__ import annotations
 

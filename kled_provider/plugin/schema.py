@@ -1,4 +1,4 @@
-"""How a resource describes what may be written in its block.
+"""The schema of a resource's block: its attributes and nested blocks.
 
 Types are written as in cty's JSON (https://github.com/zclconf/go-cty/blob/main/docs/json.md):
 `"string"`, `"number"`, `"bool"`, `["list", T]`, `["set", T]`, `["map", T]`,

@@ -1,4 +1,4 @@
-"""The services Terraform calls: `tfplugin6.Provider`, and go-plugin's `GRPCController`.
+"""The gRPC services that Terraform calls: `tfplugin6.Provider`, go-plugin's `GRPCController`.
 
 One Service per connection. A malformed request is the caller's bug and answered with a gRPC
 status; what a person did wrong is answered with diagnostics.

@@ -1,4 +1,4 @@
-"""What the schema alone finds wrong in a configuration, and what of it does nothing.
+"""Validates a configuration against the schema, and warns of attributes without effect.
 
 Terraform checks types, required attributes and numbers of blocks itself, before it asks.
 """

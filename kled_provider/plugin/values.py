@@ -1,4 +1,4 @@
-"""Terraform values as Python values, with "unknown" and "null" kept apart.
+"""Terraform values as Python values, which distinguish "unknown" and "null".
 
 null is None, unknown is UNKNOWN; string and bool are str and bool, a number is an int, float or
 Decimal, whichever is exact; lists and sets are lists, maps and objects are dicts. Wire format:

@@ -1,1 +1,1 @@
-"""What is to be done: three trees in, actions out. No I/O."""
+"""The decisions of a sync: from three trees to operations. No I/O."""

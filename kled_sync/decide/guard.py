@@ -1,4 +1,4 @@
-"""What a workspace may not bring onto the laptop: what git would run there. No I/O.
+"""The files of git that a workspace may not write on the laptop: git would execute them. No I/O.
 
 Hooks, filters and aliases are programs, and `git status` is enough to start some of them. So are
 those of a repository that a `.git` file points to, and of the submodules inside `.git`.

@@ -1,4 +1,4 @@
-"""What the two sides of a path mean together, for each mode. No I/O.
+"""The action for one path, from its state on both sides and the mode. No I/O.
 
 Alpha is the side that a person starts from: of a push it is the laptop, of a pull the workspace.
 """

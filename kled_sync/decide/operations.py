@@ -1,4 +1,4 @@
-"""What one side is told to do, and in which portions. No I/O.
+"""The operations for one side, divided into jobs. No I/O.
 
 A job is what is made durable and renamed together. Jobs of one step may go on at the same time, the
 steps come one after another: what is in the way goes first, then what is new comes, then the rest

@@ -1,4 +1,4 @@
-"""Two sides against what they last agreed on: what to bring where, and what contradicts. No I/O.
+"""Compares both sides with the last agreement: actions for each side, and conflicts. No I/O.
 
 It looks at the directories it is given, so that one saved file costs one directory, and at all
 below those that came, went or changed their kind. What it cannot decide without the content of a

@@ -1,4 +1,4 @@
-"""When a continuous sync stops and asks instead of deleting. No I/O."""
+"""The conditions under which a continuous sync halts and asks instead of deleting. No I/O."""
 
 from __future__ import annotations
 

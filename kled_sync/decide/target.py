@@ -1,4 +1,4 @@
-"""What a source and a destination mean together, as rsync has it. No I/O."""
+"""The target path of a copy, from source and destination, by rsync's rules. No I/O."""
 
 from __future__ import annotations
 

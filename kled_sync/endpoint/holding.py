@@ -1,4 +1,4 @@
-"""All that an endpoint has while it holds one root, and what it does with it."""
+"""The state of an endpoint that holds a root, and its operations on the root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between the two threads of an endpoint: messages one way, and blocks out of either."""
+"""The queues between an endpoint's two threads: requests in, blocks out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job of operations at the side that changes: staged, made durable, then done."""
+"""One job of operations on the side that changes: stages it, makes it durable, executes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint's two threads, and which work goes first.
+"""The two threads of an endpoint, and the priorities of their work.
 
 What is urgent (a look at what changed, a job whose contents are here, the contents of a small edit)
 goes before bulk after every block; bulk is done in the order it was asked for.

@@ -1,4 +1,4 @@
-"""Sending the contents of files, as records in blocks, one block at a time."""
+"""Sends the contents of files as records in blocks, one block at a time."""
 
 from __future__ import annotations
 

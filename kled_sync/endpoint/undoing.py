@@ -1,4 +1,4 @@
-"""Bringing back what a sync replaced or deleted on this side."""
+"""Restores versions that a sync replaced or deleted on this side."""
 
 from __future__ import annotations
 

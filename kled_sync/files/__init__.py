@@ -1,1 +1,1 @@
-"""Files below a root, read and written by directory descriptors that follow no link."""
+"""Files below a root, read and written through directory descriptors that follow no link."""

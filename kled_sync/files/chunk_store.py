@@ -1,7 +1,7 @@
-"""The chunk lists of large files, by the digest of the file, so that a change needs no questions.
+"""A store of the chunk lists of large files, by digest, so that a change needs no round trip.
 
-A list is lengths (4) and hashes (20). One that is damaged costs a transfer: what is put together
-with it has another digest than it should, and the file is sent again without it.
+A list is lengths (4) and hashes (20). A damaged list costs one transfer: a file assembled with it
+has the wrong digest, and is sent again without the list.
 """
 
 from __future__ import annotations

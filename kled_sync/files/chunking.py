@@ -1,4 +1,4 @@
-"""Files cut where their content says, so that an insertion moves no cut but those around it.
+"""Content-defined chunking: an insertion changes only the chunk boundaries around it.
 
 FastCDC 2020 with normalisation 1. A list of chunks is by the digest of its file, so both ends may
 cut differently: the average grows with the file, so that the list of a 20 GB file stays small.

@@ -1,4 +1,4 @@
-"""Versions that a sync replaced or deleted, kept on the side that lost them, for a while.
+"""Keeps versions that a sync replaced or deleted, for a time, on the side that lost them.
 
 A version is moved here, not copied, where it is in the same filesystem. The log has a line for
 each: number, time, bytes, what became of it, and the path in base64. It is appended to before a job

@@ -1,7 +1,7 @@
-"""What an endpoint knows of its side: the entries, and by which stat it would notice a change.
+"""An endpoint's index of its side: the entries, with the stat that reveals a change.
 
-Like git's index: a file whose time of change, inode, size and time are as they were is not read
-again, unless it was read so soon after it was written that another write would not show.
+Like git's index: a file with the same change time, inode, size and modification time is not read
+again, unless it was read so soon after a write that another write could have the same times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a session wants a root to be read and written."""
+"""The options by which a session wants a root read and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an endpoint keeps what is not the user's: staged files, old versions, what it remembers.
+"""The directories of an endpoint's own files: staged files, old versions, its index.
 
 Staged files must be in the destination's filesystem, so that they can be renamed into place: beside
 the root where we may write there, else in `.kled-sync` inside it. All else is in the user's state

@@ -1,8 +1,7 @@
-"""Doing the operations of a job: each only where what is there is what was last seen.
+"""Executes the operations of a job, each only if the path is as it was last seen.
 
-A file is exchanged with the staged one in one step, then what came back is looked at: somebody who
-saved at that very moment gets their file back in its place, and the session is told that it
-changed.
+A file is exchanged with the staged one atomically, then the old file is compared with the last
+scan: if it has changed since, it is exchanged back, and the session is told that it changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading a file whole, and knowing that it did not change meanwhile."""
+"""Reads a whole file, and detects a change during the read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at what is below a root, and saying which directories are not as they were.
+"""Scans the files below a root, and reports the directories that have changed.
 
 Directories are read by descriptor from the one above, names that are known are only looked up. A
 file is read here only where the sync would ask for it next: it was known and has changed, or it is

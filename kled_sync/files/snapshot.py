@@ -1,7 +1,7 @@
-"""What an endpoint remembers, on disk: so that after a restart no file is read that did not change.
+"""An endpoint's index on disk, so that after a restart only changed files are read again.
 
-Written aside and renamed, with a digest of the whole: one that is damaged is not believed, and
-costs time alone. A stream of zstandard, in it for each directory its path and the entries by name.
+It is written to a temporary file and renamed, with a digest of the whole: a damaged one is ignored
+and costs only time. The format is a zstandard stream of each directory's path and entries by name.
 """
 
 from __future__ import annotations

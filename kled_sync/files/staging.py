@@ -1,4 +1,4 @@
-"""Contents that arrive: written aside, verified, and waiting to be put in their place.
+"""Stages received contents: writes them to a separate file and verifies them.
 
 Fed by the thread that reads from the session, so that reading never waits for anything but the
 disk. A large file keeps its staged part over a broken connection.

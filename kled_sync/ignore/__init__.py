@@ -1,1 +1,1 @@
-"""Which paths a sync leaves alone: git's rules (gitignore(5)), and presets of them. No I/O."""
+"""Ignore rules of a sync: git's rules (gitignore(5)), and presets of them. No I/O."""

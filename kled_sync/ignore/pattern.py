@@ -1,4 +1,4 @@
-"""One line of a .gitignore as a regular expression, exactly as git reads it. No I/O.
+"""Translates one line of a .gitignore to a regular expression, exactly as git reads it. No I/O.
 
 gitignore(5), and where that is silent git's own wildmatch.c and dir.c; `git check-ignore` is the
 oracle of the tests.

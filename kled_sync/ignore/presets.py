@@ -1,4 +1,4 @@
-"""Rules by name, for what is made anew on each machine anyway. No I/O."""
+"""Presets of ignore rules, for files that each machine generates itself. No I/O."""
 
 from __future__ import annotations
 

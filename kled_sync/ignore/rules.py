@@ -1,4 +1,4 @@
-"""Rules of several files at once, as git applies them while it goes down a tree. No I/O.
+"""Combines the rules of several files, as git does while it walks a tree. No I/O.
 
 The last line that matches decides, a file deeper down before one higher up, and what is in a
 directory that is ignored is never asked about: whoever walks does not enter it.

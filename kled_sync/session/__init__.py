@@ -1,1 +1,1 @@
-"""The part that speaks to both endpoints and decides: a sync, once or for as long as wanted."""
+"""The session of a sync: it talks to both endpoints and decides, once or continuously."""

@@ -1,7 +1,8 @@
-"""What both sides last agreed on: a tree, and a log of what was agreed since it was written.
+"""The state that both sides last agreed on: a tree, and a log of the agreements since.
 
-Older than the truth is safe: both sides have the same then, and that is seen. So the log is not
-waited for; a record that a crash cut ends it.
+An agreement that is too old is safe: the sides have the same content at the paths agreed on since,
+and a scan shows that. So nothing waits until the log is durable; a record that a crash truncated
+ends the log.
 """
 
 from __future__ import annotations

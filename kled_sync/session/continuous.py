@@ -1,4 +1,4 @@
-"""A sync that goes on: whatever changes on either side is brought to the other, until it is ended.
+"""A continuous sync: copies every change on either side to the other, until it is ended.
 
 One task looks and decides. What is small it carries out itself at once; what is large goes on
 beside it, so that a file saved meanwhile overtakes. Paths that are under way are left to those who

@@ -1,4 +1,4 @@
-"""What an endpoint has kept of old versions, as a session asks for it."""
+"""Requests of a session for old versions that an endpoint keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sync that is done once: look at both sides, decide, carry out."""
+"""A single sync: scans both sides, decides, and executes the actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One endpoint, as a session speaks to it."""
+"""The session's connection to one endpoint."""
 
 from __future__ import annotations
 

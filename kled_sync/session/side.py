@@ -1,4 +1,4 @@
-"""What a session knows of one side."""
+"""The state of one side in a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carrying out actions: jobs for one side, contents from the other, and what came of them."""
+"""Executes actions: sends jobs to one side with contents from the other, collects the results."""
 
 from __future__ import annotations
 

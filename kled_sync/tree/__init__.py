@@ -1,1 +1,1 @@
-"""What a side of a sync has: paths, entries and the tree of them, and their form on disk."""
+"""The data model of a sync: paths, entries, the tree of them, and their format on disk."""

@@ -1,4 +1,4 @@
-"""What is at a path, in one small bytes object: a million of them must fit. No I/O.
+"""The entry of a path, in one small bytes object: a million of them must fit. No I/O.
 
 Layout, big endian: kind (1), mode (2), time of change in ns since the epoch (8, signed), size (8),
 then the content's identity: of a file its blake3 (32) or nothing while that is not known, of a link

@@ -1,4 +1,4 @@
-"""Paths below a root: bytes, parts joined by `/`, the root itself is empty. No I/O.
+"""Paths below a root: bytes, parts joined by `/`; the root itself is empty. No I/O.
 
 Whatever comes from a peer passes `check_path` before anything looks at it.
 """

@@ -1,4 +1,4 @@
-"""The tree of entries that one side has, by directory and name. No I/O."""
+"""The tree of one side's entries, by directory and name. No I/O."""
 
 from __future__ import annotations
 

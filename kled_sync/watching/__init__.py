@@ -1,1 +1,1 @@
-"""Hints that something changed. An event only ever means: look at this directory again."""
+"""Watches for changes. An event only means that a directory must be scanned again."""

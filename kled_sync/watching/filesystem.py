@@ -1,4 +1,4 @@
-"""Filesystems in which others change files unseen."""
+"""Detects filesystems on which other machines change files without an event here."""
 
 from __future__ import annotations
 

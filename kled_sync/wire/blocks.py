@@ -1,4 +1,4 @@
-"""Blocks, of which the byte stream between a session and an endpoint consists. No I/O.
+"""Blocks, the units of the byte stream between a session and an endpoint. No I/O.
 
 Head, big endian: flags (1; bit 0: zstandard), channel (1), job (4), bytes when unpacked (4), bytes
 that follow (4). A block of the channel `DATA` is passed on to the other endpoint as it is; one of

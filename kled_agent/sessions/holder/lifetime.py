@@ -1,4 +1,4 @@
-"""When a session ends although its shell does not, and whose size its terminal has. No I/O."""
+"""Decides when a session ends before its shell, and the size of its terminal. No I/O."""
 
 from __future__ import annotations
 

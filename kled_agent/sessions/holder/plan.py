@@ -1,4 +1,4 @@
-"""Which of the output that is kept makes the screen that is shown. No I/O."""
+"""Chooses the part of the kept output from which a screen is drawn. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of a session's screen out of its last output, for somebody who attaches.
+"""Draws a session's screen from its last output, for a client that attaches.
 
 The output that counts (plan.py) is played into a terminal emulator (pyte), and what is then to be
 seen is written down. The holder does that in a process of its own, which is gone afterwards: the

@@ -1,4 +1,4 @@
-"""The last output of a session: a file of bounded size, and the very last of it in memory.
+"""The last output of a session: a file of bounded size, and its newest part in memory.
 
 Bytes are addressed by their absolute offset in all that the terminal ever wrote.
 """

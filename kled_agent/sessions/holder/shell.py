@@ -1,5 +1,6 @@
-"""The shell of a held session: started on a new terminal, resized, signalled, ended with all of its
-programs. Standard library only, for the holder's process.
+"""Starts a held session's shell on a new terminal, resizes, signals and ends it with its programs.
+
+Standard library only, for the holder's process.
 """
 
 from __future__ import annotations

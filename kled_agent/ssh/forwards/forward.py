@@ -1,4 +1,4 @@
-"""Forwards at the agent: connections that a client asks for, and listeners that it wants here.
+"""Forwards at the agent: connections for a client, and listeners for a client.
 
 asyncssh's own forwarder loses what a server says before its other half is there, and the end of
 one that closes at once. Here asyncssh has the channels, Trio the sockets, and `pump` copies.

@@ -1,4 +1,4 @@
-"""Unix sockets of forwards, as the process that calls makes them. Standard library only.
+"""Makes the Unix sockets of forwards as the calling process. Standard library only.
 
 Each function may block: on a slow disk, or until a listener with a full queue accepts.
 """

@@ -1,4 +1,4 @@
-"""Unix sockets as the sessions' user: made here or by a process of that user."""
+"""Makes Unix sockets as the sessions' user: here, or in a process of that user."""
 
 from __future__ import annotations
 

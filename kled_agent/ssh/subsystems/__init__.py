@@ -1,1 +1,1 @@
-"""SSH subsystems: sftp, and those of our own for ports, datagrams and named sessions."""
+"""SSH subsystems: sftp, and Kled's own for ports, datagrams and named sessions."""

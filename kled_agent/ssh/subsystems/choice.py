@@ -1,4 +1,4 @@
-"""Which program serves an SSH subsystem.
+"""Chooses the program that serves an SSH subsystem.
 
 sftp is OpenSSH's `sftp-server` where that is installed, elsewhere our own (sftp_server.py); file
 sync is served by `sync_server.py`.

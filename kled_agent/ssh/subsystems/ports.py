@@ -1,4 +1,4 @@
-"""The SSH subsystem `kled-ports`: what listens here, and again whenever that changes.
+"""The SSH subsystem `kled-ports`: reports the listening ports, and again after each change.
 
 What is said is in kled_wire/ssh/subsystems.py.
 """

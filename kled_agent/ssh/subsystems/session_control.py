@@ -1,4 +1,4 @@
-"""The SSH subsystem `kled-session`: list, kill, rename and read named sessions.
+"""The SSH subsystem `kled-session`: lists, kills, renames and reads named sessions.
 
 What is said is in kled_wire/ssh/subsystems.py.
 """

@@ -1,4 +1,4 @@
-"""SFTP on standard input and output, with asyncssh: what `sftp-server` does where there is none.
+"""An SFTP server on standard input and output, by asyncssh, for machines without sftp-server.
 
 A program of its own, so that a transfer holds up no other session and the kernel judges each path
 for the session's user. It starts as the agent's user, because the other may not be allowed to read

@@ -1,4 +1,4 @@
-"""The SSH subsystem `kled-udp`: datagrams to one place, a socket for each sender over there.
+"""The SSH subsystem `kled-udp`: datagrams to one address, with a socket for each sender.
 
 The frames are those of kled_wire/ssh/datagrams.py. As with UDP itself, what there is no room for is
 dropped; a flow that says nothing for a while, or that there are too many of, loses its socket.
