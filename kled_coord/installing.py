@@ -1,7 +1,7 @@
 """`kled-coord install`: makes the unit, the user and the settings file on a systemd machine.
 
-The files come with the package (`systemd/`). All that could be in the way is looked at before the
-first one is written; a settings file that is there is its owner's and stays.
+The package contains the files (`systemd/`). Everything that could prevent the installation is
+checked before the first file is written; an existing settings file is not changed.
 """
 
 from __future__ import annotations

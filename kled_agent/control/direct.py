@@ -1,9 +1,9 @@
 """Direct paths: accepts transports of clients that can reach this machine.
 
-Nothing begins here. A stream begins, and is vouched for anew from time to time, where the policy
-is asked: at the coordinator. Here it only goes on, for whoever proves that they know its secret.
-Strangers learn nothing but that an agent listens: a stream that is not there is challenged like one
-that is.
+No stream begins on a direct path. A stream begins at the coordinator and returns there from time to
+time, because the coordinator checks the policy. A direct path only continues a stream, for a client
+that proves knowledge of its secret. Others learn only that an agent listens: a RESUME for a stream
+that does not exist is challenged like any other.
 """
 
 from __future__ import annotations

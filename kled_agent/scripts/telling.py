@@ -1,8 +1,8 @@
 """Reports scripts over one control link: their states and their output.
 
-One piece of output is in flight at a time, and the next follows the coordinator's answer: so a
-script that floods is as slow as whoever keeps what it prints, and other messages pass it. Pieces
-are collected for a moment, and past the head of a run there is one a second.
+One piece of output is in flight at a time, and the next follows the coordinator's answer: so the
+store limits the rate of a script's output, and other messages are not delayed. Output is collected
+for a moment before it is sent; after the head of a run one piece a second is sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The client's address behind a proxy, from `X-Forwarded-For`. No I/O.
 
-Each proxy appends the address it was called from, so the list is believed from its right end and
-only as far as it was written by proxies that are trusted: whatever stands further left came from
-the client, who may write anything there.
+Each proxy appends the address of its caller, so the list is read from its right end, and only as
+far as trusted proxies wrote it: the client wrote the rest and may write anything.
 """
 
 from __future__ import annotations

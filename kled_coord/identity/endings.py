@@ -1,10 +1,10 @@
 """Ends a user's access and everything that depends on it.
 
-What is open in this process is ended at once. Streams may also be with an earlier coordinator's
-relay processes, on direct paths, or waiting at the agent for their client: so the agents of the
-user's workspaces are asked what they serve under which grant, and told which of those have ended.
-They say so after each welcome and with their reports as well, which is how the end reaches those
-that are away now, and survives our own.
+Streams and followed logs of this process end at once. Other streams may be in relay processes of an
+earlier coordinator, on direct paths, or waiting at the agent for their client. So the coordinator
+asks the agents of the user's workspaces for the grants they serve, and names those that have ended.
+Agents also send their grants after each welcome and with their reports, so the end reaches agents
+that are not connected now, and is not lost by a restart of the coordinator.
 """
 
 from __future__ import annotations

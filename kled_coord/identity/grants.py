@@ -1,8 +1,8 @@
 """A grant as text: the user, the token, and how often the user's access has been ended.
 
-It goes to the agent with each dial (`messages.Dial.grant`), and comes back as a question: does this
-still hold? What ends all of a user's streams counts their `endings` up, so that it holds for those
-too that nobody can be told of now. No I/O.
+Each dial has one (`messages.Dial.grant`), and the agent sends it back to ask whether it is still
+valid. Whatever ends all streams of a user increments the user's `endings`, which also ends the
+grants of agents that are not connected now. No I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Passwords: argon2id in a worker thread, two at a time, to bound memory and processor use.
 
-One of the two, with a queue of its own, is for people from addresses that are known: however many
-strangers come with passwords, they wait in the other queue, or are told to come back.
+One of the two, with a queue of its own, serves logins from known addresses: logins from other
+addresses, however many, wait in the other queue or are refused with `Retry-After`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The messages between the coordinator and an offload process. No I/O.
 
-A Unix SOCK_SEQPACKET socket, one message a packet: a type byte, then what it needs. `Take` comes
-with two file descriptors (SCM_RIGHTS): the connection, then an end of a Unix socket pair.
+Each packet of a Unix SOCK_SEQPACKET socket is one message: a type byte, then its fields. `Take` has
+two file descriptors (SCM_RIGHTS): the connection, then an end of a Unix socket pair.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The arguments of bwrap(1) for one confined program.
 
-A later mount covers an earlier one, so a directory comes before what lies in it: a hidden one
-within a shown one, a run's within the hidden data directory, the interpreter within a home.
+A later mount covers an earlier one, so a directory is mounted before those inside it: a hidden one
+in a shown one, a run's in the hidden data directory, the interpreter's in a home.
 """
 
 from __future__ import annotations

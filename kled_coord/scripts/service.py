@@ -1,8 +1,8 @@
 """Stores what agents report of their scripts, and sends agents their specs.
 
-Agents' messages go through one queue to one writer, which puts those that have come meanwhile into
-one transaction: many agents that talk cost the database little more than one. What is known only
-while an agent is connected (which spec it has taken, its metadata) stays in memory.
+Messages of agents are queued for one writer, which stores all queued ones in one transaction: many
+agents cost the database little more than one. Facts that are known only while an agent is connected
+(the spec in force, its metadata) are kept in memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One child process of the data plane: starts it, talks to it, and restarts it when it dies.
 
-It is told to stop when the coordinator stops, or left to serve what it has to the end; it then sees
-the end of its control socket. That is a Unix SOCK_SEQPACKET: a packet arrives whole, with the
-sockets that came along (SCM_RIGHTS, unix(7)), or not at all.
+When the coordinator stops, it sends the process a stop, or lets it serve its connections to their
+end, for which the process reads the end of its control socket. The control socket is a Unix
+SOCK_SEQPACKET: a packet arrives whole, with its sockets (SCM_RIGHTS, unix(7)), or not at all.
 """
 
 from __future__ import annotations

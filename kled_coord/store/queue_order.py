@@ -1,8 +1,8 @@
 """The order of the queue, as a query: fair between users.
 
-A user's builds that are going on, and those waiting before a build of theirs, are what others have
-to be given before that build has its turn. So whoever queues fifty waits behind the first of
-everybody else, and with equal turns the older build goes first: nobody waits for ever.
+The rank of a build is the number of its user's running builds and of those queued before it; the
+lowest rank is next, and among equal ranks the oldest build. So the second build of a user who
+queues fifty waits behind the first of every other user, and no build waits for ever.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Checks an uploaded template, a tar of Terraform sources, plain or gzip, without disk access.
 
-What is kept is a tar of our own, with the files' names, content and whether they are executable:
-whoever opens it later meets nothing that a stranger wrote but that. `tarfile` itself is no match
-for one: headers within headers recurse, and numbers of a pax header cost the square of their
-length (CVE-2024-6232). So this runs in a process of its own (`opening.py`), with limits.
+A new tar is stored, with only the names, contents and executable bits of the files, so that a later
+reader gets no other data of the upload. `tarfile` is not safe for untrusted input: nested headers
+recurse, and numbers of a pax header cost the square of their length (CVE-2024-6232). So the check
+runs in a process of its own (`opening.py`), with limits.
 """
 
 from __future__ import annotations

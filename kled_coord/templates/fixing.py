@@ -1,6 +1,6 @@
 """Variables that a template's author fixes for a version (`--var`, `--var-file`). Pure.
 
-What is kept is source text as a `.tfvars` has it, so that a value means the same however it came.
+Values are stored as source text of a `.tfvars`, so that each means the same from either option.
 """
 
 from __future__ import annotations

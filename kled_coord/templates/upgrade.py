@@ -1,9 +1,9 @@
 """Upgrades versions of an older release: lists their variables, seals sensitive values.
 
-Their archives are as strangers made them. They are kept as those of today are, so that whoever
-unpacks one later meets files alone; one that cannot be opened within limits stays as it was.
+That release stored archives as they were uploaded. They are replaced by tars of plain files, as new
+uploads are; an archive that cannot be opened within limits is not changed.
 
-Done once, at the start. What had been written in clear before stays in old backups.
+The upgrade runs once, at the start. Old backups still have the values in clear.
 """
 
 from __future__ import annotations

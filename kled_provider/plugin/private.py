@@ -1,12 +1,12 @@
 """The provider's private data, which Terraform stores beside an object's state, never shown.
 
-`generation` is of the create that made or adopted the object. Where a create adopts what stands
-under its name already, the object changes hands: the delete of whoever had it before, which the
-same run may do next, bears an older generation and leaves it alone.
+`generation` identifies the create that made or adopted the object. If a create adopts an existing
+object of its name, the object belongs to the new generation: a delete by the previous resource,
+which may follow in the same run, has an older generation and does not delete it.
 
-`claim` lasts for one plan: Terraform gives what the first call for an object returned to the
-second one, which it makes for an object that is replaced. For a tainted object it makes one call
-only, without anything kept, and destroys it with what that call returned.
+`claim` lasts for one plan: for an object that is replaced Terraform makes two calls, and gives the
+private data that the first returned to the second. For a tainted object it makes one call, without
+private data, and destroys the object with what that call returned.
 
 `data` is the resource's own.
 """

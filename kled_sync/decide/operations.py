@@ -1,8 +1,8 @@
 """The operations for one side, divided into jobs. No I/O.
 
-A job is what is made durable and renamed together. Jobs of one step may go on at the same time, the
-steps come one after another: what is in the way goes first, then what is new comes, then the rest
-goes, so that at no moment is a moved file nowhere.
+The operations of a job are made durable and renamed together. Jobs of one step may run at the same
+time; steps run in order: first they remove what blocks new files, then they create, then they
+delete the rest, so that a moved file exists at every moment.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compares both sides with the last agreement: actions for each side, and conflicts. No I/O.
 
-It looks at the directories it is given, so that one saved file costs one directory, and at all
-below those that came, went or changed their kind. What it cannot decide without the content of a
-file that nobody has read it names in `unread`, and decides when it is asked again.
+It compares the given directories, so that one saved file costs one directory, and everything below
+those that were created, were deleted or changed their kind. Paths whose decision needs the content
+of a file that was not read yet are in `unread`; the caller reads them and calls again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The two threads of an endpoint, and the priorities of their work.
 
-What is urgent (a look at what changed, a job whose contents are here, the contents of a small edit)
-goes before bulk after every block; bulk is done in the order it was asked for.
+Urgent work (a scan of changes, a job whose contents have arrived, the contents of a small edit)
+precedes bulk after every block; bulk is done in the order of the requests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Combines the rules of several files, as git does while it walks a tree. No I/O.
 
-The last line that matches decides, a file deeper down before one higher up, and what is in a
-directory that is ignored is never asked about: whoever walks does not enter it.
+The last matching line decides, and a file in a deeper directory overrides one above. The caller
+does not enter an ignored directory, so paths in it are never checked.
 """
 
 from __future__ import annotations

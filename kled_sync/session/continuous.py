@@ -1,8 +1,8 @@
 """A continuous sync: copies every change on either side to the other, until it is ended.
 
-One task looks and decides. What is small it carries out itself at once; what is large goes on
-beside it, so that a file saved meanwhile overtakes. Paths that are under way are left to those who
-have them, and looked at again afterwards.
+One task scans and decides. It executes small transfers itself at once; large ones run beside it, so
+that a file saved meanwhile is copied first. Paths of a running transfer are skipped, and scanned
+again after its end.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Head, big endian: flags (1; bit 0: zstandard), channel (1), job (4), bytes when unpacked (4), bytes
 that follow (4). A block of the channel `DATA` is passed on to the other endpoint as it is; one of
-`CONTROL` has a message, or a part of one, and in place of a job how many parts are still to come.
-Each block is compressed by itself, so that what it unpacks to is known, and bounded, before it is.
+`CONTROL` has a message or a part of one, and instead of a job the number of parts that follow.
+Each block is compressed separately, so that its unpacked size is known and bounded beforehand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One connection to a holder: the output that it still gets, and the output that it skips.
 
-A client is a place in the ring and a short queue of frames. It takes output at its own pace; one
-that falls behind by more than LAG_BYTES, or that types Ctrl-C while it is behind, goes on with what
-is current, and is told how much it did not see. No I/O but the ring's.
+A client has a position in the ring and a short queue of frames, and reads output at its own rate. A
+client that is more than LAG_BYTES behind, or that types Ctrl-C while it is behind, continues with
+the current output, and gets the number of bytes it skipped. No I/O except the ring's.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Terraform leaves such a state as a file in its directory. So a directory is removed only when its
 state is safe: as a new version, or, where it cannot be one, as a file for a person. The Terraform
-of a killed coordinator is ended before anybody else works; where the system does not say which
-that is (leftovers.py), what it leaves is looked at again and again.
+of a killed coordinator is ended before other builds run; if the system cannot identify it
+(leftovers.py), its directory is checked repeatedly.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Bandwidth limits: token buckets, and a fair queue of the streams that share one. No I/O.
 
-A bucket fills at its rate and is spent before bytes move, so what passes is never more than rate x
-time + burst. Quanta go to whoever has had least (start-time fair queueing): streams that always
-have something to send share a bucket evenly, and a keystroke goes before the next quantum of a bulk
-copy. Times are the caller's seconds and never go back.
+A bucket fills at its rate, and bytes are deducted before they move, so at most rate x time + burst
+bytes pass. The stream that has had least gets the next quantum (start-time fair queueing): streams
+that always have data share a bucket evenly, and a keystroke precedes the next quantum of a bulk
+copy. Times are seconds that the caller passes, and never decrease.
 """
 
 from __future__ import annotations
