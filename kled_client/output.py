@@ -1,4 +1,4 @@
-"""What the person sees: tables, JSON for programs, notes and progress on standard error.
+"""The output of commands: tables, JSON for programs, notes and progress on standard error.
 
 Names and messages are other people's: what would act on a terminal is replaced. JSON has it
 escaped, so it stays exact.

@@ -1,4 +1,4 @@
-"""Where errors meet the person or the program: a line on standard error and an exit code.
+"""Reports an error: a line on standard error and an exit code.
 
 Stdlib only.
 """

@@ -1,4 +1,4 @@
-"""How tasks that move bulk data share the process: a typing priority and a yield budget.
+"""Scheduling of tasks that move bulk data: a typing priority and a yield budget.
 
 `TypingPriority`: a block is worked on without a break, so a keystroke waits for it twice, on the
 way in and for the echo. While somebody types, blocks are therefore small, and after each of them

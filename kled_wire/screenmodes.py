@@ -1,4 +1,4 @@
-"""What a terminal was switched to by the output that went through: enough to switch it back.
+"""Tracks the modes that output sets on a terminal, so that they can be reset.
 
 Follows the modes that a full-screen program sets and that no picture of the screen shows: the
 alternate screen, mouse and paste reporting, keypad, cursor shape. Sequences are those of

@@ -1,4 +1,4 @@
-"""Which software this is and which protocol it speaks."""
+"""The version of the software, and of the protocol it speaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the token is kept: the OS keyring where there is a usable one, else a 0600 file.
+"""Stores the token: in the OS keyring if there is a usable one, else in a 0600 file.
 
 `KLED_TOKEN` in the environment wins over both. `KLED_KEYRING=off` keeps to the file.
 """

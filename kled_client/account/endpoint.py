@@ -1,4 +1,4 @@
-"""What a person types as a coordinator's URL, and which HTTP proxy leads there. No I/O."""
+"""Parses the URL that a user gives for a coordinator, and finds the HTTP proxy for it. No I/O."""
 
 from __future__ import annotations
 

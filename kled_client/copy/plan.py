@@ -1,4 +1,4 @@
-"""What `kled cp` copies: a path here, or `WORKSPACE:path` there."""
+"""The source and target of `kled cp`: a local path, or `WORKSPACE:path`."""
 
 from __future__ import annotations
 

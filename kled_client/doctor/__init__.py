@@ -1,1 +1,1 @@
-"""What `kled doctor` probes, and what it concludes."""
+"""The probes of `kled doctor`, and its conclusions."""

@@ -1,4 +1,4 @@
-"""All the checks of `kled doctor`, in their order: what fails ends only what needs it."""
+"""Runs all checks of `kled doctor` in order: a failure skips only the checks that depend on it."""
 
 from __future__ import annotations
 

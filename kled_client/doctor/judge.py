@@ -1,4 +1,4 @@
-"""What `kled doctor` makes of what was found: outcomes, sentences, the summary. No I/O."""
+"""Turns the findings of `kled doctor` into outcomes, sentences and a summary. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `kled doctor` looks at on this machine: ssh, its configuration, the identity, limits."""
+"""The local checks of `kled doctor`: ssh, its configuration, the identity, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `kled forward --auto` makes of the ports that listen in the workspace. No I/O."""
+"""Decides which forwards `kled forward --auto` makes for the listening ports. No I/O."""
 
 from __future__ import annotations
 

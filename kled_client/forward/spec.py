@@ -1,4 +1,4 @@
-"""What `kled forward` is asked for, e.g. `8080`, `3000-3010`, `127.0.0.1:8080:db:5432`, `/a:/b`.
+"""Parses a SPEC of `kled forward`: `8080`, `3000-3010`, `127.0.0.1:8080:db:5432`, `/a:/b`.
 
 The grammar of `ssh -L`, shortened where a part has an obvious value: LISTEN[:TARGET]. LISTEN is
 [BIND:]PORT or a socket's path, TARGET is [HOST:]PORT or a path. A path begins with `/` or

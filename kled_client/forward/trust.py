@@ -1,4 +1,4 @@
-"""Which `.kled.toml` files somebody has agreed to: a cloned repository brings one of its own.
+"""The `.kled.toml` files that the user has trusted: a cloned repository may contain one.
 
 Each is remembered by its path and the digest of its text, so that one that changed is asked about.
 """

@@ -1,4 +1,4 @@
-"""What a person or a program sees of forwards that are held: a table, lines, or JSON lines."""
+"""Shows the state of forwards: as a table, lines, or JSON lines."""
 
 from __future__ import annotations
 

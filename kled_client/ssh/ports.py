@@ -1,4 +1,4 @@
-"""What listens in the workspace: the asking side of the SSH subsystem `kled-ports`."""
+"""The listening ports of the workspace: the client's side of the SSH subsystem `kled-ports`."""
 
 from __future__ import annotations
 

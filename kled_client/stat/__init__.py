@@ -1,1 +1,1 @@
-"""What a workspace uses of processor, memory and disk, as its limits have it (`kled stat`)."""
+"""The use of processor, memory and disk in a workspace, relative to its limits (`kled stat`)."""

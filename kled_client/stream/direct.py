@@ -1,4 +1,4 @@
-"""What the pump beside ssh does about direct paths: look for one, and know when it has gone astray.
+"""Direct paths in the pump beside ssh: looks for one, and detects when it has failed.
 
 The pump polls what is `watched` here beside its own two descriptors.
 """

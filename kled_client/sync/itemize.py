@@ -1,4 +1,4 @@
-"""What is done to a path, for people (as rsync's --itemize-changes) and as an event. No I/O."""
+"""Formats a change of a path for users (as rsync's --itemize-changes) and as an event. No I/O."""
 
 from __future__ import annotations
 

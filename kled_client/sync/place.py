@@ -1,4 +1,4 @@
-"""Where the two sides of a sync are: a path here, WORKSPACE:path, or a path on any SSH host.
+"""The two sides of a sync: a local path, WORKSPACE:path, or a path on any SSH host.
 
 `ssh://[USER@]HOST[:PORT]/PATH` is as git has it: `/~/` begins at the home directory. So is
 `USER@HOST:PATH`, where the `@` tells a host from a workspace.

@@ -1,4 +1,4 @@
-"""What a template says about one agent: its scripts, environment, apps and metadata, as values.
+"""The spec of one agent from its template: scripts, environment, apps and metadata, as values.
 
 The coordinator takes it from the state that a start has applied, keeps it with the agent, and gives
 it to the agent over the control link. Nothing in it comes into force before the build that applied

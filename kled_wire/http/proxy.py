@@ -1,4 +1,4 @@
-"""Which HTTP proxy an address is reached through, from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+"""Chooses the HTTP proxy for an address, from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 
 The variables are a convention, not a standard; lower-case names win, as in curl(1). NO_PROXY is a
 comma-separated list of host suffixes, IP addresses, CIDR blocks or `*`.

@@ -1,4 +1,4 @@
-"""What has arrived: drops what a replay repeats, and decides when to acknowledge."""
+"""Received data: drops duplicates of a replay, and decides when to acknowledge."""
 
 from __future__ import annotations
 

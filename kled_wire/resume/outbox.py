@@ -1,4 +1,4 @@
-"""What was written and is not yet acknowledged, by absolute offset. Kept by reference."""
+"""Written data that is not yet acknowledged, by absolute offset. Kept by reference."""
 
 from __future__ import annotations
 

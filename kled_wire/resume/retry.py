@@ -1,4 +1,4 @@
-"""When to dial again for a resumable stream, and what ends it for good. The same at both clients.
+"""Decides when a resumable stream redials, and what ends it for good. Shared by both clients.
 
 No clock and no I/O: `redial.py` waits under Trio, the client's `stream/resume.py` with poll(2).
 """

@@ -1,4 +1,4 @@
-"""How much may be unacknowledged: rate times round trip, between two bounds.
+"""The limit of unacknowledged bytes: rate times round trip, between two bounds.
 
 A fixed window caps a stream at window / round trip. This one follows what the way carries: twice
 the measured delivery rate times the shortest round trip lately seen. The shortest, because a

@@ -1,1 +1,1 @@
-"""What both ends of an SSH connection have in common, behind asyncssh and beside it."""
+"""The code that both ends of an SSH connection share, with and without asyncssh."""

@@ -1,4 +1,4 @@
-"""What client and agent say in the SSH subsystems `kled-session`, `kled-ports` and `kled-udp`.
+"""The messages of the SSH subsystems `kled-session`, `kled-ports` and `kled-udp`.
 
 Each line is a JSON object. Only the client asks:
 

@@ -1,1 +1,1 @@
-"""How byte streams travel: upgrade heads, dialling, the WebSocket carrier, the copy pump."""
+"""Transports of byte streams: upgrade heads, dialling, WebSocket framing, the copy pump."""

@@ -1,4 +1,4 @@
-"""Where a coordinator is: its URL, read in the same way by every program. No I/O.
+"""A coordinator's URL, parsed in the same way by every program. No I/O.
 
 Plain tuples and string methods: `kled stream` starts for each ssh connection, and `urllib.parse`
 with dataclasses would be a tenth of what its start takes.

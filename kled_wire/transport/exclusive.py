@@ -1,4 +1,4 @@
-"""What two tasks must not do to one stream at once."""
+"""Guards against two tasks that use one stream in a conflicting way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program can know of its machine's network: which one it is, and that it has changed."""
+"""Identifies the network of the machine, and detects its changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an agent can be reached directly: what OFFER carries, and what of it a client may dial.
+"""The OFFER of an agent's direct addresses, and those of them that a client may dial.
 
 The payload is a line of ASCII, at most OFFER_MAX bytes:
 

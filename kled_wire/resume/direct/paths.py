@@ -1,4 +1,4 @@
-"""When a client tries which direct path, and what it says of that. No clock and no I/O.
+"""Decides when a client tries which direct path, and what it reports. No clock and no I/O.
 
 `direct.py` moves the bytes under Trio, the client's `stream/race.py` with poll(2).
 

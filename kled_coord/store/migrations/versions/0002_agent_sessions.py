@@ -1,4 +1,4 @@
-"""Where an agent's sessions start and with which environment, as its template says."""
+"""The directory and environment of an agent's sessions, from its template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where users have logged in from, so that strangers' wrong tries do not lock them out."""
+"""Addresses of users' logins, so that failed logins from other addresses do not block them."""
 
 from __future__ import annotations
 
