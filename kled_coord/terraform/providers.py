@@ -116,9 +116,11 @@ async def open_reattach(
             try:
                 yield _reattach(providers, sockets, pid)
             finally:
-                for listener, scope in zip(listeners, scopes, strict=True):
-                    scope.deadline = trio.current_time() + FINISH_S
-                    await trio.aclose_forcefully(listener)
+                # Where the run was cancelled, the first close would be the last.
+                with trio.CancelScope(shield=True):
+                    for listener, scope in zip(listeners, scopes, strict=True):
+                        scope.deadline = trio.current_time() + FINISH_S
+                        await trio.aclose_forcefully(listener)
 
 
 async def _serve(
