@@ -37,6 +37,7 @@ def test_stop_ends_the_agent_and_start_brings_it_back(site: Site, box: str) -> N
     refused = site.kled("exec", box, "true", check=False)
     assert refused.returncode == 7
     assert "not connected" in refused.stderr
+    assert f"kled start {box}" in refused.stderr
     site.kled("start", box)
     assert site.kled("exec", box, "echo", "back").stdout == "back\n"
     # The identity belongs to the workspace, not to a build.

@@ -26,7 +26,7 @@ from kled_coord.relay.rendezvous.quotas import RelayQuotas
 from kled_coord.relay.splice.join import Joiner
 from kled_coord.relay.splice.traffic import Traffic
 from kled_coord.relay.splice.unanswered import end_when_unanswered
-from kled_coord.store.records import Workspace
+from kled_coord.store.records import AgentRecord, Workspace
 from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.sessions import SessionId, Sessions
 from kled_wire import limits
@@ -123,11 +123,12 @@ class DataPlane:
                         arrival, answer, agent_stream, agent.id, opening, workspace, target
                     )
             except UnavailableError as error:
-                if error.code == "agent_not_connected":
-                    # Of one that has ended for good more is known, and its client ends with it.
-                    with trio.move_on_after(_ENDED_S):
-                        await self._agent_wait.wait(workspace.id, caller.user_id, agent.name)
-                raise
+                if error.code != "agent_not_connected":
+                    raise
+                # Of one that has ended for good more is known, and its client ends with it.
+                with trio.move_on_after(_ENDED_S):
+                    await self._agent_wait.wait(workspace.id, caller.user_id, agent.name)
+                raise _not_connected(workspace.name, agent) from error
 
     async def _relay(
         self,
@@ -212,6 +213,16 @@ def _answer(arrival: Arrival) -> bytes:
     if arrival.route.carrier is Carrier.WEBSOCKET:
         return encode_accept(arrival.raw_head)
     return encode_switching()
+
+
+def _not_connected(workspace: str, agent: AgentRecord) -> UnavailableError:
+    was = "has never been connected" if agent.last_seen_at is None else "is not connected any more"
+    return UnavailableError(
+        "agent_not_connected",
+        f"the agent {agent.name} of {workspace} {was}",
+        hint=f"it may be starting still, or have ended: kled show {workspace} tells, kled start "
+        f"{workspace} starts it again (agent {agent.id})",
+    )
 
 
 def _check_running(workspace: Workspace) -> None:
