@@ -79,6 +79,16 @@ async def test_operations_may_finish_after_the_run_is_cancelled(tmp_path: Path) 
     assert finished
 
 
+async def test_every_provider_ends_with_a_run_that_is_cancelled(tmp_path: Path) -> None:
+    """A cancelled run closes all listeners: the first close alone would be interrupted."""
+    providers = [FakeProvider(trio.Event(), name=name) for name in ("one", "two")]
+    with trio.fail_after(10), trio.CancelScope() as scope:
+        async with open_reattach("h", tmp_path, providers):
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
 async def test_operations_that_do_not_finish_are_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
