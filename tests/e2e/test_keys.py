@@ -205,4 +205,4 @@ def test_where_keys_are_off_none_comes_in_and_none_is_added(
     assert not place.is_refused()
     # After a restart nobody has signed in of late.
     done = site.kled("key", "add", f"{place.key}.pub", check=False)
-    assert (done.returncode, "sign-in of the last ten minutes" in done.stderr) == (3, True)
+    assert (done.returncode, "signed in within the last ten minutes" in done.stderr) == (3, True)

@@ -81,4 +81,4 @@ def test_streams_fall_back_to_websockets() -> None:
         assert (code, checks["session"]["outcome"]) == (0, "ok")
         assert checks["kled-stream"]["outcome"] == "warn"
         assert "Upgrade: kled-stream is blocked" in summary
-        assert "WebSockets are used instead" in summary
+        assert "WebSockets are used" in summary
