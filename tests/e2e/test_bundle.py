@@ -49,7 +49,7 @@ def unpacked(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("unpacked")
     directory.chmod(0o755)
     with tarfile.open(packed) as tar:
-        tar.extractall(directory)  # noqa: S202 - our own
+        tar.extractall(directory)
     return directory / "kled-agent"
 
 
@@ -205,7 +205,7 @@ def test_the_same_for_arm64_under_emulation(tmp_path: Path) -> None:
         [ROOT / "scripts/build-agent-bundle", "--arch", "arm64", "--output", tmp_path], check=True
     )
     with tarfile.open(tmp_path / "kled-agent-arm64.tar.gz") as tar:
-        tar.extractall(tmp_path)  # noqa: S202 - our own
+        tar.extractall(tmp_path)
     library = tmp_path / "kled-agent/lib"
     argv = [
         "qemu-aarch64-static", library / "ld-linux-aarch64.so.1",
