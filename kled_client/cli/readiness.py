@@ -25,10 +25,12 @@ async def wait_ready(api: Api, found: Workspace, meter: Meter) -> Workspace:
         agent = first_in(found, "starting")
         if agent is None:
             return found
-        if (advice := advice_of(agent, found)) != told:
+        # Without a script to wait for it lasts a moment: nothing is said of that.
+        waits_for = agent.get("waits_for") or ()
+        if waits_for and (advice := advice_of(agent, found)) != told:
             told = advice
             meter.log(f"{found['name']}: {advice}")
-        meter.update(0, None, ", ".join(agent.get("waits_for") or ()) or None)
+        meter.update(0, None, ", ".join(waits_for) or None)
         try:
             return await api.wait_until_ready(found["id"])
         except UnavailableError as exc:

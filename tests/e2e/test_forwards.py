@@ -39,7 +39,8 @@ class Echo:
 
     @staticmethod
     def _answer(link: socket.socket) -> None:
-        with link:
+        # A client that is refused, or that ends early, takes no answer.
+        with link, contextlib.suppress(OSError):
             data = b""
             while chunk := link.recv(65536):
                 data += chunk
