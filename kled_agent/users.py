@@ -45,9 +45,10 @@ class LocalUser:
     def is_local(self) -> bool:
         """Whether this machine's /etc/passwd has an entry of that id."""
         try:
-            return pwd.getpwuid(self.uid) is not None
+            pwd.getpwuid(self.uid)
         except KeyError:
             return False
+        return True
 
     @property
     def is_listed(self) -> bool:

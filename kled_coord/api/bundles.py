@@ -11,8 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
 from kled_coord.api.guard import ServicesDep
-from kled_coord.bundles.script import SCRIPT_NAME, render_script
-from kled_coord.bundles.shelf import FOREVER, unknown_bundle
+from kled_coord.bundles.shelf import FOREVER, look_up
 
 router = APIRouter(prefix="/bin", tags=["bundles"])
 
@@ -21,13 +20,9 @@ router = APIRouter(prefix="/bin", tags=["bundles"])
 @router.get("/{name}")
 async def bundle(services: ServicesDep, name: str) -> Response:
     """A bundle by its hash, which never changes, or `agent.sh`, which fetches the newest."""
-    shelf = services.bundles
-    if name == SCRIPT_NAME:
-        digests = await trio.to_thread.run_sync(shelf.newest)
-        script = render_script(services.config.access_url, digests, {}, "")
-        return Response(script, media_type="text/x-shellscript")
-    found = await trio.to_thread.run_sync(shelf.find, name)
-    if found is None:
-        raise unknown_bundle(name)
+    url = services.config.access_url
+    found = await trio.to_thread.run_sync(look_up, services.bundles, name, url)
+    if isinstance(found, str):
+        return Response(found, media_type="text/x-shellscript")
     headers = {"Cache-Control": FOREVER}
     return FileResponse(found.path, media_type="application/gzip", headers=headers)

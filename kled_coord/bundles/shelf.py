@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kled_coord.bundles.script import SCRIPT_NAME, render_script
 from kled_wire.errors import InputError, NotFoundError
 
 # A bundle has 18 MB and some 800 entries (docs/bundle.md).
@@ -108,13 +109,21 @@ class Shelf:
         return next((bundle for bundle in self.list() if bundle.digest == digest), None)
 
 
-def unknown_bundle(name: str) -> NotFoundError:
-    """What is said to whoever asks for a bundle that is not there."""
-    return NotFoundError(
-        "bundle_unknown",
-        f"there is no bundle {name[:64]!r} here",
-        hint="kled-coord bundle list shows those that there are",
-    )
+def look_up(shelf: Shelf, name: str, access_url: str) -> str | Bundle:
+    """What stands at /bin/NAME: a bundle by its hash, or the script that fetches the newest.
+
+    Reads the directory. Raises NotFoundError("bundle_unknown").
+    """
+    if name == SCRIPT_NAME:
+        return render_script(access_url, shelf.newest(), {}, "")
+    found = shelf.find(name)
+    if found is None:
+        raise NotFoundError(
+            "bundle_unknown",
+            f"there is no bundle {name[:64]!r} here",
+            hint="kled-coord bundle list shows those that there are",
+        )
+    return found
 
 
 def _inspect(file: Path) -> tuple[str, str]:

@@ -11,8 +11,7 @@ from typing import Final
 
 import trio
 
-from kled_coord.bundles.script import SCRIPT_NAME, render_script
-from kled_coord.bundles.shelf import FOREVER, Shelf, unknown_bundle
+from kled_coord.bundles.shelf import FOREVER, Shelf, look_up
 from kled_coord.front.head import BUNDLES_PATH
 from kled_coord.front.listener import Arrival
 from kled_coord.front.refusing import answer_error, end_politely
@@ -40,20 +39,16 @@ class BundlePlane:
     async def _answer(self, arrival: Arrival) -> None:
         head = arrival.head
         name = head.path.removeprefix(BUNDLES_PATH)
-        if name == SCRIPT_NAME:
-            digests = await trio.to_thread.run_sync(self._shelf.newest)
-            script = render_script(self._access_url, digests, {}, "").encode()
-            headers = _headers(len(script), "text/x-shellscript", "no-cache")
-            await _send(arrival.stream, headers)
+        found = await trio.to_thread.run_sync(look_up, self._shelf, name, self._access_url)
+        if isinstance(found, str):
+            script = found.encode()
+            await _send(arrival.stream, _headers(len(script), "text/x-shellscript", "no-cache"))
             if head.method == "GET":
                 await _send(arrival.stream, script)
         else:
-            bundle = await trio.to_thread.run_sync(self._shelf.find, name)
-            if bundle is None:
-                raise unknown_bundle(name)
-            await _send(arrival.stream, _headers(bundle.size, "application/gzip", FOREVER))
+            await _send(arrival.stream, _headers(found.size, "application/gzip", FOREVER))
             if head.method == "GET":
-                await _send_file(arrival.stream, bundle.path)
+                await _send_file(arrival.stream, found.path)
         await end_politely(arrival.stream)
 
 
