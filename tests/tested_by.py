@@ -66,7 +66,7 @@ TESTED_BY = {
         kled_client/api/build_log kled_client/api/models kled_client/cli/agent_token
         kled_client/cli/config_ssh kled_client/cli/context kled_client/cli/forward
         kled_client/cli/login kled_client/cli/logs kled_client/cli/open kled_client/cli/version
-        kled_client/cli/workspace kled_client/report
+        kled_client/cli/lifecycle kled_client/cli/workspace kled_client/report
     """,
     "client/test_command_line.py": """
         kled_client/cli/help kled_client/cli/lazy kled_client/cli/main

@@ -46,6 +46,14 @@ def first_in(found: Workspace, state: str) -> Agent | None:
     return next((each for each in agents if each.get("state") == state), None)
 
 
+def agent_status(found: Workspace) -> str:
+    """Whether the agent is connected, in one word; how many there are where none is meant."""
+    agent = found.get("agent")
+    if agent:
+        return agent["status"]
+    return f"{len(found['agents'])} agents" if found.get("agents") else "-"
+
+
 def advice_of(agent: Agent, found: Workspace) -> str:
     """What the coordinator says about the agent's state, with the workspace's name in it."""
     return (agent.get("advice") or "").replace("NAME", found["name"])

@@ -1,0 +1,288 @@
+"""`kled create`, `start`, `update`, `stop` and `delete`: what builds a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from kled_client.api.build_log import follow_build, saying_what_goes_on
+from kled_client.api.client import Api
+from kled_client.api.models import Workspace
+from kled_client.cli.confirming import confirm_deletion
+from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.names import complete_template, complete_workspace, workspace_argument
+from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
+from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
+from kled_client.output import Output
+from kled_wire.errors import InputError, KledError
+from kled_wire.names import WorkspaceRef, check_new_workspace_name
+
+# An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
+AGENT_TIMEOUT_S = 120.0
+_NO_WAIT_HELP = "Return as soon as the build is queued."
+_no_wait = click.option("--no-wait", is_flag=True, help=_NO_WAIT_HELP)
+QUEUED, AGENT, READY = "no", "agent", "ready"
+
+
+def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a start waits for, as the parameter `wait`."""
+    no_wait = click.option("--no-wait", "wait", flag_value=QUEUED, help=_NO_WAIT_HELP)
+    wait = click.option(
+        "--wait",
+        "wait",
+        type=click.Choice([QUEUED, AGENT, READY]),
+        default=READY,
+        help="Until the agent is connected, or (default) also its startup scripts let logins in.",
+    )
+    return wait(no_wait(command))
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--template",
+    "-t",
+    help="Template; optional when there is only one.",
+    shell_complete=complete_template,
+)
+@click.option("--template-version", metavar="N", help="Template version; default: the active one.")
+@parameter_options
+@click.option(
+    "--copy-from",
+    metavar="WS",
+    help="Copy the parameters of another workspace except sensitive ones.",
+    shell_complete=complete_workspace,
+)
+@click.option("--yes", "-y", is_flag=True, help="Take defaults without asking.")
+@_wait_options
+@pass_invocation
+def create(  # each is one option of the command
+    invocation: Invocation,
+    /,
+    name: str,
+    template: str | None,
+    template_version: str | None,
+    copy_from: str | None,
+    yes: bool,
+    wait: str,
+    **options: Any,
+) -> None:
+    """Create the workspace NAME and wait until it is ready."""
+    check_new_workspace_name(name)
+    given = _given(options, copy_from=copy_from, take_defaults=yes)
+    body: dict[str, Any] = {"name": name, **given.body()}
+    if template_version is not None:
+        body["version"] = _version(template_version)
+
+    async def work(api: Api) -> Workspace:
+        body["template"] = template or await _only_template(api)
+        body["parameters"] = await choose_parameters(
+            api,
+            invocation.output,
+            given,
+            template=body["template"],
+            version=body.get("version"),
+            kept={},
+        )
+        made = await api.create_workspace(body)
+        return await _finish(invocation, api, made, "creating", wait=wait)
+
+    _announce(invocation, invocation.call(work), wait=wait)
+
+
+@click.command()
+@workspace_argument
+@parameter_options
+@_wait_options
+@pass_invocation
+def start(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **options: Any) -> None:
+    """Start a workspace and wait until it is ready; parameters not given keep their values."""
+    given = _given(options)
+
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(workspace))
+        version = before["template_version"]
+        body = await _start_body(api, invocation.output, before, version, given)
+        return await _build(invocation, api, before, body, "starting", wait=wait)
+
+    _announce(invocation, invocation.call(work), wait=wait)
+
+
+@click.command()
+@workspace_argument
+@_no_wait
+@pass_invocation
+def stop(invocation: Invocation, workspace: WorkspaceRef, no_wait: bool) -> None:
+    """Stop a workspace. Resources that the template keeps are not destroyed."""
+    found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
+    _announce(invocation, found, wait=QUEUED if no_wait else READY, stopped=True)
+
+
+@click.command()
+@workspace_argument
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
+@click.option("--orphan", is_flag=True, help="Remove the record only; leave the resources.")
+@_no_wait
+@pass_invocation
+def delete(
+    invocation: Invocation, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
+) -> None:
+    """Delete a workspace and everything in it."""
+    confirm_deletion(str(workspace), f"Destroy {workspace} and everything in it?", yes=yes)
+    body: dict[str, Any] = {"transition": "delete"}
+    if orphan:
+        body["orphan"] = True
+    _end(invocation, workspace, body, "deleting", no_wait=no_wait)
+    if not no_wait:
+        invocation.output.note(f"{workspace} is deleted")
+
+
+@click.command()
+@workspace_argument
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Template version; default: the active one.",
+)
+@parameter_options
+@_wait_options
+@pass_invocation
+def update(
+    invocation: Invocation,
+    /,
+    workspace: WorkspaceRef,
+    number: int | None,
+    wait: str,
+    **options: Any,
+) -> None:
+    """Update a workspace to the template's active version, or to --version, and start it.
+
+    If that fails, the workspace keeps its version and parameters.
+    """
+    given = _given(options)
+
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(workspace))
+        version = number or (await api.template(before["template"]))["active_version"]
+        body = await _start_body(api, invocation.output, before, version, given)
+        what = f"updating to version {version}"
+        return await _build(invocation, api, before, {**body, "version": version}, what, wait=wait)
+
+    _announce(invocation, invocation.call(work), wait=wait)
+
+
+def _version(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+async def _only_template(api: Api) -> str:
+    names = [template["name"] for template in await api.templates()]
+    if len(names) == 1:
+        return names[0]
+    raise InputError(
+        "template_missing",
+        f"which template? There are {', '.join(names)}" if names else "there is no template yet",
+        hint="--template NAME" if names else "kled template push DIR",
+    )
+
+
+def _given(options: dict[str, Any], **more: Any) -> GivenParameters:
+    return GivenParameters(
+        words=options["param"], file=options["param_file"], preset=options["preset"], **more
+    )
+
+
+async def _start_body(
+    api: Api, output: Output, before: Workspace, version: int, given: GivenParameters
+) -> dict[str, Any]:
+    body = {"transition": "start", **given.body()}
+    if not given and version == before["template_version"]:
+        return body  # it has all that its version needs
+    parameters = await choose_parameters(
+        api,
+        output,
+        given,
+        template=before["template"],
+        version=version,
+        kept=before.get("parameters") or {},
+        workspace=before["id"],
+    )
+    return {**body, "parameters": parameters} if parameters else body
+
+
+def _end(
+    invocation: Invocation, ref: WorkspaceRef, body: dict[str, Any], what: str, *, no_wait: bool
+) -> Workspace:
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(ref))
+        wait = QUEUED if no_wait else READY
+        return await _build(invocation, api, before, body, what, wait=wait)
+
+    return invocation.call(work)
+
+
+async def _build(
+    invocation: Invocation,
+    api: Api,
+    before: Workspace,
+    body: dict[str, Any],
+    what: str,
+    *,
+    wait: str,
+) -> Workspace:
+    build = await api.start_build(before["id"], body)
+    queued: Workspace = {**before, "latest_build": build}
+    return await _finish(invocation, api, queued, what, wait=wait)
+
+
+async def _finish(
+    invocation: Invocation, api: Api, queued: Workspace, what: str, *, wait: str
+) -> Workspace:
+    """Follow the latest build; after a start, wait for the agent and its scripts as well."""
+    build = queued["latest_build"]
+    if wait == QUEUED or build is None:
+        return queued
+    title = f"{what} {queued['name']}"
+    await follow_build(api, build, invocation.output, what=title, verbose=invocation.verbose)
+    match build.get("transition", "start"):
+        case "delete":
+            return queued
+        case "stop":
+            return await api.workspace(queued["id"])
+    name = queued["name"]
+    says = f"{name} goes on without us; kled show {name} tells whether its agent is connected"
+    async with saying_what_goes_on(invocation.output, says):
+        with invocation.output.progress(f"waiting for the agent of {name}"):
+            found = await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+        if wait == READY:
+            with invocation.output.progress(f"waiting for the scripts of {name}") as meter:
+                found = await wait_ready(api, found, meter)
+    return found
+
+
+def _announce(
+    invocation: Invocation, found: Workspace, *, wait: str = READY, stopped: bool = False
+) -> None:
+    failed = first_in(found, "start_failed") if wait == READY and not stopped else None
+    if invocation.output.as_json:
+        invocation.output.json(found)
+    elif wait == QUEUED:
+        invocation.output.note(f"queued; kled show {found['name']} shows its progress")
+    elif failed:
+        pass  # said below
+    elif not stopped and first_in(found, "starting"):
+        name = found["name"]
+        invocation.output.note(f"{name} is connected; kled logs -f {name} shows its scripts")
+    elif not stopped and agent_status(found) == "connected":
+        invocation.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
+    else:
+        invocation.output.note(f"{found['name']} is {found['status']}")
+    if failed:
+        raise KledError(
+            "start_scripts_failed",
+            f"{found['name']} runs, but its start failed: {advice_of(failed, found)}",
+        )
