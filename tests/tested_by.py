@@ -84,6 +84,7 @@ TESTED_BY = {
     "client/test_parameters.py": """
         kled_client/cli/parameters kled_client/cli/questions kled_client/cli/template_push
     """,
+    "client/test_show.py": "kled_client/cli/notes",
     "client/test_stream.py": """
         kled_client/account/http kled_client/cli/stream kled_client/stream/command
         kled_client/stream/fdpass kled_client/stream/stdio kled_client/stream/websocket
@@ -103,6 +104,7 @@ TESTED_BY = {
         kled_coord/builds/job kled_coord/builds/runner kled_coord/builds/running/jobs
         kled_coord/builds/running/lease kled_coord/builds/running/worker
     """,
+    "coord/builds/states/test_applied.py": "kled_coord/builds/states/instances",
     "coord/builds/test_builds.py": """
         kled_coord/builds/logs kled_coord/builds/queue kled_coord/builds/service
         kled_coord/builds/states/backend kled_coord/changes kled_coord/services

@@ -182,6 +182,25 @@ class Agent(TypedDict):
     metadata: NotRequired[list[dict[str, Any]] | None]
 
 
+class NoteItem(TypedDict):
+    """One thing that a note says."""
+
+    key: str
+    value: str | None
+    sensitive: bool
+
+
+class Note(TypedDict):
+    """What the template notes on the resource at `address`."""
+
+    address: str
+    type: str
+    icon: str
+    hide: bool
+    daily_cost: float
+    items: list[NoteItem]
+
+
 class Workspace(TypedDict):
     """A workspace with its latest build and its agent."""
 
@@ -200,6 +219,8 @@ class Workspace(TypedDict):
     updated_at: str
     last_used_at: str | None
     sandbox: NotRequired[str | None]
+    notes: NotRequired[list[Note] | None]
+    daily_cost: NotRequired[float | None]
 
 
 class PingResult(TypedDict):

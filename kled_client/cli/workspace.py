@@ -14,6 +14,7 @@ from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.lifecycle import create, delete, start, stop, update
 from kled_client.cli.logs import logs
 from kled_client.cli.names import complete_user, workspace_argument
+from kled_client.cli.notes import describe_notes
 from kled_client.cli.readiness import agent_status, describe_scripts
 from kled_client.output import Output, ago
 from kled_wire.names import WorkspaceRef
@@ -81,6 +82,7 @@ def _show(output: Output, found: Workspace) -> None:
     for key, given in (found.get("outputs") or {}).items():
         if (shown := _output(given)) is not None:
             fields[f"output {key}"] = shown
+    fields |= describe_notes(found)
     if agent:
         rtt = agent.get("rtt_ms")
         fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")

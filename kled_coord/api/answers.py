@@ -141,6 +141,7 @@ class BuildAnswer(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     created_by: str
+    notes: list[NoteAnswer] | None = None  # only where one build is asked for
 
     @classmethod
     def of(cls, build: Build, workers: int) -> BuildAnswer:
@@ -262,6 +263,25 @@ class OutputAnswer(BaseModel):
     too_long: bool = False
 
 
+class ItemAnswer(BaseModel):
+    """One thing that a note says; `value` is null where it is sensitive, or there is none."""
+
+    key: str
+    value: str | None
+    sensitive: bool
+
+
+class NoteAnswer(BaseModel):
+    """What a template notes on one of its resources, whose `address` and `type` it has."""
+
+    address: str
+    type: str
+    icon: str
+    hide: bool
+    daily_cost: int | float
+    items: list[ItemAnswer]
+
+
 class WorkspaceAnswer(BaseModel):
     """A workspace."""
 
@@ -279,7 +299,10 @@ class WorkspaceAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
-    sandbox: str | None = None  # what confines its builds, where one workspace is asked for
+    # Only where one workspace is asked for: what confines its builds, and its template's notes.
+    sandbox: str | None = None
+    notes: list[NoteAnswer] | None = None
+    daily_cost: int | float | None = None
 
     @classmethod
     def of(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kled_coord.api.answers import BuildAnswer
+from kled_coord.api.answers import BuildAnswer, NoteAnswer
 from kled_coord.api.guard import BearerDep, BuildIdDep, CallerDep, ServicesDep
 from kled_coord.builds.logs import BuildProgress, End
 from kled_coord.identity.service import IdentityService
@@ -23,7 +23,10 @@ router = APIRouter(prefix="/api/v1/builds", tags=["builds"])
 async def get_build(build_id: BuildIdDep, services: ServicesDep, caller: CallerDep) -> BuildAnswer:
     """One build."""
     build = await services.builds.get(caller, build_id)
-    return BuildAnswer.of(build, services.config.workers)
+    answer = BuildAnswer.of(build, services.config.workers)
+    notes = await services.builds.notes(build)
+    answer.notes = [NoteAnswer.model_validate(note) for note in notes]
+    return answer
 
 
 @router.get("/{build_id}/logs")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import trio
 from fastapi import APIRouter, Query, Request, Response
 
-from kled_coord.api.answers import BuildAnswer, WorkspaceAnswer
+from kled_coord.api.answers import BuildAnswer, NoteAnswer, WorkspaceAnswer
 from kled_coord.api.bodies import EvaluateWorkspaceBody, NewBuildBody, NewWorkspaceBody, Text
 from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
 from kled_coord.api.leaving import run_while_connected
@@ -69,6 +69,9 @@ async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -
     workspace, asked = await services.workspaces.locate(caller, ref, Action.WORKSPACE_READ)
     answer = await _shown(await services.workspaces.get(workspace.id, asked), services)
     answer.sandbox = (await services.sandbox.make()).describe()
+    notes = await services.workspaces.notes(workspace.id)
+    answer.notes = [NoteAnswer.model_validate(note) for note in notes]
+    answer.daily_cost = sum(note.daily_cost for note in answer.notes)
     return answer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,10 @@ class Reporter(Protocol):
 
     def outputs(self, values: Mapping[str, Any]) -> None:
         """Say what the template gave out; the workspace shows them once the build succeeded."""
+        ...
+
+    async def notes(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Say what the template notes on its resources, which is kept with the build."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,6 +80,10 @@ class LogWriter:
         """Keep what the template gave out for the end of the build."""
         self.found_outputs = values
 
+    async def notes(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what the template notes on its resources. Raises StoreError."""
+        await self._store.write(update_build, self._build_id, {"notes": list(values) or None})
+
     def close(self) -> None:
         """No more is coming: `run` ends after what was handed over."""
         self._send.close()
@@ -144,6 +148,19 @@ class MaskedReporter:
         self._reporter.outputs(
             {name: {**output, "value": hide(output["value"])} for name, output in values.items()}
         )
+
+    async def notes(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Say what the template notes on its resources."""
+        hide = self._mask.hide
+        shown = [
+            {**note, "items": [_hidden(hide, item) for item in note["items"]]} for note in values
+        ]
+        await self._reporter.notes(shown)
+
+
+def _hidden(hide: Callable[[str], str], item: Mapping[str, Any]) -> dict[str, Any]:
+    value = item["value"]
+    return {**item, "key": hide(item["key"]), "value": None if value is None else hide(value)}
 
 
 async def append_line(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from kled_coord.builds.logs import BuildProgress, End, follow_log
 from kled_coord.builds.queue import Queue
@@ -15,7 +15,7 @@ from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, workspace_not_found
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.build_changes import DecideNew, queue_build
-from kled_coord.store.builds import NewBuild, build_by_id, list_builds
+from kled_coord.store.builds import NewBuild, build_by_id, build_notes, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import Build, LogLine, TemplateParameter, TemplateVersion, Workspace
@@ -176,6 +176,10 @@ class Builds:
     async def get(self, caller: Caller, build_id: BuildId) -> Build:
         """One build. Raises NotFoundError("build_not_found")."""
         return await self._find(caller, build_id, Action.WORKSPACE_READ)
+
+    async def notes(self, build: Build) -> list[dict[str, Any]]:
+        """What its template notes on its resources (builds/states/notes.py)."""
+        return await self._store.read(build_notes, build.id)
 
     async def log(
         self, caller: Caller, build_id: BuildId, *, after: int, follow: bool

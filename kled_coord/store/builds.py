@@ -13,7 +13,7 @@ from kled_coord.store.queue_order import RUNNING, WAITING, places
 from kled_coord.store.records import Build, LogLine
 from kled_coord.store.schema import build_logs, builds, users, workspaces
 
-_NOT_READ = {"secret_hash", "secrets_sealed", "created_by"}
+_NOT_READ = {"secret_hash", "secrets_sealed", "created_by", "notes"}
 _COLUMNS = (
     *(column for column in builds.c if column.name not in _NOT_READ),
     users.c.name.label("created_by"),
@@ -78,6 +78,21 @@ def build_secrets(connection: Connection, build_id: str) -> bytes | None:
     """The sealed values of a build's sensitive parameters, until the build is over."""
     row = connection.execute(select(builds.c.secrets_sealed).where(builds.c.id == build_id)).one()
     return row.secrets_sealed and bytes(row.secrets_sealed)
+
+
+def build_notes(connection: Connection, build_id: str) -> list[dict[str, Any]]:
+    """What a build's template notes on its resources, as the build has applied them."""
+    row = connection.execute(select(builds.c.notes).where(builds.c.id == build_id)).first()
+    return (row and row.notes) or []
+
+
+def workspace_notes(connection: Connection, workspace_id: str) -> list[dict[str, Any]]:
+    """The notes of a workspace's last build that succeeded."""
+    succeeded = select(builds.c.notes).where(
+        builds.c.workspace_id == workspace_id, builds.c.status == "succeeded"
+    )
+    row = connection.execute(succeeded.order_by(builds.c.number.desc()).limit(1)).first()
+    return (row and row.notes) or []
 
 
 def build_by_number(connection: Connection, workspace_id: str, number: int) -> Build | None:

@@ -192,6 +192,8 @@ builds = Table(
     Column("secrets_sealed", sa.LargeBinary),
     # Names of parameters that are for this build alone; NULL: none.
     Column("ephemeral", sa.JSON(none_as_null=True)),
+    # What the template notes on its resources, sensitive values left out; NULL: nothing.
+    Column("notes", sa.JSON(none_as_null=True)),
     Column("orphan", sa.Boolean, nullable=False, default=False),
     # Somebody does not want to wait for its clean stop.
     Column("forced", sa.Boolean, nullable=False, default=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
@@ -15,7 +15,7 @@ from kled_coord.policy.decide import Caller, decide, workspace_not_found
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.agents import agents_of
 from kled_coord.store.build_changes import create_workspace
-from kled_coord.store.builds import NewBuild, latest_builds
+from kled_coord.store.builds import NewBuild, latest_builds, workspace_notes
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import (
@@ -140,6 +140,10 @@ class Workspaces:
         """What the workspace's sensitive parameters are. Raises KledError("sealed_unreadable")."""
         sealed = await self._store.read(workspace_secrets, workspace_id)
         return tuple(open_parameters(self._sealer, workspace_id, {}, sealed).secret.values())
+
+    async def notes(self, workspace_id: WorkspaceId) -> list[dict[str, Any]]:
+        """What the template notes on its resources, as the last build that succeeded left them."""
+        return await self._store.read(workspace_notes, workspace_id)
 
     async def touch(self, workspace_id: WorkspaceId) -> None:
         """Remember that somebody uses the workspace; writes at most twice a minute."""

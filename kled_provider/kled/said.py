@@ -168,14 +168,14 @@ APP = Schema(
 )
 
 METADATA = Schema(
-    description="What the log of a start says of a resource.",
+    description="What people are told of a resource: in the log of a start, and by `kled show`.",
     attributes=(
         Attribute(
             name="resource_id",
             required=True,
             description="The `id` of any resource of the template.",
         ),
-        flag("hide", "Whether none of it is told."),
+        flag("hide", "Whether people are not shown it."),
         ICON,
         defaulted(
             "daily_cost",

@@ -1,4 +1,4 @@
-"""`kled show`: outputs, several agents, and a place in the queue."""
+"""`kled show`: outputs, notes, several agents, and a place in the queue."""
 
 from __future__ import annotations
 
@@ -32,6 +32,32 @@ def test_show_tells_outputs_and_masks_sensitive_ones(signed_in: Fake, kled: Kled
         "output password (sensitive)",
         "output long (too long to show)",
     ]
+
+
+def test_show_tells_what_is_noted_on_resources_and_what_they_cost(
+    signed_in: Fake, kled: Kled
+) -> None:
+    def note(address: str, *items: tuple[str, str | None], **more: object) -> dict[str, object]:
+        said = [{"key": key, "value": value, "sensitive": value is None} for key, value in items]
+        other = {"type": "x", "icon": "", "hide": False, "daily_cost": 0}
+        return {"address": address, **other, "items": said, **more}
+
+    notes = [
+        note("x.vm", ("cpu", "4"), ("password", None), daily_cost=3),
+        note("x.disk", ("text", "two\nlines " + "long " * 99)),
+        note("x.disk", ("size", "1 GB")),
+        note("x.hidden", ("cpu", "4"), hide=True),
+        note("x.silent"),
+    ]
+    shown = lines(signed_in, kled, notes=notes, daily_cost=3.5)
+    assert "x.vm cpu 4, password (sensitive), costs 3 a day" in shown
+    (disk,) = (line for line in shown if line.startswith("x.disk"))
+    assert disk.startswith("x.disk text two lines long long")
+    assert disk.endswith(", size 1 GB")
+    assert len(disk) < 250
+    assert not [line for line in shown if line.startswith(("x.hidden", "x.silent"))]
+    assert "daily cost 3.5" in shown
+    assert not [line for line in lines(signed_in, kled) if line.startswith("daily")]
 
 
 def test_show_tells_the_place_in_the_queue_and_every_agent(signed_in: Fake, kled: Kled) -> None:

@@ -16,6 +16,7 @@ from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.running.variables import open_fixed, values_of
 from kled_coord.builds.states.backend import States
+from kled_coord.builds.states.notes import tell_notes
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.scripts.service import ScriptIntake
@@ -119,20 +120,22 @@ class Jobs:
             return
         await self._scripts.stop(job.workspace.id, partial(reporter.line, "info"))
 
-    async def keep_specs(self, job: Job, reporter: Reporter) -> None:
-        """After a start was applied: keep what the state says of agents, tell what it notes.
+    async def keep_applied(self, job: Job, reporter: Reporter) -> None:
+        """After Terraform's run: keep what the state says of agents, and what it notes.
 
         Raises InputError where that cannot be, StoreError, KledError.
         """
         if job.build.transition == "start":
-            found, notes = await self._states.applied(job.workspace.id, job.build.id)
+            found = await self._states.applied(job.workspace.id, job.build.id)
             specs = {agent_id: agent.spec for agent_id, agent in found.items()}
             await self._specs.save(job.workspace.id, specs)
             if found:  # else no state says which agents there are
                 names = {agent_id: agent.name for agent_id, agent in found.items()}
                 await self._agents.settle(job.workspace.id, names)
-            for note in notes:
-                await reporter.line("info", note)
+        notes = await self._states.notes(job.workspace.id)
+        await reporter.notes(notes)
+        for line in tell_notes(notes):
+            await reporter.line("info", line)
 
     async def tell_agents(self, build: Build) -> None:
         """Agents that are connected go by what is applied now; others hear it when they come."""

@@ -174,7 +174,7 @@ class Worker:
             await reporter.line("info", "Terraform has nothing to destroy")
         else:
             await self._runner(job, host, reporter)
-            await self._jobs.keep_specs(job, reporter)
+            await self._jobs.keep_applied(job, reporter)
         if job.build.transition != "start":
             await end_leftovers(job.workspace.id, host, reporter)
         if job.build.transition == "delete":

@@ -1,8 +1,4 @@
-"""Reads the agents and resources of a workspace from a state (format version 4). Pure.
-
-The resources are those of the provider `kled`, or of `coder`, which have the same attributes and
-some more names from earlier versions.
-"""
+"""Reads the agents of a workspace, with all that belongs to them, from a state. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kled_coord.builds.states.instances import Instance, instances_of, number_of, text_of
 from kled_wire.control.agent_spec import (
     SHUTDOWN_SCRIPT,
     STARTUP_SCRIPT,
@@ -25,15 +22,10 @@ from kled_wire.control.agent_spec import (
 )
 from kled_wire.errors import InputError
 from kled_wire.names import AgentId
-from kled_wire.text import printable
 
-_PREFIXES: Final = ("kled_", "coder_")
 _NAME_MAX: Final = 32
 # One control message has to hold it (kled_wire/limits.py), with what else is in that.
 _SPEC_MAX_BYTES: Final = 768 * 1024
-# Notes that are told, and characters of one item.
-_NOTES_MAX: Final = 100
-_NOTE_MAX: Final = 200
 # Ways in that are shown where the template says nothing of them.
 _DISPLAY_APPS: Final = ("vscode", "web_terminal", "ssh_helper", "port_forwarding_helper")
 
@@ -47,21 +39,12 @@ class AppliedAgent:
     spec: AgentSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Instance:
-    kind: str  # without the provider's prefix; "" for what is not ours
-    address: str
-    label: str
-    values: Mapping[str, Any]
-    sensitive: frozenset[str]  # attributes with something in them that is no one's to see
-
-
 def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, AppliedAgent]:
     """The agents of a state by id, each with all that belongs to it.
 
     Raises InputError: "agent_name_taken", "agent_spec_too_large", "variable_defined_twice".
     """
-    instances = sorted(_instances(state), key=lambda instance: instance.address)
+    instances = sorted(instances_of(state), key=lambda instance: instance.address)
     found: dict[AgentId, AppliedAgent] = {}
     by_name: dict[str, str] = {}
     for instance in instances:
@@ -82,70 +65,24 @@ def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, App
     return found
 
 
-def applied_notes(state: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the template notes on its resources, a line for each, without what is sensitive."""
-    instances = sorted(_instances(state), key=lambda instance: instance.address)
-    subjects = {i.values.get("id"): i.address for i in instances if i.kind != "metadata"}
-    return tuple(
-        f"{subjects[i.values['resource_id']]}: {', '.join(_said(i))}"
-        for i in instances
-        if i.kind == "metadata" and i.values.get("resource_id") in subjects
-        if not i.values.get("hide") and any(_said(i))
-    )[:_NOTES_MAX]
-
-
-def _said(note: _Instance) -> Iterator[str]:
-    for item in note.values.get("item") or ():
-        is_secret = item.get("sensitive") or "item" in note.sensitive
-        shown = "(sensitive)" if is_secret else _text(item, "value")
-        yield printable(f"{_text(item, 'key')} {shown}")[:_NOTE_MAX]
-    if cost := _number(note.values, "daily_cost"):
-        yield f"costs {cost} a day"
-
-
-def _instances(state: Mapping[str, Any]) -> Iterator[_Instance]:
-    for resource in state.get("resources", []):
-        if resource["mode"] != "managed":
-            continue
-        kind = next(
-            (resource["type"].removeprefix(p) for p in _PREFIXES if resource["type"].startswith(p)),
-            "",
-        )
-        module = f"{resource['module']}." if resource.get("module") else ""
-        for instance in resource["instances"]:
-            if "deposed" in instance:
-                continue
-            key = instance.get("index_key")
-            index = "" if key is None else f"[{json.dumps(key)}]"
-            yield _Instance(
-                kind=kind,
-                address=f"{module}{resource['type']}.{resource['name']}{index}",
-                label=resource["name"] if key is None else f"{resource['name']}-{key}",
-                values=instance.get("attributes") or {},
-                sensitive=frozenset(
-                    str(path[0].get("value")) for path in instance.get("sensitive_attributes") or ()
-                ),
-            )
-
-
 def _name_of(label: str) -> str:
     """A resource's label as the name of an agent, which host names have to hold."""
     name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
     return name[:_NAME_MAX].rstrip("-") or "agent"
 
 
-def _spec(agent: _Instance, own: list[_Instance], build_id: str) -> AgentSpec:
+def _spec(agent: Instance, own: list[Instance], build_id: str) -> AgentSpec:
     values = agent.values
     spec = AgentSpec(
         build_id=build_id,
-        os=_text(values, "os"),
-        arch=_text(values, "arch"),
-        directory=_text(values, "dir"),
+        os=text_of(values, "os"),
+        arch=text_of(values, "arch"),
+        directory=text_of(values, "dir"),
         env=_merged(values.get("env") or {}, [i for i in own if i.kind == "env"]),
-        motd_file=_text(values, "motd_file"),
-        troubleshooting_url=_text(values, "troubleshooting_url"),
-        connection_timeout_s=_number(values, "connection_timeout", 120),
-        order=_number(values, "order"),
+        motd_file=text_of(values, "motd_file"),
+        troubleshooting_url=text_of(values, "troubleshooting_url"),
+        connection_timeout_s=number_of(values, "connection_timeout", 120),
+        order=number_of(values, "order"),
         display_apps=_display_apps(values),
         scripts=(*_own_scripts(values), *(_script(i) for i in own if i.kind == "script")),
         metadata=tuple(map(_metadata_item, values.get("metadata") or ())),
@@ -186,66 +123,66 @@ def _own_scripts(values: Mapping[str, Any]) -> Iterator[Script]:
         )
 
 
-def _script(instance: _Instance) -> Script:
+def _script(instance: Instance) -> Script:
     values = instance.values
     return Script(
-        id=_text(values, "id"),
-        name=_text(values, "display_name"),
-        script=_text(values, "script"),
-        icon=_text(values, "icon"),
+        id=text_of(values, "id"),
+        name=text_of(values, "display_name"),
+        script=text_of(values, "script"),
+        icon=text_of(values, "icon"),
         run_on_start=bool(values.get("run_on_start")),
         run_on_stop=bool(values.get("run_on_stop")),
-        cron=_text(values, "cron"),
+        cron=text_of(values, "cron"),
         blocks_login=bool(values.get("start_blocks_login")),
-        timeout_s=_number(values, "timeout"),
-        log_path=_text(values, "log_path"),
+        timeout_s=number_of(values, "timeout"),
+        log_path=text_of(values, "log_path"),
         after=tuple(filter(None, values.get("after") or ())),
     )
 
 
 def _metadata_item(values: Mapping[str, Any]) -> MetadataItem:
-    interval = _number(values, "interval")
+    interval = number_of(values, "interval")
     return MetadataItem(
-        key=_text(values, "key"),
-        display_name=_text(values, "display_name") or _text(values, "key"),
-        script=_text(values, "script"),
+        key=text_of(values, "key"),
+        display_name=text_of(values, "display_name") or text_of(values, "key"),
+        script=text_of(values, "script"),
         interval_s=interval,
-        timeout_s=_number(values, "timeout") or interval,
-        order=_number(values, "order"),
+        timeout_s=number_of(values, "timeout") or interval,
+        order=number_of(values, "order"),
     )
 
 
-def _app(instance: _Instance) -> App:
+def _app(instance: Instance) -> App:
     values = instance.values
-    slug = _text(values, "slug") or _name_of(instance.label)
+    slug = text_of(values, "slug") or _name_of(instance.label)
     subdomain = values.get("subdomain")
     if values.get("relative_path") is not None:  # before 2.0, and the opposite
         subdomain = not values["relative_path"]
     checks = values.get("healthcheck") or ()
     return App(
-        id=_text(values, "id"),
+        id=text_of(values, "id"),
         slug=slug,
-        display_name=_text(values, "display_name") or _text(values, "name") or slug,
-        icon=_text(values, "icon"),
-        url=_text(values, "url"),
-        command=_text(values, "command"),
+        display_name=text_of(values, "display_name") or text_of(values, "name") or slug,
+        icon=text_of(values, "icon"),
+        url=text_of(values, "url"),
+        command=text_of(values, "command"),
         external=bool(values.get("external")),
         subdomain=bool(subdomain),
-        share=_text(values, "share") or "owner",
-        open_in=_text(values, "open_in") or "slim-window",
-        order=_number(values, "order"),
-        group=_text(values, "group"),
+        share=text_of(values, "share") or "owner",
+        open_in=text_of(values, "open_in") or "slim-window",
+        order=number_of(values, "order"),
+        group=text_of(values, "group"),
         hidden=bool(values.get("hidden")),
-        tooltip=_text(values, "tooltip"),
+        tooltip=text_of(values, "tooltip"),
         healthcheck=next(map(_healthcheck, checks), None),
     )
 
 
 def _healthcheck(values: Mapping[str, Any]) -> HealthCheck:
     return HealthCheck(
-        url=_text(values, "url"),
-        interval_s=_number(values, "interval"),
-        threshold=_number(values, "threshold"),
+        url=text_of(values, "url"),
+        interval_s=number_of(values, "interval"),
+        threshold=number_of(values, "threshold"),
     )
 
 
@@ -260,17 +197,17 @@ def _thresholds(values: Mapping[str, Any]) -> Iterator[Threshold]:
     for said in values.get("resources_monitoring") or ():
         for watched in (*(said.get("memory") or ()), *(said.get("volume") or ())):
             if watched.get("enabled"):
-                percent = _number(watched, "threshold")
-                yield Threshold(path=_text(watched, "path"), percent=percent)
+                percent = number_of(watched, "threshold")
+                yield Threshold(path=text_of(watched, "path"), percent=percent)
 
 
-def _merged(own: Mapping[str, str], variables: Iterable[_Instance]) -> dict[str, str]:
+def _merged(own: Mapping[str, str], variables: Iterable[Instance]) -> dict[str, str]:
     """Variables of one name in the order of their addresses; what the agent says itself counts."""
     found: dict[str, str] = {}
     first: dict[str, str] = {}
     for instance in variables:
-        name, value = _text(instance.values, "name"), _text(instance.values, "value")
-        strategy = _text(instance.values, "merge_strategy")
+        name, value = text_of(instance.values, "name"), text_of(instance.values, "value")
+        strategy = text_of(instance.values, "merge_strategy")
         if strategy == "error" and name in found:
             raise InputError(
                 "variable_defined_twice",
@@ -286,13 +223,3 @@ def _merged(own: Mapping[str, str], variables: Iterable[_Instance]) -> dict[str,
         found[name] = value
     # One that is null is one that is not said.
     return {**found, **{name: value for name, value in own.items() if value is not None}}
-
-
-def _text(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _number(values: Mapping[str, Any], name: str, default: int = 0) -> int:
-    value = values.get(name)
-    return default if value is None else int(value)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import trio
 
-from kled_coord.builds.states.applied import AppliedAgent, applied_agents, applied_notes
+from kled_coord.builds.states.applied import AppliedAgent, applied_agents
 from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
+from kled_coord.builds.states.notes import applied_notes
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
@@ -35,6 +36,8 @@ from kled_wire.names import AgentId, BuildId, WorkspaceId
 _PURPOSE: Final = "state"
 _LOCK_ID_MAX: Final = 100
 _LOCK_INFO_MAX: Final = 16 * 1024
+
+_T = TypeVar("_T")
 
 
 class StateLockedError(ConflictError):
@@ -84,20 +87,22 @@ class States:
 
     async def applied(
         self, workspace_id: WorkspaceId, build_id: BuildId
-    ) -> tuple[dict[AgentId, AppliedAgent], tuple[str, ...]]:
-        """What the newest state says of the workspace's agents, and notes on its resources.
+    ) -> dict[AgentId, AppliedAgent]:
+        """What the newest state says of the workspace's agents.
 
         Raises StoreError, KledError, and as `applied_agents` (applied.py).
         """
+        return await self._look(workspace_id, lambda state: applied_agents(state, build_id))
+
+    async def notes(self, workspace_id: WorkspaceId) -> list[dict[str, Any]]:
+        """What the newest state notes on resources (notes.py). Raises StoreError, KledError."""
+        return await self._look(workspace_id, applied_notes)
+
+    async def _look(self, workspace_id: WorkspaceId, look: Callable[[Mapping[str, Any]], _T]) -> _T:
+        """What `look` finds in the newest state, which is empty where there is none."""
         content = await self._newest(workspace_id)
-        if content is None:
-            return {}, ()
-
-        def read() -> tuple[dict[AgentId, AppliedAgent], tuple[str, ...]]:
-            state = json.loads(content)
-            return applied_agents(state, build_id), applied_notes(state)
-
-        return await trio.to_thread.run_sync(read)  # a state may have 64 MiB
+        # In a thread: a state may have 64 MiB.
+        return await trio.to_thread.run_sync(lambda: look(json.loads(content or b"{}")))
 
     async def write(self, writer: StateWriter, content: bytes | None, lock_id: str | None) -> None:
         """Append a version (None: the state was deleted) on behalf of a lock's holder.

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kled_coord.api import guard
-from kled_coord.builds.logs import LogWriter
+from kled_coord.builds.logs import LogWriter, MaskedReporter
 from kled_coord.builds.transitions import BuildEvent
+from kled_coord.masking import Mask
+from kled_coord.store.builds import update_build
 from kled_wire.errors import InputError, NotFoundError
 from kled_wire.limits import API_BODY_MAX_BYTES
 
@@ -229,6 +231,27 @@ async def test_a_workspace_is_made_once_and_hidden_from_others(api, make_tar) ->
         "/api/v1/templates/plain", headers=await api.login("b2", "admin")
     )
     assert code(answer) == (409, "template_in_use")
+
+
+async def test_notes_on_resources_are_shown_with_the_build_and_the_workspace(api, make_tar) -> None:
+    me, made = await workspace(api, make_tar)
+    secret = "hunter2"  # a parameter's
+    item = {"key": "size", "value": f"of {secret}", "sensitive": False}
+    other = {"type": "x_y", "icon": "", "hide": False}
+    note = {"address": "x_y.z", **other, "daily_cost": 0.5, "items": [item]}
+    build, store = made["latest_build"]["id"], api.world.services.store
+    world = api.world.services
+    writer = LogWriter(store=store, clock=world.clock, changes=world.changes, build_id=build)
+    await MaskedReporter(writer, Mask([secret])).notes([note, note])
+    await store.write(update_build, build, {"status": "succeeded"})
+    expected = [{**note, "items": [{**item, "value": "of ***"}]}] * 2
+    shown = (await api.client.get(f"/api/v1/builds/{build}", headers=me)).json()
+    assert shown["notes"] == expected
+    shown = (await api.client.get("/api/v1/workspaces/dev", headers=me)).json()
+    assert (shown["notes"], shown["daily_cost"]) == (expected, 1.0)
+    assert shown["latest_build"]["notes"] is None
+    (shown,) = (await api.client.get("/api/v1/workspaces", headers=me)).json()
+    assert (shown["notes"], shown["daily_cost"]) == (None, None)
 
 
 async def test_an_agent_enrolls_is_shown_and_pinged(api, make_tar) -> None:

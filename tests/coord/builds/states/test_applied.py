@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kled_coord.builds.states.applied import applied_agents, applied_notes
+from kled_coord.builds.states.applied import applied_agents
 from kled_wire.control.agent_spec import (
     AgentSpec,
     App,
@@ -217,30 +217,3 @@ def test_what_is_deposed_or_data_or_of_others_is_no_agent() -> None:
     data = {**resource("coder_agent.main", {"id": "d"}), "mode": "data"}
     assert of(deposed, data, resource("docker_container.main", {"id": "x"})) == {}
     assert applied_agents({}, "b") == {}
-
-
-def test_notes_are_told_of_the_resource_that_they_are_on() -> None:
-    def note(name: str, **values: Any) -> dict[str, Any]:
-        return resource(f"coder_metadata.{name}", {"id": f"m-{name}", "resource_id": "c", **values})
-
-    items = [
-        {"key": "cpu", "value": "4", "sensitive": False},
-        {"key": "password", "value": "hush", "sensitive": True},
-        {"key": "red", "value": "\x1b[31m", "sensitive": None},
-    ]
-    state = {
-        "resources": [
-            resource("docker_container.dev", {"id": "c"}),
-            note("a", item=items, daily_cost=3),
-            note("b", item=items, hide=True),
-            note("c", item=[]),
-            note("d", item=items, resource_id="of nothing"),
-        ]
-    }
-    told = "docker_container.dev: cpu 4, password (sensitive), red , costs 3 a day"
-    assert applied_notes(state) == (told,)
-    # Terraform knows better than the template what is a secret.
-    path = [{"type": "get_attr", "value": "item"}, {"type": "index", "value": 0}]
-    state["resources"][1]["instances"][0]["sensitive_attributes"] = [path]
-    assert "cpu (sensitive)" in applied_notes(state)[0]
-    assert applied_notes({}) == ()
