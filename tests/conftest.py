@@ -55,6 +55,27 @@ def _collected() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Failures are told at once: a run that is ended before its summary has said why."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and os.environ.get("CI") == "true":
+        config.pluginmanager.register(_Failures(reporter))
+
+
+class _Failures:
+    def __init__(self, reporter: Any) -> None:
+        self._reporter = reporter
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            lines = report.longreprtext.splitlines()
+            errors = [line for line in lines if line.startswith("E ")] or lines[-1:]
+            self._reporter.ensure_newline()
+            self._reporter.write_line(f"{report.nodeid}: {report.when}: {' '.join(errors)[:300]}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A skip inside a test or its fixtures."""
