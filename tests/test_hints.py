@@ -55,7 +55,7 @@ def texts(path: Path) -> Iterator[str]:
     """The string constants of a module, f-strings with their values left out; docstrings too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):
-            yield "".join(v.value if isinstance(v, ast.Constant) else "X" for v in node.values)
+            yield "".join(str(v.value) if isinstance(v, ast.Constant) else "X" for v in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 

@@ -28,7 +28,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(path, work / path.name, symlinks=True, ignore=ignore)
         else:
             shutil.copy(path, work)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", work / "dist", work]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    pip += ["-w", work / "dist", work]
     done = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     (built,) = (work / "dist").iterdir()

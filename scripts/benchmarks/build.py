@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _measure_create(world: World, client: httpx.Client, *, times: int) -> list[R
         progress(f"create to shell, {number + 1} of {times}")
         floors.append(_floor(2))
         name = f"ws{number}"
-        took.append(_seconds(lambda name=name: _create_and_enter(world, name)))
+        took.append(_seconds(partial(_create_and_enter, world, name)))
         build = _stages_of(client, name)
         stages.append({**build, "agent and client": took[-1] - sum(build.values())})
         world.kled("delete", name, "--yes")
@@ -83,6 +84,10 @@ def _create_and_enter(world: World, name: str) -> None:
     world.kled("exec", name, "--", "true")
 
 
+def _answer(client: httpx.Client, url: str, body: dict[str, Any]) -> None:
+    _ok(client.post(url, json=body))
+
+
 def _less(name: str, ours: float, floor: float) -> Row:
     value = max(0.0, ours - ALLOWED_S)
     return Row(name=name, value=value, unit="s", peer=floor, wanted=SLOWER)
@@ -99,7 +104,7 @@ def _measure_questions(world: World, client: httpx.Client, *, times: int) -> Row
     url = "/templates/forty/parameters/evaluate"
     for number in range(times + 1):
         body = {"parameters": {"p7": f"answer {number}"}}
-        took.append(_seconds(lambda body=body: _ok(client.post(url, json=body))) * 1000)
+        took.append(_seconds(partial(_answer, client, url, body)) * 1000)
     middle = statistics.median(took[1:])  # the first one prepares
     return Row(name="a question, 40 parameters", value=middle, unit="ms", wanted=QUESTION_MS)
 

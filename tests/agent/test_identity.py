@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_a_save_that_fails_leaves_the_old_one(
     def full(_number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(identity_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigError, match="No space left") as caught:
         save_identity(config, dataclasses.replace(identity, owner="bob"))
     assert caught.value.code == "identity_unwritable"

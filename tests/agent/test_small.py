@@ -11,7 +11,6 @@ import pytest
 import trio
 import trio.testing
 
-from kled_agent import users
 from kled_agent.memory.sampler import sample_report
 from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
@@ -60,13 +59,13 @@ def test_an_unknown_user_is_a_config_error() -> None:
 
 def test_only_root_becomes_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     other = next(entry for entry in pwd.getpwall() if entry.pw_uid not in {0, os.geteuid()})
-    monkeypatch.setattr(users.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     user = load_user(other.pw_name)
     assert not user.owns_us()
     assert user.popen_options()["user"] == other.pw_uid
     assert user.popen_options()["group"] == other.pw_gid
     assert other.pw_gid in user.popen_options()["extra_groups"]
-    monkeypatch.setattr(users.os, "geteuid", lambda: other.pw_uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: other.pw_uid + 1)
     with pytest.raises(ConfigError) as caught:
         load_user(other.pw_name)
     assert caught.value.code == "user_not_allowed"

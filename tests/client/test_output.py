@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -104,7 +105,12 @@ def test_times_that_are_none() -> None:
 def test_tokens_and_keys_that_have_ended_are_not_shown_as_valid(
     signed_in: Fake, kled: Kled
 ) -> None:
-    token = {"id": TOKEN_ID, "name": "ci", "scopes": ["all"], "created_at": after(days=-9.5)}
+    token: dict[str, Any] = {
+        "id": TOKEN_ID,
+        "name": "ci",
+        "scopes": ["all"],
+        "created_at": after(days=-9.5),
+    }
     token |= {"last_used_at": None, "revoked_at": None}
     ends = {"live": after(days=8.5), "old": after(days=-2.5), "for ever": None}
     signed_in.routes["GET", "/api/v1/tokens"] = (

@@ -95,7 +95,7 @@ def test_a_sensitive_value_is_shown_as_stars(signed_in: Fake, kled: Kled) -> Non
 def asked(name: str, **more: Any) -> dict[str, Any]:
     said = {"name": name, "display_name": name.title(), "description": "", "type": "string"}
     plain = {"form_type": "input", "default": None, "mutable": True, "ephemeral": False}
-    rest = {"options": [], "validation": None, "value": "", "error": None}
+    rest: dict[str, Any] = {"options": [], "validation": None, "value": "", "error": None}
     return {**said, **plain, **rest, **more}
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -41,9 +41,10 @@ from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
 from kled_coord.store.records import AgentRecord, User
 from kled_coord.store.tokens import insert_token
-from kled_coord.workspaces.presence import ReadKeys, WaitAnswered
+from kled_coord.workspaces.presence import ConnectedAgent, ReadKeys, WaitAnswered
 from kled_wire.control.messages import Message, UserKey
 from kled_wire.errors import InputError, UnavailableError
+from kled_wire.names import AgentId
 
 
 class Clock:
@@ -140,26 +141,11 @@ class FakeTerraform:
             raise InputError("template_invalid", "main.tf line 1: Invalid block definition")
 
 
-@dataclass
-class State:
-    """A connected agent."""
-
-    agent_id: str
-    connected_at: datetime
-    last_seen_at: datetime
-    rtt_s: float | None = 0.002
-    version: str = "9.9"
-    hostname: str = "box"
-    os: str = "linux"
-    arch: str = "x86_64"
-    address: str = "192.0.2.7"
-
-
 class FakeRegistry:
     """A registry whose agents the test connects."""
 
     def __init__(self) -> None:
-        self.states: dict[str, State] = {}
+        self.states: dict[str, ConnectedAgent] = {}
         self.dropped: list[tuple[str, str]] = []
         # What connected agents hold; those in `mute` never answer, to those in `stuck` nothing
         # can be sent.
@@ -172,11 +158,22 @@ class FakeRegistry:
         self._changed = trio.Event()
 
     def connect(self, agent_id: str, now: datetime) -> None:
-        self.states[agent_id] = State(agent_id=agent_id, connected_at=now, last_seen_at=now)
+        self.states[agent_id] = ConnectedAgent(
+            agent_id=AgentId(agent_id),
+            connected_at=now,
+            last_seen_at=now,
+            rtt_s=0.002,
+            version="9.9",
+            hostname="box",
+            os="linux",
+            arch="x86_64",
+            address="192.0.2.7",
+            report=None,
+        )
         self._changed.set()
         self._changed = trio.Event()
 
-    def state(self, agent_id: str) -> State | None:
+    def state(self, agent_id: str) -> ConnectedAgent | None:
         return self.states.get(agent_id)
 
     async def ping(self, agent_id: str) -> float:
@@ -406,7 +403,7 @@ async def api(lite_world: World, nursery: trio.Nursery) -> AsyncIterator[Api]:
 def make_tar() -> Any:
     """A function: files by name (bytes) to a tar."""
 
-    def make(files: dict[str, bytes], *, mode: str = "w") -> bytes:
+    def make(files: dict[str, bytes], *, mode: Literal["w", "w:gz"] = "w") -> bytes:
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode=mode) as archive:
             for name, content in files.items():

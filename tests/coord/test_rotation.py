@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_key
-from kled_coord.store import resealing
 from kled_coord.store.agents import agent_by_name
 from kled_coord.store.resealing import SEALED, check_key, reseal_all
 from kled_coord.store.schema import metadata
@@ -87,7 +86,7 @@ async def test_a_value_that_cannot_be_opened_changes_nothing(
     def damaged(self, purpose: str, row_id: str, value: bytes) -> bytes:
         return real_open(self, purpose, row_id, value[:-1] if purpose == "state" else value)
 
-    monkeypatch.setattr(resealing.Sealer, "open", damaged)
+    monkeypatch.setattr(Sealer, "open", damaged)
     with pytest.raises(KledError) as caught:
         await rotate_sealing_key(store, key_file, secrets.token_bytes)
     assert caught.value.code == "sealed_unreadable"

@@ -207,7 +207,7 @@ def test_the_same_for_arm64_under_emulation(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "kled-agent-arm64.tar.gz") as tar:
         tar.extractall(tmp_path)
     library = tmp_path / "kled-agent/lib"
-    argv = [
+    argv: list[str | Path] = [
         "qemu-aarch64-static", library / "ld-linux-aarch64.so.1",
         "--argv0", tmp_path / "kled-agent/bin/kled-python", library / "python3.11.bin", "-I", "-S",
         "-c", "import kled_agent.app, kled_agent.ssh.server, os, ssl; print(os.uname().machine)",

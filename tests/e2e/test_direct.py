@@ -144,7 +144,7 @@ class Transfer:
     def _receive(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
-            while data := pipe.read1(1 << 20):
+            while data := os.read(pipe.fileno(), 1 << 20):
                 self._got.update(data)
                 self.got_bytes += len(data)
 

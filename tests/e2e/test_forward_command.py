@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,10 +195,8 @@ def page(tmp_path: Path) -> Iterator[str]:
     """The address of a page inside that says `found`."""
     (tmp_path / "page").write_text("found")
 
-    def handler(*args: object) -> http.server.BaseHTTPRequestHandler:
-        return http.server.SimpleHTTPRequestHandler(*args, directory=tmp_path)  # type: ignore[arg-type]
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_port}/page"
     server.shutdown()

@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -185,10 +186,8 @@ def test_a_remote_unix_socket_reaches_one_here(site: Site, echo_port: int) -> No
 def test_socks_reaches_what_the_workspace_reaches(site: Site, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("found")
 
-    def handler(*args: object) -> http.server.BaseHTTPRequestHandler:
-        return http.server.SimpleHTTPRequestHandler(*args, directory=tmp_path)  # type: ignore[arg-type]
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     here = ("127.0.0.1", free_port())
     try:

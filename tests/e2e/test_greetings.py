@@ -201,7 +201,8 @@ def test_ssh_forwards_carry_it_whole(site: Site, greet: Greet, text: bytes) -> N
         # It is ready when what it asked for last is, and has asked in this order.
         with forwarding(site, *words, until=paths[1]):
             for _ in range(ROUNDS[text] // 2 or 1):
-                for address in (*(("127.0.0.1", number) for number in ports[:4]), *paths):
+                addresses: list[Address] = [("127.0.0.1", number) for number in ports[:4]]
+                for address in [*addresses, *paths]:
                     with connected(address) as link:
                         check(link, greet, text)
                 with socks(ports[4], port) as link:

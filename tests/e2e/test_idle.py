@@ -93,8 +93,16 @@ class Sessions:
 def sessions_over(site: Site, proxy: Proxy | Nginx, echo_port: int) -> Iterator[Sessions]:
     """Open them."""
     site.kled("create", "dev", "--template", "process")
-    tcp = [BIN / "kled", "stream", "--kind", "tcp", "--port", str(echo_port), "dev"]
-    argv = {
+    tcp: list[str | Path] = [
+        BIN / "kled",
+        "stream",
+        "--kind",
+        "tcp",
+        "--port",
+        str(echo_port),
+        "dev",
+    ]
+    argv: dict[str, list[str | Path]] = {
         "ssh": [*site.ssh_words(), "dev.kled", "cat"],
         "kled exec": [BIN / "kled", "exec", "dev", "--", "cat"],
         "kled stream": tcp,
@@ -105,7 +113,7 @@ def sessions_over(site: Site, proxy: Proxy | Nginx, echo_port: int) -> Iterator[
             name: stack.enter_context(site.running(*words, stdin=subprocess.PIPE, bufsize=0))
             for name, words in argv.items()
         }
-        forward = [BIN / "kled", "forward", "dev", f"{port}:{echo_port}"]
+        forward: list[str | Path] = [BIN / "kled", "forward", "dev", f"{port}:{echo_port}"]
         stack.enter_context(site.running(*forward, stdout=subprocess.DEVNULL))
         wait_until("the forward listens", lambda: connects(port))
         forwarded = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))

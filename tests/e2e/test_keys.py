@@ -71,7 +71,7 @@ class Place:
     @contextmanager
     def listening(self, *words: str) -> Iterator[int]:
         """`kled stream dev --listen`, and the port it has."""
-        argv = (BIN / "kled", "stream", "dev", "--listen", "127.0.0.1:0", *words)
+        argv: list[str | Path] = [BIN / "kled", "stream", "dev", "--listen", "127.0.0.1:0", *words]
         with self.site.running(*argv) as process:
             assert process.stdout is not None
             yield int(process.stdout.readline().rpartition(b":")[2])
@@ -79,7 +79,7 @@ class Place:
 
 def make_key(folder: Path, name: str = "plain") -> Path:
     file = folder / name
-    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", file]
+    argv: list[str | Path] = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", file]
     subprocess.run(argv, check=True)
     return file
 
@@ -167,6 +167,7 @@ def test_a_client_without_certificates_or_proxies_uses_a_port(
         pinned = site.ask("known-hosts", "dev", "--host", f"127.0.0.1:{port}")
         lines = f"127.0.0.1 {pinned['key']}\n[127.0.0.1]:{port} {pinned['key']}\n"
         (home / ".ssh" / "known_hosts").write_text(lines)
+        words: tuple[str | Path, ...]
         words = (dbclient, "-i", site.root / "key.db", "-p", str(port), "me@127.0.0.1", "echo in")
         assert site.run(*words).stdout == "in\n"
         words = (plink, "-batch", "-hostkey", pinned["fingerprint"], "-i", site.root / "key.ppk",

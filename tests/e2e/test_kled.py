@@ -85,7 +85,7 @@ def test_create_is_quiet_and_verbose_on_demand(site: Site) -> None:
 def test_config_ssh_is_idempotent_and_removable(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text("Host other\n  User me\n")
-    words = ["config-ssh", "--ssh-config-file", path]
+    words: list[str | Path] = ["config-ssh", "--ssh-config-file", path]
     site.kled(*words)
     once = path.read_text()
     site.kled(*words)
@@ -106,7 +106,7 @@ def test_config_ssh_works_without_the_callers_environment(site: Site, tmp_path: 
     try:
         env = {"KLED_CONFIG_DIR": str(place)}
         site.kled("config-ssh", "--ssh-config-file", tmp_path / "config", env=env)
-        words = ["ssh", "-F", tmp_path / "config", "-S", "none"]
+        words: list[str | Path] = ["ssh", "-F", tmp_path / "config", "-S", "none"]
         assert site.run(*words, "dev.kled", "echo here").stdout == "here\n"
     finally:
         place.rename(site.home / ".config/kled")

@@ -7,12 +7,14 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.kit.authority import issue
 from tests.kit.deployments import behind_websockets_only, over_tls
+from tests.kit.processes import has_ended
 from tests.kit.programs import say, send_through
 from tests.kit.site import BIN, Site
 from tests.kit.waiting import wait_until
@@ -56,7 +58,7 @@ def test_a_connection_outlives_a_coordinator_that_is_killed(offloaded: Site) -> 
         assert cat.wait(20) == 0
     # Each serves what it has to the end, and no longer.
     for process in before:
-        wait_until("it has ended", lambda p=process: not p.is_running())
+        wait_until("it has ended", partial(has_ended, process.pid))
     offloaded.wait_connected("dev")
 
 

@@ -7,9 +7,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
+from tests.kit.processes import has_ended
 from tests.kit.programs import say
 from tests.kit.site import Site
 from tests.kit.waiting import wait_until
@@ -26,6 +28,10 @@ def served(site: Site) -> Iterator[Site]:
     site.wait_connected("dev")
 
 
+def has_relays(served: Site, count: int) -> bool:
+    return len(served.relays()) == count
+
+
 def test_all_relay_processes_outlive_a_coordinator_that_is_killed(served: Site, host: str) -> None:
     served.stop_serving()
     served.serve(KLED_COORD_RELAY_PROCESSES="3")
@@ -38,7 +44,8 @@ def test_all_relay_processes_outlive_a_coordinator_that_is_killed(served: Site, 
             assert say(cat, b"before") == b"before\n"
             cats.append(cat)
             # One always stands by.
-            wait_until("there is another", lambda n=number: len(served.relays()) == min(3, n + 2))
+            count = min(3, number + 2)
+            wait_until("there is another", partial(has_relays, served, count))
         before = served.relays()
         served.stop_serving(signal.SIGKILL)
         assert [say(cat, b"after") for cat in cats] == [b"after\n"] * 3
@@ -48,7 +55,7 @@ def test_all_relay_processes_outlive_a_coordinator_that_is_killed(served: Site, 
             cat.stdin.close()
             assert cat.wait(20) == 0
         for process in before:
-            wait_until("it has ended", lambda p=process: not p.is_running())
+            wait_until("it has ended", partial(has_ended, process.pid))
     served.serve()
 
 

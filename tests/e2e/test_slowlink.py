@@ -38,6 +38,11 @@ def listening(where: Namespace, address: str) -> Iterator[socket.socket]:
         yield listener
 
 
+def send_and_close(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    client.close()
+
+
 @pytest.mark.parametrize("address", [SERVER, "fd00:7::2"])
 def test_a_round_trip_takes_the_delay_twice(
     ends: tuple[Namespace, Namespace, SlowLink], address: str
@@ -69,7 +74,7 @@ def test_what_is_lost_is_sent_again_by_tcp(ends: tuple[Namespace, Namespace, Slo
     data, got = os.urandom(1_000_000), hashlib.sha256()
     with listening(right, SERVER) as listener, left.entered():
         client = socket.create_connection((SERVER, 4000), timeout=30)
-        sender = threading.Thread(target=lambda: (client.sendall(data), client.close()))
+        sender = threading.Thread(target=send_and_close, args=(client, data))
         sender.start()
         server, _ = listener.accept()
         with server:
@@ -86,7 +91,7 @@ def test_a_rate_is_a_limit(ends: tuple[Namespace, Namespace, SlowLink]) -> None:
         began = time.monotonic()
         client = socket.create_connection((SERVER, 4000), timeout=30)
         server, _ = listener.accept()
-        sender = threading.Thread(target=lambda: (client.sendall(bytes(200_000)), client.close()))
+        sender = threading.Thread(target=send_and_close, args=(client, bytes(200_000)))
         sender.start()
         with server:
             while server.recv(65536):

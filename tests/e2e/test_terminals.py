@@ -6,18 +6,20 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.kit.processes import is_alive, running
+from tests.kit.processes import has_ended, running
 from tests.kit.site import BIN, Site
 from tests.kit.terminal import Terminal
 from tests.kit.waiting import wait_until
 
 
 def attach(site: Site, workspace: str, *words: str) -> Terminal:
-    kled = [BIN / "kled", "ssh", workspace, *words]
+    kled: list[str | Path] = [BIN / "kled", "ssh", workspace, *words]
     return Terminal(kled, site.env)
 
 
@@ -92,7 +94,7 @@ def test_a_session_outlives_its_agent_killed_or_restarted(site: Site, workspace:
     for number in (signal.SIGKILL, signal.SIGUSR2):
         agent = site.agent(workspace)
         agent.send_signal(number)
-        wait_until("the agent to end", lambda pid=agent.pid: not is_alive(pid))
+        wait_until("the agent to end", partial(has_ended, agent.pid))
         (holder,) = holders(site)
         assert holder.is_running()
         site.kled("start", workspace)
@@ -118,7 +120,7 @@ def test_who_is_attached_when_the_agent_is_restarted_is_attached_again(
     one.wait_for("kept=in-the-shell\r\n")
     agent = site.agent(workspace)
     agent.send_signal(signal.SIGUSR2)
-    wait_until("the agent to end", lambda pid=agent.pid: not is_alive(pid))
+    wait_until("the agent to end", partial(has_ended, agent.pid))
     one.wait_for("is lost; attaching again; Ctrl-C stops")
     one.text = ""
     site.kled("start", workspace)

@@ -27,6 +27,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def has_ended(pid: int) -> bool:
+    """The opposite, to be waited for."""
+    return not is_alive(pid)
+
+
 def command_line(process: psutil.Process) -> list[str]:
     """Its command line; empty when it has ended, is the kernel's, or is not ours to look at."""
     try:

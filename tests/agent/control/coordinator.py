@@ -105,7 +105,7 @@ def converse(conversation: Conversation) -> Answer:
 
     async def answer(_head: upgrade.RequestHead, stream: PrefixedStream) -> None:
         async with trio.open_nursery() as nursery:
-            request = await trio_websocket.wrap_server_stream(nursery, stream)  # type: ignore[arg-type]  # any stream will do
+            request = await trio_websocket.wrap_server_stream(nursery, stream)
             with contextlib.suppress(trio_websocket.ConnectionClosed):
                 await conversation(Peer(await request.accept()))
             nursery.cancel_scope.cancel()

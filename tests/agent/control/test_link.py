@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -70,7 +70,13 @@ class Agent:
         return self.coordinator.times[-1] - self.coordinator.times[-2]
 
 
-Running = Callable[..., object]
+def ended_with(peer: Peer) -> trio_websocket.CloseReason:
+    """Why the agent has closed this connection."""
+    assert peer.connection.closed is not None
+    return peer.connection.closed
+
+
+Running = Callable[..., AbstractAsyncContextManager[Agent]]
 REFUSED_S, CAP_S = 0.4, 0.2
 
 
@@ -120,7 +126,7 @@ async def test_it_says_hello_and_is_welcomed(running: Running) -> None:
         hellos.append(await peer.greet())
         await peer.answer_pings()
 
-    async with running(converse(greet)) as agent:  # type: ignore[attr-defined]  # the fixture's context
+    async with running(converse(greet)) as agent:
         await agent.until(lambda: bool(agent.welcomes))
     [head] = agent.coordinator.heads
     assert head.path == "/api/v1/agent/control"
@@ -132,7 +138,7 @@ async def test_it_says_hello_and_is_welcomed(running: Running) -> None:
 
 
 async def test_a_dial_is_handed_on_and_reports_come(running: Running) -> None:
-    reports = []
+    reports: list[messages.Report] = []
 
     async def dial(peer: Peer) -> None:
         await peer.greet()
@@ -143,7 +149,7 @@ async def test_a_dial_is_handed_on_and_reports_come(running: Running) -> None:
                 reports.append(message)
         await peer.answer_pings()
 
-    async with running(converse(dial)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(dial)) as agent:
         await agent.until(lambda: bool(agent.dials and reports))
     assert agent.dials == [messages.Dial(ticket="t", kind="ssh")]
     assert reports[0].streams == 3
@@ -153,7 +159,7 @@ async def test_a_dial_is_handed_on_and_reports_come(running: Running) -> None:
 async def test_grants_are_said_at_the_welcome_and_when_asked_and_end_when_told(
     running: Running,
 ) -> None:
-    said = []
+    said: list[tuple[str, ...]] = []
 
     async def ask(peer: Peer) -> None:
         await peer.greet()
@@ -165,7 +171,7 @@ async def test_grants_are_said_at_the_welcome_and_when_asked_and_end_when_told(
         await peer.say(messages.EndGrants(grants=("a", "unknown")))
         await peer.answer_pings()
 
-    async with running(converse(ask)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(ask)) as agent:
         with agent.grants.held(["b"]) as other, agent.grants.held(["", "a"]) as scope:
             with trio.fail_after(10):
                 await trio.sleep_forever()
@@ -188,7 +194,7 @@ async def test_heartbeats_come_at_the_pace_of_the_welcome_with_the_round_trip(
                 pings.append((trio.current_time() - began, message))
                 await peer.say(messages.Pong(id=message.id))
 
-    async with running(converse(count)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(count)) as agent:
         await agent.until(lambda: len(pings) == 4)
     assert len({ping.id for _, ping in pings}) == 4
     assert pings[3][0] >= 0.06
@@ -207,7 +213,7 @@ async def test_a_coordinator_that_stops_answering_is_noticed_and_dialled_again(
         await peer.greet()
         await peer.answer_pings()
 
-    async with running(converse(freeze), converse(well)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(freeze), converse(well)) as agent:
         await agent.until(lambda: len(agent.welcomes) == 2)
     assert agent.records.having("heartbeat_failed")
 
@@ -222,7 +228,7 @@ async def test_a_coordinator_that_stops_answering_is_noticed_and_dialled_again(
 async def test_a_refused_token_is_reported_and_tried_again_slowly(
     running: Running, error: UnauthenticatedError
 ) -> None:
-    async with running(refuse(error)) as agent:  # type: ignore[attr-defined]
+    async with running(refuse(error)) as agent:
         assert await agent.connected(2) >= REFUSED_S
     assert f"code={error.code}" in agent.records.having("agent_refused")[0]
 
@@ -244,7 +250,7 @@ async def test_the_close_code_says_how_long_to_stay_away(
         await peer.greet()
         await peer.connection.aclose(int(code), "because")
 
-    async with running(converse(close)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(close)) as agent:
         await agent.until(lambda: bool(agent.records.having("link_closed")))
         assert agent.records.having("link_closed")[0] == (
             f"link_closed code={int(code)} reason=because"
@@ -258,7 +264,7 @@ async def test_a_shutdown_message_says_when_to_come_back(running: Running) -> No
         await peer.say(messages.Shutdown(reason="update", back_in_s=0.2))
         await peer.answer_pings()
 
-    async with running(converse(stop)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(stop)) as agent:
         assert await agent.connected(2) >= 0.2
     assert agent.records.having("coordinator_stopping")
 
@@ -276,7 +282,7 @@ async def test_a_shutdown_message_says_when_to_come_back(running: Running) -> No
 async def test_whatever_answers_instead_the_agent_goes_on_dialling_with_backoff(
     running: Running, answer: Answer
 ) -> None:
-    async with running(answer) as agent:  # type: ignore[attr-defined]
+    async with running(answer) as agent:
         await agent.connected(4)
     assert len(agent.records.having("link_failed")) >= 3
 
@@ -296,10 +302,10 @@ async def test_a_coordinator_that_begins_wrongly_is_told_and_left(
         try:
             while True:
                 await peer.connection.get_message()
-        except trio_websocket.ConnectionClosed as closed:
-            told.append(closed.reason)
+        except trio_websocket.ConnectionClosed:
+            told.append(ended_with(peer))
 
-    async with running(converse(wrong)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(wrong)) as agent:
         await agent.until(lambda: bool(told))
     assert told[0].code == CloseCode.PROTOCOL_ERROR
 
@@ -313,11 +319,12 @@ async def test_a_message_that_is_not_for_agents_ends_the_link(running: Running) 
         try:
             await peer.answer_pings()
         finally:
-            told.append(peer.connection.closed)
+            told.append(ended_with(peer))
 
-    async with running(converse(wrong)) as agent:  # type: ignore[attr-defined]
+    async with running(converse(wrong)) as agent:
         await agent.until(lambda: bool(told))
     assert told[0].code == CloseCode.PROTOCOL_ERROR
+    assert told[0].reason is not None
     assert "welcome must not be sent to an agent" in told[0].reason
 
 
@@ -331,7 +338,7 @@ async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_al
     async def watch(peer: Peer) -> None:
         await peer.greet()
         await peer.answer_pings()
-        told.append(peer.connection.closed)
+        told.append(ended_with(peer))
         done.set()
 
     async with serving(converse(watch)) as coordinator, trio.open_nursery() as nursery:

@@ -12,8 +12,8 @@ from kled_agent.scripts.cron import parse_cron
 
 
 def on(*fields: int) -> datetime:
-    year, month, day, *rest = fields
-    return datetime(year, month, day, *rest, tzinfo=UTC)  # type: ignore[arg-type]  # no fold
+    year, month, day, hour, minute, second, *_ = *fields, 0, 0, 0
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 
 
 NOON = on(2026, 11, 28, 12, 0, 0)  # a Saturday

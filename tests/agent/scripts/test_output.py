@@ -14,7 +14,8 @@ HEAD, TAIL = 20, 8
 def test_what_is_told_is_what_was_printed_and_the_head_is_whole(
     steps: list[tuple[bytes, int]],
 ) -> None:
-    output, all_of_it, told = RunOutput(head_bytes=HEAD, tail_bytes=TAIL), b"", {}
+    output, all_of_it = RunOutput(head_bytes=HEAD, tail_bytes=TAIL), b""
+    told: dict[int, int] = {}
     for data, chunk in [*steps, *[(b"", 5)] * 20]:
         output.write(data)
         all_of_it += data

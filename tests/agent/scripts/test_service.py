@@ -97,7 +97,7 @@ def running(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> R
         told = Told(service)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.serve)
-            nursery.start_soon(service.tell, told)
+            nursery.start_soon(service.tell, told)  # type: ignore[arg-type]  # a fake
             service.set_spec(AgentSpec(build_id="bld_1", scripts=scripts))
             yield told
             nursery.cancel_scope.cancel()
@@ -348,8 +348,8 @@ async def test_metadata_is_told_again_and_again_and_a_hung_script_holds_up_nobod
         )
         told.scripts.set_spec(AgentSpec(build_id="bld_1", metadata=items))
 
-        def found(key: str) -> list[messages.MetadataFound]:
-            all_ = [m for m in told.heard if isinstance(m, messages.MetadataFound)]
+        def found(key: str, by: Told = told) -> list[messages.MetadataFound]:
+            all_ = [m for m in by.heard if isinstance(m, messages.MetadataFound)]
             return [m for m in all_ if m.key == key]
 
         await told.until(lambda: len(found("ticks")) > 1 and all(found(i.key) for i in items))
@@ -364,6 +364,6 @@ async def test_metadata_is_told_again_and_again_and_a_hung_script_holds_up_nobod
         again = Told(told.scripts)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(told.scripts.tell, again)
-            await again.until(lambda: any(getattr(m, "key", "") == "fails" for m in again.heard))
+            await again.until(lambda: bool(found("fails", again)))
             nursery.cancel_scope.cancel()
-        assert next(m for m in again.heard if getattr(m, "key", "") == "fails").age_s > 0
+        assert found("fails", again)[0].age_s > 0

@@ -90,7 +90,7 @@ def test_dotfiles_are_linked_and_what_was_there_is_kept(
     repository.mkdir()
     (home / ".vimrc").write_text("old")
     (repository / ".vimrc").write_text("new")
-    git = ["git", "-C", repository, "-c", "user.name=a", "-c", "user.email=a@b"]
+    git: list[str | Path] = ["git", "-C", repository, "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], check=True)
     monkeypatch.setenv("HOME", str(home))

@@ -17,7 +17,8 @@ def _message(size: int) -> bytes:
 
 @given(st.lists(SMALL), st.lists(st.integers(1, 70), min_size=1))
 def test_messages_are_found_however_they_are_cut(sizes: list[int], cuts: list[int]) -> None:
-    data, found, messages, turn = b"".join(map(_message, sizes)), [], Messages(), 0
+    data, messages, turn = b"".join(map(_message, sizes)), Messages(), 0
+    found: list[int] = []
     while data:
         cut = cuts[turn % len(cuts)]
         found += messages.begun(data[:cut])

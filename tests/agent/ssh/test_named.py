@@ -204,7 +204,7 @@ def error(code: str, status: int) -> Any:
         def __eq__(self, other: object) -> bool:
             return isinstance(other, dict) and (other["code"], other["status"]) == (code, status)
 
-        __hash__ = None  # type: ignore[assignment]  # it is no key
+        __hash__ = None  # it is no key
 
     return Same()
 

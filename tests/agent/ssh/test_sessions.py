@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from kled_agent.sessions.program import Command, start_on_pipes
 from kled_agent.ssh import session as session_module
 from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
@@ -175,12 +176,10 @@ async def test_a_command_that_cannot_be_started_says_why_and_is_126(
 async def test_a_bug_in_one_session_leaves_the_others_alone(
     site: Site, monkeypatch: pytest.MonkeyPatch, records: Records
 ) -> None:
-    real = session_module.start_on_pipes
-
-    async def crashes(command: object) -> object:
+    async def crashes(command: Command) -> object:
         if "crash" in getattr(command, "line", ""):
             raise ZeroDivisionError
-        return await real(command)  # type: ignore[arg-type]  # a Command
+        return await start_on_pipes(command)
 
     monkeypatch.setattr(session_module, "start_on_pipes", crashes)
     async with trio.open_nursery() as nursery:

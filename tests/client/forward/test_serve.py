@@ -124,7 +124,8 @@ async def test_bytes_and_connections_are_counted_and_the_end_is_passed_on() -> N
 
 
 async def test_used_up_descriptors_are_counted_and_show_no_traceback(monkeypatch, caplog) -> None:
-    accept, failed = trio.SocketListener.accept, []
+    accept = trio.SocketListener.accept
+    failed: list[trio.SocketStream] = []
 
     async def accept_once_there_are_some(listener: trio.SocketListener) -> trio.SocketStream:
         stream = await accept(listener)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import trio
@@ -311,8 +312,8 @@ async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_ta
         agent_id, connected=True, version="2", hostname="", os="", arch="", address="192.0.2.1"
     )
     api.world.registry.connect(agent_id, api.world.clock())
-    state = api.world.registry.states[agent_id]
-    state.hostname = state.os = state.arch = ""
+    states = api.world.registry.states
+    states[agent_id] = replace(states[agent_id], hostname="", os="", arch="")
     for connected in (True, False):
         if not connected:
             api.world.registry.drop(agent_id, "test")

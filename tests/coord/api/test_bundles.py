@@ -11,7 +11,7 @@ async def test_a_bundle_comes_on_a_connection_that_has_had_other_requests(
 ) -> None:
     large = launcher("amd64") + bytes(300_000)
     added = api.world.services.bundles.add(
-        write_bundle(tmp_path / "b", **{"bin/kled-agent": large})
+        write_bundle(tmp_path / "b", "amd64", **{"bin/kled-agent": large})
     )
     assert (await api.client.get("/healthz")).status_code == 200
     answer = await api.client.get(f"/bin/{added.digest}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from kled_wire.errors import UnauthenticatedError, UnavailableError
 from kled_wire.limits import ANONYMOUS_BODY_MAX_BYTES, API_BODY_MAX_BYTES
 
 
-def piece(size: int, *, more: bool = True) -> dict[str, object]:
+def piece(size: int, *, more: bool = True) -> dict[str, Any]:
     return {"type": "http.request", "body": bytes(size), "more_body": more}
 
 
@@ -30,7 +31,7 @@ class Asked:
             raise self.error
 
 
-async def taken(asked: Asked, limit: int, *pieces: dict[str, object], every_s: float = 0) -> int:
+async def taken(asked: Asked, limit: int, *pieces: dict[str, Any], every_s: float = 0) -> int:
     """How much is taken of a body that comes in pieces, one `every_s`."""
     left = list(pieces)
 

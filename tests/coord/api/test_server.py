@@ -91,7 +91,8 @@ async def test_plain_tcp_knows_the_peer(server, nursery) -> None:
 
 async def test_a_trusted_proxy_says_for_each_request_who_asks(app, server, nursery) -> None:
     believing = AsgiServer(app, Admission(), [ip_network("127.0.0.1")])
-    told, untold = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}, {}
+    told = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}
+    untold: dict[str, str] = {}
     garbage = {"X-Forwarded-For": "unknown"}
 
     async def clients(of: AsgiServer) -> list[str]:

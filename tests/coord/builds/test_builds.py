@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from kled_coord.builds.logs import BuildProgress, End
+from kled_coord.builds.states.backend import StateLockedError
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.policy.actions import Action
 from kled_coord.store.agents import agents_of
@@ -290,7 +291,7 @@ async def test_state_is_locked_kept_and_sealed(world, make_tar) -> None:
     writer = await states.authenticate(ws, claimed.build.id, claimed.secret)
     assert await states.read(writer) is None
     await states.lock(writer, b'{"ID": "a"}')
-    with pytest.raises(ConflictError) as caught:
+    with pytest.raises(StateLockedError) as caught:
         await states.lock(writer, b'{"ID": "b"}')
     assert (caught.value.status, caught.value.holder.info) == (423, '{"ID": "a"}')
     for lock_id in (None, "b"):

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from kled_coord.api.answers import WorkspaceAnswer
-from kled_coord.builds.logs import LogLine
 from kled_coord.store.builds import build_secrets
+from kled_coord.store.records import LogLine
 from kled_coord.store.versions import change_version, version_archive
 from kled_coord.store.workspaces import workspace_secrets
 from kled_coord.templates.upgrade import list_old_variables

@@ -6,6 +6,7 @@ import io
 import struct
 import tarfile
 from pathlib import Path
+from typing import Any
 
 MACHINES = {"amd64": 62, "arm64": 183}
 
@@ -15,7 +16,7 @@ def launcher(architecture: str) -> bytes:
     return b"\x7fELF" + bytes(14) + struct.pack("<H", MACHINES[architecture]) + bytes(40)
 
 
-def write_bundle(path: Path, architecture: str = "amd64", **files: bytes | None) -> Path:
+def write_bundle(path: Path, architecture: str = "amd64", **files: Any) -> Path:
     """Write a .tar.gz to `path`; `files` replace, or as None remove, what a bundle has."""
     held = {
         "bin/kled-agent": launcher(architecture),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
+    SSHCertificate,
     load_ssh_public_identity,
 )
 from hypothesis import given
@@ -39,6 +40,7 @@ def test_a_user_certificate_is_short_and_names_one_user(authority, clock) -> Non
         line(Ed25519PrivateKey.generate()), key_id="alice@tok_1", principals=["user:usr_1"]
     )
     cert = load_ssh_public_identity(signed.line.encode())
+    assert isinstance(cert, SSHCertificate)
     cert.verify_cert_signature()
     assert cert.valid_principals == [b"user:usr_1"]
     assert cert.key_id == b"alice@tok_1"

@@ -41,7 +41,9 @@ async def ask(plane: BundlePlane, request: str) -> tuple[bytes, bytes]:
 async def test_a_bundle_is_what_was_added_and_never_changes(tmp_path) -> None:
     shelf = Shelf(tmp_path / "bundles")
     added = shelf.add(
-        write_bundle(tmp_path / "b", **{"bin/kled-agent": launcher("amd64") + bytes(700_000)})
+        write_bundle(
+            tmp_path / "b", "amd64", **{"bin/kled-agent": launcher("amd64") + bytes(700_000)}
+        )
     )
     plane = BundlePlane(shelf, "https://kled.example")
     head, body = await ask(plane, f"GET /bin/{added.digest}")

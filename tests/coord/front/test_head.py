@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kled_coord.front.head import Carrier, Plane, Route, StreamTarget, bearer, decide_route
 from kled_wire.errors import InputError, KledError, ProtocolError, UpgradeRequiredError
-from kled_wire.http.upgrade import Headers, RequestHead
+from kled_wire.http.heads import Headers
+from kled_wire.http.upgrade import RequestHead
 from kled_wire.names import WorkspaceRef
 
 STREAM = "/api/v1/workspaces/dev/stream"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from kled_coord.identity.attempts import ACCOUNT_MAX
 from kled_coord.identity.grants import decode_grant, encode_grant, grant_of
-from kled_coord.identity.logins import NewToken
+from kled_coord.identity.service import NewToken
 from kled_coord.identity.users import UserChange
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
@@ -180,7 +181,7 @@ async def test_a_code_dies_with_a_new_password_and_with_suspension(world: World)
 async def test_a_new_password_asks_for_the_old_one_also_from_an_owner(world: World) -> None:
     for name, role in (("alice", "member"), ("root", "owner")):
         caller, change = await world.user(name, role), world.services.users.change
-        more = {"role": Role.OWNER} if role == "owner" else {}
+        more: dict[str, Any] = {"role": Role.OWNER} if role == "owner" else {}
         with pytest.raises(InputError) as missing:
             await change(caller, name, UserChange(password="another-one", **more))
         assert missing.value.code == "old_password_missing"
@@ -206,6 +207,7 @@ async def test_guessing_the_old_password_is_slowed_down(world: World) -> None:
 async def test_without_a_password_a_token_cannot_set_one(world: World) -> None:
     users, logins = world.services.users, world.services.logins
     _, code = await users.add(name="alice", role=Role.MEMBER, password=None, email=None)
+    assert code is not None
     _, new = await logins.exchange(code=code, password=None, token_name="t", address="192.0.2.1")
     caller = await world.services.identity.authenticate(new.secret)
     with pytest.raises(ForbiddenError) as refused:

@@ -68,9 +68,9 @@ def test_bytes_and_ends_go_both_ways_however_they_are_cut(
     layer.send_eof()
     layer.close()
     session.feed(layer.take())
-    while piece := session.read():
-        found += piece
-    assert piece == b""
+    while more := session.read():
+        found += more
+    assert more == b""
     assert found == b"".join(back)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -21,7 +21,10 @@ from kled_wire import limits
 from kled_wire.control import messages
 from kled_wire.control.agent_spec import AgentSpec, MetadataItem, Script
 from kled_wire.errors import ProtocolError
+from kled_wire.names import BuildId
 from tests.coord.builds.steps import build, create, template, worker
+
+M = TypeVar("M", bound=messages.Message)
 
 CLONE = Script(id="c", name="clone", script="x", run_on_start=True, blocks_login=True)
 BYE = Script(id="b", name="bye", script="x", run_on_stop=True, timeout_s=5)
@@ -36,7 +39,7 @@ class Site:
     world: Any
     workspace: Any
     agent: AgentRecord
-    build_id: str
+    build_id: BuildId
     tmp_path: Any
     alice: Any
 
@@ -59,7 +62,7 @@ class Site:
         (found,) = await self.world.services.agent_wait.readiness(self.workspace.id)
         return found
 
-    def sent(self, kind: type[messages.Message]) -> list[messages.Message]:
+    def sent(self, kind: type[M]) -> list[M]:
         return [message for _, message in self.world.registry.sent if isinstance(message, kind)]
 
     async def kept(self, end: int, run: str = "r1") -> None:

@@ -69,7 +69,10 @@ async def test_two_owners_cannot_both_put_each_other_out(
     world: World, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     ann, ben = await world.user("ann", "owner"), await world.user("ben", "owner")
-    fields = {"demote": {"role": Role.MEMBER}, "suspend": {"suspended": True}}
+    fields: dict[str, dict[str, Any]] = {
+        "demote": {"role": Role.MEMBER},
+        "suspend": {"suspended": True},
+    }
 
     def put_out(caller: Caller, name: str) -> Work:
         if how == "delete":

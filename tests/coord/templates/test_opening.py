@@ -45,7 +45,9 @@ async def test_what_is_right_comes_back_with_content_and_mode_alone(make_tar) ->
         members = kept.getmembers()
         assert [member.name for member in members] == list(archive.files)
         assert (members[0].name, members[0].mode, members[0].uname) == ("run.sh", 0o755, "")
-        assert kept.extractfile("run.sh").read() == b"hi"
+        content = kept.extractfile("run.sh")
+        assert content is not None
+        assert content.read() == b"hi"
     assert b"comment" not in archive.tar
 
 

@@ -127,8 +127,8 @@ class FakeHost:
     hanging: trio.Event = field(default_factory=trio.Event)
 
     async def workspace(self) -> dict[str, Any]:
-        names = ("id", "name", "owner", "owner_id", "owner_email", "build_id")
-        names += ("template_id", "template_name", "template_version")
+        names = ["id", "name", "owner", "owner_id", "owner_email", "build_id"]
+        names += ["template_id", "template_name", "template_version"]
         return {
             **{name: f"the-{name}" for name in names},
             "transition": self.transition,

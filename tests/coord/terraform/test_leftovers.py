@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ async def test_nothing_else_is(start: Starter, mark: str) -> None:
 async def test_we_ourselves_and_whoever_started_us_are_spared() -> None:
     everything = marked(re.compile(rb"(?s).*"))
     family = {os.getpid(), os.getppid(), 1}
-    with leftovers.ExitStack() as stack:
+    with ExitStack() as stack:
         found = leftovers._open_chosen(everything, stack)
     assert not family & {status.pid for status in found}
 

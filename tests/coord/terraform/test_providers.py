@@ -35,6 +35,12 @@ class FakeProvider:
             await stream.send_all(host.encode())
             await self.release.wait()
 
+    async def clear(self, host: Any) -> None:
+        raise NotImplementedError
+
+    async def wait_agent_end(self, *_where: str) -> tuple[str, ...]:
+        raise NotImplementedError
+
 
 def is_alive(pid: int) -> bool:
     try:

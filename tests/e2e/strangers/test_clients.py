@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,7 @@ def ppk(entrance: Entrance) -> Path:
     return made
 
 
-def putty(
-    entrance: Entrance, ppk: Path, program: str, *words: str | Path, **options: object
-) -> Done:
+def putty(entrance: Entrance, ppk: Path, program: str, *words: str | Path, **options: Any) -> Done:
     """A program of PuTTY, over its own ProxyCommand."""
     return entrance.site.run(
         *(need(program), "-batch", "-hostkey", entrance.fingerprint, "-i", ppk),
@@ -70,7 +69,14 @@ def test_dropbear_runs_commands_and_carries_scp(entrance: Entrance) -> None:
     site, key = entrance.site, entrance.site.root / "key.db"
     if not key.exists():
         site.run(need("dropbearconvert"), "openssh", "dropbear", entrance.key, key)
-    words = [need("dbclient"), "-i", key, "-p", str(entrance.port), "me@127.0.0.1"]
+    words: list[str | Path] = [
+        need("dbclient"),
+        "-i",
+        key,
+        "-p",
+        str(entrance.port),
+        "me@127.0.0.1",
+    ]
     done = site.run(*words, "cat; exit 9", input="typed", check=False)
     assert (done.returncode, done.stdout) == (9, "typed")
     script = entrance.blob.parent / "dropbear"

@@ -38,7 +38,8 @@ class Other:
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Other]:
     name = f"kled{os.getpid()}"
     home = Path(f"/home/{name}")
-    words = [need("useradd"), "--create-home", "--home-dir", home, "--shell", "/bin/bash", name]
+    words: list[str | Path] = [need("useradd"), "--create-home", "--home-dir", home]
+    words += ["--shell", "/bin/bash", name]
     subprocess.run(words, check=True)
     template = tmp_path_factory.mktemp("template") / "other"
     shutil.copytree(PROCESS_TEMPLATE, template)

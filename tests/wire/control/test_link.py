@@ -55,13 +55,13 @@ async def _open() -> AsyncIterator[Ends]:
             request = await trio_websocket.wrap_server_stream(
                 nursery,
                 far,
-                max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,  # type: ignore[arg-type]  # any stream will do
+                max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
             )
             made.append(await request.accept())
 
         async with trio.open_nursery() as opening:
             opening.start_soon(serve)
-            peer = await trio_websocket.wrap_client_stream(nursery, near, "h", "/")  # type: ignore[arg-type]  # any stream will do
+            peer = await trio_websocket.wrap_client_stream(nursery, near, "h", "/")
         yield Ends(link=ControlLink(made[0]), peer=peer)
         nursery.cancel_scope.cancel()
 

@@ -147,9 +147,12 @@ async def test_a_cork_holds_until_the_outermost_block_ends() -> None:
 
 async def test_answers_to_one_read_are_sent_together() -> None:
     async with _bridge(lambda s: s) as bridge:
-        bridge.protocol.on_data = lambda data: (
-            [bridge.transport.write(bytes([b])) for b in data] and None
-        )
+
+        def answer(data: bytes) -> None:
+            for number in data:
+                bridge.transport.write(bytes([number]))
+
+        bridge.protocol.on_data = answer
         await bridge.peer.send_all(b"abc")
         assert await bridge.peer.receive_some() == b"abc"
 

@@ -136,7 +136,7 @@ async def test_where_the_upgrade_is_stripped_websocket_messages_carry_the_stream
             return
         async with trio.open_nursery() as nursery:
             prefixed = PrefixedStream(head, stream)
-            request = await trio_websocket.wrap_server_stream(nursery, prefixed)  # type: ignore[arg-type]  # any stream will do
+            request = await trio_websocket.wrap_server_stream(nursery, prefixed)
             connection = await request.accept()
             while message := await connection.get_message():
                 await connection.send_message(message)

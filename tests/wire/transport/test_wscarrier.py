@@ -57,7 +57,7 @@ async def _bare(
 
     async def handle(raw: trio.SocketStream) -> None:
         async with raw, trio.open_nursery() as nursery:
-            request = await trio_websocket.wrap_server_stream(nursery, raw)  # type: ignore[arg-type]  # any stream will do
+            request = await trio_websocket.wrap_server_stream(nursery, raw)
             await serve(await request.accept())
             nursery.cancel_scope.cancel()
 
@@ -76,7 +76,7 @@ async def test_it_is_a_half_closeable_stream() -> None:
         accepted: list[CarriedStream] = []
 
         async def accept() -> None:
-            request = await trio_websocket.wrap_server_stream(nursery, far)  # type: ignore[arg-type]  # any stream will do
+            request = await trio_websocket.wrap_server_stream(nursery, far)
             accepted.append(CarriedStream(await request.accept(), far))
 
         async with trio.open_nursery() as accepting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Recorder:
     def outputs(self, values: Mapping[str, Any]) -> None:
         self.found = values
 
+    async def notes(self, values: Sequence[Mapping[str, Any]]) -> None:
+        raise NotImplementedError
+
 
 async def test_a_build_is_told_step_by_step() -> None:
     recorder = Recorder()
@@ -69,7 +72,7 @@ async def test_a_build_is_told_step_by_step() -> None:
 async def test_an_error_keeps_terraforms_words_and_place() -> None:
     recorder = Recorder()
     found = TerraformDiagnostic(
-        severity="error", summary="Bad", detail="it is", file="main.tf", line=3, address=None
+        severity="error", summary="Bad", detail="it is", file="main.tf", line=3
     )
     await Translator(recorder).translate(DiagnosticFound(found))
     assert recorder.lines[0][0] == "error"
