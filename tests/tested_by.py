@@ -243,4 +243,9 @@ TESTED_BY = {
     "wire/ssh/test_subsystems.py": "kled_client/ssh/ports",
     "wire/transport/test_tls.py": "kled_wire/transport/tlssession",
     "wire/transport/test_wscarrier.py": "kled_wire/transport/websocket",
+    "provider/kata/owner/test_parsing.py": "kled_provider/kata/owner/file",
+    "provider/kata/runtime_config/test_keys.py": """
+        kled_provider/kata/runtime_config/hypervisor_keys
+        kled_provider/kata/runtime_config/other_keys
+    """,
 }
