@@ -22,7 +22,8 @@ _ROOTS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "opt",
 _SETTINGS: Final = Path("/etc")
 # Where a link of these leads is shown too; systemd-resolved's file is below /run.
 _FOLLOWED: Final = (Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/localtime"))
-_PACKAGES: Final = ("kled_agent", "kled_wire")  # what a workspace's process is started from
+# What the agent of a workspace, a process in the sandbox, imports.
+_PACKAGES: Final = ("kled_agent", "kled_sync", "kled_wire")
 
 
 def look_at_system(*, shown: Sequence[Path], hidden: Sequence[Path]) -> View:

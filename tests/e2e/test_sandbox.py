@@ -34,6 +34,8 @@ def test_a_workspace_sees_its_own_home_and_keeps_it_until_it_is_deleted(
     assert site.ssh("dev.kled", "cat notes").stdout == "kept\n"
     assert "/dev/pts/" in site.ssh("-tt", "dev.kled", "tty").stdout
     assert not (Path.home() / "notes").exists()
+    site.kled("sync", "push", tmp_path, "dev:pushed")
+    assert site.ssh("dev.kled", f"cat pushed/{tmp_path.name}/notes").stdout == "kept\n"
 
     site.kled("stop", "dev")
     site.kled("start", "dev")

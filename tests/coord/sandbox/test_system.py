@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pwd
 import sys
@@ -78,3 +79,24 @@ def test_the_interpreter_and_the_agent_are_shown_and_nobodys_home() -> None:
         assert any(needed.is_relative_to(path) for path in shown), needed
     for private in ("/root", "/home", "/var", "/run", "/tmp", "/"):
         assert Path(private) not in shown
+
+
+def test_every_package_that_the_agent_imports_is_shown() -> None:
+    root = Path(system.__file__).parents[2]
+    needed, rest = set[str](), {"kled_agent"}
+    while rest:
+        needed |= rest
+        sources = [path for name in rest for path in (root / name).rglob("*.py")]
+        rest = {each for path in sources for each in _imported(path)} - needed
+    shown = look_at_system(shown=[], hidden=[]).shown
+    assert {root / name for name in needed} <= set(shown)
+
+
+def _imported(path: Path) -> set[str]:
+    found = set[str]()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found if name.startswith("kled_")}
