@@ -14,7 +14,7 @@ from kled_coord.terraform.hcl import HclBlock, read_attributes, read_blocks
 
 SUFFIXES: Final = (".tf", ".tf.json")
 # How many labels a block has, which in JSON are names of members.
-_LABELS: Final = {"variable": 1, "data": 2}
+_LABELS: Final = {"variable": 1, "module": 1, "data": 2, "resource": 2}
 
 
 def is_source(name: str) -> bool:

@@ -14,10 +14,11 @@ from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.errors import TemplateInvalidError, TerraformFailedError, first_error
 from kled_coord.terraform.events import STEPS, Event, ResourcePlanned, TerraformDiagnostic
 from kled_coord.terraform.placing import find_place
+from kled_coord.terraform.planned import check_agents
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
 from kled_coord.terraform.targets import list_targets
-from kled_coord.terraform.untrusted import read_file
+from kled_coord.terraform.untrusted import read_sources
 from kled_coord.terraform.varfile import Value
 from kled_wire.errors import KledError
 
@@ -64,7 +65,8 @@ async def check_template(
 ) -> CheckOutput:
     """Let Terraform check a template without any workspace.
 
-    `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason.
+    `directory` is empty and private. Raises TemplateInvalidError naming file, line and reason, and
+    as `check_agents` (planned.py).
     """
     place = TerraformPlace(
         binary=binary,
@@ -92,6 +94,7 @@ async def check_template(
         if check.is_planned:
             with refusing(place.work):
                 await session.stage("plan", command.plan_arguments())
+            await check_agents(session, place.work)
         warnings = dict.fromkeys((*found, *session.output().warnings))
         is_asking = bool(await trio.to_thread.run_sync(list_targets, place.work))
     return CheckOutput(is_asking=is_asking, changes=tuple(changes), warnings=tuple(warnings))
@@ -111,12 +114,6 @@ def _refused(
 ) -> TemplateInvalidError:
     errors = [d for d in diagnostics if d.severity == "error"]
     if errors and not any(d.file for d in errors):
-        place = find_place(message, _read_sources(work))
+        place = find_place(message, read_sources(work))
         message = f"{place}: {message}" if place else message
     return TemplateInvalidError(message, diagnostics=diagnostics)
-
-
-def _read_sources(work: Path) -> dict[str, bytes]:
-    """The files of the root module, as the template's programs have left them. Blocks."""
-    found = {path.name: read_file(work, path.name) for path in sorted(work.iterdir())}
-    return {name: content for name, content in found.items() if content is not None}

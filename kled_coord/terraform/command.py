@@ -136,6 +136,11 @@ def plan_arguments() -> tuple[str, ...]:
     return ("plan", "-json", "-input=false", LOCK_TIMEOUT, _VALUES, f"-out={PLAN_FILE}")
 
 
+def show_arguments() -> tuple[str, ...]:
+    """Print what PLAN_FILE holds, secrets in clear."""
+    return ("show", "-json", PLAN_FILE)
+
+
 def look_arguments(targets: Sequence[str], directory: Path) -> tuple[str, ...]:
     """Plan `targets` and what they need, of a run in `directory`, and keep nothing of it."""
     return (

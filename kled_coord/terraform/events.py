@@ -17,6 +17,9 @@ MAX_TEXT = 64 << 10  # characters of one message kept; a provider may print a wh
 # Steps of work a planned action takes, by its name in `planned_change`; a replacement is two.
 STEPS = {"create": 1, "read": 1, "update": 1, "delete": 1, "replace": 2}
 
+_OF_RESOURCES: Final = frozenset(
+    {"planned_change", "refresh_start", "apply_start", "apply_complete", "apply_errored"}
+)
 # Terraform is not run by hand here.
 _OPTION_HINT: Final = re.compile(
     r"Use a -var or -var-file command line (?:argument|option) to provide a value for this variable"
@@ -50,6 +53,14 @@ class ResourcePlanned:
 
     address: str
     action: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRefreshed:
+    """What the state says of a resource was compared with what there is."""
+
+    address: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,7 @@ class StageBegan:
 
 Event = (
     ResourcePlanned
+    | ResourceRefreshed
     | ResourceStarted
     | ResourceDone
     | ResourceFailed
@@ -154,7 +166,7 @@ def parse_line(line: bytes) -> Event | None:
 
 def _parse_object(value: dict[str, Any]) -> Event:
     match value.get("type"):
-        case "planned_change" | "apply_start" | "apply_complete" | "apply_errored" as kind:
+        case str(kind) if kind in _OF_RESOURCES:
             return _parse_resource(kind, value)
         case "diagnostic":
             return DiagnosticFound(parse_diagnostic(_mapping(value, "diagnostic")))
@@ -173,6 +185,8 @@ def _parse_resource(kind: str, value: Mapping[str, Any]) -> Event:
     address, action = _text(_mapping(about, "resource"), "addr"), _text(about, "action")
     if kind == "planned_change":
         return ResourcePlanned(address, action)
+    if kind == "refresh_start":
+        return ResourceRefreshed(address, _text(value, "@message"))
     if kind == "apply_start":
         return ResourceStarted(address, action)
     ended = ResourceDone if kind == "apply_complete" else ResourceFailed

@@ -15,6 +15,7 @@ from kled_coord.terraform.hcl import HclBlock, literal
 
 _ADDRESS: Final = re.compile(r"(?:data\.)?([^\W\d][\w-]*)\.([^\W\d][\w-]*)")
 _PROVIDER: Final = re.compile(r"provider (?:\"?registry\.[\w.-]+/)?([\w-]+)/([\w-]+)")
+_INDEX: Final = re.compile(r"\[(?:\d+|\"(?:[^\"\\]|\\.)*\")\]")
 _MODULE: Final = re.compile(r"(?:lstat|stat|open) (\S+?):? ")
 
 
@@ -32,6 +33,17 @@ def find_place(message: str, sources: Mapping[str, bytes]) -> str:
             for name, block in blocks:
                 if block.labels == address.groups():
                     return _place(name, block)
+    return ""
+
+
+def place_of(address: str, sources: Mapping[str, bytes]) -> str:
+    """`main.tf:3` of a resource, or of the call of the module that it is in; "" if not found."""
+    first, second, *_ = *_INDEX.sub("", address).split("."), ""
+    labels = (second,) if first == "module" else (first, second)
+    for name in sorted(filter(is_source, sources)):
+        for block in read_file_blocks(name, sources[name]):
+            if block.labels == labels and block.kind in {"module", "resource"}:
+                return _place(name, block)
     return ""
 
 

@@ -10,6 +10,7 @@ from kled_coord.terraform import command
 from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.command import Backend
 from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.planned import check_agents
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import (
     BuildOutput,
@@ -51,7 +52,7 @@ async def run_build(
     `directory` is empty and private (0700); `host` answers the providers (by default all that are
     installed). Cancelled or interrupted, Terraform stops so that it saves its state. Raises
     TemplateInvalidError, TerraformFailedError, TerraformCanceledError, TerraformStalledError,
-    TerraformMissingError.
+    TerraformMissingError, and of a start as `check_agents` (planned.py).
     """
     if build.transition not in TRANSITIONS:
         raise ValueError(f"unknown transition {build.transition!r}")
@@ -74,6 +75,8 @@ async def run_build(
             await session.stage("destroy", command.destroy_arguments())
         else:
             await session.stage("plan", command.plan_arguments())
+            if build.transition == "start":
+                await check_agents(session, work)
             ephemeral = any(value.is_ephemeral for value in build.variables.values())
             await session.stage("apply", command.apply_arguments(ephemeral=ephemeral))
     return session.output()

@@ -19,6 +19,7 @@ import trio
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform import command
+from kled_coord.terraform.agents import is_agent
 from kled_coord.terraform.archive import unpack_template
 from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.command import Backend
@@ -33,6 +34,8 @@ from kled_coord.terraform.events import (
     DiagnosticFound,
     Event,
     OutputsFound,
+    ResourcePlanned,
+    ResourceRefreshed,
     StageBegan,
     StillWorking,
     TemplateOutput,
@@ -56,6 +59,7 @@ WORK_DIRECTORY = "template"  # within a run's directory: the template, and where
 RUN_MARK = "KLED_RUN"  # the variable that says which run a program is of: the run's directory
 CUT_GRACE_S = 2.0  # for what a run that was cut off has started, until SIGKILL
 MAX_VALIDATION_BYTES = 8 << 20
+MAX_PLAN_BYTES = 4 << 20
 MAX_DIAGNOSTICS = 200
 
 
@@ -166,12 +170,17 @@ async def _secret_files(
 
 
 class TerraformSession:
-    """The commands of one run; `settings` is what Terraform was told of its caches."""
+    """The commands of one run.
+
+    `settings` is what Terraform was told of its caches, `agents` are the addresses of those that
+    it told of.
+    """
 
     def __init__(
         self, place: TerraformPlace, environment: Mapping[str, str], on_event: OnEvent
     ) -> None:
         self.settings: Mapping[str, str] = place.settings
+        self.agents: set[str] = set()
         self._place = place
         self._environment = dict(environment)
         self._processes = of_run(place.directory)
@@ -216,21 +225,33 @@ class TerraformSession:
                 _ended(name, code, self._last_words),
             )
 
+    async def show_plan(self) -> bytes:
+        """The plan that the last stage wrote, as JSON with secrets in clear; b"" if it is long."""
+        code, document = await self._print(command.show_arguments(), MAX_PLAN_BYTES)
+        if code != 0:
+            self._raise_if_canceled("show")
+            raise TerraformFailedError("show", [], _ended("show", code, self._last_words))
+        return document
+
     async def validate(self) -> list[TerraformDiagnostic]:
         """Run `validate`, which prints one document, not events."""
-        document = bytearray()
-
-        async def collect(line: bytes) -> None:
-            await trio.lowlevel.checkpoint()
-            if len(document) + len(line) < MAX_VALIDATION_BYTES:
-                document.extend(line + b"\n")
-
-        code = await self._run(command.validate_arguments(), collect)
-        found = parse_validation(bytes(document))
+        code, document = await self._print(command.validate_arguments(), MAX_VALIDATION_BYTES)
+        found = parse_validation(document)
         if found is None or (code != 0 and not found):
             self._raise_if_canceled("validate")
             raise TerraformFailedError("validate", [], _ended("validate", code, self._last_words))
         return found
+
+    async def _print(self, arguments: tuple[str, ...], max_bytes: int) -> tuple[int, bytes]:
+        """The exit code of a command, and what it printed up to `max_bytes`."""
+        document = bytearray()
+
+        async def collect(line: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+            if len(document) + len(line) < max_bytes:
+                document.extend(line + b"\n")
+
+        return await self._run(arguments, collect), bytes(document)
 
     async def _run(
         self, arguments: tuple[str, ...], on_line: Callable[[bytes], Awaitable[None]]
@@ -295,6 +316,8 @@ class TerraformSession:
         match event:
             case OutputsFound(outputs):
                 self._outputs = outputs
+            case ResourceRefreshed(address, _) | ResourcePlanned(address, _) if is_agent(address):
+                self.agents.add(address)
             case DiagnosticFound(diagnostic) if len(self._diagnostics) < MAX_DIAGNOSTICS:
                 self._diagnostics.append(diagnostic)
         await self._on_event(event)

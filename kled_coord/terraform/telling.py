@@ -14,6 +14,7 @@ from kled_coord.terraform.events import (
     ResourceDone,
     ResourceFailed,
     ResourcePlanned,
+    ResourceRefreshed,
     ResourceStarted,
     StillWorking,
     TemplateOutput,
@@ -58,7 +59,7 @@ def tell_event(event: Event, stage: str) -> list[Line]:
 
 def _tell_work(event: Event) -> list[Line]:
     match event:
-        case StillWorking(text):
+        case StillWorking(text) | ResourceRefreshed(_, text):
             return [("info", text)]
         case ResourceStarted(address, action):
             return [("info", f"{address}: {_verb(action, 1)}")]

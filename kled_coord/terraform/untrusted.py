@@ -68,6 +68,12 @@ def make_directory(directory: Path, name: str) -> Path:
     return path
 
 
+def read_sources(directory: Path) -> dict[str, bytes]:
+    """The files right in a directory, by name. Blocks; raises OSError."""
+    found = {path.name: read_file(directory, path.name) for path in sorted(directory.iterdir())}
+    return {name: content for name, content in found.items() if content is not None}
+
+
 def remove_tree(directory: Path) -> None:
     """Remove `directory` with all that is in it. Blocks. What cannot be removed stays."""
     shutil.rmtree(directory, ignore_errors=True)

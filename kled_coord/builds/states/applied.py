@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kled_coord.builds.states.instances import Instance, instances_of, number_of, text_of
+from kled_coord.terraform.agents import name_of_label, refuse_shared_names
 from kled_wire.control.agent_spec import (
     SHUTDOWN_SCRIPT,
     STARTUP_SCRIPT,
@@ -23,7 +23,6 @@ from kled_wire.control.agent_spec import (
 from kled_wire.errors import InputError
 from kled_wire.names import AgentId
 
-_NAME_MAX: Final = 32
 # One control message has to hold it (kled_wire/limits.py), with what else is in that.
 _SPEC_MAX_BYTES: Final = 768 * 1024
 # Ways in that are shown where the template says nothing of them.
@@ -46,29 +45,16 @@ def applied_agents(state: Mapping[str, Any], build_id: str) -> dict[AgentId, App
     """
     instances = sorted(instances_of(state), key=lambda instance: instance.address)
     found: dict[AgentId, AppliedAgent] = {}
-    by_name: dict[str, str] = {}
     for instance in instances:
         agent_id = instance.values.get("id")
         if instance.kind != "agent" or not isinstance(agent_id, str):
             continue
         own = [i for i in instances if i.values.get("agent_id") == agent_id]
-        name = instance.values.get("name") or _name_of(instance.label)
-        if name in by_name:
-            raise InputError(
-                "agent_name_taken",
-                f"two agents are called {name}: {by_name[name]} and {instance.address}",
-                hint="an agent without a name has the name of its resource; rename one of them",
-            )
-        by_name[name] = instance.address
+        name = instance.values.get("name") or name_of_label(instance.label)
         spec = _spec(instance, own, build_id)
         found[AgentId(agent_id)] = AppliedAgent(name=name, address=instance.address, spec=spec)
+    refuse_shared_names((agent.name, agent.address) for agent in found.values())
     return found
-
-
-def _name_of(label: str) -> str:
-    """A resource's label as the name of an agent, which host names have to hold."""
-    name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-    return name[:_NAME_MAX].rstrip("-") or "agent"
 
 
 def _spec(agent: Instance, own: list[Instance], build_id: str) -> AgentSpec:
@@ -154,7 +140,7 @@ def _metadata_item(values: Mapping[str, Any]) -> MetadataItem:
 
 def _app(instance: Instance) -> App:
     values = instance.values
-    slug = text_of(values, "slug") or _name_of(instance.label)
+    slug = text_of(values, "slug") or name_of_label(instance.label)
     subdomain = values.get("subdomain")
     if values.get("relative_path") is not None:  # before 2.0, and the opposite
         subdomain = not values["relative_path"]

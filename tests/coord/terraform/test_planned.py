@@ -1,0 +1,128 @@
+"""Two agents of one name are refused when they are planned, at a push and in a build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kled_coord.builds.running.asking import AskingHost
+from kled_coord.terraform.checking import CheckInput, check_template
+from kled_coord.terraform.events import ResourceStarted, StageBegan
+from kled_coord.terraform.run import BuildInput, run_build
+from kled_coord.terraform.varfile import Value
+from kled_provider.serve import CODER, KLED
+from kled_wire.errors import InputError
+from tests.coord.terraform.test_asking import workspace
+
+SOURCES = """
+terraform {
+  required_providers {
+    kled  = { source = "kled/kled" }
+    coder = { source = "coder/coder" }
+  }
+}
+"""
+CODERS = """
+resource "coder_agent" "main" {
+  os   = "linux"
+  arch = "amd64"
+}
+"""
+KLEDS = """
+resource "kled_agent" "x" {
+}
+"""
+MODULES = """
+module "a" {
+  source = "./inner"
+}
+module "b" {
+  source = "./inner"
+  count  = 2
+}
+"""
+NAMED = """
+variable "name" {
+  default = "main"
+}
+resource "kled_agent" "x" {
+  name = var.name
+}
+"""
+MODULAR = {"main.tf": SOURCES + MODULES, "inner/main.tf": SOURCES + CODERS}
+ALIKE = SOURCES + CODERS.replace("main", "my_dev") + CODERS.replace("main", "my-dev")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"main.tf": SOURCES + KLEDS, "z.tf": CODERS},
+            "main.tf:9: two agents are called main: coder_agent.main and kled_agent.x",
+        ),
+        (
+            MODULAR,
+            (
+                "main.tf:12: two agents are called main: "
+                "module.a.coder_agent.main and module.b[0].coder_agent.main"
+            ),
+        ),
+        (
+            {"main.tf": ALIKE},
+            "main.tf:9: two agents are called my-dev: coder_agent.my-dev and coder_agent.my_dev",
+        ),
+    ],
+)
+async def test_a_push_is_refused_with_file_and_line(
+    binary: Any, pack: Any, tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        await check_template(
+            CheckInput(template=pack(files), is_planned=True),
+            binary=binary,
+            directory=tmp_path,
+            host=AskingHost(workspace()),
+            providers=(KLED, CODER),
+        )
+    assert caught.value.message == said
+    assert caught.value.code == "agent_name_taken"
+
+
+async def test_a_build_is_refused_before_anything_is_applied(
+    store: Any, host: Any, binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+
+    async def build(name: str) -> None:
+        directory = tmp_path / name
+        directory.mkdir()
+        seen.clear()
+        await run_build(
+            BuildInput(
+                template=pack({"main.tf": SOURCES + CODERS + NAMED}),
+                transition=host.transition,
+                backend=store.backend,
+                variables={"name": Value(text=name)},
+            ),
+            binary=binary,
+            host=host,
+            directory=directory,
+            on_event=_keep(seen),
+            providers=(KLED, CODER),
+        )
+
+    await build("other")
+    with pytest.raises(InputError, match=r"called main: coder_agent\.main and kled_agent\.x"):
+        await build("main")
+    assert [event.stage for event in seen if isinstance(event, StageBegan)] == ["init", "plan"]
+    assert not [event for event in seen if isinstance(event, ResourceStarted)]
+    assert store.addresses() == ["coder_agent.main", "kled_agent.x"]
+
+
+def _keep(seen: list[Any]) -> Any:
+    async def keep(event: Any) -> None:
+        seen.append(event)
+
+    return keep
