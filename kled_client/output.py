@@ -199,6 +199,24 @@ def ago(moment: str | None, never: str = "-") -> str:
     return f"in {length}" if seconds < 0 else f"{length} ago"
 
 
+def span(since: str, until: str) -> str:
+    """The time between two RFC 3339 times, as `duration` says it."""
+    begun, ended = _parse(since), _parse(until)
+    return "-" if begun is None or ended is None else duration((ended - begun).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a person reads it: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def is_past(moment: str | None) -> bool:
     """Whether an RFC 3339 time is over; None is never over."""
     then = _parse(moment) if moment else None

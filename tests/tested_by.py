@@ -60,6 +60,7 @@ TESTED_BY = {
         kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
         kled_sync/decide/target
     """,
+    "client/test_builds.py": "kled_client/cli/builds",
     "client/test_cancel.py": "kled_client/cli/cancel",
     "client/test_cli.py": """
         kled_client/__main__ kled_client/account/credentials kled_client/account/files

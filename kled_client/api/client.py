@@ -241,6 +241,9 @@ class Api:
         path = f"/builds/{build_id}/cancel"
         return cast("Build", await self._call("POST", path, params=params))
 
+    async def retry_build(self, build_id: str) -> Build:
+        return cast("Build", await self._call("POST", f"/builds/{build_id}/retry"))
+
     async def builds(self, ref: str) -> list[Build]:
         """A workspace's builds, the newest first."""
         return cast("list[Build]", await self._call("GET", f"/workspaces/{ref}/builds"))

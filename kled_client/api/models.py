@@ -154,11 +154,15 @@ class Build(TypedDict):
     number: int
     transition: str
     status: str
+    # Older coordinators say neither.
+    version: NotRequired[int]
+    restarts: NotRequired[bool]
     error: str | None
     queue: dict[str, Any] | None
     queued_at: str
     started_at: str | None
     finished_at: str | None
+    created_by: str
 
 
 class Agent(TypedDict):

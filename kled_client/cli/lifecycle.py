@@ -1,4 +1,4 @@
-"""`kled create`, `start`, `update`, `stop` and `delete`: what builds a workspace."""
+"""`kled create`, `start`, `restart`, `update`, `stop`, `delete` and `retry`: builds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kled_client.cli.names import complete_template, complete_workspace, workspa
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
 from kled_client.output import Output
-from kled_wire.errors import InputError, KledError
+from kled_wire.errors import ConflictError, InputError, KledError
 from kled_wire.names import WorkspaceRef, check_new_workspace_name
 
 # An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
@@ -108,6 +108,57 @@ def start(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **optio
         return await _build(invocation, api, before, body, "starting", wait=wait)
 
     _announce(invocation, invocation.call(work), wait=wait)
+
+
+@click.command()
+@workspace_argument
+@parameter_options
+@_wait_options
+@pass_invocation
+def restart(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **options: Any) -> None:
+    """Stop a workspace and start it again; parameters not given keep their values.
+
+    The coordinator starts it once it is stopped, also when this command was interrupted. With a
+    wrong parameter nothing is stopped.
+    """
+    given = _given(options)
+
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(workspace))
+        version = before["template_version"]
+        body = await _start_body(api, invocation.output, before, version, given)
+        body["transition"] = "restart"
+        return await _build(invocation, api, before, body, "restarting", wait=wait)
+
+    found = invocation.call(work)
+    _announce(invocation, found, wait=wait, stopped=found["status"] == "stopped")
+
+
+@click.command()
+@workspace_argument
+@_wait_options
+@pass_invocation
+def retry(invocation: Invocation, workspace: WorkspaceRef, wait: str) -> None:
+    """Run the latest build of a workspace again, which failed or was cancelled.
+
+    It has the same version and parameters, and goes on from the state that was saved: what stands
+    is not built again.
+    """
+
+    async def work(api: Api) -> Workspace:
+        before = await api.workspace(str(workspace))
+        failed = before["latest_build"]
+        if failed is None:
+            raise ConflictError("build_not_retryable", f"{workspace} has no build")
+        build = await api.retry_build(failed["id"])
+        what = f"retrying the {build['transition']} of"
+        queued: Workspace = {**before, "latest_build": build}
+        return await _finish(invocation, api, queued, what, wait=wait)
+
+    found = invocation.call(work)
+    last = found["latest_build"]
+    is_start = last is not None and last["transition"] == "start"
+    _announce(invocation, found, wait=wait, stopped=not is_start)
 
 
 @click.command()
@@ -251,6 +302,13 @@ async def _finish(
     match build.get("transition", "start"):
         case "delete":
             return queued
+        case "stop" if build.get("restarts"):
+            started = await api.workspace(queued["id"])
+            newest = started["latest_build"]
+            # Cancelled when the stop was over, it is not started.
+            if newest is None or newest["id"] == build["id"]:
+                return started
+            return await _finish(invocation, api, started, what, wait=wait)
         case "stop":
             return await api.workspace(queued["id"])
     name = queued["name"]

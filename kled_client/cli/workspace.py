@@ -9,9 +9,10 @@ import click
 
 from kled_client.api.models import Workspace
 from kled_client.cli.agent_token import agent_token
+from kled_client.cli.builds import builds
 from kled_client.cli.cancel import cancel
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.lifecycle import create, delete, start, stop, update
+from kled_client.cli.lifecycle import create, delete, restart, retry, start, stop, update
 from kled_client.cli.logs import logs
 from kled_client.cli.names import complete_user, workspace_argument
 from kled_client.cli.notes import describe_notes
@@ -60,7 +61,10 @@ def workspace() -> None:
     """Manage workspaces."""
 
 
-for _command in (create, list_, show, start, update, stop, delete, logs, cancel, agent_token):
+for _command in (
+    *(create, list_, show, start, restart, update, stop, delete),
+    *(builds, logs, retry, cancel, agent_token),
+):
     workspace.add_command(_command)
 
 

@@ -127,13 +127,15 @@ class PlaceAnswer(BaseModel):
 
 
 class BuildAnswer(BaseModel):
-    """A build; `queue` only while it waits."""
+    """A build; `queue` only while it waits. `restarts`: a start follows it."""
 
     id: str
     workspace_id: str
     number: int
     transition: str
     status: str
+    version: int
+    restarts: bool
     error: str | None
     progress: ProgressAnswer
     queue: PlaceAnswer | None
@@ -151,7 +153,8 @@ class BuildAnswer(BaseModel):
         progress = ProgressAnswer(
             done=build.progress_done, total=build.progress_total, message=build.progress_message
         )
-        return cls.model_validate({**fields_of(build), "progress": progress, "queue": queue})
+        more = {"progress": progress, "queue": queue, "restarts": build.then_start is not None}
+        return cls.model_validate({**fields_of(build), **more})
 
 
 class ScriptAnswer(BaseModel):

@@ -101,9 +101,12 @@ class NewWorkspaceBody(RequestBody):
 
 
 class NewBuildBody(RequestBody):
-    """Queue a build; a version and parameters that are absent are those applied last."""
+    """Queue a build; a version and parameters that are absent are those applied last.
 
-    transition: Transition
+    `restart` is a stop, and once that has succeeded a start.
+    """
+
+    transition: Transition | Literal["restart"]
     version: Version | None = None
     orphan: bool = False
     parameters: dict[str, str] = {}

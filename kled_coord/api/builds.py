@@ -52,6 +52,15 @@ async def cancel_build(
     return BuildAnswer.of(build, services.config.workers)
 
 
+@router.post("/{build_id}/retry", status_code=202)
+async def retry_build(
+    build_id: BuildIdDep, services: ServicesDep, caller: CallerDep
+) -> BuildAnswer:
+    """Queue a failed or cancelled build again, with its version and values."""
+    build = await services.builds.retry(caller, build_id)
+    return BuildAnswer.of(build, services.config.workers)
+
+
 class Admitted(StreamingResponse):
     """Lines of JSON for as long as the caller's access lasts; what ends with it ends cut off."""
 

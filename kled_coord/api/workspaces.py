@@ -106,10 +106,12 @@ async def list_builds(ref: RefDep, services: ServicesDep, caller: CallerDep) -> 
 async def create_build(
     ref: RefDep, body: NewBuildBody, services: ServicesDep, caller: CallerDep
 ) -> BuildAnswer:
-    """Start, stop or delete a workspace."""
+    """Start, stop, restart or delete a workspace; of a restart the stop is answered."""
     given: Mapping[str, str] = body.parameters
     asked = None
-    if body.transition is Transition.START and (body.version or given or body.preset):
+    restart = body.transition == "restart"
+    transition = Transition.START if restart else Transition(body.transition)
+    if transition is Transition.START and (body.version or given or body.preset):
         workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_START)
         version, kept = await services.builds.next_start(workspace, body.version)
         evaluation, asked = await evaluate_again(
@@ -119,11 +121,12 @@ async def create_build(
     build = await services.builds.create(
         caller,
         ref,
-        body.transition,
+        transition,
         version=body.version,
         orphan=body.orphan,
         parameters=given,
         asked=asked,
+        restart=restart,
     )
     return BuildAnswer.of(build, services.config.workers)
 

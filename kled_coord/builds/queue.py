@@ -120,6 +120,8 @@ class Queue:
         for agent_id in changed.revoked_agents:
             self._registry.drop(AgentId(agent_id), "the workspace was deleted")
         self._ring(changed.build)
+        if changed.queued is not None:
+            self._changes.ring(QUEUE)
         return changed.build
 
     async def cancel(self, build_id: BuildId, *, force: bool) -> Build:
@@ -167,9 +169,10 @@ def _decide_end(
         values |= {
             "finished_at": now,
             "secret_hash": None,
-            "secrets_sealed": None,
             "error": printable(error[:_ERROR_MAX], keep="\n\t") if error else None,
         }
+        if status is BuildStatus.SUCCEEDED:  # else it may be retried
+            values |= {"secrets_sealed": None, "then_secrets_sealed": None}
     elif event is BuildEvent.RELEASED:
         values |= {"worker": None, "secret_hash": None, "started_at": None}
     never_ran = build.status == BuildStatus.PENDING and status is BuildStatus.CANCELED
@@ -181,4 +184,6 @@ def _decide_end(
         ),
         run_over=status in ENDED or event is BuildEvent.RELEASED,
         applied=status is BuildStatus.SUCCEEDED and build.transition != Transition.DELETE,
+        # Whoever cancelled a stop that was over by then did not want what comes next either.
+        goes_on=status is BuildStatus.SUCCEEDED and build.status == BuildStatus.RUNNING,
     )

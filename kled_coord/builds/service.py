@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from kled_coord.builds.logs import BuildProgress, End, follow_log
@@ -14,7 +15,7 @@ from kled_coord.identity.grants import grant_of
 from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, workspace_not_found
 from kled_coord.sources import Clock, Ids
-from kled_coord.store.build_changes import DecideNew, queue_build
+from kled_coord.store.build_changes import DecideAgain, DecideNew, queue_again, queue_build
 from kled_coord.store.builds import NewBuild, build_by_id, build_notes, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
@@ -33,6 +34,7 @@ _ACTIONS: Final = {
     Transition.STOP: Action.WORKSPACE_STOP,
     Transition.DELETE: Action.WORKSPACE_DELETE,
 }
+_RETRYABLE: Final = frozenset({"failed", "canceled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +79,21 @@ class Builds:
         orphan: bool,
         parameters: Mapping[str, str] | None = None,
         asked: AskedParameters | None = None,
+        restart: bool = False,
     ) -> Build:
         """Queue a build. `version` None keeps the one that was applied last, and so do parameters
         that are not given; `orphan` deletes the workspace without destroying what it made. `asked`
-        is what Terraform said of these parameters.
+        is what Terraform said of these parameters. With `restart` the start is queued once a stop
+        has succeeded, which is returned.
 
         Raises NotFoundError, ForbiddenError, InputError, ConflictError("build_active"), and as
         Quotas.
         """
-        action = _ACTIONS[transition]
-        workspace = await self._workspaces.resolve(caller, ref, action)
+        actions = [_ACTIONS[transition], *([Action.WORKSPACE_STOP] if restart else [])]
+        for action in actions:
+            workspace = await self._workspaces.resolve(caller, ref, action)
         wanted = None if version is None else await self._version(workspace, version)
-        build_id, now = self._ids.new("bld"), self._clock()
+        ids, now = [self._ids.new("bld") for _ in actions], self._clock()
 
         # In the worker thread, and in the transaction: a build that ends now may change both.
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
@@ -98,7 +103,7 @@ class Builds:
                 raise version_archived(wanted)
             if asked is not None and asked.kept != now_is.parameters:
                 raise _changed_meanwhile(now_is)
-            chosen = self._workspaces.kept_parameters(now_is, sealed)
+            kept = chosen = self._workspaces.kept_parameters(now_is, sealed)
             if transition is Transition.START or wanted is not None or parameters:
                 chosen = decide_parameters(
                     wanted or applied,
@@ -108,31 +113,82 @@ class Builds:
                     applied=applied,
                     is_made=now_is.outputs is not None,
                 )
-            return NewBuild(
-                id=build_id,
-                workspace_id=now_is.id,
+            new = partial(NewBuild, workspace_id=now_is.id, user_id=caller.user_id, queued_at=now)
+            build = new(
+                id=ids[0],
                 transition=transition,
-                version_id=(wanted or applied).id,
-                parameters=chosen.shown,
-                secrets_sealed=self._workspaces.seal_parameters(now_is.id, chosen),
-                ephemeral=sorted(chosen.ephemeral),
                 orphan=orphan and transition is Transition.DELETE,
+                **self._chosen(now_is.id, wanted or applied, chosen),
+            )
+            if not restart:
+                return build
+            stop = self._chosen(now_is.id, applied, kept)
+            return new(id=ids[1], transition=Transition.STOP, then=build, **stop)
+
+        return await self._queue_build(caller, workspace, actions, queue_build, decide)
+
+    async def retry(self, caller: Caller, build_id: BuildId) -> Build:
+        """Queue again the newest build of a workspace, which failed or was cancelled.
+
+        It goes on from the state that was saved. Raises NotFoundError, ForbiddenError,
+        ConflictError("build_not_retryable", "build_active"), and as Quotas.
+        """
+        failed = await self._find(caller, build_id, Action.WORKSPACE_READ)
+        actions = [_ACTIONS[Transition(failed.transition)]]
+        actions += [Action.WORKSPACE_START] if failed.then_start else []
+        for action in actions:
+            await self._find(caller, build_id, action)
+        found = await self._store.read(workspace_by_id, failed.workspace_id)
+        version = await self._store.read(version_by_id, failed.version_id)
+        assert found is not None
+        new_id, now = self._ids.new("bld"), self._clock()
+
+        def decide(workspace: Workspace, newest: Build) -> NewBuild:
+            if newest.id != build_id or newest.status not in _RETRYABLE:
+                raise _not_retryable(failed, newest, workspace)
+            if version.archived_at is not None and version.id != workspace.version_id:
+                raise version_archived(version)
+            return NewBuild(
+                id=new_id,
+                workspace_id=workspace.id,
+                transition=newest.transition,
+                version_id=newest.version_id,
+                parameters=newest.parameters,
+                secrets_sealed=None,
+                ephemeral=newest.ephemeral or (),
+                orphan=newest.orphan,
                 user_id=caller.user_id,
                 queued_at=now,
             )
 
-        build = await self._queue_build(caller, workspace, decide)
-        resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
-        await self._audit.record(caller, action, resource, detail=build.id)
-        return build
+        return await self._queue_build(caller, found, actions, queue_again, decide)
 
-    async def _queue_build(self, caller: Caller, workspace: Workspace, decide: DecideNew) -> Build:
+    def _chosen(
+        self, workspace_id: WorkspaceId, version: TemplateVersion, chosen: Parameters
+    ) -> dict[str, Any]:
+        """The fields of a NewBuild that say of which version it is, and with which values."""
+        return {
+            "version_id": version.id,
+            "parameters": chosen.shown,
+            "secrets_sealed": self._workspaces.seal_parameters(workspace_id, chosen),
+            "ephemeral": sorted(chosen.ephemeral),
+        }
+
+    async def _queue_build(
+        self,
+        caller: Caller,
+        workspace: Workspace,
+        actions: Sequence[Action],
+        query: Callable[..., Build],
+        decide: DecideNew | DecideAgain,
+    ) -> Build:
+        """Queue what `decide` makes for `query`; `actions` are what the caller does with it."""
         try:
             build = await self._store.write(
                 as_caller,
                 grant_of(caller),
                 caller.role,
-                queue_build,
+                query,
                 workspace.id,
                 decide,
                 self._workspaces.quotas.check_build,
@@ -144,6 +200,9 @@ class Builds:
                 hint=f"wait for it, or kled cancel {workspace.name}",
             ) from error
         self._changes.ring(QUEUE)
+        resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        for action in actions:
+            await self._audit.record(caller, action, resource, detail=build.id)
         return build
 
     async def next_start(
@@ -233,4 +292,20 @@ def _changed_meanwhile(workspace: Workspace) -> ConflictError:
         "build_active",
         f"a build of {workspace.name} has just ended and changed its parameters",
         hint="try again",
+    )
+
+
+def _not_retryable(asked: Build, newest: Build, workspace: Workspace) -> ConflictError:
+    name = workspace.name
+    if newest.id != asked.id:
+        return ConflictError(
+            "build_not_retryable",
+            f"build {asked.number} of {name} is not its newest: that is build {newest.number}",
+            hint=f"kled builds {name}",
+        )
+    return ConflictError(
+        "build_not_retryable",
+        f"build {newest.number} of {name} is {newest.status}; only one that failed or was "
+        "canceled can be retried",
+        hint=f"kled start {name}" if newest.status == "succeeded" else f"kled logs -f {name}",
     )

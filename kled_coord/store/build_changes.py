@@ -7,7 +7,7 @@ the transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +20,10 @@ from kled_coord.store.builds import (
     build_by_number,
     build_secrets,
     count_waiting_builds,
+    following_start,
     held_build,
     insert_build,
+    latest_builds,
     next_pending,
     update_build,
 )
@@ -46,21 +48,24 @@ class BuildChange:
 
     `run_over`: whatever ran has ended, so the state's lock is dropped. `applied`: the build's
     version and parameters are the workspace's from now on, and so are `outputs`, unless None.
+    `goes_on`: what a restart's stop is followed by is queued.
     """
 
     values: Mapping[str, Any]
     workspace_status: str
     run_over: bool = False
     applied: bool = False
+    goes_on: bool = False
     outputs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A build after a change, and the agents that were revoked with it."""
+    """A build after a change, the agents that were revoked with it, and what follows it."""
 
     build: Build
     revoked_agents: tuple[str, ...] = ()
+    queued: Build | None = None
 
 
 # Sees the build and the one before it.
@@ -71,6 +76,8 @@ Decide = Callable[[Build, Build | None], BuildChange]
 CheckUsage = Callable[[Usage], None]
 # Sees the workspace, its version and its sealed parameters.
 DecideNew = Callable[[Workspace, TemplateVersion, bytes | None], NewBuild]
+# Sees the workspace and its newest build, whose sensitive values the new one gets.
+DecideAgain = Callable[[Workspace, Build], NewBuild]
 
 
 def create_workspace(
@@ -102,6 +109,24 @@ def queue_build(
     build = decide(workspace, version, secrets)
     _check_usage(connection, build.user_id, checks)
     return _queue(connection, build)
+
+
+def queue_again(
+    connection: Connection, workspace_id: str, decide: DecideAgain, *checks: CheckUsage
+) -> Build:
+    """Queue what `decide` makes of the newest build of a workspace that has one.
+
+    The new one has the sensitive values of that build, and what follows it. Raises as queue_build.
+    """
+    lock_workspace(connection, workspace_id)
+    workspace = workspace_by_id(connection, workspace_id)
+    assert workspace is not None
+    (newest,) = latest_builds(connection, [workspace_id])
+    again = decide(workspace, newest)
+    _check_usage(connection, again.user_id, checks)
+    then = following_start(connection, newest, again.queued_at)
+    sealed = build_secrets(connection, newest.id)
+    return _queue(connection, replace(again, secrets_sealed=sealed, then=then))
 
 
 def _check_usage(connection: Connection, user_id: str, checks: Iterable[CheckUsage]) -> None:
@@ -156,6 +181,7 @@ def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) 
             },
             secrets_sealed=build_secrets(connection, build.id),
         )
+    follows = following_start(connection, build, now) if change.goes_on else None
     update_build(connection, build.id, dict(change.values))
     set_workspace_status(connection, build.workspace_id, change.workspace_status, now)
     if change.outputs is not None:
@@ -167,4 +193,5 @@ def _apply(connection: Connection, build: Build, decide: Decide, now: datetime) 
         revoked = revoke_agents(connection, build.workspace_id, now)
     changed = held_build(connection, build.id)
     assert changed is not None
-    return Changed(build=changed, revoked_agents=tuple(revoked))
+    queued = None if follows is None else _queue(connection, follows)
+    return Changed(build=changed, revoked_agents=tuple(revoked), queued=queued)

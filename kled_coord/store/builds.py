@@ -7,28 +7,33 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
 from kled_coord.store.queue_order import RUNNING, WAITING, places
 from kled_coord.store.records import Build, LogLine
-from kled_coord.store.schema import build_logs, builds, users, workspaces
+from kled_coord.store.schema import build_logs, builds, template_versions, users, workspaces
 
-_NOT_READ = {"secret_hash", "secrets_sealed", "created_by", "notes"}
+_NOT_READ = {"secret_hash", "secrets_sealed", "then_secrets_sealed", "created_by", "notes"}
 _COLUMNS = (
     *(column for column in builds.c if column.name not in _NOT_READ),
     users.c.name.label("created_by"),
+    template_versions.c.number.label("version"),
     places.c.position.label("queue_position"),
 )
 _BUILDS = select(*_COLUMNS).select_from(
-    builds.join(users, users.c.id == builds.c.created_by).outerjoin(
-        places, places.c.id == builds.c.id
-    )
+    builds.join(users, users.c.id == builds.c.created_by)
+    .join(template_versions, template_versions.c.id == builds.c.version_id)
+    .outerjoin(places, places.c.id == builds.c.id)
+)
+_KEPT_FOR_RETRY = and_(
+    builds.c.finished_at.is_not(None),
+    or_(builds.c.secrets_sealed.is_not(None), builds.c.then_secrets_sealed.is_not(None)),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBuild:
-    """A build to queue."""
+    """A build to queue; `then` is the start that follows a restart's stop."""
 
     id: str
     workspace_id: str
@@ -37,13 +42,22 @@ class NewBuild:
     parameters: Mapping[str, str | None]
     secrets_sealed: bytes | None = field(repr=False)
     ephemeral: Sequence[str] = ()
-    orphan: bool
+    orphan: bool = False
     user_id: str
     queued_at: datetime
+    then: NewBuild | None = None
 
 
 def insert_build(connection: Connection, build: NewBuild) -> Build:
-    """Queue a build. Raises DuplicateError when the workspace has an active one."""
+    """Queue a build. Raises DuplicateError when the workspace has an active one.
+
+    Those before it can no longer be retried: their sensitive values go.
+    """
+    connection.execute(
+        update(builds)
+        .where(builds.c.workspace_id == build.workspace_id, _KEPT_FOR_RETRY)
+        .values(secrets_sealed=None, then_secrets_sealed=None)
+    )
     number = connection.execute(
         select(func.coalesce(func.max(builds.c.number), 0) + 1).where(
             builds.c.workspace_id == build.workspace_id
@@ -61,11 +75,40 @@ def insert_build(connection: Connection, build: NewBuild) -> Build:
             secrets_sealed=build.secrets_sealed,
             ephemeral=list(build.ephemeral) or None,
             orphan=build.orphan,
+            then_start=None if build.then is None else _following(build.then),
+            then_secrets_sealed=None if build.then is None else build.then.secrets_sealed,
             created_by=build.user_id,
             queued_at=build.queued_at,
         )
     )
     return _one(connection, builds.c.id == build.id)
+
+
+def _following(start: NewBuild) -> dict[str, Any]:
+    """A start as the stop before it keeps it, without its sensitive values."""
+    return {
+        "id": start.id,
+        "version_id": start.version_id,
+        "parameters": dict(start.parameters),
+        "ephemeral": list(start.ephemeral),
+    }
+
+
+def following_start(connection: Connection, stop: Build, now: datetime) -> NewBuild | None:
+    """The start that follows a restart's stop, if that is one."""
+    if stop.then_start is None:
+        return None
+    row = connection.execute(
+        select(builds.c.then_secrets_sealed, builds.c.created_by).where(builds.c.id == stop.id)
+    ).one()
+    return NewBuild(
+        **stop.then_start,
+        workspace_id=stop.workspace_id,
+        transition="start",
+        secrets_sealed=row.then_secrets_sealed and bytes(row.then_secrets_sealed),
+        user_id=row.created_by,
+        queued_at=now,
+    )
 
 
 def build_by_id(connection: Connection, build_id: str) -> Build | None:

@@ -240,7 +240,7 @@ class Build:
     """One build of a workspace. `queue_position` counts from 1, while it waits.
 
     `created_by` is a user's name; parameters are as a workspace's, and those that `ephemeral` names
-    are for this build alone.
+    are for this build alone. `then_start` is what a restart's stop is followed by.
     """
 
     id: BuildId
@@ -249,9 +249,11 @@ class Build:
     transition: str
     status: str
     version_id: str
+    version: int
     parameters: Mapping[str, str | None]
     ephemeral: Sequence[str] | None
     orphan: bool
+    then_start: Mapping[str, Any] | None
     forced: bool
     error: str | None
     progress_done: int

@@ -51,7 +51,7 @@ SEALED: Final = (
         purpose="state",
         row_id=lambda row: f"{row.workspace_id}/{row.version}",
     ),
-    # Both are bound to the workspace: what a build has applied becomes the workspace's as it is.
+    # All three are bound to the workspace: what a build has applied becomes its own as it is.
     SealedColumn(
         table=workspaces,
         column=workspaces.c.secrets_sealed,
@@ -61,6 +61,12 @@ SEALED: Final = (
     SealedColumn(
         table=builds,
         column=builds.c.secrets_sealed,
+        purpose="parameters",
+        row_id=lambda row: str(row.workspace_id),
+    ),
+    SealedColumn(
+        table=builds,
+        column=builds.c.then_secrets_sealed,
         purpose="parameters",
         row_id=lambda row: str(row.workspace_id),
     ),

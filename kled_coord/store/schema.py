@@ -195,6 +195,10 @@ builds = Table(
     # What the template notes on its resources, sensitive values left out; NULL: nothing.
     Column("notes", sa.JSON(none_as_null=True)),
     Column("orphan", sa.Boolean, nullable=False, default=False),
+    # Of a restart's stop: the start that is queued once it has succeeded, as a NewBuild
+    # (store/builds.py) has it; NULL: nothing follows.
+    Column("then_start", sa.JSON(none_as_null=True)),
+    Column("then_secrets_sealed", sa.LargeBinary),
     # Somebody does not want to wait for its clean stop.
     Column("forced", sa.Boolean, nullable=False, default=False),
     Column("error", sa.Text),

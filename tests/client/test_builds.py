@@ -1,0 +1,77 @@
+"""`kled builds`, `restart` and `retry` against a fake coordinator."""
+
+from __future__ import annotations
+
+import json
+
+from tests.client.conftest import Kled
+from tests.client.fake import Fake, problem, workspace
+
+DEV = "/api/v1/workspaces/dev"
+BUILDS = f"{DEV}/builds"
+BY_ID = "/api/v1/workspaces/ws_00000000000000000001"
+BUILD = {
+    "id": "bld_1",
+    "number": 1,
+    "transition": "start",
+    "version": 4,
+    "status": "succeeded",
+    "error": None,
+    "queued_at": "2026-01-01T00:00:00Z",
+    "started_at": "2026-01-01T00:00:02Z",
+    "finished_at": "2026-01-01T00:01:07Z",
+    "created_by": "alice",
+}
+
+
+def test_builds_are_a_table(signed_in: Fake, kled: Kled) -> None:
+    waiting = {"number": 2, "status": "pending", "started_at": None, "finished_at": None}
+    failed = {"number": 3, "status": "failed", "error": "no space\non the disk"}
+    signed_in.routes["GET", BUILDS] = (200, [BUILD | failed, BUILD | waiting, BUILD])
+    table = kled("builds", "dev").stdout.decode().splitlines()
+    assert table[0].split() == [
+        *("BUILD", "ACTION", "VERSION", "STATUS", "BY", "QUEUED", "WAITED", "TOOK", "ERROR")
+    ]
+    assert table[1].split()[-2:] == ["no", "space"]
+    assert table[2].split()[-2:] == ["-", "-"]
+    assert "2.0 s" in table[3]
+    assert "1 min 5 s" in table[3]
+    assert json.loads(kled("-o", "json", "builds", "dev").stdout)[2] == BUILD
+    signed_in.routes["GET", BUILDS] = (200, [])
+    assert kled("workspace", "builds", "dev").stderr == b"dev has no build\n"
+
+
+def test_a_restart_follows_the_stop_and_the_start(signed_in: Fake, kled: Kled) -> None:
+    stop = {"id": "bld_2", "transition": "stop", "restarts": True}
+    signed_in.routes["POST", f"{BY_ID}/builds"] = (202, stop)
+    started = workspace() | {"latest_build": BUILD | {"id": "bld_3"}}
+    signed_in.routes["GET", BY_ID] = (200, started)
+    done = kled("restart", "dev")
+    assert (done.returncode, b"dev is ready" in done.stderr) == (0, True), done.stderr
+    sent = [json.loads(r[2]) for r in signed_in.requests if r[0] == "POST" and r[2]]
+    assert sent == [{"transition": "restart"}]
+    followed = [r[1] for r in signed_in.requests if "/logs" in r[1]]
+    assert [target.split("/")[4] for target in followed] == ["bld_2", "bld_3"]
+
+
+def test_a_restart_that_was_cancelled_as_its_stop_ended_says_so(
+    signed_in: Fake, kled: Kled
+) -> None:
+    stop = {"id": "bld_2", "transition": "stop", "restarts": True}
+    signed_in.routes["POST", f"{BY_ID}/builds"] = (202, stop)
+    signed_in.routes["GET", BY_ID] = (200, workspace(status="stopped") | {"latest_build": stop})
+    assert kled("restart", "dev").stderr == b"dev is stopped\n"
+
+
+def test_a_retry_is_of_the_latest_build(signed_in: Fake, kled: Kled) -> None:
+    retry = "/api/v1/builds/bld_1/retry"
+    signed_in.routes["POST", retry] = (202, BUILD | {"id": "bld_2", "number": 2})
+    assert b"dev is ready" in kled("retry", "dev").stderr
+    signed_in.routes["POST", retry] = (202, BUILD | {"id": "bld_2", "transition": "stop"})
+    signed_in.routes["GET", BY_ID] = (
+        200,
+        workspace(status="stopped") | {"latest_build": {"transition": "stop"}},
+    )
+    assert kled("retry", "dev").stderr == b"dev is stopped\n"
+    signed_in.routes["POST", retry] = problem(409, "build_not_retryable", "build 1 is running")
+    assert kled("retry", "dev").returncode == 5
