@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.client.fake import Fake, running
+from tests.client.warm import WarmKled
 
 ROOT = Path(__file__).parents[2]
 Kled = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -35,8 +36,15 @@ def signed_in(fake: Fake) -> Fake:
     return fake
 
 
+@pytest.fixture(scope="session")
+def warm_kled() -> Iterator[WarmKled]:
+    program = WarmKled()
+    yield program
+    program.close()
+
+
 @pytest.fixture
-def kled(home: Path) -> Kled:
+def kled(home: Path, warm_kled: WarmKled) -> Kled:
     """Run the real program in a process of its own, with nothing of this machine's user.
 
     `before` is a command that runs it.
@@ -52,12 +60,12 @@ def kled(home: Path) -> Kled:
             "LANG": "C.UTF-8",
             **extra,
         }
-        options.setdefault("stdin", subprocess.DEVNULL)
-        if "input" in options:
-            del options["stdin"]
-        command = [*options.pop("before", ()), sys.executable, "-m", "kled_client", *words]
+        before = options.pop("before", ())
+        if not before:
+            return warm_kled.run(words, env, **options)
+        command = [*before, sys.executable, "-m", "kled_client", *words]
         return subprocess.run(
-            command, env=env, capture_output=True, timeout=60, check=False, **options
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
         )
 
     return run
