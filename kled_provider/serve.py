@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 import trio
 
 from kled_provider.coder.provider import coder_provider
+from kled_provider.grpc.server import serve_grpc
 from kled_provider.host import Host
+from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.provider import kata_provider
 from kled_provider.kled.ending import wait_agent_end
 from kled_provider.kled.process import end_all
 from kled_provider.kled.provider import kled_provider
-from kled_provider.plugin.grpc import serve_grpc
 from kled_provider.plugin.resource import Provider
 from kled_provider.plugin.service import PluginService
 
@@ -82,6 +84,29 @@ CODER = EntryPoint(
     name="coder",
     addresses=("registry.terraform.io/coder/coder", "registry.opentofu.org/coder/coder"),
     serve=partial(serve_provider, coder_provider()),
+    clear=_nothing_to_clear,
+    wait_agent_end=_no_process_here,
+)
+
+
+async def serve_kata(
+    listener: trio.SocketListener,
+    host: Host,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the `kata` provider as `serve_provider` does, with connections of its own."""
+    machine = KataMachine()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(machine.serve)
+        await serve_provider(kata_provider(machine), listener, host, task_status=task_status)
+        nursery.cancel_scope.cancel()
+
+
+KATA = EntryPoint(
+    name="kata",
+    addresses=("registry.terraform.io/kled/kata", "registry.opentofu.org/kled/kata"),
+    serve=serve_kata,
     clear=_nothing_to_clear,
     wait_agent_end=_no_process_here,
 )

@@ -14,8 +14,8 @@ import trio
 
 from kled_provider import handshake
 from kled_provider.environment_host import EnvironmentHost
+from kled_provider.grpc.server import serve_grpc
 from kled_provider.kled.provider import kled_provider
-from kled_provider.plugin.grpc import serve_grpc
 from kled_provider.plugin.service import PluginService
 
 FIRST_CONNECTION_S = 60.0  # Terraform itself gives up after as long

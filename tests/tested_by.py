@@ -194,6 +194,17 @@ TESTED_BY = {
     "provider/coder/test_templates.py": """
         kled_provider/coder/data kled_provider/coder/provider kled_provider/coder/resources
     """,
+    "provider/containerd/test_api.py": """
+        kled_provider/containerd/caller kled_provider/containerd/content
+        kled_provider/containerd/daemon kled_provider/containerd/images
+        kled_provider/containerd/types
+    """,
+    "provider/grpc/test_server.py": "kled_provider/grpc/connection kled_provider/grpc/status",
+    "provider/kata/test_provider.py": """
+        kled_provider/containerd/containers kled_provider/containerd/events
+        kled_provider/containerd/snapshots kled_provider/containerd/tasks
+        kled_provider/kata/machine
+    """,
     "provider/kled/test_processes.py": "kled_provider/kled/launcher",
     "provider/kled/test_said.py": """
         kled_provider/kled/agent_schema kled_provider/kled/owner kled_provider/kled/provisioner

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 from typing import Self
 
-from kled_provider.plugin import protobuf
+from kled_provider.grpc import protobuf
 
 
 class Severity(enum.IntEnum):

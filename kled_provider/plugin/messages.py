@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kled_provider.plugin import protobuf
+from kled_provider.grpc import protobuf
 from kled_provider.plugin.diagnostics import (
     Diagnostic,
     DiagnosticError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from kled_provider.plugin import protobuf
+from kled_provider.grpc import protobuf
 from kled_provider.plugin.schema import Attribute, Block, Body, NestedObject, Nesting, Schema
 
 # `Schema.NestedBlock.NestingMode` and `Schema.Object.NestingMode` agree as far as this goes.

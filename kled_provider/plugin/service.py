@@ -10,14 +10,15 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from kled_provider.grpc import protobuf
+from kled_provider.grpc.protobuf import Fields
+from kled_provider.grpc.status import GrpcError, GrpcStatus
 from kled_provider.host import Host
-from kled_provider.plugin import messages, protobuf
+from kled_provider.plugin import messages
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
-from kled_provider.plugin.grpc import GrpcError, GrpcStatus
 from kled_provider.plugin.operations import Operations
 from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.private import Names, Private, decode_private
-from kled_provider.plugin.protobuf import Fields
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Schema
 from kled_provider.plugin.validation import ignored_items, validate_config

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeGuard
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no types
 
-from kled_provider.plugin import protobuf
+from kled_provider.grpc import protobuf
 from kled_provider.plugin.diagnostics import DiagnosticError, MapKey, Path
 from kled_provider.plugin.schema import DYNAMIC, Block, Body, NestedObject, Nesting, Type
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from kled_provider.host import HostError
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.resource import Provider
 from kled_provider.serve import KLED, serve_provider
+from tests.kit.private_containerd import PrivateContainerd, open_containerd
 
 
 @dataclass(kw_only=True)
@@ -204,3 +206,10 @@ async def terraform(host: FakeHost, tmp_path: Path) -> AsyncIterator[Terraform]:
     directory.mkdir()
     async with open_terraform(host, directory) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[PrivateContainerd]:
+    """One for all tests, which leave nothing in it; in a short path, because of its sockets."""
+    with tempfile.TemporaryDirectory(prefix="kc-") as name, open_containerd(Path(name)) as opened:
+        yield opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_provider.plugin import protobuf
+from kled_provider.grpc import protobuf
 from kled_provider.plugin.diagnostics import (
     Diagnostic,
     DiagnosticError,

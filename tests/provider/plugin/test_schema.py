@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from kled_provider.grpc import protobuf
 from kled_provider.kled.provider import kled_provider
-from kled_provider.plugin import messages, protobuf
+from kled_provider.plugin import messages
 from kled_provider.plugin.schema import Attribute, Schema, list_of, map_of
 from kled_provider.plugin.schema_message import encode_schema
 

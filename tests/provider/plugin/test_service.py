@@ -11,10 +11,10 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kled_provider.grpc import protobuf
+from kled_provider.grpc.status import GrpcError, GrpcStatus
 from kled_provider.host import HostError
-from kled_provider.plugin import protobuf
 from kled_provider.plugin.diagnostics import DiagnosticError
-from kled_provider.plugin.grpc import GrpcError, GrpcStatus
 from kled_provider.plugin.operations import STOPPED, Operations
 from kled_provider.plugin.private import decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_provider.plugin import protobuf
+from kled_provider.grpc import protobuf
 from kled_provider.plugin.diagnostics import DiagnosticError, MapKey
 from kled_provider.plugin.schema import (
     NUMBER,

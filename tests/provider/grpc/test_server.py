@@ -15,8 +15,9 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_provider.plugin import grpc
-from kled_provider.plugin.grpc import GrpcError, GrpcStatus, decode_request, serve_grpc
+from kled_provider.grpc import server as grpc
+from kled_provider.grpc.server import decode_request, serve_grpc
+from kled_provider.grpc.status import GrpcError, GrpcStatus
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS = [

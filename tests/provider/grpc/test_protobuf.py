@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_provider.plugin import protobuf
-from kled_provider.plugin.protobuf import WireError
+from kled_provider.grpc import protobuf
+from kled_provider.grpc.protobuf import WireError
 
 NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1)
 

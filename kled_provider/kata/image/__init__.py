@@ -1,0 +1,1 @@
+"""Resource and data source `kata_image`: what containers are made of."""

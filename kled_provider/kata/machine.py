@@ -1,0 +1,51 @@
+"""The machine that the resources are made on: its owner's file, and its containerd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.containerd.caller import ContainerdCaller
+from kled_provider.kata.owner.file import OwnerFile
+from kled_provider.kata.owner.loading import load_owner_file
+
+
+class KataMachine:
+    """What every resource of the provider is given.
+
+    `owner` reads the owner's file anew each time, so that a mistake in it is told where it is met.
+    The containerd works while `serve` runs.
+    """
+
+    def __init__(self, load: Callable[[], OwnerFile] = load_owner_file) -> None:
+        self._load = load
+        self._callers: dict[tuple[str, str], ContainerdCaller] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def owner(self) -> OwnerFile:
+        """Read what the owner wrote. Raises OwnerFileError."""
+        return self._load()
+
+    async def containerd(self) -> ContainerdApi:
+        """Reach the containerd that the owner names. Raises OwnerFileError."""
+        named = self.owner().containerd
+        key = (named.address, named.namespace)
+        if key not in self._callers:
+            if self._nursery is None:
+                raise RuntimeError("a containerd is asked for outside of KataMachine.serve")
+            caller = self._callers[key] = ContainerdCaller(named.address, named.namespace)
+            await self._nursery.start(caller.serve)
+        return ContainerdApi(self._callers[key], named.snapshotter)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the connections to containerd until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+                self._callers.clear()

@@ -1,0 +1,19 @@
+"""The list of the `kata` provider's resources and data sources, and how it is served."""
+
+from __future__ import annotations
+
+from kled_provider.kata.machine import KataMachine
+from kled_provider.plugin.resource import DataSource, Provider, Resource
+
+
+def kata_provider(machine: KataMachine) -> Provider:
+    """Make the provider; what it makes stands on `machine`."""
+    return Provider(name="kata", resources=_resources(machine), data_sources=_sources(machine))
+
+
+def _resources(_machine: KataMachine) -> tuple[Resource, ...]:
+    return ()
+
+
+def _sources(_machine: KataMachine) -> tuple[DataSource, ...]:
+    return ()

@@ -1,0 +1,1 @@
+"""Resource `kata_volume`: directories that outlive containers."""

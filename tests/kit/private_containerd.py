@@ -1,0 +1,128 @@
+"""A containerd of its own for tests: root, state and socket in one directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.kit.programs import need
+
+START_S = 20.0
+_CONFIG = """\
+version = 2
+root = "{directory}/root"
+state = "{directory}/state"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.devmapper",
+]
+[grpc]
+address = "{directory}/containerd.sock"
+[ttrpc]
+address = "{directory}/containerd.ttrpc"
+[plugins."io.containerd.internal.v1.restart"]
+interval = "1s"
+"""
+
+
+@dataclass(kw_only=True)
+class PrivateContainerd:
+    """A running containerd. `directory`'s path must be short: sockets lie below it."""
+
+    directory: Path
+    namespace: str = "kled"
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def address(self) -> str:
+        """Its socket."""
+        return f"{self.directory}/containerd.sock"
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        (self.directory / "bin").mkdir(exist_ok=True)
+        shim = self.directory / "bin/containerd-shim-kata-v2"
+        if not shim.is_symlink():
+            shim.symlink_to(need("containerd-shim-runc-v2"))
+        config = self.directory / "config.toml"
+        config.write_text(_CONFIG.format(directory=self.directory))
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [need("containerd"), "--config", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PATH": f"{self.directory}/bin:{os.environ['PATH']}"},
+            )
+        deadline = time.monotonic() + START_S
+        while self.ctr("version", check=False).returncode != 0:
+            assert time.monotonic() < deadline, (self.directory / "log").read_text()[-2000:]
+            assert self.process.poll() is None, (self.directory / "log").read_text()[-2000:]
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once; what its shims run goes on."""
+        self.process.kill()
+        self.process.wait()
+
+    def ctr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Ask by containerd's own client, which nobody here wrote."""
+        command = [need("ctr"), "-a", self.address, "-n", self.namespace, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60)
+
+    def names(self, *what: str) -> list[str]:
+        """What `ctr ... ls -q` lists."""
+        return sorted(self.ctr(*what, "ls", "-q").stdout.split())
+
+    def clear(self) -> None:
+        """End and remove all tasks and containers."""
+        for container in self.names("containers"):
+            self.ctr("tasks", "kill", "-s", "KILL", "-a", container, check=False)
+            self.ctr("tasks", "rm", "-f", container, check=False)
+            self.ctr("containers", "rm", container, check=False)
+
+    def shims(self) -> list[int]:
+        """The pids of its shims."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if self.address.encode() in command and b"-id" in command:
+                found.append(int(entry.name))
+        return found
+
+    def mounts(self) -> list[str]:
+        """The mounts below its directory."""
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        return [path for path in (line.split()[1] for line in lines) if str(self.directory) in path]
+
+
+@contextmanager
+def open_containerd(directory: Path) -> Iterator[PrivateContainerd]:
+    """Run one as long as the context lasts; what was made in it ends with it."""
+    for program in ("containerd", "containerd-shim-runc-v2", "runc", "ctr"):
+        need(program)
+    if os.geteuid() != 0:
+        pytest.skip("containerd needs root")
+    opened = PrivateContainerd(directory=directory)
+    opened.start()
+    try:
+        yield opened
+    finally:
+        if opened.process.poll() is not None:
+            opened.start()
+        opened.clear()
+        opened.process.terminate()
+        opened.process.wait(20)
+        for path in reversed(opened.mounts()):
+            subprocess.run(["umount", "-l", path], check=False)

@@ -1,0 +1,143 @@
+"""The client of containerd against a real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.containerd.caller import ContainerdCaller, ContainerdError
+from kled_provider.containerd.images import ImageRecord
+from kled_provider.containerd.types import ContentDescriptor
+from tests.kit.oci import digest_of
+from tests.kit.private_containerd import PrivateContainerd
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def open_api(address: str, namespace: str = "kled") -> AsyncIterator[ContainerdApi]:
+    caller = ContainerdCaller(address, namespace)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(caller.serve)
+            yield ContainerdApi(caller, "overlayfs")
+            nursery.cancel_scope.cancel()
+
+
+async def test_it_says_who_it_is(containerd: PrivateContainerd) -> None:
+    async with open_api(containerd.address) as api:
+        assert (await api.daemon.version()).version in containerd.ctr("version").stdout
+        plugins = {f"{p.type}.{p.id}": p.error for p in await api.daemon.plugins()}
+        assert plugins["io.containerd.snapshotter.v1.overlayfs"] == ""
+
+
+async def test_content_is_written_in_pieces_and_found_by_its_digest(
+    containerd: PrivateContainerd,
+) -> None:
+    data = bytes(range(256)) * 8192
+    digest = digest_of(data)
+    async with open_api(containerd.address) as api:
+        await api.daemon.ensure_namespace()
+        await api.daemon.create_lease("writing", {"kled.dev/kind": "test"})
+        assert [lease.id for lease in await api.daemon.leases()] == ["writing"]
+        async with api.content.open_writer("ref", len(data), digest, lease="writing") as writer:
+            await writer.write(data[: 1 << 20])
+        async with api.content.open_writer("ref", len(data), digest, lease="writing") as writer:
+            assert writer.offset == 1 << 20  # an interrupted write goes on
+            await writer.write(data[1 << 20 :])
+            await writer.commit({"kled.dev/kind": "test"})
+        assert await api.content.read(digest) == data
+        await api.content.set_labels(digest, {"kled.dev/more": "1"})
+        assert await api.content.labels(digest) == {
+            "kled.dev/kind": "test",
+            "kled.dev/more": "1",
+        }
+        with pytest.raises(ContainerdError) as there:
+            async with api.content.open_writer("again", len(data), digest, lease="writing"):
+                pass
+        assert there.value.is_there
+        await api.daemon.delete_lease("writing")
+        assert await api.content.labels(digest) is None, "nothing holds it any more"
+
+
+async def test_content_of_another_digest_is_refused(containerd: PrivateContainerd) -> None:
+    async with open_api(containerd.address) as api:
+        await api.daemon.create_lease("wrong", {})
+        wrong = digest_of(b"other")
+
+        async def write() -> None:
+            async with api.content.open_writer("wrong", 4, wrong, lease="wrong") as writer:
+                await writer.write(b"data")
+                await writer.commit({})
+
+        with pytest.raises(ContainerdError, match="unexpected commit digest"):
+            await write()
+        await api.content.abort("wrong")
+        await api.daemon.delete_lease("wrong")
+
+
+async def test_what_is_not_there_is_none_and_its_removal_no_error(
+    containerd: PrivateContainerd,
+) -> None:
+    async with open_api(containerd.address) as api:
+        assert await api.images.find("none") is None
+        assert await api.snapshots.find("none") is None
+        assert await api.containers.find("none") is None
+        assert await api.tasks.find("none") is None
+        for remove in (
+            api.images.delete,
+            api.snapshots.remove,
+            api.containers.delete,
+            api.tasks.delete,
+            api.daemon.delete_lease,
+        ):
+            await remove("none")
+
+
+async def test_a_name_gets_another_target(containerd: PrivateContainerd) -> None:
+    first, second = (
+        ImageRecord(
+            name="kled.test/x:1",
+            target=ContentDescriptor(media_type="text/plain", digest=digest_of(text), size=1),
+        )
+        for text in (b"1", b"2")
+    )
+    async with open_api(containerd.address) as api:
+        for image in (first, second):
+            await api.images.put(image)
+        assert await api.images.find("kled.test/x:1") == second
+        assert second in await api.images.list('name=="kled.test/x:1"')
+        await api.images.delete("kled.test/x:1")
+
+
+async def test_where_there_is_none_the_socket_is_named(tmp_path: Path) -> None:
+    address = f"{tmp_path}/none.sock"
+    async with open_api(address) as api:
+        with pytest.raises(ContainerdError) as caught:
+            await api.daemon.version()
+    assert caught.value.message == (
+        f"There is no containerd at {address}: No such file or directory"
+    )
+
+
+async def test_a_containerd_that_was_restarted_is_found_again(
+    containerd: PrivateContainerd,
+) -> None:
+    async with open_api(containerd.address) as api:
+        before = await api.daemon.version()
+        containerd.kill()
+        containerd.start()
+        assert await _until_answered(api) == before
+
+
+async def _until_answered(api: Containerd) -> object:
+    """The first call may still go to the connection that has just ended."""
+    try:
+        return await api.daemon.version()
+    except ContainerdError:
+        return await api.daemon.version()
