@@ -135,7 +135,7 @@ async def test_a_containerd_that_was_restarted_is_found_again(
         assert await _until_answered(api) == before
 
 
-async def _until_answered(api: Containerd) -> object:
+async def _until_answered(api: ContainerdApi) -> object:
     """The first call may still go to the connection that has just ended."""
     try:
         return await api.daemon.version()
