@@ -255,7 +255,9 @@ TESTED_BY = {
     "wire/ssh/test_subsystems.py": "kled_client/ssh/ports",
     "wire/transport/test_tls.py": "kled_wire/transport/tlssession",
     "wire/transport/test_wscarrier.py": "kled_wire/transport/websocket",
-    "provider/kata/owner/test_parsing.py": "kled_provider/kata/owner/file",
+    "provider/kata/owner/test_parsing.py": """
+        kled_provider/kata/owner/file kled_provider/kata/owner/table
+    """,
     "provider/kata/runtime_config/test_keys.py": """
         kled_provider/kata/runtime_config/hypervisor_keys
         kled_provider/kata/runtime_config/other_keys

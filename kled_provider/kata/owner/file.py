@@ -60,7 +60,8 @@ class Handler:
     """`[handlers.NAME]`: a runtime that containers may use.
 
     `runtime` is containerd's name of it or the absolute path of a shim. `hypervisor` is set where
-    it is Kata, and then `configuration` may name the one that it uses by default.
+    it is Kata, and then `configuration` may name the one that it uses by default. `memory_mib` and
+    `vcpus` are the limits of a container that says none.
     """
 
     name: str
@@ -68,6 +69,8 @@ class Handler:
     hypervisor: str | None = None
     configuration: str | None = None
     snapshotter: str | None = None
+    memory_mib: int = 2048
+    vcpus: float = 1.0
 
     @property
     def is_kata(self) -> bool:
@@ -129,17 +132,23 @@ class WithoutKata:
 class OwnerFile:
     """The whole file.
 
-    `devices` are paths by name. `allowed` are the values that dangerous keys of a configuration may
-    have, by table and key, such as `allowed["hypervisor"]["path"]`; `extra_toml` are pieces of
+    `state_directory` is what the provider keeps, `runtime_directory` what ends with a boot, on
+    tmpfs. `default_handler` is the one of a container that names none; "" where none is named and
+    there are several. `agent_bundles` are unpacked agents by architecture (amd64, arm64), `devices`
+    paths by name. `allowed` are the values that dangerous keys of a configuration may have, by
+    table and key, such as `allowed["hypervisor"]["path"]`; `extra_toml` are pieces of
     configuration by name.
     """
 
     state_directory: str = "/var/lib/kled-kata"
+    runtime_directory: str = "/run/kled-kata"
+    default_handler: str = ""
     containerd: Containerd = field(default_factory=Containerd)
     networks: Networks = field(default_factory=Networks)
     images: Images = field(default_factory=Images)
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     configurations: Mapping[str, Configuration] = field(default_factory=dict)
+    agent_bundles: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
     registries: Mapping[str, ImageRegistry] = field(default_factory=dict)
     places: Mapping[str, HostPlace] = field(default_factory=dict)

@@ -41,6 +41,14 @@ def test_the_example_of_the_documentation_is_read() -> None:
     assert found.allowed_values("hypervisor", "virtio_fs_extra_args") == ("--thread-pool-size=4",)
     assert found.allowed_values("runtime", "sandbox_bind_mounts") == ("/srv/models:ro",)
     assert list(found.extra_toml) == ["quiet"]
+    assert found.agent_bundles == {"amd64": "/usr/lib/kled/agent-amd64"}
+
+
+def test_the_only_handler_is_the_default() -> None:
+    one, two = HANDLER, "[handlers.runc]\nruntime = 'io.containerd.runc.v2'\n"
+    assert parse_owner_file(one).default_handler == "kata"
+    assert parse_owner_file(one + two).default_handler == ""
+    assert parse_owner_file("default_handler = 'runc'\n" + one + two).default_handler == "runc"
 
 
 HANDLER = "[handlers.kata]\nruntime = 'io.containerd.kata.v2'\n"
@@ -102,6 +110,19 @@ REFUSED = {
             "or a shim's path; got 'kata'"
         ),
     ),
+    "default_handler = 'runc'\n" + HANDLER: (
+        "owner_file_name_unknown",
+        "default_handler: there is no [handlers.runc]",
+    ),
+    HANDLER + "memory_mib = 32": (
+        "owner_file_value_invalid",
+        "handlers.kata.memory_mib: use a whole number, 64 or more; got 32",
+    ),
+    HANDLER + "vcpus = 0": (
+        "owner_file_value_invalid",
+        "handlers.kata.vcpus: use a number above 0, at most 1024; got 0",
+    ),
+    "[agent_bundles]\nriscv = '/x'": ("owner_file_key_unknown", "agent_bundles.riscv is not known"),
     HANDLER + "hypervisor = 'xen'": (
         "owner_file_value_invalid",
         "handlers.kata.hypervisor: use qemu, clh, dragonball or firecracker; got 'xen'",
@@ -158,6 +179,13 @@ REFUSED = {
         "allowed.hypervisor.path: use a list of strings; got '/usr/bin/qemu'",
     ),
     "[allowed.kata]": ("owner_file_key_unknown", "allowed.kata is not known"),
+    "[extra_toml]\nquiet = '[runtime]\\nquiet = 1'".replace("'[", '"[').replace("1'", '1"'): (
+        "owner_file_value_invalid",
+        (
+            "extra_toml.quiet: use keys that Kata knows, which runtime.quiet is not; "
+            "got '[runtime]\\nquiet = 1'"
+        ),
+    ),
     "[extra_toml]\nquiet = '[runtime'": (
         "owner_file_value_invalid",
         (
