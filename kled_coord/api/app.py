@@ -53,6 +53,11 @@ _MODULES: Final = (
 
 def create_app(services: Services) -> Edge:
     """Make the ASGI application over the services."""
+    return serve_routes(make_routes(), services)
+
+
+def make_routes() -> FastAPI:
+    """Every route and the error shape, which `serve_routes` puts over services."""
     app = FastAPI(
         title="Kled",
         version=software_version(),
@@ -62,8 +67,13 @@ def create_app(services: Services) -> Edge:
         redirect_slashes=False,
         responses=ERROR_ANSWERS,
     )
-    app.state.services = services
     for module in _MODULES:
         app.include_router(module.router)
-    install_error_handlers(app, services.ids)
-    return Edge(app, services.metrics, partial(check_sender, services))
+    install_error_handlers(app)
+    return app
+
+
+def serve_routes(routes: FastAPI, services: Services) -> Edge:
+    """The ASGI application of routes over these services, in place of those before."""
+    routes.state.services = services
+    return Edge(routes, services.metrics, partial(check_sender, services))

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from kled_coord.sources import Ids
+from kled_coord.api.guard import services_of
 from kled_wire.errors import BY_STATUS, InputError, KledError, LimitError, UnauthenticatedError
 from kled_wire.text import printable
 
@@ -68,7 +68,7 @@ def error_response(error: KledError) -> JSONResponse:
     return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 
 
-def install_error_handlers(app: FastAPI, ids: Ids) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Make the application answer all errors in our shape; unexpected ones get an id."""
 
     @app.exception_handler(KledError)
@@ -97,7 +97,7 @@ def install_error_handlers(app: FastAPI, ids: Ids) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        error_id = ids.new("err")
+        error_id = (await services_of(request)).ids.new("err")
         log.error("request_crashed", id=error_id, path=request.url.path, exc_info=error)
         return error_response(
             KledError("internal", f"internal error {error_id}; see the coordinator's log")

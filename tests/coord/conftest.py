@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
-import shutil
-import subprocess
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -21,9 +18,9 @@ import pytest
 import structlog
 import trio
 from argon2 import PasswordHasher
-from sqlalchemy import text
+from fastapi import FastAPI
 
-from kled_coord.api.app import create_app
+from kled_coord.api.app import make_routes, serve_routes
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, TemplateForm
@@ -37,14 +34,14 @@ from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.services import Services, Sources, build_services
-from kled_coord.store.engine import Store, open_store
-from kled_coord.store.migrate import migrate
+from kled_coord.store.engine import Store
 from kled_coord.store.records import AgentRecord, User
 from kled_coord.store.tokens import insert_token
 from kled_coord.workspaces.presence import ConnectedAgent, ReadKeys, WaitAnswered
 from kled_wire.control.messages import Message, UserKey
 from kled_wire.errors import InputError, UnavailableError
 from kled_wire.names import AgentId
+from tests.coord.databases import migrated_file, migrated_server, open_copy, open_copy_on
 
 
 class Clock:
@@ -280,55 +277,33 @@ def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A private PostgreSQL on a Unix socket, gone when the tests are over."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed")
-    directory = Path(
-        subprocess.check_output(["mktemp", "-d", "/tmp/kled-pg-XXXXXX"], text=True).strip()
-    )
-    data, program = directory / "data", found[-1] / "pg_ctl"
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(directory, "postgres")
-    run = partial(subprocess.run, check=True, capture_output=True, cwd="/")
-    run([*user, found[-1] / "initdb", "-A", "trust", "-U", "kled", "-N", "-D", data])
-    options = f"-k {directory} -c listen_addresses='' -c fsync=off"
-    run([*user, program, "-D", data, "-w", "-l", directory / "log", "-o", options, "start"])
-    try:
-        yield f"postgresql://kled@/postgres?host={directory}"
-    finally:
-        run([*user, program, "-D", data, "-m", "immediate", "stop"])
-        shutil.rmtree(directory)
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database, to be copied."""
+    return migrated_file(tmp_path_factory.mktemp("migrated"))
 
 
-def open_empty_postgres(url: str) -> Store:
-    """The database there, with nothing in it."""
-    opened = open_store(url)
-    with opened.engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    return opened
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL with a migrated database, to be copied."""
+    with migrated_server(tmp_path_factory.mktemp("migrated")) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty, migrated store; on both databases."""
     if request.param == "sqlite":
-        opened = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
+        opened = open_copy(request.getfixturevalue("migrated"), tmp_path)
     else:
-        opened = open_empty_postgres(request.getfixturevalue("postgres_url"))
-    migrate(opened.engine, lock_file=tmp_path / "migrate.lock")
+        opened = open_copy_on(request.getfixturevalue("postgres"))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def lite_store(tmp_path: Path) -> Iterator[Store]:
+def lite_store(migrated: Path, tmp_path: Path) -> Iterator[Store]:
     """A store on SQLite only, where the database is not what is tested."""
-    opened = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
-    migrate(opened.engine, lock_file=tmp_path / "migrate.lock")
+    opened = open_copy(migrated, tmp_path)
     yield opened
     opened.close()
 
@@ -387,10 +362,16 @@ class Api:
         return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
+@pytest.fixture(scope="session")
+def routes() -> FastAPI:
+    """FastAPI reads a route when it is first asked for, which takes longer than most tests."""
+    return make_routes()
+
+
 @pytest.fixture
-async def api(lite_world: World, nursery: trio.Nursery) -> AsyncIterator[Api]:
+async def api(routes: FastAPI, lite_world: World, nursery: trio.Nursery) -> AsyncIterator[Api]:
     """The real AsgiServer on loopback."""
-    server = AsgiServer(create_app(lite_world.services), Admission())
+    server = AsgiServer(serve_routes(routes, lite_world.services), Admission())
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     lite_world.services.readiness.listening = True
     nursery.start_soon(partial(trio.serve_listeners, server.serve_connection, listeners))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from kled_coord.store.engine import Store, open_store
-from kled_coord.store.migrate import migrate
+from kled_coord.store.engine import Store
 from kled_coord.store.schema import metadata
 from kled_wire.errors import ForbiddenError, KledError, UnauthenticatedError
 from kled_wire.names import parse_workspace_ref
-from tests.coord.conftest import open_empty_postgres, open_world
+from tests.coord.conftest import open_world
+from tests.coord.databases import open_copy, open_copy_on
 
 FULL = """
 CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -40,16 +40,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def filling(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, Callable]]:
+def filling(request: pytest.FixtureRequest) -> Iterator[tuple[Store, Callable]]:
     """A store, and what makes its disk full."""
     if request.param == "sqlite":
         disk = request.getfixturevalue("small_disk")
-        store = open_store(f"sqlite:///{disk}/coord.sqlite3")
+        store = open_copy(request.getfixturevalue("migrated"), disk)
         fill = partial(_fill, disk)
     else:
-        store = open_empty_postgres(request.getfixturevalue("postgres_url"))
+        store = open_copy_on(request.getfixturevalue("postgres"))
         fill = partial(_refuse_writes, store)
-    migrate(store.engine, lock_file=tmp_path / "migrate.lock")
     yield store, fill
     store.close()
 
