@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.provider import kata_provider
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.resource import Provider
 from kled_provider.plugin.schema import Attribute, Block, Body, Nesting, Schema
@@ -73,16 +75,22 @@ def _limits(block: Block) -> str:
     )
 
 
+def providers() -> dict[str, Provider]:
+    """Return the providers that are documented, by the directory of their pages."""
+    return {"": kled_provider(), "kata": kata_provider(KataMachine())}
+
+
 def main() -> int:
-    """Write the pages into the directory given, and remove those of what is gone."""
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    pages = reference_pages(kled_provider())
-    for path in directory.glob("*.md"):
-        if path.name not in pages:
-            path.unlink()
-    for name, text in pages.items():
-        (directory / name).write_text(text, encoding="utf-8")
+    """Write the pages into a directory; returns the exit code."""
+    for name, provider in providers().items():
+        directory = Path(sys.argv[1]) / name
+        directory.mkdir(parents=True, exist_ok=True)
+        pages = reference_pages(provider)
+        for path in directory.glob("*.md"):
+            if path.name not in pages:
+                path.unlink()
+        for page, text in pages.items():
+            (directory / page).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -5,6 +5,7 @@ Plaintext gRPC: the socket lies in a private directory, and `TF_REATTACH_PROVIDE
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ from kled_provider.coder.provider import coder_provider
 from kled_provider.grpc.server import serve_grpc
 from kled_provider.host import Host
 from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.owner.file import DEFAULT_PATH
+from kled_provider.kata.owner.loading import load_owner_file
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kled.ending import wait_agent_end
 from kled_provider.kled.process import end_all
@@ -96,7 +99,8 @@ async def serve_kata(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the `kata` provider as `serve_provider` does, with connections of its own."""
-    machine = KataMachine()
+    path = os.environ.get("KLED_KATA_FILE", DEFAULT_PATH)
+    machine = KataMachine(lambda: load_owner_file(path))
     async with trio.open_nursery() as nursery:
         await nursery.start(machine.serve)
         await serve_provider(kata_provider(machine), listener, host, task_status=task_status)

@@ -200,9 +200,19 @@ TESTED_BY = {
         kled_provider/containerd/types
     """,
     "provider/grpc/test_server.py": "kled_provider/grpc/connection kled_provider/grpc/status",
-    "provider/kata/test_provider.py": """
+    "provider/kata/test_containers.py": """
         kled_provider/containerd/containers kled_provider/containerd/events
         kled_provider/containerd/snapshots kled_provider/containerd/tasks
+        kled_provider/kata/container/blocks kled_provider/kata/container/directory
+        kled_provider/kata/container/identity kled_provider/kata/container/lifecycle
+        kled_provider/kata/container/making kled_provider/kata/container/program
+        kled_provider/kata/container/resource kled_provider/kata/container/rootfs
+        kled_provider/kata/container/schema kled_provider/kata/container/sizing
+        kled_provider/kata/container/spec kled_provider/kata/image/archive
+        kled_provider/kata/image/getting kled_provider/kata/image/holding
+        kled_provider/kata/image/manifest kled_provider/kata/image/named
+        kled_provider/kata/image/reference kled_provider/kata/image/registry
+        kled_provider/kata/image/resource kled_provider/kata/image/taking
         kled_provider/kata/machine
     """,
     "provider/kled/test_processes.py": "kled_provider/kled/launcher",

@@ -98,6 +98,12 @@ class Daemon:
             if not error.is_missing:
                 raise
 
+    async def add_to_lease(self, lease: str, digest: str) -> None:
+        """Let a lease hold a blob that is there already."""
+        resource = protobuf.text(1, digest) + protobuf.text(2, "content")
+        request = protobuf.text(1, lease) + protobuf.message(2, resource)
+        await self._caller.call(f"{_LEASES}AddResource", request)
+
     async def leases(self) -> list[ContentLease]:
         """List the leases of the namespace."""
         fields = protobuf.decode(await self._caller.call(f"{_LEASES}List", b""))

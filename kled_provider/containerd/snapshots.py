@@ -47,6 +47,13 @@ class Snapshots:
         reply = await self._caller.call(f"{_SERVICE}Prepare", request, lease=lease)
         return decode_mounts(protobuf.decode(reply), 1)
 
+    async def view(self, key: str, parent: str) -> tuple[Mount, ...]:
+        """Make a read-only snapshot of `parent`; gives how to mount it."""
+        request = self._key(key) + protobuf.text(3, parent)
+        return decode_mounts(
+            protobuf.decode(await self._caller.call(f"{_SERVICE}View", request)), 1
+        )
+
     async def mounts(self, key: str) -> tuple[Mount, ...]:
         """Say how a writable snapshot is mounted."""
         reply = await self._caller.call(f"{_SERVICE}Mounts", self._key(key))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kled_provider.kata.container.resource import ContainerResource
+from kled_provider.kata.image.resource import ImageData, ImageResource
 from kled_provider.kata.machine import KataMachine
 from kled_provider.plugin.resource import DataSource, Provider, Resource
 
@@ -11,9 +13,9 @@ def kata_provider(machine: KataMachine) -> Provider:
     return Provider(name="kata", resources=_resources(machine), data_sources=_sources(machine))
 
 
-def _resources(_machine: KataMachine) -> tuple[Resource, ...]:
-    return ()
+def _resources(machine: KataMachine) -> tuple[Resource, ...]:
+    return (ContainerResource(machine), ImageResource(machine))
 
 
-def _sources(_machine: KataMachine) -> tuple[DataSource, ...]:
-    return ()
+def _sources(machine: KataMachine) -> tuple[DataSource, ...]:
+    return (ImageData(machine),)

@@ -1,0 +1,202 @@
+"""The blocks of `kata_container`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from kled_provider.plugin.checks import between, matching, one_of
+from kled_provider.plugin.schema import (
+    BOOL,
+    NUMBER,
+    Attribute,
+    Block,
+    Nesting,
+    Type,
+    defaulted,
+    list_of,
+    map_of,
+)
+
+RLIMITS: Final = (
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
+    "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+)  # fmt: skip
+MAX_UPLOAD_BYTES: Final = 1 << 20
+_MODE = r"[0-7]{3,4}"
+_TIME = re.compile(r"([1-9][0-9]*)(s|m|h)")
+
+
+def _required(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
+    return Attribute(name=name, type=of, required=True, description=description, **more)
+
+
+def _optional(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
+    return Attribute(name=name, type=of, optional=True, description=description, **more)
+
+
+def _inside(value: Any) -> str | None:
+    """A path in the container."""
+    if (
+        value.startswith("/")
+        and value != "/"
+        and "\0" not in value
+        and ".." not in value.split("/")
+    ):
+        return None
+    return f"Use an absolute path below `/` without `..`; got {value!r}."
+
+
+def seconds_of(text: str) -> int:
+    """Read a time such as `90s`, `5m`, `1h`. Raises ValueError."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f"Use a number and s, m or h, such as 90s; got {text!r}.")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _time(value: Any) -> str | None:
+    try:
+        seconds_of(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _content(value: Any) -> str | None:
+    size = len(value.encode("utf-8", "replace"))
+    if size <= MAX_UPLOAD_BYTES:
+        return None
+    return f"It has {size} bytes; at most {MAX_UPLOAD_BYTES} are taken. Use a volume."
+
+
+def _capabilities(value: Any) -> str | None:
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(r"(CAP_)?[A-Z_]+|ALL", name):
+            return f"Use names such as CAP_NET_ADMIN, or ALL; got {name!r}."
+    return None
+
+
+_TARGET: Final = _required("target", "Path in the container.", check=_inside)
+_READ_ONLY: Final = _optional("read_only", "Mount it read-only.", BOOL)
+
+
+def _several(name: str, description: str, *attributes: Attribute) -> Block:
+    return Block(name=name, attributes=attributes, description=description, forces_replacement=True)
+
+
+def _once(name: str, description: str, *attributes: Attribute) -> Block:
+    return Block(
+        name=name,
+        nesting=Nesting.SINGLE,
+        attributes=attributes,
+        description=description,
+        forces_replacement=True,
+    )
+
+
+RUNTIME: Final = _once(
+    "runtime",
+    "What runs the container.",
+    _optional("handler", "A handler of the owner's file; its only one, or `kata`, by default."),
+    _optional("config", "The path of a kata_runtime_config; the handler's own by default."),
+    _optional("config_sha256", "Its sha256: a changed configuration makes a new container."),
+    _optional("annotations", "Annotations for Kata, without a handler of Kata not allowed.",
+              map_of("string")),
+)  # fmt: skip
+AGENT: Final = _once(
+    "agent",
+    "An agent of Kled that runs beside the command, from the bundle that is mounted read-only.",
+    _required("id", "The kled_agent's id."),
+    _required("token", "The kled_agent's token.", sensitive=True),
+    _optional("user", "The user whose terminals it opens; the container's by default."),
+    _optional("url", "Where it reaches the coordinator; the coordinator's own by default."),
+    _optional("env", "More environment of the agent.", map_of("string")),
+)
+BLOCKS: Final = (
+    RUNTIME,
+    AGENT,
+    _several(
+        "volume",
+        "A kata_volume.",
+        _required("volume", "The kata_volume's id."),
+        _TARGET,
+        _READ_ONLY,
+    ),
+    _several(
+        "mount",
+        "A directory or file of this machine, beneath a place of the owner's for mounts.",
+        _required("source", "Path on this machine."),
+        _TARGET,
+        _READ_ONLY,
+    ),
+    _several(
+        "tmpfs",
+        "A file system in memory.",
+        _TARGET,
+        _optional(
+            "size", "Its limit, in MiB; half the memory by default.", NUMBER, check=between(1)
+        ),
+        defaulted("mode", "1777", "Mode of its root.", check=matching(_MODE, "octal digits")),
+    ),
+    _several(
+        "upload",
+        "A small file.",
+        _required("file", "Path in the container.", check=_inside),
+        _optional("content", "What it holds.", check=_content),
+        _optional("content_base64", "What it holds, where that is no text.", check=_content),
+        _optional("source", "A file beneath a place of the owner's for uploads."),
+        defaulted("mode", "0644", "Mode of the file.", check=matching(_MODE, "octal digits")),
+    ),
+    _several(
+        "network",
+        "A kata_network.",
+        _required("network", "The kata_network's id."),
+        _optional("address", "The address in it; the next free one by default."),
+        _optional("mac", "The hardware address."),
+    ),
+    _several(
+        "port",
+        "A port of this machine that leads to the first network.",
+        _required("internal", "Port of the container.", NUMBER, check=between(1, 65535)),
+        _required("external", "Port of this machine.", NUMBER, check=between(1, 65535)),
+        defaulted("protocol", "tcp", "tcp or udp.", check=one_of("tcp", "udp")),
+        _optional("ip", "Address of this machine; every one by default."),
+    ),
+    _once(
+        "capabilities",
+        "Capabilities besides, or less than, the usual ones.",
+        _optional("add", "Added ones.", list_of("string"), check=_capabilities),
+        _optional("drop", "Taken ones; ALL takes all.", list_of("string"), check=_capabilities),
+    ),
+    _several(
+        "device",
+        "A device of the owner's file.",
+        _required("name", "Its name there."),
+        _optional("target", "Path in the container; as on this machine by default."),
+        defaulted("permissions", "rwm", "Of r, w, m.", check=matching("r?w?m?", "letters of rwm")),
+    ),
+    _several(
+        "rlimit",
+        "A limit of setrlimit(2).",
+        _required("name", f"One of {', '.join(RLIMITS)}.", check=one_of(*RLIMITS)),
+        _required("soft", "The limit in effect; -1: none.", NUMBER, check=between(-1)),
+        _required("hard", "How far it may be raised; -1: none.", NUMBER, check=between(-1)),
+    ),
+    _once(
+        "log",
+        "The file with what the container prints.",
+        defaulted("max_size", 10, "Largest size, in MiB.", of=NUMBER, check=between(1, 1024)),
+        defaulted("max_files", 2, "How many files are kept.", of=NUMBER, check=between(1, 20)),
+    ),
+    Block(
+        name="timeouts",
+        nesting=Nesting.SINGLE,
+        description="How long operations may take, such as 90s or 5m.",
+        attributes=(
+            _optional("create", "10m by default.", check=_time),
+            _optional("update", "5m by default.", check=_time),
+            _optional("delete", "5m by default.", check=_time),
+        ),
+    ),
+)

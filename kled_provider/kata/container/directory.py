@@ -1,0 +1,125 @@
+"""The files that a container gets besides its image: names, secrets, small files.
+
+All are below one directory for each container, in `run_directory`, which a boot empties. Secrets
+are on tmpfs: where that directory is on a disk, a tmpfs is mounted in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kled_provider.host import HostError
+
+_TMPFS: Final = "tmpfs"
+_MOUNT_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDirectory:
+    """Where a container's files are."""
+
+    path: Path
+    secrets: Path
+
+    def write_etc(
+        self, hostname: str, hosts: Mapping[str, str], resolv_conf: str
+    ) -> dict[str, Path]:
+        """Write what stands in /etc of the container; gives where, by path there."""
+        etc = self.path / "etc"
+        etc.mkdir(parents=True, exist_ok=True)
+        texts = {
+            "hostname": f"{hostname}\n",
+            "hosts": hosts_file(hostname, hosts),
+            "resolv.conf": resolv_conf,
+        }
+        for name, text in texts.items():
+            (etc / name).write_text(text)
+            (etc / name).chmod(0o644)
+        return {f"/etc/{name}": etc / name for name in texts}
+
+    def write_secrets(self, files: Mapping[str, bytes]) -> None:
+        """Write the files that only the container's root may read."""
+        ensure_tmpfs(self.secrets.parent)
+        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        for name, data in files.items():
+            _write(self.secrets / name, data, 0o400)
+
+    def write_upload(self, index: int, data: bytes, mode: int) -> Path:
+        """Write a small file; gives where."""
+        uploads = self.path / "uploads"
+        uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(uploads / str(index), data, mode)
+        return uploads / str(index)
+
+    def remove(self) -> None:
+        """Remove all of it; nothing there is no error."""
+        for path in (self.path, self.secrets):
+            if path.exists():
+                shutil.rmtree(path)
+
+
+def container_directory(run_directory: str, container: str) -> ContainerDirectory:
+    """Say where a container's files are."""
+    base = Path(run_directory)
+    return ContainerDirectory(base / "containers" / container, base / "secrets" / container)
+
+
+def hosts_file(hostname: str, hosts: Mapping[str, str]) -> str:
+    """Write hosts(5)."""
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    lines += [f"127.0.1.1 {hostname}"]
+    lines += [f"{address} {name}" for name, address in sorted(hosts.items())]
+    return "\n".join([*lines, ""])
+
+
+def resolv_file(servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> str:
+    """Write resolv.conf(5)."""
+    lines = [f"nameserver {server}" for server in servers]
+    lines += [f"search {' '.join(search)}"] if search else []
+    lines += [f"options {' '.join(options)}"] if options else []
+    return "\n".join([*lines, ""])
+
+
+def ensure_tmpfs(directory: Path) -> None:
+    """Make a directory that is in memory, whatever is below it. Raises HostError, OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _kind(directory) == _TMPFS:
+        return
+    command = [
+        "mount",
+        "-t",
+        _TMPFS,
+        "-o",
+        "mode=700,size=64m,nosuid,nodev",
+        _TMPFS,
+        str(directory),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MOUNT_S)
+    if done.returncode != 0:
+        raise HostError(f"Cannot mount a tmpfs at {directory}: {done.stderr.strip()[:200]}")
+
+
+def _kind(directory: Path) -> str:
+    """The file system that a directory is on, as proc(5)'s mountinfo has it."""
+    device = directory.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2] == number:
+            return rest.split()[0]
+    return ""
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that nobody else sees before it has its mode."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        os.fchmod(descriptor, mode)

@@ -1,0 +1,67 @@
+"""What a container is called on its machine, and the labels by which it is found again.
+
+Several workspaces share a machine, and their containers may share names: the id holds the
+workspace, so one can never adopt or delete what is another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kled_provider.plugin.values import Values
+
+WORKSPACE_LABEL: Final = "kled.dev/workspace"
+NAME_LABEL: Final = "kled.dev/name"
+GENERATION_LABEL: Final = "kled.dev/generation"
+FINGERPRINT_LABEL: Final = "kled.dev/fingerprint"
+# What containerd's restart monitor looks at (runtime/restart/restart.go).
+RESTART_LABEL: Final = "containerd.io/restart.status"
+LOG_LABEL: Final = "containerd.io/restart.loguri"
+_DIGEST_CHARACTERS: Final = 12
+# A shim's socket lies below a directory of the id, and such a path has 107 bytes at most.
+_NAME_CHARACTERS: Final = 32
+# What may change in a container that stays.
+_CHANGEABLE: Final = ("labels", "restart", "must_run", "stop_signal", "stop_timeout", "timeouts")
+
+
+def container_id(workspace: str, name: str) -> str:
+    """Return the id of a workspace's container."""
+    digest = hashlib.sha256(f"{workspace}\0{name}".encode()).hexdigest()
+    return f"{name[:_NAME_CHARACTERS].rstrip('-')}-{digest[:_DIGEST_CHARACTERS]}"
+
+
+def fingerprint(values: Values, settable: Mapping[str, Any]) -> str:
+    """Return a digest of what a container is made of; `settable` are the names that count."""
+    counted = {name: values[name] for name in sorted(settable) if name not in _CHANGEABLE}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def own_labels(values: Values, *, workspace: str, generation: str, digest: str) -> dict[str, str]:
+    """Return the labels that a container has besides a template's."""
+    labels = {
+        WORKSPACE_LABEL: workspace,
+        NAME_LABEL: values["name"],
+        GENERATION_LABEL: generation,
+        FINGERPRINT_LABEL: digest,
+    }
+    if values["restart"] == "always":
+        labels[RESTART_LABEL] = "running"
+    return labels
+
+
+def all_labels(values: Values, own: Mapping[str, str]) -> dict[str, str]:
+    """Return every label: a template's never hides one of ours."""
+    given = {name: text for name, text in (values["labels"] or {}).items() if text is not None}
+    return {**given, **own}
+
+
+def template_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return those labels that a template has given."""
+    return {
+        name: text
+        for name, text in labels.items()
+        if not name.startswith(("kled.dev/", "containerd.io/", "io.containerd."))
+    }

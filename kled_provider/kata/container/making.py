@@ -1,0 +1,212 @@
+"""Turns what a template says of a container into the job that starts it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kled_provider.containerd.tasks import TaskIo
+from kled_provider.containerd.types import AnyMessage, Mount
+from kled_provider.grpc import protobuf
+from kled_provider.kata.container import rootfs
+from kled_provider.kata.container.directory import ContainerDirectory, resolv_file
+from kled_provider.kata.container.lifecycle import ContainerJob
+from kled_provider.kata.container.program import (
+    BUNDLE,
+    SECRETS,
+    FirstProcess,
+    NoCommandError,
+    first_process,
+)
+from kled_provider.kata.container.spec import SpecInput, SpecMount, build_spec
+from kled_provider.kata.image.taking import TakenImage
+from kled_provider.kata.owner.file import Handler, OwnerFile
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.diagnostics import Path as AttributePath
+from kled_provider.plugin.values import Values
+
+# The type by which Kata's shim is given the path of a configuration (runtimeoptions.v1.Options).
+_OPTIONS: Final = "runtimeoptions.v1.Options"
+_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a container stands on, beside what its template says."""
+
+    owner: OwnerFile
+    handler: Handler
+    image: TakenImage
+    layers: tuple[Mount, ...]  # how the image's layers would be mounted
+    directory: ContainerDirectory
+    access_url: str
+    netns: str = ""
+    mounts: tuple[SpecMount, ...] = ()
+    labels: Mapping[str, str]
+
+
+def choose_handler(owner: OwnerFile, values: Values) -> Handler:
+    """Find the handler that a template names, or means. Raises DiagnosticError."""
+    named = (values["runtime"] or {}).get("handler")
+    if named is not None:
+        if named not in owner.handlers:
+            raise _error(
+                "There is no such handler",
+                f"The owner's file of this machine has {_names(owner.handlers)}; got {named!r}.",
+                ("runtime", "handler"),
+            )
+        return owner.handlers[named]
+    if owner.default_handler:
+        return owner.handlers[owner.default_handler]
+    raise _error(
+        "The handler is not said",
+        f"Set it in a `runtime` block: {_names(owner.handlers)}.",
+        ("runtime",),
+    )
+
+
+def make_job(container: str, values: Values, around: Surroundings) -> ContainerJob:
+    """Write the files of the container and decide the rest; blocks.
+
+    Raises DiagnosticError, OSError.
+    """
+    try:
+        process = first_process(values, around.image.config, around.access_url)
+    except NoCommandError as error:
+        raise _error("There is nothing to run", f"{error}.", ("command",)) from error
+    user = _user(process, around, values)
+    mounts = [*_files(values, around), *_secrets(process, values, around), *around.mounts]
+    mounts += [_tmpfs(block) for block in values["tmpfs"]]
+    environment = dict(process.environment)
+    if user.home:
+        environment.setdefault("HOME", user.home)
+    capabilities: Values = values["capabilities"] or {}
+    runtime: Values = values["runtime"] or {}
+    spec = build_spec(
+        SpecInput(
+            args=process.args,
+            environment=environment,
+            directory=process.directory,
+            hostname=values["hostname"] or values["name"],
+            cgroup=f"/{around.owner.containerd.namespace}/{container}",
+            uid=user.uid,
+            gid=user.gid,
+            groups=user.groups,
+            netns=around.netns,
+            memory_mib=int(values["memory"]),
+            vcpus=float(values["vcpus"]),
+            pids=int(values["pids_limit"] or 0),
+            shm_mib=int(values["shm_size"] or 64),
+            is_read_only=bool(values["read_only"]),
+            is_privileged=bool(values["privileged"]),
+            is_kata=around.handler.is_kata,
+            add_capabilities=tuple(capabilities.get("add") or ()),
+            drop_capabilities=tuple(capabilities.get("drop") or ()),
+            mounts=tuple(mounts),
+            rlimits=[
+                (block["name"], int(block["soft"]), int(block["hard"]))
+                for block in values["rlimit"]
+            ],
+            sysctls=values["sysctls"] or {},
+            annotations=runtime.get("annotations") or {},
+        )
+    )
+    return ContainerJob(
+        id=container,
+        image=around.image.name,
+        parent=(around.image.config.chain_ids() or [""])[-1],
+        runtime=around.handler.runtime,
+        options=_options(around, runtime),
+        spec=spec,
+        labels=around.labels,
+        io=TaskIo(),
+    )
+
+
+def _options(around: Surroundings, runtime: Values) -> AnyMessage | None:
+    path = runtime.get("config") or ""
+    named = around.handler.configuration
+    if not path and named:
+        path = around.owner.configurations[named].path
+    return AnyMessage(_OPTIONS, protobuf.text(2, path)) if path else None
+
+
+def _user(process: FirstProcess, around: Surroundings, values: Values) -> rootfs.ContainerUser:
+    layers = rootfs.layers_of(around.layers)
+    passwd = rootfs.read_file(layers, "etc/passwd")
+    try:
+        return rootfs.resolve_user(process.user, passwd, rootfs.read_file(layers, "etc/group"))
+    except rootfs.UserUnknownError as error:
+        path: AttributePath = ("user",) if values["user"] else ("image",)
+        raise _error("There is no such user", f"{error}.", path) from error
+
+
+def _files(values: Values, around: Surroundings) -> list[SpecMount]:
+    if values["dns"] is None and values["dns_search"] is None and values["dns_options"] is None:
+        resolv = _RESOLV_CONF.read_text() if _RESOLV_CONF.exists() else ""
+    else:
+        resolv = resolv_file(
+            values["dns"] or (), values["dns_search"] or (), values["dns_options"] or ()
+        )
+    written = around.directory.write_etc(
+        values["hostname"] or values["name"], values["hosts"] or {}, resolv
+    )
+    found = [_bind(str(path), target) for target, path in written.items()]
+    for index, block in enumerate(values["upload"]):
+        data = _content(block, index)
+        path = around.directory.write_upload(index, data, int(block["mode"], 8))
+        found.append(_bind(str(path), block["file"]))
+    return found
+
+
+def _content(block: Values, index: int) -> bytes:
+    if block["content_base64"] is not None:
+        try:
+            return base64.b64decode(block["content_base64"], validate=True)
+        except ValueError as error:
+            raise _error(
+                "It is not base64", f"{error}.", ("upload", index, "content_base64")
+            ) from error
+    return (block["content"] or "").encode()
+
+
+def _secrets(process: FirstProcess, values: Values, around: Surroundings) -> list[SpecMount]:
+    if not process.needs_bundle:
+        return []
+    architecture = around.image.config.platform.architecture
+    bundle = around.owner.agent_bundles.get(architecture)
+    if bundle is None or not Path(bundle, "bin/kled-init").is_file():
+        where = f"{bundle} has no bin/kled-init" if bundle else "agent_bundles has none"
+        raise _error(
+            "The agent's bundle is missing",
+            f"For {architecture} the owner's file says: {where}. Unpack what "
+            "scripts/build-agent-bundle makes, and name its directory in [agent_bundles].",
+            ("agent",) if values["agent"] is not None else ("env_sensitive",),
+        )
+    around.directory.write_secrets(process.secrets)
+    return [
+        _bind(bundle, BUNDLE, "ro", "nosuid", "nodev"),
+        _bind(str(around.directory.secrets), SECRETS, "ro", "nosuid", "nodev", "noexec"),
+    ]
+
+
+def _bind(source: str, target: str, *options: str) -> SpecMount:
+    return SpecMount(target=target, source=source, options=("rbind", *(options or ("rw",))))
+
+
+def _tmpfs(block: Values) -> SpecMount:
+    options = ["nosuid", "nodev", f"mode={block['mode']}"]
+    if block["size"] is not None:
+        options.append(f"size={int(block['size'])}m")
+    return SpecMount(target=block["target"], source="tmpfs", type="tmpfs", options=tuple(options))
+
+
+def _names(found: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(found)) or "none"
+
+
+def _error(summary: str, detail: str, path: AttributePath) -> DiagnosticError:
+    return DiagnosticError(Diagnostic(summary=summary, detail=detail, path=path))

@@ -1,0 +1,244 @@
+"""The attributes of `kata_container`. Its blocks are in blocks.py."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from kled_provider.kata.container.blocks import BLOCKS
+from kled_provider.plugin.checks import all_of, at_most, between, matching, one_of
+from kled_provider.plugin.schema import (
+    BOOL,
+    NUMBER,
+    Attribute,
+    Schema,
+    Type,
+    defaulted,
+    list_of,
+    map_of,
+)
+
+# As containerd's identifiers, less what a host name may not have.
+NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOSTNAME = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*"
+_SIGNAL = r"(?:SIG)?[A-Z0-9]+(?:[+-][0-9]+)?|[0-9]{1,2}"
+_USER = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?::[A-Za-z0-9_.][A-Za-z0-9_.-]*)?"
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,120}[A-Za-z0-9])?")
+_SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+")
+MIB: Final = 1 << 20
+# What Kata boots with at least (docs/kata.md); a guest of less does not come up.
+LEAST_MEMORY_MIB: Final = 64
+# What a container gets that says nothing, as Kata's own configurations have it.
+DEFAULT_MEMORY_MIB: Final = 2048
+DEFAULT_VCPUS: Final = 1
+RESERVED_LABELS: Final = ("kled.dev/", "containerd.io/", "io.containerd.", "io.katacontainers.")
+
+
+def _fixed(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
+    """An attribute whose change means a new container."""
+    return Attribute(
+        name=name,
+        type=of,
+        optional=True,
+        forces_replacement=True,
+        description=description,
+        **more,
+    )
+
+
+def _fixed_default(
+    name: str, default: object, description: str, of: Type = "string", **more: Any
+) -> Attribute:
+    return Attribute(
+        name=name,
+        type=of,
+        optional=True,
+        computed=True,
+        default=default,
+        forces_replacement=True,
+        description=description,
+        **more,
+    )
+
+
+def _computed(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
+    return Attribute(name=name, type=of, computed=True, description=description, **more)
+
+
+def _labels(value: Any) -> str | None:
+    for name, text in value.items():
+        if not _LABEL.fullmatch(name):
+            return (
+                f"A label's name has up to 122 letters, digits, `.`, `_`, `/`, `-`; got {name!r}."
+            )
+        if name.startswith(RESERVED_LABELS):
+            return f"Labels that begin with {', '.join(RESERVED_LABELS)} are not yours; got {name}."
+        if text is not None and len(name) + len(text) > 4096:
+            return f"containerd takes 4096 characters of a label; {name} has more."
+    return None
+
+
+def _sysctls(value: Any) -> str | None:
+    for name, text in value.items():
+        if not _SYSCTL.fullmatch(name) or ".." in name:
+            return f"{name!r} is no name of a kernel parameter."
+        if not isinstance(text, str) or "\0" in text or "\n" in text:
+            return f"The value of {name} is no line of text."
+    return None
+
+
+def _absolute(value: Any) -> str | None:
+    if value.startswith("/") and "\0" not in value and ".." not in value.split("/"):
+        return None
+    return f"Use an absolute path without `..`; got {value!r}."
+
+
+def _texts(value: Any) -> str | None:
+    bad = [item for item in value if not isinstance(item, str) or "\0" in item]
+    return "It holds null or a NUL byte." if bad else None
+
+
+def _number_of_cpus(value: Any) -> str | None:
+    return None if 0.01 <= value <= 256 else f"Use 0.01 to 256; got {value}."
+
+
+_PROGRAM: Final = (
+    _fixed(
+        "command",
+        "Argument vector instead of the image's entrypoint. Without it, and with an agent, the "
+        "container lives as long as the agent.",
+        list_of("string"),
+        check=_texts,
+    ),
+    _fixed("args", "Arguments instead of the image's command.", list_of("string"), check=_texts),
+    _fixed("env", "Environment, besides the image's.", map_of("string")),
+    _fixed(
+        "env_sensitive",
+        "More environment, not shown in plans and logs; it reaches the program by a file on tmpfs.",
+        map_of("string"),
+        sensitive=True,
+    ),
+    _fixed(
+        "user",
+        "User to run as, USER or USER:GROUP, names of the image's or numbers; the image's own by "
+        "default.",
+        check=matching(_USER, "a name or number, perhaps with `:` and a group"),
+    ),
+    _fixed("workdir", "Working directory; the image's own by default.", check=_absolute),
+    _fixed(
+        "hostname",
+        "Host name; `name` by default.",
+        check=all_of(matching(_HOSTNAME, "a host name"), at_most(64)),
+    ),
+    _fixed("read_only", "Mount the root file system read-only.", BOOL),
+    _fixed("privileged", "All capabilities and devices; for Kata, those of the VM.", BOOL),
+    _fixed("sysctls", "Kernel parameters of the container.", map_of("string"), check=_sysctls),
+    _fixed(
+        "pids_limit", "Most processes and threads at a time.", NUMBER, check=between(1, 4194304)
+    ),
+    _fixed("shm_size", "Size of /dev/shm, in MiB; 64 by default.", NUMBER, check=between(1)),
+)
+_NAMES: Final = (
+    _fixed("hosts", "Lines of /etc/hosts: addresses by name.", map_of("string")),
+    _fixed("dns", "Name servers; this machine's by default.", list_of("string")),
+    _fixed("dns_search", "Domains that names are completed with.", list_of("string")),
+    _fixed("dns_options", "Options of resolv.conf(5).", list_of("string")),
+)
+_LIMITS: Final = (
+    Attribute(
+        name="memory",
+        type=NUMBER,
+        optional=True,
+        computed=True,
+        default=DEFAULT_MEMORY_MIB,
+        description="Memory, in MiB. A change makes a new container where Kata sizes VMs at boot.",
+        check=between(LEAST_MEMORY_MIB, unit="MiB"),
+    ),
+    Attribute(
+        name="vcpus",
+        type=NUMBER,
+        optional=True,
+        computed=True,
+        default=DEFAULT_VCPUS,
+        description="CPUs, perhaps a fraction. A change is as one of `memory`.",
+        check=_number_of_cpus,
+    ),
+)
+_LIFE: Final = (
+    Attribute(
+        name="labels",
+        type=map_of("string"),
+        optional=True,
+        description="Labels of the container.",
+        check=_labels,
+    ),
+    defaulted(
+        "restart",
+        "no",
+        "no, or always: containerd starts it again when it ends.",
+        check=one_of("no", "always", "on-failure", "unless-stopped"),
+    ),
+    defaulted(
+        "must_run",
+        True,
+        "A container that has ended is made again by the next apply; with false it stays, and "
+        "exit_code says how it ended.",
+        of=BOOL,
+    ),
+    Attribute(
+        name="stop_signal",
+        optional=True,
+        description="Signal that asks it to end; the image's own by default, else SIGTERM.",
+        check=matching(_SIGNAL, "a signal, such as SIGTERM"),
+    ),
+    defaulted(
+        "stop_timeout",
+        10,
+        "How long it may take to end, in seconds, before it is killed.",
+        of=NUMBER,
+        check=between(0, 3600, unit="seconds"),
+    ),
+)
+_FOUND: Final = (
+    _computed("id", "Its id in containerd."),
+    _computed("sandbox_id", "The id of its VM; as `id` where it is alone in one, else empty."),
+    _computed("pid", "Process id on this machine: of the VM, or of the first process.", NUMBER),
+    _computed("ip_addresses", "Its addresses, without prefix.", list_of("string")),
+    _computed(
+        "guest_memory", "Memory of the VM, in MiB; without Kata the limit.", NUMBER,
+        follows=("memory", "vcpus"),
+    ),
+    _computed(
+        "guest_vcpus", "CPUs of the VM; without Kata the limit.", NUMBER,
+        follows=("memory", "vcpus"),
+    ),
+    _computed("status", "created, running, paused, stopped or unknown."),
+    _computed("exit_code", "How it ended; null while it runs.", NUMBER),
+    _computed("oom_killed", "Whether the kernel has killed a process of it for memory.", BOOL),
+    _computed("log_path", "File of this machine with what it prints."),
+)  # fmt: skip
+
+KATA_CONTAINER = Schema(
+    description="A container, with Kata a virtual machine.",
+    attributes=(
+        Attribute(
+            name="name",
+            required=True,
+            forces_replacement=True,
+            description="Identity within the workspace.",
+            check=matching(NAME, "up to 63 lower-case letters, digits and hyphens within"),
+        ),
+        Attribute(
+            name="image",
+            required=True,
+            forces_replacement=True,
+            description="The id or name of a kata_image.",
+        ),
+        *_PROGRAM,
+        *_NAMES,
+        *_LIMITS,
+        *_LIFE,
+        *_FOUND,
+    ),
+    blocks=BLOCKS,
+)

@@ -1,0 +1,117 @@
+"""Gets an image from where a template says: a registry, or an archive of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+from kled_provider.host import HostError
+from kled_provider.kata.image.archive import open_archive
+from kled_provider.kata.image.manifest import ImageFormatError, Platform
+from kled_provider.kata.image.reference import ImageReference
+from kled_provider.kata.image.registry import (
+    RegistryError,
+    RegistryLogin,
+    RegistryReach,
+    open_registry,
+)
+from kled_provider.kata.image.taking import ImageTaker, TakenImage
+from kled_provider.kata.owner.file import OwnerFile, Use
+from kled_provider.plugin.diagnostics import DiagnosticError
+from kled_provider.plugin.diagnostics import Path as AttributePath
+from kled_provider.plugin.values import Values
+
+
+async def pull_image(
+    taker: ImageTaker,
+    owner: OwnerFile,
+    reference: ImageReference,
+    platform: Platform,
+    config: Values,
+) -> TakenImage:
+    """Pull from the reference's registry, as whom `config` says."""
+    registry = owner.registries.get(reference.host)
+    reach = RegistryReach()
+    if registry is not None:
+        reach = RegistryReach(is_plain_http=registry.plain_http, ca_file=registry.ca_file)
+    async with open_registry(reference, _login(owner, reference, config), reach) as source:
+        root = await source.resolve()
+        return await taker.take(reference.name, root, source, platform)
+
+
+def _login(owner: OwnerFile, reference: ImageReference, config: Values) -> RegistryLogin:
+    if config["username"] is not None:
+        return RegistryLogin(username=config["username"], password=config["password_wo"] or "")
+    name = config["credentials"]
+    if name is None:
+        return RegistryLogin()
+    if name not in owner.credentials:
+        names = ", ".join(sorted(owner.credentials)) or "none"
+        raise DiagnosticError.of(
+            "There is no such account",
+            f"The owner's file has {names}; got {name!r}.",
+            path=("credentials",),
+        )
+    found = owner.credentials[name]
+    if found.registry != reference.host:
+        raise DiagnosticError.of(
+            "The account is of another registry",
+            f"{name!r} is of {found.registry}; the image is at {reference.host}.",
+            path=("credentials",),
+        )
+    password = Path(found.password_file).read_text(encoding="utf-8").strip()
+    return RegistryLogin(username=found.username, password=password)
+
+
+async def import_image(
+    taker: ImageTaker,
+    owner: OwnerFile,
+    path: str,
+    reference: ImageReference,
+    platform: Platform,
+) -> TakenImage:
+    """Import an archive beneath a place for imports."""
+    roots = [place.path for place in owner.places_for(Use.IMPORT).values()]
+    descriptor = _open_beneath(path, roots)
+    with os.fdopen(descriptor, "rb") as file:
+        most = owner.images.unpacked_bytes
+        archive = await trio.to_thread.run_sync(open_archive, file, most)
+        assert archive.root is not None
+        return await taker.take(reference.name, archive.root, archive, platform)
+
+
+def _open_beneath(path: str, roots: list[str]) -> int:
+    for root in roots:
+        if path.startswith(f"{root}/"):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    raise DiagnosticError.of(
+        "The path is not allowed",
+        f"The owner's file has no place for imports that holds {path!r}.",
+        path=("archive",),
+    )
+
+
+@contextmanager
+def explained(name: str, path: AttributePath) -> Iterator[None]:
+    """Turn what goes wrong with an image into a diagnostic on its attribute."""
+    try:
+        yield
+    except ImageFormatError as error:
+        raise DiagnosticError.of(
+            "The image cannot be used", f"{name}: {error}.", path=path
+        ) from error
+    except RegistryError as error:
+        raise DiagnosticError.of(
+            "The image cannot be pulled",
+            " ".join(part for part in (f"{error.message}.", error.hint) if part),
+            path=path,
+        ) from error
+    except HostError as error:
+        text = error.message
+        if "no space left" in text:
+            text = f"The disk of containerd is full: {text}"
+        raise DiagnosticError.of("containerd refused the image", text, path=path) from error

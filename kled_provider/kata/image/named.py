@@ -1,0 +1,24 @@
+"""Finds an image by what a template calls it: a name, or the id of a kata_image."""
+
+from __future__ import annotations
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.kata.image.reference import parse_reference
+from kled_provider.kata.image.taking import TakenImage, find_image
+
+
+def image_id(name: str, digest: str) -> str:
+    """Return the id of an image: its name, and what the name stands for."""
+    return name if name.endswith(f"@{digest}") else f"{name}@{digest}"
+
+
+async def find_named(api: ContainerdApi, text: str) -> TakenImage | None:
+    """Look an image up; None where it is not there, or is another one by now.
+
+    Raises ContainerdError, and ValueError for what is no name.
+    """
+    reference = parse_reference(text)
+    found = await find_image(api, reference.name)
+    if found is None or reference.digest in ("", found.digest):
+        return found
+    return None

@@ -1,0 +1,234 @@
+"""Resource and data source `kata_image`.
+
+An image is there once for all workspaces of a machine, under its name; who holds it stands in its
+labels, and the last who lets go removes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kled_provider.kata.image.getting import explained, import_image, pull_image
+from kled_provider.kata.image.holding import hold_image, release_image
+from kled_provider.kata.image.manifest import parse_platform, this_architecture
+from kled_provider.kata.image.named import find_named, image_id
+from kled_provider.kata.image.reference import parse_reference
+from kled_provider.kata.image.taking import ImageTaker, TakenImage
+from kled_provider.kata.machine import KataMachine
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.diagnostics import Path as AttributePath
+from kled_provider.plugin.resource import Context, DataSource, Resource
+from kled_provider.plugin.schema import (
+    BOOL,
+    NUMBER,
+    Attribute,
+    Schema,
+    defaulted,
+    list_of,
+    set_of,
+)
+from kled_provider.plugin.values import Values
+
+
+def _check_name(value: Any) -> str | None:
+    try:
+        parse_reference(value)
+    except ValueError as error:
+        return f"{value!r} is no name of an image: {error}."
+    return None
+
+
+def _check_platform(value: Any) -> str | None:
+    try:
+        parse_platform(value)
+    except ValueError as error:
+        return f"{error}; got {value!r}."
+    return None
+
+
+def _fixed(name: str, description: str, **more: Any) -> Attribute:
+    return Attribute(
+        name=name, optional=True, forces_replacement=True, description=description, **more
+    )
+
+
+_FOUND: Final = (
+    Attribute(name="id", computed=True, description="Name and digest, for a kata_container."),
+    Attribute(name="digest", computed=True, description="Digest of its manifest."),
+    Attribute(name="size", type=NUMBER, computed=True, description="Bytes of its packed layers."),
+    Attribute(name="architecture", computed=True, description="What it is for, such as amd64."),
+    Attribute(name="user", computed=True, description="The user that it says."),
+    Attribute(
+        name="entrypoint", type=list_of("string"), computed=True, description="Its entrypoint."
+    ),
+    Attribute(name="command", type=list_of("string"), computed=True, description="Its command."),
+)
+_NAME = "Name, perhaps with a tag and a digest, such as docker.io/library/debian:12."
+
+KATA_IMAGE = Schema(
+    description="An image of this machine's containerd, pulled or imported.",
+    attributes=(
+        Attribute(
+            name="name",
+            required=True,
+            forces_replacement=True,
+            description=_NAME,
+            check=_check_name,
+        ),
+        Attribute(
+            name="platform",
+            optional=True,
+            computed=True,
+            default=f"linux/{this_architecture()}",
+            forces_replacement=True,
+            description="OS/ARCHITECTURE; this machine's by default.",
+            check=_check_platform,
+        ),
+        _fixed(
+            "archive",
+            "A tar beneath a place of the owner's for imports, instead of a registry: an OCI "
+            "layout, what `docker save` writes, or a file system.",
+        ),
+        Attribute(
+            name="credentials",
+            optional=True,
+            description="An account of the owner's file.",
+        ),
+        Attribute(name="username", optional=True, description="User at the registry."),
+        Attribute(
+            name="password_wo",
+            optional=True,
+            sensitive=True,
+            write_only=True,
+            description="Password or token at the registry; kept nowhere.",
+        ),
+        _fixed(
+            "pull_triggers",
+            "A change of any of these pulls the image anew.",
+            type=set_of("string"),
+        ),
+        defaulted(
+            "keep_on_destroy", False, "Leave it on the machine when it is destroyed.", of=BOOL
+        ),
+        *_FOUND,
+    ),
+)
+
+
+class ImageResource(Resource):
+    """An image under a name."""
+
+    type_name = "kata_image"
+    schema = KATA_IMAGE
+    identity = ("name",)
+
+    def __init__(self, machine: KataMachine) -> None:
+        self._machine = machine
+
+    def validate(self, config: Values) -> list[Diagnostic]:
+        """Check that one way to get it is said."""
+        found = super().validate(config)
+        for one, other in (
+            ("archive", "credentials"),
+            ("archive", "username"),
+            ("credentials", "username"),
+        ):
+            if config[one] is not None and config[other] is not None:
+                detail = f"Set `{one}` or `{other}`, not both."
+                found.append(Diagnostic(summary="Both are set", detail=detail, path=(other,)))
+        if (config["username"] is None) != (config["password_wo"] is None):
+            detail = "`username` and `password_wo` go together."
+            path = "username" if config["password_wo"] is None else "password_wo"
+            found.append(Diagnostic(summary="One is missing", detail=detail, path=(path,)))
+        return found
+
+    async def create(self, context: Context, planned: Values) -> Values:
+        """Pull or import the image."""
+        owner, api = self._machine.owner(), await self._machine.containerd()
+        reference = parse_reference(planned["name"])
+        platform = parse_platform(planned["platform"])
+        workspace = str((await context.host.workspace())["id"])
+        taker = ImageTaker(
+            api,
+            owner.images.unpacked_bytes,
+            lambda text: context.host.progress(f"{planned['name']}: {text}"),
+        )
+        where: AttributePath = ("archive",) if planned["archive"] is not None else ("name",)
+        with explained(planned["name"], where):
+            if (path := planned["archive"]) is not None:
+                taken = await import_image(taker, owner, path, reference, platform)
+            else:
+                config = context.config or planned
+                taken = await pull_image(taker, owner, reference, platform, config)
+            await hold_image(api, taken.name, workspace, context.generation or "")
+        return {**planned, **_state(taken)}
+
+    async def read(self, context: Context, state: Values) -> Values | None:  # noqa: ARG002
+        """Gone when the name stands for another image, or none."""
+        api = await self._machine.containerd()
+        found = await find_named(api, state["id"]) if state["id"] else None
+        return None if found is None else {**state, **_state(found)}
+
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:  # noqa: ARG002
+        """What may change says how it is got and kept, and nothing of the image."""
+        return {**planned, **{a.name: prior[a.name] for a in _FOUND}}
+
+    async def delete(self, context: Context, state: Values) -> None:
+        """Let go of the image; the last who holds it removes it."""
+        if state["id"] is None or state["keep_on_destroy"]:
+            return
+        api = await self._machine.containerd()
+        name = parse_reference(state["name"]).name
+        workspace = str((await context.host.workspace())["id"])
+        await release_image(api, name, workspace, context.generation)
+
+    async def import_state(self, context: Context, identity: str) -> Values:
+        """Import by name: the image has to be there."""
+        api = await self._machine.containerd()
+        problem = _check_name(identity)
+        found = None if problem else await find_named(api, identity)
+        if found is None:
+            raise DiagnosticError.of("There is no such image", problem or f"{identity!r}")
+        workspace = str((await context.host.workspace())["id"])
+        await hold_image(api, found.name, workspace, context.generation or "")
+        values: Values = {a.name: a.default for a in self.schema.attributes}
+        return {**values, "name": identity, **_state(found)}
+
+
+class ImageData(DataSource):
+    """An image that is there."""
+
+    type_name = "kata_image"
+    schema = Schema(
+        description="An image that this machine's containerd has.",
+        attributes=(
+            Attribute(name="name", required=True, description=_NAME, check=_check_name),
+            *_FOUND,
+        ),
+    )
+
+    def __init__(self, machine: KataMachine) -> None:
+        self._machine = machine
+
+    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+        """Look it up."""
+        found = await find_named(await self._machine.containerd(), config["name"])
+        if found is None:
+            raise DiagnosticError.of(
+                "The image is not on this machine",
+                f"There is no {config['name']!r} in containerd. A kata_image pulls it.",
+                path=("name",),
+            )
+        return {**config, **_state(found)}
+
+
+def _state(taken: TakenImage) -> Values:
+    return {
+        "id": image_id(taken.name, taken.digest),
+        "digest": taken.digest,
+        "size": taken.size,
+        "architecture": taken.config.platform.architecture,
+        "user": taken.config.user,
+        "entrypoint": list(taken.config.entrypoint),
+        "command": list(taken.config.command),
+    }

@@ -1,0 +1,243 @@
+"""Takes an image from a source into containerd: its documents, its layers, and unpacks them.
+
+All of it belongs to a lease until the image has its name, so a pull that dies leaves nothing that
+containerd does not collect. What is there already is not fetched again, and a layer that was begun
+goes on where it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.containerd.caller import ContainerdError
+from kled_provider.containerd.images import ImageRecord
+from kled_provider.containerd.types import ContentDescriptor
+from kled_provider.kata.image.manifest import (
+    INDEXES,
+    MANIFESTS,
+    MAX_DOCUMENT_BYTES,
+    ImageConfig,
+    ImageFormatError,
+    Manifest,
+    Platform,
+    choose,
+    parse_config,
+    parse_index,
+    parse_manifest,
+)
+
+# gRPC's limit for a message is 16 MiB; larger pieces are no faster.
+_WRITE_BYTES: Final = 1 << 20
+_MAX_DEPTH: Final = 4  # of indexes in indexes
+_CLEAN_UP_S: Final = 30.0
+_PROGRESS_S: Final = 5.0
+
+Progress = Callable[[str], Awaitable[None]]
+
+
+class ImageSource(Protocol):
+    """Where blobs come from: a registry, an archive."""
+
+    def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncIterator[bytes]:
+        """Give a blob from a byte on, in pieces. What it gives is checked by its digest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenImage:
+    """An image that is unpacked: `digest` is of its manifest, `size` of its layers as packed."""
+
+    name: str
+    digest: str
+    size: int
+    config: ImageConfig
+
+
+class ImageTaker:
+    """Takes images into one containerd. Raises ImageFormatError, ContainerdError, OSError."""
+
+    def __init__(self, api: ContainerdApi, unpacked_bytes: int, progress: Progress) -> None:
+        self._api = api
+        self._most = unpacked_bytes
+        self._progress = progress
+
+    async def take(
+        self, name: str, root: ContentDescriptor, source: ImageSource, platform: Platform
+    ) -> TakenImage:
+        """Take the image at `root` for a platform, and give it its name."""
+        async with self._leased(f"kled-image-{name}") as lease:
+            fetched = _Fetching(self._api, source, lease, self._progress)
+            found, data = await fetched.manifest(root, platform)
+            manifest = parse_manifest(data)
+            config = parse_config(await fetched.document(manifest.config))
+            if not platform.takes(config.platform):
+                raise ImageFormatError(f"it is for {config.platform}, and not for {platform}")
+            if len(config.diff_ids) != len(manifest.layers):
+                raise ImageFormatError("its configuration has not the layers of its manifest")
+            size = sum(layer.size for layer in manifest.layers)
+            if size > self._most:
+                raise ImageFormatError(
+                    f"its layers have {size} bytes packed; this machine's owner allows "
+                    f"{self._most} unpacked (images.unpacked_bytes)"
+                )
+            await fetched.layers(manifest)
+            await self._hold(found, manifest)
+            await self._unpack(manifest, config, lease)
+            record = ImageRecord(name=name, target=found, labels={"kled.dev/managed": "yes"})
+            await self._api.images.put(record)
+        return TakenImage(name=name, digest=found.digest, size=size, config=config)
+
+    @asynccontextmanager
+    async def _leased(self, lease: str) -> AsyncIterator[str]:
+        await self._api.daemon.ensure_namespace()
+        await self._api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
+        try:
+            yield lease
+        finally:
+            with trio.move_on_after(_CLEAN_UP_S, shield=True):
+                await self._api.daemon.delete_lease(lease)
+
+    async def _hold(self, found: ContentDescriptor, manifest: Manifest) -> None:
+        """Say what the manifest refers to, so that it lives as long (containerd, docs/gc)."""
+        parts = (manifest.config, *manifest.layers)
+        labels = {f"containerd.io/gc.ref.content.{i}": part.digest for i, part in enumerate(parts)}
+        await self._api.content.set_labels(found.digest, labels)
+
+    async def _unpack(self, manifest: Manifest, config: ImageConfig, lease: str) -> None:
+        snapshots, parent = self._api.snapshots, ""
+        chain = config.chain_ids()
+        for index, (layer, name) in enumerate(zip(manifest.layers, chain, strict=True)):
+            if await snapshots.find(name) is None:
+                await self._progress(f"Unpacking layer {index + 1} of {len(chain)}")
+                await self._unpack_layer(layer, name, parent, config.diff_ids[index], lease)
+            parent = name
+        if parent:
+            label = f"containerd.io/gc.ref.snapshot.{snapshots.snapshotter}"
+            await self._api.content.set_labels(manifest.config.digest, {label: parent})
+
+    async def _unpack_layer(
+        self, layer: ContentDescriptor, name: str, parent: str, diff_id: str, lease: str
+    ) -> None:
+        snapshots, key = self._api.snapshots, f"kled-unpack-{name}"
+        await snapshots.remove(key)  # what a run that died has left
+        mounts = await snapshots.prepare(key, parent, {}, lease=lease)
+        try:
+            found = await snapshots.apply(layer, mounts, lease=lease)
+            if found == diff_id:
+                await snapshots.commit(name, key, {}, lease=lease)
+                return
+        finally:
+            with trio.move_on_after(_CLEAN_UP_S, shield=True):
+                await snapshots.remove(key)  # where it was not committed
+        raise ImageFormatError(f"the layer {layer.digest} unpacks to {found}")
+
+
+class _Fetching:
+    """One image that is fetched."""
+
+    def __init__(
+        self, api: ContainerdApi, source: ImageSource, lease: str, progress: Progress
+    ) -> None:
+        self._api = api
+        self._source = source
+        self._lease = lease
+        self._progress = progress
+
+    async def manifest(
+        self, root: ContentDescriptor, platform: Platform
+    ) -> tuple[ContentDescriptor, bytes]:
+        """Fetch the manifest for a platform, through indexes."""
+        for _ in range(_MAX_DEPTH):
+            data = await self.document(root)
+            if root.media_type in MANIFESTS:
+                return root, data
+            if root.media_type not in INDEXES:
+                raise ImageFormatError(f"it is of the type {root.media_type[:80]!r}")
+            root = choose(parse_index(data), platform)
+        raise ImageFormatError("its indexes name one another")
+
+    async def document(self, blob: ContentDescriptor) -> bytes:
+        """Fetch what is read here, and keep it."""
+        if blob.size > MAX_DOCUMENT_BYTES:
+            raise ImageFormatError(f"a document of it is over {MAX_DOCUMENT_BYTES >> 20} MiB")
+        await self.blob(blob)
+        return await self._api.content.read(blob.digest)
+
+    async def layers(self, manifest: Manifest) -> None:
+        """Fetch the layers, one after the other: the line is shared anyway."""
+        distinct = list({layer.digest: layer for layer in manifest.layers}.values())
+        for index, layer in enumerate(distinct):
+            await self.blob(layer, f"layer {index + 1} of {len(distinct)}")
+
+    async def blob(self, blob: ContentDescriptor, what: str = "") -> None:
+        """Fetch a blob that is not there."""
+        ref = f"kled-{blob.digest}"
+        try:
+            await self._write(ref, blob, what)
+        except ContainerdError as error:
+            if not error.is_there:
+                raise
+            # Of another image, perhaps without a hold on it: this lease has it from now on.
+            await self._api.daemon.add_to_lease(self._lease, blob.digest)
+
+    async def _write(self, ref: str, blob: ContentDescriptor, what: str) -> None:
+        size, content = blob.size, self._api.content
+        async with content.open_writer(ref, size, blob.digest, lease=self._lease) as writer:
+            if what:
+                await self._progress(f"Fetching {what}, {size / 1e6:.1f} MB")
+            said = trio.current_time()
+            async with aclosing(_whole(self._source.open_blob(blob, writer.offset))) as pieces:
+                async for piece in pieces:
+                    if writer.offset + len(piece) > size:
+                        raise ImageFormatError(f"the blob {blob.digest} is larger than said")
+                    await writer.write(piece)
+                    if what and trio.current_time() > said + _PROGRESS_S:
+                        said = trio.current_time()
+                        await self._progress(
+                            f"Fetching {what}, {writer.offset / 1e6:.0f} of {size / 1e6:.0f} MB"
+                        )
+            if writer.offset < size:
+                raise ImageFormatError(f"the blob {blob.digest} is smaller than said")
+            await writer.commit({})
+
+
+async def _whole(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Gather pieces to the size of one write, and cut larger ones."""
+    rest = bytearray()
+    async for piece in pieces:
+        rest += piece
+        while len(rest) >= _WRITE_BYTES:
+            yield bytes(rest[:_WRITE_BYTES])
+            del rest[:_WRITE_BYTES]
+    if rest:
+        yield bytes(rest)
+
+
+async def find_image(api: ContainerdApi, name: str) -> TakenImage | None:
+    """Look an image up that was taken; None where it, or its unpacked layers, are not there."""
+    record = await api.images.find(name)
+    if record is None or record.target.media_type not in MANIFESTS:
+        return None
+    try:
+        manifest = parse_manifest(await api.content.read(record.target.digest))
+        config = parse_config(await api.content.read(manifest.config.digest))
+    except ContainerdError as error:
+        if error.is_missing:
+            return None
+        raise
+    chain: Sequence[str] = config.chain_ids()
+    if chain and await api.snapshots.find(chain[-1]) is None:
+        return None
+    size = sum(layer.size for layer in manifest.layers)
+    return TakenImage(name=name, digest=record.target.digest, size=size, config=config)
+
+
+def encode_descriptor_json(blob: ContentDescriptor) -> dict[str, object]:
+    """Write a descriptor as it stands in a manifest."""
+    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}
