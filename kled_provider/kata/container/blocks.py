@@ -98,7 +98,7 @@ def _once(name: str, description: str, *attributes: Attribute) -> Block:
 RUNTIME: Final = _once(
     "runtime",
     "What runs the container.",
-    _optional("handler", "A handler of the owner's file; its only one, or `kata`, by default."),
+    _optional("handler", "A handler of the owner's file; its default_handler by default."),
     _optional("config", "The path of a kata_runtime_config; the handler's own by default."),
     _optional("config_sha256", "Its sha256: a changed configuration makes a new container."),
     _optional("annotations", "Annotations for Kata, without a handler of Kata not allowed.",
