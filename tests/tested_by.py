@@ -115,6 +115,7 @@ TESTED_BY = {
     "coord/builds/test_parameters.py": "kled_coord/store/versions kled_coord/templates/upgrade",
     "coord/builds/test_places.py": "kled_coord/store/queue_order",
     "coord/builds/test_pruning.py": "kled_coord/store/pruning kled_coord/store/states",
+    "coord/builds/test_timings.py": "kled_coord/store/timings",
     "coord/builds/test_transitions.py": "kled_coord/workspaces/lifecycle",
     "coord/ca/test_certificates.py": "kled_coord/ca/keys kled_coord/store/ssh_ca",
     "coord/control/test_link.py": "kled_coord/control/keys",

@@ -21,6 +21,7 @@ from kled_client.account.endpoint import is_plain_http, proxy_for, wrong_scheme
 from kled_client.account.http import no_proxy, tls_context
 from kled_client.api.models import (
     Build,
+    BuildStep,
     Login,
     ParameterForm,
     PingResult,
@@ -243,6 +244,9 @@ class Api:
 
     async def retry_build(self, build_id: str) -> Build:
         return cast("Build", await self._call("POST", f"/builds/{build_id}/retry"))
+
+    async def build_timings(self, build_id: str) -> list[BuildStep]:
+        return cast("list[BuildStep]", await self._call("GET", f"/builds/{build_id}/timings"))
 
     async def builds(self, ref: str) -> list[Build]:
         """A workspace's builds, the newest first."""

@@ -165,6 +165,17 @@ class Build(TypedDict):
     created_by: str
 
 
+class BuildStep(TypedDict):
+    """A step of a build, in seconds since it was queued; `duration_s` None while it goes on."""
+
+    kind: str
+    name: str
+    action: str
+    started_s: float
+    duration_s: float | None
+    failed: bool
+
+
 class Agent(TypedDict):
     """A workspace's agent as the coordinator last saw it. `rtt_ms` is milliseconds."""
 

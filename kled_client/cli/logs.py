@@ -53,7 +53,7 @@ def logs(
     printer = _Printer(invocation.output)
 
     async def work(api: Api) -> Build:
-        found = _choose(await api.builds(str(workspace)), build, workspace)
+        found = choose_build(await api.builds(str(workspace)), build, workspace)
         if follow:
             await read_log(api, found["id"], printer.take)
         else:
@@ -161,7 +161,8 @@ class ScriptPrinter:
         self._output.line(f"[{self._names.get(run, run)}] {text}")
 
 
-def _choose(builds: list[Build], number: int | None, workspace: WorkspaceRef) -> Build:
+def choose_build(builds: list[Build], number: int | None, workspace: WorkspaceRef) -> Build:
+    """The build of that number, else the newest. Raises NotFoundError."""
     for build in builds:
         if number is None or build["number"] == number:
             return build

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kled_coord.api.answers import BuildAnswer, NoteAnswer
+from kled_coord.api.answers import BuildAnswer, NoteAnswer, StepAnswer, fields_of
 from kled_coord.api.guard import BearerDep, BuildIdDep, CallerDep, ServicesDep
 from kled_coord.builds.logs import BuildProgress, End
 from kled_coord.identity.service import IdentityService
@@ -41,6 +41,15 @@ async def get_log(
     """The log from line `after` on, one JSON object a line; with `follow` until the end."""
     items = await services.builds.log(caller, build_id, after=after, follow=follow)
     return Admitted(services.identity, bearer, _lines(items))
+
+
+@router.get("/{build_id}/timings")
+async def get_timings(
+    build_id: BuildIdDep, services: ServicesDep, caller: CallerDep
+) -> list[StepAnswer]:
+    """How long each step of a build took, from its place in the queue to its scripts."""
+    steps = await services.builds.timings(caller, build_id)
+    return [StepAnswer.model_validate(fields_of(step)) for step in steps]
 
 
 @router.post("/{build_id}/cancel", status_code=202)

@@ -24,6 +24,10 @@ class Reporter(Protocol):
         """Say how many of how many steps are done."""
         ...
 
+    def timings(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Say how long each step took (terraform/timings.py); replaces what was said before."""
+        ...
+
     def outputs(self, values: Mapping[str, Any]) -> None:
         """Say what the template gave out; the workspace shows them once the build succeeded."""
         ...
@@ -41,7 +45,8 @@ class Job:
     `workspace` has the build's version and parameters, `previous` are those that were applied last.
     `state_url` is the address of its state; it takes basic auth with the build's id and
     `state_secret`. `directory` is empty and private, and removed afterwards. `quiet_s` is how long
-    it may show no progress, 0 for any time, None where the setting counts. `forced` is set when a
+    it may show no progress, 0 for any time, None where the setting counts. `began` is when the run
+    did, by Trio's clock. `forced` is set when a
     clean stop takes too long for somebody.
     """
 
@@ -56,4 +61,5 @@ class Job:
     state_secret: str = field(repr=False)
     directory: Path
     quiet_s: int | None
+    began: float
     forced: trio.Event

@@ -53,7 +53,7 @@ class End:
 class LogWriter:
     """The log of one running build. `run` writes what `line` and `progress` hand over.
 
-    `found_outputs` are the last that it was told.
+    `found_outputs` and `found_timings` are the last that it was told.
     """
 
     def __init__(self, *, store: Store, clock: Clock, changes: Changes, build_id: BuildId) -> None:
@@ -62,6 +62,7 @@ class LogWriter:
         self._changes = changes
         self._build_id = build_id
         self.found_outputs: Mapping[str, Any] | None = None
+        self.found_timings: Sequence[Mapping[str, Any]] | None = None
         self._send, self._receive = trio.open_memory_channel[LogLine | BuildProgress](_AHEAD_MAX)
 
     async def line(self, level: str, text: str) -> None:
@@ -75,6 +76,10 @@ class LogWriter:
         """Replace the build's progress."""
         text = printable(message[:_LINE_MAX], keep="\t")
         await self._send.send(BuildProgress(done=done, total=total, message=text))
+
+    def timings(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Keep how long steps took; they are written with the next progress."""
+        self.found_timings = steps
 
     def outputs(self, values: Mapping[str, Any]) -> None:
         """Keep what the template gave out for the end of the build."""
@@ -122,6 +127,7 @@ class LogWriter:
                 "progress_done": progress.done,
                 "progress_total": progress.total,
                 "progress_message": progress.message,
+                "timings": self.found_timings,
             }
             await self._store.write(update_build, self._build_id, values)
         self._changes.ring(self._build_id)
@@ -141,6 +147,10 @@ class MaskedReporter:
     async def progress(self, done: int, total: int, message: str) -> None:
         """Say how far it is."""
         await self._reporter.progress(done, total, self._mask.hide(message))
+
+    def timings(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Say how long each step took; their names are addresses of the template."""
+        self._reporter.timings([{**step, "name": self._mask.hide(step["name"])} for step in steps])
 
     def outputs(self, values: Mapping[str, Any]) -> None:
         """Say what the template gave out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -98,13 +98,15 @@ class Queue:
         worker: str | None,
         error: str | None = None,
         outputs: Mapping[str, Any] | None = None,
+        timings: Sequence[Mapping[str, Any]] | None = None,
         force: bool = False,
     ) -> Build:
         """Write what happened to a build, and everything that follows from it.
 
         `worker` None: asked from outside (cancel, an expired lease). `outputs` are the template's
-        from now on, None leaves those that are kept. `force` leaves its Terraform no time. Raises
-        NotFoundError, ConflictError("build_not_active") also when another worker has it.
+        from now on; None leaves those that are kept, and so do `timings`. `force` leaves its
+        Terraform no time. Raises NotFoundError, ConflictError("build_not_active") also when another
+        worker has it.
         """
         now = self._clock()
 
@@ -112,7 +114,9 @@ class Queue:
             if worker is not None and build.worker != worker:
                 raise ConflictError("build_not_active", "another worker runs this build")
             change = replace(_decide_end(build, before, event, error, now), outputs=outputs)
-            return replace(change, values={**change.values, "forced": build.forced or force})
+            measured = {} if timings is None else {"timings": timings}
+            values = {**change.values, **measured, "forced": build.forced or force}
+            return replace(change, values=values)
 
         changed = await self._store.write(change_build, build_id, decide, now)
         if changed is None:

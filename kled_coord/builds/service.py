@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from kled_coord.builds.logs import BuildProgress, End, follow_log
 from kled_coord.builds.queue import Queue
+from kled_coord.builds.timings import MeasuredStep, steps_of
 from kled_coord.changes import QUEUE, Changes
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
@@ -20,7 +21,9 @@ from kled_coord.store.builds import NewBuild, build_by_id, build_notes, list_bui
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import Build, LogLine, TemplateParameter, TemplateVersion, Workspace
+from kled_coord.store.scripts import script_runs_of
 from kled_coord.store.standing import as_caller
+from kled_coord.store.timings import build_timings
 from kled_coord.store.versions import version_by_id, version_by_number
 from kled_coord.store.workspaces import workspace_by_id, workspace_secrets
 from kled_coord.workspaces.lifecycle import Transition
@@ -266,6 +269,12 @@ class Builds:
             caller, Action.BUILD_CANCEL, resource, detail="by force" if force else ""
         )
         return canceled
+
+    async def timings(self, caller: Caller, build_id: BuildId) -> list[MeasuredStep]:
+        """How long each step of a build took. Raises NotFoundError."""
+        build = await self._find(caller, build_id, Action.WORKSPACE_READ)
+        measured, arrivals = await self._store.read(build_timings, build.id)
+        return steps_of(build, measured, arrivals, await self._store.read(script_runs_of, build.id))
 
     async def wait_change(self, build_id: BuildId) -> None:
         """Return at the next change of a build."""

@@ -13,7 +13,14 @@ from kled_coord.store.queue_order import RUNNING, WAITING, places
 from kled_coord.store.records import Build, LogLine
 from kled_coord.store.schema import build_logs, builds, template_versions, users, workspaces
 
-_NOT_READ = {"secret_hash", "secrets_sealed", "then_secrets_sealed", "created_by", "notes"}
+_NOT_READ = {
+    "secret_hash",
+    "secrets_sealed",
+    "then_secrets_sealed",
+    "created_by",
+    "notes",
+    "timings",
+}
 _COLUMNS = (
     *(column for column in builds.c if column.name not in _NOT_READ),
     users.c.name.label("created_by"),

@@ -304,6 +304,14 @@ class AgentRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentArrival:
+    """When an agent, by its name, first connected after a build had begun."""
+
+    name: str
+    connected_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
     """Who asked for what, and the answer."""
 

@@ -202,6 +202,8 @@ builds = Table(
     # Somebody does not want to wait for its clean stop.
     Column("forced", sa.Boolean, nullable=False, default=False),
     Column("error", sa.Text),
+    # How long each step took (terraform/timings.py); NULL: nothing was measured.
+    Column("timings", sa.JSON(none_as_null=True)),
     Column("progress_done", sa.Integer, nullable=False, default=0),
     Column("progress_total", sa.Integer, nullable=False, default=0),
     Column("progress_message", sa.Text, nullable=False, default=""),
@@ -279,6 +281,15 @@ agents = Table(
 )
 Index(
     "agents_name", agents.c.workspace_id, agents.c.name, unique=True, **_only("revoked_at IS NULL")
+)
+
+# When an agent first connected after a start had begun.
+agent_arrivals = Table(
+    "agent_arrivals",
+    metadata,
+    Column("build_id", ForeignKey("builds.id"), primary_key=True),
+    Column("agent_id", ForeignKey("agents.id"), primary_key=True),
+    _at("connected_at", nullable=False),
 )
 
 # The newest run of each script in each stage of a build; `run` is the agent's name for it.

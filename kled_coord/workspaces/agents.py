@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from kled_coord.ca.certificates import Authority
 from kled_coord.identity.audit import Audit
@@ -27,6 +27,7 @@ from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import AgentRecord, Workspace
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.timings import note_arrival
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.presence import Registry
 from kled_wire.errors import InputError, NotFoundError
@@ -242,11 +243,18 @@ class Agents:
         address: str,
     ) -> None:
         """Remember that an agent connected (with what it said) or went away."""
-        values: dict[str, object] = {"last_seen_at": self._clock()}
+        now = self._clock()
+        values: dict[str, object] = {"last_seen_at": now}
         if connected:
             about = About(version=version, hostname=hostname, os=os, arch=arch)
             values |= {**about.values(), "address": address[:80]}
-        await self._store.write(update_agent, agent_id, values)
+
+        def note(connection: Any) -> None:
+            if connected:
+                note_arrival(connection, agent_id, now)
+            update_agent(connection, agent_id, values)
+
+        await self._store.write(note)
 
     async def _insert(self, workspace_id: WorkspaceId, name: str) -> None:
         agent_id = self._ids.new("agt")

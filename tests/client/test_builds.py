@@ -41,6 +41,26 @@ def test_builds_are_a_table(signed_in: Fake, kled: Kled) -> None:
     assert kled("workspace", "builds", "dev").stderr == b"dev has no build\n"
 
 
+def test_timings_are_of_one_build(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["GET", BUILDS] = (200, [BUILD | {"id": "bld_7", "number": 2}, BUILD])
+    steps = [
+        {"kind": "queue", "name": "queue", "action": "", "started_s": 0, "duration_s": 2.0},
+        {"kind": "stage", "name": "apply", "action": "", "started_s": 2.0, "duration_s": None},
+        {"kind": "resource", "name": "a.b", "action": "create", "started_s": 2.5, "duration_s": 75},
+    ]
+    steps = [{**step, "failed": step["name"] == "a.b"} for step in steps]
+    signed_in.routes["GET", "/api/v1/builds/bld_7/timings"] = (200, steps)
+    lines = kled("builds", "dev", "--timings", "2").stdout.decode().splitlines()
+    assert [line.split() for line in lines] == [
+        ["STEP", "BEGAN", "TOOK"],
+        ["queue", "+0.0", "s", "2.0", "s"],
+        ["apply", "+2.0", "s", "goes", "on"],
+        ["a.b", "(create)", "+2.5", "s", "1", "min", "15", "s,", "failed"],
+    ]
+    assert json.loads(kled("-o", "json", "builds", "dev", "--timings", "2").stdout) == steps
+    assert kled("builds", "dev", "--timings", "9").returncode == 4
+
+
 def test_a_restart_follows_the_stop_and_the_start(signed_in: Fake, kled: Kled) -> None:
     stop = {"id": "bld_2", "transition": "stop", "restarts": True}
     signed_in.routes["POST", f"{BY_ID}/builds"] = (202, stop)

@@ -72,6 +72,7 @@ class FakeTerraform:
     error: Exception | None = None
     agent: bool = True
     outputs: dict[str, Any] | None = None
+    timings: list[dict[str, Any]] = field(default_factory=list)
     hang: bool = False
     # Does not stop before it is forced to.
     stubborn: bool = False
@@ -90,6 +91,7 @@ class FakeTerraform:
         await reporter.line("info", f"{job.build.transition} began")
         for line in self.says:
             await reporter.line("info", line)
+        reporter.timings(self.timings)
         await reporter.progress(0, 1, "apply")
         if self.errored_state is not None:
             (job.directory / "template" / ".terraform").mkdir(parents=True)

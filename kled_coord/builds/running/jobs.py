@@ -75,7 +75,7 @@ class Jobs:
 
     async def make(self, claimed: ClaimedBuild, *, directory: Path, forced: trio.Event) -> Job:
         """The job of a claimed build. Raises StoreError, KledError."""
-        build = claimed.build
+        build, began = claimed.build, trio.current_time()
         workspace = await self._store.read(workspace_by_id, build.workspace_id)
         version = await self._store.read(version_by_id, build.version_id)
         assert workspace is not None
@@ -99,6 +99,7 @@ class Jobs:
             state_secret=claimed.secret,
             directory=directory,
             quiet_s=await self._store.read(build_quiet_of, workspace.template_id),
+            began=began,
             forced=forced,
         )
 

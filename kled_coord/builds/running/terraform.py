@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,7 @@ from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.session import Control
 from kled_coord.terraform.telling import shown_outputs, tell_event
+from kled_coord.terraform.timings import BEGUN
 from kled_coord.terraform.untrusted import remove_tree
 from kled_wire.errors import ConfigError
 
@@ -136,20 +138,22 @@ class Terraform:
             variables=job.variables,
             marks={WORKSPACE_MARK: job.workspace.id},
         )
-        await run_build(
-            build,
-            binary=await self._find(),
-            host=host,
-            directory=job.directory,
-            on_event=Translator(reporter).translate,
-            control=await self._control(
-                Control(
-                    interrupt=Interrupt(forced=job.forced),
-                    limits=self._limits,
-                    quiet_s=(self._quiet_s if job.quiet_s is None else job.quiet_s) or math.inf,
-                )
-            ),
-        )
+        translator = Translator(reporter, job.began)
+        with translator.timed():
+            await run_build(
+                build,
+                binary=await self._find(),
+                host=host,
+                directory=job.directory,
+                on_event=translator.translate,
+                control=await self._control(
+                    Control(
+                        interrupt=Interrupt(forced=job.forced),
+                        limits=self._limits,
+                        quiet_s=(self._quiet_s if job.quiet_s is None else job.quiet_s) or math.inf,
+                    )
+                ),
+            )
 
     async def _control(self, control: Control) -> Control:
         """The same, with what every Terraform of this coordinator is started with."""
@@ -198,10 +202,12 @@ async def check_path(path: Path | None, environment: Mapping[str, str]) -> None:
 
 
 class Translator:
-    """Turns Terraform's events into log lines and progress."""
+    """Turns Terraform's events into log lines, progress and timings since `began`."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, began: float) -> None:
         self._reporter = reporter
+        self._began = began
+        self._timings = BEGUN
         self._progress = TerraformProgress()
         self._stage = ""
 
@@ -209,9 +215,11 @@ class Translator:
         """Report one event."""
         before = (self._progress.done, self._progress.total, self._stage)
         self._progress = self._progress.after(event)
+        self._timings = self._timings.after(event, self._passed_s())
         match event:
             case StageBegan(stage):
                 self._stage = stage
+                self._reporter.timings(self._timings.plain())
             case OutputsFound(outputs) if self._stage == "apply":
                 self._reporter.outputs(shown_outputs(outputs))
             case _:
@@ -221,3 +229,17 @@ class Translator:
         after = (self._progress.done, self._progress.total, self._stage)
         if after != before:
             await self._reporter.progress(*after)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Terraform runs in the block: at its end, what it was at has ended too."""
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            self._timings = self._timings.ended(self._passed_s(), failed=failed)
+            self._reporter.timings(self._timings.plain())
+
+    def _passed_s(self) -> float:
+        return trio.current_time() - self._began

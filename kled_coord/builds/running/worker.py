@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -42,6 +42,7 @@ class RunOutcome:
     event: BuildEvent
     error: str | None = None
     outputs: Mapping[str, Any] | None = None
+    timings: Sequence[Mapping[str, Any]] | None = None
 
 
 class Worker:
@@ -114,6 +115,7 @@ class Worker:
                 worker=self._name,
                 error=outcome.error,
                 outputs=outcome.outputs,
+                timings=outcome.timings,
             )
         except (ConflictError, StoreError) as error:
             # Somebody else ended it, or the expiry of its lease will.
@@ -145,7 +147,7 @@ class Worker:
             finally:
                 writer.close()
                 lease.release()
-        return outcome
+        return replace(outcome, timings=writer.found_timings)
 
     async def _attempt(
         self, claimed: ClaimedBuild, run: RunDirectory, writer: LogWriter, forced: trio.Event

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from kled_coord.builds.runner import Inquiry
 from kled_coord.builds.running.terraform import Terraform, Translator
@@ -41,13 +43,16 @@ class Recorder:
     def outputs(self, values: Mapping[str, Any]) -> None:
         self.found = values
 
+    def timings(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        self.timed = [(step["kind"], step["name"], step["failed"]) for step in steps]
+
     async def notes(self, values: Sequence[Mapping[str, Any]]) -> None:
         raise NotImplementedError
 
 
 async def test_a_build_is_told_step_by_step() -> None:
     recorder = Recorder()
-    translator = Translator(recorder)
+    translator = Translator(recorder, trio.current_time())
     for event in (
         StageBegan("apply"),
         TerraformMessage("info", "hello"),
@@ -66,6 +71,10 @@ async def test_a_build_is_told_step_by_step() -> None:
         ("info", 'output n = "1"'),
     ]
     assert recorder.found == {"n": {"value": "1", "sensitive": False}}
+    assert recorder.timed == [("stage", "prepare", False), ("stage", "apply", False)]
+    with suppress(ValueError), translator.timed():
+        raise ValueError
+    assert recorder.timed[1:] == [("stage", "apply", True), ("resource", "a.b", False)]
     assert recorder.steps == [(0, 0, "apply"), (0, 1, "apply"), (1, 1, "apply")]
 
 
@@ -74,7 +83,8 @@ async def test_an_error_keeps_terraforms_words_and_place() -> None:
     found = TerraformDiagnostic(
         severity="error", summary="Bad", detail="it is", file="main.tf", line=3
     )
-    await Translator(recorder).translate(DiagnosticFound(found))
+    translator = Translator(recorder, trio.current_time())
+    await translator.translate(DiagnosticFound(found))
     assert recorder.lines[0][0] == "error"
     assert "main.tf:3" in recorder.lines[0][1]
 
