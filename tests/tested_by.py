@@ -37,6 +37,7 @@ TESTED_BY = {
         kled_agent/ssh/forwards/user_socket_process kled_agent/ssh/forwards/user_sockets
     """,
     "agent/ssh/test_sessions.py": "kled_agent/ssh/session kled_agent/ssh/subsystems/choice",
+    "agent/supervisor/test_running.py": "kled_agent/supervisor/__main__",
     "agent/test_orphans.py": "kled_agent/descendants",
     "agent/test_small.py": "kled_agent/memory/sampler",
     "client/copy/test_transfer.py": "kled_client/cli/cp kled_client/copy/sides",
@@ -216,7 +217,18 @@ TESTED_BY = {
         kled_provider/kata/image/resource kled_provider/kata/image/taking
         kled_provider/kata/machine
     """,
-    "provider/kled/test_processes.py": "kled_provider/kled/launcher",
+    "provider/kata/network/test_attaching.py": """
+        kled_provider/kata/network/bridges kled_provider/kata/network/namespaces
+        kled_provider/kata/network/plugins kled_provider/kata/network/settings
+        kled_provider/kata/network/stored
+    """,
+    "provider/kata/network/test_resource.py": "kled_provider/kata/network/schema",
+    "provider/kata/volume/test_holding.py": """
+        kled_provider/kata/volume/mounts kled_provider/kata/volume/stored
+    """,
+    "provider/kata/volume/test_populate.py": "kled_provider/kata/volume/tree",
+    "provider/kata/volume/test_resource.py": "kled_provider/kata/volume/schema",
+    "provider/kled/test_processes.py": "kled_provider/kled/launcher kled_provider/locks",
     "provider/kled/test_said.py": """
         kled_provider/kled/agent_schema kled_provider/kled/owner kled_provider/kled/provisioner
         kled_provider/kled/record

@@ -1,8 +1,8 @@
-/* BUNDLE/bin/kled-agent and BUNDLE/bin/kled-python: run the bundle's interpreter with the bundle's loader.
+/* BUNDLE/bin/kled-agent, kled-init and kled-python: run the bundle's interpreter with the bundle's loader.
  *
  * Static and freestanding, because an image may have no loader, no C library and no shell. It runs
- *   BUNDLE/lib/NAME --argv0 BUNDLE/bin/kled-python BUNDLE/lib/PYTHON -I -S -X utf8 [-m kled_agent] ARGUMENTS
- * where NAME is its own and a link to ld.so, so that ps(1) shows it. Variables that change what a loader,
+ *   BUNDLE/lib/NAME --argv0 BUNDLE/bin/kled-python BUNDLE/lib/PYTHON -I -S -X utf8 [-m MODULE] ARGUMENTS
+ * where NAME is its own and a link to ld.so, so that ps(1) shows it, and decides the module. Variables that change what a loader,
  * a C library, OpenSSL or Python loads are the image's and are not handed on. SSL_CERT_FILE is set to the
  * image's certificates, else the bundle's, unless somebody chose.
  *
@@ -130,9 +130,9 @@ __attribute__((used, noreturn)) void begin(long *stack) {
     char **to = arguments;
     char *ours[] = {loader, "--argv0", executable, interpreter, "-I", "-S", "-X", "utf8"};
     for (unsigned long i = 0; i < sizeof ours / sizeof *ours; i++) *to++ = ours[i];
-    if (begins(name, "kled-agent")) {
+    if (begins(name, "kled-agent") || begins(name, "kled-init")) {
         *to++ = "-m";
-        *to++ = "kled_agent";
+        *to++ = begins(name, "kled-init") ? "kled_agent.supervisor" : "kled_agent";
     }
     if (count > ARGUMENTS_MAX) fail("too many arguments", "");
     for (long i = 1; i < count; i++) *to++ = given[i];

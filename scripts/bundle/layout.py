@@ -16,7 +16,7 @@ from bundle.targets import Target
 
 HERE = Path(__file__).parent
 # Programs and the names that they run under: /proc/PID/comm is the loader's own name.
-PROGRAMS: Final = ("kled-agent", "kled-python", "kled-sftp")
+PROGRAMS: Final = ("kled-agent", "kled-init", "kled-python", "kled-sftp")
 LIBRARIES: Final = (
     "libc.so.6",
     "libm.so.6",
@@ -166,7 +166,8 @@ def _build_launcher(directory: Path, target: Target) -> None:
     flags += ["-fno-sanitize=all", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none"]
     flags += [f'-DPYTHON="{_INTERPRETER}.bin"', "-o", str(agent), str(HERE / "launcher.c")]
     subprocess.run([*zig, *flags], check=True, capture_output=True)
-    shutil.copy(agent, directory / "kled-python")
+    for name in ("kled-init", "kled-python"):
+        shutil.copy(agent, directory / name)
 
 
 def _copy_licences(tree: Path, inputs: Inputs) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -214,3 +215,34 @@ def test_the_same_for_arm64_under_emulation(tmp_path: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout == "aarch64\n"
+
+
+def test_an_image_with_nothing_but_its_own_program_gets_an_agent_beside_it(
+    unpacked: Path, tmp_path: Path
+) -> None:
+    """The supervisor, as process 1, where there is no shell and no Python."""
+    root = tmp_path / "image"
+    (root / "run").mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "busybox-only")
+    said = root / "run" / "said"
+    agent = {"argv": ["/opt/kled/bin/kled-agent", "--version"]}
+    # As `tail` BusyBox waits for ever, whatever the file is called.
+    command = {
+        "argv": ["/busybox-only", "tail", "-f", "/dev/null"],
+        "env": {"A": "b"},
+        "user": "7:8",
+    }
+    (root / "run" / "job").write_text(json.dumps({"agent": agent, "command": command}))
+    vector, variables = entered(root, ["/opt/kled/bin/kled-init", "/run/job"], bundle=unpacked)
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": "/nowhere", **variables}
+    with said.open("wb") as output, subprocess.Popen(vector, env=env, stdout=output) as process:
+        wait_until("two agents", lambda: said.read_text().count("kled-agent ") >= 2, within_s=60)
+        (one,) = psutil.Process(process.pid).children()
+        (own,) = [c for c in one.children() if c.name() == "busybox-only"]
+        assert one.name() == "kled-init"
+        assert own.uids().real == 7
+        assert own.environ()["A"] == "b"
+        assert own.environ().keys() <= {"A", "HOME", "PATH"}
+        assert one.memory_info().rss < 16_000_000
+        own.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=60) == 128 + signal.SIGKILL

@@ -1,0 +1,59 @@
+"""The life of a container: what it lives as long as, and when its agent is started again."""
+
+from __future__ import annotations
+
+import signal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kled_agent.supervisor.course import (
+    LONG_RUN_S,
+    MOST_WAIT_S,
+    Course,
+    End,
+    Restart,
+    Role,
+    exit_code,
+    forwarded,
+)
+
+
+def test_the_container_ends_with_its_command_and_with_its_code() -> None:
+    course = Course(has_command=True)
+    assert course.lead is Role.COMMAND
+    assert course.ended(Role.COMMAND, 3 << 8, 0) == End(3)
+
+
+def test_without_a_command_it_ends_with_the_agent() -> None:
+    assert Course(has_command=False).ended(Role.AGENT, signal.SIGKILL, 0) == End(137)
+
+
+def test_a_dead_agent_is_started_again_ever_later_and_soon_after_a_long_run() -> None:
+    course, now, waits = Course(has_command=True), 100.0, []
+    for _ in range(7):
+        course.agent_started(now)
+        decision = course.ended(Role.AGENT, 1 << 8, now)
+        assert isinstance(decision, Restart)
+        waits.append(decision.at - now)
+        now = decision.at
+    assert waits == [1, 2, 4, 8, 16, 30, MOST_WAIT_S]
+    course.agent_started(now)
+    assert course.ended(Role.AGENT, 0, now + LONG_RUN_S) == Restart(now + LONG_RUN_S + 1)
+
+
+def test_what_cannot_be_started_counts_as_one_that_ended() -> None:
+    assert Course(has_command=True).not_started(Role.COMMAND, 127, 0) == End(127)
+    assert isinstance(Course(has_command=True).not_started(Role.AGENT, 127, 0), Restart)
+
+
+@given(st.integers(0, 255), st.integers(1, 64))
+def test_exit_codes_are_those_of_shells(code: int, number: int) -> None:
+    assert exit_code(code << 8) == code
+    assert exit_code(number) == 128 + number
+    assert exit_code(number | 0x80) == 128 + number, "with a core"
+
+
+def test_signals_that_are_for_this_process_alone_are_not_passed_on() -> None:
+    assert {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1} <= forwarded()
+    assert not {signal.SIGKILL, signal.SIGCHLD, signal.SIGSEGV} & forwarded()
