@@ -9,7 +9,6 @@ its lock (`hold`).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,8 +16,7 @@ import pwd
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ import trio
 
 from kled_provider.host import HostError
 from kled_provider.kled import launcher
+from kled_provider.locks import hold_lock
 
 TERMINATE_S = 10.0  # how long a process may take to end by itself
 KILL_S = 5.0  # how long the kernel may take to end it
@@ -98,25 +97,9 @@ class ProcessDirectory:
         return self.directory / f"{self.name}.log"
 
 
-@asynccontextmanager
-async def hold(place: ProcessDirectory) -> AsyncIterator[int]:
+def hold(place: ProcessDirectory) -> AbstractAsyncContextManager[int]:
     """Hold the lock of a place; gives its descriptor. Raises OSError."""
-    place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        while not _is_taken(lock):  # noqa: ASYNC110 - of files nothing else tells, but blocking
-            await trio.sleep(LOOK_AGAIN_S)
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def _is_taken(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return hold_lock(place.lock)
 
 
 def find(place: ProcessDirectory) -> Running | None:
