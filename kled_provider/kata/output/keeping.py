@@ -1,0 +1,103 @@
+"""The logs of this machine's containers: where they are, and the processes that write them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kled_provider.kata.output import logger
+from kled_provider.kled import processes
+from kled_provider.kled.processes import ProcessDirectory, ProcessSpec
+
+DEFAULT_MAX_BYTES = 10 << 20
+DEFAULT_FILES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """`directory` has the logs, which stay; `run_directory` what a boot ends: FIFOs, records."""
+
+    directory: Path
+    run_directory: Path
+
+    def log(self, container_id: str) -> Path:
+        """The file with what the container has printed last; `.1`, `.2`, … are older."""
+        return self.directory / container_id / "output.log"
+
+    def fifo(self, container_id: str) -> Path:
+        """The FIFO that a task's standard output and error are."""
+        return self.run_directory / f"{container_id}.fifo"
+
+    async def open(
+        self,
+        container_id: str,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        files: int = DEFAULT_FILES,
+    ) -> Path:
+        """See that the FIFO and the process behind it are there; returns the FIFO.
+
+        One that lives goes on, unless it writes otherwise than said. Raises HostError, OSError.
+        """
+        self.run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log(container_id).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fifo = self.fifo(container_id)
+        if not fifo.is_fifo():
+            fifo.unlink(missing_ok=True)
+            os.mkfifo(fifo, 0o600)
+        script = Path(logger.__file__)
+        words = [fifo, self.log(container_id), max_bytes, files]
+        program = ProcessSpec(
+            argv=(sys.executable, "-I", "-S", str(script), *map(str, words)), env={}, directory="/"
+        )
+        await processes.start(self._place(container_id), program, "")
+        return fifo
+
+    def is_kept(self, container_id: str) -> bool:
+        """Whether the process that writes the log lives."""
+        return processes.find(self._place(container_id)) is not None
+
+    async def close(self, container_id: str, *, keep: bool = False) -> None:
+        """Write what is left and end the process; with `keep` the log stays. Raises OSError."""
+        place = self._place(container_id)
+        async with processes.hold(place):
+            if (running := processes.recorded(place)) is not None:
+                await processes.stop(place, running)
+            self.fifo(container_id).unlink(missing_ok=True)
+            for path in (place.record, place.log):
+                path.unlink(missing_ok=True)
+            if not keep:
+                self._remove(container_id)
+        place.lock.unlink(missing_ok=True)
+
+    def all(self) -> Iterator[str]:
+        """The containers that have a FIFO."""
+        for path in sorted(self.run_directory.glob("*.fifo")):
+            yield path.name.removesuffix(".fifo")
+
+    def _remove(self, container_id: str) -> None:
+        log = self.log(container_id)
+        for path in log.parent.glob(f"{log.name}*"):
+            path.unlink(missing_ok=True)
+        if log.parent.is_dir():
+            log.parent.rmdir()
+
+    def _place(self, container_id: str) -> ProcessDirectory:
+        return ProcessDirectory(self.run_directory, container_id)
+
+
+def read_end(log: Path, most_bytes: int) -> bytes:
+    """Return the last bytes of what was printed, of the log and the one before. Raises OSError."""
+    found = b""
+    for path in (log, log.with_name(f"{log.name}.1")):
+        left = most_bytes - len(found)
+        if left <= 0 or not path.exists():
+            break
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - left))
+            found = file.read(left) + found
+    return found
