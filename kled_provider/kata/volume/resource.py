@@ -1,0 +1,331 @@
+"""Resource `kata_volume`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from kled_provider.kata.owner.file import OwnerFile, Use
+from kled_provider.kata.paths.beneath import FileKind, PathRefusedError, opened_beneath
+from kled_provider.kata.volume.populate import Ownership, populate
+from kled_provider.kata.volume.schema import SCHEMA
+from kled_provider.kata.volume.stored import (
+    DIRECTORY,
+    TMPFS,
+    StoredVolume,
+    VolumeError,
+    VolumeStore,
+    kept_for_owner,
+    new_id,
+    remove_directory,
+    require_no_writer,
+)
+from kled_provider.kata.volume.tree import TreeError
+from kled_provider.locks import hold_lock
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.diagnostics import Path as AttributePath
+from kled_provider.plugin.resource import Context, Resource
+from kled_provider.plugin.values import Values, is_known
+
+_IN_PLACE = ".kled-volumes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSettings:
+    """What of this machine volumes use: `directory` is the provider's own, the rest the owner's.
+
+    Both mappings have paths by the names that a template chooses among.
+    """
+
+    directory: Path
+    places: Mapping[str, str]
+    sources: Mapping[str, str]
+
+
+def volume_settings(owner: OwnerFile) -> VolumeSettings:
+    """Return what the owner's file says of volumes."""
+    return VolumeSettings(
+        directory=Path(owner.state_directory),
+        places={name: place.path for name, place in owner.places_for(Use.VOLUME).items()},
+        sources={name: place.path for name, place in owner.places_for(Use.POPULATE).items()},
+    )
+
+
+class VolumeResource(Resource):
+    """A volume; it exists as long as its directory does."""
+
+    type_name = "kata_volume"
+    identity = ("name",)
+    schema = SCHEMA
+
+    def __init__(self, settings: Callable[[], VolumeSettings]) -> None:
+        self._settings = settings
+
+    def validate(self, config: Values) -> list[Diagnostic]:
+        """Check what no single attribute tells."""
+        found = super().validate(config)
+        kind = config["kind"] or DIRECTORY
+        if not is_known(kind):
+            return found
+        if kind == DIRECTORY and config["size"] is not None:
+            found.append(_refused("size", "A directory has no size of its own: leave it out."))
+        if kind == TMPFS:
+            for name in ("place", "populate"):
+                if config[name] is not None:
+                    found.append(_refused(name, "A tmpfs is empty at each start: leave it out."))
+            if config["retention"] == "keep":
+                found.append(_refused("retention", "There is nothing to keep of a tmpfs."))
+        return found
+
+    async def check_plan(
+        self,
+        context: Context,  # noqa: ARG002 - the base class's signature
+        prior: Values | None,
+        planned: Values,
+    ) -> list[Diagnostic]:
+        """Look whether the names are among the owner's, and what it is filled with is there."""
+        settings = self._settings()
+        try:
+            _root(settings, planned["place"])
+            if prior is None and planned["populate"] is not None and is_known(planned["populate"]):
+                with _source(settings, planned["populate"]):
+                    pass
+        except DiagnosticError as error:
+            return list(error.diagnostics)
+        return []
+
+    async def create(self, context: Context, planned: Values) -> Values:
+        """Make the directory, or take the one that is there: a killed run's, or one kept."""
+        settings = self._settings()
+        store = VolumeStore(settings.directory)
+        async with hold_lock(store.lock):
+            workspace, owner = await _whose(context)
+            volume = store.find(planned["name"], workspace, owner)
+            if volume is None or (volume.kind, volume.place) != (planned["kind"], planned["place"]):
+                volume = await self._make(context, settings, planned, workspace, owner)
+            volume = replace(
+                _set(volume, planned), workspace=workspace, generation=context.generation or ""
+            )
+            _apply_permissions(volume)
+            store.save(volume)
+        return _state(planned, volume)
+
+    async def read(self, context: Context, state: Values) -> Values | None:
+        """Return what the record and the directory say; None where either is gone."""
+        store = VolumeStore(self._settings().directory)
+        volume = store.load(state["id"])
+        workspace, _ = await _whose(context)
+        if volume is None or volume.workspace != workspace:
+            return None
+        return _as_found(volume)
+
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:
+        """Rename it, and change what may be changed in place; nothing is moved."""
+        store = VolumeStore(self._settings().directory)
+        async with hold_lock(store.lock):
+            workspace, owner = await _whose(context)
+            volume = store.load(prior["id"])
+            if volume is None:
+                raise DiagnosticError.of(
+                    f"Volume {prior['name']} is gone", "Plan again: it will be made anew."
+                )
+            other = store.find(planned["name"], workspace, owner)
+            if other is not None and other.id != volume.id:
+                raise DiagnosticError.of(
+                    f"There is a volume {planned['name']} already",
+                    "Choose another name, or import that one.",
+                    path=("name",),
+                )
+            volume = _set(volume, planned)
+            _apply_permissions(volume)
+            store.save(volume)
+        return _state(planned, volume)
+
+    async def delete(self, context: Context, state: Values) -> None:
+        """Remove the directory, or keep it for its owner, as `retention` says."""
+        store = VolumeStore(self._settings().directory)
+        async with hold_lock(store.lock):
+            volume = store.load(state["id"])
+            if volume is None:
+                store.forget(state["id"])
+                return
+            if context.generation not in (None, volume.generation):
+                return  # a later create has made it its own
+            if volume.retention == "keep":
+                store.save(kept_for_owner(volume))
+                return
+            with _told(("name",)):
+                require_no_writer(volume)
+            await trio.to_thread.run_sync(remove_directory, volume)
+            store.forget(volume.id)
+
+    async def import_state(self, context: Context, identity: str) -> Values:
+        """Take a volume by name or id: this workspace's, or one that is kept for its owner."""
+        store = VolumeStore(self._settings().directory)
+        async with hold_lock(store.lock):
+            workspace, owner = await _whose(context)
+            volume = store.find(identity, workspace, owner)
+            by_id = store.load(identity)
+            if by_id is not None and by_id.owner == owner and by_id.workspace in ("", workspace):
+                volume = by_id
+            if volume is None:
+                raise DiagnosticError.of(
+                    f"There is no volume {identity!r} to import",
+                    "Give the name or id of a volume of this workspace, or of one that its owner "
+                    "has kept.",
+                )
+            volume = replace(volume, workspace=workspace, generation=context.generation or "")
+            store.save(volume)
+        return _as_found(volume)
+
+    async def _make(
+        self,
+        context: Context,
+        settings: VolumeSettings,
+        planned: Values,
+        workspace: str,
+        owner: str,
+    ) -> StoredVolume:
+        """Make a directory, whole or not at all."""
+        id_, store = new_id(), VolumeStore(settings.directory)
+        root = _root(settings, planned["place"])
+        data, lock = store.place(id_, root)
+        volume = StoredVolume(
+            id=id_, name=planned["name"], workspace=workspace, owner=owner, generation="",
+            data=data, lock=lock, kind=planned["kind"], place=planned["place"],
+        )  # fmt: skip
+        volume = _set(volume, planned)
+        if volume.kind == TMPFS:
+            return volume
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = root / f".new-{id_}"
+        draft.mkdir(mode=0o700)
+        try:
+            if planned["populate"] is not None:
+                await context.host.progress(f"Filling volume {planned['name']}")
+                await trio.to_thread.run_sync(_fill, settings, volume, planned["populate"], draft)
+            draft.rename(data)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(partial(shutil.rmtree, draft, ignore_errors=True))
+            raise
+        return volume
+
+
+def _fill(settings: VolumeSettings, volume: StoredVolume, source: Values, draft: Path) -> None:
+    """In a thread."""
+    ownership = Ownership(uid=volume.uid, gid=volume.gid)
+    target = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _source(settings, source) as opened, _told(("populate", "path")):
+            populate(target, opened, ownership, still_wanted=trio.from_thread.check_cancelled)
+    finally:
+        os.close(target)
+
+
+@contextmanager
+def _source(settings: VolumeSettings, source: Values) -> Iterator[Any]:
+    place, path = source["place"], source["path"]
+    root = _named(settings.sources, place, ("populate", "place"), "populate")
+    with (
+        _told(("populate", "path")),
+        opened_beneath(f"{root}/{path}", [root], FileKind.DIRECTORY, FileKind.FILE) as opened,
+    ):
+        yield opened
+
+
+def _root(settings: VolumeSettings, place: Any) -> Path:
+    """Where the directories of volumes are, which nobody but root may enter."""
+    if not isinstance(place, str):
+        return settings.directory / "data"
+    return Path(_named(settings.places, place, ("place",), "volume")) / _IN_PLACE
+
+
+def _named(names: Mapping[str, str], name: str, path: AttributePath, use: str) -> str:
+    if name in names:
+        return names[name]
+    known = f"There are {', '.join(sorted(names))}." if names else "There is none."
+    raise DiagnosticError.of(
+        f"This machine's owner has no place {name!r} for this",
+        f'{known} A place is an entry of /etc/kled/kata.toml, with "{use}" among its uses.',
+        path=path,
+    )
+
+
+@contextmanager
+def _told(path: AttributePath) -> Iterator[None]:
+    """Tell an error at an attribute."""
+    try:
+        yield
+    except (PathRefusedError, VolumeError, TreeError) as error:
+        raise DiagnosticError.of(error.message, getattr(error, "hint", ""), path=path) from error
+    except OSError as error:
+        raise DiagnosticError.of(
+            f"The volume could not be written: {error.strerror}", str(error), path=path
+        ) from error
+
+
+def _set(volume: StoredVolume, planned: Values) -> StoredVolume:
+    source = planned["populate"]
+    return replace(
+        volume,
+        name=planned["name"],
+        size_mib=int(planned["size"] or 0),
+        read_only=planned["read_only"],
+        retention=planned["retention"],
+        uid=None if planned["uid"] is None else int(planned["uid"]),
+        gid=None if planned["gid"] is None else int(planned["gid"]),
+        mode=planned["mode"],
+        source=None if source is None else (source["place"], source["path"]),
+    )
+
+
+def _apply_permissions(volume: StoredVolume) -> None:
+    """Of the directory itself; what is in it is its users' business."""
+    if volume.kind == TMPFS:
+        return
+    fd = os.open(volume.data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(fd, volume.uid or 0, volume.gid or 0)
+        os.fchmod(fd, int(volume.mode, 8))
+    finally:
+        os.close(fd)
+
+
+def _state(planned: Values, volume: StoredVolume) -> Values:
+    return {**planned, "id": volume.id}
+
+
+def _as_found(volume: StoredVolume) -> Values:
+    """The state that the record says."""
+    source = volume.source
+    return {
+        "id": volume.id,
+        "name": volume.name,
+        "kind": volume.kind,
+        "size": volume.size_mib or None,
+        "place": volume.place,
+        "read_only": volume.read_only,
+        "retention": volume.retention,
+        "uid": volume.uid,
+        "gid": volume.gid,
+        "mode": volume.mode,
+        "populate": None if source is None else {"place": source[0], "path": source[1]},
+    }
+
+
+async def _whose(context: Context) -> tuple[str, str]:
+    found = await context.host.workspace()
+    return str(found["id"]), str(found["owner_id"])
+
+
+def _refused(attribute: str, detail: str) -> Diagnostic:
+    return Diagnostic(summary=f"Invalid {attribute}", detail=detail, path=(attribute,))

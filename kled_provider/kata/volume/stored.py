@@ -1,0 +1,160 @@
+"""The volumes of this machine on disk: a record for each, its lock, and the directory itself.
+
+A volume is known by an id that nothing changes; its name is a field of the record, so a rename
+moves nothing. It belongs to a workspace. One that is kept when its resource is destroyed belongs to
+none, and its owner's next create of that name, or import, takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from kled_provider.kled.launcher import write_record
+from kled_provider.locks import take_lock
+
+DIRECTORY = "directory"
+TMPFS = "tmpfs"
+
+
+class VolumeError(Exception):
+    """A volume cannot be had or changed. `attribute` is what of the resource it is about."""
+
+    def __init__(self, message: str, hint: str = "", *, attribute: str = "name") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.attribute = attribute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVolume:
+    """A volume. `workspace` is empty where it is kept for its owner; `uid` None: root's.
+    `size_mib` 0: as nobody has said.
+
+    `data` is the directory itself, `lock` the file that the writing task has locked. `generation`
+    is of the create that made or adopted it last. `source` says what it was populated from.
+    """
+
+    id: str
+    name: str
+    workspace: str
+    owner: str
+    generation: str
+    data: Path
+    lock: Path
+    kind: str = DIRECTORY
+    place: str | None = None
+    size_mib: int = 0
+    read_only: bool = False
+    retention: str = "delete"
+    uid: int | None = None
+    gid: int | None = None
+    mode: str = "0755"  # octal, as the template has it
+    source: tuple[str, str] | None = None
+
+
+class VolumeStore:
+    """Finds and changes records; who changes what stands here holds `lock`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @property
+    def lock(self) -> Path:
+        """The file of the lock (locks.hold_lock)."""
+        return self._directory / "volumes.lock"
+
+    def place(self, id: str, root: Path) -> tuple[Path, Path]:  # noqa: A002 - the record's word
+        """Return where the directory and the lock of a new volume will be."""
+        return root / id, self._directory / "volumes" / f"{id}.lock"
+
+    def save(self, volume: StoredVolume) -> None:
+        """Put a record in its place. Raises OSError."""
+        path = self._record(volume.id)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_record(
+            str(path), {**asdict(volume), "data": str(volume.data), "lock": str(volume.lock)}
+        )
+
+    def load(self, id: str) -> StoredVolume | None:  # noqa: A002
+        """Return a volume by its id; None where there is none, or no directory to it."""
+        try:
+            found = json.loads(self._record(id).read_bytes())
+            source = found.pop("source")
+            volume = StoredVolume(
+                **{**found, "data": Path(found["data"]), "lock": Path(found["lock"])},
+                source=None if source is None else (source[0], source[1]),
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return volume if volume.kind == TMPFS or volume.data.is_dir() else None
+
+    def all(self) -> Iterator[StoredVolume]:
+        """Every volume that can be read."""
+        for path in sorted((self._directory / "volumes").glob("*.json")):
+            if (volume := self.load(path.name.removesuffix(".json"))) is not None:
+                yield volume
+
+    def find(self, name: str, workspace: str, owner: str) -> StoredVolume | None:
+        """Return the workspace's volume of a name, else the one that is kept for its owner."""
+        found = [v for v in self.all() if v.name == name and v.owner == owner]
+        own = next((v for v in found if v.workspace == workspace), None)
+        return own or next((v for v in found if not v.workspace), None)
+
+    def forget(self, id: str) -> None:  # noqa: A002
+        """Remove a record and its lock; what is gone is no error."""
+        self._record(id).unlink(missing_ok=True)
+        (self._directory / "volumes" / f"{id}.lock").unlink(missing_ok=True)
+
+    def _record(self, id: str) -> Path:  # noqa: A002
+        return self._directory / "volumes" / f"{id}.json"
+
+
+def new_id() -> str:
+    """Make the id of a volume."""
+    return f"vol-{secrets.token_hex(8)}"
+
+
+def writer(volume: StoredVolume) -> str | None:
+    """Return the container whose task writes the volume now; None: none does (holding.py)."""
+    try:
+        lock = os.open(volume.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if take_lock(lock):
+            return None
+        return os.pread(lock, 200, 0).decode("utf-8", "replace") or "another one"
+    finally:
+        os.close(lock)
+
+
+def require_no_writer(volume: StoredVolume, besides: str = "") -> None:
+    """Refuse where a task writes the volume, other than that container's. Raises VolumeError."""
+    holder = writer(volume)
+    if holder not in (None, besides):
+        raise VolumeError(
+            f"volume {volume.name!r} is in use by container {holder}",
+            "One task writes a volume at a time: stop that one first, or mount it read-only.",
+        )
+
+
+def remove_directory(volume: StoredVolume) -> None:
+    """Remove what a volume holds; blocks. Raises OSError."""
+    doomed = volume.data.with_name(f".{volume.data.name}.removed")
+    if volume.data.is_dir():
+        volume.data.rename(doomed)
+    if doomed.is_dir():
+        # It never follows links below a directory that is nobody's but root's.
+        shutil.rmtree(doomed)
+
+
+def kept_for_owner(volume: StoredVolume) -> StoredVolume:
+    """Return the volume as one that belongs to no workspace."""
+    return replace(volume, workspace="", generation="")
