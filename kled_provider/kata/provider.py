@@ -5,6 +5,9 @@ from __future__ import annotations
 from kled_provider.kata.container.resource import ContainerResource
 from kled_provider.kata.image.resource import ImageData, ImageResource
 from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.network.resource import NetworkResource
+from kled_provider.kata.network.settings import network_settings
+from kled_provider.kata.volume.resource import VolumeResource, volume_settings
 from kled_provider.plugin.resource import DataSource, Provider, Resource
 
 
@@ -15,6 +18,10 @@ def kata_provider(machine: KataMachine) -> Provider:
 
 def _resources(machine: KataMachine) -> tuple[Resource, ...]:
     return (ContainerResource(machine), ImageResource(machine))
+    return (
+        NetworkResource(lambda: network_settings(machine.owner())),
+        VolumeResource(lambda: volume_settings(machine.owner())),
+    )
 
 
 def _sources(machine: KataMachine) -> tuple[DataSource, ...]:

@@ -1,1 +1,5 @@
-"""Resource `kata_network`: networks by CNI, and the network namespaces of containers."""
+"""Networks of containers by CNI plugins (CNI specification 1.0.0).
+
+`conflist.py`, `results.py`, `files.py` and `subnets.py` decide; `plugins.py`, `namespaces.py`
+and `attaching.py` do; `resource.py` is `kata_network`.
+"""

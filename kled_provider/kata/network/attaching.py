@@ -1,0 +1,315 @@
+"""Attaches containers to networks, and takes all of it away again, also after an unclean death.
+
+    attached = await networks.attach(container_id, workspace, [Attachment(network=id)], ports)
+    … the task gets `attached.netns` …
+    await networks.detach(container_id)
+
+What is about to be done is on disk before it is done: a record for each container, in a directory
+that a boot empties as it does the kernel's side. `collect` detaches those whose container is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Container, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from kled_provider.kata.network import bridges, namespaces
+from kled_provider.kata.network.conflist import CNI_VERSION, Subnet, bridge_name
+from kled_provider.kata.network.plugins import Interface, Plugins
+from kled_provider.kata.network.results import Address, NetworkError, Subject, addresses
+from kled_provider.kata.network.settings import NetworkSettings
+from kled_provider.kata.network.stored import NetworkStore, StoredNetwork
+from kled_provider.kled.launcher import start_mark, write_record
+from kled_provider.locks import hold_lock
+
+_CLEAN_UP_S = 60.0
+_LOOPBACK = {"cniVersion": CNI_VERSION, "name": "lo", "plugins": [{"type": "loopback"}]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One network of a container, by the network's id; `address` is asked for, None: any."""
+
+    network: str
+    address: str | None = None
+    mac: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """A port of this machine that leads to one of the container. `host_address` "" is every one."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+    host_address: str = ""
+
+    def collides(self, other: PortMapping) -> bool:
+        """Whether both cannot be at once."""
+        same = (self.host_port, self.protocol) == (other.host_port, other.protocol)
+        return same and (
+            self.host_address == other.host_address
+            or not self.host_address
+            or not other.host_address
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What a container has got: the path of its namespace, and its addresses by interface."""
+
+    netns: str
+    addresses: tuple[Address, ...]
+
+
+class Networks:
+    """The networks of this machine, for containers."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        self._settings = settings
+        self._plugins = Plugins(settings.plugin_directories)
+        self._records = settings.run_directory / "attachments"
+        self._lock = settings.run_directory / "attachments.lock"
+        self.store = NetworkStore(settings)
+
+    def netns(self, container_id: str) -> Path:
+        """Where the namespace of a container is, or will be."""
+        return self._settings.netns_directory / f"kled-{container_id}"
+
+    async def attach(
+        self,
+        container_id: str,
+        workspace: str,
+        wanted: Sequence[Attachment],
+        ports: Sequence[PortMapping] = (),
+    ) -> Attached:
+        """Make the container's namespace and attach it to each network, as eth0, eth1, ….
+
+        The networks have to be the workspace's. `ports` lead to the first. What an earlier attach
+        of the container left is taken away.
+        Where this fails, or is cancelled, nothing is left. Raises NetworkError, OSError.
+        """
+        await self.detach(container_id)
+        found = [self._usable(one, workspace, index) for index, one in enumerate(wanted)]
+        record: dict[str, Any] = {
+            "creator": [os.getpid(), start_mark(os.getpid())],
+            "networks": [one.network for one in wanted],
+            "ports": [asdict(port) for port in ports],
+            "interfaces": [],
+        }
+        async with hold_lock(self._lock):
+            self._refuse_taken(container_id, ports)
+            self._save(container_id, record)
+        try:
+            await namespaces.make_namespace(self.netns(container_id))
+            await self._add(container_id, record, "lo", _LOOPBACK, {})
+            got: list[Address] = []
+            for index, (one, network) in enumerate(zip(wanted, found, strict=True)):
+                conflist = self.store.conflist(network.spec)
+                asked = _asked(one, network, ports if index == 0 else ())
+                try:
+                    result = await self._add(container_id, record, f"eth{index}", conflist, asked)
+                except NetworkError as error:
+                    error.index = index if error.index is None else error.index
+                    raise
+                got += addresses(result, f"eth{index}")
+        except BaseException:
+            with trio.move_on_after(_CLEAN_UP_S, shield=True):
+                await self.detach(container_id)
+            raise
+        return Attached(netns=str(self.netns(container_id)), addresses=tuple(got))
+
+    async def detach(self, container_id: str) -> None:
+        """Take everything of a container's away; nothing there is no error.
+
+        Where a plugin refuses, the record is kept for the next try. Raises NetworkError, OSError.
+        """
+        record = self._load(container_id)
+        for entry in reversed(record["interfaces"] if record else []):
+            interface = self._interface(container_id, entry["name"], entry["asked"])
+            await self._plugins.delete(entry["conflist"], interface, entry["result"] or None)
+        namespaces.remove_namespace(self.netns(container_id))
+        async with hold_lock(self._lock):
+            self._path(container_id).unlink(missing_ok=True)
+            for network in record["networks"] if record else []:
+                if not self.users(network):
+                    # Made anew by the next; an ADD that was killed may have left it half made.
+                    bridges.remove_bridge(bridge_name(network))
+
+    async def check(self, container_id: str) -> None:
+        """Look whether the container is attached as `attach` left it. Raises NetworkError."""
+        record = self._load(container_id)
+        if record is None or not self.netns(container_id).exists():
+            raise NetworkError("the network namespace is gone")
+        for entry in record["interfaces"]:
+            if entry["name"] != "lo":
+                interface = self._interface(container_id, entry["name"], entry["asked"])
+                await self._plugins.check(entry["conflist"], interface, entry["result"])
+
+    async def collect(self, living: Container[str]) -> list[str]:
+        """Detach the containers that are not `living` and that nobody is creating; returns them.
+
+        One that cannot be detached now is left for the next time.
+        """
+        collected = []
+        for container_id in [*self._recorded(), *self._orphans()]:
+            record = self._load(container_id)
+            if container_id in living or (record is not None and _is_being_created(record)):
+                continue
+            try:
+                await self.detach(container_id)
+            except (NetworkError, OSError):
+                continue
+            collected.append(container_id)
+        return collected
+
+    def users(self, network: str) -> list[str]:
+        """The containers that are attached to a network."""
+        return [
+            container_id
+            for container_id in self._recorded()
+            if network in (self._load(container_id) or {"networks": ()})["networks"]
+        ]
+
+    async def _add(
+        self,
+        container_id: str,
+        record: dict[str, Any],
+        name: str,
+        conflist: dict[str, Any],
+        asked: dict[str, Any],
+    ) -> dict[str, Any]:
+        entry = {"name": name, "conflist": conflist, "asked": asked, "result": None}
+        record["interfaces"].append(entry)
+        self._save(container_id, record)
+
+        def keep(result: dict[str, Any]) -> None:
+            entry["result"] = result
+            self._save(container_id, record)
+
+        return await self._plugins.add(conflist, self._interface(container_id, name, asked), keep)
+
+    def _interface(self, container_id: str, name: str, asked: dict[str, Any]) -> Interface:
+        netns = str(self.netns(container_id))
+        return Interface(container_id=container_id, netns=netns, name=name, asked=asked)
+
+    def _usable(self, wanted: Attachment, workspace: str, index: int) -> StoredNetwork:
+        found = self.store.load(wanted.network)
+        if found is None or found.workspace != workspace:
+            raise NetworkError(
+                f"this workspace has no network {wanted.network!r}",
+                "Give the id of a kata_network, as in kata_network.net.id.",
+                index=index,
+            )
+        self._plugins.require(self.store.conflist(found.spec))
+        return found
+
+    def _refuse_taken(self, container_id: str, ports: Sequence[PortMapping]) -> None:
+        for index, port in enumerate(ports):
+            holder = self._holder(container_id, port)
+            if holder is None and _is_free(port):
+                continue
+            who = f"container {holder}" if holder else "a program of this machine"
+            raise NetworkError(
+                f"port {port.host_port}/{port.protocol} is in use by {who}",
+                "Choose another port, or leave the mapping out: `kled forward` needs none.",
+                subject=Subject.PORT,
+                index=index,
+            )
+
+    def _holder(self, container_id: str, port: PortMapping) -> str | None:
+        for other in self._recorded():
+            record = self._load(other)
+            taken = record["ports"] if record is not None and other != container_id else ()
+            if any(port.collides(PortMapping(**one)) for one in taken):
+                return other
+        return None
+
+    def _path(self, container_id: str) -> Path:
+        return self._records / f"{container_id}.json"
+
+    def _save(self, container_id: str, record: dict[str, Any]) -> None:
+        self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_record(str(self._path(container_id)), record)
+
+    def _load(self, container_id: str) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._path(container_id).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _recorded(self) -> Iterator[str]:
+        for path in sorted(self._records.glob("*.json")):
+            yield path.name.removesuffix(".json")
+
+    def _orphans(self) -> Iterator[str]:
+        """Namespaces without a record."""
+        for path in sorted(self._settings.netns_directory.glob("kled-*")):
+            container_id = path.name.removeprefix("kled-")
+            if not self._path(container_id).exists():
+                yield container_id
+
+
+def _asked(
+    wanted: Attachment, network: StoredNetwork, ports: Sequence[PortMapping]
+) -> dict[str, Any]:
+    """The capabilities' arguments (CNI conventions)."""
+    asked: dict[str, Any] = {}
+    if wanted.address:
+        subnet = next(
+            (r.subnet for r in network.spec.ranges if _lies_in(wanted.address, r.subnet)), None
+        )
+        if subnet is None:
+            raise NetworkError(
+                f"{wanted.address} is in no subnet of the network {network.name!r}",
+                f"It has {', '.join(str(r.subnet) for r in network.spec.ranges)}.",
+                subject=Subject.ADDRESS,
+            )
+        asked["ips"] = [f"{wanted.address}/{subnet.prefixlen}"]
+    if wanted.mac:
+        asked["mac"] = wanted.mac
+    if ports:
+        asked["portMappings"] = [
+            {
+                "hostPort": port.host_port,
+                "containerPort": port.container_port,
+                "protocol": port.protocol,
+                "hostIP": port.host_address,
+            }
+            for port in ports
+        ]
+    return asked
+
+
+def _lies_in(address: str, subnet: Subnet) -> bool:
+    return ip_address(address) in subnet
+
+
+def _is_being_created(record: dict[str, Any]) -> bool:
+    pid, mark = record["creator"]
+    return bool(start_mark(pid) == mark)
+
+
+def _is_free(port: PortMapping) -> bool:
+    """Whether no program of this machine has the port now."""
+    kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
+    family = socket.AF_INET6 if ":" in port.host_address else socket.AF_INET
+    with closing(socket.socket(family, kind)) as probe:
+        if kind is socket.SOCK_STREAM:
+            # Connections that have ended hold no port; one that listens does (socket(7)).
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((port.host_address, port.host_port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,146 @@
+"""The schema of `kata_network`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from kled_provider.kata.network.files import name_problem, option_problem, server_problem
+from kled_provider.kata.network.subnets import subnet_problem
+from kled_provider.plugin.checks import all_of, at_most, between, matching
+from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema, Type, list_of
+
+_LEAST_MTU = 576  # what every IPv4 host has to take (RFC 791)
+
+
+def _each(check: Callable[[str], str | None]) -> Callable[[Any], str | None]:
+    def checked(values: Any) -> str | None:
+        found = (check(value) if isinstance(value, str) else "It is null." for value in values)
+        return next((problem for problem in found if problem), None)
+
+    return checked
+
+
+def _address(value: Any) -> str | None:
+    try:
+        ip_address(value)
+    except ValueError:
+        return f"Use an IP address; got {value!r}."
+    return None
+
+
+def _fixed_flag(name: str, description: str, *, default: bool) -> Attribute:
+    return Attribute(
+        name=name,
+        type=BOOL,
+        optional=True,
+        computed=True,
+        default=default,
+        forces_replacement=True,
+        description=description,
+    )
+
+
+def _computed(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
+    return Attribute(name=name, type=of, computed=True, description=description, **more)
+
+
+SCHEMA = Schema(
+    description="A network of containers by CNI plugins: a bridge of this machine that gives out "
+    "addresses.",
+    attributes=(
+        Attribute(
+            name="name",
+            required=True,
+            forces_replacement=True,
+            description="Identity within the workspace.",
+            check=all_of(
+                matching(
+                    r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+                    "letters, digits, '_', '.' and '-', beginning with a letter or digit",
+                ),
+                at_most(60),
+            ),
+        ),
+        Attribute(
+            name="mtu",
+            type=NUMBER,
+            optional=True,
+            forces_replacement=True,
+            check=between(_LEAST_MTU, 65535, unit="bytes"),
+            description="Largest packet of its interfaces; the kernel's own by default.",
+        ),
+        _fixed_flag(
+            "internal",
+            "There is no way out of it: no default route, and no address translation.",
+            default=False,
+        ),
+        _fixed_flag(
+            "isolated",
+            "Other isolated networks of this machine, such as those of other workspaces, are not "
+            "reached, and do not reach it.",
+            default=True,
+        ),
+        Attribute(
+            name="dns",
+            type=list_of("string"),
+            optional=True,
+            check=_each(server_problem),
+            description="Name servers of its containers; this machine's by default. As the next "
+            "two it counts for containers that are made later.",
+        ),
+        Attribute(
+            name="dns_search",
+            type=list_of("string"),
+            optional=True,
+            check=_each(name_problem),
+            description="Domains that names are completed with.",
+        ),
+        Attribute(
+            name="dns_options",
+            type=list_of("string"),
+            optional=True,
+            check=_each(option_problem),
+            description="Options of resolv.conf(5).",
+        ),
+        _computed("id", "Its id among the networks of this machine; for `kata_container`."),
+        _computed("bridge", "Name of the bridge."),
+        _computed("subnets", "Its subnets, those that it was given too.", list_of("string")),
+        _computed("gateway", "The bridge's address, by which containers reach this machine."),
+        _computed(
+            "conflist",
+            "The CNI configuration list, as JSON.",
+            follows=("dns", "dns_search", "dns_options"),
+        ),
+    ),
+    blocks=(
+        Block(
+            name="ipam",
+            max_items=2,
+            forces_replacement=True,
+            description="Its addresses, at most one block for IPv4 and one for IPv6. Without any "
+            "it gets a subnet of the pools of this machine's owner.",
+            attributes=(
+                Attribute(
+                    name="subnet",
+                    required=True,
+                    check=subnet_problem,
+                    description="The subnet, as in 10.88.3.0/24.",
+                ),
+                Attribute(
+                    name="gateway",
+                    optional=True,
+                    check=_address,
+                    description="The bridge's address; the first of the subnet by default.",
+                ),
+                Attribute(
+                    name="ip_range",
+                    optional=True,
+                    check=subnet_problem,
+                    description="What containers get addresses of; the subnet by default.",
+                ),
+            ),
+        ),
+    ),
+)
