@@ -47,20 +47,26 @@ def make_machine(namespace: Namespace, directory: Path, *, prefix: int = 24) -> 
     """Make its directories, and a pool of two subnets of /24."""
     programs = directory / "cni"
     programs.mkdir()
+    tables = tuple(str(_entering(namespace, name, directory)) for name in ("iptables", "ip6tables"))
     for plugin in PLUGINS.iterdir():
-        program = programs / plugin.name
-        program.write_text(
-            f'#!/bin/sh\nexec nsenter --net=/run/netns/{namespace.name} {plugin} "$@"\n'
-        )
-        program.chmod(0o755)
+        _entering(namespace, str(plugin), programs)
     settings = NetworkSettings(
         directory=directory / "state",
         run_directory=directory / "run",
         plugin_directories=(programs,),
         pools=(ip_network("10.77.0.0/23"),),
         pool_prefix=prefix,
+        iptables=tables,
     )
     return Machine(namespace, settings)
+
+
+def _entering(namespace: Namespace, program: str, directory: Path) -> Path:
+    """A program that enters the namespace and becomes `program`."""
+    made = directory / Path(program).name
+    made.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{namespace.name} {program} "$@"\n')
+    made.chmod(0o755)
+    return made
 
 
 def leftovers(machine: Machine) -> list[str]:

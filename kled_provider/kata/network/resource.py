@@ -196,7 +196,7 @@ class NetworkResource(Resource):
             )
         bridge = bridge_name(network.spec.id)
         bridges.remove_bridge(bridge)
-        await remove_rules(bridge)
+        await remove_rules(bridge, self._settings().iptables)
         networks.store.remove(network.spec.id)
 
 

@@ -22,7 +22,7 @@ def rules_of(listed: str, bridge: str) -> Iterator[list[str]]:
             yield words[1:]
 
 
-async def remove_rules(bridge: str, programs: tuple[str, ...] = ("iptables", "ip6tables")) -> None:
+async def remove_rules(bridge: str, programs: tuple[str, ...]) -> None:
     """Remove a bridge's rules; where there is no iptables there are none. Raises OSError."""
     for program in programs:
         for chain in _CHAINS:

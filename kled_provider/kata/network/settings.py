@@ -13,7 +13,8 @@ from kled_provider.kata.owner.file import OwnerFile
 class NetworkSettings:
     """`directory` outlives a boot, `run_directory` need not: it names what is in the kernel.
 
-    `pools` and `pool_prefix` are what subnets that no template names are cut from.
+    `pools` and `pool_prefix` are what subnets that no template names are cut from. `iptables` are
+    the programs whose rules the plugins set.
     """
 
     directory: Path
@@ -21,6 +22,7 @@ class NetworkSettings:
     plugin_directories: tuple[Path, ...]
     pools: tuple[Subnet, ...]
     pool_prefix: int = 24
+    iptables: tuple[str, ...] = ("iptables", "ip6tables")
 
     @property
     def netns_directory(self) -> Path:

@@ -46,9 +46,9 @@ def supervised(
 
 def first(process: subprocess.Popen[str]) -> psutil.Process:
     """Process 1 of the namespace, as the outside sees it."""
-    found: list[psutil.Process] = []
-    wait_until("process 1", lambda: found.extend(psutil.Process(process.pid).children()) or found)
-    return found[0]
+    outside = psutil.Process(process.pid)
+    wait_until("process 1", lambda: bool(outside.children()))
+    return outside.children()[0]
 
 
 def test_the_container_ends_with_the_command_and_its_code(tmp_path: Path) -> None:

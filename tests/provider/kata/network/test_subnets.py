@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kled_provider.kata.network.conflist import Subnet
 from kled_provider.kata.network.subnets import (
     address_range,
     free_subnet,
@@ -59,15 +60,17 @@ _SUBNETS = st.builds(
 
 
 @given(st.lists(_SUBNETS, max_size=6))
-def test_a_free_subnet_overlaps_nothing_and_is_found_if_there_is_one(taken: list) -> None:
+def test_a_free_subnet_overlaps_nothing_and_is_found_if_there_is_one(
+    taken: list[Subnet],
+) -> None:
     pool = ip_network("10.77.0.0/21")
     found = free_subnet([pool], 24, taken)
-    every = list(pool.subnets(new_prefix=24))
+    every: list[Subnet] = list(pool.subnets(new_prefix=24))
     if found is None:
-        assert all(any(s.overlaps(t) for t in taken) for s in every)
+        assert all(overlapping(s, taken) for s in every)
     else:
         assert found in every
-        assert not any(found.overlaps(t) for t in taken)
+        assert not overlapping(found, taken)
 
 
 def test_overlaps_are_of_one_family_and_pools_that_are_too_small_give_nothing() -> None:
