@@ -17,8 +17,9 @@ def kata_provider(machine: KataMachine) -> Provider:
 
 
 def _resources(machine: KataMachine) -> tuple[Resource, ...]:
-    return (ContainerResource(machine), ImageResource(machine))
     return (
+        ContainerResource(machine),
+        ImageResource(machine),
         NetworkResource(lambda: network_settings(machine.owner())),
         VolumeResource(lambda: volume_settings(machine.owner())),
     )
