@@ -58,4 +58,5 @@ def test_each_term_stands_once_in_one_sentence() -> None:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
 def test_synonyms_are_not_used(row: tuple[str, str, list[str]]) -> None:
     pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, row[2]))})\b")
-    assert [name for name, text in texts().items() if pattern.search(text)] == []
+    holding = [name for name, text in texts().items() if any(word in text for word in row[2])]
+    assert [name for name in holding if pattern.search(texts()[name])] == []

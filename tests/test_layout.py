@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,34 @@ SHARED_NAMES = {
     "Build", "RegisteredKey", "Template", "Token", "User", "Variable", "Workspace",
 }  # fmt: skip
 SHARED_BY = {"kled_client/api/models.py", "kled_coord/store/records.py"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file is made of."""
+
+    docstring: str | None
+    lines: int
+    functions: tuple[tuple[str, int, int], ...]  # name, first line, number of lines
+    classes: tuple[str, ...]
+
+
+@cache
+def facts(path: Path) -> Facts:
+    """Each file is parsed once for all tests, which takes seconds."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    return Facts(
+        docstring=ast.get_docstring(tree),
+        lines=len(text.splitlines()),
+        functions=tuple(
+            (node.name, node.lineno, (node.end_lineno or node.lineno) - node.lineno + 1)
+            for node in nodes
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ),
+        classes=tuple(node.name for node in nodes if isinstance(node, ast.ClassDef)),
+    )
 
 
 @cache
@@ -65,7 +94,7 @@ def test_the_table_names_what_is_there_and_needs_it_and_each_once() -> None:
 
 
 def test_no_file_is_too_long() -> None:
-    lengths = {p.relative_to(ROOT): len(p.read_text().splitlines()) for p in sources()}
+    lengths = {p.relative_to(ROOT): facts(p).lines for p in sources()}
     assert not {str(p): n for p, n in lengths.items() if n > FILE_LINES_MAX}
     long = [f"{p} ({n})" for p, n in lengths.items() if n > FILE_LINES]
     if long:
@@ -76,14 +105,12 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_no_function_is_too_long() -> None:
-    long = []
-    for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or node.lineno) - node.lineno + 1
-                if length > FUNCTION_LINES_MAX:
-                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} ({length})")
-    assert not long
+    assert not [
+        f"{path.relative_to(ROOT)}:{line} {name} ({length})"
+        for path in sources()
+        for name, line, length in facts(path).functions
+        if length > FUNCTION_LINES_MAX
+    ]
 
 
 def test_no_class_name_stands_for_two_things() -> None:
@@ -93,9 +120,8 @@ def test_no_class_name_stands_for_two_things() -> None:
     for path in sources():
         name = str(path.relative_to(ROOT))
         if not name.startswith("tests/"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ClassDef):
-                    places.setdefault(node.name, []).append(name)
+            for found in facts(path).classes:
+                places.setdefault(found, []).append(name)
     twice = {name: found for name, found in places.items() if len(found) > 1}
     shared = {name for name, found in twice.items() if set(found) == SHARED_BY}
     assert {name: found for name, found in twice.items() if name not in shared} == {}
@@ -106,23 +132,13 @@ def test_no_test_file_is_empty() -> None:
     empty = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests").rglob("test_*.py")
-        if not any(
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.name.startswith("test_")
-            for node in ast.walk(ast.parse(path.read_text()))
-        )
+        if not any(name.startswith("test_") for name, _, _ in facts(path).functions)
     ]
     assert not empty
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert not [
-        str(module) for module in modules() if not ast.get_docstring(ast.parse(read(module)))
-    ]
-
-
-def read(module: Path) -> str:
-    return (ROOT / module).read_text()
+    assert not [str(module) for module in modules() if not facts(ROOT / module).docstring]
 
 
 def test_migrations_follow_each_other_one_by_one() -> None:

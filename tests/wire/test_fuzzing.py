@@ -42,7 +42,7 @@ def test_garbage_is_no_finding(name: str) -> None:
 
     @settings(
         deadline=None,
-        max_examples=40 if name in SLOW else 300,
+        max_examples=40 if name in SLOW else 150,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(damaged(seeds()[name]) | st.binary(max_size=2000))
