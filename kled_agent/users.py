@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,17 +87,30 @@ class LocalUser:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups)}
 
+    def job(self) -> str:
+        """The argument of a program that becomes this user by itself (`become_user`), in JSON."""
+        groups = list(self.groups)
+        return json.dumps(
+            {"uid": self.uid, "gid": self.gid, "groups": groups, "home": self.home_directory()}
+        )
+
     def owns_us(self) -> bool:
         """Whether this process already runs as the user."""
         return os.geteuid() == self.uid
 
 
-def become(uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Make this process that user's for good; nothing where it already is. Raises OSError."""
-    if os.geteuid() != uid:
-        os.setgroups(groups)
-        os.setgid(gid)
-        os.setuid(uid)
+def become_user() -> str:
+    """Make this process for good that of the user whom its argument names (`LocalUser.job`).
+
+    Returns the user's home directory. Does nothing else where the process is that user's already.
+    Raises OSError.
+    """
+    job = json.loads(sys.argv[1])
+    if os.geteuid() != job["uid"]:
+        os.setgroups(job["groups"])
+        os.setgid(job["gid"])
+        os.setuid(job["uid"])
+    return str(job["home"])
 
 
 def _with_our_programs(path: str) -> str:

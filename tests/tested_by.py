@@ -32,7 +32,9 @@ TESTED_BY = {
     "agent/ssh/test_login.py": """
         kled_agent/ssh/asyncio_host kled_agent/ssh/identity kled_agent/ssh/server
     """,
-    "agent/ssh/test_named.py": "kled_agent/ssh/subsystems/session_control",
+    "agent/ssh/test_named.py": """
+        kled_agent/ssh/subsystems/channel kled_agent/ssh/subsystems/session_control
+    """,
     "agent/ssh/test_other_user.py": """
         kled_agent/ssh/forwards/user_socket_process kled_agent/ssh/forwards/user_sockets
     """,

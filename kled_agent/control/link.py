@@ -59,22 +59,6 @@ class LinkSettings:
     connect: Connect = open_connection
 
 
-def make_redials() -> Redials:
-    """An agent's dials: at most 12 in any minute, 8 a minute in the long run, whatever happens.
-
-    That is also what 5,000 agents do to a coordinator that welcomes them and then crashes, again
-    and again: 670 dials a second, as many as to one that never answers. Those that lose a link
-    together with what it went through come back within limits.REDIAL_SPREAD_S.
-    """
-    return Redials(
-        Backoff(),
-        Pace(limits.REDIAL_BURST, limits.REDIAL_EVERY_S),
-        # The jitter needs no secrecy.
-        random.random,
-        spread_s=limits.REDIAL_SPREAD_S,
-    )
-
-
 async def serve_link(settings: LinkSettings, *, redials: Redials | None = None) -> Never:
     """Keep a link to the coordinator until cancelled; `on_welcome` says when it is up.
 
@@ -82,7 +66,15 @@ async def serve_link(settings: LinkSettings, *, redials: Redials | None = None) 
     the next is dialled as soon as `redials` allows. A refused token is reported and asked about
     again every limits.REDIAL_REFUSED_S.
     """
-    redials = redials or make_redials()
+    # At most 12 dials in any minute, 8 a minute in the long run, whatever happens: of 5,000 agents
+    # 670 a second reach a coordinator that welcomes them and then crashes, again and again, which
+    # is as many as reach one that never answers.
+    redials = redials or Redials(
+        Backoff(),
+        Pace(limits.REDIAL_BURST, limits.REDIAL_EVERY_S),
+        random.random,  # the jitter needs no secrecy
+        spread_s=limits.REDIAL_SPREAD_S,
+    )
     while True:
         welcomed = trio.Event()
         away_s = 0.0

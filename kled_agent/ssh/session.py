@@ -124,7 +124,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._pace = SftpPace() if program.paced else None
             return True
         if subsystem == subsystems.SESSION:
-            self._embedded = SessionControl(self._nursery, self._defaults.named)
+            self._embedded = SessionControl(self._nursery, self._defaults.named, self._log)
         elif subsystem == subsystems.PORTS:
             self._embedded = PortsSession(self._nursery, self._defaults.user, self._log)
         elif subsystem == subsystems.UDP:

@@ -12,7 +12,7 @@ from kled_client.account.http import ANSWER_TIMEOUT_S, tls_context
 from kled_client.account.profile import Profile
 from kled_wire.errors import UnavailableError
 from kled_wire.resume.direct.seeker import DirectSeeker
-from kled_wire.resume.handshake import make_new
+from kled_wire.resume.frames import New
 from kled_wire.resume.redial import Dial, keep_attached
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
@@ -75,7 +75,7 @@ async def open_resumable(
         partial(
             keep_attached,
             stream,
-            make_new(os.urandom),
+            New.draw(os.urandom),
             next_transport,
             random_bytes=os.urandom,
             direct=direct,

@@ -72,7 +72,7 @@ class Pump:
     def __init__(self, local: socket.socket, dial: Callable[[], Transport], paths: Paths) -> None:
         self._local = local
         self._dial = dial
-        self._new = New(os.urandom(16), os.urandom(32))
+        self._new = New.draw(os.urandom)
         # Whether the agent is still to be told of it.
         self._is_new = True
         self._state = StreamState()

@@ -31,8 +31,8 @@ After that, frames: type[1] length[3] value[8], then `length` bytes. Numbers are
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Self
 
 from kled_wire.errors import ProtocolError
 
@@ -142,6 +142,11 @@ class New(NamedTuple):
 
     id: bytes
     secret: bytes
+
+    @classmethod
+    def draw(cls, random_bytes: Callable[[int], bytes]) -> Self:
+        """One that nobody can guess, of so many bytes as `random_bytes` is asked for."""
+        return cls(random_bytes(ID_BYTES), random_bytes(SECRET_BYTES))
 
 
 class Resume(NamedTuple):

@@ -8,9 +8,7 @@ import trio
 
 from kled_wire.errors import ProtocolError
 from kled_wire.resume.frames import (
-    ID_BYTES,
     NONCE_BYTES,
-    SECRET_BYTES,
     Greeting,
     Hello,
     New,
@@ -49,11 +47,6 @@ async def _receive(transport: trio.abc.ReceiveStream) -> bytes | bytearray:
     if not data:
         raise trio.BrokenResourceError("the transport ended before the greeting")
     return data
-
-
-def make_new(random_bytes: RandomBytes) -> New:
-    """The name and secret of a new stream."""
-    return New(random_bytes(ID_BYTES), random_bytes(SECRET_BYTES))
 
 
 async def read_hello(

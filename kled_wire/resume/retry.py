@@ -28,7 +28,6 @@ _FINAL_CODES: Final = frozenset(
         "unknown_stream",
         "wrong_user",
         "detached_limit",
-        "stream_ended",
         "access_ended",
         "agent_ended",
         WORKSPACE_STOPPED,

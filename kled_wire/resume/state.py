@@ -82,9 +82,9 @@ class StreamState:
         return self.window.size - self.outbox.end + self.outbox.start
 
     def write(self, data: bytes | memoryview) -> None:
-        """Queue `data`, which is kept by reference. Raises ProtocolError after `end`."""
+        """Queue `data`, which is kept by reference. Raises RuntimeError when we have ended."""
         if self._ended or self.closed is not None:
-            raise ProtocolError("stream_ended", "the stream has ended for writing")
+            raise RuntimeError("written after the end of the stream")
         self.outbox.append(data)
 
     def end(self) -> None:

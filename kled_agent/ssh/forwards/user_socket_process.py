@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import threading
 from dataclasses import dataclass
 from typing import Final
 
 from kled_agent.ssh.forwards import unix_sockets
-from kled_agent.users import become
+from kled_agent.users import become_user
 
 MESSAGE_BYTES: Final = 64 * 1024
 
@@ -77,8 +76,7 @@ def _answer_on(reply: socket.socket, question: Question) -> None:
 
 def main() -> None:
     """Answer until the agent is gone. The control socket is standard input."""
-    job = json.loads(sys.argv[1])
-    become(job["uid"], job["gid"], job["groups"])
+    become_user()
     os.chdir("/")
     control = socket.socket(fileno=0)
     while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -71,10 +70,8 @@ class UserSockets:
             return read_answer(ours)
 
     async def _keep_process(self, *, task_status: trio.TaskStatus[None]) -> None:
-        user = self._user
-        job = {"uid": user.uid, "gid": user.gid, "groups": list(user.groups)}
         module = "kled_agent.ssh.forwards.user_socket_process"
-        argv = [sys.executable, "-P", "-m", module, json.dumps(job)]
+        argv = [sys.executable, "-P", "-m", module, self._user.job()]
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self._children.starting():

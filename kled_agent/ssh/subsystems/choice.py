@@ -6,12 +6,11 @@ sync is served by `sync_server.py`.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kled_agent.users import LocalUser
 from kled_wire.ssh import subsystems
@@ -37,18 +36,16 @@ class SubsystemProgram(NamedTuple):
 
 def subsystem_program(name: str, user: LocalUser) -> SubsystemProgram | None:
     """The program that serves `name`, or None. Paths are seen from the home directory."""
-    home = user.home_directory()
-    job = {"uid": user.uid, "gid": user.gid, "groups": list(user.groups), "home": home}
     if name == subsystems.SYNC:
-        return _module("sync_server", job)
+        return _module("sync_server", user)
     if name != "sftp":
         return None
     for program in _sftp_servers(user):
         if all(os.access(path, os.X_OK) for path in program):
             # sftp-server(8): `-d`, with tokens
-            argv = (*program, "-d", home.replace("%", "%%"))
+            argv = (*program, "-d", user.home_directory().replace("%", "%%"))
             return SubsystemProgram(argv, becomes_user=False, paced=True)
-    return _module("sftp_server", job)._replace(paced=True)
+    return _module("sftp_server", user)._replace(paced=True)
 
 
 def _sftp_servers(user: LocalUser) -> Iterator[tuple[str, ...]]:
@@ -63,6 +60,6 @@ def _sftp_servers(user: LocalUser) -> Iterator[tuple[str, ...]]:
         yield str(bundled / "kled-sftp"), str(bundled / "sftp-server.bin")
 
 
-def _module(name: str, job: dict[str, Any]) -> SubsystemProgram:
+def _module(name: str, user: LocalUser) -> SubsystemProgram:
     module = ("-P", "-m", f"kled_agent.ssh.subsystems.{name}")
-    return SubsystemProgram((sys.executable, *module, json.dumps(job)), becomes_user=True)
+    return SubsystemProgram((sys.executable, *module, user.job()), becomes_user=True)

@@ -12,7 +12,9 @@ import trio
 
 from kled_agent.sessions.directory import SessionDirectory
 from kled_agent.sessions.holder.frames import Done, FrameError, LogData, ReadLog
+from kled_agent.ssh.subsystems.channel import SubsystemSession
 from kled_wire.errors import InputError, KledError, UnavailableError
+from kled_wire.eventlog import EventLog
 from kled_wire.ssh.subsystems import (
     REQUEST_BYTES,
     LineReader,
@@ -26,46 +28,29 @@ from kled_wire.ssh.subsystems import (
 LOG_BYTES: Final = 1 << 30
 
 
-class SessionControl(asyncssh.SSHServerSession[bytes]):
+class SessionControl(SubsystemSession):
     """One channel of the subsystem. Requests are answered one after the other."""
 
-    def __init__(self, nursery: trio.Nursery, sessions: SessionDirectory | None) -> None:
-        self._nursery = nursery
+    crashed = "session_control_failed"
+
+    def __init__(
+        self, nursery: trio.Nursery, sessions: SessionDirectory | None, log: EventLog
+    ) -> None:
+        super().__init__(nursery, log)
         self._sessions = sessions
-        self._channel: asyncssh.SSHServerChannel[bytes] | None = None
         self._lines = LineReader(REQUEST_BYTES)
         self._ended = False
         self._news = trio.Event()
-        self._room = trio.Event()
-        self._room.set()
-
-    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
-        self._channel = chan
-
-    def session_started(self) -> None:
-        self._nursery.start_soon(self._run)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         self._lines.feed(data)
         self._news.set()
 
-    def eof_received(self) -> bool:
+    def ended(self) -> None:
         self._ended = True
         self._news.set()
-        return True
 
-    def pause_writing(self) -> None:
-        self._room = trio.Event()
-
-    def resume_writing(self) -> None:
-        self._room.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._channel = None
-        self.eof_received()
-        self.resume_writing()
-
-    async def _run(self) -> None:
+    async def serve(self) -> None:
         while self._channel is not None:
             line = self._lines.next_line()
             if line is not None:
@@ -75,15 +60,13 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
             else:
                 self._news = trio.Event()
                 await self._news.wait()
-        if self._channel is not None:
-            self._channel.exit(0)
 
     async def answer(self, line: bytes) -> None:
         """Answer one request; what cannot be done is an answer too."""
         try:
             await self._do(decode_session_command(line))
         except KledError as exc:
-            await self._say(encode_session_error(exc))
+            await self.say(encode_session_error(exc))
 
     async def _do(self, request: SessionCommand) -> None:
         if self._sessions is None:
@@ -94,16 +77,16 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
         match request.op:
             case "list":
                 sessions = await self._list(self._sessions)
-                await self._say(encode_line({"ok": True, "sessions": sessions}))
+                await self.say(encode_line({"ok": True, "sessions": sessions}))
             case "kill":
                 await self._sessions.kill(request.name)
-                await self._say(done)
+                await self.say(done)
             case "rename":
                 await self._sessions.rename(request.name, request.to)
-                await self._say(done)
+                await self.say(done)
             case "log":
-                await self._log(self._sessions, request.name, request.bytes)
-                await self._say(done)
+                await self._send_log(self._sessions, request.name, request.bytes)
+                await self.say(done)
             case other:
                 raise InputError("session_request_invalid", f"unknown request {other!r}")
 
@@ -125,7 +108,7 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
             for found in await sessions.list()
         ]
 
-    async def _log(self, sessions: SessionDirectory, name: str, size: int | None) -> None:
+    async def _send_log(self, sessions: SessionDirectory, name: str, size: int | None) -> None:
         wanted = size if size is not None and 0 < size < LOG_BYTES else LOG_BYTES
         held = sessions.find(name)
         try:
@@ -135,11 +118,6 @@ class SessionControl(asyncssh.SSHServerSession[bytes]):
                     if frame is None:
                         raise UnavailableError("session_silent", f"session {name} has just ended")
                     if isinstance(frame, LogData):
-                        await self._say(encode_session_data(frame.data))
+                        await self.say(encode_session_data(frame.data))
         except (OSError, trio.BrokenResourceError, FrameError) as exc:
             raise UnavailableError("session_silent", f"session {name}: {exc}") from exc
-
-    async def _say(self, line: bytes) -> None:
-        await self._room.wait()
-        if self._channel is not None:
-            self._channel.write(line)

@@ -8,7 +8,6 @@ the interpreter, and becomes the session's before it reads anything.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from typing import Final, cast
@@ -20,7 +19,7 @@ from asyncssh.packet import SSHPacket, String, UInt64
 from asyncssh.sftp import SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHWriter
 
-from kled_agent.users import become
+from kled_agent.users import become_user
 
 _SFTP_VERSION: Final = 3  # draft-ietf-secsh-filexfer-02, the one OpenSSH speaks
 
@@ -91,11 +90,10 @@ async def _serve(home: str) -> None:
 
 
 def main() -> None:
-    """Serve until the end of the input. The argument is JSON: {"uid", "gid", "groups", "home"}."""
-    job = json.loads(sys.argv[1])
-    become(job["uid"], job["gid"], job["groups"])
+    """Serve until the end of the input. The argument is a LocalUser's job."""
+    home = become_user()
     try:
-        asyncio.run(_serve(job["home"]))
+        asyncio.run(_serve(home))
     except BrokenPipeError:
         sys.exit(1)
 

@@ -6,21 +6,18 @@ becomes the session's before it reads anything.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 
-from kled_agent.users import become
+from kled_agent.users import become_user
 from kled_sync.endpoint.serving import run_endpoint
 
 
 def main() -> None:
-    """Serve until the end of the input. The argument is JSON: {"uid", "gid", "groups", "home"}."""
-    job = json.loads(sys.argv[1])
-    become(job["uid"], job["gid"], job["groups"])
+    """Serve until the end of the input. The argument is a LocalUser's job."""
+    home = become_user()
     # Paths are seen from the home directory, as sftp-server is told to.
-    os.chdir(job["home"])
-    os.environ["HOME"] = job["home"]
+    os.chdir(home)
+    os.environ["HOME"] = home
     reader, writer = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     run_endpoint(reader, writer, os.environ)

@@ -12,6 +12,7 @@ from typing import Final
 import asyncssh
 import trio
 
+from kled_agent.ssh.subsystems.channel import SubsystemSession
 from kled_wire.errors import InputError, KledError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.limits import REPLY_TIMEOUT_S
@@ -22,28 +23,21 @@ FLOWS_MAX: Final = 256
 IDLE_S: Final = 180.0
 
 
-class UdpSession(asyncssh.SSHServerSession[bytes]):
+class UdpSession(SubsystemSession):
     """One channel of the subsystem."""
 
+    crashed = "udp_failed"
+
     def __init__(self, nursery: trio.Nursery, log: EventLog) -> None:
-        self._log = log
-        self._nursery = nursery
-        self._channel: asyncssh.SSHServerChannel[bytes] | None = None
+        super().__init__(nursery, log)
         self._lines = LineReader(REQUEST_BYTES)
         self._request = b""
         self._frames = DatagramReader()
-        self._room = True
         # What has arrived and has not been sent on; more is dropped.
         self._send, self._receive = trio.open_memory_channel[tuple[int, bytes]](FLOWS_MAX)
         self._asked = trio.Event()
         self._over = trio.CancelScope()
         self._flows: dict[int, trio.socket.SocketType] = {}
-
-    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
-        self._channel = chan
-
-    def session_started(self) -> None:
-        self._nursery.start_soon(self._run)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if not self._asked.is_set():
@@ -59,29 +53,10 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
             except (trio.WouldBlock, trio.BrokenResourceError):
                 return
 
-    def eof_received(self) -> bool:
-        self._over.cancel()
-        return True
-
-    def pause_writing(self) -> None:
-        self._room = False
-
-    def resume_writing(self) -> None:
-        self._room = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._channel = None
+    def ended(self) -> None:
         self._over.cancel()
 
-    async def _run(self) -> None:
-        try:
-            await self._serve_and_report()
-        except* Exception as group:  # noqa: BLE001 - the supervisor of one channel
-            self._log.crash("udp_failed", group)
-            if self._channel is not None:
-                self._channel.abort()
-
-    async def _serve_and_report(self) -> None:
+    async def serve(self) -> None:
         try:
             with self._over:
                 await self._serve()
@@ -92,8 +67,6 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
         finally:
             for flow in self._flows.values():
                 flow.close()
-        if self._channel is not None:
-            self._channel.exit(0)
 
     async def _serve(self) -> None:
         with trio.move_on_after(REPLY_TIMEOUT_S) as slow:
@@ -135,7 +108,7 @@ class UdpSession(asyncssh.SSHServerSession[bytes]):
                 continue  # nobody listens yet
             except (OSError, trio.ClosedResourceError, trio.TooSlowError):
                 break
-            if self._channel is not None and self._room:
+            if self._channel is not None and self._room.is_set():
                 self._channel.write(encode_datagram(flow, data))
         if self._flows.get(flow) is link:
             del self._flows[flow]

@@ -25,7 +25,7 @@ from kled_wire.eventlog import EventLog
 from kled_wire.resume.direct.offer import decode_offer
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import Challenge, New, Resume, encode_greeting
-from kled_wire.resume.handshake import ask_to_resume, make_new, read_greeting
+from kled_wire.resume.handshake import ask_to_resume, read_greeting
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
@@ -51,7 +51,7 @@ class Site:
 
     async def begin(self, kind: str = "ssh") -> tuple[New, ResumableStream]:
         """A stream that the relay carries, echoing."""
-        new, client = make_new(os.urandom), ResumableStream(StreamState())
+        new, client = New.draw(os.urandom), ResumableStream(StreamState())
         near, far = trio.testing.memory_stream_pair()
         dial = messages.Dial(ticket="", kind=kind, resume=True, user="usr_alice", grant="one")
         self.nursery.start_soon(self.resumption.serve, far, dial, LOG, echo)
@@ -136,7 +136,7 @@ async def test_a_stream_moves_over_and_is_counted(site: Site, host: str) -> None
 
 async def test_a_stream_cannot_begin_here(site: Site) -> None:
     stranger = await site.connect()
-    await stranger.send_all(encode_greeting(make_new(os.urandom)))
+    await stranger.send_all(encode_greeting(New.draw(os.urandom)))
     assert b"resume_only" in await until_ended(stranger)
     assert len(site.resumption) == 0
 
@@ -190,7 +190,7 @@ async def test_other_protocols_are_hung_up_on(site: Site, words: bytes) -> None:
 
 
 async def test_addresses_are_offered_inside_the_stream(site: Site) -> None:
-    new, client = make_new(os.urandom), ResumableStream(StreamState())
+    new, client = New.draw(os.urandom), ResumableStream(StreamState())
     heard: list[bytes] = []
     client.state.on_offer = heard.append
     near, far = trio.testing.memory_stream_pair()
@@ -271,7 +271,7 @@ async def test_an_unknown_stream_is_told_at_the_relay() -> None:
         dial = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_alice")
         nursery.start_soon(site.resumption.serve, far, dial, LOG, echo)
         with pytest.raises(UnavailableError):
-            await ask_to_resume(near, make_new(os.urandom), position=0, random_bytes=os.urandom)
+            await ask_to_resume(near, New.draw(os.urandom), position=0, random_bytes=os.urandom)
 
 
 async def test_a_direct_stream_ends_with_its_grant_and_does_not_come_back(site: Site) -> None:

@@ -18,7 +18,7 @@ from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New, encode_greeting
-from kled_wire.resume.handshake import ask_to_resume, make_new
+from kled_wire.resume.handshake import ask_to_resume
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
 
@@ -49,7 +49,7 @@ class Site:
 
     async def begin(self) -> tuple[New, ResumableStream, trio.CancelScope]:
         """A new stream, attached; cancelling the scope cuts its transport."""
-        new, client = make_new(os.urandom), ResumableStream(StreamState())
+        new, client = New.draw(os.urandom), ResumableStream(StreamState())
         transport = self.connect()
         await transport.send_all(encode_greeting(new))
         return new, client, await self.attach(client, transport, 0)
@@ -121,7 +121,7 @@ async def test_a_stream_goes_on_over_another_transport(site: Site) -> None:
 
 async def test_a_stream_that_is_not_known_is_refused(site: Site) -> None:
     with pytest.raises(UnavailableError) as caught:
-        await site.resume(make_new(os.urandom), ResumableStream(StreamState()))
+        await site.resume(New.draw(os.urandom), ResumableStream(StreamState()))
     assert caught.value.code == "unknown_stream"
 
 

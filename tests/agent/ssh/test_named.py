@@ -219,6 +219,21 @@ async def test_rubbish_on_the_subsystem_is_answered_not_obeyed(
     assert (done.returncode, done.stdout) == (0, b"")
 
 
+async def test_a_bug_on_the_subsystem_ends_its_channel_alone(
+    site: Site, named: SessionDirectory, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with attached(site) as one:
+
+        async def crash(_self: SessionDirectory) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(SessionDirectory, "list", crash)
+        assert (await site.ssh("-s", "kled-session", stdin=b'{"op":"list"}\n')).returncode != 0
+        assert "ZeroDivisionError" in records.having("session_control_failed")[0]
+        await one.type("exit 5\n")
+        assert await one.process.wait() == 5
+
+
 async def test_without_a_place_for_them_there_are_none(site: Site) -> None:
     done = await site.ssh("-tt", options=SEND, env={"KLED_CLIENT_SESSION": "main"})
     assert done.returncode == 7

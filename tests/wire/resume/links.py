@@ -15,7 +15,7 @@ from kled_wire.resume.direct.paths import Paths
 from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
-from kled_wire.resume.handshake import admit, make_new, read_hello, refuse
+from kled_wire.resume.handshake import admit, read_hello, refuse
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
@@ -92,7 +92,7 @@ async def linked(*, sockets: bool = True) -> AsyncIterator[tuple[ResumableStream
             partial(
                 keep_attached,
                 client,
-                make_new(os.urandom),
+                New.draw(os.urandom),
                 network.dial,
                 random_bytes=os.urandom,
                 direct=network.seeker,

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_wire.resume.handshake import make_new
+from kled_wire.resume.frames import New
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.retry import BACKOFF, PACE
 from kled_wire.resume.state import StreamState
@@ -47,7 +47,7 @@ async def test_only_a_way_that_stays_lost_is_told_of(
             partial(
                 keep_attached,
                 client,
-                make_new(os.urandom),
+                New.draw(os.urandom),
                 dial,
                 random_bytes=os.urandom,
                 direct=network.seeker,

@@ -157,6 +157,15 @@ def test_a_peer_that_wants_what_is_gone_or_was_never_there_is_refused(position: 
     assert (link.client.outbox.start, link.client.outbox.end) == before
 
 
+def test_who_writes_after_its_own_end_is_told_that_the_fault_is_its_own() -> None:
+    """A ProtocolError would say that the peer has broken the protocol."""
+    state = StreamState()
+    state.end()
+    with pytest.raises(RuntimeError):
+        state.write(b"more")
+    assert state.outbox.end == 0
+
+
 def test_the_payload_is_kept_by_reference() -> None:
     state = StreamState()
     state.attach(0, 1.0)
@@ -199,7 +208,7 @@ def test_a_reset_says_why_and_nothing_can_be_written_after_it() -> None:
     link.send()
     link.deliver()
     assert link.client.closed == ("limit_reached", "detached for 12 hours")
-    with pytest.raises(ProtocolError):
+    with pytest.raises(RuntimeError):
         link.agent.write(b"x")
 
 

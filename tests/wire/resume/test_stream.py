@@ -14,8 +14,7 @@ import trio
 import trio.testing
 
 from kled_wire.resume.driver import TransportLost
-from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, encode_header
-from kled_wire.resume.handshake import make_new
+from kled_wire.resume.frames import DATA, DATA_MAX, PING, PONG, New, encode_header
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.state import DEAD_S, StreamState
 from kled_wire.resume.stream import ResumableStream
@@ -29,7 +28,7 @@ async def test_each_direction_ends_by_itself() -> None:
 
         async def make() -> tuple[ResumableStream, ResumableStream]:
             network, client = Network(nursery, sockets=True), ResumableStream(StreamState())
-            keep = partial(keep_attached, client, make_new(os.urandom), network.dial)
+            keep = partial(keep_attached, client, New.draw(os.urandom), network.dial)
             nursery.start_soon(partial(keep, random_bytes=os.urandom, direct=network.seeker))
             return client, network.agent
 

@@ -18,7 +18,7 @@ from kled_wire.resume.direct.paths import ATTEMPT_S, OFFER_PACE_S, Paths
 from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.driver import TransportLost
 from kled_wire.resume.frames import New
-from kled_wire.resume.handshake import admit, make_new, read_hello
+from kled_wire.resume.handshake import admit, read_hello
 from kled_wire.resume.redial import keep_attached
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
@@ -118,7 +118,7 @@ class Site:
             partial(
                 keep_attached,
                 self.client,
-                make_new(os.urandom),
+                New.draw(os.urandom),
                 self.agent.dial,
                 random_bytes=os.urandom,
                 direct=self.seeker,
@@ -194,7 +194,7 @@ async def test_the_relay_may_go_while_a_path_carries(site: Site) -> None:
 async def test_who_is_not_the_agent_gets_nothing(site: Site) -> None:
     async with trio.open_nursery() as nursery:
         other = Agent(nursery)
-        other._new = make_new(os.urandom)
+        other._new = New.draw(os.urandom)
         await other.listen()
         await site.offer(other.port)
         await site.seeker.wait_settled()
