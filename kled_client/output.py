@@ -7,7 +7,7 @@ escaped, so it stays exact.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,7 +113,11 @@ class Output:
 
     def json_line(self, raw: Any) -> None:
         """One object on a line of its own, at once: for results that go on."""
-        sys.stdout.write(printable_json(raw) + "\n")
+        self.json_lines([raw])
+
+    def json_lines(self, rows: Iterable[Any]) -> None:
+        """Each object on a line of its own, shown when all are written."""
+        sys.stdout.writelines(printable_json(raw) + "\n" for raw in rows)
         sys.stdout.flush()
 
     def flush(self) -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 
+from kled_sync.collecting import collect_seldom
 from kled_sync.endpoint.serving import run_endpoint
 
 
 def main() -> int:
     """Serve until the other side ends. What is said on standard output is the protocol's alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_seldom()
     reader, writer = os.dup(0), os.dup(1)
     # Whatever prints by mistake must not be in the way.
     os.dup2(2, 1)

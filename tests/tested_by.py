@@ -267,6 +267,7 @@ TESTED_BY = {
         kled_sync/files/kept kled_sync/files/memory kled_sync/files/options kled_sync/files/places
         kled_sync/files/reading kled_sync/files/root kled_sync/files/scanning
         kled_sync/files/snapshot kled_sync/files/staging kled_sync/files/system
+        kled_sync/files/large_arrival kled_sync/endpoint/large_file kled_sync/collecting
         kled_sync/session/agreement kled_sync/session/peer kled_sync/session/side
         kled_sync/session/transfer kled_sync/tree/tree
     """,

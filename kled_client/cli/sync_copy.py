@@ -85,7 +85,9 @@ def sync_server() -> int:
 def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **options: Any) -> int:
     from kled_client.sync.copy import AS_RSYNC, CopyWish  # noqa: PLC0415  # when a sync begins
     from kled_client.sync.rules import rules_of  # noqa: PLC0415
+    from kled_sync.collecting import collect_seldom  # noqa: PLC0415
 
+    collect_seldom()
     from_place, to_place = parse_sync_place(source), parse_sync_place(target)
     _check_direction(from_place, to_place, upload=upload)
     ignore = rules_of(options["ignore"], options["preset"])
@@ -118,9 +120,8 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
     ask = partial(click.confirm, err=True) if sys.stdin.isatty() and not output.as_json else None
 
     async def confirm(plan: Plan) -> bool:
-        if options["itemize"] or dry_run or output.as_json:
-            for action in sorted(plan.actions, key=lambda found: found.path):
-                _show(invocation, action)
+        if options["itemize"] or dry_run:
+            _show(invocation, sorted(plan.actions, key=lambda found: found.path))
         if dry_run:
             return False
         return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
@@ -135,13 +136,14 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
     return 0
 
 
-def _show(invocation: Invocation, action: PathChange) -> None:
+def _show(invocation: Invocation, actions: list[PathChange]) -> None:
     from kled_client.sync.itemize import event, itemize  # noqa: PLC0415
 
     if invocation.output.as_json:
-        invocation.output.json_line(event(action))
+        invocation.output.json_lines(map(event, actions))
     else:
-        invocation.output.line(itemize(action))
+        for action in actions:
+            invocation.output.line(itemize(action))
 
 
 def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:

@@ -72,7 +72,7 @@ class _Pipes:
     async def receive_some(self, max_bytes: int) -> bytes:
         return bytes(await self._output.receive_some(max_bytes))
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | memoryview) -> None:
         await self._input.send_all(data)
 
 
@@ -133,8 +133,8 @@ class _ChannelStream:
             raise UnavailableError("sync_connection_lost", f"the far end of the sync ended: {said}")
         return b""
 
-    async def send_all(self, data: bytes) -> None:
-        await self._channel.send(data)
+    async def send_all(self, data: bytes | memoryview) -> None:
+        await self._channel.send(bytes(data))
 
 
 @asynccontextmanager

@@ -16,7 +16,10 @@ _RUNS: Final = frozenset({b"hooks", b"config", b"config.worktree", b"info"})
 def is_guarded(path: bytes, entry: TreeEntry | None) -> bool:
     """Whether `path`, with `entry` there, must not be brought to the laptop, nor taken away."""
     # Filesystems that fold case find .GIT as well.
-    parts = path.lower().split(b"/")
+    lower = path.lower()
+    if b".git" not in lower:
+        return False
+    parts = lower.split(b"/")
     if b".git" not in parts:
         return False
     inside = parts[parts.index(b".git") + 1 :]

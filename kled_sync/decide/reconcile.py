@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence
-from kled_sync.tree.paths import ROOT, is_below, join
+from kled_sync.tree.paths import ROOT, is_below
 from kled_sync.tree.tree import Tree
 
 Guard = Callable[[bytes, TreeEntry | None], bool]
+# On which sides something is; as bits, since there are a million of them.
+_ALPHA, _BETA, _BOTH = 1, 2, 3
+_BIT: Final = {SyncSide.ALPHA: _ALPHA, SyncSide.BETA: _BETA}
 
 
 class PathChange(NamedTuple):
@@ -73,6 +76,11 @@ class Reconciler:
         self._terms = terms
         self._alpha, self._beta, self._agreed = alpha, beta, agreed
         self._out = Outcome()
+        # In every mode what alpha alone has, and had not before, is brought to beta.
+        self._copies = (
+            terms.guarded is not SyncSide.BETA
+            and decide(terms.mode, b"new", b"", b"") is Verdict.TO_BETA
+        )
 
     def run(self, directories: Iterable[bytes] | None = None) -> Outcome:
         """Look at `directories` (None: everything)."""
@@ -104,34 +112,62 @@ class Reconciler:
             self._visit(top, deep=True)
             return top == directory
         self._out.entered.add(directory)
-        for name in self._names(directory):
-            self._visit(join(directory, name), deep=False)
+        self._look_into(directory, deep=False)
         return False
 
     def _both_have(self, path: bytes) -> bool:
         a, b = self._alpha.get(path), self._beta.get(path)
         return a is not None and b is not None and a.is_directory and b.is_directory
 
-    def _names(self, directory: bytes) -> set[bytes]:
-        names = set(self._alpha.children(directory))
-        names.update(self._beta.children(directory))
-        names.update(self._agreed.children(directory))
-        return names
-
-    def _visit(self, path: bytes, *, deep: bool) -> frozenset[SyncSide]:
+    def _visit(self, path: bytes, *, deep: bool) -> int:
         """Decide on `path`; on which sides something will be there, or below it, afterwards."""
         a, b, o = self._alpha.get(path), self._beta.get(path), self._agreed.get(path)
+        return self._look(path, a, b, o, deep=deep)
+
+    def _look_into(self, directory: bytes, *, deep: bool) -> int:
+        """`_visit` of all that is in a directory; a million times, so it looks each up once."""
+        alpha, beta = self._alpha.children(directory), self._beta.children(directory)
+        agreed = self._agreed.children(directory)
+        names = {*alpha, *beta, *agreed}
+        above = directory + b"/" if directory else b""
+        sides = 0
+        for name in sorted(names):
+            a, b, o = alpha.get(name), beta.get(name), agreed.get(name)
+            if self._is_settled(a, b, o):
+                sides = _BOTH
+            elif o is None and b is None and a is not None and a[0] == Kind.FILE and self._copies:
+                # By far the most: a file that is new on one side.
+                self._out.actions.append(PathChange(SyncSide.BETA, above + name, a, None))
+                sides = _BOTH
+            else:
+                sides |= self._look(above + name, a, b, o, deep=deep)
+        return sides
+
+    def _is_settled(self, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> bool:
+        """Whether both sides have the same file, and nothing is to be noted of it."""
+        if a is None or a != b or a[0] != Kind.FILE:
+            return False
+        return self._terms.quick or (a == o and a.is_hashed)
+
+    def _look(
+        self,
+        path: bytes,
+        a: TreeEntry | None,
+        b: TreeEntry | None,
+        o: TreeEntry | None,
+        *,
+        deep: bool,
+    ) -> int:
         if (a is not None and a.is_frozen) or (b is not None and b.is_frozen):
             return self._leave_frozen(path, a, b, o)
         if self._is_guarded(path, a, b):
             return self._skip(path, "not brought to this machine: git would run it", a, b)
-        is_directory = [e is not None and e.is_directory for e in (a, b, o)]
-        below: frozenset[SyncSide] = frozenset()
+        in_a, in_b = a is not None and a.is_directory, b is not None and b.is_directory
+        below = 0
         mark = len(self._out.actions)
-        if any(is_directory) and (deep or not (is_directory[0] and is_directory[1])):
+        if (in_a or in_b or (o is not None and o.is_directory)) and (deep or not (in_a and in_b)):
             self._out.entered.add(path)
-            for name in sorted(self._names(path)):
-                below |= self._visit(join(path, name), deep=True)
+            below = self._look_into(path, deep=True)
         verdict = self._verdict(path, a, b, o)
         if verdict is None:
             return _sides(a, b)
@@ -184,9 +220,9 @@ class Reconciler:
         path: bytes,
         entries: tuple[TreeEntry | None, TreeEntry | None, TreeEntry | None],
         verdict: Verdict,
-        below: frozenset[SyncSide],
+        below: int,
         mark: int,
-    ) -> frozenset[SyncSide]:
+    ) -> int:
         a, b, o = entries
         if verdict is Verdict.SAME:
             if self._terms.quick and _differ_in_time(a, b):
@@ -203,7 +239,7 @@ class Reconciler:
         if below and (new is None or not new.is_directory):
             return self._keep_directory(path, side, new, old, below, mark)
         self._out.actions.append(PathChange(side, path, new, old))
-        return frozenset({SyncSide.ALPHA, SyncSide.BETA}) if new is not None else frozenset()
+        return _BOTH if new is not None else 0
 
     def _keep_directory(
         self,
@@ -211,28 +247,28 @@ class Reconciler:
         side: SyncSide,
         new: TreeEntry | None,
         old: TreeEntry | None,
-        below: frozenset[SyncSide],
+        below: int,
         mark: int,
-    ) -> frozenset[SyncSide]:
+    ) -> int:
         """Something below is to stay, or to come: the directory cannot go."""
         if new is not None:
             a, b = (new, old) if side is SyncSide.BETA else (old, new)
             return self._conflict(path, "a directory that is not empty is in its place", a, b, mark)
-        if side.other in below:
+        if below & _BIT[side.other]:
             # What is below survives and comes back to the side that deleted the directory.
             self._out.actions.append(PathChange(side.other, path, old, None))
-        return below | {side}
+        return below | _BIT[side]
 
     def _conflict(
         self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None, mark: int
-    ) -> frozenset[SyncSide]:
+    ) -> int:
         del self._out.actions[mark:]
         self._out.conflicts.append(Conflict(path, reason))
         return _sides(a, b)
 
     def _leave_frozen(
         self, path: bytes, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None
-    ) -> frozenset[SyncSide]:
+    ) -> int:
         frozen = a if a is not None and a.is_frozen else b
         assert frozen is not None
         words = frozen.tail.decode("utf-8", "replace")
@@ -243,17 +279,13 @@ class Reconciler:
             self._out.agreed.append((path, None))
         return _sides(a, b)
 
-    def _skip(
-        self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None
-    ) -> frozenset[SyncSide]:
+    def _skip(self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None) -> int:
         self._out.skipped.append(Conflict(path, reason))
         return _sides(a, b)
 
 
-def _sides(a: TreeEntry | None, b: TreeEntry | None) -> frozenset[SyncSide]:
-    return frozenset(
-        side for side, entry in ((SyncSide.ALPHA, a), (SyncSide.BETA, b)) if entry is not None
-    )
+def _sides(a: TreeEntry | None, b: TreeEntry | None) -> int:
+    return (_ALPHA if a is not None else 0) | (_BETA if b is not None else 0)
 
 
 def _known(entry: TreeEntry | None) -> TreeEntry | None:

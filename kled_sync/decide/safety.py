@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,13 +32,19 @@ def root_trouble(side: str, now: TreeEntry | None, agreed: Tree, entries: int) -
 
 
 def count_deletions(actions: Sequence[PathChange]) -> int:
-    """How many files and links would be gone."""
-    return sum(
-        a.new is None and a.old is not None and not a.old.is_directory for a in actions
-    ) + sum(
+    """How many files and links would be gone. One that comes back elsewhere was moved."""
+    gone = [a.old for a in actions if a.new is None and a.old is not None]
+    come = Counter(_content(a.new) for a in actions if a.new is not None and a.old is None)
+    lost = Counter(_content(old) for old in gone if not old.is_directory) - come
+    return lost.total() + sum(
         a.new is not None and a.old is not None and a.old.is_directory and not a.new.is_directory
         for a in actions
     )
+
+
+def _content(entry: TreeEntry) -> tuple[int, bytes]:
+    """Of what was not read nothing is known, so it is like nothing else."""
+    return entry[0], entry.tail if entry.is_hashed else bytes(entry)
 
 
 def too_many_deletions(actions: Sequence[PathChange], known: int) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from kled_sync.endpoint.placing_job import Workshop
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.kept import KeptVersions
+from kled_sync.files.large_arrival import hash_beginning, is_partial
 from kled_sync.files.memory import Memory, SeenEntry
 from kled_sync.files.options import Options
 from kled_sync.files.places import clear_staging, held, open_staging, state_directory
@@ -21,7 +22,6 @@ from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
 from kled_sync.files.scanning import Scanner
 from kled_sync.files.snapshot import load_snapshot, save_snapshot
-from kled_sync.files.staging import hash_beginning, is_partial
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
@@ -87,9 +87,12 @@ class HeldRoot:
             }
 
     def save(self) -> None:
-        """Write the snapshot. Raises OSError."""
+        """Write the snapshot, unless it is as it was read. Raises OSError."""
+        if not self.memory.altered:
+            return
         directories: dict[bytes, dict[bytes, Any]] = dict(self.memory.directories)
         save_snapshot(self._snapshot_path(), self.memory.root or b"", directories)
+        self.memory.altered = False
 
     def facts(self) -> dict[str, Any]:
         """What the session is told of this side."""

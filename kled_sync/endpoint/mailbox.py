@@ -79,7 +79,7 @@ class BlockSender:
             if rest:
                 self._write(block.encoded()[-rest:])
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.kept import KeptVersions
+from kled_sync.files.large_arrival import LargeArrival
 from kled_sync.files.memory import Memory
 from kled_sync.files.options import Options
 from kled_sync.files.placing import Placer, Refusal
 from kled_sync.files.root import Root
-from kled_sync.files.staging import StagedFile, Staging
+from kled_sync.files.staging import StagedFile, Staging, StagingPlace
 from kled_sync.files.system import sync_filesystem
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
-from kled_sync.tree.paths import check_path
+from kled_sync.tree.paths import ROOT, check_path
 from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
 
@@ -29,25 +30,27 @@ _FEW: Final = 8
 _STEP: Final = 100
 # What is left free, so that whoever else writes there is not the first to meet a full disk.
 _RESERVE_BYTES: Final = 32 * 1024 * 1024
+_DO: Final[dict[object, Do]] = {do.value: do for do in Do}
+_REMOVING: Final = frozenset({Do.REMOVE, Do.REMOVE_DIRECTORY})
 
 
 def parse_operation(row: tuple[object, ...]) -> Operation:
     """Raises ProtocolError."""
-    match row:
-        case (int(do), path, new, old, source) if do in set(Do):
-            operation = Operation(
-                Do(do),
-                check_path(path),
-                None if new is None else check_entry(new),
-                None if old is None else check_entry(old),
-                check_path(source),
-            )
-        case _:
-            raise ProtocolError("sync_message_refused", "an operation that is none")
-    removes = operation.do in {Do.REMOVE, Do.REMOVE_DIRECTORY}
-    if (operation.new is None) is not removes or (removes and operation.old is None):
-        raise ProtocolError("sync_message_refused", f"{operation.do.name} of nothing")
-    if operation.do is Do.REMOVE_DIRECTORY and not operation.path:
+    if len(row) != len(Operation._fields) or row[0] not in _DO:
+        raise ProtocolError("sync_message_refused", "an operation that is none")
+    number, path, new, old, source = row
+    do = _DO[number]
+    operation = Operation(
+        do,
+        check_path(path),
+        None if new is None else check_entry(new),
+        None if old is None else check_entry(old),
+        check_path(source) if source else ROOT,
+    )
+    removes = do in _REMOVING
+    if (new is None) is not removes or (removes and old is None):
+        raise ProtocolError("sync_message_refused", f"{do.name} of nothing")
+    if do is Do.REMOVE_DIRECTORY and not path:
         raise ProtocolError("sync_message_refused", "the root itself is not removed")
     return operation
 
@@ -63,6 +66,9 @@ class Workshop:
     staging: int
     kept: KeptVersions | None
     placer: Placer
+    # Held by the thread that calls the system for many files: two of them at once would spend
+    # more on handing the interpreter to each other than on the files.
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 class PlacingJob:
@@ -72,27 +78,37 @@ class PlacingJob:
         self.job = job
         self._operations, self._shop = operations, shop
         self._failed: list[tuple[int, str, str]] = []
+        self._base = base
         arrivals = {
-            number: self._arrival(operation, base)
-            for number, operation in enumerate(operations)
-            if operation.do is Do.CONTENT
+            number: StagedFile(o.old.mode if o.old is not None and o.old.is_file else None)
+            for number, o in enumerate(operations)
+            if o.do is Do.CONTENT
         }
-        self.staging = Staging(shop.staging, job, arrivals, shop.store)
+        placer = shop.placer
+        self.staging = Staging(
+            StagingPlace(shop.staging, job, placer.umask),
+            arrivals,
+            store=shop.store,
+            mode_for=placer.mode_for,
+            large=self._large,
+        )
 
-    def _arrival(self, operation: Operation, base: Root) -> StagedFile:
+    def _large(self, number: int) -> LargeArrival:
         """With the version that is here now, if the sender may refer to that."""
-        old = operation.old
-        present = old.mode if old is not None and old.is_file else None
-        mode_for = partial(self._shop.placer.mode_for, present=present)
-        arrival = StagedFile(path=operation.path, mode_for=mode_for)
+        path, old = self._operations[number].path, self._operations[number].old
+        large = LargeArrival(self._shop.staging, path)
         if old is not None and old.is_file and old.size >= CHUNKED_BYTES:
-            base.forget()
+            self._base.forget()
             with suppress(OSError):
-                arrival.base = base.open_file(operation.path)
+                large.base = self._base.open_file(path)
             chunks = self._shop.store.load(old.tail) if len(old.tail) == DIGEST_BYTES else None
             if chunks is not None:
-                arrival.base_chunks = chunks.by_offset()
-        return arrival
+                large.base_chunks = chunks.by_offset()
+        return large
+
+    @property
+    def turn(self) -> threading.Lock:
+        return self._shop.turn
 
     @property
     def is_staged(self) -> bool:
@@ -115,20 +131,24 @@ class PlacingJob:
         self._shop.root.forget()
         ready = list(self._ready())
         self._make_durable([(name, entry) for _, _, name, entry in ready if name])
-        for count, (number, operation, staged, content) in enumerate(ready, 1):
-            try:
-                self._shop.placer.do(operation, staged, content)
-            except Refusal as exc:
-                self._fail(number, exc.code, exc.words)
-                self._discard(staged)
-            if count % _STEP == 0:
-                yield
+        for at in range(0, len(ready), _STEP):
+            with self._shop.turn:
+                self._place(ready[at : at + _STEP])
+            yield
         if self._shop.options.durable == "batch" and len(ready) > _FEW:
             sync_filesystem(self._shop.staging)
         elif self._shop.options.durable != "none":
             self._sync_directories(ready)
         if self._shop.kept is not None:
             self._shop.kept.save()
+
+    def _place(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
+        for number, operation, staged, content in ready:
+            try:
+                self._shop.placer.do(operation, staged, content)
+            except Refusal as exc:
+                self._fail(number, exc.code, exc.words)
+                self._discard(staged)
 
     def _ready(self) -> Iterator[tuple[int, Operation, bytes, TreeEntry | None]]:
         for number, operation in enumerate(self._operations):

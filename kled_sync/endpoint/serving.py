@@ -29,7 +29,7 @@ from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 
-_READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 1024 * 1024
 # A save is several events; what goes on for longer is told of while it does.
 _QUIET_S: Final = 0.008
 _TELL_S: Final = 0.04
@@ -82,16 +82,18 @@ class SyncEndpoint:
 
     def _take(self, block: WireBlock, assembler: Assembler, unpacker: Unpacker) -> None:
         if block.channel == CONTROL:
-            data = assembler.add(block)
-            if data is not None:
-                self._take_message(messages.decode_message(data))
+            message = assembler.add(block)
+            if message is not None:
+                self._take_message(messages.decode_message(message))
             return
         job = self._arriving.get(block.job)
         if job is None:
             if block.job in self._dropped:
                 return
             raise ProtocolError("sync_block_refused", f"job {block.job} is not awaited")
-        job.staging.feed(unpacker.unpack(block))
+        data = unpacker.unpack(block)
+        with job.turn:
+            job.staging.feed(data)
         if job.is_staged:
             del self._arriving[block.job]
             self._mailbox.put(job)
@@ -304,8 +306,7 @@ class SyncEndpoint:
                 break
             self._out.send_block(block)
             yield True
-        rows = messages.Rows((item, bytes(entry)) for item, entry in supplier.sent.items())
-        self._out.send(messages.Supplied(job=message.job, items=rows))
+        self._out.send(messages.Supplied(job=message.job, items=supplier.sent))
 
     def _finish(self, job: PlacingJob) -> Work:
         for _ in job.finish():

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from kled_sync.files.chunking import CHUNK_HASH_BYTES
+from kled_sync.wire.contents import CHUNK_HASH_BYTES
 
 _ROW: Final = struct.Struct(f">I{CHUNK_HASH_BYTES}s")
 # Enough for 1,000 GB of the largest files.

@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
+from kled_sync.wire.contents import CHUNK_HASH_BYTES
+
 # Smaller files are sent whole.
 CHUNKED_BYTES: Final = 1024 * 1024
-CHUNK_HASH_BYTES: Final = 20
 _AVERAGES: Final = ((256 * 1024 * 1024, 16 * 1024), (4 * 1024 * 1024 * 1024, 64 * 1024))
 _AVERAGE_MAX: Final = 256 * 1024
 

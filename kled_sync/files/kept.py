@@ -44,6 +44,7 @@ class KeptVersions:
         self._descriptor = os.open(directory, DIRECTORY_FLAGS)
         self._log = directory / "log"
         self._lines: list[KeptVersion] = []
+        self._made: list[bytes] = []
         self.too_large: list[bytes] = []
         numbers = (int(name) for name in os.listdir(directory) if name.isdecimal())
         self._next = max(numbers, default=0) + 1
@@ -53,7 +54,7 @@ class KeptVersions:
 
     def note_made(self, path: bytes) -> None:
         """`path` is new: to undo that it is to be taken away."""
-        self._lines.append(KeptVersion(0, time.time(), path, MADE, 0))
+        self._made.append(path)
 
     def take(self, directory: int, name: bytes, path: bytes, what: str) -> None:
         """Keep the file or link `name`, which was at `path`, and take it away there."""
@@ -95,10 +96,15 @@ class KeptVersions:
 
     def save(self) -> None:
         """Write the log. A store that is full costs old versions, never a sync."""
-        if not self._lines:
+        if not (self._lines or self._made):
             return
-        text = "".join(map(_line, self._lines))
+        # What was made has no other time than that of its job.
+        made = f"0 {time.time():.6f} 0 {MADE} "
+        text = "".join(map(_line, self._lines)) + "".join(
+            f"{made}{base64.b64encode(path).decode()}\n" for path in self._made
+        )
         self._lines.clear()
+        self._made.clear()
         with suppress(OSError), self._log.open("a", encoding="utf-8") as log:
             log.write(text)
 
@@ -117,6 +123,9 @@ class KeptVersions:
 
     def prune(self, now_s: float) -> None:
         """Let go of what is too old, then of the oldest while it is too much."""
+        self.save()
+        if not self._has_old(now_s) and self._kept_bytes() <= self.limit():
+            return  # a long log is read only where something may go
         versions = self.versions()
         keep: list[KeptVersion] = []
         left = self.limit()
@@ -128,6 +137,22 @@ class KeptVersions:
                 keep.append(version)
         if len(keep) != len(versions):
             self._rewrite(keep[::-1])
+
+    def _has_old(self, now_s: float) -> bool:
+        """Whether the oldest line, which is the first, is too old, or cannot be read."""
+        try:
+            with self._log.open(encoding="utf-8", errors="replace") as log:
+                return _parse(log.readline().rstrip("\n")).at_s < now_s - KEPT_S
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            return True
+
+    def _kept_bytes(self) -> int:
+        with os.scandir(self._descriptor) as found:
+            return sum(
+                one.stat(follow_symlinks=False).st_size for one in found if one.name.isdecimal()
+            )
 
     def purge(self, path: bytes) -> list[bytes]:
         """Let go of every version of `path` and below it; the paths of those."""

@@ -11,11 +11,14 @@ import stat
 import struct
 from typing import Final
 
-from kled_sync.tree.entry import Kind, TreeEntry, make_file, make_frozen
+from kled_sync.tree.entry import Kind, TreeEntry, make_frozen, pack_file
 from kled_sync.tree.paths import ROOT, join, split
 from kled_sync.wire.messages import Named
 
 _STAMP: Final = struct.Struct(">qQ")
+# Where an entry has its time and its size, behind the stamp, kind and mode.
+_CHANGED: Final = struct.Struct(">qQ")
+_CHANGED_AT: Final = _STAMP.size + 3
 _NEVER: Final = _STAMP.pack(0, 0)
 # The kernel's clock for files ticks every 1 to 10 ms; some filesystems' more coarsely.
 _TICK_NS: Final = 50_000_000
@@ -47,14 +50,17 @@ class SeenEntry(bytes):
         """Whether the file has not changed since it was seen."""
         if self[: _STAMP.size] != stamp_of(found):
             return False
-        entry = self.entry
-        if entry[0] != Kind.FILE:
-            return entry[0] == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
-        return (
-            stat.S_ISREG(found.st_mode)
-            and entry.size == found.st_size
-            and entry.mtime_ns == found.st_mtime_ns
+        kind = self[_STAMP.size]
+        if kind != Kind.FILE:
+            return kind == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
+        same = self[_CHANGED_AT : _CHANGED_AT + _CHANGED.size] == _CHANGED.pack(
+            found.st_mtime_ns, found.st_size
         )
+        return same and stat.S_ISREG(found.st_mode)
+
+    @property
+    def is_directory(self) -> bool:
+        return self[_STAMP.size] == Kind.DIRECTORY
 
 
 def stamp_of(found: os.stat_result) -> bytes:
@@ -68,8 +74,9 @@ def seen(entry: TreeEntry, found: os.stat_result | None) -> SeenEntry:
 
 def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> SeenEntry:
     """A file that was read: `read_at_ns` is when that began."""
-    entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, digest)
-    return seen(entry, found if found.st_mtime_ns < read_at_ns - _TICK_NS else None)
+    changed_ns = found.st_mtime_ns
+    stamp = stamp_of(found) if changed_ns < read_at_ns - _TICK_NS else _NEVER
+    return SeenEntry(stamp + pack_file(found.st_mode, changed_ns, found.st_size) + digest)
 
 
 def seen_problem(found: os.stat_result, words: str) -> SeenEntry:
@@ -85,6 +92,8 @@ class Memory:
         # Directories that a scan has to look at: somebody, or we, changed something there.
         self.dirty: set[bytes] = set()
         self.all_dirty = True
+        # Whether there is something that the snapshot on disk does not have.
+        self.altered = False
 
     def get(self, path: bytes) -> SeenEntry | None:
         if path == ROOT:
@@ -93,6 +102,7 @@ class Memory:
         return self.directories.get(directory, {}).get(name)
 
     def put(self, path: bytes, what: SeenEntry) -> None:
+        self.altered = True
         if path == ROOT:
             self.root = what
             return
@@ -101,6 +111,7 @@ class Memory:
 
     def remove(self, path: bytes) -> None:
         """Forget `path`, and what is below it."""
+        self.altered = True
         if path == ROOT:
             self.root = None
             self.directories.clear()
@@ -111,7 +122,7 @@ class Memory:
 
     def forget_below(self, path: bytes) -> None:
         for name, what in self.directories.pop(path, {}).items():
-            if what.entry.is_directory:
+            if what.is_directory:
                 self.forget_below(join(path, name))
 
     def entries(self, directory: bytes) -> Named:

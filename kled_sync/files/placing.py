@@ -51,7 +51,7 @@ class Placer:
     ) -> None:
         self._root, self._options, self._memory = root, options, memory
         self._store, self._staging, self._kept = store, staging, kept
-        self._umask = _umask()
+        self.umask = _umask()
         self._can_exchange = True
         # Called with each directory that is made.
         self.watch: Callable[[bytes, int], None] | None = None
@@ -70,12 +70,12 @@ class Placer:
             raise Refusal(code, exc.strerror or str(exc)) from exc
 
     def _do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
+        if content is not None:
+            self._put(operation, staged, content.tail)
+            return
         match operation.do:
             case Do.MAKE_DIRECTORY:
                 self._make_directory(operation)
-            case Do.CONTENT | Do.REUSE:
-                assert content is not None
-                self._put(operation, staged, content.tail)
             case Do.LINK:
                 assert operation.new is not None
                 staged = self._temporary()
@@ -98,8 +98,8 @@ class Placer:
         if mask != EXECUTABLE:
             return wanted & mask
         if directory:
-            return _ALL & ~self._umask
-        base = present if present is not None else 0o666 & ~self._umask
+            return _ALL & ~self.umask
+        base = present if present is not None else 0o666 & ~self.umask
         # Who may read it may run it.
         runs = (base & 0o444) >> 2
         return base & ~0o111 | (runs if wanted & EXECUTABLE else 0)

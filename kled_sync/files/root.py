@@ -93,12 +93,17 @@ class Root:
 
     def open_file(self, path: bytes) -> int:
         """A descriptor to read the regular file at `path`. Raises OSError."""
+        return self.open_seen(path)[0]
+
+    def open_seen(self, path: bytes) -> tuple[int, os.stat_result]:
+        """The same, and what the file is like before anything of it was read."""
         descriptor, name = self.locate(path)
         opened = os.open(name, FILE_FLAGS, dir_fd=descriptor)
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode):
             os.close(opened)
             raise FileNotFoundError(2, "it is no regular file any more", name)
-        return opened
+        return opened, found
 
     def device(self) -> int | None:
         """The filesystem that the root is in; None where it is not there."""

@@ -90,6 +90,7 @@ class Scanner:
             return
         self._device = found.st_dev
         self._memory.root = self._look(self._root.above, self._root.name, ROOT, found, old)
+        self._memory.altered = self._memory.altered or self._memory.root != old
         if self._memory.root.entry.is_directory:
             self._enter(self._root.above, self._root.name, ROOT, (self._own,), deep=True)
         else:
@@ -157,7 +158,7 @@ class Scanner:
             if what is None:
                 continue
             after[name] = what
-            if what.entry.is_directory and (deep or again or old is None or what[16] != old[16]):
+            if what.is_directory and (deep or again or old is None or what[16] != old[16]):
                 inside.append(name)
         self._take(path, before, after)
         for name in inside:
@@ -275,18 +276,21 @@ class Scanner:
             return
         for name, old in before.items():
             new = after.get(name)
-            if old.entry.is_directory and (new is None or not new.entry.is_directory):
+            if old.is_directory and (new is None or not new.is_directory):
                 self._remember_gone(join(path, name))
                 self._memory.forget_below(join(path, name))
             elif new is None:
                 self._remember(old)
         self._memory.directories[path] = after
-        if {n: s[16:] for n, s in before.items()} != {n: s[16:] for n, s in after.items()}:
+        self._memory.altered = True
+        if not before or {n: s[16:] for n, s in before.items()} != {
+            n: s[16:] for n, s in after.items()
+        }:
             self._changed[path] = None
 
     def _remember_gone(self, path: bytes) -> None:
         for name, what in self._memory.directories.get(path, {}).items():
-            if what.entry.is_directory:
+            if what.is_directory:
                 self._remember_gone(join(path, name))
             else:
                 self._remember(what)

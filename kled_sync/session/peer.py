@@ -21,7 +21,8 @@ from kled_sync.wire.blocks import (
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
 
-_READ_BYTES: Final = 256 * 1024
+# Several blocks: what comes whole is passed on as it came, uncopied.
+_READ_BYTES: Final = 1024 * 1024
 
 
 class ByteStream(Protocol):
@@ -30,7 +31,7 @@ class ByteStream(Protocol):
     async def receive_some(self, max_bytes: int) -> bytes:
         """Some bytes; none at the end."""
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | memoryview) -> None:
         """Waits while the other side reads no more."""
 
 
@@ -128,7 +129,7 @@ class Peer:
         """Raises KledError where the endpoint is gone."""
         await self._write(block.encoded())
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes | memoryview) -> None:
         if self._broken is not None:
             raise self._broken
         try:

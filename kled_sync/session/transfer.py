@@ -13,10 +13,10 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation, SyncJob, plan
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.chunking import CHUNKED_BYTES
-from kled_sync.files.staging import partial_name
+from kled_sync.files.large_arrival import partial_name
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.side import SideState
-from kled_sync.tree.entry import TreeEntry, check_entry
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import shown
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
@@ -137,7 +137,7 @@ class SyncTransfer:
                     await source.peer.send(messages.Drop(job=number))
                 said = await supplied.got()
                 assert isinstance(said, messages.Supplied)
-                sent = _sent(said)
+                sent = said.items
             self._take(side, job, answer, sent, by_path, done)
         finally:
             target.forget_job(number, messages.JobPlaced)
@@ -192,7 +192,8 @@ class SyncTransfer:
         done: CarriedOut,
         action: PathChange,
     ) -> None:
-        path, new = operation.path, sent or operation.new
+        do, path = operation.do, operation.path
+        new = operation.new if sent is None else sent
         self._without_base.discard(path)
         if new is None:
             self._sides[side].tree.remove(path)
@@ -204,9 +205,9 @@ class SyncTransfer:
         if sent is not None and self._sides[side.other].tree.get(path) is not None:
             self._sides[side.other].tree.put(path, sent)
         self._agreement.note(path, new)
-        if operation.do is Do.CONTENT:
+        if do is Do.CONTENT:
             done.content_bytes += new.size
-        if not (operation.do is Do.DRESS and new.is_directory and action.old is None):
+        if not (do is Do.DRESS and new.is_directory and action.old is None):
             done.actions.append(action)
 
 
@@ -223,17 +224,6 @@ def _failed(answer: messages.JobPlaced) -> dict[int, tuple[str, str]]:
                 found[number] = code[:64], words[:500]
             case _:
                 raise ProtocolError("sync_message_refused", "a failure that is none")
-    return found
-
-
-def _sent(said: messages.Supplied) -> dict[int, TreeEntry]:
-    found = {}
-    for row in said.items:
-        match row:
-            case (int(number), bytes(entry)):
-                found[number] = check_entry(entry)
-            case _:
-                raise ProtocolError("sync_message_refused", "an item that is none")
     return found
 
 

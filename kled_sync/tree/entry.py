@@ -11,7 +11,6 @@ import struct
 from enum import IntEnum
 from typing import Final
 
-from kled_sync.tree.paths import NAME_BYTES_MAX, STAGING_NAME
 from kled_wire.errors import ProtocolError
 
 _HEAD: Final = struct.Struct(">BHqQ")
@@ -25,7 +24,6 @@ EXECUTABLE: Final = 0o100
 _FILE, _HIGH_MODE_MAX = 1, MODE_BITS >> 8
 
 
-_NO_NAMES: Final = frozenset({b"", b".", b"..", STAGING_NAME})
 _PLAIN: Final = {
     (bytes((kind, mode)), size)
     for mode in range(_HIGH_MODE_MAX + 1)
@@ -103,7 +101,12 @@ class TreeEntry(bytes):
 
 
 def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> TreeEntry:
-    return TreeEntry(_HEAD.pack(Kind.FILE, mode & MODE_BITS, mtime_ns, size) + digest)
+    return TreeEntry(pack_file(mode, mtime_ns, size) + digest)
+
+
+def pack_file(mode: int, mtime_ns: int, size: int) -> bytes:
+    """A file's entry without its digest, which follows."""
+    return _HEAD.pack(_FILE, mode & MODE_BITS, mtime_ns, size)
 
 
 def make_directory(mode: int, mtime_ns: int = 0) -> TreeEntry:
@@ -140,23 +143,15 @@ def check_entry(data: object) -> TreeEntry:
     return entry
 
 
-def are_plain(names: list[object], entries: list[object]) -> bool:
-    """Whether all of a directory is files and directories with names that may be.
+def are_plain_entries(entries: list[object]) -> bool:
+    """Whether all are of files and directories.
 
     A quick look at all of them at once, for a million; where it says no, each is to be checked.
     """
-    if not names or set(map(type, names)) | set(map(type, entries)) != {bytes}:
+    if set(map(type, entries)) != {bytes}:
         return False
-    plain = [data for data in (*names, *entries) if isinstance(data, bytes)]
-    words, packed = plain[: len(names)], plain[len(names) :]
-    joined = b"/".join(words)
-    return (
-        joined.count(b"/") == len(words) - 1
-        and b"\0" not in joined
-        and _NO_NAMES.isdisjoint(words)
-        and max(map(len, words)) <= NAME_BYTES_MAX
-        and {(data[:2], len(data)) for data in packed} <= _PLAIN
-    )
+    packed = [data for data in entries if isinstance(data, bytes)]
+    return {(data[:2], len(data)) for data in packed} <= _PLAIN
 
 
 def is_link_target(target: bytes) -> bool:

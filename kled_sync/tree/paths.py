@@ -22,16 +22,17 @@ PATH_BYTES_MAX: Final = 16 * 1024
 DEPTH_MAX: Final = 400
 # Where a side keeps what it stages when nowhere else in that filesystem will do; never synced.
 STAGING_NAME: Final = b".kled-sync"
-_is_name: Final = re.compile(
-    rb"(?!\.\.?\Z|%s\Z)[^/\0]{1,%d}" % (re.escape(STAGING_NAME), NAME_BYTES_MAX)
-).fullmatch
+_NO_NAMES: Final = frozenset({b"", b".", b"..", STAGING_NAME})
+_NAME: Final = rb"(?!(?:\.\.?|%s)(?:/|\Z))[^/\0]{1,%d}" % (re.escape(STAGING_NAME), NAME_BYTES_MAX)
+_is_name: Final = re.compile(_NAME).fullmatch
+_is_path: Final = re.compile(rb"(?:%s(?:/%s){0,%d})?" % (_NAME, _NAME, DEPTH_MAX)).fullmatch
 
 
 def check_path(path: object) -> bytes:
     """`path` as it came. Raises ProtocolError("sync_path_refused") for what leads elsewhere."""
     if not isinstance(path, bytes) or len(path) > PATH_BYTES_MAX:
         raise _refused(path)
-    if path.count(b"/") > DEPTH_MAX or (path != ROOT and not all(map(is_name, path.split(b"/")))):
+    if not _is_path(path):
         raise _refused(path)
     return path
 
@@ -41,6 +42,23 @@ def check_name(name: object) -> bytes:
     if not isinstance(name, bytes) or not _is_name(name):
         raise _refused(name)
     return name
+
+
+def are_plain_names(names: list[object]) -> bool:
+    """Whether all may be names in a directory.
+
+    A quick look at all of them at once, for a million; where it says no, each is to be checked.
+    """
+    if set(map(type, names)) != {bytes}:
+        return False
+    plain = [name for name in names if isinstance(name, bytes)]
+    joined = b"/".join(plain)
+    return (
+        joined.count(b"/") == len(plain) - 1
+        and b"\0" not in joined
+        and _NO_NAMES.isdisjoint(plain)
+        and max(map(len, plain)) <= NAME_BYTES_MAX
+    )
 
 
 def is_name(name: bytes) -> bool:

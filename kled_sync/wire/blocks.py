@@ -26,6 +26,8 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 CONTROL: Final = 0
 DATA: Final = 1
 _ZSTD: Final = 1
+# How much of what somebody says instead is quoted.
+_SAID_BYTES_MAX: Final = 200
 # Less is not worth the call; and what got smaller by less than this is sent as it was.
 _SMALL_BYTES: Final = 128
 _WORTH: Final = 0.95
@@ -39,13 +41,15 @@ class WireBlock(NamedTuple):
     channel: int
     job: int
     raw_bytes: int
-    payload: bytes
+    payload: bytes | memoryview
+    # Head and payload as they came, so that what is passed on is not put together again.
+    came: bytes | memoryview = b""
 
     def head(self) -> bytes:
         return HEAD.pack(self.flags, self.channel, self.job, self.raw_bytes, len(self.payload))
 
-    def encoded(self) -> bytes:
-        return self.head() + self.payload
+    def encoded(self) -> bytes | memoryview:
+        return self.came or self.head() + self.payload
 
 
 def decode_head(head: bytes | memoryview) -> tuple[WireBlock, int]:
@@ -85,7 +89,7 @@ class Unpacker:
     def __init__(self) -> None:
         self._decompressor: zstandard.ZstdDecompressor | None = None
 
-    def unpack(self, block: WireBlock) -> bytes:
+    def unpack(self, block: WireBlock) -> bytes | memoryview:
         """What was packed. Raises ProtocolError("sync_block_refused")."""
         if not block.flags & _ZSTD:
             return block.payload
@@ -116,7 +120,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._unpacker = Unpacker()
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._size = 0
 
     def add(self, block: WireBlock) -> bytes | None:
@@ -144,40 +148,60 @@ def will_shrink(sample: bytes) -> bool:
 
 
 class BlockReader:
-    """Cuts a byte stream into blocks; the magic comes first."""
+    """Cuts a byte stream into blocks; the magic comes first.
+
+    A block that comes in one piece is a view of that piece; of another the parts are copied once.
+    """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        # The beginning of what is not whole yet, and how long that will be at least.
+        self._begun = bytearray()
+        self._wanted = 0
         self._greeted = False
 
     def feed(self, data: bytes) -> list[WireBlock]:
         """The blocks that are whole now. Raises ProtocolError."""
-        self._buffer += data
-        if not self._greeted and not self._greet():
-            return []
         blocks: list[WireBlock] = []
-        at = 0
-        with memoryview(self._buffer) as view:
-            while len(view) - at >= HEAD.size:
-                block, size = decode_head(view[at : at + HEAD.size])
-                end = at + HEAD.size + size
-                if len(view) < end:
-                    break
-                blocks.append(block._replace(payload=bytes(view[at + HEAD.size : end])))
-                at = end
-        if at:
-            del self._buffer[:at]
+        view = memoryview(data)
+        while view:
+            if not self._greeted:
+                view = self._greet(view)
+            elif self._begun:
+                missing = self._wanted - len(self._begun)
+                self._begun += view[:missing]
+                view = view[missing:]
+                # The head alone tells how much more there is to come.
+                if len(self._begun) == self._wanted and self._cut(memoryview(self._begun), blocks):
+                    self._begun = bytearray()
+            else:
+                view = view[self._cut(view, blocks) :]
         return blocks
 
-    def _greet(self) -> bool:
-        seen = bytes(self._buffer[: len(MAGIC)])
-        if not MAGIC.startswith(seen):
-            said = bytes(self._buffer[:200]).decode("utf-8", "replace").split("\n")[0]
+    def _cut(self, view: memoryview, blocks: list[WireBlock]) -> int:
+        """Take one block off `view`: its length. 0 where it is not whole: then it is `_begun`."""
+        end = HEAD.size
+        if len(view) >= end:
+            block, size = decode_head(view[: HEAD.size])
+            end += size
+            if len(view) >= end:
+                came = view[:end]
+                blocks.append(block._replace(payload=came[HEAD.size :], came=came))
+                return end
+        self._wanted = end
+        if not self._begun:
+            self._begun += view
+            return len(view)
+        return 0
+
+    def _greet(self, view: memoryview) -> memoryview:
+        """What follows the magic, as far as that is there."""
+        seen = bytes(self._begun) + view[:_SAID_BYTES_MAX]
+        if not (MAGIC.startswith(seen) or seen.startswith(MAGIC)):
+            said = seen.decode("utf-8", "replace").split("\n")[0]
             raise ProtocolError(
                 "sync_not_spoken", f"the far end does not speak kled-sync: {said!r}"
             )
-        if len(seen) < len(MAGIC):
-            return False
-        del self._buffer[: len(MAGIC)]
-        self._greeted = True
-        return True
+        missing = len(MAGIC) - len(self._begun)
+        self._greeted = len(seen) >= len(MAGIC)
+        self._begun = bytearray() if self._greeted else bytearray(seen)
+        return view[missing:]

@@ -2,9 +2,9 @@
 
 Record: kind (1), item (4), length (4), then so many bytes. An item is the place of its operation in
 the job. `WHOLE` is a small file in one piece: digest, head of its entry, bytes. A larger one is
-`CHUNKS` (lengths of the chunks, then their bytes) and `COPY` (offset and length in the version that
-the receiver has), in order, and `END` with the entry that it now is. `AGAIN` starts it anew,
-because it changed while it was read; `FAIL` gives it up, in words.
+`CHUNKS` (lengths and hashes of the chunks, then their bytes) and `COPY` (offset and length in the
+version that the receiver has), in order, and `END` with the entry that it now is. `AGAIN` starts it
+anew, because it changed while it was read; `FAIL` gives it up, in words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from kled_wire.errors import ProtocolError
 _HEAD: Final = struct.Struct(">BII")
 HEAD_BYTES: Final = _HEAD.size
 COPIED: Final = struct.Struct(">QI")
-CHUNK_LENGTH: Final = struct.Struct(">I")
+_COUNT: Final = struct.Struct(">I")
+CHUNK_HASH_BYTES: Final = 20
+_CHUNK: Final = struct.Struct(f">I{CHUNK_HASH_BYTES}s")
 WHOLE, CHUNKS, COPY, END, AGAIN, FAIL, RESUME = range(1, 8)
 _LENGTHS: Final = {COPY: (COPIED.size, COPIED.size), AGAIN: (0, 0), RESUME: (8, 8)}
 
@@ -35,7 +37,7 @@ def encode_record(kind: int, item: int, body: bytes) -> bytes:
     return _HEAD.pack(kind, item, len(body)) + body
 
 
-def records(data: bytes) -> Iterator[Record]:
+def records(data: bytes | memoryview) -> Iterator[Record]:
     """The records of a block. Raises ProtocolError("sync_record_refused")."""
     view = memoryview(data)
     at = 0
@@ -51,26 +53,34 @@ def records(data: bytes) -> Iterator[Record]:
         at += length
 
 
-def encode_chunks(item: int, chunks: list[bytes]) -> bytes:
-    lengths = b"".join(CHUNK_LENGTH.pack(len(chunk)) for chunk in chunks)
-    body = CHUNK_LENGTH.pack(len(chunks)) + lengths + b"".join(chunks)
-    return encode_record(CHUNKS, item, body)
+def encode_whole(item: int, entry: bytes, length: int) -> bytes:
+    """What a `WHOLE` record begins with; so many bytes of content follow."""
+    return _HEAD.pack(WHOLE, item, len(entry) + length) + entry
 
 
-def split_chunks(body: memoryview) -> Iterator[memoryview]:
-    """The chunks of a `CHUNKS` record. Raises ProtocolError("sync_record_refused")."""
-    size = CHUNK_LENGTH.size
-    if len(body) < size:
+def encode_chunks(item: int, chunks: list[tuple[bytes, bytes]]) -> list[bytes]:
+    """Of hashes and bytes; in parts, uncopied."""
+    heads = b"".join(_CHUNK.pack(len(data), digest) for digest, data in chunks)
+    size = _COUNT.size + len(heads) + sum(len(data) for _, data in chunks)
+    head = _HEAD.pack(CHUNKS, item, size) + _COUNT.pack(len(chunks)) + heads
+    return [head, *(data for _, data in chunks)]
+
+
+def split_chunks(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Hash and bytes of the chunks of a `CHUNKS` record. The hashes are what the sender says.
+
+    Raises ProtocolError("sync_record_refused").
+    """
+    if len(body) < _COUNT.size:
         raise ProtocolError("sync_record_refused", "chunks without their number")
-    (count,) = CHUNK_LENGTH.unpack_from(body)
-    at = size * (count + 1)
+    (count,) = _COUNT.unpack_from(body)
+    at = _COUNT.size + _CHUNK.size * count
     if at > len(body):
         raise ProtocolError("sync_record_refused", f"{count} chunks without their lengths")
-    for number in range(count):
-        (length,) = CHUNK_LENGTH.unpack_from(body, size * (number + 1))
+    for length, digest in _CHUNK.iter_unpack(body[_COUNT.size : at]):
         if at + length > len(body):
             raise ProtocolError("sync_record_refused", "a chunk without its bytes")
-        yield body[at : at + length]
+        yield digest, body[at : at + length]
         at += length
     if at != len(body):
         raise ProtocolError("sync_record_refused", "bytes that are no chunk's")

@@ -6,14 +6,14 @@ has `request` is answered by one with the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, get_type_hints
 
 import cbor2
 
-from kled_sync.tree.entry import TreeEntry, are_plain, check_entry
-from kled_sync.tree.paths import check_name, check_path
+from kled_sync.tree.entry import TreeEntry, are_plain_entries, check_entry
+from kled_sync.tree.paths import are_plain_names, check_name, check_path
 from kled_wire.errors import ProtocolError
 
 _DEPTH_MAX: Final = 6
@@ -29,6 +29,12 @@ class PathList(tuple[bytes, ...]):
 
 class Named(dict[bytes, TreeEntry]):
     """Entries of one directory."""
+
+    __slots__ = ()
+
+
+class Numbered(dict[int, TreeEntry]):
+    """Entries of a job's files, by the place of each in the job."""
 
     __slots__ = ()
 
@@ -123,10 +129,10 @@ class Supply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supplied:
-    """All contents of a job have been sent: item and entry of each."""
+    """All contents of a job have been sent: what each file was."""
 
     job: int
-    items: Rows
+    items: Numbered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +262,7 @@ def decode_message(data: bytes) -> Message:
 
 def _plain(value: object) -> object:
     """As CBOR has it: only a map of entries is written otherwise."""
-    if isinstance(value, Named):
+    if isinstance(value, Named | Numbered):
         return [part for pair in value.items() for part in pair]
     return value
 
@@ -317,13 +323,30 @@ def _paths(value: object) -> PathList:
     return PathList(map(check_path, _list(value)))
 
 
-def _named(value: object) -> Named:
+def _pairs(value: object) -> tuple[list[object], list[object]]:
     flat = _list(value)
     if len(flat) % 2:
         raise _refuse("a name without an entry")
-    if are_plain(flat[::2], flat[1::2]):
-        return Named(zip(flat[::2], map(TreeEntry, flat[1::2]), strict=True))
-    return Named(zip(map(check_name, flat[::2]), map(check_entry, flat[1::2]), strict=True))
+    return flat[::2], flat[1::2]
+
+
+def _named(value: object) -> Named:
+    names, entries = _pairs(value)
+    checked = _entries(entries)
+    if are_plain_names(names):
+        return Named(zip(names, checked, strict=True))  # type: ignore[arg-type]  # just seen
+    return Named(zip(map(check_name, names), checked, strict=True))
+
+
+def _numbered(value: object) -> Numbered:
+    numbers, entries = _pairs(value)
+    return Numbered(zip(map(_int, numbers), _entries(entries), strict=True))
+
+
+def _entries(values: list[object]) -> Iterable[TreeEntry]:
+    if are_plain_entries(values):
+        return map(TreeEntry, values)  # type: ignore[arg-type]  # just seen
+    return map(check_entry, values)
 
 
 def _found(value: object) -> FoundEntries:
@@ -339,7 +362,7 @@ def _rows(value: object) -> Rows:
 
 _CONVERTER: Final[dict[object, Callable[[object], object]]] = {
     int: _int, float: _float, bool: _bool, str: _str, bytes: check_path, dict[str, Any]: _dict,
-    PathList: _paths, Named: _named, FoundEntries: _found, Rows: _rows,
+    PathList: _paths, Named: _named, Numbered: _numbered, FoundEntries: _found, Rows: _rows,
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ class Pipes:
     async def receive_some(self, max_bytes: int) -> bytes:
         return bytes(await self.reader.receive_some(max_bytes))
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | memoryview) -> None:
         await self.writer.send_all(data)
 
     def serve(self, env: dict[str, str]) -> None:

@@ -46,7 +46,7 @@ class Process:
     async def receive_some(self, max_bytes: int) -> bytes:
         return bytes(await self._output.receive_some(max_bytes))
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes | memoryview) -> None:
         await self._input.send_all(data)
 
 

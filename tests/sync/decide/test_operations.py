@@ -108,3 +108,19 @@ def test_many_deletions_are_asked_about() -> None:
     assert asked == "101 of 500 files would be deleted on the beta side"
     assert too_many_deletions(gone, 5000) is None
     assert too_many_deletions(gone[:100], 100) is None
+
+
+def test_what_is_moved_is_not_deleted() -> None:
+    def moved(number: int, digest: bytes) -> list[PathChange]:
+        old, new = (make_file(0o644, 1, 5, d) for d in (bytes([number]) * 32, digest))
+        return [
+            PathChange(SyncSide.BETA, b"old/%d" % number, None, old),
+            PathChange(SyncSide.BETA, b"new/%d" % number, new, None),
+        ]
+
+    same = [a for n in range(200) for a in moved(n, bytes([n]) * 32)]
+    assert count_deletions(same) == 0
+    assert too_many_deletions(same, 300) is None
+    # Another content, or one that nobody has read, replaces nothing.
+    assert count_deletions([a for n in range(200) for a in moved(n, b"x" * 32)]) == 199
+    assert count_deletions([a for n in range(200) for a in moved(n, b"")]) == 200

@@ -24,7 +24,7 @@ from tests.kit.endpoints import Pipes
 FILE = make_file(0o644, 0, 4, blake3(b"evil").digest())
 
 
-async def said_by_endpoint(tmp_path: Path, *data: bytes) -> KledError:
+async def said_by_endpoint(tmp_path: Path, *data: bytes | memoryview) -> KledError:
     """What an endpoint with an open root answers to bytes of a session, and then ends."""
     pipes = Pipes()
     env = {"XDG_STATE_HOME": str(tmp_path / "state")}
@@ -124,7 +124,7 @@ class Said:
         await trio.lowlevel.checkpoint()
         return self._data.pop(0) if self._data else b""
 
-    async def send_all(self, _data: bytes) -> None:
+    async def send_all(self, _data: bytes | memoryview) -> None:
         await trio.lowlevel.checkpoint()
 
 

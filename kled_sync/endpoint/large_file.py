@@ -1,0 +1,81 @@
+"""The records of a large file: references to what the receiver has, and chunks that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from blake3 import blake3
+
+from kled_sync.files.chunk_store import ChunkList
+from kled_sync.files.chunking import Chunk, chunks_of
+from kled_sync.wire import contents
+from kled_sync.wire.blocks import BLOCK_BYTES
+
+_COPIED_BYTES_MAX: Final = 1024 * 1024
+
+
+class LargeFile:
+    """The records of a large file between what the receiver has and the end."""
+
+    def __init__(
+        self,
+        item: int,
+        descriptor: int,
+        size: int,
+        base: dict[bytes, tuple[int, int]],
+        done: int,
+    ) -> None:
+        self._item, self._descriptor, self._size = item, descriptor, size
+        self._base, self._done = base, done
+        self._new: list[tuple[bytes, bytes]] = []
+        self._new_bytes = 0
+        self._run: tuple[int, int] | None = None
+        self.hasher = blake3()
+        self.chunks = ChunkList()
+
+    def records(self) -> Iterator[list[bytes]]:
+        """Each in parts."""
+        for chunk in chunks_of(self._descriptor, self._size):
+            self.hasher.update(chunk.data)
+            self.chunks.add(chunk.length, chunk.hash)
+            if chunk.offset + chunk.length <= self._done:
+                continue
+            whole = chunk.offset >= self._done
+            place = self._base.get(chunk.hash) if whole else None
+            if place is not None:
+                yield from self._refer(place)
+            else:
+                yield from self._give(chunk, max(0, self._done - chunk.offset))
+        yield from self._refer(None)
+
+    def _refer(self, place: tuple[int, int] | None) -> Iterator[list[bytes]]:
+        """To what the receiver has, in runs; what was collected until now goes before it."""
+        if self._new:
+            yield contents.encode_chunks(self._item, self._new)
+            self._new, self._new_bytes = [], 0
+        run = self._run
+        if run is not None and place is not None and _continues(run, place):
+            self._run = (run[0], run[1] + place[1])
+            return
+        if run is not None:
+            yield self._copy(run)
+        self._run = place
+
+    def _give(self, chunk: Chunk, skip: int) -> Iterator[list[bytes]]:
+        if self._run is not None:
+            yield self._copy(self._run)
+            self._run = None
+        self._new.append((chunk.hash, bytes(chunk.data[skip:])))
+        self._new_bytes += chunk.length - skip
+        if self._new_bytes >= BLOCK_BYTES:
+            yield contents.encode_chunks(self._item, self._new)
+            self._new, self._new_bytes = [], 0
+
+    def _copy(self, place: tuple[int, int]) -> list[bytes]:
+        where = contents.COPIED.pack(*place)
+        return [contents.encode_record(contents.COPY, self._item, where)]
+
+
+def _continues(run: tuple[int, int], place: tuple[int, int]) -> bool:
+    return run[0] + run[1] == place[0] and run[1] + place[1] <= _COPIED_BYTES_MAX

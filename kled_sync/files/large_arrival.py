@@ -1,0 +1,137 @@
+"""A large file while it arrives: chunks, and references to the version that is here, to one file.
+
+Its staged part has a name of the path's, so that it is found again after a broken connection.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Final
+
+from blake3 import blake3
+
+from kled_sync.files.chunk_store import ChunkList, ChunkStore
+from kled_sync.files.chunking import CHUNKED_BYTES
+from kled_sync.tree.entry import TreeEntry
+from kled_wire.errors import ProtocolError
+
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+# The mode of what is staged, until it is whole.
+PRIVATE: Final = 0o600
+_PARTIAL: Final = b"part-"
+_COPY_BYTES: Final = 1024 * 1024
+_ZEROS: Final = bytes(_COPY_BYTES)
+
+
+def partial_name(path: bytes) -> bytes:
+    """What a large file is called while it is staged: the same again after a restart."""
+    return _PARTIAL + blake3(path).hexdigest()[:32].encode()
+
+
+def is_partial(name: bytes) -> bool:
+    return name.startswith(_PARTIAL)
+
+
+def hash_beginning(descriptor: int, length: int) -> blake3:
+    """The hasher of a file's first `length` bytes; of fewer where it has not so many."""
+    hasher, at = blake3(), 0
+    while at < length and (part := os.pread(descriptor, min(_COPY_BYTES, length - at), at)):
+        hasher.update(part)
+        at += len(part)
+    return hasher
+
+
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Raises OSError."""
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+class LargeArrival:
+    """One file in the staging folder `directory`. Blocks; for one thread. Raises OSError."""
+
+    def __init__(self, directory: int, path: bytes) -> None:
+        self._directory = directory
+        self.name = partial_name(path)
+        # The version that is here, and its chunks by offset where they are known.
+        self.base: int | None = None
+        self.base_chunks: dict[int, tuple[int, bytes]] = {}
+        self._descriptor: int | None = None
+        self._offset = 0
+        self._hasher = blake3()
+        self._chunks = ChunkList()
+
+    def close(self) -> None:
+        for descriptor in (self.base, self._descriptor):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.base = self._descriptor = None
+
+    def open(self) -> int:
+        """The descriptor of the staged part: begun anew unless `rewind` found one."""
+        if self._descriptor is None:
+            with suppress(FileNotFoundError):
+                os.unlink(self.name, dir_fd=self._directory)
+            self._descriptor = os.open(self.name, _NEW, PRIVATE, dir_fd=self._directory)
+        return self._descriptor
+
+    def write(self, chunk: memoryview, digest: bytes = b"") -> None:
+        """`digest` is none for what has chunks of its own in the list.
+
+        It is believed: a list that is wrong costs one transfer, the file is hashed as a whole.
+        """
+        descriptor = self.open()
+        if chunk and chunk[0] == 0 and bytes(chunk) == _ZEROS[: len(chunk)]:
+            os.lseek(descriptor, len(chunk), os.SEEK_CUR)  # a hole
+        else:
+            write_all(descriptor, chunk)
+        self._hasher.update(chunk)
+        if digest:
+            self._chunks.add(len(chunk), digest)
+        self._offset += len(chunk)
+
+    def copy(self, offset: int, length: int) -> bool:
+        """Several chunks in a row, each of which the base has; false where it is another one.
+
+        Raises ProtocolError("sync_record_refused").
+        """
+        self.open()
+        if self.base is None or length > _COPY_BYTES:
+            raise ProtocolError("sync_record_refused", "a copy of a version that is not here")
+        chunk = os.pread(self.base, length, offset)
+        if len(chunk) != length:
+            return False
+        self.write(memoryview(chunk))
+        at = offset
+        while at < offset + length and (known := self.base_chunks.get(at)) is not None:
+            self._chunks.add(*known)
+            at += known[0]
+        return True
+
+    def rewind(self, offset: int) -> None:
+        """Go on behind the first `offset` bytes, which the sender knows to be right."""
+        self._chunks = ChunkList()
+        if not offset:
+            descriptor = self.open()
+            self._hasher = blake3()
+        else:
+            descriptor = os.open(self.name, _OLD, dir_fd=self._directory)
+            self._descriptor = descriptor
+            self._hasher = hash_beginning(descriptor, offset)
+        os.ftruncate(descriptor, offset)
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        self._offset = offset
+
+    def end(self, entry: TreeEntry, store: ChunkStore) -> bool:
+        """Whether it is `entry`, and so is whole; `store` gets its chunks."""
+        descriptor = self.open()
+        os.ftruncate(descriptor, self._offset)
+        if self._hasher.digest() != entry.tail or entry.size != self._offset:
+            os.ftruncate(descriptor, 0)
+            return False
+        if sum(length for length, _ in self._chunks.rows()) == entry.size >= CHUNKED_BYTES:
+            store.save(entry.tail, self._chunks)
+        return True
