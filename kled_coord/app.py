@@ -199,11 +199,15 @@ async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nurs
 
 
 async def sweep(services: Services) -> Never:
-    """Fail builds whose worker died, save what they left, drop spent codes, every few seconds."""
+    """Every few seconds: fail builds whose worker died, save what they left, drop spent codes.
+
+    And stop workspaces that are not used.
+    """
     while True:
         try:
             await services.queue.expire()
             await services.runs.recover()
+            await services.unused.stop_all()
             await services.store.write(prune_login_codes, services.clock())
         except StoreError as error:
             log.warning("sweep_failed", reason=error.message)

@@ -13,6 +13,7 @@ from kled_coord.builds.runner import BuildRunner, ParameterAsker, TemplateChecke
 from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
+from kled_coord.builds.unused import Unused
 from kled_coord.builds.waiting import AgentWait
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.ca.certificates import Authority
@@ -100,6 +101,7 @@ class Services:
     changes: Changes
     queue: Queue
     builds: Builds
+    unused: Unused
     agent_wait: AgentWait
     states: States
     runs: RunDirectories
@@ -165,6 +167,7 @@ async def build_services(
         changes=changes,
         queue=queue,
         builds=builds,
+        unused=Unused(store=store, clock=clock, registry=registry, builds=builds),
         agent_wait=AgentWait(
             workspaces=workspaces,
             builds=builds,

@@ -21,6 +21,11 @@ BuildId = NewType("BuildId", str)
 NAME_MAX: Final = 32
 SSH_SUFFIX: Final = "kled"
 AGENT_MARK: Final = "--"
+VERSION_MAX: Final = 2**31 - 1
+VERSION_NAME_MAX: Final = 40
+# Stands for a version where one is made active.
+PREVIOUS: Final = "previous"
+_VERSION_NAME: Final = re.compile(r"(?!\d+\Z)[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _WORKSPACE_ID: Final = re.compile(r"ws_[0-9a-z]{8,40}")
 
@@ -36,6 +41,27 @@ def check_name(kind: str, name: str) -> str:
             f"{name!r} is not a {kind} name",
             hint=f"use 1 to {NAME_MAX} of a-z, 0-9 and -, beginning and ending with a letter or "
             "digit",
+        )
+    return name
+
+
+def parse_version(text: str) -> int | str:
+    """How somebody named a version of a template: by its number, or by the name it was given.
+
+    Raises InputError("version_malformed").
+    """
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= VERSION_MAX:
+        return int(text)
+    return check_version_name(text)
+
+
+def check_version_name(name: str) -> str:
+    """Return `name` when a version may be called so. Raises InputError("version_malformed")."""
+    if _VERSION_NAME.fullmatch(name) is None or name == PREVIOUS:
+        raise InputError(
+            "version_malformed",
+            f"{name[:VERSION_NAME_MAX]!r} is neither a version's number nor its name",
+            hint=f"a name is 1 to {VERSION_NAME_MAX} letters, digits and . _ + -, and no number",
         )
     return name
 

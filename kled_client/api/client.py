@@ -150,16 +150,16 @@ class Api:
         timeout = PUSH_TIMEOUT_S + (deadline_s if isinstance(deadline_s, int) else 0)
         return await self._call("POST", path, body, timeout=timeout)
 
-    async def template_version(self, name: str, number: int) -> Version:
-        return cast("Version", await self._call("GET", f"/templates/{name}/versions/{number}"))
+    async def template_version(self, name: str, version: int | str) -> Version:
+        return cast("Version", await self._call("GET", f"/templates/{name}/versions/{version}"))
 
-    async def archive_version(self, name: str, number: int, *, archived: bool) -> Version:
-        path = f"/templates/{name}/versions/{number}"
+    async def archive_version(self, name: str, version: int | str, *, archived: bool) -> Version:
+        path = f"/templates/{name}/versions/{version}"
         return cast("Version", await self._call("PATCH", path, {"archived": archived}))
 
-    async def pull_template(self, name: str, number: int) -> bytes:
+    async def pull_template(self, name: str, version: int | str) -> bytes:
         """The files of a version, as a tar."""
-        path = f"/templates/{name}/versions/{number}/archive"
+        path = f"/templates/{name}/versions/{version}/archive"
         return (await self._send("GET", path, timeout=PUSH_TIMEOUT_S)).content
 
     async def evaluate(

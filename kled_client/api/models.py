@@ -118,6 +118,7 @@ class Version(TypedDict, total=False):
     id: str
     template: str
     number: int
+    name: str | None
     message: str | None
     variables: list[Variable]
     parameters: list[AskedParameter] | None
@@ -141,6 +142,8 @@ class Template(TypedDict, total=False):
     active_version: Any
     check_deadline_s: int | None
     build_quiet_s: int | None
+    stop_after_s: int | None
+    usable_by: str
     created_at: str
     updated_at: str
     versions: list[Version]
@@ -233,6 +236,7 @@ class Workspace(TypedDict):
     created_at: str
     updated_at: str
     last_used_at: str | None
+    template_version_name: NotRequired[str | None]
     sandbox: NotRequired[str | None]
     notes: NotRequired[list[Note] | None]
     daily_cost: NotRequired[float | None]

@@ -12,7 +12,12 @@ from kled_client.api.client import Api
 from kled_client.api.models import Workspace
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.names import complete_template, complete_workspace, workspace_argument
+from kled_client.cli.names import (
+    VersionType,
+    complete_template,
+    complete_workspace,
+    workspace_argument,
+)
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
 from kled_client.output import Output
@@ -47,7 +52,12 @@ def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Template; optional when there is only one.",
     shell_complete=complete_template,
 )
-@click.option("--template-version", metavar="N", help="Template version; default: the active one.")
+@click.option(
+    "--template-version",
+    type=VersionType(),
+    metavar="VERSION",
+    help="Template version, by number or name; default: the active one.",
+)
 @parameter_options
 @click.option(
     "--copy-from",
@@ -63,7 +73,7 @@ def create(  # each is one option of the command
     /,
     name: str,
     template: str | None,
-    template_version: str | None,
+    template_version: int | str | None,
     copy_from: str | None,
     yes: bool,
     wait: str,
@@ -74,7 +84,7 @@ def create(  # each is one option of the command
     given = _given(options, copy_from=copy_from, take_defaults=yes)
     body: dict[str, Any] = {"name": name, **given.body()}
     if template_version is not None:
-        body["version"] = _version(template_version)
+        body["version"] = template_version
 
     async def work(api: Api) -> Workspace:
         body["template"] = template or await _only_template(api)
@@ -194,10 +204,10 @@ def delete(
 @workspace_argument
 @click.option(
     "--version",
-    "number",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Template version; default: the active one.",
+    "wanted",
+    type=VersionType(),
+    metavar="VERSION",
+    help="Template version, by number or name; default: the active one.",
 )
 @parameter_options
 @_wait_options
@@ -206,7 +216,7 @@ def update(
     invocation: Invocation,
     /,
     workspace: WorkspaceRef,
-    number: int | None,
+    wanted: int | str | None,
     wait: str,
     **options: Any,
 ) -> None:
@@ -218,7 +228,7 @@ def update(
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
-        version = number or (await api.template(before["template"]))["active_version"]
+        version = await _number_of(api, before["template"], wanted)
         body = await _start_body(api, invocation.output, before, version, given)
         what = f"updating to version {version}"
         return await _build(invocation, api, before, {**body, "version": version}, what, wait=wait)
@@ -226,8 +236,14 @@ def update(
     _announce(invocation, invocation.call(work), wait=wait)
 
 
-def _version(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+async def _number_of(api: Api, template: str, wanted: int | str | None) -> int:
+    """The number of a version, of the active one by default."""
+    if isinstance(wanted, int):
+        return wanted
+    if wanted is not None:
+        return (await api.template_version(template, wanted))["number"]
+    active: int = (await api.template(template))["active_version"]
+    return active
 
 
 async def _only_template(api: Api) -> str:

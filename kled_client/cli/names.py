@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from kled_client.account import profile
 from kled_client.cli.context import Invocation
 from kled_wire.errors import KledError
-from kled_wire.names import WorkspaceRef, parse_workspace_ref
+from kled_wire.names import WorkspaceRef, parse_version, parse_workspace_ref
 
 if TYPE_CHECKING:
     from kled_client.api.client import Api
@@ -38,6 +38,18 @@ class RefType(click.ParamType[WorkspaceRef]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
         return complete_workspace(ctx, param, incomplete)
+
+
+class VersionType(click.ParamType[int | str]):
+    """A version of a template, by its number or by its name."""
+
+    name = "version"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        del param, ctx
+        return value if isinstance(value, int) else parse_version(value)
 
 
 workspace_argument = click.argument("workspace", type=RefType(), metavar="WORKSPACE")

@@ -10,7 +10,8 @@ from kled_client.api.client import Api
 from kled_client.api.models import Template, Variable, Version
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.names import complete_template
+from kled_client.cli.limit import LimitType
+from kled_client.cli.names import VersionType, complete_template
 from kled_client.cli.template_push import (
     build_quiet_option,
     check_deadline_option,
@@ -61,7 +62,7 @@ def show(invocation: Invocation, name: str) -> None:
             "name": found["name"],
             **_texts(found),
             "active version": _number(found.get("active_version")),
-            **_deadlines(found),
+            **_rules(found),
             "created": ago(found.get("created_at")),
         },
     )
@@ -99,11 +100,11 @@ def versions(invocation: Invocation, name: str) -> None:
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
-@click.argument("number", type=click.IntRange(min=1), metavar="VERSION")
+@click.argument("version", type=VersionType(), metavar="VERSION")
 @pass_invocation
-def promote(invocation: Invocation, name: str, number: int) -> None:
-    """Make VERSION the active version, which new workspaces use."""
-    _activate(invocation, name, number)
+def promote(invocation: Invocation, name: str, version: int | str) -> None:
+    """Make VERSION, a number or a name, the active version, which new workspaces use."""
+    _activate(invocation, name, version)
 
 
 @template.command()
@@ -116,25 +117,23 @@ def rollback(invocation: Invocation, name: str) -> None:
 
 @template.command()
 @click.argument("name", shell_complete=complete_template)
-@click.argument(
-    "numbers", type=click.IntRange(min=1), metavar="VERSION...", nargs=-1, required=True
-)
+@click.argument("wanted", type=VersionType(), metavar="VERSION...", nargs=-1, required=True)
 @click.option("--undo", is_flag=True, help="Restore the versions.")
 @pass_invocation
-def archive(invocation: Invocation, name: str, numbers: tuple[int, ...], undo: bool) -> None:
+def archive(invocation: Invocation, name: str, wanted: tuple[int | str, ...], undo: bool) -> None:
     """Archive versions: no new workspace uses them; workspaces that have them keep them."""
     check_name("template", name)
 
     async def work(api: Api) -> list[Version]:
-        return [await api.archive_version(name, n, archived=not undo) for n in numbers]
+        return [await api.archive_version(name, n, archived=not undo) for n in wanted]
 
     found = invocation.call(work)
     if invocation.output.as_json:
         invocation.output.json(found)
         return
     done = "brought back" if undo else "archived"
-    for number in numbers:
-        invocation.output.note(f"{name} version {number} is {done}")
+    for version in found:
+        invocation.output.note(f"{name} version {version['number']} is {done}")
 
 
 @template.command()
@@ -144,15 +143,29 @@ def archive(invocation: Invocation, name: str, numbers: tuple[int, ...], undo: b
 @click.option("--icon", metavar="URL", help="Path or URL of an icon.")
 @check_deadline_option
 @build_quiet_option
+@click.option(
+    "--stop-after-s",
+    type=LimitType(60, word="never"),
+    metavar="N",
+    help="Stop workspaces that nobody has used for N seconds, or `never`.",
+)
+@click.option(
+    "--usable-by",
+    type=click.Choice(["everybody", "template-admins"]),
+    help="Who may make new workspaces of it.",
+)
 @pass_invocation
 def edit(invocation: Invocation, /, name: str, **options: str | int | None) -> None:
-    """Change a template's texts and deadlines; `default` restores the coordinator's setting."""
+    """Change a template's texts, deadlines and rules.
+
+    `default` restores the coordinator's setting.
+    """
     check_name("template", name)
     given = {key: value for key, value in options.items() if value is not None}
     if not given:
         raise InputError("usage", "nothing to change", hint="kled template edit --help")
     found = invocation.call(lambda api: api.update_template(name, given))
-    fields = {"name": found["name"], **_texts(found), **_deadlines(found)}
+    fields = {"name": found["name"], **_texts(found), **_rules(found)}
     invocation.output.record(found, fields)
 
 
@@ -179,8 +192,10 @@ def _activate(invocation: Invocation, name: str, version: int | str) -> None:
 
 def _version_columns(found: Template, versions: Sequence[Version]) -> dict[str, list[str]]:
     active = found.get("active_version")
+    names = [v.get("name") or "" for v in versions]
     return {
         "VERSION": [str(v["number"]) for v in versions],
+        **({"NAME": names} if any(names) else {}),
         "STATE": [
             "active" if v["number"] == active else "archived" if v.get("archived_at") else ""
             for v in versions
@@ -212,10 +227,13 @@ def _texts(found: Template) -> dict[str, str | None]:
     }
 
 
-def _deadlines(found: Template) -> dict[str, str | None]:
-    """Those that are this template's own."""
+def _rules(found: Template) -> dict[str, str | None]:
+    """What is this template's own."""
     check, quiet = found.get("check_deadline_s"), found.get("build_quiet_s")
+    stop, usable = found.get("stop_after_s"), found.get("usable_by")
     return {
+        "stops after": None if stop is None else f"{stop} s without use",
+        "usable by": None if usable == "everybody" else usable,
         "check deadline": None if check is None else f"{check} s",
         "build quiet": None if quiet is None else f"{quiet} s" if quiet else "any time",
     }

@@ -15,11 +15,11 @@ import click
 from kled_client.api.template_tar import pack_template
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.limit import LimitType
-from kled_client.cli.names import Items, complete_template, items
+from kled_client.cli.names import Items, VersionType, complete_template, items
 from kled_client.cli.parameters import parse_parameters
 from kled_client.output import Output
 from kled_wire.errors import ConflictError, InputError, NotFoundError
-from kled_wire.names import check_name
+from kled_wire.names import check_name, check_version_name
 
 # Those that ship with Kled, for people to start from.
 SHIPPED: Final = Path(__file__).parents[1] / "templates"
@@ -147,6 +147,7 @@ def validate(invocation: Invocation, /, directory: Path, name: str | None, **opt
 @_directory
 @_name
 @click.option("--message", "-m", help="Description of the change.")
+@click.option("--version-name", metavar="NAME", help="Name of the version, such as v1.2.")
 @click.option("--no-activate", is_flag=True, help="Do not change the active version.")
 @_value_options
 @check_deadline_option
@@ -158,6 +159,7 @@ def push(
     directory: Path,
     name: str | None,
     message: str | None,
+    version_name: str | None,
     no_activate: bool,
     **options: Any,
 ) -> None:
@@ -167,8 +169,10 @@ def push(
     State files, .terraform and hidden files are not uploaded.
     """
     chosen = check_name("template", name or directory.resolve().name)
+    if version_name is not None:
+        check_version_name(version_name)
     body, left_out = _body(directory, options)
-    said = {"message": message, "activate": False if no_activate else None}
+    said = {"name": version_name, "message": message, "activate": False if no_activate else None}
     deadlines = {key: options[key] for key in ("check_deadline_s", "build_quiet_s")}
     body |= {key: value for key, value in {**said, **deadlines}.items() if value is not None}
     version = invocation.call(lambda api: api.push_template(chosen, body))
@@ -192,21 +196,23 @@ def push(
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), required=False)
 @click.option(
     "--version",
-    "number",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Template version; default: the active one.",
+    "version",
+    type=VersionType(),
+    metavar="VERSION",
+    help="Template version, by number or name; default: the active one.",
 )
 @pass_invocation
-def pull(invocation: Invocation, name: str, directory: Path | None, number: int | None) -> None:
+def pull(
+    invocation: Invocation, name: str, directory: Path | None, version: int | str | None
+) -> None:
     """Write the files of a version to DIRECTORY, ./NAME by default."""
     check_name("template", name)
     target = directory or Path(name)
     if _is_full(target):
         raise ConflictError("directory_not_empty", f"{target} is not empty; nothing was changed")
 
-    async def work(api: Any) -> tuple[int, bytes]:
-        wanted = number or (await api.template(name))["active_version"]
+    async def work(api: Any) -> tuple[int | str, bytes]:
+        wanted = version or (await api.template(name))["active_version"]
         return wanted, await api.pull_template(name, wanted)
 
     wanted, tar = invocation.call(work)

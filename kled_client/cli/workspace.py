@@ -75,7 +75,7 @@ def _show(output: Output, found: Workspace) -> None:
         "owner": found["owner"],
         "id": found["id"],
         "status": found["status"],
-        "template": f"{found['template']} (version {found.get('template_version')})",
+        "template": f"{found['template']} (version {_version(found)})",
         "sandbox": found.get("sandbox"),
         "created": ago(found.get("created_at")),
         "last used": ago(found.get("last_used_at")),
@@ -104,6 +104,11 @@ def _show(output: Output, found: Workspace) -> None:
         if queue := build.get("queue"):
             fields["queue"] = f"position {queue['position']}: {queue['reason']}"
     output.record(found, fields)
+
+
+def _version(found: Workspace) -> str:
+    name = found.get("template_version_name")
+    return f"{found.get('template_version')}" + (f", {name}" if name else "")
 
 
 def _output(output: dict[str, Any]) -> str | None:

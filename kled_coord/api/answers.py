@@ -304,6 +304,7 @@ class WorkspaceAnswer(BaseModel):
     owner: str
     template: str
     template_version: int
+    template_version_name: str | None
     status: str
     agent: AgentAnswer | None
     agents: list[AgentAnswer]

@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from kled_coord.policy.roles import Role
 from kled_coord.workspaces.lifecycle import Transition
+from kled_wire.errors import InputError
+from kled_wire.names import VERSION_MAX, VERSION_NAME_MAX, check_version_name
 
 
 def _check_printable(value: str) -> str:
@@ -16,6 +18,13 @@ def _check_printable(value: str) -> str:
     if not value.isprintable():
         raise PydanticCustomError("not_printable", "Characters that cannot be printed")
     return value
+
+
+def _check_version(value: str) -> str:
+    try:
+        return check_version_name(value)
+    except InputError as error:
+        raise PydanticCustomError(error.code, "{why}", {"why": error.message}) from error
 
 
 Printable = AfterValidator(_check_printable)
@@ -28,7 +37,13 @@ Text = Annotated[str, Field(max_length=255), Printable]
 Said = Annotated[str, Field(max_length=255)]
 # 0: none; "default": that of the settings.
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] | Literal["default"]
-Version = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+# Of a template's versions: a number, or a name that is no number.
+Version = (
+    Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)]
+    | Annotated[str, Field(max_length=VERSION_NAME_MAX), AfterValidator(_check_version)]
+)
+StopAfter = Annotated[int, Field(ge=60, le=2**31 - 1, strict=True)] | Literal["never"]
+UsableBy = Literal["everybody", "template-admins"]
 Seconds = Annotated[float, Field(strict=True)]
 CheckDeadline = Annotated[int, Field(ge=1, le=3600, strict=True)] | Literal["default"]
 Key = Annotated[str, Field(max_length=16 * 1024)]
@@ -149,6 +164,7 @@ class CheckTemplateBody(RequestBody):
 class PushTemplateBody(CheckTemplateBody):
     """An upload to make a version of."""
 
+    name: Annotated[str, AfterValidator(_check_version)] | None = None
     message: Annotated[str, Field(max_length=2000)] = ""
     activate: bool = True
     check_deadline_s: CheckDeadline | None = None
@@ -164,6 +180,8 @@ class ChangeTemplateBody(RequestBody):
     active_version: Version | Literal["previous"] | None = None
     check_deadline_s: CheckDeadline | None = None
     build_quiet_s: Limit | None = None
+    stop_after_s: StopAfter | None = None
+    usable_by: UsableBy | None = None
 
 
 class ChangeVersionBody(RequestBody):

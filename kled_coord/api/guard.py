@@ -18,7 +18,13 @@ from kled_coord.policy.decide import Caller
 from kled_coord.services import Services
 from kled_coord.store.records import AgentRecord
 from kled_wire.errors import UnauthenticatedError
-from kled_wire.names import BuildId, WorkspaceRef, parse_workspace_ref
+from kled_wire.names import (
+    VERSION_NAME_MAX,
+    BuildId,
+    WorkspaceRef,
+    parse_version,
+    parse_workspace_ref,
+)
 
 # What proxies add (RFC 7239, and what was there before it).
 _FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -106,6 +112,13 @@ async def ref_of(ref: Annotated[str, Path(max_length=100)]) -> WorkspaceRef:
     return parse_workspace_ref(ref)
 
 
+async def version_of(
+    version: Annotated[str, Path(max_length=VERSION_NAME_MAX)],
+) -> int | str:
+    """The version of a template that a path names, by number or name. Raises InputError."""
+    return parse_version(version)
+
+
 async def build_id_of(build_id: NamePath) -> BuildId:
     """The build a path names."""
     return BuildId(build_id)
@@ -116,4 +129,5 @@ AgentDep = Annotated[AgentRecord, Depends(agent_of)]
 LocalDep = Annotated[bool, Depends(is_local)]
 AddressDep = Annotated[str, Depends(address_of)]
 RefDep = Annotated[WorkspaceRef, Depends(ref_of)]
+VersionDep = Annotated[int | str, Depends(version_of)]
 BuildIdDep = Annotated[BuildId, Depends(build_id_of)]

@@ -128,6 +128,7 @@ class VersionAnswer(BaseModel):
     id: str
     template: str
     number: int
+    name: str | None
     message: str
     variables: list[VariableAnswer]
     parameters: list[ParameterAnswer] | None
@@ -196,6 +197,8 @@ class TemplateAnswer(BaseModel):
     active_version: int
     check_deadline_s: int | None
     build_quiet_s: int | None
+    stop_after_s: int | None
+    usable_by: str
     created_at: datetime
     updated_at: datetime
     versions: list[VersionAnswer] | None = None

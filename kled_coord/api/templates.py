@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 
@@ -16,7 +16,7 @@ from kled_coord.api.bodies import (
     EvaluateTemplateBody,
     PushTemplateBody,
 )
-from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
+from kled_coord.api.guard import CallerDep, NamePath, ServicesDep, VersionDep
 from kled_coord.api.leaving import run_while_connected
 from kled_coord.api.template_answers import (
     CheckAnswer,
@@ -37,7 +37,6 @@ CheckQuery = Annotated[int, Field(ge=1, le=3600)] | Literal["default"]
 QuietQuery = Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal["default"]
 # What a version is about, as one writes it for a commit.
 MessageQuery = Annotated[str, Query(max_length=2000)]
-NumberPath = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _JSON: Final = "application/json"
 _ANSWERED: Final[dict[str, dict[str, str]]] = {"application/x-tar": {}}
 
@@ -68,6 +67,8 @@ async def change_template(
         deadlines=Deadlines(
             check_deadline_s=body.check_deadline_s, build_quiet_s=body.build_quiet_s
         ),
+        stop_after_s=body.stop_after_s,
+        usable_by=body.usable_by,
     )
     return TemplateAnswer.of(await services.templates.edit(caller, name, edit))
 
@@ -90,11 +91,12 @@ async def push_version(
     activate: bool = True,
 ) -> PushedAnswer:
     """Upload a tar (plain or gzip) as a new version; or JSON, with values for it."""
-    upload, values = await request.body(), PushValues()
+    upload, values, version_name = await request.body(), PushValues(), None
     deadlines = Deadlines(check_deadline_s=check_deadline_s, build_quiet_s=build_quiet_s)
     if _is_json(request):
         body = _push_body(upload)
         upload, values, message, activate = body.archive, _values(body), body.message, body.activate
+        version_name = body.name
         deadlines = Deadlines(
             check_deadline_s=body.check_deadline_s, build_quiet_s=body.build_quiet_s
         )
@@ -104,6 +106,7 @@ async def push_version(
         name,
         message=message,
         upload=upload,
+        version_name=version_name,
         deadlines=deadlines,
         activate=activate,
         values=values,
@@ -127,34 +130,34 @@ async def check_version(
     return CheckAnswer.of(await run_while_connected(request, check))
 
 
-@router.get("/{name}/versions/{number}")
+@router.get("/{name}/versions/{version}")
 async def get_version(
-    name: NamePath, number: NumberPath, services: ServicesDep, caller: CallerDep
+    name: NamePath, version: VersionDep, services: ServicesDep, caller: CallerDep
 ) -> VersionDetailsAnswer:
     """A version with its README."""
-    details = await services.templates.details(caller, name, number)
+    details = await services.templates.details(caller, name, version)
     return VersionDetailsAnswer.of_details(details)
 
 
-@router.patch("/{name}/versions/{number}")
+@router.patch("/{name}/versions/{version}")
 async def change_version(
     name: NamePath,
-    number: NumberPath,
+    version: VersionDep,
     body: ChangeVersionBody,
     services: ServicesDep,
     caller: CallerDep,
 ) -> VersionAnswer:
     """Archive a version, or bring it back."""
-    changed = await services.templates.archive(caller, name, number, archived=body.archived)
+    changed = await services.templates.archive(caller, name, version, archived=body.archived)
     return VersionAnswer.of(changed)
 
 
-@router.get("/{name}/versions/{number}/archive", responses={200: {"content": _ANSWERED}})
+@router.get("/{name}/versions/{version}/archive", responses={200: {"content": _ANSWERED}})
 async def pull_version(
-    name: NamePath, number: NumberPath, services: ServicesDep, caller: CallerDep
+    name: NamePath, version: VersionDep, services: ServicesDep, caller: CallerDep
 ) -> Response:
     """The files of a version, as a tar."""
-    tar = await services.templates.pull(caller, name, number)
+    tar = await services.templates.pull(caller, name, version)
     return Response(tar, media_type="application/x-tar")
 
 

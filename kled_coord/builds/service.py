@@ -24,7 +24,7 @@ from kled_coord.store.records import Build, LogLine, TemplateParameter, Template
 from kled_coord.store.scripts import script_runs_of
 from kled_coord.store.standing import as_caller
 from kled_coord.store.timings import build_timings
-from kled_coord.store.versions import version_by_id, version_by_number
+from kled_coord.store.versions import find_version, version_by_id
 from kled_coord.store.workspaces import workspace_by_id, workspace_secrets
 from kled_coord.workspaces.lifecycle import Transition
 from kled_coord.workspaces.parameters import Parameters, decide_parameters
@@ -78,7 +78,7 @@ class Builds:
         ref: WorkspaceRef,
         transition: Transition,
         *,
-        version: int | None,
+        version: int | str | None,
         orphan: bool,
         parameters: Mapping[str, str] | None = None,
         asked: AskedParameters | None = None,
@@ -166,6 +166,34 @@ class Builds:
 
         return await self._queue_build(caller, found, actions, queue_again, decide)
 
+    async def stop_unused(self, workspace: Workspace, why: str) -> None:
+        """Queue a stop on behalf of the owner, unless something else is going on there by now.
+
+        Raises KledError("sealed_unreadable"), StoreError.
+        """
+        new_id, now = self._ids.new("bld"), self._clock()
+
+        def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
+            kept = self._workspaces.kept_parameters(now_is, sealed)
+            return NewBuild(
+                id=new_id,
+                workspace_id=now_is.id,
+                transition=Transition.STOP,
+                orphan=False,
+                user_id=now_is.owner_id,
+                queued_at=now,
+                **self._chosen(now_is.id, applied, kept),
+            )
+
+        try:
+            build = await self._store.write(queue_build, workspace.id, decide)
+        except DuplicateError:
+            return
+        self._changes.ring(QUEUE)
+        resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
+        detail = f"{build.id}: {why}"
+        await self._audit.note(None, Action.WORKSPACE_STOP, resource, detail=detail)
+
     def _chosen(
         self, workspace_id: WorkspaceId, version: TemplateVersion, chosen: Parameters
     ) -> dict[str, Any]:
@@ -209,24 +237,24 @@ class Builds:
         return build
 
     async def next_start(
-        self, workspace: Workspace, number: int | None
+        self, workspace: Workspace, wanted: int | str | None
     ) -> tuple[TemplateVersion, Parameters]:
-        """The version that a start with `number` is of, and what the workspace has so far.
+        """The version that a start with `wanted` is of, and what the workspace has so far.
 
         Raises NotFoundError("version_not_found"), KledError("sealed_unreadable").
         """
-        if number is None:
+        if wanted is None:
             version = await self._store.read(version_by_id, workspace.version_id)
         else:
-            version = await self._version(workspace, number)
+            version = await self._version(workspace, wanted)
         sealed = await self._store.read(workspace_secrets, workspace.id)
         return version, self._workspaces.kept_parameters(workspace, sealed)
 
-    async def _version(self, workspace: Workspace, number: int) -> TemplateVersion:
-        found = await self._store.read(version_by_number, workspace.template_id, number)
+    async def _version(self, workspace: Workspace, wanted: int | str) -> TemplateVersion:
+        found = await self._store.read(find_version, workspace.template_id, wanted)
         if found is None:
             raise NotFoundError(
-                "version_not_found", f"the template {workspace.template} has no version {number}"
+                "version_not_found", f"the template {workspace.template} has no version {wanted}"
             )
         return found
 

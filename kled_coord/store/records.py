@@ -90,7 +90,8 @@ class RegisteredKey:
 class Template:
     """A template; `active_version` is a version's number, 0 before the first.
 
-    Its deadlines are seconds, None where the settings' count.
+    Its deadlines are seconds, None where the settings' count. Workspaces that nobody has used for
+    `stop_after_s` are stopped, with None never. `usable_by` is "everybody", or "template-admins".
     """
 
     id: str
@@ -102,6 +103,8 @@ class Template:
     active_version: int
     check_deadline_s: int | None
     build_quiet_s: int | None
+    stop_after_s: int | None
+    usable_by: str
     created_at: datetime
     updated_at: datetime
 
@@ -189,13 +192,14 @@ class TemplateVersion:
 
     `fixed` are values that its author has given to variables, as Terraform's source text by name;
     None: sealed. `parameters` and `presets` are those of a start with the defaults; None: nobody
-    has looked. `archived_at`: nothing new is made of it.
+    has looked. `archived_at`: nothing new is made of it. `name` is its author's, if it has one.
     """
 
     id: str
     template_id: str
     template: str
     number: int
+    name: str | None
     message: str
     variables: tuple[Variable, ...]
     fixed: Mapping[str, str | None]
@@ -233,6 +237,7 @@ class Workspace:
     updated_at: datetime
     last_used_at: datetime | None
     outputs: Mapping[str, Any] | None = None
+    template_version_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

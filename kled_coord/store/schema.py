@@ -116,6 +116,10 @@ templates = Table(
     # Deadlines of this template alone, in seconds; NULL: the settings'.
     Column("check_deadline_s", sa.Integer),
     Column("build_quiet_s", sa.Integer),
+    # After so many seconds without use its workspaces are stopped; NULL: never.
+    Column("stop_after_s", sa.Integer),
+    # Who may make workspaces of it: records.USABLE_BY.
+    Column("usable_by", sa.String(20), nullable=False, server_default="everybody"),
     _at("created_at", nullable=False),
     _at("updated_at", nullable=False),
     _at("deleted_at"),
@@ -128,6 +132,8 @@ template_versions = Table(
     _key(),
     Column("template_id", ForeignKey("templates.id"), nullable=False),
     Column("number", sa.Integer, nullable=False),
+    # What its author calls it, if anything.
+    Column("name", sa.String(40)),
     Column("message", sa.Text, nullable=False, default=""),
     Column("archive", sa.LargeBinary, nullable=False),
     # The variables it declares (records.Variable); NULL: not read yet, by a release before these.
@@ -146,6 +152,7 @@ template_versions = Table(
     # Nothing new is made of it from then on.
     _at("archived_at"),
     sa.UniqueConstraint("template_id", "number"),
+    sa.UniqueConstraint("template_id", "name", name="template_versions_name"),
 )
 
 workspaces = Table(

@@ -23,6 +23,8 @@ _TEMPLATES = select(
     func.coalesce(_ACTIVE.c.number, 0).label("active_version"),
     templates.c.check_deadline_s,
     templates.c.build_quiet_s,
+    templates.c.stop_after_s,
+    templates.c.usable_by,
     templates.c.created_at,
     templates.c.updated_at,
 ).select_from(templates.outerjoin(_ACTIVE, _ACTIVE.c.id == templates.c.active_version_id))

@@ -20,6 +20,7 @@ from kled_coord.store.records import (
 )
 from kled_coord.store.schema import builds, template_versions, templates, users, workspaces
 from kled_coord.store.templates import ALIVE
+from kled_wire.errors import ConflictError
 from kled_wire.names import WorkspaceId
 
 _VERSIONS = select(
@@ -27,6 +28,7 @@ _VERSIONS = select(
     template_versions.c.template_id,
     templates.c.name.label("template"),
     template_versions.c.number,
+    template_versions.c.name,
     template_versions.c.message,
     template_versions.c.variables,
     template_versions.c.fixed,
@@ -47,6 +49,7 @@ class NewVersion:
     """A version to add. `fixed` and `fixed_sealed` are the columns."""
 
     id: str
+    name: str | None
     message: str
     archive: bytes = field(repr=False)
     readme: str
@@ -80,7 +83,8 @@ def add_version(
     `columns` are those of the template to change. Without `activate` the active one stays, unless
     it is the first.
 
-    Raises DuplicateError when another of that name was made at the same time.
+    Raises DuplicateError when another of that name was made at the same time, and
+    ConflictError("version_name_taken").
     """
     # Held, so that it is not deleted meanwhile, nor two pushes take one number.
     active = {"active_version_id": version.id}
@@ -98,6 +102,7 @@ def add_version(
         )
     elif not activate:
         active = {}
+    _check_name_free(connection, template_id, name, version)
     connection.execute(
         update(templates)
         .where(templates.c.id == template_id)
@@ -108,6 +113,7 @@ def add_version(
             id=version.id,
             template_id=template_id,
             number=_newest_number(connection, template_id) + 1,
+            name=version.name,
             message=version.message,
             archive=version.archive,
             readme=version.readme,
@@ -138,14 +144,14 @@ def version_by_id(connection: Connection, version_id: str) -> TemplateVersion:
     return _version(connection.execute(_VERSIONS.where(template_versions.c.id == version_id)).one())
 
 
-def version_by_number(
-    connection: Connection, template_id: str, number: int
+def find_version(
+    connection: Connection, template_id: str, wanted: int | str
 ) -> TemplateVersion | None:
-    """One version of a template."""
+    """One version of a template, by number or name."""
+    columns = template_versions.c
+    column = columns.number if isinstance(wanted, int) else columns.name
     row = connection.execute(
-        _VERSIONS.where(
-            template_versions.c.template_id == template_id, template_versions.c.number == number
-        )
+        _VERSIONS.where(columns.template_id == template_id, column == wanted)
     ).first()
     return None if row is None else _version(row)
 
@@ -212,6 +218,18 @@ def version_fixed_sealed(connection: Connection, version_id: str) -> bytes | Non
     """The sealed values of a version's variables, None where there are none."""
     sealed = _column(connection, version_id, template_versions.c.fixed_sealed)
     return None if sealed is None else bytes(sealed)
+
+
+def _check_name_free(
+    connection: Connection, template_id: str, template: str, version: NewVersion
+) -> None:
+    taken = version.name and find_version(connection, template_id, version.name)
+    if taken:
+        raise ConflictError(
+            "version_name_taken",
+            f"version {taken.number} of {template} is called {version.name} already",
+            hint=f"kled template versions {template}",
+        )
 
 
 def _column(connection: Connection, version_id: str, column: Column[Any]) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from kled_coord.store.records import Workspace
-from kled_coord.store.schema import template_versions, templates, users, workspaces
+from kled_coord.store.schema import sessions, template_versions, templates, users, workspaces
 
 _WORKSPACES = select(
     workspaces.c.id,
@@ -20,6 +20,7 @@ _WORKSPACES = select(
     templates.c.name.label("template"),
     workspaces.c.version_id,
     template_versions.c.number.label("template_version"),
+    template_versions.c.name.label("template_version_name"),
     workspaces.c.status,
     workspaces.c.parameters,
     workspaces.c.outputs,
@@ -79,6 +80,34 @@ def list_workspaces(connection: Connection, owner_id: str | None) -> list[Worksp
     if owner_id is not None:
         query = query.where(workspaces.c.owner_id == owner_id)
     return [Workspace(**row._asdict()) for row in connection.execute(query)]
+
+
+def unused_workspaces(connection: Connection, now: datetime) -> list[Workspace]:
+    """Those that run and were not used for longer than their template gives them.
+
+    Use is what ended last of builds and streams; while a stream is open it goes on.
+    """
+    columns = sessions.c
+    ended = (
+        select(columns.workspace_id, func.max(columns.closed_at).label("at"))
+        .group_by(columns.workspace_id)
+        .subquery()
+    )
+    is_open = exists().where(columns.workspace_id == workspaces.c.id, columns.closed_at.is_(None))
+    query = (
+        _WORKSPACES.add_columns(templates.c.stop_after_s, ended.c.at.label("ended_at"))
+        .outerjoin(ended, ended.c.workspace_id == workspaces.c.id)
+        .where(_ALIVE, workspaces.c.status == "running", templates.c.stop_after_s.is_not(None))
+        .where(~is_open)
+    )
+    found = []
+    for row in connection.execute(query):
+        values = row._asdict()
+        given = timedelta(seconds=values.pop("stop_after_s"))
+        ended_at, used_at, built_at = values.pop("ended_at"), row.last_used_at, row.updated_at
+        if max(filter(None, (ended_at, used_at, built_at))) + given <= now:
+            found.append(Workspace(**values))
+    return found
 
 
 def set_workspace_status(

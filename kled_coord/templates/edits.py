@@ -10,20 +10,29 @@ from kled_coord.templates.deadlines import UNCHANGED, Deadlines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateEdit:
-    """A change; None leaves something as it is. "previous" is the version before the active one."""
+    """A change; None leaves something as it is.
+
+    A version is a number or a name, or "previous", the one before the active one.
+    """
 
     display_name: str | None = None
     description: str | None = None
     icon: str | None = None
-    active_version: int | Literal["previous"] | None = None
+    active_version: int | str | None = None
     deadlines: Deadlines = UNCHANGED
+    stop_after_s: int | Literal["never"] | None = None
+    usable_by: str | None = None
 
     def columns(self) -> dict[str, Any]:
         """What is to be written, by column, but for the version, whose id it does not know."""
-        texts = {
+        values = {
             "display_name": self.display_name,
             "description": self.description,
             "icon": self.icon,
+            "stop_after_s": self.stop_after_s,
+            "usable_by": self.usable_by,
         }
-        wanted = {name: value for name, value in texts.items() if value is not None}
+        wanted: dict[str, Any] = {name: v for name, v in values.items() if v is not None}
+        if self.stop_after_s == "never":
+            wanted["stop_after_s"] = None
         return {**wanted, **self.deadlines.columns()}

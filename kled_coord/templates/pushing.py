@@ -38,7 +38,7 @@ from kled_coord.workspaces.parameters import (
     missing_variables,
 )
 from kled_wire.errors import InputError, UnavailableError
-from kled_wire.names import check_name
+from kled_wire.names import check_name, check_version_name
 
 _MESSAGE_MAX: Final = 1000
 _CHECKS: Final = 2
@@ -107,6 +107,7 @@ class Pushing:
         *,
         message: str,
         upload: bytes,
+        version_name: str | None = None,
         deadlines: Deadlines = UNCHANGED,
         activate: bool = True,
         values: PushValues = NO_VALUES,
@@ -114,14 +115,18 @@ class Pushing:
         """Check an upload and make it a version, the active one unless that is not wanted.
 
         `deadlines` are the template's from this check on. Cancelled, it changes nothing either, or
-        all. Raises InputError("template_invalid", "variable_unknown"), ForbiddenError, LimitError,
+        all. Raises InputError("template_invalid", "variable_unknown", "version_malformed"),
+        ConflictError("version_name_taken"), ForbiddenError, LimitError,
         UnavailableError("template_check_timeout").
         """
+        if version_name is not None:
+            check_version_name(version_name)
         archive, (fixed, checked) = await self._examine(caller, name, upload, deadlines, values)
         version_id = self._ids.new("ver")
         answer = checked.answer
         new = NewVersion(
             id=version_id,
+            name=version_name,
             message=message[:_MESSAGE_MAX],
             archive=archive.tar,
             readme=archive.readme,
@@ -168,6 +173,7 @@ class Pushing:
             template_id="",
             template=name,
             number=0,
+            name=None,
             message="",
             variables=archive.variables,
             fixed=fixed.shown,

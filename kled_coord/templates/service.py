@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
@@ -23,15 +23,16 @@ from kled_coord.store.templates import (
 )
 from kled_coord.store.versions import (
     change_version,
+    find_version,
     list_versions,
     previous_version,
     version_archive,
-    version_by_number,
     version_readme,
 )
 from kled_coord.templates.edits import TemplateEdit
 from kled_coord.workspaces.service import version_archived
 from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.names import PREVIOUS
 
 # What a refusal names of workspaces.
 _NAMED_MAX: Final = 20
@@ -63,26 +64,26 @@ class Templates:
         template = await self._find(caller, name, Action.TEMPLATE_READ)
         return template, await self._store.read(list_versions, template.id)
 
-    async def version(self, caller: Caller, name: str, number: int | None) -> TemplateVersion:
-        """A version by number, None for the active one. Raises NotFoundError."""
+    async def version(self, caller: Caller, name: str, asked: int | str | None) -> TemplateVersion:
+        """A version by number or name, None for the active one. Raises NotFoundError."""
         template = await self._find(caller, name, Action.TEMPLATE_READ)
-        wanted = template.active_version if number is None else number
-        version = await self._store.read(version_by_number, template.id, wanted)
+        wanted = template.active_version if asked is None else asked
+        version = await self._store.read(find_version, template.id, wanted)
         if version is None:
             raise NotFoundError("version_not_found", f"the template {name} has no version {wanted}")
         return version
 
-    async def details(self, caller: Caller, name: str, number: int | None) -> VersionDetails:
+    async def details(self, caller: Caller, name: str, asked: int | str | None) -> VersionDetails:
         """A version with its README; None is the active one. Raises NotFoundError."""
-        version = await self.version(caller, name, number)
+        version = await self.version(caller, name, asked)
         return VersionDetails(
             version=version, readme=await self._store.read(version_readme, version.id)
         )
 
-    async def pull(self, caller: Caller, name: str, number: int | None) -> bytes:
+    async def pull(self, caller: Caller, name: str, asked: int | str | None) -> bytes:
         """The tar of a version; None is the active one. Raises NotFoundError, ForbiddenError."""
         await self._find(caller, name, Action.TEMPLATE_WRITE)
-        version = await self.version(caller, name, number)
+        version = await self.version(caller, name, asked)
         return await self._store.read(version_archive, version.id)
 
     async def edit(self, caller: Caller, name: str, edit: TemplateEdit) -> Template:
@@ -104,9 +105,9 @@ class Templates:
         return changed
 
     async def _promoted(
-        self, caller: Caller, template: Template, wanted: int | Literal["previous"]
+        self, caller: Caller, template: Template, wanted: int | str
     ) -> TemplateVersion:
-        if wanted == "previous":
+        if wanted == PREVIOUS:
             found = await self._store.read(previous_version, template)
             if found is None:
                 raise NotFoundError(
@@ -121,18 +122,18 @@ class Templates:
         return found
 
     async def archive(
-        self, caller: Caller, name: str, number: int, *, archived: bool
+        self, caller: Caller, name: str, asked: int | str, *, archived: bool
     ) -> TemplateVersion:
         """Archive a version, of which nothing new is made then, or bring it back.
 
         Raises NotFoundError, ForbiddenError, ConflictError("version_active").
         """
         template = await self._find(caller, name, Action.TEMPLATE_WRITE)
-        version = await self.version(caller, name, number)
+        version = await self.version(caller, name, asked)
         if archived and template.active_version_id == version.id:
             raise ConflictError(
                 "version_active",
-                f"version {number} of {name} is the active one",
+                f"version {version.number} of {name} is the active one",
                 hint=f"kled template promote {name} N makes another one active",
             )
         at = (version.archived_at or self._clock()) if archived else None
@@ -148,7 +149,7 @@ class Templates:
             caller,
             Action.TEMPLATE_WRITE,
             ActionTarget(kind="template", name=name),
-            detail=f"version {number} {'archived' if archived else 'brought back'}",
+            detail=f"version {version.number} {'archived' if archived else 'brought back'}",
         )
         return replace(version, archived_at=at)
 

@@ -27,6 +27,7 @@ from kled_coord.store.records import (
 )
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.standing import as_caller
+from kled_coord.store.templates import template_by_name
 from kled_coord.store.users import user_by_name
 from kled_coord.store.workspaces import (
     list_workspaces,
@@ -43,6 +44,7 @@ from kled_wire.errors import ConflictError, ForbiddenError, KledError, NotFoundE
 from kled_wire.names import WorkspaceId, WorkspaceRef, check_new_workspace_name
 
 EVERYBODY: Final = "*"
+EVERYBODY_USES: Final = "everybody"
 _USED_EVERY: Final = timedelta(seconds=30)
 
 
@@ -207,12 +209,13 @@ class Workspaces:
         """Add a workspace of the caller's and queue its first build.
 
         `kept` are another workspace's values, `asked` as for `decide_parameters`. Raises
-        InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found"), and as
-        Quotas.
+        InputError, ConflictError("workspace_exists"), NotFoundError("template_not_found"),
+        ForbiddenError, and as Quotas.
         """
         check_new_workspace_name(name)
         resource = ActionTarget(kind="workspace", name=name, owner_id=caller.user_id)
         await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
+        await self._check_usable(caller, version)
         if version.archived_at is not None:
             raise version_archived(version)
         chosen = decide_parameters(version, kept, parameters, asked=asked)
@@ -249,6 +252,18 @@ class Workspaces:
         self._changes.ring(QUEUE)
         await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
+
+    async def _check_usable(self, caller: Caller, version: TemplateVersion) -> None:
+        """Whether a caller may make workspaces of the template. Raises ForbiddenError."""
+        template = await self._store.read(template_by_name, version.template)
+        about = ActionTarget(kind="template", name=version.template)
+        is_theirs = decide(caller, Action.TEMPLATE_WRITE, about).allowed
+        if template is not None and template.usable_by != EVERYBODY_USES and not is_theirs:
+            raise ForbiddenError(
+                "template_restricted",
+                f"only template admins may make workspaces of {version.template}",
+                hint="kled template list shows the others",
+            )
 
     def kept_parameters(self, workspace: Workspace, sealed: bytes | None) -> Parameters:
         """What was applied last; `sealed` is the workspace's own column. Raises KledError."""

@@ -8,7 +8,7 @@ import pytest
 
 from kled_coord.templates.edits import TemplateEdit
 from kled_coord.workspaces.lifecycle import Transition
-from kled_wire.errors import ConflictError, ForbiddenError, NotFoundError
+from kled_wire.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from kled_wire.names import parse_workspace_ref
 
 
@@ -68,6 +68,49 @@ async def test_nothing_new_is_made_of_an_archived_version(lite_world, admin) -> 
     assert (await queue(version=1)).status == "pending"  # it has this one already
     back = await archive(2, archived=False)
     assert back.archived_at is None
+
+
+async def test_a_version_is_known_by_its_name_too(lite_world, admin, make_tar) -> None:
+    services = lite_world.services
+    templates, upload = services.templates, make_tar({"main.tf": b"#4"})
+    push = partial(services.pushing.push, admin, "plain", message="", upload=upload)
+    pushed = await push(version_name="v1.2", activate=False)
+    assert (pushed.version.number, pushed.version.name) == (4, "v1.2")
+    with pytest.raises(ConflictError) as caught:
+        await push(version_name="v1.2")
+    assert caught.value.code == "version_name_taken"
+    assert "version 4 of plain is called v1.2" in caught.value.message
+    for wrong in ("7", "previous", "-x", "a b", "x" * 41, ""):
+        with pytest.raises(InputError):
+            await push(version_name=wrong)
+    await push()  # one without a name, twice
+    await push()
+    await templates.edit(admin, "plain", TemplateEdit(active_version="v1.2"))
+    assert await active(lite_world, admin) == 4
+    assert await templates.pull(admin, "plain", "v1.2") == await templates.pull(admin, "plain", 4)
+    with pytest.raises(NotFoundError, match="has no version v9"):
+        await templates.version(admin, "plain", "v9")
+    first = await templates.version(admin, "plain", 1)
+    await services.workspaces.create(admin, name="dev", version=first, parameters={})
+    ref = parse_workspace_ref("dev")
+    await services.builds.cancel(admin, (await services.builds.list_for(admin, ref))[0].id)
+    await services.builds.create(admin, ref, Transition.START, orphan=False, version="v1.2")
+    newest, _ = await services.builds.list_for(admin, ref)
+    assert newest.version_id == pushed.version.id
+
+
+async def test_a_template_may_be_for_those_alone_who_push(lite_world, admin) -> None:
+    services = lite_world.services
+    await services.templates.edit(admin, "plain", TemplateEdit(usable_by="template-admins"))
+    alice = await lite_world.user("alice")
+    version = await services.templates.version(alice, "plain", None)
+    make = partial(services.workspaces.create, name="dev", version=version, parameters={})
+    with pytest.raises(ForbiddenError) as caught:
+        await make(alice)
+    assert caught.value.code == "template_restricted"
+    await make(admin)
+    await services.templates.edit(admin, "plain", TemplateEdit(usable_by="everybody"))
+    await make(alice)
 
 
 async def test_texts_are_changed_one_by_one(lite_world, admin) -> None:
