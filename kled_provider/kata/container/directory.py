@@ -1,7 +1,7 @@
 """The files that a container gets besides its image: names, secrets, small files.
 
-All are below one directory for each container, in `run_directory`, which a boot empties. Secrets
-are on tmpfs: where that directory is on a disk, a tmpfs is mounted in it.
+All are below one directory for each container, in the runtime directory, which a boot empties.
+Secrets are on tmpfs: where that directory is on a disk, a tmpfs is mounted in it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,17 +27,10 @@ class ContainerDirectory:
     path: Path
     secrets: Path
 
-    def write_etc(
-        self, hostname: str, hosts: Mapping[str, str], resolv_conf: str
-    ) -> dict[str, Path]:
-        """Write what stands in /etc of the container; gives where, by path there."""
+    def write_etc(self, texts: Mapping[str, str]) -> dict[str, Path]:
+        """Write files of /etc of the container; gives where, by path there."""
         etc = self.path / "etc"
         etc.mkdir(parents=True, exist_ok=True)
-        texts = {
-            "hostname": f"{hostname}\n",
-            "hosts": hosts_file(hostname, hosts),
-            "resolv.conf": resolv_conf,
-        }
         for name, text in texts.items():
             (etc / name).write_text(text)
             (etc / name).chmod(0o644)
@@ -64,26 +57,10 @@ class ContainerDirectory:
                 shutil.rmtree(path)
 
 
-def container_directory(run_directory: str, container: str) -> ContainerDirectory:
+def container_directory(runtime_directory: str, container: str) -> ContainerDirectory:
     """Say where a container's files are."""
-    base = Path(run_directory)
+    base = Path(runtime_directory)
     return ContainerDirectory(base / "containers" / container, base / "secrets" / container)
-
-
-def hosts_file(hostname: str, hosts: Mapping[str, str]) -> str:
-    """Write hosts(5)."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"127.0.1.1 {hostname}"]
-    lines += [f"{address} {name}" for name, address in sorted(hosts.items())]
-    return "\n".join([*lines, ""])
-
-
-def resolv_file(servers: Sequence[str], search: Sequence[str], options: Sequence[str]) -> str:
-    """Write resolv.conf(5)."""
-    lines = [f"nameserver {server}" for server in servers]
-    lines += [f"search {' '.join(search)}"] if search else []
-    lines += [f"options {' '.join(options)}"] if options else []
-    return "\n".join([*lines, ""])
 
 
 def ensure_tmpfs(directory: Path) -> None:

@@ -11,12 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.plugin.values import Values
 
 WORKSPACE_LABEL: Final = "kled.dev/workspace"
 NAME_LABEL: Final = "kled.dev/name"
 GENERATION_LABEL: Final = "kled.dev/generation"
 FINGERPRINT_LABEL: Final = "kled.dev/fingerprint"
+ADDRESSES_LABEL: Final = "kled.dev/addresses"
 # What containerd's restart monitor looks at (runtime/restart/restart.go).
 RESTART_LABEL: Final = "containerd.io/restart.status"
 LOG_LABEL: Final = "containerd.io/restart.loguri"
@@ -65,3 +67,13 @@ def template_labels(labels: Mapping[str, str]) -> dict[str, str]:
         for name, text in labels.items()
         if not name.startswith(("kled.dev/", "containerd.io/", "io.containerd."))
     }
+
+
+def is_alike(record: ContainerRecord, labels: Mapping[str, str]) -> bool:
+    """Whether a container is made of what `labels` are of."""
+    return record.labels.get(FINGERPRINT_LABEL, "") == labels[FINGERPRINT_LABEL]
+
+
+def is_kept_running(record: ContainerRecord) -> bool:
+    """Whether containerd starts it again when it ends."""
+    return record.labels.get(RESTART_LABEL) == "running"

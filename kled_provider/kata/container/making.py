@@ -12,7 +12,8 @@ from kled_provider.containerd.tasks import TaskIo
 from kled_provider.containerd.types import AnyMessage, Mount
 from kled_provider.grpc import protobuf
 from kled_provider.kata.container import rootfs
-from kled_provider.kata.container.directory import ContainerDirectory, resolv_file
+from kled_provider.kata.container.directory import ContainerDirectory
+from kled_provider.kata.container.joining import Joined
 from kled_provider.kata.container.lifecycle import ContainerJob
 from kled_provider.kata.container.program import (
     BUNDLE,
@@ -23,6 +24,7 @@ from kled_provider.kata.container.program import (
 )
 from kled_provider.kata.container.spec import SpecInput, SpecMount, build_spec
 from kled_provider.kata.image.taking import TakenImage
+from kled_provider.kata.network.files import hosts
 from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
@@ -30,7 +32,6 @@ from kled_provider.plugin.values import Values
 
 # The type by which Kata's shim is given the path of a configuration (runtimeoptions.v1.Options).
 _OPTIONS: Final = "runtimeoptions.v1.Options"
-_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,7 @@ class Surroundings:
     layers: tuple[Mount, ...]  # how the image's layers would be mounted
     directory: ContainerDirectory
     access_url: str
-    netns: str = ""
-    mounts: tuple[SpecMount, ...] = ()
+    joined: Joined
     labels: Mapping[str, str]
 
 
@@ -78,7 +78,7 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
     except NoCommandError as error:
         raise _error("There is nothing to run", f"{error}.", ("command",)) from error
     user = _user(process, around, values)
-    mounts = [*_files(values, around), *_secrets(process, values, around), *around.mounts]
+    mounts = [*_files(values, around), *_secrets(process, values, around), *around.joined.mounts]
     mounts += [_tmpfs(block) for block in values["tmpfs"]]
     environment = dict(process.environment)
     if user.home:
@@ -95,7 +95,8 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
             uid=user.uid,
             gid=user.gid,
             groups=user.groups,
-            netns=around.netns,
+            netns=around.joined.netns,
+            runtime_hook=around.joined.hook,
             memory_mib=int(values["memory"]),
             vcpus=float(values["vcpus"]),
             pids=int(values["pids_limit"] or 0),
@@ -122,7 +123,7 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
         options=_options(around, runtime),
         spec=spec,
         labels=around.labels,
-        io=TaskIo(),
+        io=TaskIo(stdout=around.joined.fifo, stderr=around.joined.fifo),
     )
 
 
@@ -145,15 +146,15 @@ def _user(process: FirstProcess, around: Surroundings, values: Values) -> rootfs
 
 
 def _files(values: Values, around: Surroundings) -> list[SpecMount]:
-    if values["dns"] is None and values["dns_search"] is None and values["dns_options"] is None:
-        resolv = _RESOLV_CONF.read_text() if _RESOLV_CONF.exists() else ""
-    else:
-        resolv = resolv_file(
-            values["dns"] or (), values["dns_search"] or (), values["dns_options"] or ()
-        )
-    written = around.directory.write_etc(
-        values["hostname"] or values["name"], values["hosts"] or {}, resolv
-    )
+    hostname = values["hostname"] or values["name"]
+    texts = {
+        "hostname": f"{hostname}\n",
+        "hosts": hosts(
+            hostname, around.joined.addresses, values["hosts"] or {}, around.joined.gateway
+        ),
+        "resolv.conf": around.joined.resolv_conf,
+    }
+    written = around.directory.write_etc(texts)
     found = [_bind(str(path), target) for target, path in written.items()]
     for index, block in enumerate(values["upload"]):
         data = _content(block, index)

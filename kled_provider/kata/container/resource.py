@@ -11,22 +11,21 @@ import trio
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
-from kled_provider.containerd.tasks import ContainerTask, TaskStatus
 from kled_provider.kata.container.blocks import seconds_of
-from kled_provider.kata.container.directory import ContainerDirectory, container_directory
 from kled_provider.kata.container.identity import (
-    FINGERPRINT_LABEL,
+    ADDRESSES_LABEL,
     GENERATION_LABEL,
     all_labels,
     container_id,
     fingerprint,
+    is_alike,
+    is_kept_running,
     own_labels,
     template_labels,
 )
-from kled_provider.kata.container.lifecycle import CLEAN_UP_S, Lifecycle
 from kled_provider.kata.container.making import Surroundings, choose_handler, make_job
+from kled_provider.kata.container.place import ContainerPlace, is_running, signal_number
 from kled_provider.kata.container.schema import KATA_CONTAINER
-from kled_provider.kata.container.sizing import guest_size
 from kled_provider.kata.container.spec import build_resources
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
@@ -34,7 +33,7 @@ from kled_provider.kata.machine import KataMachine
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.planning import ResourcePlan, plan_change
 from kled_provider.plugin.resource import Context, Resource
-from kled_provider.plugin.values import Values, settled
+from kled_provider.plugin.values import Values
 
 _SETTABLE: Final = {
     **{a.name: a for a in KATA_CONTAINER.attributes if a.is_settable},
@@ -62,172 +61,95 @@ class ContainerResource(Resource):
         """Start the container, or adopt one that was started alike and runs."""
         workspace = await context.host.workspace()
         container = container_id(str(workspace["id"]), planned["name"])
-        api, directory = await self._machine.containerd(), self._directory(container)
-        digest = fingerprint(planned, _SETTABLE)
-        own = own_labels(
-            planned,
-            workspace=str(workspace["id"]),
-            generation=context.generation or "",
-            digest=digest,
-        )
-        labels = all_labels(planned, own)
+        place = await self._place(container)
         async with _deadline(planned, "create", _CREATE_S):
-            lifecycle = Lifecycle(api)
-            found = await lifecycle.find(container)
-            if (
-                found is not None
-                and _is_running(found)
-                and _label(found, FINGERPRINT_LABEL) == digest
-            ):
-                await api.containers.set_labels(found[0], labels)
-                return await self._state(api, planned, container)
-            await lifecycle.remove(container, signal.SIGKILL, 0)
-            directory.remove()
-            image = await _image(api, planned)
+            labels = self._labels(planned, str(workspace["id"]), context)
+            found = await place.lifecycle.find(container)
+            if found is not None and is_running(found) and is_alike(found[0], labels):
+                kept = {**labels, ADDRESSES_LABEL: found[0].labels.get(ADDRESSES_LABEL, "")}
+                await place.api.containers.set_labels(found[0], kept)
+                return await place.state(planned)
+            await place.clear(signal.SIGKILL, 0)
+            image = await _image(place.api, planned)
             await context.host.progress(f"Starting container {planned['name']}")
-            around = await self._surroundings(api, planned, image, directory, labels, workspace)
-            try:
+            async with place.made():
+                joined = await place.joins.join(container, str(workspace["id"]), planned)
+                labels[ADDRESSES_LABEL] = ",".join(joined.addresses)
+                around = Surroundings(
+                    owner=place.owner,
+                    handler=choose_handler(place.owner, planned),
+                    image=image,
+                    layers=await place.layers(image),
+                    directory=place.directory,
+                    access_url=str(workspace["access_url"]),
+                    joined=joined,
+                    labels=labels,
+                )
                 job = await trio.to_thread.run_sync(make_job, container, planned, around)
-                await lifecycle.start(job)
-                return await self._state(api, planned, container)
-            except BaseException:
-                with trio.move_on_after(CLEAN_UP_S, shield=True):
-                    await lifecycle.remove(container, signal.SIGKILL, 0)
-                directory.remove()
-                raise
+                await place.lifecycle.start(job)
+                return await place.state(planned)
 
-    async def _surroundings(
-        self, api: ContainerdApi, planned: Values, image: TakenImage,
-        directory: ContainerDirectory, labels: dict[str, str], workspace: object,
-    ) -> Surroundings:  # fmt: skip
-        owner = self._machine.owner()
-        chain = image.config.chain_ids()
-        look = f"kled-look-{directory.path.name}"
-        await api.snapshots.remove(look)
-        layers = await api.snapshots.view(look, chain[-1] if chain else "")
-        await api.snapshots.remove(look)
-        return Surroundings(
-            owner=owner,
-            handler=choose_handler(owner, planned),
-            image=image,
-            layers=layers,
-            directory=directory,
-            access_url=str(workspace["access_url"]),  # type: ignore[index]
-            labels=labels,
+    async def _place(self, container: str) -> ContainerPlace:
+        return ContainerPlace(await self._machine.containerd(), self._machine.owner(), container)
+
+    def _labels(self, values: Values, workspace: str, context: Context) -> dict[str, str]:
+        own = own_labels(
+            values,
+            workspace=workspace,
+            generation=context.generation or "",
+            digest=fingerprint(values, _SETTABLE),
         )
+        return all_labels(values, own)
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Gone when it is not there, or has ended and must run; or is a later create's."""
-        api = await self._machine.containerd()
-        container = state["id"] or ""
-        found = await Lifecycle(api).find(container) if container else None
+        if not state["id"]:
+            return None
+        place = await self._place(state["id"])
+        found = await place.lifecycle.find(state["id"])
         if found is None or not _is_of(found[0], context):
             return None
-        record, task = found
-        is_kept = record.labels.get("containerd.io/restart.status") == "running"
-        if state["must_run"] and not is_kept and not _is_running(found):
+        if state["must_run"] and not is_kept_running(found[0]) and not is_running(found):
             return None
-        labels = template_labels(record.labels)
+        labels = template_labels(found[0].labels)
         if labels != template_labels(all_labels(state, {})):
             state = {**state, "labels": labels}
-        return {**state, **_found(task)}
+        return await place.state(state)
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Change labels, restarting and limits of the container that runs."""
-        api, container = await self._machine.containerd(), prior["id"]
-        found = await Lifecycle(api).find(container)
+        place = await self._place(prior["id"])
+        found = await place.lifecycle.find(prior["id"])
         if found is None:
             raise DiagnosticError.of(
                 "The container is gone", "Run it again: the next plan makes a new one."
             )
-        workspace = await context.host.workspace()
-        own = own_labels(
-            planned,
-            workspace=str(workspace["id"]),
-            generation=context.generation or "",
-            digest=fingerprint(planned, _SETTABLE),
-        )
+        workspace = str((await context.host.workspace())["id"])
+        labels = self._labels(planned, workspace, context)
+        labels[ADDRESSES_LABEL] = found[0].labels.get(ADDRESSES_LABEL, "")
         async with _deadline(planned, "update", _OTHER_S):
-            sizes = ("memory", "vcpus")
-            if any(planned[name] != prior[name] for name in sizes):
-                await api.tasks.update(
-                    container, build_resources(int(planned["memory"]), float(planned["vcpus"]))
-                )
-            await api.containers.set_labels(found[0], all_labels(planned, own))
-            return await self._state(api, planned, container)
+            if any(planned[name] != prior[name] for name in ("memory", "vcpus")):
+                limits = build_resources(int(planned["memory"]), float(planned["vcpus"]))
+                await place.api.tasks.update(prior["id"], limits)
+            await place.api.containers.set_labels(found[0], labels)
+            return await place.state(planned)
 
     async def delete(self, context: Context, state: Values) -> None:
         """Stop and remove the container, unless a later create has made it its own."""
-        api, container = await self._machine.containerd(), state["id"]
-        if container is None:
+        if state["id"] is None:
             return
-        lifecycle = Lifecycle(api)
-        found = await lifecycle.find(container)
+        place = await self._place(state["id"])
+        found = await place.lifecycle.find(state["id"])
         if found is not None and not _is_of(found[0], context):
             return
         await context.host.progress(f"Stopping container {state['name']}")
         async with _deadline(state, "delete", _OTHER_S):
-            number = _signal(state["stop_signal"])
-            await lifecycle.remove(container, number, float(state["stop_timeout"]))
-            self._directory(container).remove()
-
-    def _directory(self, container: str) -> ContainerDirectory:
-        return container_directory(self._machine.owner().runtime_directory, container)
-
-    async def _state(self, api: ContainerdApi, values: Values, container: str) -> Values:
-        handler = choose_handler(self._machine.owner(), values)
-        memory, vcpus = guest_size(handler, int(values["memory"]), float(values["vcpus"]))
-        return settled(
-            {
-                **values,
-                "id": container,
-                "sandbox_id": container if handler.is_kata else "",
-                "ip_addresses": [],
-                "guest_memory": memory,
-                "guest_vcpus": vcpus,
-                "log_path": "",
-                **_found(await api.tasks.find(container)),
-            }
-        )
-
-
-def _found(task: ContainerTask | None) -> Values:
-    if task is None:
-        return {"pid": None, "status": "stopped", "exit_code": None, "oom_killed": False}
-    is_stopped = task.status is TaskStatus.STOPPED
-    return {
-        "pid": None if is_stopped else task.pid,
-        "status": task.status.name.lower(),
-        "exit_code": task.exit_status if is_stopped else None,
-        "oom_killed": False,
-    }
-
-
-def _is_running(found: tuple[ContainerRecord, ContainerTask | None]) -> bool:
-    task = found[1]
-    return task is not None and task.status in (
-        TaskStatus.RUNNING,
-        TaskStatus.PAUSED,
-        TaskStatus.PAUSING,
-    )
-
-
-def _label(found: tuple[ContainerRecord, ContainerTask | None], name: str) -> str:
-    return found[0].labels.get(name, "")
+            await place.clear(signal_number(state["stop_signal"]), float(state["stop_timeout"]))
 
 
 def _is_of(record: ContainerRecord, context: Context) -> bool:
     """Whether the state is the one that the container was made for, or adopted by, last."""
     return context.generation in (None, record.labels.get(GENERATION_LABEL, ""))
-
-
-def _signal(name: str | None) -> int:
-    if name is None:
-        return signal.SIGTERM
-    if name.isdigit():
-        return int(name)
-    found: signal.Signals = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
-    return found
 
 
 async def _image(api: ContainerdApi, planned: Values) -> TakenImage:

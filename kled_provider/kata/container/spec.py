@@ -82,6 +82,7 @@ class SpecInput:
     rlimits: Sequence[tuple[str, int, int]] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    runtime_hook: Mapping[str, Any] | None = None  # `createRuntime`
 
 
 def build_spec(given: SpecInput) -> dict[str, Any]:
@@ -107,12 +108,14 @@ def build_spec(given: SpecInput) -> dict[str, Any]:
     }
     if not given.is_privileged:
         linux |= {"maskedPaths": list(_MASKED), "readonlyPaths": list(_READ_ONLY)}
+    hooks = {} if given.runtime_hook is None else {"createRuntime": [dict(given.runtime_hook)]}
     return {
         "ociVersion": "1.0.2",
         "process": _process(given),
         "root": {"path": "rootfs", "readonly": given.is_read_only},
         "hostname": given.hostname,
         "mounts": _mounts(given),
+        "hooks": hooks,
         "annotations": dict(given.annotations),
         "linux": linux,
     }

@@ -1,0 +1,119 @@
+"""One container with all that was made for it, taken away together."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import trio
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.containerd.containers import ContainerRecord
+from kled_provider.containerd.tasks import ContainerTask, TaskStatus
+from kled_provider.containerd.types import Mount
+from kled_provider.host import HostError
+from kled_provider.kata.container.directory import container_directory
+from kled_provider.kata.container.identity import ADDRESSES_LABEL
+from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.lifecycle import Lifecycle
+from kled_provider.kata.container.making import choose_handler
+from kled_provider.kata.container.sizing import guest_size
+from kled_provider.kata.image.taking import TakenImage
+from kled_provider.kata.network.results import NetworkError
+from kled_provider.kata.owner.file import OwnerFile
+from kled_provider.plugin.values import Values, settled
+
+# How long cleaning up may take, whatever the operation's own limit.
+CLEAN_UP_S: Final = 60.0
+_ALIVE: Final = (TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.PAUSING)
+
+
+class ContainerPlace:
+    """Where a container is, or will be: its record and task, its joins, its files."""
+
+    def __init__(self, api: ContainerdApi, owner: OwnerFile, container: str) -> None:
+        self.api = api
+        self.owner = owner
+        self.id = container
+        self.lifecycle = Lifecycle(api)
+        self.joins = Joins(owner)
+        self.directory = container_directory(owner.runtime_directory, container)
+
+    @asynccontextmanager
+    async def made(self) -> AsyncIterator[None]:
+        """Make the container within; where that fails, or is cancelled, all of it goes."""
+        try:
+            yield
+        except BaseException:
+            with trio.move_on_after(CLEAN_UP_S, shield=True):
+                # What cannot be taken away now is told by what failed first, and removed by the
+                # next create.
+                with suppress(HostError, NetworkError, OSError):
+                    await self.clear(signal.SIGKILL, 0)
+            raise
+
+    async def clear(self, number: int, stop_s: float) -> None:
+        """Stop the container and take all of it away. Raises HostError, NetworkError, OSError."""
+        await self.lifecycle.remove(self.id, number, stop_s)
+        await self.joins.leave(self.id)
+        await trio.to_thread.run_sync(self.directory.remove)
+
+    async def layers(self, image: TakenImage) -> tuple[Mount, ...]:
+        """Say where the unpacked layers of an image are on this machine."""
+        chain = image.config.chain_ids()
+        look = f"kled-look-{self.id}"
+        await self.api.snapshots.remove(look)
+        try:
+            return await self.api.snapshots.view(look, chain[-1] if chain else "")
+        finally:
+            with trio.move_on_after(CLEAN_UP_S, shield=True):
+                await self.api.snapshots.remove(look)
+
+    async def state(self, values: Values) -> Values:
+        """Return the whole state of the container as it is now."""
+        found = await self.lifecycle.find(self.id)
+        labels = found[0].labels if found else {}
+        addresses = labels.get(ADDRESSES_LABEL, "")
+        handler = choose_handler(self.owner, values)
+        memory, vcpus = guest_size(handler, int(values["memory"]), float(values["vcpus"]))
+        return settled(
+            {
+                **values,
+                "id": self.id,
+                "sandbox_id": self.id if handler.is_kata else "",
+                "ip_addresses": addresses.split(",") if addresses else [],
+                "guest_memory": memory,
+                "guest_vcpus": vcpus,
+                "log_path": str(self.joins.outputs.log(self.id)),
+                **_of_task(found[1] if found else None),
+            }
+        )
+
+
+def _of_task(task: ContainerTask | None) -> Values:
+    if task is None:
+        return {"pid": None, "status": "stopped", "exit_code": None, "oom_killed": False}
+    is_stopped = task.status is TaskStatus.STOPPED
+    return {
+        "pid": None if is_stopped else task.pid,
+        "status": task.status.name.lower(),
+        "exit_code": task.exit_status if is_stopped else None,
+        "oom_killed": False,
+    }
+
+
+def is_running(found: tuple[ContainerRecord, ContainerTask | None]) -> bool:
+    """Whether the container's process is there."""
+    return found[1] is not None and found[1].status in _ALIVE
+
+
+def signal_number(name: str | None) -> int:
+    """Return the number of a signal that the schema has let through."""
+    if name is None:
+        return signal.SIGTERM
+    if name.isdigit():
+        return int(name)
+    found: signal.Signals = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
+    return found
