@@ -208,8 +208,9 @@ TESTED_BY = {
         kled_provider/containerd/containers kled_provider/containerd/events
         kled_provider/containerd/snapshots kled_provider/containerd/tasks
         kled_provider/kata/container/blocks kled_provider/kata/container/directory
-        kled_provider/kata/container/identity kled_provider/kata/container/lifecycle
-        kled_provider/kata/container/making kled_provider/kata/container/program
+        kled_provider/kata/container/identity kled_provider/kata/container/joining
+        kled_provider/kata/container/lifecycle kled_provider/kata/container/making
+        kled_provider/kata/container/place kled_provider/kata/container/program
         kled_provider/kata/container/resource kled_provider/kata/container/rootfs
         kled_provider/kata/container/schema kled_provider/kata/container/sizing
         kled_provider/kata/container/spec kled_provider/kata/image/archive
