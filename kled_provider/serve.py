@@ -17,6 +17,7 @@ from kled_provider.coder.provider import coder_provider
 from kled_provider.grpc.server import serve_grpc
 from kled_provider.host import Host
 from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.output.reading import read_container_output
 from kled_provider.kata.owner.file import DEFAULT_PATH
 from kled_provider.kata.owner.loading import load_owner_file
 from kled_provider.kata.provider import kata_provider
@@ -63,6 +64,11 @@ class EntryPoint:
     serve: Callable[..., Awaitable[Any]]
     clear: Callable[..., Awaitable[Any]]
     wait_agent_end: Callable[..., Awaitable[Any]]
+    container_output: Callable[..., Awaitable[Any]]
+
+
+async def _no_container(_workspace_id: str, _name: str, _most_bytes: int) -> None:
+    """It makes none."""
 
 
 KLED = EntryPoint(
@@ -71,6 +77,7 @@ KLED = EntryPoint(
     serve=partial(serve_provider, kled_provider()),
     clear=end_all,
     wait_agent_end=wait_agent_end,
+    container_output=_no_container,
 )
 
 
@@ -89,6 +96,7 @@ CODER = EntryPoint(
     serve=partial(serve_provider, coder_provider()),
     clear=_nothing_to_clear,
     wait_agent_end=_no_process_here,
+    container_output=_no_container,
 )
 
 
@@ -113,4 +121,5 @@ KATA = EntryPoint(
     serve=serve_kata,
     clear=_nothing_to_clear,
     wait_agent_end=_no_process_here,
+    container_output=read_container_output,
 )

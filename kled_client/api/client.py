@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import quote
 
 import httpx
 import trio
@@ -226,6 +227,11 @@ class Api:
     async def script_output(self, ref: str, agent: str, run: str) -> bytes:
         """What one run has printed, byte for byte."""
         path = f"/workspaces/{ref}/scripts/{agent}/{run}/output"
+        return (await self._send("GET", path)).content
+
+    async def container_output(self, ref: str, name: str) -> bytes:
+        """What a container has printed last, byte for byte."""
+        path = f"/workspaces/{ref}/containers/{quote(name, safe='')}/output"
         return (await self._send("GET", path)).content
 
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:

@@ -31,6 +31,9 @@ from kled_wire.names import WorkspaceRef
     "--follow", "-f", is_flag=True, help="Follow until the build and its start scripts end."
 )
 @click.option("--script", metavar="NAME", help="Print what one script printed last, unchanged.")
+@click.option(
+    "--container", metavar="NAME", help="Print what one container printed last, unchanged."
+)
 @pass_invocation
 def logs(
     invocation: Invocation,
@@ -38,17 +41,20 @@ def logs(
     build: int | None,
     follow: bool,
     script: str | None,
+    container: str | None,
 ) -> None:
     """Show the log of a workspace's build, the latest one by default, and of its scripts.
 
     Lines of a script begin with its name. The result of the build is printed on standard error and
     does not change the exit code. --script prints every byte as it was kept: the first 256 KiB and
-    the last 64 KiB, without values of sensitive parameters.
+    the last 64 KiB, without values of sensitive parameters. --container prints the last 256 KiB of
+    a kata_container of the workspace, by its name in the template, also without those values.
     """
     if script is not None:
-        text = invocation.call(lambda api: _script_text(api, str(workspace), script))
-        sys.stdout.buffer.write(text)
-        sys.stdout.flush()
+        _print_bytes(invocation.call(lambda api: _script_text(api, str(workspace), script)))
+        return
+    if container is not None:
+        _print_bytes(invocation.call(lambda api: api.container_output(str(workspace), container)))
         return
     printer = _Printer(invocation.output)
 
@@ -75,6 +81,11 @@ def logs(
         status, error = printer.end
         why = f": {error}" if error else ""
         invocation.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
+
+
+def _print_bytes(text: bytes) -> None:
+    sys.stdout.buffer.write(text)
+    sys.stdout.flush()
 
 
 class _Printer:

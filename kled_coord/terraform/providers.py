@@ -62,6 +62,13 @@ class TerraformProvider(Protocol):
         """
         ...
 
+    @property
+    def container_output(self) -> Callable[..., Awaitable[bytes | None]]:
+        """`container_output(workspace_id, name, most_bytes)`: what a container of this machine
+        printed last; None where it has none of that name. Raises OSError.
+        """
+        ...
+
 
 def load_providers() -> tuple[TerraformProvider, ...]:
     """Load every installed provider. Raises ConfigError where one does not load or none is."""

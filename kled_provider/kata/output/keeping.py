@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kled_provider.kata.output import logger
+from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kled import processes
 from kled_provider.kled.processes import ProcessDirectory, ProcessSpec
 
@@ -89,15 +90,25 @@ class Outputs:
         return ProcessDirectory(self.run_directory, container_id)
 
 
-def read_end(log: Path, most_bytes: int) -> bytes:
-    """Return the last bytes of what was printed, of the log and the one before. Raises OSError."""
-    found = b""
+def outputs_of(owner: OwnerFile) -> Outputs:
+    """Return where the owner's file has the logs."""
+    run = Path(owner.runtime_directory)
+    return Outputs(Path(owner.state_directory) / "logs", run / "outputs")
+
+
+def read_end(log: Path, most_bytes: int) -> bytes | None:
+    """Return the last bytes of what was printed, of the log and the one before; None: no log.
+
+    Raises OSError.
+    """
+    parts: list[bytes] = []
     for path in (log, log.with_name(f"{log.name}.1")):
-        left = most_bytes - len(found)
-        if left <= 0 or not path.exists():
+        left = most_bytes - sum(map(len, parts))
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - left))
+                parts.insert(0, file.read(left))
+        except FileNotFoundError:
             break
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - left))
-            found = file.read(left) + found
-    return found
+    return b"".join(parts) if parts else None

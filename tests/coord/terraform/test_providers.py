@@ -41,6 +41,9 @@ class FakeProvider:
     async def wait_agent_end(self, *_where: str) -> tuple[str, ...]:
         raise NotImplementedError
 
+    async def container_output(self, *_which: Any) -> bytes | None:
+        raise NotImplementedError
+
 
 def is_alive(pid: int) -> bool:
     try:

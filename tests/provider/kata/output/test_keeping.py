@@ -69,3 +69,4 @@ def test_the_end_of_a_log_reaches_into_the_one_before(tmp_path: Path) -> None:
     assert read_end(tmp_path / "log", 5) == b"45678"
     assert read_end(tmp_path / "log", 3) == b"678"
     assert read_end(tmp_path / "log", 100) == b"12345678"
+    assert read_end(tmp_path / "none", 5) is None
