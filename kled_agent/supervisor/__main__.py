@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from kled_agent.supervisor.job import MAX_JOB_BYTES, Job, decode_job
-from kled_agent.supervisor.running import Supervisor
+from kled_agent.supervisor.job import MAX_JOB_BYTES, SupervisorJob, decode_job
+from kled_agent.supervisor.running import ContainerSupervisor
 from kled_wire.errors import ConfigError, KledError
 
 
@@ -19,10 +19,10 @@ def main() -> int:
     except KledError as error:
         sys.stderr.write(f"kled-init: {error.shown()}\n")
         return error.exit_code
-    return Supervisor(job).run()
+    return ContainerSupervisor(job).run()
 
 
-def _load(path: str) -> Job:
+def _load(path: str) -> SupervisorJob:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - at start-up
             return decode_job(file.read(MAX_JOB_BYTES + 1))

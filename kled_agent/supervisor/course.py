@@ -19,7 +19,7 @@ LONG_RUN_S: Final = 60.0
 AGENT_S: Final = 5.0
 
 
-class Role(enum.Enum):
+class ProgramRole(enum.Enum):
     """Which of the two programs."""
 
     COMMAND = "command"
@@ -34,7 +34,7 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndContainer:
     """The container's life is over: end what is left, then exit with this code."""
 
     code: int
@@ -44,12 +44,12 @@ class Course:
     """The state of one container's life."""
 
     def __init__(self, *, has_command: bool) -> None:
-        self._lead = Role.COMMAND if has_command else Role.AGENT
+        self._lead = ProgramRole.COMMAND if has_command else ProgramRole.AGENT
         self._wait_s = FIRST_WAIT_S
         self._started_at = 0.0
 
     @property
-    def lead(self) -> Role:
+    def lead(self) -> ProgramRole:
         """The program that the container lives as long as; signals are passed on to it."""
         return self._lead
 
@@ -57,17 +57,17 @@ class Course:
         """The agent runs since `now`."""
         self._started_at = now
 
-    def ended(self, role: Role, status: int, now: float) -> Restart | End:
+    def ended(self, role: ProgramRole, status: int, now: float) -> Restart | EndContainer:
         """A program has ended; `status` as wait(2) gives it."""
         if role is self._lead:
-            return End(exit_code(status))
+            return EndContainer(exit_code(status))
         if now - self._started_at >= LONG_RUN_S:
             self._wait_s = FIRST_WAIT_S
         wait_s = self._wait_s
         self._wait_s = min(2 * wait_s, MOST_WAIT_S)
         return Restart(now + wait_s)
 
-    def not_started(self, role: Role, code: int, now: float) -> Restart | End:
+    def not_started(self, role: ProgramRole, code: int, now: float) -> Restart | EndContainer:
         """A program could not be started, with the code that a shell would give (127, 126)."""
         return self.ended(role, code << 8, now)
 

@@ -24,7 +24,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class SupervisedProgram:
     """A program to start. `user` empty: whoever the supervisor is."""
 
     argv: tuple[str, ...]
@@ -34,14 +34,14 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class SupervisorJob:
     """The image's command and the agent; one of them is there."""
 
-    agent: Program | None = None
-    command: Program | None = None
+    agent: SupervisedProgram | None = None
+    command: SupervisedProgram | None = None
 
 
-def decode_job(text: bytes) -> Job:
+def decode_job(text: bytes) -> SupervisorJob:
     """Read the file's text. Raises ConfigError, which shows no value of an environment."""
     if len(text) > MAX_JOB_BYTES:
         raise ConfigError("supervisor_job_malformed", f"it has more than {MAX_JOB_BYTES} bytes")
@@ -51,7 +51,7 @@ def decode_job(text: bytes) -> Job:
         raise ConfigError("supervisor_job_malformed", "it is no JSON") from error
     if not isinstance(found, dict) or found.keys().isdisjoint(("agent", "command")):
         raise ConfigError("supervisor_job_malformed", "it has neither `command` nor `agent`")
-    job = Job(
+    job = SupervisorJob(
         agent=_program(found.get("agent"), "agent"),
         command=_program(found.get("command"), "command"),
     )
@@ -60,7 +60,7 @@ def decode_job(text: bytes) -> Job:
     return job
 
 
-def _program(found: Any, where: str) -> Program | None:
+def _program(found: Any, where: str) -> SupervisedProgram | None:
     if found is None:
         return None
     if not isinstance(found, dict):
@@ -75,7 +75,7 @@ def _program(found: Any, where: str) -> Program | None:
     user, cwd = found.get("user", ""), found.get("cwd", "/")
     if not _is_word(user) or not _is_word(cwd) or not cwd.startswith("/"):
         raise ConfigError("supervisor_job_malformed", f"{where}.user or .cwd is malformed")
-    return Program(argv=tuple(argv), env=env, user=user, cwd=cwd)
+    return SupervisedProgram(argv=tuple(argv), env=env, user=user, cwd=cwd)
 
 
 def _is_word(value: object) -> bool:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from kled_agent.supervisor.job import DEFAULT_PATH, Program
+from kled_agent.supervisor.job import DEFAULT_PATH, SupervisedProgram
 from kled_wire.errors import ConfigError
 
 NOT_FOUND: Final = 127  # as a shell has them
@@ -67,7 +67,7 @@ def _find_group(name: str, lines: list[list[str]]) -> int:
     return int(found)
 
 
-def start(program: Program) -> int:
+def start(program: SupervisedProgram) -> int:
     """Start a program; returns its process id. Raises NotStartedError."""
     try:
         account = (
@@ -98,7 +98,7 @@ def _text(path: str) -> str:
         return ""
 
 
-def _become(program: Program, account: Account | None, writer: int) -> NoReturn:
+def _become(program: SupervisedProgram, account: Account | None, writer: int) -> NoReturn:
     """Turn this process into the program."""
     try:
         os.setsid()

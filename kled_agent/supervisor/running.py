@@ -11,22 +11,29 @@ from typing import Final
 
 from kled_agent.descendants import become_reaper, kill_descendants
 from kled_agent.supervisor import programs
-from kled_agent.supervisor.course import AGENT_S, Course, End, Restart, Role, forwarded
-from kled_agent.supervisor.job import Job
+from kled_agent.supervisor.course import (
+    AGENT_S,
+    Course,
+    EndContainer,
+    ProgramRole,
+    Restart,
+    forwarded,
+)
+from kled_agent.supervisor.job import SupervisorJob
 from kled_agent.supervisor.programs import NotStartedError
 
 _FOREVER: Final = 3600.0  # sigtimedwait(2) takes no infinity
 
 
-class Supervisor:
+class ContainerSupervisor:
     """The programs of one container."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: SupervisorJob) -> None:
         self._job = job
         self._course = Course(has_command=job.command is not None)
-        self._pids: dict[int, Role] = {}
+        self._pids: dict[int, ProgramRole] = {}
         self._agent_at: float | None = None
-        self._end: End | None = None
+        self._end: EndContainer | None = None
 
     def run(self) -> int:
         """Run the job; returns the exit code. Every program below has ended by then."""
@@ -35,7 +42,7 @@ class Supervisor:
         # Blocked, they wait for sigtimedwait; process 1 would not get what it does not handle.
         signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
         become_reaper()  # where this is not process 1
-        for role in Role:
+        for role in ProgramRole:
             self._start(role)
         while self._end is None:
             got = signal.sigtimedwait(wanted, self._wait_s())
@@ -43,7 +50,7 @@ class Supervisor:
                 self._pass_on(got.si_signo)
             self._bury()
             if self._agent_at is not None and time.monotonic() >= self._agent_at:
-                self._start(Role.AGENT)
+                self._start(ProgramRole.AGENT)
         self._end_agent()
         kill_descendants()
         return self._end.code
@@ -53,12 +60,12 @@ class Supervisor:
             return _FOREVER
         return max(0.0, self._agent_at - time.monotonic())
 
-    def _start(self, role: Role) -> None:
-        program = self._job.command if role is Role.COMMAND else self._job.agent
+    def _start(self, role: ProgramRole) -> None:
+        program = self._job.command if role is ProgramRole.COMMAND else self._job.agent
         if program is None or self._end is not None:
             return
         now = time.monotonic()
-        if role is Role.AGENT:
+        if role is ProgramRole.AGENT:
             self._agent_at = None
             self._course.agent_started(now)
         try:
@@ -86,8 +93,8 @@ class Supervisor:
             if role is not None and self._end is None:
                 self._follow(self._course.ended(role, status, time.monotonic()))
 
-    def _follow(self, decision: Restart | End) -> None:
-        if isinstance(decision, End):
+    def _follow(self, decision: Restart | EndContainer) -> None:
+        if isinstance(decision, EndContainer):
             self._end = decision
         else:
             self._agent_at = decision.at

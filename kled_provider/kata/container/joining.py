@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from kled_provider.kata.container.spec import MIB, SpecMount
-from kled_provider.kata.network.attaching import Attached, Attachment, Networks, PortMapping
+from kled_provider.kata.network.attaching import (
+    AttachedContainer,
+    ContainerNetworks,
+    NetworkAttachment,
+    PublishedPort,
+)
 from kled_provider.kata.network.files import resolv_conf
 from kled_provider.kata.network.results import NetworkError, Subject
 from kled_provider.kata.network.settings import network_settings
@@ -51,11 +56,11 @@ class Joins:
     """The networks, volumes and logs of this machine."""
 
     owner: OwnerFile
-    networks: Networks = field(init=False)
+    networks: ContainerNetworks = field(init=False)
     outputs: Outputs = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "networks", Networks(network_settings(self.owner)))
+        object.__setattr__(self, "networks", ContainerNetworks(network_settings(self.owner)))
         run = Path(self.owner.runtime_directory)
         logs = Path(self.owner.state_directory) / "logs"
         object.__setattr__(self, "outputs", Outputs(logs, run / "outputs"))
@@ -102,13 +107,15 @@ class Joins:
         await self.networks.detach(container)
         await self.outputs.close(container, keep=keeps_log)
 
-    async def _attach(self, container: str, workspace: str, values: Values) -> Attached | None:
+    async def _attach(
+        self, container: str, workspace: str, values: Values
+    ) -> AttachedContainer | None:
         wanted = [
-            Attachment(network=block["network"], address=block["address"], mac=block["mac"])
+            NetworkAttachment(network=block["network"], address=block["address"], mac=block["mac"])
             for block in values["network"]
         ]
         ports = [
-            PortMapping(
+            PublishedPort(
                 host_port=int(block["external"]),
                 container_port=int(block["internal"]),
                 protocol=block["protocol"],
@@ -149,7 +156,7 @@ class Joins:
         return tuple(mounts), lock_hook(locked)
 
 
-def _gateway(attached: Attached | None) -> str | None:
+def _gateway(attached: AttachedContainer | None) -> str | None:
     return next((a.gateway for a in attached.addresses if a.gateway), None) if attached else None
 
 

@@ -1,6 +1,7 @@
 """Attaches containers to networks, and takes all of it away again, also after an unclean death.
 
-    attached = await networks.attach(container_id, workspace, [Attachment(network=id)], ports)
+    wanted = [NetworkAttachment(network=id)]
+    attached = await networks.attach(container_id, workspace, wanted, ports)
     … the task gets `attached.netns` …
     await networks.detach(container_id)
 
@@ -25,7 +26,7 @@ import trio
 from kled_provider.kata.network import bridges, namespaces
 from kled_provider.kata.network.conflist import CNI_VERSION, Subnet, bridge_name
 from kled_provider.kata.network.plugins import Interface, Plugins
-from kled_provider.kata.network.results import Address, NetworkError, Subject, addresses
+from kled_provider.kata.network.results import ContainerAddress, NetworkError, Subject, addresses
 from kled_provider.kata.network.settings import NetworkSettings
 from kled_provider.kata.network.stored import NetworkStore, StoredNetwork
 from kled_provider.kled.launcher import start_mark, write_record
@@ -36,7 +37,7 @@ _LOOPBACK = {"cniVersion": CNI_VERSION, "name": "lo", "plugins": [{"type": "loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
+class NetworkAttachment:
     """One network of a container, by the network's id; `address` is asked for, None: any."""
 
     network: str
@@ -45,7 +46,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PortMapping:
+class PublishedPort:
     """A port of this machine that leads to one of the container. `host_address` "" is every one."""
 
     host_port: int
@@ -53,7 +54,7 @@ class PortMapping:
     protocol: str = "tcp"
     host_address: str = ""
 
-    def collides(self, other: PortMapping) -> bool:
+    def collides(self, other: PublishedPort) -> bool:
         """Whether both cannot be at once."""
         same = (self.host_port, self.protocol) == (other.host_port, other.protocol)
         return same and (
@@ -64,14 +65,14 @@ class PortMapping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attached:
+class AttachedContainer:
     """What a container has got: the path of its namespace, and its addresses by interface."""
 
     netns: str
-    addresses: tuple[Address, ...]
+    addresses: tuple[ContainerAddress, ...]
 
 
-class Networks:
+class ContainerNetworks:
     """The networks of this machine, for containers."""
 
     def __init__(self, settings: NetworkSettings) -> None:
@@ -89,9 +90,9 @@ class Networks:
         self,
         container_id: str,
         workspace: str,
-        wanted: Sequence[Attachment],
-        ports: Sequence[PortMapping] = (),
-    ) -> Attached:
+        wanted: Sequence[NetworkAttachment],
+        ports: Sequence[PublishedPort] = (),
+    ) -> AttachedContainer:
         """Make the container's namespace and attach it to each network, as eth0, eth1, ….
 
         The networks have to be the workspace's. `ports` lead to the first. What an earlier attach
@@ -112,7 +113,7 @@ class Networks:
         try:
             await namespaces.make_namespace(self.netns(container_id))
             await self._add(container_id, record, "lo", _LOOPBACK, {})
-            got: list[Address] = []
+            got: list[ContainerAddress] = []
             for index, (one, network) in enumerate(zip(wanted, found, strict=True)):
                 conflist = self.store.conflist(network.spec)
                 asked = _asked(one, network, ports if index == 0 else ())
@@ -126,7 +127,7 @@ class Networks:
             with trio.move_on_after(_CLEAN_UP_S, shield=True):
                 await self.detach(container_id)
             raise
-        return Attached(netns=str(self.netns(container_id)), addresses=tuple(got))
+        return AttachedContainer(netns=str(self.netns(container_id)), addresses=tuple(got))
 
     async def detach(self, container_id: str) -> None:
         """Take everything of a container's away; nothing there is no error.
@@ -202,7 +203,7 @@ class Networks:
         netns = str(self.netns(container_id))
         return Interface(container_id=container_id, netns=netns, name=name, asked=asked)
 
-    def _usable(self, wanted: Attachment, workspace: str, index: int) -> StoredNetwork:
+    def _usable(self, wanted: NetworkAttachment, workspace: str, index: int) -> StoredNetwork:
         found = self.store.load(wanted.network)
         if found is None or found.workspace != workspace:
             raise NetworkError(
@@ -213,7 +214,7 @@ class Networks:
         self._plugins.require(self.store.conflist(found.spec))
         return found
 
-    def _refuse_taken(self, container_id: str, ports: Sequence[PortMapping]) -> None:
+    def _refuse_taken(self, container_id: str, ports: Sequence[PublishedPort]) -> None:
         for index, port in enumerate(ports):
             holder = self._holder(container_id, port)
             if holder is None and _is_free(port):
@@ -226,11 +227,11 @@ class Networks:
                 index=index,
             )
 
-    def _holder(self, container_id: str, port: PortMapping) -> str | None:
+    def _holder(self, container_id: str, port: PublishedPort) -> str | None:
         for other in self._recorded():
             record = self._load(other)
             taken = record["ports"] if record is not None and other != container_id else ()
-            if any(port.collides(PortMapping(**one)) for one in taken):
+            if any(port.collides(PublishedPort(**one)) for one in taken):
                 return other
         return None
 
@@ -261,7 +262,7 @@ class Networks:
 
 
 def _asked(
-    wanted: Attachment, network: StoredNetwork, ports: Sequence[PortMapping]
+    wanted: NetworkAttachment, network: StoredNetwork, ports: Sequence[PublishedPort]
 ) -> dict[str, Any]:
     """The capabilities' arguments (CNI conventions)."""
     asked: dict[str, Any] = {}
@@ -300,7 +301,7 @@ def _is_being_created(record: dict[str, Any]) -> bool:
     return bool(start_mark(pid) == mark)
 
 
-def _is_free(port: PortMapping) -> bool:
+def _is_free(port: PublishedPort) -> bool:
     """Whether no program of this machine has the port now."""
     kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
     family = socket.AF_INET6 if ":" in port.host_address else socket.AF_INET

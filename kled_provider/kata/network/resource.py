@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from kled_provider.kata.network import bridges
-from kled_provider.kata.network.attaching import Attachment, Networks
+from kled_provider.kata.network.attaching import ContainerNetworks, NetworkAttachment
 from kled_provider.kata.network.conflist import AddressRange, NetworkSpec, bridge_name
 from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.network.rules import remove_rules
@@ -64,7 +64,7 @@ class NetworkResource(Resource):
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Write the network and try it: a container's namespace is attached and detached."""
-        networks = Networks(self._settings())
+        networks = ContainerNetworks(self._settings())
         store = networks.store
         async with hold_lock(store.lock):
             workspace = await _workspace(context)
@@ -94,7 +94,7 @@ class NetworkResource(Resource):
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Return what the record says; None where it or the conflist is gone, or was changed."""
-        networks = Networks(self._settings())
+        networks = ContainerNetworks(self._settings())
         network = networks.store.load(state["id"])
         if network is None or network.workspace != await _workspace(context):
             return None
@@ -102,7 +102,7 @@ class NetworkResource(Resource):
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:  # noqa: ARG002
         """Change what containers that come later get."""
-        networks = Networks(self._settings())
+        networks = ContainerNetworks(self._settings())
         async with hold_lock(networks.store.lock):
             network = networks.store.load(prior["id"])
             if network is None:
@@ -115,7 +115,7 @@ class NetworkResource(Resource):
 
     async def delete(self, context: Context, state: Values) -> None:
         """Remove the network, unless containers are attached to it."""
-        networks = Networks(self._settings())
+        networks = ContainerNetworks(self._settings())
         async with hold_lock(networks.store.lock):
             network = networks.store.load(state["id"])
             if network is None:
@@ -127,7 +127,7 @@ class NetworkResource(Resource):
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Take a network of the workspace by its name or id."""
-        networks = Networks(self._settings())
+        networks = ContainerNetworks(self._settings())
         async with hold_lock(networks.store.lock):
             workspace = await _workspace(context)
             name = identity.removeprefix(f"{workspace}.")
@@ -143,7 +143,7 @@ class NetworkResource(Resource):
         return _as_found(None, network, networks)
 
     def _spec(
-        self, networks: Networks, id_: str, planned: Values, before: StoredNetwork | None
+        self, networks: ContainerNetworks, id_: str, planned: Values, before: StoredNetwork | None
     ) -> NetworkSpec:
         """What is to be made. Raises DiagnosticError where its addresses are had already."""
         settings = self._settings()
@@ -180,13 +180,15 @@ class NetworkResource(Resource):
             **_dns(planned),
         )
 
-    async def _try(self, networks: Networks, network: StoredNetwork) -> None:
+    async def _try(self, networks: ContainerNetworks, network: StoredNetwork) -> None:
         probe = f"probe-{bridge_name(network.spec.id)}"
         with _told(("name",)):
-            await networks.attach(probe, network.workspace, [Attachment(network=network.spec.id)])
+            await networks.attach(
+                probe, network.workspace, [NetworkAttachment(network=network.spec.id)]
+            )
             await networks.detach(probe)
 
-    async def _remove(self, networks: Networks, network: StoredNetwork) -> None:
+    async def _remove(self, networks: ContainerNetworks, network: StoredNetwork) -> None:
         users = networks.users(network.spec.id)
         if users:
             raise DiagnosticError.of(
@@ -231,7 +233,7 @@ def _dns(planned: Values) -> dict[str, Any]:
     }
 
 
-def _state(planned: Values, network: StoredNetwork, networks: Networks) -> Values:
+def _state(planned: Values, network: StoredNetwork, networks: ContainerNetworks) -> Values:
     spec = network.spec
     return {
         **planned,
@@ -243,7 +245,7 @@ def _state(planned: Values, network: StoredNetwork, networks: Networks) -> Value
     }
 
 
-def _as_found(state: Values | None, network: StoredNetwork, networks: Networks) -> Values:
+def _as_found(state: Values | None, network: StoredNetwork, networks: ContainerNetworks) -> Values:
     """The state that the record says; of `ipam`, which may be left out, what a template said."""
     spec = network.spec
     written = {

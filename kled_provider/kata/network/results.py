@@ -39,7 +39,7 @@ class NetworkError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class ContainerAddress:
     """One address of an interface; `address` is without, `prefix` the length of its subnet's."""
 
     interface: str
@@ -62,7 +62,7 @@ def parse_result(answer: bytes) -> dict[str, Any]:
     return found
 
 
-def addresses(result: Mapping[str, Any], interface: str) -> tuple[Address, ...]:
+def addresses(result: Mapping[str, Any], interface: str) -> tuple[ContainerAddress, ...]:
     """Return the addresses within the container. Raises NetworkError for what is no result."""
     interfaces = result.get("interfaces") or []
     mac = next((i.get("mac") for i in interfaces if i.get("sandbox")), None)
@@ -71,7 +71,7 @@ def addresses(result: Mapping[str, Any], interface: str) -> tuple[Address, ...]:
         for entry in result.get("ips") or []:
             address = ip_interface(str(entry["address"]))
             found.append(
-                Address(
+                ContainerAddress(
                     interface=interface,
                     address=str(address.ip),
                     prefix=address.network.prefixlen,

@@ -29,7 +29,7 @@ class PathRefusedError(Exception):
         self.hint = hint
 
 
-class FileKind(enum.Enum):
+class PathKind(enum.Enum):
     """What stands at a path."""
 
     DIRECTORY = "a directory"
@@ -56,7 +56,7 @@ class Opened:
     """A descriptor opened with O_PATH: it names what was found, and neither reads nor writes."""
 
     fd: int
-    kind: FileKind
+    kind: PathKind
     where: Beneath
 
     @property
@@ -98,7 +98,7 @@ def _words(root: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened_beneath(path: str, roots: Iterable[str], *kinds: FileKind) -> Iterator[Opened]:
+def opened_beneath(path: str, roots: Iterable[str], *kinds: PathKind) -> Iterator[Opened]:
     """Open a path beneath the roots, of one of `kinds` (none given: of any but OTHER).
 
     Blocks, for no longer than a file system takes to look names up: nothing is opened for reading.
@@ -112,7 +112,7 @@ def opened_beneath(path: str, roots: Iterable[str], *kinds: FileKind) -> Iterato
             os.close(fd)
             fd = below
         opened = Opened(fd, _kind(fd), where)
-        wanted = kinds or (FileKind.DIRECTORY, FileKind.FILE, FileKind.DEVICE)
+        wanted = kinds or (PathKind.DIRECTORY, PathKind.FILE, PathKind.DEVICE)
         if opened.kind not in wanted:
             expected = " or ".join(kind.value for kind in wanted)
             raise PathRefusedError(f"{path!r} is {opened.kind.value}, not {expected}")
@@ -157,12 +157,12 @@ def _refused(error: OSError, part: str, where: Beneath) -> PathRefusedError:
     return PathRefusedError(f"{where.path!r}: {part!r}: {error.strerror}")
 
 
-def _kind(fd: int) -> FileKind:
+def _kind(fd: int) -> PathKind:
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
-        return FileKind.DIRECTORY
+        return PathKind.DIRECTORY
     if stat.S_ISREG(mode):
-        return FileKind.FILE
+        return PathKind.FILE
     if stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
-        return FileKind.DEVICE
-    return FileKind.OTHER
+        return PathKind.DEVICE
+    return PathKind.OTHER

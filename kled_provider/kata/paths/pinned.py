@@ -12,7 +12,7 @@ import errno
 import os
 from pathlib import Path
 
-from kled_provider.kata.paths.beneath import FileKind, Opened
+from kled_provider.kata.paths.beneath import Opened, PathKind
 
 _MS_BIND = 4096  # linux/mount.h
 _MS_PRIVATE = 1 << 18
@@ -28,7 +28,7 @@ def pin(opened: Opened, place: Path) -> None:
     """
     unpin(place)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if opened.kind is FileKind.DIRECTORY:
+    if opened.kind is PathKind.DIRECTORY:
         place.mkdir(mode=0o700)
     else:
         place.touch(mode=0o600, exist_ok=False)

@@ -12,8 +12,8 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kled_provider.kata.paths.beneath import FileKind, Opened
-from kled_provider.kata.volume.tree import EntryMode, Parts, Tree, TreeError, parts_of
+from kled_provider.kata.paths.beneath import Opened, PathKind
+from kled_provider.kata.volume.tree import EntryMode, Parts, TreeError, VolumeTree, parts_of
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PERMISSIONS = 0o777  # nothing becomes set-user-id by being copied
@@ -44,10 +44,10 @@ def populate(
 
     Blocks: for a thread. `still_wanted` is called often and may raise. Raises TreeError, OSError.
     """
-    tree = Tree(target, still_wanted=still_wanted)
+    tree = VolumeTree(target, still_wanted=still_wanted)
     fd = source.reopen(os.O_RDONLY | os.O_NONBLOCK)
     try:
-        if source.kind is FileKind.DIRECTORY:
+        if source.kind is PathKind.DIRECTORY:
             _copy(tree, fd, (), ownership)
         else:
             _unpack(tree, fd, ownership)
@@ -56,7 +56,7 @@ def populate(
     tree.finish()
 
 
-def _copy(tree: Tree, source: int, parts: Parts, ownership: Ownership) -> None:
+def _copy(tree: VolumeTree, source: int, parts: Parts, ownership: Ownership) -> None:
     if len(parts) > _MAX_DEPTH:
         raise TreeError(f"directories are nested more than {_MAX_DEPTH} deep")
     for name in sorted(os.listdir(source)):
@@ -80,7 +80,7 @@ def _copy(tree: Tree, source: int, parts: Parts, ownership: Ownership) -> None:
             os.close(fd)
 
 
-def _unpack(tree: Tree, fd: int, ownership: Ownership) -> None:
+def _unpack(tree: VolumeTree, fd: int, ownership: Ownership) -> None:
     try:
         with (
             os.fdopen(fd, "rb", closefd=False) as file,
@@ -93,7 +93,7 @@ def _unpack(tree: Tree, fd: int, ownership: Ownership) -> None:
 
 
 def _unpack_one(
-    tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo, ownership: Ownership
+    tree: VolumeTree, archive: tarfile.TarFile, member: tarfile.TarInfo, ownership: Ownership
 ) -> None:
     parts = parts_of(member.name)
     mode = ownership.mode(member.mode, member.uid, member.gid, max(0.0, float(member.mtime)))

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from kled_provider.kata.owner.file import OwnerFile, Use
-from kled_provider.kata.paths.beneath import FileKind, PathRefusedError, opened_beneath
+from kled_provider.kata.paths.beneath import PathKind, PathRefusedError, opened_beneath
 from kled_provider.kata.volume.populate import Ownership, populate
 from kled_provider.kata.volume.schema import SCHEMA
 from kled_provider.kata.volume.stored import (
@@ -237,7 +237,7 @@ def _source(settings: VolumeSettings, source: Values) -> Iterator[Any]:
     root = _named(settings.sources, place, ("populate", "place"), "populate")
     with (
         _told(("populate", "path")),
-        opened_beneath(f"{root}/{path}", [root], FileKind.DIRECTORY, FileKind.FILE) as opened,
+        opened_beneath(f"{root}/{path}", [root], PathKind.DIRECTORY, PathKind.FILE) as opened,
     ):
         yield opened
 

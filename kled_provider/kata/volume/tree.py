@@ -58,7 +58,7 @@ def parts_of(name: str) -> Parts:
     return parts
 
 
-class Tree:
+class VolumeTree:
     """A tree that is being written, below the descriptor of a directory."""
 
     def __init__(self, root: int, *, still_wanted: Callable[[], None]) -> None:

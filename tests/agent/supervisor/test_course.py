@@ -11,9 +11,9 @@ from kled_agent.supervisor.course import (
     LONG_RUN_S,
     MOST_WAIT_S,
     Course,
-    End,
+    EndContainer,
+    ProgramRole,
     Restart,
-    Role,
     exit_code,
     forwarded,
 )
@@ -21,30 +21,32 @@ from kled_agent.supervisor.course import (
 
 def test_the_container_ends_with_its_command_and_with_its_code() -> None:
     course = Course(has_command=True)
-    assert course.lead is Role.COMMAND
-    assert course.ended(Role.COMMAND, 3 << 8, 0) == End(3)
+    assert course.lead is ProgramRole.COMMAND
+    assert course.ended(ProgramRole.COMMAND, 3 << 8, 0) == EndContainer(3)
 
 
 def test_without_a_command_it_ends_with_the_agent() -> None:
-    assert Course(has_command=False).ended(Role.AGENT, signal.SIGKILL, 0) == End(137)
+    assert Course(has_command=False).ended(ProgramRole.AGENT, signal.SIGKILL, 0) == EndContainer(
+        137
+    )
 
 
 def test_a_dead_agent_is_started_again_ever_later_and_soon_after_a_long_run() -> None:
     course, now, waits = Course(has_command=True), 100.0, []
     for _ in range(7):
         course.agent_started(now)
-        decision = course.ended(Role.AGENT, 1 << 8, now)
+        decision = course.ended(ProgramRole.AGENT, 1 << 8, now)
         assert isinstance(decision, Restart)
         waits.append(decision.at - now)
         now = decision.at
     assert waits == [1, 2, 4, 8, 16, 30, MOST_WAIT_S]
     course.agent_started(now)
-    assert course.ended(Role.AGENT, 0, now + LONG_RUN_S) == Restart(now + LONG_RUN_S + 1)
+    assert course.ended(ProgramRole.AGENT, 0, now + LONG_RUN_S) == Restart(now + LONG_RUN_S + 1)
 
 
 def test_what_cannot_be_started_counts_as_one_that_ended() -> None:
-    assert Course(has_command=True).not_started(Role.COMMAND, 127, 0) == End(127)
-    assert isinstance(Course(has_command=True).not_started(Role.AGENT, 127, 0), Restart)
+    assert Course(has_command=True).not_started(ProgramRole.COMMAND, 127, 0) == EndContainer(127)
+    assert isinstance(Course(has_command=True).not_started(ProgramRole.AGENT, 127, 0), Restart)
 
 
 @given(st.integers(0, 255), st.integers(1, 64))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.supervisor.job import Program
+from kled_agent.supervisor.job import SupervisedProgram
 from kled_agent.supervisor.programs import NotStartedError, find_account, start
 from kled_wire.errors import ConfigError
 
@@ -48,7 +48,7 @@ def ran(tmp_path: Path, script: str, **fields: object) -> tuple[int, str]:
     out = tmp_path / "out"
     out.touch()
     out.chmod(0o666)
-    program = Program(
+    program = SupervisedProgram(
         argv=("/bin/sh", "-c", f"{{ {script}; }} >{out} 2>&1"),
         **fields,  # type: ignore[arg-type]
     )
@@ -79,13 +79,13 @@ def test_signals_that_we_block_or_ignore_reach_the_program(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("program", "code", "why"),
     [
-        (Program(argv=("/nowhere/x",)), 127, "No such file"),
-        (Program(argv=("/etc/passwd",)), 126, "Permission denied"),
-        (Program(argv=("true",), cwd="/nowhere"), 127, "No such file"),
-        (Program(argv=("true",), user="nobody-here"), 126, "no user 'nobody-here'"),
+        (SupervisedProgram(argv=("/nowhere/x",)), 127, "No such file"),
+        (SupervisedProgram(argv=("/etc/passwd",)), 126, "Permission denied"),
+        (SupervisedProgram(argv=("true",), cwd="/nowhere"), 127, "No such file"),
+        (SupervisedProgram(argv=("true",), user="nobody-here"), 126, "no user 'nobody-here'"),
     ],
 )
-def test_what_cannot_be_started_says_why(program: Program, code: int, why: str) -> None:
+def test_what_cannot_be_started_says_why(program: SupervisedProgram, code: int, why: str) -> None:
     with pytest.raises(NotStartedError, match=why) as caught:
         start(program)
     assert caught.value.code == code

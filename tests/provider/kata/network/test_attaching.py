@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_provider.kata.network.attaching import Attachment, Networks, PortMapping
+from kled_provider.kata.network.attaching import ContainerNetworks, NetworkAttachment, PublishedPort
 from kled_provider.kata.network.conflist import AddressRange, NetworkSpec
 from kled_provider.kata.network.results import NetworkError, Subject
 from kled_provider.kata.network.stored import StoredNetwork
@@ -37,8 +37,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def networks(machine: Machine) -> Networks:
-    found = Networks(machine.settings)
+def networks(machine: Machine) -> ContainerNetworks:
+    found = ContainerNetworks(machine.settings)
     found.store.save(stored("ws.net", "10.88.3.0/24"))
     return found
 
@@ -71,9 +71,9 @@ def reaches(netns: str, address: str, port: int) -> bool:
 
 
 async def test_a_container_gets_an_address_a_route_and_its_loopback_and_leaves_nothing(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
-    attached = await networks.attach("c1", "ws", [Attachment(network="ws.net")])
+    attached = await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
     (address,) = attached.addresses
     assert (address.interface, address.address, address.prefix) == ("eth0", "10.88.3.2", 24)
     assert address.gateway == "10.88.3.1"
@@ -87,8 +87,8 @@ async def test_a_container_gets_an_address_a_route_and_its_loopback_and_leaves_n
     await networks.detach("c1")
 
 
-async def test_what_is_gone_shows_in_a_check(machine: Machine, networks: Networks) -> None:
-    attached = await networks.attach("c1", "ws", [Attachment(network="ws.net")])
+async def test_what_is_gone_shows_in_a_check(machine: Machine, networks: ContainerNetworks) -> None:
+    attached = await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
     inside(attached.netns, "ip", "link", "delete", "eth0")
     with pytest.raises(NetworkError):
         await networks.check("c1")
@@ -99,14 +99,14 @@ async def test_what_is_gone_shows_in_a_check(machine: Machine, networks: Network
 
 
 async def test_workspaces_do_not_reach_each_other_and_containers_of_one_network_do(
-    networks: Networks,
+    networks: ContainerNetworks,
 ) -> None:
     networks.store.save(stored("other.net", "10.88.4.0/24"))
     networks.store.save(stored("open.net", "10.88.5.0/24", isolated=False))
-    here = await networks.attach("c1", "ws", [Attachment(network="ws.net")])
-    beside = await networks.attach("c2", "ws", [Attachment(network="ws.net")])
-    there = await networks.attach("c3", "ws", [Attachment(network="other.net")])
-    unlocked = await networks.attach("c4", "ws", [Attachment(network="open.net")])
+    here = await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
+    beside = await networks.attach("c2", "ws", [NetworkAttachment(network="ws.net")])
+    there = await networks.attach("c3", "ws", [NetworkAttachment(network="other.net")])
+    unlocked = await networks.attach("c4", "ws", [NetworkAttachment(network="open.net")])
     try:
         assert reaches(here.netns, beside.addresses[0].address, 1)
         assert not reaches(here.netns, there.addresses[0].address, 1)
@@ -118,10 +118,10 @@ async def test_workspaces_do_not_reach_each_other_and_containers_of_one_network_
 
 
 async def test_a_port_of_the_machine_leads_to_the_container(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
-    port = PortMapping(host_port=18080, container_port=80)
-    attached = await networks.attach("c1", "ws", [Attachment(network="ws.net")], [port])
+    port = PublishedPort(host_port=18080, container_port=80)
+    attached = await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")], [port])
     program = (
         "import socket\n"
         "s = socket.create_server(('', 80)); print('up', flush=True)\n"
@@ -140,47 +140,54 @@ async def test_a_port_of_the_machine_leads_to_the_container(
 
 
 async def test_a_port_in_use_is_refused_at_its_place_and_nothing_is_left(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
     ports = [
-        PortMapping(host_port=18081, container_port=81),
-        PortMapping(host_port=18080, container_port=80),
+        PublishedPort(host_port=18081, container_port=81),
+        PublishedPort(host_port=18080, container_port=80),
     ]
-    await networks.attach("c1", "ws", [Attachment(network="ws.net")], [ports[1]])
+    await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")], [ports[1]])
     with pytest.raises(NetworkError, match="container c1") as caught:
-        await networks.attach("c2", "ws", [Attachment(network="ws.net")], ports)
+        await networks.attach("c2", "ws", [NetworkAttachment(network="ws.net")], ports)
     assert (caught.value.subject, caught.value.index) == (Subject.PORT, 1)
     await networks.detach("c1")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        mine = PortMapping(host_port=server.getsockname()[1], container_port=80)
+        mine = PublishedPort(host_port=server.getsockname()[1], container_port=80)
         with pytest.raises(NetworkError, match="a program of this machine"):
-            await networks.attach("c2", "ws", [Attachment(network="ws.net")], [mine])
+            await networks.attach("c2", "ws", [NetworkAttachment(network="ws.net")], [mine])
     assert leftovers(machine) == []
 
 
 async def test_an_exhausted_pool_and_a_taken_address_say_what_is_wrong(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
     networks.store.save(stored("ws.small", "10.88.6.0/30"))
-    await networks.attach("c1", "ws", [Attachment(network="ws.small", address="10.88.6.2")])
+    await networks.attach("c1", "ws", [NetworkAttachment(network="ws.small", address="10.88.6.2")])
     with pytest.raises(NetworkError, match="no address left") as exhausted:
-        await networks.attach("c2", "ws", [Attachment(network="ws.small")])
+        await networks.attach("c2", "ws", [NetworkAttachment(network="ws.small")])
     assert (exhausted.value.subject, exhausted.value.index) == (Subject.NETWORK, 0)
     with pytest.raises(NetworkError) as taken:
-        await networks.attach("c2", "ws", [Attachment(network="ws.small", address="10.88.6.2")])
+        await networks.attach(
+            "c2", "ws", [NetworkAttachment(network="ws.small", address="10.88.6.2")]
+        )
     assert taken.value.subject is Subject.ADDRESS
     with pytest.raises(NetworkError, match="in no subnet") as outside:
-        await networks.attach("c2", "ws", [Attachment(network="ws.small", address="10.88.7.2")])
+        await networks.attach(
+            "c2", "ws", [NetworkAttachment(network="ws.small", address="10.88.7.2")]
+        )
     assert outside.value.subject is Subject.ADDRESS
     await networks.detach("c1")
     assert leftovers(machine) == []
 
 
 async def test_two_networks_of_one_container_and_a_network_that_is_missing(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
     networks.store.save(stored("ws.back", "10.88.7.0/24", internal=True, mtu=1400))
-    both = [Attachment(network="ws.net"), Attachment(network="ws.back", mac="02:00:00:00:00:07")]
+    both = [
+        NetworkAttachment(network="ws.net"),
+        NetworkAttachment(network="ws.back", mac="02:00:00:00:00:07"),
+    ]
     attached = await networks.attach("c1", "ws", both)
     assert [a.interface for a in attached.addresses] == ["eth0", "eth1"]
     shown = inside(attached.netns, "ip", "link", "show", "eth1").stdout
@@ -189,7 +196,7 @@ async def test_two_networks_of_one_container_and_a_network_that_is_missing(
     assert inside(attached.netns, "ip", "route").stdout.count("default") == 1
     await networks.detach("c1")
     with pytest.raises(NetworkError, match=r"no network 'ws\.gone'") as caught:
-        await networks.attach("c1", "ws", [both[0], Attachment(network="ws.gone")])
+        await networks.attach("c1", "ws", [both[0], NetworkAttachment(network="ws.gone")])
     assert caught.value.index == 1
     with pytest.raises(NetworkError, match="this workspace has no network"):
         await networks.attach("c1", "another", both)
@@ -197,29 +204,31 @@ async def test_two_networks_of_one_container_and_a_network_that_is_missing(
 
 
 async def test_a_plugin_that_is_missing_is_named_and_nothing_is_begun(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
     (machine.settings.plugin_directories[0] / "portmap").unlink()
     with pytest.raises(NetworkError, match="no CNI plugin 'portmap' in") as caught:
-        await networks.attach("c1", "ws", [Attachment(network="ws.net")])
+        await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
     assert "containernetworking-plugins" in caught.value.hint
     assert leftovers(machine) == []
 
 
 async def test_a_conflist_that_a_plugin_refuses_is_told_and_undone(
-    machine: Machine, networks: Networks
+    machine: Machine, networks: ContainerNetworks
 ) -> None:
     networks.store.save(stored("ws.net", "10.88.3.0/24", mtu=99999))
     with pytest.raises(NetworkError, match="CNI plugin bridge refuses ADD") as caught:
-        await networks.attach("c1", "ws", [Attachment(network="ws.net")])
+        await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
     assert caught.value.subject is Subject.NETWORK
     assert leftovers(machine) == []
 
 
-async def test_a_cancelled_attach_leaves_nothing(machine: Machine, networks: Networks) -> None:
+async def test_a_cancelled_attach_leaves_nothing(
+    machine: Machine, networks: ContainerNetworks
+) -> None:
     for seconds in (0.0, 0.02, 0.05, 0.1, 0.15):
         with trio.move_on_after(seconds):
-            await networks.attach("c1", "ws", [Attachment(network="ws.net")])
+            await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
             await trio.sleep_forever()
         await networks.detach("c1")
         assert leftovers(machine) == []
@@ -229,7 +238,7 @@ _DIES = """
 import os, signal, sys, trio
 from ipaddress import ip_network
 from pathlib import Path
-from kled_provider.kata.network.attaching import Attachment, Networks
+from kled_provider.kata.network.attaching import NetworkAttachment, ContainerNetworks
 from kled_provider.kata.network.settings import NetworkSettings
 
 base, seconds = Path(sys.argv[1]), float(sys.argv[2])
@@ -240,7 +249,7 @@ settings = NetworkSettings(
 async def main():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(die)
-        await Networks(settings).attach("c1", "ws", [Attachment(network="ws.net")])
+        await ContainerNetworks(settings).attach("c1", "ws", [NetworkAttachment(network="ws.net")])
 
 async def die():
     await trio.sleep(seconds)
@@ -252,7 +261,7 @@ trio.run(main)
 
 @pytest.mark.parametrize("seconds", ["0.02", "0.08", "0.2", "0.6"])
 async def test_what_an_unclean_death_left_is_collected(
-    machine: Machine, networks: Networks, tmp_path: Path, seconds: str
+    machine: Machine, networks: ContainerNetworks, tmp_path: Path, seconds: str
 ) -> None:
     root = Path(__file__).parents[4]
     done = subprocess.run(
@@ -264,8 +273,10 @@ async def test_what_an_unclean_death_left_is_collected(
     assert leftovers(machine) == []
 
 
-async def test_what_is_being_created_is_not_collected(machine: Machine, networks: Networks) -> None:
-    await networks.attach("c1", "ws", [Attachment(network="ws.net")])
+async def test_what_is_being_created_is_not_collected(
+    machine: Machine, networks: ContainerNetworks
+) -> None:
+    await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
     assert await networks.collect(set()) == []
     assert networks.users("ws.net") == ["c1"]
     (machine.settings.netns_directory / "kled-orphan").touch()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kata.network.attaching import Attachment, Networks
+from kled_provider.kata.network.attaching import ContainerNetworks, NetworkAttachment
 from kled_provider.kata.network.resource import NetworkResource
 from kled_provider.plugin.resource import Provider
 from tests.kit.cni import Machine, leftovers, make_machine, why_not
@@ -145,8 +145,8 @@ async def test_a_network_in_use_is_not_removed_and_one_of_a_killed_run_is_taken(
     write(terraform, 'name = "net"')
     await terraform("init")
     await terraform("apply", "-auto-approve")
-    networks = Networks(machine.settings)
-    await networks.attach("c1", "w-1", [Attachment(network="w-1.net")])
+    networks = ContainerNetworks(machine.settings)
+    await networks.attach("c1", "w-1", [NetworkAttachment(network="w-1.net")])
     assert "in use by c1" in await terraform("destroy", "-auto-approve", code=1)
     before = attributes(terraform)
     await terraform("state", "rm", "kata_network.net")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_provider.kata.paths.beneath import (
-    FileKind,
+    PathKind,
     PathRefusedError,
     opened_beneath,
     split_beneath,
@@ -79,7 +79,7 @@ def test_no_link_is_followed_wherever_it_stands(root: Path, link: str) -> None:
 
 
 def test_what_was_opened_is_read_by_its_descriptor(root: Path) -> None:
-    with opened_beneath(f"{root}/deep/file", [str(root)], FileKind.FILE) as opened:
+    with opened_beneath(f"{root}/deep/file", [str(root)], PathKind.FILE) as opened:
         (root / "deep" / "file").unlink()
         (root / "deep" / "file").symlink_to(root.parent / "secret")
         with os.fdopen(opened.reopen()) as file:
@@ -88,7 +88,7 @@ def test_what_was_opened_is_read_by_its_descriptor(root: Path) -> None:
 
 def test_another_kind_of_file_is_named(root: Path) -> None:
     os.mkfifo(root / "pipe")
-    for path, kind in ((root, FileKind.FILE), (root / "deep/file", FileKind.DEVICE)):
+    for path, kind in ((root, PathKind.FILE), (root / "deep/file", PathKind.DEVICE)):
         with (
             pytest.raises(PathRefusedError, match=f"not {kind.value}"),
             opened_beneath(str(path), [str(root)], kind),
@@ -96,8 +96,8 @@ def test_another_kind_of_file_is_named(root: Path) -> None:
             pass
     with pytest.raises(PathRefusedError, match="pipe"), opened_beneath(f"{root}/pipe", [str(root)]):
         pass
-    with opened_beneath("/dev/null", ["/dev"], FileKind.DEVICE) as opened:
-        assert opened.kind is FileKind.DEVICE
+    with opened_beneath("/dev/null", ["/dev"], PathKind.DEVICE) as opened:
+        assert opened.kind is PathKind.DEVICE
 
 
 def test_what_is_missing_is_named(root: Path) -> None:
@@ -139,7 +139,7 @@ def test_no_race_leads_out_of_the_root(root: Path) -> None:
         while opened_ones < 100 or refused < 20:
             try:
                 with (
-                    opened_beneath(f"{root}/deep/file", [str(root)], FileKind.FILE) as opened,
+                    opened_beneath(f"{root}/deep/file", [str(root)], PathKind.FILE) as opened,
                     os.fdopen(opened.reopen()) as file,
                 ):
                     assert file.read() == "ours"
