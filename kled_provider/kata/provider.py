@@ -7,6 +7,7 @@ from kled_provider.kata.image.resource import ImageData, ImageResource
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.network.resource import NetworkResource
 from kled_provider.kata.network.settings import network_settings
+from kled_provider.kata.runtime_config.resource import RuntimeConfigResource
 from kled_provider.kata.volume.resource import VolumeResource, volume_settings
 from kled_provider.plugin.resource import DataSource, Provider, Resource
 
@@ -22,6 +23,7 @@ def _resources(machine: KataMachine) -> tuple[Resource, ...]:
         ImageResource(machine),
         NetworkResource(lambda: network_settings(machine.owner())),
         VolumeResource(lambda: volume_settings(machine.owner())),
+        RuntimeConfigResource(machine),
     )
 
 

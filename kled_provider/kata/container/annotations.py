@@ -166,16 +166,7 @@ def _host(key: str, value: str, owner: OwnerFile) -> str | None:
         return None
     allowed = owner.allowed_values("hypervisor", key)
     given = value.split(",") if key == "virtio_fs_extra_args" else [value]
-    return None if set(given) <= set(allowed) else not_listed("hypervisor", key, allowed)
-
-
-def not_listed(table: str, key: str, allowed: tuple[str, ...]) -> str:
-    """Say that a value is not one of the owner's."""
-    listed = f" Listed: {', '.join(allowed)}." if allowed else " None is listed."
-    return (
-        f"{key} means root on this machine: only values that its owner lists in "
-        f"[allowed.{table}] are taken.{listed}"
-    )
+    return None if set(given) <= set(allowed) else owner.not_listed("hypervisor", key)
 
 
 def _gate(key: str, value: str, merged: Merged | None) -> str | None:

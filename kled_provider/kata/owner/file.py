@@ -164,3 +164,12 @@ class OwnerFile:
     def allowed_values(self, table: str, key: str) -> tuple[str, ...]:
         """Return what a dangerous key may be set to; nothing by default."""
         return self.allowed.get(table, {}).get(key, ())
+
+    def not_listed(self, table: str, key: str) -> str:
+        """Say that a value of a dangerous key is not one of these."""
+        allowed = self.allowed_values(table, key)
+        listed = f"Listed: {', '.join(allowed)}." if allowed else "None is listed."
+        return (
+            f"{key} may mean root on this machine: only values that its owner lists in "
+            f"[allowed.{table}] are taken. {listed}"
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
 from kled_provider.kata.owner.file import (
@@ -187,21 +187,23 @@ def _without_kata(table: OwnerTable) -> WithoutKata:
 
 def _allowed(table: OwnerTable) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     """The tables are named as a template's blocks are, such as `[allowed.hypervisor]`."""
-    found = {}
-    for name in TABLES:
-        *above, last = name.split(".")
-        at = table
-        for step in above:
-            at = at.table(step)
-        keys = at.table(last)
-        found[name] = {
-            key: keys.each(key, str, ()) for key in sorted(dangerous_keys(name)) if key in keys
-        }
-        for block in (other for other in TABLES if other.startswith(f"{name}.")):
-            keys.expect(block.removeprefix(f"{name}."))
-        keys.end("is no key whose values have to be listed")
+    found = dict(
+        pair for name in TABLES if "." not in name for pair in _allowed_in(table.table(name), name)
+    )
     table.end()
     return {name: values for name, values in found.items() if values}
+
+
+def _allowed_in(
+    table: OwnerTable, name: str
+) -> Iterator[tuple[str, Mapping[str, tuple[str, ...]]]]:
+    keys = sorted(dangerous_keys(name))
+    yield name, {key: table.each(key, str, ()) for key in keys if key in table}
+    for inner in TABLES:
+        above, _, last = inner.rpartition(".")
+        if above == name:
+            yield from _allowed_in(table.table(last), inner)
+    table.end("is no key whose values have to be listed")
 
 
 def _refer(parsed: OwnerFile) -> None:

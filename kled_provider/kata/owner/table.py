@@ -40,10 +40,6 @@ class OwnerTable:
         for key in self._left:
             raise OwnerFileError("owner_file_key_unknown", f"{self._at(key)} {problem}")
 
-    def expect(self, key: str) -> None:
-        """Leave alone what another read has to do with."""
-        self._left.pop(key, None)
-
     def table(self, key: str) -> OwnerTable:
         return OwnerTable(self._typed(key, dict, {}, "a table"), self._at(key))
 

@@ -27,8 +27,8 @@ class Risk(enum.Enum):
     """What a template could do with a free choice of the value."""
 
     NONE = "none"
-    # It names a program, a file, a socket or an argument of one, which means root on the host: only
-    # values that the owner's file lists.
+    # It names a program, a file, a socket or an argument of one, or confines the VMM less: that may
+    # mean root on the host, so only values that the owner's file lists.
     HOST = "host"
 
 

@@ -7,6 +7,7 @@ both ways unchanged: a key that the tables of keys lack is kept.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -44,8 +45,18 @@ def hypervisor_of(config: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def to_toml(hypervisor: str, tables: Mapping[str, Any]) -> Toml:
-    """Make the configuration that has these tables, with the names that Kata wants."""
+def parsed_toml(text: str) -> Toml:
+    """Parse TOML that has been checked, as the owner's file's."""
+    return tomllib.loads(text)
+
+
+def to_toml(
+    hypervisor: str, tables: Mapping[str, Any], *, like: Mapping[str, Any] | None = None
+) -> Toml:
+    """Make the configuration that has these tables, with the names that Kata wants.
+
+    What is merged with `like` has to name keys as that does: Kata refuses one key by two names.
+    """
     config: Toml = {}
     for name, values in tables.items():
         at = config
@@ -56,6 +67,11 @@ def to_toml(hypervisor: str, tables: Mapping[str, Any]) -> Toml:
             at[last] = values
         else:
             at.setdefault(last, {}).update(values)
+    mem_agent = (like or {}).get("agent", {}).get(AGENT_NAME, {}).get("mem_agent", {})
+    for alias, key in _ALIASES.items():
+        ours = config.get("agent", {}).get(AGENT_NAME, {}).get("mem_agent", {})
+        if alias in mem_agent and key in ours:
+            ours[alias] = ours.pop(key)
     names = {"name": RUNTIME_NAME, "hypervisor_name": hypervisor, "agent_name": AGENT_NAME}
     config["runtime"] = {**names, **config.get("runtime", {})}
     return config

@@ -167,15 +167,15 @@ ANNOTATIONS = {
         "Kata takes policy from a configuration only: set it in a kata_runtime_config."
     ),
     (f"{HYPERVISOR}kernel", "/evil"): (
-        "kernel means root on this machine: only values that its owner lists in "
+        "kernel may mean root on this machine: only values that its owner lists in "
         "[allowed.hypervisor] are taken. Listed: /k."
     ),
     (f"{HYPERVISOR}virtio_fs_extra_args", "-o,sandbox=none"): (
-        "virtio_fs_extra_args means root on this machine: only values that its owner lists in "
+        "virtio_fs_extra_args may mean root on this machine: only values that its owner lists in "
         "[allowed.hypervisor] are taken. Listed: -o, flock."
     ),
     (f"{HYPERVISOR}guest_hook_path", "/x"): (
-        "guest_hook_path means root on this machine: only values that its owner lists in "
+        "guest_hook_path may mean root on this machine: only values that its owner lists in "
         "[allowed.hypervisor] are taken. None is listed."
     ),
     ("io.kubernetes.cri.sandbox-id", "other"): (

@@ -44,6 +44,16 @@ def test_the_example_of_the_documentation_is_read() -> None:
     assert found.agent_bundles == {"amd64": "/usr/lib/kled/agent-amd64"}
 
 
+def test_values_of_inner_tables_are_read() -> None:
+    text = (
+        "[allowed.hypervisor.factory]\ntemplate_path = ['/t']\n[allowed.hypervisor]\npath = ['/p']"
+    )
+    assert parse_owner_file(text).allowed == {
+        "hypervisor": {"path": ("/p",)},
+        "hypervisor.factory": {"template_path": ("/t",)},
+    }
+
+
 def test_the_only_handler_is_the_default() -> None:
     one, two = HANDLER, "[handlers.runc]\nruntime = 'io.containerd.runc.v2'\n"
     assert parse_owner_file(one).default_handler == "kata"

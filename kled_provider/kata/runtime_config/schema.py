@@ -1,0 +1,117 @@
+"""The schema of `kata_runtime_config`, made from the tables of keys."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kled_provider.kata.runtime_config.keys import HYPERVISORS, Key
+from kled_provider.kata.runtime_config.other_keys import REPEATED, TABLES
+from kled_provider.kata.runtime_config.places import NAME
+from kled_provider.plugin.checks import matching, one_of
+from kled_provider.plugin.schema import BOOL, Attribute, Block, Nesting, Schema, list_of
+
+FILE, DROP_IN = "file", "drop-in"
+
+_WORDS: Final = {
+    "hypervisor": "`[hypervisor.KIND]`. What is not set is as in the base, or Kata's default.",
+    "hypervisor.factory": "Template VMs, from which others are made faster.",
+    "hypervisor.guest_extension_images": "More images of the guest, read-only.",
+    "agent": "`[agent.kata]`: Kata's agent in the guest.",
+    "agent.mem_agent": "The mem-agent, which returns memory that is not used. Needs Kata 4.1.",
+    "runtime": "`[runtime]`: the shim.",
+    "runtime.shared_mounts": "Directories of a container that another one of the VM gets.",
+}
+_SET: Final = ("base", "extra_toml", "hypervisor", "agent", "runtime", "intact")
+
+
+def _attribute(key: Key) -> Attribute:
+    text = key.description
+    if key.is_dangerous:
+        text += " Only values that the owner's file lists."
+    if len(key.only) < len(HYPERVISORS):
+        text += f" For {', '.join(key.only)}."
+    return Attribute(name=key.name, type=key.type, optional=True, description=text, check=key.check)
+
+
+def _block(name: str, *first: Attribute) -> Block:
+    inner = (other for other in TABLES if other.rpartition(".")[0] == name)
+    return Block(
+        name=name.rpartition(".")[2],
+        nesting=Nesting.LIST if name in REPEATED else Nesting.SINGLE,
+        description=_WORDS[name],
+        attributes=(*first, *(_attribute(key) for key in TABLES[name])),
+        blocks=tuple(_block(other) for other in inner),
+    )
+
+
+KATA_RUNTIME_CONFIG: Final = Schema(
+    description="A configuration of Kata's runtime (runtime-rs), for the containers that name it.",
+    attributes=(
+        Attribute(
+            name="name",
+            required=True,
+            forces_replacement=True,
+            description="Identity within the workspace.",
+            check=matching(NAME, "up to 63 lower-case letters, digits and hyphens within"),
+        ),
+        Attribute(
+            name="base",
+            optional=True,
+            description="A configuration of the owner's file to start from, with its drop-ins.",
+        ),
+        Attribute(
+            name="form",
+            optional=True,
+            computed=True,
+            default=FILE,
+            forces_replacement=True,
+            description="`file`: a configuration of its own. `drop-in`: beside the base, which it "
+            "changes for all; only where the owner's file allows that.",
+            check=one_of(FILE, DROP_IN),
+        ),
+        Attribute(
+            name="extra_toml",
+            type=list_of("string"),
+            optional=True,
+            description="Names of pieces of configuration in the owner's file.",
+        ),
+        Attribute(
+            name="intact",
+            type=BOOL,
+            optional=True,
+            computed=True,
+            default=True,
+            description="Whether the file is as the last build wrote it, with the base of today. "
+            "Where not, the next build writes it anew. Leave it out.",
+            check=lambda value: None if value else "It says what is found; leave it out.",
+        ),
+        Attribute(
+            name="path", computed=True, description="What a kata_container's `config` takes."
+        ),
+        Attribute(
+            name="sha256",
+            computed=True,
+            follows=_SET,
+            description="Digest of the merged result, for a kata_container's `config_sha256`.",
+        ),
+        Attribute(
+            name="rendered",
+            computed=True,
+            follows=_SET,
+            description="The merged result, as TOML.",
+        ),
+    ),
+    blocks=(
+        _block(
+            "hypervisor",
+            Attribute(
+                name="kind",
+                required=True,
+                description="qemu, clh, dragonball or firecracker.",
+                check=one_of(*HYPERVISORS),
+            ),
+        ),
+        _block("agent"),
+        _block("runtime"),
+    ),
+)
