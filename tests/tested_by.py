@@ -14,8 +14,9 @@ TESTED_BY = {
         kled_agent/scripts/runs kled_agent/scripts/telling kled_agent/ssh/login_wait
     """,
     "agent/sessions/holder/test_process.py": """
-        kled_agent/sessions/directory kled_agent/sessions/holder/link
-        kled_agent/sessions/holder/shell
+        kled_agent/sessions/directory kled_agent/sessions/holder/held
+        kled_agent/sessions/holder/link kled_agent/sessions/holder/loop
+        kled_agent/sessions/holder/place kled_agent/sessions/holder/shell
     """,
     "agent/sessions/holder/test_redraw.py": """
         kled_agent/sessions/holder/picture kled_agent/sessions/holder/plan

@@ -24,13 +24,12 @@ from kled_agent.orphans import Children
 from kled_agent.sessions.holder.frames import Frame, Kill, Refused, Rename, SessionStatus, Stat
 from kled_agent.sessions.holder.lifetime import SizePolicy
 from kled_agent.sessions.holder.link import HolderLink, open_link, start_holder
+from kled_agent.sessions.holder.place import AGENT_LOCK, RECORD
 from kled_agent.sessions.holder.shell import ShellJob
 from kled_wire.errors import ConflictError, KledError, LimitError, NotFoundError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.names import check_name
 
-RECORD: Final = "holder.json"
-LOCK: Final = "agent.lock"
 # How long holders get to end their sessions when the workspace stops; they need two seconds.
 END_S: Final = 4.0
 _LOOK_S: Final = 0.02
@@ -80,7 +79,7 @@ class SessionDirectory:
         Raises OSError.
         """
         self.settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self.settings.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = os.open(self.settings.directory / AGENT_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         # Holders look by trying the exclusive lock, for a moment.
         fcntl.flock(self._lock, fcntl.LOCK_SH)
         for held in self.living():
