@@ -25,6 +25,7 @@ from kled_sync.files.snapshot import load_snapshot, save_snapshot
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
+from kled_wire.errors import ConflictError
 
 # A staged part is worth asking the sender about from here on.
 _PARTIAL_BYTES: Final = 1024 * 1024
@@ -61,6 +62,7 @@ class HeldRoot:
                 placer=Placer(root, options, self.memory, self._store, self._staging, self.kept),
             )
             self._told = False
+            self._device = root.device()
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -98,11 +100,25 @@ class HeldRoot:
         """What the session is told of this side."""
         disk = os.fstatvfs(self._staging)
         found = self.root.stat(ROOT)
+        is_directory = found is not None and stat.S_ISDIR(found.st_mode)
         return {
-            "device": found.st_dev if found is not None else 0,
-            "directory": found is not None and stat.S_ISDIR(found.st_mode),
+            # That of a device is another after a restart; statvfs(3). 0: it is not known.
+            "filesystem": os.fstatvfs(self.root.directory(ROOT)).f_fsid if is_directory else 0,
+            "directory": is_directory,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
+
+    def _check_device(self) -> None:
+        """Raises ConflictError("sync_root_moved")."""
+        device = self.root.device()
+        if None not in {device, self._device} and device != self._device:
+            where = os.fsdecode(self.root.path)
+            raise ConflictError(
+                "sync_root_moved",
+                f"another filesystem is mounted at {where} now",
+                hint="unmount it, or kled sync resume --accept",
+            )
+        self._device = self._device if device is None else device
 
     def partial(self) -> Rows:
         """Staged parts of large files: name, bytes, their digest. Everything else is removed."""
@@ -127,6 +143,7 @@ class HeldRoot:
         self, request: int, *, everywhere: bool, directories: tuple[bytes, ...]
     ) -> Iterator[Message]:
         """Listings of what changed since the last scan; of everything, the first time."""
+        self._check_device()
         root_before = self.memory.root
         known_dirty = set(self.memory.dirty) | set(directories)
         audited = everywhere and self._told and not self.memory.all_dirty

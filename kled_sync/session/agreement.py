@@ -1,15 +1,16 @@
 """The state that both sides last agreed on: a tree, and a log of the agreements since.
 
-An agreement that is too old is safe: the sides have the same content at the paths agreed on since,
-and a scan shows that. So nothing waits until the log is durable; a record that a crash truncated
-ends the log.
+The log also has what was about to be brought over, written down before it was: a run that was cut
+off may have brought it. An agreement that is too old is safe: the sides have the same content at
+the paths agreed on since, and a scan shows that. So nothing waits until the log is durable; a
+record that a crash truncated ends the log.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,8 +22,11 @@ from kled_sync.tree.paths import check_path
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ProtocolError
 
+FILESYSTEMS: Final = "filesystems"
 _HEAD: Final = struct.Struct(">HH")
 _CHECK_BYTES: Final = 8
+# Of the length of a path, which is shorter: what follows is about to be brought over.
+_INTENDED: Final = 0x8000
 # The log is folded into the tree when it has so many records.
 _RECORDS_MAX: Final = 20_000
 
@@ -35,15 +39,22 @@ class Agreement:
         self._directory = directory
         self._log: BinaryIO | None = None
         self._records = 0
+        # What is being brought over, and what an earlier run was bringing when it was cut off.
+        self._intended: dict[bytes, TreeEntry] = {}
+        self._unconfirmed: dict[bytes, TreeEntry] = {}
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.tree = load_tree(directory / "agreed") or Tree()
-            for path, entry in self._logged(directory / "log"):
-                self._apply(path, entry)
+            for path, entry, is_intended in self._logged(directory / "log"):
+                if is_intended and entry is not None:
+                    self._unconfirmed[path] = entry
+                else:
+                    self._unconfirmed.pop(path, None)
+                    self._apply(path, entry)
             self._log = (directory / "log").open("ab")
             os.fchmod(self._log.fileno(), 0o600)
 
-    def _logged(self, path: Path) -> Iterator[tuple[bytes, TreeEntry | None]]:
+    def _logged(self, path: Path) -> Iterator[tuple[bytes, TreeEntry | None, bool]]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -51,6 +62,8 @@ class Agreement:
         at = 0
         while at + _HEAD.size <= len(data):
             path_bytes, entry_bytes = _HEAD.unpack_from(data, at)
+            is_intended = bool(path_bytes & _INTENDED)
+            path_bytes &= ~_INTENDED
             end = at + _HEAD.size + path_bytes + entry_bytes
             record, check = data[at:end], data[end : end + _CHECK_BYTES]
             if check != blake3(record).digest(_CHECK_BYTES):
@@ -59,7 +72,7 @@ class Agreement:
             name = record[_HEAD.size : _HEAD.size + path_bytes]
             rest = record[_HEAD.size + path_bytes :]
             try:
-                yield check_path(name), check_entry(rest) if rest else None
+                yield check_path(name), check_entry(rest) if rest else None, is_intended
             except ProtocolError:
                 break
         if at < len(data):
@@ -71,15 +84,57 @@ class Agreement:
         else:
             self.tree.put(path, entry)
 
+    def filesystems(self) -> dict[str, int]:
+        """Where each side's root was when they last agreed, as `remember_filesystems` was told."""
+        if self._directory is None:
+            return {}
+        try:
+            lines = (self._directory / FILESYSTEMS).read_text("ascii", "replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        pairs = [line.partition(" ") for line in lines]
+        return {side: int(number) for side, _, number in pairs if number.isdecimal()}
+
+    def remember_filesystems(self, found: dict[str, int]) -> None:
+        """Raises OSError."""
+        if self._directory is not None and found != self.filesystems():
+            temporary = self._directory / f"{FILESYSTEMS}.tmp"
+            temporary.write_text("".join(f"{side} {n}\n" for side, n in found.items()), "ascii")
+            temporary.replace(self._directory / FILESYSTEMS)
+
     def note(self, path: bytes, entry: TreeEntry | None) -> None:
         """Both sides have `entry` at `path` now. Blocks for a moment at most."""
         if self._log is None:
             return  # nothing is asked about it again
+        self._intended.pop(path, None)
         self._apply(path, entry)
-        data = entry or b""
-        record = _HEAD.pack(len(path), len(data)) + path + data
-        self._log.write(record + blake3(record).digest(_CHECK_BYTES))
+        self._write(self._log, path, entry)
         self._records += 1
+
+    def intend(self, entries: dict[bytes, TreeEntry]) -> None:
+        """These are about to be brought over: known to a later run, whatever becomes of this."""
+        if self._log is None:
+            return
+        self._intended.update(entries)
+        for path, entry in entries.items():
+            self._write(self._log, path, entry, _INTENDED)
+        self._records += len(entries)
+        self._log.flush()
+
+    def unconfirmed(self) -> dict[bytes, TreeEntry]:
+        """What an earlier run intended, of which it is not known whether it was done."""
+        return self._unconfirmed
+
+    def forget(self, intended: Iterable[bytes]) -> None:
+        """It is known now what became of these."""
+        for path in list(intended):
+            self._intended.pop(path, None)
+            self._unconfirmed.pop(path, None)
+
+    def _write(self, log: BinaryIO, path: bytes, entry: TreeEntry | None, flags: int = 0) -> None:
+        data = entry or b""
+        record = _HEAD.pack(len(path) | flags, len(data)) + path + data
+        log.write(record + blake3(record).digest(_CHECK_BYTES))
 
     def flush(self) -> None:
         """Let a crash of this process lose nothing. Blocks for the disk where the log is long."""
@@ -96,6 +151,9 @@ class Agreement:
         save_tree(self._directory / "agreed", self.tree)
         self._log.truncate(0)
         self._records = 0
+        for path, entry in (self._unconfirmed | self._intended).items():
+            self._write(self._log, path, entry, _INTENDED)
+        self._log.flush()
 
     def close(self) -> None:
         if self._log is not None:

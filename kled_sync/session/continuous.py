@@ -22,8 +22,9 @@ from kled_sync.decide.safety import root_trouble, too_many_deletions
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState
+from kled_sync.session.side import SideState, filesystem_of
 from kled_sync.session.transfer import AGAIN, CarriedOut, Failure, SyncMeter, SyncTransfer
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_wire.errors import ConflictError, NotFoundError
 
@@ -133,6 +134,16 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for side in SyncSide:
                 nursery.start_soon(one, side)
+        self._check_filesystems()
+
+    def _check_filesystems(self) -> None:
+        """Raises HaltedError."""
+        known = self.agreement.filesystems()
+        now = {side.value: filesystem_of(state.facts) for side, state in self.sides.items()}
+        for side, number in now.items():
+            if not self._accept and number and (known.get(side) or number) != number:
+                raise HaltedError(f"the folder on the {side} side is in another filesystem now")
+        self.agreement.remember_filesystems({s: n or known.get(s, 0) for s, n in now.items()})
 
     async def _go_on(self) -> None:
         everywhere = True
@@ -177,6 +188,7 @@ class ContinuousSync:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
         self._check_roots()
+        await self._learn_intended()
         directories = self._directories()
         if directories is not None and not directories:
             return 0
@@ -188,6 +200,25 @@ class ContinuousSync:
             await self._do(actions)
         self._accept = False
         return len(actions)
+
+    async def _learn_intended(self) -> None:
+        """A side that has what the last run was bringing there has agreed on that.
+
+        It was cut off before it knew. Without this a file that is changed again on the side it came
+        from would have changed on both.
+        """
+        intended = self.agreement.unconfirmed()
+        for side, state in self.sides.items():
+            here = [p for p, entry in intended.items() if entry.is_arrived(state.tree.get(p))]
+            unread = [p for p in here if not _is_hashed(state.tree.get(p))]
+            if unread:
+                await self.sides[side].hash(unread)
+            for path in here:
+                found = state.tree.get(path)
+                if found is not None and found.is_hashed and intended[path].is_arrived(found):
+                    self.agreement.note(path, found)
+                    self._again.add(split(path)[0])
+        self.agreement.forget(intended)
 
     def _directories(self) -> set[bytes] | None:
         """What to look at: where something changed. None: everywhere."""
@@ -356,6 +387,10 @@ async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
 def _is_watched(state: SideState) -> bool:
     watching = state.watching
     return watching is not None and watching.how == "inotify" and not watching.words
+
+
+def _is_hashed(entry: TreeEntry | None) -> bool:
+    return entry is not None and entry.is_hashed
 
 
 def _pair(found: Conflict) -> tuple[bytes, str]:

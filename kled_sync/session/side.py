@@ -128,6 +128,12 @@ class _Wait:
         return self.answer
 
 
+def filesystem_of(facts: dict[str, Any]) -> int:
+    """The number of the filesystem that a root is in; 0 where that is not known."""
+    number = facts.get("filesystem")
+    return number if isinstance(number, int) and 0 <= number < 2**64 else 0
+
+
 def _shared(known: dict[bytes, TreeEntry], name: bytes, entry: TreeEntry) -> TreeEntry:
     same = known.get(name)
     return same if same == entry and same is not None else entry

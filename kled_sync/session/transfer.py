@@ -125,6 +125,7 @@ class SyncTransfer:
         placed = target.expect(number, messages.JobPlaced)
         supplied = source.expect(number, messages.Supplied)
         try:
+            self._agreement.intend(_brought(job))
             await target.peer.send(_place(number, job, urgent=urgent))
             items = self._items(job, target)
             sent: dict[int, TreeEntry] = {}
@@ -171,6 +172,7 @@ class SyncTransfer:
         for number, operation in enumerate(job.operations):
             action = by_path[operation.path]
             if number in failed:
+                self._agreement.forget([operation.path])
                 self._fail(Failure(action, *failed[number]), done)
             else:
                 self._succeed(side, operation, sent.get(number), done, action)
@@ -209,6 +211,15 @@ class SyncTransfer:
             done.content_bytes += new.size
         if not (do is Do.DRESS and new.is_directory and action.old is None):
             done.actions.append(action)
+
+
+def _brought(job: SyncJob) -> dict[bytes, TreeEntry]:
+    """What the other side has, that comes with a job."""
+    return {
+        o.path: o.new
+        for o in job.operations
+        if o.new is not None and not o.new.is_directory and o.do is not Do.DRESS
+    }
 
 
 def _place(number: int, job: SyncJob, *, urgent: bool) -> messages.PlaceJob:

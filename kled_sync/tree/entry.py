@@ -87,6 +87,14 @@ class TreeEntry(bytes):
         """False for a file whose content nobody has read."""
         return self[0] != Kind.FILE or len(self) > _HEAD.size
 
+    def is_arrived(self, found: TreeEntry | None) -> bool:
+        """Whether `found` is what this was to become on the other side, as far as it is known."""
+        if found is None or self[0] != found[0]:
+            return False
+        if self.is_hashed and found.is_hashed:
+            return self.tail == found.tail
+        return self[3:19] == found[3:19]  # the same time, which is brought over, and size
+
     def with_digest(self, digest: bytes) -> TreeEntry:
         """The same file, its content known."""
         return TreeEntry(self[: _HEAD.size] + digest)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
+from blake3 import blake3
 
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.files.options import Options
+from kled_sync.session.agreement import Agreement
 from kled_sync.session.continuous import HaltedError
 from kled_sync.session.kept import history, undo
+from kled_sync.tree.entry import make_file
+from kled_wire.errors import ConflictError
 from tests.kit.endpoints import content, kept_same
 
 
@@ -243,3 +249,62 @@ async def test_undo_to_a_time_takes_away_what_came_since(
         await sync.flush()
         assert content(alpha) == {"a": (b"1", False), "sub": "directory", "sub/b": (b"2", False)}
         assert content(beta) == content(alpha)
+
+
+async def test_a_root_that_came_to_another_filesystem_halts(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beta.mkdir()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        agreed = sync.agreement.filesystems()
+    assert set(agreed) == {"alpha", "beta"}
+    another = {side: number + 1 for side, number in agreed.items()}
+    path = tmp_path / "session" / "filesystems"
+    path.write_text("".join(f"{side} {number}\n" for side, number in another.items()))
+    with pytest.RaisesGroup(HaltedError, flatten_subgroups=True, allow_unwrapped=True) as caught:
+        async with kept_same(tmp_path, alpha, beta):
+            pass
+    assert "is in another filesystem now" in repr(caught.value)
+    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+        await sync.flush()
+        assert sync.agreement.filesystems() == agreed
+
+
+async def test_what_is_mounted_over_a_root_is_not_synced(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "none", str(alpha)]
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("needs to mount a filesystem")
+        try:
+            (alpha / "elsewhere").write_text("x")
+            with pytest.raises(ConflictError, match="another filesystem is mounted"):
+                await sync.sides[SyncSide.ALPHA].scan(everywhere=True)
+        finally:
+            subprocess.run(["umount", str(alpha)], check=True)
+    assert content(beta) == content(alpha)
+
+
+@pytest.mark.parametrize("read", [True, False])
+async def test_what_was_brought_just_before_a_crash_was_agreed_on(
+    tmp_path: Path, alpha: Path, beta: Path, read: bool
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    # The last run brought beta's version, and was killed before it knew; then beta saved again.
+    (alpha / "a").write_text("brought")
+    found = (alpha / "a").stat()
+    digest = blake3(b"brought").digest() if read else b""
+    entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, digest)
+    with closing(Agreement(tmp_path / "session")) as agreement:
+        agreement.intend({b"a": entry, b"sub/b": entry, b"never": entry})
+    (beta / "a").write_text("saved since")
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert sync.health.conflicts == {}
+        assert not sync.agreement.unconfirmed()
+    assert content(alpha) == content(beta)
+    assert (alpha / "a").read_text() == "saved since"

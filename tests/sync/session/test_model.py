@@ -6,6 +6,7 @@ a two-way sync makes of the three. Directories are there as long as something is
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -76,8 +77,25 @@ def files(root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
 
 
-async def walk(home: Path, mode: Mode, history: list[tuple[list[Edit], list[Edit]]]) -> None:
-    """Each time: edits on both sides while no sync runs, then a sync, and edits that it sees."""
+async def crash(home: Path, roots: dict[str, Path], mode: Mode, after_ms: int) -> None:
+    """A sync that is cut off at some moment, and of which nothing is remembered but what it did."""
+    state, before = home / "state", home / "before"
+    state.mkdir(exist_ok=True)
+    shutil.copytree(state, before)
+    with trio.move_on_after(after_ms / 1000):
+        async with kept_same(state, roots["alpha"], roots["beta"], mode) as sync:
+            await sync.flush()
+    shutil.rmtree(state)
+    before.rename(state)
+
+
+Step = tuple[list[Edit], int | None, list[Edit]]
+
+
+async def walk(home: Path, mode: Mode, history: list[Step]) -> None:
+    """Each time: edits on both sides while no sync runs, perhaps a crash, then a sync, and edits
+    that it sees.
+    """
     reference = Reference(mode)
     roots = {side: home / side for side in ("alpha", "beta")}
     for root in roots.values():
@@ -87,9 +105,11 @@ async def walk(home: Path, mode: Mode, history: list[tuple[list[Edit], list[Edit
         write(roots[side], name, content)
         reference.edit(side, name, content)
 
-    for unseen, seen in history:
+    for unseen, after_ms, seen in history:
         for change in unseen:
             edit(*change)
+        if after_ms is not None:
+            await crash(home, roots, mode, after_ms)
         async with kept_same(home / "state", roots["alpha"], roots["beta"], mode) as sync:
             await sync.flush()
             conflicts = reference.flush()
@@ -102,13 +122,18 @@ async def walk(home: Path, mode: Mode, history: list[tuple[list[Edit], list[Edit
                 assert files(root) == reference.sides[side], side
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([Mode.TWO_WAY_SAFE, Mode.TWO_WAY_RESOLVED]),
-    st.lists(st.tuples(st.lists(EDIT, max_size=6), st.lists(EDIT, max_size=3)), max_size=3),
+    st.lists(
+        st.tuples(
+            st.lists(EDIT, max_size=6),
+            st.none() | st.integers(0, 60),
+            st.lists(EDIT, max_size=3),
+        ),
+        max_size=3,
+    ),
 )
-def test_any_history_ends_as_promised(
-    mode: Mode, history: list[tuple[list[Edit], list[Edit]]]
-) -> None:
+def test_any_history_ends_as_promised(mode: Mode, history: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as home:
         trio.run(walk, Path(home), mode, history)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
@@ -204,3 +208,54 @@ async def test_git_s_programs_are_not_brought_to_this_machine(tmp_path: Path, so
     assert ".git/HEAD" in found
     assert {s.path for s in result.skipped} == {b".git/hooks", b".git/config", b"sub/.git"}
     assert not {".git/hooks", ".git/config", "sub/.git"} & set(found)
+
+
+async def test_a_transfer_that_was_cut_off_goes_on_where_it_was(
+    tmp_path: Path, source: Path
+) -> None:
+    size = 24 * 1024 * 1024
+    (source / "big").write_bytes(os.urandom(size))
+    staged = tmp_path / ".kled-sync"
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(copy_once, tmp_path, source, tmp_path / "target")
+            while not any(p.stat().st_size > size // 3 for p in staged.rglob("part-*")):
+                await trio.sleep(0.001)
+            scope.cancel()
+    assert not (tmp_path / "target" / "big").exists()
+    had = max(p.stat().st_size for p in staged.rglob("part-*"))
+    _, peers = await copy_once(tmp_path, source, tmp_path / "target")
+    assert content(tmp_path / "target") == content(source)
+    assert peers[SyncSide.BETA].sent_bytes < size - had + 2 * 1024 * 1024
+    assert not list(staged.rglob("part-*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 40 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs to mount a filesystem")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+async def test_a_full_destination_says_how_much_is_missing_and_is_tried_again(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    source, target = tmp_path / "source", small_disk / "target"
+    source.mkdir()
+    target.mkdir()
+    (source / "big").write_bytes(os.urandom(20 * 1024 * 1024))
+    (target / "big").write_text("before")
+    result, _ = await copy_once(tmp_path, source, target)
+    (failure,) = result.done.failures
+    assert (failure.code, failure.action.path) == ("no_space", b"big")
+    assert re.fullmatch(r"the disk lacks 1[23] MiB", failure.words)
+    assert (target / "big").read_text() == "before"
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    result, _ = await copy_once(tmp_path, source, target)
+    assert result.done.failures == []
+    assert content(target) == content(source)
