@@ -12,10 +12,11 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from blake3 import blake3
 
+from kled_sync.decide.modes import SyncSide
 from kled_sync.files.snapshot import load_tree, save_tree
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import check_path
@@ -25,10 +26,17 @@ from kled_wire.errors import ProtocolError
 FILESYSTEMS: Final = "filesystems"
 _HEAD: Final = struct.Struct(">HH")
 _CHECK_BYTES: Final = 8
-# Of the length of a path, which is shorter: what follows is about to be brought over.
-_INTENDED: Final = 0x8000
+# In the lengths of path and entry, which are shorter: it is about to be brought over, and to beta.
+_INTENDED, _TO_BETA = 0x8000, 0x8000
 # The log is folded into the tree when it has so many records.
 _RECORDS_MAX: Final = 20_000
+
+
+class Intended(NamedTuple):
+    """What was about to be brought to a side."""
+
+    side: SyncSide
+    entry: TreeEntry
 
 
 class Agreement:
@@ -40,21 +48,21 @@ class Agreement:
         self._log: BinaryIO | None = None
         self._records = 0
         # What is being brought over, and what an earlier run was bringing when it was cut off.
-        self._intended: dict[bytes, TreeEntry] = {}
-        self._unconfirmed: dict[bytes, TreeEntry] = {}
+        self._intended: dict[bytes, Intended] = {}
+        self._unconfirmed: dict[bytes, Intended] = {}
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.tree = load_tree(directory / "agreed") or Tree()
-            for path, entry, is_intended in self._logged(directory / "log"):
-                if is_intended and entry is not None:
-                    self._unconfirmed[path] = entry
+            for path, entry, side in self._logged(directory / "log"):
+                if side is not None and entry is not None:
+                    self._unconfirmed[path] = Intended(side, entry)
                 else:
                     self._unconfirmed.pop(path, None)
                     self._apply(path, entry)
             self._log = (directory / "log").open("ab")
             os.fchmod(self._log.fileno(), 0o600)
 
-    def _logged(self, path: Path) -> Iterator[tuple[bytes, TreeEntry | None, bool]]:
+    def _logged(self, path: Path) -> Iterator[tuple[bytes, TreeEntry | None, SyncSide | None]]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -62,8 +70,10 @@ class Agreement:
         at = 0
         while at + _HEAD.size <= len(data):
             path_bytes, entry_bytes = _HEAD.unpack_from(data, at)
-            is_intended = bool(path_bytes & _INTENDED)
-            path_bytes &= ~_INTENDED
+            side = None
+            if path_bytes & _INTENDED:
+                side = SyncSide.BETA if entry_bytes & _TO_BETA else SyncSide.ALPHA
+            path_bytes, entry_bytes = path_bytes & ~_INTENDED, entry_bytes & ~_TO_BETA
             end = at + _HEAD.size + path_bytes + entry_bytes
             record, check = data[at:end], data[end : end + _CHECK_BYTES]
             if check != blake3(record).digest(_CHECK_BYTES):
@@ -72,7 +82,7 @@ class Agreement:
             name = record[_HEAD.size : _HEAD.size + path_bytes]
             rest = record[_HEAD.size + path_bytes :]
             try:
-                yield check_path(name), check_entry(rest) if rest else None, is_intended
+                yield check_path(name), check_entry(rest) if rest else None, side
             except ProtocolError:
                 break
         if at < len(data):
@@ -111,17 +121,17 @@ class Agreement:
         self._write(self._log, path, entry)
         self._records += 1
 
-    def intend(self, entries: dict[bytes, TreeEntry]) -> None:
-        """These are about to be brought over: known to a later run, whatever becomes of this."""
+    def intend(self, side: SyncSide, entries: dict[bytes, TreeEntry]) -> None:
+        """These are about to be brought to `side`: a later run knows, whatever becomes of this."""
         if self._log is None:
             return
-        self._intended.update(entries)
         for path, entry in entries.items():
-            self._write(self._log, path, entry, _INTENDED)
+            self._intended[path] = Intended(side, entry)
+            self._write(self._log, path, entry, side)
         self._records += len(entries)
         self._log.flush()
 
-    def unconfirmed(self) -> dict[bytes, TreeEntry]:
+    def unconfirmed(self) -> dict[bytes, Intended]:
         """What an earlier run intended, of which it is not known whether it was done."""
         return self._unconfirmed
 
@@ -131,9 +141,17 @@ class Agreement:
             self._intended.pop(path, None)
             self._unconfirmed.pop(path, None)
 
-    def _write(self, log: BinaryIO, path: bytes, entry: TreeEntry | None, flags: int = 0) -> None:
+    def _write(
+        self,
+        log: BinaryIO,
+        path: bytes,
+        entry: TreeEntry | None,
+        intended_for: SyncSide | None = None,
+    ) -> None:
         data = entry or b""
-        record = _HEAD.pack(len(path) | flags, len(data)) + path + data
+        path_flag = _INTENDED if intended_for is not None else 0
+        entry_flag = _TO_BETA if intended_for is SyncSide.BETA else 0
+        record = _HEAD.pack(len(path) | path_flag, len(data) | entry_flag) + path + data
         log.write(record + blake3(record).digest(_CHECK_BYTES))
 
     def flush(self) -> None:
@@ -151,8 +169,8 @@ class Agreement:
         save_tree(self._directory / "agreed", self.tree)
         self._log.truncate(0)
         self._records = 0
-        for path, entry in (self._unconfirmed | self._intended).items():
-            self._write(self._log, path, entry, _INTENDED)
+        for path, intended in (self._unconfirmed | self._intended).items():
+            self._write(self._log, path, intended.entry, intended.side)
         self._log.flush()
 
     def close(self) -> None:

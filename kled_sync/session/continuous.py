@@ -24,7 +24,6 @@ from kled_sync.session.agreement import Agreement
 from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, filesystem_of
 from kled_sync.session.transfer import AGAIN, CarriedOut, Failure, SyncMeter, SyncTransfer
-from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_wire.errors import ConflictError, NotFoundError
 
@@ -205,19 +204,19 @@ class ContinuousSync:
         """A side that has what the last run was bringing there has agreed on that.
 
         It was cut off before it knew. Without this a file that is changed again on the side it came
-        from would have changed on both.
+        from would have changed on both. What that side itself has says nothing.
         """
         intended = self.agreement.unconfirmed()
         for side, state in self.sides.items():
-            here = [p for p, entry in intended.items() if entry.is_arrived(state.tree.get(p))]
-            unread = [p for p in here if not _is_hashed(state.tree.get(p))]
+            here = {p: i.entry for p, i in intended.items() if i.side is side}
+            unread = [p for p, e in here.items() if e.is_arrived(found := state.tree.get(p))
+                      and found is not None and not found.is_hashed]  # fmt: skip
             if unread:
-                await self.sides[side].hash(unread)
-            for path in here:
+                await state.hash(unread)
+            for path, entry in here.items():
                 found = state.tree.get(path)
-                if found is not None and found.is_hashed and intended[path].is_arrived(found):
+                if found is not None and found.is_hashed and entry.is_arrived(found):
                     self.agreement.note(path, found)
-                    self._again.add(split(path)[0])
         self.agreement.forget(intended)
 
     def _directories(self) -> set[bytes] | None:
@@ -387,10 +386,6 @@ async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
 def _is_watched(state: SideState) -> bool:
     watching = state.watching
     return watching is not None and watching.how == "inotify" and not watching.words
-
-
-def _is_hashed(entry: TreeEntry | None) -> bool:
-    return entry is not None and entry.is_hashed
 
 
 def _pair(found: Conflict) -> tuple[bytes, str]:

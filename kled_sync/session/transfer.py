@@ -125,7 +125,7 @@ class SyncTransfer:
         placed = target.expect(number, messages.JobPlaced)
         supplied = source.expect(number, messages.Supplied)
         try:
-            self._agreement.intend(_brought(job))
+            self._agreement.intend(side, _brought(job))
             await target.peer.send(_place(number, job, urgent=urgent))
             items = self._items(job, target)
             sent: dict[int, TreeEntry] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from contextlib import closing
@@ -289,22 +290,25 @@ async def test_what_is_mounted_over_a_root_is_not_synced(
 
 
 @pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("done", [True, False])
 async def test_what_was_brought_just_before_a_crash_was_agreed_on(
-    tmp_path: Path, alpha: Path, beta: Path, read: bool
+    tmp_path: Path, alpha: Path, beta: Path, read: bool, done: bool
 ) -> None:
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
-    # The last run brought beta's version, and was killed before it knew; then beta saved again.
-    (alpha / "a").write_text("brought")
-    found = (alpha / "a").stat()
-    digest = blake3(b"brought").digest() if read else b""
+    (beta / "a").write_text("sent")
+    found = (beta / "a").stat()
+    digest = blake3(b"sent").digest() if read else b""
     entry = make_file(found.st_mode, found.st_mtime_ns, found.st_size, digest)
+    # The last run was bringing that to alpha when it was killed.
     with closing(Agreement(tmp_path / "session")) as agreement:
-        agreement.intend({b"a": entry, b"sub/b": entry, b"never": entry})
-    (beta / "a").write_text("saved since")
+        agreement.intend(SyncSide.ALPHA, {b"a": entry, b"sub/b": entry, b"never": entry})
+    if done:
+        shutil.copy2(beta / "a", alpha / "a")
+        (beta / "a").write_text("saved since")
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
         assert sync.health.conflicts == {}
         assert not sync.agreement.unconfirmed()
     assert content(alpha) == content(beta)
-    assert (alpha / "a").read_text() == "saved since"
+    assert (alpha / "a").read_text() == ("saved since" if done else "sent")

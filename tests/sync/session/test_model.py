@@ -77,16 +77,19 @@ def files(root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
 
 
-async def crash(home: Path, roots: dict[str, Path], mode: Mode, after_ms: int) -> None:
-    """A sync that is cut off at some moment, and of which nothing is remembered but what it did."""
+async def crash(
+    home: Path, roots: dict[str, Path], mode: Mode, after_ms: int, *, forgets: bool
+) -> None:
+    """A sync that is cut off at some moment, of which perhaps only what it did is left."""
     state, before = home / "state", home / "before"
     state.mkdir(exist_ok=True)
     shutil.copytree(state, before)
     with trio.move_on_after(after_ms / 1000):
         async with kept_same(state, roots["alpha"], roots["beta"], mode) as sync:
             await sync.flush()
-    shutil.rmtree(state)
-    before.rename(state)
+    shutil.rmtree(state if forgets else before)
+    if forgets:
+        before.rename(state)
 
 
 Step = tuple[list[Edit], int | None, list[Edit]]
@@ -109,7 +112,7 @@ async def walk(home: Path, mode: Mode, history: list[Step]) -> None:
         for change in unseen:
             edit(*change)
         if after_ms is not None:
-            await crash(home, roots, mode, after_ms)
+            await crash(home, roots, mode, after_ms, forgets=bool(after_ms % 2))
         async with kept_same(home / "state", roots["alpha"], roots["beta"], mode) as sync:
             await sync.flush()
             conflicts = reference.flush()
