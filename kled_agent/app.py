@@ -5,10 +5,12 @@ docs/architecture.md has the tree of tasks.
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -32,6 +34,7 @@ from kled_agent.identity import (
     save_identity,
     session_environment,
 )
+from kled_agent.inherited import for_sessions, read_environment
 from kled_agent.orphans import Children, bury_orphans
 from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
@@ -67,15 +70,24 @@ async def _nobody_to_tell(_reason: str) -> None:
 
 @dataclass(slots=True)
 class AgentStop:
-    """How the agent ends: whether the workspace does too, and who tells the clients why."""
+    """How the agent ends: whether the workspace does too, and who tells the clients why.
+
+    `scripts` are those to run first then, and `place` is what goes with the workspace; None before
+    there are any.
+    """
 
     of_workspace: bool = False
+    scripts: Scripts | None = None
+    place: ScriptDirectory | None = None
     dismiss: Callable[[str], Awaitable[None]] = _nobody_to_tell
 
 
 async def run_agent(config: AgentConfig, log: EventLog) -> None:
     """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend."""
     user = load_user(config.user or None, shell=config.shell or None)
+    if config.session_environment == "parent":
+        given = for_sessions(read_environment(os.getppid()), config.token)
+        user = replace(user, inherited=given)
     become_reaper()
     stop_ignoring()
     children = Children()
@@ -89,17 +101,22 @@ async def run_agent(config: AgentConfig, log: EventLog) -> None:
             await nursery.start(bury_orphans, children)
             user = replace(user, variables=identity.environment, start_in=identity.directory)
             place = ScriptDirectory(directory=f"{tempfile.gettempdir()}/kled-{identity.agent_id}")
+            user = replace(user, programs=(place.bin, place.ours), path_file=place.path_file)
             defaults = SessionDefaults(
-                user=replace(user, programs=(place.bin, place.ours)),
+                user=user,
                 environment=session_variables(identity),
                 children=children,
                 named=named,
             )
             scripts = defaults.logins = make_scripts(defaults, place, log)
+            stop.place, stop.scripts = place, scripts
             nursery.start_soon(scripts.serve)
             await _serve(config, identity, defaults, scripts, log, nursery, stop)
     finally:
         _end_programs(named, all_of_them=stop.of_workspace)
+        if stop.of_workspace and stop.place is not None:
+            # Only here: another agent that comes goes on with what is there.
+            shutil.rmtree(stop.place.directory, ignore_errors=True)
 
 
 def session_variables(identity: Identity) -> dict[str, str]:
@@ -272,11 +289,29 @@ async def _stop_on_signal(scope: trio.CancelScope, stop: AgentStop, log: EventLo
     """SIGTERM and SIGINT: the workspace stops. SIGUSR2: only we do; another agent comes."""
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
     with trio.open_signal_receiver(*ending) as signals:
-        async for number in signals:
-            log.info("agent_stopping", signal=signal.Signals(number).name)
-            notify("STOPPING=1")
-            stop.of_workspace = number != signal.SIGUSR2
-            with trio.move_on_after(limits.GOODBYE_S):
-                await stop.dismiss(_STOPPED if stop.of_workspace else _RESTARTED)
-            scope.cancel()
-            return
+        number = await anext(signals)
+        log.info("agent_stopping", signal=signal.Signals(number).name)
+        notify("STOPPING=1")
+        stop.of_workspace = number != signal.SIGUSR2
+        if stop.of_workspace and stop.scripts is not None:
+            await _shut_down(stop.scripts, signals)
+        with trio.move_on_after(limits.GOODBYE_S):
+            await stop.dismiss(_STOPPED if stop.of_workspace else _RESTARTED)
+        scope.cancel()
+
+
+async def _shut_down(scripts: Scripts, signals: AsyncIterator[int]) -> None:
+    """Run the scripts of a stop, if the coordinator has not had them run; a second signal ends it.
+
+    Whoever sends the signal has a limit of their own: docker stop kills after 10 s, Kubernetes
+    after 30 s, systemd after 90 s.
+    """
+    async with trio.open_nursery() as nursery:
+
+        async def give_up() -> None:
+            await anext(signals)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(give_up)
+        await scripts.shut_down()
+        nursery.cancel_scope.cancel()

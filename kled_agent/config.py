@@ -17,6 +17,7 @@ from kled_wire.transport.address import parse_url
 
 DEFAULT_FILE: Final = Path("/etc/kled/agent.toml")
 _LEVELS: Final = ("debug", "info", "warning", "error")
+ENVIRONMENT_SOURCES: Final = ("off", "parent")
 DIRECT_POLICIES: Final = ("off", "private", "any")
 
 
@@ -43,6 +44,8 @@ class AgentConfig:
     session_orphan_s: float = 3600
     session_limit: float = 32
     session_ring_bytes: float = 8 * 1024 * 1024
+    # Whose environment sessions get: nobody's, or that of the process that started the agent.
+    session_environment: str = "off"
 
 
 # Settings that are numbers; in the environment they are written in decimal.
@@ -75,6 +78,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "session_orphan_s": "KLED_AGENT_SESSION_ORPHAN_S",
     "session_limit": "KLED_AGENT_SESSION_LIMIT",
     "session_ring_bytes": "KLED_AGENT_SESSION_RING_BYTES",
+    "session_environment": "KLED_AGENT_SESSION_ENVIRONMENT",
 }
 
 
@@ -135,6 +139,7 @@ def _build(values: dict[str, tuple[str, str]], environ: Mapping[str, str]) -> Ag
             "config_malformed", f"{source}: log_level is {level!r}", hint=f"one of {_LEVELS}"
         )
     _check_choice(values, "session_size", SIZE_POLICIES)
+    _check_choice(values, "session_environment", ENVIRONMENT_SOURCES)
     _check_choice(values, "direct_listen", DIRECT_POLICIES)
     if bind := values.get("direct_bind"):
         parse_bind(*bind)

@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What sessions get from the agent's own environment. By the workspace's id the coordinator finds
 # on its own machine what a killed agent left behind.
 INHERITED = ("LANG", "KLED_WORKSPACE_ID")
+# It stays in place, for people may have added to it; without KLED_PATH it does nothing.
+_BEFORE_PROMPT = '[ -z "${{KLED_PATH-}}" ] || {{ [ ! -r {file} ] || . {file}; unset KLED_PATH; }}'
 _PASSWD_FIELDS = 7  # passwd(5)
 _GETENT_S = 10.0
 
@@ -29,7 +32,8 @@ class LocalUser:
     """One entry of passwd(5), with its groups.
 
     `variables` and `start_in` are what the workspace's template adds for sessions, `programs` the
-    directories that come last on PATH.
+    directories that come last on PATH, and `path_file` what a login shell sources so that they are
+    still there ("": nothing). `inherited` is what sessions take over from where the agent began.
     """
 
     name: str
@@ -41,6 +45,8 @@ class LocalUser:
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     start_in: str = ""
     programs: tuple[str, ...] = ()
+    path_file: str = ""
+    inherited: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def is_local(self) -> bool:
@@ -73,6 +79,7 @@ class LocalUser:
             if value := os.environ.get(name):
                 inherited[name] = value
         return {
+            **self.inherited,
             **inherited,
             "HOME": self.home,
             "USER": self.name,
@@ -80,6 +87,25 @@ class LocalUser:
             "SHELL": self.shell,
             **self.variables,
         }
+
+    def login_environment(self) -> dict[str, str]:
+        """What a login shell's environment begins with: PATH outlives a profile that sets it anew.
+
+        bash runs PROMPT_COMMAND before its first prompt, dash and ash read the file ENV names.
+        """
+        found = self.environment()
+        file = self.path_file
+        if not file:
+            return found
+        hooks = {"KLED_PATH": found["PATH"]}
+        match Path(self.shell).name:
+            case "bash":
+                hooks["PROMPT_COMMAND"] = _BEFORE_PROMPT.format(file=shlex.quote(file))
+            case "sh" | "dash" | "ash":
+                hooks["ENV"] = file
+            case _:
+                return found
+        return {**hooks, **found}
 
     def popen_options(self) -> Mapping[str, Any]:
         """Arguments of subprocess.Popen that make the child this user; empty if we are already."""

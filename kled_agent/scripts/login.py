@@ -27,14 +27,45 @@ umask 022
 shift 3
 exec "$@"
 """
-# $1: our directory; $2: the program `coder`. Units that an agent before us knew are over.
+# $1: our directory; $2, $3: the program `coder`, and the file for PATH. What an agent before us
+# knew of units is over.
 _INSTALL: Final = """\
 umask 077
 mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$1/lib" &&
-rm -f "$1/units.json" && printf '%s' "$2" >"$1/lib/coder" && chmod 700 "$1/lib/coder"
+rm -f "$1/units.json" && printf '%s' "$2" >"$1/lib/coder" && chmod 700 "$1/lib/coder" &&
+printf '%s' "$3" >"$1/lib/path.sh"
 """
-# A profile may set PATH anew (Debian's does): what we add comes after it.
-_LOGIN: Final = 'PATH="$PATH:$0"; export PATH; exec "$@"'
+# Sourced after a profile, which may have set PATH anew (Debian's does). What it lacks of KLED_PATH
+# comes back: before the first directory that both have if it was before that, else at the end.
+# Which of the system's own are in it is the profile's to say.
+_PATH_SH: Final = """\
+if [ -n "${KLED_PATH-}" ]; then
+  _kled_left=$KLED_PATH: _kled_front= _kled_back= _kled_met=
+  while [ -n "$_kled_left" ]; do
+    _kled_one=${_kled_left%%:*} _kled_left=${_kled_left#*:}
+    case ":$PATH:" in
+      *":$_kled_one:"*) _kled_met=1; continue ;;
+    esac
+    case $_kled_one in
+      /usr/local/sbin | /usr/local/bin | /usr/sbin | /usr/bin | /sbin | /bin) ;;
+      *)
+        if [ -z "$_kled_met" ]; then _kled_front=$_kled_front$_kled_one:
+        else _kled_back=$_kled_back:$_kled_one
+        fi ;;
+    esac
+  done
+  _kled_left=${PATH:+$PATH:} _kled_head=
+  while [ -n "$_kled_left" ]; do
+    case ":$KLED_PATH:" in *":${_kled_left%%:*}:"*) break ;; esac
+    _kled_head=$_kled_head${_kled_left%%:*}: _kled_left=${_kled_left#*:}
+  done
+  _kled_left=$_kled_head$_kled_front${_kled_left%:}
+  PATH=${_kled_left%:}$_kled_back
+  export PATH
+  unset KLED_PATH _kled_left _kled_one _kled_front _kled_back _kled_met _kled_head
+fi
+"""
+_LOGIN: Final = '. "$0"; exec "$@"'
 _LOGIN_FISH: Final = "set -gx PATH $PATH (string split : $argv[1]); exec $argv[2..-1]"
 
 
@@ -57,6 +88,11 @@ class ScriptDirectory:
         """On PATH, the last."""
         return f"{self.directory}/lib"
 
+    @property
+    def path_file(self) -> str:
+        """What shells source after a profile, for PATH."""
+        return f"{self.ours}/path.sh"
+
     def data(self, script_id: str) -> str:
         """A script's own directory, CODER_SCRIPT_DATA_DIR."""
         return f"{self.directory}/data/{_file_name(script_id)}"
@@ -76,9 +112,9 @@ def interpreter(script: str) -> tuple[str, ...] | None:
 
 def install_command(place: ScriptDirectory, *, python: str) -> tuple[str, ...]:
     """The argument vector that makes the directory, with the program `coder` in it."""
-    words = " ".join(map(shlex.quote, (python, "-I", "-m", "kled_agent", "coder", place.directory)))
-    coder = f'#!/bin/sh\nexec {words} "$@"\n'
-    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, coder)
+    runs = " ".join(map(shlex.quote, (python, "-I", "-m", "kled_agent", "coder", place.directory)))
+    coder = f'#!/bin/sh\nexec {runs} "$@"\n'
+    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, coder, _PATH_SH)
 
 
 def script_input(script: str) -> bytes:
@@ -94,12 +130,11 @@ def script_command(
     file = place.script(script_id)
     prepare = ("/bin/sh", "-c", _PREPARE, "kled-script", place.directory, file)
     name = PurePosixPath(shell).name
-    paths = f"{place.bin}:{place.ours}"
     if name == "fish":
-        login = (shell, "-l", "-c", _LOGIN_FISH, paths)
+        login = (shell, "-l", "-c", _LOGIN_FISH, f"{place.bin}:{place.ours}")
     else:
         shell = shell if name in _SHELLS else _FALLBACK
-        login = (shell, "-l", "-c", _LOGIN, paths)
+        login = (shell, "-l", "-c", _LOGIN, place.path_file)
     by = interpreter(script) or (shell,)
     return (*prepare, place.data(script_id), *login, *by, file)
 

@@ -99,6 +99,7 @@ class Runner:
         more = {
             "CODER_SCRIPT_BIN_DIR": self.place.bin,
             "CODER_SCRIPT_DATA_DIR": self.place.data(script_id),
+            "KLED_PATH": user.environment()["PATH"],
         }
         return Command(
             user=user,

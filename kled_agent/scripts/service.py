@@ -87,6 +87,19 @@ class Scripts:
         self._runs.ring()
         self._wake()
 
+    async def shut_down(self) -> None:
+        """Run what a stop runs, each within its time; nothing where the coordinator has had it run.
+
+        Cancelled, it leaves what runs to the end of `serve`.
+        """
+        if self._spec is None or self._runs.stopped:
+            return
+        if not any(run.due.stage is Stage.STOP for run in self._runs):
+            self.stop(self._spec.shutdown_s)
+        while not self._runs.stopped:
+            news = self._runs.next_news()
+            await news.wait()
+
     async def tell(self, link: ControlLink) -> Never:
         """Tell the coordinator over this link until cancelled. Raises LinkClosed."""
         self._teller = Teller(self._runs, link)

@@ -40,6 +40,11 @@ class Command:
     argv: tuple[str, ...] | None = None
     becomes_user: bool = False
 
+    def beginning(self) -> dict[str, str]:
+        """What the environment begins with."""
+        is_login = self.line is None and not self.argv
+        return self.user.login_environment() if is_login else self.user.environment()
+
     def vector(self) -> tuple[str, list[str]]:
         """The program file and its argument vector."""
         if self.argv:
@@ -147,7 +152,7 @@ async def _start(
     if command.becomes_user:
         environment = {n: os.environ[n] for n in ("PYTHONPATH",) if n in os.environ}
     else:
-        environment = {**command.user.environment(), **command.environment, **extra}
+        environment = {**command.beginning(), **command.environment, **extra}
     with command.children.starting():
         process = await trio.lowlevel.open_process(
             argv,

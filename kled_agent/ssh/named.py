@@ -183,7 +183,7 @@ async def open_held(
 def shell_job(name: str, command: Command, request: TerminalRequest) -> ShellJob:
     """The login shell of a new session; what belongs to one client only is left out."""
     executable, argv = command.vector()
-    environment = {**command.user.environment(), **command.environment}
+    environment = {**command.beginning(), **command.environment}
     for variable in (
         "SSH_AUTH_SOCK",
         "SSH_CONNECTION",

@@ -5,7 +5,9 @@ set -eu
 umask 022
 : "${KLED_AGENT_TOKEN:=${CODER_AGENT_TOKEN:-}}"
 KLED_COORDINATOR_URL=@URL@
-export KLED_AGENT_TOKEN KLED_COORDINATOR_URL
+# Sessions find what the image sets, as this shell was given it.
+: "${KLED_AGENT_SESSION_ENVIRONMENT:=parent}"
+export KLED_AGENT_TOKEN KLED_COORDINATOR_URL KLED_AGENT_SESSION_ENVIRONMENT
 @EXPORTS@
 say() { printf "kled: %s\n" "$*" >&2; }
 fail() { say "$@"; exit 1; }

@@ -45,10 +45,7 @@ _SECONDS_MAX: Final = 1e9
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _STAGES: Final = frozenset({"start", "stop", "cron"})
 _STATES: Final = ENDED | {"waiting", "running"}
-# What a script of a stop has where the template says nothing, and all of them together at most.
-_STOP_S: Final = 60.0
-_STOP_MAX_S: Final = 600.0
-# For its answer after that, in seconds.
+# For the answer of an agent that runs the scripts of a stop, after their time, in seconds.
 _STOP_ANSWER_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
@@ -247,8 +244,7 @@ class ScriptIntake:
         self, agent: AgentRecord, spec: AgentSpec, say: Callable[[str], Awaitable[None]]
     ) -> None:
         live = self.live(agent.id)
-        wanted = [script.timeout_s or _STOP_S for script in spec.scripts if script.run_on_stop]
-        within_s = min(sum(wanted), _STOP_MAX_S)
+        within_s = spec.shutdown_s
         live.stopping, live.stop_ended = True, trio.Event()
         self._changes.ring(scripts_key(agent.workspace_id))
         await say(f"shutdown scripts of the agent {agent.name}: at most {within_s:.0f} s")

@@ -19,6 +19,9 @@ from kled_wire.errors import ProtocolError
 # `Script.id` of what the agent's own attributes say; every other one is that of its resource.
 STARTUP_SCRIPT: Final = "startup_script"
 SHUTDOWN_SCRIPT: Final = "shutdown_script"
+# What a script of a stop has where the template says nothing, and all of them together at most.
+_STOP_S: Final = 60.0
+_STOP_MAX_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,12 @@ class AgentSpec:
     metadata: tuple[MetadataItem, ...] = ()
     apps: tuple[App, ...] = ()
     thresholds: tuple[Threshold, ...] = ()
+
+    @property
+    def shutdown_s(self) -> float:
+        """How long the scripts of a stop may take altogether."""
+        wanted = [script.timeout_s or _STOP_S for script in self.scripts if script.run_on_stop]
+        return min(sum(wanted), _STOP_MAX_S)
 
 
 _T = TypeVar("_T")

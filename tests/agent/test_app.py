@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import trio
 
+from kled_agent.inherited import for_sessions, read_environment
+from kled_wire.control import messages
+from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.http.upgrade import RequestHead
 from kled_wire.transport.prefixed import PrefixedStream
 from tests.agent.control.coordinator import Peer, converse, say, serving
@@ -46,6 +49,9 @@ def _environment(url: str, state: Path) -> dict[str, str]:
 
 
 async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) -> None:
+    text = f"env >{tmp_path}/said"
+    last = Script(id="last", name="last", script=text, run_on_stop=True)
+    spec = AgentSpec(build_id="bld_1", scripts=(last,))
     keys = Keys.make(tmp_path)
     up, down = trio.Event(), trio.Event()
 
@@ -58,6 +64,9 @@ async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) ->
 
         async def talk(peer: Peer) -> None:
             await peer.greet()
+            await peer.say(messages.SetSpec(spec=spec))
+            while not isinstance(await peer.hear(), messages.SpecSet):
+                pass
             up.set()
             await peer.answer_pings()
             down.set()
@@ -67,7 +76,11 @@ async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) ->
     async with serving(route) as coordinator:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "kled_agent", "run"],
-            env=_environment(coordinator.url, tmp_path / "state"),
+            env={
+                **_environment(coordinator.url, tmp_path / "state"),
+                "TMPDIR": str(tmp_path),
+                "KLED_AGENT_SESSION_ENVIRONMENT": "parent",
+            },
             stderr=subprocess.PIPE,
         )
         assert process.stderr is not None
@@ -86,6 +99,12 @@ async def test_sigterm_ends_the_agent_and_what_it_left_behind(tmp_path: Path) ->
         assert trio.current_time() - began < 4
         await process.stderr.aclose()
     assert b"agent_stopping signal=SIGTERM" in log
+    # The coordinator has not had the shutdown script run. It had what this process was given.
+    said = (tmp_path / "said").read_text()
+    given = for_sessions(read_environment(os.getpid()), "")
+    assert given.keys() <= {line.partition("=")[0] for line in said.splitlines()}
+    assert "kled_agent_x" not in said
+    assert not [*tmp_path.glob("kled-*")]
     assert b"kled_agent_x" not in log
     lines = [" ".join(command_line(process)) for process in psutil.process_iter()]
     assert not [line for line in lines if str(tmp_path) in line]

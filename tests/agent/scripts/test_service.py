@@ -22,7 +22,7 @@ from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
 from kled_agent.ssh.login_wait import LoginWait
-from kled_agent.users import load_user
+from kled_agent.users import DEFAULT_PATH, load_user
 from kled_wire.control import messages
 from kled_wire.control.agent_spec import AgentSpec, MetadataItem, Script
 from kled_wire.eventlog import EventLog
@@ -80,12 +80,14 @@ Running = Callable[..., Any]
 def running(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
     """The scripts of an agent whose user has the home directory `tmp_path`."""
     monkeypatch.setenv("KLED_AGENT_TOKEN", "kled_agent_secret")
+    monkeypatch.setenv("PATH", DEFAULT_PATH)
     (tmp_path / ".profile").write_text("PATH=/usr/bin:/bin; export FROM_PROFILE=yes\n")
 
     @asynccontextmanager
     async def run(*scripts: Script, shell: str = "/bin/sh") -> AsyncIterator[Told]:
         user = load_user(None, shell=shell)
         object.__setattr__(user, "home", str(tmp_path))
+        object.__setattr__(user, "programs", (f"{tmp_path}/place/bin", f"{tmp_path}/place/lib"))
         runner = Runner(
             user=lambda: user,
             environment={"KLED_WORKSPACE": "dev"},
@@ -274,6 +276,23 @@ async def test_the_end_of_the_agent_ends_scripts(running: Running, tmp_path: Pat
         pid = int((tmp_path / "pid").read_text() or 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, signal.SIG_DFL)
+
+
+async def test_shutdown_scripts_run_when_the_agent_alone_is_told_to_end(
+    running: Running, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    last = script("last", f"sleep 0.1; echo bye >>{said}", run_on_stop=True)
+    async with running(last) as told:
+        with trio.fail_after(10):
+            await told.scripts.shut_down()
+            assert said.read_text() == "bye\n"
+            await told.scripts.shut_down()  # once is enough
+        assert said.read_text() == "bye\n"
+        await told.ended("last")
+    async with running() as told:
+        with trio.fail_after(10):
+            await told.scripts.shut_down()
 
 
 # --- logins that wait

@@ -287,7 +287,7 @@ async def test_a_stop_has_its_scripts_run_before_terraform_and_waits_no_longer_t
     site: Site, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr("kled_coord.scripts.service._STOP_ANSWER_S", 0.0)
-    monkeypatch.setattr("kled_coord.scripts.service._STOP_MAX_S", 0.2)
+    monkeypatch.setattr("kled_wire.control.agent_spec._STOP_MAX_S", 0.2)
     await site.connect()
     services = site.world.services
     stop = await build(site.world, site.alice, "stop")

@@ -1,0 +1,97 @@
+"""PATH after a profile that has set it anew, in each shell that sources the file for it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kled_agent.scripts.login import ScriptDirectory, install_command
+from kled_agent.users import load_user
+
+SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHELLS = [s for s in ("dash", "bash", "zsh", "busybox") if shutil.which(s)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> ScriptDirectory:
+    found = ScriptDirectory(directory=f"{tmp_path}/place")
+    subprocess.run(install_command(found, python=sys.executable), check=True)
+    return found
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("given", "after_profile", "expected"),
+    [
+        (f"/go/bin:{SYSTEM}:/p/bin:/p/lib", SYSTEM, f"/go/bin:{SYSTEM}:/p/bin:/p/lib"),
+        # What the user's own profile puts first stays first.
+        (f"/venv/bin:{SYSTEM}:/p/lib", f"/home/me/bin:{SYSTEM}", "/home/me/bin:/venv/bin:"),
+        (f"/a b:{SYSTEM}:/c*", "/usr/bin:/bin", "/a b:/usr/bin:/bin:/c*"),
+        (f"{SYSTEM}:/p/lib", f"{SYSTEM}:/p/lib", f"{SYSTEM}:/p/lib"),
+        ("/only", "/other", "/other:/only"),
+        ("/only", "", "/only"),
+    ],
+)
+def test_path_has_again_what_a_profile_left_out(
+    place: ScriptDirectory, shell: str, given: str, after_profile: str, expected: str
+) -> None:
+    code = 'PATH="$2"; . "$1"; . "$1"; echo "$PATH ${KLED_PATH-unset}" ${_kled_one-}'
+    argv = [shutil.which(shell), *(["sh"] if shell == "busybox" else []), "-c", code, "x"]
+    done = subprocess.run(
+        [*map(str, argv), place.path_file, after_profile],
+        env={"KLED_PATH": given, "PATH": SYSTEM},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    found, _, left = done.stdout.rstrip("\n").rpartition(" ")
+    assert left == "unset"
+    if expected.endswith(":"):
+        assert found.startswith(expected)
+        assert found.endswith(":/p/lib")
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("shell", [s for s in SHELLS if s in {"bash", "dash"}])
+def test_an_interactive_login_shell_finds_what_the_image_and_scripts_have(
+    place: ScriptDirectory, shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".profile").write_text("PATH=/usr/bin:/bin\n")  # whatever /etc/profile says
+    monkeypatch.setenv("PATH", f"/go/bin:{SYSTEM}")
+    user = load_user(None, shell=shutil.which(shell))
+    object.__setattr__(user, "home", str(tmp_path))
+    object.__setattr__(user, "programs", (place.bin, place.ours))
+    object.__setattr__(user, "path_file", place.path_file)
+    environment = {**user.login_environment(), "TERM": "dumb"}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [f"-{shell}"],
+        executable=user.shell,
+        env=environment,
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b'echo "[$PATH]${KLED_PATH-gone}"; command -v coder; exit\n')
+        printed = b""
+        try:
+            while data := os.read(ours, 4096):
+                printed += data
+        except OSError:
+            pass  # the terminal is closed with its last program
+        process.wait()
+    os.close(ours)
+    assert b"[/go/bin:/usr/bin:/bin:" in printed
+    assert f":{place.bin}:{place.ours}]gone".encode() in printed
+    assert f"{place.ours}/coder".encode() in printed
