@@ -27,16 +27,16 @@ _PERCENT = Attribute(
     type=NUMBER,
     required=True,
     check=between(0, 100),
-    description="Percent in use from which on people are told.",
+    description="Percentage in use above which the owner is notified.",
 )
 _ENABLED = Attribute(
-    name="enabled", type=BOOL, required=True, description="Whether it is looked at."
+    name="enabled", type=BOOL, required=True, description="Whether it is monitored."
 )
 
 DIR = Attribute(
     name="dir",
     optional=True,
-    description="Directory sessions start in, seen from the home directory.",
+    description="Directory in which sessions start, relative to the home directory.",
 )
 ENV = Attribute(
     name="env",
@@ -49,7 +49,7 @@ SETTINGS = (
     Attribute(
         name="startup_script",
         optional=True,
-        description="A script that each start runs; `kled_script` says more.",
+        description="Script that the agent runs at each start, as a `kled_script`.",
     ),
     defaulted(
         "startup_script_behavior",
@@ -58,12 +58,14 @@ SETTINGS = (
         check=one_of("blocking", "non-blocking"),
     ),
     Attribute(
-        name="shutdown_script", optional=True, description="A script that each stop runs first."
+        name="shutdown_script",
+        optional=True,
+        description="Script that the agent runs at each stop, before the workspace stops.",
     ),
     defaulted(
         "connection_timeout",
         120,
-        "Seconds until an agent that has not connected is called timed out; 0: never.",
+        "Seconds after which an agent that has not connected counts as timed out; 0: never.",
         of=NUMBER,
         check=between(0),
     ),
@@ -71,14 +73,14 @@ SETTINGS = (
         name="troubleshooting_url",
         optional=True,
         check=matching(r"https?://\S+", "an http or https URL"),
-        description="Page that people are sent to when it does not connect.",
+        description="Page with help for an agent that does not connect.",
     ),
     Attribute(
         name="motd_file",
         optional=True,
-        description="File in the workspace that terminals show at their start.",
+        description="File in the workspace that each new terminal prints.",
     ),
-    defaulted("order", 0, "Where it stands among the agents, the least first.", of=NUMBER),
+    defaulted("order", 0, "Position among the agents; the lowest is first.", of=NUMBER),
 )
 ID = Attribute(name="id", computed=True, description="Stable id of the agent.")
 INIT_SCRIPT = Attribute(
@@ -91,37 +93,43 @@ INIT_SCRIPT = Attribute(
 BLOCKS = (
     Block(
         name="metadata",
-        description="A value that the agent finds out again and again, for people to see.",
+        description="A value that the agent determines periodically, for display.",
         attributes=(
-            Attribute(name="key", required=True, description="Its name, the only one."),
             Attribute(
-                name="script", required=True, description="Prints the value; run by the shell."
+                name="key", required=True, description="Key of the value, unique within the agent."
+            ),
+            Attribute(
+                name="script", required=True, description="Shell script that prints the value."
             ),
             Attribute(
                 name="interval",
                 type=NUMBER,
                 required=True,
                 check=between(1),
-                description="Seconds from one run to the next.",
+                description="Seconds between two runs.",
             ),
-            Attribute(name="display_name", optional=True, description="What people read; the key."),
+            Attribute(
+                name="display_name",
+                optional=True,
+                description="Name to display; by default the key.",
+            ),
             defaulted(
                 "timeout",
                 0,
-                "Seconds until a run is ended; 0: as long as the interval.",
+                "Seconds after which a run is ended; 0: after the interval.",
                 of=NUMBER,
                 check=between(0),
             ),
-            defaulted("order", 0, "Where it stands among the others.", of=NUMBER),
+            defaulted("order", 0, "Position among the others; the lowest is first.", of=NUMBER),
         ),
     ),
     Block(
         name="display_apps",
         nesting=Nesting.SET,
         max_items=1,
-        description="Which of the built-in ways in people are shown.",
+        description="Which of the built-in apps are displayed.",
         attributes=tuple(
-            flag(name, f"Whether it is `{name}`.", default=shown)
+            flag(name, f"Whether `{name}` is displayed.", default=shown)
             for name, shown in DISPLAY_APPS.items()
         ),
     ),
@@ -129,7 +137,7 @@ BLOCKS = (
         name="resources_monitoring",
         nesting=Nesting.SET,
         max_items=1,
-        description="From when on people are told that something runs out.",
+        description="When the owner is notified that memory or disk space runs out.",
         blocks=(
             Block(
                 name="memory",
@@ -147,7 +155,7 @@ BLOCKS = (
                         name="path",
                         required=True,
                         check=matching(r"/.*", "an absolute path"),
-                        description="Where it is mounted.",
+                        description="Path of the mount point.",
                     ),
                     _ENABLED,
                     _PERCENT,

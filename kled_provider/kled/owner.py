@@ -18,19 +18,19 @@ ATTRIBUTES = (
     Attribute(
         name="email",
         computed=True,
-        description="Address; NAME@ the coordinator's host without one.",
+        description="Email address; without one, `NAME@` and the coordinator's host.",
     ),
-    Attribute(name="full_name", computed=True, description="What they are called; the name."),
+    Attribute(name="full_name", computed=True, description="Full name; by default the login name."),
     Attribute(
         name="groups",
         type=list_of("string"),
         computed=True,
-        description="Groups they belong to; empty as long as there are none.",
+        description="The owner's groups; always empty, because Kled has no groups.",
     ),
     Attribute(
         name="ssh_public_key",
         computed=True,
-        description="Their SSH public key; empty as long as there is none.",
+        description="The owner's SSH public key; always empty, because Kled makes none.",
     ),
 )
 SCHEMA = Schema(description="The owner of the workspace.", attributes=ATTRIBUTES)

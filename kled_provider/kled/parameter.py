@@ -26,38 +26,41 @@ from kled_provider.plugin.values import Values
 
 _OPTION = Block(
     name="option",
-    description="One of the values to choose from; without any, every value of the type may be.",
+    description="One of the values to choose from; without options every value of the type is "
+    "allowed.",
     attributes=(
         Attribute(name="name", required=True, description="Name to display."),
-        Attribute(name="value", required=True, description="The value, as text; each only once."),
-        Attribute(name="description", optional=True, description="A sentence about it."),
+        Attribute(
+            name="value", required=True, description="The value, as text; unique among the options."
+        ),
+        Attribute(name="description", optional=True, description="Short description."),
         Attribute(name="icon", optional=True, description="Path or URL of an icon."),
     ),
 )
 _VALIDATION = Block(
     name="validation",
-    description="What values have to be.",
+    description="Conditions that a value must meet.",
     max_items=1,
     attributes=(
-        Attribute(name="min", type=NUMBER, optional=True, description="Least number."),
-        Attribute(name="max", type=NUMBER, optional=True, description="Greatest number."),
+        Attribute(name="min", type=NUMBER, optional=True, description="Lowest number."),
+        Attribute(name="max", type=NUMBER, optional=True, description="Highest number."),
         Attribute(
             name="monotonic",
             optional=True,
-            description="`increasing` or `decreasing`: which way a number may go from build to "
-            "build.",
+            description="`increasing` or `decreasing`: the direction in which a number may change "
+            "from build to build.",
         ),
         Attribute(
             name="regex",
             optional=True,
             check=at_most(1000),
-            description="Expression that has to be found in a string.",
+            description="Regular expression that must match somewhere in the string.",
         ),
         Attribute(
             name="error",
             optional=True,
-            description="What people are told; `{min}`, `{max}` and `{value}` are filled in. "
-            "A `regex` needs one.",
+            description="Message for a value that is refused; `{min}`, `{max}` and `{value}` are "
+            "filled in. A `regex` needs one.",
         ),
         Attribute(
             name="min_disabled", type=BOOL, computed=True, description="Whether there is no min."
@@ -68,9 +71,11 @@ _VALIDATION = Block(
     ),
 )
 SCHEMA = Schema(
-    description="Something that the owner of a workspace chooses.",
+    description="A value that the owner of a workspace chooses.",
     attributes=(
-        Attribute(name="name", required=True, description="What it is called by `-p NAME=VALUE`."),
+        Attribute(
+            name="name", required=True, description="Name of the parameter, as in `-p NAME=VALUE`."
+        ),
         Attribute(
             name="type",
             optional=True,
@@ -82,11 +87,13 @@ SCHEMA = Schema(
         Attribute(
             name="default",
             optional=True,
-            description="The value of who chooses none, as text; a list as JSON. Without one a "
-            "value is needed.",
+            description="Value if the owner chooses none, as text; a list as JSON. Without a "
+            "default the owner must choose.",
         ),
-        Attribute(name="display_name", optional=True, description="What people read; the name."),
-        Attribute(name="description", optional=True, description="What it is for, in Markdown."),
+        Attribute(
+            name="display_name", optional=True, description="Name to display; by default `name`."
+        ),
+        Attribute(name="description", optional=True, description="Description, in Markdown."),
         Attribute(name="icon", optional=True, description="Path or URL of an icon."),
         Attribute(
             name="mutable",
@@ -94,7 +101,7 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default=False,
-            description="Whether it may be chosen anew later.",
+            description="Whether the owner may choose another value later.",
         ),
         Attribute(
             name="ephemeral",
@@ -102,7 +109,8 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default=False,
-            description="Good for one build only; it has to be mutable and have a default.",
+            description="Whether the value applies to one build only; needs `mutable` and a "
+            "default.",
         ),
         Attribute(
             name="form_type",
@@ -118,9 +126,9 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default=0,
-            description="Where it stands among the others, the least first; ties by name.",
+            description="Position among the others; the lowest is first, and equal ones by name.",
         ),
-        Attribute(name="styling", optional=True, description="JSON for a form to look at."),
+        Attribute(name="styling", optional=True, description="JSON with hints for a form."),
         Attribute(name="id", computed=True, description="The name."),
         Attribute(
             name="optional", type=BOOL, computed=True, description="Whether there is a default."
@@ -128,7 +136,8 @@ SCHEMA = Schema(
         Attribute(
             name="value",
             computed=True,
-            description="What was chosen, always as text: `tonumber(...)`, `jsondecode(...)`.",
+            description="The chosen value, always as text: use `tonumber(...)` or "
+            "`jsondecode(...)`.",
         ),
     ),
     blocks=(_OPTION, _VALIDATION),

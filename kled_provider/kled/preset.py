@@ -17,22 +17,22 @@ from kled_provider.plugin.schema import (
 from kled_provider.plugin.values import Values
 
 ATTRIBUTES = (
-    Attribute(name="name", required=True, description="What it is chosen by: `--preset NAME`."),
+    Attribute(name="name", required=True, description="Name of the preset, as in `--preset NAME`."),
     Attribute(
         name="default",
         type=BOOL,
         optional=True,
         computed=True,
         default=False,
-        description="Whether a form begins with it.",
+        description="Whether a form starts with these values.",
     ),
-    Attribute(name="description", optional=True, description="What it is for."),
+    Attribute(name="description", optional=True, description="Description."),
     Attribute(name="icon", optional=True, description="Path or URL of an icon."),
     Attribute(
         name="parameters",
         type=map_of("string"),
         optional=True,
-        description="Values by the names of parameters.",
+        description="Values by parameter name.",
     ),
     Attribute(name="id", computed=True, description="The name."),
 )

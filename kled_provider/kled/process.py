@@ -29,7 +29,7 @@ class ProcessResource(Resource):
                 name="name",
                 required=True,
                 forces_replacement=True,
-                description="Identity within the workspace.",
+                description="Name of it, unique within the workspace.",
             ),
             Attribute(
                 name="agent_id",
@@ -42,14 +42,15 @@ class ProcessResource(Resource):
                 type=list_of("string"),
                 optional=True,
                 forces_replacement=True,
-                description="Argument vector; by default the coordinator's own agent.",
+                description="Argument vector; by default the agent of the coordinator's "
+                "installation.",
             ),
             Attribute(
                 name="env",
                 type=map_of("string"),
                 optional=True,
                 forces_replacement=True,
-                description="Environment, besides HOME, LANG, PATH, SHELL and USER.",
+                description="Environment, in addition to HOME, LANG, PATH, SHELL and USER.",
             ),
             Attribute(
                 name="env_sensitive",
@@ -57,23 +58,26 @@ class ProcessResource(Resource):
                 optional=True,
                 sensitive=True,
                 forces_replacement=True,
-                description="More environment, not shown in plans and logs.",
+                description="Further environment, hidden in plans and logs.",
             ),
             Attribute(
                 name="user",
                 optional=True,
                 forces_replacement=True,
-                description="User to run as; only a coordinator run by root may change it.",
+                description="User to run as; another than the coordinator's needs a coordinator "
+                "that runs as root.",
             ),
             Attribute(
                 name="dir",
                 optional=True,
                 forces_replacement=True,
-                description="Working directory; the user's home by default.",
+                description="Working directory; by default the user's home directory.",
             ),
             Attribute(name="pid", type=NUMBER, computed=True, description="Process id."),
-            Attribute(name="log_path", computed=True, description="File with what it prints."),
-            Attribute(name="started_at", computed=True, description="When it started, in UTC."),
+            Attribute(
+                name="log_path", computed=True, description="File with the output of the process."
+            ),
+            Attribute(name="started_at", computed=True, description="Time of the start, in UTC."),
         ),
     )
 

@@ -43,43 +43,45 @@ SCRIPT = Schema(
         Attribute(
             name="script",
             required=True,
-            description="The script, run as the user in a login environment; `#!` says by what, "
-            "else the user's shell.",
+            description="The script. It runs as the user in a login environment; its first line "
+            "names the interpreter (`#!`), else it is the user's shell.",
         ),
         ICON,
-        flag("run_on_start", "Whether each start runs it."),
-        flag("run_on_stop", "Whether each stop runs it first."),
+        flag("run_on_start", "Whether the agent runs it at each start."),
+        flag("run_on_stop", "Whether the agent runs it at each stop, before the workspace stops."),
         Attribute(
             name="cron",
             optional=True,
             check=_CRON,
-            description="When else it is run: five fields as in crontab(5), or six with seconds.",
+            description="Schedule on which the agent runs it too: five fields as in crontab(5), "
+            "or six with seconds first.",
         ),
-        flag("start_blocks_login", "Whether logins wait for its end after a start."),
+        flag("start_blocks_login", "Whether logins after a start wait for its end."),
         defaulted(
             "timeout",
             0,
-            "Seconds until it is ended; 0: it may take any time.",
+            "Seconds after which it is ended; 0: no limit.",
             of=NUMBER,
             check=between(0),
         ),
         Attribute(
             name="log_path",
             optional=True,
-            description="File in the workspace that gets the output too.",
+            description="File in the workspace to which the output is written too.",
         ),
         Attribute(
             name="after",
             type=list_of("string"),
             optional=True,
-            description="The `id`s of scripts that have to end before it begins.",
+            description="The `id`s of scripts that must end before this one starts.",
         ),
         _ID,
     ),
 )
 
 ENV = Schema(
-    description="An environment variable of an agent's sessions and scripts. Those of one name are "
+    description="An environment variable of an agent's sessions and scripts. Variables of one "
+    "name are "
     "merged in the order of their addresses; the agent's own `env` comes last.",
     attributes=(
         AGENT_ID,
@@ -87,14 +89,14 @@ ENV = Schema(
             name="name",
             required=True,
             check=_VARIABLE_NAME,
-            description="The variable.",
+            description="Name of the variable.",
         ),
-        defaulted("value", "", "Its value."),
+        defaulted("value", "", "Value of the variable."),
         defaulted(
             "merge_strategy",
             "replace",
-            "What to do with a value that an earlier one gave: `replace` it, `append` or `prepend` "
-            "this one with a colon between, or `error`.",
+            "What to do with the value of an earlier one: `replace` it, `append` or `prepend` "
+            "this value with a colon between them, or `error`.",
             check=one_of("replace", "append", "prepend", "error"),
         ),
         _ID,
@@ -105,27 +107,30 @@ _HEALTHCHECK = Block(
     name="healthcheck",
     nesting=Nesting.SET,
     max_items=1,
-    description="How the agent finds out whether the app is well: an answer below 500.",
+    description="How the agent checks the app: it is healthy if it answers with a status below "
+    "500.",
     attributes=(
-        Attribute(name="url", required=True, description="What is asked for, in the workspace."),
+        Attribute(
+            name="url", required=True, description="URL to request, from within the workspace."
+        ),
         Attribute(
             name="interval",
             type=NUMBER,
             required=True,
             check=between(1),
-            description="Seconds between two.",
+            description="Seconds between two requests.",
         ),
         Attribute(
             name="threshold",
             type=NUMBER,
             required=True,
             check=between(1),
-            description="How many failures in a row make it unwell.",
+            description="Number of failures in a row after which the app is unhealthy.",
         ),
     ),
 )
 APP = Schema(
-    description="A program of the workspace that people open.",
+    description="A program in the workspace that people open.",
     attributes=(
         AGENT_ID,
         Attribute(
@@ -138,14 +143,20 @@ APP = Schema(
                     "lower-case letters, digits and single hyphens between them",
                 ),
             ),
-            description="Name in addresses, the only one of its agent.",
+            description="Name in URLs, unique within the agent.",
         ),
-        Attribute(name="display_name", optional=True, description="What people read; the slug."),
+        Attribute(
+            name="display_name", optional=True, description="Name to display; by default the slug."
+        ),
         ICON,
-        Attribute(name="url", optional=True, description="Where it listens, in the workspace."),
-        Attribute(name="command", optional=True, description="What to run in a terminal instead."),
-        flag("external", "Whether the browser opens `url` itself, past the coordinator."),
-        flag("subdomain", "Whether it gets a host name of its own."),
+        Attribute(
+            name="url", optional=True, description="URL at which the app listens in the workspace."
+        ),
+        Attribute(
+            name="command", optional=True, description="Command to run in a terminal instead."
+        ),
+        flag("external", "Whether the browser opens `url` directly, not through the coordinator."),
+        flag("subdomain", "Whether the app has a host name of its own."),
         defaulted(
             "share",
             "owner",
@@ -158,29 +169,31 @@ APP = Schema(
             "`slim-window` or `tab`.",
             check=one_of("slim-window", "tab", "window"),
         ),
-        defaulted("order", 0, "Where it stands among the others, the least first.", of=NUMBER),
-        Attribute(name="group", optional=True, description="Under which heading it stands."),
-        flag("hidden", "Whether people are not shown it."),
-        Attribute(name="tooltip", optional=True, description="A sentence about it, in Markdown."),
+        defaulted("order", 0, "Position among the others; the lowest is first.", of=NUMBER),
+        Attribute(
+            name="group", optional=True, description="Heading under which the app is displayed."
+        ),
+        flag("hidden", "Whether it is not displayed."),
+        Attribute(name="tooltip", optional=True, description="Short description, in Markdown."),
         _ID,
     ),
     blocks=(_HEALTHCHECK,),
 )
 
 METADATA = Schema(
-    description="What people are told of a resource: in the log of a start, and by `kled show`.",
+    description="Information about a resource, displayed in the log of a start and by `kled show`.",
     attributes=(
         Attribute(
             name="resource_id",
             required=True,
             description="The `id` of any resource of the template.",
         ),
-        flag("hide", "Whether people are not shown it."),
+        flag("hide", "Whether it is not displayed."),
         ICON,
         defaulted(
             "daily_cost",
             0,
-            "What it costs in a day, in a unit of your choice.",
+            "Cost per day, in a unit of your choice.",
             of=NUMBER,
             check=between(0),
         ),
@@ -189,13 +202,16 @@ METADATA = Schema(
     blocks=(
         Block(
             name="item",
-            description="One thing to show.",
+            description="One line of the information.",
             attributes=(
-                Attribute(name="key", required=True, description="What it is."),
+                Attribute(name="key", required=True, description="Name of the value."),
                 Attribute(name="value", optional=True, description="The value."),
-                flag("sensitive", "Whether the value is told nowhere."),
+                flag("sensitive", "Whether the value is displayed nowhere."),
                 Attribute(
-                    name="is_null", type=BOOL, computed=True, description="Whether there is none."
+                    name="is_null",
+                    type=BOOL,
+                    computed=True,
+                    description="Whether there is no value.",
                 ),
             ),
         ),
@@ -203,10 +219,15 @@ METADATA = Schema(
 )
 
 TAGS = Schema(
-    description="Words about what this template needs; there is one kind of worker, which takes "
-    "every build.",
+    description="Tags of the workers that the template needs; they have no effect, because every "
+    "worker takes every build.",
     attributes=(
-        Attribute(name="tags", type=map_of("string"), optional=True, description="Values by name."),
+        Attribute(
+            name="tags",
+            type=map_of("string"),
+            optional=True,
+            description="Values of the tags, by name.",
+        ),
         Attribute(name="id", computed=True, description="Always null."),
     ),
 )

@@ -11,32 +11,36 @@ from kled_provider.plugin.schema import NUMBER, Attribute, Schema, map_of
 from kled_provider.plugin.values import Values, conform_object
 
 SCHEMA = Schema(
-    description="The workspace this run is for.",
+    description="The workspace that Terraform runs for.",
     attributes=(
         Attribute(name="id", computed=True, description="Stable id of the workspace."),
-        Attribute(name="name", computed=True, description="Its name, unique per owner."),
-        Attribute(name="transition", computed=True, description="start, stop or delete."),
+        Attribute(
+            name="name", computed=True, description="Name of the workspace, unique for its owner."
+        ),
+        Attribute(name="transition", computed=True, description="`start`, `stop` or `delete`."),
         Attribute(
             name="start_count",
             type=NUMBER,
             computed=True,
-            description="1 while starting, else 0: the count of what a stop removes.",
+            description="1 for a start, else 0: the `count` of resources that a stop removes.",
         ),
         Attribute(name="owner", computed=True, description="The owner's name."),
         Attribute(name="owner_id", computed=True, description="Stable id of the owner."),
         Attribute(
-            name="access_url", computed=True, description="Where agents reach the coordinator."
+            name="access_url",
+            computed=True,
+            description="URL at which agents reach the coordinator.",
         ),
-        Attribute(name="access_port", type=NUMBER, computed=True, description="The port of that."),
+        Attribute(name="access_port", type=NUMBER, computed=True, description="Port in that URL."),
         Attribute(name="template_id", computed=True, description="Stable id of the template."),
         Attribute(name="template_name", computed=True, description="The template's name."),
         Attribute(name="template_version", computed=True, description="The version in use."),
-        Attribute(name="build_id", computed=True, description="Id of this very run."),
+        Attribute(name="build_id", computed=True, description="Id of the build that runs."),
         Attribute(
             name="parameters",
             type=map_of("string"),
             computed=True,
-            description="What the owner chose, by parameter name.",
+            description="The values that the owner chose, by parameter name.",
         ),
     ),
 )
