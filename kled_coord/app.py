@@ -74,6 +74,7 @@ def real_sources(config: CoordinatorConfig) -> Sources:
         run_build=terraform.run,
         check_template=terraform.check,
         ask_template=terraform.ask,
+        plan_build=terraform.plan,
         sandbox=sandbox,
     )
 

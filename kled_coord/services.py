@@ -8,8 +8,14 @@ from typing import TypedDict
 import trio
 from argon2 import PasswordHasher
 
+from kled_coord.builds.previews import PreviewPlaces, Previews
 from kled_coord.builds.queue import Queue
-from kled_coord.builds.runner import BuildRunner, ParameterAsker, TemplateChecker
+from kled_coord.builds.runner import (
+    BuildPlanner,
+    BuildRunner,
+    ParameterAsker,
+    TemplateChecker,
+)
 from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
@@ -59,6 +65,7 @@ class Sources:
     run_build: BuildRunner
     check_template: TemplateChecker
     ask_template: ParameterAsker
+    plan_build: BuildPlanner
     sandbox: SandboxChoice
 
 
@@ -102,6 +109,7 @@ class Services:
     queue: Queue
     builds: Builds
     unused: Unused
+    previews: Previews
     agent_wait: AgentWait
     states: States
     runs: RunDirectories
@@ -146,9 +154,9 @@ async def build_services(
     scripts = _build_scripts(store, sources, sealer, changes, registry, workspaces)
     states = States(store=store, clock=clock, sealer=sealer)
     queue = _build_queue(store, sources, ids, changes, registry, metrics)
-    builds = Builds(
-        **common, changes=changes, queue=queue, workspaces=workspaces, workers=config.workers
-    )
+    workers = config.workers
+    builds = Builds(**common, changes=changes, queue=queue, workspaces=workspaces, workers=workers)
+    agents = Agents(**common, sealer=sealer, authority=ca, registry=registry)
     return Services(
         config=config,
         bundles=Shelf(config.bundles),
@@ -159,7 +167,7 @@ async def build_services(
         **people,
         ca=ca,
         registry=registry,
-        agents=Agents(**common, sealer=sealer, authority=ca, registry=registry),
+        agents=agents,
         workspaces=workspaces,
         **scripts,
         sessions=Sessions(store=store, clock=clock, ids=ids),
@@ -168,6 +176,7 @@ async def build_services(
         queue=queue,
         builds=builds,
         unused=Unused(store=store, clock=clock, registry=registry, builds=builds),
+        previews=_build_previews(config, sources, store, sealer, states, builds, agents),
         agent_wait=AgentWait(
             workspaces=workspaces,
             builds=builds,
@@ -181,6 +190,31 @@ async def build_services(
         sealer=sealer,
         run_build=sources.run_build,
         sandbox=sources.sandbox,
+    )
+
+
+def _build_previews(
+    config: CoordinatorConfig,
+    sources: Sources,
+    store: Store,
+    sealer: Sealer,
+    states: States,
+    builds: Builds,
+    agents: Agents,
+) -> Previews:
+    return Previews(
+        store=store,
+        sealer=sealer,
+        states=states,
+        builds=builds,
+        agents=agents,
+        places=PreviewPlaces(
+            bundles=Shelf(config.bundles),
+            access_url=config.access_url,
+            processes=config.processes,
+        ),
+        plan=sources.plan_build,
+        deadline_s=config.check_deadline_s,
     )
 
 

@@ -64,7 +64,7 @@ TESTED_BY = {
         kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
         kled_sync/decide/target
     """,
-    "client/test_builds.py": "kled_client/cli/builds",
+    "client/test_builds.py": "kled_client/cli/builds kled_client/cli/plan",
     "client/test_cancel.py": "kled_client/cli/cancel",
     "client/test_cli.py": """
         kled_client/__main__ kled_client/account/credentials kled_client/account/files
@@ -189,6 +189,7 @@ TESTED_BY = {
         kled_agent/__main__ kled_agent/cli kled_agent/systemd kled_coord/planes
     """,
     "e2e/test_network.py": "kled_coord/relay/rendezvous/plane",
+    "e2e/test_plans.py": "kled_coord/api/build_answers kled_coord/terraform/previewing",
     "e2e/test_scripts.py": "kled_client/cli/readiness",
     "e2e/test_ssh.py": "kled_agent/users",
     "e2e/test_sync.py": """

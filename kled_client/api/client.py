@@ -26,6 +26,7 @@ from kled_client.api.models import (
     Login,
     ParameterForm,
     PingResult,
+    PlannedChange,
     RegisteredKey,
     Template,
     Token,
@@ -236,6 +237,17 @@ class Api:
 
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
         return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
+
+    async def plan(self, ref: str, body: Mapping[str, Any]) -> list[PlannedChange]:
+        """What a build would change; nothing is built."""
+        path = f"/workspaces/{ref}/plan"
+        answer = await self._call("POST", path, body, timeout=PUSH_TIMEOUT_S)
+        return cast("list[PlannedChange]", answer)
+
+    async def drift(self, ref: str) -> list[PlannedChange]:
+        """What is other than the state says."""
+        answer = await self._call("POST", f"/workspaces/{ref}/drift", timeout=PUSH_TIMEOUT_S)
+        return cast("list[PlannedChange]", answer)
 
     async def ping(self, ref: str) -> PingResult:
         return cast("PingResult", await self._call("GET", f"/workspaces/{ref}/ping"))

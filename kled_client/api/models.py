@@ -168,6 +168,25 @@ class Build(TypedDict):
     created_by: str
 
 
+class PlannedAttribute(TypedDict):
+    """An attribute that changes; `hidden` says why its values are None."""
+
+    name: str
+    before: Any
+    after: Any
+    hidden: str | None
+    unknown: bool
+    replaces: bool
+
+
+class PlannedChange(TypedDict):
+    """What happens to a resource: create, update, delete, replace or forget."""
+
+    address: str
+    action: str
+    attributes: list[PlannedAttribute]
+
+
 class BuildStep(TypedDict):
     """A step of a build, in seconds since it was queued; `duration_s` None while it goes on."""
 

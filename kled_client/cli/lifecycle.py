@@ -19,6 +19,7 @@ from kled_client.cli.names import (
     workspace_argument,
 )
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
+from kled_client.cli.plan import plan_option, show_changes, show_plan
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
 from kled_client.output import Output
 from kled_wire.errors import ConflictError, InputError, KledError
@@ -105,16 +106,22 @@ def create(  # each is one option of the command
 @click.command()
 @workspace_argument
 @parameter_options
+@plan_option
 @_wait_options
 @pass_invocation
-def start(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **options: Any) -> None:
+def start(
+    invocation: Invocation, /, workspace: WorkspaceRef, plan: bool, wait: str, **options: Any
+) -> None:
     """Start a workspace and wait until it is ready; parameters not given keep their values."""
     given = _given(options)
 
-    async def work(api: Api) -> Workspace:
+    async def work(api: Api) -> Workspace | None:
         before = await api.workspace(str(workspace))
         version = before["template_version"]
         body = await _start_body(api, invocation.output, before, version, given)
+        if plan:
+            show_changes(invocation.output, await api.plan(before["id"], body))
+            return None
         return await _build(invocation, api, before, body, "starting", wait=wait)
 
     _announce(invocation, invocation.call(work), wait=wait)
@@ -173,10 +180,14 @@ def retry(invocation: Invocation, workspace: WorkspaceRef, wait: str) -> None:
 
 @click.command()
 @workspace_argument
+@plan_option
 @_no_wait
 @pass_invocation
-def stop(invocation: Invocation, workspace: WorkspaceRef, no_wait: bool) -> None:
+def stop(invocation: Invocation, workspace: WorkspaceRef, plan: bool, no_wait: bool) -> None:
     """Stop a workspace. Resources that the template keeps are not destroyed."""
+    if plan:
+        show_plan(invocation, workspace, {"transition": "stop"})
+        return
     found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
     _announce(invocation, found, wait=QUEUED if no_wait else READY, stopped=True)
 
@@ -185,12 +196,23 @@ def stop(invocation: Invocation, workspace: WorkspaceRef, no_wait: bool) -> None
 @workspace_argument
 @click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
 @click.option("--orphan", is_flag=True, help="Remove the record only; leave the resources.")
+@plan_option
 @_no_wait
 @pass_invocation
 def delete(
-    invocation: Invocation, workspace: WorkspaceRef, yes: bool, orphan: bool, no_wait: bool
+    invocation: Invocation,
+    /,
+    workspace: WorkspaceRef,
+    *,
+    yes: bool,
+    orphan: bool,
+    plan: bool,
+    no_wait: bool,
 ) -> None:
     """Delete a workspace and everything in it."""
+    if plan:
+        show_plan(invocation, workspace, {"transition": "delete"})
+        return
     confirm_deletion(str(workspace), f"Destroy {workspace} and everything in it?", yes=yes)
     body: dict[str, Any] = {"transition": "delete"}
     if orphan:
@@ -210,6 +232,7 @@ def delete(
     help="Template version, by number or name; default: the active one.",
 )
 @parameter_options
+@plan_option
 @_wait_options
 @pass_invocation
 def update(
@@ -217,6 +240,7 @@ def update(
     /,
     workspace: WorkspaceRef,
     wanted: int | str | None,
+    plan: bool,
     wait: str,
     **options: Any,
 ) -> None:
@@ -226,12 +250,16 @@ def update(
     """
     given = _given(options)
 
-    async def work(api: Api) -> Workspace:
+    async def work(api: Api) -> Workspace | None:
         before = await api.workspace(str(workspace))
         version = await _number_of(api, before["template"], wanted)
         body = await _start_body(api, invocation.output, before, version, given)
+        body["version"] = version
+        if plan:
+            show_changes(invocation.output, await api.plan(before["id"], body))
+            return None
         what = f"updating to version {version}"
-        return await _build(invocation, api, before, {**body, "version": version}, what, wait=wait)
+        return await _build(invocation, api, before, body, what, wait=wait)
 
     _announce(invocation, invocation.call(work), wait=wait)
 
@@ -339,8 +367,10 @@ async def _finish(
 
 
 def _announce(
-    invocation: Invocation, found: Workspace, *, wait: str = READY, stopped: bool = False
+    invocation: Invocation, found: Workspace | None, *, wait: str = READY, stopped: bool = False
 ) -> None:
+    if found is None:
+        return  # it was planned
     failed = first_in(found, "start_failed") if wait == READY and not stopped else None
     if invocation.output.as_json:
         invocation.output.json(found)

@@ -37,6 +37,7 @@ _COMMANDS = {
         ("stop", "lifecycle:stop", "Stop a workspace; its volumes are kept"),
         ("delete", "lifecycle:delete", "Delete a workspace and everything in it"),
         ("builds", "builds:builds", "List the builds of a workspace"),
+        ("drift", "plan:drift", "Show what is other than the state says"),
         ("logs", "logs:logs", "Show the log of a build"),
         ("retry", "lifecycle:retry", "Run a failed or cancelled build again"),
         ("cancel", "cancel:cancel", "Cancel a queued or running build"),

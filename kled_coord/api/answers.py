@@ -157,17 +157,6 @@ class BuildAnswer(BaseModel):
         return cls.model_validate({**fields_of(build), **more})
 
 
-class StepAnswer(BaseModel):
-    """A step of a build, in seconds since it was queued; `duration_s` null while it goes on."""
-
-    kind: str
-    name: str
-    action: str
-    started_s: float
-    duration_s: float | None
-    failed: bool
-
-
 class ScriptAnswer(BaseModel):
     """The newest run of a script; `id` is the run's, `script` the resource's."""
 

@@ -128,6 +128,15 @@ class NewBuildBody(RequestBody):
     preset: Label | None = None
 
 
+class PlanBody(RequestBody):
+    """Ask what a build would change; as for a new build."""
+
+    transition: Transition = Transition.START
+    version: Version | None = None
+    parameters: dict[str, str] = {}
+    preset: Label | None = None
+
+
 class EvaluateTemplateBody(RequestBody):
     """Ask for the parameters of a new workspace, with some answers."""
 

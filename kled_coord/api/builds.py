@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kled_coord.api.answers import BuildAnswer, NoteAnswer, StepAnswer, fields_of
+from kled_coord.api.answers import BuildAnswer, NoteAnswer, fields_of
+from kled_coord.api.build_answers import StepAnswer
 from kled_coord.api.guard import BearerDep, BuildIdDep, CallerDep, ServicesDep
 from kled_coord.builds.logs import BuildProgress, End
 from kled_coord.identity.service import IdentityService

@@ -10,16 +10,27 @@ import trio
 from fastapi import APIRouter, Query, Request, Response
 
 from kled_coord.api.answers import BuildAnswer, NoteAnswer, WorkspaceAnswer
-from kled_coord.api.bodies import EvaluateWorkspaceBody, NewBuildBody, NewWorkspaceBody, Text
+from kled_coord.api.bodies import (
+    EvaluateWorkspaceBody,
+    NewBuildBody,
+    NewWorkspaceBody,
+    PlanBody,
+    Text,
+)
+from kled_coord.api.build_answers import PlannedChangeAnswer
 from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
 from kled_coord.api.leaving import run_while_connected
 from kled_coord.api.template_answers import EvaluationAnswer
+from kled_coord.builds.service import AskedParameters
 from kled_coord.builds.waiting import agent_not_connected, agent_not_ready
 from kled_coord.policy.actions import Action
+from kled_coord.policy.decide import Caller
 from kled_coord.services import Services
 from kled_coord.templates.choosing import evaluate_again, evaluate_new
+from kled_coord.terraform.changes import PlannedChanges
 from kled_coord.workspaces.lifecycle import Transition
 from kled_coord.workspaces.service import WorkspaceDetails
+from kled_wire.names import WorkspaceRef
 
 router = APIRouter(prefix="/api/v1/workspaces", tags=["workspaces"])
 WAIT_MAX_S = 600
@@ -107,17 +118,9 @@ async def create_build(
     ref: RefDep, body: NewBuildBody, services: ServicesDep, caller: CallerDep
 ) -> BuildAnswer:
     """Start, stop, restart or delete a workspace; of a restart the stop is answered."""
-    given: Mapping[str, str] = body.parameters
-    asked = None
     restart = body.transition == "restart"
     transition = Transition.START if restart else Transition(body.transition)
-    if transition is Transition.START and (body.version or given or body.preset):
-        workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_START)
-        version, kept = await services.builds.next_start(workspace, body.version)
-        evaluation, asked = await evaluate_again(
-            services.questions, caller, workspace, version, kept, given=given, preset=body.preset
-        )
-        given = evaluation.given
+    given, asked = await _answered(ref, body, transition, services, caller)
     build = await services.builds.create(
         caller,
         ref,
@@ -129,6 +132,50 @@ async def create_build(
         restart=restart,
     )
     return BuildAnswer.of(build, services.config.workers)
+
+
+async def _answered(
+    ref: WorkspaceRef,
+    body: NewBuildBody | PlanBody,
+    transition: Transition,
+    services: Services,
+    caller: Caller,
+) -> tuple[Mapping[str, str], AskedParameters | None]:
+    """The values for a build, and what Terraform says of them where it has to be asked."""
+    given: Mapping[str, str] = body.parameters
+    if transition is not Transition.START or not (body.version or given or body.preset):
+        return given, None
+    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_START)
+    version, kept = await services.builds.next_start(workspace, body.version)
+    evaluation, asked = await evaluate_again(
+        services.questions, caller, workspace, version, kept, given=given, preset=body.preset
+    )
+    return evaluation.given, asked
+
+
+@router.post("/{ref}/plan")
+async def plan_build(
+    ref: RefDep, request: Request, body: PlanBody, services: ServicesDep, caller: CallerDep
+) -> list[PlannedChangeAnswer]:
+    """What a build would change. Nothing is queued, locked or written."""
+
+    async def plan() -> PlannedChanges:
+        given, asked = await _answered(ref, body, body.transition, services, caller)
+        return await services.previews.plan(
+            caller, ref, body.transition, version=body.version, parameters=given, asked=asked
+        )
+
+    planned = await run_while_connected(request, plan)
+    return [PlannedChangeAnswer.of(change) for change in planned.changes]
+
+
+@router.post("/{ref}/drift")
+async def find_drift(
+    ref: RefDep, request: Request, services: ServicesDep, caller: CallerDep
+) -> list[PlannedChangeAnswer]:
+    """What is other than the state says, found by a plan that only refreshes."""
+    found = await run_while_connected(request, partial(services.previews.drift, caller, ref))
+    return [PlannedChangeAnswer.of(change) for change in found.drift]
 
 
 @router.post("/{ref}/parameters/evaluate")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import trio
 
-from kled_coord.store.records import Build, Workspace
+from kled_coord.store.records import Build, TemplateVersion, User, Workspace
 from kled_coord.terraform.varfile import Value
 
 
@@ -38,11 +38,25 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunSubject:
+    """What a run of Terraform is for, as the providers are told.
+
+    `workspace` has the version and the parameters of the run, `previous` are the parameters that
+    were applied last.
+    """
+
+    build_id: str
+    transition: str
+    workspace: Workspace
+    owner_email: str
+    previous: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One build to carry out.
 
     `is_empty`: a delete with nothing to destroy, for which no template has to be right.
-    `workspace` has the build's version and parameters, `previous` are those that were applied last.
     `state_url` is the address of its state; it takes basic auth with the build's id and
     `state_secret`. `directory` is empty and private, and removed afterwards. `quiet_s` is how long
     it may show no progress, 0 for any time, None where the setting counts. `began` is when the run
@@ -51,9 +65,7 @@ class Job:
     """
 
     build: Build
-    workspace: Workspace
-    owner_email: str
-    previous: Mapping[str, str | None]
+    subject: RunSubject
     archive: bytes
     is_empty: bool
     variables: Mapping[str, Value]
@@ -63,3 +75,33 @@ class Job:
     quiet_s: int | None
     began: float
     forced: trio.Event
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace, with the build's version and parameters."""
+        return self.subject.workspace
+
+
+def describe_subject(
+    workspace: Workspace,
+    version: TemplateVersion,
+    parameters: Mapping[str, str | None],
+    owner: User | None,
+    transition: str,
+    *,
+    build_id: str,
+) -> RunSubject:
+    """What a run of `version` with these parameters is for."""
+    return RunSubject(
+        build_id=build_id,
+        transition=transition,
+        workspace=replace(
+            workspace,
+            version_id=version.id,
+            template_version=version.number,
+            parameters=parameters,
+        ),
+        owner_email=(owner.email if owner else None) or "",
+        # Before the first success the workspace has what it began with.
+        previous={} if workspace.outputs is None else workspace.parameters,
+    )

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kled_coord.builds.host import BuildHost
+from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.store.records import TemplateParameter, TemplatePreset
+from kled_coord.terraform.changes import PlannedChanges
 from kled_coord.terraform.varfile import Value
 
 
@@ -46,6 +47,21 @@ class CheckedTemplate:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInquiry:
+    """A workspace's template and state, to plan from: with `destroy` the end of everything, with
+    `refresh_only` what is other than the state says.
+    """
+
+    template: bytes = field(repr=False)
+    state: bytes | None = field(repr=False)
+    variables: Mapping[str, Value]
+    destroy: bool
+    refresh_only: bool
+
+
+# Raises KledError with Terraform's words. Changes nothing.
+BuildPlanner = Callable[[PlanInquiry, PreviewHost], Awaitable[PlannedChanges]]
 # Both raise InputError("template_invalid") with file, line and Terraform's words, and KledError.
 TemplateChecker = Callable[[Inquiry], Awaitable[CheckedTemplate]]
 ParameterAsker = Callable[[Inquiry], Awaitable[TemplateForm]]

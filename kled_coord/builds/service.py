@@ -48,6 +48,16 @@ class AskedParameters:
     parameters: Sequence[TemplateParameter]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildChoice:
+    """What somebody wants of a build; `wanted` None keeps the version."""
+
+    transition: Transition
+    wanted: TemplateVersion | None
+    parameters: Mapping[str, str]
+    asked: AskedParameters | None
+
+
 class Builds:
     """Queues and shows builds."""
 
@@ -96,26 +106,15 @@ class Builds:
         for action in actions:
             workspace = await self._workspaces.resolve(caller, ref, action)
         wanted = None if version is None else await self._version(workspace, version)
+        choice = BuildChoice(
+            transition=transition, wanted=wanted, parameters=parameters or {}, asked=asked
+        )
         ids, now = [self._ids.new("bld") for _ in actions], self._clock()
 
         # In the worker thread, and in the transaction: a build that ends now may change both.
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
-            if now_is.status == "deleted":
-                raise workspace_not_found(str(ref))
-            if wanted is not None and wanted.archived_at is not None and wanted.id != applied.id:
-                raise version_archived(wanted)
-            if asked is not None and asked.kept != now_is.parameters:
-                raise _changed_meanwhile(now_is)
-            kept = chosen = self._workspaces.kept_parameters(now_is, sealed)
-            if transition is Transition.START or wanted is not None or parameters:
-                chosen = decide_parameters(
-                    wanted or applied,
-                    chosen,
-                    parameters or {},
-                    asked=None if asked is None else asked.parameters,
-                    applied=applied,
-                    is_made=now_is.outputs is not None,
-                )
+            kept = self._workspaces.kept_parameters(now_is, sealed)
+            chosen = _choose(now_is, applied, kept, choice)
             new = partial(NewBuild, workspace_id=now_is.id, user_id=caller.user_id, queued_at=now)
             build = new(
                 id=ids[0],
@@ -129,6 +128,32 @@ class Builds:
             return new(id=ids[1], transition=Transition.STOP, then=build, **stop)
 
         return await self._queue_build(caller, workspace, actions, queue_build, decide)
+
+    async def next_values(
+        self,
+        caller: Caller,
+        ref: WorkspaceRef,
+        transition: Transition,
+        *,
+        version: int | str | None,
+        parameters: Mapping[str, str],
+        asked: AskedParameters | None,
+    ) -> tuple[Workspace, TemplateVersion, Parameters]:
+        """The version and the values that a build with these arguments would have.
+
+        Raises as `create`.
+        """
+        workspace = await self.resolve(caller, ref, _ACTIONS[transition])
+        wanted = None if version is None else await self._version(workspace, version)
+        applied, kept = await self.next_start(workspace, None)
+        choice = BuildChoice(
+            transition=transition, wanted=wanted, parameters=parameters, asked=asked
+        )
+        return workspace, wanted or applied, _choose(workspace, applied, kept, choice)
+
+    async def resolve(self, caller: Caller, ref: WorkspaceRef, action: Action) -> Workspace:
+        """As Workspaces.resolve."""
+        return await self._workspaces.resolve(caller, ref, action)
 
     async def retry(self, caller: Caller, build_id: BuildId) -> Build:
         """Queue again the newest build of a workspace, which failed or was cancelled.
@@ -225,11 +250,7 @@ class Builds:
                 self._workspaces.quotas.check_build,
             )
         except DuplicateError as error:
-            raise ConflictError(
-                "build_active",
-                f"a build of {workspace.name} is still running",
-                hint=f"wait for it, or kled cancel {workspace.name}",
-            ) from error
+            raise build_active(workspace) from error
         self._changes.ring(QUEUE)
         resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         for action in actions:
@@ -322,6 +343,38 @@ class Builds:
         except NotFoundError as error:
             raise not_found from error
         return build
+
+
+def _choose(
+    now_is: Workspace, applied: TemplateVersion, kept: Parameters, choice: BuildChoice
+) -> Parameters:
+    """The values of a build. Raises NotFoundError, ConflictError, InputError."""
+    if now_is.status == "deleted":
+        raise workspace_not_found(now_is.name)
+    wanted, asked = choice.wanted, choice.asked
+    if wanted is not None and wanted.archived_at is not None and wanted.id != applied.id:
+        raise version_archived(wanted)
+    if asked is not None and asked.kept != now_is.parameters:
+        raise _changed_meanwhile(now_is)
+    if choice.transition is not Transition.START and wanted is None and not choice.parameters:
+        return kept
+    return decide_parameters(
+        wanted or applied,
+        kept,
+        choice.parameters,
+        asked=None if asked is None else asked.parameters,
+        applied=applied,
+        is_made=now_is.outputs is not None,
+    )
+
+
+def build_active(workspace: Workspace) -> ConflictError:
+    """What is said where a build of the workspace goes on."""
+    return ConflictError(
+        "build_active",
+        f"a build of {workspace.name} is still running",
+        hint=f"wait for it, or kled cancel {workspace.name}",
+    )
 
 
 def _changed_meanwhile(workspace: Workspace) -> ConflictError:

@@ -6,9 +6,7 @@ for each user, who waits for it: nobody's page keeps another's from being answer
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ import trio
 
 from kled_coord.builds.runner import Inquiry, ParameterAsker, TemplateForm
 from kled_coord.builds.running.variables import open_fixed, values_of
+from kled_coord.builds.turns import Turns
 from kled_coord.policy.decide import Caller
 from kled_coord.store.engine import Store
 from kled_coord.store.records import TemplateParameter, TemplatePreset, TemplateVersion
@@ -29,7 +28,7 @@ from kled_coord.workspaces.parameters import (
     check_sizes,
     missing_variables,
 )
-from kled_wire.errors import LimitError, NotFoundError, UnavailableError
+from kled_wire.errors import NotFoundError, UnavailableError
 
 # Of one user, with the one that is being answered.
 WAITING_MAX: Final = 4
@@ -82,9 +81,7 @@ class Questions:
         self._ask = ask
         self._deadline_s = deadline_s
         self._access_url = access_url
-        self._waiting: Counter[str] = Counter()
-        self._turns: dict[str, trio.Lock] = {}
-        self._running = trio.CapacityLimiter(_AT_ONCE)
+        self._turns = Turns(waiting_max=WAITING_MAX, at_once=_AT_ONCE)
 
     async def evaluate(
         self, caller: Caller, version: TemplateVersion, answers: FormAnswers
@@ -104,7 +101,7 @@ class Questions:
                 parameters=(),
                 presets=version.presets,
             )
-        async with self._turn(caller.user_id):
+        async with self._turns.of(caller.user_id, "parameters_busy", "questions"):
             return await self._evaluate(caller, version, answers)
 
     async def _evaluate(
@@ -150,7 +147,7 @@ class Questions:
                 access_url=self._access_url,
             ),
         )
-        async with self._running:
+        async with self._turns.running():
             with trio.move_on_after(self._deadline_s):
                 return await self._ask(inquiry)
         raise UnavailableError(
@@ -158,24 +155,6 @@ class Questions:
             f"Terraform did not get the template ready within {self._deadline_s:.0f} s",
             hint="can the coordinator reach the registry of its providers?",
         )
-
-    @asynccontextmanager
-    async def _turn(self, user_id: str) -> AsyncIterator[None]:
-        if self._waiting[user_id] >= WAITING_MAX:
-            raise LimitError(
-                "parameters_busy",
-                f"{WAITING_MAX} questions of yours wait for an answer, the limit",
-                hint="wait for them",
-                retry_after_s=1,
-            )
-        self._waiting[user_id] += 1
-        try:
-            async with self._turns.setdefault(user_id, trio.Lock()):
-                yield
-        finally:
-            self._waiting[user_id] -= 1
-            if not self._waiting[user_id]:
-                del self._waiting[user_id], self._turns[user_id]
 
 
 async def imagined_workspace(

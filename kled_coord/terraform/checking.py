@@ -45,11 +45,11 @@ class CheckOutput:
 
 
 class SchemaOnlyHost:
-    """The host of no build: while a template is checked, providers have nothing to ask."""
+    """The host of no build: it refuses what nobody may ask in a check or a plan."""
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
         async def refuse(*_arguments: object) -> object:
-            raise KledError("host_absent", f"{name} is not available while a template is checked")
+            raise KledError("host_absent", f"{name} is not available in a plan")
 
         return refuse
 

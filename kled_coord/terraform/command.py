@@ -141,6 +141,13 @@ def show_arguments() -> tuple[str, ...]:
     return ("show", "-json", PLAN_FILE)
 
 
+def preview_arguments(*, destroy: bool, refresh_only: bool) -> tuple[str, ...]:
+    """Plan into PLAN_FILE from a copy of the state, which nobody else has."""
+    mode = [("-destroy", destroy), ("-refresh-only", refresh_only)]
+    chosen = tuple(option for option, is_asked in mode if is_asked)
+    return ("plan", "-json", "-input=false", "-lock=false", _VALUES, *chosen, f"-out={PLAN_FILE}")
+
+
 def look_arguments(targets: Sequence[str], directory: Path) -> tuple[str, ...]:
     """Plan `targets` and what they need, of a run in `directory`, and keep nothing of it."""
     return (

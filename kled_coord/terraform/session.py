@@ -225,9 +225,9 @@ class TerraformSession:
                 _ended(name, code, self._last_words),
             )
 
-    async def show_plan(self) -> bytes:
+    async def show_plan(self, max_bytes: int = MAX_PLAN_BYTES) -> bytes:
         """The plan that the last stage wrote, as JSON with secrets in clear; b"" if it is long."""
-        code, document = await self._print(command.show_arguments(), MAX_PLAN_BYTES)
+        code, document = await self._print(command.show_arguments(), max_bytes)
         if code != 0:
             self._raise_if_canceled("show")
             raise TerraformFailedError("show", [], _ended("show", code, self._last_words))

@@ -61,6 +61,53 @@ def test_timings_are_of_one_build(signed_in: Fake, kled: Kled) -> None:
     assert kled("builds", "dev", "--timings", "9").returncode == 4
 
 
+SIZE = {"name": "size", "before": 1, "after": 2, "hidden": None, "unknown": False, "replaces": True}
+CHANGES = [
+    {"address": "a.new", "action": "create", "attributes": []},
+    {
+        "address": "a.b",
+        "action": "replace",
+        "attributes": [
+            SIZE,
+            SIZE | {"name": "id", "unknown": True, "replaces": False},
+            SIZE | {"name": "key", "hidden": "sensitive", "replaces": False},
+        ],
+    },
+]
+
+
+def test_a_plan_is_shown_and_nothing_is_queued(signed_in: Fake, kled: Kled) -> None:
+    for path in (f"{BY_ID}/plan", f"{DEV}/plan"):
+        signed_in.routes["POST", path] = (200, CHANGES)
+    shown = kled("start", "dev", "--plan")
+    assert shown.stdout.decode().splitlines() == [
+        "  + a.new would be created",
+        "-/+ a.b would be destroyed and created again",
+        "      size: 1 → 2 (makes it anew)",
+        "      id: 1 → (known afterwards)",
+        "      key: (sensitive)",
+    ]
+    assert shown.stderr == b"1 to create, 1 to replace; nothing was built\n"
+    assert json.loads(kled("-o", "json", "stop", "dev", "--plan").stdout) == CHANGES
+    assert kled("delete", "dev", "--plan").returncode == 0
+    assert kled("update", "dev", "--version", "3", "--plan").returncode == 0
+    sent = [json.loads(r[2]) for r in signed_in.requests if r[0] == "POST"]
+    assert [(body["transition"], body.get("version")) for body in sent] == [
+        *(("start", None), ("stop", None), ("delete", None), ("start", 3))
+    ]
+
+
+def test_drift_says_so_by_its_exit_code(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["POST", f"{DEV}/drift"] = (200, [])
+    same = kled("drift", "dev")
+    assert (same.returncode, same.stderr) == (0, b"dev: everything is as the state says\n")
+    gone = [{"address": "a.b", "action": "delete", "attributes": []}]
+    signed_in.routes["POST", f"{DEV}/drift"] = (200, gone)
+    other = kled("drift", "dev")
+    assert (other.returncode, other.stdout) == (8, b"  - a.b is gone\n")
+    assert other.stderr == b"dev: 1 resource is other than the state says\n"
+
+
 def test_a_restart_follows_the_stop_and_the_start(signed_in: Fake, kled: Kled) -> None:
     stop = {"id": "bld_2", "transition": "stop", "restarts": True}
     signed_in.routes["POST", f"{BY_ID}/builds"] = (202, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,9 +21,9 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from kled_coord.api.app import make_routes, serve_routes
-from kled_coord.builds.host import BuildHost
+from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
-from kled_coord.builds.runner import CheckedTemplate, Inquiry, TemplateForm
+from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
 from kled_coord.config import CoordinatorConfig
 from kled_coord.control.refusals import Refusals
 from kled_coord.front.admission import Admission
@@ -37,6 +37,7 @@ from kled_coord.services import Services, Sources, build_services
 from kled_coord.store.engine import Store
 from kled_coord.store.records import AgentRecord, User
 from kled_coord.store.tokens import insert_token
+from kled_coord.terraform.changes import PlannedChanges
 from kled_coord.workspaces.presence import ConnectedAgent, ReadKeys, WaitAnswered
 from kled_wire.control.messages import Message, UserKey
 from kled_wire.errors import InputError, UnavailableError
@@ -72,6 +73,8 @@ class FakeTerraform:
     error: Exception | None = None
     agent: bool = True
     outputs: dict[str, Any] | None = None
+    plans: list[tuple[PlanInquiry, Mapping[str, Any]]] = field(default_factory=list)
+    planned: PlannedChanges = field(default_factory=partial(PlannedChanges, changes=(), drift=()))
     timings: list[dict[str, Any]] = field(default_factory=list)
     hang: bool = False
     # Does not stop before it is forced to.
@@ -131,6 +134,10 @@ class FakeTerraform:
     async def ask(self, inquiry: Inquiry) -> TemplateForm:
         self.inquiries.append(inquiry)
         return self.answer(inquiry)
+
+    async def plan(self, inquiry: PlanInquiry, host: PreviewHost) -> PlannedChanges:
+        self.plans.append((inquiry, await host.workspace()))
+        return self.planned
 
     async def _check(self, tar: bytes) -> None:
         if b"HANGING INIT" in tar:
@@ -274,6 +281,7 @@ def sources(clock: Clock, terraform: FakeTerraform) -> Sources:
         run_build=terraform.run,
         check_template=terraform.check,
         ask_template=terraform.ask,
+        plan_build=terraform.plan,
         sandbox=SandboxChoice(CoordinatorConfig(sandbox="off")),
     )
 

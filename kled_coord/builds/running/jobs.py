@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ import structlog
 import trio
 
 from kled_coord.builds.host import BuildHost
-from kled_coord.builds.job import Job, Reporter
+from kled_coord.builds.job import Job, Reporter, describe_subject
 from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.running.variables import open_fixed, values_of
 from kled_coord.builds.states.backend import States
@@ -83,15 +82,9 @@ class Jobs:
         is_empty = await self._is_empty(build)
         return Job(
             build=build,
-            workspace=dataclasses.replace(
-                workspace,
-                version_id=version.id,
-                template_version=version.number,
-                parameters=build.parameters,
+            subject=describe_subject(
+                workspace, version, build.parameters, owner, build.transition, build_id=build.id
             ),
-            owner_email=(owner.email if owner else None) or "",
-            # Before the first success the workspace has what it began with.
-            previous={} if workspace.outputs is None else workspace.parameters,
             archive=await self._store.read(version_archive, build.version_id),
             is_empty=is_empty,
             variables={} if is_empty or build.orphan else await self._values(build),
@@ -106,7 +99,7 @@ class Jobs:
     def host(self, job: Job, reporter: Reporter) -> BuildHost:
         """What the providers ask during the build."""
         return BuildHost(
-            job=job,
+            subject=job.subject,
             agents=self._agents,
             reporter=reporter,
             access_url=self._places.access_url,

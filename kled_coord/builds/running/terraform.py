@@ -12,14 +12,15 @@ from typing import Final
 
 import trio
 
-from kled_coord.builds.host import BuildHost
+from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
-from kled_coord.builds.runner import CheckedTemplate, Inquiry, TemplateForm
+from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
 from kled_coord.builds.running.asking import AskingHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.binary import Binary, find_binary
+from kled_coord.terraform.changes import PlannedChanges
 from kled_coord.terraform.checking import CheckInput, CheckOutput, check_template
 from kled_coord.terraform.cliconfig import read_cli_config
 from kled_coord.terraform.command import Backend
@@ -33,6 +34,7 @@ from kled_coord.terraform.events import (
     format_diagnostic,
 )
 from kled_coord.terraform.plugincache import CACHE, find_shared
+from kled_coord.terraform.previewing import PreviewInput, preview_build
 from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.session import Control
@@ -72,6 +74,8 @@ class Terraform:
         self._sandbox = sandbox
         self._plugins = data_dir / "plugins"
         self._modules = data_dir / "modules"
+        self._previews = data_dir / "previews"
+        self._is_fresh = False
         self._asking = Asking(data_dir / "asking")
         self._binary: Binary | None = None
 
@@ -123,6 +127,33 @@ class Terraform:
             control=await self._control(Control(limits=_CHECK_LIMITS)),
         )
         return host.answer()
+
+    async def plan(self, inquiry: PlanInquiry, host: PreviewHost) -> PlannedChanges:
+        """Plan from a copy of a state. Raises KledError with Terraform's words."""
+        directory = await trio.to_thread.run_sync(self._preview_directory)
+        try:
+            return await preview_build(
+                PreviewInput(
+                    template=inquiry.template,
+                    state=inquiry.state,
+                    variables=inquiry.variables,
+                    destroy=inquiry.destroy,
+                    refresh_only=inquiry.refresh_only,
+                ),
+                binary=await self._find(),
+                host=host,
+                directory=directory,
+                control=await self._control(Control(limits=_CHECK_LIMITS)),
+            )
+        finally:
+            remove_tree(directory)
+
+    def _preview_directory(self) -> Path:
+        if not self._is_fresh:
+            self._is_fresh = True
+            remove_tree(self._previews)  # a coordinator that was killed left copies of states
+        self._previews.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=self._previews))
 
     async def run(self, job: Job, host: BuildHost, reporter: Reporter) -> None:
         """Carry a build out. Raises KledError with Terraform's words."""

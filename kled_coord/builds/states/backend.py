@@ -78,11 +78,11 @@ class States:
 
     async def read(self, writer: StateWriter) -> bytes | None:
         """The newest state, None when there is none. Raises StoreError, KledError."""
-        return await self._newest(writer.workspace_id)
+        return await self.newest(writer.workspace_id)
 
     async def is_empty(self, workspace_id: WorkspaceId) -> bool:
         """Whether the state names nothing that Terraform made. Raises StoreError, KledError."""
-        content = await self._newest(workspace_id)
+        content = await self.newest(workspace_id)
         return content is None or not managed_instances(json.loads(content))
 
     async def applied(
@@ -100,7 +100,7 @@ class States:
 
     async def _look(self, workspace_id: WorkspaceId, look: Callable[[Mapping[str, Any]], _T]) -> _T:
         """What `look` finds in the newest state, which is empty where there is none."""
-        content = await self._newest(workspace_id)
+        content = await self.newest(workspace_id)
         # In a thread: a state may have 64 MiB.
         return await trio.to_thread.run_sync(lambda: look(json.loads(content or b"{}")))
 
@@ -165,7 +165,8 @@ class States:
 
         return await self._store.write(append)
 
-    async def _newest(self, workspace_id: WorkspaceId) -> bytes | None:
+    async def newest(self, workspace_id: WorkspaceId) -> bytes | None:
+        """The newest state of a workspace, None when there is none. Raises as `read`."""
         newest = await self._store.read(newest_state, workspace_id)
         version, sealed = newest or (0, None)
         if sealed is None:

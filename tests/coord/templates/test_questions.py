@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from kled_coord.builds.runner import Inquiry, TemplateForm
+from kled_coord.builds.turns import Turns
 from kled_coord.store.records import TemplatePreset
-from kled_coord.templates import questions
 from kled_coord.templates.choosing import evaluate_new
 from kled_coord.templates.pushing import PushValues
 from kled_wire.errors import InputError, LimitError, NotFoundError
@@ -124,7 +124,7 @@ async def test_one_question_at_a_time_for_each_user(
         return answer(inquiry)
 
     monkeypatch.setattr(services.questions, "_ask", slow)
-    monkeypatch.setattr(questions, "WAITING_MAX", 2)
+    monkeypatch.setattr(services.questions, "_turns", Turns(waiting_max=2, at_once=2))
     ask = partial(evaluate_new, services.questions, services.workspaces)
     given = {"zone": "a"}
     with trio.fail_after(10):
