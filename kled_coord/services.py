@@ -170,7 +170,7 @@ async def build_services(
         agents=agents,
         workspaces=workspaces,
         **scripts,
-        sessions=Sessions(store=store, clock=clock, ids=ids),
+        sessions=Sessions(**common),
         **_build_templates(config, common, sealer, sources),
         changes=changes,
         queue=queue,

@@ -65,12 +65,16 @@ TESTED_BY = {
         kled_sync/decide/target
     """,
     "client/test_builds.py": "kled_client/cli/builds kled_client/cli/plan",
+    "client/test_audit.py": "kled_client/cli/audit kled_client/cli/times",
+    "client/test_open.py": """
+        kled_client/cli/api kled_client/cli/dotfiles kled_client/cli/open kled_client/cli/open_app
+    """,
     "client/test_cancel.py": "kled_client/cli/cancel",
     "client/test_cli.py": """
         kled_client/__main__ kled_client/account/credentials kled_client/account/files
         kled_client/api/build_log kled_client/api/models kled_client/cli/agent_token
         kled_client/cli/config_ssh kled_client/cli/context kled_client/cli/forward
-        kled_client/cli/login kled_client/cli/logs kled_client/cli/open kled_client/cli/version
+        kled_client/cli/login kled_client/cli/logs kled_client/cli/version
         kled_client/cli/lifecycle kled_client/cli/workspace kled_client/report
     """,
     "client/test_command_line.py": """
@@ -123,9 +127,7 @@ TESTED_BY = {
     "coord/builds/test_transitions.py": "kled_coord/workspaces/lifecycle",
     "coord/ca/test_certificates.py": "kled_coord/ca/keys kled_coord/store/ssh_ca",
     "coord/control/test_link.py": "kled_coord/control/keys",
-    "coord/control/test_registry.py": """
-        kled_coord/store/sessions kled_coord/workspaces/presence kled_coord/workspaces/sessions
-    """,
+    "coord/control/test_registry.py": "kled_coord/workspaces/presence",
     "coord/front/test_http11.py": "kled_coord/front/mailbox kled_coord/front/refusing",
     "coord/front/test_listener.py": "kled_coord/front/tls",
     "coord/identity/test_endings.py": """
@@ -162,6 +164,8 @@ TESTED_BY = {
         kled_coord/store/templates kled_coord/store/user_changes kled_coord/store/users
         kled_coord/store/workspaces
     """,
+    "coord/workspaces/test_search.py": "kled_coord/store/filters",
+    "coord/workspaces/test_sessions.py": "kled_coord/store/sessions",
     "coord/templates/test_declarations.py": "kled_coord/terraform/blocks kled_coord/terraform/hcl",
     "coord/templates/test_opening.py": "kled_coord/templates/archive_process",
     "coord/templates/test_questions.py": """

@@ -21,8 +21,10 @@ import trio
 from kled_client.account.endpoint import is_plain_http, proxy_for, wrong_scheme
 from kled_client.account.http import no_proxy, tls_context
 from kled_client.api.models import (
+    AuditEntry,
     Build,
     BuildStep,
+    Connection,
     Login,
     ParameterForm,
     PingResult,
@@ -179,9 +181,12 @@ class Api:
         except NotFoundError:
             return None
 
-    async def workspaces(self, owner: str | None = None) -> list[Workspace]:
-        """The caller's own; of `owner`; of everybody for `*`."""
-        params = {"owner": owner} if owner else None
+    async def workspaces(
+        self, owner: str | None = None, *, search: str = "", sort: str | None = None
+    ) -> list[Workspace]:
+        """The caller's own, those of `owner`, or everybody's for `*`; those that are searched."""
+        asked = {"owner": owner, "q": search, "sort": sort}
+        params = {name: value for name, value in asked.items() if value}
         return cast("list[Workspace]", await self._call("GET", "/workspaces", params=params))
 
     async def create_workspace(self, body: Mapping[str, Any]) -> Workspace:
@@ -249,6 +254,15 @@ class Api:
         answer = await self._call("POST", f"/workspaces/{ref}/drift", timeout=PUSH_TIMEOUT_S)
         return cast("list[PlannedChange]", answer)
 
+    async def audit(self, filters: Mapping[str, str]) -> list[AuditEntry]:
+        """The newest rows that fit, the newest first."""
+        return cast("list[AuditEntry]", await self._call("GET", "/audit", params=dict(filters)))
+
+    async def connections(self, filters: Mapping[str, str]) -> list[Connection]:
+        """The newest streams to workspaces that fit, the newest first."""
+        found = await self._call("GET", "/connections", params=dict(filters))
+        return cast("list[Connection]", found)
+
     async def ping(self, ref: str) -> PingResult:
         return cast("PingResult", await self._call("GET", f"/workspaces/{ref}/ping"))
 
@@ -296,16 +310,21 @@ class Api:
     async def _json_lines(
         self, path: str, params: Mapping[str, str]
     ) -> AsyncGenerator[dict[str, Any], None]:
+        async with self.answer("GET", f"/api/v1{path}", params=params) as response:
+            async for line in response.aiter_lines():
+                if line:
+                    yield self._parse_line(line)
+
+    @asynccontextmanager
+    async def answer(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
+        """An answer while it comes, which may take long; `path` is the whole, options httpx's."""
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
-        path = f"/api/v1{path}"
         try:
-            async with self.client.stream("GET", path, params=params, timeout=timeout) as response:
+            async with self.client.stream(method, path, timeout=timeout, **options) as response:
                 if not response.is_success:
                     await response.aread()
                     raise self._error(response)
-                async for line in response.aiter_lines():
-                    if line:
-                        yield self._parse_line(line)
+                yield response
         except httpx.HTTPError as exc:
             raise self._unreachable(exc) from exc
 

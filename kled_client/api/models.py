@@ -31,6 +31,35 @@ class Login(TypedDict):
     user: User
 
 
+class AuditEntry(TypedDict):
+    """A row of the audit log: who asked for what, and the answer."""
+
+    id: str
+    at: str
+    user_name: str | None
+    action: str
+    resource: str
+    allowed: bool
+    detail: str
+
+
+class Connection(TypedDict):
+    """A stream to a workspace, open where `closed_at` is null."""
+
+    id: str
+    workspace_id: str
+    workspace: str | None
+    owner: str | None
+    user_name: str | None
+    kind: str
+    client_address: str
+    opened_at: str
+    closed_at: str | None
+    bytes_to_agent: int
+    bytes_to_client: int
+    reason: str | None
+
+
 class Token(TypedDict):
     """An API token; its secret is only in the answer that made it."""
 
@@ -216,6 +245,7 @@ class Agent(TypedDict):
     advice: NotRequired[str]
     waits_for: NotRequired[list[str]]
     scripts: NotRequired[list[dict[str, Any]] | None]
+    apps: NotRequired[list[dict[str, Any]] | None]
     metadata: NotRequired[list[dict[str, Any]] | None]
 
 

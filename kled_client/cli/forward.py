@@ -22,7 +22,7 @@ from kled_wire.names import WorkspaceRef
 from kled_wire.ssh.subsystems import PORTS, ReportedPort
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 FILES_MAX: Final = 10_240
 
@@ -84,14 +84,22 @@ def parse_all(
     )
 
 
-async def hold(invocation: Invocation, ref: WorkspaceRef, plan: ForwardPlan) -> None:
-    """Hold the forwards of `plan` up until cancelled, or a person has to act."""
+async def hold(
+    invocation: Invocation,
+    ref: WorkspaceRef,
+    plan: ForwardPlan,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Hold the forwards of `plan` up until cancelled, or a person has to act.
+
+    `on_ready` is called once all of them listen.
+    """
     from kled_client.forward.ssh import asyncio_world, open_connection  # noqa: PLC0415  # asyncssh
 
     if not plan.forwards and not plan.auto:
         raise InputError("forward_missing", "no forward is given", hint=f"kled forward {ref} 8080")
     _allow_many_sockets()
-    view = ForwardView(invocation.output, str(ref))
+    view = ForwardView(invocation.output, str(ref), on_ready)
     connect = partial(invocation.ssh, ref, on_change=view.link_changed)
     async with asyncio_world():
         await hold_forwards(plan, partial(open_connection, connect), Link(), view)

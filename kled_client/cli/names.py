@@ -128,6 +128,31 @@ complete_template = named_by(_templates)
 complete_user = named_by(_users)
 
 
+# What `kled list` searches and sorts by; the coordinator says so too where it refuses another.
+_STATUSES = [
+    "running",
+    "stopped",
+    "starting",
+    "stopping",
+    "deleting",
+    "pending",
+    "failed",
+    "canceled",
+]
+_SEARCHES = ("owner:me", "name:", "template:", "outdated:true", *(f"status:{s}" for s in _STATUSES))
+_SORTS = ("name", "owner", "template", "status", "created", "used")
+
+
+def complete_search(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """A term of a search of workspaces."""
+    return items(_SEARCHES, incomplete)
+
+
+def complete_sort(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
+    """What workspaces can be sorted by."""
+    return items((*_SORTS, *(f"-{name}" for name in _SORTS)), incomplete)
+
+
 def complete_profile(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:
     """The profiles of this machine; nobody is asked."""
 

@@ -100,7 +100,7 @@ def ssh(
         )
     wanted = sys.stdin.isatty() and not command if terminal is None else terminal
     line = " ".join(without_dashes(command)) or None
-    return run(partial(_run, invocation, workspace, line, wanted, forward_agent, predict))
+    return run(partial(run_line, invocation, workspace, line, wanted, forward_agent, predict))
 
 
 @click.command("exec", context_settings=_SETTINGS)
@@ -122,7 +122,7 @@ def exec_(
     status is the command's. For shell syntax: kled exec WORKSPACE -- sh -c '…'.
     """
     line = shlex.join(without_dashes(command))
-    work = partial(_run, invocation, workspace, line, False, False)
+    work = partial(run_line, invocation, workspace, line, False, False)
     if not synced:
         return run(work)
     from kled_client.sync.barrier import flush_all, syncs_of  # noqa: PLC0415  # start-up time
@@ -256,7 +256,7 @@ def without_dashes(command: tuple[str, ...]) -> tuple[str, ...]:
     return command[1:] if command[:1] == ("--",) else command
 
 
-async def _run(
+async def run_line(
     invocation: Invocation,
     ref: WorkspaceRef,
     command: str | None,
@@ -264,6 +264,7 @@ async def _run(
     forward_agent: bool,
     predict: str = "never",
 ) -> int:
+    """Run a line of the workspace's shell, or the shell, on our streams; its exit status."""
     from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
 
     descriptor = sys.stdin.fileno()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ import click
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_place
 from kled_client.cli.sync_copy import pull, push
+from kled_client.cli.times import local, moment
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import ConflictError, InputError
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _MODES: Final = ("two-way-safe", "two-way-resolved", "one-way-safe", "one-way-replica")
 _SHOWN: Final = 20
-_TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @click.group()
@@ -196,7 +195,7 @@ def monitor(invocation: Invocation, name: str) -> None:
             reason = f": {line['reason']}" if line["reason"] else ""
             output.line(f"{name} is {line['state']}{reason}")
         else:
-            when = _local(line["at"], "%H:%M:%S")
+            when = local(line["at"], "%H:%M:%S")
             output.line(f"{when} {line['side']:<5} {line['event']:<8} {line['path']}")
         output.flush()
 
@@ -247,7 +246,7 @@ def history(invocation: Invocation, name: str, path: str) -> None:
     """List the stored versions of PATH, newest first."""
     rows = _ask(invocation, "history", name=name, path=_below(path))["versions"]
     columns = {
-        "WHEN": [_local(row["at"], "%Y-%m-%d %H:%M:%S") for row in rows],
+        "WHEN": [local(row["at"], "%Y-%m-%d %H:%M:%S") for row in rows],
         "SIDE": [row["side"] for row in rows],
         "WHAT": [row["what"] for row in rows],
         "BYTES": [str(row["bytes"]) if row["kept"] else "-" for row in rows],
@@ -284,25 +283,6 @@ def background(invocation: Invocation) -> int:
 def _below(path: str) -> str:
     """A path below the root, as people write it."""
     return "" if path in {".", "/"} else path.removeprefix("./").strip("/")
-
-
-def moment(text: str, now_s: float) -> float:
-    """`14:32` today, `2h` ago, or RFC 3339, in s since the epoch. Raises InputError."""
-    if text[-1:] in _TIMES and text[:-1].isdecimal():
-        return now_s - int(text[:-1]) * _TIMES[text[-1]]
-    try:
-        if len(text) <= len("23:59:59") and ":" in text:
-            today = _local(now_s, "%Y-%m-%d")
-            return datetime.fromisoformat(f"{today}T{text.zfill(5)}").timestamp()
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError as exc:
-        raise InputError(
-            "time_malformed", f"{text[:40]!r} is no time", hint="14:32, 2h, or 2026-11-28T14:32"
-        ) from exc
-
-
-def _local(at: float, form: str) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime(form)
 
 
 def _show(invocation: Invocation, found: dict[str, Any]) -> None:

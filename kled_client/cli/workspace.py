@@ -14,7 +14,12 @@ from kled_client.cli.cancel import cancel
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.lifecycle import create, delete, restart, retry, start, stop, update
 from kled_client.cli.logs import logs
-from kled_client.cli.names import complete_user, workspace_argument
+from kled_client.cli.names import (
+    complete_search,
+    complete_sort,
+    complete_user,
+    workspace_argument,
+)
 from kled_client.cli.notes import describe_notes
 from kled_client.cli.plan import drift
 from kled_client.cli.readiness import agent_status, describe_scripts
@@ -23,6 +28,7 @@ from kled_wire.names import WorkspaceRef
 
 
 @click.command("list")
+@click.argument("search", nargs=-1, shell_complete=complete_search)
 @click.option(
     "--owner",
     metavar="NAME",
@@ -30,13 +36,30 @@ from kled_wire.names import WorkspaceRef
     shell_complete=complete_user,
 )
 @click.option("--all", "everybody", is_flag=True, help="List all workspaces that you may see.")
+@click.option(
+    "--sort",
+    metavar="COLUMN",
+    help="Sort by name, owner, template, status, created or used; -used: the other way round.",
+    shell_complete=complete_sort,
+)
 @pass_invocation
-def list_(invocation: Invocation, owner: str | None, everybody: bool) -> None:
-    """List your workspaces."""
+def list_(
+    invocation: Invocation,
+    search: tuple[str, ...],
+    owner: str | None,
+    everybody: bool,
+    sort: str | None,
+) -> None:
+    """List your workspaces, or those that SEARCH finds.
+
+    SEARCH is words that a name contains, and owner:NAME (owner:me), name:NAME, template:NAME,
+    status:STATUS and outdated:true; commas separate alternatives. All of them must fit.
+    """
     whose = "*" if everybody else owner
-    found = invocation.call(lambda api: api.workspaces(whose))
+    words = " ".join(search)
+    found = invocation.call(lambda api: api.workspaces(whose, search=words, sort=sort))
     columns = {"NAME": [w["name"] for w in found]}
-    if whose is not None:
+    if whose is not None or "owner:" in words:
         columns["OWNER"] = [w["owner"] for w in found]
     columns |= {
         "TEMPLATE": [str(w["template"]) for w in found],
@@ -45,6 +68,8 @@ def list_(invocation: Invocation, owner: str | None, everybody: bool) -> None:
         "LAST USED": [ago(w.get("last_used_at")) for w in found],
     }
     empty = "no workspaces; kled create NAME --template TEMPLATE makes one"
+    if words:
+        empty = f"no workspace fits {words}; kled list{'' if whose is None else ' --all'} shows all"
     invocation.output.rows(found, columns, empty, spare=("LAST USED", "TEMPLATE"))
 
 
@@ -92,6 +117,10 @@ def _show(output: Output, found: Workspace) -> None:
         rtt = agent.get("rtt_ms")
         fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")
         fields |= describe_scripts(agent, found)
+        for app in agent.get("apps") or ():
+            if not app["hidden"]:
+                opened = app["url"] or app["command"] or ""
+                fields[f"app {app['slug']}"] = f"{app['display_name']} {opened}".rstrip()
         fields["machine"] = " ".join(
             str(agent.get(key) or "") for key in ("hostname", "os", "arch", "address")
         ).strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Never
 
 import trio
@@ -27,7 +27,10 @@ _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104  # comp
 class ForwardView:
     """Told of each change; `run` shows the counters meanwhile."""
 
-    def __init__(self, output: Output, workspace: str) -> None:
+    def __init__(
+        self, output: Output, workspace: str, on_ready: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_ready = on_ready
         self._output = output
         self._workspace = workspace
         self._shown: list[ForwardStatus] = []
@@ -60,7 +63,8 @@ class ForwardView:
             self.note("connected", f"{self._workspace}: connected again")
 
     async def run(self) -> Never:
-        """Show the counters until cancelled."""
+        """Show the counters until cancelled; all forwards listen."""
+        self._on_ready()
         if self._live:
             with self._output.live(spare=_SPARE) as show:
                 while True:

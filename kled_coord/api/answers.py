@@ -19,12 +19,13 @@ from kled_coord.store.records import (
     Build,
     RegisteredKey,
     ScriptRun,
+    SessionRow,
     Token,
     User,
 )
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
-from kled_wire.control.agent_spec import MetadataItem
+from kled_wire.control.agent_spec import App, MetadataItem
 from kled_wire.names import AgentId
 
 if TYPE_CHECKING:
@@ -203,11 +204,33 @@ class MetadataAnswer(BaseModel):
         )
 
 
+class AppAnswer(BaseModel):
+    """An app of the template's; `url` and `command` for the workspace's owner alone."""
+
+    slug: str
+    display_name: str
+    icon: str
+    url: str | None
+    command: str | None
+    external: bool
+    share: str
+    open_in: str
+    group: str
+    hidden: bool
+    tooltip: str
+
+    @classmethod
+    def of(cls, app: App, *, is_owner: bool) -> AppAnswer:
+        """From what the template says."""
+        inside = {} if is_owner else {"url": None, "command": None}
+        return cls.model_validate({**fields_of(app), **inside})
+
+
 class AgentAnswer(BaseModel):
     """A workspace's agent; `status` is connected, disconnected or never.
 
-    `state` and `advice` are about its start scripts too. `scripts` and `metadata` only where one
-    workspace was asked for.
+    `state` and `advice` are about its start scripts too. `scripts`, `metadata` and `apps` only
+    where one workspace was asked for.
     """
 
     id: str
@@ -225,10 +248,17 @@ class AgentAnswer(BaseModel):
     waits_for: tuple[str, ...]
     scripts: list[ScriptAnswer] | None = None
     metadata: list[MetadataAnswer] | None = None
+    apps: list[AppAnswer] | None = None
 
     @classmethod
     def of(
-        cls, agent: AgentRecord, registry: Registry, view: AgentView, *, whole: bool
+        cls,
+        agent: AgentRecord,
+        registry: Registry,
+        view: AgentView,
+        *,
+        whole: bool,
+        is_owner: bool,
     ) -> AgentAnswer:
         """From a record and, when it is connected, from what the registry knows."""
         state = registry.state(agent.id)
@@ -241,6 +271,7 @@ class AgentAnswer(BaseModel):
         if whole:
             more["scripts"] = [ScriptAnswer.of(r, {agent.id: agent.name}) for r in view.runs]
             more["metadata"] = [MetadataAnswer.of(*item) for item in view.metadata]
+            more["apps"] = [AppAnswer.of(app, is_owner=is_owner) for app in view.apps]
         values = {**fields_of(agent), **more}
         if state is None:
             status = "never" if agent.last_seen_at is None else "disconnected"
@@ -317,11 +348,15 @@ class WorkspaceAnswer(BaseModel):
         views: Mapping[AgentId, AgentView],
         *,
         whole: bool = False,
+        is_owner: bool = False,
     ) -> WorkspaceAnswer:
-        """From a record with its agent and newest build; `workers` run builds."""
+        """From a record with its agent and newest build; `workers` run builds.
+
+        `whole` has more, some of it if the workspace's owner asks: `is_owner`.
+        """
         agent, build = details.agent, details.latest_build
         agents = {
-            each.id: AgentAnswer.of(each, registry, views[each.id], whole=whole)
+            each.id: AgentAnswer.of(each, registry, views[each.id], whole=whole, is_owner=is_owner)
             for each in details.agents
         }
         more = {
@@ -358,6 +393,29 @@ class AuditAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: AuditRow) -> AuditAnswer:
+        """From a record."""
+        return cls.model_validate(fields_of(row))
+
+
+class ConnectionAnswer(BaseModel):
+    """A stream to a workspace; `closed_at` null: it is open."""
+
+    id: str
+    workspace_id: str
+    workspace: str | None
+    owner: str | None
+    user_id: str
+    user_name: str | None
+    kind: str
+    client_address: str
+    opened_at: datetime
+    closed_at: datetime | None
+    bytes_to_agent: int
+    bytes_to_client: int
+    reason: str | None
+
+    @classmethod
+    def of(cls, row: SessionRow) -> ConnectionAnswer:
         """From a record."""
         return cls.model_validate(fields_of(row))
 

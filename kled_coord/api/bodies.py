@@ -1,7 +1,11 @@
-"""The JSON bodies of requests. An unknown field is refused, so that a typing error is reported."""
+"""The JSON bodies of requests, and their longer queries.
+
+An unknown field is refused, so that a typing error is reported.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field
@@ -27,6 +31,10 @@ def _check_version(value: str) -> str:
         raise PydanticCustomError(error.code, "{why}", {"why": error.message}) from error
 
 
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
 Printable = AfterValidator(_check_printable)
 Name = Annotated[str, Field(max_length=64), Printable]
 Secret = Annotated[str, Field(max_length=1024)]
@@ -46,6 +54,8 @@ StopAfter = Annotated[int, Field(ge=60, le=2**31 - 1, strict=True)] | Literal["n
 UsableBy = Literal["everybody", "template-admins"]
 Seconds = Annotated[float, Field(strict=True)]
 CheckDeadline = Annotated[int, Field(ge=1, le=3600, strict=True)] | Literal["default"]
+# Without a zone it is UTC.
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Key = Annotated[str, Field(max_length=16 * 1024)]
 
 
@@ -224,3 +234,28 @@ class EnrollBody(BaseModel):
     hostname: Said
     os: Said
     arch: Said
+
+
+class SpanQuery(RequestBody):
+    """What logs are narrowed down by: at most `limit` rows, from `since` on and before `until`."""
+
+    user: Text | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class AuditQuery(SpanQuery):
+    """`action` is how it begins, `resource` a part of it."""
+
+    action: Text | None = None
+    resource: Text | None = None
+    allowed: bool | None = None
+
+
+class ConnectionQuery(SpanQuery):
+    """`workspace` is a name or an id."""
+
+    workspace: Text | None = None
+    kind: Text | None = None
+    open: bool | None = None

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from kled_coord.api.answers import BuildAnswer, NoteAnswer, WorkspaceAnswer
 from kled_coord.api.bodies import (
     EvaluateWorkspaceBody,
+    Name,
     NewBuildBody,
     NewWorkspaceBody,
     PlanBody,
@@ -38,10 +39,14 @@ WAIT_MAX_S = 600
 
 @router.get("")
 async def list_workspaces(
-    services: ServicesDep, caller: CallerDep, owner: Annotated[Text | None, Query()] = None
+    services: ServicesDep,
+    caller: CallerDep,
+    owner: Annotated[Text | None, Query()] = None,
+    q: Annotated[Text, Query()] = "",
+    sort: Annotated[Name, Query()] = "owner",
 ) -> list[WorkspaceAnswer]:
-    """The caller's workspaces, another owner's, or with `owner=*` all."""
-    found = await services.workspaces.list_for(caller, owner)
+    """The caller's workspaces, another owner's, or with `owner=*` all; `q` narrows them down."""
+    found = await services.workspaces.list_for(caller, owner, q, sort)
     views = await services.script_view.of(found)
     workers = services.config.workers
     return [WorkspaceAnswer.of(each, services.registry, workers, views) for each in found]
@@ -71,14 +76,14 @@ async def create_workspace(
         kept=kept,
         asked=evaluation.parameters,
     )
-    return await _shown(created, services)
+    return await _shown(created, services, caller)
 
 
 @router.get("/{ref}")
 async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -> WorkspaceAnswer:
     """One workspace."""
     workspace, asked = await services.workspaces.locate(caller, ref, Action.WORKSPACE_READ)
-    answer = await _shown(await services.workspaces.get(workspace.id, asked), services)
+    answer = await _shown(await services.workspaces.get(workspace.id, asked), services, caller)
     answer.sandbox = (await services.sandbox.make()).describe()
     notes = await services.workspaces.notes(workspace.id)
     answer.notes = [NoteAnswer.model_validate(note) for note in notes]
@@ -99,7 +104,7 @@ async def wait_workspace(
     wait = services.agent_wait.wait if what == "agent" else services.agent_wait.wait_ready
     with trio.move_on_after(timeout_s):
         await wait(workspace.id, caller.user_id, asked)
-        return await _shown(await services.workspaces.get(workspace.id, asked), services)
+        return await _shown(await services.workspaces.get(workspace.id, asked), services, caller)
     found = await services.agent_wait.readiness(workspace.id, asked)
     if what == "ready" and not any(each.status == "connecting" for each in found):
         raise agent_not_ready(found, timeout_s)
@@ -239,7 +244,13 @@ async def ping_workspace(
     }
 
 
-async def _shown(details: WorkspaceDetails, services: Services) -> WorkspaceAnswer:
+async def _shown(details: WorkspaceDetails, services: Services, caller: Caller) -> WorkspaceAnswer:
     views = await services.script_view.of([details])
-    workers = services.config.workers
-    return WorkspaceAnswer.of(details, services.registry, workers, views, whole=True)
+    return WorkspaceAnswer.of(
+        details,
+        services.registry,
+        services.config.workers,
+        views,
+        whole=True,
+        is_owner=details.workspace.owner_id == caller.user_id,
+    )

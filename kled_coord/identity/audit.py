@@ -10,15 +10,17 @@ from kled_coord.identity.throttle import Throttle
 from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller, decide, require
 from kled_coord.sources import Clock, Ids, Monotonic
-from kled_coord.store.audit import insert_audit, list_audit
+from kled_coord.store.audit import find_audit, insert_audit
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
+from kled_coord.store.filters import AuditFilter
 from kled_coord.store.records import AuditRow
 
 # A program that is refused goes on asking: the same refusal is a row once an hour, and all those
 # of one token are so many rows in a minute.
 _SAME_EVERY_S: Final = 3600.0
 _REFUSALS_A_MINUTE: Final = 60
+EVERY_AUDIT_ROW: Final = AuditFilter()
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +102,6 @@ class Audit:
         )
         await self._store.write(insert_audit, row)
 
-    async def newest(self, limit: int) -> list[AuditRow]:
-        """The newest rows, the newest first."""
-        return await self._store.read(list_audit, limit)
+    async def newest(self, limit: int, wanted: AuditFilter = EVERY_AUDIT_ROW) -> list[AuditRow]:
+        """The newest rows that fit, the newest first."""
+        return await self._store.read(find_audit, wanted, limit)

@@ -38,6 +38,7 @@ class Action(StrEnum):
     KEY_REMOVE = "key.remove"
     AGENT_TOKEN = "agent.token"  # noqa: S105
     AUDIT_READ = "audit.read"
+    CONNECTION_READ = "connection.read"
     METRICS_READ = "metrics.read"
     # Recorded, never asked: logging in is decided by secrets, not by a role.
     LOGIN = "auth.login"

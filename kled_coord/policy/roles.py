@@ -44,6 +44,7 @@ _OWN: Final = frozenset(
         Action.AGENT_TOKEN,
         Action.BUILD_CANCEL,
         Action.USER_READ,
+        Action.CONNECTION_READ,
         Action.USER_UPDATE_OWN,
         Action.USER_END_STREAMS,
         Action.TOKEN_READ,
@@ -58,6 +59,7 @@ _OWN: Final = frozenset(
 _OWN_AS_AUDITOR: Final = frozenset(
     {
         Action.USER_READ,
+        Action.CONNECTION_READ,
         Action.USER_UPDATE_OWN,
         Action.TOKEN_READ,
         Action.TOKEN_CREATE,

@@ -20,17 +20,21 @@ from kled_coord.store.scripts import newest_script_runs
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails
 from kled_coord.workspaces.specs import Specs
-from kled_wire.control.agent_spec import AgentSpec, MetadataItem
+from kled_wire.control.agent_spec import AgentSpec, App, MetadataItem
 from kled_wire.names import AgentId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentView:
-    """An agent as it is now. `metadata` is in the template's order, None what is not known yet."""
+    """An agent as it is now.
+
+    `metadata` and `apps` are in the template's order, None what is not known yet.
+    """
 
     readiness: AgentReadiness
     runs: tuple[ScriptRun, ...]
     metadata: tuple[tuple[MetadataItem, Metadata | None], ...]
+    apps: tuple[App, ...] = ()
 
 
 class ScriptView:
@@ -104,6 +108,7 @@ class ScriptView:
             readiness=decide_readiness(spec, seen, at_start, self._clock()),
             runs=tuple(ran),
             metadata=tuple((item, live.metadata.get(item.key)) for item in items),
+            apps=tuple(sorted(spec.apps, key=lambda app: (app.order, app.slug))) if spec else (),
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, insert, select
 
+from kled_coord.store.filters import AuditFilter
 from kled_coord.store.records import AuditRow
 from kled_coord.store.schema import audit
 
@@ -15,7 +16,19 @@ def insert_audit(connection: Connection, row: AuditRow) -> None:
     connection.execute(insert(audit).values(**asdict(row)))
 
 
-def list_audit(connection: Connection, limit: int) -> list[AuditRow]:
-    """The newest `limit` rows, the newest first."""
-    rows = connection.execute(select(audit).order_by(audit.c.at.desc(), audit.c.id).limit(limit))
-    return [AuditRow(**row._asdict()) for row in rows]
+def find_audit(connection: Connection, wanted: AuditFilter, limit: int) -> list[AuditRow]:
+    """The newest `limit` rows that fit, the newest first."""
+    query = select(audit).order_by(audit.c.at.desc(), audit.c.id).limit(limit)
+    if wanted.user is not None:
+        query = query.where(audit.c.user_name == wanted.user)
+    if wanted.action is not None:
+        query = query.where(audit.c.action.startswith(wanted.action, autoescape=True))
+    if wanted.resource is not None:
+        query = query.where(audit.c.resource.contains(wanted.resource, autoescape=True))
+    if wanted.allowed is not None:
+        query = query.where(audit.c.allowed.is_(wanted.allowed))
+    if wanted.since is not None:
+        query = query.where(audit.c.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(audit.c.at < wanted.until)
+    return [AuditRow(**row._asdict()) for row in connection.execute(query)]

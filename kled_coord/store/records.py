@@ -332,6 +332,25 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """A stream that was opened to a workspace, with the names of both now; None: never known."""
+
+    id: str
+    workspace_id: str
+    workspace: str | None
+    owner: str | None
+    user_id: str
+    user_name: str | None
+    kind: str
+    client_address: str
+    opened_at: datetime
+    closed_at: datetime | None
+    bytes_to_agent: int
+    bytes_to_client: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateLock:
     """Terraform's lock on a workspace's state; `info` is Terraform's own JSON."""
 

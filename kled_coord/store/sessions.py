@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, not_, or_, select, update
 
-from kled_coord.store.schema import sessions
+from kled_coord.store.filters import SessionFilter
+from kled_coord.store.records import SessionRow
+from kled_coord.store.schema import sessions, users, workspaces
 
 
 def insert_session(
@@ -52,6 +54,44 @@ def close_session(
             reason=reason,
         )
     )
+
+
+def find_sessions(connection: Connection, wanted: SessionFilter, limit: int) -> list[SessionRow]:
+    """The newest `limit` sessions that fit, the newest first."""
+    owners = users.alias("owners")
+    query = (
+        select(
+            sessions,
+            workspaces.c.name.label("workspace"),
+            owners.c.name.label("owner"),
+            users.c.name.label("user_name"),
+        )
+        .select_from(
+            sessions.outerjoin(workspaces, workspaces.c.id == sessions.c.workspace_id)
+            .outerjoin(owners, owners.c.id == workspaces.c.owner_id)
+            .outerjoin(users, users.c.id == sessions.c.user_id)
+        )
+        .order_by(sessions.c.opened_at.desc(), sessions.c.id)
+        .limit(limit)
+    )
+    named = (
+        (sessions.c.user_id, wanted.user_id),
+        (users.c.name, wanted.user),
+        (sessions.c.kind, wanted.kind),
+    )
+    query = query.where(*(column == value for column, value in named if value is not None))
+    if wanted.workspace is not None:
+        query = query.where(
+            or_(workspaces.c.name == wanted.workspace, sessions.c.workspace_id == wanted.workspace)
+        )
+    if wanted.open is not None:
+        is_open = sessions.c.closed_at.is_(None)
+        query = query.where(is_open if wanted.open else not_(is_open))
+    if wanted.since is not None:
+        query = query.where(sessions.c.opened_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(sessions.c.opened_at < wanted.until)
+    return [SessionRow(**row._asdict()) for row in connection.execute(query)]
 
 
 def close_forgotten_sessions(connection: Connection, reason: str, now: datetime) -> int:

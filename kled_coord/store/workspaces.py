@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
+from kled_coord.store.filters import WorkspaceSearch
 from kled_coord.store.records import Workspace
 from kled_coord.store.schema import sessions, template_versions, templates, users, workspaces
 
@@ -32,6 +43,15 @@ _WORKSPACES = select(
     .join(templates, templates.c.id == workspaces.c.template_id)
     .join(template_versions, template_versions.c.id == workspaces.c.version_id)
 )
+# What a list may be sorted by.
+SORTS: Final[Mapping[str, ColumnElement[Any]]] = {
+    "owner": users.c.name,
+    "name": workspaces.c.name,
+    "template": templates.c.name,
+    "status": workspaces.c.status,
+    "created": workspaces.c.created_at,
+    "used": workspaces.c.last_used_at,
+}
 _ALIVE = workspaces.c.deleted_at.is_(None)
 
 
@@ -74,11 +94,24 @@ def workspace_by_name(connection: Connection, owner: str, name: str) -> Workspac
     return None if row is None else Workspace(**row._asdict())
 
 
-def list_workspaces(connection: Connection, owner_id: str | None) -> list[Workspace]:
-    """Workspaces that are not deleted, of one owner or (None) of all, by owner and name."""
-    query = _WORKSPACES.where(_ALIVE).order_by(users.c.name, workspaces.c.name)
-    if owner_id is not None:
-        query = query.where(workspaces.c.owner_id == owner_id)
+def find_workspaces(
+    connection: Connection,
+    search: WorkspaceSearch,
+    *,
+    owner_ids: Collection[str] | None,
+    sort: str,
+) -> list[Workspace]:
+    """Workspaces that are not deleted, of these owners alone (None: of all).
+
+    `sort` is one of SORTS, descending behind a `-`; what is equal in it is by owner and name.
+    """
+    query = _WORKSPACES.where(_ALIVE, *_conditions(search))
+    if owner_ids is not None:
+        query = query.where(workspaces.c.owner_id.in_(owner_ids))
+    column = SORTS[sort.removeprefix("-")]
+    order = column.desc() if sort.startswith("-") else column.asc()
+    # Without a value they come last both ways, in both databases.
+    query = query.order_by(column.is_(None), order, users.c.name, workspaces.c.name)
     return [Workspace(**row._asdict()) for row in connection.execute(query)]
 
 
@@ -108,6 +141,22 @@ def unused_workspaces(connection: Connection, now: datetime) -> list[Workspace]:
         if max(filter(None, (ended_at, used_at, built_at))) + given <= now:
             found.append(Workspace(**values))
     return found
+
+
+def _conditions(search: WorkspaceSearch) -> Iterator[ColumnElement[bool]]:
+    exact = (
+        (users.c.name, search.owners),
+        (workspaces.c.name, search.names),
+        (templates.c.name, search.templates),
+        (workspaces.c.status, search.statuses),
+    )
+    yield from (column.in_(wanted) for column, wanted in exact if wanted)
+    for word in search.words:
+        names = (workspaces.c.name, users.c.name, templates.c.name)
+        yield or_(*(func.lower(name).contains(word.lower(), autoescape=True) for name in names))
+    if search.outdated is not None:
+        is_newest = workspaces.c.version_id == templates.c.active_version_id
+        yield not_(is_newest) if search.outdated else is_newest
 
 
 def set_workspace_status(

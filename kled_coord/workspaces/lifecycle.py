@@ -25,6 +25,10 @@ _ONCE_DONE: Final[Mapping[Transition, str]] = {
     Transition.STOP: "stopped",
     Transition.DELETE: "deleted",
 }
+# All that a workspace may be; a failed or cancelled build gives its own.
+STATUSES: Final = frozenset(
+    {"pending", "failed", "canceled", *_WHILE_RUNNING.values(), *_ONCE_DONE.values()} - {"deleted"}
+)
 
 
 def workspace_status(transition: str, build_status: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -30,7 +30,8 @@ from kled_coord.store.standing import as_caller
 from kled_coord.store.templates import template_by_name
 from kled_coord.store.users import user_by_name
 from kled_coord.store.workspaces import (
-    list_workspaces,
+    SORTS,
+    find_workspaces,
     mark_workspace_used,
     workspace_by_id,
     workspace_by_name,
@@ -40,8 +41,15 @@ from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
 from kled_coord.workspaces.parameters import Parameters, decide_parameters, open_parameters
 from kled_coord.workspaces.quotas import UserQuotas
-from kled_wire.errors import ConflictError, ForbiddenError, KledError, NotFoundError
-from kled_wire.names import WorkspaceId, WorkspaceRef, check_new_workspace_name
+from kled_coord.workspaces.search import parse_search
+from kled_wire.errors import (
+    ConflictError,
+    ForbiddenError,
+    InputError,
+    KledError,
+    NotFoundError,
+)
+from kled_wire.names import UserId, WorkspaceId, WorkspaceRef, check_new_workspace_name
 
 EVERYBODY: Final = "*"
 EVERYBODY_USES: Final = "everybody"
@@ -156,23 +164,36 @@ class Workspaces:
         if workspace.last_used_at is None or now - workspace.last_used_at >= _USED_EVERY:
             await self._store.write(mark_workspace_used, workspace_id, now)
 
-    async def list_for(self, caller: Caller, owner: str | None) -> list[WorkspaceDetails]:
+    async def list_for(
+        self, caller: Caller, owner: str | None, search: str = "", sort: str = "owner"
+    ) -> list[WorkspaceDetails]:
         """The workspaces of one owner, None for the caller's own, "*" for everybody's.
 
-        Those that the caller may not know of are left out. Raises NotFoundError("user_not_found").
+        A `search` (search.py) that names owners itself goes before None; `sort` is one of SORTS.
+        Those that the caller may not know of are left out. Raises NotFoundError("user_not_found"),
+        InputError("search_invalid", "sort_invalid").
         """
-        owner_id: str | None = caller.user_id
-        if owner == EVERYBODY:
-            owner_id = None
-        elif owner is not None and owner != caller.user_name:
-            user = await self._store.read(user_by_name, owner)
-            may_know = decide(caller, Action.USER_READ, ActionTarget(kind="user", name="*")).allowed
-            if user is None or not may_know:
-                # The same words for both: who may not see users learns no names.
-                raise NotFoundError("user_not_found", f"there is no user {owner} that you may see")
-            owner_id = user.id
-        found = await self._store.read(list_workspaces, owner_id)
-        return await self.details([w for w in found if _may_read(caller, w)])
+        wanted = parse_search(search, caller.user_name)
+        if sort.removeprefix("-") not in SORTS:
+            hint = f"one of {', '.join(SORTS)}, with - before it the other way round"
+            raise InputError("sort_invalid", f"nothing can be sorted by {sort}", hint=hint)
+        seen = _visible_owners(caller)
+        if owner is not None and owner != EVERYBODY:
+            seen = _both(seen, {await self._owner_id(caller, owner)})
+        elif owner is None and not wanted.owners:
+            seen = _both(seen, {caller.user_id})
+        found = await self._store.read(find_workspaces, wanted, owner_ids=seen, sort=sort)
+        return await self.details(found)
+
+    async def _owner_id(self, caller: Caller, owner: str) -> UserId:
+        if owner == caller.user_name:
+            return caller.user_id
+        user = await self._store.read(user_by_name, owner)
+        may_know = decide(caller, Action.USER_READ, ActionTarget(kind="user", name="*")).allowed
+        if user is None or not may_know:
+            # The same words for both: who may not see users learns no names.
+            raise NotFoundError("user_not_found", f"there is no user {owner} that you may see")
+        return user.id
 
     async def details(self, workspaces: Sequence[Workspace]) -> list[WorkspaceDetails]:
         """Add agents and newest builds."""
@@ -298,9 +319,20 @@ class Workspaces:
         )
 
 
-def _may_read(caller: Caller, workspace: Workspace) -> bool:
-    resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
-    return decide(caller, Action.WORKSPACE_READ, resource).allowed
+def _visible_owners(caller: Caller) -> frozenset[UserId] | None:
+    """Whose workspaces the caller may know of; None: everybody's."""
+
+    def may_read(owner_id: UserId | None) -> bool:
+        resource = ActionTarget(kind="workspace", owner_id=owner_id)
+        return decide(caller, Action.WORKSPACE_READ, resource).allowed
+
+    if may_read(None):
+        return None
+    return frozenset({caller.user_id} if may_read(caller.user_id) else ())
+
+
+def _both(seen: frozenset[UserId] | None, wanted: Collection[UserId]) -> frozenset[UserId]:
+    return frozenset(wanted) if seen is None else seen & frozenset(wanted)
 
 
 def version_archived(version: TemplateVersion) -> ConflictError:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NewType
 
+from kled_coord.identity.audit import Audit
+from kled_coord.policy.actions import Action, ActionTarget
+from kled_coord.policy.decide import Caller, decide
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
-from kled_coord.store.sessions import close_forgotten_sessions, close_session, insert_session
+from kled_coord.store.filters import SessionFilter
+from kled_coord.store.records import SessionRow
+from kled_coord.store.sessions import (
+    close_forgotten_sessions,
+    close_session,
+    find_sessions,
+    insert_session,
+)
 
 SessionId = NewType("SessionId", str)
 
 
 class Sessions:
-    """Writes the record."""
+    """Writes and reads the record."""
 
-    def __init__(self, *, store: Store, clock: Clock, ids: Ids) -> None:
+    def __init__(self, *, store: Store, clock: Clock, ids: Ids, audit: Audit) -> None:
+        self._audit = audit
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -47,6 +59,18 @@ class Sessions:
             reason=reason[:200],
             now=self._clock(),
         )
+
+    async def newest(self, caller: Caller, wanted: SessionFilter, limit: int) -> list[SessionRow]:
+        """The newest that fit, of those that the caller may see: at least their own.
+
+        Raises ForbiddenError, StoreError.
+        """
+        everybodys = ActionTarget(kind="connection")
+        if not decide(caller, Action.CONNECTION_READ, everybodys).allowed:
+            own = replace(everybodys, owner_id=caller.user_id)
+            await self._audit.require(caller, Action.CONNECTION_READ, own)
+            wanted = replace(wanted, user_id=caller.user_id)
+        return await self._store.read(find_sessions, wanted, limit)
 
     async def close_forgotten(self) -> int:
         """Close what a coordinator that died left open; returns how many."""

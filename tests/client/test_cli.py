@@ -302,20 +302,6 @@ def test_config_ssh(signed_in: Fake, kled: Kled, home: Path) -> None:
     assert target.read_bytes() == original
 
 
-def test_open_vscode(signed_in: Fake, kled: Kled, home: Path, tmp_path: Path) -> None:
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    env = {"PATH": str(binaries)}
-    uri = kled("open", "vscode", "dev", "/srv/a b", env=env)
-    assert uri.stdout == b"vscode://vscode-remote/ssh-remote+dev.kled/srv/a%20b\n"
-    assert b"Host *.kled" in (home / ".ssh/config").read_bytes()
-    code = binaries / "code"
-    code.write_text('#!/bin/sh\necho "$@"\n')
-    code.chmod(0o755)
-    opened = kled("open", "vscode", "dev", "/srv", env=env)
-    assert opened.stdout == b"--remote ssh-remote+dev.kled /srv\n"
-
-
 def test_versions_are_promoted_archived_and_pulled(
     signed_in: Fake, kled: Kled, tmp_path: Path
 ) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ from sqlalchemy import make_url, text
 
 from kled_coord.store.engine import Store, open_store
 from kled_coord.store.migrate import migrate
+from tests.kit.postgres import find_postgres, open_postgres
 
 _FILE = "coord.sqlite3"
 
@@ -37,12 +34,14 @@ def open_copy(migrated: Path, directory: Path) -> Store:
 @contextmanager
 def migrated_server(directory: Path) -> Iterator[str]:
     """The URL of a private PostgreSQL on a Unix socket, which has a database `migrated`."""
-    with _server() as url:
-        _administer(url, "CREATE DATABASE migrated")
-        opened = open_store(_database(url, "migrated"))
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with open_postgres() as server:
+        _administer(server.url, "CREATE DATABASE migrated")
+        opened = open_store(_database(server.url, "migrated"))
         migrate(opened.engine, lock_file=directory / "migrate.lock")
         opened.close()
-        yield url
+        yield server.url
 
 
 def open_copy_on(server: str) -> Store:
@@ -50,28 +49,6 @@ def open_copy_on(server: str) -> Store:
     _administer(server, "DROP DATABASE IF EXISTS test WITH (FORCE)")
     _administer(server, "CREATE DATABASE test TEMPLATE migrated")
     return open_store(_database(server, "test"))
-
-
-@contextmanager
-def _server() -> Iterator[str]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed")
-    # The path of a Unix socket has 107 bytes at most (unix(7)), which a pytest directory may take.
-    directory = Path(tempfile.mkdtemp(prefix="kled-pg-", dir="/tmp"))
-    data, program = directory / "data", found[-1] / "pg_ctl"
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(directory, "postgres")
-    run = partial(subprocess.run, check=True, capture_output=True, cwd="/")
-    run([*user, found[-1] / "initdb", "-A", "trust", "-U", "kled", "-N", "-D", data])
-    options = f"-k {directory} -c listen_addresses='' -c fsync=off"
-    run([*user, program, "-D", data, "-w", "-l", directory / "log", "-o", options, "start"])
-    try:
-        yield f"postgresql://kled@/postgres?host={directory}"
-    finally:
-        run([*user, program, "-D", data, "-m", "immediate", "stop"])
-        shutil.rmtree(directory)
 
 
 def _database(server: str, name: str) -> str:

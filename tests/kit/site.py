@@ -50,6 +50,11 @@ class Site:
         return self.root / "home"
 
     @property
+    def data(self) -> Path:
+        """The coordinator's data directory."""
+        return Path(self.env["KLED_COORD_DATA_DIR"])
+
+    @property
     def ssh_config(self) -> Path:
         """What `kled config-ssh` wrote."""
         return self.home / ".ssh" / "config"
@@ -75,14 +80,16 @@ class Site:
         assert self.coordinator.poll() is None, self.log.read_text()[-3000:]
         return is_open(("127.0.0.1", self.port))
 
-    def stop_serving(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def stop_serving(
+        self, number: signal.Signals = signal.SIGTERM, *, within_s: float = _END_S
+    ) -> None:
         """End the coordinator; the agents stay."""
         process, self.coordinator = self.coordinator, None
         if process is None:
             return
         process.send_signal(number)
         try:
-            process.wait(_END_S)
+            process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -168,7 +175,9 @@ class Site:
     def _is_ours(self, process: psutil.Process) -> bool:
         if process.pid == os.getpid():
             return False
-        return any(str(self.root) in value for value in environment_of(process).values())
+        places = (str(self.root), str(self.data))
+        values = environment_of(process).values()
+        return any(place in value for value in values for place in places)
 
     def wait_connected(self, workspace: str, *, within_s: float = 30.0) -> None:
         """Until the workspace's agent is connected."""

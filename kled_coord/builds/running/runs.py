@@ -34,7 +34,7 @@ from kled_coord.terraform.run import load_errored_state
 from kled_coord.terraform.session import WORK_DIRECTORY, of_run
 from kled_coord.terraform.untrusted import open_tree, remove_tree
 from kled_wire.errors import KledError
-from kled_wire.names import BuildId
+from kled_wire.names import BuildId, WorkspaceId
 
 # How long an abandoned Terraform, which is interrupted, may take to save its state.
 _INTERRUPT_S: Final = 20.0
@@ -72,6 +72,8 @@ class RunDirectories:
         self._directory = directory
         self._kept = kept
         self._open: set[Path] = set()
+        # What nobody is at work in any more, but whose state is not safe yet.
+        self._over: set[Path] = set()
         # What each directory of nobody here looked like, and since when: a file's time would be
         # compared with a clock that may have been set.
         self._looks: dict[Path, tuple[_Look, float]] = {}
@@ -85,12 +87,20 @@ class RunDirectories:
     async def clear(self, build: Build, path: Path) -> None:
         """Save the state left in a run's directory, if any, and remove the directory.
 
-        Cancelled, or where the disk takes nothing, it is left for `recover`.
+        Cancelled, or while disk or database take nothing, it is left for `recover`, and for
+        `rescue_of`.
         """
-        try:
+        self._over.add(path)
+        self._open.discard(path)
+        with suppress(StoreError):  # it has been logged
             await self._rescue(build, path)
-        finally:
-            self._open.discard(path)
+
+    async def rescue_of(self, workspace_id: WorkspaceId) -> None:
+        """Save what a workspace's earlier builds left, before the next. Raises StoreError."""
+        for path in sorted(self._over):
+            build = await self._store.read(build_by_id, _build_id(path))
+            if build is not None and build.workspace_id == workspace_id:
+                await self._rescue(build, path)
 
     async def end_abandoned(self) -> None:
         """End what still runs in the directories that an earlier process left.
@@ -108,6 +118,7 @@ class RunDirectories:
         try:
             ended = await end_processes(of_run(path), first=signal.SIGINT, grace_s=_INTERRUPT_S)
             log.warning("run_abandoned", directory=str(path), processes=ended)
+            self._over.add(path)
             await self._recover(path)
         except (LeftoversError, StoreError) as error:
             log.error("run_not_ended", directory=str(path), reason=error.message)
@@ -122,10 +133,12 @@ class RunDirectories:
         if build is None:
             log.warning("run_unknown", directory=str(path))
             await trio.to_thread.run_sync(_strip, path)
+            self._over.discard(path)
         else:
             await self._rescue(build, path)
 
     async def _rescue(self, build: Build, path: Path) -> None:
+        """Raises StoreError, with the state left alone in the directory."""
         try:
             state = await trio.to_thread.run_sync(load_errored_state, path / WORK_DIRECTORY)
             if state is not None:
@@ -134,12 +147,19 @@ class RunDirectories:
             log.error("state_not_rescued", build=build.id, directory=str(path), reason=str(error))
             await trio.to_thread.run_sync(_strip, path)
             return
+        except StoreError as error:
+            log.warning("state_not_rescued_yet", build=build.id, reason=error.message)
+            await trio.to_thread.run_sync(_strip, path)
+            raise
         await trio.to_thread.run_sync(remove_tree, path)
+        self._over.discard(path)
 
     async def _save(self, build: Build, state: bytes) -> None:
-        """Keep a state as a version, else as a file. Raises OSError."""
+        """Keep a state as a version, else as a file. Raises StoreError, OSError."""
         try:
             version = await self._states.adopt(build.workspace_id, build.id, state)
+        except StoreError:
+            raise  # that passes
         except KledError as error:
             file = await trio.to_thread.run_sync(self._keep, build, state)
             log.error("state_kept_aside", build=build.id, file=str(file), reason=error.message)
@@ -167,6 +187,9 @@ class RunDirectories:
         for path in self._others():
             if (look := _look(path)) is None:
                 continue  # somebody has removed it meanwhile
+            if path in self._over:
+                over.append(path)
+                continue
             earlier, since = before.get(path, (look, now))
             since = since if earlier == look else now
             self._looks[path] = look, since

@@ -24,6 +24,7 @@ from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build
+from kled_coord.terraform.errors import RunDirectoryError
 from kled_wire.errors import ConflictError, KledError
 from kled_wire.limits import CLEANUP_S
 
@@ -156,11 +157,15 @@ class Worker:
         build = claimed.build
         mask = Mask(())
         try:
+            await self._runs.rescue_of(build.workspace_id)
             job = await self._jobs.make(claimed, directory=await run.directory(), forced=forced)
             mask = Mask(value.text for value in job.variables.values() if value.is_secret)
             await self._run_job(job, MaskedReporter(writer, mask))
         except KledError as error:
             return RunOutcome(event=BuildEvent.FAILED, error=mask.hide(error.line()))
+        except OSError as error:
+            log.warning("build_disk_failed", build=build.id, reason=str(error))
+            return RunOutcome(event=BuildEvent.FAILED, error=RunDirectoryError(error).line())
         except Exception:
             log.exception("build_crashed", build=build.id)
             error_line = f"an error inside the coordinator; its log has build {build.id}"

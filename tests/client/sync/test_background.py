@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from kled_client.cli.sync import moment
+from kled_client.cli.times import moment
 from kled_client.sync.background import Background
 from kled_client.sync.barrier import is_same, syncs_of
 from kled_client.sync.control import ask, stream

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kled_coord.terraform.archive import ArchiveLimits, unpack_template
-from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.errors import RunDirectoryError, TemplateInvalidError
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
@@ -47,6 +47,12 @@ def test_files_and_folders_are_unpacked(tmp_path: Path) -> None:
         unpack_template(packed, directory)
         assert (directory / "main.tf").read_text() == "locals {}\n"
         assert (directory / "modules/a.sh").stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").symlink_to("/dev/full")
+    with pytest.raises(RunDirectoryError, match="No space left on device"):
+        unpack_template(tar_of((member("main.tf"), b"locals {}\n")), tmp_path)
 
 
 def test_what_terraform_left_behind_stays_out(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # Between two troubles of one thing, so that each is met by a system that works again. Seconds.
@@ -44,7 +44,7 @@ class Trouble:
     pick: float
 
 
-def _kind(
+def make_kind(
     needs: str,
     least_s: float = 0.0,
     most_s: float = 0.0,
@@ -52,7 +52,9 @@ def _kind(
     *,
     tls: bool = False,
     lead_s: float = 0.0,
+    rest_s: float = _REST_S,
 ) -> Kind:
+    """One whose `needs` are written as words."""
     return Kind(
         needs=frozenset(needs.split()),
         least_s=least_s,
@@ -60,29 +62,30 @@ def _kind(
         alone_s=alone_s,
         tls=tls,
         lead_s=lead_s,
+        rest_s=rest_s,
     )
 
 
 KINDS = {
-    "cut-client": _kind("transports"),
-    "cut-agent": _kind("transports"),
-    "kill-relay": _kind("relay"),
-    "freeze-relay": _kind("relay", 1, 20),
-    "kill-offload": _kind("offload", tls=True),
-    "freeze-offload": _kind("offload", 1, 20, tls=True),
-    "freeze-coordinator": _kind("coordinator", 1, 20),
-    "kill-coordinator": _kind("coordinator relay offload", 0, 8),
-    "restart-coordinator": _kind("coordinator relay offload", 0, 5),
-    "freeze-agent": _kind("agent", 1, 20),
-    "freeze-client": _kind("client", 1, 20),
-    "asleep": _kind("client", 16, 25, 60),
-    "loss": _kind("link", 3, 15),
-    "slow": _kind("link", 3, 15),
-    "link-down": _kind("link", 2, 20),
-    "agent-away": _kind("agent", 2, 20, 300),
-    "address": _kind("address", 3, 12),
+    "cut-client": make_kind("transports"),
+    "cut-agent": make_kind("transports"),
+    "kill-relay": make_kind("relay"),
+    "freeze-relay": make_kind("relay", 1, 20),
+    "kill-offload": make_kind("offload", tls=True),
+    "freeze-offload": make_kind("offload", 1, 20, tls=True),
+    "freeze-coordinator": make_kind("coordinator", 1, 20),
+    "kill-coordinator": make_kind("coordinator relay offload", 0, 8),
+    "restart-coordinator": make_kind("coordinator relay offload", 0, 5),
+    "freeze-agent": make_kind("agent", 1, 20),
+    "freeze-client": make_kind("client", 1, 20),
+    "asleep": make_kind("client", 16, 25, 60),
+    "loss": make_kind("link", 3, 15),
+    "slow": make_kind("link", 3, 15),
+    "link-down": make_kind("link", 2, 20),
+    "agent-away": make_kind("agent", 2, 20, 300),
+    "address": make_kind("address", 3, 12),
     # Where it leads to is said over the relay, which has to work for as long as that takes.
-    "direct": _kind("direct", 4, 20, lead_s=6),
+    "direct": make_kind("direct", 4, 20, lead_s=6),
     "restart-agent": Kind(needs=frozenset({"agent"}), most_s=8.0, ends_streams=True, rest_s=15.0),
 }
 
@@ -93,11 +96,16 @@ def all_kinds(*, tls: bool) -> tuple[str, ...]:
 
 
 def make_plan(
-    seed: int, seconds: float, only: Sequence[str], *, pace_s: float = 5.0
+    seed: int,
+    seconds: float,
+    only: Sequence[str],
+    *,
+    pace_s: float = 5.0,
+    kinds: Mapping[str, Kind] = KINDS,
 ) -> list[Trouble]:
     """Every kind of `only` in turn, in an order of the seed's, as many as end within `seconds`.
 
-    Several at a time, but never two that need the same thing.
+    Several at a time, but never two that need the same thing. `kinds` says what each is.
     """
     chance = random.Random(seed)
     names = list(only)
@@ -105,12 +113,12 @@ def make_plan(
     free_at: dict[str, float] = {}
     deck = chance.sample(names, len(names))
     if leads := seconds >= _LEADS_FROM_S:
-        deck.sort(key=lambda name: KINDS[name].lead_s)
+        deck.sort(key=lambda name: kinds[name].lead_s)
     now = _FIRST_S
     while True:
         if not deck:
             deck = chance.sample(names, len(names))
-        kind = KINDS[name := deck.pop()]
+        kind = kinds[name := deck.pop()]
         lasts_s = chance.uniform(kind.least_s, kind.most_s)
         if len(names) == 1 and kind.alone_s is not None:
             lasts_s = kind.alone_s

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.e2e.chaos.forwarded import Forward
+from tests.e2e.chaos.inflicting import inflict_all
 from tests.e2e.chaos.load import GO_ON_S, Bulk, Load, Session, Sftp, Shell
-from tests.e2e.chaos.plan import KINDS, Trouble, all_kinds, make_plan
-from tests.e2e.chaos.report import Fate, Happened, Report
+from tests.e2e.chaos.plan import KINDS, all_kinds, make_plan
+from tests.e2e.chaos.report import Fate, Report
 from tests.e2e.chaos.trouble import Troublemaker
 from tests.e2e.chaos.world import World, open_world
 from tests.kit.site import BIN
@@ -61,7 +60,7 @@ def run(
             for load in loads:
                 wait_until(f"the {load.name} runs", load.has_begun, within_s=60)
             began = time.monotonic()
-            happened = _inflict(Troublemaker(world, loads), plan, say)
+            happened = inflict_all(Troublemaker(world, loads).inflict, plan, KINDS, say)
         finally:
             for load in loads:
                 load.stopping.set()
@@ -88,43 +87,3 @@ def run(
                 for load in loads
             ],
         )
-
-
-def _inflict(
-    maker: Troublemaker, plan: Sequence[Trouble], say: Callable[[str], None]
-) -> list[Happened]:
-    """All of the plan, each at its time; an error of the driver's own comes out of here."""
-    began = time.monotonic()
-    pause = threading.Event()
-    happened: list[Happened] = []
-    failed: list[Exception] = []
-    # The plan keeps things apart, but starting a program takes as long as it takes.
-    locks = {need: threading.Lock() for kind in KINDS.values() for need in kind.needs}
-
-    def inflict(trouble: Trouble) -> None:
-        with contextlib.ExitStack() as stack:
-            for need in sorted(KINDS[trouble.kind].needs):
-                stack.enter_context(locks[need])
-            began_s = time.monotonic() - began
-            say(f"{began_s:6.1f} s  {trouble.kind} for {trouble.for_s:.1f} s")
-            try:
-                with maker.inflict(trouble):
-                    pause.wait(trouble.for_s)
-            except Exception as exc:  # noqa: BLE001 - raised below, where all is undone
-                failed.append(exc)
-                pause.set()
-            ended_s = time.monotonic() - began
-            happened.append(Happened(kind=trouble.kind, began_s=began_s, ended_s=ended_s))
-
-    threads = []
-    for trouble in plan:
-        pause.wait(max(0.0, trouble.at_s - (time.monotonic() - began)))
-        if failed:
-            break
-        threads.append(threading.Thread(target=inflict, args=(trouble,)))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-    return sorted(happened, key=lambda one: one.began_s)

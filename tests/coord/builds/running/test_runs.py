@@ -147,6 +147,33 @@ async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(
     assert run_directories(lite_world) == []
 
 
+async def test_a_state_waits_for_the_database_and_goes_before_the_next_build(
+    lite_world, alice, created
+) -> None:
+    """Once the database is back, whoever comes first saves it: the sweep, or the next build."""
+
+    async def rename(before: str, after: str) -> None:
+        statement = f"ALTER TABLE {before} RENAME TO {after}"
+        await lite_world.services.store.write(lambda each: each.exec_driver_sql(statement))
+
+    await rename("states", "away")
+    lite_world.terraform.errored_state = STATE
+    await run_next(lite_world)
+    (left,) = run_directories(lite_world)
+    assert [p.name for p in left.rglob("*")] == ["template", "errored.tfstate"]
+    assert kept_files(lite_world) == []
+    lite_world.terraform.errored_state = None
+    await start(lite_world, alice)
+    await run_next(lite_world)
+    assert run_directories(lite_world) == [left]
+    await rename("away", "states")
+    await start(lite_world, alice)
+    await run_next(lite_world)
+    assert run_directories(lite_world) == []
+    await start(lite_world, alice)
+    assert await newest(lite_world, created.workspace) == STATE
+
+
 def runs_of_next_process(world) -> RunDirectories:
     services, data_dir = world.services, world.services.config.data_dir
     return RunDirectories(
