@@ -16,9 +16,10 @@ import trio
 from kled_provider.coder.provider import coder_provider
 from kled_provider.grpc.server import serve_grpc
 from kled_provider.host import Host
+from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.output.reading import read_container_output
-from kled_provider.kata.owner.file import DEFAULT_PATH
+from kled_provider.kata.owner.file import DEFAULT_PATH, OwnerFile
 from kled_provider.kata.owner.loading import load_owner_file
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kled.ending import wait_agent_end
@@ -100,6 +101,10 @@ CODER = EntryPoint(
 )
 
 
+def _load_owner_file() -> OwnerFile:
+    return load_owner_file(os.environ.get("KLED_KATA_FILE", DEFAULT_PATH))
+
+
 async def serve_kata(
     listener: trio.SocketListener,
     host: Host,
@@ -107,10 +112,10 @@ async def serve_kata(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the `kata` provider as `serve_provider` does, with connections of its own."""
-    path = os.environ.get("KLED_KATA_FILE", DEFAULT_PATH)
-    machine = KataMachine(lambda: load_owner_file(path))
+    machine = KataMachine(_load_owner_file)
     async with trio.open_nursery() as nursery:
         await nursery.start(machine.serve)
+        nursery.start_soon(collect_leftovers, machine)
         await serve_provider(kata_provider(machine), listener, host, task_status=task_status)
         nursery.cancel_scope.cancel()
 
@@ -121,5 +126,5 @@ KATA = EntryPoint(
     serve=serve_kata,
     clear=_nothing_to_clear,
     wait_agent_end=_no_process_here,
-    container_output=read_container_output,
+    container_output=partial(read_container_output, load=_load_owner_file),
 )

@@ -22,7 +22,7 @@ from kled_provider.kata.network.attaching import (
 from kled_provider.kata.network.files import resolv_conf
 from kled_provider.kata.network.results import NetworkError, Subject
 from kled_provider.kata.network.settings import network_settings
-from kled_provider.kata.output.keeping import Outputs
+from kled_provider.kata.output.keeping import Outputs, outputs_of
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kata.volume.mounts import is_locked, lock_hook, volume_mount
 from kled_provider.kata.volume.stored import (
@@ -61,9 +61,7 @@ class Joins:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "networks", ContainerNetworks(network_settings(self.owner)))
-        run = Path(self.owner.runtime_directory)
-        logs = Path(self.owner.state_directory) / "logs"
-        object.__setattr__(self, "outputs", Outputs(logs, run / "outputs"))
+        object.__setattr__(self, "outputs", outputs_of(self.owner))
 
     async def join(self, container: str, workspace: str, values: Values) -> Joined:
         """Attach and open what the blocks name. Raises DiagnosticError, OSError.

@@ -12,7 +12,6 @@ that a boot empties as it does the kernel's side. `collect` detaches those whose
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
@@ -23,13 +22,14 @@ from typing import Any
 
 import trio
 
+from kled_provider.kata.creators import is_alive, this_process
 from kled_provider.kata.network import bridges, namespaces
 from kled_provider.kata.network.conflist import CNI_VERSION, Subnet, bridge_name
 from kled_provider.kata.network.plugins import Interface, Plugins
 from kled_provider.kata.network.results import ContainerAddress, NetworkError, Subject, addresses
 from kled_provider.kata.network.settings import NetworkSettings
 from kled_provider.kata.network.stored import NetworkStore, StoredNetwork
-from kled_provider.kled.launcher import start_mark, write_record
+from kled_provider.kled.launcher import write_record
 from kled_provider.locks import hold_lock
 
 _CLEAN_UP_S = 60.0
@@ -102,7 +102,7 @@ class ContainerNetworks:
         await self.detach(container_id)
         found = [self._usable(one, workspace, index) for index, one in enumerate(wanted)]
         record: dict[str, Any] = {
-            "creator": [os.getpid(), start_mark(os.getpid())],
+            "creator": this_process(),
             "networks": [one.network for one in wanted],
             "ports": [asdict(port) for port in ports],
             "interfaces": [],
@@ -164,7 +164,7 @@ class ContainerNetworks:
         collected = []
         for container_id in [*self._recorded(), *self._orphans()]:
             record = self._load(container_id)
-            if container_id in living or (record is not None and _is_being_created(record)):
+            if container_id in living or (record is not None and is_alive(record["creator"])):
                 continue
             try:
                 await self.detach(container_id)
@@ -294,11 +294,6 @@ def _asked(
 
 def _lies_in(address: str, subnet: Subnet) -> bool:
     return ip_address(address) in subnet
-
-
-def _is_being_created(record: dict[str, Any]) -> bool:
-    pid, mark = record["creator"]
-    return bool(start_mark(pid) == mark)
 
 
 def _is_free(port: PublishedPort) -> bool:

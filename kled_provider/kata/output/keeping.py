@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+from kled_provider.kata.creators import is_alive, this_process
 from kled_provider.kata.output import logger
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kled import processes
@@ -54,7 +55,7 @@ class Outputs:
         program = ProcessSpec(
             argv=(sys.executable, "-I", "-S", str(script), *map(str, words)), env={}, directory="/"
         )
-        await processes.start(self._place(container_id), program, "")
+        await processes.start(self._place(container_id), program, this_process())
         return fifo
 
     def is_kept(self, container_id: str) -> bool:
@@ -74,10 +75,20 @@ class Outputs:
                 self._remove(container_id)
         place.lock.unlink(missing_ok=True)
 
-    def all(self) -> Iterator[str]:
-        """The containers that have a FIFO."""
+    async def collect(self, living: Container[str]) -> list[str]:
+        """Close those of containers that are not `living` and that nobody is creating.
+
+        Returns them. Raises HostError, OSError.
+        """
+        collected = []
         for path in sorted(self.run_directory.glob("*.fifo")):
-            yield path.name.removesuffix(".fifo")
+            container_id = path.name.removesuffix(".fifo")
+            running = processes.recorded(self._place(container_id))
+            if container_id in living or (running is not None and is_alive(running.generation)):
+                continue
+            await self.close(container_id)
+            collected.append(container_id)
+        return collected
 
     def _remove(self, container_id: str) -> None:
         log = self.log(container_id)
