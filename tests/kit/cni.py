@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
+from kled_provider.kata.network.namespaces import remove_namespace
 from kled_provider.kata.network.settings import NetworkSettings
 from tests.kit import network
 from tests.kit.network import Namespace
@@ -67,6 +68,12 @@ def _entering(namespace: Namespace, program: str, directory: Path) -> Path:
     made.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{namespace.name} {program} "$@"\n')
     made.chmod(0o755)
     return made
+
+
+def forget(machine: Machine) -> None:
+    """Let go of the namespaces that a test that failed has left: mounts are in everybody's way."""
+    for place in machine.settings.netns_directory.glob("*"):
+        remove_namespace(place)
 
 
 def leftovers(machine: Machine) -> list[str]:

@@ -17,7 +17,7 @@ from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.network.attaching import ContainerNetworks
 from kled_provider.kata.network.settings import network_settings
 from kled_provider.kata.owner.loading import load_owner_file
-from tests.kit.cni import Machine, leftovers, make_machine, why_not
+from tests.kit.cni import Machine, forget, leftovers, make_machine, why_not
 from tests.kit.network import open_network
 from tests.kit.waiting import wait_until
 
@@ -64,7 +64,9 @@ def machine(platform: Any, tmp_path: Path) -> Iterator[Machine]:
         )
         with made.namespace.entered():
             settings = network_settings(load_owner_file(str(platform.file)))
-            yield Machine(made.namespace, settings)
+            found = Machine(made.namespace, settings)
+            yield found
+            forget(found)
 
 
 def attributes(terraform: Any, address: str) -> dict[str, Any]:
@@ -81,7 +83,7 @@ async def test_a_container_has_its_network_volume_and_log_and_leaves_nothing(
     await kata("apply", "-auto-approve")
     await kata("plan", "-detailed-exitcode")
     made = attributes(kata, "kata_container.one")
-    assert made["ip_addresses"] == ["10.78.0.2"]
+    assert made["ip_addresses"][0].startswith("10.78.0.")
     log = Path(made["log_path"])
     wait_until("what it prints", lambda: log.exists() and log.read_text() == "hello from one\n")
 
@@ -153,7 +155,7 @@ trio.run(main)
 async def test_what_a_killed_run_left_is_collected_by_the_next(
     kata: Any, platform: Any, machine: Machine
 ) -> None:
-    one = CONTAINER % {"name": "one", "more": NETWORK}
+    one = CONTAINER % {"name": "other", "more": NETWORK}
     kata.write(TEMPLATE % platform.directory + one)
     await kata("init")
     await kata("apply", "-auto-approve")
@@ -165,7 +167,7 @@ async def test_what_a_killed_run_left_is_collected_by_the_next(
         await nursery.start(on_machine.serve)
         assert set(await collect_leftovers(on_machine)) == {"ghost"}
         nursery.cancel_scope.cancel()
-    made = attributes(kata, "kata_container.one")["id"]
+    made = attributes(kata, "kata_container.other")["id"]
     await ContainerNetworks(machine.settings).check(made)
     assert Joins(load_owner_file(str(platform.file))).outputs.is_kept(made)
     await kata("destroy", "-auto-approve")

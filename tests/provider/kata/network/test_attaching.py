@@ -19,7 +19,7 @@ from kled_provider.kata.network.attaching import ContainerNetworks, NetworkAttac
 from kled_provider.kata.network.conflist import AddressRange, NetworkSpec
 from kled_provider.kata.network.results import NetworkError, Subject
 from kled_provider.kata.network.stored import StoredNetwork
-from tests.kit.cni import Machine, leftovers, make_machine, why_not
+from tests.kit.cni import Machine, forget, leftovers, make_machine, why_not
 from tests.kit.network import open_network
 
 pytestmark = [
@@ -34,6 +34,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         made = make_machine(network.add("host"), tmp_path)
         with made.namespace.entered():
             yield made
+            forget(made)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from kled_provider.kata.network.attaching import ContainerNetworks, NetworkAttachment
 from kled_provider.kata.network.resource import NetworkResource
 from kled_provider.plugin.resource import Provider
-from tests.kit.cni import Machine, leftovers, make_machine, why_not
+from tests.kit.cni import Machine, forget, leftovers, make_machine, why_not
 from tests.kit.network import open_network
 from tests.provider.conftest import FakeHost, open_terraform
 
@@ -30,6 +30,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         made = make_machine(network.add("host"), tmp_path)
         with made.namespace.entered():
             yield made
+            forget(made)
 
 
 @pytest.fixture
