@@ -29,7 +29,7 @@ from kled_provider.kata.volume.stored import (
     StoredVolume,
     VolumeError,
     VolumeStore,
-    require_no_writer,
+    wait_no_writer,
 )
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
@@ -68,7 +68,7 @@ class Joins:
 
         What was joined before something is refused is left to `leave`.
         """
-        mounts, hook = self._volumes(container, workspace, values)
+        mounts, hook = await self._volumes(container, workspace, values)
         attached = await self._attach(container, workspace, values)
         log: Values = values["log"] or {}
         fifo = await self.outputs.open(
@@ -132,7 +132,7 @@ class Joins:
         with _explained():
             return await self.networks.attach(container, workspace, wanted, ports)
 
-    def _volumes(
+    async def _volumes(
         self, container: str, workspace: str, values: Values
     ) -> tuple[tuple[SpecMount, ...], dict[str, Any] | None]:
         store = VolumeStore(Path(self.owner.state_directory))
@@ -148,7 +148,7 @@ class Joins:
                 )
             read_only = bool(block["read_only"])
             if is_locked(volume, read_only=read_only):
-                _require_free(volume, container, index)
+                await _wait_free(volume, container, index)
                 locked.append(volume)
             mounts.append(_mount(volume_mount(volume, block["target"], read_only=read_only)))
         return tuple(mounts), lock_hook(locked)
@@ -158,9 +158,9 @@ def _gateway(attached: AttachedContainer | None) -> str | None:
     return next((a.gateway for a in attached.addresses if a.gateway), None) if attached else None
 
 
-def _require_free(volume: StoredVolume, container: str, index: int) -> None:
+async def _wait_free(volume: StoredVolume, container: str, index: int) -> None:
     try:
-        require_no_writer(volume, container)
+        await wait_no_writer(volume, container)
     except VolumeError as error:
         raise DiagnosticError.of(
             "The volume is in use",

@@ -17,9 +17,12 @@ import json
 import os
 import select
 import sys
+import time
 
 IN_USE = 3  # the hook's exit code
 _MAX_STATE_BYTES = 1 << 20
+_LOOK_AGAIN_S = 0.05
+_LOOKS = 40
 
 
 def main() -> int:
@@ -29,9 +32,7 @@ def main() -> int:
     for word in sys.argv[1:]:
         name, _, path = word.partition("=")
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock):
             holder = os.pread(lock, 200, 0).decode("utf-8", "replace")
             sys.stderr.write(f"volume {name} is in use by container {holder}\n")
             return IN_USE
@@ -42,6 +43,18 @@ def main() -> int:
     if os.fork() == 0:
         _hold(task, locks)
     return 0
+
+
+def _take(lock: int) -> bool:
+    """Take a lock. Who held it for a task that has ended needs a moment to let go."""
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return True
+    return False
 
 
 def _hold(task: int, locks: list[int]) -> None:

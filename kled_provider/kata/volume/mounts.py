@@ -46,7 +46,8 @@ def lock_hook(volumes: Sequence[StoredVolume]) -> dict[str, Any] | None:
     """Return the `createRuntime` hook that holds the locks of these; None where there is none."""
     if not volumes:
         return None
-    words = [f"{volume.name}={volume.lock}" for volume in volumes]
+    # Each once: a container may mount a volume at two places.
+    words = list(dict.fromkeys(f"{volume.name}={volume.lock}" for volume in volumes))
     return {
         "path": sys.executable,
         "args": [sys.executable, "-I", "-S", holding.__file__, *words],

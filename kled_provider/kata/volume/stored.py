@@ -15,9 +15,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import trio
+
 from kled_provider.kled.launcher import write_record
 from kled_provider.locks import take_lock
 
+# How long a container that is made waits for another one to let go of a volume.
+WAIT_S = 5.0
+_LOOK_AGAIN_S = 0.05
 DIRECTORY = "directory"
 TMPFS = "tmpfs"
 
@@ -143,6 +148,14 @@ def require_no_writer(volume: StoredVolume, besides: str = "") -> None:
             f"volume {volume.name!r} is in use by container {holder}",
             "One task writes a volume at a time: stop that one first, or mount it read-only.",
         )
+
+
+async def wait_no_writer(volume: StoredVolume, besides: str = "") -> None:
+    """As `require_no_writer`, after a while: Terraform may be ending the other task meanwhile."""
+    with trio.move_on_after(WAIT_S):
+        while writer(volume) not in (None, besides):  # noqa: ASYNC110 - nothing else tells
+            await trio.sleep(_LOOK_AGAIN_S)
+    require_no_writer(volume, besides)
 
 
 def remove_directory(volume: StoredVolume) -> None:

@@ -83,6 +83,9 @@ def test_who_reads_takes_no_lock(tmp_path: Path) -> None:
     assert not is_locked(volume(tmp_path, read_only=True), read_only=False)
     assert not is_locked(volume(tmp_path, kind=TMPFS), read_only=False)
     assert lock_hook([]) is None
+    twice = lock_hook([volume(tmp_path), volume(tmp_path)])
+    assert twice is not None
+    assert [word for word in twice["args"] if "=" in word] == [f"home={tmp_path}/lock"]
 
 
 def test_mounts_are_as_the_oci_specification_has_them(tmp_path: Path) -> None:
