@@ -98,9 +98,12 @@ class Daemon:
             if not error.is_missing:
                 raise
 
-    async def add_to_lease(self, lease: str, digest: str) -> None:
-        """Let a lease hold a blob that is there already."""
-        resource = protobuf.text(1, digest) + protobuf.text(2, "content")
+    async def add_to_lease(self, lease: str, name: str, kind: str = "content") -> None:
+        """Let a lease hold what is there already, or nothing: a blob by its digest, a snapshot.
+
+        Of a snapshot `kind` is `snapshots/SNAPSHOTTER`.
+        """
+        resource = protobuf.text(1, name) + protobuf.text(2, kind)
         request = protobuf.text(1, lease) + protobuf.message(2, resource)
         await self._caller.call(f"{_LEASES}AddResource", request)
 

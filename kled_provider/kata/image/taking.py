@@ -113,6 +113,8 @@ class ImageTaker:
         snapshots, parent = self._api.snapshots, ""
         chain = config.chain_ids()
         for index, (layer, name) in enumerate(zip(manifest.layers, chain, strict=True)):
+            # Before the look: one that nothing else holds could be collected after it.
+            await self._api.daemon.add_to_lease(lease, name, f"snapshots/{snapshots.snapshotter}")
             if await snapshots.find(name) is None:
                 await self._progress(f"Unpacking layer {index + 1} of {len(chain)}")
                 await self._unpack_layer(layer, name, parent, config.diff_ids[index], lease)
