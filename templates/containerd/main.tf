@@ -51,6 +51,13 @@ data "kled_parameter" "cpus" {
   }
 }
 
+data "kled_parameter" "disk" {
+  name        = "disk"
+  description = "The place of the machine that has the home, by its name; empty: the provider's own directory."
+  default     = ""
+  order       = 4
+}
+
 # Belongs to the workspace: stays the same from start to start.
 resource "kled_agent" "main" {
   name = "main"
@@ -58,7 +65,8 @@ resource "kled_agent" "main" {
 
 # What people work on: it stays when the workspace stops, and goes with it.
 resource "kata_volume" "home" {
-  name = "home"
+  name  = "home"
+  place = data.kled_parameter.disk.value == "" ? null : data.kled_parameter.disk.value
 }
 
 resource "kata_network" "main" {
