@@ -88,6 +88,10 @@ class EnvironmentHost:
         """See host.Host. There are no bundles here."""
         return None
 
+    async def has_bundle(self, architecture: str) -> bool:  # noqa: ARG002 - Host's signature
+        """See host.Host. Whoever runs Terraform by hand starts the agent by hand too."""
+        return True
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """See host.Host. The agent is not ours to forget: whoever set the variables made it."""
 

@@ -84,6 +84,10 @@ class Host(Protocol):
         """
         ...
 
+    async def has_bundle(self, architecture: str) -> bool:
+        """Whether `start_script` will find an agent to fetch; True where nobody needs to know."""
+        ...
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         """Forget the agent; one that is gone, or not of `generation` (None: any), is no error."""
         ...

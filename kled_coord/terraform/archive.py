@@ -21,6 +21,7 @@ from kled_coord.terraform.errors import RunDirectoryError, TemplateInvalidError
 
 # The author's state is none of ours, and Terraform would ask whether to move it.
 LEFT_OUT = ("terraform.tfstate", "terraform.tfstate.backup", "errored.tfstate")
+_SOURCES = (".tf", ".tf.json")
 OVERHEAD_BYTES = 4 << 10  # per file: headers, extended headers, padding
 _HINT = "make the archive with `kled template push`"
 
@@ -54,6 +55,16 @@ def unpack_template(archive: bytes, directory: Path, limits: ArchiveLimits | Non
         raise TemplateInvalidError(
             f"the template archive is damaged: {error}", hint=_HINT
         ) from error
+
+
+def uses_init_script(archive: bytes) -> bool:
+    """Whether a template's own files, in a tar, name an agent's `init_script`. Blocks.
+
+    Only to decide whether something is worth a warning: a comment counts too.
+    """
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = (tar.extractfile(member) for member in tar if member.name.endswith(_SOURCES))
+        return any(b"init_script" in file.read() for file in files if file is not None)
 
 
 def _decompressed(archive: bytes) -> io.BufferedIOBase:

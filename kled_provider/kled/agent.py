@@ -11,10 +11,11 @@ from __future__ import annotations
 import platform
 import re
 import shlex
+from collections.abc import Iterable
 
 from kled_provider.kled.agent_schema import BLOCKS, DIR, ENV, ID, INIT_SCRIPT, SETTINGS
 from kled_provider.plugin.checks import one_of
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, MapKey
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, MapKey, Severity
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.schema import Attribute, Schema, defaulted
 from kled_provider.plugin.values import UNKNOWN, Values
@@ -139,6 +140,26 @@ class AgentResource(Resource):
                 path = ("metadata", index, "key")
                 found.append(Diagnostic(summary="Two of one key", detail=detail, path=path))
         return found + variable_diagnostics(config["env"], "env")
+
+    async def check_plan(
+        self,
+        context: Context,
+        prior: Values | None,  # noqa: ARG002 - Resource's signature
+        planned: Values,
+    ) -> Iterable[Diagnostic]:
+        """Warn where its init_script would find nothing to fetch."""
+        architecture = planned["arch"]
+        if not isinstance(architecture, str) or await context.host.has_bundle(architecture):
+            return ()
+        warning = Diagnostic(
+            summary=f"The coordinator has no bundle of the agent for {architecture}",
+            detail="init_script can only start a kled-agent that is installed in the image. "
+            f"scripts/build-agent-bundle --arch {architecture} makes a bundle, kled-coord bundle "
+            "add FILE gives it to the coordinator.",
+            path=("arch",),
+            severity=Severity.WARNING,
+        )
+        return (warning,)
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Make or adopt the agent."""

@@ -29,6 +29,7 @@ NAMES = (
     "tls",
     "sync",
     "build",
+    "bundle",
 )
 
 

@@ -17,8 +17,8 @@ data "kled_workspace" "me" {}
 
 data "kled_parameter" "image" {
   name        = "image"
-  description = "An image that has `kled-agent` (pip install 'kled[agent]')."
-  default     = "kled-workspace:latest"
+  description = "Any Linux image with sh, tar and curl or wget."
+  default     = "buildpack-deps:stable-scm"
   mutable     = true
   order       = 1
 }

@@ -23,8 +23,8 @@ data "kled_workspace" "me" {}
 
 data "kled_parameter" "image" {
   name        = "image"
-  description = "An image that has `kled-agent` (pip install 'kled[agent]')."
-  default     = "kled-workspace:latest"
+  description = "Any Linux image with sh, tar and curl or wget."
+  default     = "buildpack-deps:stable-scm"
   mutable     = true
   order       = 1
 }
@@ -77,6 +77,7 @@ locals {
 # Belongs to the workspace: stays the same from start to start.
 resource "kled_agent" "main" {
   name = "main"
+  dir  = "/home/dev"
 }
 
 resource "kubernetes_persistent_volume_claim" "home" {

@@ -89,6 +89,9 @@ class FakeHost:
     async def start_script(self, architecture, variables, directory):
         return None
 
+    async def has_bundle(self, architecture: str) -> bool:
+        return True
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         if generation in (None, self.generations.get(agent_id)):
             del self.generations[agent_id]

@@ -6,7 +6,7 @@ entries are bounded, and whatever is no value of the type that we keep is left o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import trio
@@ -29,10 +29,16 @@ VALUE_MAX: Final = 8192
 
 
 class AskingHost(SchemaOnlyHost):
-    """Has the methods of `kled_provider.host.Host` that a plan needs."""
+    """Has the methods of `kled_provider.host.Host` that a plan needs.
 
-    def __init__(self, workspace: Mapping[str, Any]) -> None:
+    `bundles` are the architectures for which an agent can be fetched; None: nobody wants to know.
+    """
+
+    def __init__(
+        self, workspace: Mapping[str, Any], bundles: Collection[str] | None = None
+    ) -> None:
         self._workspace = workspace
+        self._bundles = bundles
         self._parameters: dict[str, tuple[int, TemplateParameter]] = {}
         self._presets: dict[str, TemplatePreset] = {}
 
@@ -40,6 +46,11 @@ class AskingHost(SchemaOnlyHost):
         """The workspace that it would be."""
         await trio.lowlevel.checkpoint()
         return self._workspace
+
+    async def has_bundle(self, architecture: str) -> bool:
+        """Whether there is one, where that matters."""
+        await trio.lowlevel.checkpoint()
+        return self._bundles is None or architecture in self._bundles
 
     async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
         """Note a parameter; Terraform goes on. Raises InputError where two have one name."""

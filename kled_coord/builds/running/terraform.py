@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,9 @@ from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
 from kled_coord.builds.running.asking import AskingHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
+from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
+from kled_coord.terraform.archive import uses_init_script
 from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.binary import Binary, find_binary
 from kled_coord.terraform.changes import PlannedChanges
@@ -65,6 +67,7 @@ class Terraform:
         stop_s: float,
         sandbox: SandboxChoice,
         data_dir: Path,
+        bundles: Shelf,
     ) -> None:
         self._environment = environment
         self._path = path
@@ -76,6 +79,7 @@ class Terraform:
         self._modules = data_dir / "modules"
         self._previews = data_dir / "previews"
         self._is_fresh = False
+        self._bundles = bundles
         self._asking = Asking(data_dir / "asking")
         self._binary: Binary | None = None
 
@@ -85,7 +89,7 @@ class Terraform:
         What a parameter without a value makes fail says nothing of the template: then it is not
         planned.
         """
-        host = AskingHost(inquiry.workspace)
+        host = AskingHost(inquiry.workspace, await self._fetched(inquiry.template))
         is_planned = inquiry.is_planned
         try:
             found = await self._check(inquiry, host, is_planned=is_planned)
@@ -100,6 +104,14 @@ class Terraform:
             changes=changes if is_planned else None,
             warnings=tuple(format_diagnostic(warning) for warning in found.warnings),
         )
+
+    async def _fetched(self, template: bytes) -> Collection[str] | None:
+        """For which architectures an agent can be fetched, where the template lets one do so."""
+
+        def look() -> Collection[str] | None:
+            return self._bundles.newest().keys() if uses_init_script(template) else None
+
+        return await trio.to_thread.run_sync(look)
 
     async def _check(self, inquiry: Inquiry, host: AskingHost, *, is_planned: bool) -> CheckOutput:
         directory = Path(tempfile.mkdtemp(prefix="kled-check-"))

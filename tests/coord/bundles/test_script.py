@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -157,8 +157,11 @@ def test_a_coordinator_that_is_away_is_waited_for(start: Start) -> None:
     assert "refuses the token" in done.stderr
 
 
-def test_what_was_changed_on_the_way_is_not_started(start: Start) -> None:
-    start.coordinator.bundle += b"x"
+@pytest.mark.parametrize("change", [lambda b: b + b"x", lambda b: b[:-9], lambda _: b""])
+def test_what_was_changed_or_cut_on_the_way_is_not_started(
+    start: Start, change: Callable[[bytes], bytes]
+) -> None:
+    start.coordinator.bundle = change(start.coordinator.bundle)
     done = start.run(["dash"])
     assert done.returncode == 1
     assert "is not the bundle" in done.stderr
@@ -238,6 +241,77 @@ def test_a_home_that_may_hold_no_programs_is_passed_over(start: Start, kind: str
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     assert ("refuses the token" in done.stderr) or ("cannot unpack" in done.stderr), done.stderr
     assert not list(start.tmp_path.glob("kled-*/.*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+@pytest.mark.parametrize(
+    ("shared", "said"), [("exec", "refuses the token"), ("noexec", "may hold")]
+)
+def test_no_home_and_no_tmp_leave_one_place_or_are_said(
+    start: Start, shared: str, said: str
+) -> None:
+    nothing = "".join(f"mount -t tmpfs -o ro none {each}; " for each in ("/tmp", "/var", "/opt"))
+    begin = f'{nothing} mount -t tmpfs -o {shared} none /dev/shm; cd /tmp; exec dash -c "$SCRIPT"'
+    env = {**start.env, "MODE": "once", "SCRIPT": start.script(), "HOME": "/nowhere/at/all"}
+    env["OUT"] = "/dev/null"
+    argv = ["unshare", "--mount", "sh", "-euc", f"mount -t tmpfs -o ro none /nowhere || :; {begin}"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert said in done.stderr, done.stderr
+    assert ("noexec" in done.stderr) == (shared == "noexec")
+
+
+def pretending(start: Start, **programs: str) -> None:
+    """Have programs of the image say something else."""
+    tools = start.tmp_path / "pretending"
+    tools.mkdir()
+    for name, body in programs.items():
+        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / name).chmod(0o755)
+    start.env["PATH"] = f"{tools}:{start.env['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "is_enough"),
+    [("4.18.0-553.el8", False), ("3.10.0", False), ("4.19.0", True), ("10.0-rc1", True)],
+)
+def test_a_kernel_that_is_too_old_is_said(start: Start, kernel: str, is_enough: bool) -> None:
+    real = shutil.which("uname")
+    pretending(start, uname=f'[ "$1" = -r ] && echo {kernel} || exec {real} "$@"')
+    done = start.run(["dash"])
+    too_old = f"the kernel is {kernel}: the agent needs Linux 4.19 or newer"
+    assert (too_old in done.stderr) is not is_enough, done.stderr
+    assert start.out.exists() is is_enough
+
+
+def test_a_bundle_of_another_architecture_is_not_kept(
+    start: Start, make_bundle: MakeBundle
+) -> None:
+    """Whoever mixed them up: its launcher is no program here."""
+    other = {"amd64": "arm64", "arm64": "amd64"}[ARCHITECTURE]
+    start.coordinator.bundle = make_bundle(other, name="other").read_bytes()
+    start.digest = hashlib.sha256(start.coordinator.bundle).hexdigest()
+    done = start.run(["dash"])
+    assert done.returncode == 1
+    assert "the agent does not start here" in done.stderr
+    assert list((start.home / ".cache/kled").iterdir()) == []
+
+
+def test_a_clock_that_is_years_off_is_said_where_tls_fails(start: Start) -> None:
+    real = shutil.which("date")
+    pretending(start, date=f'exec {real} -d 1999-01-01 "$@"', sleep="exit 1")
+    script = render_script("https://127.0.0.1:9", {ARCHITECTURE: start.digest}, {}, "")
+    argv = ["dash", "-c", script]
+    done = subprocess.run(argv, env=start.env, capture_output=True, text=True, check=False)
+    assert "the clock of this machine says" in done.stderr
+    assert "set the clock" in done.stderr
+    assert "trying again in 1 s" in done.stderr
+
+
+def test_a_coordinator_without_that_bundle_is_asked_again_and_named(start: Start) -> None:
+    start.coordinator.failures = 1
+    pretending(start, sleep="exit 1")
+    done = start.run(["dash"])
+    assert f"cannot fetch {start.coordinator.url}/bin/{start.digest}" in done.stderr
 
 
 def test_without_a_token_it_says_so(start: Start) -> None:

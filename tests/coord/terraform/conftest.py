@@ -161,6 +161,9 @@ class FakeHost:
     async def start_script(self, architecture, variables, directory):
         return None
 
+    async def has_bundle(self, architecture: str) -> bool:
+        return True
+
     async def release_agent(self, agent_id: str, generation: str | None) -> None:
         assert self.generations.pop(agent_id) == generation
         self.released.append(agent_id)

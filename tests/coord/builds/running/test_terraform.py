@@ -13,6 +13,7 @@ import trio
 
 from kled_coord.builds.runner import Inquiry
 from kled_coord.builds.running.terraform import Terraform, Translator
+from kled_coord.bundles.shelf import Shelf
 from kled_coord.config import CoordinatorConfig
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.errors import TemplateInvalidError
@@ -27,6 +28,7 @@ from kled_coord.terraform.events import (
     TerraformDiagnostic,
     TerraformMessage,
 )
+from tests.coord.bundles.little import write_bundle
 
 
 class Recorder:
@@ -115,10 +117,9 @@ def inquiry(make_tar: Any, text: str, **given: str) -> Inquiry:
     return Inquiry(template=template, variables={}, workspace=workspace)
 
 
-async def test_what_fails_for_want_of_a_value_is_no_fault_of_the_template(
-    make_tar: Any, tmp_path: Path
-) -> None:
-    terraform = Terraform(
+@pytest.fixture
+def terraform(tmp_path: Path) -> Terraform:
+    return Terraform(
         environment=os.environ,
         path=None,
         env_file=None,
@@ -126,7 +127,39 @@ async def test_what_fails_for_want_of_a_value_is_no_fault_of_the_template(
         stop_s=1,
         sandbox=SandboxChoice(CoordinatorConfig(sandbox="off")),
         data_dir=tmp_path,
+        bundles=Shelf(tmp_path / "bundles"),
     )
+
+
+AGENT = """
+terraform {
+  required_providers {
+    kled = { source = "kled/kled" }
+  }
+}
+resource "kled_agent" "main" { arch = "arm64" }
+"""
+
+
+async def test_an_agent_that_fetches_itself_needs_a_bundle_for_its_architecture(
+    make_tar: Any, terraform: Terraform, tmp_path: Path
+) -> None:
+    script = AGENT + 'output "script" { value = kled_agent.main.init_script }'
+    (warning,) = (await terraform.check(inquiry(make_tar, script))).warnings
+    assert warning.startswith("main.tf:7: The coordinator has no bundle of the agent for arm64")
+    assert "scripts/build-agent-bundle --arch arm64" in warning
+    assert (await terraform.check(inquiry(make_tar, AGENT))).warnings == ()
+    write_bundle(tmp_path / "made.tar.gz", "amd64")
+    Shelf(tmp_path / "bundles").add(tmp_path / "made.tar.gz")
+    assert len((await terraform.check(inquiry(make_tar, script))).warnings) == 1
+    write_bundle(tmp_path / "made.tar.gz", "arm64")
+    Shelf(tmp_path / "bundles").add(tmp_path / "made.tar.gz")
+    assert (await terraform.check(inquiry(make_tar, script))).warnings == ()
+
+
+async def test_what_fails_for_want_of_a_value_is_no_fault_of_the_template(
+    make_tar: Any, terraform: Terraform
+) -> None:
     unplanned = await terraform.check(inquiry(make_tar, NEEDY))
     assert (unplanned.answer, unplanned.changes) == (None, None)
     planned = await terraform.check(inquiry(make_tar, NEEDY, image="x"))
