@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from kled_sync.decide.folding import indistinct
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence
-from kled_sync.tree.paths import ROOT, is_below
+from kled_sync.tree.paths import ROOT, is_below, shown
 from kled_sync.tree.tree import Tree
 
 Guard = Callable[[bytes, TreeEntry | None], bool]
@@ -52,6 +53,8 @@ class Outcome:
     )
     # The directories whose entries were looked at.
     entered: set[bytes] = field(default_factory=set)
+    # Directories in which there is more to do when the actions are done.
+    again: set[bytes] = field(default_factory=set)
     # Left alone: a name that is ignored, cannot be read, or may not be brought over.
     skipped: list[Conflict] = field(default_factory=list)
 
@@ -67,6 +70,8 @@ class SyncTerms:
     # The side that `guard` protects; None where both are trusted alike.
     guarded: SyncSide | None = None
     guard: Guard = lambda _path, _entry: False
+    # The sides on which `A` and `a` are one file.
+    folding: frozenset[SyncSide] = frozenset()
 
 
 class Reconciler:
@@ -131,17 +136,35 @@ class Reconciler:
         names = {*alpha, *beta, *agreed}
         above = directory + b"/" if directory else b""
         sides = 0
+        refused = self._indistinct(directory, names) if self._terms.folding else {}
+        mark = len(self._out.actions)
         for name in sorted(names):
             a, b, o = alpha.get(name), beta.get(name), agreed.get(name)
             if self._is_settled(a, b, o):
                 sides = _BOTH
+            elif name in refused:
+                reason = f"one side cannot tell its name from {shown(refused[name])}"
+                self._out.skipped.append(Conflict(above + name, reason, is_problem=True))
+                sides |= _sides(a, b)
             elif o is None and b is None and a is not None and a[0] == Kind.FILE and self._copies:
                 # By far the most: a file that is new on one side.
                 self._out.actions.append(PathChange(SyncSide.BETA, above + name, a, None))
                 sides = _BOTH
             else:
                 sides |= self._look(above + name, a, b, o, deep=deep)
+        if refused:
+            gone = {action.path for action in self._out.actions[mark:] if action.new is None}
+            if not gone.isdisjoint(above + winner for winner in refused.values()):
+                self._out.again.add(directory)
         return sides
+
+    def _indistinct(self, directory: bytes, names: set[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        agreed = self._agreed.children(directory)
+        for side in self._terms.folding:
+            tree = self._alpha if side is SyncSide.ALPHA else self._beta
+            found |= indistinct(names, tree.children(directory), agreed)
+        return found
 
     def _is_settled(self, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> bool:
         """Whether both sides have the same file, and nothing is to be noted of it."""

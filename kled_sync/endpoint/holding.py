@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from kled_sync.files.memory import Memory, SeenEntry
 from kled_sync.files.options import Options
 from kled_sync.files.places import clear_staging, held, open_staging, state_directory
 from kled_sync.files.placing import Placer
+from kled_sync.files.probing import NameRules, probe_names
 from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
 from kled_sync.files.scanning import Scanner
@@ -35,7 +36,13 @@ _PARTIAL_S: Final = 3 * 24 * 3600
 class HeldRoot:
     """One root. Blocks; for one thread. Raises KledError where it cannot be held."""
 
-    def __init__(self, path: bytes, options: Options, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: bytes,
+        options: Options,
+        env: Mapping[str, str],
+        probe: Callable[[int], NameRules] = probe_names,
+    ) -> None:
         self._stack = ExitStack()
         with self._stack as stack:
             root = stack.enter_context(Root(path, options.into))
@@ -51,7 +58,9 @@ class HeldRoot:
             if options.keep:
                 self.kept = KeptVersions(self._state / "kept")
                 stack.callback(self.kept.close)
+            self._names = probe(self._staging)
             self.scanner = Scanner(root, options, self.memory, self._store)
+            self.scanner.composes = self._names.decomposes
             self.shop = Workshop(
                 root=root,
                 options=options,
@@ -105,6 +114,7 @@ class HeldRoot:
             # That of a device is another after a restart; statvfs(3). 0: it is not known.
             "filesystem": os.fstatvfs(self.root.directory(ROOT)).f_fsid if is_directory else 0,
             "directory": is_directory,
+            "folds_case": self._names.folds_case,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
 

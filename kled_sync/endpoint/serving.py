@@ -20,7 +20,7 @@ from kled_sync.endpoint.mailbox import BlockSender, LetterBox
 from kled_sync.endpoint.placing_job import PlacingJob, parse_operation
 from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
-from kled_sync.files.options import parse_options
+from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
 from kled_sync.tree.paths import ROOT, split
 from kled_sync.watching.filesystem import remote_words
@@ -43,8 +43,14 @@ Letter = messages.Message | PlacingJob | KledError | None
 class SyncEndpoint:
     """One session's process: `run` reads, `serve` works, until the session ends."""
 
-    def __init__(self, reader: int, writer: int, env: Mapping[str, str]) -> None:
-        self._reader, self._env = reader, env
+    def __init__(
+        self,
+        reader: int,
+        writer: int,
+        env: Mapping[str, str],
+        hold: Callable[[bytes, Options, Mapping[str, str]], HeldRoot] = HeldRoot,
+    ) -> None:
+        self._reader, self._env, self._hold = reader, env, hold
         self._out = BlockSender(writer)
         self._mailbox: LetterBox[Letter] = LetterBox()
         self._opened = threading.Event()
@@ -256,7 +262,7 @@ class SyncEndpoint:
             if self._holding is not None:
                 raise ProtocolError("sync_message_refused", "a second root")
             options = parse_options(message.options)
-            self._holding = HeldRoot(message.root, options, self._env)
+            self._holding = self._hold(message.root, options, self._env)
         finally:
             self._opened.set()
         self._out.send(
@@ -371,9 +377,14 @@ class SyncEndpoint:
         return bool(dirty) or everything
 
 
-def run_endpoint(reader: int, writer: int, env: Mapping[str, str]) -> None:
-    """Serve one session on two descriptors until it ends."""
-    endpoint = SyncEndpoint(reader, writer, env)
+def run_endpoint(
+    reader: int,
+    writer: int,
+    env: Mapping[str, str],
+    hold: Callable[[bytes, Options, Mapping[str, str]], HeldRoot] = HeldRoot,
+) -> None:
+    """Serve one session on two descriptors until it ends; `hold` opens the root."""
+    endpoint = SyncEndpoint(reader, writer, env, hold)
     thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
     thread.start()
     with suppress(BrokenPipeError):

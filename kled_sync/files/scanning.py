@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Final
 
+from kled_sync.decide.folding import composed
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.memory import Memory, SeenEntry, seen, seen_problem
 from kled_sync.files.options import Options
@@ -55,6 +56,8 @@ class Scanner:
         self._gone: dict[int, SeenEntry] = {}
         self._changed: dict[bytes, None] = {}
         self._known_changed: list[bytes] = []
+        # Whether names are told in Unicode's form C, whatever the filesystem makes of them.
+        self.composes = False
         # Called with each directory before its names are read.
         self.watch: Callable[[bytes, int], None] | None = None
 
@@ -177,7 +180,8 @@ class Scanner:
             self._names[path] = stamp
         else:
             self._names.pop(path, None)
-        return [os.fsencode(name) for name in names]
+        found = map(os.fsencode, names)
+        return list(map(composed, found)) if self.composes else list(found)
 
     def _entry(
         self, descriptor: int, name: bytes, path: bytes, old: SeenEntry | None, stack: Stack

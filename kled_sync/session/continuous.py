@@ -8,7 +8,7 @@ again after its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,9 @@ from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, Reconciler
 from kled_sync.decide.safety import root_trouble, too_many_deletions
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
+from kled_sync.session.crash import learn_intended
 from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState, filesystem_of
+from kled_sync.session.side import SideState, filesystem_of, folding
 from kled_sync.session.transfer import AGAIN, CarriedOut, Failure, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_wire.errors import ConflictError, NotFoundError
@@ -133,6 +134,7 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for side in SyncSide:
                 nursery.start_soon(one, side)
+        self._terms = replace(self._terms, folding=folding(self.sides))
         self._check_filesystems()
 
     def _check_filesystems(self) -> None:
@@ -187,37 +189,19 @@ class ContinuousSync:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
         self._check_roots()
-        await self._learn_intended()
+        await learn_intended(self.agreement, self.sides)
         directories = self._directories()
         if directories is not None and not directories:
             return 0
         outcome = await self._decide(directories)
         self._note(outcome)
+        self._again |= outcome.again
         actions = [action for action in outcome.actions if self._may_do(action)]
         self._check_deletions(actions)
         if actions:
             await self._do(actions)
         self._accept = False
         return len(actions)
-
-    async def _learn_intended(self) -> None:
-        """A side that has what the last run was bringing there has agreed on that.
-
-        It was cut off before it knew. Without this a file that is changed again on the side it came
-        from would have changed on both. What that side itself has says nothing.
-        """
-        intended = self.agreement.unconfirmed()
-        for side, state in self.sides.items():
-            here = {p: i.entry for p, i in intended.items() if i.side is side}
-            unread = [p for p, e in here.items() if e.is_arrived(found := state.tree.get(p))
-                      and found is not None and not found.is_hashed]  # fmt: skip
-            if unread:
-                await state.hash(unread)
-            for path, entry in here.items():
-                found = state.tree.get(path)
-                if found is not None and found.is_hashed and entry.is_arrived(found):
-                    self.agreement.note(path, found)
-        self.agreement.forget(intended)
 
     def _directories(self) -> set[bytes] | None:
         """What to look at: where something changed. None: everywhere."""

@@ -17,7 +17,7 @@ from kled_sync.decide.target import target_of
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState
+from kled_sync.session.side import SideState, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import shown
 from kled_wire.errors import KledError, NotFoundError
@@ -126,6 +126,7 @@ class OneSync:
         is_directory = alpha.facts.get("directory") is True
         path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
         await self._sides[SyncSide.BETA].open(path, replace(wish.options, into=into))
+        self._terms = replace(self._terms, folding=folding(self._sides))
 
     async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:

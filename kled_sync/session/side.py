@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.session.peer import Peer
 from kled_sync.tree.entry import TreeEntry, check_entry
@@ -126,6 +127,11 @@ class _Wait:
         await self.event.wait()
         assert self.answer is not None
         return self.answer
+
+
+def folding(sides: dict[SyncSide, SideState]) -> frozenset[SyncSide]:
+    """Those of two open sides on which case makes no other name."""
+    return frozenset(s for s, state in sides.items() if state.facts.get("folds_case") is True)
 
 
 def filesystem_of(facts: dict[str, Any]) -> int:

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from tests.kit.endpoints import content
-from tests.kit.site import Site
+from tests.kit.site import BIN, Site
+from tests.kit.waiting import wait_until
 
 
 @pytest.fixture
@@ -24,6 +25,15 @@ def folder(tmp_path: Path) -> Path:
     (root / "run.sh").chmod(0o755)
     (root / "link").symlink_to("a.txt")
     return root
+
+
+def end_background(state: dict[str, str]) -> None:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            ours = process.environ().get("XDG_STATE_HOME") == state["XDG_STATE_HOME"]
+            if ours and "background" in process.cmdline():
+                process.terminate()
+                process.wait(10)
 
 
 def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
@@ -84,9 +94,29 @@ def test_a_folder_is_kept_the_same_with_a_workspace(
         assert (status["state"], status["conflicts"]) == ("running", [])
     finally:
         site.kled("sync", "stop", "kept", env=state)
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                ours = process.environ().get("XDG_STATE_HOME") == state["XDG_STATE_HOME"]
-                if ours and "background" in process.cmdline():
-                    process.terminate()
-                    process.wait(10)
+        end_background(state)
+
+
+def test_a_project_s_folder_is_kept_once_somebody_agreed(
+    site: Site, folder: Path, tmp_path: Path
+) -> None:
+    far, state = tmp_path / "far", {"XDG_STATE_HOME": str(tmp_path / "state")}
+    file = folder / ".kled.toml"
+    file.write_text(f'workspace = "dev"\n[[sync]]\nremote = "{far}"\n')
+    refused = site.kled("up", cwd=folder, env=state, check=False)
+    assert (refused.returncode, far.exists()) == (2, False)
+    assert f'remote = "{far}"' in refused.stderr
+    assert "kled up --trust" in refused.stderr
+    with site.running(BIN / "kled", "up", "--trust", cwd=folder, env=state) as up:
+        try:
+            wait_until("the folder is there", (far / "run.sh").exists)
+            site.kled("sync", "flush", "proj", env=state)
+            assert content(far) == content(folder)
+            # One that changed is asked about again.
+            file.write_text(file.read_text() + 'mode = "one-way-replica"\n')
+            again = site.kled("up", cwd=folder, env=state, check=False)
+            assert "has changed" in again.stderr
+        finally:
+            up.terminate()
+            site.kled("sync", "stop", "proj", env=state)
+            end_background(state)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
 from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.serving import run_endpoint
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import ContinuousSync, SyncWish
@@ -17,11 +18,14 @@ from kled_sync.session.once import OneSync, Plan, Result, Wish
 from kled_sync.session.peer import Peer
 from kled_sync.session.transfer import SyncMeter
 
+Hold = Callable[[bytes, Options, Mapping[str, str]], HeldRoot]
+
 
 class Pipes:
     """Both directions of one endpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold = HeldRoot) -> None:
+        self.hold = hold
         theirs, self.to = os.pipe()
         self.out, ours = os.pipe()
         self.ends = (theirs, ours)
@@ -36,7 +40,7 @@ class Pipes:
 
     def serve(self, env: dict[str, str]) -> None:
         try:
-            run_endpoint(*self.ends, env)
+            run_endpoint(*self.ends, env, self.hold)
         finally:
             for end in self.ends:
                 os.close(end)
@@ -50,10 +54,12 @@ class Pipes:
 
 
 @asynccontextmanager
-async def two_peers(state: Path) -> AsyncIterator[dict[SyncSide, Peer]]:
-    """Both ends up; their state is in `state`."""
+async def two_peers(
+    state: Path, holds: dict[SyncSide, Hold] | None = None
+) -> AsyncIterator[dict[SyncSide, Peer]]:
+    """Both ends up; their state is in `state`. `holds`: what opens a side's root otherwise."""
     async with trio.open_nursery() as nursery:
-        pipes = {side: Pipes() for side in SyncSide}
+        pipes = {side: Pipes((holds or {}).get(side, HeldRoot)) for side in SyncSide}
         peers = {side: Peer(side.value, pipes[side]) for side in SyncSide}
         for side in SyncSide:
             env = {"XDG_STATE_HOME": str(state / "state")}
@@ -128,6 +134,7 @@ async def kept_same(
     options: Options | None = None,
     *,
     accept: bool = False,
+    holds: dict[SyncSide, Hold] | None = None,
 ) -> AsyncIterator[ContinuousSync]:
     """A continuous sync of two folders of this machine, looking by itself until the block ends."""
     wish = SyncWish(
@@ -137,7 +144,7 @@ async def kept_same(
         options=options or Options(durable="none"),
         here=None,
     )
-    async with two_peers(state) as peers, trio.open_nursery() as nursery:
+    async with two_peers(state, holds) as peers, trio.open_nursery() as nursery:
         sync = ContinuousSync(peers, wish, state / "session", accept=accept)
         await nursery.start(sync.run)
         yield sync

@@ -6,21 +6,28 @@ import os
 import shutil
 import subprocess
 import time
+import unicodedata
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from blake3 import blake3
 
+from kled_sync.decide.folding import composed
 from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
+from kled_sync.files.probing import NameRules, probe_names
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.continuous import HaltedError
 from kled_sync.session.kept import history, undo
+from kled_sync.session.side import SideState
 from kled_sync.tree.entry import make_file
+from kled_sync.tree.tree import Tree
 from kled_wire.errors import ConflictError
-from tests.kit.endpoints import content, kept_same
+from tests.kit.endpoints import content, kept_same, two_peers
 
 
 @pytest.fixture
@@ -312,3 +319,48 @@ async def test_what_was_brought_just_before_a_crash_was_agreed_on(
         assert not sync.agreement.unconfirmed()
     assert content(alpha) == content(beta)
     assert (alpha / "a").read_text() == ("saved since" if done else "sent")
+
+
+async def test_names_that_a_side_cannot_tell_apart_are_named(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    """As on a laptop whose filesystem folds case; none can be mounted here."""
+    folds = partial(HeldRoot, probe=lambda _: NameRules(folds_case=True, decomposes=False))
+    (alpha / "A").write_text("another")
+    async with kept_same(tmp_path, alpha, beta, holds={SyncSide.BETA: folds}) as sync:
+        await sync.flush()
+        assert sync.health.problems == {b"a": "one side cannot tell its name from A"}
+        assert sorted(content(beta)) == ["A", "sub", "sub/b"]
+        (alpha / "A").unlink()
+        await sync.flush()
+        await sync.flush()
+        assert sync.health.problems == {}
+        assert content(beta) == content(alpha)
+        (alpha / "a").rename(alpha / "A")
+        await sync.flush()
+        await sync.flush()
+        assert content(beta) == content(alpha)
+
+
+async def test_names_come_in_one_form_from_a_side_that_takes_them_apart(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    (beta / "x").mkdir(parents=True)
+    (beta / "x" / unicodedata.normalize("NFD", "caf\u00e9")).write_text("1")
+    apart = partial(HeldRoot, probe=lambda _: NameRules(folds_case=False, decomposes=True))
+    async with two_peers(tmp_path, {SyncSide.BETA: apart}) as peers:
+        side = SideState(peers[SyncSide.BETA], Tree())
+        await side.open(os.fsencode(beta), Options())
+        await side.scan(everywhere=True)
+        # Here the form that was asked for is another file, there it is the same.
+        assert side.tree.children(b"x") == {}
+        assert set(side.tree.children(b"")) == {b"x"}
+    assert composed("cafe\u0301".encode()) == "caf\u00e9".encode()
+    assert composed(b"\xff") == b"\xff"
+
+
+def test_this_filesystem_keeps_names_as_they_are(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    assert probe_names(directory) == NameRules(folds_case=False, decomposes=False)
+    os.close(directory)
+    assert not list(tmp_path.iterdir())
