@@ -25,6 +25,7 @@ from kled_coord.logs import set_up_logs
 from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_key
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.setting_up import Initialized, initialize
+from kled_coord.terraform.doctor import examine_provider
 from kled_coord.terraform.envfile import load_environment
 from kled_wire.errors import ConfigError
 from kled_wire.version import PROTOCOL, software_version
@@ -223,6 +224,18 @@ def bundle_list_command(config: CoordinatorConfig) -> None:
         added = datetime.fromtimestamp(each.added, UTC).isoformat(timespec="seconds")
         size = f"{each.size / 1e6:.1f} MB"
         click.echo(f"{mark} {each.architecture}  {each.digest}  {size:>8}  {added}")
+
+
+@main.command("doctor")
+@click.argument("provider")
+def doctor_command(provider: str) -> None:
+    """Say what this machine has for the Terraform provider PROVIDER, and what will not work."""
+    lines = trio.run(examine_provider, provider)
+    for line in lines:
+        click.echo(f"{line['state']:<8}{line['what']}: {line['text']}")
+        if line["hint"]:
+            click.echo(f"{'':<8}  {line['hint']}")
+    sys.exit(int(any(line["state"] == "problem" for line in lines)))
 
 
 @main.command("version")

@@ -6,7 +6,7 @@ Plaintext gRPC: the socket lies in a private directory, and `TF_REATTACH_PROVIDE
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -16,6 +16,8 @@ import trio
 from kled_provider.coder.provider import coder_provider
 from kled_provider.grpc.server import serve_grpc
 from kled_provider.host import Host
+from kled_provider.kata.host.data import report_lines
+from kled_provider.kata.host.examine import examine_machine
 from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.output.reading import read_container_output
@@ -65,11 +67,17 @@ class EntryPoint:
     serve: Callable[..., Awaitable[Any]]
     clear: Callable[..., Awaitable[Any]]
     wait_agent_end: Callable[..., Awaitable[Any]]
+    examine: Callable[[], Awaitable[Any]]
     container_output: Callable[..., Awaitable[Any]]
 
 
 async def _no_container(_workspace_id: str, _name: str, _most_bytes: int) -> None:
     """It makes none."""
+
+
+async def _nothing_to_examine() -> list[Any]:
+    """It asks nothing of this machine."""
+    return []
 
 
 KLED = EntryPoint(
@@ -78,6 +86,7 @@ KLED = EntryPoint(
     serve=partial(serve_provider, kled_provider()),
     clear=end_all,
     wait_agent_end=wait_agent_end,
+    examine=_nothing_to_examine,
     container_output=_no_container,
 )
 
@@ -97,6 +106,7 @@ CODER = EntryPoint(
     serve=partial(serve_provider, coder_provider()),
     clear=_nothing_to_clear,
     wait_agent_end=_no_process_here,
+    examine=_nothing_to_examine,
     container_output=_no_container,
 )
 
@@ -120,6 +130,17 @@ async def serve_kata(
         nursery.cancel_scope.cancel()
 
 
+async def examine_kata() -> list[Mapping[str, str]]:
+    """Say what this machine has for the provider `kata`, in lines. Raises OwnerFileError."""
+    machine = KataMachine(_load_owner_file)
+    machine.owner()  # what is wrong with the file is told as itself, not as a group
+    async with trio.open_nursery() as nursery:
+        await nursery.start(machine.serve)
+        lines = report_lines(*await examine_machine(machine))
+        nursery.cancel_scope.cancel()
+    return lines
+
+
 KATA = EntryPoint(
     name="kata",
     addresses=("registry.terraform.io/kled/kata", "registry.opentofu.org/kled/kata"),
@@ -127,4 +148,5 @@ KATA = EntryPoint(
     clear=_nothing_to_clear,
     wait_agent_end=_no_process_here,
     container_output=partial(read_container_output, load=_load_owner_file),
+    examine=examine_kata,
 )

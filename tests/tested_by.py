@@ -294,6 +294,9 @@ TESTED_BY = {
         kled_provider/kata/container/annotations kled_provider/kata/container/guest_size
         kled_provider/kata/runtime_config/places
     """,
+    "provider/kata/host/test_data.py": """
+        kled_coord/terraform/doctor kled_provider/kata/host/examine kled_provider/kata/host/shims
+    """,
     "provider/kata/owner/test_parsing.py": """
         kled_provider/kata/owner/file kled_provider/kata/owner/table
     """,

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -59,6 +59,13 @@ class TerraformProvider(Protocol):
     def wait_agent_end(self) -> Callable[..., Awaitable[tuple[str, ...]]]:
         """`wait_agent_end(workspace_id, process_directory, agent_id)`: an agent's last lines, once
         the process here that it ran in has ended; waits for ever where there is none.
+        """
+        ...
+
+    @property
+    def examine(self) -> Callable[[], Awaitable[list[Mapping[str, str]]]]:
+        """`examine()`: what this machine has for it, in lines of `state` (ok, limit or problem),
+        `what`, `text` and `hint`; none where it needs nothing. Raises as a Host does.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kled_provider.kata.container.resource import ContainerResource
+from kled_provider.kata.host.data import HostData
 from kled_provider.kata.image.resource import ImageData, ImageResource
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.network.resource import NetworkResource
@@ -28,4 +29,4 @@ def _resources(machine: KataMachine) -> tuple[Resource, ...]:
 
 
 def _sources(machine: KataMachine) -> tuple[DataSource, ...]:
-    return (ImageData(machine),)
+    return (HostData(machine), ImageData(machine))

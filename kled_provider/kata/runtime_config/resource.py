@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import trio
 
+from kled_provider.kata.host.facts import mem_agent_problem
+from kled_provider.kata.host.shims import find_shim, shim_version
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kata.runtime_config.composing import (
@@ -28,6 +30,7 @@ from kled_provider.kata.runtime_config.reading import (
     missing_files,
     read_configuration,
 )
+from kled_provider.kata.runtime_config.rules import M
 from kled_provider.kata.runtime_config.schema import DROP_IN, KATA_RUNTIME_CONFIG
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, Severity
 from kled_provider.plugin.resource import Context, Resource
@@ -64,8 +67,9 @@ class RuntimeConfigResource(Resource):
         """Say whether Kata would take the merged result."""
         if not all(is_known(planned[name]) for name in _SAID):
             return ()
-        composed = await self._compose(self._machine.owner(), planned, await _workspace(context))
-        return composed.diagnostics
+        owner = self._machine.owner()
+        composed = await self._compose(owner, planned, await _workspace(context))
+        return [*composed.diagnostics, *await _mem_agent(owner, composed)]
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Write the file; one of that name that is there already is replaced."""
@@ -190,6 +194,18 @@ def _without_nulls(value: Any) -> Any:
             k: _without_nulls(v) for k, v in value.items() if v is not None and v is not UNKNOWN
         }
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+async def _mem_agent(owner: OwnerFile, composed: ComposedConfig) -> list[Diagnostic]:
+    """Say whether the Kata that is installed runs the mem-agent, if that is turned on."""
+    merged = composed.merged
+    if not merged.is_on((M, "enable")):
+        return []
+    runtimes = {h.runtime for h in owner.handlers.values() if h.hypervisor == merged.hypervisor}
+    shims = {find_shim(runtime) for runtime in runtimes} - {""}
+    why = {mem_agent_problem(await shim_version(shim)) for shim in sorted(shims)} - {None}
+    path = ("agent", "mem_agent", "enable")
+    return [Diagnostic(summary="Invalid enable", detail=str(text), path=path) for text in why]
 
 
 async def _workspace(context: Context) -> str:

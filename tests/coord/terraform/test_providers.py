@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ class FakeProvider:
 
     async def wait_agent_end(self, *_where: str) -> tuple[str, ...]:
         raise NotImplementedError
+
+    async def examine(self) -> list[Mapping[str, str]]:
+        return [{"state": "ok", "what": "it", "text": "is \x1b there", "hint": ""}]
 
     async def container_output(self, *_which: Any) -> bytes | None:
         raise NotImplementedError

@@ -358,6 +358,21 @@ async def test_a_missing_file_is_told_at_its_key(kata: Kata) -> None:
         assert words.replace(" ", "") in told.replace(" ", "")
 
 
+async def test_the_mem_agent_of_an_older_kata_is_refused(kata: Kata) -> None:
+    shim = kata.directory / "shim"
+    shim.write_text("#!/bin/sh\necho 'Kata Containers shim, version: 4.0.0, commit: 1'\n")
+    shim.chmod(0o755)
+    with (kata.directory / "kata.toml").open("a") as owner:
+        owner.write(f"[handlers.vm]\nruntime = '{shim}'\nhypervisor = 'clh'\n")
+    body = SMALL.replace("BODY", "reclaim_guest_freed_memory = true")
+    told = await kata.refused(
+        body.replace("\n}\n", "\nagent {\nmem_agent {\nenable=true\n}\n}\n}\n")
+    )
+    words = "In Kata 4.0.0 the mem-agent may end the guest's agent at its start: use 4.1.0."
+    assert words in told
+    assert "on main.tf line 17" in told
+
+
 async def test_a_directory_that_is_a_link_is_not_followed(kata: Kata) -> None:
     outside = kata.directory / "outside"
     outside.mkdir()
