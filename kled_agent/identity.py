@@ -162,9 +162,9 @@ def about_machine() -> Machine:
     }
 
 
-async def enroll(identity: Identity) -> Identity:
+async def enroll(identity: Identity, *, timeout_s: float = ENROLL_TIMEOUT_S) -> Identity:
     """Have the coordinator sign the host key and say who we are. Raises KledError."""
-    with trio.move_on_after(ENROLL_TIMEOUT_S):
+    with trio.move_on_after(timeout_s):
         answer = await post_json(
             parse_url(identity.coordinator_url),
             "/api/v1/agent/enroll",

@@ -55,8 +55,15 @@ class Served(Task):
 class OffloadServer(Loop[Served]):
     """The loop."""
 
-    def __init__(self, control: socket.socket, certificates: Certificates | None) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        certificates: Certificates | None,
+        *,
+        linger_s: float = LINGER_S,
+    ) -> None:
         super().__init__(control, handover.PACKET_MAX)
+        self._linger_s = linger_s
         self._certificates = certificates
         self._lingering: deque[tuple[float, Served]] = deque()
 
@@ -104,7 +111,7 @@ class OffloadServer(Loop[Served]):
             self.watch(served, descriptor, wanted, park=not wanted and descriptor in served.gone)
         if connection.lingering and not served.lingering:
             served.lingering = True
-            self._lingering.append((time.monotonic() + LINGER_S, served))
+            self._lingering.append((time.monotonic() + self._linger_s, served))
 
     def between(self, now: float) -> None:
         """End the connections whose peer takes nothing of what is left for it."""

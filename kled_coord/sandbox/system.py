@@ -26,14 +26,18 @@ _FOLLOWED: Final = (Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/loc
 _PACKAGES: Final = ("kled_agent", "kled_sync", "kled_wire")
 
 
-def look_at_system(*, shown: Sequence[Path], hidden: Sequence[Path]) -> View:
+def look_at_system(
+    *, shown: Sequence[Path], hidden: Sequence[Path], settings: Path = _SETTINGS
+) -> View:
     """Return the view of this machine as it is now. Blocks for some 10 ms: it walks /etc.
 
     `shown` and `hidden` are the owner's: paths to show besides, and what never to show. A path
-    that does not exist is left out.
+    that does not exist is left out. `settings` is what is shown but for the files that are closed
+    to others.
     """
     links, roots = _roots()
-    hidden_directories, hidden_files = _closed_to_others(_SETTINGS)
+    roots.insert(0, settings)
+    hidden_directories, hidden_files = _closed_to_others(settings)
     homes = [home for home in _own_home() if home not in shown]
     for path in [each.resolve() for each in (*hidden, *homes)]:
         (hidden_directories if path.is_dir() else hidden_files).append(path)
@@ -58,7 +62,7 @@ def _own_home() -> list[Path]:
 
 def _roots() -> tuple[dict[Path, str], list[Path]]:
     links: dict[Path, str] = {}
-    roots = [_SETTINGS]
+    roots: list[Path] = []
     for path in (Path("/", name) for name in _ROOTS):
         if path.is_symlink():
             links[path] = str(path.readlink())

@@ -20,9 +20,9 @@ from kled_wire.errors import InputError
 DEADLINE_S: Final = 3.0 * archive_process.CPU_S
 
 
-async def open_archive(upload: bytes) -> Archive:
+async def open_archive(upload: bytes, *, deadline_s: float = DEADLINE_S) -> Archive:
     """As `check_archive`. Raises InputError("template_invalid"), OSError where nothing starts."""
-    with trio.move_on_after(DEADLINE_S):
+    with trio.move_on_after(deadline_s):
         done = await trio.run_process(
             [sys.executable, "-P", "-m", archive_process.__name__],
             stdin=upload,

@@ -78,17 +78,22 @@ def of_group(group: int) -> Choice:
 
 
 async def end_processes(
-    choice: Choice, *, grace_s: float, first: signal.Signals = signal.SIGTERM
+    choice: Choice,
+    *,
+    grace_s: float,
+    first: signal.Signals = signal.SIGTERM,
+    kill_s: float = KILL_S,
 ) -> int:
     """End what is chosen and all that descends from it; returns how many processes there were.
 
     They get the signal `first` and, where they do not ignore it, `grace_s` seconds; then SIGKILL,
-    until no more is found. Never this process and its ancestors, nor what it may not signal.
+    for `kill_s` seconds at most, until no more is found. Never this process and its ancestors, nor
+    what it may not signal.
     Raises LeftoversError.
     """
     ended: set[tuple[int, int]] = set()
-    number, wait_s = (first, grace_s) if grace_s > 0 else (signal.SIGKILL, KILL_S)
-    deadline = trio.current_time() + grace_s + KILL_S
+    number, wait_s = (first, grace_s) if grace_s > 0 else (signal.SIGKILL, kill_s)
+    deadline = trio.current_time() + grace_s + kill_s
     while True:
         with ExitStack() as stack:
             found = await trio.to_thread.run_sync(_open_chosen, choice, stack)
@@ -102,7 +107,7 @@ async def end_processes(
                 for status, handle in mine.items():
                     if not status.ignores(number):
                         await trio.lowlevel.wait_readable(handle)
-        number, wait_s = signal.SIGKILL, KILL_S
+        number, wait_s = signal.SIGKILL, kill_s
 
 
 def _open_chosen(choice: Choice, stack: ExitStack) -> Mapping[ProcessStat, int]:

@@ -30,9 +30,13 @@ def digest_of(template: bytes) -> str:
 
 
 class ModuleCache:
-    """One template's share in the cache below `directory`; None: nothing is kept."""
+    """One template's share in the cache below `directory`; None: nothing is kept.
 
-    def __init__(self, directory: Path | None, template: bytes) -> None:
+    Those of `most` templates are kept, the last used.
+    """
+
+    def __init__(self, directory: Path | None, template: bytes, *, most: int = KEPT) -> None:
+        self._most = most
         self._shared = directory and directory / digest_of(template)
 
     def lend(self, work: Path) -> None:
@@ -68,7 +72,7 @@ class ModuleCache:
             shutil.copytree(found, whole, symlinks=True)
             whole.rename(shared)
         by_age = sorted(directory.glob("[!.]*"), key=_used_at)
-        for old in by_age[:-KEPT]:
+        for old in by_age[: -self._most]:
             shutil.rmtree(old, ignore_errors=True)
 
 

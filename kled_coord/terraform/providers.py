@@ -105,13 +105,14 @@ async def open_reattach(
     providers: Sequence[TerraformProvider] | None = None,
     *,
     is_confined: bool = False,
+    finish_s: float = FINISH_S,
 ) -> AsyncIterator[str]:
     """Serve `providers` (by default all) for one run; gives the TF_REATTACH_PROVIDERS value.
 
     `host` is what the providers ask about the build. Sockets are made in the private `directory`,
     or where its path is too long for a socket, in a temporary one. For a confined Terraform the
     value holds PID_INSIDE instead of a pid. At the end, operations whose
-    Terraform died get FINISH_S to finish, shielded even where the run was cancelled.
+    Terraform died get `finish_s` to finish, shielded even where the run was cancelled.
     """
     if providers is None:
         providers = load_providers()
@@ -133,7 +134,7 @@ async def open_reattach(
                 # Where the run was cancelled, the first close would be the last.
                 with trio.CancelScope(shield=True):
                     for listener, scope in zip(listeners, scopes, strict=True):
-                        scope.deadline = trio.current_time() + FINISH_S
+                        scope.deadline = trio.current_time() + finish_s
                         await trio.aclose_forcefully(listener)
 
 

@@ -85,7 +85,7 @@ KLED_AGENT = Schema(
             computed=True,
             default="main",
             forces_replacement=True,
-            description="Name of it, unique within the workspace.",
+            description="Name, unique within the workspace.",
         ),
         defaulted(
             "os",

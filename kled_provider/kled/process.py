@@ -29,7 +29,7 @@ class ProcessResource(Resource):
                 name="name",
                 required=True,
                 forces_replacement=True,
-                description="Name of it, unique within the workspace.",
+                description="Name, unique within the workspace.",
             ),
             Attribute(
                 name="agent_id",

@@ -273,8 +273,10 @@ def _state_directory(place: ProcessDirectory, other: pwd.struct_passwd | None) -
     return Path(other.pw_dir) / ".local/state/kled-agent" / workspace / place.name
 
 
-async def stop(place: ProcessDirectory, running: Running) -> None:
-    """End the process and its group: SIGTERM, TERMINATE_S, SIGKILL. Raises HostError.
+async def stop(
+    place: ProcessDirectory, running: Running, *, terminate_s: float = TERMINATE_S
+) -> None:
+    """End the process and its group: SIGTERM, so many seconds, SIGKILL. Raises HostError.
 
     The caller holds the lock of the place. Cancelled, it leaves the process with the SIGTERM it
     got, and a record that says so: nobody adopts it.
@@ -282,7 +284,7 @@ async def stop(place: ProcessDirectory, running: Running) -> None:
     if _is_alive(running):
         launcher.write_record(str(place.record), asdict(replace(running, is_ending=True)))
         _signal_group(running, signal.SIGTERM)
-        with trio.move_on_after(TERMINATE_S):
+        with trio.move_on_after(terminate_s):
             await wait_end(running)
         await _kill(running)
     place.record.unlink(missing_ok=True)

@@ -170,15 +170,12 @@ async def test_a_refused_or_strange_enrolment_is_a_kled_error(
             await enroll(dataclasses.replace(identity, coordinator_url=coordinator.url))
 
 
-async def test_a_coordinator_that_is_silent_is_given_up(
-    identity: Identity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(identity_module, "ENROLL_TIMEOUT_S", 0.05)
-
+async def test_a_coordinator_that_is_silent_is_given_up(identity: Identity) -> None:
     async def silent(_head: object, _stream: object) -> None:
         await trio.sleep_forever()
 
     async with serving(silent) as coordinator:
+        asking = dataclasses.replace(identity, coordinator_url=coordinator.url)
         with pytest.raises(KledError) as caught:
-            await enroll(dataclasses.replace(identity, coordinator_url=coordinator.url))
+            await enroll(asking, timeout_s=0.05)
     assert caught.value.code == "enroll_timeout"

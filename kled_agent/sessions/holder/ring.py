@@ -19,9 +19,10 @@ class Ring:
     A full disk costs the history, never the session: `start` then moves up to what is in memory.
     """
 
-    def __init__(self, path: Path, capacity: int) -> None:
-        """Make the file, 0600. Raises OSError."""
-        self.capacity = max(capacity, TAIL_BYTES)
+    def __init__(self, path: Path, capacity: int, tail_bytes: int = TAIL_BYTES) -> None:
+        """Make the file, 0600; the last `tail_bytes` stay in memory. Raises OSError."""
+        self.capacity = max(capacity, tail_bytes)
+        self._tail_bytes = tail_bytes
         self.end = 0
         self._on_disk_from = 0
         self._tail = bytearray()
@@ -37,8 +38,8 @@ class Ring:
     def append(self, data: bytes) -> None:
         """Keep `data`, giving up the oldest."""
         self._tail += data
-        if len(self._tail) > 2 * TAIL_BYTES:
-            del self._tail[:-TAIL_BYTES]
+        if len(self._tail) > 2 * self._tail_bytes:
+            del self._tail[: -self._tail_bytes]
         offset, self.end = self.end, self.end + len(data)
         view = memoryview(data)[-self.capacity :]
         offset = self.end - len(view)

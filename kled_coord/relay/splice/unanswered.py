@@ -17,8 +17,8 @@ import trio
 UNANSWERED_S: Final = 60.0
 
 
-def end_when_unanswered(stream: trio.abc.Stream) -> None:
-    """End the socket below `stream` when its peer has acknowledged nothing for UNANSWERED_S.
+def end_when_unanswered(stream: trio.abc.Stream, *, after_s: float = UNANSWERED_S) -> None:
+    """End the socket below `stream` when its peer has acknowledged nothing for so long.
 
     Only for streams whose ends resume. The kernel (Linux only) counts the time that a peer's window
     is closed too: a program that was suspended with ctrl-Z would lose a stream that cannot resume.
@@ -30,4 +30,4 @@ def end_when_unanswered(stream: trio.abc.Stream) -> None:
         if inner is None:
             return
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNANSWERED_S * 1000))
+        inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(after_s * 1000))

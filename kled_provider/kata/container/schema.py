@@ -225,7 +225,7 @@ KATA_CONTAINER = Schema(
             name="name",
             required=True,
             forces_replacement=True,
-            description="Name of it, unique within the workspace.",
+            description="Name, unique within the workspace.",
             check=matching(NAME, "up to 63 lower-case letters, digits and hyphens within"),
         ),
         Attribute(

@@ -54,7 +54,7 @@ SCHEMA = Schema(
             name="name",
             required=True,
             forces_replacement=True,
-            description="Name of it, unique within the workspace.",
+            description="Name, unique within the workspace.",
             check=all_of(
                 matching(
                     r"[A-Za-z0-9][A-Za-z0-9_.-]*",

@@ -51,7 +51,7 @@ KATA_RUNTIME_CONFIG: Final = Schema(
             name="name",
             required=True,
             forces_replacement=True,
-            description="Name of it, unique within the workspace.",
+            description="Name, unique within the workspace.",
             check=matching(NAME, "up to 63 lower-case letters, digits and hyphens within"),
         ),
         Attribute(

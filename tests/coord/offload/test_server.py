@@ -18,7 +18,6 @@ if not sys.platform.startswith("linux"):
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage
 
-from kled_coord.offload import server
 from kled_coord.offload.handover import PACKET_MAX, Crashed, LayerKind, StopOffload, Take, decode
 from kled_coord.offload.server import OffloadServer
 from kled_coord.offload.websocket import WebSocketLayer
@@ -42,12 +41,12 @@ def message(data: bytes) -> bytes:
 
 
 @contextmanager
-def made() -> Iterator[tuple[socket.socket, OffloadServer]]:
+def made(**limits: float) -> Iterator[tuple[socket.socket, OffloadServer]]:
     """A server, and the coordinator's end of its control socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setblocking(False)
     with ours, theirs:
-        yield ours, OffloadServer(theirs, None)
+        yield ours, OffloadServer(theirs, None, **limits)
 
 
 @contextmanager
@@ -113,11 +112,8 @@ def test_a_bug_ends_only_the_connection_that_meets_it(monkeypatch: pytest.Monkey
             assert plain.recv(100) == b"fine as ever"
 
 
-def test_a_peer_that_takes_nothing_is_given_up_when_nobody_is_behind_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(server, "LINGER_S", 0.2)
-    with made() as (ours, loop), running(loop, ours):
+def test_a_peer_that_takes_nothing_is_given_up_when_nobody_is_behind_it() -> None:
+    with made(linger_s=0.2) as (ours, loop), running(loop, ours):
         peer, plain = hand_over(ours)
         with peer:
             plain.setblocking(False)

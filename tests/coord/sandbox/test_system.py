@@ -15,10 +15,9 @@ from kled_coord.sandbox.system import look_at_system
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def settings(tmp_path: Path) -> Path:
     """Stands for /etc."""
     made = tmp_path / "etc"
-    monkeypatch.setattr(system, "_SETTINGS", made)
     for path, mode in {
         "hosts": 0o644,
         "shadow": 0o640,
@@ -36,7 +35,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_others_may_not_read_is_hidden_at_any_depth(settings: Path) -> None:
-    view = look_at_system(shown=[], hidden=[])
+    view = look_at_system(settings=settings, shown=[], hidden=[])
     assert [p for p in view.hidden_directories if p.is_relative_to(settings)] == [settings / "kled"]
     assert sorted(view.hidden_files) == [settings / "shadow", settings / "ssl" / "private.key"]
     assert settings in view.shown
@@ -47,7 +46,9 @@ def test_the_owners_paths_count_where_they_exist(settings: Path, tmp_path: Path)
     mirror.mkdir()
     data.mkdir()
     key.touch()
-    view = look_at_system(shown=[mirror, tmp_path / "none"], hidden=[key, data, tmp_path / "no"])
+    view = look_at_system(
+        settings=settings, shown=[mirror, tmp_path / "none"], hidden=[key, data, tmp_path / "no"]
+    )
     assert mirror in view.shown
     assert tmp_path / "none" not in view.shown
     assert data in view.hidden_directories
@@ -58,7 +59,7 @@ def test_the_owners_paths_count_where_they_exist(settings: Path, tmp_path: Path)
 def test_what_a_link_leads_to_is_hidden_where_it_lies(settings: Path, tmp_path: Path) -> None:
     (tmp_path / "opt/data").mkdir(parents=True)
     (tmp_path / "srv").symlink_to(tmp_path / "opt/data")
-    view = look_at_system(shown=[tmp_path / "opt"], hidden=[tmp_path / "srv"])
+    view = look_at_system(settings=settings, shown=[tmp_path / "opt"], hidden=[tmp_path / "srv"])
     assert tmp_path / "opt/data" in view.hidden_directories
 
 
@@ -69,8 +70,10 @@ def test_the_home_of_the_coordinators_user_is_hidden_unless_its_owner_shows_it(
     home.mkdir(parents=True)
     user = pwd.struct_passwd(("kled", "x", os.geteuid(), 0, "", str(home), "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: user)
-    assert home in look_at_system(shown=[home.parent], hidden=[]).hidden_directories
-    assert home not in look_at_system(shown=[home], hidden=[]).hidden_directories
+    assert (
+        home in look_at_system(settings=settings, shown=[home.parent], hidden=[]).hidden_directories
+    )
+    assert home not in look_at_system(settings=settings, shown=[home], hidden=[]).hidden_directories
 
 
 def test_the_interpreter_and_the_agent_are_shown_and_nobodys_home() -> None:

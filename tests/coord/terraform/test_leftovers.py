@@ -89,9 +89,9 @@ async def test_what_does_not_end_is_told(
     start: Starter, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = start("echo $$; exec sleep 300 >/dev/null")
-    monkeypatch.setattr(leftovers, "KILL_S", 0.01)
     # As with one that waits for a disk: the signal is taken and nothing happens.
     monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_arguments: None)
+    mine = marked(re.compile(re.escape(mark.encode())))
     with trio.fail_after(5), pytest.raises(LeftoversError, match=str(pid)) as caught:
-        await end_processes(marked(re.compile(re.escape(mark.encode()))), grace_s=0.01)
+        await end_processes(mine, grace_s=0.01, kill_s=0.01)
     assert caught.value.code == "processes_left"

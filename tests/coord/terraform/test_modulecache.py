@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import trio
 
-from kled_coord.terraform import modulecache
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.modulecache import ModuleCache
 from kled_coord.terraform.session import Control
@@ -63,13 +62,10 @@ def work_with_module(directory: Path) -> Path:
     return directory
 
 
-def test_a_template_gets_its_own_only_and_the_oldest_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(modulecache, "KEPT", 2)
+def test_a_template_gets_its_own_only_and_the_oldest_go(tmp_path: Path) -> None:
     cache = tmp_path / "modules"
     for number, name in enumerate((b"a", b"b", b"c")):
-        ModuleCache(cache, name).publish(work_with_module(tmp_path / f"{number}"))
+        ModuleCache(cache, name, most=2).publish(work_with_module(tmp_path / f"{number}"))
         for at, path in enumerate(sorted(cache.iterdir(), key=lambda p: p.stat().st_mtime_ns)):
             os.utime(path, (1000 + number + at, 1000 + number + at))
     assert len(list(cache.iterdir())) == 2

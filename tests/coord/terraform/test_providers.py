@@ -102,12 +102,10 @@ async def test_every_provider_ends_with_a_run_that_is_cancelled(tmp_path: Path) 
     assert scope.cancelled_caught
 
 
-async def test_operations_that_do_not_finish_are_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(providers, "FINISH_S", 0.1)
+async def test_operations_that_do_not_finish_are_cut_off(tmp_path: Path) -> None:
+    hanging = [FakeProvider(trio.Event())]
     with trio.fail_after(10):
-        async with open_reattach("h", tmp_path, [FakeProvider(trio.Event())]) as text:
+        async with open_reattach("h", tmp_path, hanging, finish_s=0.1) as text:
             path = next(iter(json.loads(text).values()))["Addr"]["String"]
             stream = await trio.open_unix_socket(path)
             await stream.receive_some()

@@ -187,13 +187,10 @@ async def test_stop_ends_the_whole_group(place: ProcessDirectory) -> None:
     assert not place.record.exists()
 
 
-async def test_a_process_that_ignores_sigterm_is_killed(
-    place: ProcessDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "TERMINATE_S", 0.1)
+async def test_a_process_that_ignores_sigterm_is_killed(place: ProcessDirectory) -> None:
     running = await processes.start(place, python(f"{STUBBORN}; time.sleep(300)"), "g")
     await wait_log(place, "ready")
-    await processes.stop(place, running)
+    await processes.stop(place, running, terminate_s=0.1)
     assert launcher.start_mark(running.pid) is None
 
 
@@ -229,15 +226,13 @@ async def test_a_program_that_ends_at_once_is_told(place: ProcessDirectory) -> N
     assert "bad configuration" in place.log.read_text()
 
 
-async def test_a_large_log_is_moved_aside(
-    place: ProcessDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "MAX_LOG_BYTES", 10)
+async def test_a_large_log_is_moved_aside(place: ProcessDirectory) -> None:
     place.directory.mkdir()
-    place.log.write_text("x" * 11)
+    with place.log.open("wb") as log:
+        log.truncate(processes.MAX_LOG_BYTES + 1)
     await processes.start(place, SLEEP, "g")
-    assert place.log.read_text() == ""
-    assert place.log.with_suffix(".log.1").read_text() == "x" * 11
+    assert place.log.read_bytes() == b""
+    assert place.log.with_suffix(".log.1").stat().st_size == processes.MAX_LOG_BYTES + 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_agent.sessions.holder import ring as ring_module
 from kled_agent.sessions.holder.ring import Ring
-
-
-@pytest.fixture
-def small_tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ring_module, "TAIL_BYTES", 16)
 
 
 @given(blocks=st.lists(st.binary(max_size=120), max_size=30), capacity=st.integers(1, 200))
@@ -23,27 +17,25 @@ def small_tail(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_keeps_the_last_bytes(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes], capacity: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ring_module, "TAIL_BYTES", 16)
-        path = tmp_path_factory.mktemp("ring") / "output"
-        ring = Ring(path, capacity)
-        try:
-            for block in blocks:
-                ring.append(block)
-            all_of_it = b"".join(blocks)
-            assert ring.end == len(all_of_it)
-            assert ring.end - ring.start >= min(len(all_of_it), ring.capacity)
-            for start in range(0, ring.end, 7):
-                assert ring.slice(start, ring.end) == all_of_it[max(start, ring.start) :]
-            assert path.stat().st_size <= ring.capacity
-        finally:
-            ring.close()
+    path = tmp_path_factory.mktemp("ring") / "output"
+    ring = Ring(path, capacity, tail_bytes=16)
+    try:
+        for block in blocks:
+            ring.append(block)
+        all_of_it = b"".join(blocks)
+        assert ring.end == len(all_of_it)
+        assert ring.end - ring.start >= min(len(all_of_it), ring.capacity)
+        for start in range(0, ring.end, 7):
+            assert ring.slice(start, ring.end) == all_of_it[max(start, ring.start) :]
+        assert path.stat().st_size <= ring.capacity
+    finally:
+        ring.close()
 
 
 def test_a_full_disk_costs_the_history_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_tail: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring = Ring(tmp_path / "output", 100)
+    ring = Ring(tmp_path / "output", 100, tail_bytes=16)
     ring.append(b"a" * 90)
 
     def full(*_: object) -> int:

@@ -10,7 +10,6 @@ import pytest
 import trio
 import trio.testing
 
-from kled_coord.relay.splice import unanswered
 from kled_coord.relay.splice.unanswered import UNANSWERED_S, end_when_unanswered
 from kled_wire.resume.state import DEAD_S
 from kled_wire.transport.prefixed import PrefixedStream
@@ -22,12 +21,9 @@ MISSING = why_not() or ("" if hasattr(socket, "TCP_USER_TIMEOUT") else "only on 
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-async def test_bytes_that_nobody_acknowledges_break_the_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(unanswered, "UNANSWERED_S", 0.5)
+async def test_bytes_that_nobody_acknowledges_break_the_connection() -> None:
     async with open_veth_pair() as pair:
-        end_when_unanswered(pair.near)
+        end_when_unanswered(pair.near, after_s=0.5)
         # The link goes down: no FIN, no reset, no error from the interface here.
         pair.there.ip("link", "set", pair.ends.right, "down")
         await pair.near.send_all(b"into the void")
