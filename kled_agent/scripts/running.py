@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from kled_agent.orphans import Children
+from kled_agent.scripts.logfile import LogFile, log_command
 from kled_agent.scripts.login import (
     ScriptDirectory,
     install_command,
     interpreter,
+    log_file,
     script_command,
     script_input,
 )
@@ -61,8 +65,11 @@ class Runner:
         *,
         timeout_s: float,
         background: trio.Nursery | None = None,
+        log_path: str = "",
     ) -> Ending:
         """Run a script; `timeout_s` 0 is no limit. Cancelled, it ends the script.
+
+        What it prints goes to `deliver`, and to the file that `log_path` ("": none) names.
 
         What a program prints that the script leaves behind goes on to `deliver` in `background`;
         without one that program's output is closed.
@@ -77,7 +84,25 @@ class Runner:
             note = f"it could not be started: {exc}"
             deliver(f"kled-agent: {note}\n".encode())
             return Ending(state="failed", exit_code=_NOT_RUN, note=note)
-        return await self._attend(program, script, deliver, timeout_s, background)
+        log = LogFile()
+        async with trio.open_nursery() as nursery:
+            if log_path:
+                keep = partial(log.keep, self._log_command(log_path), deliver, self.children)
+                await (background or nursery).start(keep)
+
+            def print_to_both(data: bytes) -> None:
+                log.write(data)
+                deliver(data)
+
+            return await self._attend(
+                program, script, print_to_both, timeout_s, background, ended=log.end
+            )
+
+    def _log_command(self, log_path: str) -> Command:
+        user = self.user()
+        file = log_file(log_path, user.environment(), tempfile.gettempdir())
+        argv = log_command(file)
+        return Command(user=user, environment=self.environment, children=self.children, argv=argv)
 
     async def install(self) -> str:
         """Make the directory and the programs in it; returns why not, or nothing."""
@@ -115,10 +140,11 @@ class Runner:
         deliver: Deliver,
         timeout_s: float,
         background: trio.Nursery | None,
+        ended: Callable[[], None] = lambda: None,
     ) -> Ending:
         over = trio.Event()
         async with trio.open_nursery() as nursery:
-            (background or nursery).start_soon(_read, program.stdout, deliver, over)
+            (background or nursery).start_soon(_read, program.stdout, deliver, over, ended)
             nursery.start_soon(_feed, program.stdin, script_input(script))
             with trio.move_on_after(timeout_s or math.inf) as limit:
                 await wait_ended(program, self.children)
@@ -137,12 +163,15 @@ def _absent_interpreter(script: str) -> str:
     return by[0] if by and by[0].startswith("/") and not Path(by[0]).exists() else ""
 
 
-async def _read(source: Descriptor, deliver: Deliver, over: trio.Event) -> None:
+async def _read(
+    source: Descriptor, deliver: Deliver, over: trio.Event, ended: Callable[[], None]
+) -> None:
     """Read what a script prints to the end of it, which may be long after the script's own."""
     try:
         await read_all(source, deliver, TypingPriority())
     finally:
         over.set()
+        ended()
         source.close()
 
 

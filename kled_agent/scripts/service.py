@@ -158,6 +158,7 @@ class Scripts:
             deliver,
             timeout_s=self._limit_s(due),
             background=nursery,
+            log_path=script.log_path,
         )
         run.end(ending, trio.current_time())
         self._log.info("script_ended", script=script.name, state=ending.state, note=ending.note)

@@ -67,7 +67,9 @@ SCRIPT = Schema(
         Attribute(
             name="log_path",
             optional=True,
-            description="File in the workspace to which the output is written too.",
+            description="File in the workspace to which the output is written too, up to 8 MiB of "
+            "each run. `~` and variables are those of the user; a relative path is below the "
+            "directory of temporary files.",
         ),
         Attribute(
             name="after",

@@ -278,6 +278,32 @@ async def test_the_end_of_the_agent_ends_scripts(running: Running, tmp_path: Pat
         os.kill(pid, signal.SIG_DFL)
 
 
+async def test_the_file_that_log_path_names_has_the_output_too(
+    running: Running, tmp_path: Path
+) -> None:
+    text = "echo one; echo two >&2; (sleep 0.5; echo later) &"
+    log = tmp_path / "new dir" / "a.log"
+    log.parent.mkdir()
+    log.write_text("of an earlier run, which was longer than this one will be")
+    (tmp_path / "file").write_text("")
+    scripts = (
+        script("a", text, log_path="~/new dir/a.log"),
+        script("b", "echo ${HOME}", log_path="$HOME/deep/er/b.log"),
+        script("c", "echo c", log_path=f"{tmp_path}/file/c.log"),
+    )
+    async with running(*scripts) as told:
+        assert (await told.ended("a")).exit_code == 0
+        assert log.read_text() == "one\ntwo\n"
+        await told.until(lambda: log.read_text() == "one\ntwo\nlater\n")
+        await told.ended("b")
+        file = tmp_path / "deep" / "er" / "b.log"
+        await told.until(lambda: file.is_file() and file.read_text() == f"{tmp_path}\n")
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert (await told.ended("c")).exit_code == 0
+        await told.until(lambda: b"mkdir: " in told.output("c"))
+        assert b"c\n" in told.output("c")
+
+
 async def test_shutdown_scripts_run_when_the_agent_alone_is_told_to_end(
     running: Running, tmp_path: Path
 ) -> None:
