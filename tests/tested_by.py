@@ -184,6 +184,7 @@ TESTED_BY = {
     """,
     "coord/test_rotation.py": "kled_coord/store/resealing",
     "e2e/test_builds.py": "kled_client/cli/limit",
+    "e2e/test_containerd.py": "kled_provider/kata/serving/here",
     "e2e/test_endings.py": "kled_client/cli/user",
     "e2e/test_forward_command.py": """
         kled_agent/ssh/subsystems/ports kled_agent/ssh/subsystems/udp kled_client/forward/ssh
@@ -213,12 +214,13 @@ TESTED_BY = {
     "provider/kata/test_containers.py": """
         kled_provider/containerd/containers kled_provider/containerd/events
         kled_provider/containerd/snapshots kled_provider/containerd/tasks
-        kled_provider/kata/container/blocks kled_provider/kata/container/directory
-        kled_provider/kata/container/identity kled_provider/kata/container/joining
-        kled_provider/kata/container/lifecycle kled_provider/kata/container/making
-        kled_provider/kata/container/place kled_provider/kata/container/program
-        kled_provider/kata/container/resource kled_provider/kata/container/rootfs
-        kled_provider/kata/container/schema kled_provider/kata/container/sizing
+        kled_provider/kata/container/blocks kled_provider/kata/container/checking
+        kled_provider/kata/container/clearing kled_provider/kata/container/directory
+        kled_provider/kata/container/hostfiles kled_provider/kata/container/identity
+        kled_provider/kata/container/joining kled_provider/kata/container/lifecycle
+        kled_provider/kata/container/making kled_provider/kata/container/place
+        kled_provider/kata/container/program kled_provider/kata/container/resource
+        kled_provider/kata/container/rootfs kled_provider/kata/container/schema
         kled_provider/kata/container/spec kled_provider/kata/image/archive
         kled_provider/kata/image/getting kled_provider/kata/image/holding
         kled_provider/kata/image/manifest kled_provider/kata/image/named
@@ -258,7 +260,7 @@ TESTED_BY = {
     """,
     "provider/test_with_terraform.py": """
         kled_provider/host kled_provider/kled/process kled_provider/kled/provider
-        kled_provider/kled/workspace kled_provider/serve
+        kled_provider/kled/workspace kled_provider/plugin/serving kled_provider/serve
     """,
     "sync/decide/test_operations.py": "kled_sync/decide/safety",
     "sync/decide/test_reconcile.py": """

@@ -18,7 +18,8 @@ import trio
 from kled_provider.host import HostError
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.resource import Provider
-from kled_provider.serve import KLED, serve_provider
+from kled_provider.plugin.serving import serve_provider
+from kled_provider.serve import KLED
 from tests.kit.private_containerd import PrivateContainerd, open_containerd
 
 

@@ -6,6 +6,7 @@ Secrets are on tmpfs: where that directory is on a disk, a tmpfs is mounted in i
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from kled_provider.host import HostError
+from kled_provider.plugin.values import Values, settled
 
 _TMPFS: Final = "tmpfs"
 _MOUNT_S: Final = 10
@@ -50,8 +52,26 @@ class ContainerDirectory:
         _write(uploads / str(index), data, mode)
         return uploads / str(index)
 
+    def keep(self, values: Values) -> None:
+        """Keep what a template said, for an import. It may hold secrets, so it is on tmpfs."""
+        ensure_tmpfs(self.secrets.parent)
+        _write(self._kept, json.dumps(settled(values), default=str).encode(), 0o400)
+
+    def kept(self) -> Values | None:
+        """What a template said; None where that is not known any more."""
+        try:
+            found = json.loads(self._kept.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    @property
+    def _kept(self) -> Path:
+        return self.secrets.with_name(f"{self.secrets.name}.json")
+
     def remove(self) -> None:
         """Remove all of it; nothing there is no error."""
+        self._kept.unlink(missing_ok=True)
         for path in (self.path, self.secrets):
             if path.exists():
                 shutil.rmtree(path)

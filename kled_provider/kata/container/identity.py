@@ -21,6 +21,7 @@ FINGERPRINT_LABEL: Final = "kled.dev/fingerprint"
 ADDRESSES_LABEL: Final = "kled.dev/addresses"
 # What containerd's restart monitor looks at (runtime/restart/restart.go).
 RESTART_LABEL: Final = "containerd.io/restart.status"
+POLICY_LABEL: Final = "containerd.io/restart.policy"
 LOG_LABEL: Final = "containerd.io/restart.loguri"
 _DIGEST_CHARACTERS: Final = 12
 # A shim's socket lies below a directory of the id, and such a path has 107 bytes at most.
@@ -49,8 +50,10 @@ def own_labels(values: Values, *, workspace: str, generation: str, digest: str) 
         GENERATION_LABEL: generation,
         FINGERPRINT_LABEL: digest,
     }
-    if values["restart"] == "always":
+    if values["restart"] != "no":
         labels[RESTART_LABEL] = "running"
+        if values["restart"] != "always":
+            labels[POLICY_LABEL] = values["restart"]
     return labels
 
 
@@ -61,11 +64,11 @@ def all_labels(values: Values, own: Mapping[str, str]) -> dict[str, str]:
 
 
 def template_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return those labels that a template has given."""
+    """Return those labels that a template has given. containerd keeps none that are empty."""
     return {
         name: text
         for name, text in labels.items()
-        if not name.startswith(("kled.dev/", "containerd.io/", "io.containerd."))
+        if text and not name.startswith(("kled.dev/", "containerd.io/", "io.containerd."))
     }
 
 

@@ -20,7 +20,6 @@ from kled_provider.containerd.tasks import ContainerTask, TaskIo, TaskStatus
 from kled_provider.containerd.types import AnyMessage
 from kled_provider.grpc.status import GrpcStatus
 from kled_provider.host import HostError
-from kled_provider.kata.container.directory import ContainerDirectory
 from kled_provider.kata.container.identity import RESTART_LABEL, WORKSPACE_LABEL
 
 # How long cleaning up may take, whatever the operation's own limit: a shim answers in milliseconds.
@@ -52,9 +51,15 @@ class Lifecycle:
 
     async def start(self, job: ContainerJob) -> int:
         """Make the container and let its process go; gives the pid. Leaves nothing on failure."""
+        # Until the container is there, nothing else holds its snapshot, and containerd collects it.
+        lease = f"kled-container-{job.id}"
         try:
+            await self._api.daemon.create_lease(lease, {})
             mounts = await self._api.snapshots.prepare(
-                job.id, job.parent, {WORKSPACE_LABEL: job.labels[WORKSPACE_LABEL]}
+                job.id,
+                job.parent,
+                {WORKSPACE_LABEL: job.labels[WORKSPACE_LABEL]},
+                lease=lease,
             )
             record = ContainerRecord(
                 id=job.id,
@@ -66,9 +71,10 @@ class Lifecycle:
                 snapshot_key=job.id,
                 labels=job.labels,
             )
-            await self._api.containers.create(record)
+            await self._api.containers.create(record, lease=lease)
             pid = await self._api.tasks.create(job.id, mounts, job.io, job.options)
             await self._api.tasks.start(job.id)
+            await self._api.daemon.delete_lease(lease)
         except BaseException:
             with trio.move_on_after(CLEAN_UP_S, shield=True):
                 await self.remove(job.id, signal.SIGKILL, 0)
@@ -89,6 +95,7 @@ class Lifecycle:
         status = await self._end(container, number, stop_s)
         await self._api.containers.delete(container)
         await self._api.snapshots.remove(container)
+        await self._api.daemon.delete_lease(f"kled-container-{container}")
         return status
 
     async def _end(self, container: str, number: int, stop_s: float) -> int | None:
@@ -141,14 +148,3 @@ class Lifecycle:
         """Look a container up, and its task."""
         record = await self._api.containers.find(container)
         return None if record is None else (record, await self._api.tasks.find(container))
-
-
-async def remove_workspace(
-    api: ContainerdApi, workspace: str, directories: Mapping[str, ContainerDirectory]
-) -> None:
-    """Remove every container of a workspace, those that no state knows too."""
-    lifecycle = Lifecycle(api)
-    for record in await api.containers.list(f'labels."{WORKSPACE_LABEL}"=="{workspace}"'):
-        await lifecycle.remove(record.id, signal.SIGKILL, 0)
-        if (directory := directories.get(record.id)) is not None:
-            directory.remove()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from kled_provider.containerd.tasks import TaskIo
 from kled_provider.containerd.types import AnyMessage, Mount
 from kled_provider.grpc import protobuf
 from kled_provider.kata.container import rootfs
+from kled_provider.kata.container.checking import Runtime
 from kled_provider.kata.container.directory import ContainerDirectory
+from kled_provider.kata.container.hostfiles import device_nodes, pin_mounts, uploaded
 from kled_provider.kata.container.joining import Joined
 from kled_provider.kata.container.lifecycle import ContainerJob
 from kled_provider.kata.container.program import (
@@ -25,7 +26,7 @@ from kled_provider.kata.container.program import (
 from kled_provider.kata.container.spec import SpecInput, SpecMount, build_spec
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.network.files import hosts
-from kled_provider.kata.owner.file import Handler, OwnerFile
+from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import Values
@@ -39,33 +40,13 @@ class Surroundings:
     """What a container stands on, beside what its template says."""
 
     owner: OwnerFile
-    handler: Handler
+    runtime: Runtime
     image: TakenImage
     layers: tuple[Mount, ...]  # how the image's layers would be mounted
     directory: ContainerDirectory
     access_url: str
     joined: Joined
     labels: Mapping[str, str]
-
-
-def choose_handler(owner: OwnerFile, values: Values) -> Handler:
-    """Find the handler that a template names, or means. Raises DiagnosticError."""
-    named = (values["runtime"] or {}).get("handler")
-    if named is not None:
-        if named not in owner.handlers:
-            raise _error(
-                "There is no such handler",
-                f"The owner's file of this machine has {_names(owner.handlers)}; got {named!r}.",
-                ("runtime", "handler"),
-            )
-        return owner.handlers[named]
-    if owner.default_handler:
-        return owner.handlers[owner.default_handler]
-    raise _error(
-        "The handler is not said",
-        f"Set it in a `runtime` block: {_names(owner.handlers)}.",
-        ("runtime",),
-    )
 
 
 def make_job(container: str, values: Values, around: Surroundings) -> ContainerJob:
@@ -79,12 +60,14 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
         raise _error("There is nothing to run", f"{error}.", ("command",)) from error
     user = _user(process, around, values)
     mounts = [*_files(values, around), *_secrets(process, values, around), *around.joined.mounts]
+    mounts += pin_mounts(values, around.owner, around.directory.path)
     mounts += [_tmpfs(block) for block in values["tmpfs"]]
     environment = dict(process.environment)
     if user.home:
         environment.setdefault("HOME", user.home)
     capabilities: Values = values["capabilities"] or {}
     runtime: Values = values["runtime"] or {}
+    path = around.runtime.configuration
     spec = build_spec(
         SpecInput(
             args=process.args,
@@ -103,10 +86,11 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
             shm_mib=int(values["shm_size"] or 64),
             is_read_only=bool(values["read_only"]),
             is_privileged=bool(values["privileged"]),
-            is_kata=around.handler.is_kata,
+            is_kata=around.runtime.handler.is_kata,
             add_capabilities=tuple(capabilities.get("add") or ()),
             drop_capabilities=tuple(capabilities.get("drop") or ()),
             mounts=tuple(mounts),
+            devices=tuple(device_nodes(values, around.owner)),
             rlimits=[
                 (block["name"], int(block["soft"]), int(block["hard"]))
                 for block in values["rlimit"]
@@ -119,20 +103,12 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
         id=container,
         image=around.image.name,
         parent=(around.image.config.chain_ids() or [""])[-1],
-        runtime=around.handler.runtime,
-        options=_options(around, runtime),
+        runtime=around.runtime.handler.runtime,
+        options=AnyMessage(_OPTIONS, protobuf.text(2, path)) if path else None,
         spec=spec,
         labels=around.labels,
         io=TaskIo(stdout=around.joined.fifo, stderr=around.joined.fifo),
     )
-
-
-def _options(around: Surroundings, runtime: Values) -> AnyMessage | None:
-    path = runtime.get("config") or ""
-    named = around.handler.configuration
-    if not path and named:
-        path = around.owner.configurations[named].path
-    return AnyMessage(_OPTIONS, protobuf.text(2, path)) if path else None
 
 
 def _user(process: FirstProcess, around: Surroundings, values: Values) -> rootfs.ContainerUser:
@@ -157,21 +133,10 @@ def _files(values: Values, around: Surroundings) -> list[SpecMount]:
     written = around.directory.write_etc(texts)
     found = [_bind(str(path), target) for target, path in written.items()]
     for index, block in enumerate(values["upload"]):
-        data = _content(block, index)
+        data = uploaded(block, index, around.owner)
         path = around.directory.write_upload(index, data, int(block["mode"], 8))
         found.append(_bind(str(path), block["file"]))
     return found
-
-
-def _content(block: Values, index: int) -> bytes:
-    if block["content_base64"] is not None:
-        try:
-            return base64.b64decode(block["content_base64"], validate=True)
-        except ValueError as error:
-            raise _error(
-                "It is not base64", f"{error}.", ("upload", index, "content_base64")
-            ) from error
-    return (block["content"] or "").encode()
 
 
 def _secrets(process: FirstProcess, values: Values, around: Surroundings) -> list[SpecMount]:
@@ -203,10 +168,6 @@ def _tmpfs(block: Values) -> SpecMount:
     if block["size"] is not None:
         options.append(f"size={int(block['size'])}m")
     return SpecMount(target=block["target"], source="tmpfs", type="tmpfs", options=tuple(options))
-
-
-def _names(found: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(found)) or "none"
 
 
 def _error(summary: str, detail: str, path: AttributePath) -> DiagnosticError:

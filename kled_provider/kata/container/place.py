@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -14,12 +15,12 @@ from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.containerd.tasks import ContainerTask, TaskStatus
 from kled_provider.containerd.types import Mount
 from kled_provider.host import HostError
+from kled_provider.kata.container.checking import Runtime
 from kled_provider.kata.container.directory import container_directory
+from kled_provider.kata.container.hostfiles import unpin_mounts
 from kled_provider.kata.container.identity import ADDRESSES_LABEL
 from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.container.lifecycle import Lifecycle
-from kled_provider.kata.container.making import choose_handler
-from kled_provider.kata.container.sizing import guest_size
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.owner.file import OwnerFile
@@ -58,6 +59,7 @@ class ContainerPlace:
         """Stop the container and take all of it away. Raises HostError, NetworkError, OSError."""
         await self.lifecycle.remove(self.id, number, stop_s)
         await self.joins.leave(self.id)
+        await trio.to_thread.run_sync(unpin_mounts, self.directory.path)
         await trio.to_thread.run_sync(self.directory.remove)
 
     async def layers(self, image: TakenImage) -> tuple[Mount, ...]:
@@ -71,36 +73,44 @@ class ContainerPlace:
             with trio.move_on_after(CLEAN_UP_S, shield=True):
                 await self.api.snapshots.remove(look)
 
-    async def state(self, values: Values) -> Values:
-        """Return the whole state of the container as it is now."""
+    async def state(self, values: Values, runtime: Runtime | None = None) -> Values:
+        """Return the whole state of the container as it is now.
+
+        Without `runtime` sizes stay as `values` have them.
+        """
         found = await self.lifecycle.find(self.id)
         labels = found[0].labels if found else {}
         addresses = labels.get(ADDRESSES_LABEL, "")
-        handler = choose_handler(self.owner, values)
-        memory, vcpus = guest_size(handler, int(values["memory"]), float(values["vcpus"]))
         return settled(
             {
                 **values,
+                **(_of_runtime(values, runtime, self.id) if runtime else {}),
                 "id": self.id,
-                "sandbox_id": self.id if handler.is_kata else "",
                 "ip_addresses": addresses.split(",") if addresses else [],
-                "guest_memory": memory,
-                "guest_vcpus": vcpus,
                 "log_path": str(self.joins.outputs.log(self.id)),
                 **_of_task(found[1] if found else None),
+                "oom_killed": is_oom_killed(self.owner.containerd.namespace, self.id),
             }
         )
 
 
+def _of_runtime(values: Values, runtime: Runtime, container: str) -> Values:
+    size = runtime.size
+    return {
+        "sandbox_id": container if runtime.handler.is_kata else "",
+        "guest_memory": values["memory"] if size is None else size.memory_mib,
+        "guest_vcpus": values["vcpus"] if size is None else size.vcpus,
+    }
+
+
 def _of_task(task: ContainerTask | None) -> Values:
     if task is None:
-        return {"pid": None, "status": "stopped", "exit_code": None, "oom_killed": False}
+        return {"pid": None, "status": "stopped", "exit_code": None}
     is_stopped = task.status is TaskStatus.STOPPED
     return {
         "pid": None if is_stopped else task.pid,
         "status": task.status.name.lower(),
         "exit_code": task.exit_status if is_stopped else None,
-        "oom_killed": False,
     }
 
 
@@ -117,3 +127,18 @@ def signal_number(name: str | None) -> int:
         return int(name)
     found: signal.Signals = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
     return found
+
+
+def is_oom_killed(namespace: str, container: str) -> bool:
+    """Whether the kernel has killed a process of the container's cgroup for memory.
+
+    Of a VM it is the guest's kernel, which says nothing here. cgroups(7), versions 1 and 2.
+    """
+    for path in (
+        Path("/sys/fs/cgroup/memory", namespace, container, "memory.oom_control"),
+        Path("/sys/fs/cgroup", namespace, container, "memory.events"),
+    ):
+        with suppress(OSError):
+            lines = path.read_text(encoding="ascii").splitlines()
+            return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
+    return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -12,9 +13,12 @@ import trio
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.kata.container.blocks import seconds_of
+from kled_provider.kata.container.checking import check_container, require
 from kled_provider.kata.container.identity import (
     ADDRESSES_LABEL,
     GENERATION_LABEL,
+    LOG_LABEL,
+    RESTART_LABEL,
     all_labels,
     container_id,
     fingerprint,
@@ -23,22 +27,31 @@ from kled_provider.kata.container.identity import (
     own_labels,
     template_labels,
 )
-from kled_provider.kata.container.making import Surroundings, choose_handler, make_job
+from kled_provider.kata.container.making import Surroundings, make_job
 from kled_provider.kata.container.place import ContainerPlace, is_running, signal_number
 from kled_provider.kata.container.schema import KATA_CONTAINER
 from kled_provider.kata.container.spec import build_resources
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.machine import KataMachine
-from kled_provider.plugin.diagnostics import DiagnosticError
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.planning import ResourcePlan, plan_change
 from kled_provider.plugin.resource import Context, Resource
-from kled_provider.plugin.values import Values
+from kled_provider.plugin.values import Values, conform_object
 
 _SETTABLE: Final = {
     **{a.name: a for a in KATA_CONTAINER.attributes if a.is_settable},
     **{block.name: block for block in KATA_CONTAINER.blocks},
 }
+_FIXED_SIZE: Final = replace(
+    KATA_CONTAINER,
+    attributes=tuple(
+        replace(a, forces_replacement=True) if a.name in ("memory", "vcpus") else a
+        for a in KATA_CONTAINER.attributes
+    ),
+)
+# What was found out when the container was made.
+_KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL)
 _CREATE_S: Final = 600
 _OTHER_S: Final = 300
 
@@ -54,30 +67,56 @@ class ContainerResource(Resource):
         self._machine = machine
 
     def plan(self, prior: Values | None, config: Values) -> ResourcePlan:
-        """By the schema; a change of memory or CPUs makes a new VM, whose size is fixed at boot."""
-        return plan_change(self.schema, prior, config)
+        """By the schema; where the size of a VM is fixed at boot, a change of it makes a new one.
+
+        Every VM's is taken to be, which a sandbox has: it is known whether that is so only when its
+        configuration is.
+        """
+        is_vm = prior is not None and bool(prior["sandbox_id"])
+        return plan_change(_FIXED_SIZE if is_vm else self.schema, prior, config)
+
+    async def check_plan(
+        self,
+        context: Context,
+        prior: Values | None,  # noqa: ARG002
+        planned: Values,
+    ) -> Iterable[Diagnostic]:
+        """Say what will not work on this machine."""
+        workspace = str((await context.host.workspace())["id"])
+        api = await self._machine.containerd()
+        _, found = await check_container(self._machine.owner(), planned, workspace, api)
+        return found
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Start the container, or adopt one that was started alike and runs."""
         workspace = await context.host.workspace()
         container = container_id(str(workspace["id"]), planned["name"])
         place = await self._place(container)
+        runtime, problems = await check_container(
+            place.owner, planned, str(workspace["id"]), place.api
+        )
+        require(problems)
+        assert runtime is not None
         async with _deadline(planned, "create", _CREATE_S):
             labels = self._labels(planned, str(workspace["id"]), context)
             found = await place.lifecycle.find(container)
             if found is not None and is_running(found) and is_alike(found[0], labels):
-                kept = {**labels, ADDRESSES_LABEL: found[0].labels.get(ADDRESSES_LABEL, "")}
+                kept = {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
+                kept = {**labels, **kept}
                 await place.api.containers.set_labels(found[0], kept)
-                return await place.state(planned)
+                return await place.state(planned, runtime)
             await place.clear(signal.SIGKILL, 0)
             image = await _image(place.api, planned)
             await context.host.progress(f"Starting container {planned['name']}")
             async with place.made():
                 joined = await place.joins.join(container, str(workspace["id"]), planned)
                 labels[ADDRESSES_LABEL] = ",".join(joined.addresses)
+                if RESTART_LABEL in labels:
+                    labels[LOG_LABEL] = joined.fifo
+                place.directory.keep(planned)
                 around = Surroundings(
                     owner=place.owner,
-                    handler=choose_handler(place.owner, planned),
+                    runtime=runtime,
                     image=image,
                     layers=await place.layers(image),
                     directory=place.directory,
@@ -87,7 +126,7 @@ class ContainerResource(Resource):
                 )
                 job = await trio.to_thread.run_sync(make_job, container, planned, around)
                 await place.lifecycle.start(job)
-                return await place.state(planned)
+                return await place.state(planned, runtime)
 
     async def _place(self, container: str) -> ContainerPlace:
         return ContainerPlace(await self._machine.containerd(), self._machine.owner(), container)
@@ -126,13 +165,15 @@ class ContainerResource(Resource):
             )
         workspace = str((await context.host.workspace())["id"])
         labels = self._labels(planned, workspace, context)
-        labels[ADDRESSES_LABEL] = found[0].labels.get(ADDRESSES_LABEL, "")
+        labels |= {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
+        place.directory.keep(planned)
         async with _deadline(planned, "update", _OTHER_S):
             if any(planned[name] != prior[name] for name in ("memory", "vcpus")):
                 limits = build_resources(int(planned["memory"]), float(planned["vcpus"]))
                 await place.api.tasks.update(prior["id"], limits)
             await place.api.containers.set_labels(found[0], labels)
-            return await place.state(planned)
+            runtime, _ = await check_container(place.owner, planned, workspace, None)
+            return await place.state(planned, runtime)
 
     async def delete(self, context: Context, state: Values) -> None:
         """Stop and remove the container, unless a later create has made it its own."""
@@ -145,6 +186,21 @@ class ContainerResource(Resource):
         await context.host.progress(f"Stopping container {state['name']}")
         async with _deadline(state, "delete", _OTHER_S):
             await place.clear(signal_number(state["stop_signal"]), float(state["stop_timeout"]))
+
+    async def import_state(self, context: Context, identity: str) -> Values:
+        """Import by name: the container of this workspace, as it was made."""
+        workspace = str((await context.host.workspace())["id"])
+        place = await self._place(container_id(workspace, identity))
+        found, values = await place.lifecycle.find(place.id), place.directory.kept()
+        if found is None or values is None:
+            raise DiagnosticError.of(
+                "There is no such container", f"This workspace has no container {identity!r}."
+            )
+        values = conform_object(values, self.schema)
+        labels = {**found[0].labels, GENERATION_LABEL: context.generation or ""}
+        await place.api.containers.set_labels(found[0], labels)
+        runtime, _ = await check_container(place.owner, values, workspace, None)
+        return await place.state(values, runtime)
 
 
 def _is_of(record: ContainerRecord, context: Context) -> bool:

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from kled_provider.kata.container.blocks import BLOCKS
-from kled_provider.plugin.checks import all_of, at_most, between, matching, one_of
+from kled_provider.plugin.checks import all_of, at_most, between, matching
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
@@ -175,8 +175,12 @@ _LIFE: Final = (
     defaulted(
         "restart",
         "no",
-        "no, or always: containerd starts it again when it ends.",
-        check=one_of("no", "always", "on-failure", "unless-stopped"),
+        "no, or always: containerd starts it again when it ends. containerd 1.7 knows "
+        "unless-stopped, on-failure and on-failure:COUNT too.",
+        check=matching(
+            r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,5})?",
+            "no, always, unless-stopped, on-failure or on-failure:COUNT",
+        ),
     ),
     defaulted(
         "must_run",

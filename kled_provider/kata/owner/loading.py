@@ -9,11 +9,13 @@ from kled_provider.kata.owner.file import DEFAULT_PATH, OwnerFile, OwnerFileErro
 from kled_provider.kata.owner.parsing import FILE_BYTES, parse_owner_file
 
 
-def load_owner_file(path: str = DEFAULT_PATH) -> OwnerFile:
-    """Read and parse the file. Raises OwnerFileError, whose message begins with the path.
+def load_owner_file(path: str = "") -> OwnerFile:
+    """Read and parse the file; without a path that of KLED_KATA_FILE, or the usual one.
 
+    Raises OwnerFileError, whose message begins with the path.
     It has to be a regular file of root or of this process's user, which nobody else may write.
     """
+    path = path or os.environ.get("KLED_KATA_FILE", DEFAULT_PATH)
     try:
         return parse_owner_file(_read(path))
     except OwnerFileError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,10 @@ def platform(containerd: PrivateContainerd, tmp_path: Path) -> Iterator[Platform
     made = Platform(containerd=containerd, directory=tmp_path)
     yield made
     containerd.clear()
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    for path in reversed([line.split()[1] for line in lines]):
+        if path.startswith(str(tmp_path)):
+            subprocess.run(["umount", "-l", path], check=False)
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 pytestmark = pytest.mark.slow
 
@@ -20,22 +24,297 @@ resource "kata_container" "ws" {
   image   = kata_image.base.id
   memory  = 128
   runtime { handler = "runc" }
+  %s
 }
 """
 
 
-def attributes(terraform: Any, address: str) -> dict[str, Any]:
+def attributes(terraform: Any, address: str = "kata_container.ws") -> dict[str, Any]:
     return dict(terraform.state()[address]["instances"][0]["attributes"])
 
 
+def template(platform: Any, more: str = "", **replaced: str) -> str:
+    text = IMAGE % platform.directory + CONTAINER % more
+    for old, new in replaced.items():
+        text = text.replace(f'"{old}"', f'"{new}"')
+    return text
+
+
+async def refused(terraform: Any, *arguments: str) -> str:
+    """What an error says, without the frame that Terraform draws."""
+    output: str = await terraform(*arguments, "-no-color", code=1)
+    words = " ".join(line.lstrip("│╷╵ ") for line in output.splitlines())
+    return " ".join(words.split())
+
+
+def nothing_is_left(platform: Any) -> None:
+    containerd = platform.containerd
+    assert containerd.names("containers") == []
+    assert containerd.names("tasks") == []
+    assert containerd.names("leases") == []
+    assert [
+        m for m in Path("/proc/self/mounts").read_text().split() if str(platform.directory) in m
+    ] in (
+        [],
+        [f"{platform.directory}/run/secrets"],
+    )
+    snapshots = containerd.ctr("snapshots", "ls").stdout.splitlines()[1:]
+    assert [line for line in snapshots if "Active" in line] == []
+    run = platform.directory / "run"
+    found = [str(p.relative_to(run)) for p in run.rglob("*") if not p.is_dir()]
+    assert [p for p in found if not p.endswith(".lock")] == []
+
+
 async def test_a_container_runs_stays_and_goes(kata: Any, platform: Any) -> None:
-    kata.write(IMAGE % platform.directory + CONTAINER)
+    kata.write(template(platform))
     await kata("init")
     await kata("apply", "-auto-approve")
-    made = attributes(kata, "kata_container.ws")
+    made = attributes(kata)
     assert made["status"] == "running"
     assert platform.containerd.names("containers") == [made["id"]]
     assert "No changes" in await kata("plan", "-detailed-exitcode")
     await kata("destroy", "-auto-approve")
-    assert platform.containerd.names("containers") == []
     assert platform.containerd.names("images") == []
+    nothing_is_left(platform)
+
+
+EVERYTHING = """
+  command   = ["/bin/sh", "-c", "echo begun; exec sleep 1000"]
+  env       = { ONE = "1" }
+  user      = "dev:extra"
+  workdir   = "/tmp"
+  hostname  = "box.example"
+  hosts     = { db = "192.0.2.7" }
+  dns       = ["192.0.2.53"]
+  dns_search = ["example.org"]
+  dns_options = ["ndots:2"]
+  labels    = { team = "a b", "x/y" = "" }
+  vcpus     = 0.5
+  pids_limit = 50
+  shm_size  = 16
+  read_only = true
+  sysctls   = { "net.ipv4.ip_unprivileged_port_start" = "80" }
+  stop_signal = "SIGKILL"
+  stop_timeout = 1
+  tmpfs {
+    target = "/scratch"
+    size   = 8
+  }
+  upload {
+    file    = "/etc/motd"
+    content = "hello\\n"
+    mode    = "0444"
+  }
+  rlimit {
+    name = "nofile"
+    soft = 100
+    hard = 200
+  }
+  capabilities {
+    drop = ["ALL"]
+  }
+  log {
+    max_size  = 1
+    max_files = 3
+  }
+  timeouts {
+    create = "2m"
+    delete = "90s"
+  }
+"""
+
+
+async def test_every_attribute_has_its_effect_and_the_next_plan_is_empty(
+    kata: Any, platform: Any
+) -> None:
+    kata.write(template(platform, EVERYTHING))
+    await kata("apply", "-auto-approve")
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    made = attributes(kata)
+    script = (
+        "id; pwd; hostname; cat /etc/hosts /etc/resolv.conf /etc/motd; df -m /scratch /dev/shm; "
+        "ulimit -n; echo $ONE $FROM_IMAGE; touch /x; cat /proc/self/status"
+    )
+    process = platform.containerd.ctr(
+        "tasks", "exec", "--exec-id", "look", made["id"], "/bin/sh", "-c", f"({script}) 2>&1"
+    )
+    shown = process.stdout
+    for expected in (
+        "uid=1000(dev) gid=2000(extra)", "\n/tmp\n", "box.example", "192.0.2.7 db",
+        "nameserver 192.0.2.53", "search example.org", "options ndots:2", "hello",
+        "/scratch", "\n100\n", "1 yes", "Read-only file system",
+    ):  # fmt: skip
+        assert expected in shown, (expected, shown)
+    info = platform.containerd.ctr("containers", "info", made["id"]).stdout
+    assert '"team": "a b"' in info
+    assert '"limit": 134217728' in info
+    cgroup = Path("/sys/fs/cgroup")
+    assert (
+        cgroup / "memory/kled" / made["id"] / "memory.limit_in_bytes"
+    ).read_text() == "134217728\n"
+    assert (cgroup / "cpu/kled" / made["id"] / "cpu.cfs_quota_us").read_text() == "50000\n"
+    assert (cgroup / "pids/kled" / made["id"] / "pids.max").read_text() == "50\n"
+    assert Path(made["log_path"]).read_text() == "begun\n"
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def test_a_changed_label_and_limit_change_the_container_that_runs(
+    kata: Any, platform: Any
+) -> None:
+    kata.write(template(platform, 'labels = { a = "1" }'))
+    await kata("apply", "-auto-approve")
+    before = attributes(kata)
+    kata.write(template(platform, 'labels = { b = "2" }').replace("128", "256"))
+    assert "0 added, 1 changed" in await kata("apply", "-auto-approve", "-no-color")
+    after = attributes(kata)
+    assert (after["id"], after["pid"]) == (before["id"], before["pid"])
+    limit = Path("/sys/fs/cgroup/memory/kled", after["id"], "memory.limit_in_bytes")
+    assert limit.read_text() == f"{256 << 20}\n"
+    labels = platform.containerd.ctr("containers", "info", after["id"]).stdout
+    assert '"b": "2"' in labels
+    assert '"a": "1"' not in labels
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    platform.containerd.ctr("containers", "label", after["id"], "b=3")
+    assert "1 to change" in await kata("plan", "-no-color")
+    await kata("destroy", "-auto-approve")
+
+
+async def test_with_kata_a_changed_limit_makes_a_new_vm(kata: Any, platform: Any) -> None:
+    kata.write(template(platform, runc="kata"))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    assert made["sandbox_id"] == made["id"]
+    info = platform.containerd.ctr("containers", "info", made["id"]).stdout
+    assert "io.containerd.kata.v2" in info
+    kata.write(template(platform, runc="kata").replace("128", "256"))
+    assert "1 to add, 0 to change, 1 to destroy" in await kata("plan", "-no-color")
+    await kata("apply", "-auto-approve")
+    assert attributes(kata)["pid"] != made["pid"]
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def test_one_that_is_deleted_or_dead_is_made_again(kata: Any, platform: Any) -> None:
+    kata.write(template(platform))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    os.kill(made["pid"], signal.SIGKILL)
+    await until_stopped(platform, made["id"])
+    assert "1 to add" in await kata("plan", "-no-color")
+    await kata("apply", "-auto-approve")
+    again = attributes(kata)
+    assert again["pid"] != made["pid"]
+    platform.containerd.clear()
+    assert "1 to add" in await kata("plan", "-no-color")
+    await kata("apply", "-auto-approve")
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def until_stopped(platform: Any, container: str) -> None:
+    for _ in range(200):
+        if "STOPPED" in platform.containerd.ctr("tasks", "ls").stdout:
+            return
+        await trio.sleep(0.05)
+    raise AssertionError(f"{container} does not stop")
+
+
+async def test_one_that_need_not_run_keeps_its_exit_code(kata: Any, platform: Any) -> None:
+    more = 'command = ["/bin/sh", "-c", "exit 7"]\n  must_run = false'
+    kata.write(template(platform, more))
+    await kata("apply", "-auto-approve")
+    await until_stopped(platform, attributes(kata)["id"])
+    await kata("apply", "-auto-approve", "-refresh-only")
+    made = attributes(kata)
+    assert (made["status"], made["exit_code"], made["pid"]) == ("stopped", 7, None)
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("destroy", "-auto-approve")
+
+
+async def test_one_that_uses_too_much_memory_says_so(kata: Any, platform: Any) -> None:
+    more = 'command = ["/bin/sh", "-c", "tail /dev/zero"]\n  must_run = false'
+    kata.write(template(platform, more).replace("128", "64"))
+    await kata("apply", "-auto-approve")
+    await until_stopped(platform, attributes(kata)["id"])
+    await kata("apply", "-auto-approve", "-refresh-only")
+    assert attributes(kata)["oom_killed"] is True
+    await kata("destroy", "-auto-approve")
+
+
+async def test_one_that_no_state_knows_is_adopted(kata: Any, platform: Any) -> None:
+    kata.write(template(platform))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    (kata.directory / "terraform.tfstate").unlink()
+    await kata("apply", "-auto-approve")
+    assert attributes(kata)["pid"] == made["pid"]
+    await kata("state", "rm", "kata_container.ws")
+    await kata("import", "kata_container.ws", "ws")
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    assert attributes(kata)["pid"] == made["pid"]
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def test_containerd_starts_one_again_that_is_always_to_run(kata: Any, platform: Any) -> None:
+    more = 'restart = "always"\n  command = ["/bin/sh", "-c", "echo up; exec sleep 1000"]'
+    kata.write(template(platform, more))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    os.kill(made["pid"], signal.SIGKILL)
+    for _ in range(200):
+        await kata("apply", "-auto-approve", "-refresh-only")
+        again = attributes(kata)
+        if again["status"] == "running" and again["pid"] != made["pid"]:
+            break
+    assert again["pid"] not in (None, made["pid"])
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    assert Path(made["log_path"]).read_text() == "up\nup\n"
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+REFUSED_BY_THE_PLAN = (
+    ('restart = "on-failure:3"', "'on-failure:3' needs containerd 1.7; this machine has 1.6"),
+    ("privileged = true", "A privileged container without Kata"),
+    ('mount {\n source = "/etc"\n target = "/m"\n }', "'/etc' is not beneath a path that"),
+    ('upload {\n file = "/x"\n source = "/etc/shadow"\n }', "'/etc/shadow' is not beneath"),
+    ('device {\n name = "kvm"\n }', "There is no such device"),
+    ('labels = { "kled.dev/workspace" = "w-2" }', "are not yours"),
+    ('labels = { "a\\u0007b" = "" }', "A label's name has"),
+)
+REFUSED_BY_A_CREATE = (
+    ('user = "nobody-here"', "There is no such user"),
+    ('command = ["/no/such/program"]', "/no/such/program"),
+    ("port {\n internal = 80\n external = 8080\n }", "A port needs a network"),
+    ('volume {\n volume = "vol-1"\n target = "/v"\n }', "This workspace has no volume"),
+    ('network {\n network = "net-1"\n }', "this workspace has no network"),
+    ('agent {\n id = "a"\n token = "t"\n }', "The agent's bundle is missing"),
+)
+
+
+async def test_what_cannot_be_is_refused_by_the_plan(kata: Any, platform: Any) -> None:
+    for more, said in REFUSED_BY_THE_PLAN:
+        kata.write(template(platform, more))
+        assert said in await refused(kata, "plan")
+
+
+async def test_a_create_that_fails_leaves_nothing(kata: Any, platform: Any) -> None:
+    for more, said in REFUSED_BY_A_CREATE:
+        kata.write(template(platform, more))
+        assert said in await refused(kata, "apply", "-auto-approve")
+        nothing_is_left(platform)
+
+
+async def test_without_an_image_or_containerd_it_is_said_where(kata: Any, platform: Any) -> None:
+    text = template(platform).replace("kata_image.base.id", '"kled.test/none:1"')
+    kata.write(text)
+    assert "There is no 'kled.test/none:1' in containerd" in await refused(
+        kata, "apply", "-auto-approve"
+    )
+    platform.file.write_text(
+        platform.file.read_text().replace(platform.containerd.address, "/run/none.sock")
+    )
+    said = await refused(kata, "apply", "-auto-approve")
+    assert "There is no containerd at /run/none.sock: No such file or directory" in said

@@ -1,0 +1,22 @@
+"""Ends every container of a workspace, those that no state knows too."""
+
+from __future__ import annotations
+
+import signal
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.kata.container.identity import WORKSPACE_LABEL
+from kled_provider.kata.container.place import ContainerPlace
+from kled_provider.kata.owner.file import OwnerFile
+
+
+async def clear_workspace(api: ContainerdApi, owner: OwnerFile, workspace: str) -> None:
+    """End the containers of a workspace, and what was made for one that a create had begun.
+
+    Raises HostError, NetworkError, OSError.
+    """
+    found = f'labels."{WORKSPACE_LABEL}"=="{workspace}"'
+    ids = {record.id for record in await api.containers.list(found)}
+    ids |= {snapshot.name for snapshot in await api.snapshots.list(found)}
+    for container in sorted(ids):
+        await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0)

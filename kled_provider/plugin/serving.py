@@ -1,0 +1,43 @@
+"""Serves a provider to the Terraform processes of one run, over a Unix socket.
+
+Plaintext gRPC: the socket lies in a private directory, and `TF_REATTACH_PROVIDERS` uses no TLS.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from kled_provider.grpc.server import serve_grpc
+from kled_provider.host import Host
+from kled_provider.plugin.resource import Provider
+from kled_provider.plugin.service import PluginService
+
+
+async def serve_provider(
+    provider: Provider,
+    listener: trio.SocketListener,
+    host: Host,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve connections until the listener is closed, then until the last of them ends.
+
+    A connection that breaks lets its running operations finish (grpc.GRACE_AFTER_EOF_S). Cancel
+    to stop at once: what an operation has begun is adopted by the next create.
+    """
+    async with trio.open_nursery() as connections:
+        task_status.started()
+        while True:
+            try:
+                stream = await listener.accept()
+            except trio.ClosedResourceError:
+                return
+            connections.start_soon(serve_provider_connection, stream, provider, host)
+
+
+async def serve_provider_connection(
+    stream: trio.abc.Stream, provider: Provider, host: Host
+) -> None:
+    """Serve one connection of a Terraform that has not started the provider itself."""
+    # Terraform sends Shutdown only to providers that it has started.
+    await serve_grpc(stream, PluginService(provider, host, on_shutdown=lambda: None).handle)
