@@ -221,6 +221,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def file_size(size: int) -> str:
+    """A size in bytes as a person reads it."""
+    return decimal(size)
+
+
 def is_past(moment: str | None) -> bool:
     """Whether an RFC 3339 time is over; None is never over."""
     then = _parse(moment) if moment else None

@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 
 from kled_coord.builds.previews import PreviewPlaces, Previews
 from kled_coord.builds.queue import Queue
+from kled_coord.builds.renaming import Renaming
 from kled_coord.builds.runner import (
     BuildPlanner,
     BuildRunner,
@@ -19,6 +20,7 @@ from kled_coord.builds.runner import (
 from kled_coord.builds.running.runs import RunDirectories
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
+from kled_coord.builds.states.versions import StateVersions
 from kled_coord.builds.unused import Unused
 from kled_coord.builds.waiting import AgentWait
 from kled_coord.bundles.shelf import Shelf
@@ -110,6 +112,8 @@ class Services:
     builds: Builds
     unused: Unused
     previews: Previews
+    renaming: Renaming
+    state_versions: StateVersions
     agent_wait: AgentWait
     states: States
     runs: RunDirectories
@@ -176,7 +180,7 @@ async def build_services(
         queue=queue,
         builds=builds,
         unused=Unused(store=store, clock=clock, registry=registry, builds=builds),
-        previews=_build_previews(config, sources, store, sealer, states, builds, agents),
+        **_build_around(config, sources, common, sealer, states, builds, agents, workspaces),
         agent_wait=AgentWait(
             workspaces=workspaces,
             builds=builds,
@@ -193,16 +197,32 @@ async def build_services(
     )
 
 
-def _build_previews(
+class _Around(TypedDict):
+    store: Store
+    clock: Clock
+    audit: Audit
+    workspaces: Workspaces
+
+
+class _AroundBuilds(TypedDict):
+    previews: Previews
+    renaming: Renaming
+    state_versions: StateVersions
+
+
+def _build_around(
     config: CoordinatorConfig,
     sources: Sources,
-    store: Store,
+    common: _Common,
     sealer: Sealer,
     states: States,
     builds: Builds,
     agents: Agents,
-) -> Previews:
-    return Previews(
+    workspaces: Workspaces,
+) -> _AroundBuilds:
+    """What is done with a workspace's state beside its builds."""
+    store, clock, audit = common["store"], common["clock"], common["audit"]
+    previews = Previews(
         store=store,
         sealer=sealer,
         states=states,
@@ -215,6 +235,12 @@ def _build_previews(
         ),
         plan=sources.plan_build,
         deadline_s=config.check_deadline_s,
+    )
+    around = _Around(store=store, clock=clock, audit=audit, workspaces=workspaces)
+    return _AroundBuilds(
+        previews=previews,
+        renaming=Renaming(**around, previews=previews, states=states),
+        state_versions=StateVersions(**around, sealer=sealer),
     )
 
 

@@ -64,7 +64,9 @@ TESTED_BY = {
         kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
         kled_sync/decide/target
     """,
-    "client/test_builds.py": "kled_client/cli/builds kled_client/cli/plan",
+    "client/test_builds.py": """
+        kled_client/cli/builds kled_client/cli/plan kled_client/cli/state kled_client/cli/update_all
+    """,
     "client/test_audit.py": "kled_client/cli/audit kled_client/cli/times",
     "client/test_open.py": """
         kled_client/cli/api kled_client/cli/dotfiles kled_client/cli/open kled_client/cli/open_app
@@ -123,6 +125,8 @@ TESTED_BY = {
     "coord/builds/test_parameters.py": "kled_coord/store/versions kled_coord/templates/upgrade",
     "coord/builds/test_places.py": "kled_coord/store/queue_order",
     "coord/builds/test_pruning.py": "kled_coord/store/pruning kled_coord/store/states",
+    "coord/builds/states/test_versions.py": "kled_coord/api/states",
+    "coord/builds/test_renaming.py": "kled_coord/store/renaming",
     "coord/builds/test_timings.py": "kled_coord/store/timings",
     "coord/builds/test_transitions.py": "kled_coord/workspaces/lifecycle",
     "coord/ca/test_certificates.py": "kled_coord/ca/keys kled_coord/store/ssh_ca",

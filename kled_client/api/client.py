@@ -30,6 +30,8 @@ from kled_client.api.models import (
     PingResult,
     PlannedChange,
     RegisteredKey,
+    RenamedWorkspace,
+    StateVersion,
     Template,
     Token,
     User,
@@ -262,6 +264,27 @@ class Api:
         """The newest streams to workspaces that fit, the newest first."""
         found = await self._call("GET", "/connections", params=dict(filters))
         return cast("list[Connection]", found)
+
+    async def rename_workspace(self, ref: str, name: str) -> RenamedWorkspace:
+        answer = await self._call(
+            "PATCH", f"/workspaces/{ref}", {"name": name}, timeout=PUSH_TIMEOUT_S
+        )
+        return cast("RenamedWorkspace", answer)
+
+    async def states(self, ref: str) -> list[StateVersion]:
+        """The versions of a workspace's state, the newest first."""
+        return cast("list[StateVersion]", await self._call("GET", f"/workspaces/{ref}/states"))
+
+    async def pull_state(self, ref: str, version: int | None) -> bytes:
+        """A version of the state, byte for byte; None: the newest."""
+        params = None if version is None else {"version": str(version)}
+        path = f"/workspaces/{ref}/states/content"
+        return (await self._send("GET", path, params=params, timeout=PUSH_TIMEOUT_S)).content
+
+    async def push_state(self, ref: str, content: bytes) -> dict[str, int]:
+        path = f"/workspaces/{ref}/states/content"
+        answer = await self._send("POST", path, content=content, timeout=PUSH_TIMEOUT_S)
+        return cast("dict[str, int]", self._decode(answer))
 
     async def ping(self, ref: str) -> PingResult:
         return cast("PingResult", await self._call("GET", f"/workspaces/{ref}/ping"))

@@ -216,6 +216,25 @@ class PlannedChange(TypedDict):
     attributes: list[PlannedAttribute]
 
 
+class RenamedWorkspace(TypedDict):
+    """A workspace's new name, and what its next build changes because of it."""
+
+    id: str
+    name: str
+    changes: list[PlannedChange]
+
+
+class StateVersion(TypedDict):
+    """A version of a workspace's state, without its content."""
+
+    version: int
+    created_at: str
+    build: int | None
+    created_by: str | None
+    is_pushed: bool
+    size_bytes: int | None
+
+
 class BuildStep(TypedDict):
     """A step of a build, in seconds since it was queued; `duration_s` None while it goes on."""
 

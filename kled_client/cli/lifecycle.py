@@ -16,11 +16,13 @@ from kled_client.cli.names import (
     VersionType,
     complete_template,
     complete_workspace,
+    optional_workspace_argument,
     workspace_argument,
 )
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
 from kled_client.cli.plan import plan_option, show_changes, show_plan
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
+from kled_client.cli.update_all import update_all
 from kled_client.output import Output
 from kled_wire.errors import ConflictError, InputError, KledError
 from kled_wire.names import WorkspaceRef, check_new_workspace_name
@@ -223,7 +225,10 @@ def delete(
 
 
 @click.command()
-@workspace_argument
+@optional_workspace_argument
+@click.option(
+    "--all", "everything", is_flag=True, help="Update all your workspaces that are behind."
+)
 @click.option(
     "--version",
     "wanted",
@@ -238,17 +243,25 @@ def delete(
 def update(
     invocation: Invocation,
     /,
-    workspace: WorkspaceRef,
+    workspace: WorkspaceRef | None,
+    everything: bool,
     wanted: int | str | None,
     plan: bool,
     wait: str,
     **options: Any,
-) -> None:
+) -> int:
     """Update a workspace to the template's active version, or to --version, and start it.
 
-    If that fails, the workspace keeps its version and parameters.
+    If that fails, the workspace keeps its version and parameters. With --all each of your
+    workspaces that is behind, four at once: those that are stopped stay so.
     """
     given = _given(options)
+    if everything:
+        if workspace or wanted or plan or given:
+            raise click.UsageError("--all takes no workspace, version, parameters or --plan.")
+        return update_all(invocation)
+    if workspace is None:
+        raise click.UsageError("Name a workspace, or add --all.")
 
     async def work(api: Api) -> Workspace | None:
         before = await api.workspace(str(workspace))
@@ -262,6 +275,7 @@ def update(
         return await _build(invocation, api, before, body, what, wait=wait)
 
     _announce(invocation, invocation.call(work), wait=wait)
+    return 0
 
 
 async def _number_of(api: Api, template: str, wanted: int | str | None) -> int:

@@ -38,6 +38,8 @@ _COMMANDS = {
         ("delete", "lifecycle:delete", "Delete a workspace and everything in it"),
         ("builds", "builds:builds", "List the builds of a workspace"),
         ("drift", "plan:drift", "Show what is other than the state says"),
+        ("rename", "plan:rename", "Give a workspace another name"),
+        ("state", "state:state", "List, pull and push the versions of a workspace's state"),
         ("logs", "logs:logs", "Show the log of a build"),
         ("retry", "lifecycle:retry", "Run a failed or cancelled build again"),
         ("cancel", "cancel:cancel", "Cancel a queued or running build"),

@@ -53,6 +53,9 @@ class VersionType(click.ParamType[int | str]):
 
 
 workspace_argument = click.argument("workspace", type=RefType(), metavar="WORKSPACE")
+optional_workspace_argument = click.argument(
+    "workspace", type=RefType(), metavar="[WORKSPACE]", required=False
+)
 
 
 def complete_workspace(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Items:

@@ -1,4 +1,4 @@
-"""`--plan` of what builds a workspace, and `kled drift`: changes that Terraform finds."""
+"""`--plan` of what builds a workspace, `kled drift` and `rename`: changes Terraform finds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kled_client.api.models import PlannedAttribute, PlannedChange
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.output import Output
-from kled_wire.names import WorkspaceRef
+from kled_wire.names import WorkspaceRef, check_new_workspace_name
 
 # The exit code of a command that has found a difference.
 DIFFERS: Final = 8
@@ -53,6 +53,27 @@ def drift(invocation: Invocation, workspace: WorkspaceRef) -> int:
         told = f"{few} other than" if found else "everything is as"
         invocation.output.note(f"{workspace}: {told} the state says")
     return DIFFERS if found else 0
+
+
+@click.command()
+@workspace_argument
+@click.argument("name")
+@pass_invocation
+def rename(invocation: Invocation, workspace: WorkspaceRef, name: str) -> None:
+    """Give a stopped workspace the name NAME.
+
+    Terraform plans under the new name first: where that would destroy or replace anything, as
+    volumes that carry the name, nothing is renamed.
+    """
+    check_new_workspace_name(name)
+    with invocation.output.progress(f"planning as {name}"):
+        found = invocation.call(lambda api: api.rename_workspace(str(workspace), name))
+    if invocation.output.as_json:
+        invocation.output.json(found)
+        return
+    _show(invocation.output, found["changes"], _WILL)
+    later = "; the next build makes these changes" if found["changes"] else ""
+    invocation.output.note(f"{workspace} is {found['name']} now{later}")
 
 
 def show_plan(invocation: Invocation, ref: WorkspaceRef, body: Mapping[str, Any]) -> None:

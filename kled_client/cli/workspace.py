@@ -21,7 +21,7 @@ from kled_client.cli.names import (
     workspace_argument,
 )
 from kled_client.cli.notes import describe_notes
-from kled_client.cli.plan import drift
+from kled_client.cli.plan import drift, rename
 from kled_client.cli.readiness import agent_status, describe_scripts
 from kled_client.output import Output, ago
 from kled_wire.names import WorkspaceRef
@@ -89,7 +89,7 @@ def workspace() -> None:
 
 for _command in (
     *(create, list_, show, start, restart, update, stop, delete),
-    *(builds, drift, logs, retry, cancel, agent_token),
+    *(builds, drift, rename, logs, retry, cancel, agent_token),
 ):
     workspace.add_command(_command)
 

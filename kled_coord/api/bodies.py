@@ -125,6 +125,12 @@ class NewWorkspaceBody(RequestBody):
     copy_from: Text | None = None
 
 
+class RenameBody(RequestBody):
+    """Change a workspace: its name."""
+
+    name: Name
+
+
 class NewBuildBody(RequestBody):
     """Queue a build; a version and parameters that are absent are those applied last.
 

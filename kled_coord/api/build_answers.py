@@ -21,6 +21,14 @@ class StepAnswer(BaseModel):
     failed: bool
 
 
+class RenamedAnswer(BaseModel):
+    """A workspace's new name, and what its next build changes because of it."""
+
+    id: str
+    name: str
+    changes: list[PlannedChangeAnswer]
+
+
 class AttributeAnswer(BaseModel):
     """An attribute that changes. `hidden` says why its values are null: sensitive, or too long.
 

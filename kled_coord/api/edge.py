@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import perf_counter
@@ -90,9 +91,12 @@ class Edge:
             )
 
 
+_STATE_PUSH: Final = re.compile(r"/api/v1/workspaces/[^/]+/states/content")
+
+
 def _body_limit(scope: Scope) -> int:
     path: str = scope["path"]
-    if path.startswith("/api/v1/tfstate/"):
+    if path.startswith("/api/v1/tfstate/") or _STATE_PUSH.fullmatch(path):
         return STATE_MAX_BYTES
     if path.startswith("/api/v1/templates/"):
         return _PUSH_MAX_BYTES

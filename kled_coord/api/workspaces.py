@@ -16,9 +16,10 @@ from kled_coord.api.bodies import (
     NewBuildBody,
     NewWorkspaceBody,
     PlanBody,
+    RenameBody,
     Text,
 )
-from kled_coord.api.build_answers import PlannedChangeAnswer
+from kled_coord.api.build_answers import PlannedChangeAnswer, RenamedAnswer
 from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
 from kled_coord.api.leaving import run_while_connected
 from kled_coord.api.template_answers import EvaluationAnswer
@@ -89,6 +90,17 @@ async def get_workspace(ref: RefDep, services: ServicesDep, caller: CallerDep) -
     answer.notes = [NoteAnswer.model_validate(note) for note in notes]
     answer.daily_cost = sum(note.daily_cost for note in answer.notes)
     return answer
+
+
+@router.patch("/{ref}")
+async def rename_workspace(
+    ref: RefDep, request: Request, body: RenameBody, services: ServicesDep, caller: CallerDep
+) -> RenamedAnswer:
+    """Rename a workspace that is stopped, unless that destroys or replaces what it has."""
+    rename = partial(services.renaming.rename, caller, ref, body.name)
+    workspace, changes = await run_while_connected(request, rename)
+    shown = [PlannedChangeAnswer.of(change) for change in changes]
+    return RenamedAnswer(id=workspace.id, name=workspace.name, changes=shown)
 
 
 @router.get("/{ref}/wait")

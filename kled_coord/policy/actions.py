@@ -15,6 +15,10 @@ class Action(StrEnum):
     WORKSPACE_START = "workspace.start"
     WORKSPACE_STOP = "workspace.stop"
     WORKSPACE_DELETE = "workspace.delete"
+    WORKSPACE_RENAME = "workspace.rename"
+    # A state has every secret of its workspace, and a pushed one decides what a delete destroys.
+    STATE_PULL = "state.pull"
+    STATE_PUSH = "state.push"
     WORKSPACE_SSH = "workspace.ssh"
     WORKSPACE_TCP = "workspace.tcp"
     WORKSPACE_OUTPUT = "workspace.output"

@@ -36,6 +36,7 @@ _OWN: Final = frozenset(
         Action.WORKSPACE_START,
         Action.WORKSPACE_STOP,
         Action.WORKSPACE_DELETE,
+        Action.WORKSPACE_RENAME,
         Action.WORKSPACE_SSH,
         Action.WORKSPACE_TCP,
         # What scripts print in it is what one sees inside.
@@ -77,6 +78,9 @@ _ADMIN: Final = (
         Action.WORKSPACE_START,
         Action.WORKSPACE_STOP,
         Action.WORKSPACE_DELETE,
+        Action.WORKSPACE_RENAME,
+        Action.STATE_PULL,
+        Action.STATE_PUSH,
         Action.BUILD_CANCEL,
         Action.USER_CREATE,
         Action.USER_UPDATE,

@@ -362,6 +362,22 @@ class StateLock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateRecord:
+    """A version of a workspace's state, without its content.
+
+    `build` is the number of the build that wrote it, `created_by` the user who queued that, or
+    pushed the state. `size_bytes` is None where Terraform had deleted the state.
+    """
+
+    version: int
+    created_at: datetime
+    build: int | None
+    created_by: str | None
+    is_pushed: bool
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptRun:
     """A run of a script of an agent's, as it told of it last (kled_wire/control/messages.py).
 

@@ -243,7 +243,9 @@ states = Table(
     metadata,
     Column("workspace_id", ForeignKey("workspaces.id"), primary_key=True),
     Column("version", sa.Integer, primary_key=True),
+    # "" for one that a user pushed, who is in `pushed_by`.
     Column("build_id", sa.String(40), nullable=False),
+    Column("pushed_by", sa.String(40)),
     # NULL: Terraform deleted the state; the versions before are kept.
     Column("content_sealed", sa.LargeBinary),
     _at("created_at", nullable=False),

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from kled_coord.store.records import StateLock
-from kled_coord.store.schema import state_locks, states, workspaces
+from kled_coord.store.records import StateLock, StateRecord
+from kled_coord.store.schema import builds, state_locks, states, users, workspaces
 
 
 def newest_state(connection: Connection, workspace_id: str) -> tuple[int, bytes | None] | None:
@@ -20,6 +20,31 @@ def newest_state(connection: Connection, workspace_id: str) -> tuple[int, bytes 
         .limit(1)
     ).first()
     return None if row is None else (row.version, row.content_sealed)
+
+
+def state_version(connection: Connection, workspace_id: str, version: int) -> bytes | None:
+    """The sealed content of one version; None where it is not kept, or says there was none."""
+    this = states.c.workspace_id == workspace_id, states.c.version == version
+    return connection.execute(select(states.c.content_sealed).where(*this)).scalar()
+
+
+def list_states(connection: Connection, workspace_id: str) -> list[StateRecord]:
+    """The versions that are kept of a state, the newest first, without their content."""
+    rows = connection.execute(
+        select(
+            states.c.version,
+            states.c.created_at,
+            builds.c.number.label("build"),
+            users.c.name.label("created_by"),
+            states.c.pushed_by.is_not(None).label("is_pushed"),
+            func.length(states.c.content_sealed).label("size_bytes"),
+        )
+        .outerjoin(builds, builds.c.id == states.c.build_id)
+        .outerjoin(users, users.c.id == func.coalesce(states.c.pushed_by, builds.c.created_by))
+        .where(states.c.workspace_id == workspace_id)
+        .order_by(states.c.version.desc())
+    )
+    return [StateRecord(**row._asdict()) for row in rows]
 
 
 def next_state_version(connection: Connection, workspace_id: str) -> int:
@@ -41,14 +66,16 @@ def insert_state(
     build_id: str,
     content_sealed: bytes | None,
     now: datetime,
+    pushed_by: str | None = None,
 ) -> None:
-    """Append a version."""
+    """Append a version; `build_id` is "" where a user has pushed it."""
     connection.execute(
         insert(states).values(
             workspace_id=workspace_id,
             version=version,
             build_id=build_id,
             content_sealed=content_sealed,
+            pushed_by=pushed_by,
             created_at=now,
         )
     )

@@ -265,11 +265,7 @@ class Workspaces:
                 self.quotas.check_build,
             )
         except DuplicateError as error:
-            raise ConflictError(
-                "workspace_exists",
-                f"you have a workspace {name} already",
-                hint=f"kled show {name}, or choose another name",
-            ) from error
+            raise workspace_exists(name) from error
         self._changes.ring(QUEUE)
         await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
@@ -333,6 +329,15 @@ def _visible_owners(caller: Caller) -> frozenset[UserId] | None:
 
 def _both(seen: frozenset[UserId] | None, wanted: Collection[UserId]) -> frozenset[UserId]:
     return frozenset(wanted) if seen is None else seen & frozenset(wanted)
+
+
+def workspace_exists(name: str) -> ConflictError:
+    """What is said where the owner has a workspace of that name."""
+    return ConflictError(
+        "workspace_exists",
+        f"there is a workspace {name} already",
+        hint=f"kled show {name}, or choose another name",
+    )
 
 
 def version_archived(version: TemplateVersion) -> ConflictError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.client.conftest import Kled
 from tests.client.fake import Fake, problem, workspace
@@ -106,6 +107,67 @@ def test_drift_says_so_by_its_exit_code(signed_in: Fake, kled: Kled) -> None:
     other = kled("drift", "dev")
     assert (other.returncode, other.stdout) == (8, b"  - a.b is gone\n")
     assert other.stderr == b"dev: 1 resource is other than the state says\n"
+
+
+def test_a_rename_tells_what_follows_from_it(signed_in: Fake, kled: Kled) -> None:
+    renamed = {"id": "ws_1", "name": "lab", "changes": []}
+    signed_in.routes["PATCH", DEV] = (200, renamed)
+    assert kled("rename", "dev", "lab").stderr == b"dev is lab now\n"
+    update = {"address": "a.b", "action": "update", "attributes": []}
+    signed_in.routes["PATCH", DEV] = (200, renamed | {"changes": [update]})
+    told = kled("workspace", "rename", "dev", "lab")
+    assert told.stdout == b"  ~ a.b would be updated in place\n"
+    assert told.stderr == b"dev is lab now; the next build makes these changes\n"
+    signed_in.routes["PATCH", DEV] = problem(409, "workspace_exists", "there is one already")
+    assert kled("rename", "dev", "lab").returncode == 5
+    assert kled("rename", "dev", "Not A Name").returncode == 2
+
+
+def test_states_are_listed_pulled_and_pushed(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
+    version = {"version": 2, "created_at": "2026-01-01T00:00:00Z", "build": None}
+    version |= {"created_by": "root", "is_pushed": True, "size_bytes": 2048}
+    signed_in.routes["GET", f"{DEV}/states"] = (200, [version])
+    assert kled("state", "versions", "dev").stdout.split()[-4:] == [
+        b"pushed",
+        b"root",
+        b"2.0",
+        b"kB",
+    ]
+    content = {"version": 4, "serial": 3}
+    signed_in.routes["GET", f"{DEV}/states/content"] = (200, content)
+    assert json.loads(kled("state", "pull", "dev").stdout) == content
+    file = tmp_path / "state.json"
+    assert kled("state", "pull", "dev", "--output-file", str(file)).stdout == b""
+    assert (json.loads(file.read_bytes()), file.stat().st_mode & 0o777) == (content, 0o600)
+    signed_in.routes["POST", f"{DEV}/states/content"] = (201, {"version": 3})
+    pushed = kled("state", "push", "dev", str(file))
+    assert b"it is version 3 of the state of dev" in pushed.stderr
+    assert kled("state", "push", "dev", "-", input=b"{}").returncode == 0
+    sent = [r[2] for r in signed_in.requests if r[0] == "POST"]
+    assert sent == [file.read_bytes(), b"{}"]
+    assert kled("state", "push", "dev", str(tmp_path / "none")).returncode == 2
+
+
+def test_update_all_updates_what_is_behind_and_reports(signed_in: Fake, kled: Kled) -> None:
+    signed_in.routes["GET", "/api/v1/templates"] = (200, [{"name": "process", "active_version": 7}])
+    behind = [workspace("dev"), workspace("off", "stopped"), workspace("new")]
+    behind = [found | {"id": f"ws_{n}"} for n, found in enumerate(behind)]
+    behind[2]["template_version"] = 7
+    signed_in.routes["GET", "/api/v1/workspaces"] = (200, behind)
+    signed_in.routes["POST", "/api/v1/workspaces/ws_0/builds"] = (202, {"id": "bld_1"})
+    signed_in.routes["POST", "/api/v1/workspaces/ws_1/builds"] = problem(409, "x", "it is busy")
+    done = kled("-o", "json", "update", "--all")
+    assert done.returncode == 1
+    report = [
+        (each["workspace"], each["result"], each["error"]) for each in json.loads(done.stdout)
+    ]
+    assert report == [("dev", "updated", None), ("off", "failed", "it is busy")]
+    sent = sorted(r[2] for r in signed_in.requests if r[0] == "POST")
+    assert [json.loads(body)["transition"] for body in sent] == ["start", "stop"]
+    signed_in.routes["GET", "/api/v1/workspaces"] = (200, behind[2:])
+    assert kled("update", "--all").returncode == 0
+    assert kled("update", "--all", "dev").returncode == 2
+    assert kled("update").returncode == 2
 
 
 def test_a_restart_follows_the_stop_and_the_start(signed_in: Fake, kled: Kled) -> None:

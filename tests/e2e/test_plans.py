@@ -85,6 +85,52 @@ def test_drift_is_what_is_other_than_the_state_says(planned: Site) -> None:
     assert planned.kled("drift", "dev").returncode == 0
 
 
+def test_a_rename_is_refused_where_something_carries_the_name(planned: Site) -> None:
+    planned.kled("create", "free", "--no-wait", "-p", "size=1")
+    planned.kled("create", "named", "--no-wait", "-p", "size=named")
+    running = planned.kled("rename", "dev", "lab", check=False)
+    assert (running.returncode, "kled stop dev first" in running.stderr) == (5, True)
+    for name in ("free", "named"):
+        planned.wait_connected(name)
+        planned.kled("stop", name)
+    taken = planned.kled("rename", "free", "dev", check=False)
+    assert (taken.returncode, "dev already" in taken.stderr) == (5, True)
+    refused = planned.kled("rename", "named", "lab", check=False)
+    assert (refused.returncode, "terraform_data.volume" in refused.stderr) == (5, True)
+    assert planned.kled("rename", "free", "lab").stderr.endswith("free is lab now\n")
+    assert planned.ask("show", "lab")["status"] == "stopped"
+    planned.kled("start", "lab")
+    assert planned.kled("ssh", "lab", "--", "true").returncode == 0
+
+
+def test_a_state_goes_out_and_in_again_for_an_admin(planned: Site) -> None:
+    state = json.loads(planned.kled("state", "pull", "dev").stdout)
+    old = planned.kled("state", "push", "dev", "-", input=json.dumps(state), check=False)
+    assert (old.returncode, "serial" in old.stderr) == (5, True)
+    other = json.dumps({**state, "serial": state["serial"] + 1, "lineage": "x"})
+    lineage = planned.kled("state", "push", "dev", "-", input=other, check=False)
+    assert (lineage.returncode, "lineage" in lineage.stderr) == (5, True)
+    newer = json.dumps({**state, "serial": state["serial"] + 1})
+    planned.kled("state", "push", "dev", "-", input=newer)
+    assert planned.ask("state", "versions", "dev")[0]["is_pushed"]
+    assert changes(planned, "start", "dev", "--plan") == {}
+    planned.kled("start", "dev")
+
+
+def test_update_all_leaves_stopped_what_is_stopped(planned: Site, tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(TEMPLATE + 'resource "terraform_data" "more" {}\n')
+    planned.kled("template", "push", tmp_path, "--name", "planned")
+    planned.kled("stop", "lab")
+    report = {each["workspace"]: each["result"] for each in planned.ask("update", "--all")}
+    assert report == {"dev": "updated", "lab": "updated", "named": "updated"}
+    found = {each["name"]: each for each in planned.ask("list")}
+    assert {name: each["template_version"] for name, each in found.items()} == dict.fromkeys(
+        found, 2
+    )
+    assert (found["lab"]["status"], found["dev"]["status"]) == ("stopped", "running")
+    assert planned.ask("update", "--all") == []
+
+
 def test_a_restart_is_a_stop_and_a_start(planned: Site) -> None:
     before = planned.agent("dev").pid
     done = planned.kled("restart", "dev", "-p", "size=3")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+from kled_wire.errors import InputError
+
+_FORMAT: Final = 4
 
 
 def managed_instances(state: Mapping[str, Any]) -> frozenset[str]:
@@ -21,6 +25,33 @@ def managed_instances(state: Mapping[str, Any]) -> frozenset[str]:
         )
     except (AttributeError, KeyError, TypeError):
         return frozenset({json.dumps(state, sort_keys=True)})
+
+
+def check_state(content: bytes) -> dict[str, Any]:
+    """Read a state that somebody brings. Raises InputError("state_invalid")."""
+    try:
+        state = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError("state_invalid", f"the state is no JSON: {error}") from error
+    if not isinstance(state, dict) or state.get("version") != _FORMAT:
+        raise InputError("state_invalid", f"the state is not of Terraform's format {_FORMAT}")
+    serial, lineage = state.get("serial"), state.get("lineage")
+    if type(serial) is not int or serial < 0 or not isinstance(lineage, str) or not lineage:
+        raise InputError("state_invalid", "the state has no serial, or no lineage")
+    if not _has_resources(state.get("resources")):
+        raise InputError("state_invalid", "the resources of the state cannot be read")
+    return state
+
+
+def _has_resources(found: object) -> bool:
+    """Whether these are resources as Terraform writes them."""
+    return isinstance(found, list) and all(
+        isinstance(each, dict)
+        and all(isinstance(each.get(name), str) for name in ("mode", "type", "name"))
+        and isinstance(each.get("instances"), list)
+        and all(isinstance(instance, dict) for instance in each["instances"])
+        for each in found
+    )
 
 
 def is_successor(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
