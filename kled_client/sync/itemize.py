@@ -35,7 +35,7 @@ def _changes(new: TreeEntry, old: TreeEntry) -> str:
     marks = list(_SAME)
     if new.is_file and new.size != old.size:
         marks[1] = "s"
-    if new.is_file and new.mtime_ns != old.mtime_ns:
+    if (new.is_file or new.is_directory) and new.mtime_ns != old.mtime_ns:
         marks[2] = "t"
     if new.mode != old.mode:
         marks[3] = "p"

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import TreeEntry
-from kled_sync.tree.paths import is_below
+from kled_sync.tree.paths import is_below, split
 from kled_sync.tree.tree import Tree
 
 JOB_OPERATIONS: Final = 1000
@@ -81,7 +81,7 @@ def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
         (
             _directory(a)
             for a in actions
-            if a.new is not None and a.new.is_directory and a.old != a.new
+            if a.new is not None and a.new.is_directory and not _differs_in_time_alone(a)
         ),
         key=lambda operation: operation.path,
     )
@@ -92,13 +92,31 @@ def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
         for operation in _removals(actions)
         if not any(is_below(operation.path, path) for path in blocked)
     ]
-    dressing = [
-        Operation(Do.DRESS, a.path, a.new, None)
-        for a in actions
-        if a.new is not None and a.new.is_directory and a.new.mode & _SEARCHABLE != _SEARCHABLE
-    ]
-    steps = [_portions(first), _portions(_in_order(contents)), _portions(last), _portions(dressing)]
-    return [step for step in steps if step]
+    steps = [first, _in_order(contents), last, list(_dressing(actions, target))]
+    return [_portions(step) for step in steps if step]
+
+
+def _differs_in_time_alone(action: PathChange) -> bool:
+    new, old = action.new, action.old
+    return new is not None and old is not None and old.is_directory and old.mode == new.mode
+
+
+def _dressing(actions: Sequence[PathChange], target: Tree) -> Iterator[Operation]:
+    """What can be done to directories only when nothing is to be put into them any more.
+
+    One that nobody changed, but in which something was done, gets back the time it had.
+    """
+    own = {a.path for a in actions}
+    for action in actions:
+        new = action.new
+        if new is None or not new.is_directory:
+            continue
+        if new.mode & _SEARCHABLE != _SEARCHABLE or new.mtime_ns:
+            yield Operation(Do.DRESS, action.path, new, None)
+    for path in sorted({split(a.path)[0] for a in actions if a.path} - own):
+        entry = target.get(path)
+        if entry is not None and entry.is_directory and entry.mtime_ns:
+            yield Operation(Do.DRESS, path, entry, None)
 
 
 def _is_in_the_way(action: PathChange) -> bool:

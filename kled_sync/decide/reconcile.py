@@ -323,7 +323,10 @@ def _alike(a: TreeEntry, b: TreeEntry | None) -> bool:
 
 
 def _differ_in_time(a: TreeEntry | None, b: TreeEntry | None) -> bool:
-    return a is not None and b is not None and a.is_file and a.mtime_ns != b.mtime_ns
+    """Of a directory only where both sides tell it."""
+    if a is None or b is None or not (a.is_file or a.is_directory):
+        return False
+    return a.mtime_ns != b.mtime_ns
 
 
 def _looks_same(a: TreeEntry, b: TreeEntry) -> bool:

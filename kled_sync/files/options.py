@@ -25,6 +25,8 @@ class Options:
     ignore: bytes = b""
     gitignore: bool = True
     keep: bool = True
+    # Whether directories get the times of the other side's, as rsync -a does it.
+    directory_times: bool = False
     # Where the root is a directory, the root is what has this name in it.
     into: bytes = b""
 

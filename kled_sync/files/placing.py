@@ -251,7 +251,10 @@ class Placer:
         path, new = operation.path, operation.new
         assert new is not None
         if new.is_directory:
-            os.fchmod(self._root.directory(path), new.mode & self._options.mode_mask)
+            descriptor = self._root.directory(path)
+            os.fchmod(descriptor, new.mode & self._options.mode_mask)
+            if new.mtime_ns:
+                os.utime(descriptor, ns=(new.mtime_ns, new.mtime_ns))
             return
         descriptor, name = self._root.locate(path)
         known = self._as_known(descriptor, name, operation)

@@ -234,7 +234,8 @@ class Scanner:
             return seen_problem(found, "it is too deep in the tree")
         if found.st_nlink > _ENTRIES_MAX:
             return seen_problem(found, "too many directories are in it")
-        return seen(make_directory(found.st_mode), found)
+        changed_ns = found.st_mtime_ns if self._options.directory_times else 0
+        return seen(make_directory(found.st_mode, changed_ns), found)
 
     def _look_at_link(
         self, descriptor: int, name: bytes, path: bytes, found: os.stat_result

@@ -170,7 +170,9 @@ class SyncTransfer:
     ) -> None:
         failed = _failed(answer)
         for number, operation in enumerate(job.operations):
-            action = by_path[operation.path]
+            action = by_path.get(operation.path)
+            if action is None:
+                continue  # a directory got back its time; the next look finds where it did not
             if number in failed:
                 self._agreement.forget([operation.path])
                 self._fail(Failure(action, *failed[number]), done)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from kled_client.sync.copy import AS_RSYNC
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.serving import run_endpoint
@@ -74,9 +75,6 @@ async def two_peers(
             with trio.CancelScope(shield=True):
                 for pair in pipes.values():
                     await pair.aclose()
-
-
-AS_RSYNC = Options(links="as-is", mode_mask=0o777, gitignore=False, durable="none")
 
 
 async def copy_once(

@@ -259,3 +259,25 @@ async def test_a_full_destination_says_how_much_is_missing_and_is_tried_again(
     result, _ = await copy_once(tmp_path, source, target)
     assert result.done.failures == []
     assert content(target) == content(source)
+
+
+async def test_directories_keep_their_times_as_with_rsync(tmp_path: Path, source: Path) -> None:
+    def times(root: Path) -> dict[str, int]:
+        below = [root, *(p for p in root.rglob("*") if p.is_dir())]
+        return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in below}
+
+    for number, path in enumerate([source / "sub" / "deep", source / "sub", source]):
+        os.utime(path, ns=(10**18 + number, 10**18 + number))
+    target = tmp_path / "target"
+    await copy_once(tmp_path, source, target)
+    assert times(target) == times(source)
+    # Written in place: the directory here does not change by that, the one there must not either.
+    (source / "sub" / "b").write_text("more")
+    os.utime(source / "empty", ns=(10**18, 10**18))
+    plans: list[Plan] = []
+    result, _ = await copy_once(tmp_path, source, target, plans=plans)
+    assert {a.path for a in plans[0].actions} == {b"sub/b", b"empty"}
+    assert result.done.failures == []
+    assert times(target) == times(source)
+    await copy_once(tmp_path, source, target, plans=plans)
+    assert plans[1].actions == []
