@@ -197,6 +197,14 @@ class Api:
     async def workspace(self, ref: str) -> Workspace:
         return cast("Workspace", await self._call("GET", f"/workspaces/{ref}"))
 
+    async def resources(self, ref: str) -> list[dict[str, str]]:
+        """What Terraform has made for a workspace; an older coordinator does not tell."""
+        try:
+            found = await self._call("GET", f"/workspaces/{ref}/resources")
+        except NotFoundError:
+            return []
+        return cast("list[dict[str, str]]", found)
+
     async def wait_for_agent(self, ref: str, timeout_s: float) -> Workspace:
         """Return once the agent is connected; UnavailableError("agent_not_connected") if not."""
         deadline = trio.current_time() + timeout_s

@@ -306,6 +306,7 @@ class Workspace(TypedDict):
     last_used_at: str | None
     template_version_name: NotRequired[str | None]
     sandbox: NotRequired[str | None]
+    resources: NotRequired[list[dict[str, str]]]  # added by `kled show`
     notes: NotRequired[list[Note] | None]
     daily_cost: NotRequired[float | None]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from kled_client.api.models import Workspace
+from kled_client.api.client import Api
+from kled_client.api.models import Agent, Workspace
 from kled_client.cli.agent_token import agent_token
 from kled_client.cli.builds import builds
 from kled_client.cli.cancel import cancel
@@ -77,9 +78,13 @@ def list_(
 @workspace_argument
 @pass_invocation
 def show(invocation: Invocation, workspace: WorkspaceRef) -> None:
-    """Show one workspace, its agent and its latest build."""
-    found = invocation.call(lambda api: api.workspace(str(workspace)))
-    _show(invocation.output, found)
+    """Show one workspace: its parameters, resources, agents, apps, cost and latest build."""
+
+    async def find(api: Api) -> Workspace:
+        found = await api.workspace(str(workspace))
+        return {**found, "resources": await api.resources(found["id"])}
+
+    _show(invocation.output, invocation.call(find))
 
 
 @click.group()
@@ -113,17 +118,10 @@ def _show(output: Output, found: Workspace) -> None:
         if (shown := _output(given)) is not None:
             fields[f"output {key}"] = shown
     fields |= describe_notes(found)
+    if made := found.get("resources"):
+        fields["resources"] = ", ".join(resource["address"] for resource in made)
     if agent:
-        rtt = agent.get("rtt_ms")
-        fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")
-        fields |= describe_scripts(agent, found)
-        for app in agent.get("apps") or ():
-            if not app["hidden"]:
-                opened = app["url"] or app["command"] or ""
-                fields[f"app {app['slug']}"] = f"{app['display_name']} {opened}".rstrip()
-        fields["machine"] = " ".join(
-            str(agent.get(key) or "") for key in ("hostname", "os", "arch", "address")
-        ).strip()
+        fields |= _describe_agent(agent, found)
     others = [a for a in found.get("agents") or () if not agent or a["id"] != agent["id"]]
     if others:
         title = "other agents" if agent else "agents, none main"
@@ -134,6 +132,21 @@ def _show(output: Output, found: Workspace) -> None:
         if queue := build.get("queue"):
             fields["queue"] = f"position {queue['position']}: {queue['reason']}"
     output.record(found, fields)
+
+
+def _describe_agent(agent: Agent, found: Workspace) -> dict[str, str | None]:
+    rtt = agent.get("rtt_ms")
+    fields: dict[str, str | None] = {}
+    fields["agent"] = agent["status"] + (f", {rtt:.1f} ms" if rtt is not None else "")
+    fields |= describe_scripts(agent, found)
+    for app in agent.get("apps") or ():
+        if not app["hidden"]:
+            opened = app["url"] or app["command"] or ""
+            fields[f"app {app['slug']}"] = f"{app['display_name']} {opened}".rstrip()
+    fields["machine"] = " ".join(
+        str(agent.get(key) or "") for key in ("hostname", "os", "arch", "address")
+    ).strip()
+    return fields
 
 
 def _version(found: Workspace) -> str:

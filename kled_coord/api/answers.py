@@ -316,6 +316,13 @@ class NoteAnswer(BaseModel):
     items: list[ItemAnswer]
 
 
+class ResourceAnswer(BaseModel):
+    """One instance of a resource that Terraform has made."""
+
+    address: str
+    type: str
+
+
 class WorkspaceAnswer(BaseModel):
     """A workspace."""
 

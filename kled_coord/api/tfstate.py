@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,11 +16,24 @@ from fastapi.responses import JSONResponse, Response
 
 from kled_coord.api.guard import NamePath, ServicesDep, vouch
 from kled_coord.builds.states.backend import StateLockedError, StateWriter
+from kled_coord.services import Services
+from kled_coord.store.errors import StoreError
 from kled_wire.errors import UnauthenticatedError
+from kled_wire.names import BuildId
 
 PREFIX: Final = "/api/v1/tfstate"
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 _PATH: Final = "/{workspace_id}"
+
+
+@asynccontextmanager
+async def _room_for_a_file(services: Services, build_id: str) -> AsyncIterator[None]:
+    """Where the database takes nothing, Terraform tries twice more and then writes a file."""
+    try:
+        yield
+    except StoreError:
+        await services.runs.make_room(BuildId(build_id))
+        raise
 
 
 async def writer_of(request: Request, services: ServicesDep, workspace_id: NamePath) -> StateWriter:
@@ -33,7 +48,8 @@ async def writer_of(request: Request, services: ServicesDep, workspace_id: NameP
         raise UnauthenticatedError(
             "build_secret_missing", "the id and the secret of a build are required"
         )
-    writer = await services.states.authenticate(workspace_id, build_id, secret)
+    async with _room_for_a_file(services, build_id):
+        writer = await services.states.authenticate(workspace_id, build_id, secret)
     vouch(request)
     return writer
 
@@ -56,7 +72,9 @@ async def write_state(
     request: Request, services: ServicesDep, writer: WriterDep, lock_id: LockIdDep = None
 ) -> Response:
     """Append a version of the state."""
-    await services.states.write(writer, await request.body(), lock_id)
+    content = await request.body()
+    async with _room_for_a_file(services, writer.build_id):
+        await services.states.write(writer, content, lock_id)
     return Response(status_code=200)
 
 

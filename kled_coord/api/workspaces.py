@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import trio
 from fastapi import APIRouter, Query, Request, Response
 
-from kled_coord.api.answers import BuildAnswer, NoteAnswer, WorkspaceAnswer
+from kled_coord.api.answers import BuildAnswer, NoteAnswer, ResourceAnswer, WorkspaceAnswer
 from kled_coord.api.bodies import (
     EvaluateWorkspaceBody,
     Name,
@@ -238,6 +238,16 @@ async def show_agent_token(
         "token": token,
         "coordinator_url": services.config.access_url,
     }
+
+
+@router.get("/{ref}/resources")
+async def list_resources(
+    ref: RefDep, services: ServicesDep, caller: CallerDep
+) -> list[ResourceAnswer]:
+    """What Terraform has made for the workspace, as its state says now."""
+    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+    found = await services.states.resources(workspace.id)
+    return [ResourceAnswer.model_validate(each) for each in found]
 
 
 @router.get("/{ref}/ping")

@@ -80,9 +80,14 @@ def test_list_and_show(signed_in: Fake, kled: Kled) -> None:
     assert table[0].split() == ["NAME", "TEMPLATE", "STATUS", "AGENT", "LAST", "USED"]
     assert table[1].split() == ["dev", "process", "running", "connected", "-"]
     assert json.loads(kled("-o", "json", "list").stdout) == [workspace()]
-    assert json.loads(kled("-o", "json", "show", "dev").stdout) == workspace()
+    resources = f"/api/v1/workspaces/{workspace()['id']}/resources"
+    made = [{"address": "kled_agent.main", "type": "kled_agent"}]
+    signed_in.routes["GET", resources] = (200, made)
+    shown = json.loads(kled("-o", "json", "show", "dev").stdout)
+    assert shown == {**workspace(), "resources": made}
     machine = kled("show", "dev").stdout.decode()
     assert re.search(r"machine +box linux x86_64", machine), machine
+    assert re.search(r"resources +kled_agent.main\n", machine), machine
     assert b"OWNER" in kled("list", "--all").stdout
     assert signed_in.requests[-1][1] == "/api/v1/workspaces?owner=%2A"
     missing = kled("show", "nope")

@@ -44,6 +44,11 @@ _SETTLED_S: Final = 10.0
 # When nothing has changed for so long, nobody is at work any more in a directory without a state.
 _FORGOTTEN_S: Final = 86400.0
 
+# Of a full disk, where neither the database nor Terraform could write a state, so much is kept
+# back: until the database refuses one. Larger than nearly all states.
+RESERVE_FILE: Final = "reserve"
+_RESERVE_BYTES: Final = 2 << 20
+
 log = structlog.get_logger(__name__)
 
 
@@ -94,6 +99,11 @@ class RunDirectories:
         self._open.discard(path)
         with suppress(StoreError):  # it has been logged
             await self._rescue(build, path)
+
+    async def make_room(self, build_id: BuildId) -> None:
+        """The backend has not taken a build's state: let Terraform have room for a file of it."""
+        for path in [path for path in self._open if _build_id(path) == build_id]:
+            await trio.to_thread.run_sync((path / RESERVE_FILE).unlink, True)
 
     async def rescue_of(self, workspace_id: WorkspaceId) -> None:
         """Save what a workspace's earlier builds left, before the next. Raises StoreError."""
@@ -178,7 +188,14 @@ class RunDirectories:
 
     def _make(self, build_id: BuildId) -> Path:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=self._directory))
+        path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=self._directory))
+        try:
+            with (path / RESERVE_FILE).open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
+        except OSError:
+            remove_tree(path)  # what cannot be saved is better not begun
+            raise
+        return path
 
     def _leftovers(self, now: float) -> list[Path]:
         """Directories of nobody here, in which nobody seems to be at work any more."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from kled_coord.builds.running.runs import RunDirectories, RunDirectory
+from kled_coord.builds.running.runs import RESERVE_FILE, RunDirectories, RunDirectory
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.store.records import LogLine
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import KledError
 from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import worker
+from tests.kit.small_disk import small_disk, why_no_disk
 
 STATE = b'{"version": 4, "serial": 3, "lineage": "one"}'
 THING = (
@@ -145,6 +146,41 @@ async def test_what_no_disk_takes_stays_where_it_is_until_it_can_be_saved(
     await lite_world.services.runs.recover()
     assert [file.read_bytes() for file in kept_files(lite_world)] == [b"cut off {"]
     assert run_directories(lite_world) == []
+
+
+async def test_what_is_kept_back_of_a_full_disk_is_given_to_terraform_when_it_needs_it(
+    api, created
+) -> None:
+    """It will write the state to a file as soon as the backend has refused it."""
+    services = api.world.services
+    claimed = await services.queue.claim("w1")
+    directory = await services.runs.make(claimed.build)
+    reserve = directory / RESERVE_FILE
+    assert reserve.stat().st_blocks * 512 >= 2 << 20
+    url = f"/api/v1/tfstate/{created.workspace.id}"
+    secret = (claimed.build.id, claimed.secret)
+    answer = await api.client.request("LOCK", url, json={"ID": "l"}, auth=secret)
+    assert answer.status_code == 200
+    assert reserve.exists()
+    statement = "ALTER TABLE states RENAME TO away"
+    await services.store.write(lambda each: each.exec_driver_sql(statement))
+    answer = await api.client.post(url, params={"ID": "l"}, content=STATE, auth=secret)
+    assert answer.status_code == 503
+    assert not reserve.exists()
+
+
+@pytest.mark.skipif(bool(why_no_disk()), reason=why_no_disk())
+async def test_nothing_is_begun_for_whose_state_there_is_no_room(
+    lite_world, alice, created
+) -> None:
+    data_dir = lite_world.services.config.data_dir
+    with small_disk(1) as disk:
+        (data_dir / "runs").symlink_to(disk.root)
+        await run_next(lite_world)
+        assert list(disk.root.iterdir()) == []
+    assert lite_world.terraform.jobs == []
+    build = await lite_world.services.builds.get(alice, created.latest_build.id)
+    assert "No space left on device" in build.error
 
 
 async def test_a_state_waits_for_the_database_and_goes_before_the_next_build(
