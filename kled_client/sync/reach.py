@@ -61,23 +61,8 @@ async def _stream(
         yield pipes
 
 
-class _Pipes:
-    """A process's standard input and output."""
-
-    def __init__(self, process: trio.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._input, self._output = process.stdin, process.stdout
-
-    async def receive_some(self, max_bytes: int) -> bytes:
-        return bytes(await self._output.receive_some(max_bytes))
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        await self._input.send_all(data)
-
-
 @asynccontextmanager
-async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIterator[_Pipes]:
+async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIterator[ByteStream]:
     """An endpoint, ended with its input. Raises UnavailableError("sync_far_end_missing")."""
     # The module must be found where an installation is not what Python looks through by itself.
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -94,7 +79,8 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
         ) from exc
     _widen(process)
     try:
-        yield _Pipes(process)
+        assert process.stdio is not None
+        yield process.stdio
     finally:
         with trio.move_on_after(CLEANUP_S, shield=True):
             assert process.stdin is not None

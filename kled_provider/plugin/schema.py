@@ -108,6 +108,11 @@ def defaulted(
     )
 
 
+def computed(name: str, description: str, of: Type = STRING, **more: Any) -> Attribute:
+    """Make an attribute that the provider alone sets."""
+    return Attribute(name=name, type=of, computed=True, description=description, **more)
+
+
 def flag(name: str, description: str, *, default: bool = False) -> Attribute:
     """Make a bool that a person may set, and what it is otherwise."""
     return defaulted(name, default, description, of=BOOL)

@@ -28,7 +28,7 @@ _READ_BYTES: Final = 1024 * 1024
 class ByteStream(Protocol):
     """What an endpoint is reached by: a process's pipes, or an SSH channel."""
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         """Some bytes; none at the end."""
 
     async def send_all(self, data: bytes | memoryview) -> None:

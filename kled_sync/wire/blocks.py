@@ -159,7 +159,7 @@ class BlockReader:
         self._wanted = 0
         self._greeted = False
 
-    def feed(self, data: bytes) -> list[WireBlock]:
+    def feed(self, data: bytes | bytearray) -> list[WireBlock]:
         """The blocks that are whole now. Raises ProtocolError."""
         blocks: list[WireBlock] = []
         view = memoryview(data)

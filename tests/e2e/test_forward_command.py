@@ -19,52 +19,15 @@ from typing import Any
 
 import pytest
 
+from tests.kit.echo import echoing
 from tests.kit.site import BIN, Site
 from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
 
 
-class Echo(threading.Thread):
-    """Answers each connection with what it sent, once that has ended, in capitals."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        super().__init__(daemon=True)
-        self._listener = listener
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(link,), daemon=True).start()
-
-    @staticmethod
-    def _answer(link: socket.socket) -> None:
-        # A client that ends early takes no answer.
-        with link, contextlib.suppress(OSError):
-            data = bytearray()
-            while chunk := link.recv(262144):
-                data += chunk
-            link.sendall(data.upper())
-
-
-@contextlib.contextmanager
-def listening(address: tuple[str, int] | str) -> Iterator[int]:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
-        Echo(listener)
-        yield 0 if isinstance(address, str) else int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def echo_port() -> Iterator[int]:
-    with listening(("127.0.0.1", free_port())) as port:
+    with echoing(("127.0.0.1", free_port())) as port:
         yield port
 
 
@@ -120,7 +83,7 @@ def port_of(event: dict[str, Any]) -> int:
 
 def test_ports_ranges_and_sockets(site: Site, tmp_path: Path, echo_port: int) -> None:
     there, here, again = (str(site.root / f"{name}.sock") for name in ("f1", "f2", "f3"))
-    with listening(there), running(
+    with echoing(there), running(
         site, "forward", "dev", f"0:{echo_port}", f"0:{echo_port}-{echo_port + 1}",
         f"{here}:{there}", f"{again}:localhost:{echo_port}",
     ) as forward:  # fmt: skip
@@ -235,7 +198,7 @@ def test_what_listens_is_listed(site: Site, echo_port: int) -> None:
 
 def test_ports_come_and_go_by_themselves(site: Site) -> None:
     with running(site, "forward", "dev", "--auto") as forward:
-        with listening(("127.0.0.1", 0)) as port:
+        with echoing(("127.0.0.1", 0)) as port:
             found = forward.wait("listening", target=f"localhost:{port}")
             # The workspace is this machine: the same number is taken here.
             assert port_of(found) != port

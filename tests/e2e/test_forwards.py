@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.kit.echo import echoing
 from tests.kit.site import Site
 from tests.kit.sockets import free_port, is_open
 from tests.kit.waiting import wait_until
@@ -23,46 +24,10 @@ from tests.kit.waiting import wait_until
 FORWARDS = ("-N", "-o", "ExitOnForwardFailure=yes")
 
 
-class Echo:
-    """Answers each connection with what it sent, once that has ended, in capitals."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(link,), daemon=True).start()
-
-    @staticmethod
-    def _answer(link: socket.socket) -> None:
-        # A client that is refused, or that ends early, takes no answer.
-        with link, contextlib.suppress(OSError):
-            data = b""
-            while chunk := link.recv(65536):
-                data += chunk
-            link.sendall(data.upper())
-
-
-@contextlib.contextmanager
-def listening(address: tuple[str, int] | str) -> Iterator[socket.socket]:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.bind(address)
-        listener.listen(50)
-        Echo(listener)
-        yield listener
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def echo_port() -> Iterator[int]:
-    with listening(("127.0.0.1", 0)) as listener:
-        yield int(listener.getsockname()[1])
+    with echoing(("127.0.0.1", 0)) as port:
+        yield port
 
 
 def ask(address: tuple[str, int] | str, text: bytes = b"hello") -> bytes:
@@ -114,13 +79,13 @@ def test_many_connections_share_a_forward(site: Site, echo_port: int) -> None:
 
 def test_a_local_port_reaches_a_unix_socket_inside(site: Site, tmp_path: Path) -> None:
     path, here = str(site.root / "inside.sock"), ("127.0.0.1", free_port())
-    with listening(path), ssh(site, "-L", f"{here[1]}:{path}", until=here):
+    with echoing(path), ssh(site, "-L", f"{here[1]}:{path}", until=here):
         assert ask(here) == b"HELLO"
 
 
 def test_a_local_unix_socket_reaches_a_unix_socket_inside(site: Site) -> None:
     path, here = str(site.root / "a.sock"), str(site.root / "b.sock")
-    with listening(path), ssh(site, "-L", f"{here}:{path}", until=here):
+    with echoing(path), ssh(site, "-L", f"{here}:{path}", until=here):
         assert ask(here) == b"HELLO"
 
 

@@ -13,6 +13,7 @@ from kled_provider.plugin.schema import (
     Attribute,
     Schema,
     Type,
+    computed,
     defaulted,
     list_of,
     map_of,
@@ -59,10 +60,6 @@ def _fixed_default(
         description=description,
         **more,
     )
-
-
-def _computed(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
-    return Attribute(name=name, type=of, computed=True, description=description, **more)
 
 
 def _labels(value: Any) -> str | None:
@@ -204,22 +201,22 @@ _LIFE: Final = (
     ),
 )
 _FOUND: Final = (
-    _computed("id", "Its id in containerd."),
-    _computed("sandbox_id", "The id of its VM; as `id` where it is alone in one, else empty."),
-    _computed("pid", "Process id on this machine: of the VM, or of the first process.", NUMBER),
-    _computed("ip_addresses", "Its addresses, without prefix.", list_of("string")),
-    _computed(
+    computed("id", "Its id in containerd."),
+    computed("sandbox_id", "The id of its VM; as `id` where it is alone in one, else empty."),
+    computed("pid", "Process id on this machine: of the VM, or of the first process.", NUMBER),
+    computed("ip_addresses", "Its addresses, without prefix.", list_of("string")),
+    computed(
         "guest_memory", "Memory of the VM, in MiB; without Kata the limit.", NUMBER,
         follows=("memory", "vcpus"),
     ),
-    _computed(
+    computed(
         "guest_vcpus", "CPUs of the VM; without Kata the limit.", NUMBER,
         follows=("memory", "vcpus"),
     ),
-    _computed("status", "created, running, paused, stopped or unknown."),
-    _computed("exit_code", "How it ended; null while it runs.", NUMBER),
-    _computed("oom_killed", "Whether the kernel has killed a process of it for memory.", BOOL),
-    _computed("log_path", "File of this machine with what it prints."),
+    computed("status", "created, running, paused, stopped or unknown."),
+    computed("exit_code", "How it ended; null while it runs.", NUMBER),
+    computed("oom_killed", "Whether the kernel has killed a process of it for memory.", BOOL),
+    computed("log_path", "File of this machine with what it prints."),
 )  # fmt: skip
 
 KATA_CONTAINER = Schema(

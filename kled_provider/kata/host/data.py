@@ -13,25 +13,19 @@ from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
     STRING,
-    Attribute,
     Schema,
-    Type,
+    computed,
     list_of,
     object_of,
 )
 from kled_provider.plugin.values import Values
 
-
-def _computed(name: str, description: str, of: Type = STRING) -> Attribute:
-    return Attribute(name=name, type=of, computed=True, description=description)
-
-
 SCHEMA = Schema(
     description="What this machine can do, and what will not work here and why.",
     attributes=(
-        _computed("containerd_version", "Version of containerd; empty where none answers."),
-        _computed("snapshotters", "Snapshotters that containerd has.", list_of(STRING)),
-        _computed(
+        computed("containerd_version", "Version of containerd; empty where none answers."),
+        computed("snapshotters", "Snapshotters that containerd has.", list_of(STRING)),
+        computed(
             "handlers",
             "Handlers of the owner's file: name, runtime, path of the shim (empty: none), "
             "hypervisor and version of Kata (empty: it is not Kata).",
@@ -41,21 +35,21 @@ SCHEMA = Schema(
                 )
             ),
         ),
-        _computed("kernel", "Release of the kernel."),
-        _computed("cpus", "CPUs of the machine.", NUMBER),
-        _computed("memory", "Memory of the machine, in MiB.", NUMBER),
-        _computed("shm", "Size of /dev/shm, in MiB.", NUMBER),
-        _computed("hugepages", "Huge pages of the machine.", NUMBER),
-        _computed("hugepage_size", "Size of one, in KiB.", NUMBER),
-        _computed("kvm", "Whether VMs can run.", BOOL),
-        _computed("vhost_vsock", "Whether there is /dev/vhost-vsock, which qemu needs.", BOOL),
-        _computed("vhost_net", "Whether there is /dev/vhost-net.", BOOL),
-        _computed(
+        computed("kernel", "Release of the kernel."),
+        computed("cpus", "CPUs of the machine.", NUMBER),
+        computed("memory", "Memory of the machine, in MiB.", NUMBER),
+        computed("shm", "Size of /dev/shm, in MiB.", NUMBER),
+        computed("hugepages", "Huge pages of the machine.", NUMBER),
+        computed("hugepage_size", "Size of one, in KiB.", NUMBER),
+        computed("kvm", "Whether VMs can run.", BOOL),
+        computed("vhost_vsock", "Whether there is /dev/vhost-vsock, which qemu needs.", BOOL),
+        computed("vhost_net", "Whether there is /dev/vhost-net.", BOOL),
+        computed(
             "passthrough_devices",
             "Addresses of PCI devices that are bound to vfio-pci.",
             list_of(STRING),
         ),
-        _computed(
+        computed(
             "problems",
             "What will not work: what, why, hint, and whether a container that needs it does not "
             "start (`fatal`).",

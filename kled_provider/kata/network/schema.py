@@ -9,7 +9,7 @@ from typing import Any
 from kled_provider.kata.network.files import name_problem, option_problem, server_problem
 from kled_provider.kata.network.subnets import subnet_problem
 from kled_provider.plugin.checks import all_of, at_most, between, matching
-from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema, Type, list_of
+from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema, computed, list_of
 
 _LEAST_MTU = 576  # what every IPv4 host has to take (RFC 791)
 
@@ -40,10 +40,6 @@ def _fixed_flag(name: str, description: str, *, default: bool) -> Attribute:
         forces_replacement=True,
         description=description,
     )
-
-
-def _computed(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
-    return Attribute(name=name, type=of, computed=True, description=description, **more)
 
 
 SCHEMA = Schema(
@@ -104,11 +100,11 @@ SCHEMA = Schema(
             check=_each(option_problem),
             description="Options of resolv.conf(5).",
         ),
-        _computed("id", "Its id among the networks of this machine; for `kata_container`."),
-        _computed("bridge", "Name of the bridge."),
-        _computed("subnets", "Its subnets, those that it was given too.", list_of("string")),
-        _computed("gateway", "The bridge's address, by which containers reach this machine."),
-        _computed(
+        computed("id", "Its id among the networks of this machine; for `kata_container`."),
+        computed("bridge", "Name of the bridge."),
+        computed("subnets", "Its subnets, those that it was given too.", list_of("string")),
+        computed("gateway", "The bridge's address, by which containers reach this machine."),
+        computed(
             "conflist",
             "The CNI configuration list, as JSON.",
             follows=("dns", "dns_search", "dns_options"),

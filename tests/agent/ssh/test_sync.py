@@ -35,21 +35,6 @@ async def other(keys: Keys, home: Path, log: EventLog) -> AsyncIterator[Site]:
         yield running
 
 
-class Process:
-    """`ssh -s`, as a stream of bytes."""
-
-    def __init__(self, process: trio.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._input, self._output = process.stdin, process.stdout
-
-    async def receive_some(self, max_bytes: int) -> bytes:
-        return bytes(await self._output.receive_some(max_bytes))
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        await self._input.send_all(data)
-
-
 async def copy(site: Site, source: Path, destination: bytes, state: Path) -> int:
     """How much was brought over by OpenSSH's client."""
     command = ["ssh", *site.options(), "-s", "any@ws.kled", SYNC]
@@ -62,7 +47,8 @@ async def copy(site: Site, source: Path, destination: bytes, state: Path) -> int
 
     try:
         async with two_peers(state) as peers, trio.open_nursery() as nursery:
-            far = Peer("far", Process(process))
+            assert process.stdio is not None
+            far = Peer("far", process.stdio)
             nursery.start_soon(far.run)
             wish = Wish(
                 source=os.fsencode(source) + b"/", destination=destination, options=AS_RSYNC

@@ -22,13 +22,6 @@ from tests.kit.waiting import wait_until
 
 
 @pytest.fixture
-def agent() -> Iterator[Agent]:
-    found = Agent()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
 def ssh(agent: Agent) -> Iterator[Ssh]:
     made = Ssh(agent)
     echo(made, b"begin")

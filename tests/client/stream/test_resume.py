@@ -15,13 +15,6 @@ from tests.kit.waiting import wait_until
 
 
 @pytest.fixture
-def agent() -> Iterator[Agent]:
-    found = Agent()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
 def ssh(agent: Agent) -> Iterator[Ssh]:
     made = Ssh(agent)
     yield made

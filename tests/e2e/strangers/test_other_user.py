@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_forwards import ask, listening
+from tests.e2e.test_forwards import ask
 from tests.e2e.test_forwards import ssh as forwarding
+from tests.kit.echo import echoing
 from tests.kit.programs import need
 from tests.kit.site import BIN, PROCESS_TEMPLATE, Site, open_site
 from tests.kit.sockets import is_open
@@ -79,7 +80,7 @@ def test_commands_and_copies_are_the_users(other: Other, tmp_path: Path) -> None
 def test_unix_sockets_of_forwards_are_the_users(other: Other) -> None:
     inside, there = str(other.home / "inside"), str(other.home / "there")
     here = str(other.site.root / "here")
-    with listening(inside):
+    with echoing(inside):
         Path(inside).chmod(0o666)
         with forwarding(other.site, "-L", f"{here}:{inside}", until=here):
             assert ask(here) == b"HELLO"
