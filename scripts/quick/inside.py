@@ -18,13 +18,18 @@ from quick.place import NAME, STEP_S, Failed, Place, run
 from quick.processes import LOOK_AGAIN_S, child, read_until, remember
 
 COPIED_BYTES = 1 << 20
-# Prints its port, then serves one directory; run by the workspace's Python.
+# Prints its port, then serves one page; run by the workspace's Python, which in a container is the
+# agent's own and has no http.server.
 SERVER = """
-import functools, http.server, sys
-handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-print(server.server_address[1], flush=True)
-server.serve_forever()
+import socket, sys
+page = open(sys.argv[1] + "/index.html", "rb").read()
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+while True:
+    peer, _ = server.accept()
+    with peer:
+        peer.recv(65536)
+        peer.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(page) + page)
 """
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -32,9 +37,15 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def start_coordinator(place: Place) -> str:
     """Start it and wait until it answers; returns its URL."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((place.host, 0))
         port = probe.getsockname()[1]
-    env = place.environment(KLED_COORD_PORT=str(port), KLED_COORD_DRAIN_S="2")
+    url = f"http://{place.host}:{port}"
+    env = place.environment(
+        KLED_COORD_HOST=place.host,
+        KLED_COORD_PORT=str(port),
+        KLED_COORD_ACCESS_URL=url,
+        KLED_COORD_DRAIN_S="2",
+    )
     program = place.program("kled-coord")
     made = json.loads(run([program, "init", "--name", "me", "--output", "json"], env))
     log = place.state / "coordinator.log"
@@ -48,7 +59,6 @@ def start_coordinator(place: Place) -> str:
             start_new_session=True,
         )
     remember(place.coordinator, process.pid)
-    url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + STEP_S
     while not is_ready(url):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -85,7 +95,7 @@ def kled_shown(place: Place, *words: str) -> int:
 
 def create_shown(place: Place) -> None:
     """With the bar."""
-    if kled_shown(place, "create", NAME, "--template", "process"):
+    if kled_shown(place, *place.creation()):
         raise Failed("the workspace could not be made")
 
 
@@ -124,7 +134,7 @@ def forward_and_fetch(place: Place) -> str:
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(directory_inside(place))
         kled(place, "cp", str(index), f"{NAME}:{served}/index.html")
-        server = [program, "exec", NAME, "--", place.program("python"), "-c", SERVER, served]
+        server = [program, "exec", NAME, "--", place.python_inside, "-c", SERVER, served]
         serving = stack.enter_context(
             child(server, env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )

@@ -24,6 +24,7 @@ from typing import IO, NoReturn
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from quick.containers import check_machine, machine_address, prepare  # noqa: E402
 from quick.inside import (  # noqa: E402  # found by the line above
     copy_there_and_back,
     create_shown,
@@ -47,7 +48,7 @@ from quick.processes import (  # noqa: E402
 def check(place: Place, steps: Steps) -> None:
     """All of it without a terminal. Raises Failed at the first step that does not work."""
     place.scratch.mkdir(exist_ok=True)
-    steps.run("create the workspace", lambda: kled(place, "create", NAME, "-t", "process") and None)
+    steps.run("create the workspace", lambda: kled(place, *place.creation()) and None)
     for name, work in {
         "run uname -a": lambda: kled(place, "exec", NAME, "--", "uname", "-a"),
         "copy a file in and out": lambda: copy_there_and_back(place),
@@ -105,6 +106,21 @@ def main() -> int:
         "--check", action="store_true", help="no terminal: try everything, say how long it took"
     )
     parser.add_argument("--remove", action="store_true", help="take away the programs as well")
+    parser.add_argument(
+        "--template",
+        choices=("process", "containerd"),
+        default="process",
+        help="what the workspace is: a process of this machine (default), or a container of its "
+        "containerd, which needs root",
+    )
+    parser.add_argument(
+        "--image",
+        default="docker.io/library/debian:12",
+        help="image of the container (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bundle", type=Path, help="the agent's bundle for the container; default: build it"
+    )
     options = parser.parse_args()
     if not (options.check or options.remove) and not (sys.stdin.isatty() and sys.stdout.isatty()):
         parser.error("there is no terminal for a shell; --check does without")
@@ -116,7 +132,7 @@ def main() -> int:
         )
         return 1
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    place = Place(Path(base) / "kled" / NAME)
+    place = Place(Path(base) / "kled" / NAME, template=options.template, image=options.image)
     if not options.remove:
         print(f"quickstart: Kled is installed into {place.state} and started", flush=True)
     try:
@@ -125,7 +141,7 @@ def main() -> int:
             remember(place.running, os.getpid())
             if options.remove:
                 return remove(place)
-            return run_all(place, check if options.check else shell)
+            return run_all(place, check if options.check else shell, options.bundle)
     except Failed as error:
         print(f"error: {error}", file=sys.stderr)
     return 1
@@ -189,7 +205,7 @@ def say_what_stays(place: Place) -> None:
     )
 
 
-def run_all(place: Place, rest: Callable[[Place, Steps], None]) -> int:
+def run_all(place: Place, rest: Callable[[Place, Steps], None], bundle: Path | None) -> int:
     """Everything between the lock and the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
@@ -198,9 +214,14 @@ def run_all(place: Place, rest: Callable[[Place, Steps], None]) -> int:
     with guard(place):
         try:
             clean_up(place)
+            if place.is_container:
+                steps.run("look for containerd", check_machine)
+                place.host = machine_address()
             steps.run("install", lambda: install(place))
+            if place.is_container:
+                steps.run("prepare containers", lambda: prepare(place, place.image, bundle))
             steps.run("start the coordinator and log in", lambda: start_coordinator(place))
-            template = str(ROOT / "templates" / "process")
+            template = str(ROOT / "templates" / place.template)
             steps.run("push the template", lambda: kled(place, "template", "push", template))
             rest(place, steps)
         except Failed:

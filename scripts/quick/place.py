@@ -25,10 +25,14 @@ class Stopped(BaseException):
 
 
 class Place:
-    """Where everything is."""
+    """Where everything is, and which workspace is made: of a template, in `image` (containers)."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *, template: str = "process", image: str = "") -> None:
         self.state = state
+        self.template = template
+        self.image = image
+        # Where the coordinator listens: containers do not reach this machine's loopback.
+        self.host = "127.0.0.1"
         self.venv = state / "venv"
         self.source = state / "source"
         self.stamp = state / "installed.json"
@@ -37,6 +41,22 @@ class Place:
         self.data = state / "data"
         self.coordinator = state / "coordinator.json"
         self.scratch = state / "check"
+        # The owner's file of the provider `kata`, where the workspace is a container.
+        self.kata_file = state / "kata.toml"
+
+    @property
+    def is_container(self) -> bool:
+        return self.template == "containerd"
+
+    @property
+    def python_inside(self) -> str:
+        """The workspace's Python: in a container, the one of the agent's bundle."""
+        return "/opt/kled/bin/kled-python" if self.is_container else self.program("python")
+
+    def creation(self) -> list[str]:
+        """The words that make the workspace."""
+        words = ["create", NAME, "--template", self.template]
+        return [*words, "--param", f"image={self.image}"] if self.is_container else words
 
     def program(self, name: str) -> str:
         return str(self.venv / "bin" / name)
@@ -44,12 +64,15 @@ class Place:
     def environment(self, **more: str) -> dict[str, str]:
         """Ours for every program: nothing of the user's own Kled, and loopback without a proxy."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("KLED_")}
-        direct = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost")))
+        direct = ",".join(
+            filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost", self.host))
+        )
         return {
             **kept,
             "KLED_CONFIG_DIR": str(self.state / "config"),
             "KLED_KEYRING": "off",
             "KLED_COORD_DATA_DIR": str(self.data),
+            "KLED_KATA_FILE": str(self.kata_file),
             "NO_PROXY": direct,
             "no_proxy": direct,
             **more,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from quick.containers import clean_up_containers
 from quick.place import STEP_S, Failed, Place
 
 from kled_provider.kled.launcher import start_mark
@@ -56,6 +57,7 @@ def clean_up(place: Place) -> None:
     """End what an earlier or this run left, and forget its data. Safe at any moment."""
     end_all([place.coordinator])
     end_all([p for p in place.data.glob("processes/**/*.json") if p.is_file()])
+    clean_up_containers(place)
     place.coordinator.unlink(missing_ok=True)
     for path in (place.data, place.scratch, place.state / "config"):
         shutil.rmtree(path, ignore_errors=True)

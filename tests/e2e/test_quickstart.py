@@ -138,6 +138,22 @@ def test_a_failing_step_is_named(env: dict[str, str], tmp_path: Path) -> None:
     assert "failed: start the coordinator" in done.stderr
 
 
+def test_without_containerd_one_sentence_says_so_and_nothing_is_installed(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["--check", "--template", "containerd"]
+    nowhere = {"XDG_STATE_HOME": str(tmp_path), "CONTAINERD_ADDRESS": f"{tmp_path}/no.sock"}
+    done = subprocess.run(
+        [QUICKSTART, *words], env={**env, **nowhere}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "FAILED  look for containerd" in done.stdout
+    said = f"there is no containerd at {tmp_path}/no.sock" if os.geteuid() == 0 else "only root"
+    assert said in done.stdout
+    assert not (tmp_path / "kled/quickstart/venv").exists()
+
+
 def refused(env: dict[str, str], *words: str) -> str:
     """What a run that cannot even begin says on standard error: one line."""
     done = subprocess.run(
