@@ -122,6 +122,7 @@ def test_a_workspace_is_a_container_whose_home_stays(made: Made) -> None:
     )
     assert site.kled("exec", "box", "--", "hostname").stdout == "box\n"
     assert len(made.containerd.names("containers")) == 1
+    assert "link_open" in site.kled("logs", "box", "--container", "workspace").stdout
     site.kled("stop", "box")
     assert made.containerd.names("containers") == []
     site.kled("start", "box")

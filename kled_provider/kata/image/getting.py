@@ -21,6 +21,7 @@ from kled_provider.kata.image.registry import (
 )
 from kled_provider.kata.image.taking import ImageTaker, TakenImage
 from kled_provider.kata.owner.file import OwnerFile, Use
+from kled_provider.kata.paths.beneath import PathKind, PathRefusedError, opened_beneath
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import Values
@@ -76,23 +77,17 @@ async def import_image(
 ) -> TakenImage:
     """Import an archive beneath a place for imports."""
     roots = [place.path for place in owner.places_for(Use.IMPORT).values()]
-    descriptor = _open_beneath(path, roots)
+    try:
+        with opened_beneath(path, roots, PathKind.FILE) as opened:
+            descriptor = opened.reopen()
+    except PathRefusedError as error:
+        text = f"{error.message}. {error.hint}".strip()
+        raise DiagnosticError.of("The archive cannot be used", text, path=("archive",)) from error
     with os.fdopen(descriptor, "rb") as file:
         most = owner.images.unpacked_bytes
         archive = await trio.to_thread.run_sync(open_archive, file, most)
         assert archive.root is not None
         return await taker.take(reference.name, archive.root, archive, platform)
-
-
-def _open_beneath(path: str, roots: list[str]) -> int:
-    for root in roots:
-        if path.startswith(f"{root}/"):
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    raise DiagnosticError.of(
-        "The path is not allowed",
-        f"The owner's file has no place for imports that holds {path!r}.",
-        path=("archive",),
-    )
 
 
 @contextmanager
