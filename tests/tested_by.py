@@ -238,7 +238,9 @@ TESTED_BY = {
         kled_provider/kata/network/stored
     """,
     "provider/kata/network/test_resource.py": "kled_provider/kata/network/schema",
-    "provider/kata/test_leftovers.py": "kled_provider/kata/creators",
+    "provider/kata/test_leftovers.py": """
+        kled_provider/kata/container/finding kled_provider/kata/creators
+    """,
     "provider/kata/volume/test_holding.py": """
         kled_provider/kata/volume/mounts kled_provider/kata/volume/stored
     """,

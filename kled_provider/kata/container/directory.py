@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,6 +81,13 @@ def container_directory(runtime_directory: str, container: str) -> ContainerDire
     """Say where a container's files are."""
     base = Path(runtime_directory)
     return ContainerDirectory(base / "containers" / container, base / "secrets" / container)
+
+
+def recorded_directories(run_directory: str) -> Iterator[str]:
+    """The containers that have a directory, or secrets."""
+    for kind in ("containers", "secrets"):
+        for path in sorted(Path(run_directory, kind).glob("*")):
+            yield path.name
 
 
 def ensure_tmpfs(directory: Path) -> None:

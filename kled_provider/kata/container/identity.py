@@ -30,10 +30,15 @@ _NAME_CHARACTERS: Final = 32
 _CHANGEABLE: Final = ("labels", "restart", "must_run", "stop_signal", "stop_timeout", "timeouts")
 
 
-def container_id(workspace: str, name: str) -> str:
-    """Return the id of a workspace's container."""
+def id_prefix(workspace: str, name: str) -> str:
+    """Return what the ids of a workspace's containers of that name begin with."""
     digest = hashlib.sha256(f"{workspace}\0{name}".encode()).hexdigest()
-    return f"{name[:_NAME_CHARACTERS].rstrip('-')}-{digest[:_DIGEST_CHARACTERS]}"
+    return f"{name[:_NAME_CHARACTERS].rstrip('-')}-{digest[:_DIGEST_CHARACTERS]}-"
+
+
+def container_id(workspace: str, name: str, mark: str) -> str:
+    """Return the id of one of them. No two have the same `mark`: see finding.py."""
+    return f"{id_prefix(workspace, name)}{mark}"
 
 
 def fingerprint(values: Values, settable: Mapping[str, Any]) -> str:

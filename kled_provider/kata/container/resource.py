@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.kata.container.blocks import seconds_of
 from kled_provider.kata.container.checking import check_container, require
+from kled_provider.kata.container.finding import find_places
 from kled_provider.kata.container.identity import (
     ADDRESSES_LABEL,
     GENERATION_LABEL,
@@ -52,6 +54,7 @@ _FIXED_SIZE: Final = replace(
 )
 # What was found out when the container was made.
 _KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL)
+_MARK_BYTES: Final = 3
 _CREATE_S: Final = 600
 _OTHER_S: Final = 300
 
@@ -90,26 +93,25 @@ class ContainerResource(Resource):
     async def create(self, context: Context, planned: Values) -> Values:
         """Start the container, or adopt one that was started alike and runs."""
         workspace = await context.host.workspace()
-        container = container_id(str(workspace["id"]), planned["name"])
+        name, workspace_id = planned["name"], str(workspace["id"])
+        container = container_id(workspace_id, name, secrets.token_hex(_MARK_BYTES))
         place = await self._place(container)
-        runtime, problems = await check_container(
-            place.owner, planned, str(workspace["id"]), place.api
-        )
+        runtime, problems = await check_container(place.owner, planned, workspace_id, place.api)
         require(problems)
         assert runtime is not None
         async with _deadline(planned, "create", _CREATE_S):
-            labels = self._labels(planned, str(workspace["id"]), context)
-            found = await place.lifecycle.find(container)
-            if found is not None and is_running(found) and is_alike(found[0], labels):
-                kept = {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
-                kept = {**labels, **kept}
-                await place.api.containers.set_labels(found[0], kept)
-                return await place.state(planned, runtime)
-            await place.clear(signal.SIGKILL, 0)
+            labels = self._labels(planned, workspace_id, context)
+            for other in await find_places(place.api, place.owner, workspace_id, name):
+                found = await other.lifecycle.find(other.id)
+                if found is not None and is_running(found) and is_alike(found[0], labels):
+                    kept = {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
+                    await place.api.containers.set_labels(found[0], {**labels, **kept})
+                    return await other.state(planned, runtime)
+                await other.clear(signal.SIGKILL, 0)
             image = await _image(place.api, planned)
             await context.host.progress(f"Starting container {planned['name']}")
             async with place.made():
-                joined = await place.joins.join(container, str(workspace["id"]), planned)
+                joined = await place.joins.join(container, workspace_id, planned)
                 labels[ADDRESSES_LABEL] = ",".join(joined.addresses)
                 if RESTART_LABEL in labels:
                     labels[LOG_LABEL] = joined.fifo
@@ -190,9 +192,12 @@ class ContainerResource(Resource):
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the container of this workspace, as it was made."""
         workspace = str((await context.host.workspace())["id"])
-        place = await self._place(container_id(workspace, identity))
-        found, values = await place.lifecycle.find(place.id), place.directory.kept()
-        if found is None or values is None:
+        api, owner = await self._machine.containerd(), self._machine.owner()
+        for place in await find_places(api, owner, workspace, identity):
+            found, values = await place.lifecycle.find(place.id), place.directory.kept()
+            if found is not None and values is not None:
+                break
+        else:
             raise DiagnosticError.of(
                 "There is no such container", f"This workspace has no container {identity!r}."
             )

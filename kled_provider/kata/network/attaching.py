@@ -162,7 +162,7 @@ class ContainerNetworks:
         One that cannot be detached now is left for the next time.
         """
         collected = []
-        for container_id in [*self._recorded(), *self._orphans()]:
+        for container_id in [*self.recorded(), *self._orphans()]:
             record = self._load(container_id)
             if container_id in living or (record is not None and is_alive(record["creator"])):
                 continue
@@ -177,7 +177,7 @@ class ContainerNetworks:
         """The containers that are attached to a network."""
         return [
             container_id
-            for container_id in self._recorded()
+            for container_id in self.recorded()
             if network in (self._load(container_id) or {"networks": ()})["networks"]
         ]
 
@@ -228,7 +228,7 @@ class ContainerNetworks:
             )
 
     def _holder(self, container_id: str, port: PublishedPort) -> str | None:
-        for other in self._recorded():
+        for other in self.recorded():
             record = self._load(other)
             taken = record["ports"] if record is not None and other != container_id else ()
             if any(port.collides(PublishedPort(**one)) for one in taken):
@@ -249,7 +249,8 @@ class ContainerNetworks:
             return None
         return found if isinstance(found, dict) else None
 
-    def _recorded(self) -> Iterator[str]:
+    def recorded(self) -> Iterator[str]:
+        """The containers that are attached, or that an attach has begun."""
         for path in sorted(self._records.glob("*.json")):
             yield path.name.removesuffix(".json")
 

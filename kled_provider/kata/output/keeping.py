@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +75,23 @@ class Outputs:
                 self._remove(container_id)
         place.lock.unlink(missing_ok=True)
 
+    def recorded(self) -> Iterator[str]:
+        """The containers that have a FIFO."""
+        for path in sorted(self.run_directory.glob("*.fifo")):
+            yield path.name.removesuffix(".fifo")
+
+    def newest_log(self, prefix: str) -> Path | None:
+        """The log that was written last, of the containers whose id begins so; None: none is."""
+        logs = (self.log(path.name) for path in self.directory.glob(f"{prefix}*"))
+        return max((log for log in logs if log.exists()), key=_written_at, default=None)
+
     async def collect(self, living: Container[str]) -> list[str]:
         """Close those of containers that are not `living` and that nobody is creating.
 
         Returns them. Raises HostError, OSError.
         """
         collected = []
-        for path in sorted(self.run_directory.glob("*.fifo")):
-            container_id = path.name.removesuffix(".fifo")
+        for container_id in self.recorded():
             running = processes.recorded(self._place(container_id))
             if container_id in living or (running is not None and is_alive(running.generation)):
                 continue
@@ -99,6 +108,10 @@ class Outputs:
 
     def _place(self, container_id: str) -> ProcessDirectory:
         return ProcessDirectory(self.run_directory, container_id)
+
+
+def _written_at(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def outputs_of(owner: OwnerFile) -> Outputs:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from kled_provider.kata.container.identity import container_id
+from kled_provider.kata.container.identity import id_prefix
 from kled_provider.kata.container.schema import NAME
 from kled_provider.kata.output.keeping import outputs_of, read_end
 from kled_provider.kata.owner.file import OwnerFile, OwnerFileError
@@ -29,5 +29,7 @@ async def read_container_output(
         outputs = outputs_of(load())
     except OwnerFileError:
         return None  # no containers are made here
-    log = outputs.log(container_id(workspace_id, name))
+    log = outputs.newest_log(id_prefix(workspace_id, name))
+    if log is None:
+        return None
     return await trio.to_thread.run_sync(read_end, log, most_bytes)

@@ -170,6 +170,11 @@ async def test_what_a_killed_run_left_is_collected_by_the_next(
     made = attributes(kata, "kata_container.other")["id"]
     await ContainerNetworks(machine.settings).check(made)
     assert Joins(load_owner_file(str(platform.file))).outputs.is_kept(made)
+    # Never under the id of one before, after which containerd still cleans up.
+    await kata("apply", "-auto-approve", "-replace=kata_container.other")
+    other = attributes(kata, "kata_container.other")["id"]
+    assert other != made
+    assert platform.containerd.names("containers") == [other]
     await kata("destroy", "-auto-approve")
     assert leftovers(machine) == []
 

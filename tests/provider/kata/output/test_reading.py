@@ -16,7 +16,7 @@ async def test_a_container_is_found_by_the_name_in_the_template(tmp_path: Path) 
     owner = OwnerFile(
         state_directory=str(tmp_path / "state"), runtime_directory=str(tmp_path / "run")
     )
-    log = outputs_of(owner).log(container_id("w-1", "dev"))
+    log = outputs_of(owner).log(container_id("w-1", "dev", "a1"))
     log.parent.mkdir(parents=True)
     log.write_text("hello")
     assert await read_container_output("w-1", "dev", 100, lambda: owner) == b"hello"
@@ -34,7 +34,7 @@ async def test_where_no_containers_are_made_there_is_none() -> None:
 
 async def test_a_log_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     owner = OwnerFile(state_directory=str(tmp_path), runtime_directory=str(tmp_path))
-    log = outputs_of(owner).log(container_id("w-1", "dev"))
+    log = outputs_of(owner).log(container_id("w-1", "dev", "a1"))
     log.mkdir(parents=True)  # what no user may read as a file, not even root
     with pytest.raises(OSError, match="directory"):
         await read_container_output("w-1", "dev", 100, lambda: owner)

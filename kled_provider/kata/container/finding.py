@@ -1,0 +1,31 @@
+"""Finds the containers of a name. One is made under an id of its own each time.
+
+containerd 1.6 ends a task that was deleted once more, by its id, after the delete was answered
+(runtime/v2, cleanupAfterDeadShim): of a new task of the same id it removed the directory before the
+start, or killed the process after it.
+"""
+
+from __future__ import annotations
+
+from kled_provider.containerd.api import ContainerdApi
+from kled_provider.kata.container.directory import recorded_directories
+from kled_provider.kata.container.identity import id_prefix
+from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.place import ContainerPlace
+from kled_provider.kata.owner.file import OwnerFile
+
+
+async def find_places(
+    api: ContainerdApi, owner: OwnerFile, workspace: str, name: str
+) -> list[ContainerPlace]:
+    """Return where there is something of a container of that name, whatever a killed run left.
+
+    Raises HostError.
+    """
+    joins = Joins(owner)
+    ids = {container.id for container in await api.containers.list()}
+    ids |= {snapshot.name for snapshot in await api.snapshots.list()}
+    ids |= {*joins.networks.recorded(), *joins.outputs.recorded()}
+    ids |= {*recorded_directories(owner.runtime_directory)}
+    prefix = id_prefix(workspace, name)
+    return [ContainerPlace(api, owner, id_) for id_ in sorted(ids) if id_.startswith(prefix)]
