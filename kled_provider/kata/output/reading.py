@@ -11,13 +11,14 @@ from kled_provider.kata.container.identity import id_prefix
 from kled_provider.kata.container.schema import NAME
 from kled_provider.kata.output.keeping import outputs_of, read_end
 from kled_provider.kata.owner.file import OwnerFile, OwnerFileError
+from kled_provider.kata.owner.loading import load_owner_file
 
 
 async def read_container_output(
     workspace_id: str,
     name: str,
     most_bytes: int,
-    load: Callable[[], OwnerFile],
+    load: Callable[[], OwnerFile] = load_owner_file,
 ) -> bytes | None:
     """Return the last bytes of it; None where this machine has no log of such a container.
 
