@@ -23,6 +23,7 @@ class KataMachine:
         self._load = load
         self._callers: dict[tuple[str, str], ContainerdCaller] = {}
         self._nursery: trio.Nursery | None = None
+        self._starting = trio.Lock()
 
     def owner(self) -> OwnerFile:
         """Read what the owner wrote. Raises OwnerFileError."""
@@ -32,11 +33,13 @@ class KataMachine:
         """Reach the containerd that the owner names. Raises OwnerFileError."""
         named = self.owner().containerd
         key = (named.address, named.namespace)
-        if key not in self._callers:
-            if self._nursery is None:
-                raise RuntimeError("a containerd is asked for outside of KataMachine.serve")
-            caller = self._callers[key] = ContainerdCaller(named.address, named.namespace)
-            await self._nursery.start(caller.serve)
+        async with self._starting:
+            if key not in self._callers:
+                if self._nursery is None:
+                    raise RuntimeError("a containerd is asked for outside of KataMachine.serve")
+                caller = ContainerdCaller(named.address, named.namespace)
+                await self._nursery.start(caller.serve)
+                self._callers[key] = caller  # not before: others would ask one that does not work
         return ContainerdApi(self._callers[key], named.snapshotter)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
