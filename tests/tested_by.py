@@ -288,6 +288,7 @@ TESTED_BY = {
         kled_sync/session/agreement kled_sync/session/peer kled_sync/session/side
         kled_sync/session/transfer kled_sync/tree/tree
     """,
+    "sync/watching/test_hints.py": "kled_sync/watching/choice",
     "sync/wire/test_messages.py": """
         kled_sync/tree/paths kled_sync/wire/blocks kled_sync/wire/contents
     """,

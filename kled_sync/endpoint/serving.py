@@ -23,8 +23,8 @@ from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
 from kled_sync.tree.paths import ROOT, split
-from kled_sync.watching.filesystem import remote_words
-from kled_sync.watching.inotify import Inotify, limit_words
+from kled_sync.watching.choice import Choice, Watcher, open_watcher
+from kled_sync.watching.inotify import limit_words
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
@@ -37,6 +37,8 @@ _TELL_S: Final = 0.04
 _SAVE_S: Final = 60.0
 _STOP: Final = None
 Work = Iterator[bool]
+Hold = Callable[[bytes, Options, Mapping[str, str]], HeldRoot]
+Choose = Callable[[bytes], Choice]
 Letter = messages.Message | PlacingJob | KledError | None
 
 
@@ -48,9 +50,10 @@ class SyncEndpoint:
         reader: int,
         writer: int,
         env: Mapping[str, str],
-        hold: Callable[[bytes, Options, Mapping[str, str]], HeldRoot] = HeldRoot,
+        hold: Hold = HeldRoot,
+        choose: Choose = open_watcher,
     ) -> None:
-        self._reader, self._env, self._hold = reader, env, hold
+        self._reader, self._env, self._hold, self._choose = reader, env, hold, choose
         self._out = BlockSender(writer)
         self._mailbox: LetterBox[Letter] = LetterBox()
         self._opened = threading.Event()
@@ -60,7 +63,7 @@ class SyncEndpoint:
         self._arriving: dict[int, PlacingJob] = {}
         self._urgent: deque[Work] = deque()
         self._bulk: deque[Work] = deque()
-        self._watch: Inotify | None = None
+        self._watch: Watcher | None = None
         self._event_at: float | None = None
         self._told_at: float | None = None
         self._dropped: set[int] = set()
@@ -335,12 +338,8 @@ class SyncEndpoint:
     # --- events
 
     def _start_watching(self, holding: HeldRoot, message: messages.Watch) -> Work:
-        how, words = "inotify", remote_words(holding.root.path)
-        try:
-            self._watch = Inotify()
-        except OSError as exc:
-            how, words = "sweeps", f"changes raise no events here: {exc.strerror}"
-        else:
+        self._watch, how, words = self._choose(holding.root.path)
+        if self._watch is not None:
             holding.scanner.watch = holding.shop.placer.watch = self._watch.add
             holding.memory.all_dirty = True
         self._out.send(messages.Watching(request=message.request, how=how, words=words))
@@ -381,10 +380,14 @@ def run_endpoint(
     reader: int,
     writer: int,
     env: Mapping[str, str],
-    hold: Callable[[bytes, Options, Mapping[str, str]], HeldRoot] = HeldRoot,
+    hold: Hold = HeldRoot,
+    choose: Choose = open_watcher,
 ) -> None:
-    """Serve one session on two descriptors until it ends; `hold` opens the root."""
-    endpoint = SyncEndpoint(reader, writer, env, hold)
+    """Serve one session on two descriptors until it ends.
+
+    `hold` opens the root, `choose` what watches it.
+    """
+    endpoint = SyncEndpoint(reader, writer, env, hold, choose)
     thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
     thread.start()
     with suppress(BrokenPipeError):

@@ -34,7 +34,8 @@ _SMALL_BYTES: Final = 4 * 1024 * 1024
 # After a burst there is more to come: looking less often then is quicker.
 _BURST_ACTIONS: Final = 200
 _BURST_PAUSE_S: Final = 0.15
-_SWEEP_S: Final = 120.0
+# Between looks at everything, by how a side notices changes; more often where it says why not.
+_SWEEP_S: Final = {"inotify": 120.0, "hints": 30.0}
 _SWEEP_UNWATCHED_S: Final = 10.0
 _FLUSH_ROUNDS: Final = 50
 # What changes while it is brought over is tried again so often, then with the next change.
@@ -156,7 +157,7 @@ class ContinuousSync:
             if flushes:
                 await self._settle(flushes)
             pause = _BURST_PAUSE_S if actions > _BURST_ACTIONS else 0.0
-            everywhere = await self._wait(pause, _SWEEP_UNWATCHED_S if unwatched else _SWEEP_S)
+            everywhere = await self._wait(pause, min(map(_sweep_s, self.sides.values())))
 
     async def _settle(self, flushes: list[trio.Event]) -> None:
         """Until nothing is left to do of what was there when it was asked for."""
@@ -370,6 +371,13 @@ async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
 def _is_watched(state: SideState) -> bool:
     watching = state.watching
     return watching is not None and watching.how == "inotify" and not watching.words
+
+
+def _sweep_s(state: SideState) -> float:
+    watching = state.watching
+    if watching is None or watching.words:
+        return _SWEEP_UNWATCHED_S
+    return _SWEEP_S.get(watching.how, _SWEEP_UNWATCHED_S)
 
 
 def _pair(found: Conflict) -> tuple[bytes, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,21 +12,20 @@ import trio
 from kled_client.sync.copy import AS_RSYNC
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.endpoint.serving import run_endpoint
+from kled_sync.endpoint.serving import Choose, Hold, run_endpoint
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.once import OneSync, Plan, Result, Wish
 from kled_sync.session.peer import Peer
 from kled_sync.session.transfer import SyncMeter
-
-Hold = Callable[[bytes, Options, Mapping[str, str]], HeldRoot]
+from kled_sync.watching.choice import open_watcher
 
 
 class Pipes:
     """Both directions of one endpoint."""
 
-    def __init__(self, hold: Hold = HeldRoot) -> None:
-        self.hold = hold
+    def __init__(self, hold: Hold = HeldRoot, choose: Choose = open_watcher) -> None:
+        self.hold, self.choose = hold, choose
         theirs, self.to = os.pipe()
         self.out, ours = os.pipe()
         self.ends = (theirs, ours)
@@ -41,7 +40,7 @@ class Pipes:
 
     def serve(self, env: dict[str, str]) -> None:
         try:
-            run_endpoint(*self.ends, env, self.hold)
+            run_endpoint(*self.ends, env, self.hold, self.choose)
         finally:
             for end in self.ends:
                 os.close(end)
@@ -56,11 +55,18 @@ class Pipes:
 
 @asynccontextmanager
 async def two_peers(
-    state: Path, holds: dict[SyncSide, Hold] | None = None
+    state: Path,
+    holds: dict[SyncSide, Hold] | None = None,
+    watchers: dict[SyncSide, Choose] | None = None,
 ) -> AsyncIterator[dict[SyncSide, Peer]]:
-    """Both ends up; their state is in `state`. `holds`: what opens a side's root otherwise."""
+    """Both ends up; their state is in `state`. `holds`: what opens a side's root otherwise;
+    `watchers`: what watches it.
+    """
     async with trio.open_nursery() as nursery:
-        pipes = {side: Pipes((holds or {}).get(side, HeldRoot)) for side in SyncSide}
+        pipes = {
+            side: Pipes((holds or {}).get(side, HeldRoot), (watchers or {}).get(side, open_watcher))
+            for side in SyncSide
+        }
         peers = {side: Peer(side.value, pipes[side]) for side in SyncSide}
         for side in SyncSide:
             env = {"XDG_STATE_HOME": str(state / "state")}
@@ -133,6 +139,7 @@ async def kept_same(
     *,
     accept: bool = False,
     holds: dict[SyncSide, Hold] | None = None,
+    watchers: dict[SyncSide, Choose] | None = None,
 ) -> AsyncIterator[ContinuousSync]:
     """A continuous sync of two folders of this machine, looking by itself until the block ends."""
     wish = SyncWish(
@@ -142,7 +149,7 @@ async def kept_same(
         options=options or Options(durable="none"),
         here=None,
     )
-    async with two_peers(state, holds) as peers, trio.open_nursery() as nursery:
+    async with two_peers(state, holds, watchers) as peers, trio.open_nursery() as nursery:
         sync = ContinuousSync(peers, wish, state / "session", accept=accept)
         await nursery.start(sync.run)
         yield sync
