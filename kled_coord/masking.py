@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
+
+from kled_wire.names import WorkspaceId
 
 HIDDEN: Final = "***"
 # Anything shorter is in too many words: hiding it would say no less, and make a log unreadable.
 _SHORTEST: Final = 3
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+# Gives all that is secret in a workspace.
+ReadSecrets = Callable[[WorkspaceId], Awaitable[Iterable[str]]]
 
 
 class Mask:

@@ -18,6 +18,7 @@ from kled_coord.builds.runner import (
     TemplateChecker,
 )
 from kled_coord.builds.running.runs import RunDirectories
+from kled_coord.builds.running.secrets import Secrets
 from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.states.versions import StateVersions
@@ -116,6 +117,7 @@ class Services:
     state_versions: StateVersions
     agent_wait: AgentWait
     states: States
+    secrets: Secrets
     runs: RunDirectories
     sealer: Sealer
     run_build: BuildRunner
@@ -155,8 +157,8 @@ async def build_services(
     people = _build_people(config, store, ids, sources, registry)
     common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
     workspaces = Workspaces(**common, changes=changes, sealer=sealer, quotas=_quotas(config))
-    scripts = _build_scripts(store, sources, sealer, changes, registry, workspaces)
     states = States(store=store, clock=clock, sealer=sealer)
+    scripts = _build_scripts(store, sources, sealer, changes, registry, states)
     queue = _build_queue(store, sources, ids, changes, registry, metrics)
     workers = config.workers
     builds = Builds(**common, changes=changes, queue=queue, workspaces=workspaces, workers=workers)
@@ -181,14 +183,7 @@ async def build_services(
         builds=builds,
         unused=Unused(store=store, clock=clock, registry=registry, builds=builds),
         **_build_around(config, sources, common, sealer, states, builds, agents, workspaces),
-        agent_wait=AgentWait(
-            workspaces=workspaces,
-            builds=builds,
-            registry=registry,
-            processes=config.processes,
-            changes=changes,
-            view=scripts["script_view"],
-        ),
+        agent_wait=_build_agent_wait(config, changes, registry, workspaces, builds, scripts),
         states=states,
         runs=_build_runs(config, store, sources, changes, states),
         sealer=sealer,
@@ -246,6 +241,7 @@ def _build_around(
 
 class _ScriptParts(TypedDict):
     specs: Specs
+    secrets: Secrets
     scripts: ScriptIntake
     script_view: ScriptView
 
@@ -256,19 +252,39 @@ def _build_scripts(
     sealer: Sealer,
     changes: Changes,
     registry: Registry,
-    workspaces: Workspaces,
+    states: States,
 ) -> _ScriptParts:
     specs, clock = Specs(store=store, sealer=sealer), sources.clock
+    secrets = Secrets(store=store, sealer=sealer, states=states)
     scripts = ScriptIntake(
         store=store,
         clock=clock,
         changes=changes,
         registry=registry,
-        workspaces=workspaces,
+        secrets=secrets.values,
         specs=specs,
     )
     view = ScriptView(store=store, clock=clock, registry=registry, specs=specs, scripts=scripts)
-    return _ScriptParts(specs=specs, scripts=scripts, script_view=view)
+    return _ScriptParts(specs=specs, secrets=secrets, scripts=scripts, script_view=view)
+
+
+def _build_agent_wait(
+    config: CoordinatorConfig,
+    changes: Changes,
+    registry: Registry,
+    workspaces: Workspaces,
+    builds: Builds,
+    scripts: _ScriptParts,
+) -> AgentWait:
+    return AgentWait(
+        workspaces=workspaces,
+        secrets=scripts["secrets"].values,
+        builds=builds,
+        registry=registry,
+        processes=config.processes,
+        changes=changes,
+        view=scripts["script_view"],
+    )
 
 
 class _Templates(TypedDict):

@@ -10,7 +10,7 @@ TESTED_BY = {
     "agent/scripts/test_units.py": "kled_agent/coder",
     "client/stat/test_cgroup.py": "kled_client/cli/stat",
     "agent/scripts/test_service.py": """
-        kled_agent/scripts/login kled_agent/scripts/metadata kled_agent/scripts/running
+        kled_agent/scripts/metadata kled_agent/scripts/running
         kled_agent/scripts/runs kled_agent/scripts/telling kled_agent/ssh/login_wait
     """,
     "agent/sessions/holder/test_process.py": """

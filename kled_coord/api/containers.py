@@ -30,7 +30,7 @@ async def get_container_output(
             f"there is no log of a container {name} of {workspace.name} here",
             hint="name a kata_container of its template; the log goes with the container",
         )
-    mask = Mask(await services.workspaces.secret_values(workspace.id))
+    mask = Mask(await services.secrets.values(workspace.id))
     text, _ = mask.hide_begun(found, final=True)
     # Bytes as they were printed: no browser is to take them for a page.
     headers = {"X-Content-Type-Options": "nosniff"}

@@ -17,7 +17,7 @@ import trio
 from kled_coord.builds.service import Builds
 from kled_coord.builds.transitions import ENDED
 from kled_coord.changes import Changes
-from kled_coord.masking import Mask
+from kled_coord.masking import Mask, ReadSecrets
 from kled_coord.scripts.readiness import AgentReadiness
 from kled_coord.scripts.service import scripts_key
 from kled_coord.scripts.view import ScriptView
@@ -43,6 +43,7 @@ class AgentWait:
     """What is asked while somebody waits; `processes` has a directory for each workspace's."""
 
     workspaces: Workspaces
+    secrets: ReadSecrets
     builds: Builds
     registry: Registry
     processes: Path
@@ -138,7 +139,7 @@ class AgentWait:
         elif not is_owner:
             said = "its owner is told what it said last"
         else:
-            mask = Mask(await self.workspaces.secret_values(agent.workspace_id))
+            mask = Mask(await self.secrets(agent.workspace_id))
             said = f"it said last: {printable(mask.hide(' | '.join(lines)))}"
         return UnavailableError(
             "agent_ended",

@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from kled_coord.changes import Changes
-from kled_coord.masking import Mask
+from kled_coord.masking import Mask, ReadSecrets
 from kled_coord.scripts.readiness import ENDED
 from kled_coord.sources import Clock
 from kled_coord.store.agents import agents_of
@@ -28,7 +28,6 @@ from kled_coord.store.errors import StoreError
 from kled_coord.store.records import AgentRecord, Build, ScriptPiece, ScriptRun
 from kled_coord.store.scripts import ScriptNews, keep_script_news
 from kled_coord.workspaces.presence import Registry
-from kled_coord.workspaces.service import Workspaces
 from kled_coord.workspaces.specs import Specs
 from kled_wire import limits
 from kled_wire.control import messages
@@ -91,14 +90,14 @@ class ScriptIntake:
         clock: Clock,
         changes: Changes,
         registry: Registry,
-        workspaces: Workspaces,
+        secrets: ReadSecrets,
         specs: Specs,
     ) -> None:
         self._store = store
         self._clock = clock
         self._changes = changes
         self._registry = registry
-        self._workspaces = workspaces
+        self._secrets = secrets
         self._specs = specs
         self._live: dict[AgentId, Live] = {}
         self._send, self._receive = trio.open_memory_channel[tuple[AgentRecord, Told]](_AHEAD_MAX)
@@ -149,7 +148,7 @@ class ScriptIntake:
     async def _learn(self, workspace_id: WorkspaceId, agents: Sequence[AgentRecord]) -> None:
         """Read the specs of agents, and what of their output is to be hidden."""
         specs = await self._specs.of([agent.id for agent in agents])
-        mask = Mask(await self._workspaces.secret_values(workspace_id)) if specs else Mask(())
+        mask = Mask(await self._secrets(workspace_id)) if specs else Mask(())
         for agent in agents:
             live = self.live(agent.id)
             live.spec, live.mask = specs.get(agent.id), mask

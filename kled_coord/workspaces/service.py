@@ -35,7 +35,6 @@ from kled_coord.store.workspaces import (
     mark_workspace_used,
     workspace_by_id,
     workspace_by_name,
-    workspace_secrets,
 )
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.parameters import NONE as NO_PARAMETERS
@@ -145,11 +144,6 @@ class Workspaces:
     async def agent_of(self, workspace_id: WorkspaceId, asked: str | None = None) -> AgentRecord:
         """The agent that was asked for, or is meant. Raises as `choose_agent` says."""
         return choose_agent(await self._store.read(agents_of, [workspace_id]), asked)
-
-    async def secret_values(self, workspace_id: WorkspaceId) -> tuple[str, ...]:
-        """What the workspace's sensitive parameters are. Raises KledError("sealed_unreadable")."""
-        sealed = await self._store.read(workspace_secrets, workspace_id)
-        return tuple(open_parameters(self._sealer, workspace_id, {}, sealed).secret.values())
 
     async def notes(self, workspace_id: WorkspaceId) -> list[dict[str, Any]]:
         """What the template notes on its resources, as the last build that succeeded left them."""

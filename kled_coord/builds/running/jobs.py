@@ -96,6 +96,14 @@ class Jobs:
             forced=forced,
         )
 
+    async def secrets(self, job: Job) -> list[str]:
+        """What the build must not show: values it is given, and what it finds in the state.
+
+        Raises StoreError, KledError.
+        """
+        given = [value.text for value in job.variables.values() if value.is_secret]
+        return [*given, *await self._states.sensitive(job.workspace.id)]
+
     def host(self, job: Job, reporter: Reporter) -> BuildHost:
         """What the providers ask during the build."""
         return BuildHost(

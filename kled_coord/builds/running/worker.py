@@ -159,7 +159,7 @@ class Worker:
         try:
             await self._runs.rescue_of(build.workspace_id)
             job = await self._jobs.make(claimed, directory=await run.directory(), forced=forced)
-            mask = Mask(value.text for value in job.variables.values() if value.is_secret)
+            mask = Mask(await self._jobs.secrets(job))
             await self._run_job(job, MaskedReporter(writer, mask))
         except KledError as error:
             return RunOutcome(event=BuildEvent.FAILED, error=mask.hide(error.line()))

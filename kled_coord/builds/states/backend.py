@@ -17,6 +17,7 @@ from kled_coord.builds.states.applied import AppliedAgent, applied_agents
 from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
 from kled_coord.builds.states.notes import applied_notes
 from kled_coord.builds.states.resources import applied_resources
+from kled_coord.builds.states.sensitive import sensitive_values
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
@@ -102,6 +103,10 @@ class States:
     async def resources(self, workspace_id: WorkspaceId) -> list[dict[str, str]]:
         """What the newest state says there is (resources.py). Raises StoreError, KledError."""
         return await self._look(workspace_id, applied_resources)
+
+    async def sensitive(self, workspace_id: WorkspaceId) -> list[str]:
+        """What the newest state says is secret (sensitive.py). Raises StoreError, KledError."""
+        return await self._look(workspace_id, sensitive_values)
 
     async def _look(self, workspace_id: WorkspaceId, look: Callable[[Mapping[str, Any]], _T]) -> _T:
         """What `look` finds in the newest state, which is empty where there is none."""

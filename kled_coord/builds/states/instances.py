@@ -47,7 +47,7 @@ def instances_of(state: Mapping[str, Any]) -> Iterator[Instance]:
                 address=f"{module}{resource['type']}.{resource['name']}{index}",
                 label=resource["name"] if key is None else f"{resource['name']}-{key}",
                 values=instance.get("attributes") or {},
-                sensitive=frozenset(map(_path, instance.get("sensitive_attributes") or ())),
+                sensitive=frozenset(map(path_of, instance.get("sensitive_attributes") or ())),
             )
 
 
@@ -63,7 +63,7 @@ def number_of(values: Mapping[str, Any], name: str, default: int = 0) -> int:
     return default if value is None else int(value)
 
 
-def _path(steps: list[Mapping[str, Any]]) -> tuple[Any, ...]:
+def path_of(steps: list[Mapping[str, Any]]) -> tuple[Any, ...]:
     """The names and indexes of a path; Terraform writes an index as a value with its type."""
     found = (step.get("value") for step in steps)
     return tuple(value.get("value") if isinstance(value, dict) else value for value in found)

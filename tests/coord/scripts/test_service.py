@@ -154,7 +154,7 @@ async def test_a_secret_is_hidden_however_it_is_cut(site: Site, monkeypatch) -> 
     async def secrets(_workspace_id: str) -> tuple[str, ...]:
         return (SECRET,)
 
-    monkeypatch.setattr(site.world.services.workspaces, "secret_values", secrets)
+    monkeypatch.setattr(site.world.services.scripts, "_secrets", secrets)
     await site.connect()
     await site.tell(site.run("running"))
     await site.tell(messages.ScriptOutput(run="r1", offset=0, data=f"a {SECRET[:9]}".encode()))

@@ -1,0 +1,40 @@
+"""What is secret in a workspace: hidden in all that its builds, scripts and programs print."""
+
+from __future__ import annotations
+
+from kled_coord.builds.running.variables import open_fixed
+from kled_coord.builds.states.backend import States
+from kled_coord.store.engine import Store
+from kled_coord.store.records import TemplateVersion
+from kled_coord.store.sealing import Sealer
+from kled_coord.store.versions import version_by_id, version_fixed_sealed
+from kled_coord.store.workspaces import workspace_by_id, workspace_secrets
+from kled_coord.workspaces.parameters import open_parameters
+from kled_wire.names import WorkspaceId
+
+
+class Secrets:
+    """Collects the values from where they are sealed."""
+
+    def __init__(self, *, store: Store, sealer: Sealer, states: States) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._states = states
+
+    async def values(self, workspace_id: WorkspaceId) -> tuple[str, ...]:
+        """Sensitive parameters, variables that the author fixed, and what the state marks.
+
+        All as they were applied last. Raises StoreError, KledError("sealed_unreadable").
+        """
+        sealed = await self._store.read(workspace_secrets, workspace_id)
+        parameters = open_parameters(self._sealer, workspace_id, {}, sealed).secret
+        workspace = await self._store.read(workspace_by_id, workspace_id)
+        assert workspace is not None
+        version = await self._store.read(version_by_id, workspace.version_id)
+        marked = await self._states.sensitive(workspace_id)
+        return (*parameters.values(), *await self._fixed(version), *marked)
+
+    async def _fixed(self, version: TemplateVersion) -> list[str]:
+        sealed = await self._store.read(version_fixed_sealed, version.id)
+        found = open_fixed(self._sealer, version, sealed)
+        return [text for name, text in found.items() if version.fixed.get(name) is None]
