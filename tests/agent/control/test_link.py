@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import random
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 
 import cbor2
 import pytest
@@ -22,17 +17,14 @@ from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
 from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire import limits
-from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import messages
 from kled_wire.control.link import CloseCode, ControlLink
 from kled_wire.errors import UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.version import PROTOCOL
-from tests.agent.conftest import Records
 from tests.agent.control.coordinator import (
     WELCOME,
     Answer,
-    Coordinator,
     Peer,
     converse,
     make_scripts,
@@ -40,83 +32,13 @@ from tests.agent.control.coordinator import (
     say,
     serving,
 )
-
-
-@dataclass
-class Agent:
-    """A running link and what it was told."""
-
-    coordinator: Coordinator
-    records: Records
-    dials: list[messages.Dial] = field(default_factory=list)
-    welcomes: list[messages.Welcome] = field(default_factory=list)
-    keys: AcceptedKeys = field(default_factory=AcceptedKeys)
-    key_uses: KeyUses = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.key_uses = KeyUses(EventLog(logging.getLogger("test")))
-
-    grants: Grants = field(default_factory=Grants)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what another task or the kernel does."""
-        with trio.fail_after(10):
-            while not condition():
-                await trio.sleep(0.002)
-
-    async def connected(self, times: int) -> float:
-        """Wait for that many connections; seconds between the last two."""
-        await self.until(lambda: len(self.coordinator.times) >= times)
-        return self.coordinator.times[-1] - self.coordinator.times[-2]
+from tests.agent.control.linked import CAP_S, REFUSED_S, Running
 
 
 def ended_with(peer: Peer) -> trio_websocket.CloseReason:
     """Why the agent has closed this connection."""
     assert peer.connection.closed is not None
     return peer.connection.closed
-
-
-Running = Callable[..., AbstractAsyncContextManager[Agent]]
-REFUSED_S, CAP_S = 0.4, 0.2
-
-
-@pytest.fixture
-def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
-    """A link whose minutes are fractions of a second."""
-    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(limits, "GOODBYE_S", 0.1)
-    monkeypatch.setattr(limits, "REDIAL_REFUSED_S", REFUSED_S)
-    monkeypatch.setattr(limits, "REDIAL_CAP_S", CAP_S)
-    backoff, pace = Backoff(first_s=0.001, cap_s=0.01), Pace(burst=100, every_s=0.01)
-
-    @asynccontextmanager
-    async def run(*answers: Answer) -> AsyncIterator[Agent]:
-        async with serving(*answers) as coordinator, trio.open_nursery() as nursery:
-            agent = Agent(coordinator, records)
-            identity = Identity(
-                coordinator_url=coordinator.url,
-                token="kled_agent_x",
-                host_key="",
-                host_public_key="",
-            )
-            settings = LinkSettings(
-                identity=identity,
-                on_dial=lambda dial, _link: agent.dials.append(dial),
-                on_welcome=agent.welcomes.append,
-                count_streams=lambda: 3,
-                keys=agent.keys,
-                key_uses=agent.key_uses,
-                grants=agent.grants,
-                scripts=make_scripts(log),
-                on_spec=lambda _: None,
-                log=log,
-            )
-            redials = Redials(backoff, pace, random.random, spread_s=0.001)
-            nursery.start_soon(partial(serve_link, settings, redials=redials))
-            yield agent
-            nursery.cancel_scope.cancel()
-
-    return run
 
 
 async def test_it_says_hello_and_is_welcomed(running: Running) -> None:
@@ -371,71 +293,3 @@ async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_al
 
 def _nothing(_dial: messages.Dial, _link: ControlLink) -> None:
     return
-
-
-KEY = messages.UserKey(id="key_1", user="usr_1", key="ssh-ed25519 AAAA", expires_in_s=60)
-
-
-async def test_a_list_of_keys_is_answered_and_replaces_the_one_before(running: Running) -> None:
-    async def conversation(peer: Peer) -> None:
-        assert messages.KEYS_FEATURE in (await peer.greet()).features
-        for number, keys in enumerate(((KEY,), ())):
-            await peer.say(messages.SetKeys(number=number, keys=keys))
-            while not isinstance(said := await peer.hear(), messages.KeysSet):
-                continue
-            assert said.number == number
-            found.append(agent.keys.find("usr_1", KEY.key, trio.current_time()))
-        done.set()
-        await peer.answer_pings()
-
-    found: list[str | None] = []
-    done = trio.Event()
-    async with running(converse(conversation)) as agent:
-        with trio.fail_after(10):
-            await done.wait()
-    assert found == ["key_1", None]
-
-
-async def test_only_a_link_that_brought_a_list_keeps_it_young(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: list[float] = []
-    monkeypatch.setattr(AcceptedKeys, "heard", lambda _self, now: heard.append(now))
-
-    async def without(peer: Peer) -> None:
-        await peer.greet(replace(WELCOME, heartbeat_s=0.001))
-        for _ in range(20):
-            if isinstance(message := await peer.hear(), messages.Ping):
-                await peer.say(messages.Pong(id=message.id))
-        assert not heard
-
-    async def with_list(peer: Peer) -> None:
-        await peer.greet(replace(WELCOME, heartbeat_s=0.001))
-        await peer.say(messages.SetKeys(number=1, keys=(KEY,)))
-        await peer.answer_pings()
-
-    async with running(converse(without), converse(with_list)) as agent:
-        await agent.until(lambda: len(heard) > 3)
-
-
-async def test_a_key_use_is_told_also_when_its_link_ends(running: Running) -> None:
-    told: list[str] = []
-
-    async def first(peer: Peer) -> None:
-        await peer.greet()
-        agent.key_uses.note("key_1")
-        while not isinstance(said := await peer.hear(), messages.KeyUsed):
-            continue
-        told.append(said.key)
-
-    async def second(peer: Peer) -> None:
-        agent.key_uses.note("key_2")
-        await peer.greet()
-        while not isinstance(said := await peer.hear(), messages.KeyUsed):
-            continue
-        told.append(said.key)
-        await peer.answer_pings()
-
-    async with running(converse(first), converse(second)) as agent:
-        await agent.until(lambda: len(told) == 2)
-    assert told == ["key_1", "key_2"]

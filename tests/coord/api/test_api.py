@@ -5,48 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 import trio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kled_coord.api import guard
 from kled_coord.builds.logs import LogWriter, MaskedReporter
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.masking import Mask
 from kled_coord.store.builds import update_build
-from kled_wire.errors import InputError, NotFoundError
 from kled_wire.limits import API_BODY_MAX_BYTES
-
-PUBLIC_KEY = (
-    Ed25519PrivateKey.generate()
-    .public_key()
-    .public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    .decode()
-)
-
-
-def code(answer) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
-
-
-async def workspace(api, make_tar, name: str = "alice"):
-    """Push a template, log in, create the workspace dev; gives headers and the workspace."""
-    admin = await api.login("boss", "admin")
-    answer = await api.client.post(
-        "/api/v1/templates/plain/versions?message=first",
-        content=make_tar({"main.tf": b"x"}, mode="w:gz"),
-        headers={**admin, "Content-Type": "application/x-tar"},
-    )
-    assert (answer.status_code, answer.json()["number"]) == (201, 1)
-    me = await api.login(name)
-    answer = await api.client.post(
-        "/api/v1/workspaces", json={"name": "dev", "template": "plain"}, headers=me
-    )
-    assert answer.status_code == 201, answer.text
-    return me, answer.json()
+from tests.coord.api.asking import code, workspace
 
 
 async def test_login_whoami_logout(api) -> None:
@@ -254,149 +223,6 @@ async def test_notes_on_resources_are_shown_with_the_build_and_the_workspace(api
     assert shown["latest_build"]["notes"] is None
     (shown,) = (await api.client.get("/api/v1/workspaces", headers=me)).json()
     assert (shown["notes"], shown["daily_cost"]) == (None, None)
-
-
-async def test_an_agent_enrolls_is_shown_and_pinged(api, make_tar) -> None:
-    me, made = await workspace(api, make_tar)
-    agent_id, token = await api.world.services.agents.ensure(made["id"], "main")
-    shown = (await api.client.get("/api/v1/workspaces/dev", headers=me)).json()
-    assert shown["agent"]["status"] == "never"
-    answer = await api.client.post(
-        "/api/v1/agent/enroll",
-        json={
-            "host_public_key": PUBLIC_KEY,
-            "version": "1",
-            "hostname": "box",
-            "os": "linux",
-            "arch": "x86_64",
-            "of_tomorrow": 1,
-        },
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    enrolled = answer.json()
-    assert enrolled["agent_id"] == agent_id
-    names = ["dev.kled", "dev.alice.kled", "main--dev.kled", "main--dev.alice.kled"]
-    assert enrolled["names"] == names
-    assert enrolled["host_certificate"].startswith("ssh-ed25519-cert-v01@openssh.com ")
-    api.world.registry.connect(agent_id, api.world.clock())
-    answer = await api.client.get("/api/v1/workspaces/dev/wait?for=agent", headers=me)
-    assert (answer.json()["agent"]["status"], answer.json()["agent"]["rtt_ms"]) == ("connected", 2)
-    answer = await api.client.get("/api/v1/workspaces/dev/ping", headers=me)
-    assert answer.json()["coordinator_agent_ms"] == 2.5
-    api.world.registry.drop(agent_id, "test")
-    answer = await api.client.get("/api/v1/workspaces/dev/wait?timeout_s=0.01", headers=me)
-    assert code(answer) == (503, "agent_not_connected")
-    user = (await api.client.get("/api/v1/users/me", headers=me)).json()
-    certified = await api.client.post(
-        "/api/v1/ssh/certificates", json={"public_key": PUBLIC_KEY}, headers=me
-    )
-    assert certified.json()["principals"] == [f"user:{user['id']}"] == enrolled["principals"]
-    assert certified.json()["ca_public_key"] == enrolled["user_ca"]
-
-
-async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_tar) -> None:
-    me, made = await workspace(api, make_tar)
-    agents = api.world.services.agents
-    agent_id, token = await agents.ensure(made["id"], "main")
-    await api.client.post(
-        "/api/v1/agent/enroll",
-        json={
-            "host_public_key": PUBLIC_KEY,
-            "version": "1",
-            "hostname": "box",
-            "os": "linux",
-            "arch": "x86_64",
-        },
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    await agents.seen(
-        agent_id, connected=True, version="2", hostname="", os="", arch="", address="192.0.2.1"
-    )
-    api.world.registry.connect(agent_id, api.world.clock())
-    states = api.world.registry.states
-    states[agent_id] = replace(states[agent_id], hostname="", os="", arch="")
-    for connected in (True, False):
-        if not connected:
-            api.world.registry.drop(agent_id, "test")
-        agent = (await api.client.get("/api/v1/workspaces/dev", headers=me)).json()["agent"]
-        assert [agent[key] for key in ("hostname", "os", "arch")] == ["box", "linux", "x86_64"]
-
-
-async def test_only_the_owner_gets_an_agents_token_and_that_is_recorded(api, make_tar) -> None:
-    me, made = await workspace(api, make_tar)
-    agent_id, token = await api.world.services.agents.ensure(made["id"], "main")
-    url = "/api/v1/workspaces/dev.alice/agents/main/token"
-    answer = await api.client.post(url, headers=me)
-    assert answer.json() == {
-        "agent_id": agent_id,
-        "name": "main",
-        "token": token,
-        "coordinator_url": api.world.services.config.access_url,
-    }
-    assert answer.headers["cache-control"] == "no-store"
-    missing = await api.client.post(url.replace("main", "other"), headers=me)
-    assert code(missing) == (404, "agent_not_found")
-    for name, role, refusal in (
-        ("eve", "member", (404, "workspace_not_found")),
-        ("root", "owner", (403, "forbidden")),
-        ("log", "auditor", (403, "forbidden")),
-    ):
-        assert code(await api.client.post(url, headers=await api.login(name, role))) == refusal
-    for scope in ("read", "ssh"):
-        body = {"name": scope, "scopes": [scope]}
-        made_token = (await api.client.post("/api/v1/tokens", json=body, headers=me)).json()
-        narrow = {"Authorization": f"Bearer {made_token['token']}"}
-        assert code(await api.client.post(url, headers=narrow)) == (403, "forbidden")
-    rows = (await api.client.get("/api/v1/audit", headers=await api.login("a2", "auditor"))).json()
-    told = [(row["user_name"], row["allowed"]) for row in rows if row["action"] == "agent.token"]
-    assert sorted(told) == [
-        ("alice", False),
-        ("alice", False),
-        ("alice", True),
-        ("eve", False),
-        ("log", False),
-        ("root", False),
-    ]
-    assert token not in str(rows)
-
-
-async def test_an_agent_is_told_what_its_sessions_get(api, make_tar) -> None:
-    _, made = await workspace(api, make_tar)
-    agents = api.world.services.agents
-    agent_id, token = await agents.ensure(made["id"], "main")
-
-    async def told() -> tuple[object, object]:
-        answer = await api.client.post(
-            "/api/v1/agent/enroll",
-            json={
-                "host_public_key": PUBLIC_KEY,
-                "version": "1",
-                "hostname": "b",
-                "os": "linux",
-                "arch": "arm64",
-            },
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        return answer.json()["environment"], answer.json()["directory"]
-
-    assert await told() == ({}, "")
-    await agents.configure(made["id"], agent_id, environment={"A": "b"}, directory="src")
-    assert await told() == ({"A": "b"}, "src")
-    await agents.configure(made["id"], agent_id, environment={}, directory=None)
-    assert await told() == ({}, "")
-    with pytest.raises(InputError):
-        await agents.configure(made["id"], agent_id, environment={"A": "b" * 65536}, directory=None)
-    with pytest.raises(NotFoundError):
-        await agents.configure("ws_other", agent_id, environment={}, directory=None)
-
-
-async def test_an_agent_token_opens_nothing_else(api, make_tar) -> None:
-    _, made = await workspace(api, make_tar)
-    _, token = await api.world.services.agents.ensure(made["id"], "main")
-    answer = await api.client.get(
-        "/api/v1/workspaces", headers={"Authorization": f"Bearer {token}"}
-    )
-    assert code(answer) == (401, "token_unknown")
 
 
 async def test_a_log_is_streamed_while_it_grows(api, make_tar) -> None:
