@@ -23,6 +23,7 @@ from kled_provider.kata.volume.stored import (
     StoredVolume,
     VolumeError,
     VolumeStore,
+    id_of,
     kept_for_owner,
     new_id,
     remove_directory,
@@ -106,17 +107,15 @@ class VolumeResource(Resource):
         """Make the directory, or take the one that is there: a killed run's, or one kept."""
         settings = self._settings()
         store = VolumeStore(settings.directory)
-        async with hold_lock(store.lock):
-            workspace, owner = await _whose(context)
-            volume = store.find(planned["name"], workspace, owner)
-            if volume is None or (volume.kind, volume.place) != (planned["kind"], planned["place"]):
-                volume = await self._make(context, settings, planned, workspace, owner)
-            volume = replace(
-                _set(volume, planned), workspace=workspace, generation=context.generation or ""
-            )
-            _apply_permissions(volume)
-            store.save(volume)
-        return _state(planned, volume)
+        workspace, owner = await _whose(context)
+        volume = _existing(store, planned, workspace, owner)
+        if volume is None:
+            # It may take minutes: others wait for the lock of all, and nobody for this one's.
+            volume = _new(settings, planned, workspace, owner)
+            async with hold_lock(volume.lock):
+                await self._make(context, settings, planned, volume)
+                return await _keep(store, volume, context, planned, workspace)
+        return await _keep(store, volume, context, planned, workspace)
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Return what the record and the directory say; None where either is gone."""
@@ -191,33 +190,67 @@ class VolumeResource(Resource):
         context: Context,
         settings: VolumeSettings,
         planned: Values,
-        workspace: str,
-        owner: str,
-    ) -> StoredVolume:
+        volume: StoredVolume,
+    ) -> None:
         """Make a directory, whole or not at all."""
-        id_, store = new_id(), VolumeStore(settings.directory)
-        root = _root(settings, planned["place"])
-        data, lock = store.place(id_, root)
-        volume = StoredVolume(
-            id=id_, name=planned["name"], workspace=workspace, owner=owner, generation="",
-            data=data, lock=lock, kind=planned["kind"], place=planned["place"],
-        )  # fmt: skip
-        volume = _set(volume, planned)
         if volume.kind == TMPFS:
-            return volume
+            return
+        root = volume.data.parent
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = root / f".new-{id_}"
+        draft = root / f".new-{volume.id}"
         draft.mkdir(mode=0o700)
         try:
             if planned["populate"] is not None:
                 await context.host.progress(f"Filling volume {planned['name']}")
                 await trio.to_thread.run_sync(_fill, settings, volume, planned["populate"], draft)
-            draft.rename(data)
+            draft.rename(volume.data)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(partial(shutil.rmtree, draft, ignore_errors=True))
+            volume.lock.unlink(missing_ok=True)
             raise
-        return volume
+
+
+def collect_volumes(settings: VolumeSettings) -> list[str]:
+    """Remove what killed runs left of volumes that there are not; blocks. Raises OSError."""
+    store, collected = VolumeStore(settings.directory), []
+    for place in (None, *settings.places):
+        for path in store.orphans(_root(settings, place)):
+            shutil.rmtree(path, ignore_errors=True)
+            store.forget(id_of(path))
+            collected.append(id_of(path))
+    return collected
+
+
+def _existing(
+    store: VolumeStore, planned: Values, workspace: str, owner: str
+) -> StoredVolume | None:
+    """The volume of that name that is as it is to be."""
+    volume = store.find(planned["name"], workspace, owner)
+    wanted = (planned["kind"], planned["place"])
+    return volume if volume is not None and (volume.kind, volume.place) == wanted else None
+
+
+def _new(settings: VolumeSettings, planned: Values, workspace: str, owner: str) -> StoredVolume:
+    id_ = new_id()
+    data, lock = VolumeStore(settings.directory).place(id_, _root(settings, planned["place"]))
+    volume = StoredVolume(
+        id=id_, name=planned["name"], workspace=workspace, owner=owner, generation="",
+        data=data, lock=lock, kind=planned["kind"], place=planned["place"],
+    )  # fmt: skip
+    return _set(volume, planned)
+
+
+async def _keep(
+    store: VolumeStore, volume: StoredVolume, context: Context, planned: Values, workspace: str
+) -> Values:
+    volume = replace(
+        _set(volume, planned), workspace=workspace, generation=context.generation or ""
+    )
+    async with hold_lock(store.lock):
+        _apply_permissions(volume)
+        store.save(volume)
+    return _state(planned, volume)
 
 
 def _fill(settings: VolumeSettings, volume: StoredVolume, source: Values, draft: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ WAIT_S = 5.0
 _LOOK_AGAIN_S = 0.05
 DIRECTORY = "directory"
 TMPFS = "tmpfs"
+_IN_NAME = re.compile(r"vol-[0-9a-f]{16}")
 
 
 class VolumeError(Exception):
@@ -117,8 +119,35 @@ class VolumeStore:
         self._record(id).unlink(missing_ok=True)
         (self._directory / "volumes" / f"{id}.lock").unlink(missing_ok=True)
 
+    def orphans(self, root: Path) -> list[Path]:
+        """What a killed run left below a root: of no volume, and locked by nobody who makes it."""
+        found = []
+        for path in sorted(root.glob("*")):
+            match = _IN_NAME.search(path.name)
+            if match is None or (self.load(match[0]) is not None and path.name == match[0]):
+                continue
+            lock = self.place(match[0], root)[1]
+            if not lock.exists() or is_free(lock):
+                found.append(path)
+        return found
+
     def _record(self, id: str) -> Path:  # noqa: A002
         return self._directory / "volumes" / f"{id}.json"
+
+
+def id_of(path: Path) -> str:
+    """Return the id of the volume that an orphan was of."""
+    match = _IN_NAME.search(path.name)
+    return match[0] if match else ""
+
+
+def is_free(lock: Path) -> bool:
+    """Whether nobody holds the lock of a file."""
+    fd = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return take_lock(fd)
+    finally:
+        os.close(fd)
 
 
 def new_id() -> str:

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kata.volume.resource import VolumeResource, VolumeSettings
+from kled_provider.kata.volume.resource import (
+    VolumeResource,
+    VolumeSettings,
+    collect_volumes,
+)
 from kled_provider.kata.volume.stored import StoredVolume, VolumeStore
 from kled_provider.plugin.resource import Provider
 from tests.provider.conftest import FakeHost, open_terraform
@@ -167,6 +171,36 @@ async def test_a_name_known_at_apply_only_and_two_of_one_name(
     second = 'resource "kata_volume" "other" { name = "home-1" }\n'
     write(terraform, 'name = "home-1"', more=second)
     assert "of one name" in await terraform("plan", code=1)
+
+
+async def test_what_a_killed_create_or_delete_left_is_collected(
+    terraform: Any, settings: VolumeSettings, tmp_path: Path
+) -> None:
+    import fcntl  # noqa: PLC0415
+
+    write(terraform, 'name = "home"')
+    await terraform("init")
+    await terraform("apply", "-auto-approve")
+    volume = volumes(settings)["home"]
+    root, other = volume.data.parent, tmp_path / "disk/.kled-volumes"
+    other.mkdir()
+    left = [
+        root / ".new-vol-00000000000000aa",
+        root / "vol-00000000000000bb",
+        other / ".vol-00000000000000cc.removed",
+    ]
+    for path in left:
+        (path / "deep").mkdir(parents=True)
+    making = volume.lock.with_name("vol-00000000000000bb.lock")
+    with making.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert len(collect_volumes(settings)) == 2
+        assert left[1].exists(), "somebody makes it"
+    assert collect_volumes(settings) == ["vol-00000000000000bb"]
+    assert [path.name for path in root.iterdir()] == [volume.id]
+    assert not list(other.iterdir())
+    assert not making.exists()
+    await terraform("plan", "-detailed-exitcode")
 
 
 async def test_a_volume_that_a_task_writes_is_not_removed(
