@@ -13,7 +13,7 @@ from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.kata.runtime_config.rules import H, M, Merged, Problem
 
 # The plugins that kata_network runs.
-CNI_PLUGINS: Final = ("bridge", "host-local", "loopback", "portmap")
+CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")
 # The first one whose mem-agent starts reliably.
 MEM_AGENT_SINCE: Final = (4, 1)
 _POLICIES_SINCE: Final = (1, 7)

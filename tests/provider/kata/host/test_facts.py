@@ -37,7 +37,7 @@ SOUND = MachineFacts(
     has_vhost_net=True,
     has_mkswap=True,
     passthrough_devices=("0000:01:00.0",),
-    cni_plugins=frozenset({"bridge", "host-local", "loopback", "portmap"}),
+    cni_plugins=frozenset({"bridge", "firewall", "host-local", "loopback", "portmap"}),
     containerd_version="1.7.24",
     containerd_error="",
     snapshotters=("overlayfs",),
@@ -95,7 +95,7 @@ LACKS: dict[str, tuple[dict[str, Any], HostProblem]] = {
         ),
     ),
     "CNI": (
-        {"cni_plugins": frozenset({"bridge", "loopback"})},
+        {"cni_plugins": frozenset({"bridge", "firewall", "loopback"})},
         HostProblem(
             what="kata_network",
             why="no CNI plugin host-local, portmap in /opt/cni/bin, /usr/lib/cni",
