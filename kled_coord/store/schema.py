@@ -152,7 +152,7 @@ template_versions = Table(
     # Nothing new is made of it from then on.
     _at("archived_at"),
     sa.UniqueConstraint("template_id", "number"),
-    sa.UniqueConstraint("template_id", "name", name="template_versions_name"),
+    sa.Index("template_versions_name", "template_id", "name", unique=True),
 )
 
 workspaces = Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import tempfile
 
 import pytest
 
@@ -44,24 +44,20 @@ def test_unknown_users_are_refused_or_the_default(user: str) -> None:
         find_account(user, PASSWD, GROUP)
 
 
-def ran(tmp_path: Path, script: str, **fields: object) -> tuple[int, str]:
-    out = tmp_path / "out"
-    out.touch()
-    out.chmod(0o666)
-    program = SupervisedProgram(
-        argv=("/bin/sh", "-c", f"{{ {script}; }} >{out} 2>&1"),
-        **fields,  # type: ignore[arg-type]
-    )
-    _, status = os.waitpid(start(program), 0)
-    return os.waitstatus_to_exitcode(status), out.read_text()
+def ran(script: str, **fields: object) -> tuple[int, str]:
+    with tempfile.NamedTemporaryFile("r", prefix="kled") as out:
+        os.fchmod(out.fileno(), 0o666)
+        program = SupervisedProgram(
+            argv=("/bin/sh", "-c", f"{{ {script}; }} >{out.name} 2>&1"),
+            **fields,  # type: ignore[arg-type]
+        )
+        _, status = os.waitpid(start(program), 0)
+        return os.waitstatus_to_exitcode(status), out.read()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
-def test_a_program_is_the_user_and_has_its_environment_and_no_more(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)
-    code, said = ran(tmp_path, "id -u; id -g; pwd; env | sort", user="7:8", env={"A": "b"})
+def test_a_program_is_the_user_and_has_its_environment_and_no_more() -> None:
+    code, said = ran("id -u; id -g; pwd; env | sort", user="7:8", env={"A": "b"})
     assert code == 0
     lines = said.splitlines()
     assert lines[:3] == ["7", "8", "/"]
@@ -70,8 +66,8 @@ def test_a_program_is_the_user_and_has_its_environment_and_no_more(tmp_path: Pat
     assert "SECRET" not in said
 
 
-def test_signals_that_we_block_or_ignore_reach_the_program(tmp_path: Path) -> None:
-    code, said = ran(tmp_path, "grep -E 'Sig(Blk|Ign)' /proc/self/status; kill -PIPE $$")
+def test_signals_that_we_block_or_ignore_reach_the_program() -> None:
+    code, said = ran("grep -E 'Sig(Blk|Ign)' /proc/self/status; kill -PIPE $$")
     assert code == -13, "not ignored, as Python has it"
     assert {line.split()[1] for line in said.splitlines()} == {"0" * 16}
 

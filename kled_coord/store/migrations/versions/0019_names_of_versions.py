@@ -14,7 +14,10 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("template_versions") as versions:
         versions.add_column(sa.Column("name", sa.String(40), nullable=True))
-        versions.create_unique_constraint("template_versions_name", ["template_id", "name"])
+    # An index: for a constraint SQLite needs a new table, and builds refer to the old one.
+    op.create_index(
+        "template_versions_name", "template_versions", ["template_id", "name"], unique=True
+    )
     with op.batch_alter_table("templates") as templates:
         templates.add_column(sa.Column("stop_after_s", sa.Integer(), nullable=True))
         templates.add_column(
