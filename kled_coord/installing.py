@@ -25,6 +25,7 @@ _TARGETS: Final = {
     "kled-coord.sysusers.conf": "etc/sysusers.d/kled-coord.conf",
     "kled-coord.tmpfiles.conf": "etc/tmpfiles.d/kled-coord.conf",
     UNIT: f"etc/systemd/system/{UNIT}",
+    **{name: f"etc/systemd/system/{name}" for name in ("kled-kata.service", "kled-kata.socket")},
     "coord.toml": "etc/kled/coord.toml",
 }
 _OWNERS_OWN: Final = "coord.toml"
@@ -113,4 +114,8 @@ def next_steps(program: Path) -> str:
 def _text(name: str, program: Path) -> str:
     text = (SHIPPED / name).read_text("utf-8")
     where = str(program.parent).replace("%", "%%")  # systemd.unit(5): it begins a specifier
-    return re.sub(f"(?<=[=@]){_PREFIX}", lambda _: f"{where}/", text) if name == UNIT else text
+    return (
+        re.sub(f"(?<=[=@]){_PREFIX}", lambda _: f"{where}/", text)
+        if name.endswith(".service")
+        else text
+    )

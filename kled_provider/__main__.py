@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import trio
 
 from kled_provider.handshake import is_started_by_terraform
+from kled_provider.kled.provider import kled_provider
 from kled_provider.standalone import run_standalone
 
 USAGE = """\
@@ -28,7 +29,7 @@ def main() -> int:
         sys.stdout.write(USAGE)
         return 0
     if arguments == ["--version"]:
-        sys.stdout.write(f"terraform-provider-kled {_version()}\n")
+        sys.stdout.write(f"terraform-provider-kled {program_version()}\n")
         return 0
     if not is_started_by_terraform(os.environ):
         sys.stderr.write(
@@ -37,16 +38,18 @@ def main() -> int:
         return 1
     # Ctrl-C reaches Terraform's whole process group; Terraform says itself when we should stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    trio.run(run_standalone, dict(os.environ), _say)
+    trio.run(run_standalone, dict(os.environ), say, kled_provider())
     return 0
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Say a line to Terraform."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _version() -> str:
+def program_version() -> str:
+    """Return the version of what is installed."""
     try:
         return version("kled")
     except PackageNotFoundError:

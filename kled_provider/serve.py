@@ -11,8 +11,12 @@ import trio
 
 from kled_provider.coder.provider import coder_provider
 from kled_provider.host import Host
-from kled_provider.kata.output.reading import read_container_output
-from kled_provider.kata.serving.here import clear_here, examine_here, serve_here
+from kled_provider.kata.serving.entry import (
+    clear_kata,
+    container_output,
+    examine_kata,
+    serve_kata,
+)
 from kled_provider.kled.ending import wait_agent_end
 from kled_provider.kled.process import end_all
 from kled_provider.kled.provider import kled_provider
@@ -72,16 +76,12 @@ CODER = EntryPoint(
 )
 
 
-async def _clear_kata(host: Host) -> None:
-    await clear_here(str((await host.workspace())["id"]))
-
-
 KATA = EntryPoint(
     name="kata",
     addresses=("registry.terraform.io/kled/kata", "registry.opentofu.org/kled/kata"),
-    serve=serve_here,
-    clear=_clear_kata,
+    serve=serve_kata,
+    clear=clear_kata,
     wait_agent_end=_no_process_here,
-    container_output=read_container_output,
-    examine=examine_here,
+    container_output=container_output,
+    examine=examine_kata,
 )

@@ -15,15 +15,20 @@ import trio
 from kled_provider import handshake
 from kled_provider.environment_host import EnvironmentHost
 from kled_provider.grpc.server import serve_grpc
-from kled_provider.kled.provider import kled_provider
+from kled_provider.plugin.resource import Provider
 from kled_provider.plugin.service import PluginService
 
 FIRST_CONNECTION_S = 60.0  # Terraform itself gives up after as long
 AFTER_SHUTDOWN_S = 1.0  # it kills what has not exited 2 s after Shutdown
 
 
-async def run_standalone(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Serve one Terraform process, until it is gone; `say` gets the handshake line."""
+async def run_standalone(
+    environment: Mapping[str, str], say: Callable[[str], None], provider: Provider
+) -> None:
+    """Serve `provider` to one Terraform process, until that is gone.
+
+    `say` gets the handshake line.
+    """
     with tempfile.TemporaryDirectory(prefix="kled-provider-") as name:
         directory = Path(name)
         context, certificate = None, b""
@@ -35,16 +40,16 @@ async def run_standalone(environment: Mapping[str, str], say: Callable[[str], No
         sock.listen()
         say(handshake.handshake_line(path, certificate))
         async with trio.SocketListener(sock) as listener:
-            await _serve(listener, context, EnvironmentHost(environment))
+            await _serve(listener, context, EnvironmentHost(environment), provider)
 
 
 async def _serve(
     listener: trio.SocketListener,
     context: ssl.SSLContext | None,
     host: EnvironmentHost,
+    provider: Provider,
 ) -> None:
     """Serve until the last connection is gone, or none has come."""
-    provider = kled_provider()
     connections = 0
     async with trio.open_nursery() as nursery:
         scope = nursery.cancel_scope

@@ -13,7 +13,7 @@ from kled_agent.config import ENVIRONMENT
 from kled_coord.config import ENV_PREFIX, CoordinatorConfig
 
 UNITS = Path(__file__).parents[1] / "systemd"
-SERVICES = ("kled-agent.service", "kled-coord.service")
+SERVICES = ("kled-agent.service", "kled-coord.service", "kled-kata.service")
 PREFIX = "/opt/kled/bin"
 
 
@@ -32,9 +32,11 @@ def values(unit: str, name: str) -> list[str]:
 def test_systemd_accepts_the_unit(unit: str, tmp_path: Path) -> None:
     # It wants the programs to exist: put something in their place.
     text = (UNITS / unit).read_text(encoding="utf-8")
-    for name in ("kled-agent", "kled-coord"):
+    for name in ("kled-agent", "kled-coord", "terraform-provider-kata"):
         (tmp_path / name).symlink_to("/bin/true")
     (tmp_path / unit).write_text(text.replace(PREFIX, str(tmp_path)), encoding="utf-8")
+    if (socket := (UNITS / unit).with_suffix(".socket")).exists():
+        shutil.copy(socket, tmp_path)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(tmp_path / unit)],
         capture_output=True,
@@ -47,7 +49,9 @@ def test_systemd_accepts_the_unit(unit: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_a_unit_starts_its_program_again(unit: str) -> None:
-    program = unit.removesuffix(".service")
+    program = {"kled-kata.service": "terraform-provider-kata"}.get(
+        unit, unit.removesuffix(".service")
+    )
     assert values(unit, "ExecStart")[0].startswith(f"{PREFIX}/{program} ")
     assert values(unit, "Restart") == ["always"]
     assert int(values(unit, "LimitNOFILE")[0]) >= 65536

@@ -188,7 +188,7 @@ TESTED_BY = {
     """,
     "coord/test_rotation.py": "kled_coord/store/resealing",
     "e2e/test_builds.py": "kled_client/cli/limit",
-    "e2e/test_containerd.py": "kled_provider/kata/serving/here",
+    "e2e/test_containerd.py": "kled_provider/kata/serving/entry kled_provider/kata/serving/here",
     "e2e/test_endings.py": "kled_client/cli/user",
     "e2e/test_forward_command.py": """
         kled_agent/ssh/subsystems/ports kled_agent/ssh/subsystems/udp kled_client/forward/ssh
@@ -246,6 +246,10 @@ TESTED_BY = {
     """,
     "provider/kata/volume/test_populate.py": "kled_provider/kata/volume/tree",
     "provider/kata/volume/test_resource.py": "kled_provider/kata/volume/schema",
+    "provider/kata/serving/test_remote.py": """
+        kled_provider/kata/serving/daemon kled_provider/kata/serving/lines
+        kled_provider/kata/serving/run_host kled_provider/kata_program
+    """,
     "provider/kled/test_processes.py": "kled_provider/kled/launcher kled_provider/locks",
     "provider/kled/test_said.py": """
         kled_provider/kled/agent_schema kled_provider/kled/owner kled_provider/kled/provisioner

@@ -30,6 +30,7 @@ NAMES = (
     "sync",
     "build",
     "bundle",
+    "container",
 )
 
 

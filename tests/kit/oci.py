@@ -48,7 +48,10 @@ class OciImage:
             "mediaType": MANIFEST,
             "digest": self.manifest,
             "size": len(self.blobs[self.manifest]),
-            "annotations": {"org.opencontainers.image.ref.name": name},
+            "annotations": {
+                "org.opencontainers.image.ref.name": name,
+                "io.containerd.image.name": name,  # what `ctr images import` reads
+            },
         }
         index = json.dumps({"schemaVersion": 2, "manifests": [descriptor]}).encode()
         files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index}

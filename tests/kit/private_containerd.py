@@ -38,7 +38,8 @@ class PrivateContainerd:
     """A running containerd. `directory`'s path must be short: sockets lie below it."""
 
     directory: Path
-    namespace: str = "kled"
+    # runc keeps its state of every containerd in one place, by namespace and container.
+    namespace: str = field(default_factory=lambda: f"kled-{os.getpid()}")
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -104,8 +105,7 @@ class PrivateContainerd:
 
     def mounts(self) -> list[str]:
         """The mounts below its directory."""
-        lines = Path("/proc/self/mounts").read_text().splitlines()
-        return [path for path in (line.split()[1] for line in lines) if str(self.directory) in path]
+        return mounts_below(self.directory)
 
 
 @contextmanager
@@ -125,5 +125,16 @@ def open_containerd(directory: Path) -> Iterator[PrivateContainerd]:
         opened.clear()
         opened.process.terminate()
         opened.process.wait(20)
-        for path in reversed(opened.mounts()):
-            subprocess.run(["umount", "-l", path], check=False)
+        unmount_below(directory)
+
+
+def unmount_below(directory: Path) -> None:
+    """Take away what is mounted below a directory, so that it can be removed."""
+    for path in reversed(mounts_below(directory)):
+        subprocess.run(["umount", "-l", path], check=False)
+
+
+def mounts_below(directory: Path) -> list[str]:
+    """Where something is mounted below a directory."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [path for path in (line.split()[1] for line in lines) if f"{directory}/" in path]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,14 +169,15 @@ def start_victim() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
+Serve = Callable[..., Awaitable[None]]
 KLED_ADDRESSES = {address: kled_provider() for address in KLED.addresses}
 
 
 @asynccontextmanager
 async def open_terraform(
-    host: FakeHost, directory: Path, providers: Mapping[str, Provider] = KLED_ADDRESSES
+    host: FakeHost, directory: Path, providers: Mapping[str, Provider | Serve] = KLED_ADDRESSES
 ) -> AsyncIterator[Terraform]:
-    """Serve each provider under its address, as long as the context lasts."""
+    """Serve each provider under its address, as long as the context lasts; one may serve itself."""
     victim = start_victim()
     reattach, sources = {}, set()
     try:
@@ -186,7 +188,12 @@ async def open_terraform(
                 await sock.bind(str(path))
                 sock.listen()
                 listener = await stack.enter_async_context(trio.SocketListener(sock))
-                await nursery.start(serve_provider, provider, listener, host)
+                serve = (
+                    functools.partial(serve_provider, provider)
+                    if isinstance(provider, Provider)
+                    else provider
+                )
+                await nursery.start(serve, listener, host)
                 namespace, name = address.split("/")[1:]
                 sources.add((namespace, name))
                 reattach[address] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from kled_provider.kata.owner.loading import load_owner_file
 from kled_provider.kata.provider import kata_provider
 from kled_provider.serve import KATA
 from tests.kit.oci import busybox_image
-from tests.kit.private_containerd import PrivateContainerd
+from tests.kit.private_containerd import PrivateContainerd, unmount_below
 
 OWNER_FILE = """
 state_directory = "{directory}/state"
@@ -24,6 +23,7 @@ runtime_directory = "{directory}/run"
 
 [containerd]
 address = "{address}"
+namespace = "{namespace}"
 
 [handlers.runc]
 runtime = "io.containerd.runc.v2"
@@ -55,7 +55,11 @@ class Platform:
 
     def write(self, more: str = "") -> None:
         """Write the owner's file."""
-        text = OWNER_FILE.format(directory=self.directory, address=self.containerd.address)
+        text = OWNER_FILE.format(
+            directory=self.directory,
+            address=self.containerd.address,
+            namespace=self.containerd.namespace,
+        )
         self.file.write_text(text + more)
 
 
@@ -64,10 +68,7 @@ def platform(containerd: PrivateContainerd, tmp_path: Path) -> Iterator[Platform
     made = Platform(containerd=containerd, directory=tmp_path)
     yield made
     containerd.clear()
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    for path in reversed([line.split()[1] for line in lines]):
-        if path.startswith(str(tmp_path)):
-            subprocess.run(["umount", "-l", path], check=False)
+    unmount_below(tmp_path)
 
 
 @pytest.fixture

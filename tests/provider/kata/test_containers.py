@@ -148,12 +148,12 @@ async def test_every_attribute_has_its_effect_and_the_next_plan_is_empty(
     info = platform.containerd.ctr("containers", "info", made["id"]).stdout
     assert '"team": "a b"' in info
     assert '"limit": 134217728' in info
-    cgroup = Path("/sys/fs/cgroup")
+    cgroup, namespace = Path("/sys/fs/cgroup"), platform.containerd.namespace
     assert (
-        cgroup / "memory/kled" / made["id"] / "memory.limit_in_bytes"
+        cgroup / "memory" / namespace / made["id"] / "memory.limit_in_bytes"
     ).read_text() == "134217728\n"
-    assert (cgroup / "cpu/kled" / made["id"] / "cpu.cfs_quota_us").read_text() == "50000\n"
-    assert (cgroup / "pids/kled" / made["id"] / "pids.max").read_text() == "50\n"
+    assert (cgroup / "cpu" / namespace / made["id"] / "cpu.cfs_quota_us").read_text() == "50000\n"
+    assert (cgroup / "pids" / namespace / made["id"] / "pids.max").read_text() == "50\n"
     assert Path(made["log_path"]).read_text() == "begun\n"
     await kata("destroy", "-auto-approve")
     nothing_is_left(platform)
@@ -169,7 +169,12 @@ async def test_a_changed_label_and_limit_change_the_container_that_runs(
     assert "0 added, 1 changed" in await kata("apply", "-auto-approve", "-no-color")
     after = attributes(kata)
     assert (after["id"], after["pid"]) == (before["id"], before["pid"])
-    limit = Path("/sys/fs/cgroup/memory/kled", after["id"], "memory.limit_in_bytes")
+    limit = Path(
+        "/sys/fs/cgroup/memory",
+        platform.containerd.namespace,
+        after["id"],
+        "memory.limit_in_bytes",
+    )
     assert limit.read_text() == f"{256 << 20}\n"
     labels = platform.containerd.ctr("containers", "info", after["id"]).stdout
     assert '"b": "2"' in labels

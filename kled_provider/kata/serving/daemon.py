@@ -1,0 +1,134 @@
+"""The service of root's that makes containers for a coordinator which is not root.
+
+Who may connect is decided by the socket's owner and mode. Each connection begins with a line that
+says what it is for, and is answered with a line before anything else is said:
+
+- `run`: a run of Terraform, with its workspace. The answer has a token; what is told to the person
+  follows as lines, until the worker closes the connection, which ends the run.
+- `stream`: a connection of Terraform of the run with that token; bytes of gRPC follow.
+- `clear`, `output`, `examine`: one question, one answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from kled_provider.host import Host, HostError
+from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.output.reading import read_container_output
+from kled_provider.kata.provider import kata_provider
+from kled_provider.kata.serving.here import clear_here, examine_here, open_machine
+from kled_provider.kata.serving.lines import LineStream
+from kled_provider.kata.serving.run_host import RunHost
+from kled_provider.plugin.serving import serve_provider_connection
+
+_FIRST_LINE_S: Final = 10.0
+# As long as an operation whose Terraform has died may go on (grpc.server.GRACE_AFTER_EOF_S).
+_AFTER_RUN_S: Final = 30.0
+_MAX_OUTPUT_BYTES: Final = 4 << 20
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run of Terraform: its host, and the scopes of its connections."""
+
+    host: RunHost
+    scopes: set[trio.CancelScope] = field(default_factory=set)
+
+
+class KataDaemon:
+    """Answers connections; `serve` runs until it is cancelled."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Run] = {}
+
+    async def serve(
+        self,
+        listener: trio.SocketListener,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept connections."""
+        async with open_machine() as machine, trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                stream = await listener.accept()
+                nursery.start_soon(self._serve, stream, machine)
+
+    async def _serve(self, stream: trio.SocketStream, machine: KataMachine) -> None:
+        lines = LineStream(stream)
+        first = None
+        try:
+            with trio.move_on_after(_FIRST_LINE_S):
+                first = await lines.receive()
+            if first is not None:
+                await self._answer(lines, first, machine)
+        except (HostError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # the peer's mistake, or its end
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _answer(
+        self, lines: LineStream, first: Mapping[str, Any], machine: KataMachine
+    ) -> None:
+        match first.get("kind"):
+            case "run":
+                await self._run(lines, first)
+            case "stream":
+                await self._stream(lines, str(first.get("token")), machine)
+            case kind:
+                await lines.send(await _told(str(kind), first))
+
+    async def _run(self, lines: LineStream, first: Mapping[str, Any]) -> None:
+        token = secrets.token_hex(16)
+        run = self._runs[token] = _Run(RunHost(dict(first["workspace"]), lines))
+        try:
+            await lines.send({"token": token})
+            while await lines.receive() is not None:
+                pass
+        finally:
+            del self._runs[token]
+            for scope in run.scopes:
+                scope.deadline = trio.current_time() + _AFTER_RUN_S
+
+    async def _stream(self, lines: LineStream, token: str, machine: KataMachine) -> None:
+        run = self._runs.get(token)
+        if run is None:
+            await lines.send({"error": "there is no such run"})
+            return
+        await lines.send({})
+        with trio.CancelScope() as scope:
+            run.scopes.add(scope)
+            try:
+                host: Host = run.host
+                await serve_provider_connection(lines.stream, kata_provider(machine), host)
+            finally:
+                run.scopes.discard(scope)
+
+
+async def _told(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer one question; what fails is told by its sentence."""
+    try:
+        if kind == "clear":
+            await clear_here(str(asked["workspace"]))
+            return {}
+        if kind == "examine":
+            return {"lines": await examine_here()}
+        if kind == "output":
+            most = min(int(asked["most_bytes"]), _MAX_OUTPUT_BYTES)
+            found = await read_container_output(str(asked["workspace"]), str(asked["name"]), most)
+            return {"output": None if found is None else base64.b64encode(found).decode()}
+    except OSError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if not isinstance(message, str):
+            raise
+        return {"error": message, "hint": getattr(error, "hint", None)}
+    return {"error": f"{kind[:80]!r} is not known"}

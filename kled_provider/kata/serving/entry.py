@@ -1,0 +1,65 @@
+"""What the coordinator calls: within this process where it is root's, else by the service.
+
+KLED_KATA_SOCKET names the service's socket, also for a coordinator that is root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import trio
+
+from kled_provider.host import Host
+from kled_provider.kata.output.reading import read_container_output
+from kled_provider.kata.serving.here import clear_here, examine_here, serve_here
+from kled_provider.kata.serving.remote import (
+    DEFAULT_SOCKET,
+    clear_remote,
+    examine_remote,
+    output_remote,
+    serve_remote,
+)
+
+
+def service_socket() -> str | None:
+    """Return the service's socket; None where this process needs none."""
+    named = os.environ.get("KLED_KATA_SOCKET")
+    return named or (None if os.geteuid() == 0 else DEFAULT_SOCKET)
+
+
+async def serve_kata(
+    listener: trio.SocketListener,
+    host: Host,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the provider to one run, as `serve_provider` does."""
+    path = service_socket()
+    if path is None:
+        await serve_here(listener, host, task_status=task_status)
+    else:
+        await serve_remote(listener, host, path, task_status=task_status)
+
+
+async def clear_kata(host: Host) -> None:
+    """End what it made for the host's workspace. Raises HostError, NetworkError, OSError."""
+    path, workspace = service_socket(), str((await host.workspace())["id"])
+    if path is None:
+        await clear_here(workspace)
+    else:
+        await clear_remote(workspace, path)
+
+
+async def examine_kata() -> list[Mapping[str, str]]:
+    """Say what this machine has for the provider, in lines. Raises HostError, OwnerFileError."""
+    path = service_socket()
+    return await examine_here() if path is None else await examine_remote(path)
+
+
+async def container_output(workspace_id: str, name: str, most_bytes: int) -> bytes | None:
+    """Return the last of what a container printed; None where there is none. Raises HostError."""
+    path = service_socket()
+    if path is None:
+        return await read_container_output(workspace_id, name, most_bytes)
+    return await output_remote(workspace_id, name, most_bytes, path)

@@ -1,0 +1,117 @@
+"""A site whose templates make containers: the real programs, on a containerd of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cni import PLUGINS, why_not
+from tests.kit.oci import busybox_image
+from tests.kit.private_containerd import PrivateContainerd, open_containerd
+from tests.kit.registry import open_image_server
+from tests.kit.site import ROOT, Site, open_site
+
+OWNER_FILE = """
+state_directory = "{directory}/state"
+runtime_directory = "{directory}/run"
+default_handler = "runc"
+
+[containerd]
+address = "{address}"
+namespace = "{namespace}"
+
+[networks]
+plugin_directories = ["{plugins}"]
+address_pools = ["10.213.0.0/16"]
+
+[handlers.runc]
+runtime = "io.containerd.runc.v2"
+
+[handlers.kata]
+runtime = "io.containerd.kata.v2"
+hypervisor = "clh"
+
+[agent_bundles]
+amd64 = "{bundle}"
+
+[registries."{registry}"]
+plain_http = true
+"""
+
+
+@dataclass(kw_only=True)
+class ContainerSite:
+    """A site, its containerd, and the name of an image that it can pull."""
+
+    site: Site
+    containerd: PrivateContainerd
+    image: str
+
+
+def unpack_bundle(directory: Path) -> Path:
+    """Unpack the agent's bundle of this tree below `directory`; gives where.
+
+    KLED_TEST_BUNDLE names one that is made already.
+    """
+    directory.chmod(0o755)
+    made = os.environ.get("KLED_TEST_BUNDLE")
+    if made is None:
+        subprocess.run([ROOT / "scripts/build-agent-bundle", "--output", directory], check=True)
+        (made,) = map(str, directory.glob("*.tar.gz"))
+    with tarfile.open(made) as tar:
+        tar.extractall(directory)
+    return directory / "kled-agent"
+
+
+@contextmanager
+def open_container_site(bundle: Path) -> Iterator[ContainerSite]:
+    """Run it as long as the context lasts; nothing of it stays."""
+    if reason := why_not():
+        pytest.skip(reason)
+    address = machine_address()
+    with (
+        tempfile.TemporaryDirectory(prefix="kc-") as name,
+        open_containerd(Path(name)) as containerd,
+        open_image_server(images={"kled/busybox:1": busybox_image()}) as registry,
+    ):
+        directory = Path(name) / "kled"
+        directory.mkdir()
+        file = directory / "kata.toml"
+        file.write_text(
+            OWNER_FILE.format(
+                directory=directory,
+                address=containerd.address,
+                namespace=containerd.namespace,
+                plugins=PLUGINS,
+                bundle=bundle,
+                registry=registry.address,
+            )
+        )
+        with open_site(
+            template=ROOT / "templates/containerd",
+            name="containerd",
+            settings={"KLED_COORD_HOST": "0.0.0.0", "KLED_KATA_FILE": str(file)},
+            access_url=f"http://{address}:{{port}}",
+        ) as site:
+            yield ContainerSite(
+                site=site, containerd=containerd, image=f"{registry.address}/kled/busybox:1"
+            )
+
+
+def machine_address() -> str:
+    """An address of this machine that containers reach too."""
+    done = subprocess.run(
+        ["ip", "-4", "-o", "route", "get", "192.0.2.1"], capture_output=True, text=True, check=False
+    )
+    words = done.stdout.split()
+    if "src" not in words:
+        pytest.skip("this machine has no address but its loopback")
+    return words[words.index("src") + 1]
