@@ -225,11 +225,7 @@ TESTED_BY = {
         kled_provider/kata/container/making kled_provider/kata/container/place
         kled_provider/kata/container/program kled_provider/kata/container/resource
         kled_provider/kata/container/rootfs kled_provider/kata/container/schema
-        kled_provider/kata/container/spec kled_provider/kata/image/archive
-        kled_provider/kata/image/getting kled_provider/kata/image/holding
-        kled_provider/kata/image/manifest kled_provider/kata/image/named
-        kled_provider/kata/image/reference kled_provider/kata/image/registry
-        kled_provider/kata/image/resource kled_provider/kata/image/taking
+        kled_provider/kata/container/spec
         kled_provider/kata/machine
     """,
     "provider/kata/network/test_attaching.py": """
@@ -246,6 +242,13 @@ TESTED_BY = {
     """,
     "provider/kata/volume/test_populate.py": "kled_provider/kata/volume/tree",
     "provider/kata/volume/test_resource.py": "kled_provider/kata/volume/schema",
+    "provider/kata/test_images.py": """
+        kled_provider/kata/image/archive kled_provider/kata/image/getting
+        kled_provider/kata/image/holding kled_provider/kata/image/manifest
+        kled_provider/kata/image/named kled_provider/kata/image/reference
+        kled_provider/kata/image/registry kled_provider/kata/image/resource
+        kled_provider/kata/image/taking
+    """,
     "provider/kata/serving/test_remote.py": """
         kled_provider/kata/serving/daemon kled_provider/kata/serving/lines
         kled_provider/kata/serving/run_host kled_provider/kata_program

@@ -1,0 +1,163 @@
+"""Images from a registry and from archives, on a real containerd."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.kit.oci import (
+    INDEX,
+    MANIFEST,
+    OciImage,
+    busybox_image,
+    busybox_layer,
+    image_of,
+    tar_of,
+)
+from tests.kit.registry import ImageServer, open_image_server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def registry(platform: Any) -> Iterator[ImageServer]:
+    with open_image_server(images={"a/busybox:1": busybox_image()}) as opened:
+        password = platform.directory / "password"
+        password.write_text("secret\n")
+        platform.write(
+            f'[registries."{opened.address}"]\nplain_http = true\n'
+            f'[credentials.own]\nregistry = "{opened.address}"\nusername = "ann"\n'
+            f'password_file = "{password}"\n'
+        )
+        yield opened
+
+
+def attributes(terraform: Any) -> dict[str, Any]:
+    return dict(terraform.state()["kata_image.base"]["instances"][0]["attributes"])
+
+
+def image(name: str, more: str = "") -> str:
+    return f'resource "kata_image" "base" {{\n  name = "{name}"\n  {more}\n}}\n'
+
+
+async def refused(terraform: Any) -> str:
+    output: str = await terraform("apply", "-auto-approve", "-no-color", code=1)
+    return " ".join(" ".join(line.lstrip("│╷╵ ") for line in output.splitlines()).split())
+
+
+async def test_a_pull_goes_on_where_it_was_cut_off(
+    kata: Any, registry: ImageServer, platform: Any, host: Any
+) -> None:
+    registry.cuts = 3
+    kata.write(image(f"{registry.address}/a/busybox:1"))
+    await kata("apply", "-auto-approve")
+    found = attributes(kata)
+    assert found["id"] == f"{registry.address}/a/busybox:1@{found['digest']}"
+    assert found["command"] == ["/bin/sleep", "1000"]
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    assert any("Fetching layer 1 of 2" in message for message in host.messages)
+    fetched = [line for line in registry.requests if "/blobs/" in line and " 206 " in line]
+    assert len(fetched) == 3
+    unpacked = platform.containerd.ctr("snapshots", "ls").stdout
+    assert unpacked.count("Committed") == 2
+    await kata("destroy", "-auto-approve")
+    assert platform.containerd.names("images") == []
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+async def test_an_account_is_of_the_owners_file_or_the_templates(
+    kata: Any, registry: ImageServer, auth: str
+) -> None:
+    registry.account, registry.auth = "ann:secret", auth
+    name = f"{registry.address}/a/busybox:1"
+    kata.write(image(name))
+    assert f"refuses {name} without an account (HTTP 401)" in await refused(kata)
+    kata.write(image(name, 'username = "ann"\n  password_wo = "wrong"'))
+    assert "as 'ann' (HTTP 401)" in await refused(kata)
+    for more in ('credentials = "own"', 'username = "ann"\n  password_wo = "secret"'):
+        kata.write(image(name, more))
+        await kata("apply", "-auto-approve")
+        assert "secret" not in (kata.directory / "terraform.tfstate").read_text()
+        await kata("destroy", "-auto-approve")
+
+
+async def test_a_digest_is_what_counts(kata: Any, registry: ImageServer) -> None:
+    wanted = registry.images["a/busybox:1"].manifest
+    name = f"{registry.address}/a/busybox:1@{wanted}"
+    kata.write(image(name))
+    await kata("apply", "-auto-approve")
+    assert attributes(kata)["digest"] == wanted
+    await kata("destroy", "-auto-approve")
+    kata.write(image(name.replace(wanted, f"sha256:{'0' * 64}")))
+    assert "has no" in await refused(kata)
+
+
+async def test_what_cannot_be_used_is_said_at_its_attribute(
+    kata: Any, registry: ImageServer, platform: Any
+) -> None:
+    registry.images["a/arm:1"] = image_of(busybox_layer(), architecture="arm64")
+    registry.images["a/index:1"] = indexed(registry.images["a/arm:1"])
+    wrong = image_of(tar_of({"only-here": os.urandom(5000)}))
+    layer = json.loads(wrong.blobs[wrong.manifest])["layers"][0]["digest"]
+    wrong.blobs[layer] = wrong.blobs[layer][:-20]
+    registry.images["a/cut:1"] = wrong
+    for repository, said in (
+        ("a/none", "has no"),
+        ("a/arm", "it is for linux/arm64, and not for linux/amd64"),
+        ("a/index", "it is not there for linux/amd64; it is for linux/arm64"),
+        ("a/cut", "is smaller than said"),
+    ):
+        kata.write(image(f"{registry.address}/{repository}:1"))
+        assert said in await refused(kata), repository
+    kata.write(image("127.0.0.1:1/a/busybox:1"))
+    assert "127.0.0.1:1 cannot be reached" in await refused(kata)
+    kata.write(image(f"{registry.address}/a/Busybox"))
+    assert "is no name of an image" in await refused(kata)
+    assert platform.containerd.names("images") == []
+    assert platform.containerd.names("leases") == []
+
+
+def indexed(of: OciImage) -> OciImage:
+    made = OciImage(blobs=dict(of.blobs))
+    entry = {
+        "mediaType": MANIFEST,
+        "digest": of.manifest,
+        "size": len(of.blobs[of.manifest]),
+        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    }
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
+    made.manifest = made.add(index.encode(), INDEX)["digest"]
+    return made
+
+
+async def test_archives_of_every_kind_are_taken(kata: Any, platform: Any) -> None:
+    images = platform.directory / "images"
+    layer = busybox_layer()
+    (images / "root.tar").write_bytes(layer)
+    (images / "docker.tar").write_bytes(docker_archive(layer))
+    for name in ("busybox", "root", "docker"):
+        kata.write(image(f"kled.test/{name}:1", f'archive = "{images}/{name}.tar"'))
+        await kata("apply", "-auto-approve")
+        assert attributes(kata)["architecture"] == "amd64"
+        assert platform.containerd.names("images") == [f"kled.test/{name}:1"]
+    await kata("destroy", "-auto-approve")
+    (images / "bad.tar").write_bytes(b"no tar" * 1000)
+    (images / "gone.tar").symlink_to("/etc/passwd")
+    for name, said in (("bad", "it is no tar"), ("gone", "gone.tar"), ("../kata", "'..'")):
+        kata.write(image("kled.test/x:1", f'archive = "{images}/{name}.tar"'))
+        assert said in await refused(kata)
+
+
+def docker_archive(layer: bytes) -> bytes:
+    """What `docker save` writes."""
+    config = next(
+        data for data in image_of(layer).blobs.values() if data.startswith(b'{"architecture"')
+    )
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": ["x:1"], "Layers": ["l.tar"]}])
+    return tar_of(
+        {"manifest.json": manifest.encode(), "config.json": config, "l.tar": layer}, mode=0o644
+    )
