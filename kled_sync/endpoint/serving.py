@@ -24,6 +24,7 @@ from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
 from kled_sync.tree.paths import ROOT, split
 from kled_sync.watching.choice import Choice, Watcher, open_watcher
+from kled_sync.watching.fanotify import open_fanotify
 from kled_sync.watching.inotify import limit_words
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
@@ -338,18 +339,32 @@ class SyncEndpoint:
     # --- events
 
     def _start_watching(self, holding: HeldRoot, message: messages.Watch) -> Work:
-        self._watch, how, words = self._choose(holding.root.path)
-        if self._watch is not None:
-            holding.scanner.watch = holding.shop.placer.watch = self._watch.add
-            holding.memory.all_dirty = True
+        watch, how, words = self._choose(holding.root.path)
+        if watch is not None:
+            self._use_watcher(holding, watch)
         self._out.send(messages.Watching(request=message.request, how=how, words=words))
         yield True
 
     def _tell_unwatched(self) -> None:
-        if self._watch is not None and self._watch.unwatched:
-            words = limit_words(self._watch.unwatched)
-            self._watch.unwatched = 0
+        holding, watch = self._holding, self._watch
+        if holding is None or watch is None or not watch.unwatched:
+            return
+        words = limit_words(watch.unwatched)
+        watch.unwatched = 0
+        unlimited = open_fanotify(holding.root.path)
+        if unlimited is None:
             self._out.send(messages.Watching(request=0, how="inotify", words=words))
+            return
+        watch.close()
+        self._use_watcher(holding, unlimited)
+        self._event_at = self._told_at = time.monotonic()
+        self._out.send(messages.Watching(request=0, how="fanotify", words=""))
+
+    def _use_watcher(self, holding: HeldRoot, watch: Watcher) -> None:
+        """From now on; every directory is looked at again, and so is known to it."""
+        self._watch = watch
+        holding.scanner.watch = holding.shop.placer.watch = watch.add
+        holding.memory.all_dirty = True
 
     def _look_at_events(self) -> None:
         if self._watch is None or self._holding is None:

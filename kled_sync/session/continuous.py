@@ -35,8 +35,10 @@ _SMALL_BYTES: Final = 4 * 1024 * 1024
 _BURST_ACTIONS: Final = 200
 _BURST_PAUSE_S: Final = 0.15
 # Between looks at everything, by how a side notices changes; more often where it says why not.
-_SWEEP_S: Final = {"inotify": 120.0, "hints": 30.0}
+_SWEEP_S: Final = {"inotify": 120.0, "fanotify": 120.0, "hints": 30.0}
 _SWEEP_UNWATCHED_S: Final = 10.0
+# What tells of every change.
+_TOLD: Final = frozenset({"inotify", "fanotify"})
 _FLUSH_ROUNDS: Final = 50
 # What changes while it is brought over is tried again so often, then with the next change.
 _TRIES_MAX: Final = 5
@@ -370,7 +372,7 @@ async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
 
 def _is_watched(state: SideState) -> bool:
     watching = state.watching
-    return watching is not None and watching.how == "inotify" and not watching.words
+    return watching is not None and watching.how in _TOLD and not watching.words
 
 
 def _sweep_s(state: SideState) -> float:

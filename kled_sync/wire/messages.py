@@ -169,7 +169,10 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """How changes are noticed: `inotify`, `sweeps`; and what is to be known about it."""
+    """How changes are noticed, and what is to be known about it.
+
+    `how` is `inotify`, `fanotify`, `hints` or `sweeps`.
+    """
 
     request: int
     how: str
