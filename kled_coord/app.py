@@ -10,8 +10,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Never
@@ -140,8 +140,7 @@ async def serve(
     async with open_services(config, sources, metrics, registry) as services:
         with only_one(config.data_dir):
             await services.sessions.close_forgotten()
-            if config.with_defaults().database_url.startswith("sqlite"):
-                await services.queue.expire(all_workers=True)
+            await services.queue.expire(await trio.to_thread.run_sync(earlier_workers, config))
             await _serve(services, registry, sources, task_status)
     log.info("coordinator_stopped")
 
@@ -255,7 +254,7 @@ def make_worker(services: Services, number: int, port: int) -> Worker:
         runner=services.run_build,
         runs=services.runs,
         jobs=make_jobs(services, places),
-        name=f"{socket.gethostname()[:40]}/{os.getpid()}/{number}",
+        name=f"{worker_prefix(config.data_dir)}{os.getpid()}/{number}",
     )
 
 
@@ -271,6 +270,33 @@ def make_jobs(services: Services, places: Places) -> Jobs:
         sandbox=services.sandbox,
         places=places,
     )
+
+
+def worker_prefix(data_dir: Path) -> str:
+    """How the names of all workers begin that ever had this data directory, on this host. Blocks.
+
+    They are unique among all workers of one database.
+    """
+    file = data_dir / "instance"
+    with suppress(OSError):
+        if instance := file.read_text():
+            return f"{socket.gethostname()[:40]}/{instance}/"
+    instance = secrets.token_hex(6)
+    with suppress(OSError):  # a full disk: then leases alone tell of these workers' end
+        file.write_text(instance)
+    return f"{socket.gethostname()[:40]}/{instance}/"
+
+
+def earlier_workers(config: CoordinatorConfig) -> Callable[[str], bool]:
+    """Which workers have ended, once this process holds the data directory. Blocks.
+
+    Nobody else works on a SQLite database; on PostgreSQL the data directory's own have ended, and
+    of others the leases tell.
+    """
+    if config.with_defaults().database_url.startswith("sqlite"):
+        return lambda _worker: True
+    prefix = worker_prefix(config.data_dir)
+    return lambda worker: worker.startswith(prefix)
 
 
 @contextmanager

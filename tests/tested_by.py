@@ -183,7 +183,7 @@ TESTED_BY = {
     "coord/terraform/test_binary.py": "kled_coord/terraform/embedded",
     "coord/terraform/test_run.py": "kled_coord/terraform/errors kled_coord/terraform/session",
     "coord/test_program.py": """
-        kled_coord/__main__ kled_coord/app kled_coord/cli kled_coord/setting_up kled_coord/sources
+        kled_coord/__main__ kled_coord/cli kled_coord/setting_up kled_coord/sources
         kled_coord/stopping
     """,
     "coord/test_rotation.py": "kled_coord/store/resealing",

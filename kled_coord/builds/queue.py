@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -132,15 +132,16 @@ class Queue:
         """Ask a build to stop; `force` leaves its Terraform no time. Raises as `end` does."""
         return await self.end(build_id, BuildEvent.CANCEL_ASKED, worker=None, force=force)
 
-    async def expire(self, *, all_workers: bool = False) -> None:
+    async def expire(self, is_dead: Callable[[str], bool] = lambda _worker: False) -> None:
         """Fail the builds whose worker stopped renewing its lease; called every few seconds.
 
-        `all_workers`: no worker is alive, so every running build has lost its own.
+        `is_dead` says of which workers, by name, it is known that they have ended.
         """
         running = {build.id: build for build in await self._store.read(running_builds)}
         leases = {build.id: (build.worker, build.lease) for build in running.values()}
         expired = self._leases.expired(leases, self._monotonic())
-        for build in map(running.__getitem__, running if all_workers else expired):
+        known = [build.id for build in running.values() if is_dead(build.worker or "")]
+        for build in map(running.__getitem__, dict.fromkeys([*known, *expired])):
             log.warning("build_lease_expired", build=build.id, worker=build.worker)
             await self.end(
                 build.id,

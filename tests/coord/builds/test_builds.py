@@ -317,7 +317,9 @@ async def test_a_coordinator_that_starts_fails_what_the_dead_one_was_running(
     await template(world, make_tar)
     alice = await world.user("alice")
     created = await create(world, alice)
-    await world.services.queue.claim("dead")
-    await world.services.queue.expire(all_workers=True)
+    await world.services.queue.claim("here/dead")
+    await world.services.queue.expire(lambda worker: worker.startswith("there/"))
+    assert await status(world, created.workspace) == "starting"
+    await world.services.queue.expire(lambda worker: worker.startswith("here/"))
     assert await status(world, created.workspace) == "failed"
     assert await world.services.queue.claim("alive") is None

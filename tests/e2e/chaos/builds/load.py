@@ -20,6 +20,7 @@ from tests.e2e.chaos.builds.world import BuildWorld
 # Nothing takes longer once all trouble is over; before, each may last and come again. Seconds.
 PATIENCE_S: Final = 240.0
 _LOOK_AGAIN_S: Final = 0.25
+_AGAIN_S: Final = 1.0
 _ENDED: Final = frozenset({"succeeded", "failed", "canceled"})
 _NEXT: Final = {
     "start": ("stop", "stop", "start", "delete"),
@@ -135,6 +136,8 @@ class Owner:
         if transition == "delete" and facts.status is None:
             self._id = None
         self._last = transition if build["status"] == "succeeded" else "start"
+        if build["status"] != "succeeded":
+            time.sleep(_AGAIN_S)  # as people do: not a hundred times while a disk is full
         return compared
 
     # --- what an API that may be away is asked
