@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from kled_coord.terraform.events import (
 )
 from kled_coord.terraform.plugincache import CACHE, find_shared
 from kled_coord.terraform.previewing import PreviewInput, preview_build
+from kled_coord.terraform.providers import TerraformProvider, load_providers
 from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.session import Control
@@ -50,7 +51,7 @@ _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
 
 
 class Terraform:
-    """Terraform on this machine. The binary is looked for at the first use, then kept.
+    """Terraform on this machine. Binary and providers are looked for at the first use, then kept.
 
     Below `data_dir` it keeps what later runs need not fetch again. A build without progress for
     `quiet_s` (0: no limit), or what its job says, is stopped, in which
@@ -82,6 +83,7 @@ class Terraform:
         self._bundles = bundles
         self._asking = Asking(data_dir / "asking")
         self._binary: Binary | None = None
+        self._providers: Sequence[TerraformProvider] | None = None
 
     async def check(self, inquiry: Inquiry) -> CheckedTemplate:
         """Let Terraform check a template. Raises InputError("template_invalid"), KledError.
@@ -123,6 +125,7 @@ class Terraform:
                     is_planned=is_planned,
                 ),
                 binary=await self._find(),
+                providers=self._load(),
                 directory=directory,
                 host=host,
                 control=await self._control(Control(limits=_CHECK_LIMITS)),
@@ -136,6 +139,7 @@ class Terraform:
         await self._asking.ask(
             TemplateQuestion(template=inquiry.template, host=host, variables=inquiry.variables),
             binary=await self._find(),
+            providers=self._load(),
             control=await self._control(Control(limits=_CHECK_LIMITS)),
         )
         return host.answer()
@@ -153,6 +157,7 @@ class Terraform:
                     refresh_only=inquiry.refresh_only,
                 ),
                 binary=await self._find(),
+                providers=self._load(),
                 host=host,
                 directory=directory,
                 control=await self._control(Control(limits=_CHECK_LIMITS)),
@@ -186,6 +191,7 @@ class Terraform:
             await run_build(
                 build,
                 binary=await self._find(),
+                providers=self._load(),
                 host=host,
                 directory=job.directory,
                 on_event=translator.translate,
@@ -214,6 +220,15 @@ class Terraform:
             sandbox=choice.sandbox,
             modules=self._modules,
         )
+
+    def _load(self) -> Sequence[TerraformProvider]:
+        """The providers that are installed; to look for them takes 20 ms.
+
+        Raises ConfigError.
+        """
+        if self._providers is None:
+            self._providers = load_providers()
+        return self._providers
 
     async def _find(self) -> Binary:
         if self._binary is None:
