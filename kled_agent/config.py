@@ -23,7 +23,7 @@ DIRECT_POLICIES: Final = ("off", "private", "any")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
-    """What the agent was told. `token` may be empty where an identity is kept in `state_dir`."""
+    """The agent's settings. `token` may be empty where an identity is kept in `state_dir`."""
 
     coordinator_url: str
     token: str = field(default="", repr=False)

@@ -46,7 +46,7 @@ class Machine(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Everything kept. Keys and certificates are OpenSSH text; `principals` may log in."""
+    """What the agent keeps of itself. Keys are OpenSSH text; those of `principals` may log in."""
 
     coordinator_url: str
     token: str = field(repr=False)

@@ -22,7 +22,7 @@ _SOCKET: Final = re.compile(r"socket:\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningSocket:
-    """One line of the kernel's table."""
+    """A listening socket, as in one line of the kernel's table."""
 
     address: str
     port: int
@@ -32,7 +32,7 @@ class ListeningSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningPort:
-    """One port, on whatever addresses. `process` and `pid` where they can be known."""
+    """A listening port with its addresses. `process` and `pid` are set where they can be known."""
 
     port: int
     addresses: tuple[str, ...]
@@ -92,7 +92,7 @@ def merge(
 
 
 class PortReader:
-    """Reads again and again; looks for owners only where a socket is new. For one thread."""
+    """Reads the listening ports, and looks for the owners of new sockets only. For one thread."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc

@@ -31,7 +31,7 @@ from kled_wire.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planes:
-    """What serves each kind of connection, and what has to be seen to when it all ends."""
+    """What serves each kind of connection, and what has to be ended with the coordinator."""
 
     handlers: Mapping[Plane, Handler]
     admission: Admission

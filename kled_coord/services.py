@@ -74,7 +74,7 @@ class Sources:
 
 @dataclass(slots=True, kw_only=True)
 class Readiness:
-    """Whether connections are taken; `draining` is set once no new ones may be."""
+    """Whether connections are accepted; `draining` is set when no new ones are."""
 
     listening: bool = False
     draining: trio.Event = field(default_factory=trio.Event)

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopOrder:
-    """What has to end. `scope` holds everything that serves."""
+    """What a stop has to end; `scope` is around everything that serves."""
 
     services: Services
     asgi: AsgiServer

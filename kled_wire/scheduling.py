@@ -36,7 +36,7 @@ _CAN_YIELD: Final = hasattr(os, "sched_yield")
 
 
 class TypingPriority:
-    """One for all streams of a process."""
+    """Gives typing priority over bulk; one object serves all streams of a process."""
 
     def __init__(self) -> None:
         self._typed_at = -math.inf

@@ -39,7 +39,7 @@ _BACKLOG: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectSettings:
-    """Who may come: nobody, those in one's own networks, or anybody; and where to listen."""
+    """Whom the direct port accepts (nobody, private addresses, or any), and where it listens."""
 
     listen: str = "off"
     host: str = "::"

@@ -18,7 +18,7 @@ from kled_wire.control import messages
 
 
 class Grants:
-    """The scopes of what is served, each with the grants that it stands on."""
+    """The cancel scopes of what is served, each under the grants that allow it."""
 
     def __init__(self) -> None:
         self._served: dict[trio.CancelScope, Collection[str]] = {}

@@ -16,7 +16,7 @@ _WAITING_MAX: Final = 256
 
 
 class KeyUses:
-    """What is still to be told; it outlives links."""
+    """Uses of keys that the coordinator has not been told yet; they outlive links."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log

@@ -36,7 +36,7 @@ _DIRECT_KIND: Final = "ssh"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeLimits:
-    """Bounds on what waits for clients: seconds, streams, bytes.
+    """Limits on streams that wait for their client: seconds, streams, bytes.
 
     `vouched_s` is for how long a stream may be on direct paths before its client must come through
     the coordinator again, where the policy is asked.

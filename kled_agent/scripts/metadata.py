@@ -25,7 +25,7 @@ _LEAST_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataResult:
-    """What one run found; `at` is its end by Trio's clock."""
+    """The result of one run; `at` is its end by Trio's clock."""
 
     value: str
     error: str

@@ -50,7 +50,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """What scripts are run with; `user` says as whom, each time."""
+    """Runs scripts with the agent's environment; `user` gives the user for each run."""
 
     user: Callable[[], LocalUser]
     environment: Mapping[str, str]

@@ -23,7 +23,7 @@ _TAIL_EVERY_S: Final = 1.0
 
 
 class Teller:
-    """What one link has been told."""
+    """Tells one link of runs and their output, and keeps what it has told."""
 
     def __init__(self, runs: Runs, link: ControlLink) -> None:
         self._runs = runs

@@ -130,7 +130,7 @@ class Descriptor:
 
 
 class InputQueue:
-    """What the client typed, on its way into `descriptor`. `on_full` and `on_room` are told."""
+    """Input of the client on its way into `descriptor`; calls `on_full` and `on_room`."""
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class LoginGate(Protocol):
 
 
 class OpenGate:
-    """Nothing is to be waited for."""
+    """A gate that lets every session in at once."""
 
     def waits_for(self) -> tuple[str, ...]:
         """Nothing."""

@@ -22,7 +22,7 @@ class _Key:
 
 
 class AcceptedKeys:
-    """The list in force. Empty until the first one comes."""
+    """The list of registered keys in force; empty until the first one comes."""
 
     def __init__(self) -> None:
         # By type and base64; more than one user may have registered the same key.

@@ -45,7 +45,7 @@ def good_macs(offered: Iterable[str]) -> list[str]:
 
 
 class KeyCheck(Protocol):
-    """Which plain keys may come in on one stream."""
+    """Decides which registered keys one stream accepts."""
 
     def find(self, key: str) -> str | None:
         """The id of `key` (type and base64) when it may, else None."""

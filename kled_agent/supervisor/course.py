@@ -20,7 +20,7 @@ AGENT_S: Final = 5.0
 
 
 class ProgramRole(enum.Enum):
-    """Which of the two programs."""
+    """The role of a program in a container: the image's command or the agent."""
 
     COMMAND = "command"
     AGENT = "agent"
@@ -35,7 +35,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class EndContainer:
-    """The container's life is over: end what is left, then exit with this code."""
+    """End what is left of the container's programs, then exit with this code."""
 
     code: int
 

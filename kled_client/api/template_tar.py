@@ -30,7 +30,7 @@ def is_packed(name: str) -> bool:
 
 
 class _Fate(Enum):
-    """What becomes of something in a template's directory."""
+    """Whether an entry of a template's directory is packed, left out or looked into."""
 
     TAKEN = auto()
     LEFT_OUT = auto()

@@ -32,7 +32,7 @@ _STDIN = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
-    """How somebody proves who they are: a one-time code, or a name and a password."""
+    """A proof for signing in: a one-time code, or a name and a password."""
 
     code: str | None = None
     username: str | None = None

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class Edge:
-    """Wraps the application."""
+    """The outermost ASGI application, around the routes."""
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, check_sender: Callable[[Request], Awaitable[None]]

@@ -14,7 +14,7 @@ from kled_coord.terraform.varfile import Value
 
 
 class Reporter(Protocol):
-    """Where a run says what it does."""
+    """Receives the log lines and the progress of a run."""
 
     async def line(self, level: str, text: str) -> None:
         """Append a log line; level is debug, info, warning or error."""

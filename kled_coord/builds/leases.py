@@ -25,7 +25,7 @@ class _Seen:
 
 
 class LeaseWatch:
-    """Told now and then what leases there are. Times are monotonic seconds."""
+    """Finds expired leases, from the lists of all that it is shown. In monotonic seconds."""
 
     def __init__(self) -> None:
         self._seen: dict[BuildId, _Seen] = {}

@@ -37,7 +37,7 @@ class TemplateForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedTemplate:
-    """What a check has found.
+    """The result of a check.
 
     `changes` of a first start are None where it was not planned, `answer` where it is not known.
     """

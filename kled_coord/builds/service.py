@@ -50,7 +50,7 @@ class AskedParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildChoice:
-    """What somebody wants of a build; `wanted` None keeps the version."""
+    """The version and parameters that a caller wants; `wanted` None keeps the version."""
 
     transition: Transition
     wanted: TemplateVersion | None

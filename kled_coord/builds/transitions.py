@@ -10,7 +10,7 @@ from kled_wire.errors import ConflictError
 
 
 class BuildStatus(StrEnum):
-    """Where a build is."""
+    """The status of a build."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -21,7 +21,7 @@ class BuildStatus(StrEnum):
 
 
 class BuildEvent(StrEnum):
-    """What happens to a build."""
+    """An event that changes the status of a build."""
 
     CLAIMED = "claimed"
     CANCEL_ASKED = "cancel_asked"

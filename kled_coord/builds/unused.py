@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Unused:
-    """Looks for them; whoever starts the coordinator has it look now and then."""
+    """Stops unused workspaces each time it is asked to look."""
 
     def __init__(self, *, store: Store, clock: Clock, registry: Registry, builds: Builds) -> None:
         self._store = store

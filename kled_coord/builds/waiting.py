@@ -40,7 +40,7 @@ _Wait = Callable[[], Awaitable[UnavailableError | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentWait:
-    """What is asked while somebody waits; `processes` has a directory for each workspace's."""
+    """What a wait for an agent asks; `processes` has a directory for each workspace's processes."""
 
     workspaces: Workspaces
     secrets: ReadSecrets

@@ -11,7 +11,7 @@ from kled_wire.errors import ProtocolError, UnavailableError
 
 
 class KeyLists:
-    """Of one link; made with it."""
+    """The lists of registered keys that one link sends, in their order."""
 
     __slots__ = ("_answered", "_ended", "_given", "_giving", "_link", "_news")
 

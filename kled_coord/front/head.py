@@ -25,7 +25,7 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 class Plane(Enum):
-    """Who serves a connection."""
+    """The plane that serves a connection."""
 
     API = "api"
     CONTROL = "control"

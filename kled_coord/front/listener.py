@@ -87,7 +87,7 @@ async def serve_connections(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Front:
-    """What every connection of the port meets first."""
+    """Reads the head of each connection of the port and chooses its plane."""
 
     handlers: Mapping[Plane, Handler]
     tls: OffloadPool | None

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Mailbox:
-    """One piece at a time; what comes once the client is gone is dropped."""
+    """Passes a body to the application piece by piece; drops what comes once the client is gone."""
 
     def __init__(self) -> None:
         self._put, self._take = trio.open_memory_channel[ASGIReceiveEvent](1)

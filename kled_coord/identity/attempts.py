@@ -22,7 +22,7 @@ ADDRESS_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try that was counted already."""
+    """An attempt that has been counted."""
 
     counts: tuple[tuple[Throttle, str], ...]
 
@@ -33,7 +33,7 @@ class Attempt:
 
 
 class Attempts:
-    """Counts tries. Times are monotonic seconds."""
+    """Counts attempts to log in. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._accounts = Throttle(ACCOUNT_MAX, WINDOW_S)

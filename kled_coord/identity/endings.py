@@ -37,7 +37,7 @@ class Links(Protocol):
 
 
 class KeyHolders(Protocol):
-    """Who lets keys in (kled_coord/workspaces/key_holders.py)."""
+    """Tells agents of registered keys (kled_coord/workspaces/key_holders.py)."""
 
     async def tell(self, user_id: UserId) -> Sequence[str]:
         """Give the user's agents their lists anew; the workspaces that have not answered."""
@@ -45,7 +45,7 @@ class KeyHolders(Protocol):
 
 
 class Endings:
-    """Told when somebody's access ends; `serve` asks the agents."""
+    """Ends what was opened with an access that ends; `serve` asks the agents."""
 
     def __init__(
         self, *, store: Store, openings: Openings, links: Links, holders: KeyHolders

@@ -52,7 +52,7 @@ class KeyChange:
 
 
 class Keys:
-    """Adds, lists and removes them, as the policy allows."""
+    """Adds, lists and removes registered keys, as the policy allows."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class Opening:
 
 
 class Openings:
-    """All of them. `endings` counts how often some access was ended."""
+    """All openings. `endings` counts how often some access was ended."""
 
     def __init__(self) -> None:
         self.endings = 0

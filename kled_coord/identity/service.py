@@ -55,7 +55,7 @@ class NewToken:
 
 
 class AgentRevokedError(UnauthenticatedError):
-    """An agent that was revoked wants to come in."""
+    """A revoked agent wants to connect."""
 
     def __init__(self, agent: AgentRecord) -> None:
         super().__init__(

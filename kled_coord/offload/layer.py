@@ -10,7 +10,7 @@ class LayerBrokenError(Exception):
 
 
 class Layer(Protocol):
-    """One connection's. Every call may leave something to `take` for the peer."""
+    """A layer of one connection. Each call may leave bytes for the peer, which `take` returns."""
 
     @property
     def open(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Action(StrEnum):
-    """What somebody wants to do. The values are kept in the audit log: never rename one."""
+    """An action that a caller wants. The audit log keeps the values: never rename one."""
 
     WORKSPACE_READ = "workspace.read"
     WORKSPACE_CREATE = "workspace.create"
@@ -58,7 +58,7 @@ READING: Final = frozenset(action for action in Action if action.value.endswith(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionTarget:
-    """What an action is done to. `owner_id` is the user it belongs to, if any."""
+    """The resource that an action concerns. `owner_id` is the user it belongs to, if any."""
 
     kind: str
     name: str = ""

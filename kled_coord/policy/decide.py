@@ -12,7 +12,7 @@ from kled_wire.names import UserId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: a user through one of their tokens; `endings` is of store/records.py's User."""
+    """A user who calls with one of their tokens; `endings` is that of store/records.py's User."""
 
     user_id: UserId
     user_name: str

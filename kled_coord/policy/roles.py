@@ -11,7 +11,7 @@ from kled_coord.policy.actions import READING, Action
 
 
 class Role(StrEnum):
-    """What a user is. Every role may have workspaces of its own, the auditor only looks."""
+    """A user's role. All but the auditor, who only reads, may have workspaces of their own."""
 
     OWNER = "owner"
     ADMIN = "admin"

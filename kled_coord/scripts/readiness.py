@@ -33,7 +33,7 @@ class AgentStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is known of an agent besides its scripts.
+    """What is known of an agent, apart from its scripts.
 
     `building`: its start goes on. That began at `started_at` and was over at `began_at`, None where
     the workspace does not run. `takes_scripts`: it is of a version that runs them. `told` is the

@@ -81,7 +81,7 @@ class Live:
 
 
 class ScriptIntake:
-    """Everything about scripts that changes something. `serve` writes what `take` is given."""
+    """Stores what agents report of their scripts: `take` accepts it, `serve` writes it."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ from kled_wire.names import AgentId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentView:
-    """An agent as it is now.
+    """The current state of an agent.
 
     `metadata` and `apps` are in the template's order, None what is not known yet.
     """

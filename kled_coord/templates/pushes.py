@@ -15,7 +15,7 @@ _AGAIN_S: Final = 30.0
 
 
 class Pushes:
-    """Counts those that are under way."""
+    """Counts uploads that are checked or wait, for each user and in total."""
 
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()

@@ -38,7 +38,7 @@ _AT_ONCE: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormAnswers:
-    """What is known when a template is asked.
+    """The answers that are known when a template is asked for its parameters.
 
     `kept` is what the workspace has, or another one to copy from; `previous` are values that were
     applied, `given` what is new, over that of the `preset`.

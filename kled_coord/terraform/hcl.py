@@ -182,7 +182,7 @@ def _marker_end(text: str, at: int, marker: str) -> int | None:
 
 
 class _Reader:
-    """Goes through tokens once."""
+    """Reads the tokens of a file once, and makes blocks of them."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
         self._text = text

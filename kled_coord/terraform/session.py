@@ -65,7 +65,7 @@ MAX_DIAGNOSTICS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOutput:
-    """What a build came to."""
+    """The result of a build."""
 
     outputs: Mapping[str, TemplateOutput]
     progress: TerraformProgress

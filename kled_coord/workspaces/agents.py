@@ -43,7 +43,7 @@ _DIRECTORY_MAX: Final = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What an agent says about itself; "" where it does not say."""
+    """What an agent reports of itself; "" where it reports nothing."""
 
     version: str
     hostname: str

@@ -77,7 +77,7 @@ class WorkspaceDetails:
 
 
 class Workspaces:
-    """Everything about workspaces that is not a build."""
+    """Creates, shows, changes and searches workspaces; Builds does the rest."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ SessionId = NewType("SessionId", str)
 
 
 class Sessions:
-    """Writes and reads the record."""
+    """Writes and reads the record of streams (sessions)."""
 
     def __init__(self, *, store: Store, clock: Clock, ids: Ids, audit: Audit) -> None:
         self._audit = audit

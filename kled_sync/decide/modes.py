@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Mode(Enum):
-    """How the sides follow each other."""
+    """In which direction changes go, and which side wins a conflict."""
 
     TWO_WAY_SAFE = "two-way-safe"
     TWO_WAY_RESOLVED = "two-way-resolved"  # alpha wins

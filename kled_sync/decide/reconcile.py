@@ -42,7 +42,7 @@ class Conflict(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a look at the trees came to."""
+    """What Reconciler decides: the actions, the conflicts, and what could not be read."""
 
     actions: list[PathChange] = field(default_factory=list)
     # Equal on both sides, and not what was agreed before.
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncTerms:
-    """What holds for a whole sync."""
+    """The terms of a whole sync: its mode, the protected side, and what file systems can do."""
 
     mode: Mode
     mode_mask: int = EXECUTABLE
@@ -75,7 +75,7 @@ class SyncTerms:
 
 
 class Reconciler:
-    """One look at three trees, which it does not change."""
+    """Compares the two sides with what they agreed on last; changes none of the three trees."""
 
     def __init__(self, terms: SyncTerms, alpha: Tree, beta: Tree, agreed: Tree) -> None:
         self._terms = terms

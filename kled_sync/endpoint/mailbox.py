@@ -17,7 +17,7 @@ _WAITING_MAX: Final = 20_000
 
 
 class LetterBox(Generic[T]):
-    """Filled by one thread, emptied by another, which waits for `descriptor` to be readable."""
+    """A queue between two threads: the reader waits for `descriptor` to be readable."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,7 +56,7 @@ class LetterBox(Generic[T]):
 
 
 class BlockSender:
-    """What goes to the session; blocks while it does not read."""
+    """Sends blocks to the session; blocks while the session does not read."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

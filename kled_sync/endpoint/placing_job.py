@@ -57,7 +57,7 @@ def parse_operation(row: tuple[object, ...]) -> Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What jobs work with."""
+    """What every job needs: the root, its options, and where content is kept."""
 
     root: Root
     options: Options

@@ -30,7 +30,7 @@ _ALL: Final = 0o777
 
 
 class Refusal(Exception):  # noqa: N818  # not an error of ours: what is there has changed
-    """An operation that is not done: a code, and words."""
+    """Why an operation was refused: a code, and a sentence."""
 
     def __init__(self, code: str, words: str) -> None:
         super().__init__(words)

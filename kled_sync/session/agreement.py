@@ -33,7 +33,7 @@ _RECORDS_MAX: Final = 20_000
 
 
 class Intended(NamedTuple):
-    """What was about to be brought to a side."""
+    """The change that was about to be made on a side."""
 
     side: SyncSide
     entry: TreeEntry

@@ -68,7 +68,7 @@ class HaltedError(ConflictError):
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """What there is to know about a sync, for `status`."""
+    """The state of a sync, for `status`."""
 
     conflicts: dict[bytes, str] = field(default_factory=dict)
     problems: dict[bytes, str] = field(default_factory=dict)

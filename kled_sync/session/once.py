@@ -40,7 +40,7 @@ class Wish:
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What would be done."""
+    """The actions that a copy would carry out."""
 
     actions: list[PathChange]
     skipped: list[Conflict]
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What was done, and what was not."""
+    """The actions that a copy has carried out, and those that failed."""
 
     done: CarriedOut = field(default_factory=CarriedOut)
     skipped: list[Conflict] = field(default_factory=list)

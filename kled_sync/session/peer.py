@@ -36,7 +36,7 @@ class ByteStream(Protocol):
 
 
 class PeerListener(Protocol):
-    """Who is told what an endpoint says of its own accord."""
+    """Receives what an endpoint sends without being asked."""
 
     def took(self, message: messages.Message) -> None:
         """A listing, a hint, or what became of a job."""

@@ -38,7 +38,7 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class CarriedOut:
-    """What was carried out, and what was not."""
+    """The actions that were carried out, and those that failed."""
 
     actions: list[PathChange] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -48,7 +48,7 @@ class CarriedOut:
 
 @dataclass(slots=True, kw_only=True)
 class SyncMeter:
-    """What is under way, for whoever looks; bytes are those of files, not of the wire."""
+    """Counts what is being transferred; bytes are those of files, not of the wire."""
 
     files: int = 0
     files_done: int = 0
@@ -58,7 +58,7 @@ class SyncMeter:
 
 
 class SyncTransfer:
-    """Brings actions about between two sides."""
+    """Carries out actions between two sides."""
 
     def __init__(
         self, sides: dict[SyncSide, SideState], agreement: Agreement, meter: SyncMeter | None = None

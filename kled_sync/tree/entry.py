@@ -32,7 +32,7 @@ _PLAIN: Final = {
 
 
 class Kind(IntEnum):
-    """What an entry is of. From `IGNORED` on nothing is done with it, in either direction."""
+    """The kind of an entry. From `IGNORED` on an entry is copied in neither direction."""
 
     FILE = 1
     DIRECTORY = 2

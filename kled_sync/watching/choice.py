@@ -11,7 +11,7 @@ from kled_sync.watching.inotify import Inotify
 
 
 class Watcher(Protocol):
-    """Tells of directories that are worth a look. For one thread."""
+    """Reports directories that may have changed. For one thread."""
 
     descriptor: int
     unwatched: int

@@ -98,7 +98,7 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """From `percent` in use on, memory (`path` "") or the file system at `path` is reported."""
+    """The percentage of memory (`path` "") or of a file system above which use is reported."""
 
     path: str
     percent: int
@@ -106,7 +106,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSpec:
-    """All of it, for one agent.
+    """All that a template says of one agent.
 
     `build_id` is of the build that applied it. `env` is what sessions and scripts get, with what
     separate resources add merged in. `directory` ("": the home directory) is where sessions start.

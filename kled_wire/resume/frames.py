@@ -138,7 +138,7 @@ class FrameParser:
 
 
 class New(NamedTuple):
-    """A stream begins."""
+    """The first greeting of a stream: its name and its secret."""
 
     id: bytes
     secret: bytes
@@ -150,7 +150,7 @@ class New(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """A stream goes on."""
+    """The greeting of a later transport: which stream, and how much of it has arrived."""
 
     id: bytes
     nonce: bytes
@@ -158,7 +158,7 @@ class Resume(NamedTuple):
 
 
 class Challenge(NamedTuple):
-    """The agent's answer to Resume."""
+    """The agent's answer to Resume: it proves that it knows the secret."""
 
     nonce: bytes
     received: int
@@ -166,7 +166,7 @@ class Challenge(NamedTuple):
 
 
 class Refuse(NamedTuple):
-    """The agent's other answer."""
+    """The agent's answer to Resume for a stream that does not go on, with the reason."""
 
     code: str
     message: str

@@ -19,7 +19,7 @@ REASON: Final = "the network has changed"
 
 
 class NetworkWatch:
-    """Tells of changes while `run` does; where the system reports none, there are none."""
+    """Reports changes of the network while `run` runs, on systems that report them."""
 
     def __init__(self) -> None:
         self._changed = trio.Event()

@@ -100,7 +100,7 @@ async def _keep(
 
 
 class _Notice:
-    """Tells a person of a loss that is not mended at once, and of its end."""
+    """Tells a person that a stream has lost its transport for long, and when it has one again."""
 
     def __init__(self, on_lost: Callable[[str], None], on_resumed: Callable[[], None]) -> None:
         self._on_lost = on_lost
@@ -125,7 +125,7 @@ class _Notice:
 
 
 class _Opener:
-    """Gets transports of the relay's on which the stream begins or goes on."""
+    """Opens transports through the relay, on which the stream begins or goes on."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ RECORD_BYTES: Final = 16 * 1024
 
 
 class TlsSession:
-    """What comes goes into `feed`, what has to go is in `take`. Every call may leave something."""
+    """A TLS session without I/O: `feed` it what came; after each call send what `take` gives."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ SIZE_POLICIES: Final = ("latest", "smallest")
 
 
 class Lifetime:
-    """Told what happens, with the time in seconds of any clock that does not jump."""
+    """Decides when a session was unused or without an agent for too long. In monotonic seconds."""
 
     def __init__(self, *, idle_s: float, orphan_s: float, now: float) -> None:
         """Zero switches a limit off."""

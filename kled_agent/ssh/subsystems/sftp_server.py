@@ -55,7 +55,7 @@ class _Standard:
 
 
 class _Handler(SFTPServerHandler):
-    """Takes what sftp-server takes."""
+    """asyncssh's handler, which accepts the same requests as OpenSSH's sftp-server."""
 
     async def _process_trailing_write(self, packet: SSHPacket) -> int:
         """Go's client, which rclone and restic have, may send a whole buffer after the data."""

@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where things are. URLs have no trailing slash; `processes` is a directory."""
+    """URLs (without a trailing slash) and directories that a build needs."""
 
     bundles: Shelf
     access_url: str

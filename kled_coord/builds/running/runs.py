@@ -277,7 +277,7 @@ def _strip(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What changes where Terraform is at work: its state file, without one the directory."""
+    """What changes while Terraform works: its state file, or without one the directory."""
 
     has_state: bool
     changed_ns: int

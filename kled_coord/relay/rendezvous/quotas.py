@@ -46,7 +46,7 @@ class StreamQuotas:
 
 
 class Bandwidth:
-    """Which buckets a stream has: its user's and its workspace's, where these are limited."""
+    """The buckets of a stream: its user's and its workspace's, where these are limited."""
 
     def __init__(self, *, per_user: int = 0, per_workspace: int = 0) -> None:
         """Bytes a second in each direction; 0 for no limit."""
@@ -66,7 +66,7 @@ def _number(name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RelayQuotas:
-    """Both."""
+    """The quotas of a stream: its number and its bandwidth."""
 
     streams: StreamQuotas
     bandwidth: Bandwidth

@@ -34,7 +34,7 @@ class _Agent:
 
 
 class Desk(Protocol):
-    """Who hands out tickets for standby connections (broker.py)."""
+    """Issues tickets for standby connections (broker.py)."""
 
     def expect(self, agent_id: AgentId) -> str:
         """A ticket for one connection of the agent."""

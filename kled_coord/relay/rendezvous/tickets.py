@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Tickets(Generic[T]):
-    """What each outstanding ticket stands for. `random_bytes` is a secure source."""
+    """The outstanding tickets, each with its stream. `random_bytes` is a secure source."""
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._random_bytes = random_bytes

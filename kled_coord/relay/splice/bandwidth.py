@@ -101,7 +101,7 @@ class _Place:
 
 
 class FairQueue(Generic[K]):
-    """Who waits for its buckets, and whose turn it is."""
+    """Streams that wait for their buckets, in the order of their turns."""
 
     def __init__(self) -> None:
         self._places: dict[K, _Place] = {}

@@ -22,7 +22,7 @@ _BULK_BYTES: Final = 1024 * 1024
 
 
 class Direction:
-    """From one socket to the other, through a pipe that is empty between steps."""
+    """Moves bytes from one socket to the other through a pipe, which is empty between steps."""
 
     __slots__ = (
         "_capacity",

@@ -28,7 +28,7 @@ _PROGRAM: Final = SidecarProgram(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a stream may: seconds without bytes, seconds in all, 0 for no limit; its bandwidth."""
+    """A stream's limits: seconds without bytes, seconds in total (0: no limit), bandwidth."""
 
     idle_s: float = 0
     absolute_s: float = 0

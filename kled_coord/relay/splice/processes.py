@@ -29,7 +29,7 @@ def check_system() -> None:
 
 @dataclass(frozen=True, slots=True)
 class DataProcesses:
-    """They outlive the coordinator when it leaves them, and when it dies."""
+    """The relay and offload processes, which outlive a coordinator that stops or dies."""
 
     relay: RelayPool
     offload: OffloadPool
