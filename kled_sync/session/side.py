@@ -52,10 +52,14 @@ class SideState:
 
     def _list(self, message: messages.Listing) -> None:
         known = self._agreed.children(message.directory)
-        # One object for what is equal: a million entries are in three trees.
+        # One object for what is equal: a million names and entries are in three trees.
+        names = {name: name for name in known}
         self.tree.put_children(
             message.directory,
-            {name: _shared(known, name, entry) for name, entry in message.entries.items()},
+            {
+                names.get(name, name): _shared(known, name, entry)
+                for name, entry in message.entries.items()
+            },
         )
         self.changed.add(message.directory)
 

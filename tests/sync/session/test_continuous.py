@@ -381,3 +381,15 @@ def test_this_filesystem_keeps_names_as_they_are(tmp_path: Path) -> None:
     assert probe_names(directory) == NameRules(folds_case=False, decomposes=False)
     os.close(directory)
     assert not list(tmp_path.iterdir())
+
+
+async def test_what_is_equal_in_three_trees_is_there_once(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    for _ in range(2):  # the second time what was agreed on is known from the beginning
+        async with kept_same(tmp_path, alpha, beta) as sync:
+            await sync.flush()
+    trees = [sync.agreement.tree, *(state.tree for state in sync.sides.values())]
+    for one in trees:
+        assert set(map(id, one.children(b"sub"))) == set(map(id, trees[0].children(b"sub")))
+        assert one.get(b"sub/b") is trees[0].get(b"sub/b")
