@@ -76,7 +76,7 @@ def check_create(
         _stdio(bytes(fields.get(number, b"")).decode())
     path = _config_path(fields.get(10, b""))
     spec = json.loads((bundle / "config.json").read_text())
-    hypervisor, config = ("qemu", {}) if path is None else _load(path)
+    hypervisor, config = ("qemu", {}) if path is None else load_configuration(path)
     yield f"configuration {path or 'none: the defaults'}, hypervisor {hypervisor}"
     table = config.get("hypervisor", {}).get(hypervisor, {})
     yield from _annotations(spec.get("annotations") or {}, table)
@@ -108,7 +108,8 @@ def _config_path(option: bytes | int) -> str | None:
     return named or next((usual for usual in USUAL if _exists(usual)), None)
 
 
-def _load(path: str) -> tuple[str, dict[str, Any]]:
+def load_configuration(path: str) -> tuple[str, dict[str, Any]]:
+    """Load a configuration with its drop-ins, as Kata does. Raises RefusedError."""
     config = _parse(Path(path))
     directory = Path(path).parent / "config.d"
     for entry in sorted(directory.iterdir()) if directory.is_dir() else ():

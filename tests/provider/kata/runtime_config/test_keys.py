@@ -75,6 +75,8 @@ WRONG: dict[str, tuple[Any, str]] = {
         2**64 - 1,
         "Use a whole number, 0 to 9223372036854775807; got 18446744073709551615.",
     ),
+    # 0 is no "without limit" to Kata: it is less than the wait between two attempts.
+    "agent.reconnect_timeout_ms": (0, "Use a whole number, 1 to 4294967295 ms; got 0."),
     "agent.log_level": (
         "warning",
         "Use trace, debug, info, warn, error or critical; got 'warning'.",
