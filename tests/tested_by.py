@@ -65,7 +65,8 @@ TESTED_BY = {
         kled_sync/decide/target
     """,
     "client/test_builds.py": """
-        kled_client/cli/builds kled_client/cli/plan kled_client/cli/state kled_client/cli/update_all
+        kled_client/cli/builds kled_client/cli/plan kled_client/cli/state kled_client/cli/update
+        kled_client/cli/update_all
     """,
     "client/test_audit.py": "kled_client/cli/audit kled_client/cli/times",
     "client/test_open.py": """
@@ -122,7 +123,9 @@ TESTED_BY = {
         kled_coord/store/agents kled_coord/store/builds
     """,
     "coord/builds/test_outputs.py": "kled_coord/builds/running/leftovers",
-    "coord/builds/test_parameters.py": "kled_coord/store/versions kled_coord/templates/upgrade",
+    "coord/builds/test_parameters.py": """
+        kled_coord/builds/choosing kled_coord/store/versions kled_coord/templates/upgrade
+    """,
     "coord/builds/test_places.py": "kled_coord/store/queue_order",
     "coord/builds/test_pruning.py": "kled_coord/store/pruning kled_coord/store/states",
     "coord/builds/states/test_versions.py": "kled_coord/api/states",
