@@ -16,13 +16,11 @@ from kled_client.cli.names import (
     VersionType,
     complete_template,
     complete_workspace,
-    optional_workspace_argument,
     workspace_argument,
 )
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
 from kled_client.cli.plan import plan_option, show_changes, show_plan
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
-from kled_client.cli.update_all import update_all
 from kled_client.output import Output
 from kled_wire.errors import ConflictError, InputError, KledError
 from kled_wire.names import WorkspaceRef, check_new_workspace_name
@@ -34,7 +32,7 @@ _no_wait = click.option("--no-wait", is_flag=True, help=_NO_WAIT_HELP)
 QUEUED, AGENT, READY = "no", "agent", "ready"
 
 
-def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What a start waits for, as the parameter `wait`."""
     no_wait = click.option("--no-wait", "wait", flag_value=QUEUED, help=_NO_WAIT_HELP)
     wait = click.option(
@@ -69,7 +67,7 @@ def _wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
     shell_complete=complete_workspace,
 )
 @click.option("--yes", "-y", is_flag=True, help="Take defaults without asking.")
-@_wait_options
+@wait_options
 @pass_invocation
 def create(  # each is one option of the command
     invocation: Invocation,
@@ -84,7 +82,7 @@ def create(  # each is one option of the command
 ) -> None:
     """Create the workspace NAME and wait until it is ready."""
     check_new_workspace_name(name)
-    given = _given(options, copy_from=copy_from, take_defaults=yes)
+    given = given_parameters(options, copy_from=copy_from, take_defaults=yes)
     body: dict[str, Any] = {"name": name, **given.body()}
     if template_version is not None:
         body["version"] = template_version
@@ -102,37 +100,37 @@ def create(  # each is one option of the command
         made = await api.create_workspace(body)
         return await _finish(invocation, api, made, "creating", wait=wait)
 
-    _announce(invocation, invocation.call(work), wait=wait)
+    announce(invocation, invocation.call(work), wait=wait)
 
 
 @click.command()
 @workspace_argument
 @parameter_options
 @plan_option
-@_wait_options
+@wait_options
 @pass_invocation
 def start(
     invocation: Invocation, /, workspace: WorkspaceRef, plan: bool, wait: str, **options: Any
 ) -> None:
     """Start a workspace and wait until it is ready; parameters not given keep their values."""
-    given = _given(options)
+    given = given_parameters(options)
 
     async def work(api: Api) -> Workspace | None:
         before = await api.workspace(str(workspace))
         version = before["template_version"]
-        body = await _start_body(api, invocation.output, before, version, given)
+        body = await start_body(api, invocation.output, before, version, given)
         if plan:
             show_changes(invocation.output, await api.plan(before["id"], body))
             return None
-        return await _build(invocation, api, before, body, "starting", wait=wait)
+        return await build_and_wait(invocation, api, before, body, "starting", wait=wait)
 
-    _announce(invocation, invocation.call(work), wait=wait)
+    announce(invocation, invocation.call(work), wait=wait)
 
 
 @click.command()
 @workspace_argument
 @parameter_options
-@_wait_options
+@wait_options
 @pass_invocation
 def restart(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **options: Any) -> None:
     """Stop a workspace and start it again; parameters not given keep their values.
@@ -140,22 +138,22 @@ def restart(invocation: Invocation, /, workspace: WorkspaceRef, wait: str, **opt
     The coordinator starts it once it is stopped, also when this command was interrupted. With a
     wrong parameter nothing is stopped.
     """
-    given = _given(options)
+    given = given_parameters(options)
 
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(workspace))
         version = before["template_version"]
-        body = await _start_body(api, invocation.output, before, version, given)
+        body = await start_body(api, invocation.output, before, version, given)
         body["transition"] = "restart"
-        return await _build(invocation, api, before, body, "restarting", wait=wait)
+        return await build_and_wait(invocation, api, before, body, "restarting", wait=wait)
 
     found = invocation.call(work)
-    _announce(invocation, found, wait=wait, stopped=found["status"] == "stopped")
+    announce(invocation, found, wait=wait, stopped=found["status"] == "stopped")
 
 
 @click.command()
 @workspace_argument
-@_wait_options
+@wait_options
 @pass_invocation
 def retry(invocation: Invocation, workspace: WorkspaceRef, wait: str) -> None:
     """Run the latest build of a workspace again, which failed or was cancelled.
@@ -177,7 +175,7 @@ def retry(invocation: Invocation, workspace: WorkspaceRef, wait: str) -> None:
     found = invocation.call(work)
     last = found["latest_build"]
     is_start = last is not None and last["transition"] == "start"
-    _announce(invocation, found, wait=wait, stopped=not is_start)
+    announce(invocation, found, wait=wait, stopped=not is_start)
 
 
 @click.command()
@@ -191,7 +189,7 @@ def stop(invocation: Invocation, workspace: WorkspaceRef, plan: bool, no_wait: b
         show_plan(invocation, workspace, {"transition": "stop"})
         return
     found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
-    _announce(invocation, found, wait=QUEUED if no_wait else READY, stopped=True)
+    announce(invocation, found, wait=QUEUED if no_wait else READY, stopped=True)
 
 
 @click.command()
@@ -224,70 +222,6 @@ def delete(
         invocation.output.note(f"{workspace} is deleted")
 
 
-@click.command()
-@optional_workspace_argument
-@click.option(
-    "--all", "everything", is_flag=True, help="Update all your workspaces that are behind."
-)
-@click.option(
-    "--version",
-    "wanted",
-    type=VersionType(),
-    metavar="VERSION",
-    help="Template version, by number or name; default: the active one.",
-)
-@parameter_options
-@plan_option
-@_wait_options
-@pass_invocation
-def update(
-    invocation: Invocation,
-    /,
-    workspace: WorkspaceRef | None,
-    everything: bool,
-    wanted: int | str | None,
-    plan: bool,
-    wait: str,
-    **options: Any,
-) -> int:
-    """Update a workspace to the template's active version, or to --version, and start it.
-
-    If that fails, the workspace keeps its version and parameters. With --all each of your
-    workspaces that is behind, four at once: those that are stopped stay so.
-    """
-    given = _given(options)
-    if everything:
-        if workspace or wanted or plan or given:
-            raise click.UsageError("--all takes no workspace, version, parameters or --plan.")
-        return update_all(invocation)
-    if workspace is None:
-        raise click.UsageError("Name a workspace, or add --all.")
-
-    async def work(api: Api) -> Workspace | None:
-        before = await api.workspace(str(workspace))
-        version = await _number_of(api, before["template"], wanted)
-        body = await _start_body(api, invocation.output, before, version, given)
-        body["version"] = version
-        if plan:
-            show_changes(invocation.output, await api.plan(before["id"], body))
-            return None
-        what = f"updating to version {version}"
-        return await _build(invocation, api, before, body, what, wait=wait)
-
-    _announce(invocation, invocation.call(work), wait=wait)
-    return 0
-
-
-async def _number_of(api: Api, template: str, wanted: int | str | None) -> int:
-    """The number of a version, of the active one by default."""
-    if isinstance(wanted, int):
-        return wanted
-    if wanted is not None:
-        return (await api.template_version(template, wanted))["number"]
-    active: int = (await api.template(template))["active_version"]
-    return active
-
-
 async def _only_template(api: Api) -> str:
     names = [template["name"] for template in await api.templates()]
     if len(names) == 1:
@@ -299,13 +233,13 @@ async def _only_template(api: Api) -> str:
     )
 
 
-def _given(options: dict[str, Any], **more: Any) -> GivenParameters:
+def given_parameters(options: dict[str, Any], **more: Any) -> GivenParameters:
     return GivenParameters(
         words=options["param"], file=options["param_file"], preset=options["preset"], **more
     )
 
 
-async def _start_body(
+async def start_body(
     api: Api, output: Output, before: Workspace, version: int, given: GivenParameters
 ) -> dict[str, Any]:
     body = {"transition": "start", **given.body()}
@@ -329,12 +263,12 @@ def _end(
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(ref))
         wait = QUEUED if no_wait else READY
-        return await _build(invocation, api, before, body, what, wait=wait)
+        return await build_and_wait(invocation, api, before, body, what, wait=wait)
 
     return invocation.call(work)
 
 
-async def _build(
+async def build_and_wait(
     invocation: Invocation,
     api: Api,
     before: Workspace,
@@ -380,7 +314,7 @@ async def _finish(
     return found
 
 
-def _announce(
+def announce(
     invocation: Invocation, found: Workspace | None, *, wait: str = READY, stopped: bool = False
 ) -> None:
     if found is None:

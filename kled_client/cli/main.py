@@ -33,7 +33,7 @@ _COMMANDS = {
         ("show", "workspace:show", "Show one workspace"),
         ("start", "lifecycle:start", "Start a stopped workspace"),
         ("restart", "lifecycle:restart", "Stop a workspace and start it again"),
-        ("update", "lifecycle:update", "Update a workspace to another version of its template"),
+        ("update", "update:update", "Update a workspace to another version of its template"),
         ("stop", "lifecycle:stop", "Stop a workspace; its volumes are kept"),
         ("delete", "lifecycle:delete", "Delete a workspace and everything in it"),
         ("builds", "builds:builds", "List the builds of a workspace"),

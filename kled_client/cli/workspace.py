@@ -13,7 +13,7 @@ from kled_client.cli.agent_token import agent_token
 from kled_client.cli.builds import builds
 from kled_client.cli.cancel import cancel
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.lifecycle import create, delete, restart, retry, start, stop, update
+from kled_client.cli.lifecycle import create, delete, restart, retry, start, stop
 from kled_client.cli.logs import logs
 from kled_client.cli.names import (
     complete_search,
@@ -24,6 +24,7 @@ from kled_client.cli.names import (
 from kled_client.cli.notes import describe_notes
 from kled_client.cli.plan import drift, rename
 from kled_client.cli.readiness import agent_status, describe_scripts
+from kled_client.cli.update import update
 from kled_client.output import Output, ago
 from kled_wire.names import WorkspaceRef
 

@@ -23,7 +23,7 @@ from kled_coord.api.build_answers import PlannedChangeAnswer, RenamedAnswer
 from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
 from kled_coord.api.leaving import run_while_connected
 from kled_coord.api.template_answers import EvaluationAnswer
-from kled_coord.builds.service import AskedParameters
+from kled_coord.builds.choosing import AskedParameters
 from kled_coord.builds.waiting import agent_not_connected, agent_not_ready
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller

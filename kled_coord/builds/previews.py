@@ -13,11 +13,12 @@ from typing import Final
 
 import trio
 
+from kled_coord.builds.choosing import AskedParameters, build_active
 from kled_coord.builds.host import PreviewHost
 from kled_coord.builds.job import describe_subject
 from kled_coord.builds.runner import BuildPlanner, PlanInquiry
 from kled_coord.builds.running.variables import open_fixed, values_of
-from kled_coord.builds.service import AskedParameters, Builds, build_active
+from kled_coord.builds.service import Builds
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.transitions import ENDED
 from kled_coord.builds.turns import Turns

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from kled_coord.builds.choosing import build_active
 from kled_coord.builds.previews import Previews
-from kled_coord.builds.service import build_active
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.transitions import ENDED
 from kled_coord.identity.audit import Audit

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from kled_coord.builds.choosing import (
+    AskedParameters,
+    BuildChoice,
+    build_active,
+    choose_values,
+)
 from kled_coord.builds.logs import BuildProgress, End, follow_log
 from kled_coord.builds.queue import Queue
 from kled_coord.builds.timings import MeasuredStep, steps_of
@@ -20,14 +25,14 @@ from kled_coord.store.build_changes import DecideAgain, DecideNew, queue_again, 
 from kled_coord.store.builds import NewBuild, build_by_id, build_notes, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import Build, LogLine, TemplateParameter, TemplateVersion, Workspace
+from kled_coord.store.records import Build, LogLine, TemplateVersion, Workspace
 from kled_coord.store.scripts import script_runs_of
 from kled_coord.store.standing import as_caller
 from kled_coord.store.timings import build_timings
 from kled_coord.store.versions import find_version, version_by_id
 from kled_coord.store.workspaces import workspace_by_id, workspace_secrets
 from kled_coord.workspaces.lifecycle import Transition
-from kled_coord.workspaces.parameters import Parameters, decide_parameters
+from kled_coord.workspaces.parameters import Parameters
 from kled_coord.workspaces.service import Workspaces, version_archived
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import BuildId, WorkspaceId, WorkspaceRef
@@ -38,24 +43,6 @@ _ACTIONS: Final = {
     Transition.DELETE: Action.WORKSPACE_DELETE,
 }
 _RETRYABLE: Final = frozenset({"failed", "canceled"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedParameters:
-    """The parameters that Terraform said there are, when the workspace had those of `kept`."""
-
-    kept: Mapping[str, str | None]
-    parameters: Sequence[TemplateParameter]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildChoice:
-    """The version and parameters that a caller wants; `wanted` None keeps the version."""
-
-    transition: Transition
-    wanted: TemplateVersion | None
-    parameters: Mapping[str, str]
-    asked: AskedParameters | None
 
 
 class Builds:
@@ -114,7 +101,7 @@ class Builds:
         # In the worker thread, and in the transaction: a build that ends now may change both.
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
             kept = self._workspaces.kept_parameters(now_is, sealed)
-            chosen = _choose(now_is, applied, kept, choice)
+            chosen = choose_values(now_is, applied, kept, choice)
             new = partial(NewBuild, workspace_id=now_is.id, user_id=caller.user_id, queued_at=now)
             build = new(
                 id=ids[0],
@@ -149,7 +136,7 @@ class Builds:
         choice = BuildChoice(
             transition=transition, wanted=wanted, parameters=parameters, asked=asked
         )
-        return workspace, wanted or applied, _choose(workspace, applied, kept, choice)
+        return workspace, wanted or applied, choose_values(workspace, applied, kept, choice)
 
     async def resolve(self, caller: Caller, ref: WorkspaceRef, action: Action) -> Workspace:
         """As Workspaces.resolve."""
@@ -343,46 +330,6 @@ class Builds:
         except NotFoundError as error:
             raise not_found from error
         return build
-
-
-def _choose(
-    now_is: Workspace, applied: TemplateVersion, kept: Parameters, choice: BuildChoice
-) -> Parameters:
-    """The values of a build. Raises NotFoundError, ConflictError, InputError."""
-    if now_is.status == "deleted":
-        raise workspace_not_found(now_is.name)
-    wanted, asked = choice.wanted, choice.asked
-    if wanted is not None and wanted.archived_at is not None and wanted.id != applied.id:
-        raise version_archived(wanted)
-    if asked is not None and asked.kept != now_is.parameters:
-        raise _changed_meanwhile(now_is)
-    if choice.transition is not Transition.START and wanted is None and not choice.parameters:
-        return kept
-    return decide_parameters(
-        wanted or applied,
-        kept,
-        choice.parameters,
-        asked=None if asked is None else asked.parameters,
-        applied=applied,
-        is_made=now_is.outputs is not None,
-    )
-
-
-def build_active(workspace: Workspace) -> ConflictError:
-    """What is said where a build of the workspace goes on."""
-    return ConflictError(
-        "build_active",
-        f"a build of {workspace.name} is still running",
-        hint=f"wait for it, or kled cancel {workspace.name}",
-    )
-
-
-def _changed_meanwhile(workspace: Workspace) -> ConflictError:
-    return ConflictError(
-        "build_active",
-        f"a build of {workspace.name} has just ended and changed its parameters",
-        hint="try again",
-    )
 
 
 def _not_retryable(asked: Build, newest: Build, workspace: Workspace) -> ConflictError:

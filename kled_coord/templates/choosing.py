@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kled_coord.builds.service import AskedParameters
+from kled_coord.builds.choosing import AskedParameters
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.store.records import TemplateVersion, Workspace

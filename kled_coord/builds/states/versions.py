@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kled_coord.builds.choosing import build_active
 from kled_coord.builds.states.backend import StateLockedError
 from kled_coord.builds.states.file import check_state, is_successor
 from kled_coord.builds.transitions import ENDED
@@ -113,11 +114,7 @@ class StateVersions:
     def _check_idle(self, connection: Any, workspace: Workspace) -> None:
         for build in latest_builds(connection, [workspace.id]):
             if build.status not in ENDED:
-                raise ConflictError(
-                    "build_active",
-                    f"a build of {workspace.name} is still running",
-                    hint=f"wait for it, or kled cancel {workspace.name}",
-                )
+                raise build_active(workspace)
         if (holder := state_lock(connection, workspace.id)) is not None:
             raise StateLockedError(holder)
 
