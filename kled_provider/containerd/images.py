@@ -21,11 +21,15 @@ _SERVICE = "/containerd.services.images.v1.Images/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """A name and the manifest or index that it stands for."""
+    """A name and the manifest or index that it stands for.
+
+    `updated_s` is when it was written last, in seconds since the epoch; containerd says it.
+    """
 
     name: str
     target: ContentDescriptor
     labels: Mapping[str, str] = field(default_factory=dict)
+    updated_s: int = field(default=0, compare=False)
 
 
 class ImageStore:
@@ -83,4 +87,5 @@ def _decode(data: bytes) -> ImageRecord:
         name=fields.text(1),
         labels=decode_map(fields, 2),
         target=decode_descriptor(fields.blob(3)),
+        updated_s=protobuf.decode(fields.blob(8)).integer(1),  # google.protobuf.Timestamp
     )

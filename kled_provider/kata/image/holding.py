@@ -7,6 +7,7 @@ from typing import Final
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.images import ImageRecord
+from kled_provider.kata.image.taking import MANAGED, find_image
 
 _HELD_BY: Final = "kled.dev/held-by."
 
@@ -25,11 +26,12 @@ async def hold_image(api: ContainerdApi, name: str, workspace: str, generation: 
 
 
 async def release_image(
-    api: ContainerdApi, name: str, workspace: str, generation: str | None
+    api: ContainerdApi, name: str, workspace: str, generation: str | None, *, keeps: bool
 ) -> None:
     """Let go of an image, and remove it where nobody else holds it. Raises ContainerdError.
 
-    One that a later create of the workspace holds (another generation) stays.
+    With `keeps` it stays until `collect_images` wants its room. One that a later create of the
+    workspace holds (another generation) is left alone.
     """
     found = await api.images.find(name)
     if found is None:
@@ -38,7 +40,25 @@ async def release_image(
     if own in found.labels and generation not in (None, found.labels[own]):
         return
     rest = {label: value for label, value in found.labels.items() if label != own}
-    if any(label.startswith(_HELD_BY) for label in rest):
+    if keeps or any(label.startswith(_HELD_BY) for label in rest):
         await api.images.put(ImageRecord(name=name, target=found.target, labels=rest))
     else:
         await api.images.delete(name)
+
+
+async def collect_images(api: ContainerdApi, keep_bytes: int) -> list[str]:
+    """Remove images that nobody holds, those released first, until the rest has `keep_bytes`.
+
+    Returns their names. Raises ContainerdError.
+    """
+    images = await api.images.list(f'labels."{MANAGED}"==yes')
+    unused = [i for i in images if not any(label.startswith(_HELD_BY) for label in i.labels)]
+    left, doomed = 0, []
+    for image in sorted(unused, key=lambda each: each.updated_s, reverse=True):
+        taken = await find_image(api, image.name)
+        left += taken.size if taken else 0
+        if left > keep_bytes:
+            doomed.append(image.name)
+    for name in doomed:
+        await api.images.delete(name)
+    return doomed

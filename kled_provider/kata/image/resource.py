@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kled_provider.kata.image.getting import explained, import_image, pull_image
-from kled_provider.kata.image.holding import hold_image, release_image
+from kled_provider.kata.image.holding import collect_images, hold_image, release_image
 from kled_provider.kata.image.manifest import parse_platform, this_architecture
 from kled_provider.kata.image.named import find_named, image_id
 from kled_provider.kata.image.reference import parse_reference
@@ -108,7 +108,11 @@ KATA_IMAGE = Schema(
             type=set_of("string"),
         ),
         defaulted(
-            "keep_on_destroy", False, "Leave it on the machine when it is destroyed.", of=BOOL
+            "keep_on_destroy",
+            False,
+            "Leave it on the machine when it is destroyed, until the owner's images.keep_bytes are "
+            "exceeded.",
+            of=BOOL,
         ),
         *_FOUND,
     ),
@@ -161,6 +165,7 @@ class ImageResource(Resource):
                 config = context.config or planned
                 taken = await pull_image(taker, owner, reference, platform, config)
             await hold_image(api, taken.name, workspace, context.generation or "")
+            await collect_images(api, owner.images.keep_bytes)
         return {**planned, **_state(taken)}
 
     async def read(self, context: Context, state: Values) -> Values | None:  # noqa: ARG002
@@ -175,12 +180,13 @@ class ImageResource(Resource):
 
     async def delete(self, context: Context, state: Values) -> None:
         """Let go of the image; the last who holds it removes it."""
-        if state["id"] is None or state["keep_on_destroy"]:
+        if state["id"] is None:
             return
         api = await self._machine.containerd()
         name = parse_reference(state["name"]).name
         workspace = str((await context.host.workspace())["id"])
-        await release_image(api, name, workspace, context.generation)
+        keeps = bool(state["keep_on_destroy"])
+        await release_image(api, name, workspace, context.generation, keeps=keeps)
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the image has to be there."""

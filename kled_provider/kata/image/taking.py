@@ -38,6 +38,9 @@ _MAX_DEPTH: Final = 4  # of indexes in indexes
 _CLEAN_UP_S: Final = 30.0
 _PROGRESS_S: Final = 5.0
 
+# Marks the images that the provider has made, and may remove.
+MANAGED: Final = "kled.dev/managed"
+
 Progress = Callable[[str], Awaitable[None]]
 
 
@@ -89,8 +92,9 @@ class ImageTaker:
             await fetched.layers(manifest)
             await self._hold(found, manifest)
             await self._unpack(manifest, config, lease)
-            record = ImageRecord(name=name, target=found, labels={"kled.dev/managed": "yes"})
-            await self._api.images.put(record)
+            known = await self._api.images.find(name)  # whose holders stay
+            labels = {**(known.labels if known else {}), MANAGED: "yes"}
+            await self._api.images.put(ImageRecord(name=name, target=found, labels=labels))
         return TakenImage(name=name, digest=found.digest, size=size, config=config)
 
     @asynccontextmanager

@@ -161,3 +161,37 @@ def docker_archive(layer: bytes) -> bytes:
     return tar_of(
         {"manifest.json": manifest.encode(), "config.json": config, "l.tar": layer}, mode=0o644
     )
+
+
+async def test_an_image_goes_with_the_last_workspace_that_holds_it(
+    kata: Any, platform: Any
+) -> None:
+    """Made by two, removed by one."""
+    kata.write(image("kled.test/shared:1", f'archive = "{platform.directory}/images/busybox.tar"'))
+    await kata("apply", "-auto-approve")
+    other = "kled.dev/held-by.another=1"
+    platform.containerd.ctr("images", "label", "kled.test/shared:1", other)
+    await kata("taint", "kata_image.base")
+    await kata("apply", "-auto-approve")
+    await kata("destroy", "-auto-approve")
+    assert platform.containerd.names("images") == ["kled.test/shared:1"]
+    platform.containerd.ctr("images", "rm", "kled.test/shared:1")
+
+
+async def test_one_that_is_kept_goes_when_its_room_is_wanted(kata: Any, platform: Any) -> None:
+    archive = f'archive = "{platform.directory}/images/busybox.tar"\n  keep_on_destroy = true'
+    names = platform.containerd.names
+    kata.write(image("kled.test/first:1", archive))
+    await kata("apply", "-auto-approve")
+    await kata("destroy", "-auto-approve")
+    assert names("images") == ["kled.test/first:1"]
+    kata.write(image("kled.test/second:1", archive))
+    await kata("apply", "-auto-approve")
+    assert names("images") == ["kled.test/first:1", "kled.test/second:1"]
+    await kata("destroy", "-auto-approve")
+    platform.write("[images]\nkeep_bytes = 0\n")
+    kata.write(image("kled.test/third:1", archive.replace("true", "false")))
+    await kata("apply", "-auto-approve")
+    assert names("images") == ["kled.test/third:1"]
+    await kata("destroy", "-auto-approve")
+    assert names("images") == []
