@@ -16,7 +16,12 @@ from pathlib import Path
 import psutil
 from benchmarks.report import Row, progress
 
-from tests.kit.container_site import ContainerSite, open_container_site, unpack_bundle
+from tests.kit.container_site import (
+    ContainerSite,
+    make_bundle,
+    open_container_site,
+    unpack_bundle,
+)
 from tests.kit.oci import busybox_image
 
 ADDED_S = 2.0
@@ -48,7 +53,7 @@ def run(*, quick: bool) -> list[Row]:
     """Measure; raises RuntimeError, OSError."""
     with tempfile.TemporaryDirectory(prefix="kled-bundle-") as name:
         progress("the agent's bundle")
-        bundle = unpack_bundle(Path(name))
+        bundle = unpack_bundle(make_bundle(Path(name) / "made"), Path(name))
         with open_container_site(bundle) as made:
             _take_peer_image(made)
             rows = _create(made, times=2 if quick else 5)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit.container_site import make_bundle
 from tests.kit.site import Site, open_site
 
 
@@ -30,3 +32,10 @@ def site() -> Iterator[Site]:
 def host() -> str:
     """What `ssh` calls the workspace."""
     return "dev.kled"
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent's bundle for this machine, made once for all workers of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return make_bundle((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bundle")

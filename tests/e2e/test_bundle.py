@@ -37,15 +37,6 @@ MakeRoot = Callable[[Path], Path]
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle for this machine."""
-    output = tmp_path_factory.mktemp("bundle")
-    subprocess.run([ROOT / "scripts/build-agent-bundle", "--output", output], check=True)
-    (made,) = output.glob("*.tar.gz")
-    return made
-
-
-@pytest.fixture(scope="session")
 def unpacked(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("unpacked")
     directory.chmod(0o755)

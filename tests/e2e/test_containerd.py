@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerSite]:
-    with open_container_site(unpack_bundle(tmp_path_factory.mktemp("bundle"))) as opened:
+def made(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerSite]:
+    bundle = unpack_bundle(packed, tmp_path_factory.mktemp("bundle"))
+    with open_container_site(bundle) as opened:
         yield opened
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import tarfile
@@ -56,17 +57,26 @@ class ContainerSite:
     image: str
 
 
-def unpack_bundle(directory: Path) -> Path:
-    """Unpack the agent's bundle of this tree below `directory`; gives where.
+def make_bundle(directory: Path) -> Path:
+    """Make the agent's bundle of this tree in `directory`, once for all processes that ask.
 
     KLED_TEST_BUNDLE names one that is made already.
     """
+    if named := os.environ.get("KLED_TEST_BUNDLE"):
+        return Path(named)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(directory.glob("*.tar.gz")):
+            subprocess.run([ROOT / "scripts/build-agent-bundle", "--output", directory], check=True)
+    (made,) = directory.glob("*.tar.gz")
+    return made
+
+
+def unpack_bundle(packed: Path, directory: Path) -> Path:
+    """Unpack a bundle below `directory`; gives where."""
     directory.chmod(0o755)
-    made = os.environ.get("KLED_TEST_BUNDLE")
-    if made is None:
-        subprocess.run([ROOT / "scripts/build-agent-bundle", "--output", directory], check=True)
-        (made,) = map(str, directory.glob("*.tar.gz"))
-    with tarfile.open(made) as tar:
+    with tarfile.open(packed) as tar:
         tar.extractall(directory)
     return directory / "kled-agent"
 
