@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from quick.containers import clean_up_containers
+from quick.containers import clean_up_containers, run_directory
 from quick.place import STEP_S, Failed, Place
 
 from kled_provider.kled.launcher import start_mark
@@ -57,6 +57,8 @@ def clean_up(place: Place) -> None:
     """End what an earlier or this run left, and forget its data. Safe at any moment."""
     end_all([place.coordinator])
     end_all([p for p in place.data.glob("processes/**/*.json") if p.is_file()])
+    # Those that write containers' logs are of the same kind, and have the same records.
+    end_all(list(run_directory(place).glob("outputs/*.json")))
     clean_up_containers(place)
     place.coordinator.unlink(missing_ok=True)
     for path in (place.data, place.scratch, place.state / "config"):
