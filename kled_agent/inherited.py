@@ -21,6 +21,8 @@ _OWN: Final = frozenset(
     }
 )
 _OURS: Final = ("KLED_", "SSH_", "SUDO_", "CODER_AGENT_TOKEN")
+# What directs the loader or Python was set for the image's command; a template sets it by kled_env.
+_DIRECTING: Final = ("LD_", "PYTHON")
 
 
 def read_environment(pid: int, *, root: Path = Path("/proc")) -> dict[str, str]:
@@ -38,5 +40,7 @@ def for_sessions(found: Mapping[str, str], token: str) -> dict[str, str]:
     return {
         name: value
         for name, value in found.items()
-        if name not in _OWN and not name.startswith(_OURS) and not (token and token in value)
+        if name not in _OWN
+        and not name.startswith(_OURS + _DIRECTING)
+        and not (token and token in value)
     }
