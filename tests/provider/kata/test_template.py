@@ -24,6 +24,8 @@ path = "{files}/hypervisor"
 kernel = "{files}/kernel"
 image = "{files}/image"
 default_memory = 2048
+shared_fs = "virtio-fs"
+virtio_fs_daemon = "{files}/hypervisor"
 [agent.kata]
 [runtime]
 name = "virt_container"
@@ -51,7 +53,9 @@ def owner_file(tmp_path: Path) -> Path:
     for kind in ("clh", "qemu", "dragonball"):
         configuration = CONFIGURATION.format(kind=kind, files=files)
         if kind == "dragonball":  # which runs within the shim
+            configuration = configuration.replace(f'virtio_fs_daemon = "{files}/hypervisor"\n', "")
             configuration = configuration.replace(f'path = "{files}/hypervisor"\n', "")
+            configuration = configuration.replace('"virtio-fs"', '"inline-virtio-fs"')
         (tmp_path / f"{kind}.toml").write_text(configuration)
         text += OWNER.format(kind=kind, directory=tmp_path)
     made = tmp_path / "kata.toml"
