@@ -261,7 +261,8 @@ class Pump:
 
     def _wanted(self, sock: socket.socket) -> dict[int, int]:
         """What can be acted upon: descriptors and events."""
-        local = select.POLLIN if not self._local_ended and self._state.room > 0 else 0
+        reading = not self._local_ended and self._state.closed is None
+        local = select.POLLIN if reading and self._state.room > 0 else 0
         local |= select.POLLOUT if self._to_local else 0
         remote = select.POLLIN
         remote |= select.POLLOUT if self._unsent or self._state.due(time.monotonic()) else 0
@@ -271,6 +272,8 @@ class Pump:
     def _step_local(self, events: int, sock: socket.socket) -> None:
         if events & select.POLLOUT:
             self._deliver()
+        if self._state.closed is not None:
+            return  # the other end of the same poll: what ssh still sends has nowhere to go
         if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and not self._local_ended:
             try:
                 data = self._local.recv(READ_BYTES)

@@ -84,8 +84,9 @@ def resume_state(data: bytes) -> None:
             state.consumed(fresh // 2, now)
             state.tick(now)
             state.pieces(now, limit=100)
-            state.write(b"x")
-            written += 1
+            if state.closed is None:
+                state.write(b"x")
+                written += 1
         except ProtocolError:
             state.detach()
             state.attach(state.outbox.start, now)
