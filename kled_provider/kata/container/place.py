@@ -28,6 +28,7 @@ from kled_provider.plugin.values import Values, settled
 
 # How long cleaning up may take, whatever the operation's own limit.
 CLEAN_UP_S: Final = 60.0
+_CGROUPS: Final = Path("/sys/fs/cgroup")
 _ALIVE: Final = (TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.PAUSING)
 
 
@@ -59,6 +60,7 @@ class ContainerPlace:
         """Stop the container and take all of it away. Raises HostError, NetworkError, OSError."""
         await self.lifecycle.remove(self.id, number, stop_s)
         await self.joins.leave(self.id)
+        remove_cgroups(self.owner.containerd.namespace, self.id)
         await trio.to_thread.run_sync(unpin_mounts, self.directory.path)
         await trio.to_thread.run_sync(self.directory.remove)
 
@@ -127,6 +129,13 @@ def signal_number(name: str | None) -> int:
         return int(name)
     found: signal.Signals = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
     return found
+
+
+def remove_cgroups(namespace: str, container: str) -> None:
+    """Remove the cgroups that a killed shim has left; one in use, or gone, is left alone."""
+    for path in (_CGROUPS, *_CGROUPS.iterdir()):
+        with suppress(OSError):
+            (path / namespace / container).rmdir()
 
 
 def is_oom_killed(namespace: str, container: str) -> bool:
