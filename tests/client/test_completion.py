@@ -51,7 +51,7 @@ def offered(kled: Kled, line: str, **env: str) -> list[tuple[str, str]]:
         ("kled stream w", ["web"]),
         ("kled create new --template ", ["process"]),
         ("kled template delete p", ["process"]),
-        ("kled template init ", ["containerd", "docker", "kata", "kubernetes", "process"]),
+        ("kled template init k", ["kata", "kubernetes"]),
         ("kled user show al", ["alice"]),
         ("kled list --owner ", ["alice"]),
         ("kled token revoke ", ["tok_1"]),
