@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -86,11 +86,14 @@ class FakeTerraform:
     answer: Callable[[Inquiry], TemplateForm] = lambda _inquiry: TemplateForm()
     check_ended: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
+    while_it_runs: Callable[[], Awaitable[None]] | None = None
 
     async def run(self, job: Job, host: BuildHost, reporter: Reporter) -> None:
         self.jobs.append(job)
         self.hosts.append(host)
         self.started.set()
+        if self.while_it_runs is not None:
+            await self.while_it_runs()
         await reporter.line("info", f"{job.build.transition} began")
         for line in self.says:
             await reporter.line("info", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -192,13 +193,13 @@ async def test_a_state_waits_for_the_database_and_goes_before_the_next_build(
         statement = f"ALTER TABLE {before} RENAME TO {after}"
         await lite_world.services.store.write(lambda each: each.exec_driver_sql(statement))
 
-    await rename("states", "away")
+    lite_world.terraform.while_it_runs = partial(rename, "states", "away")
     lite_world.terraform.errored_state = STATE
     await run_next(lite_world)
     (left,) = run_directories(lite_world)
     assert [p.name for p in left.rglob("*")] == ["template", "errored.tfstate"]
     assert kept_files(lite_world) == []
-    lite_world.terraform.errored_state = None
+    lite_world.terraform.errored_state = lite_world.terraform.while_it_runs = None
     await start(lite_world, alice)
     await run_next(lite_world)
     assert run_directories(lite_world) == [left]
