@@ -45,13 +45,14 @@ def logs(
 ) -> None:
     """Show the log of a workspace's build, the latest one by default, and of its scripts.
 
-    Lines of a script begin with its name. The result of the build is printed on standard error and
-    does not change the exit code. --script prints every byte as it was kept: the first 256 KiB and
+    Lines of a script begin with its name; AGENT--WS shows the scripts of that agent alone. The
+    result of the build is printed on standard error and does not change the exit code. --script
+    prints every byte as it was kept: the first 256 KiB and
     the last 64 KiB, without values of sensitive parameters. --container prints the last 256 KiB of
     a kata_container of the workspace, by its name in the template, also without those values.
     """
     if script is not None:
-        _print_bytes(invocation.call(lambda api: _script_text(api, str(workspace), script)))
+        _print_bytes(invocation.call(lambda api: _script_text(api, workspace, script)))
         return
     if container is not None:
         _print_bytes(invocation.call(lambda api: api.container_output(str(workspace), container)))
@@ -104,13 +105,20 @@ class _Printer:
             self.end = (str(item["end"].get("status")), item["end"].get("error"))
 
 
-async def _script_text(api: Api, ref: str, name: str) -> bytes:
-    """What the newest run of a script printed. Raises NotFoundError."""
-    agents = (await api.workspace(ref)).get("agents") or ()
+async def _script_text(api: Api, ref: WorkspaceRef, name: str) -> bytes:
+    """What the newest run of a script printed. Raises NotFoundError.
+
+    Of the agent that AGENT--WS names; where the workspace alone is named, its main agent's first.
+    """
+    found = await api.workspace(str(ref))
+    meant = next((agent for place, agent in ref.readings() if place == found["name"]), None)
+    main = found.get("agent")
+    agents = [each for each in found.get("agents") or () if meant in {None, each["name"]}]
+    agents.sort(key=lambda each: main is None or each["id"] != main["id"])
     runs = [run for agent in agents for run in agent.get("scripts") or ()]
     for run in runs:
         if name in {run["name"], run["script"], run["id"]}:
-            return await api.script_output(ref, run["agent"], run["id"])
+            return await api.script_output(str(ref), run["agent"], run["id"])
     known = ", ".join(sorted({run["name"] for run in runs})) or "none"
     raise NotFoundError(
         "script_run_not_found", f"no script {name} has run in {ref}", hint=f"there are: {known}"

@@ -33,12 +33,12 @@ BuildNumber = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 async def list_scripts(
     ref: RefDep, services: ServicesDep, caller: CallerDep, build: BuildNumber = None
 ) -> list[ScriptAnswer]:
-    """How the scripts of a build went."""
-    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    asked = await _asked(services, workspace, build)
+    """How the scripts of a build went; those of one agent where AGENT--WS names it."""
+    workspace, agent = await services.workspaces.locate(caller, ref, Action.WORKSPACE_READ)
+    asked = await _asked(services, workspace, agent, build)
     runs = await services.store.read(script_runs_of, asked.start.id)
     names = await _names(services, workspace)
-    return [ScriptAnswer.of(run, names) for run in runs if run.stage in asked.stages]
+    return [ScriptAnswer.of(run, names) for run in runs if asked.shows(run)]
 
 
 @router.get("/log")
@@ -52,13 +52,13 @@ async def follow_log(
 ) -> StreamingResponse:
     """What the scripts of a build print, one JSON object a line.
 
-    With `follow` until those of the start have ended.
+    Those of one agent where AGENT--WS names it. With `follow` until those of the start have ended.
     """
-    workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_OUTPUT)
-    asked = await _asked(services, workspace, build)
+    workspace, agent = await services.workspaces.locate(caller, ref, Action.WORKSPACE_OUTPUT)
+    asked = await _asked(services, workspace, agent, build)
 
     async def is_over(runs: list[ScriptRun]) -> bool:
-        details = await services.workspaces.get(workspace.id)
+        details = await services.workspaces.get(workspace.id, agent)
         newest = details.latest_build
         if newest is None or newest.id != asked.build.id:
             return True
@@ -71,7 +71,7 @@ async def follow_log(
         services.changes,
         workspace.id,
         asked.start.id,
-        stages=asked.stages,
+        shows=asked.shows,
         is_over=is_over if follow else None,
     )
     return Admitted(services.identity, bearer, _lines(services, workspace, items))
@@ -95,14 +95,28 @@ async def get_output(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A build that runs are shown of: of those that belong to `start` the ones of `stages`."""
+    """A build that runs are shown of: of those that belong to `start` the ones of `stages`.
+
+    Of them those of one agent, None: of all, also of those that the template no longer has.
+    """
 
     build: Build
     start: Build
     stages: frozenset[str]
+    agent_id: AgentId | None
+
+    def shows(self, run: ScriptRun) -> bool:
+        """Whether a run of `start` is among them."""
+        return run.stage in self.stages and self.agent_id in {None, run.agent_id}
 
 
-async def _asked(services: Services, workspace: Workspace, number: int | None) -> _Asked:
+async def _asked(
+    services: Services, workspace: Workspace, agent: str | None, number: int | None
+) -> _Asked:
+    """Raises NotFoundError("build_not_found"), and for an agent that is named as `agent_of`."""
+    agent_id = None
+    if agent is not None:
+        agent_id = (await services.workspaces.agent_of(workspace.id, agent)).id
     if number is None:
         found = await services.store.read(newest_start, workspace.id)
     else:
@@ -110,9 +124,10 @@ async def _asked(services: Services, workspace: Workspace, number: int | None) -
     if found is None:
         raise NotFoundError("build_not_found", f"{workspace.name} has no such build")
     if found.transition == "start":
-        return _Asked(build=found, start=found, stages=frozenset({"start", "cron"}))
-    start = await services.store.read(newest_start, workspace.id, found.number)
-    return _Asked(build=found, start=start or found, stages=frozenset({"stop"}))
+        stages = frozenset({"start", "cron"})
+        return _Asked(build=found, start=found, stages=stages, agent_id=agent_id)
+    start = await services.store.read(newest_start, workspace.id, found.number) or found
+    return _Asked(build=found, start=start, stages=frozenset({"stop"}), agent_id=agent_id)
 
 
 async def _names(services: Services, workspace: Workspace) -> Mapping[AgentId, str]:

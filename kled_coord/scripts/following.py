@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,23 +47,22 @@ async def follow_scripts(
     workspace_id: WorkspaceId,
     build_id: BuildId,
     *,
-    stages: Container[str],
+    shows: Callable[[ScriptRun], bool],
     is_over: Callable[[list[ScriptRun]], Awaitable[bool]] | None,
 ) -> AsyncIterator[ScriptRun | Printed]:
     """Each run when it is first seen and when its state changes, and what it prints in between.
 
-    Those of `stages` only. Until `is_over` says that no more is to be waited for; None: only what
-    is there. Its end comes after what a run printed. Raises StoreError.
+    Those only that it `shows`. Until `is_over`, given these, says that no more is to be waited for;
+    None: only what is there. Its end comes after what a run printed. Raises StoreError.
     """
     cursors: dict[tuple[AgentId, str], _Cursor] = {}
     while True:
         changed = changes.next_change(scripts_key(workspace_id))
-        runs = await store.read(script_runs_of, build_id)
+        runs = [run for run in await store.read(script_runs_of, build_id) if shows(run)]
         for run in runs:
-            if run.stage in stages:
-                cursor = cursors.setdefault((run.agent_id, run.run), _Cursor())
-                async for item in _news(store, run, cursor):
-                    yield item
+            cursor = cursors.setdefault((run.agent_id, run.run), _Cursor())
+            async for item in _news(store, run, cursor):
+                yield item
         if is_over is None or await is_over(runs):
             return
         with trio.move_on_after(_LOOK_AGAIN_S):

@@ -76,12 +76,16 @@ class ScriptView:
         return {**known, **(await self._specs.of(away) if away else {})}
 
     async def is_starting(self, details: WorkspaceDetails, runs: Sequence[ScriptRun]) -> bool:
-        """Whether `runs`, of its newest start, may still become more, or print more."""
+        """Whether `runs`, of its newest start, may still become more, or print more.
+
+        Of the agent that was asked for, where one was.
+        """
         if any(run.stage == "start" and run.state not in ENDED for run in runs):
             return True
-        views = (await self.of([details])).values()
+        views = await self.of([details])
         coming = {AgentStatus.CONNECTING, AgentStatus.STARTING}
-        return any(view.readiness.status in coming for view in views)
+        meant = [agent for agent in details.agents if details.asked in {None, agent.name}]
+        return any(views[agent.id].readiness.status in coming for agent in meant)
 
     def _view(
         self,

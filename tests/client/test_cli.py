@@ -7,6 +7,7 @@ import json
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -178,6 +179,28 @@ def test_logs_of_the_latest_and_of_another_build(signed_in: Fake, kled: Kled) ->
     assert [json.loads(line) for line in objects] == signed_in.log
     missing = kled("logs", "dev", "--build", "9")
     assert (missing.returncode, b"no build 9" in missing.stderr) == (4, True)
+
+
+def test_a_script_that_several_agents_have_is_that_of_the_agent_that_is_named(
+    signed_in: Fake, kled: Kled
+) -> None:
+    def agent(name: str) -> dict[str, Any]:
+        run = {"id": f"r-{name}", "name": "Clone", "script": "c", "agent": name}
+        return {"id": f"agt_{name}", "name": name, "scripts": [run]}
+
+    side, main = agent("side"), agent("main")
+    for ref, meant, expected in (
+        ("dev", main, "main"), ("side--dev", side, "side"), ("main--dev", main, "main")
+    ):  # fmt: skip
+        found = {**workspace(), "agents": [side, main], "agent": meant}
+        signed_in.routes["GET", f"/api/v1/workspaces/{ref}"] = (200, found)
+        output = f"/api/v1/workspaces/{ref}/scripts/{expected}/r-{expected}/output"
+        signed_in.routes["GET", output] = (200, expected)
+        done = kled("logs", ref, "--script", "Clone")
+        assert (done.returncode, done.stdout) == (0, f'"{expected}"'.encode())
+    found = {**workspace(), "agents": [side, main], "agent": None}
+    signed_in.routes["GET", "/api/v1/workspaces/ghost--dev"] = (200, found)
+    assert kled("logs", "ghost--dev", "--script", "Clone").returncode == 4
 
 
 def test_update_is_a_start_with_another_version(signed_in: Fake, kled: Kled) -> None:

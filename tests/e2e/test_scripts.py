@@ -46,6 +46,13 @@ resource "kled_process" "side" {
   env_sensitive = { CODER_AGENT_TOKEN = kled_agent.side.token }
 }
 
+resource "kled_script" "beside" {
+  agent_id     = kled_agent.side.id
+  display_name = "After"
+  run_on_start = true
+  script       = "echo beside"
+}
+
 resource "kled_script" "after" {
   agent_id     = kled_agent.main.id
   display_name = "After"
@@ -86,7 +93,7 @@ def test_scripts_are_waited_for_followed_and_kept(site: Site, template: str, gat
     assert "TOKEN" not in words
     with (
         site.running(BIN / "kled", "exec", "box", "echo", "in", stderr=subprocess.PIPE) as inside,
-        site.running(BIN / "kled", "logs", "-f", "box") as following,
+        site.running(BIN / "kled", "logs", "-f", "main--box") as following,
     ):
         assert inside.stderr is not None
         assert b"waiting for Startup script" in inside.stderr.readline()
@@ -99,7 +106,9 @@ def test_scripts_are_waited_for_followed_and_kept(site: Site, template: str, gat
     start = site.kled("start", "box", check=False)
     assert start.returncode == 1
     assert "After ended with exit code 3; kled logs box" in " ".join(start.stderr.split())
-    assert site.kled("logs", "box", "--script", "After").stdout == "\x1b[1mbold\x1b[0m"
+    for name, printed in (("box", "\x1b[1mbold\x1b[0m"), ("side--box", "beside\n")):
+        assert site.kled("logs", name, "--script", "After").stdout == printed
+    assert "[After] bold" not in site.kled("logs", "side--box").stdout
     (item,) = site.ask("show", "box")["agent"]["metadata"]
     assert (item["display_name"], item["value"]) == ("The answer", "42")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from kled_coord.store.records import ScriptRun
+from kled_coord.store.scripts import put_script_run
 from kled_wire.errors import InputError, NotFoundError
 from tests.coord.api.asking import PUBLIC_KEY, code, workspace
 
@@ -46,6 +49,29 @@ async def test_an_agent_enrolls_is_shown_and_pinged(api, make_tar) -> None:
     )
     assert certified.json()["principals"] == [f"user:{user['id']}"] == enrolled["principals"]
     assert certified.json()["ca_public_key"] == enrolled["user_ca"]
+
+
+async def test_a_log_of_scripts_is_that_of_the_agent_that_is_named(api, make_tar) -> None:
+    me, made = await workspace(api, make_tar)
+    build_id = made["latest_build"]["id"]
+    for name in ("main", "side"):
+        agent_id, _ = await api.world.services.agents.ensure(made["id"], name)
+        run = ScriptRun(
+            agent_id=agent_id, run="r", build_id=build_id, script="c", name=f"of {name}",
+            stage="start", state="succeeded", exit_code=0, note="", blocks_login=False,
+            position=0, started_at=None, duration_s=0.1,
+        )  # fmt: skip
+        await api.world.services.store.write(put_script_run, run)
+    for ref, names in (
+        ("dev", {"of main", "of side"}), ("side--dev", {"of side"}), ("main--dev", {"of main"})
+    ):  # fmt: skip
+        listed = await api.client.get(f"/api/v1/workspaces/{ref}/scripts", headers=me)
+        assert {run["name"] for run in listed.json()} == names
+        log = await api.client.get(f"/api/v1/workspaces/{ref}/scripts/log", headers=me)
+        lines = [json.loads(line)["script"]["name"] for line in log.text.splitlines()]
+        assert set(lines) == names
+    answer = await api.client.get("/api/v1/workspaces/ghost--dev/scripts/log", headers=me)
+    assert code(answer) == (404, "agent_not_found")
 
 
 async def test_a_hello_without_the_machine_leaves_what_was_enrolled(api, make_tar) -> None:
