@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, exc, text
 
 from kled_coord.store.engine import WRITE, is_sqlite
-from kled_coord.store.errors import from_database
+from kled_coord.store.errors import damaged, from_database
 from kled_wire.errors import ConfigError
 
 # Any fixed number: PostgreSQL's advisory lock for "migrating Kled".
@@ -32,7 +32,7 @@ def migrate(engine: Engine, *, lock_file: Path) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     try:
         if is_sqlite(engine):
-            with _locked(lock_file), engine.execution_options(**{WRITE: True}).begin() as link:
+            with _locked(lock_file), _without_foreign_keys(engine) as link:
                 _upgrade(config, link)
         else:
             with engine.begin() as link:
@@ -58,6 +58,24 @@ def _upgrade(config: Config, connection: Connection) -> None:
     _check_not_newer(config, connection)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+@contextmanager
+def _without_foreign_keys(engine: Engine) -> Iterator[Connection]:
+    """A write transaction on SQLite that checks foreign keys once, at its end.
+
+    Most changes of a table are a new table in its place, and others refer to the old one
+    (https://sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes").
+    Raises StoreError.
+    """
+    with engine.execution_options(**{WRITE: True}).connect() as connection:
+        connection.detach()  # from the pool: nobody else gets it as it is now
+        connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")  # before it begins
+        with connection.begin():
+            yield connection
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if broken is not None:
+                raise damaged(f"a row of {broken[0]} refers to none of {broken[2]}")
 
 
 @contextmanager

@@ -46,8 +46,17 @@ def migrated_server(directory: Path) -> Iterator[str]:
 
 def open_copy_on(server: str) -> Store:
     """A copy of that database, in place of the copy before."""
+    return _open_new(server, "migrated")
+
+
+def open_empty_on(server: str) -> Store:
+    """A database without any table, in place of the copy before."""
+    return _open_new(server, "template0")
+
+
+def _open_new(server: str, template: str) -> Store:
     _administer(server, "DROP DATABASE IF EXISTS test WITH (FORCE)")
-    _administer(server, "CREATE DATABASE test TEMPLATE migrated")
+    _administer(server, f"CREATE DATABASE test TEMPLATE {template}")
     return open_store(_database(server, "test"))
 
 
