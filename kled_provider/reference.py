@@ -18,7 +18,10 @@ def reference_pages(provider: Provider) -> dict[str, str]:
     """Return the text of each page by the name of its file."""
     found = [(r.type_name, "Resource", r.schema) for r in provider.resources]
     found += [(d.type_name, "Data source", d.schema) for d in provider.data_sources]
-    pages = {f"{name}.md": _page(name, kind, schema) for name, kind, schema in found}
+    pages: dict[str, str] = {}
+    for name, kind, schema in found:  # a resource and a data source may share a name, and a page
+        page = _page(name, kind, schema)
+        pages[f"{name}.md"] = "\n".join(filter(None, (pages.get(f"{name}.md"), page)))
     lines = [f"- [`{name}`]({name}.md), {kind.lower()}: {s.description}" for name, kind, s in found]
     head = f"# Provider `{provider.name}`\n\nMade from the schema by `scripts/reference`.\n\n"
     return {**pages, "README.md": head + "\n".join(sorted(lines)) + "\n"}

@@ -309,6 +309,9 @@ TESTED_BY = {
     "wire/ssh/test_subsystems.py": "kled_client/ssh/ports",
     "wire/transport/test_tls.py": "kled_wire/transport/tlssession",
     "wire/transport/test_wscarrier.py": "kled_wire/transport/websocket",
+    "provider/kata/container/test_values.py": """
+        kled_provider/kata/container/block_rules kled_provider/kata/container/value_checks
+    """,
     "provider/kata/container/test_runtime_rules.py": """
         kled_provider/kata/container/annotations kled_provider/kata/container/guest_size
         kled_provider/kata/runtime_config/places

@@ -43,6 +43,16 @@ def matching(pattern: str, wanted: str) -> Check:
     return check
 
 
+def each(check: Check) -> Check:
+    """Make the check of a list's strings; null is none."""
+
+    def checked(values: Any) -> str | None:
+        found = (check(v) if isinstance(v, str) else "A value in it is null." for v in values)
+        return next((problem for problem in found if problem), None)
+
+    return checked
+
+
 def at_most(characters: int) -> Check:
     """Make the check of a string's length."""
 

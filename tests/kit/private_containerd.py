@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +19,8 @@ import pytest
 from tests.kit.programs import need
 
 START_S = 20.0
+_RUNC = Path("/run/containerd/runc")
+_CGROUPS = Path("/sys/fs/cgroup")
 _CONFIG = """\
 version = 2
 root = "{directory}/root"
@@ -39,7 +45,7 @@ class PrivateContainerd:
 
     directory: Path
     # runc keeps its state of every containerd in one place, by namespace and container.
-    namespace: str = field(default_factory=lambda: f"kled-{os.getpid()}")
+    namespace: str = field(default_factory=lambda: f"kled-{secrets.token_hex(6)}")
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -120,12 +126,31 @@ def open_containerd(directory: Path) -> Iterator[PrivateContainerd]:
     try:
         yield opened
     finally:
-        if opened.process.poll() is not None:
-            opened.start()
-        opened.clear()
-        opened.process.terminate()
-        opened.process.wait(20)
-        unmount_below(directory)
+        try:
+            if opened.process.poll() is not None:
+                opened.start()
+            opened.clear()
+        finally:
+            opened.process.terminate()
+            opened.process.wait(20)
+            end_loggers(directory / "kled/run")
+            unmount_below(directory)
+            forget_namespace(opened.namespace)
+
+
+def forget_namespace(namespace: str) -> None:
+    """Remove what runc and the kernel have of a namespace, in one place for all containerds."""
+    shutil.rmtree(_RUNC / namespace, ignore_errors=True)
+    for cgroup in _CGROUPS.glob(f"*/{namespace}"):
+        with suppress(OSError):
+            cgroup.rmdir()
+
+
+def end_loggers(run_directory: Path) -> None:
+    """End what writes the logs of containers: it outlives all else, as a failed test leaves it."""
+    for record in (run_directory / "outputs").glob("*.json"):
+        with suppress(ProcessLookupError):
+            os.kill(json.loads(record.read_bytes())["pid"], signal.SIGKILL)
 
 
 def unmount_below(directory: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kled_provider.plugin.checks import between, matching, one_of
+from kled_provider.kata.container import value_checks
+from kled_provider.kata.container.block_rules import place_in_container
+from kled_provider.kata.container.spec import ALL_CAPABILITIES
+from kled_provider.kata.network.files import ip_problem
+from kled_provider.plugin.checks import between, each, matching, one_of
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
@@ -22,9 +26,12 @@ RLIMITS: Final = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
     "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
 )  # fmt: skip
-MAX_UPLOAD_BYTES: Final = 1 << 20
+# Of memory and of file systems in it: 16 TiB, more than a machine has.
+MOST_MIB: Final = 1 << 24
+_MOST_LIMIT: Final = (1 << 53) - 1  # the largest that every JSON reader takes as it is
 _MODE = r"[0-7]{3,4}"
-_TIME = re.compile(r"([1-9][0-9]*)(s|m|h)")
+USER: Final = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
+_TIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)")
 
 
 def _required(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
@@ -43,6 +50,8 @@ def _inside(value: Any) -> str | None:
         and "\0" not in value
         and ".." not in value.split("/")
     ):
+        if place_in_container(value).split("/")[1] == "proc":
+            return f"Nothing is mounted in /proc; got {value!r}."
         return None
     return f"Use an absolute path below `/` without `..`; got {value!r}."
 
@@ -51,7 +60,9 @@ def seconds_of(text: str) -> int:
     """Read a time such as `90s`, `5m`, `1h`. Raises ValueError."""
     found = _TIME.fullmatch(text)
     if found is None:
-        raise ValueError(f"Use a number and s, m or h, such as 90s; got {text!r}.")
+        raise ValueError(
+            f"Use a number of up to six digits and s, m or h, such as 90s; got {text!r}."
+        )
     return int(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
@@ -63,18 +74,10 @@ def _time(value: Any) -> str | None:
     return None
 
 
-def _content(value: Any) -> str | None:
-    size = len(value.encode("utf-8", "replace"))
-    if size <= MAX_UPLOAD_BYTES:
+def _capability(value: str) -> str | None:
+    if f"CAP_{value.removeprefix('CAP_')}" in ("CAP_ALL", *ALL_CAPABILITIES):
         return None
-    return f"It has {size} bytes; at most {MAX_UPLOAD_BYTES} are taken. Use a volume."
-
-
-def _capabilities(value: Any) -> str | None:
-    for name in value:
-        if not isinstance(name, str) or not re.fullmatch(r"(CAP_)?[A-Z_]+|ALL", name):
-            return f"Use names such as CAP_NET_ADMIN, or ALL; got {name!r}."
-    return None
+    return f"Use a name of capabilities(7), such as CAP_NET_ADMIN, or ALL; got {value!r}."
 
 
 _TARGET: Final = _required("target", "Path in the container.", check=_inside)
@@ -109,9 +112,19 @@ AGENT: Final = _once(
     "An agent of Kled that runs beside the command, from the bundle that is mounted read-only.",
     _required("id", "The kled_agent's id."),
     _required("token", "The kled_agent's token.", sensitive=True),
-    _optional("user", "The user whose terminals it opens; the container's by default."),
-    _optional("url", "Where it reaches the coordinator; the coordinator's own by default."),
-    _optional("env", "More environment of the agent.", map_of("string")),
+    _optional(
+        "user",
+        "The user whose terminals it opens; the container's by default.",
+        check=matching(USER, "a name or number"),
+    ),
+    _optional(
+        "url",
+        "Where it reaches the coordinator; the coordinator's own by default.",
+        check=matching(r"https?://[!-~]+", "a URL that begins with http:// or https://"),
+    ),
+    _optional(
+        "env", "More environment of the agent.", map_of("string"), check=value_checks.environment
+    ),
 )
 BLOCKS: Final = (
     RUNTIME,
@@ -135,7 +148,10 @@ BLOCKS: Final = (
         "A file system in memory.",
         _TARGET,
         _optional(
-            "size", "Its limit, in MiB; half the memory by default.", NUMBER, check=between(1)
+            "size",
+            "Its limit, in MiB; half the memory by default.",
+            NUMBER,
+            check=between(1, MOST_MIB),
         ),
         defaulted("mode", "1777", "Mode of its root.", check=matching(_MODE, "octal digits")),
     ),
@@ -143,8 +159,12 @@ BLOCKS: Final = (
         "upload",
         "A small file.",
         _required("file", "Path in the container.", check=_inside),
-        _optional("content", "What it holds.", check=_content),
-        _optional("content_base64", "What it holds, where that is no text.", check=_content),
+        _optional("content", "What it holds.", check=value_checks.content),
+        _optional(
+            "content_base64",
+            "What it holds, where that is no text.",
+            check=value_checks.content_base64,
+        ),
         _optional("source", "A file beneath a place of the owner's for uploads."),
         defaulted("mode", "0644", "Mode of the file.", check=matching(_MODE, "octal digits")),
     ),
@@ -152,8 +172,8 @@ BLOCKS: Final = (
         "network",
         "A kata_network.",
         _required("network", "The kata_network's id."),
-        _optional("address", "The address in it; the next free one by default."),
-        _optional("mac", "The hardware address."),
+        _optional("address", "The address in it; the next free one by default.", check=ip_problem),
+        _optional("mac", "The hardware address.", check=value_checks.mac),
     ),
     _several(
         "port",
@@ -161,27 +181,34 @@ BLOCKS: Final = (
         _required("internal", "Port of the container.", NUMBER, check=between(1, 65535)),
         _required("external", "Port of this machine.", NUMBER, check=between(1, 65535)),
         defaulted("protocol", "tcp", "tcp or udp.", check=one_of("tcp", "udp")),
-        _optional("ip", "Address of this machine; every one by default."),
+        _optional("ip", "Address of this machine; every one by default.", check=ip_problem),
     ),
     _once(
         "capabilities",
         "Capabilities besides, or less than, the usual ones.",
-        _optional("add", "Added ones.", list_of("string"), check=_capabilities),
-        _optional("drop", "Taken ones; ALL takes all.", list_of("string"), check=_capabilities),
+        _optional("add", "Added ones.", list_of("string"), check=each(_capability)),
+        _optional("drop", "Taken ones; ALL takes all.", list_of("string"), check=each(_capability)),
     ),
     _several(
         "device",
         "A device of the owner's file.",
         _required("name", "Its name there."),
-        _optional("target", "Path in the container; as on this machine by default."),
-        defaulted("permissions", "rwm", "Of r, w, m.", check=matching("r?w?m?", "letters of rwm")),
+        _optional("target", "Path in the container; as on this machine by default.", check=_inside),
+        defaulted(
+            "permissions",
+            "rwm",
+            "Of r, w, m.",
+            check=matching("(?=.)r?w?m?", "letters of rwm, in this order"),
+        ),
     ),
     _several(
         "rlimit",
         "A limit of setrlimit(2).",
         _required("name", f"One of {', '.join(RLIMITS)}.", check=one_of(*RLIMITS)),
-        _required("soft", "The limit in effect; -1: none.", NUMBER, check=between(-1)),
-        _required("hard", "How far it may be raised; -1: none.", NUMBER, check=between(-1)),
+        _required("soft", "The limit in effect; -1: none.", NUMBER, check=between(-1, _MOST_LIMIT)),
+        _required(
+            "hard", "How far it may be raised; -1: none.", NUMBER, check=between(-1, _MOST_LIMIT)
+        ),
     ),
     _once(
         "log",

@@ -19,6 +19,7 @@ NAME_LABEL: Final = "kled.dev/name"
 GENERATION_LABEL: Final = "kled.dev/generation"
 FINGERPRINT_LABEL: Final = "kled.dev/fingerprint"
 ADDRESSES_LABEL: Final = "kled.dev/addresses"
+STOP_LABEL: Final = "kled.dev/stop-signal"  # the image's own
 # What containerd's restart monitor looks at (runtime/restart/restart.go).
 RESTART_LABEL: Final = "containerd.io/restart.status"
 POLICY_LABEL: Final = "containerd.io/restart.policy"

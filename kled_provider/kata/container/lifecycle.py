@@ -69,11 +69,14 @@ class Lifecycle:
                 spec=job.spec,
                 snapshotter=self._api.snapshots.snapshotter,
                 snapshot_key=job.id,
-                labels=job.labels,
+                # containerd's restart monitor would end a task that has not started yet.
+                labels={n: t for n, t in job.labels.items() if n != RESTART_LABEL},
             )
             await self._api.containers.create(record, lease=lease)
             pid = await self._api.tasks.create(job.id, mounts, job.io, job.options)
             await self._api.tasks.start(job.id)
+            if RESTART_LABEL in job.labels:
+                await self._api.containers.set_labels(record, job.labels)
             await self._api.daemon.delete_lease(lease)
         except BaseException:
             with trio.move_on_after(CLEAN_UP_S, shield=True):

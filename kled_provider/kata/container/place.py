@@ -121,16 +121,6 @@ def is_running(found: tuple[ContainerRecord, ContainerTask | None]) -> bool:
     return found[1] is not None and found[1].status in _ALIVE
 
 
-def signal_number(name: str | None) -> int:
-    """Return the number of a signal that the schema has let through."""
-    if name is None:
-        return signal.SIGTERM
-    if name.isdigit():
-        return int(name)
-    found: signal.Signals = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
-    return found
-
-
 def remove_cgroups(namespace: str, container: str) -> None:
     """Remove the cgroups that a killed shim has left; one in use, or gone, is left alone."""
     for path in (_CGROUPS, *_CGROUPS.iterdir()):

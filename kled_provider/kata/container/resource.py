@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +13,7 @@ import trio
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
+from kled_provider.kata.container.block_rules import block_problems
 from kled_provider.kata.container.blocks import seconds_of
 from kled_provider.kata.container.checking import check_container, require
 from kled_provider.kata.container.finding import find_places
@@ -21,6 +22,7 @@ from kled_provider.kata.container.identity import (
     GENERATION_LABEL,
     LOG_LABEL,
     RESTART_LABEL,
+    STOP_LABEL,
     all_labels,
     container_id,
     fingerprint,
@@ -30,9 +32,10 @@ from kled_provider.kata.container.identity import (
     template_labels,
 )
 from kled_provider.kata.container.making import Surroundings, make_job
-from kled_provider.kata.container.place import ContainerPlace, is_running, signal_number
+from kled_provider.kata.container.place import ContainerPlace, is_running
 from kled_provider.kata.container.schema import KATA_CONTAINER
 from kled_provider.kata.container.spec import build_resources
+from kled_provider.kata.container.value_checks import signal_number
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.machine import KataMachine
@@ -53,7 +56,7 @@ _FIXED_SIZE: Final = replace(
     ),
 )
 # What was found out when the container was made.
-_KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL)
+_KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL, STOP_LABEL)
 _MARK_BYTES: Final = 3
 _CREATE_S: Final = 600
 _OTHER_S: Final = 300
@@ -69,14 +72,23 @@ class ContainerResource(Resource):
     def __init__(self, machine: KataMachine) -> None:
         self._machine = machine
 
+    def validate(self, config: Values) -> list[Diagnostic]:
+        """Check what no single attribute tells too."""
+        return [*super().validate(config), *block_problems(config)]
+
     def plan(self, prior: Values | None, config: Values) -> ResourcePlan:
         """By the schema; where the size of a VM is fixed at boot, a change of it makes a new one.
 
         Every VM's is taken to be, which a sandbox has: it is known whether that is so only when its
-        configuration is.
+        configuration is. One that has ended and must run is made anew.
         """
         is_vm = prior is not None and bool(prior["sandbox_id"])
-        return plan_change(_FIXED_SIZE if is_vm else self.schema, prior, config)
+        schema = _FIXED_SIZE if is_vm else self.schema
+        found = plan_change(schema, prior, config)
+        if prior is None or found.requires_replace or not _must_run_again(prior, found.planned):
+            return found
+        anew = plan_change(schema, None, config).planned
+        return replace(found, planned=anew, requires_replace=(("status",),))
 
     async def check_plan(
         self,
@@ -109,6 +121,7 @@ class ContainerResource(Resource):
                     return await other.state(planned, runtime)
                 await other.clear(signal.SIGKILL, 0)
             image = await _image(place.api, planned)
+            labels[STOP_LABEL] = image.config.stop_signal
             await context.host.progress(f"Starting container {planned['name']}")
             async with place.made():
                 joined = await place.joins.join(container, workspace_id, planned)
@@ -143,15 +156,18 @@ class ContainerResource(Resource):
         return all_labels(values, own)
 
     async def read(self, context: Context, state: Values) -> Values | None:
-        """Gone when it is not there, or has ended and must run; or is a later create's."""
+        """Gone when it is not there, or is a later create's.
+
+        One that has ended stays in the state, so that whoever does not want it takes it away.
+        """
         if not state["id"]:
             return None
         place = await self._place(state["id"])
         found = await place.lifecycle.find(state["id"])
         if found is None or not _is_of(found[0], context):
             return None
-        if state["must_run"] and not is_kept_running(found[0]) and not is_running(found):
-            return None
+        if not is_kept_running(found[0]):
+            state = {**state, "restart": "no"}  # a stop of it was begun, and killed
         labels = template_labels(found[0].labels)
         if labels != template_labels(all_labels(state, {})):
             state = {**state, "labels": labels}
@@ -187,7 +203,8 @@ class ContainerResource(Resource):
             return
         await context.host.progress(f"Stopping container {state['name']}")
         async with _deadline(state, "delete", _OTHER_S):
-            await place.clear(signal_number(state["stop_signal"]), float(state["stop_timeout"]))
+            number = _stop_signal(state, found[0].labels if found else {})
+            await place.clear(number, float(state["stop_timeout"]))
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the container of this workspace, as it was made."""
@@ -206,6 +223,21 @@ class ContainerResource(Resource):
         await place.api.containers.set_labels(found[0], labels)
         runtime, _ = await check_container(place.owner, values, workspace, None)
         return await place.state(values, runtime)
+
+
+def _must_run_again(prior: Values, planned: Values) -> bool:
+    """Whether it has ended, must not have, and containerd does not start it again."""
+    kept = "no" not in (prior["restart"], planned["restart"])
+    return prior["status"] == "stopped" and planned["must_run"] is True and not kept
+
+
+def _stop_signal(state: Values, labels: Mapping[str, str]) -> int:
+    """The template's signal, else the image's, which may have written anything."""
+    if state["stop_signal"] is not None:
+        return signal_number(state["stop_signal"])
+    with suppress(ValueError):
+        return signal_number(labels.get(STOP_LABEL, ""))
+    return signal.SIGTERM
 
 
 def _is_of(record: ContainerRecord, context: Context) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kled_provider.kata.container.blocks import BLOCKS
-from kled_provider.plugin.checks import all_of, at_most, between, matching
+from kled_provider.kata.container import value_checks
+from kled_provider.kata.container.blocks import BLOCKS, MOST_MIB, USER
+from kled_provider.kata.network.files import name_problem, option_problem, server_problem
+from kled_provider.plugin.checks import all_of, at_most, between, each, matching
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
@@ -22,10 +24,14 @@ from kled_provider.plugin.schema import (
 # As containerd's identifiers, less what a host name may not have.
 NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*"
-_SIGNAL = r"(?:SIG)?[A-Z0-9]+(?:[+-][0-9]+)?|[0-9]{1,2}"
-_USER = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?::[A-Za-z0-9_.][A-Za-z0-9_.-]*)?"
+_USER = rf"{USER}(?::{USER})?"
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,120}[A-Za-z0-9])?")
 _SYSCTL = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+")
+# Those of a container's namespaces (sysctl(8), ipc_namespaces(7)): runtimes refuse all others.
+_OWN_SYSCTL = re.compile(
+    r"(?:net|fs\.mqueue)\..*|kernel\.(?:domainname|sem|msg(?:max|mnb|mni)|shm(?:all|max|mni)|"
+    r"shm_rmid_forced)"
+)
 MIB: Final = 1 << 20
 # What Kata boots with at least (docs/kata.md); a guest of less does not come up.
 LEAST_MEMORY_MIB: Final = 64
@@ -79,6 +85,8 @@ def _sysctls(value: Any) -> str | None:
     for name, text in value.items():
         if not _SYSCTL.fullmatch(name) or ".." in name:
             return f"{name!r} is no name of a kernel parameter."
+        if not _OWN_SYSCTL.fullmatch(name.replace("/", ".")):
+            return f"{name} is the whole machine's, and no container's."
         if not isinstance(text, str) or "\0" in text or "\n" in text:
             return f"The value of {name} is no line of text."
     return None
@@ -88,11 +96,6 @@ def _absolute(value: Any) -> str | None:
     if value.startswith("/") and "\0" not in value and ".." not in value.split("/"):
         return None
     return f"Use an absolute path without `..`; got {value!r}."
-
-
-def _texts(value: Any) -> str | None:
-    bad = [item for item in value if not isinstance(item, str) or "\0" in item]
-    return "It holds null or a NUL byte." if bad else None
 
 
 def _number_of_cpus(value: Any) -> str | None:
@@ -105,15 +108,26 @@ _PROGRAM: Final = (
         "Argument vector instead of the image's entrypoint. Without it, and with an agent, the "
         "container lives as long as the agent.",
         list_of("string"),
-        check=_texts,
+        check=value_checks.texts,
     ),
-    _fixed("args", "Arguments instead of the image's command.", list_of("string"), check=_texts),
-    _fixed("env", "Environment, besides the image's.", map_of("string")),
+    _fixed(
+        "args",
+        "Arguments instead of the image's command.",
+        list_of("string"),
+        check=value_checks.texts,
+    ),
+    _fixed(
+        "env",
+        "Environment, besides the image's.",
+        map_of("string"),
+        check=value_checks.environment,
+    ),
     _fixed(
         "env_sensitive",
         "More environment, not shown in plans and logs; it reaches the program by a file on tmpfs.",
         map_of("string"),
         sensitive=True,
+        check=value_checks.environment,
     ),
     _fixed(
         "user",
@@ -133,13 +147,35 @@ _PROGRAM: Final = (
     _fixed(
         "pids_limit", "Most processes and threads at a time.", NUMBER, check=between(1, 4194304)
     ),
-    _fixed("shm_size", "Size of /dev/shm, in MiB; 64 by default.", NUMBER, check=between(1)),
+    _fixed(
+        "shm_size", "Size of /dev/shm, in MiB; 64 by default.", NUMBER, check=between(1, MOST_MIB)
+    ),
 )
 _NAMES: Final = (
-    _fixed("hosts", "Lines of /etc/hosts: addresses by name.", map_of("string")),
-    _fixed("dns", "Name servers; this machine's by default.", list_of("string")),
-    _fixed("dns_search", "Domains that names are completed with.", list_of("string")),
-    _fixed("dns_options", "Options of resolv.conf(5).", list_of("string")),
+    _fixed(
+        "hosts",
+        "Lines of /etc/hosts: addresses by name; host-gateway is this machine.",
+        map_of("string"),
+        check=value_checks.hosts,
+    ),
+    _fixed(
+        "dns",
+        "Name servers; those of the first network, then this machine's, by default.",
+        list_of("string"),
+        check=each(server_problem),
+    ),
+    _fixed(
+        "dns_search",
+        "Domains that names are completed with.",
+        list_of("string"),
+        check=each(name_problem),
+    ),
+    _fixed(
+        "dns_options",
+        "Options of resolv.conf(5).",
+        list_of("string"),
+        check=each(option_problem),
+    ),
 )
 _LIMITS: Final = (
     Attribute(
@@ -149,7 +185,7 @@ _LIMITS: Final = (
         computed=True,
         default=DEFAULT_MEMORY_MIB,
         description="Memory, in MiB. A change makes a new container where Kata sizes VMs at boot.",
-        check=between(LEAST_MEMORY_MIB, unit="MiB"),
+        check=between(LEAST_MEMORY_MIB, MOST_MIB, unit="MiB"),
     ),
     Attribute(
         name="vcpus",
@@ -190,7 +226,7 @@ _LIFE: Final = (
         name="stop_signal",
         optional=True,
         description="Signal that asks it to end; the image's own by default, else SIGTERM.",
-        check=matching(_SIGNAL, "a signal, such as SIGTERM"),
+        check=value_checks.signal_problem,
     ),
     defaulted(
         "stop_timeout",

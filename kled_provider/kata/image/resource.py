@@ -6,6 +6,7 @@ labels, and the last who lets go removes it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from kled_provider.kata.image.getting import explained, import_image, pull_image
@@ -13,7 +14,7 @@ from kled_provider.kata.image.holding import collect_images, hold_image, release
 from kled_provider.kata.image.manifest import parse_platform, this_architecture
 from kled_provider.kata.image.named import find_named, image_id
 from kled_provider.kata.image.reference import parse_reference
-from kled_provider.kata.image.taking import ImageTaker, TakenImage
+from kled_provider.kata.image.taking import ImageLocks, ImageTaker, TakenImage
 from kled_provider.kata.machine import KataMachine
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
@@ -154,6 +155,7 @@ class ImageResource(Resource):
         workspace = str((await context.host.workspace())["id"])
         taker = ImageTaker(
             api,
+            ImageLocks(Path(owner.runtime_directory) / "images"),
             owner.images.unpacked_bytes,
             lambda text: context.host.progress(f"{planned['name']}: {text}"),
         )

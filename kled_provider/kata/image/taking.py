@@ -7,9 +7,11 @@ goes on where it ended.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 import trio
@@ -31,6 +33,7 @@ from kled_provider.kata.image.manifest import (
     parse_index,
     parse_manifest,
 )
+from kled_provider.locks import hold_lock
 
 # gRPC's limit for a message is 16 MiB; larger pieces are no faster.
 _WRITE_BYTES: Final = 1 << 20
@@ -40,6 +43,31 @@ _PROGRESS_S: Final = 5.0
 
 # Marks the images that the provider has made, and may remove.
 MANAGED: Final = "kled.dev/managed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLocks:
+    """Locks of what several images may need at once: `directory` has their files.
+
+    containerd refuses whoever writes a blob that another one is writing, and a snapshot that is
+    being unpacked would be taken for one that a dead run has left.
+    """
+
+    directory: Path
+
+    def image(self, name: str) -> AbstractAsyncContextManager[int]:
+        """Be the only one who takes the image of that name."""
+        return hold_lock(self._file("image", name))
+
+    def part(self, digest: str) -> AbstractAsyncContextManager[int]:
+        """Be the only one who fetches or unpacks it. Nobody holds two of these."""
+        return hold_lock(self._file("part", digest))
+
+    def _file(self, kind: str, text: str) -> Path:
+        # So that a machine has a bounded number of files; two that share one wait without need.
+        number = hashlib.sha256(text.encode()).digest()[0]
+        return self.directory / f"{kind}-{number:02x}.lock"
+
 
 Progress = Callable[[str], Awaitable[None]]
 
@@ -65,8 +93,11 @@ class TakenImage:
 class ImageTaker:
     """Takes images into one containerd. Raises ImageFormatError, ContainerdError, OSError."""
 
-    def __init__(self, api: ContainerdApi, unpacked_bytes: int, progress: Progress) -> None:
+    def __init__(
+        self, api: ContainerdApi, locks: ImageLocks, unpacked_bytes: int, progress: Progress
+    ) -> None:
         self._api = api
+        self._locks = locks
         self._most = unpacked_bytes
         self._progress = progress
 
@@ -74,8 +105,8 @@ class ImageTaker:
         self, name: str, root: ContentDescriptor, source: ImageSource, platform: Platform
     ) -> TakenImage:
         """Take the image at `root` for a platform, and give it its name."""
-        async with self._leased(f"kled-image-{name}") as lease:
-            fetched = _Fetching(self._api, source, lease, self._progress)
+        async with self._locks.image(name), self._leased(f"kled-image-{name}") as lease:
+            fetched = _Fetching(self._api, self._locks, source, lease, self._progress)
             found, data = await fetched.manifest(root, platform)
             manifest = parse_manifest(data)
             config = parse_config(await fetched.document(manifest.config))
@@ -119,9 +150,10 @@ class ImageTaker:
         for index, (layer, name) in enumerate(zip(manifest.layers, chain, strict=True)):
             # Before the look: one that nothing else holds could be collected after it.
             await self._api.daemon.add_to_lease(lease, name, f"snapshots/{snapshots.snapshotter}")
-            if await snapshots.find(name) is None:
-                await self._progress(f"Unpacking layer {index + 1} of {len(chain)}")
-                await self._unpack_layer(layer, name, parent, config.diff_ids[index], lease)
+            async with self._locks.part(name):
+                if await snapshots.find(name) is None:
+                    await self._progress(f"Unpacking layer {index + 1} of {len(chain)}")
+                    await self._unpack_layer(layer, name, parent, config.diff_ids[index], lease)
             parent = name
         if parent:
             label = f"containerd.io/gc.ref.snapshot.{snapshots.snapshotter}"
@@ -148,9 +180,15 @@ class _Fetching:
     """One image that is fetched."""
 
     def __init__(
-        self, api: ContainerdApi, source: ImageSource, lease: str, progress: Progress
+        self,
+        api: ContainerdApi,
+        locks: ImageLocks,
+        source: ImageSource,
+        lease: str,
+        progress: Progress,
     ) -> None:
         self._api = api
+        self._locks = locks
         self._source = source
         self._lease = lease
         self._progress = progress
@@ -185,7 +223,8 @@ class _Fetching:
         """Fetch a blob that is not there."""
         ref = f"kled-{blob.digest}"
         try:
-            await self._write(ref, blob, what)
+            async with self._locks.part(blob.digest):
+                await self._write(ref, blob, what)
         except ContainerdError as error:
             if not error.is_there:
                 raise

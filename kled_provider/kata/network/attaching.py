@@ -11,6 +11,7 @@ that a boot empties as it does the kernel's side. `collect` detaches those whose
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from collections.abc import Container, Iterator, Sequence
@@ -101,6 +102,7 @@ class ContainerNetworks:
         """
         await self.detach(container_id)
         found = [self._usable(one, workspace, index) for index, one in enumerate(wanted)]
+        _refuse_twice(wanted)
         record: dict[str, Any] = {
             "creator": this_process(),
             "networks": [one.network for one in wanted],
@@ -116,8 +118,8 @@ class ContainerNetworks:
             got: list[ContainerAddress] = []
             for index, (one, network) in enumerate(zip(wanted, found, strict=True)):
                 conflist = self.store.conflist(network.spec)
-                asked = _asked(one, network, ports if index == 0 else ())
                 try:
+                    asked = _asked(one, network, ports if index == 0 else ())
                     result = await self._add(container_id, record, f"eth{index}", conflist, asked)
                 except NetworkError as error:
                     error.index = index if error.index is None else error.index
@@ -216,12 +218,16 @@ class ContainerNetworks:
 
     def _refuse_taken(self, container_id: str, ports: Sequence[PublishedPort]) -> None:
         for index, port in enumerate(ports):
-            holder = self._holder(container_id, port)
-            if holder is None and _is_free(port):
+            if any(port.collides(other) for other in ports[:index]):
+                problem: str | None = "is in use by another port of this container"
+            elif holder := self._holder(container_id, port):
+                problem = f"is in use by container {holder}"
+            else:
+                problem = _bind_problem(port)
+            if problem is None:
                 continue
-            who = f"container {holder}" if holder else "a program of this machine"
             raise NetworkError(
-                f"port {port.host_port}/{port.protocol} is in use by {who}",
+                f"port {port.host_port}/{port.protocol} {problem}",
                 "Choose another port, or leave the mapping out: `kled forward` needs none.",
                 subject=Subject.PORT,
                 index=index,
@@ -262,6 +268,19 @@ class ContainerNetworks:
                 yield container_id
 
 
+def _refuse_twice(wanted: Sequence[NetworkAttachment]) -> None:
+    """The plugins name their rules by network and container, and would not find both again."""
+    seen: set[str] = set()
+    for index, one in enumerate(wanted):
+        if one.network in seen:
+            raise NetworkError(
+                f"the container is in the network {one.network!r} already",
+                "Name each network once.",
+                index=index,
+            )
+        seen.add(one.network)
+
+
 def _asked(
     wanted: NetworkAttachment, network: StoredNetwork, ports: Sequence[PublishedPort]
 ) -> dict[str, Any]:
@@ -297,8 +316,8 @@ def _lies_in(address: str, subnet: Subnet) -> bool:
     return ip_address(address) in subnet
 
 
-def _is_free(port: PublishedPort) -> bool:
-    """Whether no program of this machine has the port now."""
+def _bind_problem(port: PublishedPort) -> str | None:
+    """Say why the port cannot be had now; None: it can."""
     kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
     family = socket.AF_INET6 if ":" in port.host_address else socket.AF_INET
     with closing(socket.socket(family, kind)) as probe:
@@ -307,6 +326,10 @@ def _is_free(port: PublishedPort) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((port.host_address, port.host_port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"cannot be had: {port.host_address} is no address of this machine"
+            if error.errno == errno.EADDRINUSE:
+                return "is in use by a program of this machine"
+            return f"cannot be had: {error.strerror}"
+    return None

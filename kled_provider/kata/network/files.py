@@ -33,13 +33,20 @@ def address_problem(address: str) -> str | None:
     return None
 
 
-def server_problem(address: str) -> str | None:
-    """Say what is wrong with the address of a DNS server; None: nothing."""
+def ip_problem(address: str) -> str | None:
+    """Say what is wrong with an IP address; None: nothing."""
     try:
-        parsed = ipaddress.ip_address(address)
+        ipaddress.ip_address(address)
     except ValueError:
         return f"Use an IP address; got {address!r}."
-    if parsed.is_loopback:
+    return None
+
+
+def server_problem(address: str) -> str | None:
+    """Say what is wrong with the address of a DNS server; None: nothing."""
+    if (problem := ip_problem(address)) is not None:
+        return problem
+    if ipaddress.ip_address(address).is_loopback:
         return f"{address} is the container itself: nothing answers there."
     return None
 

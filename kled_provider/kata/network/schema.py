@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import ip_address
-from typing import Any
-
-from kled_provider.kata.network.files import name_problem, option_problem, server_problem
+from kled_provider.kata.network.files import (
+    ip_problem,
+    name_problem,
+    option_problem,
+    server_problem,
+)
 from kled_provider.kata.network.subnets import subnet_problem
-from kled_provider.plugin.checks import all_of, at_most, between, matching
+from kled_provider.plugin.checks import all_of, at_most, between, each, matching
 from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema, computed, list_of
 
 _LEAST_MTU = 576  # what every IPv4 host has to take (RFC 791)
-
-
-def _each(check: Callable[[str], str | None]) -> Callable[[Any], str | None]:
-    def checked(values: Any) -> str | None:
-        found = (check(value) if isinstance(value, str) else "It is null." for value in values)
-        return next((problem for problem in found if problem), None)
-
-    return checked
-
-
-def _address(value: Any) -> str | None:
-    try:
-        ip_address(value)
-    except ValueError:
-        return f"Use an IP address; got {value!r}."
-    return None
 
 
 def _fixed_flag(name: str, description: str, *, default: bool) -> Attribute:
@@ -82,7 +67,7 @@ SCHEMA = Schema(
             name="dns",
             type=list_of("string"),
             optional=True,
-            check=_each(server_problem),
+            check=each(server_problem),
             description="Name servers of its containers; this machine's by default. As the next "
             "two it counts for containers that are made later.",
         ),
@@ -90,14 +75,14 @@ SCHEMA = Schema(
             name="dns_search",
             type=list_of("string"),
             optional=True,
-            check=_each(name_problem),
+            check=each(name_problem),
             description="Domains that names are completed with.",
         ),
         Attribute(
             name="dns_options",
             type=list_of("string"),
             optional=True,
-            check=_each(option_problem),
+            check=each(option_problem),
             description="Options of resolv.conf(5).",
         ),
         computed("id", "Its id among the networks of this machine; for `kata_container`."),
@@ -127,7 +112,7 @@ SCHEMA = Schema(
                 Attribute(
                     name="gateway",
                     optional=True,
-                    check=_address,
+                    check=ip_problem,
                     description="The bridge's address; the first of the subnet by default.",
                 ),
                 Attribute(

@@ -100,9 +100,9 @@ SCHEMA = Schema(
                 Attribute(
                     name="path",
                     required=True,
-                    description="The directory or tar archive (also compressed), beneath it. No "
-                    "symbolic link is followed. Files belong to `uid` and `gid` where those are "
-                    "set.",
+                    description="The directory or tar archive (also compressed), as a path that "
+                    "begins at the place. No symbolic link is followed. Files belong to `uid` and "
+                    "`gid` where those are set.",
                 ),
             ),
         ),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +15,7 @@ from kled_provider.kata.owner.loading import load_owner_file
 from kled_provider.kata.provider import kata_provider
 from kled_provider.serve import KATA
 from tests.kit.oci import busybox_image
-from tests.kit.private_containerd import PrivateContainerd, unmount_below
+from tests.kit.private_containerd import PrivateContainerd, end_loggers, unmount_below
 
 OWNER_FILE = """
 state_directory = "{directory}/state"
@@ -70,13 +66,12 @@ class Platform:
 @pytest.fixture
 def platform(containerd: PrivateContainerd, tmp_path: Path) -> Iterator[Platform]:
     made = Platform(containerd=containerd, directory=tmp_path)
-    yield made
-    containerd.clear()
-    # Of a container that a test left: the process that writes its log outlives all of them.
-    for record in (tmp_path / "run/outputs").glob("*.json"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(json.loads(record.read_bytes())["pid"], signal.SIGKILL)
-    unmount_below(tmp_path)
+    try:
+        yield made
+        containerd.clear()
+    finally:
+        end_loggers(tmp_path / "run")
+        unmount_below(tmp_path)
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import trio
 
+from kled_provider.containerd.tasks import Tasks
+from tests.kit.oci import busybox_layer, image_of
+
 pytestmark = pytest.mark.slow
 
 IMAGE = """
@@ -220,6 +223,38 @@ async def test_one_that_is_deleted_or_dead_is_made_again(kata: Any, platform: An
     nothing_is_left(platform)
 
 
+async def test_one_that_has_ended_goes_when_nobody_wants_it(kata: Any, platform: Any) -> None:
+    kata.write(template(platform))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    os.kill(made["pid"], signal.SIGKILL)
+    await until_stopped(platform, made["id"])
+    await kata("apply", "-auto-approve", "-refresh-only")
+    assert (attributes(kata)["status"], attributes(kata)["exit_code"]) == ("stopped", 137)
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def test_the_signal_of_the_image_ends_it(kata: Any, platform: Any) -> None:
+    (platform.directory / "said").mkdir()
+    platform.write(
+        f'[places.said]\npath = "{platform.directory}/said"\nuses = ["mount"]\nread_only = false\n'
+    )
+    of_image = {"Cmd": ["/bin/sh"], "StopSignal": "SIGUSR1"}
+    archive = platform.directory / "images/busybox.tar"
+    image_of(busybox_layer(), config=of_image).save(archive, "kled.test/busybox:1")
+    script = (
+        "trap 'echo usr1 > /said/it; exit' USR1; echo up > /said/up; while :; do sleep 0.1; done"
+    )
+    mount = f'mount {{\n source = "{platform.directory}/said"\n target = "/said"\n }}'
+    kata.write(template(platform, f'command = ["/bin/sh", "-c", "{script}"]\n  {mount}'))
+    await kata("apply", "-auto-approve")
+    while not (platform.directory / "said/up").exists():
+        await trio.sleep(0.05)
+    await kata("destroy", "-auto-approve")
+    assert (platform.directory / "said/it").read_text() == "usr1\n"
+
+
 async def until_stopped(platform: Any, container: str) -> None:
     for _ in range(200):
         if "STOPPED" in platform.containerd.ctr("tasks", "ls").stdout:
@@ -263,6 +298,24 @@ async def test_one_that_no_state_knows_is_adopted(kata: Any, platform: Any) -> N
     assert attributes(kata)["pid"] == made["pid"]
     await kata("destroy", "-auto-approve")
     nothing_is_left(platform)
+
+
+async def test_containerd_is_told_to_restart_one_when_it_has_started(
+    kata: Any, platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its restart monitor ends what has not started when it looks: of a VM that takes seconds."""
+    start, seen = Tasks.start, []
+
+    async def looked(tasks: Any, container: str) -> Any:
+        seen.append(platform.containerd.ctr("containers", "info", container).stdout)
+        return await start(tasks, container)
+
+    monkeypatch.setattr(Tasks, "start", looked)
+    kata.write(template(platform, 'restart = "always"'))
+    await kata("apply", "-auto-approve")
+    seen.append(platform.containerd.ctr("containers", "info", attributes(kata)["id"]).stdout)
+    assert ["restart.status" in info for info in seen] == [False, True]
+    await kata("destroy", "-auto-approve")
 
 
 async def test_containerd_starts_one_again_that_is_always_to_run(kata: Any, platform: Any) -> None:

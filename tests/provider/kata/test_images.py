@@ -163,6 +163,28 @@ def docker_archive(layer: bytes) -> bytes:
     )
 
 
+async def test_several_with_the_same_layers_are_taken_at_once(
+    kata: Any, registry: ImageServer, platform: Any
+) -> None:
+    big = tar_of({f"file-{n}": os.urandom(1 << 20) for n in range(8)})
+    names = [f"a/big:{n}" for n in range(4)]
+    registry.images |= {n: image_of(big, config={"Cmd": [f"/{n}"]}) for n in names}
+    images = "\n".join(
+        f'resource "kata_image" "n{i}" {{\n  name = "{registry.address}/{name}"\n}}'
+        for i, name in enumerate(names)
+    )
+    kata.write(images)
+    await kata("apply", "-auto-approve")
+    assert len(platform.containerd.names("images")) == len(names)
+    assert len([line for line in registry.requests if layer_of(registry, names[0]) in line]) == 1
+    await kata("destroy", "-auto-approve")
+
+
+def layer_of(registry: ImageServer, name: str) -> str:
+    image = registry.images[name]
+    return str(json.loads(image.blobs[image.manifest])["layers"][0]["digest"])
+
+
 async def test_an_image_goes_with_the_last_workspace_that_holds_it(
     kata: Any, platform: Any
 ) -> None:

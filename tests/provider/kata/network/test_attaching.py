@@ -156,6 +156,11 @@ async def test_a_port_in_use_is_refused_at_its_place_and_nothing_is_left(
         mine = PublishedPort(host_port=server.getsockname()[1], container_port=80)
         with pytest.raises(NetworkError, match="a program of this machine"):
             await networks.attach("c2", "ws", [NetworkAttachment(network="ws.net")], [mine])
+    elsewhere = PublishedPort(host_port=18080, container_port=80, host_address="192.0.2.99")
+    twice = [ports[1], PublishedPort(host_port=18080, container_port=81)]
+    for wanted, said in (([elsewhere], "no address of this machine"), (twice, "another port of")):
+        with pytest.raises(NetworkError, match=said):
+            await networks.attach("c2", "ws", [NetworkAttachment(network="ws.net")], wanted)
     assert leftovers(machine) == []
 
 
@@ -176,7 +181,11 @@ async def test_an_exhausted_pool_and_a_taken_address_say_what_is_wrong(
         await networks.attach(
             "c2", "ws", [NetworkAttachment(network="ws.small", address="10.88.7.2")]
         )
-    assert outside.value.subject is Subject.ADDRESS
+    assert (outside.value.subject, outside.value.index) == (Subject.ADDRESS, 0)
+    both = [NetworkAttachment(network="ws.small"), NetworkAttachment(network="ws.small")]
+    with pytest.raises(NetworkError, match="already") as twice:
+        await networks.attach("c2", "ws", both)
+    assert (twice.value.subject, twice.value.index) == (Subject.NETWORK, 1)
     await networks.detach("c1")
     assert leftovers(machine) == []
 

@@ -1,0 +1,77 @@
+"""What the blocks of `kata_container` may not say together. No I/O; values may be unknown."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Iterator
+from typing import Final
+
+from kled_provider.plugin.diagnostics import Diagnostic
+from kled_provider.plugin.diagnostics import Path as AttributePath
+from kled_provider.plugin.values import Values, is_known
+
+_PLACES: Final = (("volume", "target"), ("mount", "target"), ("tmpfs", "target"),
+                  ("upload", "file"), ("device", "target"))  # fmt: skip
+_CONTENTS: Final = ("content", "content_base64", "source")
+
+
+def block_problems(config: Values) -> Iterator[Diagnostic]:
+    """Say what no single block tells."""
+    yield from _same_places(config)
+    yield from _uploads(config)
+    yield from _rlimits(config)
+
+
+def place_in_container(path: str) -> str:
+    """Return the one way to write an absolute path, which POSIX lets begin with two slashes."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
+
+
+def _same_places(config: Values) -> Iterator[Diagnostic]:
+    taken: dict[str, str] = {}
+    for block, attribute in _PLACES:
+        for index, item in _blocks(config, block):
+            named = item[attribute]
+            if not isinstance(named, str):
+                continue
+            place = place_in_container(named)
+            if place in taken:
+                detail = f"A block `{taken[place]}` has {place} already: only one would be seen."
+                yield _problem("One place is taken twice", detail, (block, index, attribute))
+            taken.setdefault(place, block)
+
+
+def _uploads(config: Values) -> Iterator[Diagnostic]:
+    for index, item in _blocks(config, "upload"):
+        if sum(item[name] is not None for name in _CONTENTS) != 1:
+            detail = "Set one of `content`, `content_base64` and `source`."
+            yield _problem("An upload has one content", detail, ("upload", index))
+
+
+def _rlimits(config: Values) -> Iterator[Diagnostic]:
+    seen = set()
+    for index, item in _blocks(config, "rlimit"):
+        name, soft, hard = item["name"], item["soft"], item["hard"]
+        if isinstance(name, str) and name in seen:
+            detail = f"There is a limit of {name} already."
+            yield _problem("A limit is said twice", detail, ("rlimit", index, "name"))
+        seen.add(name if isinstance(name, str) else None)
+        if is_known([soft, hard]) and _limit(soft) > _limit(hard):
+            detail = f"`soft` is at most `hard` (setrlimit(2)); got {soft} and {hard}."
+            yield _problem("A limit is above what it may be", detail, ("rlimit", index, "soft"))
+
+
+def _limit(value: float) -> float:
+    return math.inf if value < 0 else value
+
+
+def _blocks(config: Values, name: str) -> Iterator[tuple[int, Values]]:
+    found = config[name]
+    for index, item in enumerate(found if isinstance(found, list) else ()):
+        if isinstance(item, dict):
+            yield index, item
+
+
+def _problem(summary: str, detail: str, path: AttributePath) -> Diagnostic:
+    return Diagnostic(summary=summary, detail=detail, path=path)
