@@ -6,7 +6,6 @@ import grp
 import json
 import os
 import pwd
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kled_agent.login_path import LoginHooks, login_hooks, zsh_directory
 from kled_wire.errors import ConfigError
 
 # What Debian's /etc/login.defs gives; a login shell's profile adds to it.
@@ -21,8 +21,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What sessions get from the agent's own environment. By the workspace's id the coordinator finds
 # on its own machine what a killed agent left behind.
 INHERITED = ("LANG", "KLED_WORKSPACE_ID")
-# It stays in place, for people may have added to it; without KLED_PATH it does nothing.
-_BEFORE_PROMPT = '[ -z "${{KLED_PATH-}}" ] || {{ [ ! -r {file} ] || . {file}; unset KLED_PATH; }}'
 _PASSWD_FIELDS = 7  # passwd(5)
 _GETENT_S = 10.0
 
@@ -89,23 +87,19 @@ class LocalUser:
         }
 
     def login_environment(self) -> dict[str, str]:
-        """What a login shell's environment begins with: PATH outlives a profile that sets it anew.
+        """What a login shell's environment begins with: PATH outlives a profile's own."""
+        return {**self._hooks().environment, **self.environment()}
 
-        bash runs PROMPT_COMMAND before its first prompt, dash and ash read the file ENV names.
-        """
-        found = self.environment()
-        file = self.path_file
-        if not file:
-            return found
-        hooks = {"KLED_PATH": found["PATH"]}
-        match Path(self.shell).name:
-            case "bash":
-                hooks["PROMPT_COMMAND"] = _BEFORE_PROMPT.format(file=shlex.quote(file))
-            case "sh" | "dash" | "ash":
-                hooks["ENV"] = file
-            case _:
-                return found
-        return {**hooks, **found}
+    def login_shell(self) -> list[str]:
+        """The argument vector of a login shell."""
+        # A leading dash makes a login shell, in every shell (login(1)).
+        return [f"-{Path(self.shell).name}", *self._hooks().arguments]
+
+    def _hooks(self) -> LoginHooks:
+        # Without its file zsh would not read the user's own ones either.
+        if not self.path_file or not Path(zsh_directory(self.path_file), ".zshenv").is_file():
+            return LoginHooks()
+        return login_hooks(self.shell, self.path_file, self.environment()["PATH"])
 
     def popen_options(self) -> Mapping[str, Any]:
         """Arguments of subprocess.Popen that make the child this user; empty if we are already."""

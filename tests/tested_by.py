@@ -7,6 +7,7 @@ where it is tested.
 
 TESTED_BY = {
     "agent/control/test_link.py": "kled_agent/control/key_uses",
+    "agent/scripts/test_login.py": "kled_agent/login_path",
     "agent/scripts/test_units.py": "kled_agent/coder",
     "client/stat/test_cgroup.py": "kled_client/cli/stat",
     "agent/scripts/test_service.py": """

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from kled_agent.login_path import PATH_SH, fish_code, zshenv
+
 # Shells that take `-l -c`. Others (nologin(8), csh) get sh(1) in their place.
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 _FALLBACK: Final = "/bin/sh"
@@ -30,46 +32,15 @@ umask 022
 shift 3
 exec "$@"
 """
-# $1: our directory; $2, $3: the program `coder`, and the file for PATH. What an agent before us
-# knew of units is over.
+# $1: our directory; $2, $3, $4: the program `coder`, and the files for PATH. What an agent before
+# us knew of units is over.
 _INSTALL: Final = """\
 umask 077
-mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$1/lib" &&
+mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$1/lib/zsh" &&
 rm -f "$1/units.json" && printf '%s' "$2" >"$1/lib/coder" && chmod 700 "$1/lib/coder" &&
-printf '%s' "$3" >"$1/lib/path.sh"
-"""
-# Sourced after a profile, which may have set PATH anew (Debian's does). What it lacks of KLED_PATH
-# comes back: before the first directory that both have if it was before that, else at the end.
-# Which of the system's own are in it is the profile's to say.
-_PATH_SH: Final = """\
-if [ -n "${KLED_PATH-}" ]; then
-  _kled_left=$KLED_PATH: _kled_front= _kled_back= _kled_met=
-  while [ -n "$_kled_left" ]; do
-    _kled_one=${_kled_left%%:*} _kled_left=${_kled_left#*:}
-    case ":$PATH:" in
-      *":$_kled_one:"*) _kled_met=1; continue ;;
-    esac
-    case $_kled_one in
-      /usr/local/sbin | /usr/local/bin | /usr/sbin | /usr/bin | /sbin | /bin) ;;
-      *)
-        if [ -z "$_kled_met" ]; then _kled_front=$_kled_front$_kled_one:
-        else _kled_back=$_kled_back:$_kled_one
-        fi ;;
-    esac
-  done
-  _kled_left=${PATH:+$PATH:} _kled_head=
-  while [ -n "$_kled_left" ]; do
-    case ":$KLED_PATH:" in *":${_kled_left%%:*}:"*) break ;; esac
-    _kled_head=$_kled_head${_kled_left%%:*}: _kled_left=${_kled_left#*:}
-  done
-  _kled_left=$_kled_head$_kled_front${_kled_left%:}
-  PATH=${_kled_left%:}$_kled_back
-  export PATH
-  unset KLED_PATH _kled_left _kled_one _kled_front _kled_back _kled_met _kled_head
-fi
+printf '%s' "$3" >"$1/lib/path.sh" && printf '%s' "$4" >"$1/lib/zsh/.zshenv"
 """
 _LOGIN: Final = '. "$0"; exec "$@"'
-_LOGIN_FISH: Final = "set -gx PATH $PATH (string split : $argv[1]); exec $argv[2..-1]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +88,8 @@ def install_command(place: ScriptDirectory, *, python: str) -> tuple[str, ...]:
     """The argument vector that makes the directory, with the program `coder` in it."""
     runs = " ".join(map(shlex.quote, (python, "-I", "-m", "kled_agent", "coder", place.directory)))
     coder = f'#!/bin/sh\nexec {runs} "$@"\n'
-    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, coder, _PATH_SH)
+    files = coder, PATH_SH, zshenv(place.path_file)
+    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, *files)
 
 
 def script_input(script: str) -> bytes:
@@ -133,13 +105,14 @@ def script_command(
     file = place.script(script_id)
     prepare = ("/bin/sh", "-c", _PREPARE, "kled-script", place.directory, file)
     name = PurePosixPath(shell).name
+    login: tuple[str, ...]
     if name == "fish":
-        login = (shell, "-l", "-c", _LOGIN_FISH, f"{place.bin}:{place.ours}")
+        login = (f"{fish_code(place.path_file)}exec $argv",)
     else:
         shell = shell if name in _SHELLS else _FALLBACK
-        login = (shell, "-l", "-c", _LOGIN, place.path_file)
+        login = (_LOGIN, place.path_file)
     by = interpreter(script) or (shell,)
-    return (*prepare, place.data(script_id), *login, *by, file)
+    return (*prepare, place.data(script_id), shell, "-l", "-c", *login, *by, file)
 
 
 def log_file(path: str, environment: Mapping[str, str], temporary: str) -> str:

@@ -52,8 +52,7 @@ class Command:
         shell = self.user.shell
         if self.line is not None:
             return shell, [Path(shell).name, "-c", self.line]
-        # A leading dash makes a login shell, in every shell (login(1)).
-        return shell, ["-" + Path(shell).name]
+        return shell, self.user.login_shell()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,18 @@ import pty
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kled_agent.scripts.login import ScriptDirectory, install_command
+from kled_agent.scripts.login import (
+    ScriptDirectory,
+    install_command,
+    script_command,
+    script_input,
+)
+from kled_agent.sessions.terminal import take_terminal
 from kled_agent.users import load_user
 
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,11 +67,23 @@ def test_path_has_again_what_a_profile_left_out(
         assert found == expected
 
 
-@pytest.mark.parametrize("shell", [s for s in SHELLS if s in {"bash", "dash"}])
+# What sets PATH anew, whatever /etc/profile says; of zsh each file is read, as without us.
+PROFILES = {
+    ".profile": "PATH=/usr/bin:/bin\n",
+    ".zshenv": "ONE=1\n",
+    ".zprofile": "PATH=/usr/bin:/bin\n",
+    ".zshrc": "precmd() { TWO=$ONE }\n",
+    ".config/fish/config.fish": "set -gx PATH /usr/bin /bin\n",
+}
+
+
+@pytest.mark.parametrize("shell", [s for s in ("bash", "dash", "zsh", "fish") if shutil.which(s)])
 def test_an_interactive_login_shell_finds_what_the_image_and_scripts_have(
     place: ScriptDirectory, shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ".profile").write_text("PATH=/usr/bin:/bin\n")  # whatever /etc/profile says
+    for name, text in PROFILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.setenv("PATH", f"/go/bin:{SYSTEM}")
     user = load_user(None, shell=shutil.which(shell))
     object.__setattr__(user, "home", str(tmp_path))
@@ -73,7 +92,7 @@ def test_an_interactive_login_shell_finds_what_the_image_and_scripts_have(
     environment = {**user.login_environment(), "TERM": "dumb"}
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [f"-{shell}"],
+        user.login_shell(),
         executable=user.shell,
         env=environment,
         cwd=tmp_path,
@@ -81,9 +100,11 @@ def test_an_interactive_login_shell_finds_what_the_image_and_scripts_have(
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=lambda: take_terminal(0),  # noqa: PLW1509  # fish needs one of its own
     ) as process:
         os.close(theirs)
-        os.write(ours, b'echo "[$PATH]${KLED_PATH-gone}"; command -v coder; exit\n')
+        os.write(ours, b"sh -c 'echo \"[$PATH]${KLED_PATH-gone}${ZDOTDIR-}\"'; command -v coder\n")
+        os.write(ours, b"echo two $TWO; exit\n")
         printed = b""
         try:
             while data := os.read(ours, 4096):
@@ -95,3 +116,36 @@ def test_an_interactive_login_shell_finds_what_the_image_and_scripts_have(
     assert b"[/go/bin:/usr/bin:/bin:" in printed
     assert f":{place.bin}:{place.ours}]gone".encode() in printed
     assert f"{place.ours}/coder".encode() in printed
+    assert (b"two 1\r\n" in printed) == (shell == "zsh")
+
+
+@pytest.mark.parametrize("shell", [s for s in ("bash", "zsh", "fish") if shutil.which(s)])
+def test_a_script_finds_what_a_profile_left_out(
+    place: ScriptDirectory, shell: str, tmp_path: Path
+) -> None:
+    for name, text in {**PROFILES, ".bash_profile": PROFILES[".profile"]}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    path = f"/go/bin:{SYSTEM}:{place.bin}:{place.ours}"
+    argv = script_command(
+        place, script_id="a", script="#!/bin/sh\necho $PATH", shell=str(shutil.which(shell))
+    )
+    done = subprocess.run(
+        argv,
+        env={"HOME": str(tmp_path), "PATH": path, "KLED_PATH": path},
+        input=script_input("#!/bin/sh\necho $PATH"),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode() == f"/go/bin:/usr/bin:/bin:{place.bin}:{place.ours}\n"
+    assert done.stderr == b""
+
+
+def test_a_directory_that_was_removed_takes_no_file_of_the_user_away(
+    place: ScriptDirectory,
+) -> None:
+    user = replace(load_user(None, shell="/bin/zsh"), path_file=place.path_file)
+    assert user.login_environment()["ZDOTDIR"] == f"{place.ours}/zsh"
+    shutil.rmtree(place.directory)
+    assert "ZDOTDIR" not in user.login_environment()
+    assert user.login_shell() == ["-zsh"]
