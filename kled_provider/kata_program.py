@@ -73,7 +73,7 @@ async def _serve_daemon(listening: socket.socket) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-            nursery.start_soon(KataDaemon().serve, listener)
+            nursery.start_soon(KataDaemon(sys.stderr.write).serve, listener)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 

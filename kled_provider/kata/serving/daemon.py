@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -43,23 +45,25 @@ class _Run:
 
 
 class KataDaemon:
-    """Answers connections; `serve` runs until it is cancelled."""
+    """Answers connections; `serve` runs until it is cancelled.
 
-    def __init__(self) -> None:
+    An error inside one ends that alone, and is told to `tell`.
+    """
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
         self._runs: dict[str, _Run] = {}
 
     async def serve(
         self,
         listener: trio.SocketListener,
         *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept connections."""
-        async with open_machine() as machine, trio.open_nursery() as nursery:
-            task_status.started()
-            while True:
-                stream = await listener.accept()
-                nursery.start_soon(self._serve, stream, machine)
+        async with open_machine() as machine:
+            serve = partial(self._serve, machine=machine)
+            await trio.serve_listeners(serve, [listener], task_status=task_status)
 
     async def _serve(self, stream: trio.SocketStream, machine: KataMachine) -> None:
         lines = LineStream(stream)
@@ -71,6 +75,8 @@ class KataDaemon:
                 await self._answer(lines, first, machine)
         except (HostError, trio.BrokenResourceError, trio.ClosedResourceError):
             return  # the peer's mistake, or its end
+        except Exception:  # noqa: BLE001 - the supervisor of connections: the others go on
+            self._tell(f"error: a connection was ended\n{traceback.format_exc()}")
         finally:
             await trio.aclose_forcefully(stream)
 

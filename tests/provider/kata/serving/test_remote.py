@@ -99,7 +99,18 @@ async def test_a_socket_of_nobody_is_said_by_the_operation(
 
 
 async def test_strangers_get_nothing_from_it(service: str) -> None:
-    for first in (b"\n", b"[]\n", b"{}\n", b"\xff\n", b'{"kind": "stream", "token": "x"}\n'):
+    for first in (
+        b"\n",
+        b"[]\n",
+        b"{}\n",
+        b"\xff\n",
+        b'{"kind": "stream", "token": "x"}\n',
+        b'{"kind": "run"}\n',
+        b'{"kind": "run", "workspace": 1}\n',
+        b'{"kind": "clear"}\n',
+        b'{"kind": "output", "workspace": "w", "name": "n", "most_bytes": "x"}\n',
+        b'{"kind": "output", "workspace": "w", "name": "../n", "most_bytes": 1e400}\n',
+    ):
         async with await trio.open_unix_socket(service) as stream:
             with trio.fail_after(10):
                 await stream.send_all(first)
