@@ -43,12 +43,13 @@ class FakeHost:
     command: list[str] = field(default_factory=lambda: ["/bin/sleep", "300"])
     hang_in_ensure: trio.Event | None = None
     refuse_workspace: bool = False
+    workspace_id: str = "w-1"
 
     async def workspace(self) -> Mapping[str, Any]:
         if self.refuse_workspace:
             raise HostError("the database is away", hint="Wait a moment.")
         return {
-            "id": "w-1",
+            "id": self.workspace_id,
             "name": "dev",
             "transition": self.transition,
             "start_count": int(self.transition == "start"),

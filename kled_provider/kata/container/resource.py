@@ -120,7 +120,7 @@ class ContainerResource(Resource):
                     await place.api.containers.set_labels(found[0], {**labels, **kept})
                     return await other.state(planned, runtime)
                 await other.clear(signal.SIGKILL, 0)
-            image = await _image(place.api, planned)
+            image = await _image(place.api, planned, workspace_id)
             labels[STOP_LABEL] = image.config.stop_signal
             await context.host.progress(f"Starting container {planned['name']}")
             async with place.made():
@@ -245,13 +245,13 @@ def _is_of(record: ContainerRecord, context: Context) -> bool:
     return context.generation in (None, record.labels.get(GENERATION_LABEL, ""))
 
 
-async def _image(api: ContainerdApi, planned: Values) -> TakenImage:
-    found = await find_named(api, planned["image"])
+async def _image(api: ContainerdApi, planned: Values, workspace: str) -> TakenImage:
+    found = await find_named(api, planned["image"], workspace)
     if found is None:
         raise DiagnosticError.of(
             "The image is not on this machine",
-            f"There is no {planned['image']!r} in containerd. Make it by a kata_image, and set "
-            "`image` to its id.",
+            f"There is no {planned['image']!r} in containerd that this workspace may use. Make it "
+            "by a kata_image, and set `image` to its id.",
             path=("image",),
         )
     return found

@@ -39,9 +39,12 @@ async def pull_image(
     reach = RegistryReach()
     if registry is not None:
         reach = RegistryReach(is_plain_http=registry.plain_http, ca_file=registry.ca_file)
-    async with open_registry(reference, _login(owner, reference, config), reach) as source:
+    login = _login(owner, reference, config)
+    async with open_registry(reference, login, reach) as source:
         root = await source.resolve()
-        return await taker.take(reference.name, root, source, platform)
+        return await taker.take(
+            reference.name, root, source, platform, is_for_all=not login.username
+        )
 
 
 def _login(owner: OwnerFile, reference: ImageReference, config: Values) -> RegistryLogin:
@@ -87,7 +90,7 @@ async def import_image(
         most = owner.images.unpacked_bytes
         archive = await trio.to_thread.run_sync(open_archive, file, most)
         assert archive.root is not None
-        return await taker.take(reference.name, archive.root, archive, platform)
+        return await taker.take(reference.name, archive.root, archive, platform, is_for_all=True)
 
 
 @contextmanager

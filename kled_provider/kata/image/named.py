@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kled_provider.containerd.api import ContainerdApi
+from kled_provider.kata.image.holding import may_use
 from kled_provider.kata.image.reference import parse_reference
 from kled_provider.kata.image.taking import TakenImage, find_image
 
@@ -12,13 +13,18 @@ def image_id(name: str, digest: str) -> str:
     return name if name.endswith(f"@{digest}") else f"{name}@{digest}"
 
 
-async def find_named(api: ContainerdApi, text: str) -> TakenImage | None:
-    """Look an image up; None where it is not there, or is another one by now.
+async def find_named(api: ContainerdApi, text: str, workspace: str) -> TakenImage | None:
+    """Look an image up; None where it is not there, is another one by now, or is not for one.
+
+    What is another workspace's alone is not said to be there.
 
     Raises ContainerdError, and ValueError for what is no name.
     """
     reference = parse_reference(text)
-    found = await find_image(api, reference.name)
+    record = await api.images.find(reference.name)
+    if record is None or not may_use(record, workspace):
+        return None
+    found = await find_image(api, record)
     if found is None or reference.digest in ("", found.digest):
         return found
     return None

@@ -170,10 +170,11 @@ class ImageResource(Resource):
             await collect_images(api, owner.images.keep_bytes)
         return {**planned, **_state(taken)}
 
-    async def read(self, context: Context, state: Values) -> Values | None:  # noqa: ARG002
+    async def read(self, context: Context, state: Values) -> Values | None:
         """Gone when the name stands for another image, or none."""
         api = await self._machine.containerd()
-        found = await find_named(api, state["id"]) if state["id"] else None
+        workspace = str((await context.host.workspace())["id"])
+        found = await find_named(api, state["id"], workspace) if state["id"] else None
         return None if found is None else {**state, **_state(found)}
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:  # noqa: ARG002
@@ -193,11 +194,11 @@ class ImageResource(Resource):
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the image has to be there."""
         api = await self._machine.containerd()
+        workspace = str((await context.host.workspace())["id"])
         problem = _check_name(identity)
-        found = None if problem else await find_named(api, identity)
+        found = None if problem else await find_named(api, identity, workspace)
         if found is None:
             raise DiagnosticError.of("There is no such image", problem or f"{identity!r}")
-        workspace = str((await context.host.workspace())["id"])
         await hold_image(api, found.name, workspace, context.generation or "")
         values: Values = {a.name: a.default for a in self.schema.attributes}
         return {**values, "name": identity, **_state(found)}
@@ -208,7 +209,8 @@ class ImageData(DataSource):
 
     type_name = "kata_image"
     schema = Schema(
-        description="An image that this machine's containerd has.",
+        description="An image that this machine's containerd has. One that another workspace has "
+        "pulled with an account is not for this one, which needs a kata_image of its own.",
         attributes=(
             Attribute(name="name", required=True, description=_NAME, check=_check_name),
             *_FOUND,
@@ -218,13 +220,15 @@ class ImageData(DataSource):
     def __init__(self, machine: KataMachine) -> None:
         self._machine = machine
 
-    async def read(self, context: Context, config: Values) -> Values:  # noqa: ARG002
+    async def read(self, context: Context, config: Values) -> Values:
         """Look it up."""
-        found = await find_named(await self._machine.containerd(), config["name"])
+        workspace = str((await context.host.workspace())["id"])
+        found = await find_named(await self._machine.containerd(), config["name"], workspace)
         if found is None:
             raise DiagnosticError.of(
                 "The image is not on this machine",
-                f"There is no {config['name']!r} in containerd. A kata_image pulls it.",
+                f"There is no {config['name']!r} in containerd that this workspace may use. A "
+                "kata_image pulls it.",
                 path=("name",),
             )
         return {**config, **_state(found)}

@@ -43,6 +43,10 @@ _PROGRESS_S: Final = 5.0
 
 # Marks the images that the provider has made, and may remove.
 MANAGED: Final = "kled.dev/managed"
+# One for each workspace that holds an image, with the workspace in its name.
+HELD_BY: Final = "kled.dev/held-by."
+# Marks what was pulled with an account: it is for those who hold it.
+HELD_ALONE: Final = "kled.dev/held-alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,18 @@ class ImageTaker:
         self._progress = progress
 
     async def take(
-        self, name: str, root: ContentDescriptor, source: ImageSource, platform: Platform
+        self,
+        name: str,
+        root: ContentDescriptor,
+        source: ImageSource,
+        platform: Platform,
+        *,
+        is_for_all: bool,
     ) -> TakenImage:
-        """Take the image at `root` for a platform, and give it its name."""
+        """Take the image at `root` for a platform, and give it its name.
+
+        `is_for_all` says that nobody needs an account for it; otherwise it is for its holders.
+        """
         async with self._locks.image(name), self._leased(f"kled-image-{name}") as lease:
             fetched = _Fetching(self._api, self._locks, source, lease, self._progress)
             found, data = await fetched.manifest(root, platform)
@@ -123,8 +136,7 @@ class ImageTaker:
             await fetched.layers(manifest)
             await self._hold(found, manifest)
             await self._unpack(manifest, config, lease)
-            known = await self._api.images.find(name)  # whose holders stay
-            labels = {**(known.labels if known else {}), MANAGED: "yes"}
+            labels = _labels(await self._api.images.find(name), found, is_for_all=is_for_all)
             await self._api.images.put(ImageRecord(name=name, target=found, labels=labels))
         return TakenImage(name=name, digest=found.digest, size=size, config=config)
 
@@ -264,10 +276,25 @@ async def _whole(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         yield bytes(rest)
 
 
-async def find_image(api: ContainerdApi, name: str) -> TakenImage | None:
-    """Look an image up that was taken; None where it, or its unpacked layers, are not there."""
-    record = await api.images.find(name)
-    if record is None or record.target.media_type not in MANIFESTS:
+def _labels(
+    known: ImageRecord | None, target: ContentDescriptor, *, is_for_all: bool
+) -> dict[str, str]:
+    """The labels of a name that stands for `target` from now on.
+
+    Who holds it holds what the name stood for: with another target they have to take it anew.
+    """
+    old = dict(known.labels) if known is not None else {}
+    is_same = known is not None and known.target.digest == target.digest
+    labels = {n: v for n, v in old.items() if is_same or not n.startswith(HELD_BY)}
+    labels.pop(HELD_ALONE, None)
+    was_for_all = is_same and HELD_ALONE not in old
+    alone = {} if is_for_all or was_for_all else {HELD_ALONE: "yes"}
+    return {**labels, **alone, MANAGED: "yes"}
+
+
+async def find_image(api: ContainerdApi, record: ImageRecord) -> TakenImage | None:
+    """Read an image that was taken; None where it, or its unpacked layers, are not there."""
+    if record.target.media_type not in MANIFESTS:
         return None
     try:
         manifest = parse_manifest(await api.content.read(record.target.digest))
@@ -280,7 +307,7 @@ async def find_image(api: ContainerdApi, name: str) -> TakenImage | None:
     if chain and await api.snapshots.find(chain[-1]) is None:
         return None
     size = sum(layer.size for layer in manifest.layers)
-    return TakenImage(name=name, digest=record.target.digest, size=size, config=config)
+    return TakenImage(name=record.name, digest=record.target.digest, size=size, config=config)
 
 
 def encode_descriptor_json(blob: ContentDescriptor) -> dict[str, object]:

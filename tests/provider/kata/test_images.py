@@ -217,3 +217,99 @@ async def test_one_that_is_kept_goes_when_its_room_is_wanted(kata: Any, platform
     assert names("images") == ["kled.test/third:1"]
     await kata("destroy", "-auto-approve")
     assert names("images") == []
+
+
+BY_NAME = """
+data "kata_image" "other" {{ name = "{name}" }}
+"""
+CONTAINER = """
+resource "kata_container" "ws" {{
+  name   = "ws"
+  image  = "{name}"
+  memory = 64
+  runtime {{ handler = "runc" }}
+}}
+"""
+
+
+async def test_what_was_pulled_with_an_account_is_for_its_holders_alone(
+    kata: Any, host: Any, registry: ImageServer, platform: Any
+) -> None:
+    registry.account = "ann:secret"
+    name = f"{registry.address}/a/busybox:1"
+    own = image(name, 'credentials = "own"')
+    kata.write(own)
+    await kata("apply", "-auto-approve")
+    digest = attributes(kata)["digest"]
+    kata.write(own + BY_NAME.format(name=name))
+    await kata("plan")
+
+    (kata.directory / "terraform.tfstate").rename(kata.directory / "of-the-first")
+    host.workspace_id = "w-2"
+    for used in (name, f"{name}@{digest}"):
+        unusable = f"There is no '{used}' in containerd that this workspace may use"
+        for using in (BY_NAME, CONTAINER):
+            kata.write(using.format(name=used))
+            assert unusable in await refused(kata), using
+    kata.write(image(name) + f'import {{\n  to = kata_image.base\n  id = "{name}"\n}}\n')
+    assert "There is no such image" in await refused(kata)
+    assert platform.containerd.names("containers") == []
+
+    kata.write(own)  # it has an account of its own
+    await kata("apply", "-auto-approve")
+    kata.write(own + BY_NAME.format(name=name))
+    await kata("plan")
+    await kata("destroy", "-auto-approve")
+    (kata.directory / "of-the-first").rename(kata.directory / "terraform.tfstate")
+    host.workspace_id = "w-1"
+    kata.write(own)
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("destroy", "-auto-approve")
+
+
+async def test_what_needs_no_account_is_for_all(
+    kata: Any, host: Any, registry: ImageServer, platform: Any
+) -> None:
+    """Also where somebody else pulls it with an account, for more pulls an hour."""
+    name = f"{registry.address}/a/busybox:1"
+    kata.write(image(name))
+    await kata("apply", "-auto-approve")
+    found = attributes(kata)
+    states = [kata.directory / each for each in ("terraform.tfstate", "of-w-1", "of-w-2")]
+    states[0].rename(states[1])
+    host.workspace_id = "w-2"
+    kata.write(image(name, 'credentials = "own"'))
+    await kata("apply", "-auto-approve")
+    states[0].rename(states[2])
+    host.workspace_id = "w-3"
+    kata.write(BY_NAME.format(name=name))
+    await kata("apply", "-auto-approve")
+    saved = json.loads(states[0].read_text())
+    (shown,) = saved["resources"][0]["instances"]
+    alike = ("id", "digest", "size", "architecture", "user", "entrypoint", "command")
+    assert {n: shown["attributes"][n] for n in alike} == {n: found[n] for n in alike}
+    kata.write("")
+    for number, state in enumerate(states[1:], start=1):
+        state.rename(states[0])
+        host.workspace_id = f"w-{number}"
+        await kata("apply", "-auto-approve")
+    assert platform.containerd.names("images") == []
+
+
+async def test_who_held_what_a_name_stood_for_before_holds_it_no_more(
+    kata: Any, host: Any, registry: ImageServer, platform: Any
+) -> None:
+    registry.account = "ann:secret"
+    name = f"{registry.address}/a/busybox:1"
+    kata.write(image(name, 'credentials = "own"'))
+    await kata("apply", "-auto-approve")
+    (kata.directory / "terraform.tfstate").rename(kata.directory / "of-the-first")
+    host.workspace_id = "w-2"
+    registry.images["a/busybox:1"] = image_of(busybox_layer(), tar_of({"new": b"1"}))
+    await kata("apply", "-auto-approve")
+    host.workspace_id = "w-1"
+    kata.write(BY_NAME.format(name=name))
+    assert "that this workspace may use" in await refused(kata)
+    kata.write("")
+    host.workspace_id = "w-2"
+    platform.containerd.ctr("images", "rm", name)
