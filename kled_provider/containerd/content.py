@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import trio
+
 from kled_provider.containerd.caller import ContainerdCaller, ContainerdError
 from kled_provider.containerd.types import decode_map, encode_map, encode_texts
 from kled_provider.grpc import protobuf
 from kled_provider.grpc.client import ClientCall
-from kled_provider.grpc.status import GrpcStatus
+from kled_provider.grpc.status import GrpcError, GrpcStatus
 
 _SERVICE = "/containerd.services.content.v1.Content/"
 _STAT, _WRITE, _COMMIT = 0, 1, 2
+# What containerd says of a write whose name another has (plugins/content/local/locks.go).
+_LOCKED = " locked for "
+_LOCKED_S = 0.1
 # What is read into memory: manifests and configurations. The registry's limit for one is 4 MiB.
 MAX_DOCUMENT_BYTES = 8 << 20
 
@@ -68,12 +73,16 @@ class Content:
     ) -> AsyncIterator[ContentWriter]:
         """Write a blob of `size` bytes under `digest`; `ref` names the write to go on with later.
 
-        Raises a ContainerdError that `is_there` where the blob is.
+        Waits as long as another write has that name. Raises a ContainerdError that `is_there`
+        where the blob is.
         """
-        async with self._caller.open_call(f"{_SERVICE}Write", lease=lease) as call:
-            writer = ContentWriter(call, ref, size, digest)
-            await writer.begin()
-            yield writer
+        while True:
+            async with self._caller.open_call(f"{_SERVICE}Write", lease=lease) as call:
+                writer = ContentWriter(call, ref, size, digest)
+                if await writer.begin():
+                    yield writer
+                    return
+            await trio.sleep(_LOCKED_S)  # there is no event that says it is free
 
     async def abort(self, ref: str) -> None:
         """Throw away what an unfinished write has written; none is no error."""
@@ -93,9 +102,19 @@ class ContentWriter:
         self._goal = protobuf.integer(3, size) + protobuf.text(4, digest)
         self._ref = protobuf.text(2, ref)
 
-    async def begin(self) -> None:
-        """Ask how much is there already."""
-        await self._ask(protobuf.integer(1, _STAT) + self._ref + self._goal)
+    async def begin(self) -> bool:
+        """Ask how much is there already; False where another write has the name by now.
+
+        That is another workspace's pull of the same blob, or one that was cut off, whose end
+        containerd has not seen yet.
+        """
+        try:
+            await self._ask(protobuf.integer(1, _STAT) + self._ref + self._goal)
+        except GrpcError as error:
+            if error.status == GrpcStatus.UNAVAILABLE and _LOCKED in str(error):
+                return False
+            raise
+        return True
 
     async def write(self, data: bytes) -> None:
         """Add data; at most 1 MiB of it at a time, or the message is too large."""

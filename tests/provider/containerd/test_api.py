@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -17,6 +18,7 @@ from tests.kit.oci import digest_of
 from tests.kit.private_containerd import PrivateContainerd
 
 pytestmark = pytest.mark.slow
+_HELD_S = 1.5  # containerd 1.6 itself tries for a moment before it says that a write is locked
 
 
 @asynccontextmanager
@@ -63,6 +65,32 @@ async def test_content_is_written_in_pieces_and_found_by_its_digest(
         assert there.value.is_there
         await api.daemon.delete_lease("writing")
         assert await api.content.labels(digest) is None, "nothing holds it any more"
+
+
+async def test_a_write_waits_for_another_of_its_name(containerd: PrivateContainerd) -> None:
+    """Two workspaces that pull the same layer: the second finds what the first has written."""
+    data = b"shared by two" * 1000
+    digest = digest_of(data)
+    found: list[str] = []
+
+    async def write(*, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        try:
+            async with api.content.open_writer("one", len(data), digest, lease="two") as writer:
+                task_status.started()
+                await trio.sleep(_HELD_S)
+                await writer.write(data)
+                await writer.commit({})
+                found.append("written")
+        except ContainerdError as error:
+            found.append("there" if error.is_there else str(error))
+
+    async with open_api(containerd.address) as api:
+        await api.daemon.create_lease("two", {})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(write)
+            nursery.start_soon(write)
+        assert found == ["written", "there"]
+        await api.daemon.delete_lease("two")
 
 
 async def test_content_of_another_digest_is_refused(containerd: PrivateContainerd) -> None:
