@@ -58,9 +58,12 @@ class Tasks:
         container: str,
         rootfs: Iterable[Mount],
         io: TaskIo,
-        options: AnyMessage | None = None,
     ) -> int:
-        """Make the process, which waits for `start`; gives its pid."""
+        """Make the process, which waits for `start`; gives its pid.
+
+        The runtime gets the options of the container's record: those of a task are runc's alone
+        since containerd 2 (plugins/services/tasks/local.go, getRestorePath).
+        """
         request = (
             protobuf.text(1, container)
             + encode_mounts(3, rootfs)
@@ -68,8 +71,6 @@ class Tasks:
             + protobuf.text(5, io.stdout)
             + protobuf.text(6, io.stderr)
         )
-        if options is not None:
-            request += protobuf.message(9, encode_any(options))
         return protobuf.decode(await self._caller.call(f"{_SERVICE}Create", request)).integer(2)
 
     async def start(self, container: str, exec_id: str = "") -> int:

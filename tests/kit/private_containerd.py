@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -86,16 +87,24 @@ class PrivateContainerd:
         command = [need("ctr"), "-a", self.address, "-n", self.namespace, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60)
 
+    def version(self) -> tuple[int, int]:
+        """Its major and minor version."""
+        found = re.search(r"containerd\S* v?(\d+)\.(\d+)", self.ctr("--version").stdout)
+        assert found is not None
+        return int(found[1]), int(found[2])
+
     def names(self, *what: str) -> list[str]:
         """What `ctr ... ls -q` lists."""
         return sorted(self.ctr(*what, "ls", "-q").stdout.split())
 
     def clear(self) -> None:
-        """End and remove all tasks and containers."""
+        """End and remove all tasks and containers, and then the images."""
         for container in self.names("containers"):
             self.ctr("tasks", "kill", "-s", "KILL", "-a", container, check=False)
             self.ctr("tasks", "rm", "-f", container, check=False)
             self.ctr("containers", "rm", container, check=False)
+        if images := self.names("images"):
+            self.ctr("images", "rm", "--sync", *images, check=False)
 
     def shims(self) -> list[int]:
         """The pids of its shims."""

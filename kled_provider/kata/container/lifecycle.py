@@ -73,7 +73,7 @@ class Lifecycle:
                 labels={n: t for n, t in job.labels.items() if n != RESTART_LABEL},
             )
             await self._api.containers.create(record, lease=lease)
-            pid = await self._api.tasks.create(job.id, mounts, job.io, job.options)
+            pid = await self._api.tasks.create(job.id, mounts, job.io)
             await self._api.tasks.start(job.id)
             if RESTART_LABEL in job.labels:
                 await self._api.containers.set_labels(record, job.labels)

@@ -13,6 +13,7 @@ KATA_SHIM_CONFIG (instead of the usual files). containerd hands its own environm
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.kit.kata_shim.serving import Served, serve
+from tests.kit.kata_shim.serving import TASK, TASK_3, Served, serve
 
 VERSION = "Kata Containers containerd shim: id: io.containerd.kata.v2, version: 4.1.0"
 WHAT = "this is no Kata: a double of its shim for tests, before containerd-shim-runc-v2"
@@ -53,7 +54,9 @@ def start(real: str, arguments: list[str]) -> int:
     begun = subprocess.run(
         [real, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
     )
-    address = begun.stdout.decode().strip()
+    address, service = begun.stdout.decode().strip(), TASK
+    if address.startswith("{"):  # the shim of containerd 2 (core/runtime/v2, BootstrapParams)
+        address, service = json.loads(address)["address"], TASK_3
     if begun.returncode or not address.startswith("unix://"):
         sys.stdout.write(address)
         return begun.returncode or 1
@@ -62,7 +65,8 @@ def start(real: str, arguments: list[str]) -> int:
     run.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256(f"{bundle}{sandbox}".encode()).hexdigest()[:24]
     own = Path(address.removeprefix("unix://")).parent / f"kata-{digest}"
-    served = Served(own=own, real=address.removeprefix("unix://"), run=run, bundle=bundle)
+    real_socket = address.removeprefix("unix://")
+    served = Served(own=own, real=real_socket, run=run, bundle=bundle, service=service)
     ready, told = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -20,18 +20,20 @@ from tests.kit.kata_shim.wire import field, fields_of
 
 REQUEST, RESPONSE = 1, 2
 TASK = b"containerd.task.v2.Task"
+TASK_3 = b"containerd.task.v3.Task"  # the same messages, and what the shim of containerd 2 serves
 UNKNOWN_STATUS = 2
 LENGTH_MAX = 4 << 20
 
 
 @dataclass(frozen=True)
 class Served:
-    """Our socket, the real one, the directory of the sandbox, and the bundle."""
+    """Our socket, the real one, the sandbox's directory, the bundle, and the real service."""
 
     own: Path
     real: str
     run: Path
     bundle: Path
+    service: bytes = TASK
 
     def log(self, text: str) -> None:
         """Say something in containerd's log, by the FIFO in the bundle, and in a file of ours."""
@@ -116,15 +118,19 @@ def _end(*sockets: socket.socket) -> None:
 def _request(body: bytes, served: Served) -> bytes:
     fields = dict(fields_of(body))
     payload = fields.get(3, b"")
-    if fields.get(1) != TASK or fields.get(2) != b"Create" or isinstance(payload, int):
+    if fields.get(1) != TASK or isinstance(payload, int):
         return body
+    passed = {1: served.service}
+    if fields.get(2) == b"Create":
+        passed[3] = _create(payload, served)
+    return b"".join(field(number, passed.get(number, value)) for number, value in fields_of(body))
+
+
+def _create(payload: bytes, served: Served) -> bytes:
     create = list(fields_of(payload))
     for line in check_create(create, served.bundle, served.run):
         served.log(line)
-    kept = b"".join(field(number, value) for number, value in create if number != 10)
-    return b"".join(
-        field(number, kept if number == 3 else value) for number, value in fields_of(body)
-    )
+    return b"".join(field(number, value) for number, value in create if number != 10)
 
 
 def _frames(stream: socket.socket) -> Iterator[tuple[tuple[int, int, int, int], bytes]]:

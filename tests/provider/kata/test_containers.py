@@ -336,8 +336,27 @@ async def test_containerd_starts_one_again_that_is_always_to_run(kata: Any, plat
     nothing_is_left(platform)
 
 
+async def test_one_that_fails_is_started_again_as_often_as_its_policy_says(
+    kata: Any, platform: Any
+) -> None:
+    more = 'restart = "on-failure:2"\n  command = ["/bin/sh", "-c", "echo up; exit 3"]'
+    kata.write(template(platform, more))
+    if platform.containerd.version() < (1, 7):
+        said = await refused(kata, "plan")
+        assert "'on-failure:2' needs containerd 1.7; this machine has 1.6" in said
+        return
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    with trio.fail_after(30):
+        while Path(made["log_path"]).read_text() != "up\nup\nup\n":
+            await trio.sleep(0.05)
+    await kata("apply", "-auto-approve", "-refresh-only")
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
 REFUSED_BY_THE_PLAN = (
-    ('restart = "on-failure:3"', "'on-failure:3' needs containerd 1.7; this machine has 1.6"),
     ("privileged = true", "A privileged container without Kata"),
     ('mount {\n source = "/etc"\n target = "/m"\n }', "'/etc' is not beneath a path that"),
     ('upload {\n file = "/x"\n source = "/etc/shadow"\n }', "'/etc/shadow' is not beneath"),
