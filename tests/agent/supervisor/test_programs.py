@@ -69,7 +69,10 @@ def test_a_program_is_the_user_and_has_its_environment_and_no_more() -> None:
 def test_signals_that_we_block_or_ignore_reach_the_program() -> None:
     code, said = ran("grep -E 'Sig(Blk|Ign)' /proc/self/status; kill -PIPE $$")
     assert code == -13, "not ignored, as Python has it"
-    assert {line.split()[1] for line in said.splitlines()} == {"0" * 16}
+    masks = [int(line.split()[1], 16) for line in said.splitlines()]
+    assert len(masks) == 2
+    # glibc keeps 32 and 33 to itself (nptl(7)); what it was started with may have them blocked.
+    assert all(mask & ~(1 << 31 | 1 << 32) == 0 for mask in masks), said
 
 
 @pytest.mark.parametrize(
