@@ -70,6 +70,13 @@ class Containers:
         mask = protobuf.message(2, encode_texts(1, ("labels",)))
         await self._caller.call(f"{_SERVICE}Update", protobuf.message(1, changed) + mask)
 
+    async def set_spec(self, container: ContainerRecord, spec: Mapping[str, Any]) -> None:
+        """Give a container the specification of the tasks that come."""
+        changed = protobuf.text(1, container.id)
+        changed += protobuf.message(5, encode_any(encode_spec(spec)))
+        mask = protobuf.message(2, encode_texts(1, ("spec",)))
+        await self._caller.call(f"{_SERVICE}Update", protobuf.message(1, changed) + mask)
+
     async def delete(self, container: str) -> None:
         """Forget the container; one that is gone is no error."""
         try:

@@ -34,7 +34,7 @@ from kled_provider.kata.container.identity import (
 from kled_provider.kata.container.making import Surroundings, make_job
 from kled_provider.kata.container.place import ContainerPlace, is_running
 from kled_provider.kata.container.schema import KATA_CONTAINER
-from kled_provider.kata.container.spec import build_resources
+from kled_provider.kata.container.spec import build_resources, with_limits
 from kled_provider.kata.container.value_checks import signal_number
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
@@ -188,7 +188,9 @@ class ContainerResource(Resource):
         async with _deadline(planned, "update", _OTHER_S):
             if any(planned[name] != prior[name] for name in ("memory", "vcpus")):
                 limits = build_resources(int(planned["memory"]), float(planned["vcpus"]))
-                await place.api.tasks.update(prior["id"], limits)
+                await place.api.containers.set_spec(found[0], with_limits(found[0].spec, limits))
+                if is_running(found):
+                    await place.api.tasks.update(prior["id"], limits)
             await place.api.containers.set_labels(found[0], labels)
             runtime, _ = await check_container(place.owner, planned, workspace, None)
             return await place.state(planned, runtime)

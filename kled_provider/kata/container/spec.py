@@ -137,6 +137,13 @@ def build_resources(memory_mib: int, vcpus: float, pids: int = 0) -> dict[str, A
     return found
 
 
+def with_limits(spec: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a specification with other limits; what it limits besides stays."""
+    linux: Mapping[str, Any] = spec.get("linux") or {}
+    resources = {**(linux.get("resources") or {}), **limits}
+    return {**spec, "linux": {**linux, "resources": resources}}
+
+
 def capabilities_of(given: SpecInput) -> list[str]:
     """What the process may do: the usual ones, less those dropped, and those added."""
     if given.is_privileged:

@@ -1,11 +1,13 @@
-"""Gets an image from where a template says: a registry, or an archive of this machine."""
+"""Gets an image from where a template says: a registry, or what an owner's place has."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import trio
 
@@ -19,9 +21,10 @@ from kled_provider.kata.image.registry import (
     RegistryReach,
     open_registry,
 )
+from kled_provider.kata.image.root_directory import pack_directory
 from kled_provider.kata.image.taking import ImageTaker, TakenImage
 from kled_provider.kata.owner.file import OwnerFile, Use
-from kled_provider.kata.paths.beneath import PathKind, PathRefusedError, opened_beneath
+from kled_provider.kata.paths.beneath import Opened, PathKind, PathRefusedError, opened_beneath
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import Values
@@ -78,19 +81,38 @@ async def import_image(
     reference: ImageReference,
     platform: Platform,
 ) -> TakenImage:
-    """Import an archive beneath a place for imports."""
+    """Import an archive, or a directory as one, beneath a place for imports."""
     roots = [place.path for place in owner.places_for(Use.IMPORT).values()]
     try:
-        with opened_beneath(path, roots, PathKind.FILE) as opened:
-            descriptor = opened.reopen()
+        with opened_beneath(path, roots, PathKind.FILE, PathKind.DIRECTORY) as opened:
+            file = await trio.to_thread.run_sync(_opened_archive, opened, owner)
     except PathRefusedError as error:
         text = f"{error.message}. {error.hint}".strip()
         raise DiagnosticError.of("The archive cannot be used", text, path=("archive",)) from error
-    with os.fdopen(descriptor, "rb") as file:
+    with file:
         most = owner.images.unpacked_bytes
         archive = await trio.to_thread.run_sync(open_archive, file, most)
         assert archive.root is not None
         return await taker.take(reference.name, archive.root, archive, platform, is_for_all=True)
+
+
+def _opened_archive(opened: Opened, owner: OwnerFile) -> BinaryIO:
+    """Open an archive, or pack a directory into a file without a name; blocks."""
+    if opened.kind is PathKind.FILE:
+        return os.fdopen(opened.reopen(), "rb")
+    Path(owner.state_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as made:
+        # Not in memory: it may be large.
+        packed: BinaryIO = made.enter_context(TemporaryFile(dir=owner.state_directory))
+        directory = opened.reopen()
+        try:
+            most, still_wanted = owner.images.unpacked_bytes, trio.from_thread.check_cancelled
+            pack_directory(directory, packed, most, still_wanted)
+        finally:
+            os.close(directory)
+        packed.flush()
+        made.pop_all()  # the caller closes it
+    return packed
 
 
 @contextmanager

@@ -87,8 +87,10 @@ KATA_IMAGE = Schema(
         ),
         _fixed(
             "archive",
-            "A tar beneath a place of the owner's for imports, instead of a registry: an OCI "
-            "layout, what `docker save` writes, or a file system.",
+            "A tar or directory beneath a place of the owner's for imports, instead of a registry: "
+            "an OCI layout, what `docker save` writes, or a root file system. Of a directory "
+            "devices, sockets and pipes are left out. What is imported is looked at when the image "
+            "is made: another one needs another of `pull_triggers`.",
         ),
         Attribute(
             name="credentials",

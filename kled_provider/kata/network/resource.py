@@ -22,6 +22,7 @@ from kled_provider.kata.network.stored import StoredNetwork, network_id
 from kled_provider.kata.network.subnets import (
     address_range,
     free_subnet,
+    gateway_problem,
     overlapping,
     routed,
     within_problem,
@@ -211,9 +212,9 @@ def _told(path: AttributePath) -> Iterator[None]:
 
 
 def _block_problems(block: Values, index: int) -> Iterator[Diagnostic]:
-    for name in ("gateway", "ip_range"):
+    for name, check in (("gateway", gateway_problem), ("ip_range", within_problem)):
         if block[name] is not None:
-            problem = within_problem(block[name], block["subnet"])
+            problem = check(block[name], block["subnet"])
             if problem:
                 yield _refused(name, problem, ("ipam", index, name))
 

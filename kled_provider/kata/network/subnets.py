@@ -22,6 +22,9 @@ def subnet_problem(text: str) -> str | None:
         return f"{text} has no room: use a /{_SMALLEST[subnet.version]} or larger."
     if subnet.is_multicast or subnet.is_loopback or subnet.is_unspecified:
         return f"{text} is not for hosts."
+    if not subnet.is_private:
+        # The machine would look for those hosts in the bridge, whatever it has to do with them.
+        return f"{text} is of hosts elsewhere: use a private one, as in 10.88.3.0/24."
     return None
 
 
@@ -34,6 +37,17 @@ def within_problem(text: str, subnet_text: str) -> str | None:
     if inner.version == outer.version and _contains(outer, inner):
         return None
     return f"{text} is not within {subnet_text}."
+
+
+def gateway_problem(text: str, subnet_text: str) -> str | None:
+    """Say what is wrong with the bridge's own address in a subnet; None: nothing."""
+    if (problem := within_problem(text, subnet_text)) is not None:
+        return problem
+    address, subnet = ipaddress.ip_address(text), ipaddress.ip_network(subnet_text)
+    is_broadcast = subnet.version == 4 and address == subnet.broadcast_address
+    if address == subnet.network_address or is_broadcast:
+        return f"{text} is no host's address in {subnet_text}."
+    return None
 
 
 def _contains(outer: Subnet, inner: Subnet) -> bool:

@@ -168,10 +168,11 @@ async def test_every_attribute_has_its_effect_and_the_next_plan_is_empty(
 async def test_a_changed_label_and_limit_change_the_container_that_runs(
     kata: Any, platform: Any
 ) -> None:
-    kata.write(template(platform, 'labels = { a = "1" }'))
+    kept = 'restart = "always"\n  labels'
+    kata.write(template(platform, kept + ' = { a = "1" }'))
     await kata("apply", "-auto-approve")
     before = attributes(kata)
-    kata.write(template(platform, 'labels = { b = "2" }').replace("128", "256"))
+    kata.write(template(platform, kept + ' = { b = "2" }').replace("128", "256"))
     assert "0 added, 1 changed" in await kata("apply", "-auto-approve", "-no-color")
     after = attributes(kata)
     assert (after["id"], after["pid"]) == (before["id"], before["pid"])
@@ -188,6 +189,9 @@ async def test_a_changed_label_and_limit_change_the_container_that_runs(
     assert "No changes" in await kata("plan", "-detailed-exitcode")
     platform.containerd.ctr("containers", "label", after["id"], "b=3")
     assert "1 to change" in await kata("plan", "-no-color")
+    os.kill(after["pid"], signal.SIGKILL)
+    await until_restarted(kata, after["pid"])
+    assert limit.read_text() == f"{256 << 20}\n"  # of the task that containerd has made
     await kata("destroy", "-auto-approve")
 
 
@@ -255,6 +259,14 @@ async def test_the_signal_of_the_image_ends_it(kata: Any, platform: Any) -> None
     assert (platform.directory / "said/it").read_text() == "usr1\n"
 
 
+async def until_restarted(terraform: Any, pid: int) -> None:
+    for _ in range(200):
+        await terraform("apply", "-auto-approve", "-refresh-only")
+        if attributes(terraform)["pid"] not in (None, pid):
+            return
+    raise AssertionError("it does not start again")
+
+
 async def until_stopped(platform: Any, container: str) -> None:
     for _ in range(200):
         if "STOPPED" in platform.containerd.ctr("tasks", "ls").stdout:
@@ -271,6 +283,9 @@ async def test_one_that_need_not_run_keeps_its_exit_code(kata: Any, platform: An
     await kata("apply", "-auto-approve", "-refresh-only")
     made = attributes(kata)
     assert (made["status"], made["exit_code"], made["pid"]) == ("stopped", 7, None)
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    kata.write(template(platform, f'{more}\n  labels = {{ a = "b" }}\n  vcpus = 0.5'))
+    assert "0 added, 1 changed" in await kata("apply", "-auto-approve", "-no-color")
     assert "No changes" in await kata("plan", "-detailed-exitcode")
     await kata("destroy", "-auto-approve")
 
@@ -324,12 +339,7 @@ async def test_containerd_starts_one_again_that_is_always_to_run(kata: Any, plat
     await kata("apply", "-auto-approve")
     made = attributes(kata)
     os.kill(made["pid"], signal.SIGKILL)
-    for _ in range(200):
-        await kata("apply", "-auto-approve", "-refresh-only")
-        again = attributes(kata)
-        if again["status"] == "running" and again["pid"] != made["pid"]:
-            break
-    assert again["pid"] not in (None, made["pid"])
+    await until_restarted(kata, made["pid"])
     assert "No changes" in await kata("plan", "-detailed-exitcode")
     assert Path(made["log_path"]).read_text() == "up\nup\n"
     await kata("destroy", "-auto-approve")

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tarfile
 from typing import Any
 
 import pytest
+
+from tests.kit.oci import busybox_layer
 
 pytestmark = pytest.mark.slow
 IMAGE = """
 resource "kata_image" "base" {
   name    = "kled.test/busybox:1"
   archive = "%s"
+}
+"""
+
+
+CONTAINER = """
+resource "kata_container" "ws" {
+  name    = "ws"
+  image   = kata_image.base.id
+  command = ["/bin/sleep", "1000"]
+  memory  = 128
+  stop_timeout = 0
+  runtime { handler = "runc" }
 }
 """
 
@@ -23,7 +40,7 @@ resource "kata_image" "base" {
         ("imagesque.tar", "not beneath a path that this machine's owner allows"),
         ("images/link.tar", "symbolic link"),
         ("images/linked/busybox.tar", "symbolic links are not followed"),
-        ("images", "not a regular file"),
+        ("images/pipe", "is a socket, pipe or link, not a regular file or a directory"),
     ],
 )
 async def test_a_path_that_leads_elsewhere_is_refused_at_its_attribute(
@@ -32,6 +49,7 @@ async def test_a_path_that_leads_elsewhere_is_refused_at_its_attribute(
     images = platform.directory / "images"
     (platform.directory / "imagesque.tar").write_bytes(b"")
     (images / "link.tar").symlink_to(images / "busybox.tar")
+    os.mkfifo(images / "pipe")
     (images / "linked").symlink_to(images)
     kata.write(IMAGE % f"{platform.directory}/{path}")
     await kata("init")
@@ -39,3 +57,30 @@ async def test_a_path_that_leads_elsewhere_is_refused_at_its_attribute(
     assert why in " ".join(said.replace("│", "").split())
     assert "archive = " in said
     assert platform.containerd.names("images") == []
+
+
+async def test_a_root_directory_is_an_image(kata: Any, platform: Any) -> None:
+    root = platform.directory / "images/root"
+    with tarfile.open(fileobj=io.BytesIO(busybox_layer())) as tar:
+        tar.extractall(root, filter="fully_trusted")
+    os.mkfifo(root / "pipe")
+    text = IMAGE % root + CONTAINER
+    kata.write(text)
+    await kata("apply", "-auto-approve")
+    before = kata.state()["kata_image.base"]["instances"][0]["attributes"]
+    made = kata.state()["kata_container.ws"]["instances"][0]["attributes"]
+    found = platform.containerd.ctr(
+        "tasks", "exec", "--exec-id", "look", made["id"], "/bin/sh", "-c", "ls /; readlink /bin/sh"
+    ).stdout.split()
+    assert {"bin", "etc", "busybox"} <= set(found)
+    assert "pipe" not in found
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("taint", "kata_image.base")
+    await kata("apply", "-auto-approve")
+    after = kata.state()["kata_image.base"]["instances"][0]["attributes"]
+    assert after["digest"] == before["digest"]
+    await kata("destroy", "-auto-approve")
+    platform.write("[images]\nunpacked_bytes = 1000\n")
+    kata.write(text)
+    said = await kata("apply", "-auto-approve", "-no-color", code=1)
+    assert "the directory has over 1000 bytes" in said

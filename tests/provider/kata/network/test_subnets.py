@@ -12,6 +12,7 @@ from kled_provider.kata.network.conflist import Subnet
 from kled_provider.kata.network.subnets import (
     address_range,
     free_subnet,
+    gateway_problem,
     overlapping,
     routed,
     subnet_problem,
@@ -29,6 +30,9 @@ from kled_provider.kata.network.subnets import (
         ("fd00::/127", "no room"),
         ("127.0.0.0/8", "not for hosts"),
         ("224.0.0.0/8", "not for hosts"),
+        ("8.8.8.0/24", "hosts elsewhere"),
+        ("2600::/64", "hosts elsewhere"),
+        ("0.0.0.0/0", "hosts elsewhere"),
         ("ten", "Use a subnet"),
     ],
 )
@@ -43,6 +47,14 @@ def test_a_gateway_and_a_range_lie_within() -> None:
     assert "not within" in (within_problem("10.88.4.7", "10.88.3.0/24") or "")
     assert "not within" in (within_problem("fd00::1", "10.88.3.0/24") or "")
     assert within_problem("x", "10.88.3.0/24") is not None
+
+
+def test_a_gateway_is_a_host() -> None:
+    assert gateway_problem("10.88.3.9", "10.88.3.0/24") is None
+    assert gateway_problem("fd00:1::ff", "fd00:1::/120") is None
+    for text in ("10.88.3.0", "10.88.3.255"):
+        assert "no host's" in (gateway_problem(text, "10.88.3.0/24") or "")
+    assert "not within" in (gateway_problem("10.88.4.7", "10.88.3.0/24") or "")
 
 
 def test_a_range_leaves_out_what_no_host_may_have() -> None:
