@@ -241,6 +241,7 @@ def test_template_push(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
     values = tmp_path / "eu.tfvars"
     values.write_text('region = "eu"\n')
     words = ["--var", "size=2", "--var-file", str(values), "-p", "kind=a", "--no-activate"]
+    words += ["--version-name", "v1.2"]
     done = kled("template", "push", str(directory), "-m", "why not", *words)
     assert done.returncode == 0, done.stderr
     method, target, body = signed_in.requests[-1]
@@ -249,6 +250,7 @@ def test_template_push(signed_in: Fake, kled: Kled, tmp_path: Path) -> None:
     sent = json.loads(body)
     assert base64.b64decode(sent.pop("archive"))[:2] == b"\x1f\x8b"
     assert sent == {
+        "name": "v1.2",
         "message": "why not",
         "activate": False,
         "variables": {"size": "2"},
@@ -351,6 +353,9 @@ def test_versions_are_promoted_archived_and_pulled(
         (["archive", "process", "1"], {"archived": True}),
         (["archive", "process", "1", "--undo"], {"archived": False}),
         (["edit", "process", "--description", "Small"], {"description": "Small"}),
+        (["edit", "process", "--stop-after-s", "60"], {"stop_after_s": 60}),
+        (["edit", "process", "--stop-after-s", "never"], {"stop_after_s": "never"}),
+        (["edit", "process", "--usable-by", "everybody"], {"usable_by": "everybody"}),
     ):
         done = kled("template", *words)
         assert done.returncode == 0, done.stderr

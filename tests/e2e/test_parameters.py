@@ -216,11 +216,16 @@ def test_versions_go_back_and_come_as_files(site: Site, chosen: Path, tmp_path: 
     (chosen / "run").write_text("#!/bin/sh\n")
     (chosen / "run").chmod(0o755)
     for message in ("one", "two"):
-        site.kled("template", "push", chosen, "-m", message, "--var", "key=x")
+        words = "-m", message, "--version-name", f"v.{message}", "--var", "key=x"
+        site.kled("template", "push", chosen, *words)
         (chosen / "more.tf").write_text("# two\n")
+    taken = site.kled("template", "push", chosen, *words, check=False)
+    assert (taken.returncode, "v.two" in taken.stderr) == (5, True)
+    listed = site.ask("template", "versions", "chosen")
+    assert [version["name"] for version in listed] == ["v.two", "v.one"]
     site.kled("template", "rollback", "chosen")
     assert site.ask("template", "show", "chosen")["active_version"] == 1
-    site.kled("template", "promote", "chosen", "2")
+    site.kled("template", "promote", "chosen", "v.two")
     site.kled("template", "archive", "chosen", "1")
     refused = site.kled("create", "big", "-t", "chosen", "--template-version", "1", check=False)
     assert "archived" in refused.stderr
@@ -231,3 +236,21 @@ def test_versions_go_back_and_come_as_files(site: Site, chosen: Path, tmp_path: 
     assert (tmp_path / "pulled/main.tf").read_text() == CHOSEN
     site.kled("template", "push", tmp_path / "pulled", "--name", "chosen", "--no-activate")
     assert site.ask("template", "show", "chosen")["active_version"] == 2
+
+
+def test_a_template_says_when_its_workspaces_stop_and_who_may_make_them(
+    site: Site, chosen: Path
+) -> None:
+    site.kled("template", "push", chosen, "--var", "key=x")
+    for words, stop_after_s, usable_by, shown in (
+        (("--stop-after-s", "3600"), 3600, "everybody", "3600 s without use"),
+        (("--usable-by", "template-admins"), 3600, "template-admins", "template-admins"),
+        (("--stop-after-s", "never", "--usable-by", "everybody"), None, "everybody", ""),
+    ):
+        said = site.kled("template", "edit", "chosen", *words).stdout
+        assert shown in said
+        found = site.ask("template", "show", "chosen")
+        assert (found["stop_after_s"], found["usable_by"]) == (stop_after_s, usable_by)
+    assert "3600" not in said
+    for wrong in (("--stop-after-s", "59"), ("--usable-by", "nobody")):
+        assert site.kled("template", "edit", "chosen", *wrong, check=False).returncode == 2
