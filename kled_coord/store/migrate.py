@@ -42,11 +42,9 @@ def migrate(engine: Engine, *, lock_file: Path) -> None:
         raise from_database(error) from error
 
 
-def _check_not_newer(config: Config, connection: Connection) -> None:
+def _check_not_newer(heads: set[str], scripts: ScriptDirectory) -> None:
     """Raise ConfigError("database_newer") for a schema that this release does not know."""
-    heads = MigrationContext.configure(connection).get_current_heads()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if newer := set(heads) - known:
+    if newer := heads - {script.revision for script in scripts.walk_revisions()}:
         raise ConfigError(
             "database_newer",
             f"the database was made by a newer release (schema {', '.join(sorted(newer))})",
@@ -55,27 +53,35 @@ def _check_not_newer(config: Config, connection: Connection) -> None:
 
 
 def _upgrade(config: Config, connection: Connection) -> None:
-    _check_not_newer(config, connection)
+    scripts = ScriptDirectory.from_config(config)
+    heads = {*MigrationContext.configure(connection).get_current_heads()}
+    _check_not_newer(heads, scripts)
+    if heads == {*scripts.get_heads()}:
+        return
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    if is_sqlite(connection.engine):
+        _check_references(connection)
+
+
+def _check_references(connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise damaged(f"a row of {broken[0]} refers to none of {broken[2]}")
 
 
 @contextmanager
 def _without_foreign_keys(engine: Engine) -> Iterator[Connection]:
-    """A write transaction on SQLite that checks foreign keys once, at its end.
+    """A write transaction on SQLite in which foreign keys are not checked.
 
     Most changes of a table are a new table in its place, and others refer to the old one
     (https://sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes").
-    Raises StoreError.
     """
     with engine.execution_options(**{WRITE: True}).connect() as connection:
         connection.detach()  # from the pool: nobody else gets it as it is now
         connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")  # before it begins
         with connection.begin():
             yield connection
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-            if broken is not None:
-                raise damaged(f"a row of {broken[0]} refers to none of {broken[2]}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, MetaData, Table
 
 from kled_coord.store import migrations
 from kled_coord.store.engine import WRITE, Store, is_sqlite, open_store
+from kled_coord.store.errors import StoreError
 from kled_coord.store.migrate import migrate
 from kled_coord.store.schema import metadata
 from tests.coord.databases import open_empty_on
@@ -101,3 +103,21 @@ def test_rows_of_an_older_release_are_kept(empty: Store, revision: str, tmp_path
     for name, rows in before.items():
         kept = [{key: row[key] for key in rows[0] if key in row} for row in after[name]]
         assert kept == [{key: row[key] for key in row if key in columns[name]} for row in rows]
+
+
+def test_a_row_that_refers_to_none_is_not_taken_over(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/coord.sqlite3")
+    with store.engine.execution_options(**{WRITE: True}).begin() as link:
+        CONFIG.attributes["connection"] = link
+        command.upgrade(CONFIG, OLDER[0])
+        before = fill(link)
+    with sqlite3.connect(tmp_path / "coord.sqlite3") as file:  # which checks no foreign keys
+        file.execute("DELETE FROM template_versions")
+    with pytest.raises(StoreError) as caught:
+        migrate(store.engine, lock_file=tmp_path / "migrate.lock")
+    assert caught.value.code == "store_damaged"
+    with store.engine.begin() as link:
+        assert link.exec_driver_sql(f"SELECT * FROM {VERSION_TABLE}").scalar_one() == OLDER[0]
+        assert link.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+        assert len(rows_of(link, tables_of(link))["builds"]) == len(before["builds"])
+    store.close()
