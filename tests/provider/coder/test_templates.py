@@ -13,7 +13,6 @@ import pytest
 
 from kled_coord.builds.states.applied import applied_agents
 from kled_provider.coder.provider import coder_provider
-from kled_provider.plugin.schema import Body
 from kled_provider.serve import CODER
 from tests.kit.stub_providers import docker_provider, kubernetes_provider
 from tests.provider.conftest import FakeHost, Terraform, open_terraform
@@ -150,26 +149,6 @@ async def test_what_cannot_be_done_is_an_error_at_its_line(
     terraform.write(wrong)
     output = await terraform("plan", "-no-color", code=1)
     assert re.search(rf"\d+:\s+{re.escape(line)}", output)
-
-
-def names(body: Body, path: str) -> set[str]:
-    found = {f"{path}.{item.name}" for item in body.items()}
-    return found.union(*(names(block, f"{path}.{block.name}") for block in body.blocks))
-
-
-def test_the_templates_use_all_that_there_is() -> None:
-    """So that what above runs is the whole of it."""
-    text = "\n".join(path.read_text() for path in TEMPLATES.rglob("*.tf"))
-    provider = coder_provider()
-    of_types = {r.type_name: r.schema for r in provider.resources}
-    of_types |= {d.type_name: d.schema for d in provider.data_sources}
-    assert [name for name in of_types if f'"{name}"' not in text] == []
-    settable = {name for type_name, schema in of_types.items() for name in names(schema, type_name)}
-    unused = {name for name in settable if not re.search(rf"\b{name.split('.')[-1]}\b", text)}
-    assert {name.split(".")[-1] for name in unused} <= {
-        "file", "sidebar_app", "subagent_id", "min_disabled", "max_disabled", "is_null",
-        "enabled", "help_message", "regex", "transition",
-    }  # fmt: skip
 
 
 # All there are in the provider of May 2026, and one from before 2.0.
