@@ -5,9 +5,9 @@ Standard library only, for the process that holds a named session.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import pty
 import struct
 import termios
 from collections.abc import Mapping
@@ -31,7 +31,10 @@ class TerminalRequest:
 
 def open_terminal(request: TerminalRequest, owner: int | None) -> tuple[int, int]:
     """Our end and the program's, which belongs to the user `owner`, if given. Raises OSError."""
-    ours, theirs = pty.openpty()
+    try:
+        ours, theirs = os.openpty()
+    except OSError as error:
+        raise OSError(error.errno, _why_none(error)) from error
     try:
         set_modes(theirs, request.modes)
         set_size(ours, request.columns, request.rows, request.width, request.height)
@@ -42,6 +45,13 @@ def open_terminal(request: TerminalRequest, owner: int | None) -> tuple[int, int
         os.close(theirs)
         raise
     return ours, theirs
+
+
+def _why_none(error: OSError) -> str:
+    """Words for a person: openpty(3) has those of a file that nobody named."""
+    is_missing = error.errno in {errno.ENOENT, errno.ENODEV, errno.ENXIO}
+    why = "/dev/pts is not mounted here" if is_missing else os.strerror(error.errno or 0)
+    return f"no terminal can be opened: {why}; commands without one run (kled exec, ssh -T)"
 
 
 def set_modes(terminal: int, modes: Mapping[int, int]) -> None:

@@ -277,9 +277,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
                 program = await start_on_pipes(self._command)
         except OSError as exc:
             self._log.warning("program_not_started", reason=exc.strerror)
-            # openpty(3) has no words where there is no /dev/pts.
-            why = exc.strerror or f"no terminal can be made here ({exc})"
-            text = f"kled-agent: {self._command.vector()[0]}: {why}\r\n"
+            what = exc.filename or self._command.vector()[0]
+            text = f"kled-agent: {what}: {exc.strerror}\r\n"
             if not self._gone:
                 channel.write_stderr(text.encode())
                 channel.exit(_START_FAILED)

@@ -73,10 +73,15 @@ def token(site: Site) -> str:
 
 @contextlib.contextmanager
 def started(
-    site: Site, root: Path, *argv: str, user: str = "", bundle: Path | None = None
+    site: Site,
+    root: Path,
+    *argv: str,
+    user: str = "",
+    bundle: Path | None = None,
+    terminals: bool = True,
 ) -> Iterator[None]:
     """The agent in an image, connected."""
-    vector, variables = entered(root, argv, bundle=bundle, user=user)
+    vector, variables = entered(root, argv, bundle=bundle, user=user, terminals=terminals)
     env = {
         "PATH": os.environ["PATH"],
         "HOME": "/home/ann" if user else "/root",
@@ -185,6 +190,23 @@ def test_an_empty_image_with_the_bundle_mounted(
     with started(served, root, "/opt/kled/bin/kled-agent", bundle=unpacked):
         done = served.kled("exec", "vm", "--", "true", check=False)
         assert "/bin/sh: No such file or directory" in done.stderr
+        check_workspace(served, shell=False)
+
+
+def test_an_image_without_terminals_says_so_and_runs_the_rest(
+    served: Site, unpacked: Path, tmp_path: Path
+) -> None:
+    root = alpine_like(tmp_path / "musl")
+    agent = "/opt/kled/bin/kled-agent"
+    with started(served, root, agent, bundle=unpacked, terminals=False):
+        for words in (["-t", "vm", "--", "true"], ["--session", "work", "vm"]):
+            pipe = subprocess.PIPE  # an end of input would detach from the session
+            with served.running(BIN / "kled", "ssh", *words, stdin=pipe, stderr=pipe) as process:
+                assert process.stderr is not None
+                (said,) = process.stderr.read().decode().splitlines()
+                assert "no terminal can be opened: /dev/pts is not mounted" in said
+                assert process.wait(timeout=10) != 0
+        assert served.kled("ssh", "vm", "--", "echo", "here").stdout == "here\n"
         check_workspace(served, shell=False)
 
 

@@ -19,9 +19,12 @@ mount --rbind "$ROOT" "$ROOT"
 mkdir -p "$ROOT/dev" "$ROOT/proc" "$ROOT/tmp"
 mount -t proc proc "$ROOT/proc"
 mount -t tmpfs -o mode=755 dev "$ROOT/dev"
-mkdir "$ROOT/dev/pts" "$ROOT/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=666 devpts "$ROOT/dev/pts"
-ln -s pts/ptmx "$ROOT/dev/ptmx"
+mkdir "$ROOT/dev/shm"
+if [ -n "$TERMINALS" ]; then
+    mkdir "$ROOT/dev/pts"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$ROOT/dev/pts"
+    ln -s pts/ptmx "$ROOT/dev/ptmx"
+fi
 ln -s /proc/self/fd "$ROOT/dev/fd"
 for each in null zero random urandom tty; do
     : >"$ROOT/dev/$each"
@@ -67,9 +70,18 @@ def alpine_like(root: Path) -> Path:
 
 
 def entered(
-    root: Path, argv: Sequence[str], *, bundle: Path | None = None, user: str = ""
+    root: Path,
+    argv: Sequence[str],
+    *,
+    bundle: Path | None = None,
+    user: str = "",
+    terminals: bool = True,
 ) -> tuple[list[str], Mapping[str, str]]:
-    """The vector and variables that run `argv` in `root`, as process 1; it ends with its parent."""
+    """The vector and variables that run `argv` in `root`, as process 1; it ends with its parent.
+
+    Without `terminals` there is no /dev/pts.
+    """
     unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     variables = {"ROOT": str(root), "BUNDLE": str(bundle or ""), "AS": user}
+    variables["TERMINALS"] = "yes" if terminals else ""
     return [*unshare, "sh", "-euc", _ENTER, "enter", *argv], variables
