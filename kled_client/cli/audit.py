@@ -10,7 +10,7 @@ import click
 
 from kled_client.api.models import Connection
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.names import complete_user, complete_workspace
+from kled_client.cli.names import RefType, complete_user, complete_workspace
 from kled_client.cli.times import MomentType, local
 from kled_client.forward.view import amount
 
@@ -58,9 +58,13 @@ def audit(invocation: Invocation, /, *, refused: bool | None, **options: Any) ->
 @click.command()
 @_span_options
 @click.option(
-    "--workspace", metavar="WS", shell_complete=complete_workspace, help="To one workspace."
+    "--workspace",
+    type=RefType(),
+    metavar="WS",
+    shell_complete=complete_workspace,
+    help="To one workspace; without an owner to all of that name.",
 )
-@click.option("--kind", metavar="KIND", help="ssh or tcp.")
+@click.option("--kind", type=click.Choice(["ssh", "tcp"]), help="How they were opened.")
 @click.option("--open/--closed", "is_open", default=None, help="Only what is open, or is not.")
 @pass_invocation
 def connections(invocation: Invocation, /, *, is_open: bool | None, **options: Any) -> None:
@@ -78,7 +82,7 @@ def connections(invocation: Invocation, /, *, is_open: bool | None, **options: A
         "OUT": [amount(row["bytes_to_client"]) for row in found],
         "END": ["open" if row["closed_at"] is None else row["reason"] or "-" for row in found],
     }
-    spare = ("IN", "OUT", "FROM", "KIND", "LASTED")
+    spare = ("IN", "OUT", "FROM", "KIND", "LASTED", "USER")
     invocation.output.rows(found, columns, "no connection that fits", spare=spare)
 
 

@@ -11,6 +11,7 @@ from kled_coord.api.bodies import AuditQuery, ConnectionQuery
 from kled_coord.api.guard import CallerDep, ServicesDep
 from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.store.filters import AuditFilter, SessionFilter
+from kled_wire.names import parse_workspace_ref
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
 
@@ -30,6 +31,8 @@ async def list_connections(
     services: ServicesDep, caller: CallerDep, asked: Annotated[ConnectionQuery, Query()]
 ) -> list[ConnectionAnswer]:
     """The newest streams that fit, the newest first; who may not see all sees their own."""
-    wanted = SessionFilter(**asked.model_dump(exclude={"limit"}))
+    place = None if asked.workspace is None else parse_workspace_ref(asked.workspace)
+    rest = asked.model_dump(exclude={"limit", "workspace"})
+    wanted = SessionFilter(workspace=place, **rest)
     found = await services.sessions.newest(caller, wanted, asked.limit)
     return [ConnectionAnswer.of(row) for row in found]

@@ -260,7 +260,7 @@ class AuditQuery(SpanQuery):
 
 
 class ConnectionQuery(SpanQuery):
-    """`workspace` is a name or an id."""
+    """`workspace` is an id or a name, with its owner's or without."""
 
     workspace: Text | None = None
     kind: Text | None = None

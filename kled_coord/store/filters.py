@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from kled_wire.names import WorkspaceRef
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceSearch:
@@ -41,12 +43,13 @@ class AuditFilter:
 class SessionFilter:
     """Which streams: names of now, those opened from `since` on and before `until`.
 
-    `user_id` is whose streams alone the caller may see.
+    `workspace` without an owner is every one of that name. `user_id` is whose streams alone the
+    caller may see.
     """
 
     user_id: str | None = None
     user: str | None = None
-    workspace: str | None = None
+    workspace: WorkspaceRef | None = None
     kind: str | None = None
     open: bool | None = None
     since: datetime | None = None

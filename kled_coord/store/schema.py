@@ -346,6 +346,7 @@ sessions = Table(
     Column("bytes_to_client", sa.BigInteger, nullable=False, default=0),
     Column("reason", sa.String(200)),
 )
+Index("sessions_opened_at", sessions.c.opened_at)
 
 user_keys = Table(
     "user_keys",

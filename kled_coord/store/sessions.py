@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, not_, select, update
 
 from kled_coord.store.filters import SessionFilter
 from kled_coord.store.records import SessionRow
@@ -74,16 +74,18 @@ def find_sessions(connection: Connection, wanted: SessionFilter, limit: int) -> 
         .order_by(sessions.c.opened_at.desc(), sessions.c.id)
         .limit(limit)
     )
-    named = (
+    named: list[tuple[ColumnElement[str], str | None]] = [
         (sessions.c.user_id, wanted.user_id),
         (users.c.name, wanted.user),
         (sessions.c.kind, wanted.kind),
-    )
+    ]
+    if (ref := wanted.workspace) is not None:
+        named += [
+            (sessions.c.workspace_id, ref.id),
+            (workspaces.c.name, ref.name),
+            (owners.c.name, ref.owner),
+        ]
     query = query.where(*(column == value for column, value in named if value is not None))
-    if wanted.workspace is not None:
-        query = query.where(
-            or_(workspaces.c.name == wanted.workspace, sessions.c.workspace_id == wanted.workspace)
-        )
     if wanted.open is not None:
         is_open = sessions.c.closed_at.is_(None)
         query = query.where(is_open if wanted.open else not_(is_open))

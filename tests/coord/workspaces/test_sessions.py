@@ -8,6 +8,7 @@ import pytest
 
 from kled_coord.store.filters import SessionFilter
 from kled_wire.errors import ForbiddenError
+from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import create, template
 
 
@@ -32,8 +33,10 @@ async def test_connections_are_filtered_and_everybody_sees_their_own(world, make
     assert await names(alice) == ["api", "web"]
     assert await names(alice, user="bob") == []
     assert await names(auditor, user="bob") == ["db"]
-    assert await names(auditor, workspace="db") == ["db"]
-    assert await names(auditor, workspace=made.workspace.id) == ["api"]
+    assert await names(auditor, workspace=parse_workspace_ref("db")) == ["db"]
+    assert await names(auditor, workspace=parse_workspace_ref(made.workspace.id)) == ["api"]
+    assert await names(auditor, workspace=parse_workspace_ref("bob/db")) == ["db"]
+    assert await names(auditor, workspace=parse_workspace_ref("alice/db")) == []
     assert await names(auditor, kind="ssh") == ["db", "web"]
     assert await names(auditor, open=True) == ["db", "web"]
     assert await names(auditor, open=False) == ["api"]
