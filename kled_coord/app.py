@@ -23,7 +23,7 @@ from argon2 import PasswordHasher
 from kled_coord.api.app import create_app
 from kled_coord.builds.pruning import prune
 from kled_coord.builds.running.jobs import Jobs, Places
-from kled_coord.builds.running.terraform import Terraform, check_path
+from kled_coord.builds.running.terraform import Terraform, check_path, remove_previews
 from kled_coord.builds.running.worker import Worker
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.config import CoordinatorConfig
@@ -139,6 +139,7 @@ async def serve(
     await sources.sandbox.make()  # a build must not be the first to learn that it does not work
     async with open_services(config, sources, metrics, registry) as services:
         with only_one(config.data_dir):
+            await remove_previews(config.data_dir)
             await services.sessions.close_forgotten()
             await services.queue.expire(await trio.to_thread.run_sync(earlier_workers, config))
             await _serve(services, registry, sources, task_status)

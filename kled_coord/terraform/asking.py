@@ -55,11 +55,10 @@ class _Ready:
 
 
 class Asking:
-    """Keeps templates ready below `directory`, which is this process's alone."""
+    """Keeps templates ready below `directory`: this process's alone, and empty at first."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._is_fresh = False
         self._ready: dict[str, _Ready] = {}
 
     async def ask(
@@ -75,7 +74,7 @@ class Asking:
         The first question of a template takes as long as its `init`. Raises TemplateInvalidError,
         UnavailableError("parameters_timeout"), and as TerraformSession.stage.
         """
-        ready = await self._take(question.template)
+        ready = self._take(question.template)
         try:
             async with ready.making:
                 if ready.work is None:
@@ -87,11 +86,7 @@ class Asking:
             with trio.CancelScope(shield=True):
                 await self._forget_oldest()
 
-    async def _take(self, template: bytes) -> _Ready:
-        if not self._is_fresh:
-            self._is_fresh = True
-            # What an earlier process had: nobody knows whether it is whole.
-            await trio.to_thread.run_sync(remove_tree, self._directory)
+    def _take(self, template: bytes) -> _Ready:
         name = digest_of(template)
         ready = self._ready.pop(name, None) or _Ready(self._directory / name)
         self._ready[name] = ready  # the last one is the newest
@@ -139,7 +134,7 @@ async def _look(
     providers: Sequence[TerraformProvider] | None,
 ) -> None:
     assert ready.work is not None
-    directory = Path(tempfile.mkdtemp(prefix="kled-ask-"))
+    directory = Path(tempfile.mkdtemp(prefix="look.", dir=ready.directory.parent))
     place = TerraformPlace(
         binary=binary,
         host=question.host,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import structlog
 import trio
 
 from kled_coord.builds.host import BuildHost, PreviewHost
@@ -35,19 +36,40 @@ from kled_coord.terraform.events import (
     TerraformProgress,
     format_diagnostic,
 )
+from kled_coord.terraform.leftovers import LeftoversError, end_processes
 from kled_coord.terraform.plugincache import CACHE, find_shared
 from kled_coord.terraform.previewing import PreviewInput, preview_build
 from kled_coord.terraform.providers import TerraformProvider, load_providers
 from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.runner import Interrupt, StopLimits
-from kled_coord.terraform.session import Control
+from kled_coord.terraform.session import Control, of_run
 from kled_coord.terraform.telling import shown_outputs, tell_event
 from kled_coord.terraform.timings import BEGUN
 from kled_coord.terraform.untrusted import remove_tree
 from kled_wire.errors import ConfigError
 
+# Below the data directory: plans and checks while they run, and templates ready for questions.
+_PREVIEWS: Final = "previews"
+_ASKING: Final = "asking"
 # A check has no state to save, and whoever wants it ended wants its place for the next.
 _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
+
+log = structlog.get_logger(__name__)
+
+
+async def remove_previews(data_dir: Path) -> None:
+    """End the plans of a coordinator that was killed, and remove what they had.
+
+    Their directories hold copies of states and the values of variables. Once, before the first
+    plan of this process, which has the data directory for itself.
+    """
+    for directory in (data_dir / _PREVIEWS, data_dir / _ASKING):
+        for path in sorted(directory.glob("*")):
+            try:
+                await end_processes(of_run(path), grace_s=0)
+            except LeftoversError as error:
+                log.error("plan_not_ended", directory=str(path), reason=error.message)
+        await trio.to_thread.run_sync(remove_tree, directory)
 
 
 class Terraform:
@@ -78,10 +100,9 @@ class Terraform:
         self._sandbox = sandbox
         self._plugins = data_dir / "plugins"
         self._modules = data_dir / "modules"
-        self._previews = data_dir / "previews"
-        self._is_fresh = False
+        self._previews = data_dir / _PREVIEWS
         self._bundles = bundles
-        self._asking = Asking(data_dir / "asking")
+        self._asking = Asking(data_dir / _ASKING)
         self._binary: Binary | None = None
         self._providers: Sequence[TerraformProvider] | None = None
 
@@ -116,7 +137,7 @@ class Terraform:
         return await trio.to_thread.run_sync(look)
 
     async def _check(self, inquiry: Inquiry, host: AskingHost, *, is_planned: bool) -> CheckOutput:
-        directory = Path(tempfile.mkdtemp(prefix="kled-check-"))
+        directory = await trio.to_thread.run_sync(self._preview_directory)
         try:
             return await check_template(
                 CheckInput(
@@ -166,9 +187,6 @@ class Terraform:
             remove_tree(directory)
 
     def _preview_directory(self) -> Path:
-        if not self._is_fresh:
-            self._is_fresh = True
-            remove_tree(self._previews)  # a coordinator that was killed left copies of states
         self._previews.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=self._previews))
 

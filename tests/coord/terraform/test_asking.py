@@ -157,14 +157,11 @@ async def test_of_many_templates_the_last_ones_stay_ready(
     binary: Any, pack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "READY_MAX", 1)
-    left = tmp_path / "asking" / "left-by-another"
-    left.mkdir(parents=True)
     asker = Asking(tmp_path / "asking")
     for number in range(2):
         found = await ask(asker, binary, pack({"main.tf": f"# {number}\n{SOURCE}{INNER}"}))
         assert [p.name for p in found.parameters] == ["editor"]
     assert len(list((tmp_path / "asking").iterdir())) == 1
-    assert not left.exists()
 
 
 async def test_a_question_has_an_end(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 import trio
 
 from kled_coord.builds.runner import Inquiry
-from kled_coord.builds.running.terraform import Terraform, Translator
+from kled_coord.builds.running.terraform import Terraform, Translator, remove_previews
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.config import CoordinatorConfig
 from kled_coord.sandbox.choice import SandboxChoice
@@ -28,6 +30,7 @@ from kled_coord.terraform.events import (
     TerraformDiagnostic,
     TerraformMessage,
 )
+from kled_coord.terraform.session import RUN_MARK
 from tests.coord.bundles.little import write_bundle
 
 
@@ -78,6 +81,27 @@ async def test_a_build_is_told_step_by_step() -> None:
         raise ValueError
     assert recorder.timed[1:] == [("stage", "apply", True), ("resource", "a.b", False)]
     assert recorder.steps == [(0, 0, "apply"), (0, 1, "apply"), (1, 1, "apply")]
+
+
+def test_plans_of_a_killed_coordinator_end_and_leave_nothing(tmp_path: Path) -> None:
+    left = [tmp_path / name / "one" for name in ("previews", "asking")]
+    for directory in left:
+        directory.mkdir(parents=True)
+        (directory / "terraform.tfstate").write_text("secrets")
+    others = tmp_path / "runs" / "bld_1.x"
+    others.mkdir(parents=True)
+    plan = subprocess.Popen(["sleep", "1000"], env={**os.environ, RUN_MARK: str(left[0])})
+    build = subprocess.Popen(["sleep", "1000"], env={**os.environ, RUN_MARK: str(others)})
+    try:
+        trio.run(remove_previews, tmp_path)
+        assert plan.wait(timeout=10) == -signal.SIGKILL
+        assert build.poll() is None
+    finally:
+        for process in (plan, build):
+            process.kill()
+            process.wait()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    trio.run(remove_previews, tmp_path)
 
 
 async def test_an_error_keeps_terraforms_words_and_place() -> None:
