@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from kled_wire.errors import ConfigError
+from kled_wire.errors import ConfigError, InputError
 
 PRIVATE_DIR_MODE = 0o700
 PRIVATE_FILE_MODE = 0o600
@@ -31,26 +31,43 @@ def ensure_private_dir(path: str) -> None:
 
 
 def write_private(path: str, data: bytes) -> None:
-    """Replace `path` by a 0600 file with `data`, in one rename. Raises ConfigError."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    """Replace `path`, of our own files, by a 0600 file with `data`. Raises ConfigError."""
     try:
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE_FILE_MODE
-        )
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), PRIVATE_FILE_MODE)
-                file.write(data)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
+        _replace(path, data)
     except OSError as exc:
         raise ConfigError(
             "config_not_writable",
             f"cannot write {path}: {exc.strerror}",
             hint="set KLED_CONFIG_DIR to a directory you may write",
         ) from exc
+
+
+def write_secret(path: str, data: bytes) -> None:
+    """Replace `path`, which the user named, by a 0600 file with `data`. Raises InputError."""
+    try:
+        _replace(path, data)
+    except OSError as exc:
+        raise InputError(
+            "file_unwritable",
+            f"cannot write {path}: {exc.strerror}",
+            hint="name a file in a directory that you may write",
+        ) from exc
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Replace `path` by a 0600 file with `data`, in one rename. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE_FILE_MODE
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), PRIVATE_FILE_MODE)
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def read_private(path: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kled_client.account.files import write_private
+from kled_client.account.files import write_secret
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_wire.errors import InputError
@@ -46,7 +46,7 @@ def agent_token(
     if output_file is None:
         sys.stdout.write(lines)
         return
-    write_private(str(output_file), lines.encode())
+    write_secret(str(output_file), lines.encode())
     if invocation.output.as_json:
         invocation.output.json({"agent_id": found["agent_id"], "file": str(output_file)})
     else:

@@ -46,7 +46,7 @@ def builds(invocation: Invocation, workspace: WorkspaceRef, timings: int | None)
         "TOOK": [_length(build["started_at"], build["finished_at"]) for build in found],
         "ERROR": [_first_line(build) for build in found],
     }
-    spare = ("BY", "WAITED", "VERSION", "ERROR")
+    spare = ("BY", "WAITED", "VERSION", "ERROR", "TOOK")
     invocation.output.rows(found, columns, f"{workspace} has no build", spare=spare)
 
 

@@ -36,6 +36,8 @@ def dotfiles(
         if word.startswith("-"):
             raise InputError("usage", f"{word[:40]!r} begins with a dash")
     where = f"in {workspace}" if workspace else "on this machine"
+    if workspace is not None:  # one that is not there is said as by every command
+        invocation.call(lambda api: api.workspace(str(workspace)))
     _agree(f"Install {url} {where}? It may run its script.", yes=yes)
     script = files(__package__ or "kled_client.cli").joinpath("dotfiles.sh").read_text("utf-8")
     command = ["sh", "-c", script, "kled-dotfiles", url, branch or ""]
@@ -44,7 +46,11 @@ def dotfiles(
     env = {**invocation.env, "GIT_TERMINAL_PROMPT": "0"} if workspace else dict(invocation.env)
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise KledError("dotfiles_failed", f"the dotfiles were not installed {where}; see above")
+        raise KledError(
+            "dotfiles_failed",
+            f"the dotfiles were not installed {where}; see above",
+            hint="mend that, and run the same again",
+        )
     _tell(invocation, done.stdout)
 
 

@@ -186,4 +186,6 @@ def choose_build(builds: list[Build], number: int | None, workspace: WorkspaceRe
         if number is None or build["number"] == number:
             return build
     what = "no build yet" if number is None else f"no build {number}"
-    raise NotFoundError("build_not_found", f"{workspace} has {what}", hint=f"kled show {workspace}")
+    raise NotFoundError(
+        "build_not_found", f"{workspace} has {what}", hint=f"kled builds {workspace}"
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kled_client.account.files import write_private
+from kled_client.account.files import write_secret
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
 from kled_client.output import ago, file_size
@@ -33,7 +33,7 @@ def versions(invocation: Invocation, workspace: WorkspaceRef) -> None:
         "BY": [each["created_by"] or "-" for each in found],
         "SIZE": [_size(each["size_bytes"]) for each in found],
     }
-    invocation.output.rows(found, columns, f"{workspace} has no state")
+    invocation.output.rows(found, columns, f"{workspace} has no state", spare=("SIZE", "BY"))
 
 
 @state.command()
@@ -63,7 +63,7 @@ def pull(
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    write_private(str(output_file), content)
+    write_secret(str(output_file), content)
     invocation.output.note(f"{output_file} is written, readable by you only")
 
 

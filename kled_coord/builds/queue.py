@@ -148,7 +148,7 @@ class Queue:
                 BuildEvent.FAILED,
                 worker=build.worker,
                 error="the worker that ran this build died; "
-                f"{build.transition} the workspace again to finish it",
+                "kled retry WORKSPACE goes on from the state that it saved",
             )
 
     def _ring(self, build: Build) -> None:

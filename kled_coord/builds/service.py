@@ -262,7 +262,9 @@ class Builds:
         found = await self._store.read(find_version, workspace.template_id, wanted)
         if found is None:
             raise NotFoundError(
-                "version_not_found", f"the template {workspace.template} has no version {wanted}"
+                "version_not_found",
+                f"the template {workspace.template} has no version {wanted}",
+                hint=f"kled template versions {workspace.template}",
             )
         return found
 

@@ -54,5 +54,9 @@ def next_status(status: str, event: BuildEvent) -> BuildStatus:
     """The status after `event`. Raises ConflictError("build_not_active")."""
     after = TABLE.get((BuildStatus(status), event))
     if after is None:
-        raise ConflictError("build_not_active", f"the build is {status}: it cannot be {event}")
+        raise ConflictError(
+            "build_not_active",
+            f"the build is {status} already",
+            hint="kled builds WORKSPACE lists all",
+        )
     return after

@@ -28,6 +28,7 @@ class Decision:
 
     allowed: bool
     reason: str = ""
+    hint: str | None = None
     hidden: bool = False
 
 
@@ -39,11 +40,16 @@ def decide(caller: Caller, action: Action, resource: ActionTarget) -> Decision:
         reason = f"the role {caller.role} does not allow {action} on {resource}"
         seen = own or Action.WORKSPACE_READ in grants.anywhere
         return Decision(
-            allowed=False, reason=reason, hidden=resource.kind == "workspace" and not seen
+            allowed=False,
+            reason=reason,
+            hint="kled whoami shows your role; an admin can change it",
+            hidden=resource.kind == "workspace" and not seen,
         )
     if not any(action in SCOPES.get(scope, frozenset()) for scope in caller.scopes):
         reason = f"the scope of this token ({', '.join(caller.scopes)}) does not allow {action}"
-        return Decision(allowed=False, reason=reason)
+        return Decision(
+            allowed=False, reason=reason, hint="kled token create makes one of another scope"
+        )
     return Decision(allowed=True)
 
 
@@ -53,7 +59,7 @@ def require(caller: Caller, action: Action, resource: ActionTarget) -> None:
     if decision.hidden:
         raise workspace_not_found(resource.name)
     if not decision.allowed:
-        raise ForbiddenError("forbidden", decision.reason)
+        raise ForbiddenError("forbidden", decision.reason, hint=decision.hint)
 
 
 def workspace_not_found(name: str) -> NotFoundError:

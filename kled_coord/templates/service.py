@@ -70,7 +70,11 @@ class Templates:
         wanted = template.active_version if asked is None else asked
         version = await self._store.read(find_version, template.id, wanted)
         if version is None:
-            raise NotFoundError("version_not_found", f"the template {name} has no version {wanted}")
+            raise NotFoundError(
+                "version_not_found",
+                f"the template {name} has no version {wanted}",
+                hint=f"kled template versions {name}",
+            )
         return version
 
     async def details(self, caller: Caller, name: str, asked: int | str | None) -> VersionDetails:

@@ -1,15 +1,19 @@
-"""Plans of builds, drift, restarts and what follows from a state, with the real Terraform."""
+"""Plans, drift, restarts, retries, apps and dotfiles, with the real Terraform and agent."""
 
 from __future__ import annotations
 
 import json
+import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from tests.kit.site import Site, open_site
+from tests.kit.site import BIN, Site, open_site
+from tests.kit.sockets import free_port
 from tests.kit.waiting import wait_until
 
 TEMPLATE = """
@@ -25,6 +29,21 @@ variable "key" {
 }
 data "kled_workspace" "me" {}
 resource "kled_agent" "main" {}
+resource "kled_env" "config" {
+  agent_id = kled_agent.main.id
+  name     = "XDG_CONFIG_HOME"
+  value    = "FOLDER/config"
+}
+resource "kled_app" "greet" {
+  agent_id = kled_agent.main.id
+  slug     = "greet"
+  command  = "echo hello from $KLED_WORKSPACE; exit 3"
+}
+resource "kled_app" "page" {
+  agent_id = kled_agent.main.id
+  slug     = "page"
+  url      = "http://localhost:PORT/page?x=1"
+}
 resource "terraform_data" "size" {
   input = { size = var.size, key = var.key }
 }
@@ -41,13 +60,34 @@ resource "kled_process" "agent" {
   }
 }
 """
+# What a later version has besides: it cannot be made in `lab` until something is there.
+MORE = """
+resource "terraform_data" "more" {
+  provisioner "local-exec" {
+    command     = "[ $KLED_IS != lab ] || [ -e FOLDER/mended ]"
+    environment = { KLED_IS = data.kled_workspace.me.name }
+  }
+}
+"""
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workspaces' programs write."""
+    return tmp_path_factory.mktemp("folder")
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path) -> str:
+    """The template."""
+    return TEMPLATE.replace("FOLDER", str(folder)).replace("PORT", str(free_port()))
+
+
+@pytest.fixture(scope="module")
+def planned(source: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A coordinator with the workspace `dev`, which runs."""
     template: Path = tmp_path_factory.mktemp("planned")
-    (template / "main.tf").write_text(TEMPLATE)
+    (template / "main.tf").write_text(source)
     with open_site(template=template, name="planned") as opened:
         opened.kled("create", "dev")
         yield opened
@@ -61,7 +101,7 @@ def test_a_plan_shows_what_would_change_and_leaves_nothing(planned: Site) -> Non
     builds = planned.ask("builds", "dev")
     assert changes(planned, "start", "dev", "--plan") == {}
     assert changes(planned, "stop", "dev", "--plan") == {"kled_process.agent[0]": "delete"}
-    assert len(changes(planned, "delete", "dev", "--plan")) == 4
+    assert len(changes(planned, "delete", "dev", "--plan")) == 7
     shown = planned.kled("start", "dev", "--plan", "-p", "size=2")
     assert "  ~ terraform_data.size would be updated in place" in shown.stdout
     assert shown.stderr.endswith("1 to update; nothing was built\n")
@@ -69,7 +109,17 @@ def test_a_plan_shows_what_would_change_and_leaves_nothing(planned: Site) -> Non
     refused = planned.kled("start", "dev", "--plan", "-p", "sise=2", check=False)
     assert (refused.returncode, "no parameter" in refused.stderr) == (2, True)
     assert planned.ask("builds", "dev") == builds
-    assert not list((planned.root / "data" / "previews").iterdir())
+    assert not list((planned.data / "previews").iterdir())
+
+
+def test_a_coordinator_that_starts_again_removes_the_plans_of_a_killed_one(planned: Site) -> None:
+    planned.stop_serving(signal.SIGKILL)
+    left = planned.data / "previews" / "left"
+    left.mkdir()
+    (left / "terraform.tfstate").write_text("{}")
+    planned.serve()
+    assert not left.exists()
+    planned.wait_connected("dev")
 
 
 def test_drift_is_what_is_other_than_the_state_says(planned: Site) -> None:
@@ -117,18 +167,74 @@ def test_a_state_goes_out_and_in_again_for_an_admin(planned: Site) -> None:
     planned.kled("start", "dev")
 
 
-def test_update_all_leaves_stopped_what_is_stopped(planned: Site, tmp_path: Path) -> None:
-    (tmp_path / "main.tf").write_text(TEMPLATE + 'resource "terraform_data" "more" {}\n')
+def test_update_all_leaves_stopped_what_is_stopped_and_tells_what_fails(
+    planned: Site, source: str, folder: Path, tmp_path: Path
+) -> None:
+    more = MORE.replace("FOLDER", str(folder))
+    (tmp_path / "main.tf").write_text(source + more)
     planned.kled("template", "push", tmp_path, "--name", "planned")
-    planned.kled("stop", "lab")
-    report = {each["workspace"]: each["result"] for each in planned.ask("update", "--all")}
-    assert report == {"dev": "updated", "lab": "updated", "named": "updated"}
+    done = planned.kled("-o", "json", "update", "--all", check=False)
+    assert done.returncode == 1
+    report = {each["workspace"]: each["result"] for each in json.loads(done.stdout)}
+    assert report == {"dev": "updated", "lab": "failed", "named": "updated"}
     found = {each["name"]: each for each in planned.ask("list")}
-    assert {name: each["template_version"] for name, each in found.items()} == dict.fromkeys(
-        found, 2
-    )
-    assert (found["lab"]["status"], found["dev"]["status"]) == ("stopped", "running")
+    versions = {name: each["template_version"] for name, each in found.items()}
+    assert versions == {"dev": 2, "lab": 1, "named": 2}
+    assert (found["named"]["status"], found["dev"]["status"]) == ("stopped", "running")
+    # What made it fail is over: the same build goes on from the state that was saved.
+    again = planned.kled("retry", "lab", check=False)
+    told = "error: retrying the start of lab: main.tf"
+    assert (again.returncode, told in again.stderr) == (1, True)
+    (folder / "mended").touch()
+    assert "lab is ready" in planned.kled("retry", "lab").stderr
+    assert [each["status"] for each in planned.ask("builds", "lab")[:3]] == [
+        *("succeeded", "failed", "failed")
+    ]
+    assert planned.ask("show", "lab")["template_version"] == 2
     assert planned.ask("update", "--all") == []
+    nothing = planned.kled("retry", "lab", check=False)
+    assert (nothing.returncode, "can be retried" in nothing.stderr) == (5, True)
+
+
+def test_an_app_is_opened_in_this_terminal_or_forwarded_to_this_machine(
+    planned: Site, tmp_path: Path
+) -> None:
+    ran = planned.kled("open", "app", "dev", "greet", check=False)
+    assert (ran.returncode, ran.stdout) == (3, "hello from dev\n")
+    (tmp_path / "page").write_text("found")
+    apps = {each["slug"]: each for each in planned.ask("open", "app", "dev")}
+    port = str(urlsplit(apps["page"]["url"]).port)
+    serve = ["python3", "-u", "-m", "http.server", "--bind", "127.0.0.1", "-d", str(tmp_path), port]
+    with planned.running(BIN / "kled", "exec", "dev", "--", *serve) as server:
+        assert server.stdout is not None
+        assert b"port" in server.stdout.readline()
+        words = ("open", "app", "dev", "page")
+        with planned.running(BIN / "kled", *words, env={"BROWSER": "true"}) as opened:
+            assert opened.stdout is not None
+            # The forward, then the page.
+            url = [opened.stdout.readline().decode().strip() for _ in range(2)][-1]
+            # The port of the app is taken on this machine, where the workspace is, too.
+            assert (urlsplit(url).path, str(urlsplit(url).port) == port) == ("/page", False)
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                assert answer.read() == b"found"
+            opened.send_signal(signal.SIGINT)
+            assert opened.wait(timeout=20) in {0, 130}
+
+
+def test_dotfiles_are_installed_in_a_workspace(planned: Site, folder: Path, tmp_path: Path) -> None:
+    install = tmp_path / "install.sh"
+    install.write_text('#!/bin/sh\necho "$KLED_WORKSPACE" >"$XDG_CONFIG_HOME/made"\n')
+    install.chmod(0o755)
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "files"]):
+        planned.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", tmp_path, *words)
+    words = ["dotfiles", f"file://{tmp_path}", "--yes", "--workspace"]
+    place = folder / "config" / "kled" / "dotfiles"
+    assert planned.ask(*words, "dev") == {
+        "directory": str(place), "ran": "install.sh", "linked": [], "moved": [],
+    }  # fmt: skip
+    assert (folder / "config" / "made").read_text() == "dev\n"
+    missing = planned.kled(*words, "nope", check=False)
+    assert (missing.returncode, len(missing.stderr.splitlines())) == (4, 1)
 
 
 def test_a_restart_is_a_stop_and_a_start(planned: Site) -> None:

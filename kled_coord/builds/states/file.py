@@ -32,15 +32,19 @@ def check_state(content: bytes) -> dict[str, Any]:
     try:
         state = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError("state_invalid", f"the state is no JSON: {error}") from error
+        raise _invalid(f"the state is no JSON: {error}") from error
     if not isinstance(state, dict) or state.get("version") != _FORMAT:
-        raise InputError("state_invalid", f"the state is not of Terraform's format {_FORMAT}")
+        raise _invalid(f"the state is not of Terraform's format {_FORMAT}")
     serial, lineage = state.get("serial"), state.get("lineage")
     if type(serial) is not int or serial < 0 or not isinstance(lineage, str) or not lineage:
-        raise InputError("state_invalid", "the state has no serial, or no lineage")
+        raise _invalid("the state has no serial, or no lineage")
     if not _has_resources(state.get("resources")):
-        raise InputError("state_invalid", "the resources of the state cannot be read")
+        raise _invalid("the resources of the state cannot be read")
     return state
+
+
+def _invalid(why: str) -> InputError:
+    return InputError("state_invalid", why, hint="begin with what kled state pull WORKSPACE gives")
 
 
 def _has_resources(found: object) -> bool:
