@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 
 from kled_provider.kata.owner.file import DEFAULT_PATH, OwnerFile, OwnerFileError
 from kled_provider.kata.owner.parsing import FILE_BYTES, parse_owner_file
+
+# Every operation reads the file anew, and a plan of fifty containers a hundred times: what has not
+# changed is not parsed again.
+_parse = functools.lru_cache(maxsize=1)(parse_owner_file)
 
 
 def load_owner_file(path: str = "") -> OwnerFile:
@@ -17,7 +22,7 @@ def load_owner_file(path: str = "") -> OwnerFile:
     """
     path = path or os.environ.get("KLED_KATA_FILE", DEFAULT_PATH)
     try:
-        return parse_owner_file(_read(path))
+        return _parse(_read(path))
     except OwnerFileError as error:
         raise OwnerFileError(error.code, f"{path}: {error.message}", hint=error.hint) from error
 

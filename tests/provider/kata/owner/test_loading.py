@@ -29,6 +29,16 @@ def test_a_file_is_read(path: Path) -> None:
     assert load_owner_file(str(path)).containerd.namespace == "ours"
 
 
+def test_what_has_changed_counts_at_once_and_nothing_else_is_parsed_again(path: Path) -> None:
+    before = load_owner_file(str(path))
+    path.touch()
+    assert load_owner_file(str(path)) is before
+    path.write_text("[containerd]\nnamespace = 'oars'\n")
+    assert load_owner_file(str(path)).containerd.namespace == "oars"
+    path.chmod(0o666)
+    assert refusal(path)[0] == "owner_file_not_private"
+
+
 def test_a_mistake_is_told_with_the_file(path: Path) -> None:
     path.write_text("colour = 1\n")
     with pytest.raises(OwnerFileError, match=f"^{path}: colour is not known$"):
