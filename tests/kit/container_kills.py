@@ -28,7 +28,12 @@ from kled_provider.kled.provider import kled_provider
 from kled_provider.serve import KATA, KLED
 from tests.kit.cni import PLUGINS
 from tests.kit.oci import busybox_image
-from tests.kit.private_containerd import PrivateContainerd, open_containerd, unmount_below
+from tests.kit.private_containerd import (
+    PrivateContainerd,
+    end_loggers,
+    open_containerd,
+    unmount_below,
+)
 from tests.kit.waiting import wait_until
 from tests.provider.conftest import FakeHost, open_terraform
 
@@ -226,6 +231,7 @@ def open_rig(containerd: PrivateContainerd, directory: Path, seed: int) -> Itera
         if containerd.process.poll() is not None:
             containerd.start()
         rig.close()
+        end_loggers(directory / "run")
         unmount_below(directory)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.kit.cni import PLUGINS, why_not
 from tests.kit.oci import busybox_image
-from tests.kit.private_containerd import PrivateContainerd, open_containerd
+from tests.kit.private_containerd import PrivateContainerd, end_loggers, open_containerd
 from tests.kit.registry import open_image_server
 from tests.kit.site import ROOT, Site, open_site
 
@@ -105,15 +105,18 @@ def open_container_site(bundle: Path) -> Iterator[ContainerSite]:
                 registry=registry.address,
             )
         )
-        with open_site(
-            template=ROOT / "templates/containerd",
-            name="containerd",
-            settings={"KLED_COORD_HOST": "0.0.0.0", "KLED_KATA_FILE": str(file)},
-            access_url=f"http://{address}:{{port}}",
-        ) as site:
-            yield ContainerSite(
-                site=site, containerd=containerd, image=f"{registry.address}/kled/busybox:1"
-            )
+        settings = {"KLED_COORD_HOST": "0.0.0.0", "KLED_KATA_FILE": str(file)}
+        try:
+            with open_site(
+                template=ROOT / "templates/containerd",
+                name="containerd",
+                settings=settings,
+                access_url=f"http://{address}:{{port}}",
+            ) as site:
+                image = f"{registry.address}/kled/busybox:1"
+                yield ContainerSite(site=site, containerd=containerd, image=image)
+        finally:
+            end_loggers(directory / "run")
 
 
 def machine_address() -> str:

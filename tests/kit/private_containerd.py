@@ -99,12 +99,16 @@ class PrivateContainerd:
 
     def clear(self) -> None:
         """End and remove all tasks and containers, and then the images."""
+        self.remove_containers()
+        if images := self.names("images"):
+            self.ctr("images", "rm", "--sync", *images, check=False)
+
+    def remove_containers(self) -> None:
+        """End and remove all tasks and containers."""
         for container in self.names("containers"):
             self.ctr("tasks", "kill", "-s", "KILL", "-a", container, check=False)
             self.ctr("tasks", "rm", "-f", container, check=False)
             self.ctr("containers", "rm", container, check=False)
-        if images := self.names("images"):
-            self.ctr("images", "rm", "--sync", *images, check=False)
 
     def shims(self) -> list[int]:
         """The pids of its shims."""
@@ -142,7 +146,6 @@ def open_containerd(directory: Path) -> Iterator[PrivateContainerd]:
         finally:
             opened.process.terminate()
             opened.process.wait(20)
-            end_loggers(directory / "kled/run")
             unmount_below(directory)
             forget_namespace(opened.namespace)
 

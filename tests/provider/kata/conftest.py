@@ -69,8 +69,6 @@ def platform(containerd: PrivateContainerd, tmp_path: Path) -> Iterator[Platform
     try:
         yield made
         containerd.clear()
-        for image in containerd.names("images"):
-            containerd.ctr("images", "rm", image)
     finally:
         end_loggers(tmp_path / "run")
         unmount_below(tmp_path)

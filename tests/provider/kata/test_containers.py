@@ -220,7 +220,7 @@ async def test_one_that_is_deleted_or_dead_is_made_again(kata: Any, platform: An
     await kata("apply", "-auto-approve")
     again = attributes(kata)
     assert again["pid"] != made["pid"]
-    platform.containerd.clear()
+    platform.containerd.remove_containers()
     assert "1 to add" in await kata("plan", "-no-color")
     await kata("apply", "-auto-approve")
     await kata("destroy", "-auto-approve")
