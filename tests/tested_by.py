@@ -225,7 +225,7 @@ TESTED_BY = {
         kled_provider/kata/container/blocks kled_provider/kata/container/checking
         kled_provider/kata/container/clearing kled_provider/kata/container/directory
         kled_provider/kata/container/hostfiles kled_provider/kata/container/identity
-        kled_provider/kata/container/joining kled_provider/kata/container/lifecycle
+        kled_provider/kata/container/joining
         kled_provider/kata/container/making kled_provider/kata/container/place
         kled_provider/kata/container/program kled_provider/kata/container/resource
         kled_provider/kata/container/rootfs kled_provider/kata/container/schema

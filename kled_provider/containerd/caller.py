@@ -29,6 +29,11 @@ class ContainerdError(HostError):
         return self.status == GrpcStatus.NOT_FOUND
 
     @property
+    def is_of_dead_shim(self) -> bool:
+        """Whether the task's shim ended while it was asked; containerd is about to notice."""
+        return self.status == GrpcStatus.UNKNOWN and "ttrpc: closed" in self.message
+
+    @property
     def is_there(self) -> bool:
         """Whether what should be made exists already."""
         return self.status == GrpcStatus.ALREADY_EXISTS

@@ -132,7 +132,7 @@ class Lifecycle:
         try:
             await self._api.tasks.wait(container)
         except ContainerdError as error:
-            if not error.is_missing:
+            if not (error.is_missing or error.is_of_dead_shim):
                 raise
 
     async def _forget(self, container: str) -> int | None:
@@ -142,7 +142,8 @@ class Lifecycle:
                 try:
                     return await self._api.tasks.delete(container)
                 except ContainerdError as error:
-                    if error.status != GrpcStatus.FAILED_PRECONDITION:
+                    is_early = error.status == GrpcStatus.FAILED_PRECONDITION
+                    if not (is_early or error.is_of_dead_shim):
                         raise
                 await trio.sleep(_LOOK_AGAIN_S)  # there is no event that says it may be deleted
         raise HostError(f"containerd does not forget the task of {container}")
