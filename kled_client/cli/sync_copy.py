@@ -121,7 +121,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
 
     async def confirm(plan: Plan) -> bool:
         if options["itemize"] or dry_run:
-            _show(invocation, sorted(plan.actions, key=lambda found: found.path))
+            _show(invocation, plan.actions)
         if dry_run:
             return False
         return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
@@ -137,8 +137,9 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
 
 
 def _show(invocation: Invocation, actions: list[PathChange]) -> None:
-    from kled_client.sync.itemize import event, itemize  # noqa: PLC0415
+    from kled_client.sync.itemize import event, itemize, place_in_list  # noqa: PLC0415
 
+    actions = sorted(actions, key=place_in_list)
     if invocation.output.as_json:
         invocation.output.json_lines(map(event, actions))
     else:

@@ -12,10 +12,19 @@ _LETTERS: Final = {Kind.FILE: "f", Kind.DIRECTORY: "d", Kind.LINK: "L"}
 _SAME: Final = "........."
 
 
+def place_in_list(action: PathChange) -> tuple[bytes, int, bytes]:
+    """Sort key of rsync's order: what a directory loses, itself, then what it gets."""
+    path, new = action.path, action.new
+    if new is not None and new.is_directory:
+        return (path, 1, b"")
+    return (path.rpartition(b"/")[0], 0 if new is None else 2, path)
+
+
 def itemize(action: PathChange) -> str:
     """One line: `>f+++++++++ name`; rsync(1) says what the letters mean."""
-    name = shown(action.path)
     new, old = action.new, action.old
+    entry = old if new is None else new
+    name = shown(action.path) + ("/" if entry is not None and entry.is_directory else "")
     if new is None:
         return f"*deleting   {name}"
     letter = _LETTERS.get(new.kind, "f")

@@ -47,7 +47,8 @@ def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
     (folder / "a.txt").unlink()
     (folder / "new").write_text("1")
     said = site.kled("sync", "push", "--delete", "-i", f"{folder}/", f"dev:{far}/proj")
-    assert said.stdout.splitlines() == ["*deleting   a.txt", ">f+++++++++ new"]
+    lines = ["*deleting   a.txt", ".d..t...... ./", ">f+++++++++ new"]
+    assert said.stdout.splitlines() == lines
     events = site.kled("sync", "push", "-n", "-o", "json", folder / "run.sh", f"dev:{far}/")
     assert [json.loads(line)["path"] for line in events.stdout.splitlines()] == [""]
     assert "run.sh" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kled_client.sync.copy import check_deletions
-from kled_client.sync.itemize import event, itemize
+from kled_client.sync.itemize import event, itemize, place_in_list
 from kled_client.sync.place import parse_sync_place
 from kled_client.sync.rules import rules_of
 from kled_sync.decide.modes import SyncSide
@@ -82,11 +82,24 @@ def test_changes_are_said_as_rsync_says_them() -> None:
     ]  # fmt: skip
     assert lines == [
         ">f+++++++++ new", ">f.stp..... x", ".f..t...... t", "*deleting   gone",
-        "cd+++++++++ d", "cL......... l", ">f+++++++++ k",
+        "cd+++++++++ d/", "cL......... l", ">f+++++++++ k",
     ]  # fmt: skip
     assert event(PathChange(SyncSide.BETA, b"x\xff", new, old)) == {
         "event": "changed", "path": "x\udcff", "kind": "file", "side": "beta", "bytes": 6,
     }  # fmt: skip
+
+
+def test_changes_stand_in_the_order_of_rsyncs() -> None:
+    file, folder = make_file(0o644, 1, 5, b"a" * 32), make_directory(0o755)
+    changes = [
+        PathChange(SyncSide.BETA, path, new, old)
+        for path, new, old in (
+            (b"new", file, None), (b"sub/z", None, file), (b"sub", folder, folder),
+            (b"", folder, folder), (b"a", None, folder),
+        )
+    ]  # fmt: skip
+    names = [itemize(change).split()[1] for change in sorted(changes, key=place_in_list)]
+    assert names == ["a/", "./", "new", "sub/z", "sub/"]
 
 
 def test_many_deletions_are_asked_about_or_refused() -> None:
