@@ -71,7 +71,9 @@ class _Failures:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             lines = report.longreprtext.splitlines()
-            errors = [line for line in lines if line.startswith("E ")] or lines[-1:]
+            errors = [line for line in lines if line.startswith("E ")]
+            # Of a group of exceptions pytest gives the traceback alone, without the mark.
+            errors = errors or [line for line in lines if "Error" in line][-1:] or lines[-1:]
             self._reporter.ensure_newline()
             self._reporter.write_line(f"{report.nodeid}: {report.when}: {' '.join(errors)[:300]}")
 
