@@ -76,8 +76,10 @@ async def _news(
     before = run if run.state not in ENDED else replace(run, state="running", note="")
     if cursor.state not in {before.state, *ENDED}:
         yield before
-    async for printed in _read(store, run, cursor):
-        yield printed
+    # Output may be stored between the look at the runs and the one at the pieces.
+    if run.state != "waiting":
+        async for printed in _read(store, run, cursor):
+            yield printed
     if run.state in ENDED and cursor.state not in ENDED:
         yield run
     cursor.state = run.state

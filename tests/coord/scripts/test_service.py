@@ -227,7 +227,9 @@ async def test_a_follower_sees_each_piece_once_and_the_end_after_it(site: Site) 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follow)
         await site.until(lambda: seen == ["waiting"])
-        await site.tell(site.run("running"), messages.ScriptOutput(run="r1", offset=0, data=b"one"))
+        await site.tell(messages.ScriptOutput(run="r1", offset=0, data=b"one"))
+        await site.kept(3, "r1")
+        await site.tell(site.run("running"))
         await site.until(lambda: seen == ["waiting", "running", b"one"])
         await site.tell(
             messages.ScriptOutput(run="r1", offset=3, data=b"two"), site.run("succeeded")
