@@ -289,7 +289,8 @@ async def test_ctrl_c_under_a_flood_is_seen_at_once_by_a_slow_client(
         await channel.send(b"\x03")
         with trio.fail_after(10):
             seen = await read_slowly(channel, b"prompt> ")
-        assert len(seen) < 150_000
+        # Of a window of 2 MiB; how much the kernel holds besides depends on the load.
+        assert len(seen) < 500_000
         assert (b"KB skipped, `kled session log main` shows them]" in seen) == (name is not None)
         channel.close()
         connection.close()
