@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,9 @@ def test_a_row_that_refers_to_none_is_not_taken_over(tmp_path: Path) -> None:
         CONFIG.attributes["connection"] = link
         command.upgrade(CONFIG, OLDER[0])
         before = fill(link)
-    with sqlite3.connect(tmp_path / "coord.sqlite3") as file:  # which checks no foreign keys
-        file.execute("DELETE FROM template_versions")
+    with closing(sqlite3.connect(tmp_path / "coord.sqlite3")) as file:
+        file.execute("DELETE FROM template_versions")  # which checks no foreign keys
+        file.commit()
     with pytest.raises(StoreError) as caught:
         migrate(store.engine, lock_file=tmp_path / "migrate.lock")
     assert caught.value.code == "store_damaged"

@@ -42,7 +42,7 @@ resource "terraform_data" "stays" {
   }
   provisioner "local-exec" {
     when    = destroy
-    command = "%(remove)s; sleep 0.2"
+    command = "sleep 0.2; %(remove)s"
   }
 }
 resource "kled_process" "agent" {
@@ -63,7 +63,7 @@ resource "terraform_data" "comes_and_goes" {
   }
   provisioner "local-exec" {
     when    = destroy
-    command = "%(remove)s; sleep 0.3"
+    command = "sleep 0.3; %(remove)s"
   }
   depends_on = [terraform_data.stays]
 }
@@ -77,8 +77,9 @@ resource "kled_process" "helper" {
 """
 
 
-# Who removes a thing leaves word of it.
-_REMOVE = "cd ${self.input} && rm -f ${self.id} && echo $KLED_RUN > ${self.id}.gone"
+# Who removes a thing leaves word of it. The rename comes last, and removes it: a run that is
+# interrupted in a destroy provisioner says that the thing is still there, and that must be so.
+_REMOVE = "cd ${self.input} && echo $KLED_RUN > ${self.id} && mv ${self.id} ${self.id}.gone"
 _GONE = ".gone"
 
 
