@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    exists,
+    Select,
     func,
     insert,
     not_,
@@ -120,27 +120,37 @@ def unused_workspaces(connection: Connection, now: datetime) -> list[Workspace]:
 
     Use is what ended last of builds and streams; while a stream is open it goes on.
     """
-    columns = sessions.c
-    ended = (
-        select(columns.workspace_id, func.max(columns.closed_at).label("at"))
-        .group_by(columns.workspace_id)
-        .subquery()
+    query = _WORKSPACES.add_columns(templates.c.stop_after_s).where(
+        _ALIVE, workspaces.c.status == "running", templates.c.stop_after_s.is_not(None)
     )
-    is_open = exists().where(columns.workspace_id == workspaces.c.id, columns.closed_at.is_(None))
-    query = (
-        _WORKSPACES.add_columns(templates.c.stop_after_s, ended.c.at.label("ended_at"))
-        .outerjoin(ended, ended.c.workspace_id == workspaces.c.id)
-        .where(_ALIVE, workspaces.c.status == "running", templates.c.stop_after_s.is_not(None))
-        .where(~is_open)
-    )
-    found = []
+    due: dict[str, tuple[Workspace, timedelta]] = {}
     for row in connection.execute(query):
         values = row._asdict()
         given = timedelta(seconds=values.pop("stop_after_s"))
-        ended_at, used_at, built_at = values.pop("ended_at"), row.last_used_at, row.updated_at
-        if max(filter(None, (ended_at, used_at, built_at))) + given <= now:
-            found.append(Workspace(**values))
-    return found
+        if max(filter(None, (row.last_used_at, row.updated_at))) + given <= now:
+            due[row.id] = Workspace(**values), given
+    # Only of those: this is asked every few seconds, and sessions are many.
+    used = {
+        row.workspace_id
+        for row in connection.execute(_streams_of(due))
+        if row.is_open or row.ended_at + due[row.workspace_id][1] > now
+    }
+    return [workspace for workspace, _ in due.values() if workspace.id not in used]
+
+
+def _streams_of(workspace_ids: Collection[str]) -> Select[Any]:
+    """Whether each workspace that has had streams has an open one, and when the last one ended."""
+    columns = sessions.c
+    is_open = func.count() > func.count(columns.closed_at)
+    return (
+        select(
+            columns.workspace_id,
+            is_open.label("is_open"),
+            func.max(columns.closed_at).label("ended_at"),
+        )
+        .where(columns.workspace_id.in_(workspace_ids))
+        .group_by(columns.workspace_id)
+    )
 
 
 def _conditions(search: WorkspaceSearch) -> Iterator[ColumnElement[bool]]:
