@@ -129,7 +129,7 @@ TESTED_BY = {
     """,
     "coord/builds/test_places.py": "kled_coord/store/queue_order",
     "coord/builds/test_pruning.py": "kled_coord/store/pruning kled_coord/store/states",
-    "coord/builds/states/test_versions.py": "kled_coord/api/states",
+    "coord/builds/states/test_versions.py": "kled_coord/api/states kled_coord/builds/states/sealed",
     "coord/builds/test_renaming.py": "kled_coord/store/renaming",
     "coord/builds/test_timings.py": "kled_coord/store/timings",
     "coord/builds/test_transitions.py": "kled_coord/workspaces/lifecycle",

@@ -24,6 +24,7 @@ from kled_coord.api.guard import CallerDep, NamePath, RefDep, ServicesDep
 from kled_coord.api.leaving import run_while_connected
 from kled_coord.api.template_answers import EvaluationAnswer
 from kled_coord.builds.choosing import AskedParameters
+from kled_coord.builds.states.resources import applied_resources
 from kled_coord.builds.waiting import agent_not_connected, agent_not_ready
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
@@ -246,7 +247,7 @@ async def list_resources(
 ) -> list[ResourceAnswer]:
     """What Terraform has made for the workspace, as its state says now."""
     workspace = await services.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-    found = await services.states.resources(workspace.id)
+    found = await services.states.look(workspace.id, applied_resources)
     return [ResourceAnswer.model_validate(each) for each in found]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import trio
@@ -14,8 +15,10 @@ from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Job, Reporter, describe_subject
 from kled_coord.builds.queue import ClaimedBuild
 from kled_coord.builds.running.variables import open_fixed, values_of
+from kled_coord.builds.states.applied import AppliedAgent, applied_agents
 from kled_coord.builds.states.backend import States
-from kled_coord.builds.states.notes import tell_notes
+from kled_coord.builds.states.notes import applied_notes, tell_notes
+from kled_coord.builds.states.sensitive import sensitive_values
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.scripts.service import ScriptIntake
@@ -33,7 +36,10 @@ from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
 from kled_coord.workspaces.specs import Specs
 from kled_wire.errors import KledError
-from kled_wire.names import WorkspaceId
+from kled_wire.names import AgentId, WorkspaceId
+
+# In a state: its agents, and what the template notes.
+_Found = tuple[Mapping[AgentId, AppliedAgent], Sequence[Mapping[str, Any]]]
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +108,7 @@ class Jobs:
         Raises StoreError, KledError.
         """
         given = [value.text for value in job.variables.values() if value.is_secret]
-        return [*given, *await self._states.sensitive(job.workspace.id)]
+        return [*given, *await self._states.look(job.workspace.id, sensitive_values)]
 
     def host(self, job: Job, reporter: Reporter) -> BuildHost:
         """What the providers ask during the build."""
@@ -127,14 +133,18 @@ class Jobs:
 
         Raises InputError where that cannot be, StoreError, KledError.
         """
-        if job.build.transition == "start":
-            found = await self._states.applied(job.workspace.id, job.build.id)
+        is_start = job.build.transition == "start"
+
+        def look(state: Mapping[str, Any]) -> _Found:
+            return applied_agents(state, job.build.id) if is_start else {}, applied_notes(state)
+
+        found, notes = await self._states.look(job.workspace.id, look)
+        if is_start:
             specs = {agent_id: agent.spec for agent_id, agent in found.items()}
             await self._specs.save(job.workspace.id, specs)
             if found:  # else no state says which agents there are
                 names = {agent_id: agent.name for agent_id, agent in found.items()}
                 await self._agents.settle(job.workspace.id, names)
-        notes = await self._states.notes(job.workspace.id)
         await reporter.notes(notes)
         for line in tell_notes(notes):
             await reporter.line("info", line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kled_coord.builds.running.variables import open_fixed
 from kled_coord.builds.states.backend import States
+from kled_coord.builds.states.sensitive import sensitive_values
 from kled_coord.store.engine import Store
 from kled_coord.store.records import TemplateVersion
 from kled_coord.store.sealing import Sealer
@@ -31,7 +32,7 @@ class Secrets:
         workspace = await self._store.read(workspace_by_id, workspace_id)
         assert workspace is not None
         version = await self._store.read(version_by_id, workspace.version_id)
-        marked = await self._states.sensitive(workspace_id)
+        marked = await self._states.look(workspace_id, sensitive_values)
         return (*parameters.values(), *await self._fixed(version), *marked)
 
     async def _fixed(self, version: TemplateVersion) -> list[str]:

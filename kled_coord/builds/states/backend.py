@@ -13,11 +13,8 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import trio
 
-from kled_coord.builds.states.applied import AppliedAgent, applied_agents
 from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
-from kled_coord.builds.states.notes import applied_notes
-from kled_coord.builds.states.resources import applied_resources
-from kled_coord.builds.states.sensitive import sensitive_values
+from kled_coord.builds.states.sealed import SealedStates
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
@@ -26,16 +23,13 @@ from kled_coord.store.records import StateLock
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.states import (
     drop_state_lock,
-    insert_state,
-    newest_state,
     next_state_version,
     state_lock,
     take_state_lock,
 )
 from kled_wire.errors import ConflictError, InputError, UnauthenticatedError
-from kled_wire.names import AgentId, BuildId, WorkspaceId
+from kled_wire.names import BuildId, WorkspaceId
 
-_PURPOSE: Final = "state"
 _LOCK_ID_MAX: Final = 100
 _LOCK_INFO_MAX: Final = 16 * 1024
 
@@ -66,7 +60,7 @@ class States:
     def __init__(self, *, store: Store, clock: Clock, sealer: Sealer) -> None:
         self._store = store
         self._clock = clock
-        self._sealer = sealer
+        self._sealed = SealedStates(sealer)
 
     async def authenticate(self, workspace_id: str, build_id: str, secret: str) -> StateWriter:
         """Who uses the state of this workspace. Raises UnauthenticatedError."""
@@ -87,29 +81,11 @@ class States:
         content = await self.newest(workspace_id)
         return content is None or not managed_instances(json.loads(content))
 
-    async def applied(
-        self, workspace_id: WorkspaceId, build_id: BuildId
-    ) -> dict[AgentId, AppliedAgent]:
-        """What the newest state says of the workspace's agents.
+    async def look(self, workspace_id: WorkspaceId, look: Callable[[Mapping[str, Any]], _T]) -> _T:
+        """What `look` finds in the newest state, which is empty where there is none.
 
-        Raises StoreError, KledError, and as `applied_agents` (applied.py).
+        Raises StoreError, KledError, and what `look` raises.
         """
-        return await self._look(workspace_id, lambda state: applied_agents(state, build_id))
-
-    async def notes(self, workspace_id: WorkspaceId) -> list[dict[str, Any]]:
-        """What the newest state notes on resources (notes.py). Raises StoreError, KledError."""
-        return await self._look(workspace_id, applied_notes)
-
-    async def resources(self, workspace_id: WorkspaceId) -> list[dict[str, str]]:
-        """What the newest state says there is (resources.py). Raises StoreError, KledError."""
-        return await self._look(workspace_id, applied_resources)
-
-    async def sensitive(self, workspace_id: WorkspaceId) -> list[str]:
-        """What the newest state says is secret (sensitive.py). Raises StoreError, KledError."""
-        return await self._look(workspace_id, sensitive_values)
-
-    async def _look(self, workspace_id: WorkspaceId, look: Callable[[Mapping[str, Any]], _T]) -> _T:
-        """What `look` finds in the newest state, which is empty where there is none."""
         content = await self.newest(workspace_id)
         # In a thread: a state may have 64 MiB.
         return await trio.to_thread.run_sync(lambda: look(json.loads(content or b"{}")))
@@ -127,15 +103,12 @@ class States:
                 _parse_object("state_invalid", content)
             version = next_state_version(connection, writer.workspace_id)
             _check_holder(state_lock(connection, writer.workspace_id), lock_id)
-            row = _row(writer.workspace_id, version)
-            insert_state(
+            self._sealed.append(
                 connection,
-                workspace_id=writer.workspace_id,
-                version=version,
+                writer.workspace_id,
+                version,
+                content,
                 build_id=writer.build_id,
-                content_sealed=(
-                    None if content is None else self._sealer.seal(_PURPOSE, row, content)
-                ),
                 now=now,
             )
 
@@ -153,23 +126,15 @@ class States:
             new = _parse_object("state_invalid", content)
             version = next_state_version(connection, workspace_id)
             holder = state_lock(connection, workspace_id)
-            newest, sealed = newest_state(connection, workspace_id) or (0, None)
-            kept: dict[str, Any] = {}
-            if sealed is not None:
-                row = _row(workspace_id, newest)
-                kept = _parse_object("state_invalid", self._sealer.open(_PURPOSE, row, sealed))
+            newest, opened = self._sealed.newest(connection, workspace_id)
+            kept = {} if opened is None else _parse_object("state_invalid", opened)
             is_locked = holder is not None and holder.build_id != build_id
-            if is_locked or not (sealed is None or is_successor(kept, new)):
+            if is_locked or not (opened is None or is_successor(kept, new)):
                 if loses_nothing(kept, new):
                     return newest
                 raise _superseded(holder if is_locked else None, kept, new)
-            insert_state(
-                connection,
-                workspace_id=workspace_id,
-                version=version,
-                build_id=build_id,
-                content_sealed=self._sealer.seal(_PURPOSE, _row(workspace_id, version), content),
-                now=now,
+            self._sealed.append(
+                connection, workspace_id, version, content, build_id=build_id, now=now
             )
             return version
 
@@ -177,11 +142,8 @@ class States:
 
     async def newest(self, workspace_id: WorkspaceId) -> bytes | None:
         """The newest state of a workspace, None when there is none. Raises as `read`."""
-        newest = await self._store.read(newest_state, workspace_id)
-        version, sealed = newest or (0, None)
-        if sealed is None:
-            return None
-        return self._sealer.open(_PURPOSE, _row(workspace_id, version), sealed)
+        _, content = await self._store.read(self._sealed.newest, workspace_id)
+        return content
 
     async def lock(self, writer: StateWriter, info: bytes) -> None:
         """Take the lock. Raises StateLockedError, InputError."""
@@ -205,10 +167,6 @@ class States:
             drop_state_lock(connection, writer.workspace_id)
 
         await self._store.write(release)
-
-
-def _row(workspace_id: WorkspaceId, version: int) -> str:
-    return f"{workspace_id}/{version}"
 
 
 def _check_holder(holder: StateLock | None, lock_id: str | None) -> None:

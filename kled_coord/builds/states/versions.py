@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from kled_coord.builds.choosing import build_active
 from kled_coord.builds.states.backend import StateLockedError
 from kled_coord.builds.states.file import check_state, is_successor
+from kled_coord.builds.states.sealed import SealedStates
 from kled_coord.builds.transitions import ENDED
 from kled_coord.identity.audit import Audit
 from kled_coord.identity.grants import grant_of
@@ -25,19 +26,10 @@ from kled_coord.store.engine import Store
 from kled_coord.store.records import StateRecord, Workspace
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.standing import as_caller
-from kled_coord.store.states import (
-    insert_state,
-    list_states,
-    newest_state,
-    next_state_version,
-    state_lock,
-    state_version,
-)
+from kled_coord.store.states import list_states, next_state_version, state_lock
 from kled_coord.workspaces.service import Workspaces
 from kled_wire.errors import ConflictError, NotFoundError
 from kled_wire.names import WorkspaceRef
-
-_PURPOSE: Final = "state"
 
 
 class StateVersions:
@@ -50,7 +42,7 @@ class StateVersions:
         self._clock = clock
         self._audit = audit
         self._workspaces = workspaces
-        self._sealer = sealer
+        self._sealed = SealedStates(sealer)
 
     async def list_for(self, caller: Caller, ref: WorkspaceRef) -> list[StateRecord]:
         """The versions that are kept, the newest first, without what is in them."""
@@ -64,11 +56,11 @@ class StateVersions:
         """
         workspace = await self._workspaces.resolve(caller, ref, Action.STATE_PULL)
         if version is None:
-            newest = await self._store.read(newest_state, workspace.id)
-            number, sealed = newest or (0, None)
+            number, content = await self._store.read(self._sealed.newest, workspace.id)
         else:
-            number, sealed = version, await self._store.read(state_version, workspace.id, version)
-        if sealed is None:
+            number = version
+            content = await self._store.read(self._sealed.version, workspace.id, version)
+        if content is None:
             which = "no state" if version is None else f"no version {version} of its state"
             raise NotFoundError(
                 "state_not_found",
@@ -76,7 +68,7 @@ class StateVersions:
                 hint=f"kled state versions {workspace.name}",
             )
         await self._record(caller, Action.STATE_PULL, workspace, f"version {number}")
-        return self._sealer.open(_PURPOSE, f"{workspace.id}/{number}", sealed)
+        return content
 
     async def push(self, caller: Caller, ref: WorkspaceRef, content: bytes) -> int:
         """Make `content` the newest version, which is returned.
@@ -93,13 +85,12 @@ class StateVersions:
             version = next_state_version(connection, workspace.id)
             self._check_idle(connection, workspace)
             self._check_follows(connection, workspace, new)
-            row = f"{workspace.id}/{version}"
-            insert_state(
+            self._sealed.append(
                 connection,
-                workspace_id=workspace.id,
-                version=version,
+                workspace.id,
+                version,
+                content,
                 build_id="",
-                content_sealed=self._sealer.seal(_PURPOSE, row, content),
                 now=now,
                 pushed_by=caller.user_id,
             )
@@ -119,10 +110,10 @@ class StateVersions:
             raise StateLockedError(holder)
 
     def _check_follows(self, connection: Any, workspace: Workspace, new: Mapping[str, Any]) -> None:
-        version, sealed = newest_state(connection, workspace.id) or (0, None)
-        if sealed is None:
+        _, content = self._sealed.newest(connection, workspace.id)
+        if content is None:
             return
-        kept = json.loads(self._sealer.open(_PURPOSE, f"{workspace.id}/{version}", sealed))
+        kept = json.loads(content)
         if kept.get("lineage") != new["lineage"]:
             raise ConflictError(
                 "state_lineage",
