@@ -286,6 +286,7 @@ TESTED_BY = {
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
+        kled_sync/watching/kernel
         kled_sync/session/crash kled_sync/decide/folding kled_sync/files/probing
     """,
     "sync/session/test_once.py": """

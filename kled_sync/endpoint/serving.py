@@ -47,13 +47,9 @@ class SyncEndpoint:
     """One session's process: `run` reads, `serve` works, until the session ends."""
 
     def __init__(
-        self,
-        reader: int,
-        writer: int,
-        env: Mapping[str, str],
-        hold: Hold = HeldRoot,
-        choose: Choose = open_watcher,
+        self, reader: int, writer: int, env: Mapping[str, str], hold: Hold, choose: Choose
     ) -> None:
+        """`hold` opens the root, `choose` what watches it."""
         self._reader, self._env, self._hold, self._choose = reader, env, hold, choose
         self._out = BlockSender(writer)
         self._mailbox: LetterBox[Letter] = LetterBox()
@@ -398,10 +394,7 @@ def run_endpoint(
     hold: Hold = HeldRoot,
     choose: Choose = open_watcher,
 ) -> None:
-    """Serve one session on two descriptors until it ends.
-
-    `hold` opens the root, `choose` what watches it.
-    """
+    """Serve one session on two descriptors until it ends; `hold`, `choose` as SyncEndpoint says."""
     endpoint = SyncEndpoint(reader, writer, env, hold, choose)
     thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
     thread.start()

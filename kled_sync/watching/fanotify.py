@@ -7,10 +7,12 @@ those of others, which nobody added here, are known by that and left alone.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import struct
+from contextlib import suppress
 from typing import Final
+
+from kled_sync.watching.kernel import call, read_waiting
 
 _CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE, _REPORT_DIR_FID, _REPORT_NAME = 0x1, 0x2, 0x10, 0x400, 0x800
 _MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
@@ -25,8 +27,6 @@ _DIRECTORY_AND_NAME, _DIRECTORY = 2, 3
 _FSID_BYTES: Final = 8
 _HANDLE: Final = struct.Struct("=Ii")
 _HANDLE_BYTES_MAX: Final = 128
-_READ_BYTES: Final = 256 * 1024
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Fanotify:
@@ -37,21 +37,12 @@ class Fanotify:
 
     def __init__(self, root: bytes) -> None:
         """Raises OSError: EPERM for who is not root, ENOSYS where there is none."""
-        if not hasattr(_libc, "fanotify_init"):
-            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         flags = _CLOEXEC | _NONBLOCK | _UNLIMITED_QUEUE | _REPORT_DIR_FID | _REPORT_NAME
-        self.descriptor = _checked(_libc.fanotify_init(flags, os.O_RDONLY))
+        self.descriptor = call("fanotify_init", flags, os.O_RDONLY)
         self._paths: dict[bytes, bytes] = {}
         try:
-            _checked(
-                _libc.fanotify_mark(
-                    self.descriptor,
-                    _MARK_ADD | _MARK_FILESYSTEM,
-                    ctypes.c_uint64(_MASK),
-                    -1,
-                    root,
-                )
-            )
+            how = _MARK_ADD | _MARK_FILESYSTEM
+            call("fanotify_mark", self.descriptor, how, ctypes.c_uint64(_MASK), -1, root)
         except OSError:
             os.close(self.descriptor)
             raise
@@ -64,21 +55,15 @@ class Fanotify:
         handle = ctypes.create_string_buffer(_HANDLE.size + _HANDLE_BYTES_MAX)
         _HANDLE.pack_into(handle, 0, _HANDLE_BYTES_MAX, 0)
         mount = ctypes.c_int()
-        empty = b""
-        if not _libc.name_to_handle_at(
-            directory, empty, handle, ctypes.byref(mount), _AT_EMPTY_PATH
-        ):
+        with suppress(OSError):  # such a filesystem has no handles
+            call("name_to_handle_at", directory, b"", handle, ctypes.byref(mount), _AT_EMPTY_PATH)
             self._paths[_handle(handle.raw, 0)] = path
 
     def take(self) -> tuple[set[bytes], bool]:
         """Directories to look at, and whether that is all of them."""
         dirty: set[bytes] = set()
         everything = False
-        while True:
-            try:
-                data = os.read(self.descriptor, _READ_BYTES)
-            except BlockingIOError:
-                return dirty, everything
+        for data in read_waiting(self.descriptor):
             at = 0
             while at < len(data):
                 length, _, _, head, mask, _, _ = _EVENT.unpack_from(data, at)
@@ -87,6 +72,7 @@ class Fanotify:
                 if path is not None:
                     dirty.add(path)
                 at += length
+        return dirty, everything
 
     def _path(self, data: bytes, at: int, end: int) -> bytes | None:
         """The directory that an event is of; None where it is not ours."""
@@ -102,14 +88,6 @@ def _handle(data: bytes, at: int) -> bytes:
     """A file_handle (open_by_handle_at(2)) with its type."""
     size, _ = _HANDLE.unpack_from(data, at)
     return data[at : at + _HANDLE.size + size]
-
-
-def _checked(result: int) -> int:
-    """Raises OSError."""
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
 
 
 def open_fanotify(root: bytes) -> Fanotify | None:

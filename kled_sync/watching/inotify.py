@@ -6,12 +6,12 @@ can be made in it unseen. What the kernel could not tell (its queue was full) ma
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import struct
 from contextlib import suppress
 from typing import Final
+
+from kled_sync.watching.kernel import call, read_waiting
 
 _EVENT: Final = struct.Struct("iIII")
 _ATTRIB, _MODIFY, _CLOSE_WRITE = 0x4, 0x2, 0x8
@@ -20,8 +20,6 @@ _OVERFLOW, _IGNORED = 0x4000, 0x8000
 _MASK: Final = (
     _ATTRIB | _MODIFY | _CLOSE_WRITE | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
 )
-_READ_BYTES: Final = 256 * 1024
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Inotify:
@@ -29,13 +27,7 @@ class Inotify:
 
     def __init__(self) -> None:
         """Raises OSError: EMFILE when the user has too many instances, ENOSYS elsewhere."""
-        init = getattr(_libc, "inotify_init1", None)
-        if init is None:
-            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-        self.descriptor: int = init(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self.descriptor < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        self.descriptor = call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
         self._paths: dict[int, bytes] = {}
         self._watches: dict[bytes, int] = {}
         # How many directories could not be watched: the limit of the user is reached.
@@ -47,8 +39,9 @@ class Inotify:
     def add(self, path: bytes, directory: int) -> None:
         """Watch the directory that `directory` is a descriptor of, called `path` from now on."""
         name = b"/proc/self/fd/%d" % directory
-        watch = _libc.inotify_add_watch(self.descriptor, name, _MASK)
-        if watch < 0:
+        try:
+            watch = call("inotify_add_watch", self.descriptor, name, _MASK)
+        except OSError:
             self.unwatched += 1
             return
         before = self._watches.get(path)
@@ -61,16 +54,13 @@ class Inotify:
         """Directories to look at, and whether that is all of them."""
         dirty: set[bytes] = set()
         everything = False
-        while True:
-            try:
-                data = os.read(self.descriptor, _READ_BYTES)
-            except BlockingIOError:
-                return dirty, everything
+        for data in read_waiting(self.descriptor):
             at = 0
             while at < len(data):
                 watch, mask, _, length = _EVENT.unpack_from(data, at)
                 at += _EVENT.size + length
                 everything |= self._note(watch, mask, dirty)
+        return dirty, everything
 
     def _note(self, watch: int, mask: int, dirty: set[bytes]) -> bool:
         if mask & _OVERFLOW:
