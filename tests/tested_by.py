@@ -71,7 +71,8 @@ TESTED_BY = {
     """,
     "client/test_audit.py": "kled_client/cli/audit kled_client/cli/times",
     "client/test_open.py": """
-        kled_client/cli/api kled_client/cli/dotfiles kled_client/cli/open kled_client/cli/open_app
+        kled_client/cli/api kled_client/cli/dotfiles kled_client/cli/files kled_client/cli/open
+        kled_client/cli/open_app
     """,
     "client/test_cancel.py": "kled_client/cli/cancel",
     "client/test_cli.py": """

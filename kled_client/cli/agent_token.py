@@ -9,6 +9,7 @@ import click
 
 from kled_client.account.files import write_secret
 from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.files import output_file_option
 from kled_client.cli.names import workspace_argument
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef, check_name
@@ -17,12 +18,7 @@ from kled_wire.names import WorkspaceRef, check_name
 @click.command("agent-token")
 @workspace_argument
 @click.argument("name", default="main")
-@click.option(
-    "--output-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write to FILE, mode 0600.",
-)
+@output_file_option
 @pass_invocation
 def agent_token(
     invocation: Invocation, workspace: WorkspaceRef, name: str, output_file: Path | None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from kled_client.api.client import Api
 from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.files import read_file
 from kled_wire.errors import InputError
 
 _METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE")
@@ -50,7 +50,7 @@ def api(
     if fields:
         options["json"] = {name: _value(text) for name, text in map(_pair, fields)}
     elif file is not None:
-        options["content"] = _content(file)
+        options["content"] = read_file(file)
         options["headers"] = {"Content-Type": "application/json"}
 
     async def work(client: Api) -> None:
@@ -81,10 +81,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _content(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as exc:
-        raise InputError("file_unreadable", f"cannot read {file}: {exc.strerror}") from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Invocation:
         env = {**os.environ, **({"KLED_URL": url} if url else {})}
         output = Output(as_json=as_json)
         return cls(env=env, profile_name=profile, output=output, verbose=verbose)
+
+    def command(self) -> list[str]:
+        """What starts this same program, with the same profile."""
+        options = ["--profile", self.profile_name] if self.profile_name else []
+        return [sys.executable, "-m", "kled_client", *options]
 
     def profile(self) -> Profile:
         """Raises UnauthenticatedError("not_logged_in") and ConfigError."""

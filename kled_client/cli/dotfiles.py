@@ -42,7 +42,7 @@ def dotfiles(
     script = files(__package__ or "kled_client.cli").joinpath("dotfiles.sh").read_text("utf-8")
     command = ["sh", "-c", script, "kled-dotfiles", url, branch or ""]
     if workspace is not None:
-        command = [*_kled(invocation), "exec", str(workspace), "--", *command]
+        command = [*invocation.command(), "exec", str(workspace), "--", *command]
     env = {**invocation.env, "GIT_TERMINAL_PROMPT": "0"} if workspace else dict(invocation.env)
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -60,11 +60,6 @@ def _agree(question: str, *, yes: bool) -> None:
     raise InputError(
         "not_confirmed", "dotfiles may run a script of their author's", hint="add --yes"
     )
-
-
-def _kled(invocation: Invocation) -> list[str]:
-    profile = ["--profile", invocation.profile_name] if invocation.profile_name else []
-    return [sys.executable, "-m", "kled_client", *profile]
 
 
 def _tell(invocation: Invocation, said: str) -> None:

@@ -9,9 +9,9 @@ import click
 
 from kled_client.account.files import write_secret
 from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.files import output_file_option, read_file
 from kled_client.cli.names import workspace_argument
 from kled_client.output import ago, file_size
-from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef
 
 
@@ -44,12 +44,7 @@ def versions(invocation: Invocation, workspace: WorkspaceRef) -> None:
     metavar="N",
     help="Version of the state; default: the newest.",
 )
-@click.option(
-    "--output-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write to FILE, mode 0600.",
-)
+@output_file_option
 @pass_invocation
 def pull(
     invocation: Invocation, workspace: WorkspaceRef, version: int | None, output_file: Path | None
@@ -69,31 +64,22 @@ def pull(
 
 @state.command()
 @workspace_argument
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @pass_invocation
-def push(invocation: Invocation, workspace: WorkspaceRef, file: Path) -> None:
+def push(invocation: Invocation, workspace: WorkspaceRef, file: str) -> None:
     """Make FILE (- for standard input) the newest version of a workspace's state; for admins.
 
     It decides what the next build changes and what a delete destroys. It must be of the same
     lineage as the state that is kept and have a higher serial; no build may run. Each push is in
     the audit log, and kled start WS --plan shows what it leads to.
     """
-    content = _read(file)
+    content = read_file(file)
     pushed = invocation.call(lambda api: api.push_state(str(workspace), content))
     if invocation.output.as_json:
         invocation.output.json(pushed)
     else:
         told = f"it is version {pushed['version']} of the state of {workspace}"
         invocation.output.note(f"{told}; next: kled start {workspace} --plan")
-
-
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError("file_unreadable", f"cannot read {file}: {error.strerror}") from error
 
 
 def _size(size: int | None) -> str:

@@ -106,12 +106,9 @@ def load_project(directory: Path) -> tuple[Path, Project]:
 
 
 def _service(invocation: Invocation, directory: Path) -> UserService:
-    command = [sys.executable, "-m", "kled_client"]
-    if invocation.profile_name:
-        command += ["--profile", invocation.profile_name]
     return plan_service(
         directory,
-        [*command, "up"],
+        [*invocation.command(), "up"],
         invocation.env,
         home=Path.home(),
         macos=sys.platform == "darwin",
