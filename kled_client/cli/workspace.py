@@ -54,8 +54,9 @@ def list_(
 ) -> None:
     """List your workspaces, or those that SEARCH finds.
 
-    SEARCH is words that a name contains, and owner:NAME (owner:me), name:NAME, template:NAME,
-    status:STATUS and outdated:true; commas separate alternatives. All of them must fit.
+    SEARCH is parts of the name, the owner's or the template's, and owner:NAME (owner:me),
+    name:NAME, template:NAME, status:STATUS and outdated:true; commas separate alternatives. All
+    of them must fit.
     """
     whose = "*" if everybody else owner
     words = " ".join(search)
