@@ -20,7 +20,9 @@ from pathlib import Path
 import httpx
 import psutil
 from benchmarks.report import Row, progress
-from benchmarks.world import ROOT, World, open_world, program
+from benchmarks.world import World, open_world, program
+
+from tests.kit.container_site import make_bundle
 
 MB = 1e6
 _TEMPLATE = """
@@ -41,7 +43,8 @@ def run(*, quick: bool) -> list[Row]:
     """Measure; raises RuntimeError, OSError, CalledProcessError."""
     times = 2 if quick else 7
     with tempfile.TemporaryDirectory(prefix="kled-bundle-bench-") as name:
-        packed = _build(Path(name))
+        progress("building the bundle")
+        packed = make_bundle(Path(name) / "made")
         with open_world(workspace=False) as world:
             bench = _Bench(world, Path(name), packed)
             rows = [
@@ -52,14 +55,6 @@ def run(*, quick: bool) -> list[Row]:
             rows += bench.measure_memory()
             rows.append(bench.measure_start(times))
     return rows
-
-
-def _build(directory: Path) -> Path:
-    progress("building the bundle")
-    words = [str(ROOT / "scripts/build-agent-bundle"), "--output", str(directory)]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    (made,) = directory.glob("*.tar.gz")
-    return made
 
 
 class _Bench:

@@ -1,4 +1,20 @@
-# Sourced by test and bench: what they talk to and nobody here wrote.
+# Sourced by scripts that talk to what nobody here wrote: how they get it.
+
+# What containers take.
+CONTAINER_PEERS=(containerd:containerd runc:runc iptables:iptables busybox:busybox-static
+    /usr/lib/cni/bridge:containernetworking-plugins)
+
+# need_peers WHAT-FOR PAIR...: as install_peers, but ends the script with 2 where one is still missing.
+# Standard output is left alone: it may be a report's.
+need_peers() {
+    local purpose=$1
+    shift
+    install_peers "$@" >&2
+    if [ ${#MISSING[@]} -gt 0 ]; then
+        echo "error: $purpose needs ${MISSING[*]} (apt install ${PACKAGES[*]})" >&2
+        exit 2
+    fi
+}
 
 # Install what is missing of program:package pairs, as root on Debian. Sets MISSING, the programs that
 # still are, and PACKAGES, theirs.

@@ -68,7 +68,9 @@ def make_bundle(directory: Path) -> Path:
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not list(directory.glob("*.tar.gz")):
-            subprocess.run([ROOT / "scripts/build-agent-bundle", "--output", directory], check=True)
+            # What it prints is not for a standard output that may be a report's.
+            words = [ROOT / "scripts/build-agent-bundle", "--output", directory]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     (made,) = directory.glob("*.tar.gz")
     return made
 
