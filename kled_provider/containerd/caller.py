@@ -68,6 +68,18 @@ class ContainerdCaller:
         with _translated(self.address):
             return await client.call(path, request, self._metadata(lease))
 
+    async def call_if_there(self, path: str, request: bytes) -> bytes | None:
+        """Make a unary call about one thing; None where that is not there.
+
+        Raises ContainerdError for anything else.
+        """
+        try:
+            return await self.call(path, request)
+        except ContainerdError as error:
+            if error.is_missing:
+                return None
+            raise
+
     @asynccontextmanager
     async def open_call(self, path: str, *, lease: str = "") -> AsyncIterator[ClientCall]:
         """Begin a streaming call. Raises ContainerdError, also for what the body raises of it."""

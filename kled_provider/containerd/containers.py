@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kled_provider.containerd.caller import ContainerdCaller, ContainerdError
+from kled_provider.containerd.caller import ContainerdCaller
 from kled_provider.containerd.types import (
     AnyMessage,
     decode_any,
@@ -46,13 +46,8 @@ class Containers:
 
     async def find(self, container: str) -> ContainerRecord | None:
         """Look a container up; None where there is none of that id."""
-        try:
-            reply = await self._caller.call(f"{_SERVICE}Get", protobuf.text(1, container))
-        except ContainerdError as error:
-            if error.is_missing:
-                return None
-            raise
-        return _decode(protobuf.decode(reply).blob(1))
+        reply = await self._caller.call_if_there(f"{_SERVICE}Get", protobuf.text(1, container))
+        return None if reply is None else _decode(protobuf.decode(reply).blob(1))
 
     async def list(self, *filters: str) -> tuple[ContainerRecord, ...]:
         """List the containers that one of the filters takes."""
@@ -79,11 +74,7 @@ class Containers:
 
     async def delete(self, container: str) -> None:
         """Forget the container; one that is gone is no error."""
-        try:
-            await self._caller.call(f"{_SERVICE}Delete", protobuf.text(1, container))
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        await self._caller.call_if_there(f"{_SERVICE}Delete", protobuf.text(1, container))
 
 
 def encode_spec(spec: Mapping[str, Any]) -> AnyMessage:

@@ -30,12 +30,9 @@ class Content:
 
     async def labels(self, digest: str) -> dict[str, str] | None:
         """Return the labels of a blob; None where it is not there."""
-        try:
-            reply = await self._caller.call(f"{_SERVICE}Info", protobuf.text(1, digest))
-        except ContainerdError as error:
-            if error.is_missing:
-                return None
-            raise
+        reply = await self._caller.call_if_there(f"{_SERVICE}Info", protobuf.text(1, digest))
+        if reply is None:
+            return None
         return decode_map(protobuf.decode(protobuf.decode(reply).blob(1)), 5)
 
     async def set_labels(self, digest: str, labels: Mapping[str, str]) -> None:
@@ -61,11 +58,7 @@ class Content:
 
     async def delete(self, digest: str) -> None:
         """Remove a blob; one that is gone is no error."""
-        try:
-            await self._caller.call(f"{_SERVICE}Delete", protobuf.text(1, digest))
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        await self._caller.call_if_there(f"{_SERVICE}Delete", protobuf.text(1, digest))
 
     @asynccontextmanager
     async def open_writer(
@@ -86,11 +79,7 @@ class Content:
 
     async def abort(self, ref: str) -> None:
         """Throw away what an unfinished write has written; none is no error."""
-        try:
-            await self._caller.call(f"{_SERVICE}Abort", protobuf.text(1, ref))
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        await self._caller.call_if_there(f"{_SERVICE}Abort", protobuf.text(1, ref))
 
 
 class ContentWriter:

@@ -91,12 +91,8 @@ class Daemon:
 
     async def delete_lease(self, lease: str) -> None:
         """End a lease, and collect at once what nothing else holds; one that is gone is none."""
-        try:
-            request = protobuf.text(1, lease) + protobuf.integer(2, 1)
-            await self._caller.call(f"{_LEASES}Delete", request)
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        request = protobuf.text(1, lease) + protobuf.integer(2, 1)
+        await self._caller.call_if_there(f"{_LEASES}Delete", request)
 
     async def add_to_lease(self, lease: str, name: str, kind: str = "content") -> None:
         """Let a lease hold what is there already, or nothing: a blob by its digest, a snapshot.

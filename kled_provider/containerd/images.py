@@ -40,13 +40,8 @@ class ImageStore:
 
     async def find(self, name: str) -> ImageRecord | None:
         """Look an image up; None where there is none of that name."""
-        try:
-            reply = await self._caller.call(f"{_SERVICE}Get", protobuf.text(1, name))
-        except ContainerdError as error:
-            if error.is_missing:
-                return None
-            raise
-        return _decode(protobuf.decode(reply).blob(1))
+        reply = await self._caller.call_if_there(f"{_SERVICE}Get", protobuf.text(1, name))
+        return None if reply is None else _decode(protobuf.decode(reply).blob(1))
 
     async def list(self, *filters: str) -> tuple[ImageRecord, ...]:
         """List the images that one of the filters takes (containerd's filters/parser.go)."""
@@ -65,12 +60,8 @@ class ImageStore:
 
     async def delete(self, name: str) -> None:
         """Forget the name, and collect at once what nothing else holds; none is no error."""
-        try:
-            request = protobuf.text(1, name) + protobuf.integer(2, 1)
-            await self._caller.call(f"{_SERVICE}Delete", request)
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        request = protobuf.text(1, name) + protobuf.integer(2, 1)
+        await self._caller.call_if_there(f"{_SERVICE}Delete", request)
 
 
 def _encode(image: ImageRecord) -> bytes:

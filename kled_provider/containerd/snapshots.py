@@ -78,13 +78,8 @@ class Snapshots:
 
     async def find(self, name: str) -> Snapshot | None:
         """Look a snapshot up; None where there is none."""
-        try:
-            reply = await self._caller.call(f"{_SERVICE}Stat", self._key(name))
-        except ContainerdError as error:
-            if error.is_missing:
-                return None
-            raise
-        return _decode(protobuf.decode(reply).blob(1))
+        reply = await self._caller.call_if_there(f"{_SERVICE}Stat", self._key(name))
+        return None if reply is None else _decode(protobuf.decode(reply).blob(1))
 
     async def list(self, *filters: str) -> tuple[Snapshot, ...]:
         """List the snapshots that one of the filters takes."""
@@ -98,11 +93,7 @@ class Snapshots:
 
     async def remove(self, key: str) -> None:
         """Remove a snapshot; one that is gone is no error."""
-        try:
-            await self._caller.call(f"{_SERVICE}Remove", self._key(key))
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        await self._caller.call_if_there(f"{_SERVICE}Remove", self._key(key))
 
     async def apply(
         self, layer: ContentDescriptor, mounts: tuple[Mount, ...], *, lease: str

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kled_provider.containerd.caller import ContainerdCaller, ContainerdError
+from kled_provider.containerd.caller import ContainerdCaller
 from kled_provider.containerd.types import AnyMessage, Mount, encode_any, encode_mounts
 from kled_provider.grpc import protobuf
 
@@ -80,13 +80,8 @@ class Tasks:
 
     async def find(self, container: str, exec_id: str = "") -> ContainerTask | None:
         """Look a process up; None where there is none."""
-        try:
-            reply = await self._caller.call(f"{_SERVICE}Get", _process(container, exec_id))
-        except ContainerdError as error:
-            if error.is_missing:
-                return None
-            raise
-        return _decode(protobuf.decode(reply).blob(1), container)
+        reply = await self._caller.call_if_there(f"{_SERVICE}Get", _process(container, exec_id))
+        return None if reply is None else _decode(protobuf.decode(reply).blob(1), container)
 
     async def list(self) -> tuple[ContainerTask, ...]:
         """List the tasks of the namespace."""
@@ -102,22 +97,17 @@ class Tasks:
         self, container: str, signal: int, *, exec_id: str = "", is_for_all: bool = False
     ) -> None:
         """Send a signal, to all processes of the container where wanted; a dead one is no error."""
-        request = _process(container, exec_id) + protobuf.integer(3, signal)
-        try:
-            await self._caller.call(f"{_SERVICE}Kill", request + protobuf.integer(4, is_for_all))
-        except ContainerdError as error:
-            if not error.is_missing:
-                raise
+        request = (
+            _process(container, exec_id)
+            + protobuf.integer(3, signal)
+            + protobuf.integer(4, is_for_all)
+        )
+        await self._caller.call_if_there(f"{_SERVICE}Kill", request)
 
     async def delete(self, container: str) -> int | None:
         """Forget a stopped task; gives its exit status, None where there was none."""
-        try:
-            reply = await self._caller.call(f"{_SERVICE}Delete", protobuf.text(1, container))
-        except ContainerdError as error:
-            if error.is_missing:
-                return None
-            raise
-        return protobuf.decode(reply).integer(3)
+        reply = await self._caller.call_if_there(f"{_SERVICE}Delete", protobuf.text(1, container))
+        return None if reply is None else protobuf.decode(reply).integer(3)
 
     async def delete_exec(self, container: str, exec_id: str) -> None:
         """Forget an ended process besides the first."""
