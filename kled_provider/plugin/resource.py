@@ -33,6 +33,10 @@ class Context:
     private: dict[str, str] = field(default_factory=dict)
     config: Values | None = None
 
+    async def workspace_id(self) -> str:
+        """Return the id of the workspace that the run builds. Raises as a Host does."""
+        return str((await self.host.workspace())["id"])
+
 
 class Resource(abc.ABC):
     """A thing Terraform creates, changes and destroys.

@@ -97,7 +97,7 @@ class ContainerResource(Resource):
         planned: Values,
     ) -> Iterable[Diagnostic]:
         """Say what will not work on this machine."""
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         api = await self._machine.containerd()
         _, found = await check_container(self._machine.owner(), planned, workspace, api)
         return found
@@ -181,7 +181,7 @@ class ContainerResource(Resource):
             raise DiagnosticError.of(
                 "The container is gone", "Run it again: the next plan makes a new one."
             )
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         labels = self._labels(planned, workspace, context)
         labels |= {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
         place.directory.keep(planned)
@@ -210,7 +210,7 @@ class ContainerResource(Resource):
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the container of this workspace, as it was made."""
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         api, owner = await self._machine.containerd(), self._machine.owner()
         for place in await find_places(api, owner, workspace, identity):
             found, values = await place.lifecycle.find(place.id), place.directory.kept()

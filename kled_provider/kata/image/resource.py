@@ -154,7 +154,7 @@ class ImageResource(Resource):
         owner, api = self._machine.owner(), await self._machine.containerd()
         reference = parse_reference(planned["name"])
         platform = parse_platform(planned["platform"])
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         taker = ImageTaker(
             api,
             ImageLocks(Path(owner.runtime_directory) / "images"),
@@ -175,7 +175,7 @@ class ImageResource(Resource):
     async def read(self, context: Context, state: Values) -> Values | None:
         """Gone when the name stands for another image, or none."""
         api = await self._machine.containerd()
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         found = await find_named(api, state["id"], workspace) if state["id"] else None
         return None if found is None else {**state, **_state(found)}
 
@@ -189,14 +189,14 @@ class ImageResource(Resource):
             return
         api = await self._machine.containerd()
         name = parse_reference(state["name"]).name
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         keeps = bool(state["keep_on_destroy"])
         await release_image(api, name, workspace, context.generation, keeps=keeps)
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the image has to be there."""
         api = await self._machine.containerd()
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         problem = _check_name(identity)
         found = None if problem else await find_named(api, identity, workspace)
         if found is None:
@@ -224,7 +224,7 @@ class ImageData(DataSource):
 
     async def read(self, context: Context, config: Values) -> Values:
         """Look it up."""
-        workspace = str((await context.host.workspace())["id"])
+        workspace = await context.workspace_id()
         found = await find_named(await self._machine.containerd(), config["name"], workspace)
         if found is None:
             raise DiagnosticError.of(

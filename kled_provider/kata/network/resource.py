@@ -68,7 +68,7 @@ class NetworkResource(Resource):
         networks = ContainerNetworks(self._settings())
         store = networks.store
         async with hold_lock(store.lock):
-            workspace = await _workspace(context)
+            workspace = await context.workspace_id()
             with _told(("name",)):
                 id_ = network_id(workspace, planned["name"])
             before = store.load(id_)
@@ -97,7 +97,7 @@ class NetworkResource(Resource):
         """Return what the record says; None where it or the conflist is gone, or was changed."""
         networks = ContainerNetworks(self._settings())
         network = networks.store.load(state["id"])
-        if network is None or network.workspace != await _workspace(context):
+        if network is None or network.workspace != await context.workspace_id():
             return None
         return _as_found(state, network, networks)
 
@@ -130,7 +130,7 @@ class NetworkResource(Resource):
         """Take a network of the workspace by its name or id."""
         networks = ContainerNetworks(self._settings())
         async with hold_lock(networks.store.lock):
-            workspace = await _workspace(context)
+            workspace = await context.workspace_id()
             name = identity.removeprefix(f"{workspace}.")
             with _told(()):
                 network = networks.store.load(network_id(workspace, name))
@@ -265,7 +265,3 @@ def _as_found(state: Values | None, network: StoredNetwork, networks: ContainerN
 def _list(found: tuple[str, ...], state: Values | None, name: str) -> list[str] | None:
     """An empty list and none mean the same."""
     return list(found) or (state[name] if state is not None and not state[name] else None)
-
-
-async def _workspace(context: Context) -> str:
-    return str((await context.host.workspace())["id"])

@@ -68,7 +68,7 @@ class RuntimeConfigResource(Resource):
         if not all(is_known(planned[name]) for name in _SAID):
             return ()
         owner = self._machine.owner()
-        composed = await self._compose(owner, planned, await _workspace(context))
+        composed = await self._compose(owner, planned, await context.workspace_id())
         return [*composed.diagnostics, *await _mem_agent(owner, composed)]
 
     async def create(self, context: Context, planned: Values) -> Values:
@@ -77,7 +77,7 @@ class RuntimeConfigResource(Resource):
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Gone when the file is; not intact when it says something else than it should."""
-        owner, workspace = self._machine.owner(), await _workspace(context)
+        owner, workspace = self._machine.owner(), await context.workspace_id()
         found = find_config(_place(owner, workspace, state))
         if found is None:
             return None
@@ -91,7 +91,7 @@ class RuntimeConfigResource(Resource):
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Write the file anew."""
-        owner, workspace = self._machine.owner(), await _workspace(context)
+        owner, workspace = self._machine.owner(), await context.workspace_id()
         before, after = (_place(owner, workspace, values) for values in (prior, planned))
         state = await self._write(context, planned)
         if before != after:  # the base of a drop-in has changed
@@ -100,7 +100,7 @@ class RuntimeConfigResource(Resource):
 
     async def delete(self, context: Context, state: Values) -> None:
         """Remove the file, unless a later create has made it its own."""
-        place = _place(self._machine.owner(), await _workspace(context), state)
+        place = _place(self._machine.owner(), await context.workspace_id(), state)
         found = find_config(place)
         if found is None or context.generation not in (None, found.record.get("generation")):
             return
@@ -108,7 +108,7 @@ class RuntimeConfigResource(Resource):
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Find a configuration of this workspace by its name."""
-        owner, workspace = self._machine.owner(), await _workspace(context)
+        owner, workspace = self._machine.owner(), await context.workspace_id()
         asked = [{"name": identity, "form": "file", "base": None}]
         asked += [
             {"name": identity, "form": DROP_IN, "base": base} for base in owner.configurations
@@ -130,7 +130,7 @@ class RuntimeConfigResource(Resource):
         )
 
     async def _write(self, context: Context, planned: Values) -> Values:
-        owner, workspace = self._machine.owner(), await _workspace(context)
+        owner, workspace = self._machine.owner(), await context.workspace_id()
         composed = await self._compose(owner, planned, workspace)
         errors = [d for d in composed.diagnostics if d.severity is Severity.ERROR]
         if errors:
@@ -206,7 +206,3 @@ async def _mem_agent(owner: OwnerFile, composed: ComposedConfig) -> list[Diagnos
     why = {mem_agent_problem(await shim_version(shim)) for shim in sorted(shims)} - {None}
     path = ("agent", "mem_agent", "enable")
     return [Diagnostic(summary="Invalid enable", detail=str(text), path=path) for text in why]
-
-
-async def _workspace(context: Context) -> str:
-    return str((await context.host.workspace())["id"])
