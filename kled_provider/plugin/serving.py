@@ -5,6 +5,9 @@ Plaintext gRPC: the socket lies in a private directory, and `TF_REATTACH_PROVIDE
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import trio
 
 from kled_provider.grpc.server import serve_grpc
@@ -25,6 +28,17 @@ async def serve_provider(
     A connection that breaks lets its running operations finish (grpc.GRACE_AFTER_EOF_S). Cancel
     to stop at once: what an operation has begun is adopted by the next create.
     """
+    serve = partial(serve_provider_connection, provider=provider, host=host)
+    await serve_connections(listener, serve, task_status=task_status)
+
+
+async def serve_connections(
+    listener: trio.SocketListener,
+    serve: Callable[[trio.SocketStream], Awaitable[object]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call `serve` with each connection until the listener is closed, and wait for the last."""
     async with trio.open_nursery() as connections:
         task_status.started()
         while True:
@@ -32,7 +46,7 @@ async def serve_provider(
                 stream = await listener.accept()
             except trio.ClosedResourceError:
                 return
-            connections.start_soon(serve_provider_connection, stream, provider, host)
+            connections.start_soon(serve, stream)
 
 
 async def serve_provider_connection(

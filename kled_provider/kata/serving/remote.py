@@ -13,7 +13,7 @@ from kled_provider.host import Host, HostError
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kata.serving.lines import LineStream
-from kled_provider.plugin.serving import serve_provider_connection
+from kled_provider.plugin.serving import serve_connections, serve_provider_connection
 
 DEFAULT_SOCKET: Final = "/run/kled-kata/provider.sock"
 _DIAL_S: Final = 10.0
@@ -33,14 +33,8 @@ async def serve_remote(
     """
     run = _RemoteRun(host, path)
     async with trio.open_nursery() as telling:
-        async with trio.open_nursery() as connections:
-            task_status.started()
-            while True:
-                try:
-                    stream = await listener.accept()
-                except trio.ClosedResourceError:
-                    break
-                connections.start_soon(run.carry, stream, telling)
+        serve = partial(run.carry, telling=telling)
+        await serve_connections(listener, serve, task_status=task_status)
         telling.cancel_scope.cancel()
 
 
