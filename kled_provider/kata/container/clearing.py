@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from kled_provider.containerd.api import ContainerdApi
-from kled_provider.kata.container.identity import WORKSPACE_LABEL
+from kled_provider.kata.container.finding import known_ids
 from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.owner.file import OwnerFile
 
@@ -15,8 +15,5 @@ async def clear_workspace(api: ContainerdApi, owner: OwnerFile, workspace: str) 
 
     Raises HostError, NetworkError, OSError.
     """
-    found = f'labels."{WORKSPACE_LABEL}"=="{workspace}"'
-    ids = {record.id for record in await api.containers.list(found)}
-    ids |= {snapshot.name for snapshot in await api.snapshots.list(found)}
-    for container in sorted(ids):
+    for container in sorted(await known_ids(api, workspace)):
         await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0)

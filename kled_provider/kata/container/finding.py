@@ -1,4 +1,4 @@
-"""Finds the containers of a name. One is made under an id of its own each time.
+"""Finds the containers of a workspace. One is made under an id of its own each time.
 
 containerd 1.6 ends a task that was deleted once more, by its id, after the delete was answered
 (runtime/v2, cleanupAfterDeadShim): of a new task of the same id it removed the directory before the
@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.kata.container.directory import recorded_directories
-from kled_provider.kata.container.identity import id_prefix
+from kled_provider.kata.container.identity import WORKSPACE_LABEL, id_prefix
 from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.owner.file import OwnerFile
+
+
+async def known_ids(api: ContainerdApi, workspace: str) -> set[str]:
+    """Return the ids of which containerd has a container or a snapshot. Raises ContainerdError."""
+    of_workspace = f'labels."{WORKSPACE_LABEL}"=="{workspace}"'
+    ids = {container.id for container in await api.containers.list(of_workspace)}
+    return ids | {snapshot.name for snapshot in await api.snapshots.list(of_workspace)}
 
 
 async def find_places(
@@ -23,8 +30,7 @@ async def find_places(
     Raises HostError.
     """
     joins = Joins(owner)
-    ids = {container.id for container in await api.containers.list()}
-    ids |= {snapshot.name for snapshot in await api.snapshots.list()}
+    ids = await known_ids(api, workspace)
     ids |= {*joins.networks.recorded(), *joins.outputs.recorded()}
     ids |= {*recorded_directories(owner.runtime_directory)}
     prefix = id_prefix(workspace, name)
