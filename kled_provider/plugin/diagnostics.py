@@ -7,6 +7,7 @@ A path names an attribute and, below it, a list index or a map key, as in
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,6 +52,13 @@ class DiagnosticError(Exception):
     def of(cls, summary: str, detail: str = "", *, path: Path = ()) -> Self:
         """Make the error for a single diagnostic."""
         return cls(Diagnostic(summary=summary, detail=detail, path=path))
+
+
+def raise_errors(found: Iterable[Diagnostic]) -> None:
+    """Raise those diagnostics that are errors, if any is."""
+    errors = [each for each in found if each.severity is Severity.ERROR]
+    if errors:
+        raise DiagnosticError(*errors)
 
 
 def encode_path(path: Path) -> bytes:

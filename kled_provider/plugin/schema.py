@@ -94,7 +94,7 @@ class Attribute:
 
 
 def defaulted(
-    name: str, default: object, description: str, *, of: Type = STRING, check: Check | None = None
+    name: str, default: object, description: str, *, of: Type = STRING, **more: Any
 ) -> Attribute:
     """Make an attribute that a person may set, and what it is otherwise."""
     return Attribute(
@@ -104,7 +104,7 @@ def defaulted(
         computed=True,
         default=default,
         description=description,
-        check=check,
+        **more,
     )
 
 
@@ -113,9 +113,9 @@ def computed(name: str, description: str, of: Type = STRING, **more: Any) -> Att
     return Attribute(name=name, type=of, computed=True, description=description, **more)
 
 
-def flag(name: str, description: str, *, default: bool = False) -> Attribute:
+def flag(name: str, description: str, *, default: bool = False, **more: Any) -> Attribute:
     """Make a bool that a person may set, and what it is otherwise."""
-    return defaulted(name, default, description, of=BOOL)
+    return defaulted(name, default, description, of=BOOL, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from kled_provider.kata.owner.file import Handler, OwnerFile, Use
 from kled_provider.kata.paths.beneath import PathRefusedError, split_beneath
 from kled_provider.kata.runtime_config.reading import ConfigFileError, read_merged
 from kled_provider.kata.runtime_config.rules import Merged
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, Severity
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import UNKNOWN, Values
 
@@ -82,13 +82,6 @@ async def check_container(
     if merged is not None and UNKNOWN not in (values["memory"], values["vcpus"]):
         size = size_guest(merged, int(values["memory"]), float(values["vcpus"]))
     return Runtime(handler=handler, configuration=path, size=size), found
-
-
-def require(found: list[Diagnostic]) -> None:
-    """Raise what is an error among diagnostics."""
-    errors = [each for each in found if each.severity is Severity.ERROR]
-    if errors:
-        raise DiagnosticError(*errors)
 
 
 def _merged(path: str | None) -> Merged | None:

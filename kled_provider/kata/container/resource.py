@@ -15,7 +15,7 @@ from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.kata.container.block_rules import block_problems
 from kled_provider.kata.container.blocks import seconds_of
-from kled_provider.kata.container.checking import check_container, require
+from kled_provider.kata.container.checking import check_container
 from kled_provider.kata.container.finding import find_places
 from kled_provider.kata.container.identity import (
     ADDRESSES_LABEL,
@@ -39,7 +39,7 @@ from kled_provider.kata.container.value_checks import signal_number
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.machine import KataMachine
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.planning import ResourcePlan, plan_change
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.values import Values, conform_object
@@ -109,7 +109,7 @@ class ContainerResource(Resource):
         container = container_id(workspace_id, name, secrets.token_hex(_MARK_BYTES))
         place = await self._place(container)
         runtime, problems = await check_container(place.owner, planned, workspace_id, place.api)
-        require(problems)
+        raise_errors(problems)
         assert runtime is not None
         async with _deadline(planned, "create", _CREATE_S):
             labels = self._labels(planned, workspace_id, context)

@@ -178,22 +178,18 @@ _NAMES: Final = (
     ),
 )
 _LIMITS: Final = (
-    Attribute(
-        name="memory",
-        type=NUMBER,
-        optional=True,
-        computed=True,
-        default=DEFAULT_MEMORY_MIB,
-        description="Memory, in MiB. A change makes a new container where Kata sizes VMs at boot.",
+    defaulted(
+        "memory",
+        DEFAULT_MEMORY_MIB,
+        "Memory, in MiB. A change makes a new container where Kata sizes VMs at boot.",
+        of=NUMBER,
         check=between(LEAST_MEMORY_MIB, MOST_MIB, unit="MiB"),
     ),
-    Attribute(
-        name="vcpus",
-        type=NUMBER,
-        optional=True,
-        computed=True,
-        default=DEFAULT_VCPUS,
-        description="CPUs, perhaps a fraction. A change is as one of `memory`.",
+    defaulted(
+        "vcpus",
+        DEFAULT_VCPUS,
+        "CPUs, perhaps a fraction. A change is as one of `memory`.",
+        of=NUMBER,
         check=_number_of_cpus,
     ),
 )

@@ -76,13 +76,11 @@ KATA_IMAGE = Schema(
             description=_NAME,
             check=_check_name,
         ),
-        Attribute(
-            name="platform",
-            optional=True,
-            computed=True,
-            default=f"linux/{this_architecture()}",
+        defaulted(
+            "platform",
+            f"linux/{this_architecture()}",
+            "OS/ARCHITECTURE; this machine's by default.",
             forces_replacement=True,
-            description="OS/ARCHITECTURE; this machine's by default.",
             check=_check_platform,
         ),
         _fixed(

@@ -10,21 +10,9 @@ from kled_provider.kata.network.files import (
 )
 from kled_provider.kata.network.subnets import subnet_problem
 from kled_provider.plugin.checks import all_of, at_most, between, each, matching
-from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema, computed, list_of
+from kled_provider.plugin.schema import NUMBER, Attribute, Block, Schema, computed, flag, list_of
 
 _LEAST_MTU = 576  # what every IPv4 host has to take (RFC 791)
-
-
-def _fixed_flag(name: str, description: str, *, default: bool) -> Attribute:
-    return Attribute(
-        name=name,
-        type=BOOL,
-        optional=True,
-        computed=True,
-        default=default,
-        forces_replacement=True,
-        description=description,
-    )
 
 
 SCHEMA = Schema(
@@ -52,16 +40,17 @@ SCHEMA = Schema(
             check=between(_LEAST_MTU, 65535, unit="bytes"),
             description="Largest packet of its interfaces; the kernel's own by default.",
         ),
-        _fixed_flag(
+        flag(
             "internal",
             "There is no way out of it: no default route, and no address translation.",
-            default=False,
+            forces_replacement=True,
         ),
-        _fixed_flag(
+        flag(
             "isolated",
             "Other isolated networks of this machine, such as those of other workspaces, are not "
             "reached, and do not reach it.",
             default=True,
+            forces_replacement=True,
         ),
         Attribute(
             name="dns",

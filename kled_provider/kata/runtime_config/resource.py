@@ -32,7 +32,7 @@ from kled_provider.kata.runtime_config.reading import (
 )
 from kled_provider.kata.runtime_config.rules import M
 from kled_provider.kata.runtime_config.schema import DROP_IN, KATA_RUNTIME_CONFIG
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, Severity
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.values import UNKNOWN, Values, conform_object, is_known
 
@@ -132,9 +132,7 @@ class RuntimeConfigResource(Resource):
     async def _write(self, context: Context, planned: Values) -> Values:
         owner, workspace = self._machine.owner(), await context.workspace_id()
         composed = await self._compose(owner, planned, workspace)
-        errors = [d for d in composed.diagnostics if d.severity is Severity.ERROR]
-        if errors:
-            raise DiagnosticError(*errors)
+        raise_errors(composed.diagnostics)
         record = {name: _without_nulls(planned[name]) for name in _SAID}
         place = _place(owner, workspace, planned)
         keep_config(place, {"generation": context.generation, **record}, composed.text)

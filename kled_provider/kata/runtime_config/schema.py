@@ -8,7 +8,16 @@ from kled_provider.kata.runtime_config.keys import HYPERVISORS, Key
 from kled_provider.kata.runtime_config.other_keys import REPEATED, TABLES
 from kled_provider.kata.runtime_config.places import NAME
 from kled_provider.plugin.checks import matching, one_of
-from kled_provider.plugin.schema import BOOL, Attribute, Block, Nesting, Schema, list_of
+from kled_provider.plugin.schema import (
+    Attribute,
+    Block,
+    Nesting,
+    Schema,
+    computed,
+    defaulted,
+    flag,
+    list_of,
+)
 
 FILE, DROP_IN = "file", "drop-in"
 
@@ -59,14 +68,12 @@ KATA_RUNTIME_CONFIG: Final = Schema(
             optional=True,
             description="A configuration of the owner's file to start from, with its drop-ins.",
         ),
-        Attribute(
-            name="form",
-            optional=True,
-            computed=True,
-            default=FILE,
-            forces_replacement=True,
-            description="`file`: a configuration of its own. `drop-in`: beside the base, which it "
+        defaulted(
+            "form",
+            FILE,
+            "`file`: a configuration of its own. `drop-in`: beside the base, which it "
             "changes for all; only where the owner's file allows that.",
+            forces_replacement=True,
             check=one_of(FILE, DROP_IN),
         ),
         Attribute(
@@ -75,31 +82,20 @@ KATA_RUNTIME_CONFIG: Final = Schema(
             optional=True,
             description="Names of pieces of configuration in the owner's file.",
         ),
-        Attribute(
-            name="intact",
-            type=BOOL,
-            optional=True,
-            computed=True,
-            default=True,
-            description="Whether the file is as the last build wrote it, with the base of today. "
+        flag(
+            "intact",
+            "Whether the file is as the last build wrote it, with the base of today. "
             "Where not, the next build writes it anew. Leave it out.",
+            default=True,
             check=lambda value: None if value else "It says what is found; leave it out.",
         ),
-        Attribute(
-            name="path", computed=True, description="What a kata_container's `config` takes."
-        ),
-        Attribute(
-            name="sha256",
-            computed=True,
+        computed("path", "What a kata_container's `config` takes."),
+        computed(
+            "sha256",
+            "Digest of the merged result, for a kata_container's `config_sha256`.",
             follows=_SET,
-            description="Digest of the merged result, for a kata_container's `config_sha256`.",
         ),
-        Attribute(
-            name="rendered",
-            computed=True,
-            follows=_SET,
-            description="The merged result, as TOML.",
-        ),
+        computed("rendered", "The merged result, as TOML.", follows=_SET),
     ),
     blocks=(
         _block(

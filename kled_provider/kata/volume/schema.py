@@ -31,15 +31,13 @@ SCHEMA = Schema(
                 at_most(100),
             ),
         ),
-        Attribute(
-            name="kind",
-            optional=True,
-            computed=True,
-            default=DIRECTORY,
+        defaulted(
+            "kind",
+            DIRECTORY,
+            "`directory`: on this machine's disk, a virtio-fs share under Kata and a "
+            "bind mount under other runtimes. `tmpfs`: in memory, empty at each start.",
             forces_replacement=True,
             check=one_of(DIRECTORY, TMPFS),
-            description="`directory`: on this machine's disk, a virtio-fs share under Kata and a "
-            "bind mount under other runtimes. `tmpfs`: in memory, empty at each start.",
         ),
         Attribute(
             name="size",
