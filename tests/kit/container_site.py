@@ -69,7 +69,7 @@ def make_bundle(directory: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not list(directory.glob("*.tar.gz")):
             # What it prints is not for a standard output that may be a report's.
-            words = [ROOT / "scripts/build-agent-bundle", "--output", directory]
+            words = [str(ROOT / "scripts/build-agent-bundle"), "--output", str(directory)]
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     (made,) = directory.glob("*.tar.gz")
     return made

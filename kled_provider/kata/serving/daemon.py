@@ -4,7 +4,8 @@ Who may connect is decided by the socket's owner and mode. Each connection begin
 says what it is for, and is answered with a line before anything else is said:
 
 - `run`: a run of Terraform, with its workspace. The answer has a token; what is told to the person
-  follows as lines, until the worker closes the connection, which ends the run.
+  follows as lines, until the worker closes the connection, which ends the run. As it begins, what
+  killed runs have left is collected.
 - `stream`: a connection of Terraform of the run with that token; bytes of gRPC follow.
 - `clear`, `output`, `examine`: one question, one answer.
 """
@@ -15,6 +16,7 @@ import base64
 import secrets
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -22,6 +24,7 @@ from typing import Any, Final
 import trio
 
 from kled_provider.host import Host, HostError
+from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.output.reading import read_container_output
 from kled_provider.kata.provider import kata_provider
@@ -85,19 +88,21 @@ class KataDaemon:
     ) -> None:
         match first.get("kind"):
             case "run":
-                await self._run(lines, first)
+                await self._run(lines, first, machine)
             case "stream":
                 await self._stream(lines, str(first.get("token")), machine)
             case kind:
                 await lines.send(await _told(str(kind), first))
 
-    async def _run(self, lines: LineStream, first: Mapping[str, Any]) -> None:
+    async def _run(self, lines: LineStream, first: Mapping[str, Any], machine: KataMachine) -> None:
         token = secrets.token_hex(16)
         run = self._runs[token] = _Run(RunHost(dict(first["workspace"]), lines))
         try:
             await lines.send({"token": token})
-            while await lines.receive() is not None:
-                pass
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(collect_leftovers, machine)
+                await _wait_end(lines)
+                nursery.cancel_scope.cancel()
         finally:
             del self._runs[token]
             for scope in run.scopes:
@@ -116,6 +121,13 @@ class KataDaemon:
                 await serve_provider_connection(lines.stream, kata_provider(machine), host)
             finally:
                 run.scopes.discard(scope)
+
+
+async def _wait_end(lines: LineStream) -> None:
+    """Return where the worker closes the connection, or says what it must not: that ends a run."""
+    with suppress(HostError):
+        while await lines.receive() is not None:
+            pass
 
 
 async def _told(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:

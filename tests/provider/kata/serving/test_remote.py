@@ -15,6 +15,8 @@ import pytest
 import trio
 
 from kled_provider.host import HostError
+from kled_provider.kata.output.keeping import outputs_of
+from kled_provider.kata.owner.loading import load_owner_file
 from kled_provider.kata.serving.lines import LineStream
 from kled_provider.kata.serving.remote import (
     clear_remote,
@@ -118,6 +120,35 @@ async def test_strangers_get_nothing_from_it(service: str) -> None:
         assert answered is None or "error" in answered
     with pytest.raises(HostError, match="is not known"):
         await output_unknown(service)
+
+
+_KILLED = """
+import os, signal, sys, trio
+from kled_provider.kata.output.keeping import outputs_of
+from kled_provider.kata.owner.loading import load_owner_file
+
+async def main():
+    await outputs_of(load_owner_file(sys.argv[1])).open("ghost")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+trio.run(main)
+"""
+
+
+async def test_a_run_begins_by_collecting_what_killed_ones_have_left(
+    service: str, platform: Any
+) -> None:
+    root = Path(__file__).parents[4]
+    subprocess.run([sys.executable, "-c", _KILLED, str(platform.file)], check=False, cwd=root)
+    outputs = outputs_of(load_owner_file(str(platform.file)))
+    assert outputs.is_kept("ghost")
+    async with await trio.open_unix_socket(service) as stream:
+        lines = LineStream(stream)
+        await lines.send({"kind": "run", "workspace": {"id": "w-1"}})
+        assert "token" in (await lines.receive() or {})
+        with trio.fail_after(20):
+            while outputs.is_kept("ghost"):
+                await trio.sleep(0.05)
 
 
 async def output_unknown(service: str) -> None:
