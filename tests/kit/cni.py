@@ -44,8 +44,10 @@ class Machine:
         return sorted(name for line in lines if (name := line.split(":")[0].strip()) != "lo")
 
 
-def make_machine(namespace: Namespace, directory: Path, *, prefix: int = 24) -> Machine:
-    """Make its directories, and a pool of two subnets of /24."""
+def make_machine(
+    namespace: Namespace, directory: Path, *, prefix: int = 24, more: tuple[str, ...] = ()
+) -> Machine:
+    """Make its directories, and a pool of two subnets of /24, besides `more`."""
     programs = directory / "cni"
     programs.mkdir()
     tables = tuple(str(_entering(namespace, name, directory)) for name in ("iptables", "ip6tables"))
@@ -55,7 +57,7 @@ def make_machine(namespace: Namespace, directory: Path, *, prefix: int = 24) -> 
         directory=directory / "state",
         run_directory=directory / "run",
         plugin_directories=(programs,),
-        pools=(ip_network("10.77.0.0/23"),),
+        pools=(ip_network("10.77.0.0/23"), *map(ip_network, more)),
         pool_prefix=prefix,
         iptables=tables,
     )

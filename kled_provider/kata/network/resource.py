@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from kled_provider.kata.network.subnets import (
     address_range,
     free_subnet,
     gateway_problem,
+    outside_pools,
     overlapping,
     routed,
     within_problem,
 )
 from kled_provider.locks import hold_lock
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.values import Values, is_known
@@ -62,6 +64,15 @@ class NetworkResource(Resource):
                 found.append(_refused("subnet", detail, ("ipam", index, "subnet")))
             versions.add(version)
         return found
+
+    async def check_plan(
+        self,
+        context: Context,  # noqa: ARG002
+        prior: Values | None,  # noqa: ARG002
+        planned: Values,
+    ) -> Iterable[Diagnostic]:
+        """Say which subnets the owner of this machine does not give."""
+        return list(_pool_problems(planned["ipam"], self._settings()))
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Write the network and try it: a container's namespace is attached and detached."""
@@ -148,6 +159,7 @@ class NetworkResource(Resource):
     ) -> NetworkSpec:
         """What is to be made. Raises DiagnosticError where its addresses are had already."""
         settings = self._settings()
+        raise_errors(_pool_problems(planned["ipam"], settings))
         taken = [*networks.store.subnets(id_), *routed(_ROUTES.read_text())]
         ranges: Sequence[AddressRange] = [
             address_range(block["subnet"], block["gateway"], block["ip_range"])
@@ -165,10 +177,10 @@ class NetworkResource(Resource):
         elif not ranges:
             subnet = free_subnet(settings.pools, settings.pool_prefix, taken)
             if subnet is None:
-                shown = ", ".join(map(str, settings.pools)) or "it has none"
+                shown = ", ".join(str(p) for p in settings.pools if p.version == 4) or "it has none"
                 raise DiagnosticError.of(
                     "The address pools of this machine are exhausted",
-                    f"Name a subnet, or have the owner add a pool to kata.toml ({shown}).",
+                    f"End a network, or have the owner add a pool to kata.toml ({shown}).",
                     path=("name",),
                 )
             ranges = [address_range(str(subnet), None, None)]
@@ -217,6 +229,14 @@ def _block_problems(block: Values, index: int) -> Iterator[Diagnostic]:
             problem = check(block[name], block["subnet"])
             if problem:
                 yield _refused(name, problem, ("ipam", index, name))
+
+
+def _pool_problems(blocks: object, settings: NetworkSettings) -> Iterator[Diagnostic]:
+    for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
+        if isinstance(block["subnet"], str):
+            problem = outside_pools(ip_network(block["subnet"]), settings.pools)
+            if problem is not None:
+                yield _refused("subnet", problem, ("ipam", index, "subnet"))
 
 
 def _refused(attribute: str, detail: str, path: AttributePath) -> Diagnostic:

@@ -89,8 +89,8 @@ SCHEMA = Schema(
             name="ipam",
             max_items=2,
             forces_replacement=True,
-            description="Its addresses, at most one block for IPv4 and one for IPv6. Without any "
-            "it gets a subnet of the pools of this machine's owner.",
+            description="Its addresses, at most one block for IPv4 and one for IPv6, within the "
+            "pools of this machine's owner. Without any it gets a subnet of them.",
             attributes=(
                 Attribute(
                     name="subnet",

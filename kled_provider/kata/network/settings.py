@@ -13,8 +13,8 @@ from kled_provider.kata.owner.file import OwnerFile
 class NetworkSettings:
     """`directory` outlives a boot, `run_directory` need not: it names what is in the kernel.
 
-    `pools` and `pool_prefix` are what subnets that no template names are cut from. `iptables` are
-    the programs whose rules the plugins set.
+    `pools` and `pool_prefix` are what subnets that no template names are cut from; those
+    that one names lie in them. `iptables` are the programs whose rules the plugins set.
     """
 
     directory: Path

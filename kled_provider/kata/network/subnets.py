@@ -77,6 +77,17 @@ def overlapping(subnet: Subnet, taken: Iterable[Subnet]) -> Subnet | None:
     return next((other for other in taken if _overlap(subnet, other)), None)
 
 
+def outside_pools(subnet: Subnet, pools: Sequence[Subnet]) -> str | None:
+    """Say that a subnet is not wholly in one of the owner's pools; None: it is."""
+    if any(pool.version == subnet.version and _contains(pool, subnet) for pool in pools):
+        return None
+    shown = ", ".join(map(str, pools)) or "it names none"
+    return (
+        f"{subnet} is not within an address pool of this machine's owner ({shown}). Choose a "
+        "subnet of one, or leave `ipam` out."
+    )
+
+
 def _overlap(one: Subnet, other: Subnet) -> bool:
     if one.version != other.version:
         return False
@@ -84,8 +95,10 @@ def _overlap(one: Subnet, other: Subnet) -> bool:
 
 
 def free_subnet(pools: Sequence[Subnet], prefix: int, taken: Sequence[Subnet]) -> Subnet | None:
-    """Return the first subnet of the pools that overlaps nothing taken; None: none is left."""
+    """Return the first IPv4 subnet of the pools that overlaps nothing taken; None: none is left."""
     for pool in pools:
+        if pool.version != 4:
+            continue
         subnets: Iterator[Subnet] = pool.subnets(new_prefix=max(prefix, pool.prefixlen))
         for subnet in itertools.islice(subnets, _MOST_TRIED):
             if overlapping(subnet, taken) is None:

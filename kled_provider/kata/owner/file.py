@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 DEFAULT_PATH = "/etc/kled/kata.toml"
 
@@ -41,10 +41,13 @@ class Containerd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """`[networks]`: the CNI plugins, and the addresses that kata_network takes subnets of."""
+    """`[networks]`: the CNI plugins, and the addresses that subnets of kata_network lie in."""
 
     plugin_directories: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
-    address_pools: tuple[IPv4Network, ...] = (IPv4Network("10.88.0.0/16"),)
+    address_pools: tuple[IPv4Network | IPv6Network, ...] = (
+        IPv4Network("10.88.0.0/16"),
+        IPv6Network("fd00:88::/32"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

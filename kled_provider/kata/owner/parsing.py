@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from kled_provider.kata.owner.file import (
     Configuration,
@@ -237,13 +237,13 @@ def _runtime(value: str) -> str:
     return value
 
 
-def _pool(value: str) -> IPv4Network:
+def _pool(value: str) -> IPv4Network | IPv6Network:
     try:
-        found = IPv4Network(value)
+        found = ip_network(value)
     except ValueError:
         found = None
-    if found is None or not found.is_private or found.prefixlen > 28:
-        raise ValueError("a private IPv4 network, such as 10.88.0.0/16, of at most 28 bits")
+    if found is None or not found.is_private or found.max_prefixlen - found.prefixlen < 4:
+        raise ValueError("a private network, such as 10.88.0.0/16, with room for 16 addresses")
     return found
 
 

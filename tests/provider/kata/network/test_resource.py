@@ -27,7 +27,8 @@ ADDRESS = "registry.terraform.io/kled/kata"
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     with open_network() as network:
-        made = make_machine(network.add("host"), tmp_path)
+        more = ("fd00:88::/32",)
+        made = make_machine(network.add("host"), tmp_path, more=more)
         with made.namespace.entered():
             yield made
             forget(made)
@@ -60,7 +61,7 @@ async def test_every_attribute_is_applied_and_planned_again_without_a_change(
     everything = [
         'name = "net"', "mtu = 1400", "internal = true", "isolated = true", 'dns = ["10.0.0.53"]',
         'dns_search = ["corp"]', 'dns_options = ["ndots:2"]',
-        'ipam {\n subnet = "10.88.3.0/24"\n gateway = "10.88.3.9"\n ip_range = "10.88.3.64/26"\n}',
+        'ipam {\n subnet = "10.77.1.0/24"\n gateway = "10.77.1.9"\n ip_range = "10.77.1.64/26"\n}',
         'ipam {\n subnet = "fd00:88::/64"\n}',
     ]  # fmt: skip
     write(terraform, *everything)
@@ -68,8 +69,8 @@ async def test_every_attribute_is_applied_and_planned_again_without_a_change(
     await terraform("apply", "-auto-approve")
     await terraform("plan", "-detailed-exitcode")
     found = attributes(terraform)
-    assert found["subnets"] == ["10.88.3.0/24", "fd00:88::/64"]
-    assert (found["id"], found["gateway"]) == ("w-1.net", "10.88.3.9")
+    assert found["subnets"] == ["10.77.1.0/24", "fd00:88::/64"]
+    assert (found["id"], found["gateway"]) == ("w-1.net", "10.77.1.9")
     assert json.loads(found["conflist"])["plugins"][0]["mtu"] == 1400
     assert leftovers(machine) == [], "the trial left nothing"
 
@@ -115,10 +116,12 @@ async def test_errors_stand_at_their_attributes_and_leave_nothing(
     terraform: Any, machine: Machine
 ) -> None:
     machine.namespace.ip("link", "add", "mine", "type", "bridge")
-    machine.namespace.up("mine", "10.99.0.1/24")
-    await _refused(terraform, 'subnet = "10.88.3.1/24"', "host bits")
-    await _refused(terraform, 'gateway = "10.9.0.1"', "not within", 'subnet = "10.88.3.0/24"')
-    await _refused(terraform, 'subnet = "10.99.0.0/16"', "It overlaps 10.99.0.0/24")
+    machine.namespace.up("mine", "10.77.1.1/24")
+    await _refused(terraform, 'subnet = "10.77.1.1/24"', "host bits")
+    await _refused(terraform, 'gateway = "10.9.0.1"', "not within", 'subnet = "10.77.1.0/24"')
+    await _refused(terraform, 'subnet = "10.77.0.0/23"', "It overlaps 10.77.1.0/24")
+    for elsewhere in ("10.88.3.0/24", "10.77.0.0/16", "fd00:99::/64"):
+        await _refused(terraform, f'subnet = "{elsewhere}"', "Choose a subnet of one", plans=True)
     await _refused(terraform, 'name = "a/b"', "letters, digits")
     await _refused(terraform, "mtu = 7", "576 to 65535")
     await _refused(terraform, 'dns = ["127.0.0.1"]', "the container itself")
@@ -129,12 +132,13 @@ async def test_errors_stand_at_their_attributes_and_leave_nothing(
     assert leftovers(machine) == []
 
 
-async def _refused(terraform: Any, line: str, why: str, *others: str) -> None:
+async def _refused(terraform: Any, line: str, why: str, *others: str, plans: bool = False) -> None:
     block = line.startswith(("subnet", "gateway"))
     lines = [] if line.startswith("name") else ['name = "net"']
     lines += ["ipam {", line, *others, "}"] if block else [line]
     write(terraform, *lines)
-    said = await terraform("apply", "-auto-approve", "-no-color", code=1)
+    words = ("plan",) if plans else ("apply", "-auto-approve")
+    said = await terraform(*words, "-no-color", code=1)
     flat = " ".join(said.replace("│", " ").split())
     assert why in flat, said
     assert line in flat, said

@@ -13,6 +13,7 @@ from kled_provider.kata.network.subnets import (
     address_range,
     free_subnet,
     gateway_problem,
+    outside_pools,
     overlapping,
     routed,
     subnet_problem,
@@ -100,3 +101,12 @@ def test_routes_of_the_machine_are_read_as_the_kernel_writes_them() -> None:
     )
     assert routed(text) == [ip_network("10.0.0.0/24")]
     assert routed("") == []
+
+
+def test_a_subnet_that_is_not_wholly_in_a_pool_of_its_family_is_outside() -> None:
+    pools = [ip_network("10.88.0.0/16"), ip_network("fd00:88::/32")]
+    for inside in ("10.88.0.0/16", "10.88.255.252/30", "fd00:88:1::/64"):
+        assert outside_pools(ip_network(inside), pools) is None
+    for outside in ("10.88.0.0/15", "10.89.0.0/24", "fd00:89::/64"):
+        assert "(10.88.0.0/16, fd00:88::/32)" in (outside_pools(ip_network(outside), pools) or "")
+    assert "(it names none)" in (outside_pools(ip_network("10.0.0.0/24"), []) or "")

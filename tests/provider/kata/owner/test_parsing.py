@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_provider.kata.owner.file import Configuration, Handler, OwnerFile, OwnerFileError, Use
+from kled_provider.kata.owner.file import (
+    Configuration,
+    Handler,
+    Networks,
+    OwnerFile,
+    OwnerFileError,
+    Use,
+)
 from kled_provider.kata.owner.parsing import parse_owner_file
 
 ROOT = Path(__file__).parents[4]
@@ -32,7 +38,7 @@ def test_the_example_of_the_documentation_is_read() -> None:
     )
     path = "/opt/kata/share/defaults/kata-containers/runtime-rs/configuration-clh.toml"
     assert found.configurations["clh"] == Configuration(name="clh", path=path)
-    assert found.networks.address_pools == (IPv4Network("10.88.0.0/16"),)
+    assert found.networks.address_pools == Networks().address_pools
     assert list(found.places_for(Use.IMPORT)) == ["images"]
     assert found.credentials["ghcr"].registry == "ghcr.io"
     assert found.registries["localhost:5000"].plain_http
@@ -89,8 +95,8 @@ REFUSED = {
     "[networks]\naddress_pools = ['8.8.8.0/24']": (
         "owner_file_value_invalid",
         (
-            "networks.address_pools: use a private IPv4 network, such as 10.88.0.0/16, of at most "
-            "28 bits; got '8.8.8.0/24'"
+            "networks.address_pools: use a private network, such as 10.88.0.0/16, with room for "
+            "16 addresses; got '8.8.8.0/24'"
         ),
     ),
     "[networks]\nplugin_directories = []": (
