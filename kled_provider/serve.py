@@ -17,6 +17,7 @@ from kled_provider.kata.serving.entry import (
     examine_kata,
     serve_kata,
 )
+from kled_provider.kata.serving.entry import wait_agent_end as wait_agent_container
 from kled_provider.kled.ending import wait_agent_end
 from kled_provider.kled.process import end_all
 from kled_provider.kled.provider import kled_provider
@@ -81,7 +82,7 @@ KATA = EntryPoint(
     addresses=("registry.terraform.io/kled/kata", "registry.opentofu.org/kled/kata"),
     serve=serve_kata,
     clear=clear_kata,
-    wait_agent_end=_no_process_here,
+    wait_agent_end=wait_agent_container,
     container_output=container_output,
     examine=examine_kata,
 )

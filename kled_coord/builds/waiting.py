@@ -133,7 +133,7 @@ class AgentWait:
             partial(each.wait_agent_end, agent.workspace_id, directory, agent.id)
             for each in load_providers()
         ]
-        lines = await _wait_first(waits)
+        how, lines = await _wait_first(waits)
         if not lines:
             said = "it said nothing"
         elif not is_owner:
@@ -143,7 +143,7 @@ class AgentWait:
             said = f"it said last: {printable(mask.hide(' | '.join(lines)))}"
         return UnavailableError(
             "agent_ended",
-            f"the workspace's agent has ended: {said}",
+            f"the workspace's agent has ended: {printable(how)}{'; ' if how else ''}{said}",
             hint="correct its template or its machine, then kled start NAME",
         )
 

@@ -56,9 +56,10 @@ class TerraformProvider(Protocol):
         ...
 
     @property
-    def wait_agent_end(self) -> Callable[..., Awaitable[tuple[str, ...]]]:
-        """`wait_agent_end(workspace_id, process_directory, agent_id)`: an agent's last lines, once
-        the process here that it ran in has ended; waits for ever where there is none.
+    def wait_agent_end(self) -> Callable[..., Awaitable[tuple[str, tuple[str, ...]]]]:
+        """`wait_agent_end(workspace_id, process_directory, agent_id)`: how the process or container
+        here that an agent ran in has ended ("": it is not known), and its last lines; waits for
+        ever where there is none.
         """
         ...
 

@@ -65,6 +65,13 @@ class Containers:
         mask = protobuf.message(2, encode_texts(1, ("labels",)))
         await self._caller.call(f"{_SERVICE}Update", protobuf.message(1, changed) + mask)
 
+    async def set_label(self, container: str, name: str, text: str) -> None:
+        """Give a container one more label; one that is gone is no error."""
+        changed = protobuf.text(1, container) + encode_map(2, {name: text})
+        mask = protobuf.message(2, encode_texts(1, (f"labels.{name}",)))
+        request = protobuf.message(1, changed) + mask
+        await self._caller.call_if_there(f"{_SERVICE}Update", request)
+
     async def set_spec(self, container: ContainerRecord, spec: Mapping[str, Any]) -> None:
         """Give a container the specification of the tasks that come."""
         changed = protobuf.text(1, container.id)

@@ -27,6 +27,15 @@ class Event:
         """The container that an event of a task is of: the first field of all of them."""
         return protobuf.decode(self.message.value).text(1)
 
+    def exit_code(self, container: str) -> int | None:
+        """The exit code of a container's first process; None: it says nothing of that.
+
+        `containerd.events.TaskExit`, topic `/tasks/exit`; further processes have ids of their own.
+        """
+        fields = protobuf.decode(self.message.value)
+        is_of_first = (fields.text(1), fields.text(2)) == (container, container)
+        return fields.integer(4) if is_of_first else None
+
 
 class Events:
     """A subscription sees what happens after containerd has taken it, and nothing before."""

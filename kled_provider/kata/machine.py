@@ -7,7 +7,8 @@ from collections.abc import Callable
 import trio
 
 from kled_provider.containerd.api import ContainerdApi
-from kled_provider.containerd.caller import ContainerdCaller
+from kled_provider.containerd.caller import ContainerdCaller, ContainerdError
+from kled_provider.kata.oom import keep_oom_marks
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kata.owner.loading import load_owner_file
 
@@ -22,6 +23,7 @@ class KataMachine:
     def __init__(self, load: Callable[[], OwnerFile] = load_owner_file) -> None:
         self._load = load
         self._callers: dict[tuple[str, str], ContainerdCaller] = {}
+        self._marking: set[tuple[str, str]] = set()
         self._nursery: trio.Nursery | None = None
         self._starting = trio.Lock()
 
@@ -40,7 +42,20 @@ class KataMachine:
                 caller = ContainerdCaller(named.address, named.namespace)
                 await self._nursery.start(caller.serve)
                 self._callers[key] = caller  # not before: others would ask one that does not work
-        return ContainerdApi(self._callers[key], named.snapshotter)
+            api = ContainerdApi(self._callers[key], named.snapshotter)
+            if self._nursery is not None and key not in self._marking:
+                self._marking.add(key)
+                self._nursery.start_soon(self._mark, api, key)
+        return api
+
+    async def _mark(self, api: ContainerdApi, key: tuple[str, str]) -> None:
+        """Mark what is OOM-killed. One whose containerd ends begins anew when that is asked."""
+        try:
+            await keep_oom_marks(api, key[1])
+        except ContainerdError:
+            pass  # whoever asks next is told
+        finally:
+            self._marking.discard(key)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the connections to containerd until cancelled."""

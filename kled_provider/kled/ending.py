@@ -23,11 +23,12 @@ _BYTES_MAX: Final = 8192
 
 async def wait_agent_end(
     workspace_id: str, process_directory: str, agent_id: str
-) -> tuple[str, ...]:
-    """Return the last lines an agent said, once every process here that it ran in has ended.
+) -> tuple[str, tuple[str, ...]]:
+    """Return "" and the last lines an agent said, once every process here that it ran in has ended.
 
-    `process_directory` is what `Host.process_directory` gives. Where the agent runs in no process
-    of this machine, it waits until it is cancelled.
+    How they ended nobody here knows, hence the "". `process_directory` is what
+    `Host.process_directory` gives. Where the agent runs in no process of this machine, it waits
+    until it is cancelled.
     """
     found = _of_agent(directory_of(workspace_id, process_directory), agent_id)
     if not found:
@@ -35,7 +36,7 @@ async def wait_agent_end(
     for _, running in found:
         await processes.wait_end(running)
     place, running = max(found, key=lambda each: each[1].started_at)
-    return last_lines(place.log, running.log_start)
+    return "", last_lines(place.log, running.log_start)
 
 
 def _of_agent(directory: Path, agent_id: str) -> list[tuple[ProcessDirectory, Running]]:

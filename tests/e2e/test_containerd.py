@@ -1,4 +1,4 @@
-"""templates/containerd through the coordinator, on a private containerd with runc."""
+"""templates/containerd and kata through the coordinator, on a private containerd with runc."""
 
 from __future__ import annotations
 
@@ -9,11 +9,32 @@ from pathlib import Path
 import pytest
 
 from tests.kit.container_site import ContainerSite, open_container_site, unpack_bundle
+from tests.kit.site import ROOT
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes containers"),
     pytest.mark.timeout(300),
 ]
+
+
+DEAD = """
+data "kled_workspace" "me" {}
+resource "kled_agent" "main" { name = "main" }
+resource "kata_image" "base" {
+  name            = "IMAGE"
+  keep_on_destroy = true
+}
+resource "kata_container" "dead" {
+  count   = data.kled_workspace.me.start_count
+  name    = "dead"
+  image   = kata_image.base.id
+  command = ["/bin/sh", "-c", "echo there is no database; exit 3"]
+  agent {
+    id    = kled_agent.main.id
+    token = kled_agent.main.token
+  }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +44,15 @@ def made(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Con
         yield opened
 
 
-def test_a_workspace_is_a_container_whose_home_stays(made: ContainerSite) -> None:
+@pytest.mark.parametrize("template", ["containerd", "kata"])
+def test_a_workspace_is_a_container_whose_home_stays(made: ContainerSite, template: str) -> None:
     site = made.site
-    site.kled("create", "box", "--template", "containerd", "--param", f"image={made.image}")
+    site.kled("create", "box", "--template", template, "--param", f"image={made.image}")
     ran = site.kled("exec", "box", "--", "sh", "-c", "id -un; hostname; echo kept >~/file")
     assert ran.stdout == "root\nbox\n"
     (container,) = made.containerd.names("containers")
+    doubles = list((made.containerd.directory / "vm").glob("*/sandbox.json"))
+    assert len(doubles) == int(template == "kata"), "it was Kata's shim that made it"
     site.kled("workspace", "agent-token", "box", "--output-file", site.root / "token")
     token = (site.root / "token").read_text().rpartition("=")[2].strip()
     assert token
@@ -40,3 +64,16 @@ def test_a_workspace_is_a_container_whose_home_stays(made: ContainerSite) -> Non
     assert site.kled("exec", "box", "--", "cat", "file").stdout == "kept\n"
     site.kled("delete", "box", "--yes")
     assert made.containerd.names("containers") == []
+
+
+def test_a_container_that_ends_at_once_ends_the_wait_and_says_why(
+    made: ContainerSite, tmp_path: Path
+) -> None:
+    required = (ROOT / "templates/containerd/main.tf").read_text().partition("\n}\n")[0]
+    (tmp_path / "main.tf").write_text(f"{required}\n}}\n{DEAD.replace('IMAGE', made.image)}")
+    made.site.kled("template", "push", tmp_path, "--name", "dead")
+    done = made.site.kled("create", "dead", "--template", "dead", check=False)
+    assert done.returncode == 7
+    said = "container dead ended with exit code 3; it said last: there is no database"
+    assert said in " ".join(done.stderr.split())
+    made.site.kled("delete", "dead", "--yes")

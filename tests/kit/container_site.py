@@ -1,4 +1,7 @@
-"""A site whose templates make containers: the real programs, on a containerd of their own."""
+"""A site whose templates make containers: the real programs, on a containerd of their own.
+
+Its templates are `containerd` and `kata`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.cni import PLUGINS, why_not
+from tests.kit.kata_shim import CONFIGURATION, RUNTIME, install_double
 from tests.kit.oci import busybox_image
 from tests.kit.private_containerd import PrivateContainerd, end_loggers, open_containerd
 from tests.kit.registry import open_image_server
@@ -36,9 +40,13 @@ address_pools = ["10.213.0.0/16"]
 [handlers.runc]
 runtime = "io.containerd.runc.v2"
 
-[handlers.kata]
-runtime = "io.containerd.kata.v2"
+[handlers.kata-clh]
+runtime = "{runtime}"
 hypervisor = "clh"
+configuration = "clh"
+
+[configurations.clh]
+path = "{directory}/clh.toml"
 
 [agent_bundles]
 amd64 = "{bundle}"
@@ -105,8 +113,12 @@ def open_container_site(bundle: Path) -> Iterator[ContainerSite]:
                 plugins=PLUGINS,
                 bundle=bundle,
                 registry=registry.address,
+                runtime=RUNTIME,
             )
         )
+        # Kata's shim is a double: the workspace's virtual machine is a container of runc's.
+        install_double(Path(name) / "bin", Path(name) / "vm")
+        (directory / "clh.toml").write_text(CONFIGURATION)
         settings = {"KLED_COORD_HOST": "0.0.0.0", "KLED_KATA_FILE": str(file)}
         try:
             with open_site(
@@ -115,6 +127,7 @@ def open_container_site(bundle: Path) -> Iterator[ContainerSite]:
                 settings=settings,
                 access_url=f"http://{address}:{{port}}",
             ) as site:
+                site.kled("template", "push", ROOT / "templates/kata", "--name", "kata")
                 image = f"{registry.address}/kled/busybox:1"
                 yield ContainerSite(site=site, containerd=containerd, image=image)
         finally:

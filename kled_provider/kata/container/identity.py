@@ -19,6 +19,7 @@ NAME_LABEL: Final = "kled.dev/name"
 GENERATION_LABEL: Final = "kled.dev/generation"
 FINGERPRINT_LABEL: Final = "kled.dev/fingerprint"
 ADDRESSES_LABEL: Final = "kled.dev/addresses"
+AGENT_LABEL: Final = "kled.dev/agent"
 STOP_LABEL: Final = "kled.dev/stop-signal"  # the image's own
 # What containerd's restart monitor looks at (runtime/restart/restart.go).
 RESTART_LABEL: Final = "containerd.io/restart.status"
@@ -56,6 +57,8 @@ def own_labels(values: Values, *, workspace: str, generation: str, digest: str) 
         GENERATION_LABEL: generation,
         FINGERPRINT_LABEL: digest,
     }
+    if values["agent"] is not None:
+        labels[AGENT_LABEL] = values["agent"]["id"]
     if values["restart"] != "no":
         labels[RESTART_LABEL] = "running"
         if values["restart"] != "always":

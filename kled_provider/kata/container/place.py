@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.container.lifecycle import Lifecycle
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.network.results import NetworkError
+from kled_provider.kata.oom import OOM_LABEL
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.plugin.values import Values, settled
 
@@ -91,7 +92,7 @@ class ContainerPlace:
                 "ip_addresses": addresses.split(",") if addresses else [],
                 "log_path": str(self.joins.outputs.log(self.id)),
                 **_of_task(found[1] if found else None),
-                "oom_killed": is_oom_killed(self.owner.containerd.namespace, self.id),
+                "oom_killed": is_oom_killed(labels, self.owner.containerd.namespace, self.id),
             }
         )
 
@@ -128,11 +129,12 @@ def remove_cgroups(namespace: str, container: str) -> None:
             (path / namespace / container).rmdir()
 
 
-def is_oom_killed(namespace: str, container: str) -> bool:
-    """Whether the kernel has killed a process of the container's cgroup for memory.
-
-    Of a VM it is the guest's kernel, which says nothing here. cgroups(7), versions 1 and 2.
+def is_oom_killed(labels: Mapping[str, str], namespace: str, container: str) -> bool:
+    """Whether the kernel has killed a process of the container for memory: as containerd told, or
+    the cgroup, where the container has one. cgroups(7), versions 1 and 2.
     """
+    if OOM_LABEL in labels:
+        return True
     for path in (
         Path("/sys/fs/cgroup/memory", namespace, container, "memory.oom_control"),
         Path("/sys/fs/cgroup", namespace, container, "memory.events"),

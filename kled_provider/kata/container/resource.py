@@ -39,6 +39,7 @@ from kled_provider.kata.container.value_checks import signal_number
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.oom import OOM_LABEL
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.planning import ResourcePlan, plan_change
 from kled_provider.plugin.resource import Context, Resource
@@ -55,8 +56,8 @@ _FIXED_SIZE: Final = replace(
         for a in KATA_CONTAINER.attributes
     ),
 )
-# What was found out when the container was made.
-_KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL, STOP_LABEL)
+# What was found out when the container was made, and since.
+_KEPT_LABELS: Final = (ADDRESSES_LABEL, LOG_LABEL, STOP_LABEL, OOM_LABEL)
 _MARK_BYTES: Final = 3
 _CREATE_S: Final = 600
 _OTHER_S: Final = 300

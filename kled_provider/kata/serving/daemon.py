@@ -8,6 +8,7 @@ says what it is for, and is answered with a line before anything else is said:
   killed runs have left is collected.
 - `stream`: a connection of Terraform of the run with that token; bytes of gRPC follow.
 - `clear`, `output`, `examine`: one question, one answer.
+- `agent_end`: a question that is answered when the container of an agent has ended.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.output.reading import read_container_output
 from kled_provider.kata.provider import kata_provider
-from kled_provider.kata.serving.here import clear_here, examine_here, open_machine
+from kled_provider.kata.serving.here import (
+    clear_here,
+    examine_here,
+    open_machine,
+    wait_agent_here,
+)
 from kled_provider.kata.serving.lines import LineStream
 from kled_provider.kata.serving.run_host import RunHost
 from kled_provider.plugin.serving import serve_provider_connection
@@ -91,6 +97,8 @@ class KataDaemon:
                 await self._run(lines, first, machine)
             case "stream":
                 await self._stream(lines, str(first.get("token")), machine)
+            case "agent_end":
+                await _tell_agent_end(lines, first)
             case kind:
                 await lines.send(await _told(str(kind), first))
 
@@ -128,6 +136,20 @@ async def _wait_end(lines: LineStream) -> None:
     with suppress(HostError):
         while await lines.receive() is not None:
             pass
+
+
+async def _tell_agent_end(lines: LineStream, asked: Mapping[str, Any]) -> None:
+    """Answer when the container of an agent has ended, unless the worker leaves before."""
+    async with trio.open_nursery() as nursery:
+
+        async def tell() -> None:
+            how, said = await wait_agent_here(str(asked["workspace"]), str(asked["agent"]))
+            await lines.send({"how": how, "lines": said})
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(tell)
+        await _wait_end(lines)
+        nursery.cancel_scope.cancel()
 
 
 async def _told(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,19 @@ import trio
 
 from kled_provider.host import Host
 from kled_provider.kata.output.reading import read_container_output
-from kled_provider.kata.serving.here import clear_here, examine_here, serve_here
+from kled_provider.kata.serving.here import (
+    clear_here,
+    examine_here,
+    serve_here,
+    wait_agent_here,
+)
 from kled_provider.kata.serving.remote import (
     DEFAULT_SOCKET,
     clear_remote,
     examine_remote,
     output_remote,
     serve_remote,
+    wait_agent_remote,
 )
 
 
@@ -55,6 +61,16 @@ async def examine_kata() -> list[Mapping[str, str]]:
     """Say what this machine has for the provider, in lines. Raises HostError, OwnerFileError."""
     path = service_socket()
     return await examine_here() if path is None else await examine_remote(path)
+
+
+async def wait_agent_end(
+    workspace_id: str, _process_directory: str, agent_id: str
+) -> tuple[str, tuple[str, ...]]:
+    """Return how an agent's container has ended, and what it printed last; waits for that."""
+    path = service_socket()
+    if path is None:
+        return await wait_agent_here(workspace_id, agent_id)
+    return await wait_agent_remote(workspace_id, agent_id, path)
 
 
 async def container_output(workspace_id: str, name: str, most_bytes: int) -> bytes | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
 from kled_provider.containerd.caller import ContainerdError
 from kled_provider.grpc.status import GrpcStatus
-from kled_provider.host import Host
+from kled_provider.host import Host, HostError
 from kled_provider.kata.container.clearing import clear_workspace
+from kled_provider.kata.container.ending import wait_agent_container
 from kled_provider.kata.host.data import report_lines
 from kled_provider.kata.host.examine import examine_machine
 from kled_provider.kata.leftovers import collect_leftovers
@@ -50,6 +51,18 @@ async def clear_here(workspace: str) -> None:
         except ContainerdError as error:
             if error.status != GrpcStatus.UNAVAILABLE:
                 raise
+
+
+async def wait_agent_here(workspace: str, agent_id: str) -> tuple[str, tuple[str, ...]]:
+    """Return how an agent's container has ended, and what it printed last.
+
+    Waits until it is cancelled where there is none, or this machine cannot tell.
+    """
+    async with open_machine() as machine:
+        with suppress(HostError, OwnerFileError):
+            api, owner = await machine.containerd(), machine.owner()
+            return await wait_agent_container(api, owner, workspace, agent_id)
+    return await trio.sleep_forever()
 
 
 async def examine_here() -> list[Mapping[str, str]]:

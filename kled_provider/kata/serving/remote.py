@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -101,6 +102,21 @@ async def output_remote(workspace: str, name: str, most_bytes: int, path: str) -
     lines, said = await _ask(path, asked)
     await lines.stream.aclose()
     return None if said["output"] is None else base64.b64decode(said["output"])
+
+
+async def wait_agent_remote(
+    workspace: str, agent_id: str, path: str
+) -> tuple[str, tuple[str, ...]]:
+    """Return how an agent's container has ended, and what it printed last.
+
+    Waits until it is cancelled where there is none, or no service that can tell.
+    """
+    with suppress(HostError):
+        asked = {"kind": "agent_end", "workspace": workspace, "agent": agent_id}
+        lines, said = await _ask(path, asked)
+        await lines.stream.aclose()
+        return str(said["how"]), tuple(map(str, said["lines"]))
+    return await trio.sleep_forever()
 
 
 async def _ask(path: str, asked: Mapping[str, Any]) -> tuple[LineStream, Mapping[str, Any]]:

@@ -39,7 +39,7 @@ class FakeProvider:
     async def clear(self, host: Any) -> None:
         raise NotImplementedError
 
-    async def wait_agent_end(self, *_where: str) -> tuple[str, ...]:
+    async def wait_agent_end(self, *_where: str) -> tuple[str, tuple[str, ...]]:
         raise NotImplementedError
 
     async def examine(self) -> list[Mapping[str, str]]:

@@ -8,6 +8,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 RUNTIME = "io.containerd.katadouble.v2"
+# A configuration that it takes: Kata's parser wants every file that one names to be there.
+CONFIGURATION = """
+[hypervisor.clh]
+path = "/bin/true"
+kernel = "/bin/true"
+image = "/bin/true"
+shared_fs = "virtio-fs"
+virtio_fs_daemon = "/bin/true"
+enable_annotations = ["kernel_params"]
+[agent.kata]
+[runtime]
+name = "virt_container"
+hypervisor_name = "clh"
+agent_name = "kata"
+static_sandbox_resource_mgmt = true
+"""
 
 
 def install_double(directory: Path, run: Path) -> None:

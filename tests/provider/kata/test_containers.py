@@ -290,16 +290,6 @@ async def test_one_that_need_not_run_keeps_its_exit_code(kata: Any, platform: An
     await kata("destroy", "-auto-approve")
 
 
-async def test_one_that_uses_too_much_memory_says_so(kata: Any, platform: Any) -> None:
-    more = 'command = ["/bin/sh", "-c", "tail /dev/zero"]\n  must_run = false'
-    kata.write(template(platform, more).replace("128", "64"))
-    await kata("apply", "-auto-approve")
-    await until_stopped(platform, attributes(kata)["id"])
-    await kata("apply", "-auto-approve", "-refresh-only")
-    assert attributes(kata)["oom_killed"] is True
-    await kata("destroy", "-auto-approve")
-
-
 async def test_one_that_no_state_knows_is_adopted(kata: Any, platform: Any) -> None:
     kata.write(template(platform))
     await kata("apply", "-auto-approve")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kled_provider.kata.host.shims import shim_version
-from tests.kit.kata_shim import RUNTIME, install_double
+from tests.kit.kata_shim import CONFIGURATION, RUNTIME, install_double
 
 pytestmark = pytest.mark.slow
 
@@ -26,21 +26,6 @@ runtime = "{runtime}"
 hypervisor = "clh"
 [configurations.clh]
 path = "{directory}/clh.toml"
-"""
-BASE = """
-[hypervisor.clh]
-path = "/bin/true"
-kernel = "/bin/true"
-image = "/bin/true"
-shared_fs = "virtio-fs"
-virtio_fs_daemon = "/bin/true"
-enable_annotations = ["kernel_params"]
-[agent.kata]
-[runtime]
-name = "virt_container"
-hypervisor_name = "clh"
-agent_name = "kata"
-static_sandbox_resource_mgmt = true
 """
 TEMPLATE = """
 resource "kata_image" "base" {
@@ -95,7 +80,7 @@ def shims(platform: Any) -> Iterator[Path]:
         return
     run = platform.containerd.directory / "kata"  # a socket in it: its path must be short
     install_double(platform.containerd.directory / "bin", run)
-    (platform.directory / "clh.toml").write_text(BASE)
+    (platform.directory / "clh.toml").write_text(CONFIGURATION)
     platform.write(OWNER.format(runtime=RUNTIME, directory=platform.directory))
     yield run
     (platform.containerd.directory / "bin/containerd-shim-katadouble-v2").unlink()

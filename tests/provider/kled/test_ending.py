@@ -36,7 +36,7 @@ async def test_an_end_is_told_with_the_lines_of_this_start(place: ProcessDirecto
     await processes.start(place, shell("sleep 0.2; echo; echo no; echo '  bad token'; exit 3"), "g")
     with trio.fail_after(10):
         said = await wait_agent_end("w-1", str(place.directory.parent), "a-1")
-    assert said == ("no", "bad token")
+    assert said == ("", ("no", "bad token"))
 
 
 async def test_an_agent_that_lives_or_is_elsewhere_is_waited_for(place: ProcessDirectory) -> None:
@@ -64,7 +64,7 @@ async def test_whoever_adopts_a_process_says_which_agent_it_is(place: ProcessDir
     assert processes.recorded(place) == running
     os.kill(running.pid, signal.SIGKILL)
     with trio.fail_after(10):
-        assert await wait_agent_end("w-1", str(place.directory.parent), "a-1") == ()
+        assert await wait_agent_end("w-1", str(place.directory.parent), "a-1") == ("", ())
 
 
 def test_only_the_end_of_a_log_is_read_and_nothing_but_a_file(tmp_path: Path) -> None:
