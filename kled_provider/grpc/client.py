@@ -12,7 +12,7 @@ import h2.events
 import h2.exceptions
 import trio
 
-from kled_provider.grpc.connection import WINDOW_BYTES, HttpConnection
+from kled_provider.grpc.connection import HttpConnection
 from kled_provider.grpc.status import GrpcError, GrpcStatus, frame, unframe
 
 # containerd's own limit for a message (defaults.DefaultMaxRecvMsgSize).
@@ -37,9 +37,8 @@ class GrpcClient:
 
     async def call(self, path: str, request: bytes, metadata: Metadata = ()) -> bytes:
         """Make a unary call. Raises GrpcError; UNAVAILABLE where the connection is gone."""
-        async with self.open_call(path, metadata) as call:
-            await call.send(request)
-            await call.end()
+        async with self._opened(path, metadata) as call:
+            await call.send(request, is_last=True)
             reply = await call.receive()
             if reply is None:
                 raise GrpcError(GrpcStatus.UNKNOWN, f"{path} answered nothing")
@@ -51,6 +50,13 @@ class GrpcClient:
     @asynccontextmanager
     async def open_call(self, path: str, metadata: Metadata = ()) -> AsyncIterator[ClientCall]:
         """Begin a call; it is reset where the context is left before its end. Raises GrpcError."""
+        async with self._opened(path, metadata) as call:
+            await self._connection.flush()
+            yield call
+
+    @asynccontextmanager
+    async def _opened(self, path: str, metadata: Metadata) -> AsyncIterator[ClientCall]:
+        """As `open_call`, but the first words leave with the first message."""
         if not self._connection.is_open:
             raise _gone()
         headers = [
@@ -66,8 +72,6 @@ class GrpcClient:
         call = self._calls[number] = ClientCall(self._connection, number)
         try:
             self._connection.h2.send_headers(number, headers)
-            self._connection.h2.increment_flow_control_window(WINDOW_BYTES, number)
-            await self._connection.flush()
             yield call
         finally:
             del self._calls[number]
@@ -111,12 +115,15 @@ class ClientCall:
         self._is_answered = False
         self._changed = trio.Event()
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: bytes, *, is_last: bool = False) -> None:
         """Send one message. What the peer refused shows in `receive`."""
         try:
             await self._connection.send_body(self._number, frame(message))
+            if is_last and self._connection.is_open:
+                self._connection.h2.end_stream(self._number)
         except h2.exceptions.ProtocolError:
             return  # it has ended; `receive` says how
+        await self._connection.flush()
 
     async def end(self) -> None:
         """Say that no message follows."""

@@ -8,6 +8,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 import trio
 
 RECEIVE_BYTES = 64 << 10
@@ -22,6 +23,7 @@ class HttpConnection:
         self.is_open = True
         config = h2.config.H2Configuration(client_side=is_client, header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config)
+        self.h2.local_settings = _settings(self.h2, is_client=is_client)
         self._stream = stream
         self._send_lock = trio.Lock()  # h2 makes bytes in order; they must leave in order
         self._window_opened = trio.Event()  # replaced each time it is set
@@ -62,20 +64,22 @@ class HttpConnection:
                 self.disconnect()
 
     async def send_body(self, number: int, body: bytes) -> None:
-        """Send data on a stream, in pieces as the peer's windows allow.
+        """Send data on a stream, in pieces as the peer's windows allow; the last leaves by `flush`.
 
+        So headers, a small body and what ends it are one system call, and wake the peer once.
         Raises h2's ProtocolError where the peer has reset the stream or closed the connection.
         """
         rest = memoryview(body)
         while self.is_open and rest:
             window = self.h2.local_flow_control_window(number)
             if window <= 0:
-                await self._window_opened.wait()
+                opened = self._window_opened
+                await self.flush()
+                await opened.wait()
                 continue
             size = min(window, self.h2.max_outbound_frame_size, len(rest))
             self.h2.send_data(number, bytes(rest[:size]))
             rest = rest[size:]
-            await self.flush()
 
     async def flush(self) -> None:
         """Send what h2 has to say."""
@@ -91,3 +95,11 @@ class HttpConnection:
     def _wake(self) -> None:
         self._window_opened.set()
         self._window_opened = trio.Event()
+
+
+def _settings(connection: h2.connection.H2Connection, *, is_client: bool) -> h2.settings.Settings:
+    """Let each stream begin with the window of WINDOW_BYTES, instead of opening it by a frame."""
+    code = h2.settings.SettingCodes
+    values = {code(number): value for number, value in connection.local_settings.items()}
+    values[code.INITIAL_WINDOW_SIZE] = WINDOW_BYTES
+    return h2.settings.Settings(client=is_client, initial_values=values)

@@ -10,7 +10,7 @@ import h2.events
 import h2.exceptions
 import trio
 
-from kled_provider.grpc.connection import WINDOW_BYTES, HttpConnection
+from kled_provider.grpc.connection import HttpConnection
 from kled_provider.grpc.status import GrpcError, GrpcStatus, frame, unframe
 
 # Terraform's own limit for what it accepts is 64 MiB (plugin/grpc_client: MaxCallRecvMsgSize), so
@@ -83,7 +83,6 @@ class _Answering:
 
     def _begin(self, number: int, headers: dict[str, str]) -> None:
         self._calls[number] = _Call(headers.get(":path", ""))
-        self._h2.increment_flow_control_window(WINDOW_BYTES, number)
 
     def _append(self, number: int, data: bytes) -> None:
         if (call := self._calls.get(number)) is None:
