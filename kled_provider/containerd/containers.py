@@ -54,10 +54,9 @@ class Containers:
         reply = await self._caller.call(f"{_SERVICE}List", encode_texts(1, filters))
         return tuple(_decode(data) for data in protobuf.decode(reply).blobs(1))
 
-    async def create(self, container: ContainerRecord, *, lease: str = "") -> None:
+    async def create(self, container: ContainerRecord) -> None:
         """Make the record; nothing runs yet."""
-        request = protobuf.message(1, _encode(container))
-        await self._caller.call(f"{_SERVICE}Create", request, lease=lease)
+        await self._caller.call(f"{_SERVICE}Create", protobuf.message(1, _encode(container)))
 
     async def set_labels(self, container: ContainerRecord, labels: Mapping[str, str]) -> None:
         """Give a container these labels and no others."""

@@ -6,6 +6,7 @@ Secrets are on tmpfs: where that directory is on a disk, a tmpfs is mounted in i
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -19,6 +20,9 @@ from kled_provider.host import HostError
 from kled_provider.plugin.values import Values, settled
 
 _TMPFS: Final = "tmpfs"
+_TMPFS_MAGIC: Final = 0x01021994  # linux/magic.h
+_STATFS_BYTES: Final = 256  # struct statfs, which begins with the type, has 120 on 64-bit machines
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _MOUNT_S: Final = 10
 
 
@@ -93,7 +97,7 @@ def recorded_directories(run_directory: str) -> Iterator[str]:
 def ensure_tmpfs(directory: Path) -> None:
     """Make a directory that is in memory, whatever is below it. Raises HostError, OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _kind(directory) == _TMPFS:
+    if _is_tmpfs(directory):
         return
     command = [
         "mount",
@@ -109,15 +113,13 @@ def ensure_tmpfs(directory: Path) -> None:
         raise HostError(f"Cannot mount a tmpfs at {directory}: {done.stderr.strip()[:200]}")
 
 
-def _kind(directory: Path) -> str:
-    """The file system that a directory is on, as proc(5)'s mountinfo has it."""
-    device = directory.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, rest = line.partition(" - ")
-        if fields.split()[2] == number:
-            return rest.split()[0]
-    return ""
+def _is_tmpfs(directory: Path) -> bool:
+    """Whether a directory is in memory: statfs(2), of which `os.statvfs` leaves out the type."""
+    found = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _LIBC.statfs(os.fsencode(directory), found) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(directory))
+    return ctypes.c_long.from_buffer(found).value == _TMPFS_MAGIC
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

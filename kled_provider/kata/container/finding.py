@@ -15,11 +15,16 @@ from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.owner.file import OwnerFile
 
 
-async def known_ids(api: ContainerdApi, workspace: str) -> set[str]:
-    """Return the ids of which containerd has a container or a snapshot. Raises ContainerdError."""
+async def known_ids(api: ContainerdApi, workspace: str, prefix: str = "") -> set[str]:
+    """Return the ids of which containerd has a container or a snapshot, those that begin so.
+
+    `prefix` has letters, digits and hyphens alone. Raises ContainerdError.
+    """
     of_workspace = f'labels."{WORKSPACE_LABEL}"=="{workspace}"'
-    ids = {container.id for container in await api.containers.list(of_workspace)}
-    return ids | {snapshot.name for snapshot in await api.snapshots.list(of_workspace)}
+    begins = f'~="^{prefix}"'
+    containers = await api.containers.list(f"{of_workspace},id{begins}")
+    snapshots = await api.snapshots.list(f"{of_workspace},name{begins}")
+    return {*(each.id for each in containers), *(each.name for each in snapshots)}
 
 
 async def find_places(
@@ -30,8 +35,8 @@ async def find_places(
     Raises HostError.
     """
     joins = Joins(owner)
-    ids = await known_ids(api, workspace)
+    prefix = id_prefix(workspace, name)
+    ids = await known_ids(api, workspace, prefix)
     ids |= {*joins.networks.recorded(), *joins.outputs.recorded()}
     ids |= {*recorded_directories(owner.runtime_directory)}
-    prefix = id_prefix(workspace, name)
     return [ContainerPlace(api, owner, id_) for id_ in sorted(ids) if id_.startswith(prefix)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import trio
@@ -17,13 +17,13 @@ from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.caller import ContainerdError
 from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.containerd.tasks import ContainerTask, TaskIo, TaskStatus
-from kled_provider.containerd.types import AnyMessage
+from kled_provider.containerd.types import AnyMessage, Mount
 from kled_provider.grpc.status import GrpcStatus
 from kled_provider.host import HostError
 from kled_provider.kata.container.identity import RESTART_LABEL, WORKSPACE_LABEL
 
-# How long cleaning up may take, whatever the operation's own limit: a shim answers in milliseconds.
-CLEAN_UP_S: Final = 30.0
+# Makes a snapshot a root of containerd's collection of garbage (docs/garbage-collection.md there).
+_ROOT_LABEL: Final = "containerd.io/gc.root"
 _KILLED_S: Final = 15.0
 # How long a runtime takes to say that a task of it has gone, after the task has ended.
 _LOOK_AGAIN_S: Final = 0.05
@@ -35,7 +35,7 @@ class ContainerJob:
 
     id: str
     image: str
-    parent: str  # the snapshot of the image's layers
+    rootfs: tuple[Mount, ...]  # the snapshot that was prepared for it
     runtime: str
     options: AnyMessage | None
     spec: Mapping[str, Any]
@@ -49,40 +49,33 @@ class Lifecycle:
     def __init__(self, api: ContainerdApi) -> None:
         self._api = api
 
-    async def start(self, job: ContainerJob) -> int:
-        """Make the container and let its process go; gives the pid. Leaves nothing on failure."""
-        # Until the container is there, nothing else holds its snapshot, and containerd collects it.
-        lease = f"kled-container-{job.id}"
-        try:
-            await self._api.daemon.create_lease(lease, {})
-            mounts = await self._api.snapshots.prepare(
-                job.id,
-                job.parent,
-                {WORKSPACE_LABEL: job.labels[WORKSPACE_LABEL]},
-                lease=lease,
-            )
-            record = ContainerRecord(
-                id=job.id,
-                image=job.image,
-                runtime=job.runtime,
-                options=job.options,
-                spec=job.spec,
-                snapshotter=self._api.snapshots.snapshotter,
-                snapshot_key=job.id,
-                # containerd's restart monitor would end a task that has not started yet.
-                labels={n: t for n, t in job.labels.items() if n != RESTART_LABEL},
-            )
-            await self._api.containers.create(record, lease=lease)
-            pid = await self._api.tasks.create(job.id, mounts, job.io)
-            await self._api.tasks.start(job.id)
-            if RESTART_LABEL in job.labels:
-                await self._api.containers.set_labels(record, job.labels)
-            await self._api.daemon.delete_lease(lease)
-        except BaseException:
-            with trio.move_on_after(CLEAN_UP_S, shield=True):
-                await self.remove(job.id, signal.SIGKILL, 0)
-            raise
-        return pid
+    async def prepare(self, container: str, parent: str, workspace: str) -> tuple[Mount, ...]:
+        """Make the container's own snapshot upon the image's, `parent`; gives how to mount it.
+
+        Nothing else holds it until the container is there: the label keeps it from being collected.
+        """
+        labels = {WORKSPACE_LABEL: workspace, _ROOT_LABEL: "yes"}
+        return await self._api.snapshots.prepare(container, parent, labels)
+
+    async def start(self, job: ContainerJob) -> ContainerRecord:
+        """Make the container of a prepared snapshot and let its process go."""
+        record = ContainerRecord(
+            id=job.id,
+            image=job.image,
+            runtime=job.runtime,
+            options=job.options,
+            spec=job.spec,
+            snapshotter=self._api.snapshots.snapshotter,
+            snapshot_key=job.id,
+            # containerd's restart monitor would end a task that has not started yet.
+            labels={n: t for n, t in job.labels.items() if n != RESTART_LABEL},
+        )
+        await self._api.containers.create(record)
+        await self._api.tasks.create(job.id, job.rootfs, job.io)
+        await self._api.tasks.start(job.id)
+        if RESTART_LABEL in job.labels:
+            await self._api.containers.set_labels(record, job.labels)
+        return replace(record, labels=job.labels)
 
     async def remove(self, container: str, number: int, stop_s: float) -> int | None:
         """Stop a container and remove it; gives how its process ended. One gone is no error.
@@ -98,7 +91,6 @@ class Lifecycle:
         status = await self._end(container, number, stop_s)
         await self._api.containers.delete(container)
         await self._api.snapshots.remove(container)
-        await self._api.daemon.delete_lease(f"kled-container-{container}")
         return status
 
     async def _end(self, container: str, number: int, stop_s: float) -> int | None:

@@ -42,7 +42,7 @@ class Surroundings:
     owner: OwnerFile
     runtime: Runtime
     image: TakenImage
-    layers: tuple[Mount, ...]  # how the image's layers would be mounted
+    rootfs: tuple[Mount, ...]  # the container's own file system, upon the image's layers
     directory: ContainerDirectory
     access_url: str
     joined: Joined
@@ -102,7 +102,7 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
     return ContainerJob(
         id=container,
         image=around.image.name,
-        parent=(around.image.config.chain_ids() or [""])[-1],
+        rootfs=around.rootfs,
         runtime=around.runtime.handler.runtime,
         options=AnyMessage(_OPTIONS, protobuf.text(2, path)) if path else None,
         spec=spec,
@@ -112,7 +112,7 @@ def make_job(container: str, values: Values, around: Surroundings) -> ContainerJ
 
 
 def _user(process: FirstProcess, around: Surroundings, values: Values) -> rootfs.ContainerUser:
-    layers = rootfs.layers_of(around.layers)
+    layers = rootfs.layers_of(around.rootfs)
     passwd = rootfs.read_file(layers, "etc/passwd")
     try:
         return rootfs.resolve_user(process.user, passwd, rootfs.read_file(layers, "etc/group"))

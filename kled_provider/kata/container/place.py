@@ -13,7 +13,6 @@ import trio
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.containerd.tasks import ContainerTask, TaskStatus
-from kled_provider.containerd.types import Mount
 from kled_provider.host import HostError
 from kled_provider.kata.container.checking import Runtime
 from kled_provider.kata.container.directory import container_directory
@@ -21,7 +20,6 @@ from kled_provider.kata.container.hostfiles import unpin_mounts
 from kled_provider.kata.container.identity import ADDRESSES_LABEL
 from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.container.lifecycle import Lifecycle
-from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.oom import OOM_LABEL
 from kled_provider.kata.owner.file import OwnerFile
@@ -65,23 +63,20 @@ class ContainerPlace:
         await trio.to_thread.run_sync(unpin_mounts, self.directory.path)
         await trio.to_thread.run_sync(self.directory.remove)
 
-    async def layers(self, image: TakenImage) -> tuple[Mount, ...]:
-        """Say where the unpacked layers of an image are on this machine."""
-        chain = image.config.chain_ids()
-        look = f"kled-look-{self.id}"
-        await self.api.snapshots.remove(look)
-        try:
-            return await self.api.snapshots.view(look, chain[-1] if chain else "")
-        finally:
-            with trio.move_on_after(CLEAN_UP_S, shield=True):
-                await self.api.snapshots.remove(look)
-
     async def state(self, values: Values, runtime: Runtime | None = None) -> Values:
         """Return the whole state of the container as it is now.
 
         Without `runtime` sizes stay as `values` have them.
         """
-        found = await self.lifecycle.find(self.id)
+        return self.state_of(await self.lifecycle.find(self.id), values, runtime)
+
+    def state_of(
+        self,
+        found: tuple[ContainerRecord, ContainerTask | None] | None,
+        values: Values,
+        runtime: Runtime | None = None,
+    ) -> Values:
+        """As `state`, of what was found."""
         labels = found[0].labels if found else {}
         addresses = labels.get(ADDRESSES_LABEL, "")
         return settled(

@@ -130,19 +130,21 @@ class ContainerResource(Resource):
                 if RESTART_LABEL in labels:
                     labels[LOG_LABEL] = joined.fifo
                 place.directory.keep(planned)
+                parent = (image.config.chain_ids() or [""])[-1]
                 around = Surroundings(
                     owner=place.owner,
                     runtime=runtime,
                     image=image,
-                    layers=await place.layers(image),
+                    rootfs=await place.lifecycle.prepare(container, parent, workspace_id),
                     directory=place.directory,
                     access_url=str(workspace["access_url"]),
                     joined=joined,
                     labels=labels,
                 )
                 job = await trio.to_thread.run_sync(make_job, container, planned, around)
-                await place.lifecycle.start(job)
-                return await place.state(planned, runtime)
+                record = await place.lifecycle.start(job)
+                task = await place.api.tasks.find(container)
+                return place.state_of((record, task), planned, runtime)
 
     async def _place(self, container: str) -> ContainerPlace:
         return ContainerPlace(await self._machine.containerd(), self._machine.owner(), container)

@@ -31,7 +31,6 @@ async def test_a_shim_that_ends_meanwhile_is_no_error(autojump_clock: Any) -> No
     api: Any = SimpleNamespace(
         containers=SimpleNamespace(find=nothing, delete=nothing),
         snapshots=SimpleNamespace(remove=nothing),
-        daemon=SimpleNamespace(delete_lease=nothing),
         tasks=SimpleNamespace(
             find=find, kill=nothing, wait=lambda _: ask("wait"), delete=lambda _: ask("delete")
         ),
