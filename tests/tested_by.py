@@ -166,7 +166,7 @@ TESTED_BY = {
     """,
     "coord/store/test_engine.py": """
         kled_coord/store/errors kled_coord/store/migrate kled_coord/store/migrations/env
-        kled_coord/store/records kled_coord/store/schema
+        kled_coord/store/records kled_coord/store/schema kled_coord/store/template_records
     """,
     "coord/store/test_races.py": """
         kled_coord/store/build_changes kled_coord/store/logins kled_coord/store/standing

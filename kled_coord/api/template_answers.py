@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from kled_coord.api.answers import fields_of
 from kled_coord.builds.runner import CheckedTemplate
-from kled_coord.store.records import (
+from kled_coord.store.template_records import (
     Template,
     TemplateParameter,
     TemplatePreset,

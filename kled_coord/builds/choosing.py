@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kled_coord.policy.decide import workspace_not_found
-from kled_coord.store.records import TemplateParameter, TemplateVersion, Workspace
+from kled_coord.store.records import Workspace
+from kled_coord.store.template_records import TemplateParameter, TemplateVersion
 from kled_coord.workspaces.lifecycle import Transition
 from kled_coord.workspaces.parameters import Parameters, decide_parameters
 from kled_coord.workspaces.service import version_archived

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import trio
 
-from kled_coord.store.records import Build, TemplateVersion, User, Workspace
+from kled_coord.store.records import Build, User, Workspace
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.terraform.varfile import Value
 
 

@@ -27,8 +27,9 @@ from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.store.builds import latest_builds
 from kled_coord.store.engine import Store
-from kled_coord.store.records import TemplateVersion, Workspace
+from kled_coord.store.records import Workspace
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.users import user_by_id
 from kled_coord.store.versions import version_archive, version_fixed_sealed
 from kled_coord.terraform.changes import PlannedChanges

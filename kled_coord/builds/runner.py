@@ -8,7 +8,7 @@ from typing import Any
 
 from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
-from kled_coord.store.records import TemplateParameter, TemplatePreset
+from kled_coord.store.template_records import TemplateParameter, TemplatePreset
 from kled_coord.terraform.changes import PlannedChanges
 from kled_coord.terraform.varfile import Value
 

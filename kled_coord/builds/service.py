@@ -25,9 +25,10 @@ from kled_coord.store.build_changes import DecideAgain, DecideNew, queue_again, 
 from kled_coord.store.builds import NewBuild, build_by_id, build_notes, list_builds
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import Build, LogLine, TemplateVersion, Workspace
+from kled_coord.store.records import Build, LogLine, Workspace
 from kled_coord.store.scripts import script_runs_of
 from kled_coord.store.standing import as_caller
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.timings import build_timings
 from kled_coord.store.versions import find_version, version_by_id
 from kled_coord.store.workspaces import workspace_by_id, workspace_secrets

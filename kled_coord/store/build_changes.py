@@ -27,8 +27,9 @@ from kled_coord.store.builds import (
     next_pending,
     update_build,
 )
-from kled_coord.store.records import Build, TemplateVersion, Usage, Workspace
+from kled_coord.store.records import Build, Usage, Workspace
 from kled_coord.store.states import drop_build_lock, lock_workspace
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.templates import hold_template
 from kled_coord.store.users import count_owned_workspaces, user_by_id
 from kled_coord.store.versions import version_by_id

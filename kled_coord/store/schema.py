@@ -118,7 +118,7 @@ templates = Table(
     Column("build_quiet_s", sa.Integer),
     # After so many seconds without use its workspaces are stopped; NULL: never.
     Column("stop_after_s", sa.Integer),
-    # Who may make workspaces of it: records.USABLE_BY.
+    # Who may make workspaces of it: template_records.Template.
     Column("usable_by", sa.String(20), nullable=False, server_default="everybody"),
     _at("created_at", nullable=False),
     _at("updated_at", nullable=False),
@@ -136,13 +136,15 @@ template_versions = Table(
     Column("name", sa.String(40)),
     Column("message", sa.Text, nullable=False, default=""),
     Column("archive", sa.LargeBinary, nullable=False),
-    # The variables it declares (records.Variable); NULL: not read yet, by a release before these.
+    # The variables it declares (template_records.Variable); NULL: not read yet, by a release
+    # before these.
     Column("variables", sa.JSON(none_as_null=True)),
     # What its author has given to variables, as Terraform's source text by name; null: a sensitive
     # one, which is among the sealed.
     Column("fixed", sa.JSON(none_as_null=True)),
     Column("fixed_sealed", sa.LargeBinary),
-    # What a start with the defaults asks for (records.TemplateParameter, TemplatePreset); NULL:
+    # What a start with the defaults asks for (template_records.TemplateParameter and
+    # TemplatePreset); NULL:
     # nobody has looked.
     Column("parameters", sa.JSON(none_as_null=True)),
     Column("presets", sa.JSON(none_as_null=True)),

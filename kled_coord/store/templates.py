@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from kled_coord.store.records import Template
 from kled_coord.store.schema import template_versions, templates, users, workspaces
+from kled_coord.store.template_records import Template
 from kled_wire.errors import NotFoundError
 
 _ACTIVE = template_versions.alias("active")

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, func, insert, select, update
 
-from kled_coord.store.records import (
+from kled_coord.store.schema import builds, template_versions, templates, users, workspaces
+from kled_coord.store.template_records import (
     ParameterOption,
     ParameterValidation,
     Template,
@@ -18,7 +19,6 @@ from kled_coord.store.records import (
     TemplateVersion,
     Variable,
 )
-from kled_coord.store.schema import builds, template_versions, templates, users, workspaces
 from kled_coord.store.templates import ALIVE
 from kled_wire.errors import ConflictError
 from kled_wire.names import WorkspaceId

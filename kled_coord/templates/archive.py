@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from kled_coord.store.records import Variable
+from kled_coord.store.template_records import Variable
 from kled_coord.templates.declarations import is_values, list_backends, list_variables
 from kled_coord.terraform.blocks import is_source
 from kled_wire.errors import InputError

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from kled_coord.builds.choosing import AskedParameters
 from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
-from kled_coord.store.records import TemplateVersion, Workspace
+from kled_coord.store.records import Workspace
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.templates.questions import Evaluation, FormAnswers, Questions
 from kled_coord.workspaces.parameters import NONE, Parameters
 from kled_coord.workspaces.service import Workspaces

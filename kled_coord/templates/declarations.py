@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from kled_coord.store.records import Variable
+from kled_coord.store.template_records import Variable
 from kled_coord.terraform.blocks import is_source, read_file_blocks, read_values
 from kled_coord.terraform.hcl import literal
 

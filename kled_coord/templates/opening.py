@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from kled_coord.environment import clean_environment
-from kled_coord.store.records import Variable
+from kled_coord.store.template_records import Variable
 from kled_coord.templates import archive_process
 from kled_coord.templates.archive import Archive, invalid
 from kled_wire.errors import InputError

@@ -18,9 +18,9 @@ from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock, Ids
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import TemplateVersion
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.standing import as_caller
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.templates import template_by_name
 from kled_coord.store.versions import NewVersion, add_version
 from kled_coord.templates.archive import Archive

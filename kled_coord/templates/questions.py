@@ -17,8 +17,8 @@ from kled_coord.builds.running.variables import open_fixed, values_of
 from kled_coord.builds.turns import Turns
 from kled_coord.policy.decide import Caller
 from kled_coord.store.engine import Store
-from kled_coord.store.records import TemplateParameter, TemplatePreset, TemplateVersion
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.template_records import TemplateParameter, TemplatePreset, TemplateVersion
 from kled_coord.store.users import user_by_id
 from kled_coord.store.versions import version_archive, version_fixed_sealed
 from kled_coord.workspaces.parameters import (

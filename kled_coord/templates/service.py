@@ -12,8 +12,8 @@ from kled_coord.policy.actions import Action, ActionTarget
 from kled_coord.policy.decide import Caller
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
-from kled_coord.store.records import Template, TemplateVersion
 from kled_coord.store.standing import as_caller
+from kled_coord.store.template_records import Template, TemplateVersion
 from kled_coord.store.templates import (
     change_template,
     delete_template,

@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 
 from kled_coord.store.engine import Store
-from kled_coord.store.records import TemplateVersion
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.versions import (
     change_version,
     rewrite_parameters,

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from kled_coord.store.records import TemplateParameter, TemplateVersion
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.template_records import TemplateParameter, TemplateVersion
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceId
 

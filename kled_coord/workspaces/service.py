@@ -18,15 +18,10 @@ from kled_coord.store.build_changes import create_workspace
 from kled_coord.store.builds import NewBuild, latest_builds, workspace_notes
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
-from kled_coord.store.records import (
-    AgentRecord,
-    Build,
-    TemplateParameter,
-    TemplateVersion,
-    Workspace,
-)
+from kled_coord.store.records import AgentRecord, Build, Workspace
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.standing import as_caller
+from kled_coord.store.template_records import TemplateParameter, TemplateVersion
 from kled_coord.store.templates import template_by_name
 from kled_coord.store.users import user_by_name
 from kled_coord.store.workspaces import (

@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 
 from kled_coord.builds.runner import TemplateForm
-from kled_coord.store.records import (
+from kled_coord.store.template_records import (
     ParameterOption,
     ParameterValidation,
     TemplateParameter,

@@ -6,8 +6,8 @@ from kled_coord.builds.running.variables import open_fixed
 from kled_coord.builds.states.backend import States
 from kled_coord.builds.states.sensitive import sensitive_values
 from kled_coord.store.engine import Store
-from kled_coord.store.records import TemplateVersion
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.versions import version_by_id, version_fixed_sealed
 from kled_coord.store.workspaces import workspace_by_id, workspace_secrets
 from kled_coord.workspaces.parameters import open_parameters

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from kled_coord.store.records import TemplateVersion, Variable
 from kled_coord.store.sealing import Sealer
+from kled_coord.store.template_records import TemplateVersion, Variable
 from kled_coord.terraform.varfile import Value, is_expression
 from kled_coord.workspaces.parameters import Parameters
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kled_coord.store.records import TemplateParameter
+from kled_coord.store.template_records import TemplateParameter
 
 _PLAIN = TemplateParameter(
     name="",

@@ -7,7 +7,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kled_coord.store.records import Variable
+from kled_coord.store.template_records import Variable
 from kled_coord.templates.declarations import list_backends, list_variables
 from kled_coord.terraform.hcl import literal, read_attributes, read_blocks
 

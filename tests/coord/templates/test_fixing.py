@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kled_coord.store.records import Variable
+from kled_coord.store.template_records import Variable
 from kled_coord.templates.fixing import FixedVariables, ValuesFile, fix_variables
 from kled_wire.errors import InputError
 

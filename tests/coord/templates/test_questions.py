@@ -10,7 +10,7 @@ import trio.testing
 
 from kled_coord.builds.runner import Inquiry, TemplateForm
 from kled_coord.builds.turns import Turns
-from kled_coord.store.records import TemplatePreset
+from kled_coord.store.template_records import TemplatePreset
 from kled_coord.templates.choosing import evaluate_new
 from kled_coord.templates.pushing import PushValues
 from kled_wire.errors import InputError, LimitError, NotFoundError
