@@ -108,7 +108,8 @@ TESTED_BY = {
         kled_coord/api/auth kled_coord/api/bodies kled_coord/api/builds kled_coord/api/docs
         kled_coord/api/errors kled_coord/api/guard kled_coord/api/health kled_coord/api/ssh
         kled_coord/api/template_answers kled_coord/api/templates kled_coord/api/tfstate
-        kled_coord/api/tokens kled_coord/api/users kled_coord/api/workspaces
+        kled_coord/api/tokens kled_coord/api/user_answers kled_coord/api/users
+        kled_coord/api/workspaces
         kled_coord/workspaces/agents
     """,
     "coord/api/test_bundles.py": "kled_coord/api/edge",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from kled_coord.api.answers import LoginAnswer
 from kled_coord.api.bodies import ExchangeBody, LoginBody
 from kled_coord.api.guard import AddressDep, CallerDep, ServicesDep
+from kled_coord.api.user_answers import LoginAnswer
 from kled_wire.version import PROTOCOL, software_version
 
 router = APIRouter(prefix="/api/v1", tags=["auth"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from kled_coord.api.answers import KeyAnswer
 from kled_coord.api.bodies import NewKeyBody
 from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
+from kled_coord.api.user_answers import KeyAnswer
 from kled_coord.policy.actions import Action
 from kled_wire.names import parse_workspace_ref
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from kled_coord.api.answers import CertificateAnswer
 from kled_coord.api.bodies import CertificateBody
 from kled_coord.api.guard import CallerDep, ServicesDep, caller_of
+from kled_coord.api.user_answers import CertificateAnswer
 from kled_coord.policy.actions import Action, ActionTarget
 from kled_wire.names import user_principal
 

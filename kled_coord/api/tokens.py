@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from kled_coord.api.answers import TokenAnswer
 from kled_coord.api.bodies import NewTokenBody
 from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
+from kled_coord.api.user_answers import TokenAnswer
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["tokens"])
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from kled_coord.api.answers import UserAnswer
 from kled_coord.api.bodies import ChangeUserBody, NewUserBody
 from kled_coord.api.guard import CallerDep, NamePath, ServicesDep
+from kled_coord.api.user_answers import UserAnswer
 from kled_coord.identity.users import UserChange
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"])

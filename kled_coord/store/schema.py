@@ -144,8 +144,7 @@ template_versions = Table(
     Column("fixed", sa.JSON(none_as_null=True)),
     Column("fixed_sealed", sa.LargeBinary),
     # What a start with the defaults asks for (template_records.TemplateParameter and
-    # TemplatePreset); NULL:
-    # nobody has looked.
+    # TemplatePreset); NULL: nobody has looked.
     Column("parameters", sa.JSON(none_as_null=True)),
     Column("presets", sa.JSON(none_as_null=True)),
     Column("readme", sa.Text, nullable=False, server_default=""),
