@@ -12,8 +12,9 @@ TESTED_BY = {
     "client/stat/test_cgroup.py": "kled_client/cli/stat",
     "agent/scripts/test_service.py": """
         kled_agent/scripts/metadata kled_agent/scripts/running
-        kled_agent/scripts/runs kled_agent/scripts/telling kled_agent/ssh/login_wait
+        kled_agent/scripts/runs kled_agent/scripts/telling
     """,
+    "agent/scripts/test_login_wait.py": "kled_agent/ssh/login_wait",
     "agent/sessions/holder/test_process.py": """
         kled_agent/sessions/directory kled_agent/sessions/holder/held
         kled_agent/sessions/holder/link kled_agent/sessions/holder/loop
@@ -183,9 +184,7 @@ TESTED_BY = {
         kled_coord/workspaces/parameters
     """,
     "coord/templates/test_service.py": "kled_coord/templates/edits",
-    "coord/terraform/test_asking.py": """
-        kled_coord/builds/running/asking kled_coord/terraform/checking
-    """,
+    "coord/terraform/test_asking.py": "kled_coord/builds/running/asking",
     "coord/terraform/test_binary.py": "kled_coord/terraform/embedded",
     "coord/terraform/test_run.py": "kled_coord/terraform/errors kled_coord/terraform/session",
     "coord/test_program.py": """

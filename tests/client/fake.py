@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-import wsproto
-import wsproto.events
 
+from tests.client.fake_agent import Agent, Paused, run_process
+from tests.client.fake_streams import copy, serve_websocket
 from tests.client.resumable import carry_resumable
 
 TOKEN = "kled_goodtoken"
@@ -358,102 +358,6 @@ class Fake:
     def _authority(self) -> asyncssh.SSHAuthorizedKeys:
         line = f'cert-authority,principals="user:usr_1" {self._ca.export_public_key().decode()}'
         return asyncssh.import_authorized_keys(line)
-
-
-class Paused(asyncio.Protocol):
-    """What comes waits in the socket for the protocol that follows this one."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.ReadTransport)
-        transport.pause_reading()
-
-
-class Agent(asyncssh.SSHServer):
-    def connection_requested(
-        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-    ) -> bool:
-        return True
-
-    def begin_auth(self, username: str) -> bool:
-        return True
-
-
-async def run_process(process: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Run the command as a real shell would, on pipes; with a terminal, tell about it."""
-    if process.term_type and not process.command:
-        columns, rows, *_ = process.term_size
-        process.stdout.write(f"{process.term_type} {columns}x{rows}\r\n".encode())
-        while data := await process.stdin.read(4096):
-            process.stdout.write(data)
-            if b"q" in data:
-                break
-        process.exit(0)
-        return
-    local = await asyncio.create_subprocess_exec(
-        "sh",
-        "-c",
-        process.command or "cat",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert local.stdin is not None
-    assert local.stdout is not None
-    assert local.stderr is not None
-    feeding = asyncio.create_task(feed(process, local.stdin))
-    await asyncio.gather(drain(local.stdout, process.stdout), drain(local.stderr, process.stderr))
-    status = await local.wait()
-    feeding.cancel()
-    await asyncio.gather(feeding, return_exceptions=True)
-    if status < 0:
-        process.exit_with_signal({-15: "TERM", -9: "KILL"}[status])
-    else:
-        process.exit(status)
-
-
-async def feed(process: asyncssh.SSHServerProcess[bytes], sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await process.stdin.read(65536):
-            sink.write(data)
-            await sink.drain()
-    sink.close()
-
-
-async def drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
-    while data := await source.read(65536):
-        sink.write(data)
-        await sink.drain()
-
-
-async def serve_websocket(
-    head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """Echo binary messages; an empty one is the half-close (docs/protocol.md, Data plane)."""
-    ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-    ws.receive_data(head.encode("latin-1"))
-    while True:
-        for event in ws.events():
-            if isinstance(event, wsproto.events.Request):
-                writer.write(ws.send(wsproto.events.AcceptConnection()))
-            elif isinstance(event, wsproto.events.BytesMessage):
-                writer.write(ws.send(wsproto.events.BytesMessage(data=bytes(event.data))))
-            elif isinstance(event, wsproto.events.CloseConnection):
-                writer.write(ws.send(event.response()))
-                return
-        await writer.drain()
-        data = await reader.read(65536)
-        if not data:
-            return
-        ws.receive_data(data)
-
-
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
 
 
 @contextlib.contextmanager

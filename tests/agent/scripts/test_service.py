@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from kled_agent.orphans import Children
-from kled_agent.scripts.login import ScriptDirectory
-from kled_agent.scripts.running import Runner
-from kled_agent.scripts.service import Scripts
-from kled_agent.ssh.login_wait import LoginWait
-from kled_agent.users import DEFAULT_PATH, load_user
 from kled_wire.control import messages
-from kled_wire.control.agent_spec import AgentSpec, MetadataItem, Script
-from kled_wire.eventlog import EventLog
-from tests.agent.control.coordinator import make_scripts
-
-
-@dataclass
-class Told:
-    """What the coordinator has heard; it keeps all output, until it is told not to answer."""
-
-    scripts: Scripts
-    heard: list[messages.Message] = field(default_factory=list)
-    printed: dict[str, dict[int, bytes]] = field(default_factory=dict)
-    answering: bool = True
-
-    async def send(self, message: messages.Message) -> None:
-        await trio.lowlevel.checkpoint()
-        self.heard.append(message)
-        if isinstance(message, messages.ScriptOutput):
-            self.printed.setdefault(message.run, {})[message.offset] = message.data
-            if self.answering:
-                end = message.offset + len(message.data)
-                self.scripts.output_kept(messages.OutputKept(run=message.run, end=end))
-
-    def states(self, script: str) -> list[str]:
-        runs = [m for m in self.heard if isinstance(m, messages.ScriptRunChanged)]
-        return [m.state for m in runs if m.script == script]
-
-    def last(self, script: str) -> messages.ScriptRunChanged:
-        runs = [m for m in self.heard if isinstance(m, messages.ScriptRunChanged)]
-        return next(m for m in reversed(runs) if m.script == script)
-
-    def output(self, script: str) -> bytes:
-        return b"".join(data for _, data in sorted(self.printed[self.last(script).run].items()))
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        with trio.fail_after(20):
-            while not condition():
-                await trio.sleep(0.005)
-
-    async def ended(self, script: str) -> messages.ScriptRunChanged:
-        await self.until(
-            lambda: (
-                bool(self.states(script))
-                and self.states(script)[-1] in {"succeeded", "failed", "timed_out"}
-            )
-        )
-        return self.last(script)
-
-
-Running = Callable[..., Any]
-
-
-@pytest.fixture
-def running(tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
-    """The scripts of an agent whose user has the home directory `tmp_path`."""
-    monkeypatch.setenv("KLED_AGENT_TOKEN", "kled_agent_secret")
-    monkeypatch.setenv("PATH", DEFAULT_PATH)
-    (tmp_path / ".profile").write_text("PATH=/usr/bin:/bin; export FROM_PROFILE=yes\n")
-
-    @asynccontextmanager
-    async def run(*scripts: Script, shell: str = "/bin/sh") -> AsyncIterator[Told]:
-        user = load_user(None, shell=shell)
-        object.__setattr__(user, "home", str(tmp_path))
-        object.__setattr__(user, "programs", (f"{tmp_path}/place/bin", f"{tmp_path}/place/lib"))
-        runner = Runner(
-            user=lambda: user,
-            environment={"KLED_WORKSPACE": "dev"},
-            children=Children(),
-            place=ScriptDirectory(directory=f"{tmp_path}/place"),
-        )
-        numbers = iter(range(1000))
-        service = Scripts(runner, log, new_id=lambda: f"run_{next(numbers)}", clock=datetime.now)
-        told = Told(service)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(service.serve)
-            nursery.start_soon(service.tell, told)  # type: ignore[arg-type]  # a fake
-            service.set_spec(AgentSpec(build_id="bld_1", scripts=scripts))
-            yield told
-            nursery.cancel_scope.cancel()
-
-    return run
-
-
-def script(name: str, text: str, **more: Any) -> Script:
-    more = more if {"run_on_stop", "cron"} & more.keys() else {"run_on_start": True, **more}
-    return Script(id=name, name=name, script=text, **more)
+from kled_wire.control.agent_spec import AgentSpec, MetadataItem
+from tests.agent.scripts.serving import Running, Told, script
 
 
 async def test_a_script_runs_in_a_login_environment_and_is_told(running: Running) -> None:
@@ -319,58 +225,6 @@ async def test_shutdown_scripts_run_when_the_agent_alone_is_told_to_end(
     async with running() as told:
         with trio.fail_after(10):
             await told.scripts.shut_down()
-
-
-# --- logins that wait
-
-
-async def wait_of(told: Told, said: list[bytes]) -> bool:
-    wait = LoginWait(told.scripts, said.append)
-    with trio.fail_after(20):
-        return await wait.run()
-
-
-async def test_a_login_waits_for_what_blocks_it_and_hears_what_went_wrong(
-    running: Running, tmp_path: Path
-) -> None:
-    os.mkfifo(tmp_path / "go")
-    blocking = script("clone", f"read x <{tmp_path}/go; exit 4", blocks_login=True)
-    async with running(blocking, script("other", "sleep 1000")) as told:
-        said: list[bytes] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait_of, told, said)
-            await told.until(lambda: bool(said))
-            assert said[0].startswith(b"kled: waiting for clone; kled logs -f")
-            await trio.to_thread.run_sync((tmp_path / "go").write_text, "x\n")
-        assert said[1:] == [b"kled: not all went well: clone: exit code 4; see kled logs\r\n"]
-        said.clear()
-        assert await wait_of(told, said)
-        assert said == [], "nothing is waited for, so nothing is said"
-
-
-async def test_a_login_waits_for_the_build_whose_spec_is_to_come(log: EventLog) -> None:
-    scripts = make_scripts(log)
-    assert scripts.waits_for() == ()
-    scripts.spec_follows = True
-    assert scripts.waits_for() == ("the build",)
-    said: list[bytes] = []
-    wait = LoginWait(scripts, said.append)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait.run)
-        await trio.testing.wait_all_tasks_blocked()
-        scripts.set_spec(AgentSpec(build_id="bld_1"))
-    assert not wait.gave_up
-
-
-async def test_ctrl_c_gives_up_the_wait(log: EventLog) -> None:
-    scripts = make_scripts(log)
-    scripts.spec_follows = True
-    wait = LoginWait(scripts, lambda _: None)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait.run)
-        await trio.testing.wait_all_tasks_blocked()
-        wait.typed(b"ls\x03")
-    assert wait.gave_up
 
 
 # --- metadata

@@ -8,8 +8,6 @@ import functools
 import json
 import os
 import re
-import tempfile
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,6 @@ from typing import Any
 import pytest
 import trio
 
-from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.command import BACKEND_FILE, VALUES_FILE
 from kled_coord.terraform.errors import (
     TemplateInvalidError,
@@ -38,12 +34,10 @@ from kled_coord.terraform.session import Control
 from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
 from kled_wire.errors import KledError
+from tests.coord.terraform.running import PROCESS, Recorder, build, files_in, fresh
 from tests.kit.processes import is_alive
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[3]
-PROCESS = (ROOT / "templates/process/main.tf").read_text()
 
 VALUES = """
 variable "text" {}
@@ -65,50 +59,6 @@ resource "terraform_data" "slow" {
   }
 }
 """
-
-
-class Recorder:
-    """Keeps the events of a build; `look` is called at each."""
-
-    def __init__(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
-        self.events: list[Event] = []
-        self._look = look
-
-    async def __call__(self, event: Event) -> None:
-        self.events.append(event)
-        if self._look is not None:
-            await self._look()
-
-
-def fresh(parent: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
-
-
-def files_in(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
-
-
-async def build(
-    store: Any, host: Any, binary: Any, tmp_path: Path, template: bytes, **more: Any
-) -> tuple[Any, list[Event]]:
-    directory = fresh(tmp_path)
-    recorder = Recorder(more.pop("look", None))
-    output = await run_build(
-        BuildInput(
-            template=template,
-            transition=host.transition,
-            backend=store.backend,
-            variables=more.pop("variables", {}),
-        ),
-        binary=binary,
-        host=host,
-        directory=directory,
-        on_event=recorder,
-        providers=(KLED,),
-        control=more.pop("control", Control(sandbox=store.sandbox)),
-        **more,
-    )
-    return output, recorder.events
 
 
 async def test_a_workspace_starts_stops_and_is_deleted(
@@ -411,53 +361,3 @@ async def test_what_a_provisioner_that_is_cut_off_started_ends_with_it(
         )
     assert len(started) == 2
     assert not [pid for pid in started if is_alive(pid)]
-
-
-async def check(
-    binary: Any, tmp_path: Path, template: bytes, sandbox: Sandbox | None = None
-) -> Any:
-    directory = tmp_path / "check"
-    directory.mkdir()
-    return await check_template(
-        CheckInput(template=template),
-        binary=binary,
-        directory=directory,
-        providers=(KLED,),
-        control=Control(sandbox=sandbox),
-    )
-
-
-async def test_the_shipped_template_is_valid(
-    binary: Any, pack: Any, tmp_path: Path, sandbox: Any
-) -> None:
-    checked = await check(binary, tmp_path, pack({"main.tf": PROCESS}), sandbox)
-    assert checked.warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('\nresource "x" "y" {\n  a = \n}\n', "main.tf:3: Invalid expression: "),
-        (
-            PROCESS.replace('name = "main"', 'nmae = "main"'),
-            "main.tf:16: Unsupported argument: ",
-        ),
-        (PROCESS.replace('"main"\n}', '"Main"\n}'), "main.tf:16: Invalid name: "),
-        (PROCESS.replace("kled_agent.main.id", "kled_agent.mian.id"), "main.tf:23: Reference to "),
-    ],
-)
-async def test_a_wrong_template_is_refused_at_its_line(
-    binary: Any, pack: Any, tmp_path: Path, text: str, message: str
-) -> None:
-    with pytest.raises(TemplateInvalidError) as caught:
-        await check(binary, tmp_path, pack({"main.tf": text}))
-    assert caught.value.code == "template_invalid"
-    assert caught.value.message.startswith(message), caught.value.message
-    assert caught.value.diagnostics
-
-
-async def test_an_archive_without_a_template_is_refused(
-    binary: Any, pack: Any, tmp_path: Path
-) -> None:
-    with pytest.raises(TemplateInvalidError, match=r"no \.tf file"):
-        await check(binary, tmp_path, pack({"folder/main.tf": PROCESS}))
