@@ -41,7 +41,9 @@ TESTED_BY = {
     "agent/ssh/test_other_user.py": """
         kled_agent/ssh/forwards/user_socket_process kled_agent/ssh/forwards/user_sockets
     """,
-    "agent/ssh/test_sessions.py": "kled_agent/ssh/session kled_agent/ssh/subsystems/choice",
+    "agent/ssh/test_sessions.py": """
+        kled_agent/ssh/environment kled_agent/ssh/session kled_agent/ssh/subsystems/choice
+    """,
     "agent/supervisor/test_running.py": "kled_agent/supervisor/__main__",
     "agent/test_orphans.py": "kled_agent/descendants",
     "agent/test_small.py": "kled_agent/memory/sampler",
@@ -75,6 +77,7 @@ TESTED_BY = {
         kled_client/cli/api kled_client/cli/dotfiles kled_client/cli/files kled_client/cli/open
         kled_client/cli/open_app
     """,
+    "client/api/test_client.py": "kled_client/api/failures",
     "client/test_cancel.py": "kled_client/cli/cancel",
     "client/test_cli.py": """
         kled_client/__main__ kled_client/account/credentials kled_client/account/files

@@ -26,8 +26,9 @@ from kled_agent.sessions.program import (
 )
 from kled_agent.sessions.sftp_pace import SftpPace
 from kled_agent.sessions.terminal import TerminalRequest
+from kled_agent.ssh.environment import session_environment
 from kled_agent.ssh.identity import SessionDefaults
-from kled_agent.ssh.login_wait import GAVE_UP, WAIT_VARIABLE, LoginWait, asks_to_wait
+from kled_agent.ssh.login_wait import GAVE_UP, LoginWait, asks_to_wait
 from kled_agent.ssh.named import HeldTerminal, SessionRequest, asked_session, open_held
 from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program
 from kled_agent.ssh.subsystems.ports import PortsSession
@@ -38,10 +39,6 @@ from kled_wire.eventlog import EventLog
 from kled_wire.scheduling import TypingPriority
 from kled_wire.ssh import subsystems
 
-# What a client may set: everything else could change how programs are found or loaded. LANG and
-# LC_* as in Debian's sshd_config; the rest is what terminals and git clients send.
-_ENVIRONMENT_PREFIXES: Final = ("LC_", subsystems.CLIENT_PREFIX)
-_ENVIRONMENT_NAMES: Final = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "GIT_PROTOCOL"})
 # What OpenSSH takes in one packet (channels.h, CHAN_SES_PACKET_DEFAULT). asyncssh cuts larger
 # blocks itself, moving the rest of the block each time.
 BLOCK_BYTES: Final = 32 * 1024
@@ -49,16 +46,6 @@ BLOCK_BYTES: Final = 32 * 1024
 TERMINAL_WAITING_BYTES: Final = 4 * 1024
 _HOLDER_GONE: Final = 1
 _START_FAILED: Final = 126  # as shells say "found but cannot be run"
-
-
-def allowed_environment(asked: Mapping[str, str]) -> dict[str, str]:
-    """The part of what a client sent that its session gets."""
-    return {
-        name: value
-        for name, value in asked.items()
-        if name in _ENVIRONMENT_NAMES or name.startswith(_ENVIRONMENT_PREFIXES)
-        if name != WAIT_VARIABLE
-    }
 
 
 class SshSession(asyncssh.SSHServerSession[bytes]):
@@ -221,16 +208,9 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self, *, line: str | None = None, program: SubsystemProgram | None = None
     ) -> Command:
         assert self._channel is not None
-        environment = dict(self._defaults.environment)
-        environment.update(allowed_environment(self._channel.get_environment()))
-        peer = self._channel.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 - a label
-        environment["SSH_CONNECTION"] = f"{peer[0]} {peer[1]} 127.0.0.1 22"
-        environment["SSH_CLIENT"] = f"{peer[0]} {peer[1]} 22"
-        if agent_path := self._channel.get_agent_path():
-            environment["SSH_AUTH_SOCK"] = agent_path
         return Command(
             user=self._defaults.user,
-            environment=environment,
+            environment=session_environment(self._channel, self._defaults.environment),
             children=self._defaults.children,
             line=line,
             argv=program.argv if program else None,

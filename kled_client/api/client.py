@@ -7,8 +7,6 @@ reached, and ProtocolError when something else answers.
 from __future__ import annotations
 
 import json
-import os
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,8 +16,8 @@ from urllib.parse import quote
 import httpx
 import trio
 
-from kled_client.account.endpoint import is_plain_http, proxy_for, wrong_scheme
-from kled_client.account.http import no_proxy, tls_context
+from kled_client.account.http import tls_context
+from kled_client.api.failures import foreign, unreachable
 from kled_client.api.models import (
     AuditEntry,
     Build,
@@ -357,7 +355,7 @@ class Api:
                     raise self._error(response)
                 yield response
         except httpx.HTTPError as exc:
-            raise self._unreachable(exc) from exc
+            raise unreachable(self.url, exc) from exc
 
     async def _call(
         self,
@@ -375,7 +373,7 @@ class Api:
         try:
             response = await self.client.request(method, f"/api/v1{path}", **options)
         except httpx.HTTPError as exc:
-            raise self._unreachable(exc) from exc
+            raise unreachable(self.url, exc) from exc
         if not response.is_success:
             raise self._error(response)
         return response
@@ -386,7 +384,7 @@ class Api:
         try:
             return response.json()
         except ValueError as exc:
-            raise self._foreign(response) from exc
+            raise foreign(self.url, response) from exc
 
     def _parse_line(self, line: str) -> dict[str, Any]:
         try:
@@ -397,53 +395,4 @@ class Api:
             ) from exc
 
     def _error(self, response: httpx.Response) -> KledError:
-        return decode_error(response.status_code, response.content) or self._foreign(response)
-
-    def _foreign(self, response: httpx.Response) -> KledError:
-        address = parse_url(self.url)
-        return ProtocolError(
-            "answer_malformed",
-            f"{self.url} answers {response.status_code}, not a coordinator's answer",
-            hint=f"is it there without {address.base}? kled login {address._replace(base='').url}"
-            if address.base
-            else "check the coordinator's URL with kled whoami",
-        )
-
-    def _unreachable(self, exc: httpx.HTTPError) -> UnavailableError:
-        cause = _cause(exc)
-        address = parse_url(self.url)
-        if isinstance(cause, ssl.SSLError) and is_plain_http(cause.reason):
-            return wrong_scheme(address)
-        # h11's word for an answer that begins with a control character, as a TLS alert does.
-        if not address.tls and str(exc) == "illegal request line":
-            return wrong_scheme(address)
-        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout) and not isinstance(
-            cause, ssl.SSLError
-        ):
-            proxy = proxy_for(address, os.environ)  # as httpx, which reads them itself
-            if proxy is not None:
-                # Trio tried several addresses; their errors are of one kind.
-                first = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
-                number = getattr(first, "errno", None)
-                error = OSError(number, os.strerror(number)) if number else OSError(str(exc))
-                return no_proxy(proxy.host, proxy.port, error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return UnavailableError(
-                "tls_untrusted",
-                f"the certificate of {self.url} is not trusted: {cause.verify_message}",
-                hint="kled login --ca-file FILE, or KLED_CA_FILE",
-            )
-        timed_out = isinstance(exc, httpx.TimeoutException)
-        why = "no answer in time" if timed_out else str(exc) or str(cause) or type(exc).__name__
-        return UnavailableError(
-            "coordinator_unreachable",
-            f"cannot reach {self.url}: {why}",
-            hint="check that the coordinator is running, and check its URL with kled whoami",
-        )
-
-
-def _cause(exc: BaseException) -> BaseException:
-    """The first cause: httpx and Trio wrap without words of their own, and httpcore hides it."""
-    while (inner := exc.__cause__ or exc.__context__) is not None:
-        exc = inner
-    return exc
+        return decode_error(response.status_code, response.content) or foreign(self.url, response)
