@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 _NEVER: Final = rb"(?!)"
 _ANY_IN_PART: Final = rb"[^/]*"
+_SPECIAL: Final = re.compile(rb"[*?\[\\]")
 _CLASSES: Final = {
     b"alnum": rb"a-zA-Z0-9",
     b"alpha": rb"a-zA-Z",
@@ -91,11 +92,15 @@ def _translate(glob: bytes, *, whole: bool) -> bytes:
 
 
 def _stars(glob: bytes, at: int, *, whole: bool) -> tuple[bytes, int]:
-    """The stars at `at`: two between slashes, or a slash and an end, go over directories."""
+    """The stars at `at`: two between slashes, or a slash and an end, go over directories.
+
+    What comes before a pattern's first special character git compares by itself (dir.c,
+    match_pathname), so that stars behind it begin the pattern.
+    """
     end = at
     while glob[end : end + 1] == b"*":
         end += 1
-    opens = at == 0 or glob[at - 1 : at] == b"/"
+    opens = glob[at - 1 : at] == b"/" or not _SPECIAL.search(glob, 0, at)
     if end - at < 2 or not whole or not opens:
         return _ANY_IN_PART, end
     if end == len(glob):

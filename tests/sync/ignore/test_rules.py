@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kled_sync.ignore.pattern import parse_line
@@ -65,6 +65,8 @@ LINE = st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(LINE, max_size=6))
+@example([b"a**/a"])
+@example([b"a**b/a", b"a/b**", b"a?**/a", b"\\a**/a"])
 def test_lines_mean_what_they_mean_to_git(
     tree: tuple[Path, list[bytes]], lines: list[bytes]
 ) -> None:
