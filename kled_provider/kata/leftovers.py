@@ -1,4 +1,4 @@
-"""Collects what unclean deaths have left of containers: namespaces, addresses, ports, logs.
+"""Collects what unclean deaths have left of containers: snapshots, addresses, ports, files, logs.
 
 A container that fails is taken away by whoever made it; who was killed could not. What is there of
 one that containerd does not know, and that no live process is creating, is nobody's.
@@ -6,11 +6,16 @@ one that containerd does not know, and that no live process is creating, is nobo
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
+
 import trio
 
 from kled_provider.host import HostError
 from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.owner.file import OwnerFileError
 from kled_provider.kata.volume.resource import collect_volumes, volume_settings
 
@@ -18,11 +23,14 @@ from kled_provider.kata.volume.resource import collect_volumes, volume_settings
 async def collect_leftovers(machine: KataMachine) -> list[str]:
     """Take them away; returns whose they were. What hinders it is told by whoever needs it next."""
     try:
-        joins = Joins(machine.owner())
-        api = await machine.containerd()
+        owner, api = machine.owner(), await machine.containerd()
+        joins = Joins(owner)
         living = {container.id for container in await api.containers.list()}
-        volumes = await trio.to_thread.run_sync(collect_volumes, volume_settings(joins.owner))
-        attached, printed = joins.networks, joins.outputs
-        return [*await attached.collect(living), *await printed.collect(living), *volumes]
+        collected = await trio.to_thread.run_sync(collect_volumes, volume_settings(owner))
+        for container in {*joins.networks.abandoned(living), *joins.outputs.abandoned(living)}:
+            with suppress(HostError, NetworkError, OSError):  # the next run tries again
+                await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0)
+                collected.append(container)
     except (OwnerFileError, HostError, OSError):
         return []
+    return collected

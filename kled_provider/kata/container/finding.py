@@ -8,6 +8,7 @@ start, or killed the process after it.
 from __future__ import annotations
 
 from kled_provider.containerd.api import ContainerdApi
+from kled_provider.kata.container.cgroups import recorded_cgroups
 from kled_provider.kata.container.directory import recorded_directories
 from kled_provider.kata.container.identity import WORKSPACE_LABEL, id_prefix
 from kled_provider.kata.container.joining import Joins
@@ -39,4 +40,5 @@ async def find_places(
     ids = await known_ids(api, workspace, prefix)
     ids |= {*joins.networks.recorded(), *joins.outputs.recorded()}
     ids |= {*recorded_directories(owner.runtime_directory)}
+    ids |= {*recorded_cgroups(owner.containerd.namespace)}
     return [ContainerPlace(api, owner, id_) for id_ in sorted(ids) if id_.startswith(prefix)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -14,6 +13,7 @@ from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.containerd.tasks import ContainerTask, TaskStatus
 from kled_provider.host import HostError
+from kled_provider.kata.container.cgroups import counts_oom, end_cgroups
 from kled_provider.kata.container.checking import Runtime
 from kled_provider.kata.container.directory import container_directory
 from kled_provider.kata.container.hostfiles import unpin_mounts
@@ -27,7 +27,6 @@ from kled_provider.plugin.values import Values, settled
 
 # How long cleaning up may take, whatever the operation's own limit.
 CLEAN_UP_S: Final = 60.0
-_CGROUPS: Final = Path("/sys/fs/cgroup")
 _ALIVE: Final = (TaskStatus.RUNNING, TaskStatus.PAUSED, TaskStatus.PAUSING)
 
 
@@ -58,10 +57,11 @@ class ContainerPlace:
     async def clear(self, number: int, stop_s: float) -> None:
         """Stop the container and take all of it away. Raises HostError, NetworkError, OSError."""
         await self.lifecycle.remove(self.id, number, stop_s)
-        await self.joins.leave(self.id)
-        remove_cgroups(self.owner.containerd.namespace, self.id)
+        await end_cgroups(self.owner.containerd.namespace, self.id)
         await trio.to_thread.run_sync(unpin_mounts, self.directory.path)
         await trio.to_thread.run_sync(self.directory.remove)
+        # Last: by this what is left of a killed run's container is found.
+        await self.joins.leave(self.id)
 
     async def state(self, values: Values, runtime: Runtime | None = None) -> Values:
         """Return the whole state of the container as it is now.
@@ -117,24 +117,9 @@ def is_running(found: tuple[ContainerRecord, ContainerTask | None]) -> bool:
     return found[1] is not None and found[1].status in _ALIVE
 
 
-def remove_cgroups(namespace: str, container: str) -> None:
-    """Remove the cgroups that a killed shim has left; one in use, or gone, is left alone."""
-    for path in (_CGROUPS, *_CGROUPS.iterdir()):
-        with suppress(OSError):
-            (path / namespace / container).rmdir()
-
-
 def is_oom_killed(labels: Mapping[str, str], namespace: str, container: str) -> bool:
-    """Whether the kernel has killed a process of the container for memory: as containerd told, or
-    the cgroup, where the container has one. cgroups(7), versions 1 and 2.
+    """Whether the kernel has killed a process of the container for memory.
+
+    As containerd told it, or as its cgroup counts: that of a VM is not this kernel's.
     """
-    if OOM_LABEL in labels:
-        return True
-    for path in (
-        Path("/sys/fs/cgroup/memory", namespace, container, "memory.oom_control"),
-        Path("/sys/fs/cgroup", namespace, container, "memory.events"),
-    ):
-        with suppress(OSError):
-            lines = path.read_text(encoding="ascii").splitlines()
-            return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
-    return False
+    return OOM_LABEL in labels or counts_oom(namespace, container)

@@ -6,7 +6,7 @@
     await networks.detach(container_id)
 
 What is about to be done is on disk before it is done: a record for each container, in a directory
-that a boot empties as it does the kernel's side. `collect` detaches those whose container is gone.
+that a boot empties as it does the kernel's side. `abandoned` are those whose container is gone.
 """
 
 from __future__ import annotations
@@ -158,22 +158,12 @@ class ContainerNetworks:
                 interface = self._interface(container_id, entry["name"], entry["asked"])
                 await self._plugins.check(entry["conflist"], interface, entry["result"])
 
-    async def collect(self, living: Container[str]) -> list[str]:
-        """Detach the containers that are not `living` and that nobody is creating; returns them.
-
-        One that cannot be detached now is left for the next time.
-        """
-        collected = []
+    def abandoned(self, living: Container[str]) -> Iterator[str]:
+        """The containers that are attached, are not `living`, and that nobody is creating."""
         for container_id in [*self.recorded(), *self._orphans()]:
             record = self._load(container_id)
-            if container_id in living or (record is not None and is_alive(record["creator"])):
-                continue
-            try:
-                await self.detach(container_id)
-            except (NetworkError, OSError):
-                continue
-            collected.append(container_id)
-        return collected
+            if container_id not in living and not (record and is_alive(record["creator"])):
+                yield container_id
 
     def users(self, network: str) -> list[str]:
         """The containers that are attached to a network."""

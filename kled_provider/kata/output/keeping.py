@@ -85,19 +85,12 @@ class Outputs:
         logs = (self.log(path.name) for path in self.directory.glob(f"{prefix}*"))
         return max((log for log in logs if log.exists()), key=_written_at, default=None)
 
-    async def collect(self, living: Container[str]) -> list[str]:
-        """Close those of containers that are not `living` and that nobody is creating.
-
-        Returns them. Raises HostError, OSError.
-        """
-        collected = []
+    def abandoned(self, living: Container[str]) -> Iterator[str]:
+        """The containers that have a FIFO, are not `living`, and that nobody is creating."""
         for container_id in self.recorded():
             running = processes.recorded(self._place(container_id))
-            if container_id in living or (running is not None and is_alive(running.generation)):
-                continue
-            await self.close(container_id)
-            collected.append(container_id)
-        return collected
+            if container_id not in living and not (running and is_alive(running.generation)):
+                yield container_id
 
     def _remove(self, container_id: str) -> None:
         log = self.log(container_id)

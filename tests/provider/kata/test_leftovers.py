@@ -138,14 +138,19 @@ async def test_what_containerd_itself_restarts_gets_no_volume_that_another_write
 
 _KILLED = """
 import os, signal, sys, trio
+from kled_provider.kata.container.directory import container_directory
 from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.network.attaching import NetworkAttachment
 from kled_provider.kata.owner.loading import load_owner_file
 
 async def main():
-    joins = Joins(load_owner_file(sys.argv[1]))
+    owner = load_owner_file(sys.argv[1])
+    joins = Joins(owner)
     await joins.outputs.open("ghost")
     await joins.networks.attach("ghost", "w-1", [NetworkAttachment(network="w-1.net")])
+    directory = container_directory(owner.runtime_directory, "ghost")
+    directory.write_etc({"hosts": ""})
+    directory.keep({})
     os.kill(os.getpid(), signal.SIGKILL)
 
 trio.run(main)
@@ -167,6 +172,7 @@ async def test_what_a_killed_run_left_is_collected_by_the_next(
         await nursery.start(on_machine.serve)
         assert set(await collect_leftovers(on_machine)) == {"ghost"}
         nursery.cancel_scope.cancel()
+    assert not list(Path(platform.directory, "run").rglob("ghost*"))
     made = attributes(kata, "kata_container.other")["id"]
     await ContainerNetworks(machine.settings).check(made)
     assert Joins(load_owner_file(str(platform.file))).outputs.is_kept(made)

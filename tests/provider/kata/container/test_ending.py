@@ -69,7 +69,7 @@ async def test_each_end_is_told_at_once_with_what_ended_it(
         with trio.fail_after(20):
             said = await wait_agent_container(api, machine.owner(), "w-1", "a-1")
         assert said[0].startswith("container ws ended with exit code "), said
-        assert how in said[0]
+        assert how in said[0], said
         assert not lines or said[1][-len(lines) :] == lines, said
     await kata("destroy", "-auto-approve")
 

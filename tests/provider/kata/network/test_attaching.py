@@ -270,7 +270,7 @@ trio.run(main)
 
 
 @pytest.mark.parametrize("seconds", ["0.02", "0.08", "0.2", "0.6"])
-async def test_what_an_unclean_death_left_is_collected(
+async def test_what_an_unclean_death_left_is_found_and_goes(
     machine: Machine, networks: ContainerNetworks, tmp_path: Path, seconds: str
 ) -> None:
     root = Path(__file__).parents[4]
@@ -278,8 +278,9 @@ async def test_what_an_unclean_death_left_is_collected(
         [sys.executable, "-c", _DIES, str(tmp_path), seconds], check=False, cwd=root
     )
     assert done.returncode == -signal.SIGKILL
-    assert await networks.collect({"c1"}) == [], "its container lives"
-    await networks.collect(set())
+    assert list(networks.abandoned({"c1"})) == [], "its container lives"
+    for container in list(networks.abandoned(set())):
+        await networks.detach(container)
     assert leftovers(machine) == []
 
 
@@ -287,10 +288,11 @@ async def test_what_is_being_created_is_not_collected(
     machine: Machine, networks: ContainerNetworks
 ) -> None:
     await networks.attach("c1", "ws", [NetworkAttachment(network="ws.net")])
-    assert await networks.collect(set()) == []
+    assert list(networks.abandoned(set())) == []
     assert networks.users("ws.net") == ["c1"]
     (machine.settings.netns_directory / "kled-orphan").touch()
-    assert await networks.collect(set()) == ["orphan"]
+    assert list(networks.abandoned(set())) == ["orphan"]
+    await networks.detach("orphan")
     await networks.detach("c1")
     assert networks.users("ws.net") == []
     assert leftovers(machine) == []
