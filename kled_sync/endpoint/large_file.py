@@ -28,32 +28,39 @@ class LargeFile:
     ) -> None:
         self._item, self._descriptor, self._size = item, descriptor, size
         self._base, self._done = base, done
-        self._new: list[tuple[bytes, bytes]] = []
+        self._new: list[tuple[bytes, memoryview]] = []
         self._new_bytes = 0
         self._run: tuple[int, int] | None = None
         self.hasher = blake3()
         self.chunks = ChunkList()
 
-    def records(self) -> Iterator[list[bytes]]:
-        """Each in parts."""
-        for chunk in chunks_of(self._descriptor, self._size):
-            self.hasher.update(chunk.data)
-            self.chunks.add(chunk.length, chunk.hash)
-            if chunk.offset + chunk.length <= self._done:
-                continue
-            whole = chunk.offset >= self._done
-            place = self._base.get(chunk.hash) if whole else None
-            if place is not None:
-                yield from self._refer(place)
-            else:
-                yield from self._give(chunk, max(0, self._done - chunk.offset))
+    def records(self) -> Iterator[list[bytes | memoryview]]:
+        """Each in parts; those of more than one are valid until the next record."""
+        for chunks in chunks_of(self._descriptor, self._size, self.hasher):
+            for chunk in chunks:
+                yield from self._chunk(chunk)
+            yield from self._flush()
         yield from self._refer(None)
 
-    def _refer(self, place: tuple[int, int] | None) -> Iterator[list[bytes]]:
-        """To what the receiver has, in runs; what was collected until now goes before it."""
+    def _chunk(self, chunk: Chunk) -> Iterator[list[bytes | memoryview]]:
+        self.chunks.add(chunk.length, chunk.hash)
+        if chunk.offset + chunk.length <= self._done:
+            return
+        whole = chunk.offset >= self._done
+        place = self._base.get(chunk.hash) if whole else None
+        if place is not None:
+            yield from self._refer(place)
+        else:
+            yield from self._give(chunk, max(0, self._done - chunk.offset))
+
+    def _flush(self) -> Iterator[list[bytes | memoryview]]:
         if self._new:
             yield contents.encode_chunks(self._item, self._new)
             self._new, self._new_bytes = [], 0
+
+    def _refer(self, place: tuple[int, int] | None) -> Iterator[list[bytes | memoryview]]:
+        """To what the receiver has, in runs; what was collected until now goes before it."""
+        yield from self._flush()
         run = self._run
         if run is not None and place is not None and _continues(run, place):
             self._run = (run[0], run[1] + place[1])
@@ -62,17 +69,16 @@ class LargeFile:
             yield self._copy(run)
         self._run = place
 
-    def _give(self, chunk: Chunk, skip: int) -> Iterator[list[bytes]]:
+    def _give(self, chunk: Chunk, skip: int) -> Iterator[list[bytes | memoryview]]:
         if self._run is not None:
             yield self._copy(self._run)
             self._run = None
-        self._new.append((chunk.hash, bytes(chunk.data[skip:])))
+        self._new.append((chunk.hash, chunk.data[skip:]))
         self._new_bytes += chunk.length - skip
         if self._new_bytes >= BLOCK_BYTES:
-            yield contents.encode_chunks(self._item, self._new)
-            self._new, self._new_bytes = [], 0
+            yield from self._flush()
 
-    def _copy(self, place: tuple[int, int]) -> list[bytes]:
+    def _copy(self, place: tuple[int, int]) -> list[bytes | memoryview]:
         where = contents.COPIED.pack(*place)
         return [contents.encode_record(contents.COPY, self._item, where)]
 

@@ -30,7 +30,6 @@ from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 
-_READ_BYTES: Final = 1024 * 1024
 # A save is several events; what goes on for longer is told of while it does.
 _QUIET_S: Final = 0.008
 _TELL_S: Final = 0.04
@@ -72,8 +71,8 @@ class SyncEndpoint:
         """Take what the session sends until it ends, or is no session of ours."""
         blocks, assembler, unpacker = BlockReader(), Assembler(), Unpacker()
         try:
-            while data := os.read(self._reader, _READ_BYTES):
-                for block in blocks.feed(data):
+            while count := os.readv(self._reader, [blocks.space()]):
+                for block in blocks.took(count):
                     self._take(block, assembler, unpacker)
         except KledError as exc:
             self._mailbox.put(exc)

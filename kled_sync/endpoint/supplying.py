@@ -57,7 +57,7 @@ class Supplier:
         self._root, self._memory, self._store = root, memory, store
         self._job, self._items = job, items
         self._packer = Packer()
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._squeeze = True
         self.sent = Numbered()
@@ -112,7 +112,7 @@ class Supplier:
             stream = LargeFile(item.item, descriptor, before.st_size, self._base(item), done)
             for record in stream.records():
                 self._put(*record)
-                if self._waiting_bytes >= BLOCK_BYTES:
+                if len(record) > 1 or self._waiting_bytes >= BLOCK_BYTES:
                     yield from self._flush()
             if is_same(before, os.fstat(descriptor)):
                 what = seen_file(before, stream.hasher.digest(), began)
@@ -148,7 +148,7 @@ class Supplier:
         body = words.encode("utf-8", "replace")[:_WORDS_MAX]
         self._put(contents.encode_record(contents.FAIL, item.item, body))
 
-    def _put(self, *parts: bytes) -> None:
+    def _put(self, *parts: bytes | memoryview) -> None:
         """A record, or several, in parts that are joined when they are sent."""
         self._waiting.extend(parts)
         self._waiting_bytes += sum(map(len, parts))

@@ -21,8 +21,13 @@ _AVERAGES: Final = ((256 * 1024 * 1024, 16 * 1024), (4 * 1024 * 1024 * 1024, 64 
 _AVERAGE_MAX: Final = 256 * 1024
 
 
+# So much is read at once and hashed as a part of the whole: as large as stays in a processor's
+# cache until it is cut. Its beginning in the file is a multiple of itself, which suits blake3.
+_READ_BYTES: Final = 1024 * 1024
+
+
 class Chunk(NamedTuple):
-    """`data` is valid until the next chunk."""
+    """`data` is valid until the next list of chunks."""
 
     offset: int
     length: int
@@ -30,20 +35,32 @@ class Chunk(NamedTuple):
     data: memoryview
 
 
-def chunks_of(descriptor: int, size: int) -> Iterator[Chunk]:
-    """Of a file that has `size` bytes, from where `descriptor` is to its end. Raises OSError."""
+def chunks_of(descriptor: int, size: int, whole: blake3) -> Iterator[list[Chunk]]:
+    """Of a file that has `size` bytes, from where `descriptor` is to its end. Raises OSError.
+
+    `whole` is fed all of it.
+    """
     average = next((a for limit, a in _AVERAGES if size < limit), _AVERAGE_MAX)
-    for found in FastCDC(average, normalized_chunking=1).cut_stream(_DescriptorReader(descriptor)):
-        data = found.data
-        digest = blake3(data).digest(CHUNK_HASH_BYTES)
-        yield Chunk(found.offset, found.length, digest, data)
+    cutter = FastCDC(average, normalized_chunking=1)
+    buffer = memoryview(bytearray(cutter.max_size + _READ_BYTES))
+    offset = held = 0
+    while True:
+        count = os.readv(descriptor, [buffer[held : held + _READ_BYTES]])
+        whole.update(buffer[held : held + count])
+        end = held + count
+        chunks = [
+            Chunk(offset + found.offset, found.length, b"", found.data)
+            for found in cutter.cut_buf(buffer[:end])
+        ]
+        if count and chunks:
+            chunks.pop()  # cut where the buffer ends: more of it may come
+        yield [chunk._replace(hash=_chunk_hash(chunk.data)) for chunk in chunks]
+        if not count:
+            return
+        start = sum(chunk.length for chunk in chunks)
+        offset, held = offset + start, end - start
+        buffer[:held] = buffer[start:end]
 
 
-class _DescriptorReader:
-    """What pyfastcdc reads from."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def readinto(self, buffer: memoryview) -> int:
-        return os.readv(self._descriptor, [buffer])
+def _chunk_hash(data: memoryview) -> bytes:
+    return blake3(data).digest(CHUNK_HASH_BYTES)

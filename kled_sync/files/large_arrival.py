@@ -45,9 +45,8 @@ def hash_beginning(descriptor: int, length: int) -> blake3:
 
 def write_all(descriptor: int, data: memoryview) -> None:
     """Raises OSError."""
-    written = os.write(descriptor, data)
-    while written < len(data):
-        written += os.write(descriptor, data[written:])
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 class LargeArrival:
@@ -78,20 +77,24 @@ class LargeArrival:
             self._descriptor = os.open(self.name, _NEW, PRIVATE, dir_fd=self._directory)
         return self._descriptor
 
-    def write(self, chunk: memoryview, digest: bytes = b"") -> None:
-        """`digest` is none for what has chunks of its own in the list.
+    def write(self, chunks: list[tuple[int, bytes]], data: memoryview) -> None:
+        """`chunks` are the lengths and hashes of those that `data` is.
 
-        It is believed: a list that is wrong costs one transfer, the file is hashed as a whole.
+        They are believed: a list that is wrong costs one transfer, the file is hashed as a whole.
         """
         descriptor = self.open()
-        if chunk and chunk[0] == 0 and bytes(chunk) == _ZEROS[: len(chunk)]:
-            os.lseek(descriptor, len(chunk), os.SEEK_CUR)  # a hole
-        else:
-            write_all(descriptor, chunk)
-        self._hasher.update(chunk)
-        if digest:
-            self._chunks.add(len(chunk), digest)
-        self._offset += len(chunk)
+        written = at = 0
+        for length, digest in chunks:
+            self._chunks.add(length, digest)
+            end = at + length
+            if length and data[at] == 0 and bytes(data[at:end]) == _ZEROS[:length]:
+                write_all(descriptor, data[written:at])
+                os.lseek(descriptor, length, os.SEEK_CUR)  # a hole
+                written = end
+            at = end
+        write_all(descriptor, data[written:])
+        self._hasher.update(data)
+        self._offset += len(data)
 
     def copy(self, offset: int, length: int) -> bool:
         """Several chunks in a row, each of which the base has; false where it is another one.
@@ -104,11 +107,12 @@ class LargeArrival:
         chunk = os.pread(self.base, length, offset)
         if len(chunk) != length:
             return False
-        self.write(memoryview(chunk))
+        known = []
         at = offset
-        while at < offset + length and (known := self.base_chunks.get(at)) is not None:
-            self._chunks.add(*known)
-            at += known[0]
+        while at < offset + length and (row := self.base_chunks.get(at)) is not None:
+            known.append(row)
+            at += row[0]
+        self.write(known, memoryview(chunk))
         return True
 
     def rewind(self, offset: int) -> None:

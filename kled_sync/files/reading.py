@@ -67,9 +67,9 @@ def _digest(descriptor: int, size: int, store: ChunkStore) -> bytes:
     if size < CHUNKED_BYTES:
         return blake3(read_small(descriptor, size)).digest()
     whole, chunks = blake3(), ChunkList()
-    for chunk in chunks_of(descriptor, size):
-        whole.update(chunk.data)
-        chunks.add(chunk.length, chunk.hash)
+    for found in chunks_of(descriptor, size, whole):
+        for chunk in found:
+            chunks.add(chunk.length, chunk.hash)
     digest = whole.digest()
     store.save(digest, chunks)
     return digest

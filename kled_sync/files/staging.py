@@ -122,8 +122,7 @@ class Staging:
         large = arrival.large
         match record.kind:
             case contents.CHUNKS:
-                for digest, chunk in contents.split_chunks(record.body):
-                    large.write(chunk, digest)
+                large.write(*contents.split_chunks(record.body))
             case contents.COPY:
                 if not large.copy(*contents.COPIED.unpack(record.body)):
                     self._finish(arrival, _ANOTHER_BASE)

@@ -21,8 +21,8 @@ from kled_sync.wire.blocks import (
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
 
-# Several blocks: what comes whole is passed on as it came, uncopied.
-_READ_BYTES: Final = 1024 * 1024
+# A block: an allocation of more would be returned to the system each time.
+_READ_BYTES: Final = 256 * 1024
 
 
 class ByteStream(Protocol):

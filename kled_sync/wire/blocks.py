@@ -9,6 +9,7 @@ Each block is compressed separately, so that its unpacked size is known and boun
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kled_wire.errors import ProtocolError
@@ -26,6 +27,8 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 CONTROL: Final = 0
 DATA: Final = 1
 _ZSTD: Final = 1
+# What is read at once: as much as stays in a processor's cache until it is written again.
+_PIECE_BYTES: Final = 256 * 1024
 # How much of what somebody says instead is quoted.
 _SAID_BYTES_MAX: Final = 200
 # Less is not worth the call; and what got smaller by less than this is sent as it was.
@@ -120,7 +123,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._unpacker = Unpacker()
-        self._parts: list[bytes | memoryview] = []
+        self._parts: list[bytes] = []
         self._size = 0
 
     def add(self, block: WireBlock) -> bytes | None:
@@ -129,7 +132,7 @@ class Assembler:
         self._size += len(part)
         if self._size > MESSAGE_BYTES_MAX:
             raise ProtocolError("sync_block_refused", f"a message of {self._size} bytes and more")
-        self._parts.append(part)
+        self._parts.append(bytes(part))
         if block.job:
             return None
         message = b"".join(self._parts)
@@ -150,58 +153,55 @@ def will_shrink(sample: bytes) -> bool:
 class BlockReader:
     """Cuts a byte stream into blocks; the magic comes first.
 
-    A block that comes in one piece is a view of that piece; of another the parts are copied once.
+    It has one buffer: who reads from the system reads into `space` and calls `took`. A block is a
+    view of the buffer, valid until the next `space`.
     """
 
     def __init__(self) -> None:
-        # The beginning of what is not whole yet, and how long that will be at least.
-        self._begun = bytearray()
-        self._wanted = 0
+        self._buffer = memoryview(bytearray(HEAD.size + BLOCK_BYTES_MAX + _PIECE_BYTES))
+        # What is there of a block that is not whole yet.
+        self._start = self._end = 0
         self._greeted = False
 
-    def feed(self, data: bytes | bytearray) -> list[WireBlock]:
-        """The blocks that are whole now. Raises ProtocolError."""
-        blocks: list[WireBlock] = []
+    def space(self) -> memoryview:
+        """Where the next bytes go."""
+        if self._start:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        return self._buffer[self._end : self._end + _PIECE_BYTES]
+
+    def took(self, count: int) -> Iterator[WireBlock]:
+        """The blocks that are whole with `count` more bytes in `space`. Raises ProtocolError."""
+        self._end += count
+        if not self._greeted:
+            self._greet()
+        while self._greeted and self._end - self._start >= HEAD.size:
+            start = self._start + HEAD.size
+            block, size = decode_head(self._buffer[self._start : start])
+            if self._end < start + size:
+                break
+            came = self._buffer[self._start : start + size]
+            self._start = start + size
+            yield block._replace(payload=came[HEAD.size :], came=came)
+
+    def feed(self, data: bytes | bytearray) -> Iterator[WireBlock]:
+        """The same for bytes that are somewhere else; a block is valid until the next."""
         view = memoryview(data)
         while view:
-            if not self._greeted:
-                view = self._greet(view)
-            elif self._begun:
-                missing = self._wanted - len(self._begun)
-                self._begun += view[:missing]
-                view = view[missing:]
-                # The head alone tells how much more there is to come.
-                if len(self._begun) == self._wanted and self._cut(memoryview(self._begun), blocks):
-                    self._begun = bytearray()
-            else:
-                view = view[self._cut(view, blocks) :]
-        return blocks
+            space = self.space()
+            count = min(len(space), len(view))
+            space[:count] = view[:count]
+            yield from self.took(count)
+            view = view[count:]
 
-    def _cut(self, view: memoryview, blocks: list[WireBlock]) -> int:
-        """Take one block off `view`: its length. 0 where it is not whole: then it is `_begun`."""
-        end = HEAD.size
-        if len(view) >= end:
-            block, size = decode_head(view[: HEAD.size])
-            end += size
-            if len(view) >= end:
-                came = view[:end]
-                blocks.append(block._replace(payload=came[HEAD.size :], came=came))
-                return end
-        self._wanted = end
-        if not self._begun:
-            self._begun += view
-            return len(view)
-        return 0
-
-    def _greet(self, view: memoryview) -> memoryview:
-        """What follows the magic, as far as that is there."""
-        seen = bytes(self._begun) + view[:_SAID_BYTES_MAX]
+    def _greet(self) -> None:
+        seen = bytes(self._buffer[: min(self._end, _SAID_BYTES_MAX)])
         if not (MAGIC.startswith(seen) or seen.startswith(MAGIC)):
             said = seen.decode("utf-8", "replace").split("\n")[0]
             raise ProtocolError(
                 "sync_not_spoken", f"the far end does not speak kled-sync: {said!r}"
             )
-        missing = len(MAGIC) - len(self._begun)
-        self._greeted = len(seen) >= len(MAGIC)
-        self._begun = bytearray() if self._greeted else bytearray(seen)
-        return view[missing:]
+        if len(seen) >= len(MAGIC):
+            self._greeted = True
+            self._start = len(MAGIC)

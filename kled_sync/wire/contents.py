@@ -58,7 +58,7 @@ def encode_whole(item: int, entry: bytes, length: int) -> bytes:
     return _HEAD.pack(WHOLE, item, len(entry) + length) + entry
 
 
-def encode_chunks(item: int, chunks: list[tuple[bytes, bytes]]) -> list[bytes]:
+def encode_chunks(item: int, chunks: list[tuple[bytes, memoryview]]) -> list[bytes | memoryview]:
     """Of hashes and bytes; in parts, uncopied."""
     heads = b"".join(_CHUNK.pack(len(data), digest) for digest, data in chunks)
     size = _COUNT.size + len(heads) + sum(len(data) for _, data in chunks)
@@ -66,10 +66,10 @@ def encode_chunks(item: int, chunks: list[tuple[bytes, bytes]]) -> list[bytes]:
     return [head, *(data for _, data in chunks)]
 
 
-def split_chunks(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Hash and bytes of the chunks of a `CHUNKS` record. The hashes are what the sender says.
+def split_chunks(body: memoryview) -> tuple[list[tuple[int, bytes]], memoryview]:
+    """Lengths and hashes of the chunks of a `CHUNKS` record, and their bytes in a row.
 
-    Raises ProtocolError("sync_record_refused").
+    The hashes are what the sender says. Raises ProtocolError("sync_record_refused").
     """
     if len(body) < _COUNT.size:
         raise ProtocolError("sync_record_refused", "chunks without their number")
@@ -77,10 +77,7 @@ def split_chunks(body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     at = _COUNT.size + _CHUNK.size * count
     if at > len(body):
         raise ProtocolError("sync_record_refused", f"{count} chunks without their lengths")
-    for length, digest in _CHUNK.iter_unpack(body[_COUNT.size : at]):
-        if at + length > len(body):
-            raise ProtocolError("sync_record_refused", "a chunk without its bytes")
-        yield digest, body[at : at + length]
-        at += length
-    if at != len(body):
-        raise ProtocolError("sync_record_refused", "bytes that are no chunk's")
+    rows = list(_CHUNK.iter_unpack(body[_COUNT.size : at]))
+    if at + sum(length for length, _ in rows) != len(body):
+        raise ProtocolError("sync_record_refused", "chunks and bytes that are not as many")
+    return rows, body[at:]

@@ -62,10 +62,10 @@ def test_a_message_larger_than_a_block_comes_in_parts() -> None:
     entries = {b"%d" % n: make_file(0, n, n, random.Random(n).randbytes(32)) for n in range(60_000)}
     listing = messages.Listing(directory=b"", entries=messages.Named(entries))
     data = blocks.pack_message(blocks.Packer(), messages.encode_message(listing))
-    found = blocks.BlockReader().feed(blocks.MAGIC + data)
-    assert len(found) > 1
     assembler = blocks.Assembler()
+    found = blocks.BlockReader().feed(blocks.MAGIC + data)
     *rest, last = [assembler.add(block) for block in found]
+    assert rest
     assert rest == [None] * len(rest)
     assert last is not None
     assert messages.decode_message(last) == listing
@@ -75,9 +75,9 @@ def test_a_message_larger_than_a_block_comes_in_parts() -> None:
 def test_garbage_is_refused_as_what_it_is(data: bytes) -> None:
     for decode in (
         messages.decode_message,
-        lambda d: blocks.BlockReader().feed(blocks.MAGIC + d),
+        lambda d: list(blocks.BlockReader().feed(blocks.MAGIC + d)),
         lambda d: [contents.split_chunks(r.body) for r in contents.records(d)],
-        lambda d: list(contents.split_chunks(memoryview(d))),
+        lambda d: contents.split_chunks(memoryview(d)),
         check_entry,
     ):
         with suppress(ProtocolError):
@@ -122,7 +122,7 @@ def test_a_block_is_opened_only_to_what_it_says() -> None:
 
 def test_a_peer_that_says_something_else_is_quoted() -> None:
     with pytest.raises(ProtocolError, match="bash: kled: command not found"):
-        blocks.BlockReader().feed(b"bash: kled: command not found\n")
+        list(blocks.BlockReader().feed(b"bash: kled: command not found\n"))
 
 
 def test_endless_messages_end() -> None:
@@ -136,9 +136,12 @@ def test_endless_messages_end() -> None:
 
 @given(st.lists(st.tuples(st.binary(min_size=20, max_size=20), st.binary(min_size=1)), max_size=5))
 def test_chunks_come_out_as_they_went_in(chunks: list[tuple[bytes, bytes]]) -> None:
-    (record,) = contents.records(b"".join(contents.encode_chunks(7, chunks)))
+    views = [(digest, memoryview(data)) for digest, data in chunks]
+    (record,) = contents.records(b"".join(contents.encode_chunks(7, views)))
     assert (record.kind, record.item) == (contents.CHUNKS, 7)
-    assert [(d, bytes(chunk)) for d, chunk in contents.split_chunks(record.body)] == chunks
+    rows, data = contents.split_chunks(record.body)
+    assert rows == [(len(data), digest) for digest, data in chunks]
+    assert data == b"".join(data for _, data in chunks)
 
 
 @given(
@@ -153,7 +156,10 @@ def test_blocks_are_the_same_wherever_the_stream_is_cut(
     data = blocks.MAGIC + b"".join(block.encoded() for block in sent)
     found = []
     for cut in [*cuts, len(data)]:
-        found += reader.feed(data[:cut])
+        found += [
+            block._replace(payload=bytes(block.payload), came=bytes(block.came))
+            for block in reader.feed(data[:cut])
+        ]
         data = data[cut:]
     assert [block._replace(came=b"") for block in found] == sent
     assert [block.encoded() for block in found] == [block.encoded() for block in sent]
