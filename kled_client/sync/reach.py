@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from kled_client.sync.place import SyncPlace
-from kled_sync.session.peer import ByteStream, Peer
+from kled_sync.session.peer import ByteStream, Peer, PipeStream
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef
@@ -80,7 +80,7 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
     _widen(process)
     try:
         assert process.stdio is not None
-        yield process.stdio
+        yield PipeStream(process.stdio)
     finally:
         with trio.move_on_after(CLEANUP_S, shield=True):
             assert process.stdin is not None
@@ -107,17 +107,29 @@ class _ChannelStream:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._words = b""
+        # What came and did not fit into where it was wanted.
+        self._rest = memoryview(b"")
 
-    async def receive_some(self, max_bytes: int) -> bytes:  # noqa: ARG002  # the protocol's
-        while (received := await self._channel.receive()) is not None:
+    async def receive_into(self, space: memoryview) -> int:
+        while not self._rest:
+            received = await self._channel.receive()
+            if received is None:
+                self._raise_words()
+                return 0
             data, is_stderr = received
-            if not is_stderr:
-                return data
-            self._words = (self._words + data)[-_WORDS_BYTES:]
+            if is_stderr:
+                self._words = (self._words + data)[-_WORDS_BYTES:]
+            else:
+                self._rest = memoryview(data)
+        count = min(len(space), len(self._rest))
+        space[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def _raise_words(self) -> None:
         if self._words:
             said = self._words.decode("utf-8", "replace").strip().splitlines()[-1]
             raise UnavailableError("sync_connection_lost", f"the far end of the sync ended: {said}")
-        return b""
 
     async def send_all(self, data: bytes | memoryview) -> None:
         await self._channel.send(bytes(data))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
-from typing import Final, Protocol
+from typing import Protocol
 
 import trio
+from trio.abc import ReceiveStream, SendStream
 
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import (
@@ -21,18 +24,35 @@ from kled_sync.wire.blocks import (
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
 
-# A block: an allocation of more would be returned to the system each time.
-_READ_BYTES: Final = 256 * 1024
-
 
 class ByteStream(Protocol):
     """What an endpoint is reached by: a process's pipes, or an SSH channel."""
 
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        """Some bytes; none at the end."""
+    async def receive_into(self, space: memoryview) -> int:
+        """How many bytes came, at the beginning of `space`; none at the end."""
 
     async def send_all(self, data: bytes | memoryview) -> None:
         """Waits while the other side reads no more."""
+
+
+class PipeStream:
+    """A process's standard input and output, or a pair of pipes."""
+
+    def __init__(self, pipes: trio.StapledStream[SendStream, ReceiveStream]) -> None:
+        assert isinstance(pipes.receive_stream, trio.lowlevel.FdStream)
+        self._pipes, self._reader = pipes, pipes.receive_stream
+
+    async def receive_into(self, space: memoryview) -> int:
+        """As ByteStream has it; trio's own allocates for each read. Raises trio's errors."""
+        reader = self._reader.fileno()
+        while True:
+            await trio.lowlevel.wait_readable(reader)
+            with suppress(BlockingIOError):
+                return os.readv(reader, [space])
+
+    async def send_all(self, data: bytes | memoryview) -> None:
+        """Raises trio's errors."""
+        await self._pipes.send_all(data)
 
 
 class PeerListener(Protocol):
@@ -83,9 +103,9 @@ class Peer:
 
     async def _read(self) -> None:
         blocks, assembler = BlockReader(), Assembler()
-        while data := await self._stream.receive_some(_READ_BYTES):
-            self.received_bytes += len(data)
-            for block in blocks.feed(data):
+        while size := await self._stream.receive_into(blocks.space()):
+            self.received_bytes += size
+            for block in blocks.took(size):
                 if block.channel == CONTROL:
                     message = assembler.add(block)
                     if message is not None:

@@ -185,16 +185,6 @@ class BlockReader:
             self._start = start + size
             yield block._replace(payload=came[HEAD.size :], came=came)
 
-    def feed(self, data: bytes | bytearray) -> Iterator[WireBlock]:
-        """The same for bytes that are somewhere else; a block is valid until the next."""
-        view = memoryview(data)
-        while view:
-            space = self.space()
-            count = min(len(space), len(view))
-            space[:count] = view[:count]
-            yield from self.took(count)
-            view = view[count:]
-
     def _greet(self) -> None:
         seen = bytes(self._buffer[: min(self._end, _SAID_BYTES_MAX)])
         if not (MAGIC.startswith(seen) or seen.startswith(MAGIC)):

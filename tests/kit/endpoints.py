@@ -16,12 +16,12 @@ from kled_sync.endpoint.serving import Choose, Hold, run_endpoint
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.once import OneSync, Plan, Result, Wish
-from kled_sync.session.peer import Peer
+from kled_sync.session.peer import Peer, PipeStream
 from kled_sync.session.transfer import SyncMeter
 from kled_sync.watching.choice import open_watcher
 
 
-class Pipes:
+class Pipes(PipeStream):
     """Both directions of one endpoint."""
 
     def __init__(self, hold: Hold = HeldRoot, choose: Choose = open_watcher) -> None:
@@ -31,12 +31,7 @@ class Pipes:
         self.ends = (theirs, ours)
         self.reader = trio.lowlevel.FdStream(self.out)
         self.writer = trio.lowlevel.FdStream(self.to)
-
-    async def receive_some(self, max_bytes: int) -> bytes:
-        return bytes(await self.reader.receive_some(max_bytes))
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        await self.writer.send_all(data)
+        super().__init__(trio.StapledStream(self.writer, self.reader))
 
     def serve(self, env: dict[str, str]) -> None:
         try:

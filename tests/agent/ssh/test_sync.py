@@ -15,7 +15,7 @@ import trio
 from kled_agent.users import load_user
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.once import OneSync, Plan, Wish
-from kled_sync.session.peer import Peer
+from kled_sync.session.peer import Peer, PipeStream
 from kled_sync.session.transfer import SyncMeter
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
@@ -48,7 +48,7 @@ async def copy(site: Site, source: Path, destination: bytes, state: Path) -> int
     try:
         async with two_peers(state) as peers, trio.open_nursery() as nursery:
             assert process.stdio is not None
-            far = Peer("far", process.stdio)
+            far = Peer("far", PipeStream(process.stdio))
             nursery.start_soon(far.run)
             wish = Wish(
                 source=os.fsencode(source) + b"/", destination=destination, options=AS_RSYNC

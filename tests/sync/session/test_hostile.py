@@ -120,9 +120,11 @@ class Said:
     def __init__(self, *data: bytes) -> None:
         self._data = [blocks.MAGIC, *data]
 
-    async def receive_some(self, _max_bytes: int) -> bytes:
+    async def receive_into(self, space: memoryview) -> int:
         await trio.lowlevel.checkpoint()
-        return self._data.pop(0) if self._data else b""
+        data = self._data.pop(0) if self._data else b""
+        space[: len(data)] = data
+        return len(data)
 
     async def send_all(self, _data: bytes | memoryview) -> None:
         await trio.lowlevel.checkpoint()
