@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from typing import Final, Generic, TypeVar
 
 from kled_sync.wire.blocks import HEAD, MAGIC, Packer, WireBlock, pack_message
+from kled_sync.wire.link_speed import LinkSpeed
 from kled_sync.wire.messages import Message, encode_message
 from kled_wire.errors import LimitError
 
@@ -62,6 +64,7 @@ class BlockSender:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._packer = Packer()
+        self.speed = LinkSpeed()
 
     def greet(self) -> None:
         self._write(MAGIC)
@@ -73,11 +76,13 @@ class BlockSender:
 
     def send_block(self, block: WireBlock) -> None:
         """Raises OSError."""
+        began = time.monotonic()
+        size = HEAD.size + len(block.payload)
         with self._lock:
             written = os.writev(self._descriptor, [block.head(), block.payload])
-            rest = HEAD.size + len(block.payload) - written
-            if rest:
-                self._write(block.encoded()[-rest:])
+            if written < size:
+                self._write(block.encoded()[written:])
+        self.speed.sent(size, time.monotonic() - began)
 
     def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)

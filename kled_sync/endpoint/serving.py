@@ -304,7 +304,7 @@ class SyncEndpoint:
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
         items = [parse_item(row) for row in message.items]
-        supplier = Supplier(holding.root, holding.memory, holding.shop.store, message.job, items)
+        supplier = Supplier(holding, message.job, items, self._out.speed)
         holding.root.forget()
         for block in supplier.run():
             if message.job in self._dropped:

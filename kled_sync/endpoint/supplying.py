@@ -9,17 +9,17 @@ from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
+from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.large_file import LargeFile
-from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.large_arrival import hash_beginning
-from kled_sync.files.memory import Memory, SeenEntry, seen_file
+from kled_sync.files.memory import SeenEntry, seen_file
 from kled_sync.files.reading import CHANGING, TRIES, is_same, read_small
-from kled_sync.files.root import Root
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire import contents
 from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Packer, WireBlock, will_shrink
+from kled_sync.wire.link_speed import LinkSpeed
 from kled_sync.wire.messages import Numbered
 from kled_wire.errors import ProtocolError
 
@@ -51,11 +51,9 @@ def parse_item(row: tuple[Any, ...]) -> Item:
 class Supplier:
     """Sends one job's contents. `sent` has the entries they were, by item."""
 
-    def __init__(
-        self, root: Root, memory: Memory, store: ChunkStore, job: int, items: list[Item]
-    ) -> None:
-        self._root, self._memory, self._store = root, memory, store
-        self._job, self._items = job, items
+    def __init__(self, holding: HeldRoot, job: int, items: list[Item], speed: LinkSpeed) -> None:
+        self._root, self._memory, self._store = holding.root, holding.memory, holding.shop.store
+        self._job, self._items, self._speed = job, items, speed
         self._packer = Packer()
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
@@ -158,4 +156,5 @@ class Supplier:
             data = b"".join(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
-            yield self._packer.pack(DATA, self._job, data, squeeze=self._squeeze)
+            squeeze = self._squeeze and self._speed.is_slow
+            yield self._packer.pack(DATA, self._job, data, squeeze=squeeze)
