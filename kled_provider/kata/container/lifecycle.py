@@ -22,7 +22,7 @@ from kled_provider.grpc.status import GrpcStatus
 from kled_provider.host import HostError
 from kled_provider.kata.container.identity import RESTART_LABEL, WORKSPACE_LABEL
 
-# Makes a snapshot a root of containerd's collection of garbage (docs/garbage-collection.md there).
+# Makes a snapshot a root of containerd's collection of garbage (its garbage-collection.md).
 _ROOT_LABEL: Final = "containerd.io/gc.root"
 _KILLED_S: Final = 15.0
 # How long a runtime takes to say that a task of it has gone, after the task has ended.
