@@ -47,6 +47,8 @@ class AgentKeys:
         self._allowed = allowed
         # Counts the times that lists have changed: what was read before is old.
         self.changes = 0
+        # How long an agent has to say that it has its list, in seconds.
+        self.answer_s = _ANSWER_S
         self._untold: set[tuple[UserId, int]] = set()
 
     async def good_for(self, agent_id: AgentId) -> tuple[UserKey, ...]:
@@ -107,7 +109,7 @@ class AgentKeys:
         read = partial(self.good_for, holder.agent_id)
         late = failed
         try:
-            with trio.fail_after(_ANSWER_S):
+            with trio.fail_after(self.answer_s):
                 wait_answered = await self._registry.give_keys(holder.agent_id, read)
                 late = unanswered
                 await wait_answered()

@@ -94,6 +94,7 @@ async def test_a_mistake_in_a_declaration_is_shown_at_its_option(terraform: Any)
     assert 'value = "vm"' in output
 
 
+@pytest.mark.slow
 async def test_an_expression_that_never_ends_is_no_match() -> None:
     began = time.monotonic()
     assert not await is_match("(a+)+$", "a" * 60 + "b")

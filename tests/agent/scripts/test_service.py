@@ -117,6 +117,7 @@ def _is_zombie(pid: int) -> bool:
     return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 async def test_a_flood_is_bounded_and_ends_as_it_ended(running: Running) -> None:
     text = "head -c 3000000 /dev/zero | tr '\\0' x; echo the end"
     async with running(script("a", text)) as told:

@@ -48,6 +48,7 @@ def coder(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_to_other_scripts(tmp_path: Path) -> None:
     assert coder(tmp_path, "exp", "sync", "ping").stdout == "Success\n"
     assert coder(tmp_path, "exp", "sync", "want", "app", "clone").returncode == 0

@@ -128,6 +128,7 @@ def test_a_link_that_names_the_target_stays_and_what_is_no_file_is_not_replaced(
     assert (tmp_path / "pipe").is_fifo()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upload", [True, False])
 def test_ctrl_c_is_130_and_leaves_nothing(agent: Fake, tmp_path: Path, upload: bool) -> None:
     source, there = tmp_path / "big", tmp_path / "there"

@@ -18,7 +18,8 @@ _PATIENT = {"timeout_s": "0", "follow": "false"}
 _LEAVE_OUT = ("/auth/logout", "/end-streams", "/users/me")
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_no_request_brings_about_a_500(api, make_tar, seed: int) -> None:
     me, made = await workspace(api, make_tar)
     callers = [me, await api.login("root", "owner")]

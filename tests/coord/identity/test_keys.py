@@ -16,7 +16,6 @@ from kled_coord.policy.roles import Role
 from kled_coord.store.agents import insert_agent
 from kled_coord.store.records import Workspace
 from kled_coord.store.user_keys import list_user_keys
-from kled_coord.workspaces import key_holders
 from kled_wire.control.messages import UserKey
 from kled_wire.errors import (
     ConflictError,
@@ -232,11 +231,9 @@ async def test_twenty_added_at_once_are_twenty(person_on_both: Person) -> None:
     assert refused == ["keys_limit"] * 3
 
 
-async def test_removing_says_which_agents_have_not_answered(
-    person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(key_holders, "_ANSWER_S", 1.0)
+async def test_removing_says_which_agents_have_not_answered(person: Person) -> None:
     world = person.world
+    world.services.agent_keys.answer_s = 0.3
     added = await person.add()
     world.registry.mute.add(agent_of(person.web))
     removed = await world.services.keys.remove(person.alice, added.key.id)
@@ -315,9 +312,7 @@ async def test_a_token_that_was_revoked_meanwhile_adds_nothing(person: Person) -
     assert await person.good(person.dev) == set()
 
 
-async def test_telling_that_was_interrupted_is_done_again(
-    person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_telling_that_was_interrupted_is_done_again(person: Person) -> None:
     world = person.world
     world.registry.stuck.add(agent_of(person.dev))
     with trio.move_on_after(0.05) as scope:
@@ -326,7 +321,7 @@ async def test_telling_that_was_interrupted_is_done_again(
     await _told_once(person)
     # Nothing could be sent in time: an older list may still be under way.
     world.registry.stuck.add(agent_of(person.dev))
-    monkeypatch.setattr(key_holders, "_ANSWER_S", 1.0)
+    person.world.services.agent_keys.answer_s = 0.3
     assert (await person.add()).unanswered == ["dev"]
     await _told_once(person)
     # What was sent arrives before the link ends, answered or not.

@@ -173,6 +173,7 @@ def test_a_slow_reader_holds_the_other_side_up_and_loses_nothing(site: Site, way
     assert site.connection.moved == sent
 
 
+@pytest.mark.slow
 def test_a_peer_that_asks_and_does_not_listen_is_not_read_for_ever() -> None:
     site = make(Echoing())
     limit_buffers(site, CHUNK_BYTES)
@@ -235,6 +236,7 @@ def test_what_the_peer_still_sends_takes_no_answer_along(site: Site) -> None:
     assert site.connection.done
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_take_the_last_bytes_lets_it_linger(site: Site) -> None:
     limit_buffers(site)
     sent = 0

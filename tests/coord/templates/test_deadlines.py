@@ -37,6 +37,7 @@ async def test_a_build_gets_what_its_template_says(lite_world, make_tar, tmp_pat
     assert (await templates.get(alice, "plain"))[0].build_quiet_s == 0
 
 
+@pytest.mark.slow
 async def test_deadlines_through_the_api(api, make_tar) -> None:
     headers, client = await api.login("boss", "admin"), api.client
     url = "/api/v1/templates/slow"

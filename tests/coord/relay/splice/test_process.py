@@ -187,6 +187,7 @@ async def test_a_relay_that_is_left_serves_its_streams_and_then_exits(
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_limits_on_idle_streams_are_kept(
     nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:

@@ -47,6 +47,7 @@ def hook(home: StoredVolume, container: str, pid: int) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_until_the_first_task_ends(
     tmp_path: Path, task: subprocess.Popen[bytes]
 ) -> None:

@@ -204,15 +204,24 @@ async def test_who_is_not_the_agent_gets_nothing(site: Site) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_what_does_not_answer_is_said_and_the_first_that_does_is_taken(site: Site) -> None:
+async def test_what_does_not_answer_is_said_and_the_first_that_does_is_taken(
+    mock_clock: trio.testing.MockClock,
+) -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     closed = listener.socket.getsockname()[1]
     await listener.aclose()
-    await site.offer(closed)
-    await site.seeker.wait_settled()
-    assert site.seeker.report().reason == f"direct 127.0.0.1:{closed}: refused"
-    site.agent.offer(closed, site.agent.port)
-    await site.until("direct")
+    mock_clock.rate = 1
+    async with trio.open_nursery() as nursery:
+        site = Site(nursery)
+        await site.agent.listen()
+        await site.say(b"begin")
+        await site.offer(closed)
+        await site.seeker.wait_settled()
+        assert site.seeker.report().reason == f"direct 127.0.0.1:{closed}: refused"
+        await site.offer(closed, site.agent.port)
+        mock_clock.jump(OFFER_PACE_S)
+        await site.until("direct")
+        nursery.cancel_scope.cancel()
 
 
 async def silent() -> trio.SocketListener:
