@@ -15,7 +15,6 @@ from kled_provider.host import HostError
 from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.machine import KataMachine
-from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.owner.file import OwnerFileError
 from kled_provider.kata.volume.resource import collect_volumes, volume_settings
 
@@ -28,9 +27,9 @@ async def collect_leftovers(machine: KataMachine) -> list[str]:
         living = {container.id for container in await api.containers.list()}
         collected = await trio.to_thread.run_sync(collect_volumes, volume_settings(owner))
         for container in {*joins.networks.abandoned(living), *joins.outputs.abandoned(living)}:
-            with suppress(HostError, NetworkError, OSError):  # the next run tries again
-                await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0)
-                collected.append(container)
+            with suppress(HostError, OSError):  # the next run tries again
+                if await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0) is None:
+                    collected.append(container)
     except (OwnerFileError, HostError, OSError):
         return []
     return collected

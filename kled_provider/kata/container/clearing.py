@@ -13,7 +13,7 @@ from kled_provider.kata.owner.file import OwnerFile
 async def clear_workspace(api: ContainerdApi, owner: OwnerFile, workspace: str) -> None:
     """End the containers of a workspace, and what was made for one that a create had begun.
 
-    Raises HostError, NetworkError, OSError.
+    Raises HostError, OSError.
     """
     for container in sorted(await known_ids(api, workspace)):
         await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0)

@@ -101,9 +101,14 @@ class Joins:
         return resolv_conf(servers, search, options, machine)
 
     async def leave(self, container: str, *, keeps_log: bool = False) -> None:
-        """Take all of it away; what is not there is no error. Raises NetworkError, OSError."""
-        await self.networks.detach(container)
-        await self.outputs.close(container, keep=keeps_log)
+        """Take all of it away; what is not there is no error. Raises NetworkError, OSError.
+
+        Also where a network is not left, which the next run tries again, the rest goes.
+        """
+        try:
+            await self.networks.detach(container)
+        finally:
+            await self.outputs.close(container, keep=keeps_log)
 
     async def _attach(
         self, container: str, workspace: str, values: Values

@@ -50,18 +50,26 @@ class ContainerPlace:
             with trio.move_on_after(CLEAN_UP_S, shield=True):
                 # What cannot be taken away now is told by what failed first, and removed by the
                 # next create.
-                with suppress(HostError, NetworkError, OSError):
+                with suppress(HostError, OSError):
                     await self.clear(signal.SIGKILL, 0)
             raise
 
-    async def clear(self, number: int, stop_s: float) -> None:
-        """Stop the container and take all of it away. Raises HostError, NetworkError, OSError."""
+    async def clear(self, number: int, stop_s: float) -> NetworkError | None:
+        """Stop the container and take all of it away. Raises HostError, OSError.
+
+        Returns what hinders it to leave a network: of that traces are left, which the next run
+        takes away, and all else is gone.
+        """
         await self.lifecycle.remove(self.id, number, stop_s)
         await end_cgroups(self.owner.containerd.namespace, self.id)
         await trio.to_thread.run_sync(unpin_mounts, self.directory.path)
         await trio.to_thread.run_sync(self.directory.remove)
         # Last: by this what is left of a killed run's container is found.
-        await self.joins.leave(self.id)
+        try:
+            await self.joins.leave(self.id)
+        except NetworkError as error:
+            return error
+        return None
 
     async def state(self, values: Values, runtime: Runtime | None = None) -> Values:
         """Return the whole state of the container as it is now.

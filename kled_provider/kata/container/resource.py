@@ -209,7 +209,12 @@ class ContainerResource(Resource):
         await context.host.progress(f"Stopping container {state['name']}")
         async with _deadline(state, "delete", _OTHER_S):
             number = _stop_signal(state, found[0].labels if found else {})
-            await place.clear(number, float(state["stop_timeout"]))
+            problem = await place.clear(number, float(state["stop_timeout"]))
+        if problem is not None:
+            await context.host.note(
+                f"Container {state['name']} is gone, but traces of its network are left, which the "
+                f"next build takes away: {problem.message}. {problem.hint}".rstrip()
+            )
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the container of this workspace, as it was made."""

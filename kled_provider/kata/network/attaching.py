@@ -134,19 +134,32 @@ class ContainerNetworks:
     async def detach(self, container_id: str) -> None:
         """Take everything of a container's away; nothing there is no error.
 
-        Where a plugin refuses, the record is kept for the next try. Raises NetworkError, OSError.
+        What a plugin refuses to take away is recorded for the next try and hinders nothing else:
+        the rest goes, and the network has no user in it. Raises NetworkError for that, OSError.
         """
         record = self._load(container_id)
+        refused: list[dict[str, Any]] = []
+        problem: NetworkError | None = None
         for entry in reversed(record["interfaces"] if record else []):
             interface = self._interface(container_id, entry["name"], entry["asked"])
-            await self._plugins.delete(entry["conflist"], interface, entry["result"] or None)
+            try:
+                await self._plugins.delete(entry["conflist"], interface, entry["result"] or None)
+            except NetworkError as error:
+                problem = problem or error
+                refused.insert(0, entry)
         namespaces.remove_namespace(self.netns(container_id))
         async with hold_lock(self._lock):
-            self._path(container_id).unlink(missing_ok=True)
+            if record is not None and refused:
+                left = {"creator": "", "is_left": True, "interfaces": refused}
+                self._save(container_id, {**record, **left})
+            else:
+                self._path(container_id).unlink(missing_ok=True)
             for network in record["networks"] if record else []:
                 if not self.users(network):
                     # Made anew by the next; an ADD that was killed may have left it half made.
                     bridges.remove_bridge(bridge_name(network))
+        if problem is not None:
+            raise problem
 
     async def check(self, container_id: str) -> None:
         """Look whether the container is attached as `attach` left it. Raises NetworkError."""
@@ -166,11 +179,12 @@ class ContainerNetworks:
                 yield container_id
 
     def users(self, network: str) -> list[str]:
-        """The containers that are attached to a network."""
+        """The containers that are attached to a network; of one that has left only traces are."""
+        found = {container_id: self._load(container_id) for container_id in self.recorded()}
         return [
             container_id
-            for container_id in self.recorded()
-            if network in (self._load(container_id) or {"networks": ()})["networks"]
+            for container_id, record in found.items()
+            if record and network in record["networks"] and "is_left" not in record
         ]
 
     async def _add(

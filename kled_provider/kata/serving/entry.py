@@ -49,7 +49,7 @@ async def serve_kata(
 
 
 async def clear_kata(host: Host) -> None:
-    """End what it made for the host's workspace. Raises HostError, NetworkError, OSError."""
+    """End what it made for the host's workspace. Raises HostError, OSError."""
     path, workspace = service_socket(), str((await host.workspace())["id"])
     if path is None:
         await clear_here(workspace)

@@ -35,7 +35,7 @@ async def serve_here(
 
 
 async def clear_here(workspace: str) -> None:
-    """End the containers of a workspace. Raises HostError, NetworkError, OSError.
+    """End the containers of a workspace. Raises HostError, OSError.
 
     A machine without an owner's file makes none, and one whose containerd is not there runs none.
     """

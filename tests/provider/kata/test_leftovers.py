@@ -185,6 +185,36 @@ async def test_what_a_killed_run_left_is_collected_by_the_next(
     assert leftovers(machine) == []
 
 
+async def test_a_plugin_that_refuses_a_detach_hinders_nothing_else(
+    host: Any, kata: Any, platform: Any, machine: Machine
+) -> None:
+    one = CONTAINER % {"name": "one", "more": NETWORK}
+    kata.write(TEMPLATE % platform.directory + one)
+    await kata("init")
+    await kata("apply", "-auto-approve")
+    made = attributes(kata, "kata_container.one")["id"]
+    (plugins,) = machine.settings.plugin_directories
+    bridge = plugins / "bridge"
+    as_it_was = bridge.read_text()
+    bridge.write_text('#!/bin/sh\n[ "$CNI_COMMAND" != DEL ] || exit 1\n' + as_it_was)
+    # A stop: all but the traces is gone, and the state says so at once.
+    await kata("destroy", "-auto-approve", "-target=kata_container.one")
+    assert platform.containerd.names("containers") == []
+    assert not list((platform.directory / "run/outputs").glob(f"{made}*"))
+    assert any("traces of its network are left" in said for said in host.notes), host.notes
+    assert "kata_container.one" not in kata.state()
+    # A start and a delete go on, whatever is left.
+    await kata("apply", "-auto-approve")
+    await kata("destroy", "-auto-approve")
+    bridge.write_text(as_it_was)
+    on_machine = KataMachine(lambda: load_owner_file(str(platform.file)))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(on_machine.serve)
+        assert made in await collect_leftovers(on_machine)
+        nursery.cancel_scope.cancel()
+    assert leftovers(machine) == []
+
+
 async def test_where_there_is_no_owners_file_or_containerd_nothing_is_collected(
     tmp_path: Path,
 ) -> None:
