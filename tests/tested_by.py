@@ -288,6 +288,7 @@ TESTED_BY = {
         kled_sync/decide/guard kled_sync/decide/modes kled_sync/tree/entry
     """,
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
+    "sync/session/test_attributes.py": "kled_sync/endpoint/attributes kled_sync/files/attributes",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
         kled_sync/watching/kernel

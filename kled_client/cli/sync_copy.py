@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -42,6 +43,20 @@ _OPTIONS = (
         "--preset", multiple=True, metavar="NAME", help="Exclude files by the rules of preset NAME."
     ),
     click.option("--gitignore", is_flag=True, help="Follow the .gitignore files of SRC."),
+    click.option(
+        "--permissions",
+        type=click.Choice(("portable", "all", "special")),
+        default="all",
+        show_default=True,
+        help="portable: the executable bit alone; special: setuid, setgid and sticky bits too.",
+    ),
+    click.option("--owner", is_flag=True, help="Copy owners, by name; DST needs root."),
+    click.option("--group", is_flag=True, help="Copy groups, by name."),
+    click.option("--numeric-ids", is_flag=True, help="Copy owners and groups by number."),
+    click.option(
+        "-X", "--xattrs", is_flag=True, help="Copy extended attributes, as root ACLs too."
+    ),
+    click.option("-H", "--hard-links", is_flag=True, help="Link in DST what is one file in SRC."),
 )
 
 
@@ -85,7 +100,9 @@ def sync_server() -> int:
 def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **options: Any) -> int:
     from kled_client.sync.copy import AS_RSYNC, CopyWish  # noqa: PLC0415  # when a sync begins
     from kled_client.sync.rules import rules_of  # noqa: PLC0415
+    from kled_client.sync.sessions import PERMISSIONS  # noqa: PLC0415
     from kled_sync.collecting import collect_seldom  # noqa: PLC0415
+    from kled_sync.decide.attributes import AttributeWish  # noqa: PLC0415
 
     collect_seldom()
     from_place, to_place = parse_sync_place(source), parse_sync_place(target)
@@ -95,7 +112,18 @@ def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **op
         source=from_place,
         target=to_place,
         delete=options["delete"],
-        options=AS_RSYNC.with_rules(ignore, gitignore=options["gitignore"]),
+        options=replace(
+            AS_RSYNC.with_rules(ignore, gitignore=options["gitignore"]),
+            mode_mask=PERMISSIONS.get(options["permissions"], AS_RSYNC.mode_mask),
+        ),
+        attributes=AttributeWish(
+            owner=options["owner"],
+            group=options["group"],
+            numeric_ids=options["numeric_ids"],
+            special=options["permissions"] == "special",
+            xattrs=options["xattrs"],
+            hard_links=options["hard_links"],
+        ),
     )
     return run(partial(_copy, invocation, wish, options))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from kled_client.sync.place import SyncPlace
 from kled_client.sync.reach import Connect, open_peer
+from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.safety import DELETED_PART_MAX, DELETIONS_MAX
 from kled_sync.files.options import Options
@@ -30,6 +31,7 @@ class CopyWish:
     target: SyncPlace
     delete: bool = False
     options: Options = field(default_factory=lambda: AS_RSYNC)
+    attributes: AttributeWish = NOTHING
 
 
 async def copy(
@@ -48,6 +50,7 @@ async def copy(
             destination=os.fsencode(wish.target.path),
             options=wish.options,
             delete=wish.delete,
+            attributes=wish.attributes,
             here=here,
         )
         return await OneSync(alpha, beta, once, meter).run(confirm)

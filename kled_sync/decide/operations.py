@@ -36,6 +36,7 @@ class Do(IntEnum):
     REMOVE = 5
     REMOVE_DIRECTORY = 6
     DRESS = 7  # mode and times alone
+    HARD_LINK = 8  # another name for the file of this side at `source`
 
 
 class Operation(NamedTuple):
@@ -81,7 +82,7 @@ def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
         (
             _directory(a)
             for a in actions
-            if a.new is not None and a.new.is_directory and not _differs_in_time_alone(a)
+            if a.new is not None and a.new.is_directory and not differs_in_time_alone(a)
         ),
         key=lambda operation: operation.path,
     )
@@ -93,10 +94,11 @@ def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
         if not any(is_below(operation.path, path) for path in blocked)
     ]
     steps = [first, _in_order(contents), last, list(_dressing(actions, target))]
-    return [_portions(step) for step in steps if step]
+    return [portions(step) for step in steps if step]
 
 
-def _differs_in_time_alone(action: PathChange) -> bool:
+def differs_in_time_alone(action: PathChange) -> bool:
+    """Whether it is of a directory whose permissions stay."""
     new, old = action.new, action.old
     return new is not None and old is not None and old.is_directory and old.mode == new.mode
 
@@ -207,7 +209,8 @@ def _in_order(operations: list[Operation]) -> list[Operation]:
     return sorted(operations, key=lambda o: (_content_bytes(o) > JOB_BYTES // 4, o.path))
 
 
-def _portions(operations: Iterable[Operation]) -> list[SyncJob]:
+def portions(operations: Iterable[Operation]) -> list[SyncJob]:
+    """The same operations, in order, as jobs."""
     jobs: list[SyncJob] = []
     portion: list[Operation] = []
     size = 0

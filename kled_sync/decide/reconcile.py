@@ -235,7 +235,9 @@ class Reconciler:
 
     def _quick(self, a: TreeEntry, b: TreeEntry) -> Verdict:
         mask = self._terms.mode_mask
-        same = a.mode & mask == b.mode & mask or a[0] != 1
+        # A directory's permissions count where all are copied.
+        counts = a.is_file or (a.is_directory and mask != EXECUTABLE)
+        same = a.mode & mask == b.mode & mask or not counts
         return Verdict.SAME if same else Verdict.TO_BETA
 
     def _act(

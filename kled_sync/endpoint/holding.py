@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from kled_sync.decide.attributes import FACT as ATTRIBUTES
 from kled_sync.endpoint.placing_job import Workshop
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.kept import KeptVersions
@@ -115,6 +116,7 @@ class HeldRoot:
             "filesystem": os.fstatvfs(self.root.directory(ROOT)).f_fsid if is_directory else 0,
             "directory": is_directory,
             "folds_case": self._names.folds_case,
+            ATTRIBUTES: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
 

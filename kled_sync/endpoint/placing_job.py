@@ -31,6 +31,7 @@ _STEP: Final = 100
 # What is left free, so that whoever else writes there is not the first to meet a full disk.
 _RESERVE_BYTES: Final = 32 * 1024 * 1024
 _DO: Final[dict[object, Do]] = {do.value: do for do in Do}
+_STAGED_HERE: Final = frozenset({Do.REUSE, Do.HARD_LINK})
 _REMOVING: Final = frozenset({Do.REMOVE, Do.REMOVE_DIRECTORY})
 
 
@@ -158,7 +159,7 @@ class PlacingJob:
                     self._fail(number, *(arrival.trouble or ("dropped", "it did not come")))
                 else:
                     yield number, operation, arrival.name, arrival.entry
-            elif operation.do is Do.REUSE:
+            elif operation.do in _STAGED_HERE:
                 try:
                     yield number, operation, *self._shop.placer.stage_reused(operation)
                 except Refusal as exc:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
+from kled_sync.endpoint.attributes import answer_attributes
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.mailbox import BlockSender, LetterBox
 from kled_sync.endpoint.placing_job import PlacingJob, parse_operation
@@ -226,8 +227,8 @@ class SyncEndpoint:
                 work, urgent = self._supply(holding, letter), letter.urgent
             case messages.Watch():
                 work = self._start_watching(holding, letter)
-            case messages.AskKept():
-                work = self._answer(lambda: ask_kept(holding, letter))
+            case messages.AskKept() | messages.AskAttributes() | messages.SetAttributes():
+                work = self._answer(holding, letter)
             case messages.Undo():
                 work = self._undo(holding, letter)
             case _:
@@ -236,8 +237,15 @@ class SyncEndpoint:
                 )
         return work, urgent
 
-    def _answer(self, ask: Callable[[], messages.Message]) -> Work:
-        self._out.send(ask())
+    def _answer(
+        self,
+        holding: HeldRoot,
+        message: messages.AskKept | messages.AskAttributes | messages.SetAttributes,
+    ) -> Work:
+        if isinstance(message, messages.AskKept):
+            self._out.send(ask_kept(holding, message))
+        else:
+            self._out.send(answer_attributes(holding, message))
         yield from ()
 
     def _undo(self, holding: HeldRoot, message: messages.Undo) -> Work:

@@ -27,6 +27,8 @@ class Options:
     keep: bool = True
     # Whether directories get the times of the other side's, as rsync -a does it.
     directory_times: bool = False
+    # Until what decides who may read it is set, a file that arrives is its owner's alone.
+    withhold: bool = False
     # Where the root is a directory, the root is what has this name in it.
     into: bytes = b""
 

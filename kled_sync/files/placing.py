@@ -22,11 +22,12 @@ from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
 from kled_sync.files.staging import dress
 from kled_sync.files.system import exchange, rename_new
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory, make_link
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory, make_file, make_link
 
 CHANGED: Final = ("changed", "it was changed here meanwhile")
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
 _ALL: Final = 0o777
+_OWN: Final = 0o700
 
 
 class Refusal(Exception):  # noqa: N818  # not an error of ours: what is there has changed
@@ -72,6 +73,8 @@ class Placer:
     def _do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
         if content is not None:
             self._put(operation, staged, content.tail)
+            if operation.do is Do.HARD_LINK:  # which changes the time of change of both
+                self._remember(*self._root.locate(operation.source), operation.source, content.tail)
             return
         match operation.do:
             case Do.MAKE_DIRECTORY:
@@ -80,6 +83,8 @@ class Placer:
                 assert operation.new is not None
                 staged = self._temporary()
                 os.symlink(operation.new.tail, staged, dir_fd=self._staging)
+                times = (operation.new.mtime_ns, operation.new.mtime_ns)
+                os.utime(staged, ns=times, dir_fd=self._staging, follow_symlinks=False)
                 self._put(operation, staged, b"")
             case Do.REMOVE:
                 self._remove(operation)
@@ -96,7 +101,7 @@ class Placer:
         """What mode a file gets, from the sender's and that of the file it replaces."""
         mask = self._options.mode_mask
         if mask != EXECUTABLE:
-            return wanted & mask
+            return wanted & mask & (_OWN if self._options.withhold else _ALL)
         if directory:
             return _ALL & ~self.umask
         base = present if present is not None else 0o666 & ~self.umask
@@ -152,9 +157,23 @@ class Placer:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         except FileNotFoundError:
             raise Refusal(*CHANGED) from None
-        if not self._is_known(known, found, operation.path):
+        if not self._is_known(known, found, operation.path) and not (
+            # A name that was taken from a file changes the time of change of its other names.
+            operation.do is Do.HARD_LINK and self._is_same_again(known, found, operation)
+        ):
             raise Refusal(*CHANGED)
         return known
+
+    def _is_same_again(self, known: SeenEntry, found: os.stat_result, operation: Operation) -> bool:
+        """Whether the file is what it was but for its time of change; read again if it was read."""
+        entry = known.entry
+        was = (known.inode, entry.size, entry.mtime_ns)
+        if (found.st_ino, found.st_size, found.st_mtime_ns) != was or not entry.is_file:
+            return False
+        if not entry.is_hashed:
+            return True
+        again = hash_file(self._root, operation.path, self._store)
+        return again is not None and again.entry.tail == entry.tail
 
     def _is_known(self, known: SeenEntry, found: os.stat_result, path: bytes) -> bool:
         """As `Seen.is_still`; what was read too soon to be sure is read again."""
@@ -215,8 +234,8 @@ class Placer:
 
     def _remember(self, descriptor: int, name: bytes, path: bytes, digest: bytes) -> None:
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        if digest:
-            self._memory.put(path, seen_file(found, digest, time.time_ns()))
+        if stat.S_ISREG(found.st_mode):
+            self._memory.put(path, _seen_now(found, digest))
         else:
             target = os.readlink(name, dir_fd=descriptor)
             self._memory.put(path, seen(make_link(target, found.st_mtime_ns), found))
@@ -252,7 +271,8 @@ class Placer:
         assert new is not None
         if new.is_directory:
             descriptor = self._root.directory(path)
-            os.fchmod(descriptor, new.mode & self._options.mode_mask)
+            if self._options.mode_mask != EXECUTABLE:
+                os.fchmod(descriptor, self.mode_for(new.mode, None, directory=True))
             if new.mtime_ns:
                 os.utime(descriptor, ns=(new.mtime_ns, new.mtime_ns))
             return
@@ -271,10 +291,13 @@ class Placer:
             os.close(opened)
 
     def stage_reused(self, operation: Operation) -> tuple[bytes, TreeEntry]:
-        """A staged file with the content of another of this side. Raises Refusal, OSError."""
+        """A staged file with the content of another of this side, or that file itself.
+
+        Raises Refusal, OSError.
+        """
         source = self._memory.get(operation.source)
         new = operation.new
-        if source is None or new is None or source.entry.tail != new.tail:
+        if source is None or new is None or not _is_meant(source.entry, new):
             raise Refusal("base_gone", "the file it was to be copied from has changed")
         staged = self._temporary()
         opened = self._root.open_file(operation.source)
@@ -282,6 +305,8 @@ class Placer:
             if not self._is_known(source, os.fstat(opened), operation.source):
                 self._memory.mark(operation.source)
                 raise Refusal("base_gone", "the file it was to be copied from has changed")
+            if operation.do is Do.HARD_LINK:
+                return self._stage_link(operation.source, staged, source.entry), source.entry
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             out = os.open(staged, flags, 0o600, dir_fd=self._staging)
             try:
@@ -294,6 +319,20 @@ class Placer:
             os.close(opened)
         return staged, new
 
+    def _stage_link(self, source: bytes, staged: bytes, entry: TreeEntry) -> bytes:
+        descriptor, name = self._root.locate(source)
+        os.link(
+            name, staged, src_dir_fd=descriptor, dst_dir_fd=self._staging, follow_symlinks=False
+        )
+        self._remember(descriptor, name, source, entry.tail)
+        return staged
+
+
+def _seen_now(found: os.stat_result, digest: bytes) -> SeenEntry:
+    if digest:
+        return seen_file(found, digest, time.time_ns())
+    return seen(make_file(found.st_mode, found.st_mtime_ns, found.st_size), found)
+
 
 def _is_meant(known: TreeEntry, old: TreeEntry) -> bool:
     """Whether the session's idea of what is there is ours. Not its times, nor all of its mode."""
@@ -305,18 +344,33 @@ def _is_meant(known: TreeEntry, old: TreeEntry) -> bool:
 
 
 def _copy(source: int, target: int) -> None:
-    """A clone where the filesystem can, else a copy in the kernel, else through us."""
-    left = os.fstat(source).st_size
-    while left:
+    """What is no hole: a clone where the filesystem can, else a copy in the kernel, or through us.
+
+    lseek(2) says where the holes are; on a filesystem that does not know, all of it is data.
+    """
+    size, at = os.fstat(source).st_size, 0
+    while at < size:
         try:
-            done = os.copy_file_range(source, target, left)
+            at = os.lseek(source, at, os.SEEK_DATA)
         except OSError as exc:
-            if exc.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+            if exc.errno != errno.ENXIO:
                 raise
-            done = os.write(target, os.read(source, min(left, 1024 * 1024)))
-        if not done:
-            break
-        left -= done
+            break  # a hole to the end
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        while at < end and (done := _copy_part(source, target, at, end - at)):
+            at += done
+        if at < end:
+            break  # it has become shorter
+    os.ftruncate(target, size)
+
+
+def _copy_part(source: int, target: int, at: int, count: int) -> int:
+    try:
+        return os.copy_file_range(source, target, count, at, at)
+    except OSError as exc:
+        if exc.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise
+    return os.pwrite(target, os.pread(source, min(count, 1024 * 1024), at), at)
 
 
 def _umask() -> int:

@@ -8,6 +8,7 @@ from functools import partial
 
 import trio
 
+from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.operations import unread_worth_reading
@@ -16,6 +17,7 @@ from kled_sync.decide.safety import count_deletions
 from kled_sync.decide.target import target_of
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
+from kled_sync.session.attributes import AttributePass
 from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
@@ -34,6 +36,7 @@ class Wish:
     destination: bytes
     options: Options
     delete: bool = False
+    attributes: AttributeWish = NOTHING
     # The side of this machine, that git must not be made to run programs on; None where both are.
     here: SyncSide | None = None
 
@@ -80,6 +83,7 @@ class OneSync:
             guarded=wish.here,
             guard=is_guarded,
         )
+        self._after = AttributePass(self._sides, self._transfer, self._terms, wish.attributes)
 
     async def run(self, confirm: Confirm) -> Result:
         """Copy what `confirm` says yes to. Raises KledError."""
@@ -111,6 +115,8 @@ class OneSync:
                 result.actions = len(actions)
                 if not await confirm(plan):
                     return
+                await self._after.find_links()
+            actions = self._after.contents(actions)
             if not actions:
                 break
             done = await self._transfer.carry_out(actions, urgent=False)
@@ -118,6 +124,7 @@ class OneSync:
             if not done.failures:
                 break
             tried |= {f.action for f in done.failures if f.code not in _WORTH_ANOTHER}
+        await self._after.finish(result.done)
 
     async def _open(self) -> None:
         """The source first: whether it is a directory decides where it goes."""
@@ -125,7 +132,9 @@ class OneSync:
         await alpha.open(wish.source, wish.options)
         is_directory = alpha.facts.get("directory") is True
         path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
-        await self._sides[SyncSide.BETA].open(path, replace(wish.options, into=into))
+        options = replace(wish.options, into=into, withhold=wish.attributes.xattrs)
+        await self._sides[SyncSide.BETA].open(path, options)
+        self._after.check()
         self._terms = replace(self._terms, folding=folding(self._sides))
 
     async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:

@@ -10,7 +10,14 @@ from typing import Final, NamedTuple
 import trio
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.decide.operations import Do, Operation, SyncJob, plan
+from kled_sync.decide.operations import (
+    Do,
+    Operation,
+    SyncJob,
+    differs_in_time_alone,
+    plan,
+    portions,
+)
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.large_arrival import partial_name
@@ -110,6 +117,20 @@ class SyncTransfer:
                 for job in step:
                     await limiter.acquire_on_behalf_of(job)
                     nursery.start_soon(self._job, side, job, by_path, urgent, done, limiter)
+
+    async def place(
+        self, side: SyncSide, operations: Sequence[Operation], done: CarriedOut
+    ) -> None:
+        """Operations that no change of the trees led to. Raises KledError."""
+        by_path = {
+            o.path: PathChange(side, o.path, o.new, o.old)
+            for o in operations
+            if o.do is not Do.DRESS
+        }
+        for job in portions(operations):
+            limiter = trio.CapacityLimiter(1)
+            await limiter.acquire_on_behalf_of(job)
+            await self._job(side, job, by_path, urgent=False, done=done, limiter=limiter)
 
     async def _job(
         self,
@@ -211,7 +232,8 @@ class SyncTransfer:
         self._agreement.note(path, new)
         if do is Do.CONTENT:
             done.content_bytes += new.size
-        if not (do is Do.DRESS and new.is_directory and action.old is None):
+        again = do is Do.DRESS and new.is_directory and operation.old is None
+        if not again or differs_in_time_alone(action):
             done.actions.append(action)
 
 

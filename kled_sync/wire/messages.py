@@ -219,6 +219,39 @@ class Undone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskAttributes:
+    """Owners, special bits and, where asked for, extended attributes of paths."""
+
+    request: int
+    paths: PathList
+    xattrs: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributesFound:
+    """`decide.attributes.FileAttributes` of the paths asked for: of the first, if it is much."""
+
+    request: int
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAttributes:
+    """`decide.attributes.AttributesToSet`s to make."""
+
+    request: int
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributesSet:
+    """Paths of which something could not be set, and words."""
+
+    request: int
+    failed: Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused:
     """A request that was not done, as the error it was."""
 
@@ -232,11 +265,12 @@ class RequestRefused:
 _TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
+    AskAttributes, AttributesFound, SetAttributes, AttributesSet,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
-    RequestRefused
+    RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet
 )  # fmt: skip
 
 

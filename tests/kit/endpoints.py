@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from kled_client.sync.copy import AS_RSYNC
+from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.serving import Choose, Hold, run_endpoint
@@ -88,6 +89,7 @@ async def copy_once(
     here: SyncSide | None = None,
     plans: list[Plan] | None = None,
     yes: bool = True,
+    attributes: AttributeWish = NOTHING,
 ) -> tuple[Result, dict[SyncSide, Peer]]:
     """`kled sync push`, between two folders of this machine."""
 
@@ -102,6 +104,7 @@ async def copy_once(
         destination=os.fsencode(target),
         options=options,
         delete=delete,
+        attributes=attributes,
         here=here,
     )
     async with two_peers(state) as peers:

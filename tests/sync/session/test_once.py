@@ -281,3 +281,19 @@ async def test_directories_keep_their_times_as_with_rsync(tmp_path: Path, source
     assert times(target) == times(source)
     await copy_once(tmp_path, source, target, plans=plans)
     assert plans[1].actions == []
+
+
+async def test_holes_stay_holes_where_a_file_comes_and_where_it_is_renamed(
+    tmp_path: Path, source: Path
+) -> None:
+    with (source / "disk").open("wb") as out:
+        out.seek(8 * MIB)
+        out.write(bytes_of(100_000))
+        out.truncate(32 * MIB)
+    target = tmp_path / "target"
+    for name in ("disk", "renamed"):
+        if name == "renamed":
+            (source / "disk").rename(source / name)
+        await copy_once(tmp_path, source, target, delete=True)
+        assert (target / name).read_bytes() == (source / name).read_bytes()
+        assert (target / name).stat().st_blocks * 512 < MIB

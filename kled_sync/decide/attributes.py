@@ -1,0 +1,204 @@
+"""Decides on owners, special permission bits, extended attributes and hard links. No I/O.
+
+They are no part of an entry: a copy that was asked for them compares both sides when the contents
+are there. A source is believed only in what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from kled_sync.tree.entry import MODE_BITS
+from kled_sync.tree.paths import check_path
+from kled_wire.errors import ProtocolError
+
+# `RootOpened.facts` of an endpoint that knows the messages and operations for these.
+FACT: Final = "attributes"
+USER_XATTRS: Final = b"user."
+# Whoever may write these decides who may do what: they need root at both ends (xattr(7), acl(5)).
+ROOT_XATTRS: Final = (b"security.", b"system.posix_acl_access", b"system.posix_acl_default")
+# The kernel's limits are 255 and 64 KiB (xattr(7)); of one file no more than this is brought over.
+_XATTR_NAME_BYTES_MAX: Final = 255
+XATTR_BYTES_MAX: Final = 64 * 1024
+FILE_XATTRS_BYTES_MAX: Final = 256 * 1024
+_PERMISSIONS: Final = 0o777
+_NAME_MAX: Final = 256
+_ID_MAX: Final = 2**32 - 2
+_ROW_TYPES: Final = (bytes, int, int, int, int, str, str, list, str)
+_CHANGE_TYPES: Final = (bytes, int, int, int, str, str, list, bool)
+# Instead of a mode or a number: it stays as it is.
+KEEP: Final = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeWish:
+    """What a copy brings over besides contents, permissions and times."""
+
+    owner: bool = False
+    group: bool = False
+    numeric_ids: bool = False
+    # The setuid, setgid and sticky bits.
+    special: bool = False
+    xattrs: bool = False
+    hard_links: bool = False
+
+    @property
+    def sets_attributes(self) -> bool:
+        """Whether something is to be compared besides hard links."""
+        return self.owner or self.group or self.special or self.xattrs
+
+
+NOTHING: Final = AttributeWish()
+
+
+class FileAttributes(NamedTuple):
+    """Of one path; `link` is the same of those that are one file, 0 where it has one name.
+
+    `trouble` says why they are not known.
+    """
+
+    path: bytes
+    link: int
+    mode: int
+    uid: int
+    gid: int
+    user: str
+    group: str
+    xattrs: dict[bytes, bytes]
+    trouble: str = ""
+
+    def row(self) -> tuple[Any, ...]:
+        """As `AttributesFound` has it."""
+        return (*self[:7], _flat(self.xattrs), self.trouble)
+
+
+class AttributesToSet(NamedTuple):
+    """What a path is to get: `KEEP` for a number, no name where the number counts.
+
+    With `sets_xattrs` it has afterwards just those of `xattrs`, of the kinds its user may set.
+    """
+
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+    user: str
+    group: str
+    xattrs: dict[bytes, bytes]
+    sets_xattrs: bool
+
+    def row(self) -> tuple[Any, ...]:
+        """As `SetAttributes` has it."""
+        return (*self[:6], _flat(self.xattrs), self.sets_xattrs)
+
+
+def parse_attributes(row: tuple[Any, ...]) -> FileAttributes:
+    """What an endpoint says. Raises ProtocolError."""
+    if tuple(map(type, row)) != _ROW_TYPES:
+        raise _refused()
+    path, link, mode, uid, gid, user, group, xattrs, trouble = row
+    _check_numbers(mode, uid, gid, lowest=0)
+    if not 0 <= link < 2**64 or max(len(user), len(group)) > _NAME_MAX:
+        raise _refused()
+    found = _parse_xattrs(xattrs)
+    return FileAttributes(
+        check_path(path), link, mode, uid, gid, user, group, found, trouble[:_NAME_MAX]
+    )
+
+
+def parse_change(row: tuple[Any, ...]) -> AttributesToSet:
+    """What a session wants. Raises ProtocolError."""
+    if tuple(map(type, row)) != _CHANGE_TYPES:
+        raise _refused()
+    path, mode, uid, gid, user, group, xattrs, sets_xattrs = row
+    _check_numbers(mode, uid, gid, lowest=KEEP)
+    if max(len(user), len(group)) > _NAME_MAX:
+        raise _refused()
+    found = _parse_xattrs(xattrs)
+    return AttributesToSet(check_path(path), mode, uid, gid, user, group, found, sets_xattrs)
+
+
+def is_xattr(name: bytes, *, is_root: bool) -> bool:
+    """Whether a sync reads and writes the extended attribute `name`."""
+    return name.startswith(USER_XATTRS) or (is_root and name.startswith(ROOT_XATTRS))
+
+
+def change_of(
+    wish: AttributeWish, source: FileAttributes, target: FileAttributes, *, permissions: bool
+) -> AttributesToSet | None:
+    """What makes `target` like `source`; None where it is. `permissions`: they are copied."""
+    mode = target.mode
+    if permissions:
+        kept = 0 if wish.special else target.mode & ~_PERMISSIONS
+        mode = source.mode & (MODE_BITS if wish.special else _PERMISSIONS) | kept
+    user, group = ("", "") if wish.numeric_ids else (source.user, source.group)
+    # The superuser is not another one because of its name.
+    user = user if source.uid else ""
+    group = group if source.gid else ""
+    owner = wish.owner and _differs(source.uid, user, target.uid, target.user)
+    groups = wish.group and _differs(source.gid, group, target.gid, target.group)
+    xattrs = wish.xattrs and source.xattrs != target.xattrs
+    if not (owner or groups or xattrs or mode != target.mode):
+        return None
+    return AttributesToSet(
+        source.path,
+        # Other owners take the special bits away (chown(2)).
+        mode if permissions else KEEP,
+        source.uid if owner else KEEP,
+        source.gid if groups else KEEP,
+        user,
+        group,
+        # A new owner takes away the capabilities of a program.
+        source.xattrs if wish.xattrs else {},
+        wish.xattrs,
+    )
+
+
+def leaders(found: Iterable[FileAttributes]) -> dict[bytes, bytes]:
+    """For each path that is one file with another, the first of those; for that one itself too."""
+    groups: dict[int, list[bytes]] = {}
+    for attributes in found:
+        if attributes.link:
+            groups.setdefault(attributes.link, []).append(attributes.path)
+    return {path: min(paths) for paths in groups.values() if len(paths) > 1 for path in paths}
+
+
+def _differs(number: int, name: str, there: int, name_there: str) -> bool:
+    if name and name_there:
+        return name != name_there
+    return number != there
+
+
+def _flat(xattrs: dict[bytes, bytes]) -> list[bytes]:
+    return [part for pair in sorted(xattrs.items()) for part in pair]
+
+
+def _parse_xattrs(flat: Sequence[object]) -> dict[bytes, bytes]:
+    parts = [part for part in flat if isinstance(part, bytes)]
+    if len(parts) != len(flat) or len(parts) % 2:
+        raise _refused()
+    names, values = parts[::2], parts[1::2]
+    if (
+        not all(_is_name(name) for name in names)
+        or max(map(len, values), default=0) > XATTR_BYTES_MAX
+    ):
+        raise _refused()
+    if sum(map(len, parts)) > FILE_XATTRS_BYTES_MAX:
+        raise _refused()
+    return dict(zip(names, values, strict=True))
+
+
+def _is_name(name: bytes) -> bool:
+    known = is_xattr(name, is_root=True)
+    return known and len(name) <= _XATTR_NAME_BYTES_MAX and b"\0" not in name
+
+
+def _check_numbers(mode: int, *ids: int, lowest: int) -> None:
+    if not lowest <= mode <= MODE_BITS or not all(lowest <= number <= _ID_MAX for number in ids):
+        raise _refused()
+
+
+def _refused() -> ProtocolError:
+    return ProtocolError("sync_message_refused", "attributes that cannot be")

@@ -1,0 +1,212 @@
+"""What a copy brings over when the contents are there: hard links, owners, extended attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from kled_sync.decide.attributes import (
+    FACT,
+    AttributeWish,
+    FileAttributes,
+    change_of,
+    leaders,
+    parse_attributes,
+)
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.operations import Do, Operation
+from kled_sync.decide.reconcile import PathChange, SyncTerms
+from kled_sync.session.side import SideState
+from kled_sync.session.transfer import CarriedOut, Failure, SyncTransfer
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry
+from kled_sync.tree.paths import split
+from kled_sync.wire import messages
+from kled_wire.errors import ProtocolError, UnavailableError
+
+_AT_ONCE: Final = 1000
+# Of the rows of one request; a row has at most 256 KiB.
+_REQUEST_BYTES: Final = 8 * 1024 * 1024
+
+
+class AttributePass:
+    """The second part of a copy from alpha to beta; nothing where nothing of it was wished."""
+
+    def __init__(
+        self,
+        sides: dict[SyncSide, SideState],
+        transfer: SyncTransfer,
+        terms: SyncTerms,
+        wish: AttributeWish,
+    ) -> None:
+        self._alpha, self._beta = sides[SyncSide.ALPHA], sides[SyncSide.BETA]
+        self._transfer, self._terms, self._wish = transfer, terms, wish
+        # Paths of one file, and the first of each: that is copied, the others are linked to it.
+        self._leaders: dict[bytes, bytes] = {}
+
+    def check(self) -> None:
+        """Raises UnavailableError("sync_attributes_unknown") where a side is an older one."""
+        if not (self._wish.sets_attributes or self._wish.hard_links):
+            return
+        for state in (self._alpha, self._beta):
+            if state.facts.get(FACT) is not True:
+                raise UnavailableError(
+                    "sync_attributes_unknown",
+                    f"the kled of the {state.peer.name} side cannot bring over owners, special "
+                    "permission bits, extended attributes or hard links",
+                    hint="update it, or copy without those options",
+                )
+
+    async def find_links(self) -> None:
+        """Learn which paths of the source are one file. Raises KledError."""
+        if self._wish.hard_links:
+            paths = [path for path, entry in self._source() if entry.is_file]
+            self._leaders = leaders(await _ask(self._alpha, paths, xattrs=False))
+
+    def contents(self, actions: Sequence[PathChange]) -> list[PathChange]:
+        """Those that are to be carried out before `finish`: not what it makes links of."""
+        return [a for a in actions if not self._is_link(a)]
+
+    def _is_link(self, action: PathChange) -> bool:
+        new, old = action.new, action.old
+        leader = self._leaders.get(action.path, action.path)
+        replaces = old is None or not old.is_directory
+        return leader != action.path and new is not None and new.is_file and replaces
+
+    async def finish(self, done: CarriedOut) -> None:
+        """Link, then set what differs; what fails is added to `done`. Raises KledError."""
+        await self._link(done)
+        if not self._wish.sets_attributes:
+            return
+        failed = {failure.action.path for failure in done.failures}
+        paths = [
+            path
+            for path, entry in self._source()
+            if path not in failed and _is_like(entry, self._beta.tree.get(path))
+        ]
+        for some in _portions(paths):
+            await self._set(some, done)
+
+    def _source(self) -> Iterator[tuple[bytes, TreeEntry]]:
+        """What may be brought over: not what git would run on the machine that is guarded."""
+        guards = self._terms.guarded is SyncSide.BETA
+        for path, entry in self._alpha.tree.walk():
+            if not entry.is_frozen and not (guards and self._terms.guard(path, entry)):
+                yield path, entry
+
+    async def _link(self, done: CarriedOut) -> None:
+        operations = await self._links(done)
+        if operations:
+            await self._transfer.place(SyncSide.BETA, operations, done)
+            await self._transfer.place(SyncSide.BETA, self._times_of(operations), done)
+
+    async def _links(self, done: CarriedOut) -> list[Operation]:
+        there = [path for path in self._leaders if self._beta.tree.get(path) is not None]
+        links = {f.path: f.link for f in await _ask(self._beta, there, xattrs=False)}
+        operations = []
+        for path, leader in sorted(self._leaders.items()):
+            new, old = self._beta.tree.get(leader), self._beta.tree.get(path)
+            link = links.get(path, 0)
+            if path == leader or (link and link == links.get(leader)):
+                continue
+            wanted = self._alpha.tree.get(leader)
+            if new is None or wanted is None or not wanted.is_arrived(new):
+                action = PathChange(SyncSide.BETA, path, wanted, old)
+                done.failures.append(Failure(action, "base_gone", "its other name was not copied"))
+            else:
+                operations.append(Operation(Do.HARD_LINK, path, new, old, leader))
+        return operations
+
+    def _times_of(self, operations: Sequence[Operation]) -> list[Operation]:
+        """What gives the directories in which something was linked the times they had."""
+        found = []
+        for path in sorted({split(operation.path)[0] for operation in operations}):
+            entry = self._beta.tree.get(path)
+            if entry is not None and entry.is_directory and entry.mtime_ns:
+                found.append(Operation(Do.DRESS, path, entry, None))
+        return found
+
+    async def _set(self, paths: list[bytes], done: CarriedOut) -> None:
+        """Of one portion of the paths. Raises KledError."""
+        found: dict[SideState, dict[bytes, FileAttributes]] = {}
+
+        async def ask(state: SideState) -> None:
+            answers = await _ask(state, paths, xattrs=self._wish.xattrs)
+            found[state] = {answer.path: answer for answer in answers}
+
+        async with trio.open_nursery() as nursery:
+            for state in (self._alpha, self._beta):
+                nursery.start_soon(ask, state)
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        for path in paths:
+            source, target = found[self._alpha][path], found[self._beta][path]
+            trouble = source.trouble or target.trouble
+            if trouble:
+                self._fail(path, trouble, done)
+                continue
+            entry = self._alpha.tree.get(path)
+            permissions = self._terms.mode_mask != EXECUTABLE and _has_mode(entry)
+            change = change_of(self._wish, source, target, permissions=permissions)
+            if change is not None:
+                rows.append(change.row())
+                size += sum(len(name) + len(value) for name, value in change.xattrs.items())
+            if size >= _REQUEST_BYTES:
+                await self._send(rows, done)
+                rows, size = [], 0
+        if rows:
+            await self._send(rows, done)
+
+    async def _send(self, rows: list[tuple[Any, ...]], done: CarriedOut) -> None:
+        make = partial(messages.SetAttributes, rows=messages.Rows(rows))
+        answer = await self._beta.peer.ask(lambda number: make(request=number))
+        asked = {row[0] for row in rows}
+        if not isinstance(answer, messages.AttributesSet):
+            raise _another()
+        for row in answer.failed:
+            match row:
+                case (bytes(path), str(words)) if path in asked:
+                    self._fail(path, words[:500], done)
+                case _:
+                    raise _another()
+
+    def _fail(self, path: bytes, words: str, done: CarriedOut) -> None:
+        entry = self._beta.tree.get(path)
+        action = PathChange(SyncSide.BETA, path, entry, entry)
+        done.failures.append(Failure(action, "attributes", words))
+
+
+async def _ask(state: SideState, paths: list[bytes], *, xattrs: bool) -> list[FileAttributes]:
+    """The attributes of `paths` at one side, in order. Raises KledError."""
+    found: list[FileAttributes] = []
+    while len(found) < len(paths):
+        some = messages.PathList(paths[len(found) : len(found) + _AT_ONCE])
+        make = partial(messages.AskAttributes, paths=some, xattrs=xattrs)
+        answer = await state.peer.ask(lambda number, make=make: make(request=number))  # type: ignore[misc]
+        if not isinstance(answer, messages.AttributesFound) or not answer.rows:
+            raise _another()
+        told = [parse_attributes(row) for row in answer.rows]
+        if [attributes.path for attributes in told] != list(some[: len(told)]):
+            raise _another()
+        found += told
+    return found
+
+
+def _portions(paths: list[bytes]) -> Iterator[list[bytes]]:
+    for at in range(0, len(paths), _AT_ONCE):
+        yield paths[at : at + _AT_ONCE]
+
+
+def _is_like(entry: TreeEntry, found: TreeEntry | None) -> bool:
+    return found is not None and (entry.is_directory or entry.is_arrived(found))
+
+
+def _has_mode(entry: TreeEntry | None) -> bool:
+    """Whether it has permissions of its own: links have none."""
+    return entry is not None and (entry.is_file or entry.is_directory)
+
+
+def _another() -> ProtocolError:
+    return ProtocolError("sync_message_refused", "attributes that were not asked for")
