@@ -43,9 +43,12 @@ if [ -n "${KLED_PATH-}" ]; then
 fi
 """
 # Read in place of the user's .zshenv, which it reads, by a zsh whose ZDOTDIR is its directory; what
-# zsh reads after that is the user's own. %s: the file above.
+# zsh reads after that is the user's own. The system's zshenv may say where that is, and has been
+# read with our ZDOTDIR: one more zsh, which reads that file alone, says it. %s: the file above.
 _ZSHENV: Final = """\
-unset ZDOTDIR
+ZDOTDIR=$(unset ZDOTDIR; exec "$SHELL" -fc 'print -r -- "${ZDOTDIR-}"' </dev/null 2>/dev/null)
+ZDOTDIR=${ZDOTDIR##*$'\n'}
+[[ -n $ZDOTDIR ]] || unset ZDOTDIR
 _kled_path() {
   emulate -L zsh
   precmd_functions=("${(@)precmd_functions:#_kled_path}")
@@ -54,7 +57,7 @@ _kled_path() {
   unset KLED_PATH
 }
 precmd_functions+=(_kled_path)
-[[ ! -r ~/.zshenv ]] || . ~/.zshenv
+[[ ! -r ${ZDOTDIR-$HOME}/.zshenv ]] || . "${ZDOTDIR-$HOME}/.zshenv"
 """
 # It stays in place, for people may have added to it; without KLED_PATH it does nothing.
 _BEFORE_PROMPT: Final = (

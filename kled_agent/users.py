@@ -99,7 +99,10 @@ class LocalUser:
         # Without its file zsh would not read the user's own ones either.
         if not self.path_file or not Path(zsh_directory(self.path_file), ".zshenv").is_file():
             return LoginHooks()
-        return login_hooks(self.shell, self.path_file, self.environment()["PATH"])
+        given = self.environment()
+        hooks = login_hooks(self.shell, self.path_file, given["PATH"])
+        # What the template says of these itself counts, and then nobody would take KLED_PATH away.
+        return LoginHooks() if hooks.environment.keys() & given.keys() else hooks
 
     def popen_options(self) -> Mapping[str, Any]:
         """Arguments of subprocess.Popen that make the child this user; empty if we are already."""

@@ -32,13 +32,17 @@ umask 022
 shift 3
 exec "$@"
 """
-# $1: our directory; $2, $3, $4: the program `coder`, and the files for PATH. What an agent before
-# us knew of units is over.
+# $1: our directory; $2, $3, $4: the program `coder`, and the files for PATH; $5: the user's shell if
+# it is zsh. Where the system's zshenv says for everybody which .zshenv is read, ours cannot be: then
+# no session may wait for it. What an agent before us knew of units is over.
 _INSTALL: Final = """\
 umask 077
 mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$1/lib/zsh" &&
 rm -f "$1/units.json" && printf '%s' "$2" >"$1/lib/coder" && chmod 700 "$1/lib/coder" &&
-printf '%s' "$3" >"$1/lib/path.sh" && printf '%s' "$4" >"$1/lib/zsh/.zshenv"
+printf '%s' "$3" >"$1/lib/path.sh" && printf '%s' "$4" >"$1/lib/zsh/.zshenv" || exit
+[ -n "$5" ] || exit 0
+read=$(ZDOTDIR=$1/lib/zsh "$5" -fc 'print -r -- "$ZDOTDIR"' </dev/null 2>/dev/null | tail -n 1)
+[ "$read" = "$1/lib/zsh" ] || rm -f "$1/lib/zsh/.zshenv"
 """
 _LOGIN: Final = '. "$0"; exec "$@"'
 
@@ -84,12 +88,16 @@ def interpreter(script: str) -> tuple[str, ...] | None:
     return tuple(first[2:].split(maxsplit=1)) or None
 
 
-def install_command(place: ScriptDirectory, *, python: str) -> tuple[str, ...]:
-    """The argument vector that makes the directory, with the program `coder` in it."""
+def install_command(place: ScriptDirectory, *, python: str, shell: str) -> tuple[str, ...]:
+    """The argument vector that makes the directory, with the program `coder` in it.
+
+    `shell` is the user's.
+    """
     runs = " ".join(map(shlex.quote, (python, "-I", "-m", "kled_agent", "coder", place.directory)))
     coder = f'#!/bin/sh\nexec {runs} "$@"\n'
     files = coder, PATH_SH, zshenv(place.path_file)
-    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, *files)
+    zsh = shell if PurePosixPath(shell).name == "zsh" else ""
+    return ("/bin/sh", "-c", _INSTALL, "kled-install", place.directory, *files, zsh)
 
 
 def script_input(script: str) -> bytes:

@@ -106,7 +106,7 @@ class Runner:
 
     async def install(self) -> str:
         """Make the directory and the programs in it; returns why not, or nothing."""
-        argv = install_command(self.place, python=sys.executable)
+        argv = install_command(self.place, python=sys.executable, shell=self.user().shell)
         printed = bytearray()
         command = Command(
             user=self.user(), environment=self.environment, children=self.children, argv=argv

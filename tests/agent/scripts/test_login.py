@@ -7,8 +7,10 @@ import pty
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ SHELLS = [s for s in ("dash", "bash", "zsh", "busybox") if shutil.which(s)]
 @pytest.fixture
 def place(tmp_path: Path) -> ScriptDirectory:
     found = ScriptDirectory(directory=f"{tmp_path}/place")
-    subprocess.run(install_command(found, python=sys.executable), check=True)
+    subprocess.run(install_command(found, python=sys.executable, shell="/bin/sh"), check=True)
     return found
 
 
@@ -67,6 +69,31 @@ def test_path_has_again_what_a_profile_left_out(
         assert found == expected
 
 
+def typed_into(argv: Sequence[str], keys: bytes, **options: Any) -> bytes:
+    """What a program shows on its terminal that gets these keys and then ends."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        argv,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: take_terminal(0),  # noqa: PLW1509  # fish needs one of its own
+        **options,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, keys)
+        printed = b""
+        try:
+            while data := os.read(ours, 4096):
+                printed += data
+        except OSError:
+            pass  # the terminal is closed with its last program
+        process.wait()
+    os.close(ours)
+    return printed
+
+
 # What sets PATH anew, whatever /etc/profile says; of zsh each file is read, as without us.
 PROFILES = {
     ".profile": "PATH=/usr/bin:/bin\n",
@@ -89,34 +116,57 @@ def test_an_interactive_login_shell_finds_what_the_image_and_scripts_have(
     object.__setattr__(user, "home", str(tmp_path))
     object.__setattr__(user, "programs", (place.bin, place.ours))
     object.__setattr__(user, "path_file", place.path_file)
-    environment = {**user.login_environment(), "TERM": "dumb"}
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
+    printed = typed_into(
         user.login_shell(),
+        b"sh -c 'echo \"[$PATH]${KLED_PATH-gone}${ZDOTDIR-}\"'; command -v coder\n"
+        b"echo two $TWO; exit\n",
         executable=user.shell,
-        env=environment,
+        env={**user.login_environment(), "TERM": "dumb"},
         cwd=tmp_path,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: take_terminal(0),  # noqa: PLW1509  # fish needs one of its own
-    ) as process:
-        os.close(theirs)
-        os.write(ours, b"sh -c 'echo \"[$PATH]${KLED_PATH-gone}${ZDOTDIR-}\"'; command -v coder\n")
-        os.write(ours, b"echo two $TWO; exit\n")
-        printed = b""
-        try:
-            while data := os.read(ours, 4096):
-                printed += data
-        except OSError:
-            pass  # the terminal is closed with its last program
-        process.wait()
-    os.close(ours)
+    )
     assert b"[/go/bin:/usr/bin:/bin:" in printed
     assert f":{place.bin}:{place.ours}]gone".encode() in printed
     assert f"{place.ours}/coder".encode() in printed
     assert (b"two 1\r\n" in printed) == (shell == "zsh")
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh")
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("echo hello\nexport ZDOTDIR=${ZDOTDIR:-$HOME/own}\n", b"[/go/bin:/usr/bin:/bin:"),
+        # Whoever says it for all leaves PATH to the profile, as without us.
+        ("export ZDOTDIR=$HOME/own\n", b"[/usr/bin:/bin]"),
+    ],
+)
+def test_zsh_reads_the_users_files_where_the_system_says_they_are(
+    place: ScriptDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, found: bytes
+) -> None:
+    (tmp_path / "own").mkdir()
+    for name in (".zshenv", ".zprofile", ".zshrc"):
+        (tmp_path / "own" / name).write_text(PROFILES[name])
+    (tmp_path / "zshenv").write_text(says)
+    inside = "bwrap --dev-bind / / --bind".split()
+    inside += [str(tmp_path / "zshenv"), "/etc/zsh/zshenv"]
+    monkeypatch.setenv("PATH", f"/go/bin:{SYSTEM}")
+    zsh = str(shutil.which("zsh"))
+    install = install_command(place, python=sys.executable, shell=zsh)
+    subprocess.run([*inside, *install], check=True, env={**os.environ, "HOME": str(tmp_path)})
+    user = replace(
+        load_user(None, shell=zsh),
+        home=str(tmp_path),
+        programs=(place.bin, place.ours),
+        path_file=place.path_file,
+    )
+    printed = typed_into(
+        [*inside, zsh, "-l"],
+        b"sh -c 'echo \"[$PATH]${KLED_PATH-gone} ${ZDOTDIR-}.\"'; echo two $TWO; exit\n",
+        env={**user.login_environment(), "TERM": "dumb"},
+        cwd=tmp_path,
+    )
+    assert found in printed
+    assert f"]gone {tmp_path}/own.".encode() in printed
+    assert b"two 1\r\n" in printed
 
 
 @pytest.mark.parametrize("shell", [s for s in ("bash", "zsh", "fish") if shutil.which(s)])
@@ -146,6 +196,8 @@ def test_a_directory_that_was_removed_takes_no_file_of_the_user_away(
 ) -> None:
     user = replace(load_user(None, shell="/bin/zsh"), path_file=place.path_file)
     assert user.login_environment()["ZDOTDIR"] == f"{place.ours}/zsh"
+    own = replace(user, variables={"ZDOTDIR": "/own"}).login_environment()
+    assert (own["ZDOTDIR"], "KLED_PATH" in own) == ("/own", False)
     shutil.rmtree(place.directory)
     assert "ZDOTDIR" not in user.login_environment()
     assert user.login_shell() == ["-zsh"]
