@@ -15,6 +15,11 @@ def cancel_key(build_id: str) -> str:
     return f"{build_id} cancel"
 
 
+def state_key(workspace_id: str) -> str:
+    """The key that is rung when Terraform has written a workspace's state."""
+    return f"{workspace_id} state"
+
+
 class Changes:
     """One-shot events by key. Take `next_change` before looking, so that nothing is missed."""
 

@@ -157,7 +157,7 @@ async def build_services(
     people = _build_people(config, store, ids, sources, registry)
     common = _Common(store=store, clock=clock, ids=ids, audit=people["audit"])
     workspaces = Workspaces(**common, changes=changes, sealer=sealer, quotas=_quotas(config))
-    states = States(store=store, clock=clock, sealer=sealer)
+    states = States(store=store, clock=clock, changes=changes, sealer=sealer)
     scripts = _build_scripts(store, sources, sealer, changes, registry, states)
     queue = _build_queue(store, sources, ids, changes, registry, metrics)
     workers = config.workers

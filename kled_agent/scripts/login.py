@@ -32,9 +32,9 @@ umask 022
 shift 3
 exec "$@"
 """
-# $1: our directory; $2, $3, $4: the program `coder`, and the files for PATH; $5: the user's shell if
-# it is zsh. Where the system's zshenv says for everybody which .zshenv is read, ours cannot be: then
-# no session may wait for it. What an agent before us knew of units is over.
+# $1: our directory; $2, $3, $4: the program `coder`, and the files for PATH; $5: the user's shell
+# if it is zsh. Where the system's zshenv says for everybody which .zshenv is read, ours cannot be:
+# then no session may wait for it. What an agent before us knew of units is over.
 _INSTALL: Final = """\
 umask 077
 mkdir -p -m 700 "$1" && [ -O "$1" ] && [ ! -L "$1" ] && mkdir -p "$1/bin" "$1/lib/zsh" &&

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from kled_coord.store.builds import append_log, build_by_id, last_log_seq, log_a
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build, LogLine
-from kled_wire.errors import NotFoundError
+from kled_wire.errors import KledError, NotFoundError
 from kled_wire.names import BuildId
 from kled_wire.text import printable
 
@@ -134,19 +135,52 @@ class LogWriter:
 
 
 class MaskedReporter:
-    """A Reporter that hides them from another."""
+    """A Reporter that hides from another what is secret.
 
-    def __init__(self, reporter: Reporter, mask: Mask) -> None:
+    What that is grows while the build runs: Terraform makes values that it marks sensitive. So
+    `read` is asked again whenever a state has been written, which Terraform does before it says
+    what went wrong.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        *,
+        next_state: Callable[[], trio.Event],
+        read: Callable[[], Awaitable[Iterable[str]]],
+    ) -> None:
         self._reporter = reporter
-        self._mask = mask
+        self._next_state = next_state
+        self._read = read
+        self._written: trio.Event | None = None
+        self._secrets: dict[str, None] = {}
+        self._mask = Mask(())
+
+    async def refresh(self) -> None:
+        """Learn what is secret by now. Raises what `read` does, and will then ask it again."""
+        if self._written is None or self._written.is_set():
+            self._written, before = self._next_state(), self._written
+            try:
+                # What a state does not have any more is secret all the same.
+                self._secrets |= dict.fromkeys(await self._read())
+                self._mask = Mask(self._secrets)
+            except BaseException:
+                self._written = before
+                raise
+
+    async def hide(self, text: str) -> str:
+        """The text without what is secret by now, or was when that could last be read."""
+        with suppress(KledError):
+            await self.refresh()
+        return self._mask.hide(text)
 
     async def line(self, level: str, text: str) -> None:
         """Append a log line."""
-        await self._reporter.line(level, self._mask.hide(text))
+        await self._reporter.line(level, await self.hide(text))
 
     async def progress(self, done: int, total: int, message: str) -> None:
         """Say how far it is."""
-        await self._reporter.progress(done, total, self._mask.hide(message))
+        await self._reporter.progress(done, total, await self.hide(message))
 
     def timings(self, steps: Sequence[Mapping[str, Any]]) -> None:
         """Say how long each step took; their names are addresses of the template."""
@@ -160,7 +194,8 @@ class MaskedReporter:
         )
 
     async def notes(self, values: Sequence[Mapping[str, Any]]) -> None:
-        """Say what the template notes on its resources."""
+        """Say what the template notes on its resources. Raises as `refresh`."""
+        await self.refresh()
         hide = self._mask.hide
         shown = [
             {**note, "items": [_hidden(hide, item) for item in note["items"]]} for note in values

@@ -40,10 +40,12 @@ class FakeTerraform:
     check_ended: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
     while_it_runs: Callable[[], Awaitable[None]] | None = None
+    reporter: Reporter = field(init=False)
 
     async def run(self, job: Job, host: BuildHost, reporter: Reporter) -> None:
         self.jobs.append(job)
         self.hosts.append(host)
+        self.reporter = reporter
         self.started.set()
         if self.while_it_runs is not None:
             await self.while_it_runs()

@@ -165,3 +165,20 @@ def test_an_expired_token_is_named(site: Site) -> None:
 
 def admin_token(site: Site) -> str:
     return (site.home / ".config/kled/tokens/default").read_text().strip()
+
+
+def test_a_member_makes_no_workspace_of_a_template_for_template_admins(site: Site) -> None:
+    words = "create", "mine", "--template", "process", "--no-wait"
+    with member(site, "carol") as env:
+        site.kled("template", "edit", "process", "--usable-by", "template-admins")
+        try:
+            refused = site.kled(*words, env=env, check=False)
+            assert refused.returncode == 3
+            assert refused.stderr.startswith(
+                "error: only template admins may make workspaces of process"
+            )
+            assert "mine" not in site.kled("list", "--all").stdout
+        finally:
+            site.kled("template", "edit", "process", "--usable-by", "everybody")
+        site.kled(*words, env=env)
+        site.kled("delete", "mine", "--yes", env=env)

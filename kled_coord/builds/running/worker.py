@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -18,8 +19,7 @@ from kled_coord.builds.running.lease import Lease
 from kled_coord.builds.running.leftovers import end_leftovers
 from kled_coord.builds.running.runs import RunDirectories, RunDirectory
 from kled_coord.builds.transitions import BuildEvent
-from kled_coord.changes import QUEUE, Changes
-from kled_coord.masking import Mask
+from kled_coord.changes import QUEUE, Changes, state_key
 from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
@@ -155,14 +155,20 @@ class Worker:
     ) -> RunOutcome:
         """Run the build; whatever goes wrong in it is an outcome, not the worker's end."""
         build = claimed.build
-        mask = Mask(())
+        reporter: MaskedReporter | None = None
         try:
             await self._runs.rescue_of(build.workspace_id)
             job = await self._jobs.make(claimed, directory=await run.directory(), forced=forced)
-            mask = Mask(await self._jobs.secrets(job))
-            await self._run_job(job, MaskedReporter(writer, mask))
+            reporter = MaskedReporter(
+                writer,
+                next_state=partial(self._changes.next_change, state_key(job.workspace.id)),
+                read=partial(self._jobs.secrets, job),
+            )
+            await reporter.refresh()
+            await self._run_job(job, reporter)
         except KledError as error:
-            return RunOutcome(event=BuildEvent.FAILED, error=mask.hide(error.line()))
+            line = error.line() if reporter is None else await reporter.hide(error.line())
+            return RunOutcome(event=BuildEvent.FAILED, error=line)
         except OSError as error:
             log.warning("build_disk_failed", build=build.id, reason=str(error))
             return RunOutcome(event=BuildEvent.FAILED, error=RunDirectoryError(error).line())

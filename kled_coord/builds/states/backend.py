@@ -15,6 +15,7 @@ import trio
 
 from kled_coord.builds.states.file import is_successor, loses_nothing, managed_instances
 from kled_coord.builds.states.sealed import SealedStates
+from kled_coord.changes import Changes, state_key
 from kled_coord.identity.secrets import hash_secret
 from kled_coord.sources import Clock
 from kled_coord.store.builds import build_secret
@@ -57,9 +58,10 @@ class StateWriter:
 class States:
     """Keeps Terraform's state."""
 
-    def __init__(self, *, store: Store, clock: Clock, sealer: Sealer) -> None:
+    def __init__(self, *, store: Store, clock: Clock, changes: Changes, sealer: Sealer) -> None:
         self._store = store
         self._clock = clock
+        self._changes = changes
         self._sealed = SealedStates(sealer)
 
     async def authenticate(self, workspace_id: str, build_id: str, secret: str) -> StateWriter:
@@ -113,6 +115,7 @@ class States:
             )
 
         await self._store.write(append)
+        self._changes.ring(state_key(writer.workspace_id))
 
     async def adopt(self, workspace_id: WorkspaceId, build_id: BuildId, content: bytes) -> int:
         """Append the state that a build's Terraform could not save; returns its version.

@@ -146,7 +146,7 @@ def test_zsh_reads_the_users_files_where_the_system_says_they_are(
     for name in (".zshenv", ".zprofile", ".zshrc"):
         (tmp_path / "own" / name).write_text(PROFILES[name])
     (tmp_path / "zshenv").write_text(says)
-    inside = "bwrap --dev-bind / / --bind".split()
+    inside = ["bwrap", "--dev-bind", "/", "/", "--bind"]
     inside += [str(tmp_path / "zshenv"), "/etc/zsh/zshenv"]
     monkeypatch.setenv("PATH", f"/go/bin:{SYSTEM}")
     zsh = str(shutil.which("zsh"))

@@ -12,7 +12,6 @@ import trio
 from kled_coord.api import guard
 from kled_coord.builds.logs import LogWriter, MaskedReporter
 from kled_coord.builds.transitions import BuildEvent
-from kled_coord.masking import Mask
 from kled_coord.store.builds import update_build
 from kled_wire.limits import API_BODY_MAX_BYTES
 from tests.coord.api.asking import code, workspace
@@ -213,7 +212,11 @@ async def test_notes_on_resources_are_shown_with_the_build_and_the_workspace(api
     build, store = made["latest_build"]["id"], api.world.services.store
     world = api.world.services
     writer = LogWriter(store=store, clock=world.clock, changes=world.changes, build_id=build)
-    await MaskedReporter(writer, Mask([secret])).notes([note, note])
+
+    async def read() -> list[str]:
+        return [secret]
+
+    await MaskedReporter(writer, next_state=trio.Event, read=read).notes([note, note])
     await store.write(update_build, build, {"status": "succeeded"})
     expected = [{**note, "items": [{**item, "value": "of ***"}]}] * 2
     shown = (await api.client.get(f"/api/v1/builds/{build}", headers=me)).json()
