@@ -150,14 +150,21 @@ class Output:
         """The same for bytes: how many of how many, how fast, and how long it still takes."""
         return self._meter(what, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
 
-    def copied(self, files: int, size: int, seconds: float) -> None:
-        """The sum of a transfer."""
+    def copied(self, files: int, size: int, seconds: float, *, others: int = 0) -> None:
+        """The sum of a transfer; `others` are changes that copy no file, as deletions."""
         if self.as_json:
             self.json({"files": files, "bytes": size, "seconds": round(seconds, 3)})
             return
-        count = f"{files} file{'' if files == 1 else 's'}"
-        rate = decimal(int(size / max(seconds, 0.001)))
-        self.note(f"copied {count}, {decimal(size)} in {seconds:.1f} s ({rate}/s)")
+        if not files and not others:
+            self.note("nothing was copied: there was nothing to do")
+            return
+        said = f"copied {files or 'no'} file{'' if files == 1 else 's'}"
+        if size:
+            said += f", {decimal(size)}"
+        if others:
+            said += f", {others} other change{'' if others == 1 else 's'}"
+        rate = f" ({decimal(int(size / max(seconds, 0.001)))}/s)" if size else ""
+        self.note(f"{said} in {seconds:.1f} s{rate}")
 
     @contextmanager
     def _meter(self, what: str, *figures: ProgressColumn) -> Iterator[Meter]:

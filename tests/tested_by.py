@@ -283,10 +283,12 @@ TESTED_BY = {
         kled_provider/host kled_provider/kled/process kled_provider/kled/provider
         kled_provider/kled/workspace kled_provider/plugin/serving kled_provider/serve
     """,
+    "sync/decide/test_moves.py": "kled_sync/tree/subtree",
     "sync/decide/test_operations.py": "kled_sync/decide/safety",
     "sync/decide/test_reconcile.py": """
         kled_sync/decide/guard kled_sync/decide/modes kled_sync/tree/entry
     """,
+    "sync/files/test_placing.py": "kled_sync/files/refusal",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
     "sync/session/test_attributes.py": "kled_sync/endpoint/attributes kled_sync/files/attributes",
     "sync/session/test_continuous.py": """
@@ -303,7 +305,7 @@ TESTED_BY = {
         kled_sync/files/snapshot kled_sync/files/staging kled_sync/files/system
         kled_sync/files/large_arrival kled_sync/endpoint/large_file kled_sync/collecting
         kled_sync/session/agreement kled_sync/session/peer kled_sync/session/side
-        kled_sync/session/transfer kled_sync/tree/tree
+        kled_sync/session/jobs kled_sync/session/transfer kled_sync/tree/tree
     """,
     "sync/watching/test_hints.py": "kled_sync/watching/choice",
     "sync/wire/test_messages.py": """

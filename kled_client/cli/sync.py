@@ -250,7 +250,7 @@ def history(invocation: Invocation, name: str, path: str) -> None:
         "SIDE": [row["side"] for row in rows],
         "WHAT": [row["what"] for row in rows],
         "BYTES": [str(row["bytes"]) if row["kept"] else "-" for row in rows],
-        "PATH": [row["path"] for row in rows],
+        "PATH": [" <- ".join([row["path"], *row["from"]]) for row in rows],
     }
     invocation.output.rows(rows, columns, "nothing is kept of that")
 

@@ -192,8 +192,9 @@ def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: f
             "event": "done", "files": files, "bytes": result.done.content_bytes,
             "wire_bytes": result.wire_bytes, "seconds": round(seconds, 3),
         })  # fmt: skip
-    elif not dry_run:
-        output.copied(files, result.done.content_bytes, seconds)
+    elif not dry_run and (result.done.actions or not problems):
+        others = len(result.done.actions) - files
+        output.copied(files, result.done.content_bytes, seconds, others=others)
     for path in result.done.too_large[:_PROBLEMS_MAX]:
         output.note(f"the old {shown(path)} is too large to be kept")
     if problems:

@@ -37,6 +37,7 @@ class Do(IntEnum):
     REMOVE_DIRECTORY = 6
     DRESS = 7  # mode and times alone
     HARD_LINK = 8  # another name for the file of this side at `source`
+    MOVE = 9  # the directory at `source`, and all in it; `old` has the digest of that
 
 
 class Operation(NamedTuple):
@@ -74,8 +75,13 @@ def _may_be_copied(entry: TreeEntry) -> bool:
     return entry.is_file and entry.size >= REUSE_BYTES
 
 
-def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
-    """The steps that bring `actions` about on the side whose tree is `target`."""
+def plan(
+    actions: Sequence[PathChange], target: Tree, moved: Sequence[PathChange] = ()
+) -> list[list[SyncJob]]:
+    """The steps that bring `actions` about on the side whose tree is `target`.
+
+    `moved` was done to it before: directories that were changed by that get back their times.
+    """
     blocked = [a.path for a in actions if _is_in_the_way(a)]
     first = list(_make_way(actions, blocked))
     first += sorted(
@@ -93,7 +99,7 @@ def plan(actions: Sequence[PathChange], target: Tree) -> list[list[SyncJob]]:
         for operation in _removals(actions)
         if not any(is_below(operation.path, path) for path in blocked)
     ]
-    steps = [first, _in_order(contents), last, list(_dressing(actions, target))]
+    steps = [first, _in_order(contents), last, list(_dressing(actions, target, moved))]
     return [portions(step) for step in steps if step]
 
 
@@ -103,7 +109,9 @@ def differs_in_time_alone(action: PathChange) -> bool:
     return new is not None and old is not None and old.is_directory and old.mode == new.mode
 
 
-def _dressing(actions: Sequence[PathChange], target: Tree) -> Iterator[Operation]:
+def _dressing(
+    actions: Sequence[PathChange], target: Tree, moved: Sequence[PathChange]
+) -> Iterator[Operation]:
     """What can be done to directories only when nothing is to be put into them any more.
 
     One that nobody changed, but in which something was done, gets back the time it had.
@@ -115,7 +123,7 @@ def _dressing(actions: Sequence[PathChange], target: Tree) -> Iterator[Operation
             continue
         if new.mode & _SEARCHABLE != _SEARCHABLE or new.mtime_ns:
             yield Operation(Do.DRESS, action.path, new, None)
-    for path in sorted({split(a.path)[0] for a in actions if a.path} - own):
+    for path in sorted({split(a.path)[0] for a in (*actions, *moved) if a.path} - own):
         entry = target.get(path)
         if entry is not None and entry.is_directory and entry.mtime_ns:
             yield Operation(Do.DRESS, path, entry, None)

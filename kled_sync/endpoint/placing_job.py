@@ -16,12 +16,14 @@ from kled_sync.files.kept import KeptVersions
 from kled_sync.files.large_arrival import LargeArrival
 from kled_sync.files.memory import Memory
 from kled_sync.files.options import Options
-from kled_sync.files.placing import Placer, Refusal
+from kled_sync.files.placing import Placer
+from kled_sync.files.refusal import Refusal
 from kled_sync.files.root import Root
 from kled_sync.files.staging import StagedFile, Staging, StagingPlace
 from kled_sync.files.system import sync_filesystem
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
-from kled_sync.tree.paths import ROOT, check_path
+from kled_sync.tree.paths import ROOT, check_path, is_below
+from kled_sync.tree.tree import is_or_is_below
 from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
 
@@ -53,7 +55,17 @@ def parse_operation(row: tuple[object, ...]) -> Operation:
         raise ProtocolError("sync_message_refused", f"{do.name} of nothing")
     if do is Do.REMOVE_DIRECTORY and not path:
         raise ProtocolError("sync_message_refused", "the root itself is not removed")
+    if do is Do.MOVE and not _is_move(operation):
+        raise ProtocolError("sync_message_refused", "a move that is none")
     return operation
+
+
+def _is_move(operation: Operation) -> bool:
+    """Whether it says of two directories, neither in the other, what there is to be moved."""
+    path, source, new, old = operation.path, operation.source, operation.new, operation.old
+    if new is None or old is None or not (new.is_directory and old.is_directory):
+        return False
+    return not (is_or_is_below(path, source) or is_below(source, path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +195,10 @@ class PlacingJob:
     def _sync_directories(
         self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]
     ) -> None:
-        for path in {operation.path for _, operation, _, _ in ready}:
+        paths = {o.path for _, o, _, _ in ready} | {
+            o.source for _, o, _, _ in ready if o.do is Do.MOVE
+        }
+        for path in paths:
             with suppress(OSError):
                 descriptor, _ = self._shop.root.locate(path)
                 os.fsync(descriptor)

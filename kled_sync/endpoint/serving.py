@@ -253,6 +253,7 @@ class SyncEndpoint:
         answer = undo(holding, message)
         directories = {ROOT}
         for path in answer.paths:
+            directories.update(holding.memory.below(path))
             directory = path
             while directory != ROOT:
                 directory = split(directory)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -12,11 +13,12 @@ from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.files.kept import MADE, KeptVersion
-from kled_sync.files.placing import Refusal
+from kled_sync.files.kept import MADE, MOVED, KeptVersion
+from kled_sync.files.refusal import Refusal
 from kled_sync.files.staging import dress
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
+from kled_sync.tree.tree import is_or_is_below
 from kled_sync.wire.messages import AskKept, Kept, PathList, Rows, Undo, Undone
 from kled_wire.errors import ConflictError, NotFoundError
 
@@ -26,7 +28,7 @@ _VERSIONS_MAX: Final = 1000
 def ask_kept(holding: HeldRoot, message: AskKept) -> Kept:
     """What is kept of a path, newest first."""
     found = _of(holding, message.path)[::-1][:_VERSIONS_MAX]
-    return Kept(request=message.request, versions=Rows(tuple(version) for version in found))
+    return Kept(request=message.request, versions=Rows(version.row() for version in found))
 
 
 def undo(holding: HeldRoot, message: Undo) -> Undone:
@@ -37,19 +39,49 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
         raise NotFoundError("sync_nothing_kept", f"nothing is kept of {shown(message.path)}")
     if message.purge:
         return Undone(request=message.request, paths=PathList(kept.purge(message.path)))
-    chosen: dict[bytes, KeptVersion] = {}
-    for version in found if message.since_s else found[::-1]:
-        if version.at_s >= message.since_s:
-            chosen.setdefault(version.path, version)
-    done = []
-    try:
-        for path, version in sorted(chosen.items(), key=_order):
+    chosen = _since(found, message.since_s) if message.since_s else _last(found)
+    done: list[bytes] = []
+    for path, version in _in_order(chosen):
+        try:
             if _bring_back(holding, path, version):
-                done.append(path)
-    except Refusal as exc:
-        raise ConflictError("sync_undo_failed", f"{shown(path)}: {exc.words}") from exc
+                done.extend(version.paths)
+        except Refusal as exc:
+            raise ConflictError("sync_undo_failed", f"{shown(path)}: {exc.words}") from exc
     kept.save()
     return Undone(request=message.request, paths=PathList(done))
+
+
+def _since(found: list[KeptVersion], since_s: float) -> list[KeptVersion]:
+    """Newest first, all that came to be since then."""
+    return [version for version in reversed(found) if version.at_s >= since_s]
+
+
+def _last(found: list[KeptVersion]) -> list[KeptVersion]:
+    """Newest first, the last one of each path: of what moved with its directory, the move."""
+    chosen: list[KeptVersion] = []
+    seen: set[bytes] = set()
+    moved: list[bytes] = []
+    for version in reversed(found):
+        paths = version.paths
+        if not seen.isdisjoint(paths) or any(is_below(p, top) for p in paths for top in moved):
+            continue
+        chosen.append(version)
+        seen.update(paths)
+        moved += paths if version.what == MOVED else ()
+    return chosen
+
+
+def _in_order(newest_first: list[KeptVersion]) -> Iterator[tuple[bytes, KeptVersion]]:
+    """How to undo them: what came after a move before that move, and of each path the oldest."""
+    between: dict[bytes, KeptVersion] = {}
+    for version in newest_first:
+        if version.what == MOVED:
+            yield from sorted(between.items(), key=_order)
+            yield version.path, version
+            between.clear()
+        else:
+            between[version.path] = version
+    yield from sorted(between.items(), key=_order)
 
 
 def _order(item: tuple[bytes, KeptVersion]) -> tuple[bool, list[int]]:
@@ -61,7 +93,7 @@ def _order(item: tuple[bytes, KeptVersion]) -> tuple[bool, list[int]]:
 
 def _of(holding: HeldRoot, path: bytes) -> list[KeptVersion]:
     versions = holding.kept.versions() if holding.kept is not None else []
-    return [v for v in versions if v.path == path or is_below(v.path, path)]
+    return [v for v in versions if any(is_or_is_below(p, path) for p in v.paths)]
 
 
 def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
@@ -79,12 +111,29 @@ def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
         except Refusal:
             if not present.is_directory:  # one that others put something into stays
                 raise
+    elif version.what == MOVED:
+        return _move_back(holding, version)
     elif version.number:
         _make_above(holding, path)
         staged, content = _stage(holding, version)
         do = Do.CONTENT if content.is_file else Do.LINK
         placer.do(Operation(do, path, content, present), staged, content)
     holding.memory.mark(path)
+    return True
+
+
+def _move_back(holding: HeldRoot, version: KeptVersion) -> bool:
+    """Whether it is still there to be moved. Raises Refusal."""
+    now = holding.memory.get(version.path)
+    if now is None:
+        return False
+    digest = holding.memory.content_below(version.path)
+    if digest is None:
+        raise Refusal("not_empty", "something that is not synced is in the directory")
+    _make_above(holding, version.source)
+    old = now.entry.with_digest(digest)
+    back = Operation(Do.MOVE, version.source, now.entry, old, version.path)
+    holding.shop.placer.do(back, b"", None)
     return True
 
 

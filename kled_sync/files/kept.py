@@ -2,7 +2,8 @@
 
 A version is moved here, not copied, where it is in the same filesystem. The log has a line for
 each: number, time, bytes, what became of it, and the path in base64. It is appended to before a job
-is answered; a line that a crash cut is not read.
+is answered; a line that a crash cut is not read. A directory that was moved has one line, with both
+of its paths.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kled_sync.files.root import DIRECTORY_FLAGS
-from kled_sync.tree.paths import is_below
+from kled_sync.tree.tree import is_or_is_below
 
 KEPT_S: Final = 7 * 24 * 3600
 KEPT_BYTES_MAX: Final = 2 * 1024**3
 _DISK_PART_MAX: Final = 0.05
 _COPY_BYTES_MAX: Final = 256 * 1024**2
-MADE, REPLACED, DELETED = "made", "replaced", "deleted"
+MADE, REPLACED, DELETED, MOVED = "made", "replaced", "deleted", "moved"
 
 
 class KeptVersion(NamedTuple):
@@ -33,6 +34,16 @@ class KeptVersion(NamedTuple):
     path: bytes
     what: str
     size: int
+    source: bytes = b""
+
+    @property
+    def paths(self) -> tuple[bytes, ...]:
+        """What it is a version of: of a directory that was moved, both of its names."""
+        return (self.path, self.source) if self.what == MOVED else (self.path,)
+
+    def row(self) -> tuple[object, ...]:
+        """As `history` is told of it."""
+        return tuple(self) if self.what == MOVED else tuple(self)[:-1]
 
 
 class KeptVersions:
@@ -55,6 +66,11 @@ class KeptVersions:
     def note_made(self, path: bytes) -> None:
         """`path` is new: to undo that it is to be taken away."""
         self._made.append(path)
+
+    def note_moved(self, source: bytes, path: bytes) -> None:
+        """The directory at `source` is at `path` now, with all in it."""
+        self.save()  # what was made before that, to be undone after it
+        self._lines.append(KeptVersion(0, time.time(), path, MOVED, 0, source))
 
     def take(self, directory: int, name: bytes, path: bytes, what: str) -> None:
         """Keep the file or link `name`, which was at `path`, and take it away there."""
@@ -157,7 +173,7 @@ class KeptVersions:
     def purge(self, path: bytes) -> list[bytes]:
         """Let go of every version of `path` and below it; the paths of those."""
         versions = self.versions()
-        gone = [v for v in versions if v.path == path or is_below(v.path, path)]
+        gone = [v for v in versions if is_or_is_below(v.path, path)]
         for version in gone:
             self._unlink(version)
         self._rewrite([v for v in versions if v not in set(gone)])
@@ -179,11 +195,14 @@ class KeptVersions:
 
 
 def _line(version: KeptVersion) -> str:
-    path = base64.b64encode(version.path).decode()
-    return f"{version.number} {version.at_s:.6f} {version.size} {version.what} {path}\n"
+    paths = " ".join(base64.b64encode(path).decode() for path in version.paths)
+    return f"{version.number} {version.at_s:.6f} {version.size} {version.what} {paths}\n"
 
 
 def _parse(line: str) -> KeptVersion:
     """Raises ValueError."""
-    number, at_s, size, what, path = line.split(" ")
-    return KeptVersion(int(number), float(at_s), base64.b64decode(path), what, int(size))
+    number, at_s, size, what, *paths = line.split(" ")
+    path, *source = map(base64.b64decode, paths)
+    if len(source) != (what == MOVED):
+        raise ValueError(line)
+    return KeptVersion(int(number), float(at_s), path, what, int(size), *source)

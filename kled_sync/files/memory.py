@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from kled_sync.tree.entry import Kind, TreeEntry, make_frozen, pack_file
 from kled_sync.tree.paths import ROOT, join, split
+from kled_sync.tree.subtree import content_mark, digest_below, move_below
 from kled_sync.wire.messages import Named
 
 _STAMP: Final = struct.Struct(">qQ")
@@ -124,6 +126,33 @@ class Memory:
         for name, what in self.directories.pop(path, {}).items():
             if what.is_directory:
                 self.forget_below(join(path, name))
+
+    def move(self, source: bytes, target: bytes) -> None:
+        """Let the directory at `source`, with all in it, be at `target`, where nothing is."""
+        what = self.get(source)
+        assert what is not None
+        move_below(self.directories, source, target)
+        self.remove(source)
+        self.put(target, what)
+
+    def below(self, directory: bytes) -> Iterator[bytes]:
+        """`directory` and those in it at any depth, those before their own; none of a file."""
+        if directory in self.directories:
+            yield directory
+            for name, what in self.directories[directory].items():
+                if what.is_directory:
+                    yield from self.below(join(directory, name))
+
+    def content_below(self, directory: bytes) -> bytes | None:
+        """The digest of all in a directory; None where it is none, or not all in it is synced."""
+        what = self.get(directory)
+        if what is None or not what.is_directory:
+            return None
+        return digest_below(
+            directory,
+            lambda path: self.directories.get(path, {}),
+            lambda path, found: content_mark(path, found.entry),
+        )
 
     def entries(self, directory: bytes) -> Named:
         return Named(

@@ -17,25 +17,18 @@ from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.kept import DELETED, REPLACED, KeptVersions
 from kled_sync.files.memory import Memory, SeenEntry, seen, seen_file
+from kled_sync.files.moving import move_directory
 from kled_sync.files.options import Options
-from kled_sync.files.reading import hash_file
+from kled_sync.files.reading import hash_file, is_known
+from kled_sync.files.refusal import CHANGED, Refusal
 from kled_sync.files.root import Root
 from kled_sync.files.staging import dress
 from kled_sync.files.system import exchange, rename_new
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory, make_file, make_link
 
-CHANGED: Final = ("changed", "it was changed here meanwhile")
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
 _ALL: Final = 0o777
 _OWN: Final = 0o700
-
-
-class Refusal(Exception):  # noqa: N818  # not an error of ours: what is there has changed
-    """Why an operation was refused: a code, and a sentence."""
-
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(words)
-        self.code, self.words = code, words
 
 
 class Placer:
@@ -92,6 +85,8 @@ class Placer:
                 self._remove_directory(operation)
             case Do.DRESS:
                 self._dress(operation)
+            case Do.MOVE:
+                self._move(operation)
 
     def _temporary(self) -> bytes:
         self._number += 1
@@ -131,6 +126,19 @@ class Placer:
         if self._kept is not None:
             self._kept.note_made(operation.path)
 
+    def _move(self, operation: Operation) -> None:
+        self._memory.mark(operation.source)
+        # Where it is refused, something in it changed.
+        self._memory.dirty.update(self._memory.below(operation.source))
+        move_directory(operation, self._root, self._memory, self._store)
+        for directory in self._memory.below(operation.path):
+            if self.watch is not None:
+                self.watch(directory, self._root.directory(directory))
+            # What happened before the watch had its new name was told under the old one.
+            self._memory.dirty.add(directory)
+        if self._kept is not None:
+            self._kept.note_moved(operation.source, operation.path)
+
     def _put(self, operation: Operation, staged: bytes, digest: bytes) -> None:
         path, old = operation.path, operation.old
         descriptor, name = self._root.locate(path)
@@ -157,7 +165,7 @@ class Placer:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         except FileNotFoundError:
             raise Refusal(*CHANGED) from None
-        if not self._is_known(known, found, operation.path) and not (
+        if not is_known(self._root, operation.path, known, found, self._store) and not (
             # A name that was taken from a file changes the time of change of its other names.
             operation.do is Do.HARD_LINK and self._is_same_again(known, found, operation)
         ):
@@ -174,13 +182,6 @@ class Placer:
             return True
         again = hash_file(self._root, operation.path, self._store)
         return again is not None and again.entry.tail == entry.tail
-
-    def _is_known(self, known: SeenEntry, found: os.stat_result, path: bytes) -> bool:
-        """As `Seen.is_still`; what was read too soon to be sure is read again."""
-        if known.is_sure or not known.entry.is_file:
-            return known.is_still(found) or not known.is_sure
-        again = hash_file(self._root, path, self._store)
-        return again is not None and again.entry.tail == known.entry.tail
 
     def _swap(
         self, staged: bytes, descriptor: int, name: bytes, known: SeenEntry, path: bytes
@@ -302,7 +303,8 @@ class Placer:
         staged = self._temporary()
         opened = self._root.open_file(operation.source)
         try:
-            if not self._is_known(source, os.fstat(opened), operation.source):
+            found = os.fstat(opened)
+            if not is_known(self._root, operation.source, source, found, self._store):
                 self._memory.mark(operation.source)
                 raise Refusal("base_gone", "the file it was to be copied from has changed")
             if operation.do is Do.HARD_LINK:

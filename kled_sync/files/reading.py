@@ -36,6 +36,16 @@ def is_same(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
+def is_known(
+    root: Root, path: bytes, known: SeenEntry, found: os.stat_result, store: ChunkStore
+) -> bool:
+    """As `SeenEntry.is_still`; what was read too soon to be sure is read again."""
+    if known.is_sure or not known.entry.is_file:
+        return known.is_still(found) or not known.is_sure
+    again = hash_file(root, path, store)
+    return again is not None and again.entry.tail == known.entry.tail
+
+
 def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:
     """The file at `path` with its digest; a problem in its place where it cannot be read.
 

@@ -1,16 +1,16 @@
 """The state that both sides last agreed on: a tree, and a log of the agreements since.
 
 The log also has what was about to be brought over, written down before it was: a run that was cut
-off may have brought it. An agreement that is too old is safe: the sides have the same content at
-the paths agreed on since, and a scan shows that. So nothing waits until the log is durable; a
-record that a crash truncated ends the log.
+off may have brought it. A directory that is moved has one record. An agreement that is too old is
+safe: the sides have the same content at the paths agreed on since, and a scan shows that. So
+nothing waits until the log is durable; a record that a crash truncated ends the log.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -24,10 +24,11 @@ from kled_sync.tree.tree import Tree
 from kled_wire.errors import ProtocolError
 
 FILESYSTEMS: Final = "filesystems"
-_HEAD: Final = struct.Struct(">HH")
+_HEAD: Final = struct.Struct(">HHB")
 _CHECK_BYTES: Final = 8
-# In the lengths of path and entry, which are shorter: it is about to be brought over, and to beta.
-_INTENDED, _TO_BETA = 0x8000, 0x8000
+# What a record says: that it is about to be brought over, and to beta; that it is a directory
+# which was at the path that stands in place of the entry.
+_INTENDED, _TO_BETA, _MOVED = 1, 2, 4
 # The log is folded into the tree when it has so many records.
 _RECORDS_MAX: Final = 20_000
 
@@ -53,40 +54,59 @@ class Agreement:
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.tree = load_tree(directory / "agreed") or Tree()
-            for path, entry, side in self._logged(directory / "log"):
-                if side is not None and entry is not None:
-                    self._unconfirmed[path] = Intended(side, entry)
-                else:
-                    self._unconfirmed.pop(path, None)
-                    self._apply(path, entry)
+            self._replay(directory / "log")
             self._log = (directory / "log").open("ab")
             os.fchmod(self._log.fileno(), 0o600)
 
-    def _logged(self, path: Path) -> Iterator[tuple[bytes, TreeEntry | None, SyncSide | None]]:
+    def _replay(self, path: Path) -> None:
+        """Do all that the log says; it ends where a crash has truncated it."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return
         at = 0
         while at + _HEAD.size <= len(data):
-            path_bytes, entry_bytes = _HEAD.unpack_from(data, at)
-            side = None
-            if path_bytes & _INTENDED:
-                side = SyncSide.BETA if entry_bytes & _TO_BETA else SyncSide.ALPHA
-            path_bytes, entry_bytes = path_bytes & ~_INTENDED, entry_bytes & ~_TO_BETA
+            path_bytes, entry_bytes, flags = _HEAD.unpack_from(data, at)
             end = at + _HEAD.size + path_bytes + entry_bytes
             record, check = data[at:end], data[end : end + _CHECK_BYTES]
             if check != blake3(record).digest(_CHECK_BYTES):
                 break
-            at = end + _CHECK_BYTES
-            name = record[_HEAD.size : _HEAD.size + path_bytes]
-            rest = record[_HEAD.size + path_bytes :]
+            named = _HEAD.size + path_bytes
             try:
-                yield check_path(name), check_entry(rest) if rest else None, side
+                self._take(check_path(record[_HEAD.size : named]), record[named:], flags)
             except ProtocolError:
                 break
+            at = end + _CHECK_BYTES
         if at < len(data):
             os.truncate(path, at)
+
+    def _take(self, path: bytes, data: bytes, flags: int) -> None:
+        """Raises ProtocolError."""
+        side = SyncSide.BETA if flags & _TO_BETA else SyncSide.ALPHA
+        if flags & _MOVED and flags & _INTENDED:
+            self._unconfirmed |= self._brought(side, check_path(data), path)
+        elif flags & _MOVED:
+            self._move(check_path(data), path)
+        elif flags & _INTENDED:
+            self._unconfirmed[path] = Intended(side, check_entry(data))
+        else:
+            self._unconfirmed.pop(path, None)
+            self._apply(path, check_entry(data) if data else None)
+
+    def _brought(self, side: SyncSide, source: bytes, path: bytes) -> dict[bytes, Intended]:
+        """What is to be on `side` when the directory at `source` is moved to `path`."""
+        return {
+            path + found[len(source) :]: Intended(side, entry)
+            for found, entry in self.tree.walk(source)
+            if not entry.is_directory
+        }
+
+    def _move(self, source: bytes, path: bytes) -> None:
+        # The tree may be newer than the log: a crash can come between the writing of the two.
+        if self.tree.get(source) is None or self.tree.get(path) is not None:
+            return
+        self.tree.move(source, path)
+        self.forget([found for found, _ in self.tree.walk(path)])
 
     def _apply(self, path: bytes, entry: TreeEntry | None) -> None:
         if entry is None:
@@ -119,7 +139,6 @@ class Agreement:
         self._intended.pop(path, None)
         self._apply(path, entry)
         self._write(self._log, path, entry)
-        self._records += 1
 
     def intend(self, side: SyncSide, entries: dict[bytes, TreeEntry]) -> None:
         """These are about to be brought to `side`: a later run knows, whatever becomes of this."""
@@ -127,9 +146,23 @@ class Agreement:
             return
         for path, entry in entries.items():
             self._intended[path] = Intended(side, entry)
-            self._write(self._log, path, entry, side)
-        self._records += len(entries)
+            self._write(self._log, path, entry, _intended_for(side))
         self._log.flush()
+
+    def intend_move(self, side: SyncSide, source: bytes, path: bytes) -> None:
+        """The same of a directory with all in it, which both sides have at `source`."""
+        if self._log is None:
+            return
+        self._intended |= self._brought(side, source, path)
+        self._write(self._log, path, source, _intended_for(side) | _MOVED)
+        self._log.flush()
+
+    def note_move(self, source: bytes, path: bytes) -> None:
+        """Both sides have at `path` what they had at `source`, and nothing there."""
+        if self._log is None:
+            return
+        self._move(source, path)
+        self._write(self._log, path, source, _MOVED)
 
     def unconfirmed(self) -> dict[bytes, Intended]:
         """What an earlier run intended, of which it is not known whether it was done."""
@@ -141,18 +174,11 @@ class Agreement:
             self._intended.pop(path, None)
             self._unconfirmed.pop(path, None)
 
-    def _write(
-        self,
-        log: BinaryIO,
-        path: bytes,
-        entry: TreeEntry | None,
-        intended_for: SyncSide | None = None,
-    ) -> None:
-        data = entry or b""
-        path_flag = _INTENDED if intended_for is not None else 0
-        entry_flag = _TO_BETA if intended_for is SyncSide.BETA else 0
-        record = _HEAD.pack(len(path) | path_flag, len(data) | entry_flag) + path + data
+    def _write(self, log: BinaryIO, path: bytes, data: bytes | None, flags: int = 0) -> None:
+        data = data or b""
+        record = _HEAD.pack(len(path), len(data), flags) + path + data
         log.write(record + blake3(record).digest(_CHECK_BYTES))
+        self._records += 1
 
     def flush(self) -> None:
         """Let a crash of this process lose nothing. Blocks for the disk where the log is long."""
@@ -170,7 +196,7 @@ class Agreement:
         self._log.truncate(0)
         self._records = 0
         for path, intended in (self._unconfirmed | self._intended).items():
-            self._write(self._log, path, intended.entry, intended.side)
+            self._write(self._log, path, intended.entry, _intended_for(intended.side))
         self._log.flush()
 
     def close(self) -> None:
@@ -178,3 +204,7 @@ class Agreement:
             self.save()
             self._log.close()
             self._log = None
+
+
+def _intended_for(side: SyncSide) -> int:
+    return _INTENDED | (_TO_BETA if side is SyncSide.BETA else 0)

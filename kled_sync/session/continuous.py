@@ -95,7 +95,7 @@ class ContinuousSync:
         self.agreement = Agreement(directory)
         self.sides = {s: SideState(peers[s], self.agreement.tree) for s in SyncSide}
         self.meter = SyncMeter()
-        self.transfer = SyncTransfer(self.sides, self.agreement, self.meter)
+        self.transfer = SyncTransfer(self.sides, self.agreement, wish.options.mode_mask, self.meter)
         self.health = Health()
         self._log = log
         self._accept = accept

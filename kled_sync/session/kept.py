@@ -19,10 +19,11 @@ async def history(side: SideState, path: bytes) -> list[dict[str, Any]]:
 
 def _row(version: tuple[Any, ...]) -> dict[str, Any]:
     match version:
-        case (int(number), float(at), bytes(path), str(what), int(size)):
+        case (int(number), float(at), bytes(path), str(what), int(size), *source):
             return {
                 "at": at,
                 "path": shown(check_path(path)),
+                "from": [shown(check_path(path)) for path in source],
                 "what": what[:16],
                 "bytes": size,
                 "kept": number > 0,

@@ -75,7 +75,7 @@ class OneSync:
             SyncSide.ALPHA: SideState(alpha, self._agreement.tree),
             SyncSide.BETA: SideState(beta, self._agreement.tree),
         }
-        self._transfer = SyncTransfer(self._sides, self._agreement, meter)
+        self._transfer = SyncTransfer(self._sides, self._agreement, wish.options.mode_mask, meter)
         self._terms = SyncTerms(
             mode=Mode.ONE_WAY_REPLICA if wish.delete else Mode.COPY,
             mode_mask=wish.options.mode_mask,

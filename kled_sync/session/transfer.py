@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import trio
 
 from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.moves import find_moves
 from kled_sync.decide.operations import (
     Do,
     Operation,
@@ -22,12 +23,13 @@ from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.large_arrival import partial_name
 from kled_sync.session.agreement import Agreement
+from kled_sync.session.jobs import failed_in, place_message
+from kled_sync.session.moving import move_directories
 from kled_sync.session.side import SideState
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import shown
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
-from kled_wire.errors import ProtocolError
 
 # Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
 _JOBS_AT_ONCE: Final = 4
@@ -68,9 +70,13 @@ class SyncTransfer:
     """Carries out actions between two sides."""
 
     def __init__(
-        self, sides: dict[SyncSide, SideState], agreement: Agreement, meter: SyncMeter | None = None
+        self,
+        sides: dict[SyncSide, SideState],
+        agreement: Agreement,
+        mode_mask: int,
+        meter: SyncMeter | None = None,
     ) -> None:
-        self._sides, self._agreement = sides, agreement
+        self._sides, self._agreement, self._mode_mask = sides, agreement, mode_mask
         self.meter = meter or SyncMeter()
         self._numbers = count(1)
         # Paths that are under way: what is decided of them meanwhile has to wait.
@@ -107,10 +113,13 @@ class SyncTransfer:
     async def _one_side(
         self, side: SyncSide, actions: list[PathChange], urgent: bool, done: CarriedOut
     ) -> None:
-        by_path = {action.path: action for action in actions}
-        steps = plan(actions, self._sides[side].tree)
+        moved = await self._move(side, actions, urgent, done)
+        by_path = {action.path: action for action in actions if action.path not in moved}
+        steps = plan(list(by_path.values()), self._sides[side].tree, list(moved.values()))
         self.meter.total_bytes += sum(job.content_bytes for step in steps for job in step)
-        self.meter.files += sum(a.new is not None and not a.new.is_directory for a in actions)
+        self.meter.files += sum(
+            a.new is not None and not a.new.is_directory for a in by_path.values()
+        )
         for step in steps:
             limiter = trio.CapacityLimiter(_JOBS_AT_ONCE)
             async with trio.open_nursery() as nursery:
@@ -132,6 +141,24 @@ class SyncTransfer:
             await limiter.acquire_on_behalf_of(job)
             await self._job(side, job, by_path, urgent=False, done=done, limiter=limiter)
 
+    async def _move(
+        self, side: SyncSide, actions: list[PathChange], urgent: bool, done: CarriedOut
+    ) -> dict[bytes, PathChange]:
+        """Directories that can be moved as they are: what was done by that."""
+        target = self._sides[side]
+        if target.facts.get("moves") is not True:
+            return {}
+        moves = list(find_moves(actions, target.tree, self._mode_mask))
+        if not moves:
+            return {}
+        moves = await move_directories(
+            next(self._numbers), moves, target, side, self._agreement, urgent=urgent
+        )
+        moved = {action.path: action for move in moves for action in move.actions}
+        done.actions.extend(moved.values())
+        self.in_flight.difference_update(moved)
+        return moved
+
     async def _job(
         self,
         side: SyncSide,
@@ -147,7 +174,7 @@ class SyncTransfer:
         supplied = source.expect(number, messages.Supplied)
         try:
             self._agreement.intend(side, _brought(job))
-            await target.peer.send(_place(number, job, urgent=urgent))
+            await target.peer.send(place_message(number, job, urgent=urgent))
             items = self._items(job, target)
             sent: dict[int, TreeEntry] = {}
             if items:
@@ -189,7 +216,7 @@ class SyncTransfer:
         by_path: dict[bytes, PathChange],
         done: CarriedOut,
     ) -> None:
-        failed = _failed(answer)
+        failed = failed_in(answer)
         for number, operation in enumerate(job.operations):
             action = by_path.get(operation.path)
             if action is None:
@@ -244,22 +271,6 @@ def _brought(job: SyncJob) -> dict[bytes, TreeEntry]:
         for o in job.operations
         if o.new is not None and not o.new.is_directory and o.do is not Do.DRESS
     }
-
-
-def _place(number: int, job: SyncJob, *, urgent: bool) -> messages.PlaceJob:
-    rows = ((int(o.do), o.path, o.new, o.old, o.source) for o in job.operations)
-    return messages.PlaceJob(job=number, urgent=urgent, operations=messages.Rows(rows))
-
-
-def _failed(answer: messages.JobPlaced) -> dict[int, tuple[str, str]]:
-    found = {}
-    for row in answer.failed:
-        match row:
-            case (int(number), str(code), str(words)):
-                found[number] = code[:64], words[:500]
-            case _:
-                raise ProtocolError("sync_message_refused", "a failure that is none")
-    return found
 
 
 def failure_line(failure: Failure) -> str:

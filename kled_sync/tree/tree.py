@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT, is_below, join, split
+from kled_sync.tree.subtree import move_below
 
 _NONE: dict[bytes, TreeEntry] = {}
 
@@ -63,6 +64,14 @@ class Tree:
         if entries is not None and entries.pop(name, None) is not None and not entries:
             del self.directories[directory]
         self._forget_below(path)
+
+    def move(self, source: bytes, target: bytes) -> None:
+        """Let the directory at `source`, with all in it, be at `target`, where nothing is."""
+        entry = self.get(source)
+        assert entry is not None
+        move_below(self.directories, source, target)
+        self.remove(source)
+        self.put(target, entry)
 
     def _forget_below(self, path: bytes) -> None:
         entries = self.directories.pop(path, None)

@@ -44,6 +44,9 @@ class Inotify:
         except OSError:
             self.unwatched += 1
             return
+        known_as = self._paths.get(watch)
+        if known_as is not None and known_as != path:
+            self._watches.pop(known_as, None)  # it was moved
         before = self._watches.get(path)
         if before is not None and before != watch:
             self._paths.pop(before, None)

@@ -49,6 +49,9 @@ def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
     said = site.kled("sync", "push", "--delete", "-i", f"{folder}/", f"dev:{far}/proj")
     lines = ["*deleting   a.txt", ".d..t...... ./", ">f+++++++++ new"]
     assert said.stdout.splitlines() == lines
+    assert "copied 1 file, 1 byte, 2 other changes in " in said.stderr
+    again = site.kled("sync", "push", "--delete", f"{folder}/", f"dev:{far}/proj")
+    assert again.stderr == "nothing was copied: there was nothing to do\n"
     events = site.kled("sync", "push", "-n", "-o", "json", folder / "run.sh", f"dev:{far}/")
     assert [json.loads(line)["path"] for line in events.stdout.splitlines()] == [""]
     assert "run.sh" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout

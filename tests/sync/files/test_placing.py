@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ import pytest
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files import placing
-from kled_sync.files.options import Options
-from kled_sync.files.placing import Refusal
+from kled_sync.files.refusal import Refusal
 from kled_sync.files.staging import dress
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 
@@ -26,17 +24,6 @@ def root(tmp_path: Path) -> Path:
     (made / "f").write_text("before")
     (made / "d" / "g").write_text("inside")
     return made
-
-
-@pytest.fixture
-def held(root: Path, tmp_path: Path) -> Iterator[HeldRoot]:
-    env = {"XDG_STATE_HOME": str(tmp_path / "state")}
-    holding = HeldRoot(os.fsencode(root), Options(durable="none"), env)
-    list(holding.scan(1, everywhere=True, directories=()))
-    for path in (b"f", b"d/g"):
-        holding.hash(path)
-    yield holding
-    holding.close()
 
 
 def entry(held: HeldRoot, path: bytes) -> TreeEntry:

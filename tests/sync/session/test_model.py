@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from kled_sync.decide.modes import Mode
 from tests.kit.endpoints import kept_same
 
-NAMES = ("f", "g", "d/f", "d/g", "d/e/f")
+NAMES = ("f", "g", "d/f", "d/g", "d/e/f", "m/f", "m/g", "m/e/f")
+# Directories that are renamed to each other, with all that is in them.
+RENAMED = {"d/": "m/", "m/": "d/"}
 Sides = dict[str, dict[str, str]]
 Edit = tuple[str, str, str | None]
 EDIT = st.tuples(
     st.sampled_from(["alpha", "beta"]),
-    st.sampled_from(NAMES),
+    st.sampled_from([*NAMES, *RENAMED]),
     st.sampled_from(["", "1", "2", "333"]) | st.none(),
 )
 
@@ -36,7 +38,11 @@ class Reference:
         self.agreed: dict[str, str] = {}
 
     def edit(self, side: str, name: str, content: str | None) -> None:
-        if content is None:
+        if name in RENAMED:
+            for path in [path for path in self.sides[side] if path.startswith(name)]:
+                moved = RENAMED[name] + path.removeprefix(name)
+                self.sides[side][moved] = self.sides[side].pop(path)
+        elif content is None:
             self.sides[side].pop(name, None)
         else:
             self.sides[side][name] = content
@@ -73,6 +79,12 @@ def write(root: Path, name: str, content: str | None) -> None:
         path.write_text(content)
 
 
+def rename(source: Path, target: Path) -> None:
+    if source.exists():
+        shutil.rmtree(target, ignore_errors=True)
+        source.rename(target)
+
+
 def files(root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
 
@@ -105,6 +117,12 @@ async def walk(home: Path, mode: Mode, history: list[Step]) -> None:
         (root / "keep").mkdir(parents=True)  # an emptied side would halt, and is another test's
 
     def edit(side: str, name: str, content: str | None) -> None:
+        if name in RENAMED:
+            if any(path.startswith(RENAMED[name]) for path in reference.sides[side]):
+                return  # a directory takes the place of an empty one alone
+            rename(roots[side] / name, roots[side] / RENAMED[name])
+            reference.edit(side, name, content)
+            return
         write(roots[side], name, content)
         reference.edit(side, name, content)
 

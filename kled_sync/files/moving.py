@@ -1,0 +1,74 @@
+"""Renames a directory with all that is in it, if that is as it was last seen, all of it.
+
+It is looked at before and after: what was changed in the moment between gets its old place back,
+and is told like every other change.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from kled_sync.decide.operations import Operation
+from kled_sync.files.chunk_store import ChunkStore
+from kled_sync.files.memory import Memory
+from kled_sync.files.reading import is_known
+from kled_sync.files.refusal import CHANGED, Refusal
+from kled_sync.files.root import Root
+from kled_sync.files.system import rename_new
+from kled_sync.tree.paths import join
+
+
+def move_directory(operation: Operation, root: Root, memory: Memory, store: ChunkStore) -> None:
+    """Also in `memory`. Blocks. Raises Refusal, OSError; then all is where it was."""
+    source, path, old = operation.source, operation.path, operation.old
+    if old is None or memory.content_below(source) != old.tail:
+        raise Refusal(*CHANGED)
+    look = _Comparison(root, memory, store)
+    look.check(source, source)
+    _rename(root, source, path)
+    try:
+        look.check(source, path)
+    except (Refusal, OSError):
+        _rename(root, path, source)
+        raise
+    memory.move(source, path)
+
+
+def _rename(root: Root, source: bytes, path: bytes) -> None:
+    root.forget()
+    above, name = root.locate(source)
+    above = os.dup(above)
+    try:
+        try:
+            rename_new(above, name, *root.locate(path))
+        except FileExistsError:
+            raise Refusal(*CHANGED) from None
+    finally:
+        os.close(above)
+        # Descriptors are known by paths that lead elsewhere now.
+        root.forget()
+
+
+class _Comparison:
+    """Compares directories with what is known of them."""
+
+    def __init__(self, root: Root, memory: Memory, store: ChunkStore) -> None:
+        self._root, self._memory, self._store = root, memory, store
+
+    def check(self, known_at: bytes, path: bytes) -> None:
+        """Whether all below `path` is what was seen below `known_at`. Raises Refusal, OSError."""
+        known = self._memory.directories.get(known_at, {})
+        descriptor = self._root.directory(path)
+        if set(map(os.fsencode, os.listdir(descriptor))) != known.keys():
+            raise Refusal(*CHANGED)
+        inside = []
+        for name, what in known.items():
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            below = join(path, name)
+            if what.is_directory and stat.S_ISDIR(found.st_mode):
+                inside.append(name)
+            elif what.is_directory or not is_known(self._root, below, what, found, self._store):
+                raise Refusal(*CHANGED)
+        for name in inside:  # now, since only so many descriptors are kept
+            self.check(join(known_at, name), join(path, name))

@@ -1,0 +1,69 @@
+"""A directory with all that is in it, as one thing: what it is like, and its place. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+from blake3 import blake3
+
+from kled_sync.tree.entry import Kind, TreeEntry
+from kled_sync.tree.paths import join
+
+_LENGTH_BYTES = 4
+
+
+class _Entry(Protocol):
+    @property
+    def is_directory(self) -> bool: ...
+
+
+E = TypeVar("E", bound=_Entry)
+# By path: that of everything in it, None where something is in it that has none.
+Digests = dict[bytes, bytes | None]
+
+
+def digest_below(
+    top: bytes,
+    children: Callable[[bytes], Mapping[bytes, E]],
+    mark: Callable[[bytes, E], bytes | None],
+    known: Digests | None = None,
+) -> bytes | None:
+    """What makes all below the directory `top` different from what is below another.
+
+    `mark` says what matters of an entry at a path, and None of one that cannot be told from others.
+    `known` is what was found before, and gets what is found now.
+    """
+    known = {} if known is None else known
+    if top in known:
+        return known[top]
+    known[top] = None
+    parts: list[bytes] = []
+    for name, entry in sorted(children(top).items()):
+        path = join(top, name)
+        mine = mark(path, entry)
+        below = digest_below(path, children, mark, known) if entry.is_directory else b""
+        if mine is None or below is None:
+            return None
+        for part in (name, mine, below):
+            parts += (len(part).to_bytes(_LENGTH_BYTES, "big"), part)
+    known[top] = blake3(b"".join(parts)).digest()
+    return known[top]
+
+
+def content_mark(_path: bytes, entry: TreeEntry) -> bytes | None:
+    """Kind and content alone, as both ends of a sync tell them."""
+    if entry[0] >= Kind.IGNORED or not entry.is_hashed:
+        return None
+    return entry[:1] + entry.tail
+
+
+def move_below(directories: dict[bytes, dict[bytes, E]], source: bytes, target: bytes) -> None:
+    """Let what is below the directory `source` be below `target`, where nothing is."""
+    entries = directories.pop(source, None)
+    if entries is None:
+        return
+    for name, entry in entries.items():
+        if entry.is_directory:
+            move_below(directories, join(source, name), join(target, name))
+    directories[target] = entries

@@ -1,0 +1,140 @@
+"""A directory that is renamed on one side is renamed on the other, not copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.files.placing import Placer
+from kled_sync.session.agreement import Agreement
+from kled_sync.session.kept import history, undo
+from kled_sync.tree.entry import make_directory, make_file
+from kled_sync.watching.inotify import Inotify
+from tests.kit.endpoints import content, copy_once, kept_same
+
+
+@pytest.fixture
+def alpha(tmp_path: Path) -> Path:
+    root = tmp_path / "alpha"
+    (root / "d" / "e").mkdir(parents=True)
+    for number in range(20):
+        (root / "d" / str(number)).write_text(f"content {number}")
+    (root / "d" / "e" / "f").write_text("1")
+    (root / "stays").write_text("2")
+    return root
+
+
+def inodes(root: Path) -> set[int]:
+    return {path.stat().st_ino for path in root.rglob("*")}
+
+
+async def test_it_is_the_same_directory_afterwards_and_comes_back(
+    tmp_path: Path, alpha: Path
+) -> None:
+    beta = tmp_path / "beta"
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        there = inodes(beta / "d")
+        (alpha / "in").mkdir()
+        (alpha / "d").rename(alpha / "in" / "m")
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        assert inodes(beta / "in" / "m") == there
+        far = sync.sides[SyncSide.BETA]
+        moved = [row for row in await history(far, b"d") if row["what"] == "moved"]
+        assert [(row["path"], row["from"]) for row in moved] == [("in/m", ["d"])]
+        # A save under the new name, on either side, is one.
+        (beta / "in" / "m" / "e" / "f").write_text("theirs")
+        await sync.flush()
+        assert (alpha / "in" / "m" / "e" / "f").read_text() == "theirs"
+        assert set(await undo(far, b"d", since_s=0.0, purge=False)) == {b"d", b"in/m"}
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        assert inodes(beta / "d") & there
+        assert sync.health.conflicts == {}
+    again: list[PathChange] = []
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        sync._log = again.extend
+        await sync.flush()
+    assert again == []
+
+
+async def test_what_cannot_be_moved_as_one_is_moved_file_by_file(
+    tmp_path: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(13, "no")
+
+    beta = tmp_path / "beta"
+    monkeypatch.setattr(Placer, "_move", refuse)
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        (alpha / "d").rename(alpha / "m")
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        assert sync.health.problems == {}
+
+
+async def test_a_copy_that_deletes_renames_too(tmp_path: Path, alpha: Path) -> None:
+    beta = tmp_path / "beta"
+    await copy_once(tmp_path, alpha, beta)
+    there = inodes(beta / "d")
+    (alpha / "d").rename(alpha / "m")
+    await copy_once(tmp_path, alpha, beta, delete=True)
+    assert content(beta) == content(alpha)
+    assert inodes(beta / "m") == there
+    assert (beta / "m").stat().st_mtime_ns == (alpha / "m").stat().st_mtime_ns
+    assert beta.stat().st_mtime_ns == alpha.stat().st_mtime_ns
+
+
+def test_an_agreement_moves_with_the_directory_through_a_crash(tmp_path: Path) -> None:
+    file = make_file(0o644, 1, 1, b"d" * 32)
+    with closing(Agreement(tmp_path / "running")) as agreement:
+        for path in (b"", b"d", b"d/e"):
+            agreement.note(path, make_directory(0o755))
+        agreement.note(b"d/e/f", file)
+        agreement.intend_move(SyncSide.BETA, b"d", b"m")
+        shutil.copytree(tmp_path / "running", tmp_path / "intended")
+        agreement.note_move(b"d", b"m")
+        agreement.flush()
+        shutil.copytree(tmp_path / "running", tmp_path / "done")
+    with closing(Agreement(tmp_path / "intended")) as found:
+        assert {p: i.entry for p, i in found.unconfirmed().items()} == {b"m/e/f": file}
+        assert found.tree.get(b"d/e/f") == file
+    log = (tmp_path / "done" / "log").read_bytes()
+    for _ in range(2):  # from the log, then from the tree
+        with closing(Agreement(tmp_path / "done")) as found:
+            assert found.unconfirmed() == {}
+            assert found.tree.get(b"m/e/f") == file
+            assert found.tree.get(b"d/e/f") is None
+    # A crash came when the tree was written, and not the log begun anew.
+    (tmp_path / "done" / "log").write_bytes(log)
+    with closing(Agreement(tmp_path / "done")) as found:
+        assert found.tree.get(b"m/e/f") == file
+
+
+def test_a_watch_follows_a_directory_to_its_new_name(tmp_path: Path) -> None:
+    """Also when another one gets the old name."""
+    watches = Inotify()
+
+    def add(name: str) -> None:
+        descriptor = os.open(tmp_path / name, os.O_RDONLY)
+        watches.add(name.encode(), descriptor)
+        os.close(descriptor)
+
+    (tmp_path / "d").mkdir()
+    add("d")
+    (tmp_path / "d").rename(tmp_path / "m")
+    add("m")
+    (tmp_path / "d").mkdir()
+    add("d")
+    watches.take()
+    (tmp_path / "m" / "f").touch()
+    assert watches.take()[0] == {b"m"}
+    watches.close()
