@@ -16,14 +16,15 @@ import trio
 
 from kled_agent.descendants import bury, zombies
 
-# How long a program has to end by itself when the agent ends.
 GRACE_S: Final = 2.0
 
 
 class Children:
     """The programs that this process started itself, and waits for itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_s: float = GRACE_S) -> None:
+        # How long one has to end by itself when the agent ends.
+        self.grace_s = grace_s
         self._pids: set[int] = set()
         self._starting = 0
         self._settled = trio.Event()
@@ -63,7 +64,8 @@ async def wait_child(
 ) -> None:
     """Wait for a program that leads a session of its own (setsid(2)).
 
-    When the wait is cancelled the agent ends: the program is asked to, and killed after GRACE_S,
+    When the wait is cancelled the agent ends: the program is asked to, and killed after
+    `children.grace_s`,
     its group with it.
     """
     try:
@@ -71,7 +73,7 @@ async def wait_child(
     finally:
         if process.returncode is None:
             ask_to_end()
-            with trio.move_on_after(GRACE_S, shield=True):
+            with trio.move_on_after(children.grace_s, shield=True):
                 await process.wait()
         if process.returncode is None:
             with suppress(ProcessLookupError):

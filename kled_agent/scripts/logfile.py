@@ -31,11 +31,11 @@ def log_command(path: str) -> tuple[str, ...]:
 
 
 class LogFile:
-    """Takes output until `end`; what is over LOG_MAX_BYTES is left out, and a line says so."""
+    """Takes output until `end`; what is over `max_bytes` is left out, and a line says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_bytes: int = LOG_MAX_BYTES) -> None:
         self._queue: InputQueue | None = None
-        self._left = LOG_MAX_BYTES
+        self._left = max_bytes
 
     def write(self, data: bytes) -> None:
         """Queue some output, without waiting."""
@@ -77,4 +77,4 @@ class LogFile:
 
 
 def _nothing() -> None:
-    """All that is queued is bounded by LOG_MAX_BYTES."""
+    """All that is queued is bounded by `max_bytes`."""

@@ -45,7 +45,7 @@ class Packed:
     left_out: tuple[str, ...]
 
 
-def pack_template(directory: Path) -> Packed:
+def pack_template(directory: Path, *, max_bytes: int = TEMPLATE_MAX_BYTES) -> Packed:
     """Pack a directory: the same bytes for the same files, links replaced by what they lead to.
 
     Raises InputError: not a directory, no .tf file, over 16 MiB, a link that leads nowhere, out of
@@ -77,9 +77,9 @@ def pack_template(directory: Path) -> Packed:
     with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
         for path in paths:
             total += path.stat().st_size
-            _check_size(directory, total)
+            _check_size(directory, total, max_bytes)
             _add(archive, directory, path)
-    _check_size(directory, buffer.tell())
+    _check_size(directory, buffer.tell(), max_bytes)
     return Packed(archive=buffer.getvalue(), left_out=tuple(sorted(left_out)))
 
 
@@ -137,9 +137,9 @@ def _add(archive: tarfile.TarFile, directory: Path, path: Path) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _check_size(directory: Path, size: int) -> None:
-    if size > TEMPLATE_MAX_BYTES:
-        raise _too_large(directory, f"{TEMPLATE_MAX_BYTES // 2**20} MiB")
+def _check_size(directory: Path, size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise _too_large(directory, f"{max_bytes // 2**20} MiB")
 
 
 def _too_large(directory: Path, limit: str) -> InputError:

@@ -45,7 +45,10 @@ class AsgiServer:
         app: Callable[..., Awaitable[None]],
         admission: Admission,
         trusted_proxies: Sequence[Network] = (),
+        *,
+        send_s: float = SEND_S,
     ) -> None:
+        self._send_s = send_s
         self._app = ASGIWrapper(_with_clients(app, admission, trusted_proxies))
         self._config = HypercornConfig()
         self._config.errorlog = None
@@ -65,7 +68,7 @@ class AsgiServer:
         self._open += 1
         try:
             await _HypercornConnection(
-                place, self._app, self._config, self._context, {}, stream
+                place, self._send_s, self._app, self._config, self._context, {}, stream
             ).run()
         except Exception:
             # One connection's bug must not end the others.
@@ -90,9 +93,10 @@ class _HypercornConnection(TCPServer):
     # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
     stream: Any
 
-    def __init__(self, place: AdmissionPlace | None, *arguments: Any) -> None:
+    def __init__(self, place: AdmissionPlace | None, send_s: float, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._place = place
+        self._send_s = send_s
         if place is not None:
             self.state = {VOUCHED: place.leave}
         self._serving = trio.CancelScope()
@@ -144,7 +148,7 @@ class _HypercornConnection(TCPServer):
         try:
             for at in range(0, len(data), MAX_RECV):
                 # Shielded: half a piece would spoil what comes after it.
-                with trio.move_on_after(SEND_S, shield=True) as waiting:
+                with trio.move_on_after(self._send_s, shield=True) as waiting:
                     await self.stream.send_all(data[at : at + MAX_RECV])
                 if waiting.cancelled_caught:
                     log.info("client_not_reading", address=(self.protocol.client or ("",))[0])

@@ -99,6 +99,8 @@ class ScriptIntake:
         self._registry = registry
         self._secrets = secrets
         self._specs = specs
+        # Seconds that an agent has, beyond its scripts' time, to say that they have ended.
+        self.stop_answer_s = _STOP_ANSWER_S
         self._live: dict[AgentId, Live] = {}
         self._send, self._receive = trio.open_memory_channel[tuple[AgentRecord, Told]](_AHEAD_MAX)
 
@@ -252,7 +254,7 @@ class ScriptIntake:
         except UnavailableError:
             await say(f"the agent {agent.name} is away: its shutdown scripts do not run")
             return
-        with trio.move_on_after(within_s + _STOP_ANSWER_S) as scope:
+        with trio.move_on_after(within_s + self.stop_answer_s) as scope:
             await live.stop_ended.wait()
         if scope.cancelled_caught:
             await say(f"the agent {agent.name} did not end its shutdown scripts in time")

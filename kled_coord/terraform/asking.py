@@ -57,8 +57,12 @@ class _Ready:
 class Asking:
     """Keeps templates ready below `directory`: this process's alone, and empty at first."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *, ready_max: int = READY_MAX, answer_s: float = ANSWER_S
+    ) -> None:
         self._directory = directory
+        self._ready_max = ready_max
+        self._answer_s = answer_s
         self._ready: dict[str, _Ready] = {}
 
     async def ask(
@@ -80,7 +84,14 @@ class Asking:
                 if ready.work is None:
                     await _prepare(ready, question, binary, control, providers)
             if ready.targets:
-                await _look(ready, question, binary, control, providers)
+                with trio.move_on_after(self._answer_s):
+                    await _look(ready, question, binary, control, providers)
+                    return
+                raise UnavailableError(
+                    "parameters_timeout",
+                    f"Terraform did not evaluate the parameters within {self._answer_s:.0f} s",
+                    hint="what does a parameter of the template wait for?",
+                )
         finally:
             ready.users -= 1
             with trio.CancelScope(shield=True):
@@ -95,7 +106,7 @@ class Asking:
 
     async def _forget_oldest(self) -> None:
         idle = [name for name, ready in self._ready.items() if not ready.users]
-        for name in idle[: max(0, len(self._ready) - READY_MAX)]:
+        for name in idle[: max(0, len(self._ready) - self._ready_max)]:
             ready = self._ready.pop(name)
             await trio.to_thread.run_sync(remove_tree, ready.directory)
 
@@ -146,18 +157,11 @@ async def _look(
         settings=ready.settings,
     )
     try:
-        with trio.move_on_after(ANSWER_S):
-            async with open_session(place, _ignore) as session:
-                with refusing(ready.work):
-                    await session.stage("plan", command.look_arguments(ready.targets, directory))
-                return
+        async with open_session(place, _ignore) as session:
+            with refusing(ready.work):
+                await session.stage("plan", command.look_arguments(ready.targets, directory))
     finally:
         remove_tree(directory)
-    raise UnavailableError(
-        "parameters_timeout",
-        f"Terraform did not evaluate the parameters within {ANSWER_S:.0f} s",
-        hint="what does a parameter of the template wait for?",
-    )
 
 
 async def _ignore(_event: Event) -> None:

@@ -28,9 +28,6 @@ from kled_coord.terraform.nurseries import one_error
 OnLine = Callable[[bytes], Awaitable[None]]
 
 RECEIVE_BYTES = 64 << 10
-# After the end of the process, how long what it printed may take to be read: a program it has
-# left behind may hold the pipe open for ever.
-DRAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +37,9 @@ class StopLimits:
     interrupt_s: float = 60.0  # after SIGINT: what runs is a create or a delete of a container
     save_s: float = 2.0  # then, and where nobody waits for that: it saves its state at SIGINT
     kill_s: float = 5.0
+    # After its end, until what it printed is read: a program it has left behind may hold the pipe
+    # open for ever.
+    drain_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ async def _read_and_wait(
                 await _wind_down(process, interrupt, limits, ask_to_stop)
                 await _end_group(process.pid)
             for reader in readers:
-                reader.deadline = trio.current_time() + DRAIN_S
+                reader.deadline = trio.current_time() + limits.drain_s
 
 
 async def _start(command: TerraformCommand) -> trio.Process:

@@ -30,16 +30,18 @@ class _Call:
     body: bytearray = field(default_factory=bytearray)
 
 
-def decode_request(body: bytes) -> bytes:
+def decode_request(body: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> bytes:
     """Return the one message in a request's body. Raises GrpcError."""
     rest = bytearray(body)
-    message = unframe(rest, MAX_REQUEST_BYTES)
+    message = unframe(rest, max_bytes)
     if message is None or rest:
         raise GrpcError(GrpcStatus.INVALID_ARGUMENT, "the request is not exactly one message")
     return message
 
 
-async def serve_grpc(stream: trio.abc.Stream, handler: Handler) -> None:
+async def serve_grpc(
+    stream: trio.abc.Stream, handler: Handler, *, max_request_bytes: int = MAX_REQUEST_BYTES
+) -> None:
     """Answer calls on one connection until the peer closes it, then close it too.
 
     `handler(path, message)` gives the reply or raises GrpcError; calls run at the same time. When
@@ -47,7 +49,7 @@ async def serve_grpc(stream: trio.abc.Stream, handler: Handler) -> None:
     """
     async with trio.open_nursery() as nursery:
         connection = HttpConnection(stream, is_client=False)
-        answering = _Answering(connection, handler, nursery)
+        answering = _Answering(connection, handler, nursery, max_request_bytes)
         try:
             await connection.open()
             await connection.receive(answering.take)
@@ -58,7 +60,14 @@ async def serve_grpc(stream: trio.abc.Stream, handler: Handler) -> None:
 
 
 class _Answering:
-    def __init__(self, connection: HttpConnection, handler: Handler, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        connection: HttpConnection,
+        handler: Handler,
+        nursery: trio.Nursery,
+        max_request_bytes: int,
+    ) -> None:
+        self._max_request_bytes = max_request_bytes
         self._connection = connection
         self._h2 = connection.h2
         self._handler = handler
@@ -88,13 +97,14 @@ class _Answering:
         if (call := self._calls.get(number)) is None:
             return  # refused already
         call.body += data
-        if sum(len(other.body) for other in self._calls.values()) > MAX_REQUEST_BYTES:
+        if sum(len(other.body) for other in self._calls.values()) > self._max_request_bytes:
             del self._calls[number]
             self._fail(number, GrpcStatus.RESOURCE_EXHAUSTED, "the request is too large")
 
     async def _answer(self, number: int, call: _Call) -> None:
         try:
-            reply = await self._handler(call.path, decode_request(bytes(call.body)))
+            request = decode_request(bytes(call.body), self._max_request_bytes)
+            reply = await self._handler(call.path, request)
         except GrpcError as error:
             self._fail(number, error.status, str(error))
         else:

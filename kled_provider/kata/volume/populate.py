@@ -13,11 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kled_provider.kata.paths.beneath import Opened, PathKind
-from kled_provider.kata.volume.tree import EntryMode, Parts, TreeError, VolumeTree, parts_of
+from kled_provider.kata.volume.tree import (
+    EntryMode,
+    Parts,
+    TreeError,
+    TreeLimits,
+    VolumeTree,
+    parts_of,
+)
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PERMISSIONS = 0o777  # nothing becomes set-user-id by being copied
 _MAX_DEPTH = 200
+_LIMITS = TreeLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +46,18 @@ class Ownership:
 
 
 def populate(
-    target: int, source: Opened, ownership: Ownership, *, still_wanted: Callable[[], None]
+    target: int,
+    source: Opened,
+    ownership: Ownership,
+    *,
+    still_wanted: Callable[[], None],
+    limits: TreeLimits = _LIMITS,
 ) -> None:
     """Copy a directory, or unpack an archive (tar, also compressed), below `target`.
 
     Blocks: for a thread. `still_wanted` is called often and may raise. Raises TreeError, OSError.
     """
-    tree = VolumeTree(target, still_wanted=still_wanted)
+    tree = VolumeTree(target, limits, still_wanted=still_wanted)
     fd = source.reopen(os.O_RDONLY | os.O_NONBLOCK)
     try:
         if source.kind is PathKind.DIRECTORY:

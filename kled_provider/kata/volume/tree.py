@@ -16,8 +16,6 @@ from typing import Protocol
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
-MAX_ENTRIES = 5_000_000
-MAX_BYTES = 64 << 30
 
 Parts = tuple[str, ...]
 
@@ -58,11 +56,20 @@ def parts_of(name: str) -> Parts:
     return parts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeLimits:
+    """How much is written at the most."""
+
+    entries: int = 5_000_000
+    size_bytes: int = 64 << 30
+
+
 class VolumeTree:
     """A tree that is being written, below the descriptor of a directory."""
 
-    def __init__(self, root: int, *, still_wanted: Callable[[], None]) -> None:
+    def __init__(self, root: int, limits: TreeLimits, *, still_wanted: Callable[[], None]) -> None:
         self._root = root
+        self._limits = limits
         self._entries = self._bytes = 0
         self._still_wanted = still_wanted
         self._directories: list[tuple[Parts, EntryMode]] = []
@@ -82,8 +89,9 @@ class VolumeTree:
                 while block := content.read(_BLOCK):
                     self._still_wanted()
                     self._bytes += len(block)
-                    if self._bytes > MAX_BYTES:
-                        raise TreeError(f"there are more than {MAX_BYTES >> 30} GiB")
+                    if self._bytes > self._limits.size_bytes:
+                        limit = self._limits.size_bytes >> 30
+                        raise TreeError(f"there are more than {limit} GiB")
                     _write_all(fd, block)
                 os.fchown(fd, mode.uid, mode.gid)
                 os.fchmod(fd, mode.mode)
@@ -120,8 +128,9 @@ class VolumeTree:
     def _count(self, parts: Parts) -> None:
         self._still_wanted()
         self._entries += 1
-        if self._entries > MAX_ENTRIES:
-            raise TreeError(f"there are more than {MAX_ENTRIES} entries, at {_shown(parts)}")
+        if self._entries > self._limits.entries:
+            limit = self._limits.entries
+            raise TreeError(f"there are more than {limit} entries, at {_shown(parts)}")
 
     @contextmanager
     def _parent(self, parts: Parts) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,6 @@ import pytest
 import trio
 
 from kled_agent.orphans import Children
-from kled_agent.scripts import logfile
 from kled_agent.scripts.logfile import LogFile, log_command
 from kled_agent.scripts.login import log_file
 from kled_agent.sessions.program import Command
@@ -31,11 +30,8 @@ def test_a_path_is_read_as_its_author_means_it(path: str, file: str) -> None:
     assert log_file(path, {"HOME": "/home/me", "NAME": "n"}, "/tmp") == file
 
 
-async def test_the_file_is_bounded_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logfile, "LOG_MAX_BYTES", 10)
-    log, complaints, children = LogFile(), bytearray(), Children()
+async def test_the_file_is_bounded_and_says_so(tmp_path: Path) -> None:
+    log, complaints, children = LogFile(max_bytes=10), bytearray(), Children()
     argv = log_command(f"{tmp_path}/log")
     command = Command(user=load_user(None), environment={}, children=children, argv=argv)
     with trio.fail_after(10):

@@ -118,9 +118,9 @@ async def test_hanging_up_ends_what_runs_on_the_terminal(
 
 
 async def test_a_program_that_ignores_everything_is_killed_when_the_agent_ends(
-    user: LocalUser, children: Children, monkeypatch: pytest.MonkeyPatch
+    user: LocalUser,
 ) -> None:
-    monkeypatch.setattr("kled_agent.orphans.GRACE_S", 0.1)
+    children = Children(grace_s=0.1)
     line = "trap '' HUP TERM; echo ready; while :; do sleep 1; done"
     program = await start_on_pipes(_command(user, children, line))
     await program.stdout.wait_readable()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_client.api import template_tar
 from kled_client.api.template_tar import is_packed, pack_template
 from kled_wire.errors import InputError
+from kled_wire.limits import TEMPLATE_MAX_BYTES
 from tests.client.conftest import Kled, one_line
 
 
@@ -103,10 +103,10 @@ def test_state_and_hidden_files_never_go(name: str) -> None:
         assert not is_packed(name) or name == ".terraform.lock.hcl"
 
 
-def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def code() -> str:
+def test_refusals(tmp_path: Path) -> None:
+    def code(max_bytes: int = TEMPLATE_MAX_BYTES) -> str:
         with pytest.raises(InputError) as caught:
-            pack_template(directory)
+            pack_template(directory, max_bytes=max_bytes)
         return caught.value.code
 
     directory = tmp_path / "missing"
@@ -120,8 +120,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link.symlink_to(outside)
     assert code() == "template_link_outside"
     link.unlink()
-    monkeypatch.setattr(template_tar, "TEMPLATE_MAX_BYTES", 3)
-    assert code() == "template_too_large"
+    assert code(max_bytes=3) == "template_too_large"
 
 
 def test_a_shipped_template_is_written_once_and_can_be_packed(kled: Kled, tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from kled_coord.front import asgi
 from kled_coord.front.admission import Admission
-from kled_coord.front.asgi import AsgiServer
+from kled_coord.front.asgi import SEND_S, AsgiServer
 from kled_wire import limits
 
 GET = b"GET /echo HTTP/1.1\r\nHost: h\r\n"
@@ -192,12 +191,14 @@ async def test_a_later_head_has_its_deadline_too(monkeypatch) -> None:
     assert b"head_timeout" in answer
 
 
-async def served(nursery: trio.Nursery) -> tuple[trio.SocketStream, trio.Event]:
+async def served(
+    nursery: trio.Nursery, send_s: float = SEND_S
+) -> tuple[trio.SocketStream, trio.Event]:
     """A connection over a real socket with small buffers, and when the server has ended it."""
     ended = trio.Event()
 
     async def serve(stream: trio.SocketStream) -> None:
-        await AsgiServer(APP, Admission()).serve_connection(stream)
+        await AsgiServer(APP, Admission(), send_s=send_s).serve_connection(stream)
         ended.set()
 
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -208,9 +209,8 @@ async def served(nursery: trio.Nursery) -> tuple[trio.SocketStream, trio.Event]:
     return trio.SocketStream(client), ended
 
 
-async def test_a_client_that_never_reads_is_cut_off(nursery, monkeypatch) -> None:
-    monkeypatch.setattr(asgi, "SEND_S", 0.3)
-    client, ended = await served(nursery)
+async def test_a_client_that_never_reads_is_cut_off(nursery) -> None:
+    client, ended = await served(nursery, send_s=0.3)
     await client.send_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
     with trio.fail_after(20):
         await ended.wait()

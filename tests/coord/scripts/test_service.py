@@ -288,7 +288,7 @@ async def test_the_newest_metadata_is_known_with_its_time(site: Site) -> None:
 async def test_a_stop_has_its_scripts_run_before_terraform_and_waits_no_longer_than_it_says(
     site: Site, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("kled_coord.scripts.service._STOP_ANSWER_S", 0.0)
+    site.world.services.scripts.stop_answer_s = 0.0
     monkeypatch.setattr("kled_wire.control.agent_spec._STOP_MAX_S", 0.2)
     await site.connect()
     services = site.world.services

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -9,8 +10,8 @@ import trio
 
 from kled_coord.builds.runner import TemplateForm
 from kled_coord.store.versions import version_fixed_sealed
-from kled_coord.templates import pushes
 from kled_coord.templates.fixing import ValuesFile
+from kled_coord.templates.pushes import PER_USER
 from kled_coord.templates.pushing import Pushing, PushValues
 from kled_wire.errors import InputError, LimitError, NotFoundError, UnavailableError
 from tests.coord.builds.steps import log_of, working
@@ -53,17 +54,16 @@ async def test_a_hanging_check_lets_others_pass(lite_world, make_tar) -> None:
         await lite_world.services.templates.get(admin, "slow")
 
 
-async def test_a_push_too_many_is_refused_and_others_pass(
-    lite_world, make_tar, monkeypatch
-) -> None:
-    monkeypatch.setattr(pushes, "PER_USER", 1)
+async def test_a_push_too_many_is_refused_and_others_pass(lite_world, make_tar) -> None:
     admin, other = await lite_world.user("boss", "admin"), await lite_world.user("max", "admin")
     push, fine = lite_world.services.pushing.push, make_tar({"main.tf": b"x"})
     hang = partial(push, admin, "slow", message="", upload=make_tar(HANGING))
-    with trio.fail_after(20):
+    with trio.fail_after(20), ExitStack() as others:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hang)
             await lite_world.terraform.started.wait()
+            for _ in range(PER_USER - 1):
+                others.enter_context(lite_world.services.pushing._pushes.admitted(admin.user_id))
             with pytest.raises(LimitError):
                 await push(admin, "fine", message="", upload=fine)
             assert (await push(other, "fine", message="", upload=fine)).version.number == 1

@@ -10,7 +10,6 @@ import pytest
 from kled_coord.builds.runner import TemplateForm
 from kled_coord.builds.running.asking import AskingHost
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform import asking
 from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.errors import TemplateInvalidError
@@ -154,22 +153,19 @@ async def test_a_template_that_is_wrong_is_refused_each_time(
 
 
 async def test_of_many_templates_the_last_ones_stay_ready(
-    binary: Any, pack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    binary: Any, pack: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(asking, "READY_MAX", 1)
-    asker = Asking(tmp_path / "asking")
+    asker = Asking(tmp_path / "asking", ready_max=1)
     for number in range(2):
         found = await ask(asker, binary, pack({"main.tf": f"# {number}\n{SOURCE}{INNER}"}))
         assert [p.name for p in found.parameters] == ["editor"]
     assert len(list((tmp_path / "asking").iterdir())) == 1
 
 
-async def test_a_question_has_an_end(
-    binary: Any, pack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asking, "ANSWER_S", 0.0)
+async def test_a_question_has_an_end(binary: Any, pack: Any, tmp_path: Path) -> None:
+    asker = Asking(tmp_path / "asking", answer_s=0.0)
     with pytest.raises(UnavailableError, match="did not evaluate the parameters"):
-        await ask(Asking(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + INNER}))
+        await ask(asker, binary, pack({"main.tf": SOURCE + INNER}))
 
 
 async def test_a_check_plans_what_a_start_would_do(

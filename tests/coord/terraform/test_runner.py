@@ -132,13 +132,10 @@ async def test_an_error_of_the_reader_stops_it_and_is_raised_as_itself(run: Any)
         await run(script, Lines(), on_line=fail)
 
 
-async def test_a_child_left_behind_does_not_hold_us(
-    run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kled_coord.terraform.runner.DRAIN_S", 0.1)
+async def test_a_child_left_behind_does_not_hold_us(run: Any) -> None:
     lines = Lines()
     with trio.fail_after(5):
-        assert await run("sleep 2 & echo done", lines) == 0
+        assert await run("sleep 2 & echo done", lines, limits=StopLimits(drain_s=0.1)) == 0
     assert lines == [b"done"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import h2.config
 import h2.connection
@@ -15,8 +16,12 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kled_provider.grpc import server as grpc
-from kled_provider.grpc.server import decode_request, serve_grpc
+from kled_provider.grpc.server import (
+    MAX_REQUEST_BYTES,
+    Handler,
+    decode_request,
+    serve_grpc,
+)
 from kled_provider.grpc.status import GrpcError, GrpcStatus
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -89,11 +94,14 @@ class Client:
 
 
 @asynccontextmanager
-async def open_client(handler: grpc.Handler) -> AsyncIterator[Client]:
+async def open_client(
+    handler: Handler, max_request_bytes: int = MAX_REQUEST_BYTES
+) -> AsyncIterator[Client]:
     ours, theirs = trio.testing.memory_stream_pair()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_grpc, theirs, handler)
+            serve = partial(serve_grpc, theirs, handler, max_request_bytes=max_request_bytes)
+            nursery.start_soon(serve)
             client = Client(ours)
             yield client
             await ours.aclose()
@@ -150,9 +158,8 @@ async def test_a_body_that_is_not_one_message_is_refused(body: bytes) -> None:
         assert await client.call("/echo", b"still there") == ("0", b"still there")
 
 
-async def test_a_request_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc, "MAX_REQUEST_BYTES", 1000)
-    async with open_client(echo) as client:
+async def test_a_request_that_is_too_large_is_refused() -> None:
+    async with open_client(echo, max_request_bytes=1000) as client:
         number = await client.begin("/echo", frame(bytes(2000)))
         assert (await client.result(number))[0] == "8"
         assert await client.call("/echo", b"small") == ("0", b"small")

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kled_provider.kata.paths.beneath import opened_beneath
-from kled_provider.kata.volume import tree
 from kled_provider.kata.volume.populate import Ownership, populate
-from kled_provider.kata.volume.tree import TreeError, parts_of
+from kled_provider.kata.volume.tree import TreeError, TreeLimits, parts_of
 
 Member = tuple[str, bytes, str, bytes]  # name, type, link name, content
 REG, SYM, LNK, DIR, FIFO = (
@@ -44,12 +43,13 @@ def fill(
     target: Path,
     ownership: Ownership = Ownership(),  # noqa: B008 - frozen
     still_wanted: Callable[[], None] = lambda: None,
+    limits: TreeLimits = TreeLimits(),  # noqa: B008 - frozen
 ) -> None:
     target.mkdir(exist_ok=True)
     fd = os.open(target, os.O_RDONLY)
     try:
         with opened_beneath(str(source), [str(source.parent)]) as opened:
-            populate(fd, opened, ownership, still_wanted=still_wanted)
+            populate(fd, opened, ownership, still_wanted=still_wanted, limits=limits)
     finally:
         os.close(fd)
 
@@ -160,14 +160,17 @@ def test_a_directory_is_copied_for_its_new_owner(tmp_path: Path) -> None:
         fill(source, tmp_path / "out2")
 
 
-def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "MAX_BYTES", 10)
-    monkeypatch.setattr(tree, "MAX_ENTRIES", 3)
+def test_too_much_is_refused(tmp_path: Path) -> None:
+    limits = TreeLimits(entries=3, size_bytes=10)
     with pytest.raises(TreeError, match="more than"):
-        fill(archive(tmp_path / "a.tar", [("a", REG, "", b"x" * 11)]), tmp_path / "out")
+        fill(
+            archive(tmp_path / "a.tar", [("a", REG, "", b"x" * 11)]),
+            tmp_path / "out",
+            limits=limits,
+        )
     many = [(f"f{n}", REG, "", b"") for n in range(4)]
     with pytest.raises(TreeError, match="more than 3 entries"):
-        fill(archive(tmp_path / "b.tar", many), tmp_path / "out2")
+        fill(archive(tmp_path / "b.tar", many), tmp_path / "out2", limits=limits)
 
 
 def test_no_race_makes_us_copy_what_lies_outside(tmp_path: Path) -> None:
