@@ -14,16 +14,16 @@ _LOOK_AGAIN_S = 0.05  # of files nothing else tells, but blocking
 
 
 @asynccontextmanager
-async def hold_lock(path: Path) -> AsyncIterator[int]:
+async def hold_lock(path: Path, *, look_again_s: float = _LOOK_AGAIN_S) -> AsyncIterator[int]:
     """Hold the lock of a file, made with its directory (0700); gives its descriptor.
 
-    Raises OSError.
+    Who waits looks again so often. Raises OSError.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         while not take_lock(lock):  # noqa: ASYNC110 - see _LOOK_AGAIN_S
-            await trio.sleep(_LOOK_AGAIN_S)
+            await trio.sleep(look_again_s)
         yield lock
     finally:
         os.close(lock)

@@ -241,6 +241,7 @@ TESTED_BY = {
         kled_provider/kata/network/plugins kled_provider/kata/network/settings
         kled_provider/kata/network/stored
     """,
+    "provider/kata/output/test_keeping.py": "kled_provider/kata/output/reaching",
     "provider/kata/network/test_resource.py": "kled_provider/kata/network/schema",
     "provider/kata/test_leftovers.py": """
         kled_provider/kata/container/finding kled_provider/kata/creators

@@ -20,7 +20,10 @@ from kled_provider.kata.volume.resource import collect_volumes, volume_settings
 
 
 async def collect_leftovers(machine: KataMachine) -> list[str]:
-    """Take them away; returns whose they were. What hinders it is told by whoever needs it next."""
+    """Take them away; returns whose they were. What hinders it is told by whoever needs it next.
+
+    What reads the output of the living is started again, where it has died.
+    """
     try:
         owner, api = machine.owner(), await machine.containerd()
         joins = Joins(owner)
@@ -30,6 +33,7 @@ async def collect_leftovers(machine: KataMachine) -> list[str]:
             with suppress(HostError, OSError):  # the next run tries again
                 if await ContainerPlace(api, owner, container).clear(signal.SIGKILL, 0) is None:
                     collected.append(container)
+        await joins.outputs.ensure_read()
     except (OwnerFileError, HostError, OSError):
         return []
     return collected

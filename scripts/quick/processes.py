@@ -57,7 +57,7 @@ def clean_up(place: Place) -> None:
     """End what an earlier or this run left, and forget its data. Safe at any moment."""
     end_all([place.coordinator])
     end_all([p for p in place.data.glob("processes/**/*.json") if p.is_file()])
-    # Those that write containers' logs are of the same kind, and have the same records.
+    # What writes containers' logs has the same record.
     end_all(list(run_directory(place).glob("outputs/*.json")))
     clean_up_containers(place)
     place.coordinator.unlink(missing_ok=True)

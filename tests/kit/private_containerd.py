@@ -160,9 +160,9 @@ def forget_namespace(namespace: str) -> None:
 
 def end_loggers(run_directory: Path) -> None:
     """End what writes the logs of containers: it outlives all else, as a failed test leaves it."""
-    for record in (run_directory / "outputs").glob("*.json"):
-        with suppress(ProcessLookupError):
-            os.kill(json.loads(record.read_bytes())["pid"], signal.SIGKILL)
+    with suppress(FileNotFoundError, ProcessLookupError):
+        record = (run_directory / "outputs/logger.json").read_bytes()
+        os.kill(json.loads(record)["pid"], signal.SIGKILL)
 
 
 def unmount_below(directory: Path) -> None:

@@ -1,21 +1,23 @@
-"""The logs of this machine's containers: where they are, and the processes that write them."""
+"""The logs of this machine's containers: where they are, and the process that writes them."""
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kled_provider.host import HostError
 from kled_provider.kata.creators import is_alive, this_process
-from kled_provider.kata.output import logger
+from kled_provider.kata.output import reaching
 from kled_provider.kata.owner.file import OwnerFile
-from kled_provider.kled import processes
-from kled_provider.kled.processes import ProcessDirectory, ProcessSpec
+from kled_provider.kled.launcher import write_record
 
 DEFAULT_MAX_BYTES = 10 << 20
 DEFAULT_FILES = 3
+# One that ends, or that a newer program replaces, is started anew at once.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class Outputs:
         """The FIFO that a task's standard output and error are."""
         return self.run_directory / f"{container_id}.fifo"
 
+    def _record(self, container_id: str) -> Path:
+        """What the process behind the FIFO is told, and who began it (logger.py)."""
+        return self.run_directory / f"{container_id}.kept"
+
     async def open(
         self,
         container_id: str,
@@ -40,40 +46,42 @@ class Outputs:
         max_bytes: int = DEFAULT_MAX_BYTES,
         files: int = DEFAULT_FILES,
     ) -> Path:
-        """See that the FIFO and the process behind it are there; returns the FIFO.
-
-        One that lives goes on, unless it writes otherwise than said. Raises HostError, OSError.
-        """
+        """See that the FIFO is there and is read; returns it. Raises HostError, OSError."""
         self.run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log(container_id).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = {
+            "log": str(self.log(container_id)),
+            "max_bytes": max_bytes,
+            "files": files,
+            "creator": this_process(),
+        }
+        # Before the FIFO: one that nobody is creating is an abandoned one's.
+        write_record(str(self._record(container_id)), kept)
         fifo = self.fifo(container_id)
         if not fifo.is_fifo():
             fifo.unlink(missing_ok=True)
             os.mkfifo(fifo, 0o600)
-        script = Path(logger.__file__)
-        words = [fifo, self.log(container_id), max_bytes, files]
-        program = ProcessSpec(
-            argv=(sys.executable, "-I", "-S", str(script), *map(str, words)), env={}, directory="/"
+        for _ in range(_ATTEMPTS):
+            if await reaching.ask(self.run_directory, "open", container_id):
+                return fifo
+            await reaching.start(self.run_directory)
+        raise HostError(
+            "What keeps the logs of containers ends at once",
+            hint=f"What it printed is in {self.run_directory / 'logger.log'}.",
         )
-        await processes.start(self._place(container_id), program, this_process())
-        return fifo
-
-    def is_kept(self, container_id: str) -> bool:
-        """Whether the process that writes the log lives."""
-        return processes.find(self._place(container_id)) is not None
 
     async def close(self, container_id: str, *, keep: bool = False) -> None:
-        """Write what is left and end the process; with `keep` the log stays. Raises OSError."""
-        place = self._place(container_id)
-        async with processes.hold(place):
-            if (running := processes.recorded(place)) is not None:
-                await processes.stop(place, running)
-            self.fifo(container_id).unlink(missing_ok=True)
-            for path in (place.record, place.log):
-                path.unlink(missing_ok=True)
-            if not keep:
-                self._remove(container_id)
-        place.lock.unlink(missing_ok=True)
+        """Write what is left and read no more; with `keep` the log stays.
+
+        Raises HostError, OSError.
+        """
+        record = self._record(container_id)
+        if record.exists():
+            await reaching.ask(self.run_directory, "close", container_id)
+        for path in (self.fifo(container_id), record):
+            path.unlink(missing_ok=True)
+        if not keep:
+            self._remove(container_id)
 
     def recorded(self) -> Iterator[str]:
         """The containers that have a FIFO."""
@@ -88,9 +96,23 @@ class Outputs:
     def abandoned(self, living: Container[str]) -> Iterator[str]:
         """The containers that have a FIFO, are not `living`, and that nobody is creating."""
         for container_id in self.recorded():
-            running = processes.recorded(self._place(container_id))
-            if container_id not in living and not (running and is_alive(running.generation)):
+            if container_id not in living and not is_alive(self._creator(container_id)):
                 yield container_id
+
+    async def ensure_read(self) -> None:
+        """Where the process that reads the FIFOs has died, start it again.
+
+        Raises HostError, OSError.
+        """
+        if any(self.recorded()):
+            await reaching.start(self.run_directory)
+
+    def _creator(self, container_id: str) -> str:
+        """Who began it; empty where that is not known."""
+        try:
+            return str(json.loads(self._record(container_id).read_bytes())["creator"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def _remove(self, container_id: str) -> None:
         log = self.log(container_id)
@@ -98,9 +120,6 @@ class Outputs:
             path.unlink(missing_ok=True)
         if log.parent.is_dir():
             log.parent.rmdir()
-
-    def _place(self, container_id: str) -> ProcessDirectory:
-        return ProcessDirectory(self.run_directory, container_id)
 
 
 def _written_at(path: Path) -> float:

@@ -1,24 +1,37 @@
-"""Writes what comes out of a FIFO to a file that is rotated: run as `python -I -S logger.py`.
+"""Writes what containers print to files that are rotated: one process for a machine's containers.
 
-Arguments: FIFO, LOG, MAX_BYTES (of one file) and FILES (how many, LOG itself among them; then there
-are LOG.1, LOG.2, …). A task's shim has the FIFO as the task's standard output and error. It is held
-open for writing here too, so that it never ends: shims come and go with the task's restarts, and
-what was printed waits while none of us is there, as long as it fits into the pipe. SIGTERM: write
-what is in the pipe, then end.
+Run as `python -I -S logger.py DIRECTORY SOCKET VERSION`: SOCKET is the descriptor of a Unix socket
+that listens at `logger.sock` in DIRECTORY. Each container has `ID.fifo` there, and `ID.kept`, JSON:
+an object with `log`, `max_bytes` (of a file) and `files` (how many, `log` itself among them; there
+are LOG.1, LOG.2, …). What is there at the start is read at once. A task's shim has the FIFO as the
+task's standard output and error. It is held open for writing here too, so that it never ends: shims
+come and go with the task's restarts, and what was printed waits while none of us is there, as long
+as it fits into the pipe.
+
+A peer sends one line, `open VERSION ID` or `close VERSION ID`, and gets `ok`, or what was wrong;
+`close` writes first what is in the pipe. To a peer of another VERSION we are an older program: we
+end, and it gets nothing, and starts its own. We end too where no container is left, and by SIGTERM;
+then what is in the pipes is written first.
 
 What a full disk does not take is lost and counted, and the count stands in the log once there is
-room: a container never waits for its log. Standard library alone: it stays as long as that.
+room: a container never waits for its log. Standard library alone: it stays as long as containers.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import select
 import signal
+import socket
 import sys
 from contextlib import suppress
 
 _BLOCK = 65536
+_LINE_BYTES = 4096
+# How long one that has nothing to write stays for whoever started it.
+_IDLE_MS = 10_000
 
 
 def cut(block: bytes, room: int, file_bytes: int) -> int:
@@ -77,9 +90,14 @@ class RotatedFile:
             self._fd = os.open(self._path, flags, 0o600)
             self._size = os.fstat(self._fd).st_size
 
+    def close(self) -> None:
+        """Give the file back; it is opened again by the next `write`."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def _rotate(self) -> None:
-        os.close(self._fd)
-        self._fd = -1
+        self.close()
         names = [self._path, *(f"{self._path}.{n}" for n in range(1, self._files))]
         with suppress(FileNotFoundError):
             os.unlink(names[-1])  # noqa: PTH108 - pathlib costs memory and time to start
@@ -88,25 +106,140 @@ class RotatedFile:
                 os.rename(newer, older)  # noqa: PTH104
 
 
+class Logger:
+    """The FIFOs that are read, the peers that ask, and whether it is over."""
+
+    def __init__(self, directory: str, listener: socket.socket, version: str) -> None:
+        self._directory, self._listener, self._version = directory, listener, version
+        self._logs: dict[str, tuple[int, RotatedFile]] = {}
+        self._readable: dict[int, RotatedFile] = {}
+        self._peers: dict[int, tuple[socket.socket, bytearray]] = {}
+        self._poll = select.poll()
+        self._poll.register(listener, select.POLLIN)
+
+    def run(self, ending: int) -> None:
+        """Copy until `ending` is readable, or nothing is left to do."""
+        self._poll.register(ending, select.POLLIN)
+        for name in os.listdir(self._directory):  # noqa: PTH208 - as above
+            if name.endswith(".kept"):
+                with suppress(OSError, ValueError, KeyError, TypeError):
+                    self._open(name[: -len(".kept")])
+        is_over = False
+        while not is_over:
+            ready = {fd for fd, _ in self._poll.poll(None if self._logs else _IDLE_MS)}
+            is_over = ending in ready or not (ready or self._logs)
+            for fd in ready & self._readable.keys():
+                self._copy(fd)
+            for fd in ready & self._peers.keys():
+                is_over |= self._answer(fd)
+            if self._listener.fileno() in ready:
+                self._accept()
+        self._leave()
+        for container in list(self._logs):
+            self._close(container)
+
+    def _leave(self) -> None:
+        """Take away what leads here: who finds no socket makes one, who waits at ours is let go."""
+        if self._listener.fileno() < 0:
+            return
+        said_nothing = [] if os.fstat(2).st_size else ["logger.log"]
+        for name in (*said_nothing, "logger.json", "logger.sock"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._directory}/{name}")  # noqa: PTH108 - as above
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            peer, _ = self._listener.accept()
+            peer.setblocking(False)
+            self._peers[peer.fileno()] = (peer, bytearray())
+            self._poll.register(peer, select.POLLIN)
+
+    def _answer(self, fd: int) -> bool:
+        """Take what a peer says; gives whether there is nothing to stay for after it."""
+        peer, said = self._peers[fd]
+        received = b""
+        with suppress(OSError):
+            received = peer.recv(_LINE_BYTES)
+        said += received
+        if received and b"\n" not in said and len(said) < _LINE_BYTES:
+            return False
+        self._poll.unregister(fd)
+        del self._peers[fd]
+        with peer:
+            if b"\n" not in said:
+                return False
+            verb, version, container = [*said.decode("utf-8", "replace").split(), "", "", ""][:3]
+            is_ours = version == self._version and self._listener.fileno() >= 0
+            answer = self._do(verb, container) if is_ours else ""
+            if not (answer and self._logs):
+                self._leave()  # before the peer goes on
+            with suppress(OSError):
+                peer.send(answer.encode())
+        return not (answer and self._logs)
+
+    def _do(self, verb: str, container: str) -> str:
+        try:
+            if verb == "open":
+                self._open(container)
+            else:
+                self._close(container)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{type(error).__name__}: {error}\n"
+        return "ok\n"
+
+    def _open(self, container: str) -> None:
+        """Read a container's FIFO from now on, and write as its record says."""
+        with open(f"{self._directory}/{container}.kept", "rb") as file:  # noqa: PTH123 - as above
+            kept = json.load(file)
+        target = RotatedFile(str(kept["log"]), int(kept["max_bytes"]), int(kept["files"]))
+        self._close(container)
+        flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(f"{self._directory}/{container}.fifo", flags)
+        self._logs[container] = fd, target
+        self._readable[fd] = target
+        self._poll.register(fd, select.POLLIN)
+
+    def _copy(self, fd: int) -> int:
+        """Copy one block, so that one container that prints without end keeps no other waiting."""
+        with suppress(BlockingIOError):
+            block = os.read(fd, _BLOCK)
+            self._readable[fd].write(block)
+            return len(block)
+        return 0
+
+    def _close(self, container: str) -> None:
+        """Write what is in the pipe, and leave it; one that is not read is no error."""
+        if container not in self._logs:
+            return
+        fd, target = self._logs.pop(container)
+        while self._copy(fd) == _BLOCK:
+            pass
+        self._poll.unregister(fd)
+        del self._readable[fd]
+        os.close(fd)
+        target.close()
+
+
 def main() -> None:
-    """Copy until SIGTERM."""
-    fifo, path, max_bytes, files = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    source = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    target = RotatedFile(path, max_bytes, files)
+    """Become a process of its own, say its pid, then copy until there is nothing left."""
+    directory, listener, version = sys.argv[1], socket.socket(fileno=int(sys.argv[2])), sys.argv[3]
+    # Twice, so that init reaps it; a session of its own, and the leader of its group.
+    if between := os.fork():
+        os.waitpid(between, 0)
+        os._exit(0)
+    if kept := os.fork():
+        os.write(1, b"%d\n" % kept)
+        os._exit(0)
+    os.setsid()
+    os.dup2(2, 1)
+    # Two for each container: the usual 1024 would be enough for 500.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     ending, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGTERM, lambda *_: os.write(told, b"\0"))
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    poll.register(ending, select.POLLIN)
-    while True:
-        ready = {fd for fd, _ in poll.poll()}
-        with suppress(BlockingIOError):
-            while block := os.read(source, _BLOCK):
-                target.write(block)
-                if ending in ready and len(block) < _BLOCK:
-                    break
-        if ending in ready:
-            return
+    listener.setblocking(False)
+    Logger(directory, listener, version).run(ending)
 
 
 if __name__ == "__main__":

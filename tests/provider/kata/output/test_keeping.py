@@ -1,23 +1,35 @@
-"""The processes behind the logs: adopted, started again after a death, and gone at the end."""
+"""The process behind the logs: one for all, started again after a death, and gone at the end."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import trio
+
+from kled_provider.host import HostError
+from kled_provider.kata.output import reaching
 from kled_provider.kata.output.keeping import Outputs, read_end
-from kled_provider.kled import processes
-from kled_provider.kled.processes import ProcessDirectory
+from kled_provider.kled.launcher import start_mark
 from tests.kit.waiting import wait_until
 
 
 def pid(outputs: Outputs) -> int:
-    running = processes.find(ProcessDirectory(outputs.run_directory, "c1"))
-    assert running is not None
-    return running.pid
+    return int(json.loads((outputs.run_directory / "logger.json").read_bytes())["pid"])
+
+
+def is_alive(pid: int) -> bool:
+    return start_mark(pid) is not None
+
+
+def left(outputs: Outputs) -> set[str]:
+    return {path.name for path in outputs.run_directory.iterdir()} - {"logger.lock"}
 
 
 async def test_a_log_goes_on_over_restarts_of_who_writes_and_who_keeps(tmp_path: Path) -> None:
@@ -29,9 +41,9 @@ async def test_a_log_goes_on_over_restarts_of_who_writes_and_who_keeps(tmp_path:
         wait_until("a line", lambda: log.exists() and log.read_text() == "one\n")
         first = pid(outputs)
         assert await outputs.open("c1") == fifo
-        assert pid(outputs) == first, "adopted"
+        assert pid(outputs) == first, "it goes on"
         os.kill(first, signal.SIGKILL)
-        wait_until("its end", lambda: not outputs.is_kept("c1"))
+        wait_until("its end", lambda: not is_alive(first))
         await outputs.open("c1")
         fifo.write_text("two\n")
         wait_until("both lines", lambda: log.read_text() == "one\ntwo\n")
@@ -40,9 +52,68 @@ async def test_a_log_goes_on_over_restarts_of_who_writes_and_who_keeps(tmp_path:
     finally:
         await outputs.close("c1", keep=True)
     assert read_end(log, 100) == b"one\ntwo\n"
-    assert not list((tmp_path / "run").iterdir())
+    assert not left(outputs), "who has nothing to write has left"
     await outputs.close("c1")
     assert not list((tmp_path / "logs").iterdir())
+
+
+async def test_one_process_writes_all_and_the_next_run_starts_it_again(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path / "logs", tmp_path / "run")
+    names = [f"c{number}" for number in range(12)]
+    try:
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(outputs.open, name)
+        first = pid(outputs)
+        with outputs.fifo("c0").open("r+b", buffering=0) as shim:  # it holds both ends too
+            os.kill(first, signal.SIGKILL)
+            wait_until("its end", lambda: not is_alive(first))
+            shim.write(b"said meanwhile\n")
+            await outputs.ensure_read()
+            assert pid(outputs) != first
+            wait_until("it", lambda: read_end(outputs.log("c0"), 99) == b"said meanwhile\n")
+        outputs.fifo("c11").write_text("last\n")
+        await outputs.close("c11", keep=True)
+        assert read_end(outputs.log("c11"), 99) == b"last\n", "written before the answer"
+    finally:
+        for name in names:
+            await outputs.close(name)
+    assert not left(outputs), "who has nothing to write has left"
+
+
+async def test_an_older_program_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = Outputs(tmp_path / "logs", tmp_path / "run")
+    fifo = await outputs.open("c1")
+    first = pid(outputs)
+    monkeypatch.setattr(reaching, "version", lambda: "newer")
+    try:
+        await outputs.open("c2")
+        wait_until("its end", lambda: not is_alive(first))
+        assert pid(outputs) != first
+        fifo.write_text("on\n")
+        wait_until("the line", lambda: read_end(outputs.log("c1"), 9) == b"on\n")
+    finally:
+        await outputs.close("c1")
+        await outputs.close("c2")
+
+
+async def test_one_that_cannot_be_read_is_told_and_hinders_no_other(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path / "logs", tmp_path / "run")
+    await outputs.open("c1")
+    try:
+        (outputs.run_directory / "c2.kept").write_text("cut o")
+        with pytest.raises(HostError, match=r"log of c2 cannot be kept") as caught:
+            await reaching.ask(outputs.run_directory, "open", "c2")
+        assert "JSONDecodeError" in str(caught.value.hint)
+        with socket.socket(socket.AF_UNIX) as silent:  # who connects and says nothing
+            silent.connect(str(outputs.run_directory / "logger.sock"))
+            outputs.fifo("c1").write_text("one\n")
+            await outputs.close("c1", keep=True)
+        assert read_end(outputs.log("c1"), 9) == b"one\n"
+    finally:
+        await outputs.close("c1")
 
 
 _STARTS = """
@@ -64,7 +135,7 @@ async def test_it_outlives_who_started_it(tmp_path: Path) -> None:
         assert list(outputs.abandoned(set())) == ["c1"]
     finally:
         await outputs.close("c1")
-    assert not list((tmp_path / "run").iterdir())
+    assert not left(outputs), "who has nothing to write has left"
 
 
 def test_the_end_of_a_log_reaches_into_the_one_before(tmp_path: Path) -> None:

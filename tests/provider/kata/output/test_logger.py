@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from kled_provider.kata.output import logger
 from kled_provider.kata.output.logger import RotatedFile, cut
+from kled_provider.kled.launcher import start_mark
 from tests.kit.waiting import wait_until
 
 
@@ -58,8 +62,6 @@ def test_what_a_full_disk_does_not_take_is_counted_and_told(tmp_path: Path) -> N
     target = RotatedFile(str(tmp_path / "log"), 1 << 20, 2)
     target.write(b"before\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal  # noqa: PLC0415
-
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
@@ -74,20 +76,30 @@ def test_what_a_full_disk_does_not_take_is_counted_and_told(tmp_path: Path) -> N
     assert kept.endswith("[kled: 16 bytes lost: they could not be written]\nafter\n")
 
 
-def test_the_process_writes_what_comes_and_drains_the_pipe_before_it_ends(tmp_path: Path) -> None:
-    fifo, log = tmp_path / "fifo", tmp_path / "log"
+def test_it_ends_by_sigterm_and_writes_first_what_is_in_the_pipe(tmp_path: Path) -> None:
+    fifo, log = tmp_path / "c1.fifo", tmp_path / "log"
     os.mkfifo(fifo)
-    vector = [sys.executable, "-I", "-S", logger.__file__, str(fifo), str(log), "1000000", "2"]
-    with subprocess.Popen(vector) as process:
-        for text in ("one\n", "two\n"):  # two writers, one after the other, as of two tasks
-            with fifo.open("w") as writer:
-                writer.write(text)
-        wait_until("both", lambda: log.exists() and log.read_text() == "one\ntwo\n")
-        process.send_signal(19)  # SIGSTOP
+    kept = {"log": str(log), "max_bytes": 1_000_000, "files": 2}
+    (tmp_path / "c1.kept").write_text(json.dumps(kept))
+    (tmp_path / "c2.kept").write_text("{}")  # of no use, and no hindrance
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "logger.sock"))
+        listener.listen()
+        number = listener.fileno()
+        words = (logger.__file__, str(tmp_path), str(number), "1")
+        vector = [sys.executable, "-I", "-S", *words]
+        done = subprocess.run(vector, pass_fds=(number,), stdout=subprocess.PIPE, check=True)
+    pid = int(done.stdout)
+    for text in ("one\n", "two\n"):  # two writers, one after the other, as of two tasks
         with fifo.open("w") as writer:
-            writer.write("three\n")
-        process.terminate()
-        process.send_signal(18)  # SIGCONT
-        assert process.wait(timeout=20) == 0
+            writer.write(text)
+    wait_until("both", lambda: log.exists() and log.read_text() == "one\ntwo\n")
+    os.kill(pid, signal.SIGSTOP)
+    with fifo.open("w") as writer:
+        writer.write("three\n")
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGCONT)
+    wait_until("its end", lambda: start_mark(pid) is None)
     assert log.read_text() == "one\ntwo\nthree\n"
     assert log.stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "logger.sock").exists()
