@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from kled_sync.decide.folding import indistinct
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence
-from kled_sync.tree.paths import ROOT, is_below, shown
+from kled_sync.tree.paths import ROOT, shown, split
 from kled_sync.tree.tree import Tree
 
 Guard = Callable[[bytes, TreeEntry | None], bool]
@@ -92,13 +92,16 @@ class Reconciler:
         if directories is None:
             self._visit(ROOT, deep=True)
             return self._out
-        wanted = sorted(set(directories))
-        done: bytes | None = None
-        for directory in wanted:
-            if done is not None and is_below(directory, done):
-                continue
-            if self._visit_directory(directory):
-                done = directory
+        # What is above comes first, and a directory that came or went is looked at as a whole.
+        tops: set[bytes] = set()
+        for directory in sorted(set(directories)):
+            top = self._top(directory)
+            if self._both_have(top):
+                self._out.entered.add(top)
+                self._look_into(top, deep=False)
+            elif top not in tops and not self._was_seen(top):
+                self._visit(top, deep=True)
+            tops.add(top)
         return self._out
 
     def look_at(self, path: bytes) -> Outcome:
@@ -106,19 +109,17 @@ class Reconciler:
         self._visit(path, deep=True)
         return self._out
 
-    def _visit_directory(self, directory: bytes) -> bool:
-        """Look at one directory's entries; whether all below it was looked at too."""
-        a, b = self._alpha.get(directory), self._beta.get(directory)
-        if a is None or b is None or not (a.is_directory and b.is_directory):
-            # It came, went, or is something else: so it is with the nearest that both have.
-            top = directory
-            while top != ROOT and not self._both_have(top.rpartition(b"/")[0]):
-                top = top.rpartition(b"/")[0]
-            self._visit(top, deep=True)
-            return top == directory
-        self._out.entered.add(directory)
-        self._look_into(directory, deep=False)
-        return False
+    def _top(self, directory: bytes) -> bytes:
+        """`directory`; where one side has none there, the topmost one that is not on both."""
+        top = directory
+        if not self._both_have(top):
+            while top != ROOT and not self._both_have(split(top)[0]):
+                top = split(top)[0]
+        return top
+
+    def _was_seen(self, path: bytes) -> bool:
+        """Whether it was looked at with all that is in the directory above."""
+        return path != ROOT and split(path)[0] in self._out.entered
 
     def _both_have(self, path: bytes) -> bool:
         a, b = self._alpha.get(path), self._beta.get(path)
