@@ -128,9 +128,11 @@ def exec_(
     from kled_client.sync.barrier import flush_all, syncs_of  # noqa: PLC0415  # start-up time
 
     names = syncs_of(invocation.env, workspace)
-    flush_all(invocation.env, names)
+    for error in flush_all(invocation.env, names):
+        invocation.output.note(error.message)
     code = run(work)
-    flush_all(invocation.env, names)
+    for error in flush_all(invocation.env, names):
+        invocation.output.note(error.message)
     return code
 
 

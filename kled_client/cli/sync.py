@@ -14,7 +14,7 @@ from kled_client.cli.names import complete_place
 from kled_client.cli.sync_copy import pull, push
 from kled_client.cli.times import local, moment
 from kled_client.terminal.interrupt import run
-from kled_wire.errors import ConflictError, InputError
+from kled_wire.errors import InputError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -152,13 +152,12 @@ def resume(invocation: Invocation, name: str, accept: bool) -> None:
 @pass_invocation
 def flush(invocation: Invocation, name: str) -> None:
     """Wait until all files saved so far are on the other side."""
+    from kled_client.sync.barrier import incomplete  # noqa: PLC0415  # start-up time
+
     found = _ask(invocation, "flush", name=name)
-    if found.get("conflicts_total"):
-        raise ConflictError(
-            "sync_conflicts",
-            f"{name} has {found['conflicts_total']} conflicts; the rest is the same",
-            hint=f"kled sync status {name}",
-        )
+    error = incomplete(name, found)
+    if error is not None:
+        raise error
     if invocation.output.as_json:
         invocation.output.json(found)
 

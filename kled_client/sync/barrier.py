@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from kled_client.sync.control import ask
 from kled_client.sync.sessions import SessionStore, sync_home
-from kled_wire.errors import NotFoundError
+from kled_wire.errors import ConflictError, KledError, NotFoundError
 from kled_wire.names import WorkspaceRef
 
 
@@ -34,7 +35,22 @@ def is_same(one: WorkspaceRef | None, other: WorkspaceRef) -> bool:
     return one.owner is None or other.owner is None or one.owner == other.owner
 
 
-def flush_all(env: Mapping[str, str], names: list[str]) -> None:
-    """Wait until each has brought over what there was. Blocks. Raises KledError."""
-    for name in names:
-        ask(env, "flush", name=name)
+def flush_all(env: Mapping[str, str], names: list[str]) -> list[KledError]:
+    """Wait until each has brought over what there was; what it could not. Blocks.
+
+    Raises KledError.
+    """
+    found = [incomplete(name, ask(env, "flush", name=name)) for name in names]
+    return [error for error in found if error is not None]
+
+
+def incomplete(name: str, status: dict[str, Any]) -> KledError | None:
+    """What the two sides of a sync differ in after a flush that ended with `status`."""
+    hint = f"kled sync status {name}"
+    if status.get("lacking_total"):
+        words = f"{status['lacking_total']} paths of {name} could not be copied"
+        return KledError("sync_incomplete", words, hint=hint)
+    if status.get("conflicts_total"):
+        words = f"{name} has {status['conflicts_total']} conflicts; the rest is the same"
+        return ConflictError("sync_conflicts", words, hint=hint)
+    return None

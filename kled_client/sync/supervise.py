@@ -217,6 +217,7 @@ def _figures(sync: ContinuousSync) -> dict[str, Any]:
         "conflicts_total": len(health.conflicts),
         "problems": _rows(health.problems),
         "problems_total": len(health.problems),
+        "lacking_total": len(health.lacking),
         "changes_total": health.changes,
         "in_flight": len(sync.transfer.in_flight),
         "bytes_done": meter.done_bytes,

@@ -8,7 +8,7 @@ again after its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +22,10 @@ from kled_sync.decide.safety import root_trouble, too_many_deletions
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.crash import learn_intended
+from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, filesystem_of, folding
-from kled_sync.session.transfer import AGAIN, CarriedOut, Failure, SyncMeter, SyncTransfer
+from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_wire.errors import ConflictError, NotFoundError
 
@@ -40,8 +41,6 @@ _SWEEP_UNWATCHED_S: Final = 10.0
 # What tells of every change.
 _TOLD: Final = frozenset({"inotify", "fanotify"})
 _FLUSH_ROUNDS: Final = 50
-# What changes while it is brought over is tried again so often, then with the next change.
-_TRIES_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +63,6 @@ class HaltedError(ConflictError):
             reason,
             hint="kled sync resume --accept goes on with that, kled sync reset begins anew",
         )
-
-
-@dataclass(slots=True, kw_only=True)
-class Health:
-    """The state of a sync, for `status`."""
-
-    conflicts: dict[bytes, str] = field(default_factory=dict)
-    problems: dict[bytes, str] = field(default_factory=dict)
-    changes: int = 0
-    phase: str = "looking"
 
 
 Log = Callable[[list[PathChange]], None]
@@ -107,8 +96,7 @@ class ContinuousSync:
         )
         self._again: set[bytes] = set()
         self._whole = True
-        self._failed: dict[tuple[SyncSide, bytes], PathChange] = {}
-        self._tries: dict[tuple[SyncSide, bytes], int] = {}
+        self._failed = FailedActions()
         self._wake = trio.Event()
         self._flushes: list[trio.Event] = []
         self._beside = 0
@@ -138,7 +126,16 @@ class ContinuousSync:
             for side in SyncSide:
                 nursery.start_soon(one, side)
         self._terms = replace(self._terms, folding=folding(self.sides))
+        self._check_roots_apart()
         self._check_filesystems()
+
+    def _check_roots_apart(self) -> None:
+        """A folder inside the other would be copied into itself for ever. Raises ConflictError."""
+        one, other = (self.sides[side].root for side in SyncSide)
+        if self._wish.here is None and (
+            one == other or is_below(one, other) or is_below(other, one)
+        ):
+            raise ConflictError("sync_roots_overlap", "one of the folders is inside the other")
 
     def _check_filesystems(self) -> None:
         """Raises HaltedError."""
@@ -154,6 +151,8 @@ class ContinuousSync:
         while True:
             flushes, self._flushes = self._flushes, []
             # A barrier is not to trust hints where there are none.
+            if everywhere:  # what was in the way may be gone, and nothing tells of that
+                self._again |= self._failed.retry()
             unwatched = [s for s in self.sides.values() if not _is_watched(s)]
             actions = await self._round(everywhere=everywhere or bool(flushes and unwatched))
             if flushes:
@@ -270,6 +269,8 @@ class ContinuousSync:
                     del known[path]
         self.health.conflicts.update(map(_pair, outcome.conflicts))
         self.health.problems.update(map(_pair, outcome.skipped))
+        self.health.lacking &= self.health.problems.keys()
+        self.health.lacking |= {found.path for found in outcome.skipped if found.is_problem}
 
     def _may_do(self, action: PathChange) -> bool:
         """Not what is under way, nor below it, nor what failed and has not changed since."""
@@ -283,8 +284,9 @@ class ContinuousSync:
             if path == ROOT:
                 break
             path = split(path)[0]
-        if self._failed.get((action.side, action.path)) == action:
-            self.health.problems.setdefault(action.path, "it could not be brought over")
+        why = self._failed.why(action)
+        if why is not None:
+            self.health.lack(action.path, why)
             return False
         return True
 
@@ -315,29 +317,21 @@ class ContinuousSync:
         if done.actions:
             self._log(done.actions)
         for action in done.actions:
-            self._failed.pop((action.side, action.path), None)
-            self._tries.pop((action.side, action.path), None)
+            self._failed.done(action)
+            self.health.have(action.path)
         for failure in done.failures:
-            self._take_failure(failure)
+            path = failure.action.path
+            self._again.add(split(path)[0])
+            if self._failed.take(failure):
+                self.health.lack(path, failure.words)
         for path in done.too_large:
             self.health.problems[path] = "its old version was too large to be kept"
-
-    def _take_failure(self, failure: Failure) -> None:
-        action = failure.action
-        self._again.add(split(action.path)[0] if action.path else ROOT)
-        tries = self._tries.get((action.side, action.path), 0) + 1
-        self._tries[action.side, action.path] = tries
-        if (failure.code in AGAIN or failure.code == "changed") and tries < _TRIES_MAX:
-            return
-        self._failed[action.side, action.path] = action
-        self.health.problems[action.path] = failure.words
 
     # --- what people ask for
 
     async def flush(self) -> None:
         """Until all that was saved before is on the other side. Raises KledError."""
-        self._failed.clear()
-        self._tries.clear()
+        self._again |= self._failed.retry()
         event = trio.Event()
         self._flushes.append(event)
         self._wake.set()

@@ -16,7 +16,7 @@ import trio
 
 from kled_client.cli.times import moment
 from kled_client.sync.background import Background
-from kled_client.sync.barrier import is_same, syncs_of
+from kled_client.sync.barrier import incomplete, is_same, syncs_of
 from kled_client.sync.control import ask, stream
 from kled_client.sync.place import parse_sync_place
 from kled_client.sync.reach import Connect
@@ -108,10 +108,20 @@ async def test_a_conflict_is_shown_and_resolved(
         await asked("start", session=asdict(session))
         found = await asked("flush", name="s")
         assert found["conflicts"] == [{"path": "a", "reason": "made on both sides, and different"}]
+        error = incomplete("s", found)
+        assert error is not None
+        assert error.code == "sync_conflicts"
         with pytest.raises(NotFoundError, match="no conflict at b"):
             await asked("resolve", name="s", path="b", side="alpha")
         assert await asked("resolve", name="s", path="a", side="alpha") == {"changed": 1}
         assert (tmp_path / "there" / "a").read_text() == "1"
+
+
+def test_a_flush_is_complete_only_where_both_sides_are_the_same() -> None:
+    assert incomplete("s", {"lacking_total": 0, "conflicts_total": 0, "problems_total": 2}) is None
+    found = incomplete("s", {"lacking_total": 3, "conflicts_total": 1})
+    assert found is not None
+    assert (found.code, found.message) == ("sync_incomplete", "3 paths of s could not be copied")
 
 
 async def test_a_halt_says_why_and_a_monitor_sees_it(

@@ -1,0 +1,70 @@
+"""What a continuous sync could not do, and why; when it is tried again. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.session.transfer import AGAIN, Failure
+from kled_sync.tree.paths import split
+
+# What changes while it is brought over is tried again so often, then with the next change.
+_TRIES_MAX: Final = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """The state of a sync, for `status`."""
+
+    conflicts: dict[bytes, str] = field(default_factory=dict)
+    problems: dict[bytes, str] = field(default_factory=dict)
+    # Those of the problems for which the two sides are not the same.
+    lacking: set[bytes] = field(default_factory=set)
+    changes: int = 0
+    phase: str = "looking"
+
+    def lack(self, path: bytes, reason: str) -> None:
+        """Say why `path` is not on the other side."""
+        self.problems[path] = reason
+        self.lacking.add(path)
+
+    def have(self, path: bytes) -> None:
+        """It is now."""
+        self.lacking.discard(path)
+        self.problems.pop(path, None)
+
+
+class FailedActions:
+    """Each with its reason, until it is done, something else is to be done, or `retry`."""
+
+    def __init__(self) -> None:
+        self._failed: dict[tuple[SyncSide, bytes], Failure] = {}
+        self._tries: dict[tuple[SyncSide, bytes], int] = {}
+
+    def take(self, failure: Failure) -> bool:
+        """Whether it is left for now; False: it is to be tried again at once."""
+        key = failure.action.side, failure.action.path
+        tries = self._tries[key] = self._tries.get(key, 0) + 1
+        if (failure.code in AGAIN or failure.code == "changed") and tries < _TRIES_MAX:
+            return False
+        self._failed[key] = failure
+        return True
+
+    def done(self, action: PathChange) -> None:
+        """Forget why `action` failed before."""
+        self._failed.pop((action.side, action.path), None)
+        self._tries.pop((action.side, action.path), None)
+
+    def why(self, action: PathChange) -> str | None:
+        """Why `action` is not tried now; None: nothing is against it."""
+        failure = self._failed.get((action.side, action.path))
+        return failure.words if failure is not None and failure.action == action else None
+
+    def retry(self) -> set[bytes]:
+        """Forget all; the directories to look at for that."""
+        directories = {split(path)[0] for _, path in self._failed}
+        self._failed.clear()
+        self._tries.clear()
+        return directories
