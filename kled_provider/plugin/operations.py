@@ -6,10 +6,11 @@ the next one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -20,30 +21,40 @@ from kled_provider.plugin.values import Values, settled
 
 _T = TypeVar("_T")
 
+_LOG: Final = logging.getLogger("kled.provider")
+
+UNEXPECTED = Diagnostic(
+    summary="The provider has made a mistake",
+    detail="It is not the template's. The log of what runs the provider, kled-coord or "
+    "kled-kata.service, has where it was; please report that. What was made so far is kept in the "
+    "state.",
+)
 STOPPED = Diagnostic(
     summary="Stopped on request",
     detail="Terraform was asked to stop while this operation ran. Run it again to go on.",
 )
 
 
-@contextmanager
-def told_as_diagnostics() -> Iterator[None]:
-    """Turn the errors an operation may raise (resource.py) into a DiagnosticError.
+def diagnosed(error: Exception, what: str) -> DiagnosticError:
+    """Say in diagnostics what an operation may raise (resource.py).
 
-    A Host's error is known by its `message`: its class lives in a room this one cannot import.
+    Anything else is a mistake of the provider's: the person is told so, and the log says where it
+    was, and `what` was asked.
     """
-    try:
-        yield
-    except DiagnosticError:
-        raise
-    except OSError as error:
-        raise DiagnosticError.of("The operating system refused", str(error)) from error
-    except Exception as error:
-        message = getattr(error, "message", None)
-        if not isinstance(message, str):
-            raise
-        hint = getattr(error, "hint", None)
-        raise DiagnosticError.of(message, hint if isinstance(hint, str) else "") from error
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        (error,) = error.exceptions  # a nursery's
+    if isinstance(error, DiagnosticError):
+        return error
+    if isinstance(error, OSError):
+        return DiagnosticError.of("The operating system refused", str(error))
+    # A Host's error is known by its `message`: its class lives in a room this one cannot import.
+    message, hint = getattr(error, "message", None), getattr(error, "hint", None)
+    if isinstance(message, str) and not isinstance(error, ExceptionGroup):
+        return DiagnosticError.of(message, hint if isinstance(hint, str) else "")
+    # Without the error's own text, which may hold what a template says.
+    kind, frames = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    _LOG.error("unexpected %s in %s\n%s", kind, what, frames)
+    return DiagnosticError(UNEXPECTED)
 
 
 class Operations:
@@ -97,8 +108,11 @@ class Operations:
         with trio.CancelScope() as scope:
             self._running.add(scope)
             try:
-                with told_as_diagnostics():
-                    return await operation(context)
+                return await operation(context)
+            except DiagnosticError:
+                raise
+            except Exception as error:
+                raise diagnosed(error, "an operation") from error
             finally:
                 self._running.discard(scope)
         raise DiagnosticError(STOPPED)

@@ -16,7 +16,7 @@ from kled_provider.grpc.status import GrpcError, GrpcStatus
 from kled_provider.host import Host
 from kled_provider.plugin import messages
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
-from kled_provider.plugin.operations import Operations
+from kled_provider.plugin.operations import Operations, diagnosed
 from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.private import Names, Private, decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
@@ -67,10 +67,10 @@ class PluginService:
         method, diagnostics = self._methods[path]
         try:
             return await method(protobuf.decode(message))
-        except DiagnosticError as error:
-            return messages.encode_diagnostics(diagnostics, error.diagnostics)
         except (protobuf.WireError, ValueFormatError) as error:
             raise GrpcError(GrpcStatus.INVALID_ARGUMENT, f"{path}: {error}") from error
+        except Exception as error:  # noqa: BLE001 - the other calls go on
+            return messages.encode_diagnostics(diagnostics, diagnosed(error, path).diagnostics)
 
     async def _shutdown(self, _request: Fields) -> bytes:
         self._on_shutdown()

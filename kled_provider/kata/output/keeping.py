@@ -84,9 +84,9 @@ class Outputs:
             self._remove(container_id)
 
     def recorded(self) -> Iterator[str]:
-        """The containers that have a FIFO."""
-        for path in sorted(self.run_directory.glob("*.fifo")):
-            yield path.name.removesuffix(".fifo")
+        """The containers that have a record: it is made first, and removed last."""
+        for path in sorted(self.run_directory.glob("*.kept")):
+            yield path.name.removesuffix(".kept")
 
     def newest_log(self, prefix: str) -> Path | None:
         """The log that was written last, of the containers whose id begins so; None: none is."""
@@ -94,7 +94,7 @@ class Outputs:
         return max((log for log in logs if log.exists()), key=_written_at, default=None)
 
     def abandoned(self, living: Container[str]) -> Iterator[str]:
-        """The containers that have a FIFO, are not `living`, and that nobody is creating."""
+        """The containers that have a record, are not `living`, and that nobody is creating."""
         for container_id in self.recorded():
             if container_id not in living and not is_alive(self._creator(container_id)):
                 yield container_id

@@ -15,7 +15,7 @@ from kled_provider.grpc import protobuf
 from kled_provider.grpc.status import GrpcError, GrpcStatus
 from kled_provider.host import HostError
 from kled_provider.plugin.diagnostics import DiagnosticError
-from kled_provider.plugin.operations import STOPPED, Operations
+from kled_provider.plugin.operations import STOPPED, UNEXPECTED, Operations
 from kled_provider.plugin.private import decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Attribute, Schema
@@ -175,11 +175,46 @@ async def test_an_error_by_its_shape_counts_as_a_hosts(host: Any) -> None:
         await Operations(host).ask(fail)
 
 
-async def test_a_bug_is_not_hidden_as_a_diagnostic(host: Any) -> None:
-    async def fail(_context: Context) -> None:
-        raise ZeroDivisionError
+class Faulty(Thing):
+    """One with mistakes in it, met after something was made."""
 
-    with pytest.raises(ZeroDivisionError):
+    def validate(self, config: Any) -> Any:
+        raise KeyError(config["name"])
+
+    async def create(self, context: Context, planned: Any) -> Any:
+        context.keep({**planned, "id": "made"})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._divide, planned["name"])
+
+    async def _divide(self, name: str) -> None:
+        raise ZeroDivisionError(name)
+
+
+async def test_a_mistake_of_the_provider_ends_its_operation_alone(
+    host: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = PluginService(Provider(name="test", resources=(Faulty(),)), host, lambda: None)
+    told = [(UNEXPECTED.summary, UNEXPECTED.detail)]
+    request = change(None, {"name": "hush", "id": UNKNOWN})
+    reply = await service.handle(PREFIX + "ApplyResourceChange", request)
+    assert summaries(reply, 3) == told
+    assert decode_value(protobuf.decode(reply).blob(1)) == {"name": "hush", "id": "made"}
+    config = protobuf.text(1, "test_thing") + protobuf.message(2, encode_value({"name": "hush"}))
+    reply = await service.handle(PREFIX + "ValidateResourceConfig", config)
+    assert summaries(reply, 1) == told
+    assert "ZeroDivisionError" in caplog.text
+    assert "KeyError" in caplog.text
+    assert "ValidateResourceConfig" in caplog.text
+    assert "in _divide" in caplog.text
+    assert "hush" not in caplog.text, "an error's own text may hold a secret"
+    assert await service.handle(PREFIX + "GetMetadata", b""), "it goes on"
+
+
+async def test_what_a_nursery_has_raised_is_told_as_what_it_is(host: Any) -> None:
+    async def fail(_context: Context) -> None:
+        raise ExceptionGroup("of a nursery", [ExceptionGroup("", [HostError("no room")])])
+
+    with pytest.raises(DiagnosticError, match="no room"):
         await Operations(host).ask(fail)
 
 
