@@ -9,7 +9,7 @@ from collections import deque
 from typing import Final, Generic, TypeVar
 
 from kled_sync.wire.blocks import HEAD, MAGIC, Packer, WireBlock, pack_message
-from kled_sync.wire.link_speed import LinkSpeed
+from kled_sync.wire.compression import CompressionWorth
 from kled_sync.wire.messages import Message, encode_message
 from kled_wire.errors import LimitError
 
@@ -64,7 +64,7 @@ class BlockSender:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._packer = Packer()
-        self.speed = LinkSpeed()
+        self.worth = CompressionWorth()
 
     def greet(self) -> None:
         self._write(MAGIC)
@@ -82,7 +82,7 @@ class BlockSender:
             written = os.writev(self._descriptor, [block.head(), block.payload])
             if written < size:
                 self._write(block.encoded()[written:])
-        self.speed.sent(size, time.monotonic() - began)
+        self.worth.sent(size, time.monotonic() - began)
 
     def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)

@@ -313,7 +313,7 @@ class SyncEndpoint:
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
         items = [parse_item(row) for row in message.items]
-        supplier = Supplier(holding, message.job, items, self._out.speed)
+        supplier = Supplier(holding, message.job, items, self._out.worth)
         holding.root.forget()
         for block in supplier.run():
             if message.job in self._dropped:

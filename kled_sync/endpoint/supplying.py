@@ -19,7 +19,7 @@ from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire import contents
 from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Packer, WireBlock, will_shrink
-from kled_sync.wire.link_speed import LinkSpeed
+from kled_sync.wire.compression import CompressionWorth
 from kled_sync.wire.messages import Numbered
 from kled_wire.errors import ProtocolError
 
@@ -51,9 +51,11 @@ def parse_item(row: tuple[Any, ...]) -> Item:
 class Supplier:
     """Sends one job's contents. `sent` has the entries they were, by item."""
 
-    def __init__(self, holding: HeldRoot, job: int, items: list[Item], speed: LinkSpeed) -> None:
+    def __init__(
+        self, holding: HeldRoot, job: int, items: list[Item], worth: CompressionWorth
+    ) -> None:
         self._root, self._memory, self._store = holding.root, holding.memory, holding.shop.store
-        self._job, self._items, self._speed = job, items, speed
+        self._job, self._items, self._worth = job, items, worth
         self._packer = Packer()
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
@@ -156,5 +158,9 @@ class Supplier:
             data = b"".join(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
-            squeeze = self._squeeze and self._speed.is_slow
-            yield self._packer.pack(DATA, self._job, data, squeeze=squeeze)
+            squeeze = self._squeeze and self._worth.is_given
+            began = time.monotonic()
+            block = self._packer.pack(DATA, self._job, data, squeeze=squeeze)
+            if squeeze:
+                self._worth.packed(len(data) - len(block.payload), time.monotonic() - began)
+            yield block
