@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from kled_sync.decide.reconcile import PathChange
@@ -68,7 +69,10 @@ def unread_worth_reading(actions: Sequence[PathChange], target: Tree) -> list[by
     sizes: set[int] = set()
     if any(a.new is not None and a.old is None and _may_be_copied(a.new) for a in unread):
         sizes = {entry.size for _, entry in target.walk() if _may_be_copied(entry)}
-    return [a.path for a in unread if a.new is not None and a.new.size in gone | sizes]
+    wanted = gone | sizes
+    if not wanted:
+        return []
+    return [a.path for a in unread if a.new is not None and a.new.size in wanted]
 
 
 def _may_be_copied(entry: TreeEntry) -> bool:
@@ -214,7 +218,8 @@ def _in_order(operations: list[Operation]) -> list[Operation]:
     """A few: who was saved last is first. Many: small before large, as they lie in the tree."""
     if len(operations) <= _NEWEST_FIRST:
         return sorted(operations, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
-    return sorted(operations, key=lambda o: (_content_bytes(o) > JOB_BYTES // 4, o.path))
+    by_path = sorted(operations, key=itemgetter(Operation._fields.index("path")))
+    return sorted(by_path, key=lambda o: _content_bytes(o) > JOB_BYTES // 4)
 
 
 def portions(operations: Iterable[Operation]) -> list[SyncJob]:

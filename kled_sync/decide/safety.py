@@ -34,8 +34,9 @@ def root_trouble(side: str, now: TreeEntry | None, agreed: Tree, entries: int) -
 def count_deletions(actions: Sequence[PathChange]) -> int:
     """How many files and links would be gone. One that comes back elsewhere was moved."""
     gone = [a.old for a in actions if a.new is None and a.old is not None]
-    come = Counter(_content(a.new) for a in actions if a.new is not None and a.old is None)
-    lost = Counter(_content(old) for old in gone if not old.is_directory) - come
+    lost = Counter(_content(old) for old in gone if not old.is_directory)
+    if lost:
+        lost -= Counter(_content(a.new) for a in actions if a.new is not None and a.old is None)
     return lost.total() + sum(
         a.new is not None and a.old is not None and a.old.is_directory and not a.new.is_directory
         for a in actions

@@ -34,7 +34,6 @@ _STEP: Final = 100
 _RESERVE_BYTES: Final = 32 * 1024 * 1024
 _DO: Final[dict[object, Do]] = {do.value: do for do in Do}
 _STAGED_HERE: Final = frozenset({Do.REUSE, Do.HARD_LINK})
-_REMOVING: Final = frozenset({Do.REMOVE, Do.REMOVE_DIRECTORY})
 
 
 def parse_operation(row: tuple[object, ...]) -> Operation:
@@ -50,7 +49,7 @@ def parse_operation(row: tuple[object, ...]) -> Operation:
         None if old is None else check_entry(old),
         check_path(source) if source else ROOT,
     )
-    removes = do in _REMOVING
+    removes = do is Do.REMOVE or do is Do.REMOVE_DIRECTORY
     if (new is None) is not removes or (removes and old is None):
         raise ProtocolError("sync_message_refused", f"{do.name} of nothing")
     if do is Do.REMOVE_DIRECTORY and not path:

@@ -132,12 +132,7 @@ def make_frozen(kind: Kind, words: str = "") -> TreeEntry:
 
 def check_entry(data: object) -> TreeEntry:
     """An entry that came from outside. Raises ProtocolError("sync_entry_refused")."""
-    if (
-        type(data) is bytes
-        and len(data) == _HASHED_FILE_BYTES
-        and data[0] == _FILE
-        and data[1] <= _HIGH_MODE_MAX
-    ):
+    if type(data) is bytes and (data[:2], len(data)) in _PLAIN:
         return TreeEntry(data)  # by far most of a million
     if not isinstance(data, bytes) or not _HEAD.size <= len(data) <= _HEAD.size + _TAIL_BYTES_MAX:
         raise ProtocolError("sync_entry_refused", "an entry has a length that cannot be")
