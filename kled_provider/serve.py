@@ -15,6 +15,7 @@ from kled_provider.kata.serving.entry import (
     clear_kata,
     container_output,
     examine_kata,
+    follow_output,
     serve_kata,
 )
 from kled_provider.kata.serving.entry import wait_agent_end as wait_agent_container
@@ -35,9 +36,10 @@ class EntryPoint:
     wait_agent_end: Callable[..., Awaitable[Any]]
     examine: Callable[[], Awaitable[Any]]
     container_output: Callable[..., Awaitable[Any]]
+    follow_output: Callable[..., Awaitable[Any]]
 
 
-async def _no_container(_workspace_id: str, _name: str, _most_bytes: int) -> None:
+async def _no_container(*_which: object) -> None:
     """It makes none."""
 
 
@@ -54,6 +56,7 @@ KLED = EntryPoint(
     wait_agent_end=wait_agent_end,
     examine=_nothing_to_examine,
     container_output=_no_container,
+    follow_output=_no_container,
 )
 
 
@@ -74,6 +77,7 @@ CODER = EntryPoint(
     wait_agent_end=_no_process_here,
     examine=_nothing_to_examine,
     container_output=_no_container,
+    follow_output=_no_container,
 )
 
 
@@ -84,5 +88,6 @@ KATA = EntryPoint(
     clear=clear_kata,
     wait_agent_end=wait_agent_container,
     container_output=container_output,
+    follow_output=follow_output,
     examine=examine_kata,
 )

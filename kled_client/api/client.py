@@ -248,6 +248,13 @@ class Api:
         path = f"/workspaces/{ref}/containers/{quote(name, safe='')}/output"
         return (await self._send("GET", path)).content
 
+    async def follow_container(self, ref: str, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield what a container has printed last, and then what it prints, until it goes."""
+        path = f"/api/v1/workspaces/{ref}/containers/{quote(name, safe='')}/output"
+        async with self.answer("GET", path, params={"follow": "true"}) as response:
+            async for piece in response.aiter_bytes():
+                yield piece
+
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
         return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
 

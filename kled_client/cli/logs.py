@@ -28,7 +28,10 @@ from kled_wire.names import WorkspaceRef
     help="Build number; default: the latest build.",
 )
 @click.option(
-    "--follow", "-f", is_flag=True, help="Follow until the build and its start scripts end."
+    "--follow",
+    "-f",
+    is_flag=True,
+    help="Follow until the build and its start scripts end; with --container until that goes.",
 )
 @click.option("--script", metavar="NAME", help="Print what one script printed last, unchanged.")
 @click.option(
@@ -49,13 +52,19 @@ def logs(
     result of the build is printed on standard error and does not change the exit code. --script
     prints every byte as it was kept: the first 256 KiB and
     the last 64 KiB, without values of sensitive parameters. --container prints the last 256 KiB of
-    a kata_container of the workspace, by its name in the template, also without those values.
+    a kata_container of the workspace, by its name in the template, also without those values; with
+    --follow it then goes on with what the container prints.
     """
     if script is not None:
         _print_bytes(invocation.call(lambda api: _script_text(api, workspace, script)))
         return
     if container is not None:
-        _print_bytes(invocation.call(lambda api: api.container_output(str(workspace), container)))
+        if follow:
+            invocation.call(lambda api: _follow_container(api, workspace, container))
+        else:
+            _print_bytes(
+                invocation.call(lambda api: api.container_output(str(workspace), container))
+            )
         return
     printer = _Printer(invocation.output)
 
@@ -82,6 +91,12 @@ def logs(
         status, error = printer.end
         why = f": {error}" if error else ""
         invocation.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
+
+
+async def _follow_container(api: Api, ref: WorkspaceRef, name: str) -> None:
+    async with aclosing(api.follow_container(str(ref), name)) as pieces:
+        async for piece in pieces:
+            _print_bytes(piece)
 
 
 def _print_bytes(text: bytes) -> None:

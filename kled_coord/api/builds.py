@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -72,10 +72,21 @@ async def retry_build(
 
 
 class Admitted(StreamingResponse):
-    """Lines of JSON for as long as the caller's access lasts; what ends with it ends cut off."""
+    """What comes as long as the caller's access lasts, lines of JSON by default.
 
-    def __init__(self, identity: IdentityService, bearer: str, lines: AsyncIterator[bytes]) -> None:
-        super().__init__(lines, media_type="application/x-ndjson")
+    What ends with the access ends cut off.
+    """
+
+    def __init__(
+        self,
+        identity: IdentityService,
+        bearer: str,
+        pieces: AsyncIterator[bytes],
+        *,
+        media_type: str = "application/x-ndjson",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(pieces, media_type=media_type, headers=headers)
         self._identity = identity
         self._bearer = bearer
 

@@ -77,6 +77,14 @@ class TerraformProvider(Protocol):
         """
         ...
 
+    @property
+    def follow_output(self) -> Callable[..., Awaitable[tuple[bytes, str] | None]]:
+        """`follow_output(workspace_id, name, position, most_bytes)`: what it prints behind a
+        position ("": the last of it), nothing where nothing comes for a while, and the position
+        behind that; None where there is no log of it, or no more. Raises OSError.
+        """
+        ...
+
 
 def load_providers() -> tuple[TerraformProvider, ...]:
     """Load every installed provider. Raises ConfigError where one does not load or none is."""

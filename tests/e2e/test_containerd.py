@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kit.container_site import ContainerSite, open_container_site, unpack_bundle
-from tests.kit.site import ROOT
+from tests.kit.site import BIN, ROOT
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes containers"),
@@ -58,7 +59,12 @@ def test_a_workspace_is_a_container_whose_home_stays(made: ContainerSite, templa
     assert token
     assert token not in made.containerd.ctr("containers", "info", container).stdout
     assert "link_open" in site.kled("logs", "box", "--container", "workspace").stdout
-    site.kled("stop", "box")
+    words = (BIN / "kled", "logs", "box", "--container", "workspace", "--follow")
+    with site.running(*words, stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        assert any(b"link_open" in line for line in following.stdout)
+        site.kled("stop", "box")
+        assert following.wait(30) == 0, "it ends with the container"
     assert made.containerd.names("containers") == []
     site.kled("start", "box")
     assert site.kled("exec", "box", "--", "cat", "file").stdout == "kept\n"

@@ -7,7 +7,7 @@ says what it is for, and is answered with a line before anything else is said:
   follows as lines, until the worker closes the connection, which ends the run. As it begins, what
   killed runs have left is collected.
 - `stream`: a connection of Terraform of the run with that token; bytes of gRPC follow.
-- `clear`, `output`, `examine`: one question, one answer.
+- `clear`, `output`, `follow`, `examine`: one question, one answer.
 - `agent_end`: a question that is answered when the container of an agent has ended.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import secrets
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ import trio
 from kled_provider.host import Host, HostError
 from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
-from kled_provider.kata.output.reading import read_container_output
+from kled_provider.kata.output.reading import follow_container_output, read_container_output
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kata.serving.here import (
     clear_here,
@@ -152,18 +152,47 @@ async def _tell_agent_end(lines: LineStream, asked: Mapping[str, Any]) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def _follow(asked: Mapping[str, Any]) -> dict[str, Any]:
+    found = await follow_container_output(
+        str(asked["workspace"]),
+        str(asked["name"]),
+        str(asked["position"]),
+        min(int(asked["most_bytes"]), _MAX_OUTPUT_BYTES),
+    )
+    if found is None:
+        return {"output": None}
+    return {"output": base64.b64encode(found[0]).decode(), "position": found[1]}
+
+
+async def _output(asked: Mapping[str, Any]) -> dict[str, Any]:
+    most = min(int(asked["most_bytes"]), _MAX_OUTPUT_BYTES)
+    found = await read_container_output(str(asked["workspace"]), str(asked["name"]), most)
+    return {"output": None if found is None else base64.b64encode(found).decode()}
+
+
+async def _clear(asked: Mapping[str, Any]) -> dict[str, Any]:
+    await clear_here(str(asked["workspace"]))
+    return {}
+
+
+async def _examine(_asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {"lines": await examine_here()}
+
+
+_QUESTIONS: Final[Mapping[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]]] = {
+    "clear": _clear,
+    "examine": _examine,
+    "follow": _follow,
+    "output": _output,
+}
+
+
 async def _told(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Answer one question; what fails is told by its sentence."""
+    if kind not in _QUESTIONS:
+        return {"error": f"{kind[:80]!r} is not known"}
     try:
-        if kind == "clear":
-            await clear_here(str(asked["workspace"]))
-            return {}
-        if kind == "examine":
-            return {"lines": await examine_here()}
-        if kind == "output":
-            most = min(int(asked["most_bytes"]), _MAX_OUTPUT_BYTES)
-            found = await read_container_output(str(asked["workspace"]), str(asked["name"]), most)
-            return {"output": None if found is None else base64.b64encode(found).decode()}
+        return await _QUESTIONS[kind](asked)
     except OSError as error:
         return {"error": str(error)}
     except Exception as error:
@@ -171,4 +200,3 @@ async def _told(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(message, str):
             raise
         return {"error": message, "hint": getattr(error, "hint", None)}
-    return {"error": f"{kind[:80]!r} is not known"}

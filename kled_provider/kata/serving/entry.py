@@ -5,13 +5,15 @@ KLED_KATA_SOCKET names the service's socket, also for a coordinator that is root
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import trio
 
-from kled_provider.host import Host
-from kled_provider.kata.output.reading import read_container_output
+from kled_provider.host import Host, HostError
+from kled_provider.kata.output.reading import follow_container_output, read_container_output
 from kled_provider.kata.serving.here import (
     clear_here,
     examine_here,
@@ -22,6 +24,7 @@ from kled_provider.kata.serving.remote import (
     DEFAULT_SOCKET,
     clear_remote,
     examine_remote,
+    follow_remote,
     output_remote,
     serve_remote,
     wait_agent_remote,
@@ -63,6 +66,20 @@ async def examine_kata() -> list[Mapping[str, str]]:
     return await examine_here() if path is None else await examine_remote(path)
 
 
+async def follow_output(
+    workspace_id: str, name: str, position: str, most_bytes: int
+) -> tuple[bytes, str] | None:
+    """Return what a container prints behind a position ("": the last of it), and the next one.
+
+    Waits a while for that; None where there is none. Raises OSError.
+    """
+    path = service_socket()
+    if path is None:
+        return await follow_container_output(workspace_id, name, position, most_bytes)
+    with _as_os_errors():
+        return await follow_remote(workspace_id, name, position, most_bytes, path)
+
+
 async def wait_agent_end(
     workspace_id: str, _process_directory: str, agent_id: str
 ) -> tuple[str, tuple[str, ...]]:
@@ -74,8 +91,18 @@ async def wait_agent_end(
 
 
 async def container_output(workspace_id: str, name: str, most_bytes: int) -> bytes | None:
-    """Return the last of what a container printed; None where there is none. Raises HostError."""
+    """Return the last of what a container printed; None where there is none. Raises OSError."""
     path = service_socket()
     if path is None:
         return await read_container_output(workspace_id, name, most_bytes)
-    return await output_remote(workspace_id, name, most_bytes, path)
+    with _as_os_errors():
+        return await output_remote(workspace_id, name, most_bytes, path)
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """What the service says of a log it could not read is what reading it raises here."""
+    try:
+        yield
+    except HostError as error:
+        raise OSError(errno.EIO, error.message) from error

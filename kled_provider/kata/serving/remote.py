@@ -104,6 +104,20 @@ async def output_remote(workspace: str, name: str, most_bytes: int, path: str) -
     return None if said["output"] is None else base64.b64decode(said["output"])
 
 
+async def follow_remote(
+    workspace: str, name: str, position: str, most_bytes: int, path: str
+) -> tuple[bytes, str] | None:
+    """As `follow_container_output`, by the service. Raises HostError."""
+    if not await trio.Path(path).exists():
+        return None
+    asked = {"kind": "follow", "workspace": workspace, "name": name, "most_bytes": most_bytes}
+    lines, said = await _ask(path, {**asked, "position": position})
+    await lines.stream.aclose()
+    if said["output"] is None:
+        return None
+    return base64.b64decode(said["output"]), str(said["position"])
+
+
 async def wait_agent_remote(
     workspace: str, agent_id: str, path: str
 ) -> tuple[str, tuple[str, ...]]:

@@ -48,6 +48,9 @@ class FakeProvider:
     async def container_output(self, *_which: Any) -> bytes | None:
         raise NotImplementedError
 
+    async def follow_output(self, *_which: Any) -> tuple[bytes, str] | None:
+        raise NotImplementedError
+
 
 def is_alive(pid: int) -> bool:
     try:

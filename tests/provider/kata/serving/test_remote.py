@@ -21,6 +21,7 @@ from kled_provider.kata.serving.lines import LineStream
 from kled_provider.kata.serving.remote import (
     clear_remote,
     examine_remote,
+    follow_remote,
     output_remote,
     serve_remote,
 )
@@ -78,10 +79,17 @@ async def test_containers_are_made_through_it(
     await remote("apply", "-auto-approve")
     assert "No changes" in await remote("plan", "-detailed-exitcode")
     assert "Starting container ws" in host.messages
-    assert platform.containerd.names("containers")
+    (made,) = platform.containerd.names("containers")
     with trio.fail_after(20):
         while await output_remote("w-1", "ws", 1000, service) != b"said\n":
             await trio.sleep(0.05)
+    begun = await follow_remote("w-1", "ws", "", 1000, service)
+    assert begun is not None
+    assert begun[0] == b"said\n"
+    with (platform.directory / "run/outputs").joinpath(f"{made}.fifo").open("wb") as printed:
+        printed.write(b"more\n")
+    assert (await follow_remote("w-1", "ws", begun[1], 1000, service) or begun)[0] == b"more\n"
+    assert await follow_remote("w-1", "other", "", 1000, service) is None
     assert any(line["state"] == "ok" for line in await examine_remote(service))
     await clear_remote("w-1", service)
     assert platform.containerd.names("containers") == []
@@ -112,6 +120,8 @@ async def test_strangers_get_nothing_from_it(service: str) -> None:
         b'{"kind": "clear"}\n',
         b'{"kind": "output", "workspace": "w", "name": "n", "most_bytes": "x"}\n',
         b'{"kind": "output", "workspace": "w", "name": "../n", "most_bytes": 1e400}\n',
+        b'{"kind": "follow", "workspace": "w-1", "name": "ws", "most_bytes": 1}\n',
+        b'{"kind": "agent_end"}\n',
     ):
         async with await trio.open_unix_socket(service) as stream:
             with trio.fail_after(10):
