@@ -19,7 +19,6 @@ from kled_wire.errors import InputError, KledError
 
 if TYPE_CHECKING:
     from kled_client.sync.copy import CopyWish
-    from kled_sync.decide.reconcile import PathChange
     from kled_sync.session.once import Plan, Result
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -112,6 +111,7 @@ def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **op
         source=from_place,
         target=to_place,
         delete=options["delete"],
+        preview=options["itemize"] or options["dry_run"],
         options=replace(
             AS_RSYNC.with_rules(ignore, gitignore=options["gitignore"]),
             mode_mask=PERMISSIONS.get(options["permissions"], AS_RSYNC.mode_mask),
@@ -149,7 +149,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
 
     async def confirm(plan: Plan) -> bool:
         if options["itemize"] or dry_run:
-            _show(invocation, plan.actions)
+            _show(invocation, plan)
         if dry_run:
             return False
         return await trio.to_thread.run_sync(check_deletions, plan, options["max_delete"], ask)
@@ -164,15 +164,16 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
     return 0
 
 
-def _show(invocation: Invocation, actions: list[PathChange]) -> None:
+def _show(invocation: Invocation, plan: Plan) -> None:
     from kled_client.sync.itemize import event, itemize, place_in_list  # noqa: PLC0415
 
-    actions = sorted(actions, key=place_in_list)
+    actions = sorted([*plan.actions, *plan.others()], key=place_in_list)
+    rows = [(a, plan.attributes.get(a.path, ""), plan.links.get(a.path)) for a in actions]
     if invocation.output.as_json:
-        invocation.output.json_lines(map(event, actions))
+        invocation.output.json_lines(event(*row) for row in rows)
     else:
-        for action in actions:
-            invocation.output.line(itemize(action))
+        for row in rows:
+            invocation.output.line(itemize(*row))
 
 
 def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:

@@ -32,6 +32,8 @@ class CopyWish:
     delete: bool = False
     options: Options = field(default_factory=lambda: AS_RSYNC)
     attributes: AttributeWish = NOTHING
+    # Whether `Plan` is to have all that would be changed.
+    preview: bool = False
 
 
 async def copy(
@@ -51,6 +53,7 @@ async def copy(
             options=wish.options,
             delete=wish.delete,
             attributes=wish.attributes,
+            preview=wish.preview,
             here=here,
         )
         return await OneSync(alpha, beta, once, meter).run(confirm)

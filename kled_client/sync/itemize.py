@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from kled_sync.decide.attributes import LINKED
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import Kind, TreeEntry
 from kled_sync.tree.paths import shown
 
 _LETTERS: Final = {Kind.FILE: "f", Kind.DIRECTORY: "d", Kind.LINK: "L"}
 _SAME: Final = "........."
+_PLACES: Final = "cstpoguax"
+_WORDS: Final = {
+    LINKED: "hard_link",
+    "p": "permissions",
+    "o": "owner",
+    "g": "group",
+    "a": "acl",
+    "x": "xattrs",
+}
 
 
 def place_in_list(action: PathChange) -> tuple[bytes, int, bytes]:
@@ -20,27 +30,36 @@ def place_in_list(action: PathChange) -> tuple[bytes, int, bytes]:
     return (path.rpartition(b"/")[0], 0 if new is None else 2, path)
 
 
-def itemize(action: PathChange) -> str:
-    """One line: `>f+++++++++ name`; rsync(1) says what the letters mean."""
+def itemize(action: PathChange, letters: str = "", leader: bytes | None = None) -> str:
+    """One line: `>f+++++++++ name`; rsync(1) says what the letters mean.
+
+    `letters` are of what is no part of an entry; `leader` is the path whose other name this gets.
+    """
     new, old = action.new, action.old
     entry = old if new is None else new
     name = shown(action.path) + ("/" if entry is not None and entry.is_directory else "")
     if new is None:
         return f"*deleting   {name}"
     letter = _LETTERS.get(new.kind, "f")
+    if leader is not None:
+        if old is None or LINKED in letters:
+            return (
+                f"h{letter}{('+' if old is None else ' ') * len(_SAME)} {name} => {shown(leader)}"
+            )
+        return f"h{letter}{_changes(new, old, letters)} {name}"
     if old is None or old.kind is not new.kind:
         moved = ">" if new.is_file else "c"
         return f"{moved}{letter}+++++++++ {name}"
-    return f"{_moved(new, old)}{letter}{_changes(new, old)} {name}"
+    return f"{_moved(new, old)}{letter}{_changes(new, old, letters)} {name}"
 
 
 def _moved(new: TreeEntry, old: TreeEntry) -> str:
     if new.is_file:
-        return "." if new.is_hashed and new.tail == old.tail else ">"
+        return "." if new.is_arrived(old) else ">"
     return "c" if new.tail != old.tail else "."
 
 
-def _changes(new: TreeEntry, old: TreeEntry) -> str:
+def _changes(new: TreeEntry, old: TreeEntry, letters: str) -> str:
     marks = list(_SAME)
     if new.is_file and new.size != old.size:
         marks[1] = "s"
@@ -48,10 +67,12 @@ def _changes(new: TreeEntry, old: TreeEntry) -> str:
         marks[2] = "t"
     if new.mode != old.mode:
         marks[3] = "p"
+    for letter in letters:
+        marks[_PLACES.index(letter)] = letter
     return "".join(marks)
 
 
-def event(action: PathChange) -> dict[str, Any]:
+def event(action: PathChange, letters: str = "", leader: bytes | None = None) -> dict[str, Any]:
     """The same for programs; `side` is the one that changes: `beta` is the destination."""
     new, old = action.new, action.old
     what = "deleted" if new is None else "created" if old is None else "changed"
@@ -65,4 +86,8 @@ def event(action: PathChange) -> dict[str, Any]:
     }
     if new is not None and new.is_file:
         found["bytes"] = new.size
+    if letters:
+        found["attributes"] = [_WORDS[letter] for letter in letters]
+    if leader is not None:
+        found["linked_to"] = leader.decode("utf-8", "surrogateescape")
     return found

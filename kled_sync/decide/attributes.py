@@ -7,6 +7,7 @@ are there. A source is believed only in what was asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +19,8 @@ from kled_wire.errors import ProtocolError
 FACT: Final = "attributes"
 USER_XATTRS: Final = b"user."
 # Whoever may write these decides who may do what: they need root at both ends (xattr(7), acl(5)).
-ROOT_XATTRS: Final = (b"security.", b"system.posix_acl_access", b"system.posix_acl_default")
+_ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
+ROOT_XATTRS: Final = (b"security.", *_ACLS)
 # The kernel's limits are 255 and 64 KiB (xattr(7)); of one file no more than this is brought over.
 _XATTR_NAME_BYTES_MAX: Final = 255
 XATTR_BYTES_MAX: Final = 64 * 1024
@@ -28,6 +30,8 @@ _NAME_MAX: Final = 256
 _ID_MAX: Final = 2**32 - 2
 _ROW_TYPES: Final = (bytes, int, int, int, int, str, str, list, str)
 _CHANGE_TYPES: Final = (bytes, int, int, int, str, str, list, bool)
+# Among the letters of a path: it becomes another name of a file that is there.
+LINKED: Final = "h"
 # Instead of a mode or a number: it stays as it is.
 KEEP: Final = -1
 
@@ -156,13 +160,39 @@ def change_of(
     )
 
 
-def leaders(found: Iterable[FileAttributes]) -> dict[bytes, bytes]:
-    """For each path that is one file with another, the first of those; for that one itself too."""
+def letters(change: AttributesToSet, target: FileAttributes) -> str:
+    """What differs, by the letters of rsync's --itemize-changes."""
+    found = "p" if change.mode not in {KEEP, target.mode} else ""
+    found += "o" if change.uid != KEEP else ""
+    found += "g" if change.gid != KEEP else ""
+    changed: set[bytes] = set()
+    if change.sets_xattrs:
+        changed = {name for name, _ in change.xattrs.items() ^ target.xattrs.items()}
+    acls = {name for name in changed if name.startswith(_ACLS)}
+    return found + ("a" if acls else "") + ("x" if changed - acls else "")
+
+
+def leaders(found: Iterable[FileAttributes], there: AbstractSet[bytes]) -> dict[bytes, bytes]:
+    """For each path that is one file with another, the first of those; for that one itself too.
+
+    Those go first that are `there`: at the destination already, as they are to be.
+    """
     groups: dict[int, list[bytes]] = {}
     for attributes in found:
         if attributes.link:
             groups.setdefault(attributes.link, []).append(attributes.path)
-    return {path: min(paths) for paths in groups.values() if len(paths) > 1 for path in paths}
+    return {
+        path: min(paths, key=lambda path: (path not in there, _order(path)))
+        for paths in groups.values()
+        if len(paths) > 1
+        for path in paths
+    }
+
+
+def _order(path: bytes) -> list[tuple[bool, bytes]]:
+    """As rsync goes through a tree: the files of a directory before what is further down."""
+    *above, name = path.split(b"/")
+    return [*((True, part) for part in above), (False, name)]
 
 
 def _differs(number: int, name: str, there: int, name_there: str) -> bool:

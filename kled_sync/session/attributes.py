@@ -10,10 +10,13 @@ import trio
 
 from kled_sync.decide.attributes import (
     FACT,
+    LINKED,
+    AttributesToSet,
     AttributeWish,
     FileAttributes,
     change_of,
     leaders,
+    letters,
     parse_attributes,
 )
 from kled_sync.decide.modes import SyncSide
@@ -62,8 +65,9 @@ class AttributePass:
     async def find_links(self) -> None:
         """Learn which paths of the source are one file. Raises KledError."""
         if self._wish.hard_links:
-            paths = [path for path, entry in self._source() if entry.is_file]
-            self._leaders = leaders(await _ask(self._alpha, paths, xattrs=False))
+            files = {path: entry for path, entry in self._source() if entry.is_file}
+            there = {p for p, e in files.items() if e.is_arrived(self._beta.tree.get(p))}
+            self._leaders = leaders(await _ask(self._alpha, list(files), xattrs=False), there)
 
     def contents(self, actions: Sequence[PathChange]) -> list[PathChange]:
         """Those that are to be carried out before `finish`: not what it makes links of."""
@@ -128,28 +132,59 @@ class AttributePass:
                 found.append(Operation(Do.DRESS, path, entry, None))
         return found
 
-    async def _set(self, paths: list[bytes], done: CarriedOut) -> None:
-        """Of one portion of the paths. Raises KledError."""
-        found: dict[SideState, dict[bytes, FileAttributes]] = {}
+    async def preview(self) -> dict[bytes, str]:
+        """What `finish` would set of paths that both sides have: `decide.attributes.letters`."""
+        found: dict[bytes, str] = {}
+        links: dict[bytes, int] = {}
+        if not (self._wish.sets_attributes or self._leaders):
+            return found
+        paths = [
+            path
+            for path, entry in self._source()
+            if (there := self._beta.tree.get(path)) is not None and there.kind is entry.kind
+        ]
+        for some in _portions(paths):
+            for source, target in await self._both(some):
+                links[target.path] = target.link
+                change = None if source.trouble or target.trouble else self._change(source, target)
+                if change is not None:
+                    found[source.path] = letters(change, target)
+        for path, leader in self.links().items():
+            if path in links and not (links[path] and links[path] == links.get(leader)):
+                found[path] = found.get(path, "") + LINKED
+        return found
+
+    def links(self) -> dict[bytes, bytes]:
+        """What `finish` makes another name of which path."""
+        return {path: leader for path, leader in self._leaders.items() if path != leader}
+
+    async def _both(self, paths: list[bytes]) -> list[tuple[FileAttributes, FileAttributes]]:
+        """Of each path what the source has, and the destination. Raises KledError."""
+        found: dict[SideState, list[FileAttributes]] = {}
 
         async def ask(state: SideState) -> None:
-            answers = await _ask(state, paths, xattrs=self._wish.xattrs)
-            found[state] = {answer.path: answer for answer in answers}
+            found[state] = await _ask(state, paths, xattrs=self._wish.xattrs)
 
         async with trio.open_nursery() as nursery:
             for state in (self._alpha, self._beta):
                 nursery.start_soon(ask, state)
+        return list(zip(found[self._alpha], found[self._beta], strict=True))
+
+    def _change(self, source: FileAttributes, target: FileAttributes) -> AttributesToSet | None:
+        entry = self._alpha.tree.get(source.path)
+        permissions = self._terms.mode_mask != EXECUTABLE and _has_mode(entry)
+        return change_of(self._wish, source, target, permissions=permissions)
+
+    async def _set(self, paths: list[bytes], done: CarriedOut) -> None:
+        """Of one portion of the paths. Raises KledError."""
         rows: list[tuple[Any, ...]] = []
         size = 0
-        for path in paths:
-            source, target = found[self._alpha][path], found[self._beta][path]
+        for source, target in await self._both(paths):
             trouble = source.trouble or target.trouble
             if trouble:
-                self._fail(path, trouble, done)
+                self._fail(source.path, trouble, done)
                 continue
-            entry = self._alpha.tree.get(path)
-            permissions = self._terms.mode_mask != EXECUTABLE and _has_mode(entry)
-            change = change_of(self._wish, source, target, permissions=permissions)
+            change = self._change(source, target)
             if change is not None:
                 rows.append(change.row())
                 size += sum(len(name) + len(value) for name, value in change.xattrs.items())

@@ -22,6 +22,7 @@ from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import shown
+from kled_sync.tree.tree import Tree
 from kled_wire.errors import KledError, NotFoundError
 
 # Files that changed while they were brought over, and the like, are looked at again.
@@ -37,6 +38,8 @@ class Wish:
     options: Options
     delete: bool = False
     attributes: AttributeWish = NOTHING
+    # Whether `Plan.attributes` is wanted, for which all paths are looked at beforehand.
+    preview: bool = False
     # The side of this machine, that git must not be made to run programs on; None where both are.
     here: SyncSide | None = None
 
@@ -49,6 +52,17 @@ class Plan:
     skipped: list[Conflict]
     deletions: int
     files: int
+    # Of paths that both sides have: letters of rsync for what is no part of an entry.
+    attributes: dict[bytes, str] = field(default_factory=dict)
+    # What becomes another name of which path.
+    links: dict[bytes, bytes] = field(default_factory=dict)
+    there: Tree = field(default_factory=Tree)
+
+    def others(self) -> list[PathChange]:
+        """The paths of `attributes` that none of the actions is of, as changes of nothing else."""
+        own = {action.path for action in self.actions}
+        entries = {path: self.there.get(path) for path in self.attributes if path not in own}
+        return [PathChange(SyncSide.BETA, path, e, e) for path, e in entries.items()]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,17 +119,20 @@ class OneSync:
             actions = [action for action in outcome.actions if action not in tried]
             if not attempt:
                 result.skipped = outcome.skipped + outcome.conflicts
+                await self._after.find_links()
                 tree = self._sides[SyncSide.BETA].tree
                 plan = Plan(
                     actions=actions,
                     skipped=result.skipped,
                     deletions=count_deletions(actions),
                     files=tree.count(),
+                    there=tree,
+                    attributes=await self._after.preview() if self._wish.preview else {},
+                    links=self._after.links(),
                 )
                 result.actions = len(actions)
                 if not await confirm(plan):
                     return
-                await self._after.find_links()
             actions = self._after.contents(actions)
             if not actions:
                 break

@@ -105,6 +105,7 @@ async def copy_once(
         options=options,
         delete=delete,
         attributes=attributes,
+        preview=plans is not None,
         here=here,
     )
     async with two_peers(state) as peers:

@@ -109,3 +109,12 @@ def test_many_deletions_are_asked_about_or_refused() -> None:
     with pytest.raises(InputError, match="101 of 500"):
         check_deletions(plan, None, None)
     assert check_deletions(Plan(actions=[], skipped=[], deletions=100, files=100), None, None)
+
+
+def test_a_program_reads_what_else_changes_in_words() -> None:
+    there = make_file(0o644, 1, 3)
+    change = PathChange(SyncSide.BETA, b"a", there, there)
+    assert itemize(change, "oax") == ".f....o..ax a"
+    found = event(change, "oxh", b"b")
+    assert (found["attributes"], found["linked_to"]) == (["owner", "xattrs", "hard_link"], "b")
+    assert "attributes" not in event(change)

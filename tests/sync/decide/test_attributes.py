@@ -108,4 +108,6 @@ def test_only_root_sees_what_decides_who_may_do_what() -> None:
 
 def test_the_first_of_several_names_is_the_one_that_is_copied() -> None:
     found = [attributes(b"b", link=7), attributes(b"a", link=7), attributes(b"c", link=8)]
-    assert leaders([*found, attributes(b"d"), attributes(b"e")]) == {b"a": b"a", b"b": b"a"}
+    found += [attributes(b"d"), attributes(b"e")]
+    assert leaders(found, set()) == {b"a": b"a", b"b": b"a"}
+    assert leaders(found, {b"b", b"c", b"d"}) == {b"a": b"b", b"b": b"b"}

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from kled_client.sync.copy import AS_RSYNC
+from kled_client.sync.itemize import itemize
 from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.modes import SyncSide
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.session.once import OneSync, Result, Wish
+from kled_sync.session.once import OneSync, Plan, Result, Wish
 from kled_sync.session.transfer import SyncMeter
 from kled_wire.errors import UnavailableError
 from tests.kit.endpoints import copy_once, two_peers
@@ -42,6 +43,7 @@ def source(tmp_path: Path) -> Path:
     (root / "sub" / "run").chmod(0o755)
     os.setxattr(root / "a", "user.colour", b"blue")
     os.setxattr(root / "sub", "user.kind", b"\0binary\xff")
+    (root / "twin").write_text("content of sub/b")
     os.link(root / "a", root / "sub" / "also-a")
     os.link(root / "a", root / "third-a")
     return settle(root, 10**9)
@@ -115,6 +117,11 @@ def write_anew(path: Path) -> None:
     path.write_text("its own")
 
 
+def link_again(path: Path, twin: Path) -> None:
+    twin.unlink()
+    os.link(path, twin)
+
+
 CHANGES: tuple[Callable[[Path], object], ...] = (
     lambda root: os.chown(root / "sub" / "b", 77, 88),
     lambda root: (root / "sub" / "run").chmod(0o4711),
@@ -125,6 +132,7 @@ CHANGES: tuple[Callable[[Path], object], ...] = (
     lambda root: os.link(root / "sub" / "b", root / "b2"),
     lambda root: (root / "a").write_text("all three names have this"),
     lambda root: write_anew(root / "third-a"),
+    lambda root: link_again(root / "sub" / "b", root / "twin"),
 )
 
 
@@ -144,6 +152,31 @@ async def test_a_change_of_it_alone_is_brought_over_by_the_next_copy(
         rsync("-aHAX", source, oracle)
         assert result.done.failures == []
         assert shape(target) == shape(oracle) == shape(source)
+
+
+@as_root
+@WITH_RSYNC
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_dry_run_lists_it_as_rsync_does(
+    tmp_path: Path, source: Path, change: Callable[[Path], object]
+) -> None:
+    give_away(source)
+    target = tmp_path / "target"
+    await copy(tmp_path, source, target, EVERYTHING)
+    before = shape(target)
+    change(source)
+    settle(source, 10**9 + 10)
+    plans: list[Plan] = []
+    await copy_once(tmp_path, source, target, attributes=EVERYTHING, plans=plans, yes=False)
+    plan = plans[0]
+    lines = {
+        itemize(action, plan.attributes.get(action.path, ""), plan.links.get(action.path))
+        for action in [*plan.actions, *plan.others()]
+    }
+    words = ["rsync", "-aHAXni", f"{source}/", f"{target}/"]
+    oracle = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert lines == set(oracle.splitlines())
+    assert shape(target) == before
 
 
 @as_root
