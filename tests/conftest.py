@@ -15,6 +15,8 @@ hypothesis.settings.register_profile(
     "kled", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("kled")
+# For scripts/test --fast: of the hundred examples that all tests have, some.
+hypothesis.settings.register_profile("kled-fast", max_examples=40)
 
 # How tests say, in the reason of a skip, that a package or program is missing.
 _MISSING = ("not installed", "could not import")
