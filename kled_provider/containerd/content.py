@@ -47,8 +47,7 @@ class Content:
         """Read a small blob into memory."""
         found = bytearray()
         async with self._caller.open_call(f"{_SERVICE}Read") as call:
-            await call.send(protobuf.text(1, digest))
-            await call.end()
+            await call.send(protobuf.text(1, digest), is_last=True)
             while (reply := await call.receive()) is not None:
                 found += protobuf.decode(reply).blob(2)
                 if len(found) > MAX_DOCUMENT_BYTES:

@@ -47,8 +47,7 @@ class Events:
     async def open_subscription(self, *filters: str) -> AsyncIterator[Subscription]:
         """Subscribe to the events that one of the filters takes. Raises ContainerdError."""
         async with self._caller.open_call(f"{_SERVICE}Subscribe") as call:
-            await call.send(encode_texts(1, filters))
-            await call.end()
+            await call.send(encode_texts(1, filters), is_last=True)
             yield Subscription(call)
 
 

@@ -85,8 +85,9 @@ class Snapshots:
         """List the snapshots that one of the filters takes."""
         found: tuple[Snapshot, ...] = ()
         async with self._caller.open_call(f"{_SERVICE}List") as call:
-            await call.send(protobuf.text(1, self.snapshotter) + encode_texts(2, filters))
-            await call.end()
+            await call.send(
+                protobuf.text(1, self.snapshotter) + encode_texts(2, filters), is_last=True
+            )
             while (reply := await call.receive()) is not None:
                 found += tuple(_decode(data) for data in protobuf.decode(reply).blobs(1))
         return found

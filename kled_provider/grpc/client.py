@@ -37,7 +37,7 @@ class GrpcClient:
 
     async def call(self, path: str, request: bytes, metadata: Metadata = ()) -> bytes:
         """Make a unary call. Raises GrpcError; UNAVAILABLE where the connection is gone."""
-        async with self._opened(path, metadata) as call:
+        async with self.open_call(path, metadata) as call:
             await call.send(request, is_last=True)
             reply = await call.receive()
             if reply is None:
@@ -49,14 +49,9 @@ class GrpcClient:
 
     @asynccontextmanager
     async def open_call(self, path: str, metadata: Metadata = ()) -> AsyncIterator[ClientCall]:
-        """Begin a call; it is reset where the context is left before its end. Raises GrpcError."""
-        async with self._opened(path, metadata) as call:
-            await self._connection.flush()
-            yield call
-
-    @asynccontextmanager
-    async def _opened(self, path: str, metadata: Metadata) -> AsyncIterator[ClientCall]:
-        """As `open_call`, but the first words leave with the first message."""
+        """Begin a call, which leaves with its first message; it is reset where the context is left
+        before its end. Raises GrpcError.
+        """
         if not self._connection.is_open:
             raise _gone()
         headers = [
@@ -116,21 +111,13 @@ class ClientCall:
         self._changed = trio.Event()
 
     async def send(self, message: bytes, *, is_last: bool = False) -> None:
-        """Send one message. What the peer refused shows in `receive`."""
+        """Send one message, the last one or not. What the peer refused shows in `receive`."""
         try:
             await self._connection.send_body(self._number, frame(message))
             if is_last and self._connection.is_open:
                 self._connection.h2.end_stream(self._number)
         except h2.exceptions.ProtocolError:
             return  # it has ended; `receive` says how
-        await self._connection.flush()
-
-    async def end(self) -> None:
-        """Say that no message follows."""
-        try:
-            self._connection.h2.end_stream(self._number)
-        except h2.exceptions.ProtocolError:
-            return  # as in send
         await self._connection.flush()
 
     async def receive(self) -> bytes | None:

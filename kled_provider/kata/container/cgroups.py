@@ -22,11 +22,11 @@ _ENDED_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.02
 
 
-def recorded_cgroups(namespace: str) -> Iterator[str]:
-    """The containers that have a cgroup."""
+def recorded_cgroups(namespace: str, prefix: str = "") -> Iterator[str]:
+    """The containers that have a cgroup, those whose ids begin so."""
     for parent in _parents(namespace):
         with suppress(FileNotFoundError):
-            yield from (path.name for path in parent.iterdir() if path.is_dir())
+            yield from (path.name for path in parent.glob(f"{prefix}*") if path.is_dir())
 
 
 async def end_cgroups(namespace: str, container: str) -> None:

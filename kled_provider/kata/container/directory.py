@@ -87,11 +87,11 @@ def container_directory(runtime_directory: str, container: str) -> ContainerDire
     return ContainerDirectory(base / "containers" / container, base / "secrets" / container)
 
 
-def recorded_directories(run_directory: str) -> Iterator[str]:
-    """The containers that have a directory, or secrets."""
+def recorded_directories(run_directory: str, prefix: str = "") -> Iterator[str]:
+    """The containers that have a directory, or secrets, those whose ids begin so."""
     for kind in ("containers", "secrets"):
-        for path in sorted(Path(run_directory, kind).glob("*")):
-            yield path.name
+        for path in sorted(Path(run_directory, kind).glob(f"{prefix}*")):
+            yield path.name.removesuffix(".json")  # what a template said, of `keep`
 
 
 def ensure_tmpfs(directory: Path) -> None:

@@ -38,7 +38,7 @@ async def find_places(
     joins = Joins(owner)
     prefix = id_prefix(workspace, name)
     ids = await known_ids(api, workspace, prefix)
-    ids |= {*joins.networks.recorded(), *joins.outputs.recorded()}
-    ids |= {*recorded_directories(owner.runtime_directory)}
-    ids |= {*recorded_cgroups(owner.containerd.namespace)}
-    return [ContainerPlace(api, owner, id_) for id_ in sorted(ids) if id_.startswith(prefix)]
+    ids |= {*joins.networks.recorded(prefix), *joins.outputs.recorded(prefix)}
+    ids |= {*recorded_directories(owner.runtime_directory, prefix)}
+    ids |= {*recorded_cgroups(owner.containerd.namespace, prefix)}
+    return [ContainerPlace(api, owner, container) for container in sorted(ids)]

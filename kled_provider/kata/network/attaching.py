@@ -259,9 +259,9 @@ class ContainerNetworks:
             return None
         return found if isinstance(found, dict) else None
 
-    def recorded(self) -> Iterator[str]:
-        """The containers that are attached, or that an attach has begun."""
-        for path in sorted(self._records.glob("*.json")):
+    def recorded(self, prefix: str = "") -> Iterator[str]:
+        """The containers that are attached, or that an attach has begun; whose ids begin so."""
+        for path in sorted(self._records.glob(f"{prefix}*.json")):
             yield path.name.removesuffix(".json")
 
     def _orphans(self) -> Iterator[str]:

@@ -83,9 +83,9 @@ class Outputs:
         if not keep:
             self._remove(container_id)
 
-    def recorded(self) -> Iterator[str]:
-        """The containers that have a record: it is made first, and removed last."""
-        for path in sorted(self.run_directory.glob("*.kept")):
+    def recorded(self, prefix: str = "") -> Iterator[str]:
+        """The containers that have a record, whose ids begin so: made first, and removed last."""
+        for path in sorted(self.run_directory.glob(f"{prefix}*.kept")):
             yield path.name.removesuffix(".kept")
 
     def newest_log(self, prefix: str) -> Path | None:
