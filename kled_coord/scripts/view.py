@@ -63,17 +63,22 @@ class ScriptView:
         }
 
     async def _known_specs(self, details: Sequence[WorkspaceDetails]) -> dict[AgentId, AgentSpec]:
-        """Of those that are connected as they have it; of others it has to be opened."""
+        """As agents that are connected have it; else it has to be opened.
+
+        So has that of the newest build: it has ended, and the agent may not be given it yet.
+        """
         known: dict[AgentId, AgentSpec] = {}
-        away: list[AgentId] = []
+        others: list[AgentId] = []
         for each in details:
+            build = each.latest_build
+            is_start = build is not None and build.transition == "start"
             for agent in each.agents:
                 spec = self._scripts.live(agent.id).spec
                 if spec is not None:
                     known[agent.id] = spec
-                elif self._registry.state(agent.id) is None and _runs(each.latest_build):
-                    away.append(agent.id)
-        return {**known, **(await self._specs.of(away) if away else {})}
+                if is_start and build is not None and (spec is None or spec.build_id != build.id):
+                    others.append(agent.id)
+        return {**known, **(await self._specs.of(others) if others else {})}
 
     async def is_starting(self, details: WorkspaceDetails, runs: Sequence[ScriptRun]) -> bool:
         """Whether `runs`, of its newest start, may still become more, or print more.
@@ -114,7 +119,3 @@ class ScriptView:
             metadata=tuple((item, live.metadata.get(item.key)) for item in items),
             apps=tuple(sorted(spec.apps, key=lambda app: (app.order, app.slug))) if spec else (),
         )
-
-
-def _runs(build: Build | None) -> bool:
-    return build is not None and build.transition == "start"

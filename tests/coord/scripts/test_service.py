@@ -133,6 +133,23 @@ async def test_an_agent_is_given_its_spec_and_is_ready_when_its_scripts_are(site
     assert (await site.readiness()).status == "starting", "until it has told again"
 
 
+async def test_an_agent_that_has_not_heard_of_the_newest_build_is_not_ready(site: Site) -> None:
+    """It connected while that went on: as its first one, or with what the one before said."""
+    services = site.world.services
+    await services.specs.save(site.workspace.id, {site.agent.id: AgentSpec(build_id="before")})
+    await site.connect()
+    await site.tell(messages.SpecSet(build_id="before"))
+    await _settle(site)
+    newest = AgentSpec(build_id=site.build_id, scripts=(CLONE,))
+    await services.specs.save(site.workspace.id, {site.agent.id: newest})
+    assert (await site.readiness()).status == "starting"
+    services.scripts.live(site.agent.id).spec = None
+    assert (await site.readiness()).status == "starting"
+    await services.scripts.give(site.workspace.id)
+    assert site.sent(messages.SetSpec)[-1].spec == newest
+    assert (await site.readiness()).status == "starting"
+
+
 async def test_a_run_takes_the_place_of_the_one_before_with_what_it_printed(
     each_site: Site,
 ) -> None:
