@@ -89,13 +89,14 @@ def _set(descriptor: int, change: AttributesToSet, uid: int, gid: int) -> Iterat
     group.
     """
     owned = True
-    for whose, ids in (("owner", (uid, KEEP)), ("group", (KEEP, gid))):
+    owner, group = change.user or str(uid), change.group or str(gid)
+    for what, ids in ((f"owner {owner}", (uid, KEEP)), (f"group {group}", (KEEP, gid))):
         if ids != (KEEP, KEEP):
             try:
                 os.fchown(descriptor, *ids)
             except OSError as exc:
                 owned = False
-                yield f"its {whose} cannot be {max(ids)}: {exc.strerror}"
+                yield f"it cannot have the {what}: {exc.strerror}"
     if change.sets_xattrs:
         yield from _set_xattrs(descriptor, change.xattrs)
     found = os.fstat(descriptor)

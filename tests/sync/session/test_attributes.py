@@ -224,7 +224,7 @@ async def test_owners_that_are_refused_are_told_by_name_and_run_as_nobody_else(
     result = await copy(tmp_path, source, tmp_path / "target", EVERYTHING)
     failed = {f.action.path: f.words for f in result.done.failures}
     assert {b"sub", b"sub/b", b"sub/run"} <= failed.keys()
-    assert failed[b"sub/b"].startswith("its owner cannot be 1234: Operation not permitted")
+    assert failed[b"sub/b"].startswith("it cannot have the owner 1234: Operation not permitted")
     assert (tmp_path / "target" / "sub" / "run").stat().st_mode & 0o7777 == 0o755
     assert shape(tmp_path / "target", "content") == shape(source, "content")
 
