@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import trio
@@ -24,21 +26,25 @@ KLED_COORDINATOR_URL, KLED_AGENT_ID and KLED_AGENT_TOKEN.
 
 def main() -> int:
     """Run the program; returns its exit code."""
+    run = partial(run_standalone, dict(os.environ), say, kled_provider())
+    return run_program("terraform-provider-kled", USAGE, run)
+
+
+def run_program(name: str, usage: str, run: Callable[[], Awaitable[None]]) -> int:
+    """Answer --help and --version, else `run` for Terraform; returns the exit code."""
     arguments = sys.argv[1:]
     if arguments in (["--help"], ["-h"]):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(usage)
         return 0
     if arguments == ["--version"]:
-        sys.stdout.write(f"terraform-provider-kled {program_version()}\n")
+        sys.stdout.write(f"{name} {_program_version()}\n")
         return 0
-    if not is_started_by_terraform(os.environ):
-        sys.stderr.write(
-            "terraform-provider-kled is a Terraform provider: Terraform starts it, see --help\n"
-        )
+    if arguments or not is_started_by_terraform(os.environ):
+        sys.stderr.write(f"{name} is a Terraform provider: Terraform starts it, see --help\n")
         return 1
     # Ctrl-C reaches Terraform's whole process group; Terraform says itself when we should stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    trio.run(run_standalone, dict(os.environ), say, kled_provider())
+    trio.run(run)
     return 0
 
 
@@ -48,7 +54,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def program_version() -> str:
+def _program_version() -> str:
     """Return the version of what is installed."""
     try:
         return version("kled")

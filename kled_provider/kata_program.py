@@ -12,8 +12,7 @@ from typing import Final
 
 import trio
 
-from kled_provider.__main__ import program_version, say
-from kled_provider.handshake import is_started_by_terraform
+from kled_provider.__main__ import run_program, say
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kata.serving.daemon import KataDaemon
 from kled_provider.kata.serving.here import open_machine
@@ -34,21 +33,9 @@ _FIRST_PASSED: Final = 3
 def main() -> int:
     """Run the program; returns its exit code."""
     arguments = sys.argv[1:]
-    if arguments in (["--help"], ["-h"]):
-        sys.stdout.write(USAGE)
-        return 0
-    if arguments == ["--version"]:
-        sys.stdout.write(f"terraform-provider-kata {program_version()}\n")
-        return 0
     if arguments[:1] == ["serve"] and len(arguments) <= 3:
         return _serve(*arguments[1:])
-    if arguments or not is_started_by_terraform(os.environ):
-        sys.stderr.write("terraform-provider-kata is a Terraform provider: see --help\n")
-        return 1
-    # Ctrl-C reaches Terraform's whole process group; Terraform says itself when we should stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    trio.run(_run_standalone)
-    return 0
+    return run_program("terraform-provider-kata", USAGE, _run_standalone)
 
 
 async def _run_standalone() -> None:
