@@ -306,7 +306,7 @@ TESTED_BY = {
         kled_sync/files/snapshot kled_sync/files/staging kled_sync/files/system
         kled_sync/files/large_arrival kled_sync/endpoint/large_file kled_sync/collecting
         kled_sync/session/agreement kled_sync/session/peer kled_sync/session/side
-        kled_sync/session/jobs kled_sync/session/transfer kled_sync/tree/tree
+        kled_sync/session/jobs kled_sync/session/transfer
     """,
     "sync/watching/test_hints.py": "kled_sync/watching/choice",
     "sync/wire/test_messages.py": """

@@ -27,6 +27,7 @@ from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, filesystem_of, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
+from kled_sync.tree.tree import share_entries
 from kled_wire.errors import ConflictError, NotFoundError
 
 # So much is carried out before anything else is looked at; more goes on beside.
@@ -316,6 +317,9 @@ class ContinuousSync:
         self.health.changes += len(done.actions)
         if done.actions:
             self._log(done.actions)
+        trees = self.agreement.tree, *(state.tree for state in self.sides.values())
+        for directory in {split(action.path)[0] for action in done.actions if action.path}:
+            share_entries(directory, trees)
         for action in done.actions:
             self._failed.done(action)
             self.health.have(action.path)

@@ -11,7 +11,7 @@ from kled_sync.files.options import Options
 from kled_sync.session.peer import Peer
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import ROOT
-from kled_sync.tree.tree import Tree
+from kled_sync.tree.tree import Tree, share_entries
 from kled_sync.wire import messages
 from kled_wire.errors import ProtocolError
 
@@ -61,6 +61,7 @@ class SideState:
                 for name, entry in message.entries.items()
             },
         )
+        share_entries(message.directory, (self._agreed, self.tree))
         self.changed.add(message.directory)
 
     def _take_root(self, message: messages.RootIs) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT, is_below, join, split
 from kled_sync.tree.subtree import move_below
 
 _NONE: dict[bytes, TreeEntry] = {}
+
+
+class SharedEntries(dict[bytes, TreeEntry]):
+    """What is in a directory, for several trees at once: one that changes it makes a copy first."""
 
 
 class Tree:
@@ -37,7 +41,7 @@ class Tree:
             self.root = entry
         else:
             directory, name = split(path)
-            self.directories.setdefault(directory, {})[name] = entry
+            self._own(directory)[name] = entry
         if not entry.is_directory:
             self._forget_below(path)
 
@@ -60,9 +64,11 @@ class Tree:
             self.directories.clear()
             return
         directory, name = split(path)
-        entries = self.directories.get(directory)
-        if entries is not None and entries.pop(name, None) is not None and not entries:
-            del self.directories[directory]
+        if name in self.children(directory):
+            entries = self._own(directory)
+            del entries[name]
+            if not entries:
+                del self.directories[directory]
         self._forget_below(path)
 
     def move(self, source: bytes, target: bytes) -> None:
@@ -72,6 +78,13 @@ class Tree:
         move_below(self.directories, source, target)
         self.remove(source)
         self.put(target, entry)
+
+    def _own(self, directory: bytes) -> dict[bytes, TreeEntry]:
+        """What is in a directory, to be changed."""
+        entries = self.directories.get(directory, _NONE)
+        if entries is _NONE or isinstance(entries, SharedEntries):
+            entries = self.directories[directory] = dict(entries)
+        return entries
 
     def _forget_below(self, path: bytes) -> None:
         entries = self.directories.pop(path, None)
@@ -107,6 +120,16 @@ class Tree:
         )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+def share_entries(directory: bytes, trees: Sequence[Tree]) -> None:
+    """Have what is in a directory once in memory, if it is the same in all of `trees`."""
+    first = trees[0].children(directory)
+    if not first or any(tree.children(directory) != first for tree in trees[1:]):
+        return
+    shared = first if isinstance(first, SharedEntries) else SharedEntries(first)
+    for tree in trees:
+        tree.directories[directory] = shared
 
 
 def is_or_is_below(path: bytes, top: bytes) -> bool:
