@@ -33,6 +33,7 @@ from kled_provider.kata.container.identity import (
 )
 from kled_provider.kata.container.making import Surroundings, make_job
 from kled_provider.kata.container.place import ContainerPlace, is_running
+from kled_provider.kata.container.refusals import explained_start
 from kled_provider.kata.container.schema import KATA_CONTAINER
 from kled_provider.kata.container.spec import build_resources, with_limits
 from kled_provider.kata.container.value_checks import signal_number
@@ -131,18 +132,21 @@ class ContainerResource(Resource):
                     labels[LOG_LABEL] = joined.fifo
                 place.directory.keep(planned)
                 parent = (image.config.chain_ids() or [""])[-1]
+                with explained_start(planned):
+                    rootfs = await place.lifecycle.prepare(container, parent, workspace_id)
                 around = Surroundings(
                     owner=place.owner,
                     runtime=runtime,
                     image=image,
-                    rootfs=await place.lifecycle.prepare(container, parent, workspace_id),
+                    rootfs=rootfs,
                     directory=place.directory,
                     access_url=str(workspace["access_url"]),
                     joined=joined,
                     labels=labels,
                 )
                 job = await trio.to_thread.run_sync(make_job, container, planned, around)
-                record = await place.lifecycle.start(job)
+                with explained_start(planned):
+                    record = await place.lifecycle.start(job)
                 task = await place.api.tasks.find(container)
                 return place.state_of((record, task), planned, runtime)
 

@@ -13,7 +13,7 @@ import trio
 
 from kled_provider.host import HostError
 from kled_provider.kata.image.archive import open_archive
-from kled_provider.kata.image.manifest import ImageFormatError, Platform
+from kled_provider.kata.image.manifest import ImageFormatError, Platform, PlatformMissingError
 from kled_provider.kata.image.reference import ImageReference
 from kled_provider.kata.image.registry import (
     RegistryError,
@@ -70,7 +70,12 @@ def _login(owner: OwnerFile, reference: ImageReference, config: Values) -> Regis
             f"{name!r} is of {found.registry}; the image is at {reference.host}.",
             path=("credentials",),
         )
-    password = Path(found.password_file).read_text(encoding="utf-8").strip()
+    try:
+        password = Path(found.password_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiagnosticError.of(
+            "The password of the account cannot be read", f"{error}.", path=("credentials",)
+        ) from error
     return RegistryLogin(username=found.username, password=password)
 
 
@@ -116,10 +121,18 @@ def _opened_archive(opened: Opened, owner: OwnerFile) -> BinaryIO:
 
 
 @contextmanager
-def explained(name: str, path: AttributePath) -> Iterator[None]:
-    """Turn what goes wrong with an image into a diagnostic on its attribute."""
+def explained(name: str, path: AttributePath, config: Values | None = None) -> Iterator[None]:
+    """Turn what goes wrong with an image into a diagnostic on its attribute.
+
+    `path` is of what says where it is; an account that a registry refuses is one of `config`'s.
+    """
+    account = next((n for n in ("credentials", "username") if (config or {}).get(n)), None)
     try:
         yield
+    except PlatformMissingError as error:
+        raise DiagnosticError.of(
+            "The image is for other machines", f"{name}: {error}.", path=("platform",)
+        ) from error
     except ImageFormatError as error:
         raise DiagnosticError.of(
             "The image cannot be used", f"{name}: {error}.", path=path
@@ -128,8 +141,10 @@ def explained(name: str, path: AttributePath) -> Iterator[None]:
         raise DiagnosticError.of(
             "The image cannot be pulled",
             " ".join(part for part in (f"{error.message}.", error.hint) if part),
-            path=path,
+            path=(account,) if error.status in (401, 403) and account else path,
         ) from error
+    except OSError as error:
+        raise DiagnosticError.of("The image cannot be kept", f"{error}.", path=path) from error
     except HostError as error:
         text = error.message
         if "no space left" in text:

@@ -40,6 +40,10 @@ class ImageFormatError(ValueError):
     """What should be an image is none, or none that can be used here."""
 
 
+class PlatformMissingError(ImageFormatError):
+    """The image is not there for the platform that is wanted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """What an image is for, in Go's words."""
@@ -126,7 +130,7 @@ def choose(
     if len(unnamed) == 1:
         return unnamed[0]
     there = ", ".join(sorted({str(p) for _, p in usable if p and p.os != "unknown"})[:20])
-    raise ImageFormatError(f"it is not there for {wanted}; it is for {there or 'no platform'}")
+    raise PlatformMissingError(f"it is not there for {wanted}; it is for {there or 'no platform'}")
 
 
 def parse_manifest(data: bytes) -> Manifest:

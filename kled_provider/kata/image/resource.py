@@ -160,7 +160,7 @@ class ImageResource(Resource):
             lambda text: context.host.progress(f"{planned['name']}: {text}"),
         )
         where: AttributePath = ("archive",) if planned["archive"] is not None else ("name",)
-        with explained(planned["name"], where):
+        with explained(planned["name"], where, planned):
             if (path := planned["archive"]) is not None:
                 taken = await import_image(taker, owner, path, reference, platform)
             else:

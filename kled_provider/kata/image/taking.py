@@ -28,6 +28,7 @@ from kled_provider.kata.image.manifest import (
     ImageFormatError,
     Manifest,
     Platform,
+    PlatformMissingError,
     choose,
     parse_config,
     parse_index,
@@ -124,7 +125,7 @@ class ImageTaker:
             manifest = parse_manifest(data)
             config = parse_config(await fetched.document(manifest.config))
             if not platform.takes(config.platform):
-                raise ImageFormatError(f"it is for {config.platform}, and not for {platform}")
+                raise PlatformMissingError(f"it is for {config.platform}, and not for {platform}")
             if len(config.diff_ids) != len(manifest.layers):
                 raise ImageFormatError("its configuration has not the layers of its manifest")
             size = sum(layer.size for layer in manifest.layers)

@@ -233,7 +233,7 @@ REFUSED_BY_THE_PLAN = (
 )
 REFUSED_BY_A_CREATE = (
     ('user = "nobody-here"', "There is no such user"),
-    ('command = ["/no/such/program"]', "/no/such/program"),
+    ('command = ["/no/such/program"]', ': command = ["/no/such/program"] containerd: '),
     ("port {\n internal = 80\n external = 8080\n }", "A port needs a network"),
     ('volume {\n volume = "vol-1"\n target = "/v"\n }', "This workspace has no volume"),
     ('network {\n network = "net-1"\n }', "this workspace has no network"),

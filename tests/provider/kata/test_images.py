@@ -77,7 +77,9 @@ async def test_an_account_is_of_the_owners_file_or_the_templates(
     kata.write(image(name))
     assert f"refuses {name} without an account (HTTP 401)" in await refused(kata)
     kata.write(image(name, 'username = "ann"\n  password_wo = "wrong"'))
-    assert "as 'ann' (HTTP 401)" in await refused(kata)
+    said = await refused(kata)
+    assert "as 'ann' (HTTP 401)" in said
+    assert ': username = "ann" ' in said, "at the account"
     for more in ('credentials = "own"', 'username = "ann"\n  password_wo = "secret"'):
         kata.write(image(name, more))
         await kata("apply", "-auto-approve")
@@ -113,6 +115,8 @@ async def test_what_cannot_be_used_is_said_at_its_attribute(
     ):
         kata.write(image(f"{registry.address}/{repository}:1"))
         assert said in await refused(kata), repository
+    kata.write(image(f"{registry.address}/a/busybox:1", 'platform = "linux/arm64"'))
+    assert ': platform = "linux/arm64" ' in await refused(kata), "at the platform"
     kata.write(image("127.0.0.1:1/a/busybox:1"))
     assert "127.0.0.1:1 cannot be reached" in await refused(kata)
     kata.write(image(f"{registry.address}/a/Busybox"))
