@@ -25,9 +25,12 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.session.kept import history, undo
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
+from kled_wire.limits import CLEANUP_S
 from kled_wire.private import make_private
 
 LINE_BYTES_MAX: Final = 1024 * 1024
+# A channel and its connection are closed one after the other.
+_END_S: Final = 2 * CLEANUP_S
 _Answer = dict[str, Any]
 ConnectAs = Callable[[str | None], Connect]
 
@@ -83,7 +86,10 @@ class Background:
     async def _end(self, name: str) -> None:
         found = self._running.pop(name, None)
         if found is not None:
-            _, scope, ended = found
+            supervisor, scope, ended = found
+            if supervisor.end():
+                with trio.move_on_after(_END_S):
+                    await ended.wait()
             scope.cancel()
             await ended.wait()
 

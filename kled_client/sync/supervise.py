@@ -64,13 +64,28 @@ class Supervisor:
         self._accept = accept
         self.sync: ContinuousSync | None = None
         self._up = trio.Event()
+        self._connected: trio.CancelScope | None = None
+        self._ended = False
+
+    def end(self) -> bool:
+        """Let `run` return when both ends have been told; False where none is connected.
+
+        Who is cancelled instead tells nobody: an agent then keeps its end, which has the root, for
+        a client that comes back.
+        """
+        self._ended = True
+        if self._connected is not None:
+            self._connected.cancel()
+        return self._connected is not None
 
     async def run(self) -> None:
+        """Until cancelled, ended, or halted."""
         tries = 0
         while True:
             began = trio.current_time()
             try:
                 await self._once()
+                return
             except (BaseExceptionGroup, KledError, OSError) as exc:
                 explained = _explained(exc)
                 if explained is None:
@@ -79,6 +94,7 @@ class Supervisor:
             finally:
                 self.sync = None
                 self._up = trio.Event()
+                self._connected = None
             if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
                 self._set("halted", error)
                 return
@@ -89,7 +105,7 @@ class Supervisor:
             tries += 1
 
     async def _once(self) -> None:
-        """Raises KledError when it is over; never returns."""
+        """Raises KledError when it is over; returns where it was ended."""
         self.state = SyncState()
         alpha, beta = self.session.places()
         async with (
@@ -103,14 +119,16 @@ class Supervisor:
                 log=self._log,
                 accept=self._accept,
             )
-            async with trio.open_nursery() as nursery:
-                await nursery.start(sync.run)
-                self._accept = False
-                self.sync = sync
-                self.state = SyncState(phase="running")
-                self._up.set()
-                self._tell()
-        raise UnavailableError("sync_connection_lost", "the sync has ended")
+            with trio.CancelScope() as self._connected:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(sync.run)
+                    self._accept = False
+                    self.sync = sync
+                    self.state = SyncState(phase="running")
+                    self._up.set()
+                    self._tell()
+        if not self._ended:
+            raise UnavailableError("sync_connection_lost", "the sync has ended")
 
     def _wish(self, alpha: SyncPlace, beta: SyncPlace) -> SyncWish:
         both_here = alpha.is_here and beta.is_here

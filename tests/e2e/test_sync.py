@@ -36,6 +36,14 @@ def end_background(state: dict[str, str]) -> None:
                 process.wait(10)
 
 
+def far_ends(site: Site) -> list[psutil.Process]:
+    return [
+        process
+        for process in site.agent("dev").children(recursive=True)
+        if "kled_agent.ssh.subsystems.sync_server" in process.cmdline()
+    ]
+
+
 def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
     site: Site, folder: Path, tmp_path: Path
 ) -> None:
@@ -85,19 +93,17 @@ def test_a_folder_is_kept_the_same_with_a_workspace(
         site.kled("exec", "--synced", "dev", "--", "sh", "-c", line, env=state)
         assert (folder / "answer").read_text() == "42\n"
         # The far end dies: it is begun again, and what was missed is found.
-        (far_end,) = [
-            process
-            for process in site.agent("dev").children(recursive=True)
-            if "kled_agent.ssh.subsystems.sync_server" in process.cmdline()
-        ]
+        (far_end,) = far_ends(site)
         far_end.kill()
         (folder / "question").unlink()
         site.kled("sync", "flush", "kept", env=state)
         assert "question" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout
         status = json.loads(site.kled("sync", "status", "kept", "-o", "json", env=state).stdout)
         assert (status["state"], status["conflicts"]) == ("running", [])
-    finally:
         site.kled("sync", "stop", "kept", env=state)
+        # It holds the folder as long as it lives.
+        wait_until("the far end has ended", lambda: not far_ends(site))
+    finally:
         end_background(state)
 
 
