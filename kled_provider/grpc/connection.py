@@ -21,7 +21,13 @@ class HttpConnection:
 
     def __init__(self, stream: trio.abc.Stream, *, is_client: bool) -> None:
         self.is_open = True
-        config = h2.config.H2Configuration(client_side=is_client, header_encoding="utf-8")
+        # What is sent is made here, of a few names in lower case: h2 need not look at it again.
+        config = h2.config.H2Configuration(
+            client_side=is_client,
+            header_encoding="utf-8",
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
         self.h2 = h2.connection.H2Connection(config)
         self.h2.local_settings = _settings(self.h2, is_client=is_client)
         self._stream = stream
@@ -82,13 +88,21 @@ class HttpConnection:
             rest = rest[size:]
 
     async def flush(self) -> None:
-        """Send what h2 has to say."""
+        """Send what h2 has to say. Cancelled before it begins, it leaves that to the next one.
+
+        A call that is cancelled must not take away a part of what the others say too.
+        """
         async with self._send_lock:
+            await trio.lowlevel.checkpoint_if_cancelled()  # taking the lock may have waited
             data = self.h2.data_to_send()
             if not data:
                 return
             try:
                 await self._stream.send_all(data)
+            except trio.Cancelled:
+                self.disconnect()  # nobody knows how much of it was sent
+                await trio.aclose_forcefully(self._stream)
+                raise
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.disconnect()
 

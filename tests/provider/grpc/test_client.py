@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +27,7 @@ async def answer(path: str, message: bytes) -> bytes:
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[GrpcClient, trio.abc.Stream]]:
-    ours, theirs = trio.testing.memory_stream_pair()
+    ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_grpc, theirs, answer)
@@ -56,6 +58,32 @@ async def test_a_call_that_is_left_leaves_the_others_alone() -> None:
         assert scope.cancelled_caught
         for _ in range(40):  # more than the connection's window, had the rest not been counted
             assert len(await client.call("/echo", bytes(60_000))) == 60_000
+
+
+async def test_a_call_cancelled_as_it_begins_takes_nothing_from_the_others() -> None:
+    async with connected() as (client, _):
+        for _ in range(3):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await client.call("/echo", bytes(1000))
+            assert await client.call("/echo", b"whole") == b"whole"
+
+
+async def test_one_cancelled_within_a_send_ends_the_connection_for_all() -> None:
+    ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery, theirs:
+            client: GrpcClient = await nursery.start(serve_client, ours)
+            await theirs.receive_some(1000)
+            raw = ours.socket
+            with contextlib.suppress(BlockingIOError):  # full, with a peer that does not read
+                while True:
+                    os.write(raw.fileno(), bytes(65536))
+            with trio.move_on_after(0.01):
+                await client.call("/echo", b"")
+            assert not client.is_open
+            with pytest.raises(GrpcError, match="closed"):
+                await client.call("/echo", b"")
 
 
 async def test_a_connection_that_ends_fails_its_calls() -> None:
