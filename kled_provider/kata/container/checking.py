@@ -17,7 +17,11 @@ from kled_provider.kata.container.guest_size import GuestSize, size_guest
 from kled_provider.kata.container.runtime_rules import configuration_path, runtime_diagnostics
 from kled_provider.kata.owner.file import Handler, OwnerFile, Use
 from kled_provider.kata.paths.beneath import PathRefusedError, split_beneath
-from kled_provider.kata.runtime_config.reading import ConfigFileError, read_merged
+from kled_provider.kata.runtime_config.reading import (
+    ConfigFileError,
+    read_merged,
+    usual_configuration,
+)
 from kled_provider.kata.runtime_config.rules import Merged
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
@@ -73,7 +77,10 @@ async def check_container(
         return None, []
     handler = choose_handler(owner, values)
     path = configuration_path(values, owner, handler, workspace)
-    merged = await trio.to_thread.run_sync(_merged, path) if handler.is_kata else None
+    merged = None
+    if handler.is_kata:
+        judged = path or usual_configuration()
+        merged = await trio.to_thread.run_sync(_merged, judged)
     found = runtime_diagnostics(values, owner, handler, merged)
     found += [*_paths(values, owner)]
     if api is not None and values["restart"] not in (UNKNOWN, *OLD_RESTARTS):

@@ -18,7 +18,13 @@ from kled_provider.kata.host.shims import find_shim, shim_version
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.kata.runtime_config.places import configuration_named
-from kled_provider.kata.runtime_config.reading import ConfigFileError, missing_files, read_merged
+from kled_provider.kata.runtime_config.reading import (
+    USUAL_PATHS,
+    ConfigFileError,
+    missing_files,
+    read_merged,
+    usual_configuration,
+)
 
 _SNAPSHOTTERS: Final = "io.containerd.snapshotter.v1"
 _ASK_S: Final = 5.0
@@ -78,9 +84,11 @@ async def _handler(handler: Handler, owner: OwnerFile) -> HandlerFacts:
     if not handler.is_kata:
         return found
     version = await shim_version(shim) if shim else ""
-    path = configuration_named(owner, handler.configuration)
+    path = configuration_named(owner, handler.configuration) or usual_configuration()
     if path is None:
-        return HandlerFacts(handler=handler, shim=shim, version=version)
+        where = ", ".join(USUAL_PATHS)
+        wrong = f"it names no configuration, and Kata finds none of its own in {where}"
+        return HandlerFacts(handler=handler, shim=shim, version=version, configuration_error=wrong)
     try:
         merged = await trio.to_thread.run_sync(read_merged, path)
     except ConfigFileError as error:

@@ -18,6 +18,18 @@ DROP_INS: Final = "config.d"
 _SHARING: Final = ("virtio-fs", "virtio-fs-nydus")
 
 
+# Where runtime-rs looks when it is given none, in this order (kata-types, config/default.rs).
+USUAL_PATHS: Final = tuple(
+    f"{directory}/kata-containers/runtime-rs/configuration.toml"
+    for directory in ("/etc", "/usr/share/defaults", "/opt/kata/share/defaults")
+)
+
+
+def usual_configuration() -> str | None:
+    """Return the configuration that Kata loads when it is given none; None: there is none."""
+    return next((path for path in USUAL_PATHS if Path(path).exists()), None)
+
+
 class ConfigFileError(Exception):
     """A configuration that Kata could not load either. `message` begins with the path."""
 
