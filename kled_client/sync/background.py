@@ -22,7 +22,7 @@ from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SessionStore, SyncSession
 from kled_client.sync.supervise import Supervisor
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.kept import history, undo
+from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 from kled_wire.limits import CLEANUP_S
@@ -215,15 +215,15 @@ class Background:
     async def _undo(self, request: _Answer) -> _Answer:
         sync = await self._supervisor(request["name"]).running()
         path = check_path(os.fsencode(request["path"]))
-        found = {}
-        for side in SyncSide:
-            done = await undo(
-                sync.sides[side],
-                path,
-                since_s=float(request.get("since_s") or 0),
-                purge=request.get("purge") is True,
-            )
-            found[side.value] = [os.fsdecode(name) for name in done]
+        if request.get("purge") is True:
+            done = {
+                side: await undo(state, path, since_s=0, purge=True)
+                for side, state in sync.sides.items()
+            }
+        else:
+            since_s = float(request.get("since_s") or 0)
+            done = await undo_on_both(sync.sides, path, since_s=since_s)
+        found = {side.value: [os.fsdecode(name) for name in names] for side, names in done.items()}
         return {"undone": found}
 
     async def _history(self, request: _Answer) -> _Answer:

@@ -39,6 +39,8 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
         raise NotFoundError("sync_nothing_kept", f"nothing is kept of {shown(message.path)}")
     if message.purge:
         return Undone(request=message.request, paths=PathList(kept.purge(message.path)))
+    spared = set(message.spared)
+    found = [version for version in found if version.what == MOVED or version.path not in spared]
     chosen = _since(found, message.since_s) if message.since_s else _last(found)
     done: list[bytes] = []
     for path, version in _in_order(chosen):

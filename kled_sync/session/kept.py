@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kled_sync.decide.modes import SyncSide
+from kled_sync.files.kept import MOVED
 from kled_sync.session.side import SideState
 from kled_sync.tree.paths import check_path, shown
 from kled_sync.wire import messages
@@ -12,9 +15,13 @@ from kled_wire.errors import NotFoundError, ProtocolError
 
 async def history(side: SideState, path: bytes) -> list[dict[str, Any]]:
     """The versions kept of `path` and below, newest first. Raises KledError."""
+    return [_row(version) for version in await _versions(side, path)]
+
+
+async def _versions(side: SideState, path: bytes) -> messages.Rows:
     answer = await side.peer.ask(lambda number: messages.AskKept(request=number, path=path))
     assert isinstance(answer, messages.Kept)
-    return [_row(version) for version in answer.versions]
+    return answer.versions
 
 
 def _row(version: tuple[Any, ...]) -> dict[str, Any]:
@@ -31,14 +38,55 @@ def _row(version: tuple[Any, ...]) -> dict[str, Any]:
     raise ProtocolError("sync_message_refused", "a version that is none")
 
 
-async def undo(side: SideState, path: bytes, *, since_s: float, purge: bool) -> list[bytes]:
+async def undo_on_both(
+    sides: Mapping[SyncSide, SideState], path: bytes, *, since_s: float
+) -> dict[SyncSide, list[bytes]]:
+    """`undo` of each path on the side that lost it last, or first since then; the sync does the
+    rest. Both sides would bring back different versions. Raises KledError.
+    """
+    times: dict[bytes, dict[SyncSide, float]] = {}
+    for side, state in sides.items():
+        for row in map(_timed, await _versions(state, path)):
+            if row is None or row[0] < since_s:
+                continue
+            found = times.setdefault(row[1], {})
+            if since_s or side not in found:  # the newest come first
+                found[side] = row[0]
+    spared: dict[SyncSide, list[bytes]] = {side: [] for side in sides}
+    for name, found in times.items():
+        if len(found) > 1:
+            best = min(found, key=lambda side: found[side] if since_s else -found[side])
+            spared[best.other].append(name)
+    return {
+        side: await undo(state, path, since_s=since_s, purge=False, spared=spared[side])
+        for side, state in sides.items()
+    }
+
+
+def _timed(version: tuple[Any, ...]) -> tuple[float, bytes] | None:
+    """When a version was lost, and its path; None for the move of a directory."""
+    match version:
+        case (int(), float(at), bytes(path), str(what), int(), *_) if what != MOVED:
+            return at, check_path(path)
+    return None
+
+
+async def undo(
+    side: SideState, path: bytes, *, since_s: float, purge: bool, spared: Sequence[bytes] = ()
+) -> list[bytes]:
     """Bring back the last version, or what there was at `since_s`; or forget all. The paths.
 
     Raises KledError; that nothing is kept is no error: it may be so on one side.
     """
     try:
         answer = await side.peer.ask(
-            lambda number: messages.Undo(request=number, path=path, since_s=since_s, purge=purge)
+            lambda number: messages.Undo(
+                request=number,
+                path=path,
+                since_s=since_s,
+                purge=purge,
+                spared=messages.PathList(spared),
+            )
         )
     except NotFoundError:
         return []

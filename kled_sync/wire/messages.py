@@ -204,12 +204,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """Bring back what `path` was: the last version, or the first since `since_s` (0: the last)."""
+    """Bring back what `path` was: the last version, or the first since `since_s` (0: the last).
+
+    What is in `spared` is brought back by the other side.
+    """
 
     request: int
     path: bytes
     since_s: float
     purge: bool
+    spared: PathList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

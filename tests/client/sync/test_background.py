@@ -119,6 +119,26 @@ async def test_a_conflict_is_shown_and_resolved(
         assert (tmp_path / "there" / "a").read_text() == "1"
 
 
+async def test_undo_of_what_both_sides_edited_in_turn_is_no_conflict(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here" / "b", tmp_path / "there" / "b"
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        await asked("flush", name="s")
+        then = time.time()
+        for path, text in ((here, "1"), (here, "22"), (there, "333")):
+            path.write_text(text)
+            await asked("flush", name="s")
+        for before in ("22", "333", "22"):
+            await asked("undo", name="s", path="b")
+            found = await asked("flush", name="s")
+            assert (found["conflicts"], here.read_text(), there.read_text()) == ([], before, before)
+        await asked("undo", name="s", path="", since_s=then)
+        await asked("flush", name="s")
+        assert (here.exists(), there.exists()) == (False, False)
+
+
 @pytest.mark.parametrize("do", ["stop", "pause", "resume"])
 async def test_both_ends_are_told_of_a_sync_s_end(
     env: Env, session: SyncSession, monkeypatch: pytest.MonkeyPatch, do: str

@@ -13,7 +13,7 @@ from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files import moving, system
 from kled_sync.files.refusal import Refusal
 from kled_sync.tree.entry import make_directory, make_file
-from kled_sync.wire.messages import AskKept, Undo
+from kled_sync.wire.messages import AskKept, PathList, Undo
 from kled_wire.errors import ConflictError, ProtocolError
 
 
@@ -104,7 +104,11 @@ def test_a_move_that_is_undone_can_be_undone(held: HeldRoot, root: Path) -> None
     held.hash(b"m/more")
 
     def back(path: bytes) -> set[bytes]:
-        return set(undo(held, Undo(request=1, path=path, since_s=0.0, purge=False)).paths)
+        return set(
+            undo(
+                held, Undo(request=1, path=path, since_s=0.0, purge=False, spared=PathList())
+            ).paths
+        )
 
     assert back(b"d") == {b"d", b"m"}
     assert (root / "d" / "more").read_text() == "3"
@@ -126,7 +130,7 @@ def test_a_time_is_gone_back_to_through_moves(held: HeldRoot, root: Path) -> Non
     remove(b"d/f")
     move(held)
     remove(b"m/e/g")
-    undo(held, Undo(request=1, path=b"", since_s=1.0, purge=False))
+    undo(held, Undo(request=1, path=b"", since_s=1.0, purge=False, spared=PathList()))
     assert {p.name: p.read_text() for p in root.rglob("*") if p.is_file()} == {"f": "1", "g": "2"}
     assert (root / "d" / "e" / "g").exists()
     assert not (root / "m").exists()
