@@ -177,10 +177,12 @@ async def test_nothing_to_run_at_a_stop_is_told_at_once(running: Running) -> Non
 
 
 async def test_the_end_of_the_agent_ends_scripts(running: Running, tmp_path: Path) -> None:
-    text = f"echo $$ >{tmp_path}/pid; exec sleep 1000"
+    file = tmp_path / "pid"
+    text = f"echo $$ >{file}; exec sleep 1000"
     async with running(script("a", text)) as told:
-        await told.until(lambda: (tmp_path / "pid").exists() and told.states("a") != ["waiting"])
-        pid = int((tmp_path / "pid").read_text() or 0)
+        # The shell makes the file before it writes.
+        await told.until(lambda: file.exists() and bool(file.read_text()))
+        pid = int(file.read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, signal.SIG_DFL)
 
