@@ -163,7 +163,8 @@ def leftovers(rig: Rig) -> dict[str, list[str]]:
         "cgroups": sorted(p.name for p in cgroup.glob("ws-*")),
         "mounts": sorted(m for m in containerd.mounts() if "rootfs" in m or "/pins/" in m),
         "files": sorted(p.name for p in (directory / "run").rglob("*")
-                        if not p.is_dir() and not p.name.endswith(".lock")),
+                        if not p.is_dir() and not p.name.endswith(".lock")
+                        and p.name != "logger.log"),  # the machine's one, where it said something
         "volumes": sorted(p.name for p in (directory / "state").rglob("vol-*")),
     }  # fmt: skip
 
