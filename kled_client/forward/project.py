@@ -112,7 +112,7 @@ def _syncs(name: str, tables: object) -> Iterable[ProjectSync]:
     for table in tables:
         _only(name, table, {"local", "remote", "mode", "ignore", "preset"}, "sync.")
         words = {key: table[key] for key in ("local", "remote", "mode") if key in table}
-        if not all(isinstance(word, str) and word for word in words.values()):
+        if not all(isinstance(w, str) and w and "\0" not in w for w in words.values()):
             raise _invalid(name, "`sync.local`, `remote` and `mode` are words")
         local, remote = words.get("local", "."), words.get("remote")
         if remote is None:
