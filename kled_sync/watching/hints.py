@@ -20,6 +20,8 @@ from kled_sync.tree.paths import ROOT, is_below, split
 # How long events are collected at most, and how often it is looked whether there are more.
 _DEBOUNCE_MS: Final = 50
 _STEP_MS: Final = 25
+# How often it is looked whether there is a folder to watch.
+_AGAIN_S: Final = 1.0
 Watch = Callable[..., Iterable[set[tuple[Any, str]]]]
 
 
@@ -68,20 +70,31 @@ class Hints:
         return dirty, everything
 
     def _run(self, watch: Watch) -> None:
-        try:
-            for changes in watch(
-                os.fsdecode(self._root),
-                watch_filter=None,
-                debounce=_DEBOUNCE_MS,
-                step=_STEP_MS,
-                stop_event=self._stop,
-                raise_interrupt=False,
-            ):
-                self._tell(path for _, path in changes)
-        except (OSError, RuntimeError):
-            pass  # the folder has gone, or the system tells no more: sweeps find what changes
+        while not self._stop.is_set():
+            try:
+                self._watch(watch)
+                break
+            except FileNotFoundError:
+                # The sync itself may be about to make it.
+                while not self._stop.wait(_AGAIN_S) and not os.path.isdir(self._root):
+                    pass
+                self._tell(())
+            except (OSError, RuntimeError):
+                break  # the system tells no more: sweeps find what changes
         if not self._stop.is_set():
             self._tell(())
+
+    def _watch(self, watch: Watch) -> None:
+        """Raises FileNotFoundError without a folder; OSError, RuntimeError as watchfiles does."""
+        for changes in watch(
+            os.fsdecode(self._root),
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=self._stop,
+            raise_interrupt=False,
+        ):
+            self._tell(path for _, path in changes)
 
     def _tell(self, paths: Iterable[str]) -> None:
         """No path at all means everything."""

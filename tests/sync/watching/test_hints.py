@@ -6,6 +6,7 @@ import errno
 import os
 import queue
 import select
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,24 @@ def test_a_hint_is_worth_a_look_at_its_directory() -> None:
     assert b"" in taken(hints)[0] | {b""}
     played.told.put(OSError(errno.ENOSPC, "no more"))
     assert taken(hints)[1]
+    hints.close()
+
+
+def test_a_folder_that_is_made_later_is_watched_then(tmp_path: Path) -> None:
+    played, refused = Played(), threading.Event()
+
+    def watch(root: str, **options: Any) -> Iterator[set[tuple[int, str]]]:
+        if not Path(root).is_dir():
+            refused.set()
+            raise FileNotFoundError(errno.ENOENT, "no", root)
+        return played.watch(root, **options)
+
+    hints = Hints(os.fsencode(tmp_path / "later"), watch)
+    assert refused.wait(10)
+    (tmp_path / "later").mkdir()
+    assert taken(hints) == (set(), True)
+    played.told.put({(1, "a/b")})
+    assert taken(hints) == ({b"a", b"a/b"}, False)
     hints.close()
 
 
