@@ -100,7 +100,8 @@ def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> i
         profile=invocation.profile_name,
     )
     found = _ask(invocation, "start", session=asdict(check_session(session)))
-    invocation.output.note(f"{session.name} is kept the same; kled sync status {session.name}")
+    state = "kept the same" if found["state"] == "running" else found["state"]
+    invocation.output.note(f"{session.name} is {state}; kled sync status {session.name}")
     _show(invocation, found)
     return 0
 

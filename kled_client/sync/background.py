@@ -138,7 +138,14 @@ class Background:
         session = SyncSession(**request["session"])
         self._store.add(session)
         self._begin(session)
-        return self._running[session.name][0].status()
+        supervisor = self._running[session.name][0]
+        try:
+            await supervisor.begun()
+        except KledError:
+            await self._end(session.name)
+            self._store.remove(session.name)
+            raise
+        return supervisor.status()
 
     async def _list(self, _request: _Answer) -> _Answer:
         rows = []

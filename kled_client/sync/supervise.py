@@ -28,6 +28,8 @@ from kled_wire.errors import KledError, UnavailableError
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # A connection that was good for so long starts the waits anew.
 _GOOD_S: Final = 60.0
+# `kled sync start` tells of no more than what came until then.
+_BEGIN_S: Final = 15.0
 _RECENT: Final = 200
 _LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 _SHOWN_MAX: Final = 200
@@ -66,6 +68,8 @@ class Supervisor:
         self._up = trio.Event()
         self._connected: trio.CancelScope | None = None
         self._ended = False
+        # What it has halted for.
+        self.error: KledError | None = None
 
     def end(self) -> bool:
         """Let `run` return when both ends have been told; False where none is connected.
@@ -96,6 +100,7 @@ class Supervisor:
                 self._up = trio.Event()
                 self._connected = None
             if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
+                self.error = error
                 self._set("halted", error)
                 return
             if trio.current_time() - began > _GOOD_S:
@@ -175,6 +180,16 @@ class Supervisor:
         """The changes behind the first `total`, as far as they are remembered."""
         count = min(self.total - total, len(self._recent))
         return list(self._recent)[len(self._recent) - count :]
+
+    async def begun(self) -> None:
+        """Until both sides were opened, or could not be, or take long. Raises KledError where
+        one is refused; a halt that asks is none.
+        """
+        with trio.move_on_after(_BEGIN_S):
+            while self.state.phase == "connecting":
+                await self.changed.wait()
+        if self.error is not None and not isinstance(self.error, HaltedError):
+            raise self.error
 
     async def running(self) -> ContinuousSync:
         """The sync, once it is up. Raises KledError where that is not to come."""

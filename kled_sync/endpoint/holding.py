@@ -114,6 +114,7 @@ class HeldRoot:
         return {
             # That of a device is another after a restart; statvfs(3). 0: it is not known.
             "filesystem": os.fstatvfs(self.root.directory(ROOT)).f_fsid if is_directory else 0,
+            "there": found is not None,
             "directory": is_directory,
             "moves": True,  # directories, as one
             "folds_case": self._names.folds_case,

@@ -128,6 +128,7 @@ class ContinuousSync:
                 nursery.start_soon(one, side)
         self._terms = replace(self._terms, folding=folding(self.sides))
         self._check_roots_apart()
+        self._check_roots_there()
         self._check_filesystems()
 
     def _check_roots_apart(self) -> None:
@@ -137,6 +138,19 @@ class ContinuousSync:
             one == other or is_below(one, other) or is_below(other, one)
         ):
             raise ConflictError("sync_roots_overlap", "one of the folders is inside the other")
+
+    def _check_roots_there(self) -> None:
+        """A source that was never seen is a mistake, no empty folder. Raises NotFoundError."""
+        if self._accept or self.agreement.tree.root is not None:
+            return  # one that was seen, and has gone, halts the sync
+        sources = tuple(SyncSide) if self._wish.mode in TWO_WAY else (SyncSide.ALPHA,)
+        if all(self.sides[side].facts.get("there") is False for side in sources):
+            names = " nor ".join(shown(self.sides[side].root) for side in sources)
+            raise NotFoundError(
+                "sync_source_missing",
+                f"there is neither {names}" if len(sources) > 1 else f"there is no {names}",
+                hint="make the folder, or correct the path",
+            )
 
     def _check_filesystems(self) -> None:
         """Raises HaltedError."""

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,41 @@ def session(tmp_path: Path) -> SyncSession:
     return SyncSession(
         name="s", alpha=str(tmp_path / "here"), beta=str(tmp_path / "there"), durable="none"
     )
+
+
+@pytest.mark.parametrize(
+    ("alpha", "mode", "code"),
+    [
+        ("none", "two-way-safe", "sync_source_missing"),
+        ("none", "one-way-safe", "sync_source_missing"),
+        ("none", "one-way-replica", "sync_source_missing"),
+        ("/", "two-way-safe", "sync_root_invalid"),
+        ("out", "two-way-safe", "sync_root_invalid"),
+    ],
+)
+async def test_a_start_refuses_what_it_cannot_sync(
+    env: Env, session: SyncSession, tmp_path: Path, alpha: str, mode: str, code: str
+) -> None:
+    (tmp_path / "out").symlink_to("/")
+    refused = replace(session, alpha=str(tmp_path / alpha), mode=mode)
+    async with running(env) as asked:
+        with pytest.raises(KledError) as caught:
+            await asked("start", session=asdict(refused))
+        assert caught.value.code == code
+        assert (await asked("list"))["syncs"] == []
+        assert not (tmp_path / "there").exists()
+        # The name is free again.
+        assert (await asked("start", session=asdict(session)))["state"] == "running"
+
+
+async def test_a_two_way_sync_begins_from_the_one_side_that_is_there(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    turned = replace(session, alpha=session.beta, beta=session.alpha)
+    async with running(env) as asked:
+        await asked("start", session=asdict(turned))
+        await asked("flush", name="s")
+    assert (tmp_path / "there" / "a").read_text() == "1"
 
 
 def nobody(_profile: str | None) -> Connect:
