@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -135,7 +136,7 @@ class Background:
         )
 
     async def _start(self, request: _Answer) -> _Answer:
-        session = SyncSession(**request["session"])
+        session = replace(SyncSession(**request["session"]), began_s=time.time())
         self._store.add(session)
         self._begin(session)
         supervisor = self._running[session.name][0]
@@ -229,6 +230,7 @@ class Background:
             }
         else:
             since_s = float(request.get("since_s") or 0)
+            _check_since(self._store.load(request["name"]), since_s)
             done = await undo_on_both(sync.sides, path, since_s=since_s)
         found = {side.value: [os.fsdecode(name) for name in names] for side, names in done.items()}
         return {"undone": found}
@@ -264,6 +266,17 @@ class Background:
         "reset": _reset, "stop": _stop, "flush": _flush, "resolve": _resolve, "undo": _undo,
         "history": _history, "monitor": _monitor,
     }  # fmt: skip
+
+
+def _check_since(session: SyncSession, since_s: float) -> None:
+    """What the first copy made would be removed, and then the originals. Raises InputError."""
+    if 0 < since_s < session.began_s:
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.began_s))
+        raise InputError(
+            "sync_undo_too_early",
+            f"{session.name} began at {began}, and knows nothing from before",
+            hint=f"a time since then; kled sync history {session.name} lists what is kept",
+        )
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:

@@ -20,7 +20,7 @@ from typing import Final
 from blake3 import blake3
 
 from kled_sync.files.root import DIRECTORY_FLAGS, Root, state_home
-from kled_sync.tree.paths import ROOT, STAGING_NAME
+from kled_sync.tree.paths import ROOT, STAGING_NAME, is_below
 from kled_wire.errors import ConflictError, UnavailableError
 
 _KEY_BYTES: Final = 10
@@ -51,17 +51,16 @@ def state_directory(path: bytes, env: Mapping[str, str]) -> Path:
 
 @contextlib.contextmanager
 def held(state: Path, session: str, root: bytes) -> Iterator[None]:
-    """Keep other syncs away from a root. Raises ConflictError("sync_root_busy").
+    """Keep other syncs away from a root, and other continuous ones from what is in it and what
+    it is in. Raises ConflictError("sync_root_busy").
 
     An endpoint of the same session is what a connection that died has left: it is ended.
     """
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + _LOCK_S
-        while not _try_lock(descriptor):
-            owner, _, theirs = (
-                os.pread(descriptor, 200, 0).decode("utf-8", "replace").partition(" ")
-            )
+        while not _take(descriptor, state, session, root):
+            owner, theirs = _holder(descriptor)
             if not session or theirs != session or time.monotonic() > deadline:
                 raise ConflictError(
                     "sync_root_busy",
@@ -71,9 +70,66 @@ def held(state: Path, session: str, root: bytes) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(owner), signal.SIGTERM)
             time.sleep(_PAUSE_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, state: Path, session: str, root: bytes) -> bool:
+    """Whether the lock is ours now. Raises ConflictError where an overlapping root is held."""
+    with _one_at_a_time(state.parent):
+        if not _try_lock(descriptor):
+            return False
+        if session:
+            _check_apart(state, session, root)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {session}".encode(), 0)
+        return True
+
+
+def _holder(descriptor: int) -> tuple[str, str]:
+    """The process that wrote a lock, and its session."""
+    text = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+    owner, _, session = text.partition(" ")
+    return owner, session
+
+
+@contextlib.contextmanager
+def _one_at_a_time(roots: Path) -> Iterator[None]:
+    """Of two that overlap and begin at once the second sees the first, and no look at a lock is
+    taken for its holder.
+    """
+    descriptor = os.open(roots / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_apart(state: Path, session: str, root: bytes) -> None:
+    """Raises ConflictError where another session has what is in `root`, or what it is in."""
+    for path in state.parent.glob("*/root"):
+        other = path.read_bytes().removesuffix(b"\n")
+        if not (is_below(other, root) or is_below(root, other)):
+            continue
+        theirs = _session_at(path.with_name("lock"))
+        if theirs and theirs != session:
+            raise ConflictError(
+                "sync_root_busy",
+                f"another sync has {os.fsdecode(other)}, which overlaps {os.fsdecode(root)}",
+                hint="kled sync list shows those of this machine",
+            )
+
+
+def _session_at(lock: Path) -> str:
+    """The continuous session that holds it now; empty where none does."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        return "" if _try_lock(descriptor) else _holder(descriptor)[1]
     finally:
         os.close(descriptor)
 

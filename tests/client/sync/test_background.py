@@ -78,6 +78,44 @@ async def test_a_two_way_sync_begins_from_the_one_side_that_is_there(
     assert (tmp_path / "there" / "a").read_text() == "1"
 
 
+@pytest.mark.parametrize(("first", "second"), [("pa", "pa/d"), ("pa/d", "pa")])
+@pytest.mark.parametrize("side", ["alpha", "beta"])
+async def test_two_syncs_do_not_overlap_on_either_side(
+    env: Env, tmp_path: Path, first: str, second: str, side: str
+) -> None:
+    (tmp_path / "pa" / "d").mkdir(parents=True)
+    (tmp_path / "pad").mkdir()
+    one, other, apart = (
+        SyncSession(
+            name=name,
+            alpha=str(tmp_path / (path if side == "alpha" else f"{name}-with")),
+            beta=str(tmp_path / (path if side == "beta" else f"{name}-with")),
+        )
+        for name, path in (("one", first), ("other", second), ("apart", "pad"))
+    )
+    async with running(env) as asked:
+        await asked("start", session=asdict(one))
+        with pytest.raises(ConflictError, match="overlaps") as caught:
+            await asked("start", session=asdict(other))
+        assert caught.value.code == "sync_root_busy"
+        assert (await asked("start", session=asdict(apart)))["state"] == "running"
+
+
+async def test_an_undo_goes_back_to_no_time_before_the_start(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    before = time.time() - 60
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        await asked("flush", name="s")
+        with pytest.raises(InputError, match="s began at") as caught:
+            await asked("undo", name="s", path="", since_s=before)
+        assert caught.value.code == "sync_undo_too_early"
+        await asked("flush", name="s")
+    assert (tmp_path / "here" / "a").exists()
+    assert (tmp_path / "there" / "a").exists()
+
+
 def nobody(_profile: str | None) -> Connect:
     def connect(_ref: object) -> Any:
         raise AssertionError("no workspace is asked for")
