@@ -24,6 +24,7 @@ from kled_client.sync.sessions import SessionStore, SyncSession
 from kled_client.sync.supervise import Supervisor
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.kept import history, undo, undo_on_both
+from kled_sync.session.side import SideState
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 from kled_wire.limits import CLEANUP_S
@@ -48,6 +49,8 @@ class Background:
         self._store = SessionStore(home)
         self._running: dict[str, tuple[Supervisor, trio.CancelScope, trio.Event]] = {}
         self._nursery: trio.Nursery | None = None
+        # Of a paused or halted sync one request at a time may open the folders.
+        self._opening = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises ConflictError("sync_background_runs")."""
@@ -63,14 +66,17 @@ class Background:
                 task_status.started()
                 await trio.serve_listeners(self._serve, [trio.SocketListener(sock)])
 
-    def _begin(self, session: SyncSession, *, accept: bool = False) -> None:
-        supervisor = Supervisor(
+    def _supervisor_of(self, session: SyncSession, *, accept: bool = False) -> Supervisor:
+        return Supervisor(
             session,
             self._store.directory(session.name),
             self._env,
             self._connect_as(session.profile),
             accept=accept,
         )
+
+    def _begin(self, session: SyncSession, *, accept: bool = False) -> None:
+        supervisor = self._supervisor_of(session, accept=accept)
         scope, ended = trio.CancelScope(), trio.Event()
         self._running[session.name] = supervisor, scope, ended
 
@@ -135,6 +141,17 @@ class Background:
             "sync_not_running", f"{name} is paused", hint=f"kled sync resume {name}"
         )
 
+    @asynccontextmanager
+    async def _sides(self, name: str) -> AsyncIterator[Mapping[SyncSide, SideState]]:
+        """Those of the running sync; of one that is paused or has halted, opened for so long."""
+        found = self._running.get(name)
+        if found is not None and found[0].state.phase != "halted":
+            yield (await found[0].running()).sides
+            return
+        supervisor = self._supervisor_of(self._store.load(name))
+        async with self._opening, supervisor.opened() as sides:
+            yield sides
+
     async def _start(self, request: _Answer) -> _Answer:
         session = replace(SyncSession(**request["session"]), began_s=time.time())
         self._store.add(session)
@@ -177,10 +194,11 @@ class Background:
         return self._status_of(session.name)
 
     async def _resume(self, request: _Answer) -> _Answer:
-        session = replace(self._store.load(request["name"]), paused=False)
-        await self._end(session.name)
-        self._store.save(session)
-        self._begin(session, accept=request.get("accept") is True)
+        async with self._opening:
+            session = replace(self._store.load(request["name"]), paused=False)
+            await self._end(session.name)
+            self._store.save(session)
+            self._begin(session, accept=request.get("accept") is True)
         return self._status_of(session.name)
 
     async def _reset(self, request: _Answer) -> _Answer:
@@ -221,26 +239,28 @@ class Background:
         return {"changed": await sync.resolve(path, SyncSide(request["side"]))}
 
     async def _undo(self, request: _Answer) -> _Answer:
-        sync = await self._supervisor(request["name"]).running()
         path = check_path(os.fsencode(request["path"]))
-        if request.get("purge") is True:
-            done = {
-                side: await undo(state, path, since_s=0, purge=True)
-                for side, state in sync.sides.items()
-            }
-        else:
-            since_s = float(request.get("since_s") or 0)
+        since_s = float(request.get("since_s") or 0)
+        purge = request.get("purge") is True
+        if not purge:
             _check_since(self._store.load(request["name"]), since_s)
-            done = await undo_on_both(sync.sides, path, since_s=since_s)
+        async with self._sides(request["name"]) as sides:
+            if purge:
+                done = {
+                    side: await undo(state, path, since_s=0, purge=True)
+                    for side, state in sides.items()
+                }
+            else:
+                done = await undo_on_both(sides, path, since_s=since_s)
         found = {side.value: [os.fsdecode(name) for name in names] for side, names in done.items()}
         return {"undone": found}
 
     async def _history(self, request: _Answer) -> _Answer:
-        sync = await self._supervisor(request["name"]).running()
         path = check_path(os.fsencode(request["path"]))
         rows = []
-        for side in SyncSide:
-            rows += [{"side": side.value, **row} for row in await history(sync.sides[side], path)]
+        async with self._sides(request["name"]) as sides:
+            for side, state in sides.items():
+                rows += [{"side": side.value, **row} for row in await history(state, path)]
         return {"versions": sorted(rows, key=lambda row: -row["at"])}
 
     async def _monitor(self, _request: _Answer) -> _Answer:

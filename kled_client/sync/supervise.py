@@ -6,8 +6,8 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,9 @@ from kled_client.sync.sessions import SyncSession
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.continuous import ContinuousSync, HaltedError, SyncWish
+from kled_sync.session.side import SideState
 from kled_sync.tree.paths import shown
+from kled_sync.tree.tree import Tree
 from kled_wire.errors import KledError, UnavailableError
 
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -134,6 +136,30 @@ class Supervisor:
                     self._tell()
         if not self._ended:
             raise UnavailableError("sync_connection_lost", "the sync has ended")
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[dict[SyncSide, SideState]]:
+        """Both folders as they are, of a sync that does not go on. Raises KledError."""
+        alpha, beta = self.session.places()
+        wish = self._wish(alpha, beta)
+        try:
+            async with (
+                open_peer(alpha, str(alpha), self._env, self._connect) as first,
+                open_peer(beta, str(beta), self._env, self._connect) as second,
+            ):
+                sides = {
+                    SyncSide.ALPHA: SideState(first, Tree()),
+                    SyncSide.BETA: SideState(second, Tree()),
+                }
+                for state, path in zip(sides.values(), (wish.alpha, wish.beta), strict=True):
+                    await state.open(path, wish.options)
+                    await state.scan(everywhere=True)
+                yield sides
+        except BaseExceptionGroup as exc:
+            error = _explained(exc)
+            if error is None:
+                raise
+            raise error from exc
 
     def _wish(self, alpha: SyncPlace, beta: SyncPlace) -> SyncWish:
         both_here = alpha.is_here and beta.is_here

@@ -116,6 +116,37 @@ async def test_an_undo_goes_back_to_no_time_before_the_start(
     assert (tmp_path / "there" / "a").exists()
 
 
+@pytest.mark.parametrize("state", ["paused", "halted"])
+async def test_what_is_kept_is_reached_while_a_sync_stands_still(
+    env: Env, session: SyncSession, tmp_path: Path, state: str
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "b").write_text("2")
+    async with running(env) as asked:
+        await asked("start", session=asdict(session))
+        await asked("flush", name="s")
+        (here / "b").write_text("33")
+        await asked("flush", name="s")
+        if state == "paused":
+            await asked("pause", name="s")
+        else:
+            for path in (here / "a", here / "b"):
+                path.unlink()
+            with pytest.raises(KledError, match="empty now"):
+                await asked("flush", name="s")
+        versions = (await asked("history", name="s", path="b"))["versions"]
+        assert ("beta", "replaced") in [(v["side"], v["what"]) for v in versions]
+        with pytest.raises(KledError):
+            await asked("undo", name="s", path="../b")
+        assert (await asked("undo", name="s", path="b"))["undone"] == {"alpha": [], "beta": ["b"]}
+        assert (there / "b").read_text() == "2"
+        assert (await asked("status", name="s"))["state"] == state
+        if state == "paused":
+            await asked("resume", name="s")
+            await asked("flush", name="s")
+            assert (here / "b").read_text() == "2"
+
+
 def nobody(_profile: str | None) -> Connect:
     def connect(_ref: object) -> Any:
         raise AssertionError("no workspace is asked for")
