@@ -23,11 +23,13 @@ from kled_client.account.certificate import SshIdentityFiles, ensure_certificate
 from kled_client.account.direct import make_paths
 from kled_client.account.profile import Profile
 from kled_client.ssh.channel import Channel
+from kled_client.ssh.lasting import open_lasting_nursery
 from kled_client.ssh.resumable import dial_stream, open_resumable
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
-from kled_wire.limits import CLEANUP_S
+from kled_wire.limits import CLEANUP_S, GOODBYE_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 from kled_wire.resume.direct.seeker import DirectSeeker
+from kled_wire.resume.stream import ResumableStream
 from kled_wire.ssh.asyncio_bridge import StreamTunnel
 
 T = TypeVar("T")
@@ -93,25 +95,43 @@ async def open_ssh(
     Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
     """
     identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
-    async with _loop(), trio.open_nursery() as nursery:
+    async with _loop(), open_lasting_nursery() as nursery:
         path = f"/api/v1/workspaces/{ref}/stream?kind=ssh&resume=1"
         dial = partial(dial_stream, profile, token, path, nursery)
         seeker = direct or make_seeker(env, profile)
         stream = await open_resumable(dial, nursery, seeker, on_change=on_change)
-        tunnel = StreamTunnel(stream, nursery)
         options = _options(identity)
         if forward_agent and env.get("SSH_AUTH_SOCK"):
             options["agent_forwarding"] = env["SSH_AUTH_SOCK"]
-        with translated(ref):
-            with trio.fail_after(LOGIN_TIMEOUT_S):
-                connection = await aio(asyncssh.connect, host_name(ref), tunnel=tunnel, **options)
-            try:
-                yield connection
-            finally:
-                with trio.move_on_after(CLEANUP_S, shield=True):
-                    connection.close()
-                    await aio(connection.wait_closed)
-        nursery.cancel_scope.cancel()
+        async with _told(stream, nursery):
+            with translated(ref):
+                tunnel = StreamTunnel(stream, nursery)
+                with trio.fail_after(LOGIN_TIMEOUT_S):
+                    connection = await aio(
+                        asyncssh.connect, host_name(ref), tunnel=tunnel, **options
+                    )
+                try:
+                    yield connection
+                finally:
+                    with trio.move_on_after(CLEANUP_S, shield=True):
+                        connection.close()
+                        await aio(connection.wait_closed)
+
+
+@asynccontextmanager
+async def _told(stream: ResumableStream, nursery: trio.Nursery) -> AsyncIterator[None]:
+    """Close `stream` after the block, and let the tasks of `nursery` tell the workspace.
+
+    An agent that is not told keeps its end, and what runs there, for a client that comes back.
+    Nobody waits long for a network that is away.
+    """
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await stream.aclose()
+        if not stream.attached:
+            nursery.cancel_scope.deadline = trio.current_time() + GOODBYE_S
 
 
 def make_seeker(env: Mapping[str, str], profile: Profile) -> DirectSeeker:

@@ -27,12 +27,9 @@ from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.session.side import SideState
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
-from kled_wire.limits import CLEANUP_S
 from kled_wire.private import make_private
 
 LINE_BYTES_MAX: Final = 1024 * 1024
-# A channel and its connection are closed one after the other.
-_END_S: Final = 2 * CLEANUP_S
 _Answer = dict[str, Any]
 ConnectAs = Callable[[str | None], Connect]
 
@@ -93,10 +90,7 @@ class Background:
     async def _end(self, name: str) -> None:
         found = self._running.pop(name, None)
         if found is not None:
-            supervisor, scope, ended = found
-            if supervisor.end():
-                with trio.move_on_after(_END_S):
-                    await ended.wait()
+            _, scope, ended = found
             scope.cancel()
             await ended.wait()
 

@@ -68,30 +68,16 @@ class Supervisor:
         self._accept = accept
         self.sync: ContinuousSync | None = None
         self._up = trio.Event()
-        self._connected: trio.CancelScope | None = None
-        self._ended = False
         # What it has halted for.
         self.error: KledError | None = None
 
-    def end(self) -> bool:
-        """Let `run` return when both ends have been told; False where none is connected.
-
-        Who is cancelled instead tells nobody: an agent then keeps its end, which has the root, for
-        a client that comes back.
-        """
-        self._ended = True
-        if self._connected is not None:
-            self._connected.cancel()
-        return self._connected is not None
-
     async def run(self) -> None:
-        """Until cancelled, ended, or halted."""
+        """Until cancelled or halted."""
         tries = 0
         while True:
             began = trio.current_time()
             try:
                 await self._once()
-                return
             except (BaseExceptionGroup, KledError, OSError) as exc:
                 explained = _explained(exc)
                 if explained is None:
@@ -100,7 +86,6 @@ class Supervisor:
             finally:
                 self.sync = None
                 self._up = trio.Event()
-                self._connected = None
             if isinstance(error, HaltedError) or not isinstance(error, UnavailableError):
                 self.error = error
                 self._set("halted", error)
@@ -112,7 +97,7 @@ class Supervisor:
             tries += 1
 
     async def _once(self) -> None:
-        """Raises KledError when it is over; returns where it was ended."""
+        """Raises KledError when it is over; never returns."""
         self.state = SyncState()
         alpha, beta = self.session.places()
         async with (
@@ -126,16 +111,14 @@ class Supervisor:
                 log=self._log,
                 accept=self._accept,
             )
-            with trio.CancelScope() as self._connected:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(sync.run)
-                    self._accept = False
-                    self.sync = sync
-                    self.state = SyncState(phase="running")
-                    self._up.set()
-                    self._tell()
-        if not self._ended:
-            raise UnavailableError("sync_connection_lost", "the sync has ended")
+            async with trio.open_nursery() as nursery:
+                await nursery.start(sync.run)
+                self._accept = False
+                self.sync = sync
+                self.state = SyncState(phase="running")
+                self._up.set()
+                self._tell()
+        raise UnavailableError("sync_connection_lost", "the sync has ended")
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[dict[SyncSide, SideState]]:

@@ -103,8 +103,12 @@ def test_a_folder_is_kept_the_same_with_a_workspace(
         site.kled("sync", "stop", "kept", env=state)
         # It holds the folder as long as it lives.
         wait_until("the far end has ended", lambda: not far_ends(site))
+        site.kled("sync", "start", folder, f"dev:{far}", "--name", "again", env=state)
+        site.kled("sync", "flush", "again", env=state)
+        assert far_ends(site)
     finally:
         end_background(state)
+    wait_until("it ends with the background process", lambda: not far_ends(site))
 
 
 def test_a_project_s_folder_is_kept_once_somebody_agreed(

@@ -15,14 +15,12 @@ import pytest
 import trio
 
 from kled_client.cli.times import moment
-from kled_client.sync import reach, supervise
 from kled_client.sync.background import Background
 from kled_client.sync.barrier import incomplete, is_same, syncs_of
 from kled_client.sync.control import ask, stream
 from kled_client.sync.place import parse_sync_place
 from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SessionStore, SyncSession, default_name, sync_home
-from kled_sync.session.peer import Peer
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
 from kled_wire.names import parse_workspace_ref
 
@@ -241,29 +239,6 @@ async def test_undo_of_what_both_sides_edited_in_turn_is_no_conflict(
         await asked("undo", name="s", path="", since_s=then)
         await asked("flush", name="s")
         assert (here.exists(), there.exists()) == (False, False)
-
-
-@pytest.mark.parametrize("do", ["stop", "pause", "resume"])
-async def test_both_ends_are_told_of_a_sync_s_end(
-    env: Env, session: SyncSession, monkeypatch: pytest.MonkeyPatch, do: str
-) -> None:
-    cancelled = []
-
-    @asynccontextmanager
-    async def watched(*place: Any) -> AsyncIterator[Peer]:
-        async with reach.open_peer(*place) as peer:
-            try:
-                yield peer
-            finally:
-                cancelled.append(trio.current_effective_deadline() < trio.current_time())
-
-    monkeypatch.setattr(supervise, "open_peer", watched)
-    async with running(env) as asked:
-        await asked("start", session=asdict(session))
-        await asked("flush", name="s")
-        await asked(do, name="s")
-        # Who is cancelled cannot send anything any more.
-        assert cancelled == [False, False]
 
 
 def test_a_flush_is_complete_only_where_both_sides_are_the_same() -> None:
