@@ -28,6 +28,7 @@ from kled_sync.session.side import SideState
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 from kled_wire.private import make_private
+from kled_wire.version import software_version
 
 LINE_BYTES_MAX: Final = 1024 * 1024
 _Answer = dict[str, Any]
@@ -52,7 +53,7 @@ class Background:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises ConflictError("sync_background_runs")."""
         make_private(self._home)
-        with _only_one(self._home):
+        with only_one(self._home):
             async with _listening(socket_path(self._home)) as sock, trio.open_nursery() as nursery:
                 self._nursery = nursery
                 for name in self._store.names():
@@ -257,6 +258,9 @@ class Background:
                 rows += [{"side": side.value, **row} for row in await history(state, path)]
         return {"versions": sorted(rows, key=lambda row: -row["at"])}
 
+    async def _version(self, _request: _Answer) -> _Answer:
+        return {"version": software_version()}
+
     async def _monitor(self, _request: _Answer) -> _Answer:
         return {}
 
@@ -278,7 +282,7 @@ class Background:
     _requests: Final[dict[str, Callable[[Background, _Answer], Awaitable[_Answer]]]] = {
         "start": _start, "list": _list, "status": _status, "pause": _pause, "resume": _resume,
         "reset": _reset, "stop": _stop, "flush": _flush, "resolve": _resolve, "undo": _undo,
-        "history": _history, "monitor": _monitor,
+        "history": _history, "monitor": _monitor, "version": _version,
     }  # fmt: skip
 
 
@@ -334,7 +338,7 @@ def short_name(directory: int, path: Path) -> str:
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
+def only_one(home: Path) -> Iterator[None]:
     """Raises ConflictError("sync_background_runs")."""
     descriptor = os.open(home / "background.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

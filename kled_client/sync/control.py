@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -12,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any, Final
 
-from kled_client.sync.background import short_name, socket_path
+from kled_client.sync.background import only_one, short_name, socket_path
 from kled_client.sync.sessions import SessionStore, sync_home
-from kled_wire.errors import UnavailableError, from_status
+from kled_wire.errors import ConflictError, UnavailableError, from_status
+from kled_wire.version import software_version
 
 _START_S: Final = 20.0
 _PAUSE_S: Final = 0.05
@@ -31,6 +34,7 @@ def stream(
     env: Mapping[str, str], do: str, *, start: bool = True, **request: Any
 ) -> Iterator[dict[str, Any]]:
     """Answers, until there are no more. Blocks. Raises KledError."""
+    _renew(env, start=start)
     with closing(_connect(env, start=start)) as sock, sock.makefile("rwb") as file:
         file.write(json.dumps({"do": do, **request}).encode() + b"\n")
         file.flush()
@@ -40,6 +44,41 @@ def stream(
             if isinstance(error, dict):
                 raise from_status(error["status"], error["code"], error["message"], error["hint"])
             yield answer
+
+
+def _renew(env: Mapping[str, str], *, start: bool) -> None:
+    """End a background process of another version, whose answers have other fields.
+
+    Raises UnavailableError where it does not end, or is not to be started again.
+    """
+    with closing(_connect(env, start=start)) as sock:
+        with suppress(OSError, ValueError), sock.makefile("rwb") as file:
+            file.write(b'{"do": "version"}\n')
+            file.flush()
+            answer = json.loads(file.readline())
+            if isinstance(answer, dict) and answer.get("version") == software_version():
+                return
+        # Where the system does not tell who is at the other end, the person has to end it.
+        option = getattr(socket, "SO_PEERCRED", None)
+        if not start or option is None:
+            raise _of_another_version()
+        peer = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, 12))[0]
+    with suppress(ProcessLookupError):
+        os.kill(peer, signal.SIGTERM)
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        with suppress(ConflictError), only_one(sync_home(env)):
+            return
+        time.sleep(_PAUSE_S)
+    raise _of_another_version()
+
+
+def _of_another_version() -> UnavailableError:
+    return UnavailableError(
+        "sync_background_older",
+        "the background process of the syncs is of another version of kled",
+        hint="end `kled sync background`; the next kled sync starts it again",
+    )
 
 
 def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:

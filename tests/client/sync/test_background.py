@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +27,7 @@ from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SessionStore, SyncSession, default_name, sync_home
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
 from kled_wire.names import parse_workspace_ref
+from kled_wire.version import software_version
 
 Env = dict[str, str]
 
@@ -285,6 +290,51 @@ async def test_requests_that_are_none_are_refused(env: Env, session: SyncSession
         with pytest.RaisesGroup(pytest.RaisesExc(ConflictError, match="runs already")):
             async with running(env):
                 pass
+
+
+_OLDER = """
+import sys
+from pathlib import Path
+import trio
+from kled_client.sync import background
+
+background.software_version = lambda: "0.0.1"
+if sys.argv[2] == "unknown":
+    del background.Background._requests["version"]
+process = background.Background(Path(sys.argv[1]), {}, lambda profile: None)
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        await nursery.start(process.run)
+        print("up", flush=True)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("version", ["other", "unknown"])
+def test_a_background_process_of_another_version_is_started_again(
+    env: Env, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = sync_home(env)
+    home.mkdir(parents=True)
+    command = [sys.executable, "-c", _OLDER, str(home), version]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as older:
+        assert older.stdout is not None
+        assert older.stdout.readline() == "up\n"
+        with pytest.raises(UnavailableError, match="another version"):
+            ask(env, "list", start=False)
+        try:
+            assert ask(env, "list") == {"syncs": []}
+            assert older.wait(10) != 0
+            assert ask(env, "version") == {"version": software_version()}
+        finally:
+            with socket.socket(socket.AF_UNIX) as sock:
+                monkeypatch.chdir(home)
+                sock.connect("background.sock")
+                peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                os.kill(int.from_bytes(peer[:4], sys.byteorder), signal.SIGTERM)
+            older.kill()
 
 
 def test_nobody_answers_where_nothing_runs(env: Env) -> None:
