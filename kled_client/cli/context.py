@@ -101,7 +101,7 @@ class Invocation:
         direct: DirectSeeker | None = None,
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """An SSH connection to the workspace; `on_change`, `direct` as `open_ssh` says."""
-        from kled_client.ssh.connection import open_ssh  # noqa: PLC0415  # asyncssh, only when needed
+        from kled_client.ssh.opening import open_ssh  # noqa: PLC0415  # only when needed
 
         named = await self._named(ref)
         async with open_ssh(

@@ -213,8 +213,6 @@ async def _attach_once(
     forward_agent: bool,
     predict: str,
 ) -> int:
-    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
-
     descriptor = sys.stdin.fileno()
     env = sent_environment(invocation.env)
     env[SESSION_VARIABLE] = attachment.name
@@ -225,6 +223,8 @@ async def _attach_once(
         ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
     )
     async with connecting as connection:
+        from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # `connecting` did
+
         channel = await open_channel(connection, None, env=env, terminal=terminal)
         with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
             return await run_session(
@@ -267,8 +267,6 @@ async def run_line(
     predict: str = "never",
 ) -> int:
     """Run a line of the workspace's shell, or the shell, on our streams; its exit status."""
-    from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, only when it runs
-
     descriptor = sys.stdin.fileno()
     described = None
     if terminal:
@@ -278,6 +276,8 @@ async def run_line(
         ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
     )
     async with connecting as connection:
+        from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # `connecting` did
+
         channel = await open_channel(
             connection, command, env=sent_environment(invocation.env), terminal=described
         )

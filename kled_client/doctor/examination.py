@@ -191,7 +191,8 @@ class Examination:
 
     async def _echo(self, ref: WorkspaceRef, paths: list[PathReport]) -> Finding:
         """Round trips through a session; the path that they took is put into `paths`."""
-        from kled_client.ssh.connection import make_seeker, open_channel  # noqa: PLC0415  # asyncssh
+        from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # asyncssh, when it runs
+        from kled_client.ssh.opening import make_seeker  # noqa: PLC0415
 
         took: list[float] = []
         seeker = make_seeker(self.access.env, self.access.profile())

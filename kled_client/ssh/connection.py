@@ -1,4 +1,4 @@
-"""An SSH connection to a workspace: our own client, over a stream through the coordinator.
+"""An SSH connection to a workspace: our own client, over a stream that is open.
 
 The host certificate is checked against the coordinator's CA for the name that was asked for; the
 relay in the middle can neither read nor forge. asyncssh lives in Trio through trio-asyncio.
@@ -6,7 +6,6 @@ relay in the middle can neither read nor forge. asyncssh lives in Trio through t
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,17 +18,12 @@ import asyncssh
 import trio
 import trio_asyncio
 
-from kled_client.account.certificate import SshIdentityFiles, ensure_certificate
-from kled_client.account.direct import make_paths
-from kled_client.account.profile import Profile
+from kled_client.account.certificate import SshIdentityFiles
 from kled_client.ssh.channel import Channel
 from kled_client.ssh.lasting import open_lasting_nursery
-from kled_client.ssh.resumable import dial_stream, open_resumable
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
-from kled_wire.limits import CLEANUP_S, GOODBYE_S
+from kled_wire.limits import CLEANUP_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
-from kled_wire.resume.direct.seeker import DirectSeeker
-from kled_wire.resume.stream import ResumableStream
 from kled_wire.ssh.asyncio_bridge import StreamTunnel
 
 T = TypeVar("T")
@@ -78,65 +72,32 @@ async def aio(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) 
 
 
 @asynccontextmanager
-async def open_ssh(
-    env: Mapping[str, str],
-    profile: Profile,
-    token: str,
+async def log_in(
+    stream: trio.abc.HalfCloseableStream,
     ref: WorkspaceRef,
+    identity: SshIdentityFiles,
     *,
-    forward_agent: bool = False,
-    on_change: Callable[[str], None] = lambda _reason: None,
-    direct: DirectSeeker | None = None,
+    agent_socket: str = "",
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection that is up, closed when the block ends; it survives the network's changes.
+    """A connection over `stream` that is up, closed when the block ends.
 
-    `on_change` is told why the transport was lost, and "" when there is one again. `direct` is for
-    who wants to know which path it takes.
-    Raises what the coordinator says, UnavailableError, UnauthenticatedError("ssh_refused").
+    The SSH agent at `agent_socket` is forwarded, if there is one.
+    Raises UnavailableError, UnauthenticatedError("ssh_refused").
     """
-    identity = await trio.to_thread.run_sync(ensure_certificate, env, profile, token)
     async with _loop(), open_lasting_nursery() as nursery:
-        path = f"/api/v1/workspaces/{ref}/stream?kind=ssh&resume=1"
-        dial = partial(dial_stream, profile, token, path, nursery)
-        seeker = direct or make_seeker(env, profile)
-        stream = await open_resumable(dial, nursery, seeker, on_change=on_change)
+        tunnel = StreamTunnel(stream, nursery)
         options = _options(identity)
-        if forward_agent and env.get("SSH_AUTH_SOCK"):
-            options["agent_forwarding"] = env["SSH_AUTH_SOCK"]
-        async with _told(stream, nursery):
-            with translated(ref):
-                tunnel = StreamTunnel(stream, nursery)
-                with trio.fail_after(LOGIN_TIMEOUT_S):
-                    connection = await aio(
-                        asyncssh.connect, host_name(ref), tunnel=tunnel, **options
-                    )
-                try:
-                    yield connection
-                finally:
-                    with trio.move_on_after(CLEANUP_S, shield=True):
-                        connection.close()
-                        await aio(connection.wait_closed)
-
-
-@asynccontextmanager
-async def _told(stream: ResumableStream, nursery: trio.Nursery) -> AsyncIterator[None]:
-    """Close `stream` after the block, and let the tasks of `nursery` tell the workspace.
-
-    An agent that is not told keeps its end, and what runs there, for a client that comes back.
-    Nobody waits long for a network that is away.
-    """
-    try:
-        yield
-    finally:
-        with trio.CancelScope(shield=True):
-            await stream.aclose()
-        if not stream.attached:
-            nursery.cancel_scope.deadline = trio.current_time() + GOODBYE_S
-
-
-def make_seeker(env: Mapping[str, str], profile: Profile) -> DirectSeeker:
-    """What looks for direct paths for one connection. Raises ConfigError."""
-    return DirectSeeker(make_paths(env, profile), os.urandom)
+        if agent_socket:
+            options["agent_forwarding"] = agent_socket
+        with translated(ref):
+            with trio.fail_after(LOGIN_TIMEOUT_S):
+                connection = await aio(asyncssh.connect, host_name(ref), tunnel=tunnel, **options)
+            try:
+                yield connection
+            finally:
+                with trio.move_on_after(CLEANUP_S, shield=True):
+                    connection.close()
+                    await aio(connection.wait_closed)
 
 
 def _loop() -> AbstractAsyncContextManager[object]:
