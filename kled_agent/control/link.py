@@ -24,6 +24,7 @@ from kled_wire.control.agent_spec import AgentSpec
 from kled_wire.control.link import CloseCode, ControlLink, LinkClosed, close_code_for
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
+from kled_wire.lasting import open_lasting_nursery
 from kled_wire.transport.address import Address, parse_url
 from kled_wire.transport.dial import open_connection
 from kled_wire.transport.websocket import open_websocket
@@ -118,8 +119,9 @@ async def _run_once(settings: LinkSettings, welcomed: trio.Event) -> None:
     problem: Exception | None = None
     stream = await _dial(settings)
     try:
-        async with trio.open_nursery() as nursery:
-            reading = await nursery.start(_keep_reading)
+        # Cancelled with the rest, its tasks could not read the answer to our goodbye, and each stop
+        # of an agent would wait for that.
+        async with open_lasting_nursery() as reading:
             try:
                 link = await _open_link(settings, stream, reading)
                 await _converse(link, settings, welcomed)
@@ -132,16 +134,6 @@ async def _run_once(settings: LinkSettings, welcomed: trio.Event) -> None:
         await trio.aclose_forcefully(stream)
     if problem is not None:
         raise problem
-
-
-async def _keep_reading(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    """A nursery that ends when it is told to: cancelled with the rest, it could not read the
-    answer to our goodbye, and each stop of an agent would wait for that.
-    """
-    async with trio.open_nursery() as nursery:
-        nursery.cancel_scope.shield = True
-        task_status.started(nursery)
-        await trio.sleep_forever()
 
 
 async def _dial(settings: LinkSettings) -> trio.abc.Stream:

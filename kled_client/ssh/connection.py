@@ -20,8 +20,8 @@ import trio_asyncio
 
 from kled_client.account.certificate import SshIdentityFiles
 from kled_client.ssh.channel import Channel
-from kled_client.ssh.lasting import open_lasting_nursery
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
+from kled_wire.lasting import open_lasting_nursery
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 from kled_wire.ssh.asyncio_bridge import StreamTunnel

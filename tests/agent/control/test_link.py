@@ -9,6 +9,7 @@ from dataclasses import replace
 import cbor2
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 
 from kled_agent.control.grants import Grants
@@ -293,3 +294,22 @@ async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_al
 
 def _nothing(_dial: messages.Dial, _link: ControlLink) -> None:
     return
+
+
+async def test_an_agent_that_stops_in_the_moment_of_a_dial_ends(log: EventLog) -> None:
+    identity = Identity(coordinator_url="http://x", token="t", host_key="", host_public_key="")
+    with trio.CancelScope() as stopped:
+
+        async def connect(*_: object, **__: object) -> trio.abc.Stream:
+            stopped.cancel()
+            return trio.testing.memory_stream_pair()[0]
+
+        await serve_link(
+            LinkSettings(
+                identity=identity, on_dial=_nothing, on_welcome=lambda _: None,
+                count_streams=lambda: 0, grants=Grants(), log=log,
+                scripts=make_scripts(log), on_spec=lambda _: None,
+                keys=AcceptedKeys(), key_uses=KeyUses(log), connect=connect,
+            )
+        )  # fmt: skip
+    assert stopped.cancelled_caught

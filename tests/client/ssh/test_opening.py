@@ -11,7 +11,7 @@ from tests.client.conftest import ROOT, Kled
 from tests.client.fake import Fake
 from tests.kit.waiting import wait_until
 
-# Stands for asyncssh until the FIFO has a writer, then gives way to the real one. (A finder that
+# Stands for asyncssh until the FIFO has a writer, then lets the real one in. (A finder that
 # waits would hold up all imports.)
 _HOLD = """
 import sys
