@@ -153,16 +153,22 @@ stop() {
     [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || :
 }
 trap stop TERM INT HUP
+# Run a program, which a signal to the script ends; its exit code is $code.
+attend() {
+    "$@" &
+    child=$!
+    code=0
+    # A signal may have come before the child was known.
+    [ -z "$stopping" ] || stop
+    wait "$child" || code=$?
+    # A trap ends the wait, not the program.
+    while kill -0 "$child" 2>/dev/null; do wait "$child" || code=$?; done
+    child=
+}
 wait_s=1
 while :; do
     began=$(date +%s)
-    "$agent" run &
-    child=$!
-    code=0
-    wait "$child" || code=$?
-    # A trap ends the wait, not the agent.
-    while kill -0 "$child" 2>/dev/null; do wait "$child" || code=$?; done
-    child=
+    attend "$agent" run
     [ -z "$stopping" ] || exit 0
     case $code in
         2) fail "the agent cannot use its settings and is not started again" ;;
@@ -170,6 +176,7 @@ while :; do
     esac
     [ $(($(date +%s) - began)) -lt 60 ] || wait_s=1
     say "the agent has ended (exit code $code) and is started again in $wait_s s"
-    sleep "$wait_s"
+    attend sleep "$wait_s"
+    [ -z "$stopping" ] || exit 0
     [ "$wait_s" -ge 30 ] || wait_s=$((wait_s * 2))
 done

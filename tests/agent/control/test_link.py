@@ -22,6 +22,7 @@ from kled_wire.control import messages
 from kled_wire.control.link import CloseCode, ControlLink
 from kled_wire.errors import UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
+from kled_wire.transport.address import Address
 from kled_wire.version import PROTOCOL
 from tests.agent.control.coordinator import (
     WELCOME,
@@ -300,7 +301,7 @@ async def test_an_agent_that_stops_in_the_moment_of_a_dial_ends(log: EventLog) -
     identity = Identity(coordinator_url="http://x", token="t", host_key="", host_public_key="")
     with trio.CancelScope() as stopped:
 
-        async def connect(*_: object, **__: object) -> trio.abc.Stream:
+        async def connect(address: Address, *, ssl_context: object) -> trio.abc.HalfCloseableStream:
             stopped.cancel()
             return trio.testing.memory_stream_pair()[0]
 

@@ -140,6 +140,18 @@ def test_it_hands_a_signal_on_and_starts_again_what_ended(start: Start, shell: l
     assert start.out.read_text().endswith("ended\n")
 
 
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_a_signal_before_the_next_start_ends_it(start: Start, shell: list[str]) -> None:
+    argv, env = [*shell, "-c", start.script()], {**start.env, "MODE": "twice"}
+    with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while "is started again in 1 s" not in running.stderr.readline():
+            pass
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+    assert start.out.read_text().count("runs as") == 1
+
+
 def test_as_templates_wrap_it(start: Start) -> None:
     script = start.script()
     assert "'" not in script
