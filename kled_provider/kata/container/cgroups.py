@@ -50,7 +50,8 @@ def _remove(place: Path) -> bool:
     except OSError:
         with suppress(OSError, ValueError):
             for pid in (place / "cgroup.procs").read_text(encoding="ascii").split():
-                os.kill(int(pid), signal.SIGKILL)
+                if int(pid) > 0:  # 0 is one of a PID namespace that we do not see; for kill(2), us
+                    os.kill(int(pid), signal.SIGKILL)
         return False
     return True
 
