@@ -38,11 +38,11 @@ resource "kled_agent" "main" {}
 resource "terraform_data" "stays" {
   input = "%(cloud)s/${data.kled_workspace.me.id}"
   provisioner "local-exec" {
-    command = "sleep 0.2; mkdir -p ${self.input} && echo $KLED_RUN > ${self.input}/${self.id}"
+    command = "sleep 0.2 && mkdir -p ${self.input} && echo $KLED_RUN > ${self.input}/${self.id}"
   }
   provisioner "local-exec" {
     when    = destroy
-    command = "sleep 0.2; %(remove)s"
+    command = "sleep 0.2 && %(remove)s"
   }
 }
 resource "kled_process" "agent" {
@@ -59,11 +59,11 @@ resource "terraform_data" "comes_and_goes" {
   count = data.kled_workspace.me.start_count
   input = "%(cloud)s/${data.kled_workspace.me.id}"
   provisioner "local-exec" {
-    command = "sleep 0.3; mkdir -p ${self.input} && echo $KLED_RUN > ${self.input}/${self.id}"
+    command = "sleep 0.3 && mkdir -p ${self.input} && echo $KLED_RUN > ${self.input}/${self.id}"
   }
   provisioner "local-exec" {
     when    = destroy
-    command = "sleep 0.3; %(remove)s"
+    command = "sleep 0.3 && %(remove)s"
   }
   depends_on = [terraform_data.stays]
 }
@@ -78,7 +78,8 @@ resource "kled_process" "helper" {
 
 
 # Who removes a thing leaves word of it. The rename comes last, and removes it: a run that is
-# interrupted in a destroy provisioner says that the thing is still there, and that must be so.
+# interrupted in a destroy provisioner says that the thing is still there, and that must be so. An
+# interrupt may reach the sleep before the shell, which goes no further then.
 _REMOVE = "cd ${self.input} && echo $KLED_RUN > ${self.id} && mv ${self.id} ${self.id}.gone"
 _GONE = ".gone"
 
