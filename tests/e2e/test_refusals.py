@@ -180,5 +180,5 @@ def test_a_member_makes_no_workspace_of_a_template_for_template_admins(site: Sit
             assert "mine" not in site.kled("list", "--all").stdout
         finally:
             site.kled("template", "edit", "process", "--usable-by", "everybody")
-        site.kled(*words, env=env)
+        site.kled(*words[:-1], env=env)
         site.kled("delete", "mine", "--yes", env=env)
