@@ -19,9 +19,12 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import trio
 
 from tests.kit.waiting import wait_until
 
@@ -68,6 +71,7 @@ class Namespace:
                 yield
             finally:
                 _set_namespace(before)
+                _take_back_threads(before)
         finally:
             os.close(before)
 
@@ -250,6 +254,20 @@ def _family(address: str) -> tuple[str, ...]:
 def _ip(*words: str) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr.strip()}"
+
+
+def _take_back_threads(descriptor: int) -> None:
+    """Trio keeps threads for the next tests; those begun in a namespace are still in it."""
+    count = threading.active_count()  # at least as many as are idle: each takes one of the jobs
+    together = threading.Barrier(count + 1, timeout=20)
+
+    def take_back() -> None:
+        _set_namespace(descriptor)
+        together.wait()
+
+    for _ in range(count):
+        trio.lowlevel.start_thread_soon(take_back, lambda outcome: outcome.unwrap())
+    together.wait()
 
 
 def _set_namespace(descriptor: int) -> None:
