@@ -9,10 +9,12 @@ is ended too: what it leaves there is plugins and programs that nobody listens t
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +30,8 @@ from kled_coord.terraform.nurseries import one_error
 OnLine = Callable[[bytes], Awaitable[None]]
 
 RECEIVE_BYTES = 64 << 10
+# What the largest pipe of an ordinary user holds (pipe(7)): thousands of lines.
+_PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,55 +77,79 @@ async def run_terraform(
     Terraform as an Interrupt does, shielded and for at most the sum of `limits`.
     Raises TerraformMissingError where it cannot be started, and what the callbacks raise.
     """
-    process = await _start(command)
+    process, out, err = await _start(command)
     ask_to_stop = partial(_interrupt, process, is_confined=command.is_confined)
     with one_error():
-        await _read_and_wait(process, on_line, on_stderr, interrupt, limits, ask_to_stop)
+        # The readers go on while a cancelled run winds down, or Terraform would block on a full
+        # pipe.
+        async with trio.open_nursery() as nursery:
+            readers = [trio.CancelScope(shield=True), trio.CancelScope(shield=True)]
+            stop = nursery.cancel_scope.cancel
+            nursery.start_soon(_read_lines, out, on_line, readers[0], stop)
+            nursery.start_soon(_read_lines, err, on_stderr, readers[1], stop)
+            await _wait(process, readers, interrupt, limits, ask_to_stop)
     return _exit_code(process, is_confined=command.is_confined)
 
 
-async def _read_and_wait(
+async def _wait(
     process: trio.Process,
-    on_line: OnLine,
-    on_stderr: OnLine,
+    readers: Sequence[trio.CancelScope],
     interrupt: Interrupt,
     limits: StopLimits,
     ask_to_stop: Callable[[], None],
 ) -> None:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    # The readers go on while a cancelled run winds down, or Terraform would block on a full pipe.
-    async with trio.open_nursery() as nursery:
-        readers = [trio.CancelScope(shield=True), trio.CancelScope(shield=True)]
-        stop = nursery.cancel_scope.cancel
-        nursery.start_soon(_read_lines, process.stdout, on_line, readers[0], stop)
-        nursery.start_soon(_read_lines, process.stderr, on_stderr, readers[1], stop)
-        try:
-            await _wait_end_or(process, interrupt.asked)
-        finally:
-            # Once only, for whatever reason: each further SIGINT means something else.
-            with trio.CancelScope(shield=True):
-                await _wind_down(process, interrupt, limits, ask_to_stop)
-                await _end_group(process.pid)
-            for reader in readers:
-                reader.deadline = trio.current_time() + limits.drain_s
-
-
-async def _start(command: TerraformCommand) -> trio.Process:
     try:
-        return await trio.lowlevel.open_process(
+        await _wait_end_or(process, interrupt.asked)
+    finally:
+        # Once only, for whatever reason: each further SIGINT means something else.
+        with trio.CancelScope(shield=True):
+            await _wind_down(process, interrupt, limits, ask_to_stop)
+            await _end_group(process.pid)
+        for reader in readers:
+            reader.deadline = trio.current_time() + limits.drain_s
+
+
+async def _start(
+    command: TerraformCommand,
+) -> tuple[trio.Process, trio.abc.ReceiveStream, trio.abc.ReceiveStream]:
+    """The process, its standard output and its standard error.
+
+    It holds the reading ends too. Else a line that it prints after a death of this process would
+    end it by SIGPIPE, with the state that it has not saved.
+    """
+    out, err = _make_pipe(), _make_pipe()
+    try:
+        process = await trio.lowlevel.open_process(
             command.argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=out[1],
+            stderr=err[1],
+            pass_fds=(out[0], err[0]),
             cwd=command.directory,
             env=command.environment,
             start_new_session=True,
         )
-    except OSError as error:
+    except BaseException as error:
+        os.close(out[0])
+        os.close(err[0])
+        if not isinstance(error, OSError):
+            raise
         raise TerraformMissingError(
             "terraform_missing", f"cannot start {command.argv[0]}: {error}"
         ) from error
+    finally:
+        os.close(out[1])
+        os.close(err[1])
+    return process, trio.lowlevel.FdStream(out[0]), trio.lowlevel.FdStream(err[0])
+
+
+def _make_pipe() -> tuple[int, int]:
+    """A pipe that takes what Terraform prints until somebody interrupts it, where it can."""
+    reader, writer = os.pipe()
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # the user's pipes have all the memory that they may
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reader, writer
 
 
 async def _read_lines(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.errors import TerraformMissingError
 from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
 from tests.kit.processes import is_alive
+from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -159,3 +162,32 @@ async def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
             interrupt=Interrupt(),
             limits=QUICK,
         )
+
+
+_DIES = """
+import os, signal, sys, trio
+from pathlib import Path
+from kled_coord.terraform.command import TerraformCommand
+from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
+
+async def die(line):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+command = TerraformCommand(
+    argv=tuple(sys.argv[1:]), directory=Path.cwd(), environment=dict(os.environ)
+)
+trio.run(
+    lambda: run_terraform(
+        command, on_line=die, on_stderr=die, interrupt=Interrupt(), limits=StopLimits()
+    )
+)
+"""
+
+
+def test_what_it_prints_after_our_death_does_not_end_it(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    text = f"echo one; sleep 0.3; echo two; echo three >&2; echo state >{saved}"
+    argv = [sys.executable, "-c", _DIES, "sh", "-c", text]
+    done = subprocess.run(argv, check=False)
+    assert done.returncode == -signal.SIGKILL
+    wait_until("the state is saved", saved.exists)
