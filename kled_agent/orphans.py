@@ -64,9 +64,8 @@ async def wait_child(
 ) -> None:
     """Wait for a program that leads a session of its own (setsid(2)).
 
-    When the wait is cancelled the agent ends: the program is asked to, and killed after
-    `children.grace_s`,
-    its group with it.
+    When the wait is cancelled the agent ends: the program is asked to, and after
+    `children.grace_s` it is killed, its group with it.
     """
     try:
         await process.wait()

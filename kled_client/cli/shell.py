@@ -125,15 +125,21 @@ def exec_(
     work = partial(run_line, invocation, workspace, line, False, False)
     if not synced:
         return run(work)
-    from kled_client.sync.barrier import flush_all, syncs_of  # noqa: PLC0415  # start-up time
+    from kled_client.sync.barrier import syncs_of  # noqa: PLC0415  # start-up time
 
     names = syncs_of(invocation.env, workspace)
-    for error in flush_all(invocation.env, names):
-        invocation.output.note(error.message)
+    _flush(invocation, names)
     code = run(work)
+    _flush(invocation, names)
+    return code
+
+
+def _flush(invocation: Invocation, names: list[str]) -> None:
+    """Wait until the syncs have brought over what was saved, and say what they could not."""
+    from kled_client.sync.barrier import flush_all  # noqa: PLC0415  # start-up time
+
     for error in flush_all(invocation.env, names):
         invocation.output.note(error.message)
-    return code
 
 
 def late_options(
