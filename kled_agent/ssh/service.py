@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -11,9 +11,12 @@ from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.keys import AcceptedKeys
 from kled_wire.control import messages
 from kled_wire.eventlog import EventLog
+from kled_wire.ssh.loading import load_with_asyncssh
 
 if TYPE_CHECKING:
     from kled_agent.ssh.asyncio_host import AsyncioHost
+
+_HOST: Final = "kled_agent.ssh.asyncio_host"
 
 
 class SshService:
@@ -61,6 +64,8 @@ class SshService:
         """Serve SSH over `stream` to its end."""
         async with self._making:
             if self._host is None:
+                # In a thread: meanwhile the client is answered, and other streams go on.
+                await trio.to_thread.run_sync(load_with_asyncssh, _HOST)
                 from kled_agent.ssh.asyncio_host import serve_asyncio_host  # noqa: PLC0415 - 25 MB
 
                 self._host = await self._nursery.start(

@@ -10,7 +10,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +23,7 @@ from kled_wire.limits import GOODBYE_S
 from kled_wire.names import WorkspaceRef
 from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.resume.stream import ResumableStream
+from kled_wire.ssh.loading import load_with_asyncssh
 
 if TYPE_CHECKING:
     import asyncssh
@@ -67,7 +67,7 @@ async def open_ssh(
 
 async def _import_connection(imported: trio.Event) -> None:
     """In a thread, so that the dial goes on."""
-    await trio.to_thread.run_sync(import_module, _CONNECTION)
+    await trio.to_thread.run_sync(load_with_asyncssh, _CONNECTION)
     imported.set()
 
 
