@@ -26,6 +26,7 @@ from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
 from kled_agent.descendants import become_reaper, kill_descendants
+from kled_agent.host_key import HostKeyMaking
 from kled_agent.identity import (
     Identity,
     enroll,
@@ -82,8 +83,13 @@ class AgentStop:
     dismiss: Callable[[str], Awaitable[None]] = _nobody_to_tell
 
 
-async def run_agent(config: AgentConfig, log: EventLog) -> None:
-    """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend."""
+async def run_agent(
+    config: AgentConfig, log: EventLog, making: HostKeyMaking | None = None
+) -> None:
+    """Run until SIGTERM, SIGINT or SIGUSR2. Raises KledError for what only a person can mend.
+
+    `making` is a host key for an agent that has no identity yet.
+    """
     user = load_user(config.user or None, shell=config.shell or None)
     if config.session_environment == "parent":
         given = for_sessions(read_environment(os.getppid()), config.token)
@@ -97,7 +103,7 @@ async def run_agent(config: AgentConfig, log: EventLog) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope, stop, log)
             # Before the burying: making the host key is a child process too.
-            identity = await obtain_identity(config, log)
+            identity = await obtain_identity(config, log, making)
             await nursery.start(bury_orphans, children)
             user = replace(user, variables=identity.environment, start_in=identity.directory)
             place = ScriptDirectory(directory=f"{tempfile.gettempdir()}/kled-{identity.agent_id}")
@@ -239,13 +245,15 @@ def _welcomed(scripts: Scripts, welcome: Welcome) -> None:
     notify("READY=1")
 
 
-async def obtain_identity(config: AgentConfig, log: EventLog) -> Identity:
+async def obtain_identity(
+    config: AgentConfig, log: EventLog, making: HostKeyMaking | None = None
+) -> Identity:
     """The identity on disk or a new one, enrolled again so that its certificate is fresh.
 
     Where the coordinator cannot be reached an identity that was enrolled before is used as it is;
     a new one waits. Raises UnauthenticatedError when the token is refused and nothing is kept.
     """
-    identity = load_identity(config) or await make_identity(config)
+    identity = load_identity(config) or await make_identity(config, making)
     backoff, failures = Backoff(), 0
     while True:
         try:

@@ -8,13 +8,11 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
-import trio
-
-from kled_agent.app import obtain_identity, run_agent
 from kled_agent.config import CODER_ENVIRONMENT, ENVIRONMENT, AgentConfig, load_config
+from kled_agent.host_key import begin_host_key
 from kled_agent.surroundings import check_surroundings
 from kled_wire.eventlog import open_log
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 
 def run(argv: list[str]) -> None:
@@ -33,10 +31,14 @@ def run(argv: list[str]) -> None:
         _print_config(config)
         return
     check_surroundings()
-    if arguments.command == "enroll":
-        trio.run(obtain_identity, config, log)
-    else:
-        trio.run(run_agent, config, log)
+    is_new = config.token and not os.path.exists(config.identity_file)  # noqa: PTH110 - never raises
+    making = begin_host_key() if is_new else None
+    # The key is made meanwhile.
+    import trio  # noqa: PLC0415
+
+    from kled_agent.app import obtain_identity, run_agent  # noqa: PLC0415
+
+    trio.run(obtain_identity if arguments.command == "enroll" else run_agent, config, log, making)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Settings are also read from KLED_AGENT_… variables and /etc/kled/agent.toml. "
         "A token is read from there or from a file, never from an argument.",
     )
-    parser.add_argument("--version", action="version", version=f"kled-agent {software_version()}")
+    parser.add_argument("--version", action="version", version=f"kled-agent {SOFTWARE_VERSION}")
     parser.add_argument(
         "command",
         nargs="?",

@@ -47,6 +47,11 @@ class AgentConfig:
     # Whose environment sessions get: nobody's, or that of the process that started the agent.
     session_environment: str = "off"
 
+    @property
+    def identity_file(self) -> Path:
+        """What the agent keeps of itself (kled_agent/identity.py)."""
+        return self.state_dir / "identity.json"
+
 
 # Settings that are numbers; in the environment they are written in decimal.
 _NUMBERS: Final = frozenset(

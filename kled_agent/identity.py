@@ -8,32 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypedDict
 
 import trio
 
 from kled_agent.config import AgentConfig
+from kled_agent.host_key import HostKeyMaking, begin_host_key
 from kled_agent.ssh.identity import SshIdentity
 from kled_wire.errors import ConfigError, KledError, ProtocolError
 from kled_wire.private import make_private
 from kled_wire.transport.address import parse_url
 from kled_wire.transport.request import post_json
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 ENROLL_TIMEOUT_S: Final = 30.0
-FILE_NAME: Final = "identity.json"
-# Ed25519 (RFC 8709). The key is made in a process of its own, so that the agent itself does not
-# carry the cryptography library in memory until a session needs it.
-_MAKE_KEY: Final = """
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives import serialization as s
-key = Ed25519PrivateKey.generate()
-print(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()).decode(), end="")
-print(key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH).decode())
-"""
 
 
 class Machine(TypedDict):
@@ -80,7 +69,7 @@ class Identity:
 
 def load_identity(config: AgentConfig) -> Identity | None:
     """The identity on disk, or None when there is none that goes with `config`."""
-    path = config.state_dir / FILE_NAME
+    path = config.identity_file
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept["principals"] = tuple(kept["principals"])
@@ -107,7 +96,7 @@ def _texts(identity: Identity) -> list[object]:
 
 def save_identity(config: AgentConfig, identity: Identity) -> None:
     """Write the 0600 file whole or not at all. Raises ConfigError("identity_unwritable")."""
-    path = config.state_dir / FILE_NAME
+    path = config.identity_file
     temporary = path.with_suffix(".new")
     try:
         make_private(config.state_dir)
@@ -125,30 +114,27 @@ def save_identity(config: AgentConfig, identity: Identity) -> None:
         ) from exc
 
 
-async def make_identity(config: AgentConfig) -> Identity:
-    """A new identity with a fresh host key, not yet enrolled. Raises ConfigError."""
+async def make_identity(config: AgentConfig, making: HostKeyMaking | None = None) -> Identity:
+    """A new identity with a fresh host key, not yet enrolled; `making` is one that was begun.
+
+    Raises ConfigError.
+    """
     if not config.token:
         raise ConfigError(
             "token_missing",
             f"no identity in {config.state_dir} and no token to fetch one with",
             hint="set KLED_AGENT_TOKEN or KLED_AGENT_TOKEN_FILE",
         )
-    made = await trio.run_process(
-        [sys.executable, "-c", _MAKE_KEY],
-        capture_stdout=True,
-        capture_stderr=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if made.returncode != 0:
-        last = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ConfigError("host_key_failed", f"cannot create the host key: {last}")
-    private, _, public = made.stdout.decode().strip().rpartition("\n")
+    making = making or begin_host_key()
+    try:
+        key = await trio.to_thread.run_sync(making.finish, abandon_on_cancel=True)
+    finally:
+        making.give_up()
     return Identity(
         coordinator_url=config.coordinator_url,
         token=config.token,
-        host_key=private + "\n",
-        host_public_key=public,
+        host_key=key.private,
+        host_public_key=key.public,
     )
 
 
@@ -170,7 +156,7 @@ async def enroll(identity: Identity, *, timeout_s: float = ENROLL_TIMEOUT_S) -> 
             "/api/v1/agent/enroll",
             {
                 "host_public_key": identity.host_public_key,
-                "version": software_version(),
+                "version": SOFTWARE_VERSION,
                 **about_machine(),
             },
             headers={"Authorization": f"Bearer {identity.token}"},

@@ -28,7 +28,7 @@ from kled_wire.lasting import open_lasting_nursery
 from kled_wire.transport.address import Address, parse_url
 from kled_wire.transport.dial import open_connection
 from kled_wire.transport.websocket import open_websocket
-from kled_wire.version import PROTOCOL, software_version
+from kled_wire.version import PROTOCOL, SOFTWARE_VERSION
 
 _REPORT_S: Final = 30.0
 _CONNECT_TIMEOUT_S: Final = 20.0
@@ -184,7 +184,7 @@ async def _greet(link: ControlLink) -> messages.Welcome:
     await link.send(
         messages.Hello(
             protocol=PROTOCOL,
-            version=software_version(),
+            version=SOFTWARE_VERSION,
             hostname=about["hostname"],
             os=about["os"],
             arch=about["arch"],

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_agent import identity as identity_module
 from kled_agent.config import AgentConfig
 from kled_agent.identity import (
     Identity,
@@ -123,14 +122,6 @@ async def test_no_token_and_no_identity_says_what_to_do(config: AgentConfig) -> 
         await make_identity(dataclasses.replace(config, token=""))
     assert caught.value.code == "token_missing"
     assert "KLED_AGENT_TOKEN" in str(caught.value.hint)
-
-
-async def test_a_key_that_cannot_be_made_says_why(
-    config: AgentConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(identity_module, "_MAKE_KEY", "raise SystemExit('no entropy')")
-    with pytest.raises(ConfigError, match="no entropy"):
-        await make_identity(config)
 
 
 def _ok(body: object) -> bytes:
