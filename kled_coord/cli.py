@@ -28,7 +28,7 @@ from kled_coord.setting_up import Initialized, initialize
 from kled_coord.terraform.doctor import examine_provider
 from kled_coord.terraform.envfile import load_environment
 from kled_wire.errors import ConfigError
-from kled_wire.version import PROTOCOL, software_version
+from kled_wire.version import PROTOCOL, SOFTWARE_VERSION
 
 Command = Callable[..., Any]
 
@@ -72,7 +72,7 @@ def settings_flags(command: Command) -> Command:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(software_version(), message="%(prog)s %(version)s")
+@click.version_option(SOFTWARE_VERSION, message="%(prog)s %(version)s")
 def main() -> None:
     """The coordinator of Kled: users, workspaces, builds and the relay.
 
@@ -241,7 +241,7 @@ def doctor_command(provider: str) -> None:
 @main.command("version")
 def version_command() -> None:
     """Print the software and protocol versions."""
-    click.echo(f"kled-coord {software_version()}, protocol {PROTOCOL}")
+    click.echo(f"kled-coord {SOFTWARE_VERSION}, protocol {PROTOCOL}")
 
 
 async def _initialize(config: CoordinatorConfig, name: str, new_code: bool) -> Initialized:

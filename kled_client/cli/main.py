@@ -14,7 +14,7 @@ from kled_client.cli.lazy import CommandEntry, LazyGroup
 from kled_client.cli.output_option import FLAGS, FORMATS, HELP, is_json_asked, remember_asked
 from kled_client.report import INTERRUPTED, ErrorFormat
 from kled_wire.errors import InputError
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 _HERE = "kled_client.cli"
 
@@ -122,7 +122,7 @@ def _entries() -> dict[str, CommandEntry]:
     *FLAGS, type=FORMATS, default="table", help=f"{HELP} Also accepted after the command."
 )
 @click.option("--verbose", "-v", is_flag=True, help="Log diagnostic messages to standard error.")
-@click.version_option(software_version(), prog_name="kled", message="%(prog)s %(version)s")
+@click.version_option(SOFTWARE_VERSION, prog_name="kled", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(
     ctx: click.Context, profile: str | None, url: str | None, output: str, verbose: bool

@@ -9,14 +9,14 @@ import click
 from kled_client.api.client import Api
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_wire.errors import KledError, UnauthenticatedError
-from kled_wire.version import PROTOCOL, software_version
+from kled_wire.version import PROTOCOL, SOFTWARE_VERSION
 
 
 @click.command()
 @pass_invocation
 def version(invocation: Invocation) -> None:
     """Show the version of kled, and of the coordinator if it can be reached."""
-    here = {"version": software_version(), "protocol": PROTOCOL}
+    here = {"version": SOFTWARE_VERSION, "protocol": PROTOCOL}
     there: dict[str, Any] | None = None
     reason = None
     try:

@@ -24,7 +24,7 @@ from kled_wire.names import WorkspaceRef
 from kled_wire.resume.direct.paths import PathReport
 from kled_wire.resume.direct.seeker import DirectSeeker
 from kled_wire.transport.address import parse_url
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
     from kled_client.api.client import Api
@@ -107,7 +107,7 @@ class Examination:
 
         def ask() -> Finding:
             got.append(probe.ask(env, used, "/api/v1/version"))
-            return judge.judge_version(got[0], software_version())
+            return judge.judge_version(got[0], SOFTWARE_VERSION)
 
         found = await self._check("coordinator", ask)
         return got[0] if found.outcome is not CheckOutcome.FAIL else None

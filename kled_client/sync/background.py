@@ -28,7 +28,7 @@ from kled_sync.session.side import SideState
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 from kled_wire.private import make_private
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 LINE_BYTES_MAX: Final = 1024 * 1024
 _Answer = dict[str, Any]
@@ -259,7 +259,7 @@ class Background:
         return {"versions": sorted(rows, key=lambda row: -row["at"])}
 
     async def _version(self, _request: _Answer) -> _Answer:
-        return {"version": software_version()}
+        return {"version": SOFTWARE_VERSION}
 
     async def _monitor(self, _request: _Answer) -> _Answer:
         return {}

@@ -17,7 +17,7 @@ from typing import Any, Final
 from kled_client.sync.background import only_one, short_name, socket_path
 from kled_client.sync.sessions import SessionStore, sync_home
 from kled_wire.errors import ConflictError, UnavailableError, from_status
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 _START_S: Final = 20.0
 _PAUSE_S: Final = 0.05
@@ -56,7 +56,7 @@ def _renew(env: Mapping[str, str], *, start: bool) -> None:
             file.write(b'{"do": "version"}\n')
             file.flush()
             answer = json.loads(file.readline())
-            if isinstance(answer, dict) and answer.get("version") == software_version():
+            if isinstance(answer, dict) and answer.get("version") == SOFTWARE_VERSION:
                 return
         # Where the system does not tell who is at the other end, the person has to end it.
         option = getattr(socket, "SO_PEERCRED", None)

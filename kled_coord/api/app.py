@@ -31,7 +31,7 @@ from kled_coord.api.edge import Edge
 from kled_coord.api.errors import ERROR_ANSWERS, install_error_handlers
 from kled_coord.api.receiving import check_sender
 from kled_coord.services import Services
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 _MODULES: Final = (
     auth,
@@ -64,7 +64,7 @@ def make_routes() -> FastAPI:
     """Every route and the error shape, which `serve_routes` puts over services."""
     app = FastAPI(
         title="Kled",
-        version=software_version(),
+        version=SOFTWARE_VERSION,
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from kled_coord.api.bodies import ExchangeBody, LoginBody
 from kled_coord.api.guard import AddressDep, CallerDep, ServicesDep
 from kled_coord.api.user_answers import LoginAnswer
-from kled_wire.version import PROTOCOL, software_version
+from kled_wire.version import PROTOCOL, SOFTWARE_VERSION
 
 router = APIRouter(prefix="/api/v1", tags=["auth"])
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1", tags=["auth"])
 @router.get("/version")
 async def version() -> dict[str, str]:
     """Software and protocol version."""
-    return {"version": software_version(), "protocol": PROTOCOL}
+    return {"version": SOFTWARE_VERSION, "protocol": PROTOCOL}
 
 
 @router.post("/auth/login")

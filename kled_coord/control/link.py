@@ -34,7 +34,7 @@ from kled_wire.control.link import (
     close_code_for,
 )
 from kled_wire.errors import KledError, ProtocolError
-from kled_wire.version import PROTOCOL, is_compatible, software_version
+from kled_wire.version import PROTOCOL, SOFTWARE_VERSION, is_compatible
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +128,7 @@ class ControlPlane:
         await link.send(
             messages.Welcome(
                 protocol=PROTOCOL,
-                version=software_version(),
+                version=SOFTWARE_VERSION,
                 agent_id=agent.id,
                 workspace_id=workspace.id,
                 workspace=workspace.name,

@@ -14,7 +14,7 @@ from kled_client.cli.main import cli, run
 from kled_client.cli.output_option import is_json_asked
 from kled_client.output import Output
 from kled_client.report import ErrorFormat
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_help_of_a_command(typed: Typed, words: tuple[str, ...]) -> None:
 
 
 def test_version(typed: Typed) -> None:
-    assert typed("--version") == (0, f"kled {software_version()}\n", "")
+    assert typed("--version") == (0, f"kled {SOFTWARE_VERSION}\n", "")
 
 
 @pytest.mark.parametrize(

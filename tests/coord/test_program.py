@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trio
 
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 from tests.kit.sockets import free_port
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def test_init_is_idempotent_and_private(tmp_path) -> None:
 
 def test_version_before_anything_is_set_up(tmp_path) -> None:
     done = run(tmp_path, "--version")
-    assert (done.returncode, done.stdout) == (0, f"kled-coord {software_version()}\n")
+    assert (done.returncode, done.stdout) == (0, f"kled-coord {SOFTWARE_VERSION}\n")
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2(tmp_path) -> None:

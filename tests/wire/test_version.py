@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from kled_wire.version import PROTOCOL, is_compatible, software_version
+from kled_wire.version import PROTOCOL, SOFTWARE_VERSION, is_compatible
 
 
 @pytest.mark.parametrize("protocol", [PROTOCOL, "1.0", "1.7", "1.99", "1"])
@@ -19,11 +20,6 @@ def test_another_major_version_is_not(protocol: str) -> None:
     assert not is_compatible(protocol)
 
 
-def test_an_uninstalled_tree_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert software_version() == importlib.metadata.version("kled")
-
-    def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr("kled_wire.version._installed_version", missing)
-    assert software_version() == "0+source"
+def test_a_distribution_has_the_version_of_the_source() -> None:
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    assert tomllib.loads(pyproject.read_text())["project"]["version"] == SOFTWARE_VERSION

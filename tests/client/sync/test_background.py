@@ -27,7 +27,7 @@ from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SessionStore, SyncSession, default_name, sync_home
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
 from kled_wire.names import parse_workspace_ref
-from kled_wire.version import software_version
+from kled_wire.version import SOFTWARE_VERSION
 
 Env = dict[str, str]
 
@@ -298,7 +298,7 @@ from pathlib import Path
 import trio
 from kled_client.sync import background
 
-background.software_version = lambda: "0.0.1"
+background.SOFTWARE_VERSION = "0.0.1"
 if sys.argv[2] == "unknown":
     del background.Background._requests["version"]
 process = background.Background(Path(sys.argv[1]), {}, lambda profile: None)
@@ -327,7 +327,7 @@ def test_a_background_process_of_another_version_is_started_again(
                 ask(env, "list", start=False)
             assert ask(env, "list") == {"syncs": []}
             assert older.wait(10) != 0
-            assert ask(env, "version") == {"version": software_version()}
+            assert ask(env, "version") == {"version": SOFTWARE_VERSION}
         finally:
             with socket.socket(socket.AF_UNIX) as sock:
                 monkeypatch.chdir(home)
