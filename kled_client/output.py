@@ -2,6 +2,9 @@
 
 Names and messages are other people's: what would act on a terminal is replaced. JSON has it
 escaped, so it stays exact.
+
+Without rich until something is printed by it: its import is a tenth of a command's start-up, and a
+build's is over before there is a line of it.
 """
 
 from __future__ import annotations
@@ -9,29 +12,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.filesize import decimal
-from rich.live import Live
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
-
-from kled_client.tables import Columns, make_table
 from kled_wire.text import printable, printable_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+    from kled_client.tables import Columns
 
 _COLOURS = {
     "running": "green",
@@ -49,13 +40,37 @@ _COLOURS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Results go to standard output, everything about the work to standard error."""
 
-    as_json: bool = False
-    results: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    notes: Console = field(default_factory=lambda: Console(highlight=False, stderr=True))
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        results: Console | None = None,
+        notes: Console | None = None,
+    ) -> None:
+        self.as_json = as_json
+        self._results = results
+        self._notes = notes
+
+    @property
+    def results(self) -> Console:
+        """What draws on standard output."""
+        if self._results is None:
+            from rich.console import Console
+
+            self._results = Console(highlight=False, soft_wrap=True)
+        return self._results
+
+    @property
+    def notes(self) -> Console:
+        """What draws on standard error."""
+        if self._notes is None:
+            from rich.console import Console
+
+            self._notes = Console(highlight=False, stderr=True)
+        return self._notes
 
     def rows(
         self, raw: Sequence[Any], columns: Columns, empty: str, *, spare: Sequence[str] = ()
@@ -70,6 +85,8 @@ class Output:
         if not raw:
             self.note(empty)
             return
+        from kled_client.tables import make_table
+
         # A pipe gets whole lines, however long: the width is a terminal's matter.
         room = self.results.width if self.results.is_terminal else None
         table = make_table(columns, spare, room, _COLOURS)
@@ -77,7 +94,8 @@ class Output:
 
     def markdown(self, text: str) -> None:
         """A text of somebody's in Markdown; on a terminal it is laid out."""
-        from rich.markdown import Markdown  # noqa: PLC0415 - takes longer than all the rest
+        from rich.markdown import Markdown  # takes longer than all the rest
+        from rich.text import Text
 
         safe = printable(text, keep="\n\t")
         self.results.print(Markdown(safe) if self.results.is_terminal else Text(safe))
@@ -87,6 +105,8 @@ class Output:
         if self.as_json:
             self.json(raw)
             return
+        from rich.text import Text
+
         width = max(map(len, fields), default=0)
         for name, value in fields.items():
             line = Text.assemble((f"{name:<{width}}  ", "bold"), printable(value or "-"))
@@ -94,6 +114,8 @@ class Output:
 
     def findings(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
         """Name, outcome, what was found, and below it what to do; no line is cut."""
+        from rich.text import Text
+
         width = max((len(row[0]) for row in rows), default=0)
         for name, outcome, found, hint in rows:
             mark = (f"{outcome:<4}", _COLOURS.get(outcome, ""))
@@ -130,6 +152,10 @@ class Output:
 
         `spare` as for `rows`.
         """
+        from rich.live import Live
+
+        from kled_client.tables import make_table
+
         with Live(console=self.results, auto_refresh=False) as live:
 
             def draw(columns: Columns) -> None:
@@ -140,14 +166,20 @@ class Output:
 
     def note(self, text: str) -> None:
         """A sentence about the work, on standard error."""
+        from rich.markup import escape
+
         self.notes.print(escape(printable(text, keep="\n\t")), soft_wrap=True)
 
     def progress(self, what: str) -> AbstractContextManager[Meter]:
         """A bar on a terminal; without one, nothing but the lines given to `Meter.log`."""
+        from rich.progress import TextColumn, TimeElapsedColumn
+
         return self._meter(what, TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
 
     def transfer(self, what: str) -> AbstractContextManager[Meter]:
         """The same for bytes: how many of how many, how fast, and how long it still takes."""
+        from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
         return self._meter(what, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
 
     def copied(self, files: int, size: int, seconds: float, *, others: int = 0) -> None:
@@ -160,14 +192,16 @@ class Output:
             return
         said = f"copied {files or 'no'} file{'' if files == 1 else 's'}"
         if size:
-            said += f", {decimal(size)}"
+            said += f", {file_size(size)}"
         if others:
             said += f", {others} other change{'' if others == 1 else 's'}"
-        rate = f" ({decimal(int(size / max(seconds, 0.001)))}/s)" if size else ""
+        rate = f" ({file_size(int(size / max(seconds, 0.001)))}/s)" if size else ""
         self.note(f"{said} in {seconds:.1f} s{rate}")
 
     @contextmanager
     def _meter(self, what: str, *figures: ProgressColumn) -> Iterator[Meter]:
+        from rich.progress import BarColumn, Progress, TextColumn
+
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
@@ -195,6 +229,8 @@ class Meter:
 
     def log(self, text: str) -> None:
         """A line above the bar."""
+        from rich.markup import escape
+
         self.bar.console.print(escape(printable(text, keep="\t")), soft_wrap=True)
 
 
@@ -230,6 +266,8 @@ def duration(seconds: float) -> str:
 
 def file_size(size: int) -> str:
     """A size in bytes as a person reads it."""
+    from rich.filesize import decimal
+
     return decimal(size)
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
-import httpx
 import trio
 
 from kled_client.account.http import tls_context
 from kled_client.api.failures import foreign, unreachable
+from kled_client.api.lean_httpx import httpx
 from kled_client.api.models import (
     AuditEntry,
     Build,

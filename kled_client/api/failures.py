@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import ssl
 
-import httpx
-
 from kled_client.account.endpoint import is_plain_http, proxy_for, wrong_scheme
 from kled_client.account.http import no_proxy
+from kled_client.api.lean_httpx import httpx
 from kled_wire.errors import ProtocolError, UnavailableError
 from kled_wire.transport.address import parse_url
 
