@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -13,7 +14,12 @@ def main() -> int:
     """Run `kled` with sys.argv; returns the exit code. Never shows a traceback for bad input."""
     arguments = sys.argv[1:]
     asked = report.ErrorFormat()
-    return guard(lambda: _dispatch(arguments, asked), asked)
+    try:
+        return guard(lambda: _dispatch(arguments, asked), asked)
+    finally:
+        # The interpreter, as it ends, looks for garbage in all that it has imported: 50 ms after
+        # asyncssh, for what goes with the process anyway.
+        gc.freeze()
 
 
 def guard(work: Callable[[], int], asked: report.ErrorFormat) -> int:
