@@ -232,8 +232,7 @@ TESTED_BY = {
         kled_provider/kata/container/joining
         kled_provider/kata/container/making kled_provider/kata/container/place
         kled_provider/kata/container/program kled_provider/kata/container/resource
-        kled_provider/kata/container/rootfs kled_provider/kata/container/schema
-        kled_provider/kata/container/spec
+        kled_provider/kata/container/schema
         kled_provider/kata/machine
     """,
     "provider/kata/network/test_attaching.py": """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -26,6 +27,14 @@ class KataMachine:
         self._marking: set[tuple[str, str]] = set()
         self._nursery: trio.Nursery | None = None
         self._starting = trio.Lock()
+        self._turns: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+
+    def turn(self, of: str) -> trio.Lock:
+        """Return the lock that whoever makes or removes something of that name holds meanwhile.
+
+        Of a resource that was renamed Terraform destroys the old one while it creates the new one.
+        """
+        return self._turns.setdefault(of, trio.Lock())
 
     def owner(self) -> OwnerFile:
         """Read what the owner wrote. Raises OwnerFileError."""

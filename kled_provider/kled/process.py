@@ -11,7 +11,7 @@ from kled_provider.host import Host
 from kled_provider.kled import processes
 from kled_provider.kled.agent import name_diagnostics, variable_diagnostics, variables
 from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
-from kled_provider.plugin.diagnostics import Diagnostic
+from kled_provider.plugin.diagnostics import Diagnostic, raise_errors
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.schema import NUMBER, Attribute, Schema, list_of, map_of
 from kled_provider.plugin.values import UNKNOWN, Values, settled
@@ -185,6 +185,8 @@ def directory_of(workspace_id: str, process_directory: str) -> Path:
 
 
 async def _place(context: Context, values: Values) -> ProcessDirectory:
+    # Of a state too, which a template's own programs may have written: it is a name of files.
+    raise_errors(name_diagnostics(values["name"] or "", "name"))
     return ProcessDirectory(await _directory(context.host), values["name"])
 
 

@@ -15,7 +15,7 @@ from kled_provider.grpc.protobuf import Fields
 from kled_provider.grpc.status import GrpcError, GrpcStatus
 from kled_provider.host import Host
 from kled_provider.plugin import messages
-from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
+from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.operations import Operations, diagnosed
 from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.private import Names, Private, decode_private
@@ -193,6 +193,9 @@ class PluginService:
             if planned is None:
                 await resource.delete(context, _present(prior))
                 return None
+            # Not every caller has asked for a validation and a plan: programs that a template
+            # brings reach the provider as Terraform does.
+            raise_errors(validate_config(resource.schema, planned))
             if prior is None:
                 return await resource.create(context, planned)
             return await resource.update(context, prior, planned)

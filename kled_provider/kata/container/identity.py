@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from kled_provider.containerd.containers import ContainerRecord
+from kled_provider.kata.container.schema import NAME
 from kled_provider.plugin.values import Values
 
 WORKSPACE_LABEL: Final = "kled.dev/workspace"
@@ -26,6 +28,7 @@ RESTART_LABEL: Final = "containerd.io/restart.status"
 POLICY_LABEL: Final = "containerd.io/restart.policy"
 LOG_LABEL: Final = "containerd.io/restart.loguri"
 _DIGEST_CHARACTERS: Final = 12
+_MARK: Final = re.compile(r"[0-9a-f]{1,16}")
 # A shim's socket lies below a directory of the id, and such a path has 107 bytes at most.
 _NAME_CHARACTERS: Final = 32
 # What may change in a container that stays.
@@ -41,6 +44,21 @@ def id_prefix(workspace: str, name: str) -> str:
 def container_id(workspace: str, name: str, mark: str) -> str:
     """Return the id of one of them. No two have the same `mark`: see finding.py."""
     return f"{id_prefix(workspace, name)}{mark}"
+
+
+def is_name(text: str) -> bool:
+    """Whether a container can be called so."""
+    return re.fullmatch(NAME, text) is not None
+
+
+def is_own_id(container: str, workspace: str, name: str) -> bool:
+    """Whether an id is of one of the workspace's containers of that name.
+
+    A state may say anything: programs that a template brings reach the provider as Terraform does.
+    """
+    prefix = id_prefix(workspace, name)
+    is_begun = is_name(name) and container.startswith(prefix)
+    return is_begun and _MARK.fullmatch(container.removeprefix(prefix)) is not None
 
 
 def fingerprint(values: Values, settable: Mapping[str, Any]) -> str:

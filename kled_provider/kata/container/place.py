@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -70,6 +71,13 @@ class ContainerPlace:
         except NetworkError as error:
             return error
         return None
+
+    def can_start(self, record: ContainerRecord) -> bool:
+        """Whether what containerd needs to start it again is there: files, namespace, FIFO."""
+        mounts, linux = record.spec.get("mounts") or [], record.spec.get("linux") or {}
+        needed = [m["source"] for m in mounts if "rbind" in (m.get("options") or ())]
+        needed += [n["path"] for n in linux.get("namespaces") or [] if n.get("path")]
+        return all(Path(path).exists() for path in (*needed, self.joins.outputs.fifo(self.id)))
 
     async def state(self, values: Values, runtime: Runtime | None = None) -> Values:
         """Return the whole state of the container as it is now.

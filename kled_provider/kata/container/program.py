@@ -7,6 +7,7 @@ on tmpfs, because it holds secrets.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,7 +45,7 @@ def first_process(values: Values, image: ImageConfig, access_url: str) -> FirstP
     environment = _environment(values, image)
     sensitive = _texts(values["env_sensitive"])
     user = values["user"] or image.user
-    directory = values["workdir"] or image.directory or "/"
+    directory = posixpath.join("/", values["workdir"] or image.directory)  # some say `app`
     if agent is None and not sensitive:
         if not argv:
             raise NoCommandError("neither the container nor its image says a command")

@@ -28,6 +28,8 @@ from kled_provider.kata.container.identity import (
     fingerprint,
     is_alike,
     is_kept_running,
+    is_name,
+    is_own_id,
     own_labels,
     template_labels,
 )
@@ -107,13 +109,12 @@ class ContainerResource(Resource):
     async def create(self, context: Context, planned: Values) -> Values:
         """Start the container, or adopt one that was started alike and runs."""
         workspace = await context.host.workspace()
-        name, workspace_id = planned["name"], str(workspace["id"])
-        container = container_id(workspace_id, name, secrets.token_hex(_MARK_BYTES))
-        place = await self._place(container)
+        workspace_id, name = str(workspace["id"]), planned["name"]
+        place = await self._place(container_id(workspace_id, name, secrets.token_hex(_MARK_BYTES)))
         runtime, problems = await check_container(place.owner, planned, workspace_id, place.api)
         raise_errors(problems)
         assert runtime is not None
-        async with _deadline(planned, "create", _CREATE_S):
+        async with self._turn(workspace_id, name), _deadline(planned, "create", _CREATE_S):
             labels = self._labels(planned, workspace_id, context)
             for other in await find_places(place.api, place.owner, workspace_id, name):
                 found = await other.lifecycle.find(other.id)
@@ -124,16 +125,16 @@ class ContainerResource(Resource):
                 await other.clear(signal.SIGKILL, 0)
             image = await _image(place.api, planned, workspace_id)
             labels[STOP_LABEL] = image.config.stop_signal
-            await context.host.progress(f"Starting container {planned['name']}")
+            await context.host.progress(f"Starting container {name}")
             async with place.made():
-                joined = await place.joins.join(container, workspace_id, planned)
+                joined = await place.joins.join(place.id, workspace_id, planned)
                 labels[ADDRESSES_LABEL] = ",".join(joined.addresses)
                 if RESTART_LABEL in labels:
                     labels[LOG_LABEL] = joined.fifo
                 place.directory.keep(planned)
                 parent = (image.config.chain_ids() or [""])[-1]
                 with explained_start(planned):
-                    rootfs = await place.lifecycle.prepare(container, parent, workspace_id)
+                    rootfs = await place.lifecycle.prepare(place.id, parent, workspace_id)
                 around = Surroundings(
                     owner=place.owner,
                     runtime=runtime,
@@ -144,14 +145,24 @@ class ContainerResource(Resource):
                     joined=joined,
                     labels=labels,
                 )
-                job = await trio.to_thread.run_sync(make_job, container, planned, around)
+                job = await trio.to_thread.run_sync(make_job, place.id, planned, around)
                 with explained_start(planned):
                     record = await place.lifecycle.start(job)
-                task = await place.api.tasks.find(container)
+                task = await place.api.tasks.find(place.id)
                 return place.state_of((record, task), planned, runtime)
+
+    def _turn(self, workspace: str, name: str) -> trio.Lock:
+        return self._machine.turn(f"container {workspace} {name}")
 
     async def _place(self, container: str) -> ContainerPlace:
         return ContainerPlace(await self._machine.containerd(), self._machine.owner(), container)
+
+    async def _own_place(self, context: Context, state: Values) -> ContainerPlace | None:
+        """Return where a state's container is; None where the state names none of the workspace."""
+        workspace = await context.workspace_id()
+        if not is_own_id(state["id"] or "", workspace, state["name"] or ""):
+            return None
+        return await self._place(state["id"])
 
     def _labels(self, values: Values, workspace: str, context: Context) -> dict[str, str]:
         own = own_labels(
@@ -167,14 +178,15 @@ class ContainerResource(Resource):
 
         One that has ended stays in the state, so that whoever does not want it takes it away.
         """
-        if not state["id"]:
+        if (place := await self._own_place(context, state)) is None:
             return None
-        place = await self._place(state["id"])
-        found = await place.lifecycle.find(state["id"])
+        found = await place.lifecycle.find(place.id)
         if found is None or not _is_of(found[0], context):
             return None
-        if not is_kept_running(found[0]):
-            state = {**state, "restart": "no"}  # a stop of it was begun, and killed
+        can_start = is_running(found) or place.can_start(found[0])
+        if not (can_start and is_kept_running(found[0])):
+            # A stop of it was begun, and killed; or a boot took away what a start needs.
+            state = {**state, "restart": "no"}
         labels = template_labels(found[0].labels)
         if labels != template_labels(all_labels(state, {})):
             state = {**state, "labels": labels}
@@ -182,9 +194,9 @@ class ContainerResource(Resource):
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Change labels, restarting and limits of the container that runs."""
-        place = await self._place(prior["id"])
-        found = await place.lifecycle.find(prior["id"])
-        if found is None:
+        place = await self._own_place(context, prior)
+        found = await place.lifecycle.find(place.id) if place else None
+        if place is None or found is None:
             raise DiagnosticError.of(
                 "The container is gone", "Run it again: the next plan makes a new one."
             )
@@ -197,23 +209,23 @@ class ContainerResource(Resource):
                 limits = build_resources(int(planned["memory"]), float(planned["vcpus"]))
                 await place.api.containers.set_spec(found[0], with_limits(found[0].spec, limits))
                 if is_running(found):
-                    await place.api.tasks.update(prior["id"], limits)
+                    await place.api.tasks.update(place.id, limits)
             await place.api.containers.set_labels(found[0], labels)
             runtime, _ = await check_container(place.owner, planned, workspace, None)
             return await place.state(planned, runtime)
 
     async def delete(self, context: Context, state: Values) -> None:
         """Stop and remove the container, unless a later create has made it its own."""
-        if state["id"] is None:
+        if (place := await self._own_place(context, state)) is None:
             return
-        place = await self._place(state["id"])
-        found = await place.lifecycle.find(state["id"])
-        if found is not None and not _is_of(found[0], context):
-            return
-        await context.host.progress(f"Stopping container {state['name']}")
-        async with _deadline(state, "delete", _OTHER_S):
-            number = _stop_signal(state, found[0].labels if found else {})
-            problem = await place.clear(number, float(state["stop_timeout"]))
+        async with self._turn(await context.workspace_id(), state["name"]):
+            found = await place.lifecycle.find(place.id)
+            if found is not None and not _is_of(found[0], context):
+                return
+            await context.host.progress(f"Stopping container {state['name']}")
+            async with _deadline(state, "delete", _OTHER_S):
+                number = _stop_signal(state, found[0].labels if found else {})
+                problem = await place.clear(number, float(state["stop_timeout"]))
         if problem is not None:
             await context.host.note(
                 f"Container {state['name']} is gone, but traces of its network are left, which the "
@@ -224,13 +236,14 @@ class ContainerResource(Resource):
         """Import by name: the container of this workspace, as it was made."""
         workspace = await context.workspace_id()
         api, owner = await self._machine.containerd(), self._machine.owner()
-        for place in await find_places(api, owner, workspace, identity):
+        places = await find_places(api, owner, workspace, identity) if is_name(identity) else []
+        for place in places:
             found, values = await place.lifecycle.find(place.id), place.directory.kept()
             if found is not None and values is not None:
                 break
         else:
             raise DiagnosticError.of(
-                "There is no such container", f"This workspace has no container {identity!r}."
+                "There is no such container", f"This workspace has no container {identity[:80]!r}."
             )
         values = conform_object(values, self.schema)
         labels = {**found[0].labels, GENERATION_LABEL: context.generation or ""}

@@ -6,6 +6,7 @@ The layers hold what a stranger made: no link is followed, and nothing but a fil
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final
 from kled_provider.containerd.types import Mount
 
 _MAX_BYTES: Final = 1 << 20
+_DIGITS: Final = re.compile(r"[0-9]{1,12}")
 _MAX_ID: Final = (1 << 32) - 2
 
 
@@ -76,21 +78,24 @@ def _open(layer: str, parts: list[str]) -> int:
 def resolve_user(wanted: str, passwd: str, group: str) -> ContainerUser:
     """Find USER or USER:GROUP in passwd(5) and group(5). Raises UserUnknownError."""
     name, _, group_name = (wanted or "0").partition(":")
-    users = [line.split(":") for line in passwd.splitlines()]
-    lines = [line for line in users if len(line) >= 6 and line[2].isdigit() and line[3].isdigit()]
+    users = [line.split(":") for line in passwd.replace("\0", "").splitlines()]
+    lines = [line for line in users if len(line) >= 6 and _is_id(line[2]) and _is_id(line[3])]
     found = next((line for line in lines if line[0] == name), None)
-    if found is None and name.isdigit():
+    if found is None and _is_id(name):
         found = next((line for line in lines if int(line[2]) == int(name)), None)
-    if found is None and not name.isdigit():
-        raise UserUnknownError(f"the image has no user {name!r}")
+    if found is None and not _is_id(name):
+        raise UserUnknownError(f"the image has no user {name!r}, and it is no number of one")
     uid = int(found[2]) if found else int(name)
     gid = int(found[3]) if found else 0
     groups = _groups(found[0], group) if found else ()
     if group_name:
         gid, groups = _group(group_name, group), ()
-    if max(uid, gid) > _MAX_ID:
-        raise UserUnknownError(f"{wanted!r} is above the largest number of a user")
     return ContainerUser(uid=uid, gid=gid, groups=groups, home=found[5] if found else "")
+
+
+def _is_id(text: str) -> bool:
+    """Whether it is the number of a user or group; what an image says may be anything."""
+    return _DIGITS.fullmatch(text) is not None and int(text) <= _MAX_ID
 
 
 def _groups(user: str, group: str) -> tuple[int, ...]:
@@ -98,14 +103,14 @@ def _groups(user: str, group: str) -> tuple[int, ...]:
     return tuple(
         int(line[2])
         for line in lines
-        if len(line) >= 4 and line[2].isdigit() and user in line[3].split(",")
+        if len(line) >= 4 and _is_id(line[2]) and user in line[3].split(",")
     )
 
 
 def _group(name: str, group: str) -> int:
     for line in (line.split(":") for line in group.splitlines()):
-        if len(line) >= 3 and line[0] == name and line[2].isdigit():
+        if len(line) >= 3 and line[0] == name and _is_id(line[2]):
             return int(line[2])
-    if name.isdigit():
+    if _is_id(name):
         return int(name)
-    raise UserUnknownError(f"the image has no group {name!r}")
+    raise UserUnknownError(f"the image has no group {name!r}, and it is no number of one")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from kled_provider.kata.container import value_checks
 from kled_provider.kata.container.blocks import BLOCKS, MOST_MIB, USER
+from kled_provider.kata.image.reference import reference_problem
 from kled_provider.kata.network.files import name_problem, option_problem, server_problem
 from kled_provider.plugin.checks import all_of, at_most, between, each, matching
 from kled_provider.plugin.schema import (
@@ -76,8 +77,8 @@ def _labels(value: Any) -> str | None:
             )
         if name.startswith(RESERVED_LABELS):
             return f"Labels that begin with {', '.join(RESERVED_LABELS)} are not yours; got {name}."
-        if text is not None and len(name) + len(text) > 4096:
-            return f"containerd takes 4096 characters of a label; {name} has more."
+        if text is not None and len(name) + len(text.encode()) > 4096:
+            return f"containerd takes 4096 bytes of a label; {name} has more."
     return None
 
 
@@ -266,6 +267,7 @@ KATA_CONTAINER = Schema(
             required=True,
             forces_replacement=True,
             description="The id or name of a kata_image.",
+            check=reference_problem,
         ),
         *_PROGRAM,
         *_NAMES,

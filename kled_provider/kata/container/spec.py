@@ -7,8 +7,10 @@ that people know from containers: the usual capabilities, masked paths and read-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from kled_provider.kata.container.block_rules import place_in_container
 
 MIB: Final = 1 << 20
 CPU_PERIOD_US: Final = 100_000
@@ -247,8 +249,9 @@ def _mounts(given: SpecInput) -> list[dict[str, Any]]:
             target="/run", source="tmpfs", type="tmpfs", options=(*tmpfs, "nodev", "mode=755")
         ),
     ]
+    targets = [replace(m, target=place_in_container(m.target)) for m in given.mounts]
     # A mount upon another one has to come behind it.
-    own = sorted(given.mounts, key=lambda mount: mount.target.count("/"))
+    own = sorted(targets, key=lambda mount: mount.target.count("/"))
     hidden = {mount.target for mount in own}
     return [
         {

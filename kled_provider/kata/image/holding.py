@@ -10,7 +10,7 @@ import hashlib
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.images import ImageRecord
-from kled_provider.kata.image.taking import HELD_ALONE, HELD_BY, MANAGED, find_image
+from kled_provider.kata.image.taking import HELD_ALONE, HELD_BY, MANAGED, ImageLocks, find_image
 
 
 def holder_label(workspace: str) -> str:
@@ -24,7 +24,7 @@ def may_use(image: ImageRecord, workspace: str) -> bool:
 
 
 async def hold_image(api: ContainerdApi, name: str, workspace: str, generation: str) -> None:
-    """Note that a workspace holds an image. Raises ContainerdError."""
+    """Note that a workspace holds an image. The caller has its lock. Raises ContainerdError."""
     found = await api.images.find(name)
     if found is not None:
         labels = {**found.labels, holder_label(workspace): generation}
@@ -34,37 +34,45 @@ async def hold_image(api: ContainerdApi, name: str, workspace: str, generation: 
 async def release_image(
     api: ContainerdApi, name: str, workspace: str, generation: str | None, *, keeps: bool
 ) -> None:
-    """Let go of an image, and remove it where nobody else holds it. Raises ContainerdError.
+    """Let go of an image, and remove it where nobody else holds it. The caller has its lock.
 
-    With `keeps` it stays until `collect_images` wants its room. One that a later create of the
-    workspace holds (another generation) is left alone.
+    Raises ContainerdError.
+
+    With `keeps` it stays until `collect_images` wants its room. One that the workspace does not
+    hold, or holds by a later create (another generation), is left alone, and so is the name of one
+    that the machine's owner has put there.
     """
     found = await api.images.find(name)
-    if found is None:
-        return
     own = holder_label(workspace)
-    if own in found.labels and generation not in (None, found.labels[own]):
+    if found is None or own not in found.labels or generation not in (None, found.labels[own]):
         return
     rest = {label: value for label, value in found.labels.items() if label != own}
-    if keeps or any(label.startswith(HELD_BY) for label in rest):
-        await api.images.put(ImageRecord(name=name, target=found.target, labels=rest))
+    left = ImageRecord(name=name, target=found.target, labels=rest)
+    if keeps or MANAGED not in rest or not _is_unused(left):
+        await api.images.put(left)
     else:
         await api.images.delete(name)
 
 
-async def collect_images(api: ContainerdApi, keep_bytes: int) -> list[str]:
+async def collect_images(api: ContainerdApi, locks: ImageLocks, keep_bytes: int) -> list[str]:
     """Remove images that nobody holds, those released first, until the rest has `keep_bytes`.
 
-    Returns their names. Raises ContainerdError.
+    Returns their names. The caller has no lock of `locks`. Raises ContainerdError, OSError.
     """
     images = await api.images.list(f'labels."{MANAGED}"==yes')
-    unused = [i for i in images if not any(label.startswith(HELD_BY) for label in i.labels)]
     left, doomed = 0, []
-    for image in sorted(unused, key=lambda each: each.updated_s, reverse=True):
+    for image in sorted(filter(_is_unused, images), key=lambda each: each.updated_s, reverse=True):
         taken = await find_image(api, image)
         left += taken.size if taken else 0
         if left > keep_bytes:
             doomed.append(image.name)
     for name in doomed:
-        await api.images.delete(name)
+        async with locks.image(name):
+            found = await api.images.find(name)
+            if found is not None and _is_unused(found):  # nobody has taken it meanwhile
+                await api.images.delete(name)
     return doomed
+
+
+def _is_unused(image: ImageRecord) -> bool:
+    return not any(label.startswith(HELD_BY) for label in image.labels)

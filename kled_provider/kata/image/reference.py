@@ -46,6 +46,15 @@ class ImageReference:
         return "registry-1.docker.io" if self.host == _DOCKER else self.host
 
 
+def reference_problem(text: str) -> str | None:
+    """Say what is wrong with the name of an image; None: nothing."""
+    try:
+        parse_reference(text)
+    except ValueError as error:
+        return f"{text[:_MOST_CHARACTERS]!r} is no name of an image: {error}."
+    return None
+
+
 def parse_reference(text: str) -> ImageReference:
     """Read a name. Raises ValueError, which says what is wrong with it."""
     if len(text) > _MOST_CHARACTERS:

@@ -6,16 +6,26 @@ labels, and the last who lets go removes it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import trio
+
+from kled_provider.host import HostError
 from kled_provider.kata.image.getting import explained, import_image, pull_image
-from kled_provider.kata.image.holding import collect_images, hold_image, release_image
+from kled_provider.kata.image.holding import (
+    collect_images,
+    hold_image,
+    holder_label,
+    release_image,
+)
 from kled_provider.kata.image.manifest import parse_platform, this_architecture
 from kled_provider.kata.image.named import find_named, image_id
-from kled_provider.kata.image.reference import parse_reference
+from kled_provider.kata.image.reference import parse_reference, reference_problem
 from kled_provider.kata.image.taking import ImageLocks, ImageTaker, TakenImage
 from kled_provider.kata.machine import KataMachine
+from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.resource import Context, DataSource, Resource
@@ -29,14 +39,6 @@ from kled_provider.plugin.schema import (
     set_of,
 )
 from kled_provider.plugin.values import Values
-
-
-def _check_name(value: Any) -> str | None:
-    try:
-        parse_reference(value)
-    except ValueError as error:
-        return f"{value!r} is no name of an image: {error}."
-    return None
 
 
 def _check_platform(value: Any) -> str | None:
@@ -64,6 +66,7 @@ _FOUND: Final = (
     ),
     Attribute(name="command", type=list_of("string"), computed=True, description="Its command."),
 )
+_CLEAN_UP_S: Final = 30.0
 _NAME = "Name, perhaps with a tag and a digest, such as docker.io/library/debian:12."
 
 KATA_IMAGE = Schema(
@@ -74,7 +77,7 @@ KATA_IMAGE = Schema(
             required=True,
             forces_replacement=True,
             description=_NAME,
-            check=_check_name,
+            check=reference_problem,
         ),
         defaulted(
             "platform",
@@ -153,21 +156,29 @@ class ImageResource(Resource):
         reference = parse_reference(planned["name"])
         platform = parse_platform(planned["platform"])
         workspace = await context.workspace_id()
+        locks = _locks(owner)
         taker = ImageTaker(
             api,
-            ImageLocks(Path(owner.runtime_directory) / "images"),
+            locks,
             owner.images.unpacked_bytes,
             lambda text: context.host.progress(f"{planned['name']}: {text}"),
+            {holder_label(workspace): context.generation or ""},
         )
         where: AttributePath = ("archive",) if planned["archive"] is not None else ("name",)
-        with explained(planned["name"], where, planned):
-            if (path := planned["archive"]) is not None:
-                taken = await import_image(taker, owner, path, reference, platform)
-            else:
-                config = context.config or planned
-                taken = await pull_image(taker, owner, reference, platform, config)
-            await hold_image(api, taken.name, workspace, context.generation or "")
-            await collect_images(api, owner.images.keep_bytes)
+        try:
+            with explained(planned["name"], where, planned):
+                if (path := planned["archive"]) is not None:
+                    taken = await import_image(taker, owner, path, reference, platform)
+                else:
+                    config = context.config or planned
+                    taken = await pull_image(taker, owner, reference, platform, config)
+                await collect_images(api, locks, owner.images.keep_bytes)
+        except BaseException:
+            with trio.move_on_after(_CLEAN_UP_S, shield=True), suppress(HostError, OSError):
+                async with locks.image(reference.name):  # no state knows that it is held
+                    generation = context.generation
+                    await release_image(api, reference.name, workspace, generation, keeps=True)
+            raise
         return {**planned, **_state(taken)}
 
     async def read(self, context: Context, state: Values) -> Values | None:
@@ -189,17 +200,20 @@ class ImageResource(Resource):
         name = parse_reference(state["name"]).name
         workspace = await context.workspace_id()
         keeps = bool(state["keep_on_destroy"])
-        await release_image(api, name, workspace, context.generation, keeps=keeps)
+        async with _locks(self._machine.owner()).image(name):
+            await release_image(api, name, workspace, context.generation, keeps=keeps)
 
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the image has to be there."""
         api = await self._machine.containerd()
         workspace = await context.workspace_id()
-        problem = _check_name(identity)
-        found = None if problem else await find_named(api, identity, workspace)
-        if found is None:
-            raise DiagnosticError.of("There is no such image", problem or f"{identity!r}")
-        await hold_image(api, found.name, workspace, context.generation or "")
+        if (problem := reference_problem(identity)) is not None:
+            raise DiagnosticError.of("There is no such image", problem)
+        async with _locks(self._machine.owner()).image(parse_reference(identity).name):
+            found = await find_named(api, identity, workspace)
+            if found is None:
+                raise DiagnosticError.of("There is no such image", f"{identity!r}")
+            await hold_image(api, found.name, workspace, context.generation or "")
         values: Values = {a.name: a.default for a in self.schema.attributes}
         return {**values, "name": identity, **_state(found)}
 
@@ -212,7 +226,7 @@ class ImageData(DataSource):
         description="An image that this machine's containerd has. One that another workspace has "
         "pulled with an account is not for this one, which needs a kata_image of its own.",
         attributes=(
-            Attribute(name="name", required=True, description=_NAME, check=_check_name),
+            Attribute(name="name", required=True, description=_NAME, check=reference_problem),
             *_FOUND,
         ),
     )
@@ -232,6 +246,10 @@ class ImageData(DataSource):
                 path=("name",),
             )
         return {**config, **_state(found)}
+
+
+def _locks(owner: OwnerFile) -> ImageLocks:
+    return ImageLocks(Path(owner.runtime_directory) / "images")
 
 
 def _state(taken: TakenImage) -> Values:

@@ -8,7 +8,7 @@ goes on where it ended.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ class ImageLocks:
     directory: Path
 
     def image(self, name: str) -> AbstractAsyncContextManager[int]:
-        """Be the only one who takes the image of that name."""
+        """Be the only one who takes the image of that name, holds it, or lets go of it."""
         return hold_lock(self._file("image", name))
 
     def part(self, digest: str) -> AbstractAsyncContextManager[int]:
@@ -96,15 +96,24 @@ class TakenImage:
 
 
 class ImageTaker:
-    """Takes images into one containerd. Raises ImageFormatError, ContainerdError, OSError."""
+    """Takes images into one containerd. Raises ImageFormatError, ContainerdError, OSError.
+
+    `holder` is the label of who wants them: one has it from the moment on that it has its name.
+    """
 
     def __init__(
-        self, api: ContainerdApi, locks: ImageLocks, unpacked_bytes: int, progress: Progress
+        self,
+        api: ContainerdApi,
+        locks: ImageLocks,
+        unpacked_bytes: int,
+        progress: Progress,
+        holder: Mapping[str, str],
     ) -> None:
         self._api = api
         self._locks = locks
         self._most = unpacked_bytes
         self._progress = progress
+        self._holder = holder
 
     async def take(
         self,
@@ -138,6 +147,7 @@ class ImageTaker:
             await self._hold(found, manifest)
             await self._unpack(manifest, config, lease)
             labels = _labels(await self._api.images.find(name), found, is_for_all=is_for_all)
+            labels |= self._holder
             await self._api.images.put(ImageRecord(name=name, target=found, labels=labels))
         return TakenImage(name=name, digest=found.digest, size=size, config=config)
 
@@ -290,7 +300,9 @@ def _labels(
     labels.pop(HELD_ALONE, None)
     was_for_all = is_same and HELD_ALONE not in old
     alone = {} if is_for_all or was_for_all else {HELD_ALONE: "yes"}
-    return {**labels, **alone, MANAGED: "yes"}
+    # What the machine's owner has put there under the very name stays the owner's.
+    managed = {} if is_same and MANAGED not in old else {MANAGED: "yes"}
+    return {**labels, **alone, **managed}
 
 
 async def find_image(api: ContainerdApi, record: ImageRecord) -> TakenImage | None:

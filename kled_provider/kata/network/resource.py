@@ -107,16 +107,16 @@ class NetworkResource(Resource):
     async def read(self, context: Context, state: Values) -> Values | None:
         """Return what the record says; None where it or the conflist is gone, or was changed."""
         networks = ContainerNetworks(self._settings())
-        network = networks.store.load(state["id"])
-        if network is None or network.workspace != await context.workspace_id():
+        network = networks.store.load(await _own_id(context, state))
+        if network is None:
             return None
         return _as_found(state, network, networks)
 
-    async def update(self, context: Context, prior: Values, planned: Values) -> Values:  # noqa: ARG002
+    async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Change what containers that come later get."""
         networks = ContainerNetworks(self._settings())
         async with hold_lock(networks.store.lock):
-            network = networks.store.load(prior["id"])
+            network = networks.store.load(await _own_id(context, prior))
             if network is None:
                 raise DiagnosticError.of(
                     f"Network {prior['name']} is gone", "Plan again: it will be made anew."
@@ -129,9 +129,10 @@ class NetworkResource(Resource):
         """Remove the network, unless containers are attached to it."""
         networks = ContainerNetworks(self._settings())
         async with hold_lock(networks.store.lock):
-            network = networks.store.load(state["id"])
+            id_ = await _own_id(context, state)
+            network = networks.store.load(id_)
             if network is None:
-                networks.store.remove(state["id"])
+                networks.store.remove(id_)
                 return
             if context.generation not in (None, network.generation):
                 return  # a later create has made it its own
@@ -213,6 +214,12 @@ class NetworkResource(Resource):
         bridges.remove_bridge(bridge)
         await remove_rules(bridge, self._settings().iptables)
         networks.store.remove(network.spec.id)
+
+
+async def _own_id(context: Context, state: Values) -> str:
+    """Return the id of a state's network, which is the workspace's, whatever the state's own."""
+    with _told(()):
+        return network_id(await context.workspace_id(), state["name"])
 
 
 @contextmanager

@@ -69,6 +69,8 @@ class NetworkStore:
 
     def load(self, id: str) -> StoredNetwork | None:  # noqa: A002 - the word of the record
         """Return a network; None where there is none, or its conflist is not what it should be."""
+        if not _ID.fullmatch(id):
+            return None
         try:
             record = json.loads((self._directory / id / "record.json").read_bytes())
             network = _decode(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from kled_provider.kata.runtime_config.composing import (
     template_tables,
 )
 from kled_provider.kata.runtime_config.keeping import find_config, keep_config, remove_config
-from kled_provider.kata.runtime_config.places import file_path
+from kled_provider.kata.runtime_config.places import NAME, file_path
 from kled_provider.kata.runtime_config.reading import (
     DROP_INS,
     ConfigFileError,
@@ -173,7 +174,11 @@ def _result(
 
 
 def _place(owner: OwnerFile, workspace: str, values: Values) -> Path:
-    """Where the file stands."""
+    """Where the file stands. Raises DiagnosticError for what is no name: a state says anything."""
+    if not re.fullmatch(NAME, values["name"] or ""):
+        raise DiagnosticError.of(
+            "There is no such configuration", f"{values['name']!r} is no name."
+        )
     base = owner.configurations.get(values["base"])
     if values["form"] == DROP_IN and base is not None:
         name = _drop_in_name(workspace, values["name"])

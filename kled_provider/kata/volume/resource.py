@@ -108,31 +108,31 @@ class VolumeResource(Resource):
         settings = self._settings()
         store = VolumeStore(settings.directory)
         workspace, owner = await _whose(context)
-        volume = _existing(store, planned, workspace, owner)
-        if volume is None:
-            # It may take minutes: others wait for the lock of all, and nobody for this one's.
-            volume = _new(settings, planned, workspace, owner)
-            async with hold_lock(volume.lock):
-                await self._make(context, settings, planned, volume)
-                return await _keep(store, volume, context, planned, workspace)
-        return await _keep(store, volume, context, planned, workspace)
+        async with hold_lock(store.lock):  # whose delete may run, where a resource was renamed
+            volume = _existing(store, planned, workspace, owner)
+            if volume is not None:
+                return _keep(store, volume, context, planned, workspace)
+        # It may take minutes: others wait for the lock of all, and nobody for this one's.
+        volume = _new(settings, planned, workspace, owner)
+        async with hold_lock(volume.lock):
+            await self._make(context, settings, planned, volume)
+            async with hold_lock(store.lock):
+                return _keep(store, volume, context, planned, workspace)
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Return what the record and the directory say; None where either is gone."""
         store = VolumeStore(self._settings().directory)
-        volume = store.load(state["id"])
         workspace, _ = await _whose(context)
-        if volume is None or volume.workspace != workspace:
-            return None
-        return _as_found(volume)
+        volume = store.of_workspace(state["id"], workspace)
+        return None if volume is None or not volume.is_there() else _as_found(volume)
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Rename it, and change what may be changed in place; nothing is moved."""
         store = VolumeStore(self._settings().directory)
         async with hold_lock(store.lock):
             workspace, owner = await _whose(context)
-            volume = store.load(prior["id"])
-            if volume is None:
+            volume = store.of_workspace(prior["id"], workspace)
+            if volume is None or not volume.is_there():
                 raise DiagnosticError.of(
                     f"Volume {prior['name']} is gone", "Plan again: it will be made anew."
                 )
@@ -152,9 +152,9 @@ class VolumeResource(Resource):
         """Remove the directory, or keep it for its owner, as `retention` says."""
         store = VolumeStore(self._settings().directory)
         async with hold_lock(store.lock):
-            volume = store.load(state["id"])
+            workspace, _ = await _whose(context)
+            volume = store.of_workspace(state["id"], workspace)
             if volume is None:
-                store.forget(state["id"])
                 return
             if context.generation not in (None, volume.generation):
                 return  # a later create has made it its own
@@ -241,15 +241,15 @@ def _new(settings: VolumeSettings, planned: Values, workspace: str, owner: str) 
     return _set(volume, planned)
 
 
-async def _keep(
+def _keep(
     store: VolumeStore, volume: StoredVolume, context: Context, planned: Values, workspace: str
 ) -> Values:
+    """Write the record; the caller has the store's lock."""
     volume = replace(
         _set(volume, planned), workspace=workspace, generation=context.generation or ""
     )
-    async with hold_lock(store.lock):
-        _apply_permissions(volume)
-        store.save(volume)
+    _apply_permissions(volume)
+    store.save(volume)
     return _state(planned, volume)
 
 

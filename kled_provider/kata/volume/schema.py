@@ -79,7 +79,7 @@ SCHEMA = Schema(
             "mode",
             "0755",
             "Permissions of the directory itself, in octal.",
-            check=matching(r"0?[0-7]{3}|[01][0-7]{3}", "three octal digits, as in 0755"),
+            check=matching(r"[0-3]?[0-7]{3}", "octal digits, as in 0755 or 2775"),
         ),
         Attribute(name="id", computed=True, description="Id that no rename changes."),
     ),

@@ -65,6 +65,10 @@ class StoredVolume:
     mode: str = "0755"  # octal, as the template has it
     source: tuple[str, str] | None = None
 
+    def is_there(self) -> bool:
+        """Whether there is a directory where there has to be one."""
+        return self.kind == TMPFS or self.data.is_dir()
+
 
 class VolumeStore:
     """Finds and changes records; who changes what stands here holds `lock`."""
@@ -91,16 +95,26 @@ class VolumeStore:
 
     def load(self, id: str) -> StoredVolume | None:  # noqa: A002
         """Return a volume by its id; None where there is none, or no directory to it."""
+        volume = self._read(id)
+        return volume if volume is not None and volume.is_there() else None
+
+    def of_workspace(self, id: str | None, workspace: str) -> StoredVolume | None:  # noqa: A002
+        """Return a workspace's volume, also one whose directory is gone; None where it has none."""
+        volume = self._read(id or "")
+        return volume if volume is not None and volume.workspace == workspace else None
+
+    def _read(self, id: str) -> StoredVolume | None:  # noqa: A002
+        if not _IN_NAME.fullmatch(id):
+            return None
         try:
             found = json.loads(self._record(id).read_bytes())
             source = found.pop("source")
-            volume = StoredVolume(
+            return StoredVolume(
                 **{**found, "data": Path(found["data"]), "lock": Path(found["lock"])},
                 source=None if source is None else (source[0], source[1]),
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return volume if volume.kind == TMPFS or volume.data.is_dir() else None
 
     def all(self) -> Iterator[StoredVolume]:
         """Every volume that can be read."""

@@ -223,6 +223,24 @@ async def test_one_that_no_state_knows_is_adopted(kata: Any, platform: Any) -> N
     nothing_is_left(platform)
 
 
+async def test_one_whose_resource_is_renamed_runs_in_the_end(kata: Any, platform: Any) -> None:
+    """Terraform destroys the old one while it creates the new one, which has the same name."""
+    script = "trap true TERM; while :; do sleep 1; done"
+    slow = f'command = ["/bin/sh", "-c", "{script}"]\n stop_timeout = 2'
+    kata.write(template(platform, slow))
+    await kata("apply", "-auto-approve")
+    for name in ("again", "ws", "again"):
+        kata.write(
+            template(platform, slow).replace('"kata_container" "ws"', f'"kata_container" "{name}"')
+        )
+        await kata("apply", "-auto-approve")
+        made = attributes(kata, f"kata_container.{name}")
+        assert str(made["pid"]) in platform.containerd.ctr("tasks", "ls").stdout
+        assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
 REFUSED_BY_THE_PLAN = (
     ("privileged = true", "A privileged container without Kata"),
     ('mount {\n source = "/etc"\n target = "/m"\n }', "'/etc' is not beneath a path that"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import trio
 
 from kled_provider.containerd.tasks import Tasks
+from tests.kit.private_containerd import end_loggers, unmount_below
 from tests.provider.kata.containers import attributes, nothing_is_left, refused, template
 
 pytestmark = pytest.mark.slow
@@ -74,6 +76,26 @@ async def test_containerd_starts_one_again_that_is_always_to_run(kata: Any, plat
     await until_restarted(kata, made["pid"])
     assert "No changes" in await kata("plan", "-detailed-exitcode")
     assert Path(made["log_path"]).read_text() == "up\nup\n"
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def test_one_that_is_always_to_run_is_made_again_after_a_boot(
+    kata: Any, platform: Any
+) -> None:
+    """containerd cannot start it: its files, its namespace and its FIFO were in memory."""
+    kata.write(template(platform, 'restart = "always"'))
+    await kata("apply", "-auto-approve")
+    made = attributes(kata)
+    end_loggers(platform.directory / "run")
+    unmount_below(platform.directory)
+    shutil.rmtree(platform.directory / "run")
+    os.kill(made["pid"], signal.SIGKILL)
+    await until_stopped(platform, made["id"])
+    assert "1 to add" in await kata("plan", "-no-color")
+    await kata("apply", "-auto-approve")
+    assert attributes(kata)["status"] == "running"
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
     await kata("destroy", "-auto-approve")
     nothing_is_left(platform)
 

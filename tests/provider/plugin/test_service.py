@@ -175,6 +175,19 @@ async def test_an_error_by_its_shape_counts_as_a_hosts(host: Any) -> None:
         await Operations(host).ask(fail)
 
 
+async def test_what_is_applied_has_been_checked_whoever_asks(thing: Thing, host: Any) -> None:
+    """A program beside Terraform may apply what it has neither validated nor planned."""
+    checked = Attribute(name="name", required=True, check=lambda value: f"{value} is bad.")
+    thing.schema = Schema(attributes=(checked, *thing.schema.attributes[1:]))
+    service = PluginService(Provider(name="test", resources=(thing,)), host, lambda: None)
+    for prior in (None, {"name": "a", "id": "1"}):
+        request = change(prior, {"name": "b", "id": "1"})
+        reply = await service.handle(PREFIX + "ApplyResourceChange", request)
+        assert summaries(reply, 3) == [("Invalid name", "b is bad.")]
+        assert decode_value(protobuf.decode(reply).blob(1)) == prior
+    assert not thing.waiting.is_set()
+
+
 class Faulty(Thing):
     """One with mistakes in it, met after something was made."""
 

@@ -38,6 +38,8 @@ def told(**given: Any) -> list[str]:
         ({"stop_signal": "SIGNONE"}, "Use a signal"),
         ({"stop_signal": "99"}, "Use a signal"),
         ({"stop_signal": "SIG_BLOCK"}, "Use a signal"),
+        ({"image": "Not An Image"}, "is no name of an image"),
+        ({"labels": {"a": "\u00e9" * 2048}}, "4096 bytes"),
         ({"env": {"A=B": "x"}}, "has no `=`"),
         ({"env": {"": "x"}}, "is not empty"),
         ({"env_sensitive": {"A": "secret\0"}}, "The value of A has a NUL byte"),

@@ -76,12 +76,13 @@ async def test_every_attribute_is_applied_and_planned_again_without_a_change(
 
     # A rename moves nothing, and what can change in place does.
     everything = ('name = "renamed"', *everything[1:5], "uid = 7", *everything[6:])
+    everything = tuple(line.replace('"750"', '"2770"') for line in everything)
     write(terraform, *everything)
     said = await terraform("apply", "-auto-approve")
     assert "0 added, 1 changed, 0 destroyed" in said
     renamed = volumes(settings)["renamed"]
     assert (renamed.id, renamed.data) == (volume.id, volume.data)
-    assert renamed.data.stat().st_uid == 7
+    assert (renamed.data.stat().st_uid, renamed.data.stat().st_mode & 0o7777) == (7, 0o2770)
     await terraform("plan", "-detailed-exitcode")
 
     # An import gives the same state.
