@@ -76,8 +76,7 @@ async def test_every_attribute_is_applied_and_planned_again_without_a_change(
 
     # A rename moves nothing, and what can change in place does.
     everything = ('name = "renamed"', *everything[1:5], "uid = 7", *everything[6:])
-    everything = tuple(line.replace('"750"', '"2770"') for line in everything)
-    write(terraform, *everything)
+    write(terraform, *(line.replace('"750"', '"2770"') for line in everything))
     said = await terraform("apply", "-auto-approve")
     assert "0 added, 1 changed, 0 destroyed" in said
     renamed = volumes(settings)["renamed"]
