@@ -10,9 +10,12 @@ from kled_wire.resume.frames import DATA_MAX
 
 
 class Outbox:
-    """Bytes `start` to `end` of a direction; `sent` is how far this transport has been given."""
+    """Bytes `start` to `end` of a direction; `sent` is how far this transport has been given.
 
-    __slots__ = ("_chunks", "_next", "end", "sent", "start")
+    The peer may have more than that: what an earlier transport was given, up to `_given`.
+    """
+
+    __slots__ = ("_chunks", "_given", "_next", "end", "sent", "start")
 
     def __init__(self) -> None:
         self._chunks: deque[memoryview] = deque()
@@ -20,6 +23,7 @@ class Outbox:
         self.start = 0
         self.sent = 0
         self.end = 0
+        self._given = 0
 
     @property
     def unacked(self) -> int:
@@ -36,11 +40,12 @@ class Outbox:
     def acked(self, offset: int) -> None:
         """The peer has taken everything before `offset`; an older ack says nothing new.
 
+        What it has from an earlier transport is not sent again on this one.
         Raises ProtocolError("ack_out_of_range"), changing nothing.
         """
-        if offset > self.sent:
+        if offset > self._given:
             raise ProtocolError(
-                "ack_out_of_range", f"ack {offset}, outstanding {self.start}..{self.sent}"
+                "ack_out_of_range", f"ack {offset}, outstanding {self.start}..{self._given}"
             )
         while self.start < offset:
             first = self._chunks[0]
@@ -51,21 +56,20 @@ class Outbox:
                 self._next -= 1
             else:
                 self._chunks[0] = first[taken:]
+        if self.sent < offset:
+            self.sent, self._next = offset, 0
 
     def rewind(self, offset: int) -> None:
         """A new transport: the peer has everything before `offset`, the rest is sent again.
 
-        Raises ProtocolError("offset_gone") when that is already forgotten or was never written.
+        Raises ProtocolError("offset_gone") when that is already forgotten or was never sent.
         """
-        if not self.start <= offset <= self.end:
+        if not self.start <= offset <= self._given:
             raise ProtocolError(
-                "offset_gone", f"the peer has {offset} bytes, kept are {self.start}..{self.end}"
+                "offset_gone", f"the peer has {offset} bytes, kept are {self.start}..{self._given}"
             )
-        self.sent = self.end
-        self._next = len(self._chunks)
         self.acked(offset)
-        self.sent = self.start
-        self._next = 0
+        self.sent, self._next = self.start, 0
 
     def take(self, limit: int) -> Iterator[tuple[int, int, list[memoryview]]]:
         """What comes next, about `limit` bytes of it, marked as sent: a frame's worth at a time.
@@ -82,6 +86,7 @@ class Outbox:
                 chunks.append(chunk)
                 self._next += 1
                 self.sent += len(chunk)
+            self._given = max(self._given, self.sent)
             length = self.sent - offset
             limit -= length
             yield offset, length, chunks

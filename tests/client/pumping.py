@@ -71,9 +71,10 @@ class Agent:
         self._thread.join(10)
 
     async def _cut(self) -> None:
-        for stream in self._live:
+        # What comes meanwhile is the next one, and stays.
+        cut, self._live = self._live, []
+        for stream in cut:
             await trio.aclose_forcefully(stream)
-        self._live.clear()
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()

@@ -64,7 +64,7 @@ def test_an_idle_stream_is_back_at_once_however_often_its_transports_end(
     for number in range(1, 15):
         agent.cut()
         # A backoff that went on would be at 10 s by then.
-        wait_until("it is back", lambda n=number: agent.resumes == n, within_s=4.0)  # type: ignore[misc]  # a default argument binds n
+        wait_until("it is back", lambda n=number: agent.resumes >= n, within_s=4.0)  # type: ignore[misc]  # a default argument binds n
 
 
 def test_an_ssh_that_goes_away_while_there_is_no_transport_ends_the_pump(

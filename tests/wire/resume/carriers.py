@@ -1,4 +1,4 @@
-"""Two machines and a transport between them that a test cuts, delays and splits as it likes."""
+"""Two states and a transport between them that a test cuts, delays and splits as it likes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Link:
         self.agent = StreamState()
         self.now = 1.0
         self.wire = Wire()
+        # What the client and the agent have, as they said it on a direct path.
+        self.greeted = 0, 0
         self.got_by_agent = bytearray()
         self.got_by_client = bytearray()
         self.attach()
@@ -33,6 +35,20 @@ class Link:
         client_has, agent_has = self.client.inbox.position, self.agent.inbox.position
         self.client.attach(agent_has, self.now)
         self.agent.attach(client_has, self.now)
+
+    def greet(self) -> None:
+        """Say on a direct path what both have, while the present transport goes on carrying."""
+        self.greeted = self.client.inbox.position, self.agent.inbox.position
+
+    def move(self, to_agent: int | None = 0) -> None:
+        """Move to the direct path that was greeted; so much still reaches the agent on the old."""
+        client_has, agent_has = self.greeted
+        self.client.detach()
+        self.client.attach(agent_has, self.now, direct=True)
+        self.got_by_agent += self._arrive(self.agent, self.wire.to_agent, to_agent)
+        self.agent.detach()
+        self.agent.attach(client_has, self.now, direct=True)
+        self.wire = Wire()
 
     def send(self) -> None:
         """Let both ends put what is due onto the transport."""

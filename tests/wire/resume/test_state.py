@@ -19,6 +19,8 @@ STEP = st.one_of(
     st.tuples(st.just("send"), st.none()),
     st.tuples(st.just("deliver"), st.tuples(st.integers(0, 5000), st.integers(0, 5000))),
     st.tuples(st.just("cut"), st.none()),
+    st.tuples(st.just("greet"), st.none()),
+    st.tuples(st.just("move"), st.integers(0, 5000)),
     st.tuples(st.just("wait"), st.none()),
 )
 
@@ -46,6 +48,11 @@ def test_whatever_happens_to_transports_no_byte_is_lost_doubled_or_moved(
             link.deliver(*argument)
         elif action == "cut":
             link.attach()
+        elif action == "greet":
+            link.greet()
+        elif action == "move":
+            assert isinstance(argument, int)
+            link.move(argument)
         else:
             link.now += 0.06
         assert by_client.startswith(link.got_by_agent)
@@ -274,6 +281,21 @@ def test_a_move_to_a_direct_path_forgives_a_position_that_has_become_old() -> No
     link.client.attach(greeted_with, link.now, direct=True)
     (_, payload) = link.client.pieces(link.now)[-2:]
     assert bytes(payload) == b"and not yet"
+
+
+def test_an_ack_of_what_the_transport_before_brought_is_right_however_early_it_comes() -> None:
+    """Refused, it cost the direct path that it came on, and another move."""
+    link = Link()
+    link.greet()
+    link.agent.write(b"on the relay")
+    link.send()
+    link.deliver()
+    link.move()
+    link.now = link.client.wake_at(link.now)
+    link.wire.to_agent += b"".join(link.client.pieces(link.now))
+    link.deliver()
+    assert link.agent.pieces(link.now) == []
+    assert link.agent.outbox.unacked == 0
 
 
 def test_pings_of_who_reads_nothing_are_not_all_kept() -> None:
