@@ -25,7 +25,10 @@ _READY_MAX_S: Final = 120.0
 
 
 class Dialback:
-    """Dials the data plane when asked. `nursery` outlives the control link, as streams do."""
+    """Dials the data plane when asked. `nursery` outlives the control link, as streams do.
+
+    A dial may take `dial_s` seconds.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Dialback:
         log: EventLog,
         *,
         ssl_context: ssl.SSLContext | None = None,
+        dial_s: float = limits.DIAL_BACK_TIMEOUT_S,
     ) -> None:
         self._nursery = nursery
         self._coordinator = coordinator
@@ -45,6 +49,7 @@ class Dialback:
         self._grants = grants
         self._log = log
         self._ssl_context = ssl_context
+        self._dial_s = dial_s
         self._open = 0
         self._number = 0
 
@@ -117,7 +122,7 @@ class Dialback:
         self, dial: messages.Dial, link: ControlLink, nursery: trio.Nursery, log: EventLog
     ) -> trio.abc.HalfCloseableStream | None:
         try:
-            with trio.fail_after(limits.DIAL_BACK_TIMEOUT_S):
+            with trio.fail_after(self._dial_s):
                 return await open_upgraded(
                     self._coordinator,
                     "/api/v1/agent/stream",

@@ -21,7 +21,14 @@ from kled_wire import limits
 from kled_wire.backoff import Backoff, Pace, Redials
 from kled_wire.control import messages, standby
 from kled_wire.control.agent_spec import AgentSpec
-from kled_wire.control.link import CloseCode, ControlLink, LinkClosed, close_code_for
+from kled_wire.control.link import (
+    LINK_TIMES,
+    CloseCode,
+    ControlLink,
+    LinkClosed,
+    LinkTimes,
+    close_code_for,
+)
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.lasting import open_lasting_nursery
@@ -44,7 +51,11 @@ class Connect(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
-    """What a link needs: who we are, and what to do when a stream is asked for."""
+    """What a link needs: who we are, and what to do when a stream is asked for.
+
+    In seconds: `refused_s` is the longest time between two dials, kept where our token or version
+    was refused; `replaced_s` is kept where another process has our identity.
+    """
 
     identity: Identity
     on_dial: Callable[[messages.Dial, ControlLink], None]
@@ -58,6 +69,9 @@ class LinkSettings:
     log: EventLog
     ssl_context: ssl.SSLContext | None = None
     connect: Connect = open_connection
+    times: LinkTimes = LINK_TIMES
+    refused_s: float = limits.REDIAL_REFUSED_S
+    replaced_s: float = limits.REDIAL_CAP_S
 
 
 async def serve_link(settings: LinkSettings, *, redials: Redials | None = None) -> Never:
@@ -65,7 +79,7 @@ async def serve_link(settings: LinkSettings, *, redials: Redials | None = None) 
 
     A link that was welcomed was a good one: the coordinator is there and takes us, so when it ends,
     the next is dialled as soon as `redials` allows. A refused token is reported and asked about
-    again every limits.REDIAL_REFUSED_S.
+    again every `refused_s`.
     """
     # At most 12 dials in any minute, 8 a minute in the long run, whatever happens: of 5,000 agents
     # 670 a second reach a coordinator that welcomes them and then crashes, again and again, which
@@ -82,13 +96,13 @@ async def serve_link(settings: LinkSettings, *, redials: Redials | None = None) 
         try:
             await _run_once(settings, welcomed)
         except _Shutdown as exc:
-            away_s = exc.back_in_s
+            away_s = min(max(exc.back_in_s, 0.0), settings.refused_s)
             settings.log.info("coordinator_stopping", reason=exc.reason, retry_s=away_s)
         except LinkClosed as exc:
-            away_s = _delay_after_close(exc)
+            away_s = _delay_after_close(exc, settings)
             settings.log.info("link_closed", code=exc.code, reason=exc.reason)
         except UnauthenticatedError as exc:
-            away_s = limits.REDIAL_REFUSED_S
+            away_s = settings.refused_s
             settings.log.error("agent_refused", code=exc.code, reason=exc.message, retry_s=away_s)
         except KledError as exc:
             settings.log.info("link_failed", code=exc.code, reason=exc.message)
@@ -101,16 +115,16 @@ class _Shutdown(LinkClosed):
 
     def __init__(self, message: messages.Shutdown) -> None:
         super().__init__(CloseCode.GOING_AWAY, message.reason)
-        self.back_in_s = min(max(message.back_in_s, 0.0), limits.REDIAL_REFUSED_S)
+        self.back_in_s = message.back_in_s
 
 
-def _delay_after_close(closed: LinkClosed) -> float:
+def _delay_after_close(closed: LinkClosed, settings: LinkSettings) -> float:
     """How long a close by the coordinator asks us to stay away, in seconds."""
     if closed.code in {CloseCode.TOKEN_REFUSED, CloseCode.VERSION_UNSUPPORTED}:
-        return limits.REDIAL_REFUSED_S
+        return settings.refused_s
     if closed.code == CloseCode.REPLACED:
         # Another process has our identity. Coming straight back would make the two take turns.
-        return limits.REDIAL_CAP_S
+        return settings.replaced_s
     return 0.0
 
 
@@ -156,7 +170,7 @@ async def _open_link(
             headers={"authorization": f"Bearer {settings.identity.token}"},
             max_message_size=limits.CONTROL_MESSAGE_MAX_BYTES,
         )
-        return ControlLink(connection)
+        return ControlLink(connection, settings.times)
     raise UnavailableError("coordinator_silent", "the coordinator did not answer in time")
 
 
@@ -164,7 +178,7 @@ async def _converse(link: ControlLink, settings: LinkSettings, welcomed: trio.Ev
     """Greet and stay; the link is closed at the end, however it comes."""
     code, reason = CloseCode.GOING_AWAY, "the agent is stopping"
     try:
-        welcome = await _greet(link)
+        welcome = await _greet(link, settings.times.hello_s)
         welcomed.set()
         settings.on_welcome(welcome)
         settings.log.info("link_open", coordinator=welcome.version, workspace=welcome.workspace)
@@ -179,7 +193,7 @@ async def _converse(link: ControlLink, settings: LinkSettings, welcomed: trio.Ev
         await link.close(code, reason)
 
 
-async def _greet(link: ControlLink) -> messages.Welcome:
+async def _greet(link: ControlLink, within_s: float) -> messages.Welcome:
     about = about_machine()
     await link.send(
         messages.Hello(
@@ -196,7 +210,7 @@ async def _greet(link: ControlLink) -> messages.Welcome:
             ),
         )
     )
-    with trio.move_on_after(limits.HELLO_TIMEOUT_S):
+    with trio.move_on_after(within_s):
         answer = await link.receive()
         if not isinstance(answer, messages.Welcome):
             raise ProtocolError("welcome_expected", f"received {answer.type} before welcome")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -26,11 +27,13 @@ from kled_coord.workspaces.key_holders import AgentKeys
 from kled_wire import limits
 from kled_wire.control import messages
 from kled_wire.control.link import (
+    LINK_TIMES,
     MESSAGE_QUEUE,
     RECEIVE_BUFFER_BYTES,
     CloseCode,
     ControlLink,
     LinkClosed,
+    LinkTimes,
     close_code_for,
 )
 from kled_wire.errors import KledError, ProtocolError
@@ -46,45 +49,35 @@ DialFailure = Callable[[str, str, str], None]
 _KEY_ID: Final = re.compile(r"key_[a-z2-7]{20}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlane:
     """Serves control links; `on_dial_failed` is the relay's."""
 
-    def __init__(
-        self,
-        *,
-        identity: IdentityService,
-        agents: Agents,
-        keys: AgentKeys,
-        registry: AgentRegistry,
-        endings: Endings,
-        scripts: ScriptIntake,
-        clock: Clock,
-        on_dial_failed: DialFailure,
-    ) -> None:
-        self._identity = identity
-        self._agents = agents
-        self._keys = keys
-        self._registry = registry
-        self._endings = endings
-        self._scripts = scripts
-        self._clock = clock
-        self._on_dial_failed = on_dial_failed
+    identity: IdentityService
+    agents: Agents
+    keys: AgentKeys
+    registry: AgentRegistry
+    endings: Endings
+    scripts: ScriptIntake
+    clock: Clock
+    on_dial_failed: DialFailure
+    times: LinkTimes = LINK_TIMES
 
     async def serve(self, arrival: Arrival) -> None:
         """Check the agent's token, open the WebSocket, stay until it ends."""
         try:
-            agent = await self._identity.authenticate_agent(bearer(arrival.head, "Bearer"))
+            agent = await self.identity.authenticate_agent(bearer(arrival.head, "Bearer"))
         except KledError as error:
             log.info("agent_refused", code=error.code, address=arrival.address)
             if isinstance(error, AgentRevokedError):
-                self._registry.refused(error.agent, error.message, self._clock())
+                self.registry.refused(error.agent, error.message, self.clock())
             await answer_error(arrival.stream, error)
             return
         arrival.vouched()
         async with trio.open_nursery() as nursery:
-            connection = await _accept(arrival, nursery)
+            connection = await _accept(arrival, nursery, self.times.hello_s)
             if connection is not None:
-                link = ControlLink(connection)
+                link = ControlLink(connection, self.times)
                 code, reason = await self._converse(link, agent, arrival.address)
                 await link.close(code, reason)
             nursery.cancel_scope.cancel()
@@ -97,7 +90,7 @@ class ControlPlane:
             hello = await self._greet(link, agent)
             if hello is None:
                 why = f"this coordinator speaks {PROTOCOL}"
-                self._registry.refused(agent, f"{why}, the agent at {address} not", self._clock())
+                self.registry.refused(agent, f"{why}, the agent at {address} not", self.clock())
                 return CloseCode.VERSION_UNSUPPORTED, why
             return await self._stay(link, agent, hello, address)
         except ProtocolError as error:
@@ -113,7 +106,7 @@ class ControlPlane:
 
     async def _greet(self, link: ControlLink, agent: AgentRecord) -> messages.Hello | None:
         """Hello and Welcome; None when the versions do not fit."""
-        with trio.move_on_after(limits.HELLO_TIMEOUT_S) as scope:
+        with trio.move_on_after(self.times.hello_s) as scope:
             hello = await link.receive()
         if scope.cancelled_caught:
             raise ProtocolError("hello_expected", "no hello was received")
@@ -124,7 +117,7 @@ class ControlPlane:
         long = [n for n, most in _ABOUT_MAX.items() if len(getattr(hello, n)) > most]
         if long:
             raise ProtocolError("message_malformed", f"hello.{long[0]} is too long")
-        workspace = await self._agents.workspace_of(agent)
+        workspace = await self.agents.workspace_of(agent)
         await link.send(
             messages.Welcome(
                 protocol=PROTOCOL,
@@ -134,7 +127,7 @@ class ControlPlane:
                 workspace=workspace.name,
                 owner=workspace.owner_name,
                 heartbeat_s=limits.HEARTBEAT_S,
-                spec_follows=await self._scripts.is_building(workspace.id),
+                spec_follows=await self.scripts.is_building(workspace.id),
             )
         )
         return hello
@@ -142,7 +135,7 @@ class ControlPlane:
     async def _stay(
         self, link: ControlLink, agent: AgentRecord, hello: messages.Hello, address: str
     ) -> tuple[CloseCode, str]:
-        now = self._clock()
+        now = self.clock()
         with trio.CancelScope() as scope:
             attached = AttachedAgent(
                 link=link,
@@ -154,10 +147,10 @@ class ControlPlane:
                 address=address,
             )
             await self._give_keys(agent, attached)
-            self._registry.attach(agent.id, attached)
+            self.registry.attach(agent.id, attached)
             try:
                 await self._seen(agent, attached, connected=True)
-                await self._scripts.attached(agent, hello.features)
+                await self.scripts.attached(agent, hello.features)
                 while True:
                     await self._handle(await link.receive(), agent, attached)
             finally:
@@ -166,8 +159,8 @@ class ControlPlane:
                     # Its wait is bounded and shielded.
                     with suppress(LinkClosed):
                         await link.send(attached.farewell)
-                if self._registry.detach(agent.id, attached):
-                    self._scripts.detached(agent)
+                if self.registry.detach(agent.id, attached):
+                    self.scripts.detached(agent)
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
                         await self._seen(agent, attached, connected=False)
         log.info("agent_ended", agent=agent.id, reason=attached.close[1])
@@ -179,28 +172,28 @@ class ControlPlane:
         Whoever changes the list meanwhile does not find this link: then it is sent again.
         """
         sent_after = None
-        while sent_after != self._keys.changes and messages.KEYS_FEATURE in attached.hello.features:
-            sent_after = self._keys.changes
-            await attached.keys.give(partial(self._keys.good_for, agent.id))
+        while sent_after != self.keys.changes and messages.KEYS_FEATURE in attached.hello.features:
+            sent_after = self.keys.changes
+            await attached.keys.give(partial(self.keys.good_for, agent.id))
 
     async def _handle(
         self, message: messages.Message, agent: AgentRecord, attached: AttachedAgent
     ) -> None:
-        attached.last_seen_at, attached.heard_at = self._clock(), trio.current_time()
+        attached.last_seen_at, attached.heard_at = self.clock(), trio.current_time()
         if isinstance(message, messages.Ping):
             attached.rtt_s = message.rtt_s or attached.rtt_s
         elif isinstance(message, messages.Report):
             attached.report = message
         elif isinstance(message, messages.DialFailed):
-            self._on_dial_failed(message.ticket, message.code, message.message)
+            self.on_dial_failed(message.ticket, message.code, message.message)
         elif isinstance(message, messages.KeysSet):
             attached.keys.answered(message.number)
         elif isinstance(message, messages.KeyUsed):
             await self._note_key_use(agent, message.key)
         elif isinstance(message, messages.GrantsHeld):
-            if ended := await self._endings.ended(message.grants[: messages.GRANTS_MAX]):
+            if ended := await self.endings.ended(message.grants[: messages.GRANTS_MAX]):
                 await attached.link.send(messages.EndGrants(grants=ended))
-        elif not await self._scripts.take(agent, message) and not isinstance(
+        elif not await self.scripts.take(agent, message) and not isinstance(
             message, messages.Unsupported
         ):
             raise ProtocolError("message_unexpected", f"{message.type} out of order")
@@ -208,11 +201,11 @@ class ControlPlane:
     async def _note_key_use(self, agent: AgentRecord, key: str) -> None:
         if _KEY_ID.fullmatch(key) is None:
             raise ProtocolError("message_malformed", "key_used.key is no key's id")
-        if not self._registry.spend_dial(agent.id):
+        if not self.registry.spend_dial(agent.id):
             log.warning("key_use_unexpected", agent=agent.id)
             return
         try:
-            await self._keys.used(agent, key)
+            await self.keys.used(agent, key)
         except KledError as error:
             log.warning("key_use_not_noted", agent=agent.id, key=key, code=error.code)
 
@@ -220,7 +213,7 @@ class ControlPlane:
         hello = attached.hello
         log.info("agent_connected" if connected else "agent_disconnected", agent=agent.id)
         try:
-            await self._agents.seen(
+            await self.agents.seen(
                 agent.id,
                 connected=connected,
                 version=hello.version,
@@ -235,11 +228,11 @@ class ControlPlane:
 
 
 async def _accept(
-    arrival: Arrival, nursery: trio.Nursery
+    arrival: Arrival, nursery: trio.Nursery, within_s: float
 ) -> trio_websocket.WebSocketConnection | None:
     """Answer the WebSocket request; None when the peer did not go through with it."""
     try:
-        with trio.fail_after(limits.HELLO_TIMEOUT_S):
+        with trio.fail_after(within_s):
             request = await trio_websocket.wrap_server_stream(
                 nursery,
                 arrival.with_head(),

@@ -38,7 +38,10 @@ log = structlog.get_logger(__name__)
 
 
 class AsgiServer:
-    """Serves one ASGI application on streams that it is handed."""
+    """Serves one ASGI application on streams that it is handed.
+
+    A head may take `head_s` seconds; a client must take 64 KiB within `send_s` seconds.
+    """
 
     def __init__(
         self,
@@ -46,8 +49,10 @@ class AsgiServer:
         admission: Admission,
         trusted_proxies: Sequence[Network] = (),
         *,
+        head_s: float = limits.HEAD_TIMEOUT_S,
         send_s: float = SEND_S,
     ) -> None:
+        self._head_s = head_s
         self._send_s = send_s
         self._app = ASGIWrapper(_with_clients(app, admission, trusted_proxies))
         self._config = HypercornConfig()
@@ -68,7 +73,14 @@ class AsgiServer:
         self._open += 1
         try:
             await _HypercornConnection(
-                place, self._send_s, self._app, self._config, self._context, {}, stream
+                place,
+                self._head_s,
+                self._send_s,
+                self._app,
+                self._config,
+                self._context,
+                {},
+                stream,
             ).run()
         except Exception:
             # One connection's bug must not end the others.
@@ -93,9 +105,12 @@ class _HypercornConnection(TCPServer):
     # Hypercorn says it wants TLS over a socket; it uses no more than any stream has.
     stream: Any
 
-    def __init__(self, place: AdmissionPlace | None, send_s: float, *arguments: Any) -> None:
+    def __init__(
+        self, place: AdmissionPlace | None, head_s: float, send_s: float, *arguments: Any
+    ) -> None:
         super().__init__(*arguments)
         self._place = place
+        self._head_s = head_s
         self._send_s = send_s
         if place is not None:
             self.state = {VOUCHED: place.leave}
@@ -116,6 +131,7 @@ class _HypercornConnection(TCPServer):
                     _address(sock.getpeername()) if sock else None,
                     _address(sock.getsockname()) if sock else None,
                     self.protocol_send,
+                    head_s=self._head_s,
                 )
                 await self.protocol.initiate()
                 await self.idle_task.restart(task_group, self._idle_timeout)
@@ -129,7 +145,7 @@ class _HypercornConnection(TCPServer):
 
     async def _idle_timeout(self) -> None:
         is_stranger = self._place is not None and self._place.is_held
-        with trio.move_on_after(limits.HEAD_TIMEOUT_S if is_stranger else KEEP_ALIVE_S):
+        with trio.move_on_after(self._head_s if is_stranger else KEEP_ALIVE_S):
             await self.context.terminated.wait()
         with trio.CancelScope(shield=True):
             await self._initiate_server_close()

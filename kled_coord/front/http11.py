@@ -28,12 +28,16 @@ log = structlog.get_logger(__name__)
 
 
 class Http11(H11Protocol):
-    """Serves the requests of one connection; never turns into HTTP/2."""
+    """Serves the requests of one connection; never turns into HTTP/2.
+
+    A head must be whole within `head_s` seconds of its first byte.
+    """
 
     connection: _Request
 
-    def __init__(self, app: Any, config: HypercornConfig, *rest: Any) -> None:
+    def __init__(self, app: Any, config: HypercornConfig, *rest: Any, head_s: float) -> None:
         super().__init__(app, config, *rest)
+        self._head_s = head_s
         self.connection = _Request()
         # Received and not yet given to h11.
         self._unread = bytearray()
@@ -86,9 +90,8 @@ class Http11(H11Protocol):
         try:
             length = head_length(self._unread)
             if length is None:
-                self._head_deadline = min(
-                    self._head_deadline, trio.current_time() + limits.HEAD_TIMEOUT_S
-                )
+                deadline = trio.current_time() + self._head_s
+                self._head_deadline = min(self._head_deadline, deadline)
                 return False
             parse_request(bytes(self._unread[:length]))
         except ProtocolError as error:

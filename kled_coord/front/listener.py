@@ -72,13 +72,20 @@ async def serve_connections(
     admission: Admission,
     tls: OffloadPool | None = None,
     trusted_proxies: Sequence[Network] = (),
+    head_s: float = limits.HEAD_TIMEOUT_S,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept until cancelled; each connection is a task of `connections`, which outlives us.
 
-    With `tls` every connection is TLS, which ends there.
+    With `tls` every connection is TLS, which ends there. A head may take `head_s` seconds.
     """
-    front = _Front(handlers=handlers, tls=tls, trusted_proxies=trusted_proxies, admission=admission)
+    front = _Front(
+        handlers=handlers,
+        tls=tls,
+        trusted_proxies=trusted_proxies,
+        admission=admission,
+        head_s=head_s,
+    )
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(accept_forever, listener, front.serve, connections, _say_used_up)
@@ -93,6 +100,7 @@ class _Front:
     tls: OffloadPool | None
     trusted_proxies: Sequence[Network]
     admission: Admission
+    head_s: float
 
     async def serve(self, raw: trio.SocketStream) -> None:
         """One connection from accept to end. A peer's mistake or ours ends only this one."""
@@ -106,7 +114,7 @@ class _Front:
                 async with (
                     raw if self.tls is None else self.tls.unwrapped(LayerKind.TLS, raw) as stream
                 ):
-                    arrival = await _read(stream, address, self.trusted_proxies, place)
+                    arrival = await self._read(stream, address, place)
                     if arrival is None:
                         return
                     plane = arrival.route.plane
@@ -130,36 +138,32 @@ class _Front:
             if place is not None:
                 place.leave()
 
-
-async def _read(
-    stream: trio.abc.HalfCloseableStream,
-    address: str,
-    trusted_proxies: Sequence[Network],
-    place: AdmissionPlace | None,
-) -> Arrival | None:
-    """Read the head within its limits; None when the connection was refused or said nothing."""
-    buffer = bytearray()
-    try:
-        with trio.fail_after(limits.HEAD_TIMEOUT_S):
-            raw_head = await read_head(stream, buffer)
-        head = parse_request(raw_head)
-        address = decide_address(address, head.headers.get(HEADER), trusted_proxies)
-        return Arrival(
-            stream=PrefixedStream(bytes(buffer), stream),
-            head=head,
-            raw_head=raw_head,
-            route=decide_route(head),
-            address=address,
-            place=place,
-        )
-    except trio.TooSlowError:
-        await answer_error(stream, head_timeout())
-    except UnavailableError:
-        log.debug("connection_silent", address=address)
-    except KledError as error:
-        log.info("request_refused", address=address, code=error.code)
-        await answer_error(stream, error)
-    return None
+    async def _read(
+        self, stream: trio.abc.HalfCloseableStream, address: str, place: AdmissionPlace | None
+    ) -> Arrival | None:
+        """Read the head within its limits; None when it was refused or the peer said nothing."""
+        buffer = bytearray()
+        try:
+            with trio.fail_after(self.head_s):
+                raw_head = await read_head(stream, buffer)
+            head = parse_request(raw_head)
+            address = decide_address(address, head.headers.get(HEADER), self.trusted_proxies)
+            return Arrival(
+                stream=PrefixedStream(bytes(buffer), stream),
+                head=head,
+                raw_head=raw_head,
+                route=decide_route(head),
+                address=address,
+                place=place,
+            )
+        except trio.TooSlowError:
+            await answer_error(stream, head_timeout())
+        except UnavailableError:
+            log.debug("connection_silent", address=address)
+        except KledError as error:
+            log.info("request_refused", address=address, code=error.code)
+            await answer_error(stream, error)
+        return None
 
 
 def _address(stream: trio.SocketStream) -> str:

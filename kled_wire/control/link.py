@@ -6,6 +6,7 @@ caller. Writers may be many; each send has a deadline, so a peer that stops read
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -36,6 +37,23 @@ RECEIVE_BUFFER_BYTES: Final = 4096
 MESSAGE_QUEUE: Final = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTimes:
+    """How long an end of a link waits for the other, in seconds.
+
+    `hello_s` is for the first message, `reply_s` for an answer and for the peer to read a message.
+    After that `cleanup_s` is for a slow peer to read again, `goodbye_s` for its answer to a close.
+    """
+
+    hello_s: float = limits.HELLO_TIMEOUT_S
+    reply_s: float = limits.REPLY_TIMEOUT_S
+    cleanup_s: float = limits.CLEANUP_S
+    goodbye_s: float = limits.GOODBYE_S
+
+
+LINK_TIMES: Final = LinkTimes()
+
+
 class LinkClosed(Exception):  # noqa: N818 - a fact, not a fault
     """The link has ended; `code` and `reason` are the closing side's, or 1006 when it broke."""
 
@@ -48,10 +66,13 @@ class LinkClosed(Exception):  # noqa: N818 - a fact, not a fault
 class ControlLink:
     """One open WebSocket. Made by `control/link.py` at either end; not shared between links."""
 
-    __slots__ = ("_connection", "_ended", "_next_ping", "_pongs")
+    __slots__ = ("_connection", "_ended", "_next_ping", "_pongs", "_times")
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
+    def __init__(
+        self, connection: trio_websocket.WebSocketConnection, times: LinkTimes = LINK_TIMES
+    ) -> None:
         self._connection = connection
+        self._times = times
         self._ended: LinkClosed | None = None
         self._pongs: dict[int, trio.Event] | None = None
         self._next_ping = 0
@@ -60,12 +81,12 @@ class ControlLink:
         """Send one message. Raises LinkClosed, also when the peer takes too long to read it.
 
         Not cancelled half-way, as half a frame would make nonsense of the next one. A peer that
-        takes longer than limits.REPLY_TIMEOUT_S is told so where it reads again within
-        limits.CLEANUP_S; else nothing can be told, and the connection is cut.
+        takes longer than `reply_s` is told so where it reads again within `cleanup_s`; else
+        nothing can be told, and the connection is cut.
         """
         began = trio.current_time()
         try:
-            with trio.fail_after(limits.REPLY_TIMEOUT_S + limits.CLEANUP_S, shield=True):
+            with trio.fail_after(self._times.reply_s + self._times.cleanup_s, shield=True):
                 await self._connection.send_message(codec.encode(message))
         except trio.TooSlowError as exc:
             self._ended = _too_slow()
@@ -73,7 +94,7 @@ class ControlLink:
             raise self._ended from exc
         except trio_websocket.ConnectionClosed as exc:
             raise self._closed(exc) from exc
-        if trio.current_time() - began > limits.REPLY_TIMEOUT_S:
+        if trio.current_time() - began > self._times.reply_s:
             self._ended = _too_slow()
             await self.close(CloseCode.TOO_SLOW, self._ended.reason)
             raise self._ended
@@ -113,7 +134,7 @@ class ControlLink:
         began = trio.current_time()
         try:
             await self.send(messages.Ping(id=number, rtt_s=rtt_s))
-            with trio.fail_after(limits.REPLY_TIMEOUT_S):
+            with trio.fail_after(self._times.reply_s):
                 await answered.wait()
         except trio.TooSlowError as exc:
             raise UnavailableError("peer_silent", "the peer does not answer") from exc
@@ -123,7 +144,7 @@ class ControlLink:
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """Close with a reason (at most 123 bytes arrive). Bounded in time, safe when cancelled."""
-        with trio.move_on_after(limits.GOODBYE_S) as scope:
+        with trio.move_on_after(self._times.goodbye_s) as scope:
             scope.shield = True
             await self._connection.aclose(
                 code=int(code), reason=reason.encode()[:123].decode("utf-8", "ignore")

@@ -47,11 +47,19 @@ class RelayProcess(Sidecar):
     """One relay process, started again when it dies; its streams are then broken.
 
     `name` is its label in the metrics; `on_change` is told when it is there or gone, and when
-    streams come and go.
+    streams come and go. It has `end_s` seconds to end a stream.
     """
 
-    def __init__(self, metrics: Metrics, name: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        name: str,
+        on_change: Callable[[], None],
+        *,
+        end_s: float = limits.CLEANUP_S,
+    ) -> None:
         super().__init__(_PROGRAM, on_change)
+        self._end_s = end_s
         self._streams = metrics.relay_streams.labels(process=name)
         self._restarts = metrics.relay_restarts_total.labels(process=name)
         self._numbers = itertools.count(1)
@@ -97,7 +105,7 @@ class RelayProcess(Sidecar):
             await joined.ended.wait()
         finally:
             if not joined.ended.is_set() and not self.leaving:
-                with trio.move_on_after(limits.CLEANUP_S, shield=True):
+                with trio.move_on_after(self._end_s, shield=True):
                     await self._end(number, joined)
             del self._joined[number]
             self._count()

@@ -10,8 +10,8 @@ import trio
 
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
-from kled_wire import limits
 from kled_wire.backoff import Backoff, Pace, Redials
+from kled_wire.control.link import LinkTimes
 from kled_wire.eventlog import EventLog
 from tests.agent.conftest import Records
 from tests.agent.control.coordinator import (
@@ -23,12 +23,8 @@ from tests.agent.control.linked import CAP_S, REFUSED_S, Agent, Running
 
 
 @pytest.fixture
-def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> Running:
+def running(records: Records, log: EventLog) -> Running:
     """A link whose minutes are fractions of a second."""
-    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(limits, "GOODBYE_S", 0.1)
-    monkeypatch.setattr(limits, "REDIAL_REFUSED_S", REFUSED_S)
-    monkeypatch.setattr(limits, "REDIAL_CAP_S", CAP_S)
     backoff, pace = Backoff(first_s=0.001, cap_s=0.01), Pace(burst=100, every_s=0.01)
 
     @asynccontextmanager
@@ -52,6 +48,9 @@ def running(records: Records, log: EventLog, monkeypatch: pytest.MonkeyPatch) ->
                 scripts=make_scripts(log),
                 on_spec=lambda _: None,
                 log=log,
+                times=LinkTimes(reply_s=0.2, goodbye_s=0.1),
+                refused_s=REFUSED_S,
+                replaced_s=CAP_S,
             )
             redials = Redials(backoff, pace, random.random, spread_s=0.001)
             nursery.start_soon(partial(serve_link, settings, redials=redials))

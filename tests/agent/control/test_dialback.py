@@ -11,7 +11,6 @@ import trio
 from kled_agent.control.dialback import Dialback
 from kled_agent.control.grants import Grants
 from kled_agent.control.resumption import ResumeLimits, Resumption, StreamHandler
-from kled_wire import limits
 from kled_wire.control import messages, standby
 from kled_wire.control.link import LinkClosed
 from kled_wire.errors import NotFoundError
@@ -47,14 +46,14 @@ async def _echo(stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, _log
 
 @asynccontextmanager
 async def _dialback(
-    log: EventLog, answer: Answer, handler: StreamHandler = _echo
+    log: EventLog, answer: Answer, handler: StreamHandler = _echo, *, dial_s: float = 15.0
 ) -> AsyncIterator[tuple[Dialback, Coordinator]]:
     async with serving(answer) as coordinator, trio.open_nursery() as nursery:
         grants = Grants()
         resumption = Resumption(nursery, ResumeLimits(), grants)
-        handlers = {"ssh": handler}
+        url, handlers = parse_url(coordinator.url), {"ssh": handler}
         yield (
-            Dialback(nursery, parse_url(coordinator.url), handlers, resumption, grants, log),
+            Dialback(nursery, url, handlers, resumption, grants, log, dial_s=dial_s),
             coordinator,
         )
         nursery.cancel_scope.cancel()
@@ -116,16 +115,12 @@ async def test_a_refused_ticket_is_told_over_the_link(log: EventLog) -> None:
     ]
 
 
-async def test_a_data_plane_that_is_silent_is_given_up(
-    log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "DIAL_BACK_TIMEOUT_S", 0.05)
-
+async def test_a_data_plane_that_is_silent_is_given_up(log: EventLog) -> None:
     async def silent(_head: upgrade.RequestHead, _stream: PrefixedStream) -> None:
         await trio.sleep_forever()
 
     link = FakeLink()
-    async with _dialback(log, silent) as (dialback, _):
+    async with _dialback(log, silent, dial_s=0.05) as (dialback, _):
         dialback.accept_nowait(messages.Dial(ticket="t", kind="ssh"), link)  # type: ignore[arg-type]
         await link.told.wait()
     [failed] = link.sent

@@ -17,9 +17,8 @@ from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.identity import Identity
 from kled_agent.ssh.keys import AcceptedKeys
-from kled_wire import limits
 from kled_wire.control import messages
-from kled_wire.control.link import CloseCode, ControlLink
+from kled_wire.control.link import CloseCode, ControlLink, LinkTimes
 from kled_wire.errors import UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
 from kled_wire.transport.address import Address
@@ -253,9 +252,8 @@ async def test_a_message_that_is_not_for_agents_ends_the_link(running: Running) 
 
 
 async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_alone(
-    log: EventLog, monkeypatch: pytest.MonkeyPatch
+    log: EventLog,
 ) -> None:
-    monkeypatch.setattr(limits, "GOODBYE_S", 40.0)
     told = []
     done, ended = trio.Event(), trio.Event()
 
@@ -275,7 +273,7 @@ async def test_an_agent_that_stops_says_that_it_goes_and_waits_for_the_answer_al
             count_streams=lambda: 0, grants=Grants(), log=log,
             scripts=make_scripts(log), on_spec=lambda _: None,
             keys=AcceptedKeys(),
-            key_uses=KeyUses(log),
+            key_uses=KeyUses(log), times=LinkTimes(goodbye_s=40.0),
         )  # fmt: skip
 
         async def serve() -> None:

@@ -13,6 +13,7 @@ from kled_coord.front.admission import Admission
 from kled_coord.front.head import Plane
 from kled_coord.front.listener import open_listeners, serve_connections
 from kled_coord.metrics import Metrics
+from kled_wire.control.link import LINK_TIMES, LinkTimes
 from tests.coord.conftest import Clock
 from tests.coord.control.plant import (
     FakeAgents,
@@ -25,7 +26,13 @@ from tests.coord.control.plant import (
 
 
 @pytest.fixture
-async def plant(clock: Clock) -> AsyncIterator[Plant]:
+def times() -> LinkTimes:
+    """What a test replaces by a parameter of that name."""
+    return LINK_TIMES
+
+
+@pytest.fixture
+async def plant(clock: Clock, times: LinkTimes) -> AsyncIterator[Plant]:
     registry = AgentRegistry(Metrics())
     identity, agents, keys = FakeIdentity(clock), FakeAgents(), FakeKeys()
     endings = FakeEndings()
@@ -39,6 +46,7 @@ async def plant(clock: Clock) -> AsyncIterator[Plant]:
         scripts=FakeScripts(),  # type: ignore[arg-type]  # a fake
         clock=clock,
         on_dial_failed=lambda *args: failed.append(args),
+        times=times,
     )
     listeners = await open_listeners("127.0.0.1", 0)
     port = listeners[0].socket.getsockname()[1]

@@ -14,7 +14,7 @@ import trio_websocket
 
 from kled_wire import limits
 from kled_wire.control import codec, messages
-from kled_wire.control.link import CloseCode
+from kled_wire.control.link import CloseCode, LinkTimes
 from kled_wire.errors import UnavailableError
 from kled_wire.names import AgentId
 from kled_wire.version import PROTOCOL
@@ -128,10 +128,10 @@ async def test_a_bad_message_closes_its_link_with_a_reason_and_no_other(
 @pytest.mark.parametrize(
     "message", [messages.Ping(id=1), messages.Pong(id=1), messages.Unsupported(of="x")]
 )
+@pytest.mark.parametrize("times", [LinkTimes(hello_s=0.2)], ids=["soon"])
 async def test_something_before_hello_is_out_of_order(
-    plant: Plant, message: messages.Message, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, message: messages.Message
 ) -> None:
-    monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 0.2)
     async with plant.agent() as agent:
         await agent.say(message)
         code, reason = await agent.closed()
@@ -146,8 +146,8 @@ async def test_a_second_hello_is_out_of_order(plant: Plant) -> None:
         assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "hello out of order")
 
 
-async def test_no_hello_is_not_waited_for(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 0.1)
+@pytest.mark.parametrize("times", [LinkTimes(hello_s=0.1)], ids=["soon"])
+async def test_no_hello_is_not_waited_for(plant: Plant) -> None:
     async with plant.agent() as agent:
         assert await agent.closed() == (CloseCode.PROTOCOL_ERROR, "no hello was received")
 

@@ -170,11 +170,10 @@ async def test_an_application_that_cancels_itself_at_its_end_holds_up_no_other_r
     assert got.count(b"two") == 2
 
 
-async def test_a_later_head_has_its_deadline_too(monkeypatch) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.3)
+async def test_a_later_head_has_its_deadline_too() -> None:
     near, far = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(AsgiServer(APP, Admission()).serve_connection, far)
+        nursery.start_soon(AsgiServer(APP, Admission(), head_s=0.3).serve_connection, far)
         await near.send_all(GET + b"\r\n")
         answer = bytearray()
 
@@ -219,12 +218,11 @@ async def test_a_client_that_never_reads_is_cut_off(nursery) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 5_000_000])
-async def test_a_body_that_nobody_takes_holds_no_connection(nursery, monkeypatch, left) -> None:
+async def test_a_body_that_nobody_takes_holds_no_connection(nursery, left) -> None:
     """The answer arrives whole however much is still being sent, and then it is over.
 
     Until the client closes; or, where it was to send more, for a moment.
     """
-    monkeypatch.setattr(limits, "CLEANUP_S", 0.5)
     client, ended = await served(nursery)
     length = 3_000_000
     head = b"POST /ignore HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (length + left)

@@ -70,6 +70,7 @@ async def _front(
     tls: OffloadPool | None = None,
     trusted_proxies: Sequence[Network] = (),
     admission: Admission | None = None,
+    head_s: float = limits.HEAD_TIMEOUT_S,
 ) -> AsyncIterator[Front]:
     listeners = await open_listeners("127.0.0.1", 0)
     front = Front(listeners[0].socket.getsockname()[1])
@@ -93,6 +94,7 @@ async def _front(
             tls=tls,
             trusted_proxies=trusted_proxies,
             admission=admission or Admission(),
+            head_s=head_s,
         )
         accepting.start_soon(serve, listeners, planes, connections)
         yield front
@@ -159,11 +161,8 @@ async def test_a_refused_connection_gets_its_whole_answer(
         assert await front.ask(API) == b"seen"
 
 
-async def test_a_slow_head_is_given_up_however_it_trickles(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.2)
-    async with _front() as front:
+async def test_a_slow_head_is_given_up_however_it_trickles() -> None:
+    async with _front(head_s=0.2) as front:
         silent, trickling = await front.open(), await front.open()
         async with silent, trickling, trio.open_nursery() as nursery:
 
@@ -197,9 +196,8 @@ async def test_connections_that_say_nothing_or_reset_harm_nobody() -> None:
         assert await front.ask(API) == b"seen"
 
 
-async def test_strangers_hold_so_many_places_and_only_their_own(monkeypatch) -> None:
+async def test_strangers_hold_so_many_places_and_only_their_own() -> None:
     """Who has said who they are holds none; whoever finds none waits for one."""
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 2.0)
     trusted = [ip_network("127.0.0.2")]
     async with _front(admission=Admission(3), trusted_proxies=trusted) as front:
         agents = [await front.open() for _ in range(9)]

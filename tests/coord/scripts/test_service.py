@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -303,19 +303,20 @@ async def test_the_newest_metadata_is_known_with_its_time(site: Site) -> None:
 
 
 async def test_a_stop_has_its_scripts_run_before_terraform_and_waits_no_longer_than_it_says(
-    site: Site, tmp_path, monkeypatch
+    site: Site, tmp_path
 ) -> None:
     site.world.services.scripts.stop_answer_s = 0.0
-    monkeypatch.setattr("kled_wire.control.agent_spec._STOP_MAX_S", 0.2)
-    await site.connect()
     services = site.world.services
+    spec = AgentSpec(build_id=site.build_id, scripts=(replace(BYE, timeout_s=1),))
+    await services.specs.save(site.workspace.id, {site.agent.id: spec})
+    await site.connect()
     stop = await build(site.world, site.alice, "stop")
     claimed = await services.queue.claim("w1")
     asked = len(site.world.terraform.jobs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker(site.world, tmp_path)._run, claimed)
         await site.until(
-            lambda: messages.RunStopScripts(within_s=0.2) in site.sent(messages.RunStopScripts)
+            lambda: messages.RunStopScripts(within_s=1.0) in site.sent(messages.RunStopScripts)
         )
         assert len(site.world.terraform.jobs) == asked
         assert (await site.readiness()).status == "shutting_down"

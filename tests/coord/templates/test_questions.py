@@ -9,10 +9,10 @@ import trio
 import trio.testing
 
 from kled_coord.builds.runner import Inquiry, TemplateForm
-from kled_coord.builds.turns import Turns
 from kled_coord.store.template_records import TemplatePreset
 from kled_coord.templates.choosing import evaluate_new
 from kled_coord.templates.pushing import PushValues
+from kled_coord.templates.questions import WAITING_MAX, Questions
 from kled_wire.errors import InputError, LimitError, NotFoundError
 from tests.coord.builds.steps import log_of, working
 from tests.coord.templates.asked import parameter
@@ -109,9 +109,7 @@ async def test_a_preset_and_a_copy_are_below_what_is_given(lite_world, admin) ->
         await create(lite_world, stranger, "three", copy_from="boss/dev")
 
 
-async def test_one_question_at_a_time_for_each_user(
-    lite_world, admin, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_question_at_a_time_for_each_user(lite_world, admin) -> None:
     services = lite_world.services
     version = await services.templates.version(admin, "plain", None)
     other = await lite_world.user("max")
@@ -123,13 +121,14 @@ async def test_one_question_at_a_time_for_each_user(
         await go_on.wait()
         return answer(inquiry)
 
-    monkeypatch.setattr(services.questions, "_ask", slow)
-    monkeypatch.setattr(services.questions, "_turns", Turns(waiting_max=2, at_once=2))
-    ask = partial(evaluate_new, services.questions, services.workspaces)
+    questions = Questions(
+        store=services.store, sealer=services.sealer, ask=slow, deadline_s=30, access_url="http://k"
+    )
+    ask = partial(evaluate_new, questions, services.workspaces)
     given = {"zone": "a"}
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            for caller in (admin, admin, other):
+            for caller in (*[admin] * WAITING_MAX, other):
                 nursery.start_soon(partial(ask, caller, version, given=given))
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert sorted(began) == ["boss", "max"]

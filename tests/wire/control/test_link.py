@@ -15,7 +15,14 @@ import trio_websocket
 
 from kled_wire import limits
 from kled_wire.control import codec, messages
-from kled_wire.control.link import CloseCode, ControlLink, LinkClosed, close_code_for
+from kled_wire.control.link import (
+    LINK_TIMES,
+    CloseCode,
+    ControlLink,
+    LinkClosed,
+    LinkTimes,
+    close_code_for,
+)
 from kled_wire.errors import ProtocolError, UnavailableError
 from tests.wire import sockets
 
@@ -46,7 +53,7 @@ class Ends:
 
 
 @asynccontextmanager
-async def _open() -> AsyncIterator[Ends]:
+async def _open(times: LinkTimes = LINK_TIMES) -> AsyncIterator[Ends]:
     near, far = sockets.pair()
     async with trio.open_nursery() as nursery:
         made: list[trio_websocket.WebSocketConnection] = []
@@ -62,7 +69,7 @@ async def _open() -> AsyncIterator[Ends]:
         async with trio.open_nursery() as opening:
             opening.start_soon(serve)
             peer = await trio_websocket.wrap_client_stream(nursery, near, "h", "/")
-        yield Ends(link=ControlLink(made[0]), peer=peer)
+        yield Ends(link=ControlLink(made[0], times), peer=peer)
         nursery.cancel_scope.cancel()
 
 
@@ -113,22 +120,16 @@ async def test_pings_at_the_same_time_each_get_their_own_pong() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_ping_without_an_answer_says_that_the_peer_is_silent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.05)
-    async with _open() as ends:
+async def test_a_ping_without_an_answer_says_that_the_peer_is_silent() -> None:
+    async with _open(LinkTimes(reply_s=0.05)) as ends:
         with pytest.raises(UnavailableError) as caught:
             await ends.link.ping()
     assert caught.value.code == "peer_silent"
 
 
-async def test_a_peer_that_does_not_read_ends_the_link_for_everybody(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(limits, "CLEANUP_S", 0.05)
-    async with _open() as ends, trio.open_nursery() as nursery:
+async def test_a_peer_that_does_not_read_ends_the_link_for_everybody() -> None:
+    times = LinkTimes(reply_s=0.05, cleanup_s=0.05)
+    async with _open(times) as ends, trio.open_nursery() as nursery:
         ended: list[int] = []
 
         async def receive() -> None:
@@ -150,9 +151,8 @@ async def test_a_peer_that_does_not_read_ends_the_link_for_everybody(
     assert ended == [CloseCode.TOO_SLOW]
 
 
-async def test_a_peer_that_reads_too_slowly_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REPLY_TIMEOUT_S", 0.0)
-    async with _open() as ends, trio.open_nursery() as nursery:
+async def test_a_peer_that_reads_too_slowly_is_told_so() -> None:
+    async with _open(LinkTimes(reply_s=0.0)) as ends, trio.open_nursery() as nursery:
         told: list[int] = []
 
         async def read_late() -> None:

@@ -18,7 +18,6 @@ import trio.testing
 from kled_coord.metrics import Metrics
 from kled_coord.relay.splice.process import RelayProcess, Terms
 from kled_coord.relay.splice.traffic import Traffic
-from kled_wire import limits
 from kled_wire.errors import UnavailableError
 from tests.coord.relay.conftest import StreamPair
 from tests.coord.relay.sidecars import limit_leaving, pids_of
@@ -87,10 +86,9 @@ async def test_a_cancelled_join_ends_both_connections(
 
 
 async def test_a_join_that_is_cancelled_before_the_handover_waits_for_nothing(
-    nursery: trio.Nursery, make_streams: MakeStreams, monkeypatch: pytest.MonkeyPatch
+    nursery: trio.Nursery, make_streams: MakeStreams
 ) -> None:
-    monkeypatch.setattr(limits, "CLEANUP_S", math.inf)
-    relay = make()
+    relay = RelayProcess(Metrics(), "0", lambda: None, end_s=math.inf)
     await nursery.start(relay.run)
     (client, near), (far, _agent) = make_streams(), make_streams()
     with trio.CancelScope() as scope:
