@@ -77,7 +77,7 @@ TESTED_BY = {
         kled_client/cli/api kled_client/cli/dotfiles kled_client/cli/files kled_client/cli/open
         kled_client/cli/open_app
     """,
-    "client/api/test_client.py": "kled_client/api/failures",
+    "client/api/test_client.py": "kled_client/api/failures kled_client/api/requests",
     "client/test_cancel.py": "kled_client/cli/cancel",
     "client/test_cli.py": """
         kled_client/__main__ kled_client/account/credentials kled_client/account/files

@@ -1,22 +1,15 @@
-"""The coordinator's REST API, typed, over httpx on Trio.
-
-Every method raises the KledError the coordinator reports, UnavailableError when it cannot be
-reached, and ProtocolError when something else answers.
-"""
+"""The routes of the coordinator's REST API, typed. Each raises what `requests.py` says."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
 import trio
 
 from kled_client.account.http import tls_context
-from kled_client.api.failures import foreign, unreachable
 from kled_client.api.lean_httpx import httpx
 from kled_client.api.models import (
     AuditEntry,
@@ -36,14 +29,12 @@ from kled_client.api.models import (
     Version,
     Workspace,
 )
-from kled_wire.errors import KledError, NotFoundError, ProtocolError, UnavailableError, decode_error
+from kled_client.api.requests import REQUEST_TIMEOUT_S, Requests
+from kled_wire.errors import NotFoundError, UnavailableError
 from kled_wire.transport.address import parse_url
 
-REQUEST_TIMEOUT_S = 30.0
 # Terraform checks a template while the upload waits.
 PUSH_TIMEOUT_S = 300.0
-# A build may be silent for long while Terraform waits for a cloud.
-LOG_SILENCE_S = 3600.0
 # Proxies end a request that has no answer within a minute (nginx: 60 s), so a long wait is several.
 WAIT_SLICE_S = 25.0
 
@@ -62,79 +53,77 @@ async def open_api(
         yield Api(client=client, url=url)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
-    """One coordinator, as one user. Made by `open_api`."""
+class Api(Requests):
+    """The routes of one coordinator, as one user. Made by `open_api`."""
 
-    client: httpx.AsyncClient
-    url: str
+    __slots__ = ()
 
     async def version(self) -> dict[str, str]:
-        return cast("dict[str, str]", await self._call("GET", "/version"))
+        return cast("dict[str, str]", await self.call("GET", "/version"))
 
     async def login(self, username: str, password: str, token_name: str) -> Login:
         body = {"username": username, "password": password, "token_name": token_name}
-        return cast("Login", await self._call("POST", "/auth/login", body))
+        return cast("Login", await self.call("POST", "/auth/login", body))
 
     async def exchange(self, code: str, password: str | None, token_name: str) -> Login:
         body = {"code": code, "token_name": token_name}
         if password is not None:
             body["password"] = password
-        return cast("Login", await self._call("POST", "/auth/exchange", body))
+        return cast("Login", await self.call("POST", "/auth/exchange", body))
 
     async def logout(self) -> None:
-        await self._call("POST", "/auth/logout")
+        await self.call("POST", "/auth/logout")
 
     async def whoami(self) -> User:
-        return cast("User", await self._call("GET", "/users/me"))
+        return cast("User", await self.call("GET", "/users/me"))
 
     async def users(self) -> list[User]:
-        return cast("list[User]", await self._call("GET", "/users"))
+        return cast("list[User]", await self.call("GET", "/users"))
 
     async def create_user(self, body: Mapping[str, str]) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self._call("POST", "/users", body))
+        return cast("dict[str, Any]", await self.call("POST", "/users", body))
 
     async def user(self, name: str) -> User:
-        return cast("User", await self._call("GET", f"/users/{name}"))
+        return cast("User", await self.call("GET", f"/users/{name}"))
 
     async def update_user(self, name: str, body: Mapping[str, Any]) -> User:
-        return cast("User", await self._call("PATCH", f"/users/{name}", body))
+        return cast("User", await self.call("PATCH", f"/users/{name}", body))
 
     async def delete_user(self, name: str) -> None:
-        await self._call("DELETE", f"/users/{name}")
+        await self.call("DELETE", f"/users/{name}")
 
     async def end_streams(self, name: str) -> None:
-        await self._call("POST", f"/users/{name}/end-streams")
+        await self.call("POST", f"/users/{name}/end-streams")
 
     async def tokens(self) -> list[Token]:
-        return cast("list[Token]", await self._call("GET", "/tokens"))
+        return cast("list[Token]", await self.call("GET", "/tokens"))
 
     async def create_token(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self._call("POST", "/tokens", body))
+        return cast("dict[str, Any]", await self.call("POST", "/tokens", body))
 
     async def revoke_token(self, token_id: str) -> None:
-        await self._call("DELETE", f"/tokens/{token_id}")
+        await self.call("DELETE", f"/tokens/{token_id}")
 
     async def keys(self) -> list[RegisteredKey]:
-        return cast("list[RegisteredKey]", await self._call("GET", "/keys"))
+        return cast("list[RegisteredKey]", await self.call("GET", "/keys"))
 
     async def add_key(self, body: Mapping[str, Any]) -> RegisteredKey:
-        return cast("RegisteredKey", await self._call("POST", "/keys", body))
+        return cast("RegisteredKey", await self.call("POST", "/keys", body))
 
     async def remove_key(self, key_id: str) -> RegisteredKey:
-        return cast("RegisteredKey", await self._call("DELETE", f"/keys/{key_id}"))
+        return cast("RegisteredKey", await self.call("DELETE", f"/keys/{key_id}"))
 
     async def templates(self) -> list[Template]:
-        return cast("list[Template]", await self._call("GET", "/templates"))
+        return cast("list[Template]", await self.call("GET", "/templates"))
 
     async def template(self, name: str) -> Template:
-        return cast("Template", await self._call("GET", f"/templates/{name}"))
+        return cast("Template", await self.call("GET", f"/templates/{name}"))
 
     async def delete_template(self, name: str) -> None:
-        await self._call("DELETE", f"/templates/{name}")
+        await self.call("DELETE", f"/templates/{name}")
 
     async def update_template(self, name: str, body: Mapping[str, Any]) -> Template:
-        return cast("Template", await self._call("PATCH", f"/templates/{name}", body))
+        return cast("Template", await self.call("PATCH", f"/templates/{name}", body))
 
     async def push_template(self, name: str, body: Mapping[str, Any]) -> Version:
         """Upload a template; refused as `template_invalid` when Terraform says so.
@@ -152,19 +141,19 @@ class Api:
     async def _upload(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
         deadline_s = body.get("check_deadline_s") or await self._check_deadline(name)
         timeout = PUSH_TIMEOUT_S + (deadline_s if isinstance(deadline_s, int) else 0)
-        return await self._call("POST", path, body, timeout=timeout)
+        return await self.call("POST", path, body, timeout=timeout)
 
     async def template_version(self, name: str, version: int | str) -> Version:
-        return cast("Version", await self._call("GET", f"/templates/{name}/versions/{version}"))
+        return cast("Version", await self.call("GET", f"/templates/{name}/versions/{version}"))
 
     async def archive_version(self, name: str, version: int | str, *, archived: bool) -> Version:
         path = f"/templates/{name}/versions/{version}"
-        return cast("Version", await self._call("PATCH", path, {"archived": archived}))
+        return cast("Version", await self.call("PATCH", path, {"archived": archived}))
 
     async def pull_template(self, name: str, version: int | str) -> bytes:
         """The files of a version, as a tar."""
         path = f"/templates/{name}/versions/{version}/archive"
-        return (await self._send("GET", path, timeout=PUSH_TIMEOUT_S)).content
+        return (await self.send("GET", path, timeout=PUSH_TIMEOUT_S)).content
 
     async def evaluate(
         self, template: str, workspace: str | None, body: Mapping[str, Any]
@@ -172,7 +161,7 @@ class Api:
         """The parameters of a new workspace, or of the next start of one that is there."""
         whose = f"/templates/{template}" if workspace is None else f"/workspaces/{workspace}"
         path = f"{whose}/parameters/evaluate"
-        return cast("ParameterForm", await self._call("POST", path, body, timeout=PUSH_TIMEOUT_S))
+        return cast("ParameterForm", await self.call("POST", path, body, timeout=PUSH_TIMEOUT_S))
 
     async def _check_deadline(self, name: str) -> int | None:
         """The template's own, if there is a template."""
@@ -187,18 +176,18 @@ class Api:
         """The caller's own, those of `owner`, or everybody's for `*`; those that are searched."""
         asked = {"owner": owner, "q": search, "sort": sort}
         params = {name: value for name, value in asked.items() if value}
-        return cast("list[Workspace]", await self._call("GET", "/workspaces", params=params))
+        return cast("list[Workspace]", await self.call("GET", "/workspaces", params=params))
 
     async def create_workspace(self, body: Mapping[str, Any]) -> Workspace:
-        return cast("Workspace", await self._call("POST", "/workspaces", body))
+        return cast("Workspace", await self.call("POST", "/workspaces", body))
 
     async def workspace(self, ref: str) -> Workspace:
-        return cast("Workspace", await self._call("GET", f"/workspaces/{ref}"))
+        return cast("Workspace", await self.call("GET", f"/workspaces/{ref}"))
 
     async def resources(self, ref: str) -> list[dict[str, str]]:
         """What Terraform has made for a workspace; an older coordinator does not tell."""
         try:
-            found = await self._call("GET", f"/workspaces/{ref}/resources")
+            found = await self.call("GET", f"/workspaces/{ref}/resources")
         except NotFoundError:
             return []
         return cast("list[dict[str, str]]", found)
@@ -210,7 +199,7 @@ class Api:
             began = trio.current_time()
             slice_s = max(0.0, min(WAIT_SLICE_S, deadline - began))
             try:
-                answer = await self._call(
+                answer = await self.call(
                     "GET",
                     f"/workspaces/{ref}/wait",
                     params={"for": "agent", "timeout_s": str(slice_s)},
@@ -236,17 +225,17 @@ class Api:
         params = {"for": "ready", "timeout_s": str(WAIT_SLICE_S)}
         path = f"/workspaces/{ref}/wait"
         timeout_s = WAIT_SLICE_S + REQUEST_TIMEOUT_S
-        return cast("Workspace", await self._call("GET", path, params=params, timeout=timeout_s))
+        return cast("Workspace", await self.call("GET", path, params=params, timeout=timeout_s))
 
     async def script_output(self, ref: str, agent: str, run: str) -> bytes:
         """What one run has printed, byte for byte."""
         path = f"/workspaces/{ref}/scripts/{agent}/{run}/output"
-        return (await self._send("GET", path)).content
+        return (await self.send("GET", path)).content
 
     async def container_output(self, ref: str, name: str) -> bytes:
         """What a container has printed last, byte for byte."""
         path = f"/workspaces/{ref}/containers/{quote(name, safe='')}/output"
-        return (await self._send("GET", path)).content
+        return (await self.send("GET", path)).content
 
     async def follow_container(self, ref: str, name: str) -> AsyncGenerator[bytes, None]:
         """Yield what a container has printed last, and then what it prints, until it goes."""
@@ -256,73 +245,73 @@ class Api:
                 yield piece
 
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
-        return cast("Build", await self._call("POST", f"/workspaces/{ref}/builds", body))
+        return cast("Build", await self.call("POST", f"/workspaces/{ref}/builds", body))
 
     async def plan(self, ref: str, body: Mapping[str, Any]) -> list[PlannedChange]:
         """What a build would change; nothing is built."""
         path = f"/workspaces/{ref}/plan"
-        answer = await self._call("POST", path, body, timeout=PUSH_TIMEOUT_S)
+        answer = await self.call("POST", path, body, timeout=PUSH_TIMEOUT_S)
         return cast("list[PlannedChange]", answer)
 
     async def drift(self, ref: str) -> list[PlannedChange]:
         """What is other than the state says."""
-        answer = await self._call("POST", f"/workspaces/{ref}/drift", timeout=PUSH_TIMEOUT_S)
+        answer = await self.call("POST", f"/workspaces/{ref}/drift", timeout=PUSH_TIMEOUT_S)
         return cast("list[PlannedChange]", answer)
 
     async def audit(self, filters: Mapping[str, str]) -> list[AuditEntry]:
         """The newest rows that fit, the newest first."""
-        return cast("list[AuditEntry]", await self._call("GET", "/audit", params=dict(filters)))
+        return cast("list[AuditEntry]", await self.call("GET", "/audit", params=dict(filters)))
 
     async def connections(self, filters: Mapping[str, str]) -> list[Connection]:
         """The newest streams to workspaces that fit, the newest first."""
-        found = await self._call("GET", "/connections", params=dict(filters))
+        found = await self.call("GET", "/connections", params=dict(filters))
         return cast("list[Connection]", found)
 
     async def rename_workspace(self, ref: str, name: str) -> RenamedWorkspace:
-        answer = await self._call(
+        answer = await self.call(
             "PATCH", f"/workspaces/{ref}", {"name": name}, timeout=PUSH_TIMEOUT_S
         )
         return cast("RenamedWorkspace", answer)
 
     async def states(self, ref: str) -> list[StateVersion]:
         """The versions of a workspace's state, the newest first."""
-        return cast("list[StateVersion]", await self._call("GET", f"/workspaces/{ref}/states"))
+        return cast("list[StateVersion]", await self.call("GET", f"/workspaces/{ref}/states"))
 
     async def pull_state(self, ref: str, version: int | None) -> bytes:
         """A version of the state, byte for byte; None: the newest."""
         params = None if version is None else {"version": str(version)}
         path = f"/workspaces/{ref}/states/content"
-        return (await self._send("GET", path, params=params, timeout=PUSH_TIMEOUT_S)).content
+        return (await self.send("GET", path, params=params, timeout=PUSH_TIMEOUT_S)).content
 
     async def push_state(self, ref: str, content: bytes) -> dict[str, int]:
         path = f"/workspaces/{ref}/states/content"
-        answer = await self._send("POST", path, content=content, timeout=PUSH_TIMEOUT_S)
-        return cast("dict[str, int]", self._decode(answer))
+        answer = await self.send("POST", path, content=content, timeout=PUSH_TIMEOUT_S)
+        return cast("dict[str, int]", self.decode(answer))
 
     async def ping(self, ref: str) -> PingResult:
-        return cast("PingResult", await self._call("GET", f"/workspaces/{ref}/ping"))
+        return cast("PingResult", await self.call("GET", f"/workspaces/{ref}/ping"))
 
     async def build(self, build_id: str) -> Build:
-        return cast("Build", await self._call("GET", f"/builds/{build_id}"))
+        return cast("Build", await self.call("GET", f"/builds/{build_id}"))
 
     async def cancel_build(self, build_id: str, *, force: bool = False) -> Build:
         params = {"force": "true"} if force else None
         path = f"/builds/{build_id}/cancel"
-        return cast("Build", await self._call("POST", path, params=params))
+        return cast("Build", await self.call("POST", path, params=params))
 
     async def retry_build(self, build_id: str) -> Build:
-        return cast("Build", await self._call("POST", f"/builds/{build_id}/retry"))
+        return cast("Build", await self.call("POST", f"/builds/{build_id}/retry"))
 
     async def build_timings(self, build_id: str) -> list[BuildStep]:
-        return cast("list[BuildStep]", await self._call("GET", f"/builds/{build_id}/timings"))
+        return cast("list[BuildStep]", await self.call("GET", f"/builds/{build_id}/timings"))
 
     async def builds(self, ref: str) -> list[Build]:
         """A workspace's builds, the newest first."""
-        return cast("list[Build]", await self._call("GET", f"/workspaces/{ref}/builds"))
+        return cast("list[Build]", await self.call("GET", f"/workspaces/{ref}/builds"))
 
     async def agent_token(self, ref: str, name: str) -> dict[str, str]:
         path = f"/workspaces/{ref}/agents/{name}/token"
-        return cast("dict[str, str]", await self._call("POST", path))
+        return cast("dict[str, str]", await self.call("POST", path))
 
     async def build_log(
         self, build_id: str, *, after: int = 0, follow: bool = True
@@ -332,7 +321,7 @@ class Api:
         Without `follow`, those that are there.
         """
         params = {"after": str(after), "follow": "true" if follow else "false"}
-        async for item in self._json_lines(f"/builds/{build_id}/logs", params):
+        async for item in self.json_lines(f"/builds/{build_id}/logs", params):
             yield item
 
     async def script_log(
@@ -340,66 +329,5 @@ class Api:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the objects of what the scripts of a build print."""
         params = {"build": str(build), "follow": "true" if follow else "false"}
-        async for item in self._json_lines(f"/workspaces/{ref}/scripts/log", params):
+        async for item in self.json_lines(f"/workspaces/{ref}/scripts/log", params):
             yield item
-
-    async def _json_lines(
-        self, path: str, params: Mapping[str, str]
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        async with self.answer("GET", f"/api/v1{path}", params=params) as response:
-            async for line in response.aiter_lines():
-                if line:
-                    yield self._parse_line(line)
-
-    @asynccontextmanager
-    async def answer(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
-        """An answer while it comes, which may take long; `path` is the whole, options httpx's."""
-        timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
-        try:
-            async with self.client.stream(method, path, timeout=timeout, **options) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._error(response)
-                yield response
-        except httpx.HTTPError as exc:
-            raise unreachable(self.url, exc) from exc
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        timeout: float = REQUEST_TIMEOUT_S,  # noqa: ASYNC109  # httpx's own, not a cancel scope
-    ) -> Any:
-        response = await self._send(method, path, json=body, params=params, timeout=timeout)
-        return self._decode(response)
-
-    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = await self.client.request(method, f"/api/v1{path}", **options)
-        except httpx.HTTPError as exc:
-            raise unreachable(self.url, exc) from exc
-        if not response.is_success:
-            raise self._error(response)
-        return response
-
-    def _decode(self, response: httpx.Response) -> Any:
-        if response.status_code == 204:
-            return None
-        try:
-            return response.json()
-        except ValueError as exc:
-            raise foreign(self.url, response) from exc
-
-    def _parse_line(self, line: str) -> dict[str, Any]:
-        try:
-            return cast("dict[str, Any]", json.loads(line))
-        except ValueError as exc:
-            raise ProtocolError(
-                "answer_malformed", f"{self.url} sent a malformed log line"
-            ) from exc
-
-    def _error(self, response: httpx.Response) -> KledError:
-        return decode_error(response.status_code, response.content) or foreign(self.url, response)
