@@ -112,6 +112,14 @@ class Output:
             line = Text.assemble((f"{name:<{width}}  ", "bold"), printable(value or "-"))
             self.results.print(line)
 
+    def outcome(self, raw: Any, *notes: str) -> None:
+        """What was done: JSON as it came, or sentences about the work."""
+        if self.as_json:
+            self.json(raw)
+            return
+        for text in notes:
+            self.note(text)
+
     def findings(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
         """Name, outcome, what was found, and below it what to do; no line is cut."""
         from rich.text import Text
@@ -269,6 +277,11 @@ def file_size(size: int) -> str:
     from rich.filesize import decimal
 
     return decimal(size)
+
+
+def one_line(text: str | None, most: int | None = None) -> str:
+    """A text in one line, without what would act on a terminal; its first `most` characters."""
+    return printable(" ".join((text or "").split()))[:most]
 
 
 def is_past(moment: str | None) -> bool:

@@ -37,9 +37,9 @@ class ErrorFormat:
         self.as_json = False
 
 
-def only_cause(group: BaseExceptionGroup) -> BaseException:
-    """The error a group of concurrent failures is about: a person's error before the others."""
-    leaves = list(_leaves(group))
+def only_cause(error: BaseException) -> BaseException:
+    """What `error` is about; of a group of concurrent failures a person's error before others."""
+    leaves = _leaves(error)
     for kind in (KledError, KeyboardInterrupt):
         for leaf in leaves:
             if isinstance(leaf, kind):
@@ -52,8 +52,7 @@ def silence_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]

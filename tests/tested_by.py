@@ -87,7 +87,7 @@ TESTED_BY = {
         kled_client/cli/lifecycle kled_client/cli/workspace kled_client/report
     """,
     "client/test_command_line.py": """
-        kled_client/cli/help kled_client/cli/lazy kled_client/cli/main
+        kled_client/cli/help kled_client/cli/lazy kled_client/cli/main kled_client/cli/option_group
         kled_client/cli/output_option kled_client/cli/template
     """,
     "client/test_completion.py": "kled_client/cli/completion kled_client/cli/names",

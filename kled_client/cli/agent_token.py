@@ -43,7 +43,7 @@ def agent_token(
         sys.stdout.write(lines)
         return
     write_secret(str(output_file), lines.encode())
-    if invocation.output.as_json:
-        invocation.output.json({"agent_id": found["agent_id"], "file": str(output_file)})
-    else:
-        invocation.output.note(f"{output_file} is written, readable by you only")
+    invocation.output.outcome(
+        {"agent_id": found["agent_id"], "file": str(output_file)},
+        f"{output_file} is written, readable by you only",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,27 +11,28 @@ import click
 from kled_client.api.models import Connection
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import RefType, complete_user, complete_workspace
+from kled_client.cli.option_group import option_group
 from kled_client.cli.times import MomentType, local
 from kled_client.forward.view import amount
 
 _MOST = 1000
 
 
-def _span_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both logs are narrowed down by."""
-    user = click.option("--user", metavar="NAME", shell_complete=complete_user, help="Of one user.")
-    since = click.option(
+# What both logs are narrowed down by.
+_span_options = option_group(
+    click.option("--user", metavar="NAME", shell_complete=complete_user, help="Of one user."),
+    click.option(
         "--since", type=MomentType(), metavar="TIME", help="From then on: 2h, 14:32 or RFC 3339."
-    )
-    until = click.option("--until", type=MomentType(), metavar="TIME", help="Before then.")
-    limit = click.option(
+    ),
+    click.option("--until", type=MomentType(), metavar="TIME", help="Before then."),
+    click.option(
         "--limit",
         type=click.IntRange(1, _MOST),
         default=100,
         show_default=True,
         help="So many of the newest.",
-    )
-    return user(since(until(limit(command))))
+    ),
+)
 
 
 @click.command()

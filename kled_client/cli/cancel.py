@@ -39,10 +39,9 @@ def cancel(invocation: Invocation, workspace: WorkspaceRef, force: bool, no_wait
         return await api.build(build["id"])
 
     build = invocation.call(work)
-    if invocation.output.as_json:
-        invocation.output.json(build)
-        return
-    invocation.output.note(f"the {build['transition']} of {workspace} is {build['status']}")
+    invocation.output.outcome(
+        build, f"the {build['transition']} of {workspace} is {build['status']}"
+    )
 
 
 def _ignore(_item: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import click
 
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.names import RefType
+from kled_client.cli.names import optional_workspace_argument
 from kled_client.doctor import judge
 from kled_client.doctor.examination import Examination
 from kled_client.terminal.interrupt import run
@@ -15,7 +15,7 @@ from kled_wire.names import WorkspaceRef
 
 
 @click.command()
-@click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
+@optional_workspace_argument
 @pass_invocation
 def doctor(invocation: Invocation, workspace: WorkspaceRef | None) -> int:
     """Check the connection to the coordinator, and with WORKSPACE the connection into it.

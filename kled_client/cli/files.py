@@ -1,4 +1,4 @@
-"""Files that a person names to a command: what is read from one, and a secret in one."""
+"""Files that a person names to a command, and standard input: what is read, and a secret."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ output_file_option = click.option(
     type=click.Path(path_type=Path),
     help="Write to FILE, mode 0600.",
 )
+
+
+def read_line() -> str:
+    """The next line of standard input, without its end."""
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def read_file(file: str) -> bytes:

@@ -11,7 +11,7 @@ from kled_client.api.client import Api
 from kled_client.api.models import RegisteredKey
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import RefType, named_by
-from kled_client.cli.token import parse_lifetime
+from kled_client.cli.times import parse_lifetime
 from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceRef
@@ -60,12 +60,9 @@ def add(
     if lifetime is not None:
         body["lifetime_s"] = parse_lifetime(lifetime)
     made = invocation.call(lambda api: api.add_key(body))
-    if invocation.output.as_json:
-        invocation.output.json(made)
-        return
     where = made["workspace"] or "all of your workspaces"
-    invocation.output.note(f"{made['id']} ({made['name']}) is good for {where}")
-    _say_unanswered(invocation, made, "do not know it yet")
+    good = f"{made['id']} ({made['name']}) is good for {where}"
+    invocation.output.outcome(made, good, *_unanswered(made, "do not know it yet"))
 
 
 @key.command("list")
@@ -95,11 +92,8 @@ def remove(invocation: Invocation, key_id: str) -> None:
     if _KEY_ID.fullmatch(key_id) is None:
         raise InputError("key_id_invalid", "this is not the id of a key", hint="kled key list")
     removed = invocation.call(lambda api: api.remove_key(key_id))
-    if invocation.output.as_json:
-        invocation.output.json(removed)
-        return
-    invocation.output.note(f"{key_id} is removed")
-    _say_unanswered(invocation, removed, "have not answered and may let it in for ten minutes more")
+    unheard = _unanswered(removed, "have not answered and may let it in for ten minutes more")
+    invocation.output.outcome(removed, f"{key_id} is removed", *unheard)
 
 
 def _end(found: RegisteredKey) -> str:
@@ -118,7 +112,9 @@ def _read(file: IO[str]) -> str:
     return text.strip()
 
 
-def _say_unanswered(invocation: Invocation, changed: RegisteredKey, what: str) -> None:
-    if unanswered := changed.get("unanswered"):
-        names = "some workspaces" if unanswered == ["*"] else ", ".join(unanswered)
-        invocation.output.note(f"the agents of these {what}: {names}")
+def _unanswered(changed: RegisteredKey, what: str) -> list[str]:
+    unanswered = changed.get("unanswered")
+    if not unanswered:
+        return []
+    names = "some workspaces" if unanswered == ["*"] else ", ".join(unanswered)
+    return [f"the agents of these {what}: {names}"]

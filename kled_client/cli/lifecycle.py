@@ -1,8 +1,7 @@
-"""`kled create`, `start`, `restart`, `update`, `stop`, `delete` and `retry`: builds."""
+"""`kled create`, `start`, `restart`, `stop`, `delete` and `retry`: builds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,6 +17,7 @@ from kled_client.cli.names import (
     complete_workspace,
     workspace_argument,
 )
+from kled_client.cli.option_group import option_group
 from kled_client.cli.parameters import GivenParameters, choose_parameters, parameter_options
 from kled_client.cli.plan import plan_option, show_changes, show_plan
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
@@ -27,22 +27,25 @@ from kled_wire.names import WorkspaceRef, check_new_workspace_name
 
 # An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
 AGENT_TIMEOUT_S = 120.0
-_NO_WAIT_HELP = "Return as soon as the build is queued."
-_no_wait = click.option("--no-wait", is_flag=True, help=_NO_WAIT_HELP)
 QUEUED, AGENT, READY = "no", "agent", "ready"
-
-
-def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What a start waits for, as the parameter `wait`."""
-    no_wait = click.option("--no-wait", "wait", flag_value=QUEUED, help=_NO_WAIT_HELP)
-    wait = click.option(
+# What a build is waited for, as the parameter `wait`; a start's can be less than all.
+_no_wait = click.option(
+    "--no-wait",
+    "wait",
+    flag_value=QUEUED,
+    default=READY,
+    help="Return as soon as the build is queued.",
+)
+wait_options = option_group(
+    click.option(
         "--wait",
         "wait",
         type=click.Choice([QUEUED, AGENT, READY]),
         default=READY,
         help="Until the agent is connected, or (default) also its startup scripts let logins in.",
-    )
-    return wait(no_wait(command))
+    ),
+    _no_wait,
+)
 
 
 @click.command()
@@ -183,13 +186,13 @@ def retry(invocation: Invocation, workspace: WorkspaceRef, wait: str) -> None:
 @plan_option
 @_no_wait
 @pass_invocation
-def stop(invocation: Invocation, workspace: WorkspaceRef, plan: bool, no_wait: bool) -> None:
+def stop(invocation: Invocation, workspace: WorkspaceRef, plan: bool, wait: str) -> None:
     """Stop a workspace. Resources that the template keeps are not destroyed."""
     if plan:
         show_plan(invocation, workspace, {"transition": "stop"})
         return
-    found = _end(invocation, workspace, {"transition": "stop"}, "stopping", no_wait=no_wait)
-    announce(invocation, found, wait=QUEUED if no_wait else READY, stopped=True)
+    found = _end(invocation, workspace, {"transition": "stop"}, "stopping", wait=wait)
+    announce(invocation, found, wait=wait, stopped=True)
 
 
 @click.command()
@@ -207,7 +210,7 @@ def delete(
     yes: bool,
     orphan: bool,
     plan: bool,
-    no_wait: bool,
+    wait: str,
 ) -> None:
     """Delete a workspace and everything in it."""
     if plan:
@@ -217,8 +220,8 @@ def delete(
     body: dict[str, Any] = {"transition": "delete"}
     if orphan:
         body["orphan"] = True
-    _end(invocation, workspace, body, "deleting", no_wait=no_wait)
-    if not no_wait:
+    _end(invocation, workspace, body, "deleting", wait=wait)
+    if wait != QUEUED:
         invocation.output.note(f"{workspace} is deleted")
 
 
@@ -258,11 +261,10 @@ async def start_body(
 
 
 def _end(
-    invocation: Invocation, ref: WorkspaceRef, body: dict[str, Any], what: str, *, no_wait: bool
+    invocation: Invocation, ref: WorkspaceRef, body: dict[str, Any], what: str, *, wait: str
 ) -> Workspace:
     async def work(api: Api) -> Workspace:
         before = await api.workspace(str(ref))
-        wait = QUEUED if no_wait else READY
         return await build_and_wait(invocation, api, before, body, what, wait=wait)
 
     return invocation.call(work)

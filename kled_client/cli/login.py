@@ -20,8 +20,8 @@ from kled_client.account.profile import Profile
 from kled_client.api.client import Api, open_api
 from kled_client.api.models import Login
 from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.files import read_line
 from kled_client.cli.user import code_use, password_origin
-from kled_client.output import Output
 from kled_wire.errors import InputError, KledError, UnauthenticatedError, UnavailableError
 from kled_wire.transport.address import parse_url
 from kled_wire.version import PROTOCOL, is_compatible
@@ -158,7 +158,7 @@ def _ask(
     if username is not None:
         return _Proof(username=username, password=_password(password_stdin))
     if code == _STDIN:
-        return _Proof(code=_find_code(sys.stdin.readline()))
+        return _Proof(code=_find_code(read_line()))
     if env.get("KLED_LOGIN_CODE"):
         return _Proof(code=_find_code(env["KLED_LOGIN_CODE"]))
     if not sys.stdin.isatty():
@@ -178,7 +178,7 @@ def _ask(
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        return read_line()
     return str(click.prompt("Password", hide_input=True, err=True))
 
 
@@ -216,11 +216,7 @@ def _prepare_ssh(invocation: Invocation, stored: Profile, token: str) -> None:
         ensure_certificate(invocation.env, stored, token)
     except KledError as exc:
         # Signed in all the same; the next ssh tries again and reports in full.
-        _note_no_certificate(invocation.output, exc)
-
-
-def _note_no_certificate(output: Output, error: KledError) -> None:
-    output.note(f"note: no SSH certificate yet: {error.line()}")
+        invocation.output.note(f"note: no SSH certificate yet: {exc.line()}")
 
 
 def _forget(invocation: Invocation, used: Profile) -> None:

@@ -14,6 +14,7 @@ from kled_client.api.client import Api
 from kled_client.api.models import Build
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
+from kled_client.cli.readiness import describe_run
 from kled_client.output import Output
 from kled_wire.errors import NotFoundError
 from kled_wire.names import WorkspaceRef
@@ -50,10 +51,10 @@ def logs(
 
     Lines of a script begin with its name; AGENT--WS shows the scripts of that agent alone. The
     result of the build is printed on standard error and does not change the exit code. --script
-    prints every byte as it was kept: the first 256 KiB and
-    the last 64 KiB, without values of sensitive parameters. --container prints the last 256 KiB of
-    a kata_container of the workspace, by its name in the template, also without those values; with
-    --follow it then goes on with what the container prints.
+    prints every byte as it was kept: the first 256 KiB and the last 64 KiB, without values of
+    sensitive parameters. --container prints the last 256 KiB of a kata_container of the workspace,
+    by its name in the template, also without those values; with --follow it then goes on with what
+    the container prints.
     """
     if script is not None:
         _print_bytes(invocation.call(lambda api: _script_text(api, workspace, script)))
@@ -173,10 +174,8 @@ class ScriptPrinter:
             return
         if rest := self._begun.pop(run["id"], b""):
             self._line(run["id"], rest)
-        why = run["note"] or (f"exit code {run['exit_code']}" if run["exit_code"] else "")
-        state = run["state"].replace("_", " ") + (f": {why}" if why else "")
         self._output.flush()
-        self._output.note(f"script {run['name']} {state}, {run['duration_s']:.1f} s")
+        self._output.note(f"script {run['name']} {describe_run(run)}")
 
     def _take_output(self, output: dict[str, Any]) -> None:
         run = output["id"]

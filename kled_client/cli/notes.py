@@ -1,8 +1,9 @@
-"""What a template notes on its resources, as fields of `kled show`. Pure."""
+"""What a template notes on its resources, as fields of `kled show`."""
 
 from __future__ import annotations
 
 from kled_client.api.models import Note, Workspace
+from kled_client.output import one_line
 
 # A value that is shown in one line, in characters.
 _VALUE_MAX = 200
@@ -21,12 +22,8 @@ def describe_notes(found: Workspace) -> dict[str, str | None]:
 
 
 def _texts(note: Note) -> list[str]:
-    texts = [
-        f"{item['key']} {'(sensitive)' if item['sensitive'] else _line(item['value'])}".strip()
-        for item in note["items"]
-    ]
+    texts: list[str] = []
+    for item in note["items"]:
+        value = "(sensitive)" if item["sensitive"] else one_line(item["value"], _VALUE_MAX)
+        texts.append(f"{item['key']} {value}".strip())
     return [*texts, f"costs {note['daily_cost']} a day"] if note["daily_cost"] else texts
-
-
-def _line(value: str | None) -> str:
-    return " ".join((value or "").split())[:_VALUE_MAX]

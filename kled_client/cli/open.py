@@ -105,9 +105,8 @@ open_.add_command(app)
 def _open(
     invocation: Invocation, name: str, editor: Editor, workspace: WorkspaceRef, path: str
 ) -> None:
-    invocation.call(
-        lambda api: api.workspace(str(workspace))
-    )  # one that is not there opens nothing
+    # One that is not there opens nothing.
+    invocation.call(lambda api: api.workspace(str(workspace)))
     _configure_ssh(invocation)
     host = f"{workspace}.{SSH_SUFFIX}"
     found = (shutil.which(each, path=invocation.env.get("PATH")) for each in editor.programs)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import click
 
 from kled_client.api.client import Api
 from kled_client.api.models import ParameterForm, Variable, Version
+from kled_client.cli.option_group import option_group
 from kled_client.cli.questions import ask_parameters, no_terminal
 from kled_client.output import Output
 from kled_wire.errors import InputError
+from kled_wire.text import printable
 
 _STDIN = "-"
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_OPTIONS: Final = (
+parameter_options = option_group(
     click.option(
         "--param",
         "-p",
@@ -56,13 +57,6 @@ class GivenParameters:
         """What the coordinator itself makes values of."""
         said = {"preset": self.preset, "copy_from": self.copy_from}
         return {name: value for name, value in said.items() if value is not None}
-
-
-def parameter_options(command: _Command) -> _Command:
-    """Give a command the options `--param`, `--param-file` and `--preset`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, str | None]:
@@ -188,8 +182,8 @@ def _ask(variable: Variable) -> str:
     name = variable["name"]
     text = f"{name} ({variable['description']})" if variable["description"] else name
     hidden = variable["sensitive"]
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return str(click.prompt(printable, hide_input=hidden, default="", show_default=False, err=True))
+    shown = printable(text)
+    return str(click.prompt(shown, hide_input=hidden, default="", show_default=False, err=True))
 
 
 def _is_in_arguments(words: Sequence[str], name: str) -> bool:

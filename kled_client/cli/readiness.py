@@ -6,7 +6,7 @@ from typing import Any
 
 from kled_client.api.client import Api
 from kled_client.api.models import Agent, Workspace
-from kled_client.output import Meter, ago
+from kled_client.output import Meter, ago, one_line
 from kled_wire.errors import UnavailableError
 
 # A value of metadata that is shown in one line, in characters.
@@ -66,24 +66,22 @@ def describe_scripts(agent: Agent, found: Workspace) -> dict[str, str | None]:
         advice = advice_of(agent, found)
         fields["state"] = state.replace("_", " ") + (f": {advice}" if advice else "")
     for script in agent.get("scripts") or ():
-        fields[f"script {script['name']} ({script['stage']})"] = _script(script)
+        fields[f"script {script['name']} ({script['stage']})"] = describe_run(script)
     for item in agent.get("metadata") or ():
         fields[item["display_name"]] = _value(item)
     return fields
 
 
-def _script(script: dict[str, Any]) -> str:
-    state = str(script["state"]).replace("_", " ")
-    if script["note"]:
-        state += f": {script['note']}"
-    elif script["exit_code"]:
-        state += f": exit code {script['exit_code']}"
-    return state + (f", {script['duration_s']:.1f} s" if script["duration_s"] else "")
+def describe_run(run: dict[str, Any]) -> str:
+    """The state of a run of a script, the reason, and how long it took."""
+    why = run["note"] or (f"exit code {run['exit_code']}" if run["exit_code"] else "")
+    state = str(run["state"]).replace("_", " ") + (f": {why}" if why else "")
+    return state + (f", {run['duration_s']:.1f} s" if run["duration_s"] else "")
 
 
 def _value(item: dict[str, Any]) -> str | None:
     if item["at"] is None:
         return "not known yet"
-    value = " ".join((item["value"] or "").split())[:_VALUE_MAX]
+    value = one_line(item["value"], _VALUE_MAX)
     told = f"{value} ({item['error']})" if item["error"] else value
     return f"{told}, {ago(item['at'])}"

@@ -187,7 +187,7 @@ async def _attach(
             if code != LEFT or not attachment.lost:
                 return code
         except (KledError, BaseExceptionGroup) as exc:
-            cause = only_cause(exc) if isinstance(exc, BaseExceptionGroup) else exc
+            cause = only_cause(exc)
             if not may_pass(cause):
                 raise
             since = trio.current_time() if tried_since is None else tried_since
@@ -219,23 +219,22 @@ async def _attach_once(
     forward_agent: bool,
     predict: str,
 ) -> int:
-    descriptor = sys.stdin.fileno()
-    env = sent_environment(invocation.env)
-    env[SESSION_VARIABLE] = attachment.name
-    env[SESSION_MODE_VARIABLE] = attachment.mode
-    terminal = (invocation.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
+    env = {
+        **sent_environment(invocation.env),
+        SESSION_VARIABLE: attachment.name,
+        SESSION_MODE_VARIABLE: attachment.mode,
+    }
     ahead = None if attachment.read_only else typed_ahead(predict)
-    connecting = invocation.ssh(
-        ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
+    return await _run_channel(
+        invocation,
+        ref,
+        None,
+        env,
+        terminal=True,
+        forward_agent=forward_agent,
+        ahead=ahead,
+        named=attachment,
     )
-    async with connecting as connection:
-        from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # `connecting` did
-
-        channel = await open_channel(connection, None, env=env, terminal=terminal)
-        with raw_mode(descriptor) if os.isatty(descriptor) else nullcontext():
-            return await run_session(
-                channel, descriptor, interactive=True, named=attachment, ahead=ahead
-            )
 
 
 def typed_ahead(predict: str) -> TypedAhead | None:
@@ -273,20 +272,37 @@ async def run_line(
     predict: str = "never",
 ) -> int:
     """Run a line of the workspace's shell, or the shell, on our streams; its exit status."""
+    env = sent_environment(invocation.env)
+    ahead = typed_ahead(predict) if terminal and command is None else None
+    return await _run_channel(
+        invocation, ref, command, env, terminal=terminal, forward_agent=forward_agent, ahead=ahead
+    )
+
+
+async def _run_channel(
+    invocation: Invocation,
+    ref: WorkspaceRef,
+    command: str | None,
+    env: dict[str, str],
+    *,
+    terminal: bool,
+    forward_agent: bool,
+    ahead: TypedAhead | None,
+    named: Attachment | None = None,
+) -> int:
+    """Run a session on our streams, which are raw for one with a terminal; its exit status."""
     descriptor = sys.stdin.fileno()
     described = None
     if terminal:
         described = (invocation.env.get("TERM") or "xterm", *size(sys.stdout.fileno()))
-    ahead = typed_ahead(predict) if terminal and command is None else None
     connecting = invocation.ssh(
         ref, forward_agent=forward_agent, on_change=partial(tell_connection, ahead)
     )
     async with connecting as connection:
         from kled_client.ssh.connection import open_channel  # noqa: PLC0415  # `connecting` did
 
-        channel = await open_channel(
-            connection, command, env=sent_environment(invocation.env), terminal=described
-        )
-        raw = raw_mode(descriptor) if terminal and os.isatty(descriptor) else nullcontext()
-        with raw:
-            return await run_session(channel, descriptor, interactive=terminal, ahead=ahead)
+        channel = await open_channel(connection, command, env=env, terminal=described)
+        with raw_mode(descriptor) if terminal and os.isatty(descriptor) else nullcontext():
+            return await run_session(
+                channel, descriptor, interactive=terminal, named=named, ahead=ahead
+            )

@@ -75,11 +75,8 @@ def push(invocation: Invocation, workspace: WorkspaceRef, file: str) -> None:
     """
     content = read_file(file)
     pushed = invocation.call(lambda api: api.push_state(str(workspace), content))
-    if invocation.output.as_json:
-        invocation.output.json(pushed)
-    else:
-        told = f"it is version {pushed['version']} of the state of {workspace}"
-        invocation.output.note(f"{told}; next: kled start {workspace} --plan")
+    told = f"it is version {pushed['version']} of the state of {workspace}"
+    invocation.output.outcome(pushed, f"{told}; next: kled start {workspace} --plan")
 
 
 def _size(size: int | None) -> str:

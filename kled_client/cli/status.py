@@ -9,7 +9,7 @@ import click
 
 from kled_client.api.models import Workspace
 from kled_client.cli.context import Invocation, pass_invocation
-from kled_client.cli.names import RefType
+from kled_client.cli.names import optional_workspace_argument
 from kled_client.cli.ping import path_object
 from kled_client.report import only_cause
 from kled_client.terminal.interrupt import run
@@ -19,7 +19,7 @@ from kled_wire.resume.direct.paths import PathReport
 
 
 @click.command()
-@click.argument("workspace", type=RefType(), metavar="[WORKSPACE]", required=False)
+@optional_workspace_argument
 @pass_invocation
 def status(invocation: Invocation, workspace: WorkspaceRef | None) -> int:
     """Show the coordinator, your user and your workspaces.
@@ -100,7 +100,7 @@ async def _find_path(invocation: Invocation, ref: WorkspaceRef, found: Workspace
             await seeker.wait_settled()
             return seeker.report()
     except (KledError, ExceptionGroup) as exc:
-        cause = only_cause(exc) if isinstance(exc, ExceptionGroup) else exc
+        cause = only_cause(exc)
         if not isinstance(cause, KledError):
             raise
         return PathReport("none", reason=cause.message)

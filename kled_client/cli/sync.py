@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,12 +18,7 @@ from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    import asyncssh
-
     from kled_client.sync.reach import Connect
-    from kled_wire.names import WorkspaceRef
 
 _MODES: Final = ("two-way-safe", "two-way-resolved", "one-way-safe", "one-way-replica")
 _SHOWN: Final = 20
@@ -73,9 +69,7 @@ def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> i
     One is of this machine, the other WORKSPACE:path or ssh://USER@HOST/path. In the one-way modes
     BETA follows ALPHA; in two-way-resolved ALPHA wins where both changed.
     """
-    from dataclasses import asdict  # noqa: PLC0415  # start-up time
-
-    from kled_client.sync.control import known_names  # noqa: PLC0415
+    from kled_client.sync.control import known_names  # noqa: PLC0415  # start-up time
     from kled_client.sync.place import parse_sync_place  # noqa: PLC0415
     from kled_client.sync.rules import rules_of  # noqa: PLC0415
     from kled_client.sync.sessions import (  # noqa: PLC0415
@@ -263,19 +257,7 @@ def background(invocation: Invocation) -> int:
     from kled_client.sync.sessions import sync_home  # noqa: PLC0415
 
     def connect_as(profile: str | None) -> Connect:
-        used = Invocation(
-            env=invocation.env,
-            profile_name=profile,
-            output=invocation.output,
-            verbose=invocation.verbose,
-        )
-
-        def connect(
-            ref: WorkspaceRef,
-        ) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
-            return used.ssh(ref)
-
-        return connect
+        return replace(invocation, profile_name=profile).ssh
 
     return run(Background(sync_home(invocation.env), invocation.env, connect_as).run)
 

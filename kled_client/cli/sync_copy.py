@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import trio
 
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_place
+from kled_client.cli.option_group import option_group
 from kled_client.sync.place import SyncPlace, parse_sync_place
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError, KledError
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from kled_client.sync.copy import CopyWish
     from kled_sync.session.once import Plan, Result
 
-F = TypeVar("F", bound=Callable[..., Any])
 # Of a tree in which nothing may be read the first lines say enough.
 _PROBLEMS_MAX: Final = 20
-_OPTIONS = (
+_copy_options = option_group(
     click.argument("source", metavar="SRC", shell_complete=complete_place),
     click.argument("target", metavar="DST", shell_complete=complete_place),
     click.option("--delete", is_flag=True, help="Delete in DST what SRC does not have."),
@@ -59,14 +58,8 @@ _OPTIONS = (
 )
 
 
-def _with_options(command: F) -> F:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 @click.command()
-@_with_options
+@_copy_options
 @pass_invocation
 def push(invocation: Invocation, /, source: str, target: str, **options: Any) -> int:
     """Copy SRC, of this machine, to DST: WORKSPACE:path, or ssh://USER@HOST/path.
@@ -78,7 +71,7 @@ def push(invocation: Invocation, /, source: str, target: str, **options: Any) ->
 
 
 @click.command()
-@_with_options
+@_copy_options
 @pass_invocation
 def pull(invocation: Invocation, /, source: str, target: str, **options: Any) -> int:
     """Copy SRC, of a workspace, to DST on this machine; otherwise as push.

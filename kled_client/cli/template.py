@@ -16,12 +16,11 @@ from kled_client.cli.template_push import (
     build_quiet_option,
     check_deadline_option,
     init,
-    one_line,
     pull,
     push,
     validate,
 )
-from kled_client.output import ago
+from kled_client.output import ago, one_line
 from kled_wire.errors import InputError
 from kled_wire.names import check_name
 
@@ -128,12 +127,9 @@ def archive(invocation: Invocation, name: str, wanted: tuple[int | str, ...], un
         return [await api.archive_version(name, n, archived=not undo) for n in wanted]
 
     found = invocation.call(work)
-    if invocation.output.as_json:
-        invocation.output.json(found)
-        return
     done = "brought back" if undo else "archived"
-    for version in found:
-        invocation.output.note(f"{name} version {version['number']} is {done}")
+    notes = [f"{name} version {version['number']} is {done}" for version in found]
+    invocation.output.outcome(found, *notes)
 
 
 @template.command()
@@ -184,10 +180,8 @@ def delete(invocation: Invocation, name: str, yes: bool) -> None:
 def _activate(invocation: Invocation, name: str, version: int | str) -> None:
     check_name("template", name)
     found = invocation.call(lambda api: api.update_template(name, {"active_version": version}))
-    if invocation.output.as_json:
-        invocation.output.json(found)
-        return
-    invocation.output.note(f"{name} version {_number(found['active_version'])} is active")
+    active = _number(found["active_version"])
+    invocation.output.outcome(found, f"{name} version {active} is active")
 
 
 def _version_columns(found: Template, versions: Sequence[Version]) -> dict[str, list[str]]:

@@ -6,9 +6,9 @@ import base64
 import io
 import shutil
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
@@ -16,8 +16,9 @@ from kled_client.api.template_tar import pack_template
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import Items, VersionType, complete_template, items
+from kled_client.cli.option_group import option_group
 from kled_client.cli.parameters import parse_parameters
-from kled_client.output import Output
+from kled_client.output import Output, one_line
 from kled_wire.errors import ConflictError, InputError, NotFoundError
 from kled_wire.names import check_name, check_version_name
 
@@ -26,7 +27,6 @@ SHIPPED: Final = Path(__file__).parents[1] / "templates"
 # What is left out of a template, and what a check has found, is named up to so many.
 _NAMED_MAX: Final = 10
 _CHANGES_MAX: Final = 50
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 check_deadline_option = click.option(
     "--check-deadline-s",
@@ -46,7 +46,7 @@ _name = click.option(
     help="Template name; default: the directory's name.",
     shell_complete=complete_template,
 )
-_VALUES: Final = (
+_value_options = option_group(
     click.option(
         "--var",
         "variables",
@@ -71,12 +71,6 @@ _VALUES: Final = (
         help="Template parameter for the plan of the check.",
     ),
 )
-
-
-def _value_options(command: _Command) -> _Command:
-    for option in reversed(_VALUES):
-        command = option(command)
-    return command
 
 
 def _shipped() -> dict[str, str]:
@@ -305,8 +299,3 @@ def _tell_check(output: Output, found: Any) -> None:
     if more > 0:
         output.note(f"  and {more} more")
     output.note(f"a start makes {len(changes)} change{'' if len(changes) == 1 else 's'}")
-
-
-def one_line(text: str) -> str:
-    """A text in one line, without what would act on a terminal."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

@@ -10,7 +10,7 @@ import click
 
 from kled_wire.errors import InputError
 
-_TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class MomentType(click.ParamType[str]):
@@ -30,8 +30,8 @@ class MomentType(click.ParamType[str]):
 
 def moment(text: str, now_s: float) -> float:
     """`14:32` today, `2h` ago, or RFC 3339, in s since the epoch. Raises InputError."""
-    if text[-1:] in _TIMES and text[:-1].isdecimal():
-        return now_s - int(text[:-1]) * _TIMES[text[-1]]
+    if text[-1:] in _UNITS and text[:-1].isdecimal():
+        return now_s - int(text[:-1]) * _UNITS[text[-1]]
     try:
         if len(text) <= len("23:59:59") and ":" in text:
             today = local(now_s, "%Y-%m-%d")
@@ -41,6 +41,16 @@ def moment(text: str, now_s: float) -> float:
         raise InputError(
             "time_malformed", f"{text[:40]!r} is no time", hint="14:32, 2h, or 2026-11-28T14:32"
         ) from exc
+
+
+def parse_lifetime(text: str) -> int:
+    """Seconds of `90s`, `15m`, `12h` or `30d`. Raises InputError("lifetime_malformed")."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 6:
+        raise InputError(
+            "lifetime_malformed", f"{text!r} is not a lifetime", hint="for instance 30d or 12h"
+        )
+    return int(number) * _UNITS[unit]
 
 
 def local(at: float, form: str) -> str:

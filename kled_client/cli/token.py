@@ -11,11 +11,11 @@ from kled_client.api.client import Api
 from kled_client.api.models import Token
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import named_by
+from kled_client.cli.times import parse_lifetime
 from kled_client.output import ago, is_past
 from kled_wire.errors import InputError
 
 _TOKEN_ID = re.compile(r"tok_[0-9a-z]+")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 async def _living(api: Api) -> list[str]:
@@ -84,13 +84,3 @@ def _state(found: Token) -> str:
     if found.get("revoked_at"):
         return "revoked"
     return "expired" if is_past(found.get("expires_at")) else "valid"
-
-
-def parse_lifetime(text: str) -> int:
-    """Seconds of `90s`, `15m`, `12h` or `30d`. Raises InputError("lifetime_malformed")."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 6:
-        raise InputError(
-            "lifetime_malformed", f"{text!r} is not a lifetime", hint="for instance 30d or 12h"
-        )
-    return int(number) * _UNITS[unit]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from kled_client.api.client import Api
 from kled_client.api.models import User
 from kled_client.cli.confirming import confirm_deletion
 from kled_client.cli.context import Invocation, pass_invocation
+from kled_client.cli.files import read_line
 from kled_client.cli.limit import LimitType
 from kled_client.cli.names import complete_user
 from kled_client.output import ago
@@ -54,7 +54,7 @@ def create(
     if email:
         body["email"] = email
     if password_stdin:
-        body["password"] = sys.stdin.readline().rstrip("\r\n")
+        body["password"] = read_line()
     made = invocation.call(lambda api: api.create_user(body))
     if invocation.output.as_json:
         invocation.output.json(made)
@@ -124,8 +124,8 @@ def update(
     body: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
     if password_stdin:
         if name == invocation.profile().user:
-            body["old_password"] = sys.stdin.readline().rstrip("\r\n")
-        body["password"] = sys.stdin.readline().rstrip("\r\n")
+            body["old_password"] = read_line()
+        body["password"] = read_line()
     if not body:
         raise InputError("usage", "nothing to change", hint="kled user update --help")
     _show(invocation, invocation.call(lambda api: api.update_user(name, body)))

@@ -140,7 +140,7 @@ async def hold_link(
 
 def _excuse(error: Exception, *, begun: bool) -> str:
     """Why the connection was lost, in a sentence. Raises what is no reason to try again."""
-    cause = only_cause(error) if isinstance(error, BaseExceptionGroup) else error
+    cause = only_cause(error)
     if not begun or isinstance(cause, _FINAL) or not isinstance(cause, KledError | OSError):
         raise error
     return str(cause)

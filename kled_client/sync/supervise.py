@@ -235,7 +235,7 @@ class Supervisor:
 
 def _explained(exc: BaseException) -> KledError | None:
     """What ended a sync, for people; None for a bug."""
-    cause = only_cause(exc) if isinstance(exc, BaseExceptionGroup) else exc
+    cause = only_cause(exc)
     if isinstance(cause, OSError):
         # The disk of what is remembered here, most likely: it is tried again.
         return UnavailableError("sync_state_unusable", f"what a sync remembers: {cause}")

@@ -65,7 +65,7 @@ def test_what_is_needed_is_asked_without_echo(signed_in: Fake) -> None:
     env = {**signed_in.env(), "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "kled_client", "create", "dev", "--no-wait"]
     terminal = Terminal(words, env)
-    terminal.wait_for("key (For the  [31mregistry): ")
+    terminal.wait_for("key (For the registry): ")
     terminal.type("hunter2\n")
     terminal.wait_for("size: ")
     terminal.type("4\n")
