@@ -25,41 +25,6 @@ from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.serving import serve_provider
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryPoint:
-    """What the entry point group `kled.terraform_providers` holds."""
-
-    name: str
-    addresses: tuple[str, ...]
-    serve: Callable[..., Awaitable[Any]]
-    clear: Callable[..., Awaitable[Any]]
-    wait_agent_end: Callable[..., Awaitable[Any]]
-    examine: Callable[[], Awaitable[Any]]
-    container_output: Callable[..., Awaitable[Any]]
-    follow_output: Callable[..., Awaitable[Any]]
-
-
-async def _no_container(*_which: object) -> None:
-    """It makes none."""
-
-
-async def _nothing_to_examine() -> list[Any]:
-    """It asks nothing of this machine."""
-    return []
-
-
-KLED = EntryPoint(
-    name="kled",
-    addresses=("registry.terraform.io/kled/kled", "registry.opentofu.org/kled/kled"),
-    serve=partial(serve_provider, kled_provider()),
-    clear=end_all,
-    wait_agent_end=wait_agent_end,
-    examine=_nothing_to_examine,
-    container_output=_no_container,
-    follow_output=_no_container,
-)
-
-
 async def _nothing_to_clear(_host: Host) -> None:
     """It makes nothing on this machine."""
 
@@ -69,17 +34,42 @@ async def _no_process_here(*_agent: str) -> NoReturn:
     await trio.sleep_forever()
 
 
+async def _nothing_to_examine() -> list[Any]:
+    """It asks nothing of this machine."""
+    return []
+
+
+async def _no_container(*_which: object) -> None:
+    """It makes none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPoint:
+    """What the entry point group `kled.terraform_providers` holds."""
+
+    name: str
+    addresses: tuple[str, ...]
+    serve: Callable[..., Awaitable[Any]]
+    clear: Callable[..., Awaitable[Any]] = _nothing_to_clear
+    wait_agent_end: Callable[..., Awaitable[Any]] = _no_process_here
+    examine: Callable[[], Awaitable[Any]] = _nothing_to_examine
+    container_output: Callable[..., Awaitable[Any]] = _no_container
+    follow_output: Callable[..., Awaitable[Any]] = _no_container
+
+
+KLED = EntryPoint(
+    name="kled",
+    addresses=("registry.terraform.io/kled/kled", "registry.opentofu.org/kled/kled"),
+    serve=partial(serve_provider, kled_provider()),
+    clear=end_all,
+    wait_agent_end=wait_agent_end,
+)
+
 CODER = EntryPoint(
     name="coder",
     addresses=("registry.terraform.io/coder/coder", "registry.opentofu.org/coder/coder"),
     serve=partial(serve_provider, coder_provider()),
-    clear=_nothing_to_clear,
-    wait_agent_end=_no_process_here,
-    examine=_nothing_to_examine,
-    container_output=_no_container,
-    follow_output=_no_container,
 )
-
 
 KATA = EntryPoint(
     name="kata",

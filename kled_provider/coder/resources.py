@@ -28,10 +28,13 @@ from kled_provider.plugin.schema import (
     Nesting,
     Schema,
     Type,
+    computed,
     defaulted,
+    optional,
+    required,
 )
 
-_RECORD_ID = Attribute(name="id", computed=True, description="Stable id.")
+_RECORD_ID = computed("id", "Stable id.")
 _NO_TIMEOUT = "the agent's own scripts may take any time; a `coder_script` may have a `timeout`"
 
 
@@ -51,18 +54,8 @@ def _token_alone(value: object) -> str | None:
 AGENT = Schema(
     description="An agent of the workspace, named after this resource.",
     attributes=(
-        Attribute(
-            name="os",
-            required=True,
-            check=one_of("linux", "darwin"),
-            description="linux or darwin.",
-        ),
-        Attribute(
-            name="arch",
-            required=True,
-            check=one_of("amd64", "arm64"),
-            description="amd64 or arm64.",
-        ),
+        required("os", "linux or darwin.", check=one_of("linux", "darwin")),
+        required("arch", "amd64 or arm64.", check=one_of("amd64", "arm64")),
         defaulted("auth", "token", "By the token alone.", check=_token_alone),
         unused("api_key_scope", "an agent's token opens nothing of its owner's"),
         DIR,
@@ -70,18 +63,12 @@ AGENT = Schema(
         *SETTINGS,
         unused("startup_script_timeout", _NO_TIMEOUT, of=NUMBER),
         unused("shutdown_script_timeout", _NO_TIMEOUT, of=NUMBER),
-        Attribute(
-            name="login_before_ready",
-            type=BOOL,
-            optional=True,
-            description="false is what startup_script_behavior calls blocking.",
+        optional(
+            "login_before_ready", "false is what startup_script_behavior calls blocking.", BOOL
         ),
         ID,
-        Attribute(
-            name="token",
-            computed=True,
-            sensitive=True,
-            description="What the agent authenticates with, as CODER_AGENT_TOKEN.",
+        computed(
+            "token", "What the agent authenticates with, as CODER_AGENT_TOKEN.", sensitive=True
         ),
         INIT_SCRIPT,
     ),
@@ -95,17 +82,12 @@ def _app_schema() -> Schema:
         replace(a, required=False, optional=True) if a.name == "slug" else a for a in APP.attributes
     )
     older = (
-        Attribute(name="name", optional=True, description="As display_name."),
-        Attribute(
-            name="relative_path", type=BOOL, optional=True, description="The opposite of subdomain."
-        ),
+        optional("name", "As display_name."),
+        optional("relative_path", "The opposite of subdomain.", BOOL),
     )
     # What says the opposite must not have a default that contradicts it.
     plain = (
-        Attribute(name=a.name, type=a.type, optional=True, description=a.description)
-        if a.name == "subdomain"
-        else a
-        for a in attributes
+        optional(a.name, a.description, a.type) if a.name == "subdomain" else a for a in attributes
     )
     return replace(APP, attributes=(*plain, *older))
 
@@ -122,7 +104,7 @@ def coder_resources() -> tuple[Resource, ...]:
         nesting=Nesting.SET,
         max_items=1,
         description="The app that would show it.",
-        attributes=(Attribute(name="id", required=True, description="Its id."),),
+        attributes=(required("id", "Its id."),),
     )
     script = tuple(a for a in SCRIPT.attributes if a.name != "after")
     return (
@@ -135,8 +117,8 @@ def coder_resources() -> tuple[Resource, ...]:
         _record(
             "coder_ai_task",
             unused("app_id", "there are no tasks"),
-            Attribute(name="enabled", type=BOOL, computed=True, description="Always null."),
-            Attribute(name="prompt", computed=True, description="Always null."),
+            computed("enabled", "Always null.", BOOL),
+            computed("prompt", "Always null."),
             blocks=(sidebar,),
         ),
         AppResource("coder_app", _app_schema(), identity=("agent_id", "slug")),
@@ -144,8 +126,8 @@ def coder_resources() -> tuple[Resource, ...]:
             "coder_devcontainer",
             AGENT_ID,
             unused("workspace_folder", "the agent starts no dev containers", required=True),
-            Attribute(name="config_path", optional=True, description="Where it is described."),
-            Attribute(name="subagent_id", computed=True, description="Always null."),
+            optional("config_path", "Where it is described."),
+            computed("subagent_id", "Always null."),
         ),
         RecordResource("coder_env", VARIABLE),
         _record(

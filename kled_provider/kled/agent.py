@@ -17,7 +17,7 @@ from kled_provider.kled.agent_schema import BLOCKS, DIR, ENV, ID, INIT_SCRIPT, S
 from kled_provider.plugin.checks import one_of
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, MapKey, Severity
 from kled_provider.plugin.resource import Context, Resource
-from kled_provider.plugin.schema import Attribute, Schema, defaulted
+from kled_provider.plugin.schema import Schema, computed, defaulted
 from kled_provider.plugin.values import UNKNOWN, Values
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -79,14 +79,7 @@ def variables(value: Values | None) -> dict[str, str]:
 KLED_AGENT = Schema(
     description="An agent of the workspace.",
     attributes=(
-        Attribute(
-            name="name",
-            optional=True,
-            computed=True,
-            default="main",
-            forces_replacement=True,
-            description="Name, unique within the workspace.",
-        ),
+        defaulted("name", "main", "Name, unique within the workspace.", forces_replacement=True),
         defaulted(
             "os",
             machine_os(),
@@ -103,11 +96,10 @@ KLED_AGENT = Schema(
         ENV,
         *SETTINGS,
         ID,
-        Attribute(
-            name="token",
-            computed=True,
+        computed(
+            "token",
+            "Token with which the agent authenticates (`KLED_AGENT_TOKEN`).",
             sensitive=True,
-            description="Token with which the agent authenticates (`KLED_AGENT_TOKEN`).",
         ),
         INIT_SCRIPT,
     ),

@@ -6,12 +6,14 @@ from kled_provider.plugin.checks import between, matching, one_of
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
-    Attribute,
     Block,
     Nesting,
+    computed,
     defaulted,
     flag,
     map_of,
+    optional,
+    required,
 )
 
 # Ways in that people are shown, and whether they are where the template says nothing.
@@ -22,45 +24,31 @@ DISPLAY_APPS = {
     "ssh_helper": True,
     "port_forwarding_helper": True,
 }
-_PERCENT = Attribute(
-    name="threshold",
-    type=NUMBER,
-    required=True,
+_PERCENT = required(
+    "threshold",
+    "Percentage in use above which the owner is notified.",
+    NUMBER,
     check=between(0, 100),
-    description="Percentage in use above which the owner is notified.",
 )
-_ENABLED = Attribute(
-    name="enabled", type=BOOL, required=True, description="Whether it is monitored."
-)
+_ENABLED = required("enabled", "Whether it is monitored.", BOOL)
 
-DIR = Attribute(
-    name="dir",
-    optional=True,
-    description="Directory in which sessions start, relative to the home directory.",
-)
-ENV = Attribute(
-    name="env",
-    type=map_of("string"),
-    optional=True,
-    description="Environment of sessions and scripts. Not for secrets: the init_script of a "
+DIR = optional("dir", "Directory in which sessions start, relative to the home directory.")
+ENV = optional(
+    "env",
+    "Environment of sessions and scripts. Not for secrets: the init_script of a "
     "kled_agent shows it.",
+    map_of("string"),
 )
 SETTINGS = (
-    Attribute(
-        name="startup_script",
-        optional=True,
-        description="Script that the agent runs at each start, as a `kled_script`.",
-    ),
+    optional("startup_script", "Script that the agent runs at each start, as a `kled_script`."),
     defaulted(
         "startup_script_behavior",
         "non-blocking",
         "`blocking`: logins wait for the startup script; `non-blocking`: they do not.",
         check=one_of("blocking", "non-blocking"),
     ),
-    Attribute(
-        name="shutdown_script",
-        optional=True,
-        description="Script that the agent runs at each stop, before the workspace stops.",
+    optional(
+        "shutdown_script", "Script that the agent runs at each stop, before the workspace stops."
     ),
     defaulted(
         "connection_timeout",
@@ -69,25 +57,19 @@ SETTINGS = (
         of=NUMBER,
         check=between(0),
     ),
-    Attribute(
-        name="troubleshooting_url",
-        optional=True,
+    optional(
+        "troubleshooting_url",
+        "Page with help for an agent that does not connect.",
         check=matching(r"https?://\S+", "an http or https URL"),
-        description="Page with help for an agent that does not connect.",
     ),
-    Attribute(
-        name="motd_file",
-        optional=True,
-        description="File in the workspace that each new terminal prints.",
-    ),
+    optional("motd_file", "File in the workspace that each new terminal prints."),
     defaulted("order", 0, "Position among the agents; the lowest is first.", of=NUMBER),
 )
-ID = Attribute(name="id", computed=True, description="Stable id of the agent.")
-INIT_SCRIPT = Attribute(
-    name="init_script",
-    computed=True,
+ID = computed("id", "Stable id of the agent.")
+INIT_SCRIPT = computed(
+    "init_script",
+    "A sh script that starts the agent; it reads the token from the environment.",
     follows=("dir", "env"),
-    description="A sh script that starts the agent; it reads the token from the environment.",
 )
 
 BLOCKS = (
@@ -95,24 +77,10 @@ BLOCKS = (
         name="metadata",
         description="A value that the agent determines periodically, for display.",
         attributes=(
-            Attribute(
-                name="key", required=True, description="Key of the value, unique within the agent."
-            ),
-            Attribute(
-                name="script", required=True, description="Shell script that prints the value."
-            ),
-            Attribute(
-                name="interval",
-                type=NUMBER,
-                required=True,
-                check=between(1),
-                description="Seconds between two runs.",
-            ),
-            Attribute(
-                name="display_name",
-                optional=True,
-                description="Name to display; by default the key.",
-            ),
+            required("key", "Key of the value, unique within the agent."),
+            required("script", "Shell script that prints the value."),
+            required("interval", "Seconds between two runs.", NUMBER, check=between(1)),
+            optional("display_name", "Name to display; by default the key."),
             defaulted(
                 "timeout",
                 0,
@@ -151,11 +119,10 @@ BLOCKS = (
                 nesting=Nesting.SET,
                 description="A file system of the workspace.",
                 attributes=(
-                    Attribute(
-                        name="path",
-                        required=True,
+                    required(
+                        "path",
+                        "Path of the mount point.",
                         check=matching(r"/.*", "an absolute path"),
-                        description="Path of the mount point.",
                     ),
                     _ENABLED,
                     _PERCENT,

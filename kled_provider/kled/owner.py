@@ -9,28 +9,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kled_provider.plugin.resource import Context, DataSource
-from kled_provider.plugin.schema import Attribute, Schema, list_of
+from kled_provider.plugin.schema import Schema, computed, list_of
 from kled_provider.plugin.values import Values, conform_object
 
 ATTRIBUTES = (
-    Attribute(name="id", computed=True, description="Stable id of the owner."),
-    Attribute(name="name", computed=True, description="Login name."),
-    Attribute(
-        name="email",
-        computed=True,
-        description="Email address; without one, `NAME@` and the coordinator's host.",
+    computed("id", "Stable id of the owner."),
+    computed("name", "Login name."),
+    computed("email", "Email address; without one, `NAME@` and the coordinator's host."),
+    computed("full_name", "Full name; by default the login name."),
+    computed(
+        "groups", "The owner's groups; always empty, because Kled has no groups.", list_of("string")
     ),
-    Attribute(name="full_name", computed=True, description="Full name; by default the login name."),
-    Attribute(
-        name="groups",
-        type=list_of("string"),
-        computed=True,
-        description="The owner's groups; always empty, because Kled has no groups.",
-    ),
-    Attribute(
-        name="ssh_public_key",
-        computed=True,
-        description="The owner's SSH public key; always empty, because Kled makes none.",
+    computed(
+        "ssh_public_key", "The owner's SSH public key; always empty, because Kled makes none."
     ),
 )
 SCHEMA = Schema(description="The owner of the workspace.", attributes=ATTRIBUTES)

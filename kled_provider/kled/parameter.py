@@ -21,7 +21,17 @@ from kled_provider.plugin.checks import at_most, one_of
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.planning import with_defaults
 from kled_provider.plugin.resource import Context, DataSource
-from kled_provider.plugin.schema import BOOL, NUMBER, Attribute, Block, Schema
+from kled_provider.plugin.schema import (
+    BOOL,
+    NUMBER,
+    Block,
+    Schema,
+    computed,
+    defaulted,
+    flag,
+    optional,
+    required,
+)
 from kled_provider.plugin.values import Values
 
 _OPTION = Block(
@@ -29,12 +39,10 @@ _OPTION = Block(
     description="One of the values to choose from; without options every value of the type is "
     "allowed.",
     attributes=(
-        Attribute(name="name", required=True, description="Name to display."),
-        Attribute(
-            name="value", required=True, description="The value, as text; unique among the options."
-        ),
-        Attribute(name="description", optional=True, description="Short description."),
-        Attribute(name="icon", optional=True, description="Path or URL of an icon."),
+        required("name", "Name to display."),
+        required("value", "The value, as text; unique among the options."),
+        optional("description", "Short description."),
+        optional("icon", "Path or URL of an icon."),
     ),
 )
 _VALIDATION = Block(
@@ -42,102 +50,65 @@ _VALIDATION = Block(
     description="Conditions that a value must meet.",
     max_items=1,
     attributes=(
-        Attribute(name="min", type=NUMBER, optional=True, description="Lowest number."),
-        Attribute(name="max", type=NUMBER, optional=True, description="Highest number."),
-        Attribute(
-            name="monotonic",
-            optional=True,
-            description="`increasing` or `decreasing`: the direction in which a number may change "
+        optional("min", "Lowest number.", NUMBER),
+        optional("max", "Highest number.", NUMBER),
+        optional(
+            "monotonic",
+            "`increasing` or `decreasing`: the direction in which a number may change "
             "from build to build.",
         ),
-        Attribute(
-            name="regex",
-            optional=True,
+        optional(
+            "regex",
+            "Regular expression that must match somewhere in the string.",
             check=at_most(1000),
-            description="Regular expression that must match somewhere in the string.",
         ),
-        Attribute(
-            name="error",
-            optional=True,
-            description="Message for a value that is refused; `{min}`, `{max}` and `{value}` are "
+        optional(
+            "error",
+            "Message for a value that is refused; `{min}`, `{max}` and `{value}` are "
             "filled in. A `regex` needs one.",
         ),
-        Attribute(
-            name="min_disabled", type=BOOL, computed=True, description="Whether there is no min."
-        ),
-        Attribute(
-            name="max_disabled", type=BOOL, computed=True, description="Whether there is no max."
-        ),
+        computed("min_disabled", "Whether there is no min.", BOOL),
+        computed("max_disabled", "Whether there is no max.", BOOL),
     ),
 )
 SCHEMA = Schema(
     description="A value that the owner of a workspace chooses.",
     attributes=(
-        Attribute(
-            name="name", required=True, description="Name of the parameter, as in `-p NAME=VALUE`."
+        required("name", "Name of the parameter, as in `-p NAME=VALUE`."),
+        defaulted(
+            "type", "string", "`string`, `number`, `bool` or `list(string)`.", check=one_of(*TYPES)
         ),
-        Attribute(
-            name="type",
-            optional=True,
-            computed=True,
-            default="string",
-            check=one_of(*TYPES),
-            description="`string`, `number`, `bool` or `list(string)`.",
-        ),
-        Attribute(
-            name="default",
-            optional=True,
-            description="Value if the owner chooses none, as text; a list as JSON. Without a "
+        optional(
+            "default",
+            "Value if the owner chooses none, as text; a list as JSON. Without a "
             "default the owner must choose.",
         ),
-        Attribute(
-            name="display_name", optional=True, description="Name to display; by default `name`."
+        optional("display_name", "Name to display; by default `name`."),
+        optional("description", "Description, in Markdown."),
+        optional("icon", "Path or URL of an icon."),
+        flag("mutable", "Whether the owner may choose another value later."),
+        flag(
+            "ephemeral",
+            "Whether the value applies to one build only; needs `mutable` and a default.",
         ),
-        Attribute(name="description", optional=True, description="Description, in Markdown."),
-        Attribute(name="icon", optional=True, description="Path or URL of an icon."),
-        Attribute(
-            name="mutable",
-            type=BOOL,
-            optional=True,
-            computed=True,
-            default=False,
-            description="Whether the owner may choose another value later.",
-        ),
-        Attribute(
-            name="ephemeral",
-            type=BOOL,
-            optional=True,
-            computed=True,
-            default=False,
-            description="Whether the value applies to one build only; needs `mutable` and a "
-            "default.",
-        ),
-        Attribute(
-            name="form_type",
-            optional=True,
-            check=one_of(*FORM_TYPES),
-            description="How it is asked for: `input`, `textarea`, `slider`, `checkbox`, `switch`, "
+        optional(
+            "form_type",
+            "How it is asked for: `input`, `textarea`, `slider`, `checkbox`, `switch`, "
             "`radio`, `dropdown`, `multi-select`, `tag-select` or `error`; by default as the type "
             "and the options need.",
+            check=one_of(*FORM_TYPES),
         ),
-        Attribute(
-            name="order",
-            type=NUMBER,
-            optional=True,
-            computed=True,
-            default=0,
-            description="Position among the others; the lowest is first, and equal ones by name.",
+        defaulted(
+            "order",
+            0,
+            "Position among the others; the lowest is first, and equal ones by name.",
+            of=NUMBER,
         ),
-        Attribute(name="styling", optional=True, description="JSON with hints for a form."),
-        Attribute(name="id", computed=True, description="The name."),
-        Attribute(
-            name="optional", type=BOOL, computed=True, description="Whether there is a default."
-        ),
-        Attribute(
-            name="value",
-            computed=True,
-            description="The chosen value, always as text: use `tonumber(...)` or "
-            "`jsondecode(...)`.",
+        optional("styling", "JSON with hints for a form."),
+        computed("id", "The name."),
+        computed("optional", "Whether there is a default.", BOOL),
+        computed(
+            "value", "The chosen value, always as text: use `tonumber(...)` or `jsondecode(...)`."
         ),
     ),
     blocks=(_OPTION, _VALIDATION),

@@ -6,45 +6,29 @@ from kled_provider.plugin.checks import between
 from kled_provider.plugin.planning import with_defaults
 from kled_provider.plugin.resource import Context, DataSource
 from kled_provider.plugin.schema import (
-    BOOL,
     NUMBER,
-    Attribute,
     Block,
     Nesting,
     Schema,
+    computed,
+    flag,
     map_of,
+    optional,
+    required,
 )
 from kled_provider.plugin.values import Values
 
 ATTRIBUTES = (
-    Attribute(name="name", required=True, description="Name of the preset, as in `--preset NAME`."),
-    Attribute(
-        name="default",
-        type=BOOL,
-        optional=True,
-        computed=True,
-        default=False,
-        description="Whether a form starts with these values.",
-    ),
-    Attribute(name="description", optional=True, description="Description."),
-    Attribute(name="icon", optional=True, description="Path or URL of an icon."),
-    Attribute(
-        name="parameters",
-        type=map_of("string"),
-        optional=True,
-        description="Values by parameter name.",
-    ),
-    Attribute(name="id", computed=True, description="The name."),
+    required("name", "Name of the preset, as in `--preset NAME`."),
+    flag("default", "Whether a form starts with these values."),
+    optional("description", "Description."),
+    optional("icon", "Path or URL of an icon."),
+    optional("parameters", "Values by parameter name.", map_of("string")),
+    computed("id", "The name."),
 )
 SCHEMA = Schema(description="Values for several parameters under one name.", attributes=ATTRIBUTES)
 
-_INSTANCES = Attribute(
-    name="instances",
-    type=NUMBER,
-    required=True,
-    check=between(0),
-    description="How many workspaces would be ready.",
-)
+_INSTANCES = required("instances", "How many workspaces would be ready.", NUMBER, check=between(0))
 # Workspaces that are made before anybody asks: there are none here.
 PREBUILDS = Block(
     name="prebuilds",
@@ -59,26 +43,20 @@ PREBUILDS = Block(
             nesting=Nesting.SET,
             max_items=1,
             description="How long they would be kept.",
-            attributes=(
-                Attribute(
-                    name="ttl", type=NUMBER, required=True, check=between(0), description="Seconds."
-                ),
-            ),
+            attributes=(required("ttl", "Seconds.", NUMBER, check=between(0)),),
         ),
         Block(
             name="scheduling",
             max_items=1,
             description="When there would be how many.",
-            attributes=(
-                Attribute(name="timezone", required=True, description="As in the tz database."),
-            ),
+            attributes=(required("timezone", "As in the tz database."),),
             blocks=(
                 Block(
                     name="schedule",
                     min_items=1,
                     description="One rule.",
                     attributes=(
-                        Attribute(name="cron", required=True, description="When."),
+                        required("cron", "When."),
                         _INSTANCES,
                     ),
                 ),

@@ -13,7 +13,15 @@ from kled_provider.kled.agent import name_diagnostics, variable_diagnostics, var
 from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
 from kled_provider.plugin.diagnostics import Diagnostic, raise_errors
 from kled_provider.plugin.resource import Context, Resource
-from kled_provider.plugin.schema import NUMBER, Attribute, Schema, list_of, map_of
+from kled_provider.plugin.schema import (
+    NUMBER,
+    Schema,
+    computed,
+    list_of,
+    map_of,
+    optional,
+    required,
+)
 from kled_provider.plugin.values import UNKNOWN, Values, settled
 
 
@@ -25,59 +33,41 @@ class ProcessResource(Resource):
     schema = Schema(
         description="A process on the coordinator's machine, by default a Kled agent.",
         attributes=(
-            Attribute(
-                name="name",
-                required=True,
+            required("name", "Name, unique within the workspace.", forces_replacement=True),
+            required("agent_id", "The kled_agent that runs in it.", forces_replacement=True),
+            optional(
+                "command",
+                "Argument vector; by default the agent of the coordinator's installation.",
+                list_of("string"),
                 forces_replacement=True,
-                description="Name, unique within the workspace.",
             ),
-            Attribute(
-                name="agent_id",
-                required=True,
+            optional(
+                "env",
+                "Environment, in addition to HOME, LANG, PATH, SHELL and USER.",
+                map_of("string"),
                 forces_replacement=True,
-                description="The kled_agent that runs in it.",
             ),
-            Attribute(
-                name="command",
-                type=list_of("string"),
-                optional=True,
-                forces_replacement=True,
-                description="Argument vector; by default the agent of the coordinator's "
-                "installation.",
-            ),
-            Attribute(
-                name="env",
-                type=map_of("string"),
-                optional=True,
-                forces_replacement=True,
-                description="Environment, in addition to HOME, LANG, PATH, SHELL and USER.",
-            ),
-            Attribute(
-                name="env_sensitive",
-                type=map_of("string"),
-                optional=True,
+            optional(
+                "env_sensitive",
+                "Further environment, hidden in plans and logs.",
+                map_of("string"),
                 sensitive=True,
                 forces_replacement=True,
-                description="Further environment, hidden in plans and logs.",
             ),
-            Attribute(
-                name="user",
-                optional=True,
-                forces_replacement=True,
-                description="User to run as; another than the coordinator's needs a coordinator "
+            optional(
+                "user",
+                "User to run as; another than the coordinator's needs a coordinator "
                 "that runs as root.",
-            ),
-            Attribute(
-                name="dir",
-                optional=True,
                 forces_replacement=True,
-                description="Working directory; by default the user's home directory.",
             ),
-            Attribute(name="pid", type=NUMBER, computed=True, description="Process id."),
-            Attribute(
-                name="log_path", computed=True, description="File with the output of the process."
+            optional(
+                "dir",
+                "Working directory; by default the user's home directory.",
+                forces_replacement=True,
             ),
-            Attribute(name="started_at", computed=True, description="Time of the start, in UTC."),
+            computed("pid", "Process id.", NUMBER),
+            computed("log_path", "File with the output of the process."),
+            computed("started_at", "Time of the start, in UTC."),
         ),
     )
 

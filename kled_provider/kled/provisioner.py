@@ -6,15 +6,15 @@ import platform
 
 from kled_provider.kled.agent import machine_arch, machine_os
 from kled_provider.plugin.resource import Context, DataSource
-from kled_provider.plugin.schema import Attribute, Schema
+from kled_provider.plugin.schema import Schema, computed
 from kled_provider.plugin.values import Values
 
 SCHEMA = Schema(
     description="The machine on which Terraform runs.",
     attributes=(
-        Attribute(name="id", computed=True, description="Always the same."),
-        Attribute(name="os", computed=True, description="`linux` or `darwin`."),
-        Attribute(name="arch", computed=True, description="`amd64` or `arm64`."),
+        computed("id", "Always the same."),
+        computed("os", "`linux` or `darwin`."),
+        computed("arch", "`amd64` or `arm64`."),
     ),
 )
 

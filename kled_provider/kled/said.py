@@ -12,20 +12,22 @@ from kled_provider.plugin.diagnostics import Diagnostic
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
-    Attribute,
     Block,
     Nesting,
     Schema,
+    computed,
     defaulted,
     flag,
     list_of,
     map_of,
+    optional,
+    required,
 )
 from kled_provider.plugin.values import Values
 
-AGENT_ID = Attribute(name="agent_id", required=True, description="The `id` of the agent.")
-ICON = Attribute(name="icon", optional=True, description="Path or URL of an icon.")
-_ID = Attribute(name="id", computed=True, description="Stable id.")
+AGENT_ID = required("agent_id", "The `id` of the agent.")
+ICON = optional("icon", "Path or URL of an icon.")
+_ID = computed("id", "Stable id.")
 _VARIABLE_NAME = matching(
     r"[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, not starting with a digit"
 )
@@ -39,22 +41,20 @@ SCRIPT = Schema(
     description="A script that an agent runs.",
     attributes=(
         AGENT_ID,
-        Attribute(name="display_name", required=True, description="Name to display."),
-        Attribute(
-            name="script",
-            required=True,
-            description="The script. It runs as the user in a login environment; its first line "
+        required("display_name", "Name to display."),
+        required(
+            "script",
+            "The script. It runs as the user in a login environment; its first line "
             "names the interpreter (`#!`), else it is the user's shell.",
         ),
         ICON,
         flag("run_on_start", "Whether the agent runs it at each start."),
         flag("run_on_stop", "Whether the agent runs it at each stop, before the workspace stops."),
-        Attribute(
-            name="cron",
-            optional=True,
-            check=_CRON,
-            description="Schedule on which the agent runs it too: five fields as in crontab(5), "
+        optional(
+            "cron",
+            "Schedule on which the agent runs it too: five fields as in crontab(5), "
             "or six with seconds first.",
+            check=_CRON,
         ),
         flag("start_blocks_login", "Whether logins after a start wait for its end."),
         defaulted(
@@ -64,18 +64,14 @@ SCRIPT = Schema(
             of=NUMBER,
             check=between(0),
         ),
-        Attribute(
-            name="log_path",
-            optional=True,
-            description="File in the workspace to which the output is written too, up to 8 MiB of "
+        optional(
+            "log_path",
+            "File in the workspace to which the output is written too, up to 8 MiB of "
             "each run. `~` and variables are those of the user; a relative path is below the "
             "directory of temporary files.",
         ),
-        Attribute(
-            name="after",
-            type=list_of("string"),
-            optional=True,
-            description="The `id`s of scripts that must end before this one starts.",
+        optional(
+            "after", "The `id`s of scripts that must end before this one starts.", list_of("string")
         ),
         _ID,
     ),
@@ -87,12 +83,7 @@ ENV = Schema(
     "merged in the order of their addresses; the agent's own `env` comes last.",
     attributes=(
         AGENT_ID,
-        Attribute(
-            name="name",
-            required=True,
-            check=_VARIABLE_NAME,
-            description="Name of the variable.",
-        ),
+        required("name", "Name of the variable.", check=_VARIABLE_NAME),
         defaulted("value", "", "Value of the variable."),
         defaulted(
             "merge_strategy",
@@ -112,22 +103,13 @@ _HEALTHCHECK = Block(
     description="How the agent checks the app: it is healthy if it answers with a status below "
     "500.",
     attributes=(
-        Attribute(
-            name="url", required=True, description="URL to request, from within the workspace."
-        ),
-        Attribute(
-            name="interval",
-            type=NUMBER,
-            required=True,
+        required("url", "URL to request, from within the workspace."),
+        required("interval", "Seconds between two requests.", NUMBER, check=between(1)),
+        required(
+            "threshold",
+            "Number of failures in a row after which the app is unhealthy.",
+            NUMBER,
             check=between(1),
-            description="Seconds between two requests.",
-        ),
-        Attribute(
-            name="threshold",
-            type=NUMBER,
-            required=True,
-            check=between(1),
-            description="Number of failures in a row after which the app is unhealthy.",
         ),
     ),
 )
@@ -135,9 +117,9 @@ APP = Schema(
     description="A program in the workspace that people open.",
     attributes=(
         AGENT_ID,
-        Attribute(
-            name="slug",
-            required=True,
+        required(
+            "slug",
+            "Name in URLs, unique within the agent.",
             check=all_of(
                 at_most(63),  # it is a label of a host name
                 matching(
@@ -145,18 +127,11 @@ APP = Schema(
                     "lower-case letters, digits and single hyphens between them",
                 ),
             ),
-            description="Name in URLs, unique within the agent.",
         ),
-        Attribute(
-            name="display_name", optional=True, description="Name to display; by default the slug."
-        ),
+        optional("display_name", "Name to display; by default the slug."),
         ICON,
-        Attribute(
-            name="url", optional=True, description="URL at which the app listens in the workspace."
-        ),
-        Attribute(
-            name="command", optional=True, description="Command to run in a terminal instead."
-        ),
+        optional("url", "URL at which the app listens in the workspace."),
+        optional("command", "Command to run in a terminal instead."),
         flag("external", "Whether the browser opens `url` directly, not through the coordinator."),
         flag("subdomain", "Whether the app has a host name of its own."),
         defaulted(
@@ -172,11 +147,9 @@ APP = Schema(
             check=one_of("slim-window", "tab", "window"),
         ),
         defaulted("order", 0, "Position among the others; the lowest is first.", of=NUMBER),
-        Attribute(
-            name="group", optional=True, description="Heading under which the app is displayed."
-        ),
+        optional("group", "Heading under which the app is displayed."),
         flag("hidden", "Whether it is not displayed."),
-        Attribute(name="tooltip", optional=True, description="Short description, in Markdown."),
+        optional("tooltip", "Short description, in Markdown."),
         _ID,
     ),
     blocks=(_HEALTHCHECK,),
@@ -185,11 +158,7 @@ APP = Schema(
 METADATA = Schema(
     description="Information about a resource, displayed in the log of a start and by `kled show`.",
     attributes=(
-        Attribute(
-            name="resource_id",
-            required=True,
-            description="The `id` of any resource of the template.",
-        ),
+        required("resource_id", "The `id` of any resource of the template."),
         flag("hide", "Whether it is not displayed."),
         ICON,
         defaulted(
@@ -206,15 +175,10 @@ METADATA = Schema(
             name="item",
             description="One line of the information.",
             attributes=(
-                Attribute(name="key", required=True, description="Name of the value."),
-                Attribute(name="value", optional=True, description="The value."),
+                required("key", "Name of the value."),
+                optional("value", "The value."),
                 flag("sensitive", "Whether the value is displayed nowhere."),
-                Attribute(
-                    name="is_null",
-                    type=BOOL,
-                    computed=True,
-                    description="Whether there is no value.",
-                ),
+                computed("is_null", "Whether there is no value.", BOOL),
             ),
         ),
     ),
@@ -224,13 +188,8 @@ TAGS = Schema(
     description="Tags of the workers that the template needs; they have no effect, because every "
     "worker takes every build.",
     attributes=(
-        Attribute(
-            name="tags",
-            type=map_of("string"),
-            optional=True,
-            description="Values of the tags, by name.",
-        ),
-        Attribute(name="id", computed=True, description="Always null."),
+        optional("tags", "Values of the tags, by name.", map_of("string")),
+        computed("id", "Always null."),
     ),
 )
 

@@ -7,40 +7,30 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kled_provider.plugin.resource import Context, DataSource
-from kled_provider.plugin.schema import NUMBER, Attribute, Schema, map_of
+from kled_provider.plugin.schema import NUMBER, Schema, computed, map_of
 from kled_provider.plugin.values import Values, conform_object
 
 SCHEMA = Schema(
     description="The workspace that Terraform runs for.",
     attributes=(
-        Attribute(name="id", computed=True, description="Stable id of the workspace."),
-        Attribute(
-            name="name", computed=True, description="Name of the workspace, unique for its owner."
+        computed("id", "Stable id of the workspace."),
+        computed("name", "Name of the workspace, unique for its owner."),
+        computed("transition", "`start`, `stop` or `delete`."),
+        computed(
+            "start_count",
+            "1 for a start, else 0: the `count` of resources that a stop removes.",
+            NUMBER,
         ),
-        Attribute(name="transition", computed=True, description="`start`, `stop` or `delete`."),
-        Attribute(
-            name="start_count",
-            type=NUMBER,
-            computed=True,
-            description="1 for a start, else 0: the `count` of resources that a stop removes.",
-        ),
-        Attribute(name="owner", computed=True, description="The owner's name."),
-        Attribute(name="owner_id", computed=True, description="Stable id of the owner."),
-        Attribute(
-            name="access_url",
-            computed=True,
-            description="URL at which agents reach the coordinator.",
-        ),
-        Attribute(name="access_port", type=NUMBER, computed=True, description="Port in that URL."),
-        Attribute(name="template_id", computed=True, description="Stable id of the template."),
-        Attribute(name="template_name", computed=True, description="The template's name."),
-        Attribute(name="template_version", computed=True, description="The version in use."),
-        Attribute(name="build_id", computed=True, description="Id of the build that runs."),
-        Attribute(
-            name="parameters",
-            type=map_of("string"),
-            computed=True,
-            description="The values that the owner chose, by parameter name.",
+        computed("owner", "The owner's name."),
+        computed("owner_id", "Stable id of the owner."),
+        computed("access_url", "URL at which agents reach the coordinator."),
+        computed("access_port", "Port in that URL.", NUMBER),
+        computed("template_id", "Stable id of the template."),
+        computed("template_name", "The template's name."),
+        computed("template_version", "The version in use."),
+        computed("build_id", "Id of the build that runs."),
+        computed(
+            "parameters", "The values that the owner chose, by parameter name.", map_of("string")
         ),
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 Type = str | tuple[str, "Type"] | tuple[str, Mapping[str, "Type"]]
 
@@ -93,8 +93,31 @@ class Attribute:
         return self.required or self.optional
 
 
+class _More(TypedDict, total=False):
+    """What else may be said of an attribute; see there."""
+
+    nested: NestedObject
+    sensitive: bool
+    write_only: bool
+    forces_replacement: bool
+    follows: tuple[str, ...]
+    check: Check | None
+    ignored: str
+    unsupported: str
+
+
+def required(name: str, description: str, of: Type = STRING, **more: Unpack[_More]) -> Attribute:
+    """Make an attribute that a person must set."""
+    return Attribute(name=name, type=of, required=True, description=description, **more)
+
+
+def optional(name: str, description: str, of: Type = STRING, **more: Unpack[_More]) -> Attribute:
+    """Make an attribute that a person may set; null otherwise."""
+    return Attribute(name=name, type=of, optional=True, description=description, **more)
+
+
 def defaulted(
-    name: str, default: object, description: str, *, of: Type = STRING, **more: Any
+    name: str, default: object, description: str, of: Type = STRING, **more: Unpack[_More]
 ) -> Attribute:
     """Make an attribute that a person may set, and what it is otherwise."""
     return Attribute(
@@ -108,12 +131,12 @@ def defaulted(
     )
 
 
-def computed(name: str, description: str, of: Type = STRING, **more: Any) -> Attribute:
+def computed(name: str, description: str, of: Type = STRING, **more: Unpack[_More]) -> Attribute:
     """Make an attribute that the provider alone sets."""
     return Attribute(name=name, type=of, computed=True, description=description, **more)
 
 
-def flag(name: str, description: str, *, default: bool = False, **more: Any) -> Attribute:
+def flag(name: str, description: str, *, default: bool = False, **more: Unpack[_More]) -> Attribute:
     """Make a bool that a person may set, and what it is otherwise."""
     return defaulted(name, default, description, of=BOOL, **more)
 

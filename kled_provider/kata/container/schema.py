@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Final
 
 from kled_provider.kata.container import value_checks
@@ -13,13 +14,13 @@ from kled_provider.plugin.checks import all_of, at_most, between, each, matching
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
-    Attribute,
     Schema,
-    Type,
     computed,
     defaulted,
     list_of,
     map_of,
+    optional,
+    required,
 )
 
 # As containerd's identifiers, less what a host name may not have.
@@ -42,31 +43,9 @@ DEFAULT_VCPUS: Final = 1
 RESERVED_LABELS: Final = ("kled.dev/", "containerd.io/", "io.containerd.", "io.katacontainers.")
 
 
-def _fixed(name: str, description: str, of: Type = "string", **more: Any) -> Attribute:
-    """An attribute whose change means a new container."""
-    return Attribute(
-        name=name,
-        type=of,
-        optional=True,
-        forces_replacement=True,
-        description=description,
-        **more,
-    )
-
-
-def _fixed_default(
-    name: str, default: object, description: str, of: Type = "string", **more: Any
-) -> Attribute:
-    return Attribute(
-        name=name,
-        type=of,
-        optional=True,
-        computed=True,
-        default=default,
-        forces_replacement=True,
-        description=description,
-        **more,
-    )
+# Attributes whose change means a new container.
+_fixed: Final = partial(optional, forces_replacement=True)
+_fixed_default: Final = partial(defaulted, forces_replacement=True)
 
 
 def _labels(value: Any) -> str | None:
@@ -195,13 +174,7 @@ _LIMITS: Final = (
     ),
 )
 _LIFE: Final = (
-    Attribute(
-        name="labels",
-        type=map_of("string"),
-        optional=True,
-        description="Labels of the container.",
-        check=_labels,
-    ),
+    optional("labels", "Labels of the container.", map_of("string"), check=_labels),
     defaulted(
         "restart",
         "no",
@@ -219,10 +192,9 @@ _LIFE: Final = (
         "exit_code says how it ended.",
         of=BOOL,
     ),
-    Attribute(
-        name="stop_signal",
-        optional=True,
-        description="Signal that asks it to end; the image's own by default, else SIGTERM.",
+    optional(
+        "stop_signal",
+        "Signal that asks it to end; the image's own by default, else SIGTERM.",
         check=value_checks.signal_problem,
     ),
     defaulted(
@@ -255,18 +227,16 @@ _FOUND: Final = (
 KATA_CONTAINER = Schema(
     description="A container, with Kata a virtual machine.",
     attributes=(
-        Attribute(
-            name="name",
-            required=True,
+        required(
+            "name",
+            "Name, unique within the workspace.",
             forces_replacement=True,
-            description="Name, unique within the workspace.",
             check=matching(NAME, "up to 63 lower-case letters, digits and hyphens within"),
         ),
-        Attribute(
-            name="image",
-            required=True,
+        required(
+            "image",
+            "The id or name of a kata_image.",
             forces_replacement=True,
-            description="The id or name of a kata_image.",
             check=reference_problem,
         ),
         *_PROGRAM,

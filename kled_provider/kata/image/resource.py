@@ -7,6 +7,7 @@ labels, and the last who lets go removes it.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +33,12 @@ from kled_provider.plugin.resource import Context, DataSource, Resource
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
-    Attribute,
     Schema,
+    computed,
     defaulted,
     list_of,
+    optional,
+    required,
     set_of,
 )
 from kled_provider.plugin.values import Values
@@ -49,22 +52,16 @@ def _check_platform(value: Any) -> str | None:
     return None
 
 
-def _fixed(name: str, description: str, **more: Any) -> Attribute:
-    return Attribute(
-        name=name, optional=True, forces_replacement=True, description=description, **more
-    )
-
-
+# Attributes whose change means another image.
+_fixed: Final = partial(optional, forces_replacement=True)
 _FOUND: Final = (
-    Attribute(name="id", computed=True, description="Name and digest, for a kata_container."),
-    Attribute(name="digest", computed=True, description="Digest of its manifest."),
-    Attribute(name="size", type=NUMBER, computed=True, description="Bytes of its packed layers."),
-    Attribute(name="architecture", computed=True, description="What it is for, such as amd64."),
-    Attribute(name="user", computed=True, description="The user that it says."),
-    Attribute(
-        name="entrypoint", type=list_of("string"), computed=True, description="Its entrypoint."
-    ),
-    Attribute(name="command", type=list_of("string"), computed=True, description="Its command."),
+    computed("id", "Name and digest, for a kata_container."),
+    computed("digest", "Digest of its manifest."),
+    computed("size", "Bytes of its packed layers.", NUMBER),
+    computed("architecture", "What it is for, such as amd64."),
+    computed("user", "The user that it says."),
+    computed("entrypoint", "Its entrypoint.", list_of("string")),
+    computed("command", "Its command.", list_of("string")),
 )
 _CLEAN_UP_S: Final = 30.0
 _NAME = "Name, perhaps with a tag and a digest, such as docker.io/library/debian:12."
@@ -72,13 +69,7 @@ _NAME = "Name, perhaps with a tag and a digest, such as docker.io/library/debian
 KATA_IMAGE = Schema(
     description="An image of this machine's containerd, pulled or imported.",
     attributes=(
-        Attribute(
-            name="name",
-            required=True,
-            forces_replacement=True,
-            description=_NAME,
-            check=reference_problem,
-        ),
+        required("name", _NAME, forces_replacement=True, check=reference_problem),
         defaulted(
             "platform",
             f"linux/{this_architecture()}",
@@ -93,23 +84,18 @@ KATA_IMAGE = Schema(
             "devices, sockets and pipes are left out. What is imported is looked at when the image "
             "is made: another one needs another of `pull_triggers`.",
         ),
-        Attribute(
-            name="credentials",
-            optional=True,
-            description="An account of the owner's file.",
-        ),
-        Attribute(name="username", optional=True, description="User at the registry."),
-        Attribute(
-            name="password_wo",
-            optional=True,
+        optional("credentials", "An account of the owner's file."),
+        optional("username", "User at the registry."),
+        optional(
+            "password_wo",
+            "Password or token at the registry; kept nowhere.",
             sensitive=True,
             write_only=True,
-            description="Password or token at the registry; kept nowhere.",
         ),
         _fixed(
             "pull_triggers",
             "A change of any of these pulls the image anew.",
-            type=set_of("string"),
+            set_of("string"),
         ),
         defaulted(
             "keep_on_destroy",
@@ -226,7 +212,7 @@ class ImageData(DataSource):
         description="An image that this machine's containerd has. One that another workspace has "
         "pulled with an account is not for this one, which needs a kata_image of its own.",
         attributes=(
-            Attribute(name="name", required=True, description=_NAME, check=reference_problem),
+            required("name", _NAME, check=reference_problem),
             *_FOUND,
         ),
     )

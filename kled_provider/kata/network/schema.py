@@ -10,7 +10,16 @@ from kled_provider.kata.network.files import (
 )
 from kled_provider.kata.network.subnets import subnet_problem
 from kled_provider.plugin.checks import all_of, at_most, between, each, matching
-from kled_provider.plugin.schema import NUMBER, Attribute, Block, Schema, computed, flag, list_of
+from kled_provider.plugin.schema import (
+    NUMBER,
+    Block,
+    Schema,
+    computed,
+    flag,
+    list_of,
+    optional,
+    required,
+)
 
 _LEAST_MTU = 576  # what every IPv4 host has to take (RFC 791)
 
@@ -19,11 +28,10 @@ SCHEMA = Schema(
     description="A network of containers by CNI plugins: a bridge of this machine that gives out "
     "addresses.",
     attributes=(
-        Attribute(
-            name="name",
-            required=True,
+        required(
+            "name",
+            "Name, unique within the workspace.",
             forces_replacement=True,
-            description="Name, unique within the workspace.",
             check=all_of(
                 matching(
                     r"[A-Za-z0-9][A-Za-z0-9_.-]*",
@@ -32,13 +40,12 @@ SCHEMA = Schema(
                 at_most(60),
             ),
         ),
-        Attribute(
-            name="mtu",
-            type=NUMBER,
-            optional=True,
+        optional(
+            "mtu",
+            "Largest packet of its interfaces; the kernel's own by default.",
+            NUMBER,
             forces_replacement=True,
             check=between(_LEAST_MTU, 65535, unit="bytes"),
-            description="Largest packet of its interfaces; the kernel's own by default.",
         ),
         flag(
             "internal",
@@ -52,27 +59,24 @@ SCHEMA = Schema(
             default=True,
             forces_replacement=True,
         ),
-        Attribute(
-            name="dns",
-            type=list_of("string"),
-            optional=True,
-            check=each(server_problem),
-            description="Name servers of its containers; this machine's by default. As the next "
+        optional(
+            "dns",
+            "Name servers of its containers; this machine's by default. As the next "
             "two it counts for containers that are made later.",
+            list_of("string"),
+            check=each(server_problem),
         ),
-        Attribute(
-            name="dns_search",
-            type=list_of("string"),
-            optional=True,
+        optional(
+            "dns_search",
+            "Domains that names are completed with.",
+            list_of("string"),
             check=each(name_problem),
-            description="Domains that names are completed with.",
         ),
-        Attribute(
-            name="dns_options",
-            type=list_of("string"),
-            optional=True,
+        optional(
+            "dns_options",
+            "Options of resolv.conf(5).",
+            list_of("string"),
             check=each(option_problem),
-            description="Options of resolv.conf(5).",
         ),
         computed("id", "Its id among the networks of this machine; for `kata_container`."),
         computed("bridge", "Name of the bridge."),
@@ -92,23 +96,16 @@ SCHEMA = Schema(
             description="Its addresses, at most one block for IPv4 and one for IPv6, within the "
             "pools of this machine's owner. Without any it gets a subnet of them.",
             attributes=(
-                Attribute(
-                    name="subnet",
-                    required=True,
-                    check=subnet_problem,
-                    description="The subnet, as in 10.88.3.0/24.",
-                ),
-                Attribute(
-                    name="gateway",
-                    optional=True,
+                required("subnet", "The subnet, as in 10.88.3.0/24.", check=subnet_problem),
+                optional(
+                    "gateway",
+                    "The bridge's address; the first of the subnet by default.",
                     check=ip_problem,
-                    description="The bridge's address; the first of the subnet by default.",
                 ),
-                Attribute(
-                    name="ip_range",
-                    optional=True,
+                optional(
+                    "ip_range",
+                    "What containers get addresses of; the subnet by default.",
                     check=subnet_problem,
-                    description="What containers get addresses of; the subnet by default.",
                 ),
             ),
         ),

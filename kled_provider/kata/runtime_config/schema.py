@@ -17,6 +17,8 @@ from kled_provider.plugin.schema import (
     defaulted,
     flag,
     list_of,
+    optional,
+    required,
 )
 
 FILE, DROP_IN = "file", "drop-in"
@@ -39,7 +41,7 @@ def _attribute(key: Key) -> Attribute:
         text += " Only values that the owner's file lists."
     if len(key.only) < len(HYPERVISORS):
         text += f" For {', '.join(key.only)}."
-    return Attribute(name=key.name, type=key.type, optional=True, description=text, check=key.check)
+    return optional(key.name, text, key.type, check=key.check)
 
 
 def _block(name: str, *first: Attribute) -> Block:
@@ -56,18 +58,13 @@ def _block(name: str, *first: Attribute) -> Block:
 KATA_RUNTIME_CONFIG: Final = Schema(
     description="A configuration of Kata's runtime (runtime-rs), for the containers that name it.",
     attributes=(
-        Attribute(
-            name="name",
-            required=True,
+        required(
+            "name",
+            "Name, unique within the workspace.",
             forces_replacement=True,
-            description="Name, unique within the workspace.",
             check=matching(NAME, "up to 63 lower-case letters, digits and hyphens within"),
         ),
-        Attribute(
-            name="base",
-            optional=True,
-            description="A configuration of the owner's file to start from, with its drop-ins.",
-        ),
+        optional("base", "A configuration of the owner's file to start from, with its drop-ins."),
         defaulted(
             "form",
             FILE,
@@ -76,11 +73,8 @@ KATA_RUNTIME_CONFIG: Final = Schema(
             forces_replacement=True,
             check=one_of(FILE, DROP_IN),
         ),
-        Attribute(
-            name="extra_toml",
-            type=list_of("string"),
-            optional=True,
-            description="Names of pieces of configuration in the owner's file.",
+        optional(
+            "extra_toml", "Names of pieces of configuration in the owner's file.", list_of("string")
         ),
         flag(
             "intact",
@@ -100,12 +94,7 @@ KATA_RUNTIME_CONFIG: Final = Schema(
     blocks=(
         _block(
             "hypervisor",
-            Attribute(
-                name="kind",
-                required=True,
-                description="qemu, clh, dragonball or firecracker.",
-                check=one_of(*HYPERVISORS),
-            ),
+            required("kind", "qemu, clh, dragonball or firecracker.", check=one_of(*HYPERVISORS)),
         ),
         _block("agent"),
         _block("runtime"),
