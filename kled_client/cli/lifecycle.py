@@ -22,7 +22,7 @@ from kled_client.cli.parameters import GivenParameters, choose_parameters, param
 from kled_client.cli.plan import plan_option, show_changes, show_plan
 from kled_client.cli.readiness import advice_of, agent_status, first_in, wait_ready
 from kled_client.output import Output
-from kled_wire.errors import ConflictError, InputError, KledError
+from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError
 from kled_wire.names import WorkspaceRef, check_new_workspace_name
 
 # An agent that dials in after a VM's boot; the coordinator answers as soon as it is there.
@@ -305,11 +305,21 @@ async def _finish(
             return await _finish(invocation, api, started, what, wait=wait)
         case "stop":
             return await api.workspace(queued["id"])
+    return await _started(invocation, api, queued, wait=wait)
+
+
+async def _started(invocation: Invocation, api: Api, queued: Workspace, *, wait: str) -> Workspace:
+    """Wait for the agent and its scripts, if the template makes an agent."""
     name = queued["name"]
     says = f"{name} goes on without us; kled show {name} tells whether its agent is connected"
     async with saying_what_goes_on(invocation.output, says):
-        with invocation.output.progress(f"waiting for the agent of {name}"):
-            found = await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+        try:
+            with invocation.output.progress(f"waiting for the agent of {name}"):
+                found = await api.wait_for_agent(queued["id"], AGENT_TIMEOUT_S)
+        except NotFoundError as exc:
+            if exc.code != "agent_not_found":
+                raise
+            return await api.workspace(queued["id"])
         if wait == READY:
             with invocation.output.progress(f"waiting for the scripts of {name}") as meter:
                 found = await wait_ready(api, found, meter)
@@ -334,7 +344,8 @@ def announce(
     elif not stopped and agent_status(found) == "connected":
         invocation.output.note(f"{found['name']} is ready; next: kled ssh {found['name']}")
     else:
-        invocation.output.note(f"{found['name']} is {found['status']}")
+        nobody = "" if stopped or found["agents"] else "; its template makes no agent to connect to"
+        invocation.output.note(f"{found['name']} is {found['status']}{nobody}")
     if failed:
         raise KledError(
             "start_scripts_failed",

@@ -27,7 +27,7 @@ from kled_coord.terraform.providers import load_providers
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.presence import Registry
 from kled_coord.workspaces.service import WorkspaceDetails, Workspaces
-from kled_wire.errors import ConflictError, UnavailableError
+from kled_wire.errors import ConflictError, NotFoundError, UnavailableError
 from kled_wire.names import UserId, WorkspaceId
 from kled_wire.text import printable
 
@@ -59,7 +59,8 @@ class AgentWait:
 
         What an agent said last is told to its owner only. Raises UnavailableError:
         "agent_not_connected" when the newest build did not start it, "agent_ended" or
-        "agent_refused" when it will not connect; and NotFoundError("agent_not_found").
+        "agent_refused" when it will not connect; and NotFoundError("agent_not_found"), also where
+        the newest build makes no agent at all.
         """
         while True:
             details = await self.workspaces.get(workspace_id, asked)
@@ -74,7 +75,10 @@ class AgentWait:
             waits = self._waits(details, reader)
             if not waits:
                 if not details.agents:
-                    raise agent_not_connected("the template makes no agent")
+                    raise NotFoundError(
+                        "agent_not_found",
+                        "the template makes no agent: there is nothing to connect to",
+                    )
                 try:
                     choose_agent(details.agents, asked)
                 except ConflictError:

@@ -27,8 +27,8 @@ def choose_agent(agents: Sequence[AgentRecord], asked: str | None = None) -> Age
     if not agents:
         raise UnavailableError(
             "agent_never_started",
-            "this workspace has no agent yet",
-            hint="start it: kled start NAME",
+            "this workspace has no agent",
+            hint="start it: kled start NAME; where it runs already, its template makes none",
         )
     lowest = min(agent.position for agent in agents)
     first, *others = [agent for agent in agents if agent.position == lowest]

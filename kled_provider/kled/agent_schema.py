@@ -6,6 +6,7 @@ from kled_provider.plugin.checks import between, matching, one_of
 from kled_provider.plugin.schema import (
     BOOL,
     NUMBER,
+    Attribute,
     Block,
     Nesting,
     computed,
@@ -31,6 +32,16 @@ _PERCENT = required(
     check=between(0, 100),
 )
 _ENABLED = required("enabled", "Whether it is monitored.", BOOL)
+
+# The database keeps it in 32 bits.
+_POSITIONS = between(-(2**31), 2**31 - 1)
+
+
+def order(among: str) -> Attribute:
+    """Make the attribute that sorts things for people."""
+    said = f"Position among the {among}; the lowest is first."
+    return defaulted("order", 0, said, of=NUMBER, check=_POSITIONS)
+
 
 DIR = optional("dir", "Directory in which sessions start, relative to the home directory.")
 ENV = optional(
@@ -63,7 +74,7 @@ SETTINGS = (
         check=matching(r"https?://\S+", "an http or https URL"),
     ),
     optional("motd_file", "File in the workspace that each new terminal prints."),
-    defaulted("order", 0, "Position among the agents; the lowest is first.", of=NUMBER),
+    order("agents"),
 )
 ID = computed("id", "Stable id of the agent.")
 INIT_SCRIPT = computed(
@@ -88,7 +99,7 @@ BLOCKS = (
                 of=NUMBER,
                 check=between(0),
             ),
-            defaulted("order", 0, "Position among the others; the lowest is first.", of=NUMBER),
+            order("others"),
         ),
     ),
     Block(

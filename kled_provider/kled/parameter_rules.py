@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
+from kled_provider.kled.go_regex import python_pattern
 from kled_provider.plugin.diagnostics import Diagnostic, Path
 from kled_provider.plugin.values import Values, is_known
 
@@ -30,22 +31,9 @@ FORM_TYPES: Final = (
     *dict.fromkeys(form for both in FORMS.values() for forms in both for form in forms),
     "error",
 )
-# Classes that are named within brackets, which Python has no names for.
-_NAMED_CLASSES: Final[Mapping[str, str]] = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "digit": "0-9",
-    "lower": "a-z",
-    "punct": r"!-/:-@\[-`{-~",
-    "space": r"\t\n\v\f\r ",
-    "upper": "A-Z",
-    "word": "0-9A-Za-z_",
-    "xdigit": "0-9A-Fa-f",
-}
-_NAMED_CLASS: Final = re.compile(rf"\[:({'|'.join(_NAMED_CLASSES)}):\]")
-# As Go writes the end of the text.
-_GO_END: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\z")
 _ERROR_FORM: Final = "error"
+# As Terraform reads one, and within what it holds: Decimal would also take "1_000", " 1" and more.
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 _TRUE_OR_FALSE: Final = ("true", "false")
 
@@ -132,12 +120,8 @@ def _number_problem(rule: Values, value: str, previous: str | None) -> str | Non
 
 def _form_problem(value: str, kind: str) -> str | None:
     """Whether a text is a value of the type."""
-    if kind == "number":
-        try:
-            fits = Decimal(value).is_finite()
-        except InvalidOperation:
-            fits = False
-        return None if fits else f"{value!r} is not a number."
+    if kind == "number" and not _NUMBER.fullmatch(value):
+        return f"{value!r} is not a number."
     if kind == "bool" and value not in _TRUE_OR_FALSE:
         return f"{value!r} is neither true nor false."
     if kind == "list(string)" and elements_of(value) is None:
@@ -257,12 +241,6 @@ _RULES: Final[Mapping[str, Callable[[Values, str], str | None]]] = {
     "monotonic": _monotonic_problem,
     "regex": _regex_problem,
 }
-
-
-def python_pattern(pattern: str) -> str:
-    """The same expression in Python's words. Source: https://pkg.go.dev/regexp/syntax."""
-    named = _NAMED_CLASS.sub(lambda found: _NAMED_CLASSES[found[1]], pattern)
-    return _GO_END.sub(r"\1\\Z", named)
 
 
 def _at(summary: str, detail: str, *path: str | int) -> Diagnostic:

@@ -65,6 +65,7 @@ class ProcessResource(Resource):
                 "Working directory; by default the user's home directory.",
                 forces_replacement=True,
             ),
+            computed("id", "The name."),
             computed("pid", "Process id.", NUMBER),
             computed("log_path", "File with the output of the process."),
             computed("started_at", "Time of the start, in UTC."),
@@ -184,6 +185,7 @@ def _state(values: Values, place: ProcessDirectory, running: Running) -> Values:
     started_at = datetime.fromtimestamp(int(running.started_at), UTC)
     return {
         **values,
+        "id": values["name"],
         "pid": running.pid,
         "log_path": str(place.log),
         "started_at": started_at.isoformat().replace("+00:00", "Z"),

@@ -6,6 +6,7 @@ Their attributes have the names that templates use already. `after` aside, the s
 
 from __future__ import annotations
 
+from kled_provider.kled.agent_schema import order
 from kled_provider.kled.record import RecordResource
 from kled_provider.plugin.checks import all_of, at_most, between, matching, one_of
 from kled_provider.plugin.diagnostics import Diagnostic
@@ -146,7 +147,7 @@ APP = Schema(
             "`slim-window` or `tab`.",
             check=one_of("slim-window", "tab", "window"),
         ),
-        defaulted("order", 0, "Position among the others; the lowest is first.", of=NUMBER),
+        order("others"),
         optional("group", "Heading under which the app is displayed."),
         flag("hidden", "Whether it is not displayed."),
         optional("tooltip", "Short description, in Markdown."),

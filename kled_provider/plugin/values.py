@@ -36,6 +36,9 @@ _PRIMITIVES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "bool": bool,
     "number": (int, float, Decimal),
 }
+# What 64 bits hold. Terraform's numbers have no end, and one of a thousand million digits is
+# written in ten characters.
+_NUMBER_MAX: Final = 1 << 63
 _ENCODED_UNKNOWN = msgpack.ExtType(0, b"\x00")
 
 
@@ -141,9 +144,12 @@ def _conform(value: Any, wanted: Type, path: Path) -> Any:
         return value
     if isinstance(wanted, str):
         found = _number(value) if wanted == "number" else value
-        if _is_primitive(found, wanted):
-            return found
-        raise _wrong_type(wanted, value, path)
+        if not _is_primitive(found, wanted):
+            raise _wrong_type(wanted, value, path)
+        if wanted == "number" and not -_NUMBER_MAX <= found <= _NUMBER_MAX:
+            detail = f"Use one between -{_NUMBER_MAX} and {_NUMBER_MAX}."
+            raise DiagnosticError.of("The number is out of range", detail, path=path)
+        return found
     container, element = wanted
     if isinstance(element, Mapping):
         if isinstance(value, dict):

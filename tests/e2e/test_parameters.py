@@ -57,7 +57,8 @@ def test_a_failed_update_leaves_what_was_applied_and_no_secret_is_in_clear(
     refused = site.kled("create", "asker", "-t", "asking", check=False)
     assert (refused.returncode, "needs a value for password" in refused.stderr) == (2, True)
     given = ("-p", f"password=@{secret}", "-p", "region=eu")
-    site.kled("create", "asker", "-t", "asking", *given, check=False)  # it has no agent
+    created = site.kled("create", "asker", "-t", "asking", *given)
+    assert "asker is running; its template makes no agent" in created.stderr
     assert "in eu with ***" in site.kled("logs", "asker").stdout
     assert site.ask("show", "asker")["latest_build"]["status"] == "succeeded"
 
@@ -191,9 +192,8 @@ def output_of(site: Site, name: str) -> str:
 def test_a_workspace_has_what_was_chosen_for_it(site: Site, chosen: Path) -> None:
     site.kled("template", "push", chosen, "--var", f"key={SECRET}")
     length = str(len(SECRET))
-    # Without an agent nobody can enter; the build is what counts here.
     words = ("-t", "chosen", "--preset", "Big", "-p", "clean=true")
-    site.kled("create", "big", *words, check=False)
+    site.kled("create", "big", *words)
     assert output_of(site, "big") == f"large 4 true {length}"
     found = site.ask("show", "big")
     assert found["parameters"] == {"kind": "large", "cpus": "4", "region": "eu"}
@@ -201,12 +201,12 @@ def test_a_workspace_has_what_was_chosen_for_it(site: Site, chosen: Path) -> Non
     assert "cannot be changed" in refused.stderr
     refused = site.kled("start", "big", "-p", "cpus=3", check=False)
     assert (refused.returncode, "Large ones" in refused.stderr) == (2, True), refused.stderr
-    site.kled("start", "big", "-p", "kind=small", check=False)
+    site.kled("start", "big", "-p", "kind=small")
     assert output_of(site, "big") == f"small - false {length}"
     # What it had comes back with the parameter.
-    site.kled("start", "big", "-p", "kind=large", check=False)
+    site.kled("start", "big", "-p", "kind=large")
     assert output_of(site, "big") == f"large 4 false {length}"
-    site.kled("create", "plain", "-t", "chosen", "--copy-from", "big", check=False)
+    site.kled("create", "plain", "-t", "chosen", "--copy-from", "big")
     assert output_of(site, "plain") == f"large 4 false {length}"
     refused = site.kled("template", "delete", "chosen", "--yes", check=False)
     assert "big, plain" in refused.stderr

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kled.parameter_rules import python_pattern
 from kled_provider.kled.regex_process import is_match
 
 TEMPLATE = """
@@ -101,5 +100,3 @@ async def test_an_expression_that_never_ends_is_no_match() -> None:
     assert time.monotonic() - began < 30
     assert await is_match(r"^[a-z]+\z", "abc")
     assert not await is_match(r"^[a-z]+\z", "abc\n")
-    assert python_pattern(r"a\\z\z") == r"a\\z\Z"
-    assert python_pattern("^[[:alpha:]_]+[[:digit:]]$") == "^[A-Za-z_]+[0-9]$"

@@ -36,6 +36,16 @@ resource "kled_process" "agent" {
 
 output "owner" { value = data.kled_workspace.me.owner }
 """
+NOTE = """
+resource "kled_metadata" "machine" {
+  count       = data.kled_workspace.me.start_count
+  resource_id = kled_process.agent[0].id
+  item {
+    key   = "kind"
+    value = "a process"
+  }
+}
+"""
 
 
 def attributes(terraform: Any, address: str) -> dict[str, Any]:
@@ -106,6 +116,28 @@ async def test_a_process_no_state_knows_is_adopted(terraform: Any) -> None:
     assert attributes(terraform, "kled_process.agent")["pid"] == pid
     await terraform("destroy", "-auto-approve")
     assert launcher.start_mark(pid) is None
+
+
+async def test_a_process_has_its_name_as_id_also_where_an_older_state_has_none(
+    terraform: Any,
+) -> None:
+    terraform.write(TEMPLATE + NOTE)
+    await terraform("apply", "-auto-approve")
+    assert attributes(terraform, "kled_metadata.machine")["resource_id"] == "agent"
+    path = terraform.directory / "terraform.tfstate"
+    saved = json.loads(path.read_text())
+    for resource in saved["resources"]:
+        if resource["type"] == "kled_process":
+            del resource["instances"][0]["attributes"]["id"]
+    path.write_text(json.dumps(saved))
+    assert "No changes" in await terraform("plan", "-detailed-exitcode")
+    await terraform("apply", "-refresh-only", "-auto-approve")
+    assert attributes(terraform, "kled_process.agent")["id"] == "agent"
+    # A create adopts what runs: no import is needed, and the error says so.
+    await terraform("state", "rm", "kled_process.agent")
+    output = await terraform("import", "-no-color", "kled_process.agent[0]", "agent", code=1)
+    assert "kled_process cannot be imported" in output
+    await terraform("destroy", "-auto-approve")
 
 
 async def test_a_changed_environment_of_sessions_changes_only_the_script(terraform: Any) -> None:

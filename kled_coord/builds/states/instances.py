@@ -7,22 +7,31 @@ some more names from earlier versions.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 _PREFIXES: Final = ("kled_", "coder_")
+# The index of an instance or of a module in an address.
+_INDEX: Final = re.compile(r'\[(?:\d+|"(?:[^"\\]|\\.)*")\]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One instance of a resource. `address` is where the template has it, `type` its own."""
+    """One instance of a resource. `address` is where the template has it, `type` its own.
+
+    `depends_on` has the places in the configuration of all that it refers to, `place` is its own:
+    an address without indexes.
+    """
 
     kind: str  # without the provider's prefix; "" for what is not ours
     type: str
     address: str
+    place: str
     label: str
     values: Mapping[str, Any]
+    depends_on: frozenset[str]
     sensitive: frozenset[tuple[Any, ...]]  # paths of values that are no one's to see
 
 
@@ -36,6 +45,7 @@ def instances_of(state: Mapping[str, Any]) -> Iterator[Instance]:
             "",
         )
         module = f"{resource['module']}." if resource.get("module") else ""
+        address = f"{module}{resource['type']}.{resource['name']}"
         for instance in resource["instances"]:
             if "deposed" in instance:
                 continue
@@ -44,9 +54,11 @@ def instances_of(state: Mapping[str, Any]) -> Iterator[Instance]:
             yield Instance(
                 kind=kind,
                 type=resource["type"],
-                address=f"{module}{resource['type']}.{resource['name']}{index}",
+                address=f"{address}{index}",
+                place=_INDEX.sub("", address),
                 label=resource["name"] if key is None else f"{resource['name']}-{key}",
                 values=instance.get("attributes") or {},
+                depends_on=frozenset(instance.get("dependencies") or ()),
                 sensitive=frozenset(map(path_of, instance.get("sensitive_attributes") or ())),
             )
 

@@ -28,11 +28,15 @@ def applied_notes(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     NOTES_BYTES_MAX are left out.
     """
     instances = sorted(instances_of(state), key=lambda instance: instance.address)
-    subjects = {i.values.get("id"): i for i in instances if i.kind != "metadata"}
+    subjects: dict[str, list[Instance]] = {}
+    for instance in instances:
+        if instance.kind != "metadata":
+            subjects.setdefault(text_of(instance.values, "id"), []).append(instance)
+    subjects.pop("", None)
     found = [
-        _note(subjects[i.values["resource_id"]], i)
+        _note(_subject(candidates, i), i)
         for i in instances
-        if i.kind == "metadata" and i.values.get("resource_id") in subjects
+        if i.kind == "metadata" and (candidates := subjects.get(text_of(i.values, "resource_id")))
     ]
     return list(_bounded(sorted(found, key=lambda note: str(note["address"]))))
 
@@ -45,6 +49,12 @@ def tell_notes(notes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             said.append(f"costs {note['daily_cost']} a day")
         if said and not note["hide"]:
             yield f"{note['address']}: {', '.join(said)}"
+
+
+def _subject(candidates: Sequence[Instance], note: Instance) -> Instance:
+    """The resource that the note's configuration names: an id is unique within one type alone."""
+    named = (each for each in candidates if each.place in note.depends_on)
+    return next(named, candidates[0])
 
 
 def _note(subject: Instance, note: Instance) -> dict[str, Any]:

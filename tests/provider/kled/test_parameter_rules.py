@@ -67,7 +67,10 @@ def test_what_is_right_passes(declared: dict[str, Any]) -> None:
     ("declared", "path", "said"),
     [
         ({"type": "number", "default": "x"}, ("default",), "'x' is not a number."),
-        ({"type": "number", "default": "nan"}, ("default",), "'nan' is not a number."),
+        *(
+            ({"type": "number", "default": odd}, ("default",), f"{odd!r} is not a number.")
+            for odd in ("nan", "1_000", " 1", "٣", "1\n", "1e9999", "")
+        ),
         ({"type": "bool", "default": "1"}, ("default",), "neither true nor false"),
         ({"type": "list(string)", "default": "a"}, ("default",), "not a JSON list of strings"),
         ({"default": "c", "option": options("a", "b")}, ("default",), "one of the options: a, b."),

@@ -23,6 +23,17 @@ def state(*notes: dict[str, Any]) -> dict[str, Any]:
     return {"resources": [resource("docker_container.dev", {"id": "c"}), *notes]}
 
 
+def test_of_two_resources_of_one_id_the_note_is_on_the_one_that_it_refers_to() -> None:
+    both = [resource(f"kubernetes_{kind}.dev", {"id": "ns/dev"}) for kind in ("pod", "service")]
+    for each in both:
+        each["module"] = 'module.a["x.y"]'
+    for subject in both:
+        on = note("a", resource_id="ns/dev", daily_cost=1)
+        on["instances"][0]["dependencies"] = [f"module.a.{subject['type']}.dev", "data.other.x"]
+        (found,) = applied_notes({"resources": [*both, on]})
+        assert found["address"] == f'module.a["x.y"].{subject["type"]}.dev'
+
+
 ITEMS = [
     {"key": "cpu", "value": "4", "sensitive": False},
     {"key": "password", "value": "hush", "sensitive": True},
