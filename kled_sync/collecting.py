@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from typing import Final
 
@@ -11,5 +12,6 @@ _YOUNG: Final = 200_000
 
 
 def collect_seldom() -> None:
-    """Of this process, from now on."""
+    """Of this process, from now on. Its end takes its memory: nothing is looked for then."""
     gc.set_threshold(_YOUNG, 20, 20)
+    atexit.register(gc.freeze)

@@ -2,17 +2,18 @@
 
 The operations of a job are made durable and renamed together. Jobs of one step may run at the same
 time; steps run in order: first they remove what blocks new files, then they create, then they
-delete the rest, so that a moved file exists at every moment.
+delete the rest, so that a moved file exists at every moment. Of many new files those of a new
+directory come in one job with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from operator import itemgetter
 from typing import Final, NamedTuple
 
+from kled_sync.decide.gathering import find_tops, in_tree_order
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import is_below, split
@@ -87,8 +88,7 @@ def plan(
     `moved` was done to it before: directories that were changed by that get back their times.
     """
     blocked = [a.path for a in actions if _is_in_the_way(a)]
-    first = list(_make_way(actions, blocked))
-    first += sorted(
+    directories = sorted(
         (
             _directory(a)
             for a in actions
@@ -98,13 +98,17 @@ def plan(
     )
     find = _finder(actions, target, blocked)
     contents = [_arrive(a, find) for a in actions if a.new is not None and not a.new.is_directory]
+    tops = _gather(directories, contents)
+    first = [*_make_way(actions, blocked), *(o for o in directories if o.path not in tops)]
+    arriving = _in_order(contents, [o for o in directories if o.path in tops])
     last = [
         operation
         for operation in _removals(actions)
         if not any(is_below(operation.path, path) for path in blocked)
     ]
-    steps = [first, _in_order(contents), last, list(_dressing(actions, target, moved))]
-    return [portions(step) for step in steps if step]
+    dressing = list(_dressing(actions, target, moved))
+    steps = [portions(first), portions(arriving, tops), portions(last), portions(dressing)]
+    return [step for step in steps if step]
 
 
 def differs_in_time_alone(action: PathChange) -> bool:
@@ -214,32 +218,71 @@ def _arrive(action: PathChange, find: Callable[[TreeEntry], bytes | None]) -> Op
     return Operation(Do.CONTENT, action.path, new, old)
 
 
-def _in_order(operations: list[Operation]) -> list[Operation]:
+def _gather(
+    directories: Sequence[Operation], contents: Sequence[Operation]
+) -> Mapping[bytes, bytes]:
+    """The new directories that come in one job with what is in them (`gathering.find_tops`).
+
+    Large files are sent last, so what they are in is made before.
+    """
+    if len(contents) <= _NEWEST_FIRST:
+        return {}
+    new = [o.path for o in directories if o.do is Do.MAKE_DIRECTORY]
+    sizes = ((o.path, JOB_BYTES + 1 if _is_large(o) else _content_bytes(o)) for o in contents)
+    return find_tops(new, sizes, JOB_OPERATIONS, JOB_BYTES)
+
+
+def _in_order(contents: list[Operation], directories: list[Operation]) -> list[Operation]:
     """A few: who was saved last is first. Many: small before large, as they lie in the tree."""
-    if len(operations) <= _NEWEST_FIRST:
-        return sorted(operations, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
-    by_path = sorted(operations, key=itemgetter(Operation._fields.index("path")))
-    return sorted(by_path, key=lambda o: _content_bytes(o) > JOB_BYTES // 4)
+    if len(contents) <= _NEWEST_FIRST:
+        return sorted(contents, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
+    by_path = sorted(directories + contents, key=lambda o: in_tree_order(o.path))
+    return sorted(by_path, key=_is_large)
 
 
-def portions(operations: Iterable[Operation]) -> list[SyncJob]:
-    """The same operations, in order, as jobs."""
+def portions(
+    operations: Iterable[Operation], tops: Mapping[bytes, bytes] | None = None
+) -> list[SyncJob]:
+    """The same operations, in order, as jobs; what is in a directory of `tops` comes with it."""
     jobs: list[SyncJob] = []
     portion: list[Operation] = []
     size = 0
-    for operation in operations:
-        add = _content_bytes(operation)
-        if portion and (len(portion) >= JOB_OPERATIONS or size + add > JOB_BYTES):
+    for unit in _units(operations, tops or {}):
+        add = sum(map(_content_bytes, unit))
+        if portion and (len(portion) + len(unit) > JOB_OPERATIONS or size + add > JOB_BYTES):
             jobs.append(SyncJob(operations=tuple(portion), content_bytes=size))
             portion, size = [], 0
-        portion.append(operation)
+        portion += unit
         size += add
     if portion:
         jobs.append(SyncJob(operations=tuple(portion), content_bytes=size))
     return jobs
 
 
+def _units(
+    operations: Iterable[Operation], tops: Mapping[bytes, bytes]
+) -> Iterator[list[Operation]]:
+    """What no two jobs share: a topmost directory with all below it, or one operation."""
+    unit: list[Operation] = []
+    unit_top: bytes | None = None
+    for operation in operations:
+        top = None
+        if tops:
+            top = tops.get(operation.path) or tops.get(split(operation.path)[0])
+        if unit and (top is None or top != unit_top):
+            yield unit
+            unit = []
+        unit.append(operation)
+        unit_top = top
+    if unit:
+        yield unit
+
+
 def _content_bytes(operation: Operation) -> int:
     if operation.do is Do.CONTENT and operation.new is not None:
         return operation.new.size
     return 0
+
+
+def _is_large(operation: Operation) -> bool:
+    return _content_bytes(operation) > JOB_BYTES // 4

@@ -26,6 +26,7 @@ from kled_sync.files.scanning import Scanner
 from kled_sync.files.snapshot import load_snapshot, save_snapshot
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
+from kled_sync.wire.compression import NEAR
 from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
 from kled_wire.errors import ConflictError
 
@@ -119,6 +120,7 @@ class HeldRoot:
             "moves": True,  # directories, as one
             "folds_case": self._names.folds_case,
             ATTRIBUTES: True,
+            NEAR: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
+from kled_sync.files.building import BuiltDirectories
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.kept import KeptVersions
@@ -91,12 +92,16 @@ class PlacingJob:
         self._operations, self._shop = operations, shop
         self._failed: list[tuple[int, str, str]] = []
         self._base = base
+        placer = shop.placer
+        self._built = BuiltDirectories(shop.staging, job, operations, placer)
         arrivals = {
-            number: StagedFile(o.old.mode if o.old is not None and o.old.is_file else None)
+            number: StagedFile(
+                o.old.mode if o.old is not None and o.old.is_file else None,
+                self._built.name_for(o),
+            )
             for number, o in enumerate(operations)
             if o.do is Do.CONTENT
         }
-        placer = shop.placer
         self.staging = Staging(
             StagingPlace(shop.staging, job, placer.umask),
             arrivals,
@@ -147,6 +152,7 @@ class PlacingJob:
             with self._shop.turn:
                 self._place(ready[at : at + _STEP])
             yield
+        self._built.clear()
         if self._shop.options.durable == "batch" and len(ready) > _FEW:
             sync_filesystem(self._shop.staging)
         elif self._shop.options.durable != "none":
@@ -157,10 +163,21 @@ class PlacingJob:
     def _place(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
         for number, operation, staged, content in ready:
             try:
-                self._shop.placer.do(operation, staged, content)
+                if not self._is_built(number, operation):
+                    self._shop.placer.do(operation, staged, content)
             except Refusal as exc:
                 self._fail(number, exc.code, exc.words)
                 self._discard(staged)
+
+    def _is_built(self, number: int, operation: Operation) -> bool:
+        """Whether it is done with a directory that was built for it."""
+        if operation.do is Do.MAKE_DIRECTORY:
+            with suppress(OSError):
+                return self._built.put_directory(self._shop.root, operation)
+        elif operation.do is Do.CONTENT:
+            what = self.staging.arrivals[number].seen
+            return what is not None and self._built.put_file(operation, what)
+        return False
 
     def _ready(self) -> Iterator[tuple[int, Operation, bytes, TreeEntry | None]]:
         for number, operation in enumerate(self._operations):

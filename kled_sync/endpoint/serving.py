@@ -111,6 +111,8 @@ class SyncEndpoint:
             return
         if isinstance(message, messages.Drop):
             self._drop(message.job)
+        elif isinstance(message, messages.LinkIsNear):
+            self._out.worth.expect_quick()
         elif isinstance(message, messages.PlaceJob):
             self._await_job(message)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -15,6 +16,7 @@ from kled_sync.files.chunking import CHUNKED_BYTES
 from kled_sync.files.large_arrival import hash_beginning
 from kled_sync.files.memory import SeenEntry, seen_file
 from kled_sync.files.reading import CHANGING, TRIES, is_same, read_small
+from kled_sync.files.root import FILE_FLAGS
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire import contents
@@ -65,28 +67,57 @@ class Supplier:
     def run(self) -> Iterator[WireBlock]:
         """The blocks, one at a time."""
         for item in self._items:
-            began = time.time_ns()
             try:
-                descriptor, found = self._root.open_seen(item.path)
+                if not self._small(item):
+                    yield from self._flush()
+                    yield from self._opened(item)
             except OSError as exc:
                 self._fail(item, exc.strerror or str(exc))
                 self._memory.mark(item.path)
-                continue
-            try:
-                if found.st_size < CHUNKED_BYTES:
-                    self._small(item, descriptor, found, began)
-                else:
-                    yield from self._flush()
-                    yield from self._large(item, descriptor)
-            except OSError as exc:
-                self._fail(item, exc.strerror or str(exc))
-            finally:
-                os.close(descriptor)
             if self._waiting_bytes >= BLOCK_BYTES:
                 yield from self._flush()
         yield from self._flush()
 
-    def _small(self, item: Item, descriptor: int, before: os.stat_result, began: int) -> None:
+    def _small(self, item: Item) -> bool:
+        """Whether it is sent now: a small file that nobody wrote to meanwhile. Raises OSError.
+
+        There are many: nothing is called for each but the system, and what hashes.
+        """
+        directory, name = self._root.locate(item.path)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
+        try:
+            began = time.time_ns()
+            before = os.fstat(descriptor)
+            size = before.st_size
+            if size >= CHUNKED_BYTES or not stat.S_ISREG(before.st_mode):
+                return False
+            data = os.read(descriptor, size + 1)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if len(data) != size or not is_same(before, after):
+            return False
+        what = seen_file(before, blake3(data).digest(), began)
+        entry = what.entry
+        self._waiting.append(contents.encode_whole(item.item, entry, size))
+        self._waiting.append(data)
+        self._waiting_bytes += contents.HEAD_BYTES + len(entry) + size
+        self._note(item, what, entry)
+        return True
+
+    def _opened(self, item: Item) -> Iterator[WireBlock]:
+        """The rest: large files, and those that are being written to. Raises OSError."""
+        began = time.time_ns()
+        descriptor, found = self._root.open_seen(item.path)
+        try:
+            if found.st_size < CHUNKED_BYTES:
+                self._changing(item, descriptor, found, began)
+            else:
+                yield from self._large(item, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _changing(self, item: Item, descriptor: int, before: os.stat_result, began: int) -> None:
         for _ in range(TRIES):
             data = read_small(descriptor, before.st_size)
             after = os.fstat(descriptor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import time
@@ -190,5 +191,7 @@ def clear_staging(descriptor: int, keep: frozenset[bytes]) -> None:
     """Remove what an earlier run left, except `keep`."""
     for name in os.listdir(descriptor):
         if os.fsencode(name) not in keep:
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(name, dir_fd=descriptor)
+            except OSError:
+                shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)

@@ -104,27 +104,42 @@ class Placer:
         runs = (base & 0o444) >> 2
         return base & ~0o111 | (runs if wanted & EXECUTABLE else 0)
 
-    def _make_directory(self, operation: Operation) -> None:
+    def make_directory(self, operation: Operation, above: int, name: bytes) -> None:
+        """The operation's directory, as `name` in `above`. Raises OSError."""
         assert operation.new is not None
+        mode = self.mode_for(operation.new.mode, None, directory=True) | _OWN
+        os.mkdir(name, mode, dir_fd=above)
+        if self._options.mode_mask != EXECUTABLE:
+            os.chmod(name, mode, dir_fd=above)
+
+    def _make_directory(self, operation: Operation) -> None:
         descriptor, name = self._root.locate(operation.path)
-        mode = self.mode_for(operation.new.mode, None, directory=True)
         try:
-            os.mkdir(name, mode | 0o700, dir_fd=descriptor)
-            if self._options.mode_mask != EXECUTABLE:
-                os.chmod(name, mode | 0o700, dir_fd=descriptor)
+            self.make_directory(operation, descriptor, name)
         except FileExistsError:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if not stat.S_ISDIR(found.st_mode):
                 raise Refusal(*CHANGED) from None
+        self.note_directory(operation.path)
+
+    def note_directory(self, path: bytes) -> None:
+        """It is new. Raises OSError."""
+        descriptor, name = self._root.locate(path)
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        self._memory.put(operation.path, seen(make_directory(found.st_mode), found))
-        self._memory.directories.setdefault(operation.path, {})
+        self._memory.put(path, seen(make_directory(found.st_mode), found))
+        self._memory.directories.setdefault(path, {})
         if self.watch is not None:
-            self.watch(operation.path, self._root.directory(operation.path))
+            self.watch(path, self._root.directory(path))
             # Somebody may have been quicker than the watch.
-            self._memory.dirty.add(operation.path)
+            self._memory.dirty.add(path)
         if self._kept is not None:
-            self._kept.note_made(operation.path)
+            self._kept.note_made(path)
+
+    def note_file(self, path: bytes, what: SeenEntry) -> None:
+        """It came with a new directory."""
+        self._memory.put(path, what)
+        if self._kept is not None:
+            self._kept.note_made(path)
 
     def _move(self, operation: Operation) -> None:
         self._memory.mark(operation.source)

@@ -41,6 +41,8 @@ class Root:
             text = f"{os.fsdecode(above)} cannot be opened: {exc.strerror}"
             raise InputError("sync_root_invalid", text) from exc
         self._open: OrderedDict[bytes, int] = OrderedDict()
+        # The one that was asked for last, which most often is asked for again.
+        self._last: tuple[bytes, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -58,13 +60,21 @@ class Root:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
+        self._last = None
 
     def directory(self, path: bytes) -> int:
         """A descriptor of the directory at `path`, ours until `forget`. Raises OSError."""
+        if self._last is not None and self._last[0] == path:
+            return self._last[1]
         found = self._open.get(path)
-        if found is not None:
+        if found is None:
+            found = self._open_directory(path)
+        else:
             self._open.move_to_end(path)
-            return found
+        self._last = path, found
+        return found
+
+    def _open_directory(self, path: bytes) -> int:
         if path == ROOT:
             opened = os.open(self.name, DIRECTORY_FLAGS, dir_fd=self.above)
         else:

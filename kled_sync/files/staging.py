@@ -7,6 +7,7 @@ disk. A large file keeps its staged part over a broken connection.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from blake3 import blake3
 
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.large_arrival import PRIVATE, LargeArrival, write_all
+from kled_sync.files.memory import SeenEntry, seen_file
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.wire import contents
 from kled_wire.errors import ProtocolError
@@ -36,14 +38,16 @@ class StagingPlace(NamedTuple):
 class StagedFile:
     """One file on its way. `done` once it is whole, or has failed: then `trouble` says so."""
 
-    __slots__ = ("done", "entry", "large", "name", "present", "trouble")
+    __slots__ = ("done", "entry", "large", "name", "present", "seen", "trouble")
 
-    def __init__(self, present: int | None) -> None:
-        """`present` is the mode of what it replaces."""
+    def __init__(self, present: int | None, name: bytes) -> None:
+        """`present` is the mode of what it replaces; `name` is for it in a directory built here."""
         self.present = present
+        self.name = name
+        # How it is in such a directory: it will not be touched again.
+        self.seen: SeenEntry | None = None
         # Of a file that comes in chunks alone: most are small, and there are many.
         self.large: LargeArrival | None = None
-        self.name = b""
         self.entry: TreeEntry | None = None
         self.trouble: tuple[str, str] | None = None
         self.done = False
@@ -103,13 +107,20 @@ class Staging:
         if blake3(data).digest() != entry.tail or entry.size != len(data):
             self._finish(arrival, _DAMAGED)
             return
-        arrival.name = b"%d-%d" % (self._job, record.item)
+        built = bool(arrival.name)
+        if not built:
+            arrival.name = b"%d-%d" % (self._job, record.item)
         mode = self._mode_for(entry.mode, arrival.present)
         descriptor = os.open(arrival.name, _NEW, mode & _ALL, dir_fd=self._directory)
         try:
             if data:
                 write_all(descriptor, data)
             dress(descriptor, mode, entry.mtime_ns, created=mode & _ALL & ~self._umask)
+            if built:
+                arrival.seen = seen_file(os.fstat(descriptor), entry.tail, time.time_ns())
+        except OSError:
+            os.unlink(arrival.name, dir_fd=self._directory)
+            raise
         finally:
             os.close(descriptor)
         arrival.entry = entry

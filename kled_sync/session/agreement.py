@@ -132,6 +132,11 @@ class Agreement:
             temporary.write_text("".join(f"{side} {n}\n" for side, n in found.items()), "ascii")
             temporary.replace(self._directory / FILESYSTEMS)
 
+    @property
+    def remembers(self) -> bool:
+        """False of a sync that is done once, and of one that has ended."""
+        return self._log is not None
+
     def note(self, path: bytes, entry: TreeEntry | None) -> None:
         """Both sides have `entry` at `path` now. Blocks for a moment at most."""
         if self._log is None:

@@ -71,7 +71,7 @@ class AttributePass:
 
     def contents(self, actions: Sequence[PathChange]) -> list[PathChange]:
         """Those that are to be carried out before `finish`: not what it makes links of."""
-        return [a for a in actions if not self._is_link(a)]
+        return [a for a in actions if not self._is_link(a)] if self._leaders else list(actions)
 
     def _is_link(self, action: PathChange) -> bool:
         new, old = action.new, action.old

@@ -113,10 +113,13 @@ class OneSync:
     async def _copy(self, confirm: Confirm, result: Result) -> None:
         tried: set[PathChange] = set()
         for attempt in range(_TRIES):
-            await self._both(partial(SideState.scan, everywhere=not attempt))
+            if attempt:
+                await self._both(partial(SideState.scan, everywhere=False))
             self._check_source()
             outcome = await self._decide()
-            actions = [action for action in outcome.actions if action not in tried]
+            actions = outcome.actions
+            if tried:
+                actions = [action for action in actions if action not in tried]
             if not attempt:
                 result.skipped = outcome.skipped + outcome.conflicts
                 await self._after.find_links()
@@ -144,14 +147,24 @@ class OneSync:
         await self._after.finish(result.done)
 
     async def _open(self) -> None:
-        """The source first: whether it is a directory decides where it goes."""
-        wish, alpha = self._wish, self._sides[SyncSide.ALPHA]
+        """Open both sides and look at them.
+
+        The source first: whether it is a directory decides where it goes; and it is looked at while
+        the other side is still being reached.
+        """
+        wish, alpha, beta = self._wish, *self._sides.values()
         await alpha.open(wish.source, wish.options)
         is_directory = alpha.facts.get("directory") is True
         path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
         options = replace(wish.options, into=into, withhold=wish.attributes.xattrs)
-        await self._sides[SyncSide.BETA].open(path, options)
-        self._after.check()
+        near = wish.here is not SyncSide.BETA or await alpha.is_near()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(alpha.scan, everywhere=True))
+            await beta.open(path, options)
+            self._after.check()
+            if near and (wish.here is not SyncSide.ALPHA or await beta.is_near()):
+                await alpha.expect_quick_link()
+            await beta.scan(everywhere=True)
         self._terms = replace(self._terms, folding=folding(self._sides))
 
     async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 import trio
 
@@ -13,7 +14,12 @@ from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree, share_entries
 from kled_sync.wire import messages
+from kled_sync.wire.compression import NEAR, NEAR_S
 from kled_wire.errors import ProtocolError
+
+_NEAR_TRIES: Final = 3
+# No other work of a processor makes an answer so late: it need not be asked for again.
+_FAR_S: Final = 0.02
 
 
 class SideState:
@@ -110,6 +116,21 @@ class SideState:
         for path, entry in answer.found:
             if self.tree.get(path) is not None:
                 self.tree.put(path, entry)
+
+    async def is_near(self) -> bool:
+        """Whether it answers in `NEAR_S`, at the best of a few times. Raises KledError."""
+        for _ in range(_NEAR_TRIES):
+            began = time.monotonic()
+            await self.hash([])
+            taken_s = time.monotonic() - began
+            if not NEAR_S <= taken_s < _FAR_S:
+                return taken_s < NEAR_S
+        return False
+
+    async def expect_quick_link(self) -> None:
+        """Let it send contents as for a link that is near. Raises KledError."""
+        if self.facts.get(NEAR) is True:
+            await self.peer.send(messages.LinkIsNear())
 
     def expect(self, job: int, kind: type[messages.Message]) -> _Wait:
         """What a job's answer comes to."""

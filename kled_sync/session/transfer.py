@@ -173,7 +173,8 @@ class SyncTransfer:
         placed = target.expect(number, messages.JobPlaced)
         supplied = source.expect(number, messages.Supplied)
         try:
-            self._agreement.intend(side, _brought(job))
+            if self._agreement.remembers:
+                self._agreement.intend(side, _brought(job))
             await target.peer.send(place_message(number, job, urgent=urgent))
             items = self._items(job, target)
             sent: dict[int, TreeEntry] = {}

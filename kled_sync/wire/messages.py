@@ -161,6 +161,14 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkIsNear:
+    """Contents go over a link whose far end answers at once; not answered.
+
+    Only for an endpoint that has the fact `near`.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """From now on say `Dirty`."""
 
@@ -269,12 +277,12 @@ class RequestRefused:
 _TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
-    AskAttributes, AttributesFound, SetAttributes, AttributesSet,
+    AskAttributes, AttributesFound, SetAttributes, AttributesSet, LinkIsNear,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
-    RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet
+    RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet | LinkIsNear
 )  # fmt: skip
 
 

@@ -78,8 +78,10 @@ def open_bench(host: str = "127.0.0.1") -> Iterator[Bench]:
             quoted = " ".join(f"'{word}'" for word in ["/usr/bin/ssh", *ssh[1:-1]])
             wrapper.write_text(f'#!/bin/sh\nexec {quoted} -l "$(id -un)" "$@"\n')
             wrapper.chmod(0o755)
+            # An installed program is compiled once, not at each start.
+            kept = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
             env = {
-                **os.environ,
+                **kept,
                 "PATH": f"{programs}:{os.environ['PATH']}",
                 "XDG_STATE_HOME": str(home / "state"),
             }

@@ -58,3 +58,14 @@ def test_nothing_is_given_up_for_what_was_never_compressed() -> None:
     worth = CompressionWorth()
     worth.sent(100 * MIB, 0.1)
     assert worth.is_given
+
+
+def test_a_near_link_is_quick_until_it_is_seen_to_be_slow() -> None:
+    worth = CompressionWorth()
+    worth.expect_quick()
+    send(worth, 64, link=100e6)
+    assert not worth.is_given
+    send(worth, 64, link=10e6)
+    assert worth.is_given
+    worth.expect_quick()
+    assert worth.is_given

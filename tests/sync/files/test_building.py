@@ -1,0 +1,139 @@
+"""New directories that come with what is in them: whole where that can be, else piece by piece."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from kled_sync.decide.operations import Do, Operation
+from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.endpoint.placing_job import PlacingJob
+from kled_sync.files import building
+from kled_sync.files.places import clear_staging
+from kled_sync.files.root import Root
+from kled_sync.tree.entry import make_directory, make_file
+from kled_sync.wire import contents
+
+CONTENT = b"what is in it"
+MADE_NS = 1_600_000_000_000_000_000
+FILE = make_file(0o644, MADE_NS, len(CONTENT), blake3(CONTENT).digest())
+DIRECTORIES, FILES = (b"new", b"new/sub"), (b"new/a", b"new/sub/b")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "root"
+    made.mkdir()
+    return made
+
+
+def begin(held: HeldRoot) -> PlacingJob:
+    operations = [Operation(Do.MAKE_DIRECTORY, p, make_directory(0o755), None) for p in DIRECTORIES]
+    operations += [Operation(Do.CONTENT, path, FILE, None) for path in FILES]
+    return PlacingJob(1, operations, held.shop, Root(held.root.path))
+
+
+def feed(job: PlacingJob) -> None:
+    for item in range(len(DIRECTORIES), len(DIRECTORIES) + len(FILES)):
+        job.staging.feed(contents.encode_whole(item, FILE, len(CONTENT)) + CONTENT)
+
+
+def finish(job: PlacingJob) -> list[tuple[object, ...]]:
+    list(job.finish())
+    return list(job.answer().failed)
+
+
+def below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def staged(held: HeldRoot) -> list[str]:
+    return os.listdir(held.shop.staging)  # noqa: PTH208  # a descriptor
+
+
+def test_a_directory_appears_with_all_that_is_in_it(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = begin(held)
+    feed(job)
+    assert below(root) == []
+    renamed = []
+
+    def rename(from_fd: int, from_name: bytes, to_fd: int, to_name: bytes) -> None:
+        renamed.append(to_name)
+        os.rename(from_name, to_name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+
+    monkeypatch.setattr(building, "rename_new", rename)
+    assert finish(job) == []
+    assert renamed == [b"new"]
+    assert below(root) == ["new", "new/a", "new/sub", "new/sub/b"]
+    found = (root / "new" / "a").stat()
+    assert (found.st_mtime_ns, found.st_mode & 0o777) == (MADE_NS, 0o644)
+    assert (root / "new" / "sub" / "b").read_bytes() == CONTENT
+    assert staged(held) == []
+    # It is known as it is: a scan finds nothing that is new.
+    known = {path: held.memory.get(path) for path in (*DIRECTORIES, *FILES)}
+    assert all(what is not None and what.is_sure for what in known.values())
+    list(held.scan(2, everywhere=True, directories=()))
+    assert {path: held.memory.get(path) for path in known} == known
+
+
+def test_what_others_made_there_meanwhile_stays(held: HeldRoot, root: Path) -> None:
+    job = begin(held)
+    feed(job)
+    (root / "new" / "sub").mkdir(parents=True)
+    (root / "new" / "a").write_text("theirs")
+    (root / "new" / "more").write_text("theirs")
+    failed = finish(job)
+    assert [(row[0], row[1]) for row in failed] == [(2, "changed")]
+    assert (root / "new" / "a").read_text() == "theirs"
+    assert below(root) == ["new", "new/a", "new/more", "new/sub", "new/sub/b"]
+    assert staged(held) == []
+
+
+def test_nothing_goes_into_what_took_the_directory_s_place(
+    held: HeldRoot, root: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    job = begin(held)
+    feed(job)
+    (root / "new").symlink_to(outside)
+    assert len(finish(job)) == 4
+    assert below(outside) == []
+    assert staged(held) == []
+
+
+def test_a_directory_gets_what_the_one_above_hands_down(held: HeldRoot, root: Path) -> None:
+    root.chmod(0o2755)
+    job = begin(held)
+    feed(job)
+    assert finish(job) == []
+    assert (root / "new" / "sub").stat().st_mode & stat.S_ISGID
+    assert below(root) == ["new", "new/a", "new/sub", "new/sub/b"]
+    assert staged(held) == []
+
+
+def test_a_file_that_did_not_come_whole_is_not_in_it(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = begin(held)
+    full = OSError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(full))
+        job.staging.feed(contents.encode_whole(2, FILE, len(CONTENT)) + CONTENT)
+    job.staging.feed(contents.encode_whole(3, FILE, len(CONTENT)) + CONTENT[::-1])
+    assert [row[1] for row in finish(job)] == ["no_space", "damaged"]
+    assert below(root) == ["new", "new/sub"]
+
+
+def test_what_a_killed_run_was_building_is_removed(held: HeldRoot) -> None:
+    job = begin(held)
+    feed(job)
+    assert staged(held) != []
+    clear_staging(held.shop.staging, frozenset())
+    assert staged(held) == []
