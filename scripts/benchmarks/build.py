@@ -56,7 +56,7 @@ def _open_client(world: World) -> Iterator[httpx.Client]:
 
 def _measure_create(world: World, client: httpx.Client, *, times: int) -> list[Row]:
     """A process workspace: the first one, which warms caches, and later ones."""
-    world.kled("template", "push", "templates/process")
+    world.push_template({})
     took, floors, stages = [], [], []
     for number in range(times):
         progress(f"create to shell, {number + 1} of {times}")
@@ -80,7 +80,7 @@ def _measure_create(world: World, client: httpx.Client, *, times: int) -> list[R
 
 
 def _create_and_enter(world: World, name: str) -> None:
-    world.kled("create", name, "--template", "process")
+    world.kled("create", name, "--template", "bench")
     world.kled("exec", name, "--", "true")
 
 

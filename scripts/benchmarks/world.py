@@ -56,6 +56,22 @@ class World:
         """Run `kled` and return what it prints."""
         return _run([program("kled"), *arguments], self.environment)
 
+    def push_template(self, environment: Mapping[str, str]) -> None:
+        """Push the template `bench`: the shipped one with /bin/sh as the shell.
+
+        `environment` is more of the agent's.
+        """
+        template = self.directory / "bench"
+        shutil.copytree(ROOT / "templates" / "process", template)
+        main = template / "main.tf"
+        url = "KLED_COORDINATOR_URL = data.kled_workspace.me.access_url"
+        text = main.read_text()
+        assert url in text
+        more = {"KLED_AGENT_SHELL": "/bin/sh", **environment}
+        lines = "".join(f'\n    {name} = "{value}"' for name, value in more.items())
+        main.write_text(text.replace(url, url + lines))
+        self.kled("template", "push", str(template))
+
     def agent_process(self) -> psutil.Process:
         """The workspace's agent."""
         for process in psutil.process_iter(["cmdline", "environ"]):
@@ -104,7 +120,7 @@ def open_world(
             ),
         )
         if workspace:
-            world.kled("template", "push", str(_template(directory, agent or {})))
+            world.push_template(agent or {})
             world.kled("create", world.workspace, "--template", "bench")
         os.environ["KLED_CONFIG_DIR"] = environment["KLED_CONFIG_DIR"]  # for ssh's ProxyCommand
         yield world
@@ -210,20 +226,6 @@ def _environment(directory: Path, host: str) -> dict[str, str]:
         "KLED_COORD_LOG_LEVEL": "warning",
         "KLED_COORD_STREAMS_PER_USER": "10000",
     }
-
-
-def _template(directory: Path, environment: Mapping[str, str]) -> Path:
-    """The shipped template with /bin/sh as the shell, and more `environment`."""
-    template = directory / "bench"
-    shutil.copytree(ROOT / "templates" / "process", template)
-    main = template / "main.tf"
-    url = "KLED_COORDINATOR_URL = data.kled_workspace.me.access_url"
-    text = main.read_text()
-    assert url in text
-    more = {"KLED_AGENT_SHELL": "/bin/sh", **environment}
-    lines = "".join(f'\n    {name} = "{value}"' for name, value in more.items())
-    main.write_text(text.replace(url, url + lines))
-    return template
 
 
 def _run(command: list[str], environment: dict[str, str], text: str = "") -> str:
