@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from kled_coord.ca.certificates import Authority
 from kled_coord.identity.audit import Audit
@@ -27,9 +27,9 @@ from kled_coord.store.engine import Store
 from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import AgentRecord, Workspace
 from kled_coord.store.sealing import Sealer
-from kled_coord.store.timings import note_arrival
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.workspaces.presence import Registry
+from kled_coord.workspaces.sightings import Sighting, Sightings
 from kled_wire.errors import InputError, NotFoundError
 from kled_wire.names import AgentId, WorkspaceId, ssh_names, user_principal
 from kled_wire.text import printable
@@ -88,6 +88,7 @@ class Agents:
         registry: Registry,
     ) -> None:
         self._store = store
+        self._sightings = Sightings(store)
         self._clock = clock
         self._ids = ids
         self._sealer = sealer
@@ -242,19 +243,14 @@ class Agents:
         arch: str,
         address: str,
     ) -> None:
-        """Remember that an agent connected (with what it said) or went away."""
-        now = self._clock()
-        values: dict[str, object] = {"last_seen_at": now}
+        """Remember that an agent connected (with what it said) or went away. Raises StoreError."""
+        said: dict[str, str] = {}
         if connected:
             about = About(version=version, hostname=hostname, os=os, arch=arch)
-            values |= {**about.values(), "address": address[:80]}
-
-        def note(connection: Any) -> None:
-            if connected:
-                note_arrival(connection, agent_id, now)
-            update_agent(connection, agent_id, values)
-
-        await self._store.write(note)
+            said = {**about.values(), "address": address[:80]}
+        await self._sightings.note(
+            Sighting(agent_id=agent_id, at=self._clock(), connected=connected, values=said)
+        )
 
     async def _insert(self, workspace_id: WorkspaceId, name: str) -> None:
         agent_id = self._ids.new("agt")

@@ -1,0 +1,48 @@
+"""Notes of when agents connect and leave share transactions."""
+
+from __future__ import annotations
+
+import trio
+
+from kled_coord.store.agents import agents_of
+from kled_coord.workspaces.sightings import Sighting, Sightings
+from tests.coord.builds.steps import create, template
+
+
+class GatedStore:
+    """Counts writes, and lets each begin when the gate is open."""
+
+    def __init__(self, store) -> None:
+        self.gate = trio.Event()
+        self.writes = 0
+        self._store = store
+
+    async def write(self, query, *args):
+        self.writes += 1
+        await self.gate.wait()
+        return await self._store.write(query, *args)
+
+
+async def test_agents_that_connect_at_one_time_share_a_transaction(world, make_tar) -> None:
+    await template(world, make_tar)
+    created = await create(world, await world.user("alice"))
+    services, store = world.services, GatedStore(world.services.store)
+    ids = [(await services.agents.ensure(created.workspace.id, f"a{n}"))[0] for n in range(30)]
+    sightings = Sightings(store)
+
+    def sighting(agent_id, **said) -> Sighting:
+        return Sighting(agent_id=agent_id, at=world.clock(), connected=True, values=said)
+
+    async with trio.open_nursery() as nursery:
+        for agent_id in ids:
+            nursery.start_soon(sightings.note, sighting(agent_id, hostname=f"of {agent_id}"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.writes == 1
+        store.gate.set()
+    assert store.writes <= 2
+    found = await services.store.read(agents_of, [created.workspace.id])
+    assert {agent.hostname for agent in found} == {f"of {agent_id}" for agent_id in ids}
+    assert {agent.last_seen_at for agent in found} == {world.clock()}
+    await sightings.note(sighting(ids[0], hostname="again"))  # alone: at once
+    found = await services.store.read(agents_of, [created.workspace.id])
+    assert "again" in {agent.hostname for agent in found}
