@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
 
 from kled_coord.store.queue_order import RUNNING, WAITING, places
 from kled_coord.store.records import Build, LogLine
@@ -31,6 +31,17 @@ _BUILDS = select(*_COLUMNS).select_from(
     builds.join(users, users.c.id == builds.c.created_by)
     .join(template_versions, template_versions.c.id == builds.c.version_id)
     .outerjoin(places, places.c.id == builds.c.id)
+)
+_NEWEST = (
+    select(builds.c.workspace_id, func.max(builds.c.number).label("number"))
+    .where(builds.c.workspace_id.in_(bindparam("workspace_ids", expanding=True)))
+    .group_by(builds.c.workspace_id)
+    .subquery()
+)
+# Made once: each agent that connects has it read, and making it takes longer than that.
+_LATEST_BUILDS = _BUILDS.join(
+    _NEWEST,
+    (_NEWEST.c.workspace_id == builds.c.workspace_id) & (_NEWEST.c.number == builds.c.number),
 )
 _KEPT_FOR_RETRY = and_(
     builds.c.finished_at.is_not(None),
@@ -180,18 +191,7 @@ def list_builds(connection: Connection, workspace_id: str) -> list[Build]:
 
 def latest_builds(connection: Connection, workspace_ids: Collection[str]) -> list[Build]:
     """The newest build of each of some workspaces."""
-    newest = (
-        select(builds.c.workspace_id, func.max(builds.c.number).label("number"))
-        .where(builds.c.workspace_id.in_(workspace_ids))
-        .group_by(builds.c.workspace_id)
-        .subquery()
-    )
-    rows = connection.execute(
-        _BUILDS.join(
-            newest,
-            (newest.c.workspace_id == builds.c.workspace_id) & (newest.c.number == builds.c.number),
-        )
-    )
+    rows = connection.execute(_LATEST_BUILDS, {"workspace_ids": list(workspace_ids)})
     return [Build(**row._asdict()) for row in rows]
 
 

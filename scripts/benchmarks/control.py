@@ -32,7 +32,7 @@ def run(*, quick: bool) -> list[Row]:
         tokens = world.directory / "tokens"
         tokens.write_text("\n".join(trio.run(_make_agents, world, count)))
         process = psutil.Process(world.coordinator)
-        before = process.memory_info().rss
+        before, idle = process.memory_info().rss, _cpu_seconds(process)
         progress("connecting")
         port = world.environment["KLED_COORD_PORT"]
         agents = subprocess.Popen(
@@ -43,6 +43,7 @@ def run(*, quick: bool) -> list[Row]:
         try:
             assert agents.stdout is not None
             took_s = float(agents.stdout.readline().split()[1])
+            connecting = _cpu_seconds(process) - idle
             progress(f"steady for {STEADY_S:.0f} s")
             time.sleep(REPORT_S)  # one report from each
             busy = _cpu_seconds(process)
@@ -55,6 +56,7 @@ def run(*, quick: bool) -> list[Row]:
     return [
         Row(name=f"memory an idle agent, {count} agents", value=memory, unit="KB", wanted=30),
         Row(name="connect rate", value=count / took_s, unit="agents/s"),
+        Row(name="CPU for each that connects", value=connecting / count * 1000, unit="ms"),
         Row(
             name=f"CPU at a report per {REPORT_S:.0f} s each", value=share * 100, unit="% of a core"
         ),

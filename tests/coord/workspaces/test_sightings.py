@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import trio
+import trio.testing
 
 from kled_coord.store.agents import agents_of
+from kled_coord.store.engine import Store
 from kled_coord.workspaces.sightings import Sighting, Sightings
 from tests.coord.builds.steps import create, template
 
 
-class GatedStore:
+class GatedStore(Store):
     """Counts writes, and lets each begin when the gate is open."""
 
-    def __init__(self, store) -> None:
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.engine, store.engine)
         self.gate = trio.Event()
         self.writes = 0
-        self._store = store
 
-    async def write(self, query, *args):
+    async def write(self, query, *args, **kwargs):
         self.writes += 1
         await self.gate.wait()
-        return await self._store.write(query, *args)
+        return await super().write(query, *args, **kwargs)
 
 
 async def test_agents_that_connect_at_one_time_share_a_transaction(world, make_tar) -> None:
