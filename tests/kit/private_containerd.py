@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from kled_provider.kata.output import logger
 from tests.kit.programs import need
 
 START_S = 20.0
@@ -160,9 +160,20 @@ def forget_namespace(namespace: str) -> None:
 
 def end_loggers(run_directory: Path) -> None:
     """End what writes the logs of containers: it outlives all else, as a failed test leaves it."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        record = (run_directory / "outputs/logger.json").read_bytes()
-        os.kill(json.loads(record)["pid"], signal.SIGKILL)
+    for pid in logger_pids(run_directory / "outputs"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def logger_pids(directory: Path) -> list[int]:
+    """Who writes the logs of `directory`, and who stands by."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if os.fsencode(logger.__file__) in words and os.fsencode(directory) in words:
+                found.append(int(entry.name))
+    return found
 
 
 def unmount_below(directory: Path) -> None:

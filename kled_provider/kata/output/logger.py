@@ -13,6 +13,10 @@ A peer sends one line, `open VERSION ID` or `close VERSION ID`, and gets `ok`, o
 end, and it gets nothing, and starts its own. We end too where no container is left, and by SIGTERM;
 then what is in the pipes is written first.
 
+There are two of us, so that no container waits for a log that nobody reads: one works, the other
+waits for its end. Where the one is killed the other goes on in its place, where the other is there
+is a new one at once. Where both are, the next run of Terraform starts us again.
+
 What a full disk does not take is lost and counted, and the count stands in the log once there is
 room: a container never waits for its log. Standard library alone: it stays as long as containers.
 """
@@ -26,12 +30,15 @@ import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 
 _BLOCK = 65536
 _LINE_BYTES = 4096
 # How long one that has nothing to write stays for whoever started it.
 _IDLE_MS = 10_000
+# Whatever kills each of us at once gets no more of the processor than this allows.
+_AGAIN_S = 0.1
 
 
 def cut(block: bytes, room: int, file_bytes: int) -> int:
@@ -115,35 +122,49 @@ class Logger:
         self._readable: dict[int, RotatedFile] = {}
         self._peers: dict[int, tuple[socket.socket, bytearray]] = {}
         self._poll = select.poll()
-        self._poll.register(listener, select.POLLIN)
 
-    def run(self, ending: int) -> None:
-        """Copy until `ending` is readable, or nothing is left to do."""
-        self._poll.register(ending, select.POLLIN)
-        for name in os.listdir(self._directory):  # noqa: PTH208 - as above
-            if name.endswith(".kept"):
-                with suppress(OSError, ValueError, KeyError, TypeError):
-                    self._open(name[: -len(".kept")])
-        is_over = False
-        while not is_over:
+    def run(self, ending: int, standby: int) -> bool:
+        """Copy until `ending` is readable or nothing is left to do, which gives True.
+
+        False where `standby` is: by then nothing is open here, and another Logger can go on.
+        """
+        for fd in (self._listener.fileno(), ending, standby):
+            self._poll.register(fd, select.POLLIN)
+        self._open_all()
+        is_over = is_alone = False
+        while not (is_over or is_alone):
             ready = {fd for fd, _ in self._poll.poll(None if self._logs else _IDLE_MS)}
             is_over = ending in ready or not (ready or self._logs)
+            is_alone = standby in ready
             for fd in ready & self._readable.keys():
                 self._copy(fd)
             for fd in ready & self._peers.keys():
                 is_over |= self._answer(fd)
             if self._listener.fileno() in ready:
                 self._accept()
-        self._leave()
+        if is_over:
+            self._leave()
+        self._close_all()
+        return is_over
+
+    def _open_all(self) -> None:
+        for name in os.listdir(self._directory):  # noqa: PTH208 - as above
+            if name.endswith(".kept"):
+                with suppress(OSError, ValueError, KeyError, TypeError):
+                    self._open(name[: -len(".kept")])
+
+    def _close_all(self) -> None:
         for container in list(self._logs):
             self._close(container)
+        for peer, _ in self._peers.values():
+            peer.close()  # who is not answered asks again
 
     def _leave(self) -> None:
         """Take away what leads here: who finds no socket makes one, who waits at ours is let go."""
         if self._listener.fileno() < 0:
             return
         said_nothing = [] if os.fstat(2).st_size else ["logger.log"]
-        for name in (*said_nothing, "logger.json", "logger.sock"):
+        for name in (*said_nothing, "logger.sock"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{self._directory}/{name}")  # noqa: PTH108 - as above
         self._listener.close()
@@ -221,25 +242,49 @@ class Logger:
         target.close()
 
 
+def stand_by() -> socket.socket:
+    """Leave a process that waits for the end of this one, and goes on here where it was killed.
+
+    Gives a socket that takes a byte from whoever ends by itself, and ends with the other one.
+    """
+    while True:
+        here, there = socket.socketpair()
+        if os.fork():
+            there.close()
+            return here
+        here.close()
+        if there.recv(1):
+            os._exit(0)
+        there.close()
+        time.sleep(_AGAIN_S)
+
+
 def main() -> None:
-    """Become a process of its own, say its pid, then copy until there is nothing left."""
+    """Become a process of its own, then copy until there is nothing left."""
     directory, listener, version = sys.argv[1], socket.socket(fileno=int(sys.argv[2])), sys.argv[3]
     # Twice, so that init reaps it; a session of its own, and the leader of its group.
     if between := os.fork():
         os.waitpid(between, 0)
         os._exit(0)
-    if kept := os.fork():
-        os.write(1, b"%d\n" % kept)
+    if os.fork():
         os._exit(0)
     os.setsid()
-    os.dup2(2, 1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # init reaps the others of us too
     # Two for each container: the usual 1024 would be enough for 500.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Of both: whichever is told to end, it is the one that works that ends, and the other with it.
     ending, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGTERM, lambda *_: os.write(told, b"\0"))
     listener.setblocking(False)
-    Logger(directory, listener, version).run(ending)
+    is_over = False
+    while not is_over:
+        with stand_by() as standby:
+            try:
+                is_over = Logger(directory, listener, version).run(ending, standby.fileno())
+            finally:
+                with suppress(OSError):
+                    standby.send(b"\0")
 
 
 if __name__ == "__main__":

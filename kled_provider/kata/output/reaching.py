@@ -17,7 +17,6 @@ import trio
 
 from kled_provider.host import HostError
 from kled_provider.kata.output import logger
-from kled_provider.kled.launcher import start_mark, write_record
 from kled_provider.locks import hold_lock
 
 SOCKET: Final = "logger.sock"
@@ -95,7 +94,7 @@ async def _spawn(directory: Path, listener: socket.socket) -> None:
             cwd="/",
             pass_fds=(listener.fileno(),),
             stdin=subprocess.DEVNULL,
-            capture_stdout=True,
+            stdout=log,
             stderr=log,
             check=False,
         )
@@ -104,9 +103,6 @@ async def _spawn(directory: Path, listener: socket.socket) -> None:
             "Could not start what keeps the logs of containers",
             hint=f"What it printed is in {directory / 'logger.log'}.",
         )
-    pid = int(done.stdout)
-    # For whoever has to end it in the end: nothing here needs it.
-    write_record(str(directory / "logger.json"), {"pid": pid, "start_mark": start_mark(pid)})
 
 
 @contextmanager

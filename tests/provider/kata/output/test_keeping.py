@@ -1,13 +1,14 @@
-"""The process behind the logs: one for all, started again after a death, and gone at the end."""
+"""The process behind the logs: one for all, there while containers print, gone at the end."""
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,29 @@ import trio
 from kled_provider.host import HostError
 from kled_provider.kata.output import reaching
 from kled_provider.kata.output.keeping import Outputs, read_end
-from kled_provider.kled.launcher import start_mark
+from tests.kit.private_containerd import logger_pids
 from tests.kit.waiting import wait_until
 
 
-def pid(outputs: Outputs) -> int:
-    return int(json.loads((outputs.run_directory / "logger.json").read_bytes())["pid"])
+def working(outputs: Outputs) -> int:
+    """Who reads the FIFOs, once another one stands by."""
+    wait_until("two of them", lambda: len(pids(outputs)) == 2)
+    (found,) = [pid for pid in pids(outputs) if ".fifo" in opened(pid)]
+    return found
 
 
-def is_alive(pid: int) -> bool:
-    return start_mark(pid) is not None
+def pids(outputs: Outputs) -> set[int]:
+    return set(logger_pids(outputs.run_directory))
+
+
+def opened(pid: int) -> str:
+    return " ".join(str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def kill_all(outputs: Outputs) -> None:
+    for pid in pids(outputs):
+        os.kill(pid, signal.SIGKILL)
+    wait_until("their end", lambda: not pids(outputs))
 
 
 def left(outputs: Outputs) -> set[str]:
@@ -39,11 +53,10 @@ async def test_a_log_goes_on_over_restarts_of_who_writes_and_who_keeps(tmp_path:
         log = outputs.log("c1")
         fifo.write_text("one\n")
         wait_until("a line", lambda: log.exists() and log.read_text() == "one\n")
-        first = pid(outputs)
+        first = working(outputs)
         assert await outputs.open("c1") == fifo
-        assert pid(outputs) == first, "it goes on"
-        os.kill(first, signal.SIGKILL)
-        wait_until("its end", lambda: not is_alive(first))
+        assert working(outputs) == first, "it goes on"
+        kill_all(outputs)
         await outputs.open("c1")
         fifo.write_text("two\n")
         wait_until("both lines", lambda: log.read_text() == "one\ntwo\n")
@@ -64,13 +77,10 @@ async def test_one_process_writes_all_and_the_next_run_starts_it_again(tmp_path:
         async with trio.open_nursery() as nursery:
             for name in names:
                 nursery.start_soon(outputs.open, name)
-        first = pid(outputs)
         with outputs.fifo("c0").open("r+b", buffering=0) as shim:  # it holds both ends too
-            os.kill(first, signal.SIGKILL)
-            wait_until("its end", lambda: not is_alive(first))
+            kill_all(outputs)
             shim.write(b"said meanwhile\n")
             await outputs.ensure_read()
-            assert pid(outputs) != first
             wait_until("it", lambda: read_end(outputs.log("c0"), 99) == b"said meanwhile\n")
         outputs.fifo("c11").write_text("last\n")
         await outputs.close("c11", keep=True)
@@ -81,17 +91,51 @@ async def test_one_process_writes_all_and_the_next_run_starts_it_again(tmp_path:
     assert not left(outputs), "who has nothing to write has left"
 
 
+async def test_whichever_is_killed_no_container_waits_for_its_log(tmp_path: Path) -> None:
+    """It prints more than a pipe holds after each kill, and its last line is kept."""
+    outputs = Outputs(tmp_path / "logs", tmp_path / "run")
+    await outputs.open("c1", max_bytes=8 << 20)
+    try:
+        with outputs.fifo("c1").open("r+b", buffering=0) as shim:
+            for number, is_working in enumerate((True, False, True, True, False)):
+                first = working(outputs)
+                (other,) = pids(outputs) - {first}
+                killed = first if is_working else other
+                os.kill(killed, signal.SIGKILL)
+                last = f"{number} of all\n".encode()
+                with trio.fail_after(20):
+                    await trio.to_thread.run_sync(_print_all, shim, b"x" * 99 + b"\n", last)
+                wait_until("it", partial(_ends_with, outputs, last))
+                assert killed not in pids(outputs)
+    finally:
+        await outputs.close("c1")
+    wait_until("their end", lambda: not pids(outputs))
+    assert not left(outputs), "who has nothing to write has left"
+
+
+def _ends_with(outputs: Outputs, last: bytes) -> bool:
+    return read_end(outputs.log("c1"), len(last)) == last
+
+
+def _print_all(shim: io.FileIO, line: bytes, last: bytes) -> None:
+    for _ in range(40):
+        block = memoryview(line * 100)  # of 400 kB in all
+        while block:
+            block = block[shim.write(block) :]
+    shim.write(last)
+
+
 async def test_an_older_program_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = Outputs(tmp_path / "logs", tmp_path / "run")
     fifo = await outputs.open("c1")
-    first = pid(outputs)
+    working(outputs)
+    older = pids(outputs)
     monkeypatch.setattr(reaching, "version", lambda: "newer")
     try:
         await outputs.open("c2")
-        wait_until("its end", lambda: not is_alive(first))
-        assert pid(outputs) != first
+        wait_until("their end", lambda: not older & pids(outputs))
         fifo.write_text("on\n")
         wait_until("the line", lambda: read_end(outputs.log("c1"), 9) == b"on\n")
     finally:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kled_provider.kata.output import logger
 from kled_provider.kata.output.logger import RotatedFile, cut
-from kled_provider.kled.launcher import start_mark
+from tests.kit.private_containerd import logger_pids
 from tests.kit.waiting import wait_until
 
 
@@ -88,18 +88,21 @@ def test_it_ends_by_sigterm_and_writes_first_what_is_in_the_pipe(tmp_path: Path)
         number = listener.fileno()
         words = (logger.__file__, str(tmp_path), str(number), "1")
         vector = [sys.executable, "-I", "-S", *words]
-        done = subprocess.run(vector, pass_fds=(number,), stdout=subprocess.PIPE, check=True)
-    pid = int(done.stdout)
+        subprocess.run(vector, pass_fds=(number,), check=True)
     for text in ("one\n", "two\n"):  # two writers, one after the other, as of two tasks
         with fifo.open("w") as writer:
             writer.write(text)
     wait_until("both", lambda: log.exists() and log.read_text() == "one\ntwo\n")
-    os.kill(pid, signal.SIGSTOP)
+    wait_until("two of them", lambda: len(logger_pids(tmp_path)) == 2)
+    both = logger_pids(tmp_path)
+    for pid in both:
+        os.kill(pid, signal.SIGSTOP)
     with fifo.open("w") as writer:
         writer.write("three\n")
-    os.kill(pid, signal.SIGTERM)
-    os.kill(pid, signal.SIGCONT)
-    wait_until("its end", lambda: start_mark(pid) is None)
+    os.kill(max(both), signal.SIGTERM)  # whichever that is
+    for pid in both:
+        os.kill(pid, signal.SIGCONT)
+    wait_until("their end", lambda: not logger_pids(tmp_path))
     assert log.read_text() == "one\ntwo\nthree\n"
     assert log.stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "logger.sock").exists()
