@@ -332,8 +332,7 @@ TESTED_BY = {
         kled_provider/kata/owner/file kled_provider/kata/owner/table
     """,
     "provider/kata/runtime_config/test_resource.py": """
-        kled_provider/kata/runtime_config/composing kled_provider/kata/runtime_config/keeping
-        kled_provider/kata/runtime_config/schema
+        kled_provider/kata/runtime_config/keeping kled_provider/kata/runtime_config/schema
     """,
     "provider/kata/runtime_config/test_keys.py": """
         kled_provider/kata/runtime_config/hypervisor_keys

@@ -115,10 +115,9 @@ def _judge(
     yield from _names(values, owner)
     yield from _dangers(owner, below, given)
     for problem in (*key_problems(merged.tables), *problems(merged.hypervisor, merged.tables)):
-        is_given = problem.key in given_keys(given, problem.table)
         # What the base says and has no effect is its owner's business.
-        if is_given or not problem.is_warning:
-            yield diagnose(problem, values, is_given=is_given)
+        if _given_place(problem, given) or not problem.is_warning:
+            yield diagnose(problem, values, given)
 
 
 def _names(values: Values, owner: OwnerFile) -> Iterator[Diagnostic]:
@@ -177,22 +176,26 @@ def _may_have(
     return bool(texts) and set(texts) <= set(owner.allowed_values(table, key.name))
 
 
-def given_keys(given: Tables, table: str) -> set[str]:
-    """Return the keys of a table that a template sets."""
-    items = given[table] if table in REPEATED else [given[table]]
-    return {key for item in items for key in item}
+def _given_place(problem: Problem, given: Tables) -> Path:
+    """Where a template says what a problem is about; () where the base says all of it."""
+    if problem.index is not None:
+        return (
+            (*problem.table.split("."), problem.index, problem.key) if given[problem.table] else ()
+        )
+    for table, key in ((problem.table, problem.key), *problem.others):
+        if key in given[table]:
+            return (*table.split("."), key)
+    return ()
 
 
-def diagnose(problem: Problem, values: Values, *, is_given: bool) -> Diagnostic:
-    """Make a diagnostic, at the key where the template has set it."""
+def diagnose(problem: Problem, values: Values, given: Tables) -> Diagnostic:
+    """Make a diagnostic, at the key that the template has set."""
     block, *_ = problem.table.split(".")
-    path: Path = (*problem.table.split("."), problem.key)
-    if not is_given or problem.table in REPEATED:
-        # The base says it: there is no line for it, but one for what stands nearest.
-        path = (block,) if values[block] is not None else ("base",)
+    # The base says it: there is no line for it, but one for what stands nearest.
+    nearest: Path = (block,) if values[block] is not None else ("base",)
     return Diagnostic(
         summary=f"{problem.key} has no effect" if problem.is_warning else f"Invalid {problem.key}",
         detail=problem.sentence,
-        path=path,
+        path=_given_place(problem, given) or nearest,
         severity=Severity.WARNING if problem.is_warning else Severity.ERROR,
     )

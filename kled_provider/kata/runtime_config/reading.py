@@ -63,22 +63,26 @@ def read_merged(path: str) -> Merged:
 def missing_files(merged: Merged) -> Iterator[Problem]:
     """Say which files are not there that Kata looks for before it starts a VM."""
     shares = merged.get((H, "shared_fs")) in _SHARING
-    for table, key, path in _named(merged):
+    for table, key, index, path in _named(merged):
         if key == "virtio_fs_daemon" and not shares:
             continue
         if not os.path.exists(path):  # noqa: PTH110 - a path from a file, perhaps with NUL
-            sentence = f"There is no {path[:200]!r} on this machine, and Kata starts no VM then."
-            yield Problem(table=table, key=key, sentence=sentence)
+            sentence = (
+                f"There is no {path[:200]!r} on this machine, and Kata starts no VM then: let its "
+                "owner put it there, or name another one."
+            )
+            yield Problem(table=table, key=key, sentence=sentence, index=index)
 
 
-def _named(merged: Merged) -> Iterator[tuple[str, str, str]]:
+def _named(merged: Merged) -> Iterator[tuple[str, str, int | None, str]]:
     for key in TABLES[H]:
         if key.is_file and merged.is_on((H, key.name)):
-            yield H, key.name, str(merged.get((H, key.name)))
-    for image in merged.tables["hypervisor.guest_extension_images"]:
-        yield "hypervisor.guest_extension_images", "path", str(image.get("path", ""))
+            yield H, key.name, None, str(merged.get((H, key.name)))
+    images = "hypervisor.guest_extension_images"
+    for index, image in enumerate(merged.tables[images]):
+        yield images, "path", index, str(image.get("path", ""))
     for mount in merged.get((R, "sandbox_bind_mounts")) or ():
-        yield R, "sandbox_bind_mounts", str(mount).removesuffix(":ro").removesuffix(":rw")
+        yield R, "sandbox_bind_mounts", None, str(mount).removesuffix(":ro").removesuffix(":rw")
 
 
 def _drop_ins(directory: Path) -> list[Path]:

@@ -20,7 +20,6 @@ from kled_provider.kata.runtime_config.composing import (
     ComposedConfig,
     compose,
     diagnose,
-    given_keys,
     template_tables,
 )
 from kled_provider.kata.runtime_config.keeping import find_config, keep_config, remove_config
@@ -31,7 +30,7 @@ from kled_provider.kata.runtime_config.reading import (
     missing_files,
     read_configuration,
 )
-from kled_provider.kata.runtime_config.rules import M
+from kled_provider.kata.runtime_config.rules import M, Problem
 from kled_provider.kata.runtime_config.schema import DROP_IN, KATA_RUNTIME_CONFIG
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.resource import Context, Resource
@@ -70,7 +69,7 @@ class RuntimeConfigResource(Resource):
             return ()
         owner = self._machine.owner()
         composed = await self._compose(owner, planned, await context.workspace_id())
-        return [*composed.diagnostics, *await _mem_agent(owner, composed)]
+        return [*composed.diagnostics, *await _mem_agent(owner, planned, composed)]
 
     async def create(self, context: Context, planned: Values) -> Values:
         """Write the file; one of that name that is there already is replaced."""
@@ -136,7 +135,14 @@ class RuntimeConfigResource(Resource):
         raise_errors(composed.diagnostics)
         record = {name: _without_nulls(planned[name]) for name in _SAID}
         place = _place(owner, workspace, planned)
-        keep_config(place, {"generation": context.generation, **record}, composed.text)
+        try:
+            keep_config(place, {"generation": context.generation, **record}, composed.text)
+        except OSError as error:
+            raise DiagnosticError.of(
+                "The configuration cannot be written",
+                f"{place}: {error.strerror}. The owner of this machine has to see to it.",
+                path=("form",) if planned["form"] == DROP_IN else ("name",),
+            ) from error
         return {**planned, **_result(owner, workspace, planned, composed)}
 
     async def _compose(self, owner: OwnerFile, values: Values, workspace: str) -> ComposedConfig:
@@ -157,10 +163,7 @@ class RuntimeConfigResource(Resource):
 def _with_missing_files(composed: ComposedConfig, values: Values) -> ComposedConfig:
     """Add which files that it names are not there."""
     given = template_tables(values)
-    missing = [
-        diagnose(problem, values, is_given=problem.key in given_keys(given, problem.table))
-        for problem in missing_files(composed.merged)
-    ]
+    missing = [diagnose(problem, values, given) for problem in missing_files(composed.merged)]
     return replace(composed, diagnostics=(*composed.diagnostics, *missing))
 
 
@@ -199,7 +202,9 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-async def _mem_agent(owner: OwnerFile, composed: ComposedConfig) -> list[Diagnostic]:
+async def _mem_agent(
+    owner: OwnerFile, values: Values, composed: ComposedConfig
+) -> list[Diagnostic]:
     """Say whether the Kata that is installed runs the mem-agent, if that is turned on."""
     merged = composed.merged
     if not merged.is_on((M, "enable")):
@@ -207,5 +212,7 @@ async def _mem_agent(owner: OwnerFile, composed: ComposedConfig) -> list[Diagnos
     runtimes = {h.runtime for h in owner.handlers.values() if h.hypervisor == merged.hypervisor}
     shims = {find_shim(runtime) for runtime in runtimes} - {""}
     why = {mem_agent_problem(await shim_version(shim)) for shim in sorted(shims)} - {None}
-    path = ("agent", "mem_agent", "enable")
-    return [Diagnostic(summary="Invalid enable", detail=str(text), path=path) for text in why]
+    given = template_tables(values)
+    return [
+        diagnose(Problem(table=M, key="enable", sentence=str(text)), values, given) for text in why
+    ]

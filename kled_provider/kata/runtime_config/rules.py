@@ -42,12 +42,18 @@ LEAST_MEMORY: Final = {QEMU: 64, CLH: 64, DRAGONBALL: 64, FIRECRACKER: 128}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, at a key; a warning where it starts all the same."""
+    """One thing that is wrong, at a key; a warning where it starts all the same.
+
+    `index` is of the object, in a table that has several. `others` are the keys that it disagrees
+    with: it is told at one of them where the template has set that, and not this one.
+    """
 
     table: str
     key: str
     sentence: str
     is_warning: bool = False
+    index: int | None = None
+    others: tuple[Place, ...] = ()
 
 
 class Merged:
@@ -78,11 +84,13 @@ def problems(hypervisor: str, tables: Mapping[str, Any]) -> list[Problem]:
 def key_problems(tables: Mapping[str, Any]) -> Iterator[Problem]:
     """Check each value by the range of its key. Terraform's schema does it for a template's."""
     for name, keys in TABLES.items():
-        for values in tables[name] if name in REPEATED else [tables[name]]:
+        several = tables[name] if name in REPEATED else [tables[name]]
+        for number, values in enumerate(several):
+            index = number if name in REPEATED else None
             for key in keys:
                 sentence = _range_problem(key, values.get(key.name))
                 if sentence:
-                    yield Problem(table=name, key=key.name, sentence=sentence)
+                    yield Problem(table=name, key=key.name, sentence=sentence, index=index)
 
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
@@ -243,7 +251,11 @@ def _needs(merged: Merged) -> Iterator[Problem]:
             if found not in need.values if need.values else is_off(found):
                 table, key = need.when
                 yield Problem(
-                    table=table, key=key, sentence=need.sentence, is_warning=need.is_warning
+                    table=table,
+                    key=key,
+                    sentence=need.sentence,
+                    is_warning=need.is_warning,
+                    others=(need.then,),
                 )
 
 
@@ -266,7 +278,7 @@ _EXCLUSIVE: Final = (
 def _exclusive(merged: Merged) -> Iterator[Problem]:
     for first, (table, key), sentence in _EXCLUSIVE:
         if merged.is_on(first) and merged.is_on((table, key)):
-            yield Problem(table=table, key=key, sentence=sentence)
+            yield Problem(table=table, key=key, sentence=sentence, others=(first,))
 
 
 # The second of two numbers must not be smaller than the first; 0 stands for no limit.
@@ -285,7 +297,7 @@ def _ordered(merged: Merged) -> Iterator[Problem]:
                 f"{more[1]} must not be less than {less[1]}, which is {merged.get(less)}; "
                 f"got {merged.get(more)}."
             )
-            yield Problem(table=more[0], key=more[1], sentence=sentence)
+            yield Problem(table=more[0], key=more[1], sentence=sentence, others=(less,))
 
 
 # --- boot, and what does nothing
@@ -309,7 +321,8 @@ def _programs(merged: Merged) -> Iterator[Problem]:
     shares = merged.get((H, "shared_fs")) in ("virtio-fs", "virtio-fs-nydus")
     if shares and not merged.is_on((H, "virtio_fs_daemon")):
         sentence = f"shared_fs = {merged.get((H, 'shared_fs'))!r} needs a virtio_fs_daemon."
-        yield Problem(table=H, key="virtio_fs_daemon", sentence=sentence)
+        others = ((H, "shared_fs"),)
+        yield Problem(table=H, key="virtio_fs_daemon", sentence=sentence, others=others)
 
 
 def _root_disk(merged: Merged) -> Iterator[Problem]:
@@ -359,7 +372,8 @@ def _mem_agent(merged: Merged) -> Iterator[Problem]:
     refuses = any("MemAgent" in line and "false" in line for line in policy.splitlines())
     if refuses and merged.is_on((M, "enable")):
         sentence = "The policy refuses the requests by which a running mem-agent is retuned."
-        yield Problem(table=A, key="policy", sentence=sentence, is_warning=True)
+        others = ((M, "enable"),)
+        yield Problem(table=A, key="policy", sentence=sentence, is_warning=True, others=others)
 
 
 def _mem_agent_parameters(merged: Merged) -> Iterator[Problem]:
@@ -374,7 +388,8 @@ def _mem_agent_parameters(merged: Merged) -> Iterator[Problem]:
                 f"{name} comes before agent.mem_agent_enable=1 and would be lost: set enable = "
                 "true in the mem_agent block, or put agent.mem_agent_enable=1 first."
             )
-            yield Problem(table=H, key="kernel_params", sentence=sentence)
+            others = ((M, "enable"),)
+            yield Problem(table=H, key="kernel_params", sentence=sentence, others=others)
             return
 
 
