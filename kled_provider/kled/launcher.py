@@ -118,12 +118,16 @@ def _become(job: dict[str, Any]) -> None:
 
 
 def write_record(path: str, record: dict[str, Any]) -> None:
-    """Put a record in its place, whole. Raises OSError."""
+    """Put a record in its place, whole or not at all. Raises OSError."""
     draft = path + ".new"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(record, file)
-    os.replace(draft, path)  # noqa: PTH105 - pathlib costs 10 ms of start time
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(record, file)
+        os.replace(draft, path)  # noqa: PTH105 - pathlib costs 10 ms of start time
+    except BaseException:
+        os.unlink(draft)  # noqa: PTH108 - as above
+        raise
 
 
 def main() -> None:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from kled_provider.kata.owner.file import OwnerFile, Use
-from kled_provider.kata.paths.beneath import PathKind, PathRefusedError, opened_beneath
+from kled_provider.kata.paths.beneath import PathKind, opened_beneath
 from kled_provider.kata.volume.populate import Ownership, populate
+from kled_provider.kata.volume.refusals import told, told_of_disk
 from kled_provider.kata.volume.schema import SCHEMA
 from kled_provider.kata.volume.stored import (
     DIRECTORY,
     TMPFS,
     StoredVolume,
-    VolumeError,
     VolumeStore,
     id_of,
     kept_for_owner,
@@ -29,7 +28,6 @@ from kled_provider.kata.volume.stored import (
     remove_directory,
     require_no_writer,
 )
-from kled_provider.kata.volume.tree import TreeError
 from kled_provider.locks import hold_lock
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
@@ -37,6 +35,7 @@ from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.values import Values, is_known
 
 _IN_PLACE = ".kled-volumes"
+_FILL_HINT = "Correct the path or what is there, or leave the block `populate` out."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +107,22 @@ class VolumeResource(Resource):
         settings = self._settings()
         store = VolumeStore(settings.directory)
         workspace, owner = await _whose(context)
-        async with hold_lock(store.lock):  # whose delete may run, where a resource was renamed
-            volume = _existing(store, planned, workspace, owner)
-            if volume is not None:
-                return _keep(store, volume, context, planned, workspace)
-        # It may take minutes: others wait for the lock of all, and nobody for this one's.
-        volume = _new(settings, planned, workspace, owner)
-        async with hold_lock(volume.lock):
-            await self._make(context, settings, planned, volume)
-            async with hold_lock(store.lock):
-                return _keep(store, volume, context, planned, workspace)
+        with _written(settings, planned):
+            async with hold_lock(store.lock):  # whose delete may run, where one was renamed
+                volume = _existing(store, planned, workspace, owner)
+                if volume is not None:
+                    return _keep(store, volume, context, planned, workspace)
+            # It may take minutes: others wait for the lock of all, and nobody for this one's.
+            volume = _new(settings, planned, workspace, owner)
+            async with hold_lock(volume.lock):
+                try:
+                    await self._make(context, settings, planned, volume)
+                    async with hold_lock(store.lock):
+                        return _keep(store, volume, context, planned, workspace)
+                except BaseException:
+                    with trio.CancelScope(shield=True):
+                        await trio.to_thread.run_sync(_unmake, store, volume)
+                    raise
 
     async def read(self, context: Context, state: Values) -> Values | None:
         """Return what the record and the directory say; None where either is gone."""
@@ -128,24 +133,29 @@ class VolumeResource(Resource):
 
     async def update(self, context: Context, prior: Values, planned: Values) -> Values:
         """Rename it, and change what may be changed in place; nothing is moved."""
-        store = VolumeStore(self._settings().directory)
-        async with hold_lock(store.lock):
-            workspace, owner = await _whose(context)
-            volume = store.of_workspace(prior["id"], workspace)
-            if volume is None or not volume.is_there():
-                raise DiagnosticError.of(
-                    f"Volume {prior['name']} is gone", "Plan again: it will be made anew."
-                )
-            other = store.find(planned["name"], workspace, owner)
-            if other is not None and other.id != volume.id:
-                raise DiagnosticError.of(
-                    f"There is a volume {planned['name']} already",
-                    "Choose another name, or import that one.",
-                    path=("name",),
-                )
-            volume = _set(volume, planned)
-            _apply_permissions(volume)
-            store.save(volume)
+        settings = self._settings()
+        store = VolumeStore(settings.directory)
+        with _written(settings, planned):
+            async with hold_lock(store.lock):
+                workspace, owner = await _whose(context)
+                volume = store.of_workspace(prior["id"], workspace)
+                if volume is None or not volume.is_there():
+                    raise DiagnosticError.of(
+                        "The volume is gone",
+                        f"There is no directory of {prior['name']} any more. Plan again: it will "
+                        "be made anew.",
+                        path=("name",),
+                    )
+                other = store.find(planned["name"], workspace, owner)
+                if other is not None and other.id != volume.id:
+                    raise DiagnosticError.of(
+                        f"There is a volume {planned['name']} already",
+                        "Choose another name, or import that one.",
+                        path=("name",),
+                    )
+                volume = _set(volume, planned)
+                _apply_permissions(volume)
+                store.save(volume)
         return _state(planned, volume)
 
     async def delete(self, context: Context, state: Values) -> None:
@@ -161,7 +171,7 @@ class VolumeResource(Resource):
             if volume.retention == "keep":
                 store.save(kept_for_owner(volume))
                 return
-            with _told(("name",)):
+            with told("The volume is in use", ("name",)):
                 require_no_writer(volume)
             await trio.to_thread.run_sync(remove_directory, volume)
             store.forget(volume.id)
@@ -192,23 +202,16 @@ class VolumeResource(Resource):
         planned: Values,
         volume: StoredVolume,
     ) -> None:
-        """Make a directory, whole or not at all."""
+        """Make a directory, which has its name when it is whole."""
         if volume.kind == TMPFS:
             return
-        root = volume.data.parent
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = root / f".new-{volume.id}"
+        draft = _draft(volume)
+        draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.mkdir(mode=0o700)
-        try:
-            if planned["populate"] is not None:
-                await context.host.progress(f"Filling volume {planned['name']}")
-                await trio.to_thread.run_sync(_fill, settings, volume, planned["populate"], draft)
-            draft.rename(volume.data)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(partial(shutil.rmtree, draft, ignore_errors=True))
-            volume.lock.unlink(missing_ok=True)
-            raise
+        if planned["populate"] is not None:
+            await context.host.progress(f"Filling volume {planned['name']}")
+            await trio.to_thread.run_sync(_fill, settings, volume, planned["populate"], draft)
+        draft.rename(volume.data)
 
 
 def collect_volumes(settings: VolumeSettings) -> list[str]:
@@ -220,6 +223,17 @@ def collect_volumes(settings: VolumeSettings) -> list[str]:
             store.forget(id_of(path))
             collected.append(id_of(path))
     return collected
+
+
+def _draft(volume: StoredVolume) -> Path:
+    return volume.data.with_name(f".new-{volume.id}")
+
+
+def _unmake(store: VolumeStore, volume: StoredVolume) -> None:
+    """Take away what there is of a volume that was not made; blocks."""
+    for path in (_draft(volume), volume.data):
+        shutil.rmtree(path, ignore_errors=True)
+    store.forget(volume.id)
 
 
 def _existing(
@@ -258,7 +272,7 @@ def _fill(settings: VolumeSettings, volume: StoredVolume, source: Values, draft:
     ownership = Ownership(uid=volume.uid, gid=volume.gid)
     target = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _source(settings, source) as opened, _told(("populate", "path")):
+        with _source(settings, source) as opened:
             populate(target, opened, ownership, still_wanted=trio.from_thread.check_cancelled)
     finally:
         os.close(target)
@@ -269,7 +283,7 @@ def _source(settings: VolumeSettings, source: Values) -> Iterator[Any]:
     place, path = source["place"], source["path"]
     root = _named(settings.sources, place, ("populate", "place"), "populate")
     with (
-        _told(("populate", "path")),
+        told("The volume cannot be filled", ("populate", "path"), _FILL_HINT),
         opened_beneath(f"{root}/{path}", [root], PathKind.DIRECTORY, PathKind.FILE) as opened,
     ):
         yield opened
@@ -293,17 +307,11 @@ def _named(names: Mapping[str, str], name: str, path: AttributePath, use: str) -
     )
 
 
-@contextmanager
-def _told(path: AttributePath) -> Iterator[None]:
-    """Tell an error at an attribute."""
-    try:
-        yield
-    except (PathRefusedError, VolumeError, TreeError) as error:
-        raise DiagnosticError.of(error.message, getattr(error, "hint", ""), path=path) from error
-    except OSError as error:
-        raise DiagnosticError.of(
-            f"The volume could not be written: {error.strerror}", str(error), path=path
-        ) from error
+def _written(settings: VolumeSettings, values: Values) -> AbstractContextManager[None]:
+    """Tell what the disk does not take at what says where the volume lies."""
+    place = values["place"]
+    where = str(settings.directory) if place is None else settings.places.get(place, place)
+    return told_of_disk(values["name"], where, ("name",) if place is None else ("place",))
 
 
 def _set(volume: StoredVolume, planned: Values) -> StoredVolume:
