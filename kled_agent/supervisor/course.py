@@ -14,6 +14,7 @@ from typing import Final
 
 FIRST_WAIT_S: Final = 1.0
 MOST_WAIT_S: Final = 30.0
+_MOST_DOUBLINGS: Final = 5  # by then it is as long as it gets
 LONG_RUN_S: Final = 60.0
 # How long the agent has to end its sessions when the command has ended, and what is left then.
 AGENT_S: Final = 5.0
@@ -28,9 +29,14 @@ class ProgramRole(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start the agent at that time of the clock."""
+    """Start the agent after `wait_s`. It has ended with `code`, which is its `ends`th end in a row.
 
-    at: float
+    As with the time of the waits, one that ran for a minute begins anew.
+    """
+
+    wait_s: float
+    code: int
+    ends: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Course:
 
     def __init__(self, *, has_command: bool) -> None:
         self._lead = ProgramRole.COMMAND if has_command else ProgramRole.AGENT
-        self._wait_s = FIRST_WAIT_S
+        self._ends = 0
         self._started_at = 0.0
 
     @property
@@ -62,10 +68,10 @@ class Course:
         if role is self._lead:
             return EndContainer(exit_code(status))
         if now - self._started_at >= LONG_RUN_S:
-            self._wait_s = FIRST_WAIT_S
-        wait_s = self._wait_s
-        self._wait_s = min(2 * wait_s, MOST_WAIT_S)
-        return Restart(now + wait_s)
+            self._ends = 0
+        wait_s = min(FIRST_WAIT_S * 2 ** min(self._ends, _MOST_DOUBLINGS), MOST_WAIT_S)
+        self._ends += 1
+        return Restart(wait_s, exit_code(status), self._ends)
 
     def not_started(self, role: ProgramRole, code: int, now: float) -> Restart | EndContainer:
         """A program could not be started, with the code that a shell would give (127, 126)."""

@@ -97,7 +97,12 @@ class ContainerSupervisor:
         if isinstance(decision, EndContainer):
             self._end = decision
         else:
-            self._agent_at = decision.at
+            self._agent_at = time.monotonic() + decision.wait_s
+            # Whoever waits for the agent reads this in the log (docs/bundle.md).
+            _say(
+                f"agent: exit code {decision.code}, end {decision.ends} in a row; it is started "
+                f"again in {decision.wait_s:.0f} s"
+            )
 
     def _end_agent(self) -> None:
         """Let the agent take leave of its clients."""

@@ -29,10 +29,11 @@ resource "kata_container" "dead" {
   count   = data.kled_workspace.me.start_count
   name    = "dead"
   image   = kata_image.base.id
-  command = ["/bin/sh", "-c", "echo there is no database; exit 3"]
+  command = ["/bin/sh", "-c", "COMMAND"]
   agent {
     id    = kled_agent.main.id
     token = kled_agent.main.token
+    MORE
   }
 }
 """
@@ -72,14 +73,30 @@ def test_a_workspace_is_a_container_whose_home_stays(made: ContainerSite, templa
     assert made.containerd.names("containers") == []
 
 
-def test_a_container_that_ends_at_once_ends_the_wait_and_says_why(
-    made: ContainerSite, tmp_path: Path
+@pytest.mark.parametrize(
+    ("command", "more", "said"),
+    [
+        (
+            "echo there is no database; exit 3",
+            "",
+            "container dead ended with exit code 3; it said last: there is no database",
+        ),
+        (
+            "exec sleep 1000",
+            'user = "ghost"',
+            "beside the command of container dead, 3 times in a row, last with exit code 2;",
+        ),
+    ],
+    ids=["the container", "the agent in it"],
+)
+def test_what_ends_at_once_ends_the_wait_and_it_is_said_why(
+    made: ContainerSite, tmp_path: Path, command: str, more: str, said: str
 ) -> None:
     required = (ROOT / "templates/containerd/main.tf").read_text().partition("\n}\n")[0]
-    (tmp_path / "main.tf").write_text(f"{required}\n}}\n{DEAD.replace('IMAGE', made.image)}")
+    text = DEAD.replace("IMAGE", made.image).replace("COMMAND", command).replace("MORE", more)
+    (tmp_path / "main.tf").write_text(f"{required}\n}}\n{text}")
     made.site.kled("template", "push", tmp_path, "--name", "dead")
     done = made.site.kled("create", "dead", "--template", "dead", check=False)
     assert done.returncode == 7
-    said = "container dead ended with exit code 3; it said last: there is no database"
     assert said in " ".join(done.stderr.split())
     made.site.kled("delete", "dead", "--yes")

@@ -33,15 +33,17 @@ def test_without_a_command_it_ends_with_the_agent() -> None:
 
 def test_a_dead_agent_is_started_again_ever_later_and_soon_after_a_long_run() -> None:
     course, now, waits = Course(has_command=True), 100.0, []
-    for _ in range(7):
+    for number in range(1, 2000):
         course.agent_started(now)
-        decision = course.ended(ProgramRole.AGENT, 1 << 8, now)
+        decision = course.ended(ProgramRole.AGENT, 3 << 8, now)
         assert isinstance(decision, Restart)
-        waits.append(decision.at - now)
-        now = decision.at
-    assert waits == [1, 2, 4, 8, 16, 30, MOST_WAIT_S]
+        assert (decision.code, decision.ends) == (3, number)
+        waits.append(decision.wait_s)
+        now += decision.wait_s
+    assert waits[:7] == [1, 2, 4, 8, 16, 30, MOST_WAIT_S]
+    assert waits[-1] == MOST_WAIT_S
     course.agent_started(now)
-    assert course.ended(ProgramRole.AGENT, 0, now + LONG_RUN_S) == Restart(now + LONG_RUN_S + 1)
+    assert course.ended(ProgramRole.AGENT, 0, now + LONG_RUN_S) == Restart(1, 0, 1)
 
 
 def test_what_cannot_be_started_counts_as_one_that_ended() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from kled_provider.kata.container.ending import AGENT_ENDED
 from tests.kit.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -75,6 +76,15 @@ def test_a_dead_agent_is_started_again_and_the_command_goes_on(tmp_path: Path) -
         wait_until("another agent", lambda: agents.read_text().count("\n") == 2, within_s=30)
         assert command.is_running()
         assert process.poll() is None
+
+
+def test_each_end_of_the_agent_is_told_to_whoever_waits_for_it(tmp_path: Path) -> None:
+    with supervised(tmp_path, "echo no address >&2; exit 3", "exec sleep 1000") as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(4)]
+    assert said[::2] == ["no address\n"] * 2
+    found = [AGENT_ENDED.search(line.encode()) for line in said[1::2]]
+    assert [each and each.groups() for each in found] == [(b"3", b"1"), (b"3", b"2")]
 
 
 def test_signals_go_to_the_command_and_not_to_the_agent(tmp_path: Path) -> None:

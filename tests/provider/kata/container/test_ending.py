@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import trio
 from kled_provider.kata.container.ending import how_it_ended, wait_agent_container
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.loading import load_owner_file
+from tests.kit.waiting import wait_until
+from tests.provider.kata.containers import attributes
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +74,40 @@ async def test_each_end_is_told_at_once_with_what_ended_it(
         assert said[0].startswith("container ws ended with exit code "), said
         assert how in said[0], said
         assert not lines or said[1][-len(lines) :] == lines, said
+    await kata("destroy", "-auto-approve")
+
+
+def init_says(code: int, ends: int) -> str:
+    return f"echo 'kled-init: agent: exit code {code}, end {ends} in a row; it is started again'"
+
+
+async def test_an_agent_that_ends_again_and_again_beside_a_command_is_told(
+    kata: Any, platform: Any, machine: KataMachine
+) -> None:
+    """What it said of ends before the wait counts for nothing: they may be of a week ago."""
+    await kata("init")
+    go = "while [ ! -e /go ]; do sleep 0.1; done"
+    ends = f"{init_says(1, 9)}; {go}; echo no address; {init_says(3, 2)}; {init_says(4, 3)}"
+    kata.write(template(platform, f"{ends}; exec sleep 600"))
+    await kata("apply", "-auto-approve")
+    api = await machine.containerd()
+    log = Path(attributes(kata)["log_path"])
+    wait_until("what it says first", lambda: log.exists() and b"9 in a row" in log.read_bytes())
+    said = []
+    async with trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            said.append(await wait_agent_container(api, machine.owner(), "w-1", "a-1"))
+
+        nursery.start_soon(wait)
+        with trio.move_on_after(1):
+            await trio.sleep_forever()
+        assert not said
+        made = attributes(kata)["id"]
+        platform.containerd.ctr("tasks", "exec", "--exec-id", "go", made, "touch", "/go")
+        nursery.cancel_scope.deadline = trio.current_time() + 20
+    how = "beside the command of container ws, 3 times in a row, last with exit code 4"
+    assert said == [(how, ("no address",))]
     await kata("destroy", "-auto-approve")
 
 
