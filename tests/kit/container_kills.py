@@ -159,6 +159,7 @@ def leftovers(rig: Rig) -> dict[str, list[str]]:
         "leases": [name for name in containerd.names("leases") if name.startswith("kled-")],
         "containers": containerd.names("containers"),
         "tasks": containerd.names("tasks"),
+        "shims": sorted(map(str, containerd.shims())),
         "images": containerd.names("images"),
         "cgroups": sorted(p.name for p in cgroup.glob("ws-*")),
         "mounts": sorted(m for m in containerd.mounts() if "rootfs" in m or "/pins/" in m),

@@ -21,6 +21,7 @@ from kled_provider.kata.container.hostfiles import unpin_mounts
 from kled_provider.kata.container.identity import ADDRESSES_LABEL
 from kled_provider.kata.container.joining import Joins
 from kled_provider.kata.container.lifecycle import Lifecycle
+from kled_provider.kata.container.orphan_shims import end_orphan_shims
 from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.oom import OOM_LABEL
 from kled_provider.kata.owner.file import OwnerFile
@@ -61,8 +62,11 @@ class ContainerPlace:
         Returns what hinders it to leave a network: of that traces are left, which the next run
         takes away, and all else is gone.
         """
-        await self.lifecycle.remove(self.id, number, stop_s)
-        await end_cgroups(self.owner.containerd.namespace, self.id)
+        containerd = self.owner.containerd
+        had_task = await self.lifecycle.remove(self.id, number, stop_s) is not None
+        await end_cgroups(containerd.namespace, self.id)
+        if not had_task:
+            await end_orphan_shims(containerd.address, containerd.namespace, self.id)
         await trio.to_thread.run_sync(unpin_mounts, self.directory.path)
         await trio.to_thread.run_sync(self.directory.remove)
         # Last: by this what is left of a killed run's container is found.
