@@ -11,7 +11,7 @@ import json
 import os
 import posixpath
 import tarfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
@@ -53,7 +53,7 @@ class ImageArchive:
     _spans: dict[str, _Span] = field(default_factory=dict)
     _made: dict[str, bytes] = field(default_factory=dict)  # documents that the archive has not
 
-    async def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncIterator[bytes]:
+    async def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob from a byte on. Raises ImageFormatError."""
         if (made := self._made.get(blob.digest)) is not None:
             yield made[offset:]

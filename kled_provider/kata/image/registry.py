@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -82,7 +82,7 @@ class RemoteRepository:
             )
         return ContentDescriptor(media_type=media_type, digest=digest, size=len(data))
 
-    async def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncIterator[bytes]:
+    async def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob from a byte on; a line that is cut is dialled again."""
         kind = "manifests" if blob.media_type in (*MANIFESTS, *INDEXES) else "blobs"
         url = f"{self._base}/{kind}/{blob.digest}"

@@ -80,7 +80,7 @@ Progress = Callable[[str], Awaitable[None]]
 class ImageSource(Protocol):
     """Where blobs come from: a registry, an archive."""
 
-    def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncIterator[bytes]:
+    def open_blob(self, blob: ContentDescriptor, offset: int) -> AsyncGenerator[bytes, None]:
         """Give a blob from a byte on, in pieces. What it gives is checked by its digest."""
         ...
 
@@ -275,14 +275,15 @@ class _Fetching:
             await writer.commit({})
 
 
-async def _whole(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _whole(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Gather pieces to the size of one write, and cut larger ones."""
     rest = bytearray()
-    async for piece in pieces:
-        rest += piece
-        while len(rest) >= _WRITE_BYTES:
-            yield bytes(rest[:_WRITE_BYTES])
-            del rest[:_WRITE_BYTES]
+    async with aclosing(pieces):
+        async for piece in pieces:
+            rest += piece
+            while len(rest) >= _WRITE_BYTES:
+                yield bytes(rest[:_WRITE_BYTES])
+                del rest[:_WRITE_BYTES]
     if rest:
         yield bytes(rest)
 
