@@ -26,6 +26,7 @@ class HttpConnection:
             client_side=is_client,
             header_encoding="utf-8",
             validate_outbound_headers=False,
+            validate_inbound_headers=False,
             normalize_outbound_headers=False,
         )
         self.h2 = h2.connection.H2Connection(config)

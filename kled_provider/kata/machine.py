@@ -40,9 +40,9 @@ class KataMachine:
         """Read what the owner wrote. Raises OwnerFileError."""
         return self._load()
 
-    async def containerd(self) -> ContainerdApi:
-        """Reach the containerd that the owner names. Raises OwnerFileError."""
-        named = self.owner().containerd
+    async def containerd(self, owner: OwnerFile | None = None) -> ContainerdApi:
+        """Reach the containerd that the owner names, as just read. Raises OwnerFileError."""
+        named = (owner or self.owner()).containerd
         key = (named.address, named.namespace)
         async with self._starting:
             if key not in self._callers:

@@ -27,6 +27,7 @@ from kled_provider.plugin.values import (
     Values,
     conform_object,
     decode_object,
+    decode_value,
     encode_value,
 )
 
@@ -131,14 +132,16 @@ class PluginService:
         return protobuf.message(1, encode_value(found))
 
     async def _plan(self, request: Fields) -> bytes:
-        resource = self._provider.resource(request.text(1))
-        change = messages.decode_change(request, resource.schema)
-        if change.target is None:  # destroy: there is nothing to plan
-            return protobuf.message(1, encode_value(None)) + protobuf.blob(3, change.private)
-        config, private = _present(change.config), decode_private(change.private)
-        plan: ResourcePlan = resource.plan(change.prior, config)
+        resource, kept = self._provider.resource(request.text(1)), request.blob(5)
+        # What Terraform proposes we make ourselves, of the configuration.
+        if decode_value(request.blob(3)) is None:  # destroy: there is nothing to plan
+            return protobuf.message(1, encode_value(None)) + protobuf.blob(3, kept)
+        prior = decode_object(request.blob(2), resource.schema)
+        config = _present(decode_object(request.blob(4), resource.schema))
+        private = decode_private(kept)
+        plan: ResourcePlan = resource.plan(prior, config)
         found = await self._operations.ask(
-            lambda context: resource.check_plan(context, change.prior, plan.planned),
+            lambda context: resource.check_plan(context, prior, plan.planned),
             self._context(private, config=config),
         )
         plan = replace(plan, diagnostics=(*plan.diagnostics, *found))
@@ -148,12 +151,14 @@ class PluginService:
 
     async def _tell_ignored(self, of: str, schema: Schema, config: Values) -> None:
         """Say what is accepted and does nothing; the host says each once in a build."""
+        ignored = ignored_items(schema, config)
 
         async def tell(context: Context) -> None:
-            for name, why in ignored_items(schema, config):
+            for name, why in ignored:
                 await context.host.note(f"{of}: {name} does nothing here: {why}")
 
-        await self._operations.ask(tell)
+        if ignored:
+            await self._operations.ask(tell)
 
     async def _claim(self, resource: Resource, planned: Values, claim: str) -> str:
         """Take a name for a configuration. Raises DiagnosticError where another one has it."""

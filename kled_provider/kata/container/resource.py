@@ -102,8 +102,9 @@ class ContainerResource(Resource):
     ) -> Iterable[Diagnostic]:
         """Say what will not work on this machine."""
         workspace = await context.workspace_id()
-        api = await self._machine.containerd()
-        _, found = await check_container(self._machine.owner(), planned, workspace, api)
+        owner = self._machine.owner()
+        api = await self._machine.containerd(owner)
+        _, found = await check_container(owner, planned, workspace, api)
         return found
 
     async def create(self, context: Context, planned: Values) -> Values:
@@ -155,7 +156,8 @@ class ContainerResource(Resource):
         return self._machine.turn(f"container {workspace} {name}")
 
     async def _place(self, container: str) -> ContainerPlace:
-        return ContainerPlace(await self._machine.containerd(), self._machine.owner(), container)
+        owner = self._machine.owner()
+        return ContainerPlace(await self._machine.containerd(owner), owner, container)
 
     async def _own_place(self, context: Context, state: Values) -> ContainerPlace | None:
         """Return where a state's container is; None where the state names none of the workspace."""
@@ -235,7 +237,8 @@ class ContainerResource(Resource):
     async def import_state(self, context: Context, identity: str) -> Values:
         """Import by name: the container of this workspace, as it was made."""
         workspace = await context.workspace_id()
-        api, owner = await self._machine.containerd(), self._machine.owner()
+        owner = self._machine.owner()
+        api = await self._machine.containerd(owner)
         places = await find_places(api, owner, workspace, identity) if is_name(identity) else []
         for place in places:
             found, values = await place.lifecycle.find(place.id), place.directory.kept()

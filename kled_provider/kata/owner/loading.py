@@ -40,9 +40,10 @@ def _read(path: str) -> str:
     except OSError as error:
         raise OwnerFileError("owner_file_unreadable", str(error.strerror)) from error
     try:
-        _refuse_others(os.fstat(descriptor))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(FILE_BYTES + 1)
+        found = os.fstat(descriptor)
+        _refuse_others(found)
+        # As much as there is: to make room for the largest file costs more than all else here.
+        data = os.read(descriptor, min(found.st_size, FILE_BYTES) + 1)
     finally:
         os.close(descriptor)
     if len(data) > FILE_BYTES:
