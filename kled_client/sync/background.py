@@ -1,6 +1,7 @@
 """The background process that keeps all continuous syncs of this user going, and its socket.
 
-A request is one line of JSON, and so is its answer; `monitor` answers with a line for each change.
+A request is one line of JSON, with the version of who asks; so is its answer, and `monitor` answers
+with a line for each change. Who is of another version is told so, and nothing else is done.
 Only its owner reaches the socket: it is in a directory of mode 0700.
 """
 
@@ -33,6 +34,14 @@ from kled_wire.version import SOFTWARE_VERSION
 LINE_BYTES_MAX: Final = 1024 * 1024
 _Answer = dict[str, Any]
 ConnectAs = Callable[[str | None], Connect]
+
+
+def of_another_version() -> UnavailableError:
+    return UnavailableError(
+        "sync_background_older",
+        "the background process of the syncs is of another version of kled",
+        hint="end `kled sync background`; the next kled sync starts it again",
+    )
 
 
 def socket_path(home: Path) -> Path:
@@ -106,12 +115,11 @@ class Background:
 
     async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
         try:
-            request = json.loads(line)
-            do = self._requests.get(request["do"]) if isinstance(request, dict) else None
-            if do is None:
-                raise InputError(
-                    "sync_request_unknown", "the background process is of another version"
-                )
+            asked = json.loads(line)
+            if asked["version"] != SOFTWARE_VERSION:
+                raise of_another_version()
+            request = asked["request"]
+            do = self._requests[request["do"]]
             if do is Background._monitor:
                 await self._stream_changes(stream, request)
                 return
@@ -122,7 +130,7 @@ class Background:
             }}  # fmt: skip
         except (ValueError, KeyError, TypeError) as exc:
             answer = {"error": {
-                "status": 422, "code": "sync_request_unknown", "message": str(exc), "hint": None,
+                "status": 422, "code": "sync_request_refused", "message": repr(exc), "hint": None,
             }}  # fmt: skip
         await stream.send_all(json.dumps(answer).encode() + b"\n")
 
@@ -258,9 +266,6 @@ class Background:
                 rows += [{"side": side.value, **row} for row in await history(state, path)]
         return {"versions": sorted(rows, key=lambda row: -row["at"])}
 
-    async def _version(self, _request: _Answer) -> _Answer:
-        return {"version": SOFTWARE_VERSION}
-
     async def _monitor(self, _request: _Answer) -> _Answer:
         return {}
 
@@ -282,7 +287,7 @@ class Background:
     _requests: Final[dict[str, Callable[[Background, _Answer], Awaitable[_Answer]]]] = {
         "start": _start, "list": _list, "status": _status, "pause": _pause, "resume": _resume,
         "reset": _reset, "stop": _stop, "flush": _flush, "resolve": _resolve, "undo": _undo,
-        "history": _history, "monitor": _monitor, "version": _version,
+        "history": _history, "monitor": _monitor,
     }  # fmt: skip
 
 

@@ -14,13 +14,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any, Final
 
-from kled_client.sync.background import only_one, short_name, socket_path
+from kled_client.sync.background import (
+    of_another_version,
+    only_one,
+    short_name,
+    socket_path,
+)
 from kled_client.sync.sessions import SessionStore, sync_home
-from kled_wire.errors import ConflictError, UnavailableError, from_status
+from kled_wire.errors import ConflictError, KledError, UnavailableError, from_status
 from kled_wire.version import SOFTWARE_VERSION
 
 _START_S: Final = 20.0
 _PAUSE_S: Final = 0.05
+# What a process of another version answers; the second is of those that know no version in a line.
+_OTHER_CODES: Final = ("sync_background_older", "sync_request_unknown")
 
 
 def ask(env: Mapping[str, str], do: str, *, start: bool = True, **request: Any) -> dict[str, Any]:
@@ -33,52 +40,56 @@ def ask(env: Mapping[str, str], do: str, *, start: bool = True, **request: Any) 
 def stream(
     env: Mapping[str, str], do: str, *, start: bool = True, **request: Any
 ) -> Iterator[dict[str, Any]]:
-    """Answers, until there are no more. Blocks. Raises KledError."""
-    _renew(env, start=start)
-    with closing(_connect(env, start=start)) as sock, sock.makefile("rwb") as file:
-        file.write(json.dumps({"do": do, **request}).encode() + b"\n")
-        file.flush()
-        for line in file:
-            answer = json.loads(line)
-            error = answer.get("error") if isinstance(answer, dict) else None
-            if isinstance(error, dict):
-                raise from_status(error["status"], error["code"], error["message"], error["hint"])
-            yield answer
+    """Answers, until there are no more. Blocks. Raises KledError.
 
-
-def _renew(env: Mapping[str, str], *, start: bool) -> None:
-    """End a background process of another version, whose answers have other fields.
-
-    Raises UnavailableError where it does not end, or is not to be started again.
+    A background process of another version, whose answers have other fields, is ended first.
     """
-    with closing(_connect(env, start=start)) as sock:
-        with suppress(OSError, ValueError), sock.makefile("rwb") as file:
-            file.write(b'{"do": "version"}\n')
+    asked = {"version": SOFTWARE_VERSION, "request": {"do": do, **request}}
+    line = json.dumps(asked).encode() + b"\n"
+    for is_first in (True, False):
+        with closing(_connect(env, start=start)) as sock, sock.makefile("rwb") as file:
+            file.write(line)
             file.flush()
-            answer = json.loads(file.readline())
-            if isinstance(answer, dict) and answer.get("version") == SOFTWARE_VERSION:
+            try:
+                for answer in file:
+                    yield _parse(answer)
                 return
-        # Where the system does not tell who is at the other end, the person has to end it.
-        option = getattr(socket, "SO_PEERCRED", None)
-        if not start or option is None:
-            raise _of_another_version()
-        peer = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, 12))[0]
+            except KledError as exc:
+                if exc.code not in _OTHER_CODES or not is_first:
+                    raise
+                process = _process_at(sock, start=start)
+        _end(env, process)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    """Raises KledError."""
+    answer: dict[str, Any] = json.loads(line)
+    error = answer.get("error")
+    if isinstance(error, dict):
+        raise from_status(error["status"], error["code"], error["message"], error["hint"])
+    return answer
+
+
+def _process_at(sock: socket.socket, *, start: bool) -> int:
+    """Who is at the other end, to be ended. Raises UnavailableError where nobody may end it."""
+    # Where the system does not tell it, the person has to end it.
+    option = getattr(socket, "SO_PEERCRED", None)
+    if not start or option is None:
+        raise of_another_version()
+    peer: int = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, 12))[0]
+    return peer
+
+
+def _end(env: Mapping[str, str], process: int) -> None:
+    """End a background process. Raises UnavailableError where it does not."""
     with suppress(ProcessLookupError):
-        os.kill(peer, signal.SIGTERM)
+        os.kill(process, signal.SIGTERM)
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         with suppress(ConflictError), only_one(sync_home(env)):
             return
         time.sleep(_PAUSE_S)
-    raise _of_another_version()
-
-
-def _of_another_version() -> UnavailableError:
-    return UnavailableError(
-        "sync_background_older",
-        "the background process of the syncs is of another version of kled",
-        hint="end `kled sync background`; the next kled sync starts it again",
-    )
+    raise of_another_version()
 
 
 def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:
