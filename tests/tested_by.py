@@ -47,7 +47,9 @@ TESTED_BY = {
     "agent/supervisor/test_running.py": "kled_agent/supervisor/__main__",
     "agent/test_orphans.py": "kled_agent/descendants",
     "agent/test_small.py": "kled_agent/memory/sampler",
-    "client/copy/test_transfer.py": "kled_client/cli/cp kled_client/copy/sides",
+    "client/copy/test_copying.py": """
+        kled_client/cli/cp kled_sync/files/staging_directory
+    """,
     "client/doctor/test_probe.py": "kled_client/cli/doctor kled_client/doctor/examination",
     "client/forward/test_serve.py": """
         kled_client/forward/hold kled_client/forward/link kled_client/forward/view

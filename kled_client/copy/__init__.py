@@ -1,1 +1,1 @@
-"""`kled cp`: files over SFTP, from side to side."""
+"""`kled cp`: what is copied together, and the copies."""

@@ -1,27 +1,15 @@
-"""The source and target of `kled cp`: a local path, or `WORKSPACE:path`."""
+"""The sources and the target of `kled cp`, and what of it is copied together. No I/O."""
 
 from __future__ import annotations
 
-import re
+import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kled_client.sync.place import parse_place
+from kled_sync.decide.target import CpWish, name_of
 from kled_wire.errors import InputError
-from kled_wire.names import WorkspaceRef, parse_workspace_ref
-
-# What useradd(8) takes.
-_USERS_HOME = re.compile(r"~([a-z_][a-z0-9_-]{0,31})(?:/.*)?", re.DOTALL)
-_LOOKS_REMOTE = re.compile(r"([a-z0-9_./-]+):(.*)", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyPlace:
-    """`workspace` None: the path is on this machine. A remote path is relative to the home.
-
-    A name that begins with `~` is written `./~`.
-    """
-
-    path: str
-    workspace: WorkspaceRef | None = None
+from kled_wire.names import WorkspaceRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,25 +20,6 @@ class CopyPlan:
     upload: bool
     sources: tuple[str, ...]
     target: str
-
-    def far_user(self, path: str) -> str | None:
-        """Whose home directory there a remote path begins with; None: it does not."""
-        match = _USERS_HOME.fullmatch(path)
-        return match[1] if match else None
-
-
-def parse_place(text: str) -> CopyPlace:
-    """`./a:b` and `/a:b` are local, as in scp(1). Raises InputError."""
-    if not text or "\0" in text:
-        raise InputError("path_invalid", "a path is missing", hint="kled cp SRC… DST")
-    match = _LOOKS_REMOTE.fullmatch(text)
-    if match is None or text.startswith(("/", ".")):
-        return CopyPlace(path=text)
-    path = match[2]
-    if path == "~" or path.startswith("~/"):
-        # Where remote paths begin anyway.
-        path = path[1:].lstrip("/")
-    return CopyPlace(workspace=parse_workspace_ref(match[1]), path=path or ".")
 
 
 def plan_copy(words: tuple[str, ...]) -> CopyPlan:
@@ -72,4 +41,43 @@ def plan_copy(words: tuple[str, ...]) -> CopyPlan:
         upload=source is None,
         sources=tuple(place.path for place in sources),
         target=target.path,
+    )
+
+
+def copies(sources: Sequence[bytes], target: bytes, *, recurse: bool) -> list[CpWish]:
+    """What is to be copied together: names in the same directory, which one scan finds."""
+    if len(sources) == 1:
+        return [copy_of(sources[0], target, recurse=recurse, inside=False)]
+    found: list[CpWish] = []
+    names: dict[bytes, list[bytes]] = {}
+    for source in sources:
+        if name_of(source):
+            names.setdefault(posixpath.dirname(source.rstrip(b"/")) or b".", []).append(source)
+        else:
+            found.append(copy_of(source, target, recurse=recurse, inside=True))
+    for above, paths in names.items():
+        followed = {name_of(path) for path in paths if not recurse or path.endswith(b"/")}
+        found.append(
+            CpWish(
+                source=above,
+                destination=target,
+                names=frozenset(map(name_of, paths)),
+                followed=frozenset(followed),
+                recurse=recurse,
+                inside=True,
+            )
+        )
+    return found
+
+
+def copy_of(source: bytes, target: bytes, *, recurse: bool, inside: bool) -> CpWish:
+    """A single file or directory; with `inside`, the target must be a directory."""
+    name = name_of(source)
+    follows = not (recurse and name) or source.endswith(b"/")
+    return CpWish(
+        source=source,
+        destination=target,
+        followed=frozenset({name} if follows else ()),
+        recurse=recurse,
+        inside=inside,
     )

@@ -202,8 +202,6 @@ def _translate(ref: WorkspaceRef, error: BaseException | None) -> KledError | No
             return UnauthenticatedError(
                 "ssh_refused", f"{ref} refuses your certificate: {error.reason}", hint="kled whoami"
             )
-        case asyncssh.SFTPError():
-            return KledError("sftp_failed", f"{ref}: {error.reason}")
         case asyncssh.Error():
             return UnavailableError(
                 "ssh_failed",

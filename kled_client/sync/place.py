@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from kled_client.copy.plan import parse_place
 from kled_wire.errors import InputError
-from kled_wire.names import WorkspaceRef
+from kled_wire.names import WorkspaceRef, parse_workspace_ref
 
+_LOOKS_REMOTE = re.compile(r"([a-z0-9_./-]+):(.*)", re.DOTALL)
 _AT_HOST = re.compile(r"([A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9._\[\]:-]+?):(.*)", re.DOTALL)
 _HOST = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
 
@@ -44,8 +44,27 @@ def parse_sync_place(text: str) -> SyncPlace:
     match = _AT_HOST.fullmatch(text)
     if match is not None and not text.startswith(("/", ".")):
         return SyncPlace(path=match[2] or ".", ssh=(match[1],))
-    place = parse_place(text)
-    return SyncPlace(path=place.path, workspace=place.workspace)
+    return parse_place(text)
+
+
+def parse_place(text: str) -> SyncPlace:
+    """A path of this machine, or `WORKSPACE:path`, relative to the home directory there.
+
+    `./a:b` and `/a:b` are local, as in scp(1); a name that begins with `~` is written `./~`.
+    Raises InputError.
+    """
+    if not text or "\0" in text:
+        raise InputError(
+            "path_invalid", "a path is missing", hint="WORKSPACE:path, or a path of this machine"
+        )
+    match = _LOOKS_REMOTE.fullmatch(text)
+    if match is None or text.startswith(("/", ".")):
+        return SyncPlace(path=text)
+    path = match[2]
+    if path == "~" or path.startswith("~/"):
+        # Where remote paths begin anyway.
+        path = path[1:].lstrip("/")
+    return SyncPlace(workspace=parse_workspace_ref(match[1]), path=path or ".")
 
 
 def _from_url(text: str) -> SyncPlace:

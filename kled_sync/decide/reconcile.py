@@ -38,6 +38,8 @@ class Conflict(NamedTuple):
     path: bytes
     reason: str
     is_problem: bool = False
+    # Whose it is, where it is one side's.
+    side: SyncSide | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,8 +67,12 @@ class SyncTerms:
 
     mode: Mode
     mode_mask: int = EXECUTABLE
-    # Once, as rsync: a file of the same size and time is the same, and times are brought over.
+    # Once, as rsync: a file of the same size and time is the same.
     quick: bool = False
+    # Whether times are brought over by themselves.
+    times: bool = False
+    # Whether nothing takes the place of a directory, and no directory that of anything else.
+    kinds_stay: bool = False
     # The side that `guard` protects; None where both are trusted alike.
     guarded: SyncSide | None = None
     guard: Guard = lambda _path, _entry: False
@@ -251,7 +257,7 @@ class Reconciler:
     ) -> int:
         a, b, o = entries
         if verdict is Verdict.SAME:
-            if self._terms.quick and _differ_in_time(a, b):
+            if self._terms.times and _differ_in_time(a, b):
                 self._out.actions.append(PathChange(SyncSide.BETA, path, a, b))
             elif a != o:
                 self._out.agreed.append((path, a))
@@ -262,6 +268,12 @@ class Reconciler:
             return self._conflict(path, _contradiction(a, b, o), a, b, mark)
         side = SyncSide.BETA if verdict is Verdict.TO_BETA else SyncSide.ALPHA
         new, old = (a, b) if side is SyncSide.BETA else (b, a)
+        if (
+            self._terms.kinds_stay
+            and not (new is None or old is None)
+            and new.is_directory is not old.is_directory
+        ):
+            return self._conflict(path, f"a {_word(old)} is in its place", a, b, mark)
         if below and (new is None or not new.is_directory):
             return self._keep_directory(path, side, new, old, below, mark)
         self._out.actions.append(PathChange(side, path, new, old))
@@ -299,7 +311,8 @@ class Reconciler:
         assert frozen is not None
         words = frozen.tail.decode("utf-8", "replace")
         if words:
-            self._out.skipped.append(Conflict(path, words, frozen.kind is Kind.PROBLEM))
+            side = SyncSide.ALPHA if frozen is a else SyncSide.BETA
+            self._out.skipped.append(Conflict(path, words, frozen.kind is Kind.PROBLEM, side))
         elif o is not None:
             # Ignored from now on: nothing is deleted, and nothing was agreed when it comes back.
             self._out.agreed.append((path, None))

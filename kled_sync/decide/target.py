@@ -1,6 +1,25 @@
-"""The target path of a copy, from source and destination, by rsync's rules. No I/O."""
+"""The target path of a copy, from source and destination, as rsync and cp have it. No I/O."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_NAMELESS: Final = frozenset({b"", b".", b".."})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpWish:
+    """`names` of the directory `source`; where there are none, `source` itself."""
+
+    source: bytes
+    destination: bytes
+    names: frozenset[bytes] = frozenset()
+    # Of these what a link leads to is meant, not the link.
+    followed: frozenset[bytes] = frozenset()
+    recurse: bool = False
+    # Whether the destination must be a directory.
+    inside: bool = False
 
 
 def target_of(source: bytes, destination: bytes, *, is_directory: bool) -> tuple[bytes, bytes]:
@@ -10,9 +29,15 @@ def target_of(source: bytes, destination: bytes, *, is_directory: bool) -> tuple
     goes into a directory, or is called as the destination says.
     """
     name = source.rpartition(b"/")[2]
-    if name in {b"", b".", b".."}:
+    if name in _NAMELESS:
         return destination, b""
     inside = destination.rstrip(b"/") + b"/" + name if destination != b"/" else b"/" + name
     if is_directory or destination.endswith(b"/"):
         return inside, b""
     return destination, name
+
+
+def name_of(source: bytes) -> bytes:
+    """What cp(1) calls `source` in a directory; nothing where all that is in it goes there."""
+    name = source.rstrip(b"/").rpartition(b"/")[2]
+    return b"" if name in _NAMELESS else name

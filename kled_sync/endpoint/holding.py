@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
@@ -17,13 +18,14 @@ from kled_sync.files.kept import KeptVersions
 from kled_sync.files.large_arrival import hash_beginning, is_partial
 from kled_sync.files.memory import Memory, SeenEntry
 from kled_sync.files.options import Options
-from kled_sync.files.places import clear_staging, held, open_staging, state_directory
+from kled_sync.files.places import held, state_directory
 from kled_sync.files.placing import Placer
 from kled_sync.files.probing import NameRules, probe_names
 from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
 from kled_sync.files.scanning import Scanner
 from kled_sync.files.snapshot import load_snapshot, save_snapshot
+from kled_sync.files.staging_directory import clear_staging, private_directory, staging
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.wire.compression import NEAR
@@ -47,17 +49,23 @@ class HeldRoot:
     ) -> None:
         self._stack = ExitStack()
         with self._stack as stack:
-            root = stack.enter_context(Root(path, options.into))
+            root = stack.enter_context(Root(path, options))
             self.root, self.options = root, options
-            self._state = state_directory(root.path, env)
-            stack.enter_context(held(self._state, options.session, root.path))
-            self._staging = open_staging(root)
-            stack.callback(os.close, self._staging)
+            if options.transient:
+                self._state = Path(stack.enter_context(TemporaryDirectory(prefix="kled-")))
+            else:
+                self._state = state_directory(root.path, env)
+                stack.enter_context(held(self._state, options.session, root.path))
+            if options.reads_only:
+                self._staging = private_directory(self._state / "staging")
+                stack.callback(os.close, self._staging)
+            else:
+                self._staging = stack.enter_context(staging(root, transient=options.transient))
             self._store = ChunkStore(self._state / "chunks")
             self.memory = Memory()
             self._load()
             self.kept: KeptVersions | None = None
-            if options.keep:
+            if options.keep and not options.transient:
                 self.kept = KeptVersions(self._state / "kept")
                 stack.callback(self.kept.close)
             self._names = probe(self._staging)
@@ -78,9 +86,10 @@ class HeldRoot:
 
     def close(self) -> None:
         """Write what is remembered, let go of the root."""
-        with suppress(OSError):
-            self.save()
-        self._store.prune()
+        if not self.options.transient:
+            with suppress(OSError):
+                self.save()
+            self._store.prune()
         if self.kept is not None:
             with suppress(OSError):
                 self.kept.prune(time.time())
@@ -114,15 +123,24 @@ class HeldRoot:
         is_directory = found is not None and stat.S_ISDIR(found.st_mode)
         return {
             # That of a device is another after a restart; statvfs(3). 0: it is not known.
-            "filesystem": os.fstatvfs(self.root.directory(ROOT)).f_fsid if is_directory else 0,
+            "filesystem": self._filesystem() if is_directory else 0,
             "there": found is not None,
             "directory": is_directory,
+            "link": found is not None and stat.S_ISLNK(found.st_mode),
+            "inside": self.root.is_inside,
+            "names": True,  # `Options.only`, and all that a transient root is
             "moves": True,  # directories, as one
             "folds_case": self._names.folds_case,
             ATTRIBUTES: True,
             NEAR: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
+
+    def _filesystem(self) -> int:
+        try:
+            return os.fstatvfs(self.root.directory(ROOT)).f_fsid
+        except OSError:
+            return 0
 
     def _check_device(self) -> None:
         """Raises ConflictError("sync_root_moved")."""

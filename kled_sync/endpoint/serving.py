@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from kled_sync.endpoint.attributes import answer_attributes
@@ -123,7 +124,7 @@ class SyncEndpoint:
         if holding is None:
             raise ProtocolError("sync_message_refused", "a job before its root")
         if self._base is None:
-            self._base = Root(holding.root.path)
+            self._base = Root(holding.root.path, replace(holding.options, into=b"", follow=False))
         operations = [parse_operation(row) for row in message.operations]
         job = PlacingJob(message.job, operations, holding.shop, self._base)
         missing = job.missing_bytes()

@@ -31,6 +31,18 @@ class Options:
     withhold: bool = False
     # Where the root is a directory, the root is what has this name in it.
     into: bytes = b""
+    # Whether a root that is a link is what the link leads to.
+    follow: bool = True
+    # Of a root that is a directory only these names count, and nothing of itself; "/" between them.
+    only: bytes = b""
+    # Nothing is written here: it is what a copy is made of.
+    reads_only: bool = False
+    # Nothing is remembered or kept, and other syncs of the root may run.
+    transient: bool = False
+
+    @property
+    def only_names(self) -> list[bytes]:
+        return self.only.split(b"/") if self.only else []
 
     def with_rules(self, ignore: bytes, *, gitignore: bool) -> Options:
         """The same, leaving out what `ignore` says."""
@@ -51,7 +63,7 @@ def parse_options(given: dict[str, Any]) -> Options:
     options = Options(**chosen)
     if options.links not in LINKS or options.durable not in DURABLE:
         raise ProtocolError("sync_option_refused", f"{options.links}, {options.durable}")
-    if options.into and not is_name(options.into):
+    if not all(map(is_name, [*options.only_names, *([options.into] if options.into else [])])):
         raise ProtocolError("sync_option_refused", "a name that cannot be")
     if not 0 <= options.mode_mask <= MODE_BITS:
         raise ProtocolError("sync_option_refused", f"mode_mask {options.mode_mask}")

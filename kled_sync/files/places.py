@@ -1,8 +1,6 @@
-"""The directories of an endpoint's own files: staged files, old versions, its index.
+"""The directory of what an endpoint remembers of a root: old versions, its index.
 
-Staged files must be in the destination's filesystem, so that they can be renamed into place: beside
-the root where we may write there, else in `.kled-sync` inside it. All else is in the user's state
-directory. A lock there holds a root for one sync at a time.
+It is in the user's state directory. A lock in it holds a root for one sync at a time.
 """
 
 from __future__ import annotations
@@ -10,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,8 +16,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from kled_sync.files.root import DIRECTORY_FLAGS, Root, state_home
-from kled_sync.tree.paths import ROOT, STAGING_NAME, is_below
+from kled_sync.files.root import state_home
+from kled_sync.tree.paths import is_below
 from kled_wire.errors import ConflictError, UnavailableError
 
 _KEY_BYTES: Final = 10
@@ -79,7 +75,7 @@ def held(state: Path, session: str, root: bytes) -> Iterator[None]:
 def _take(descriptor: int, state: Path, session: str, root: bytes) -> bool:
     """Whether the lock is ours now. Raises ConflictError where an overlapping root is held."""
     with _one_at_a_time(state.parent):
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             return False
         if session:
             _check_apart(state, session, root)
@@ -130,68 +126,15 @@ def _session_at(lock: Path) -> str:
     except FileNotFoundError:
         return ""
     try:
-        return "" if _try_lock(descriptor) else _holder(descriptor)[1]
+        return "" if try_lock(descriptor) else _holder(descriptor)[1]
     finally:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Whether the file, or directory, is locked by us now, as flock(2) has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def open_staging(root: Root) -> int:
-    """A descriptor of a private directory in the root's filesystem. Raises UnavailableError."""
-    device = root.device()
-    try:
-        if device is None or os.fstat(root.above).st_dev == device:
-            try:
-                return _make_staging(root.above, root)
-            except PermissionError:
-                if device is None:
-                    raise
-        return _make_staging(root.directory(ROOT), root)
-    except OSError as exc:
-        raise UnavailableError(
-            "sync_staging_unusable",
-            f"nothing can be staged for {os.fsdecode(root.path)}: {exc.strerror}",
-            hint="the folder, or the one it is in, must be writable",
-        ) from exc
-
-
-def _make_staging(above: int, root: Root) -> int:
-    outer = _private(above, STAGING_NAME)
-    try:
-        with contextlib.suppress(FileExistsError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            rules = os.open(b".gitignore", flags, 0o600, dir_fd=outer)
-            os.write(rules, b"*\n")
-            os.close(rules)
-        return _private(outer, root_key(root.path).encode())
-    finally:
-        os.close(outer)
-
-
-def _private(above: int, name: bytes) -> int:
-    """A directory of ours alone, whoever else may write where it is. Raises OSError."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=above)
-    descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=above)
-    found = os.fstat(descriptor)
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        os.close(descriptor)
-        raise PermissionError(1, "it is not ours alone", os.fsdecode(name))
-    return descriptor
-
-
-def clear_staging(descriptor: int, keep: frozenset[bytes]) -> None:
-    """Remove what an earlier run left, except `keep`."""
-    for name in os.listdir(descriptor):
-        if os.fsencode(name) not in keep:
-            try:
-                os.unlink(name, dir_fd=descriptor)
-            except OSError:
-                shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)

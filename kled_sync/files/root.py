@@ -13,30 +13,40 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Final, Self
 
+from kled_sync.files.options import Options
 from kled_sync.tree.paths import ROOT, split
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, NotFoundError
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO that took a file's place must not hold us up.
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_MAX: Final = 64
+_PLAIN: Final = Options()
 
 
 class Root:
     """One folder or file. Blocks; for one thread."""
 
-    def __init__(self, path: bytes, into: bytes = b"") -> None:
-        """Raises InputError("sync_root_invalid")."""
-        real = os.path.realpath(os.path.expanduser(path or b"."))
-        if into and os.path.isdir(real):
-            real = os.path.realpath(os.path.join(real, into))
-        if real == b"/":
+    def __init__(self, path: bytes, options: Options = _PLAIN) -> None:
+        """Raises InputError("sync_root_invalid"), NotFoundError("file_not_found")."""
+        path = _at_home(path or b".")
+        # Whether the root is in the directory that `path` is.
+        self.is_inside = bool(options.into) and os.path.isdir(path)
+        if self.is_inside:
+            path = os.path.join(path, options.into)
+        real = os.path.realpath(path) if options.follow else _real_link(path)
+        if real == b"/" and not options.only:
             raise InputError("sync_root_invalid", "the whole filesystem is no folder to sync")
         self.path = real
-        above, self.name = os.path.split(real)
+        above, name = os.path.split(real)
+        self.name = name or b"."
         try:
-            os.makedirs(above, exist_ok=True)
+            if not (options.reads_only or options.transient):
+                os.makedirs(above, exist_ok=True)
             self.above = os.open(above, DIRECTORY_FLAGS)
+        except FileNotFoundError as exc:
+            text = f"{os.fsdecode(above)}: {exc.strerror}"
+            raise NotFoundError("file_not_found", text) from exc
         except OSError as exc:
             text = f"{os.fsdecode(above)} cannot be opened: {exc.strerror}"
             raise InputError("sync_root_invalid", text) from exc
@@ -119,6 +129,23 @@ class Root:
         """The filesystem that the root is in; None where it is not there."""
         found = self.stat(ROOT)
         return found.st_dev if found is not None else None
+
+
+def _at_home(path: bytes) -> bytes:
+    """With the home directory that it begins with. Raises NotFoundError("file_not_found")."""
+    found = os.path.expanduser(path)
+    if found.startswith(b"~"):
+        user = os.fsdecode(path.partition(b"/")[0])
+        raise NotFoundError(
+            "file_not_found", f"{user}: no such user there", hint="./~ is a name that begins so"
+        )
+    return found
+
+
+def _real_link(path: bytes) -> bytes:
+    """Without links on the way to it, of which the last part may be one."""
+    above, name = os.path.split(path)
+    return os.path.join(os.path.realpath(above or b"."), name)
 
 
 def state_home(env: os._Environ[str] | dict[str, str]) -> Path:

@@ -173,6 +173,8 @@ class Scanner:
         stamp = (now.st_mtime_ns, now.st_ino)
         if self._names.get(path) == stamp and path in self._memory.directories:
             return list(before)
+        if path == ROOT and self._options.only:
+            return self._options.only_names
         names = os.listdir(descriptor)
         # Written to a moment ago: a name may come within the same tick of the clock.
         settled = os.fstat(descriptor).st_mtime_ns == now.st_mtime_ns
@@ -220,7 +222,7 @@ class Scanner:
             return self._look_at_directory(path, found)
         if stat.S_ISLNK(mode):
             return self._look_at_link(descriptor, name, path, found)
-        return seen(make_frozen(Kind.OTHER, f"{_WORDS.get(stat.S_IFMT(mode), 'it')} is not synced"),
+        return seen(make_frozen(Kind.OTHER, f"{_WORDS.get(stat.S_IFMT(mode), 'it')} is not copied"),
                     found)  # fmt: skip
 
     def _note_fresh(self, path: bytes) -> None:
@@ -228,6 +230,8 @@ class Scanner:
             self._fresh.append(path)
 
     def _look_at_directory(self, path: bytes, found: os.stat_result) -> SeenEntry:
+        if path == ROOT and self._options.only:
+            return seen(make_directory(0), found)
         if found.st_dev != self._device:
             return seen_problem(found, "another filesystem is mounted there")
         if path.count(b"/") >= DEPTH_MAX:

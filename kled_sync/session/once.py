@@ -40,6 +40,8 @@ class Wish:
     attributes: AttributeWish = NOTHING
     # Whether `Plan.attributes` is wanted, for which all paths are looked at beforehand.
     preview: bool = False
+    # Whether contents are compared whatever times say, and a directory takes no other's place.
+    as_cp: bool = False
     # The side of this machine, that git must not be made to run programs on; None where both are.
     here: SyncSide | None = None
 
@@ -93,8 +95,10 @@ class OneSync:
         self._terms = SyncTerms(
             mode=Mode.ONE_WAY_REPLICA if wish.delete else Mode.COPY,
             mode_mask=wish.options.mode_mask,
-            quick=True,
-            guarded=wish.here,
+            quick=not wish.as_cp,
+            times=True,
+            kinds_stay=wish.as_cp,
+            guarded=None if wish.as_cp else wish.here,
             guard=is_guarded,
         )
         self._after = AttributePass(self._sides, self._transfer, self._terms, wish.attributes)
@@ -115,7 +119,7 @@ class OneSync:
         for attempt in range(_TRIES):
             if attempt:
                 await self._both(partial(SideState.scan, everywhere=False))
-            self._check_source()
+            self._check()
             outcome = await self._decide()
             actions = outcome.actions
             if tried:
@@ -153,27 +157,32 @@ class OneSync:
         the other side is still being reached.
         """
         wish, alpha, beta = self._wish, *self._sides.values()
-        await alpha.open(wish.source, wish.options)
-        is_directory = alpha.facts.get("directory") is True
-        path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
-        options = replace(wish.options, into=into, withhold=wish.attributes.xattrs)
+        await self._open_source(alpha)
         near = wish.here is not SyncSide.BETA or await alpha.is_near()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(alpha.scan, everywhere=True))
-            await beta.open(path, options)
+            await self._open_target(alpha, beta)
             self._after.check()
             if near and (wish.here is not SyncSide.ALPHA or await beta.is_near()):
                 await alpha.expect_quick_link()
             await beta.scan(everywhere=True)
         self._terms = replace(self._terms, folding=folding(self._sides))
 
+    async def _open_source(self, alpha: SideState) -> None:
+        await alpha.open(self._wish.source, replace(self._wish.options, reads_only=True))
+
+    async def _open_target(self, alpha: SideState, beta: SideState) -> None:
+        wish, is_directory = self._wish, alpha.facts.get("directory") is True
+        path, into = target_of(wish.source, wish.destination, is_directory=is_directory)
+        await beta.open(path, replace(wish.options, into=into, withhold=wish.attributes.xattrs))
+
     async def _both(self, do: Callable[[SideState], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
             for state in self._sides.values():
                 nursery.start_soon(do, state)
 
-    def _check_source(self) -> None:
-        """Raises NotFoundError, KledError("sync_source_unreadable")."""
+    def _check(self) -> None:
+        """What was found. Raises NotFoundError, KledError("sync_source_unreadable")."""
         state = self._sides[SyncSide.ALPHA]
         root = state.tree.root
         if root is None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 
 import asyncssh
+
+from kled_wire.ssh.subsystems import SYNC
 
 
 class Paused(asyncio.Protocol):
@@ -37,10 +40,11 @@ async def run_process(process: asyncssh.SSHServerProcess[bytes]) -> None:
                 break
         process.exit(0)
         return
+    argv: tuple[str, ...] = ("sh", "-c", process.command or "cat")
+    if process.subsystem == SYNC:
+        argv = (sys.executable, "-P", "-m", "kled_sync")
     local = await asyncio.create_subprocess_exec(
-        "sh",
-        "-c",
-        process.command or "cat",
+        *argv,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

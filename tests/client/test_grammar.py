@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kled_client.account.endpoint import normalise_url, proxy_for
 from kled_client.cli.parameters import parse_parameters
 from kled_client.cli.times import parse_lifetime
-from kled_client.copy.plan import parse_place, plan_copy
+from kled_client.copy.plan import plan_copy
 from kled_client.stream.command import Request, parse_arguments, stream_path
+from kled_client.sync.place import parse_place
 from kled_client.terminal.escapes import Escape, EscapeFilter
 from kled_wire.errors import ConfigError, InputError, KledError
 from kled_wire.transport.address import Address

@@ -13,8 +13,8 @@ from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.placing_job import PlacingJob
 from kled_sync.files import building
-from kled_sync.files.places import clear_staging
 from kled_sync.files.root import Root
+from kled_sync.files.staging_directory import clear_staging
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.wire import contents
 

@@ -152,7 +152,7 @@ async def test_delete_refuses_a_source_that_is_missing_or_empty(tmp_path: Path) 
 async def test_sockets_and_fifos_are_left_out_and_named(tmp_path: Path, source: Path) -> None:
     os.mkfifo(source / "fifo")
     result, _ = await copy_once(tmp_path, source, tmp_path / "target")
-    assert [(s.path, s.reason) for s in result.skipped] == [(b"fifo", "a FIFO is not synced")]
+    assert [(s.path, s.reason) for s in result.skipped] == [(b"fifo", "a FIFO is not copied")]
     assert not (tmp_path / "target" / "fifo").exists()
 
 
@@ -297,3 +297,17 @@ async def test_holes_stay_holes_where_a_file_comes_and_where_it_is_renamed(
         await copy_once(tmp_path, source, target, delete=True)
         assert (target / name).read_bytes() == (source / name).read_bytes()
         assert (target / name).stat().st_blocks * 512 < MIB
+
+
+async def test_a_source_is_only_read(tmp_path: Path, small_disk: Path) -> None:
+    source, target = small_disk / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "a").write_text("a")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    result, _ = await copy_once(tmp_path, source, target)
+    assert result.done.failures == []
+    assert content(target) == content(source)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await copy_once(tmp_path, tmp_path / "none" / "source", target)
+    assert caught.group_contains(NotFoundError)
+    assert not (tmp_path / "none").exists()

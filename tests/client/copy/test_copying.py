@@ -1,4 +1,4 @@
-"""`kled cp` against a real sftp server: names, halves, links, what cannot be copied."""
+"""`kled cp` against a real far end: names, halves, links, what cannot be copied."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import asyncssh
 import pytest
 
-from kled_client.copy.sides import names_listed
 from tests.client.conftest import ROOT, Kled, one_line
 from tests.client.fake import Fake
 from tests.kit.waiting import wait_until
@@ -77,7 +75,7 @@ def test_what_cannot_be_copied_is_named_and_the_rest_is_copied(
     os.mkfifo(tree / "fifo")
     done = kled("cp", "-r", str(tree), f"dev:{tmp_path}/there")
     assert done.returncode == 1
-    assert f"error: {tree}/fifo is no file, directory or link\n".encode() in done.stderr
+    assert f"error: {tree}/fifo: a FIFO is not copied\n".encode() in done.stderr
     (tree / "fifo").unlink()
     assert same(tree, tmp_path / "there")
     os.mkfifo(tree / "fifo")
@@ -89,9 +87,9 @@ def test_what_cannot_be_copied_is_named_and_the_rest_is_copied(
 def test_the_side_that_refuses_is_named(agent: Fake, kled: Kled, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     done = kled("cp", str(tmp_path / "file"), "dev:/proc/")
-    assert "error: dev:/proc/file: " in done.stderr.decode()
+    assert "error: dev:/proc/: nothing can be staged for /proc/file" in one_line(done.stderr)
     done = kled("cp", f"dev:{tmp_path}/file", "/proc/")
-    assert "error: /proc/file: " in done.stderr.decode()
+    assert "error: /proc/: nothing can be staged for /proc/file" in one_line(done.stderr)
     done = kled("cp", str(tmp_path / "file"), f"dev:{tmp_path}/none/")
     assert one_line(done.stderr) == f"error: dev:{tmp_path}/none/ is not a directory\n"
     done = kled("cp", str(tmp_path / "file"), "dev:~nobody-at-all/x")
@@ -121,10 +119,8 @@ def test_a_link_that_names_the_target_stays_and_what_is_no_file_is_not_replaced(
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
-    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
-        done = kled("cp", f"dev:{tmp_path}/file", str(tmp_path / "pipe"))
-        assert f"{tmp_path}/pipe: " in done.stderr.decode()
-        reader.communicate(timeout=20)
+    done = kled("cp", f"dev:{tmp_path}/file", str(tmp_path / "pipe"))
+    assert one_line(done.stderr).endswith(f"error: {tmp_path}/pipe: a FIFO is not copied\n")
     assert (tmp_path / "pipe").is_fifo()
 
 
@@ -148,10 +144,3 @@ def test_ctrl_c_is_130_and_leaves_nothing(agent: Fake, tmp_path: Path, upload: b
         assert process.communicate(timeout=20)[1] == b""
     assert process.returncode == 130
     assert list(there.iterdir()) == []
-
-
-def test_names_that_lead_elsewhere_are_none() -> None:
-    """What a workspace lists is not believed: git and scp had holes of this kind."""
-    listed = [b"..", b".", b"", b"../x", b"/etc/x", b"a\\b", b"twice", b"twice"]
-    found = names_listed([asyncssh.SFTPName(name, attrs=asyncssh.SFTPAttrs()) for name in listed])
-    assert [name for name, _ in found] == [b"a\\b", b"twice"]

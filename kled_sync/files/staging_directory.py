@@ -1,0 +1,143 @@
+"""The directory in which an endpoint stages what arrives.
+
+It must be in the destination's filesystem, so that files can be renamed into place: in `.kled-sync`
+beside the root where we may write there, else inside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from kled_sync.files.places import root_key, try_lock
+from kled_sync.files.root import DIRECTORY_FLAGS, Root
+from kled_sync.ignore.rules import RULES_FILE
+from kled_sync.tree.paths import ROOT, STAGING_NAME
+from kled_wire.errors import UnavailableError
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+# How the directory of a transient root is called, and when it is not new any more.
+_TRANSIENT: Final = b"once-"
+_NEW_S: Final = 60.0
+_TRIES: Final = 10
+
+
+@contextlib.contextmanager
+def staging(root: Root, *, transient: bool = False) -> Iterator[int]:
+    """A descriptor of a private directory in the root's filesystem; of a transient root nothing of
+    it stays. Raises UnavailableError.
+    """
+    name = _TRANSIENT + os.urandom(8).hex().encode() if transient else root_key(root.path).encode()
+    try:
+        above, outer, descriptor = _open_staging(root, name)
+    except OSError as exc:
+        raise UnavailableError(
+            "sync_staging_unusable",
+            f"nothing can be staged for {os.fsdecode(root.path)}: {exc.strerror}",
+            hint="the folder, or the one it is in, must be writable",
+        ) from exc
+    try:
+        if transient:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _sweep(outer)
+        yield descriptor
+    finally:
+        if transient:
+            clear_staging(descriptor, frozenset())
+            with contextlib.suppress(OSError):
+                os.rmdir(name, dir_fd=outer)
+            _remove_bare(above, outer)
+        os.close(descriptor)
+        os.close(outer)
+
+
+def _open_staging(root: Root, name: bytes) -> tuple[int, int, int]:
+    """The directory that the one for staging is in, that, and the one called `name` in it."""
+    device = root.device()
+    if device is None or os.fstat(root.above).st_dev == device:
+        try:
+            return root.above, *_make_staging(root.above, name)
+        except PermissionError:
+            if device is None:
+                raise
+    inside = root.directory(ROOT)
+    return inside, *_make_staging(inside, name)
+
+
+def _make_staging(above: int, name: bytes) -> tuple[int, int]:
+    for attempt in range(_TRIES):
+        outer = private_directory(STAGING_NAME, above)
+        try:
+            _write_rules(outer)
+            return outer, private_directory(name, outer)
+        except BaseException as exc:
+            os.close(outer)
+            # Another has just removed it, as bare.
+            if not isinstance(exc, FileNotFoundError) or attempt == _TRIES - 1:
+                raise
+    raise AssertionError
+
+
+def _write_rules(outer: int) -> None:
+    """Let git not see what is staged. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        rules = os.open(RULES_FILE, _NEW, 0o600, dir_fd=outer)
+        os.write(rules, b"*\n")
+        os.close(rules)
+
+
+def _remove_bare(above: int, outer: int) -> None:
+    """Take the directory for staging away, unless somebody stages in it."""
+    with contextlib.suppress(OSError):
+        if [os.fsencode(name) for name in os.listdir(outer)] != [RULES_FILE]:
+            return
+        os.unlink(RULES_FILE, dir_fd=outer)
+        try:
+            os.rmdir(STAGING_NAME, dir_fd=above)
+        except OSError:
+            _write_rules(outer)
+
+
+def _sweep(outer: int) -> None:
+    """Remove what transient roots have left whose process was killed."""
+    for text in os.listdir(outer):
+        name = os.fsencode(text)
+        if not name.startswith(_TRANSIENT):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=outer)
+            try:
+                # One that is new may not be locked yet.
+                if os.fstat(descriptor).st_mtime < time.time() - _NEW_S and try_lock(descriptor):
+                    clear_staging(descriptor, frozenset())
+                    os.rmdir(name, dir_fd=outer)
+            finally:
+                os.close(descriptor)
+
+
+def private_directory(name: bytes | os.PathLike[str], above: int | None = None) -> int:
+    """A directory of ours alone, whoever else may write where it is. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=above)
+    descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=above)
+    found = os.fstat(descriptor)
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        os.close(descriptor)
+        raise PermissionError(1, "it is not ours alone", os.fsdecode(name))
+    return descriptor
+
+
+def clear_staging(descriptor: int, keep: frozenset[bytes]) -> None:
+    """Remove what an earlier run left, except `keep`."""
+    for name in os.listdir(descriptor):
+        if os.fsencode(name) not in keep:
+            try:
+                os.unlink(name, dir_fd=descriptor)
+            except OSError:
+                shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
