@@ -18,7 +18,6 @@ from kled_sync.files.refusal import Refusal
 from kled_sync.files.staging import dress
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
-from kled_sync.tree.tree import is_or_is_below
 from kled_sync.wire.messages import AskKept, Kept, PathList, Rows, Undo, Undone
 from kled_wire.errors import ConflictError, NotFoundError
 
@@ -40,7 +39,7 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
     if message.purge:
         return Undone(request=message.request, paths=PathList(kept.purge(message.path)))
     spared = set(message.spared)
-    found = [version for version in found if version.what == MOVED or version.path not in spared]
+    found = [version for version in found if version.path not in spared]
     chosen = _since(found, message.since_s) if message.since_s else _last(found)
     done: list[bytes] = []
     for path, version in _in_order(chosen):
@@ -94,8 +93,7 @@ def _order(item: tuple[bytes, KeptVersion]) -> tuple[bool, list[int]]:
 
 
 def _of(holding: HeldRoot, path: bytes) -> list[KeptVersion]:
-    versions = holding.kept.versions() if holding.kept is not None else []
-    return [v for v in versions if any(is_or_is_below(p, path) for p in v.paths)]
+    return holding.kept.of(path) if holding.kept is not None else []
 
 
 def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
@@ -129,11 +127,13 @@ def _move_back(holding: HeldRoot, version: KeptVersion) -> bool:
     now = holding.memory.get(version.path)
     if now is None:
         return False
-    digest = holding.memory.content_below(version.path)
-    if digest is None:
-        raise Refusal("not_empty", "something that is not synced is in the directory")
+    old = now.entry
+    if old.is_directory:
+        digest = holding.memory.content_below(version.path)
+        if digest is None:
+            raise Refusal("not_empty", "something that is not synced is in the directory")
+        old = old.with_digest(digest)
     _make_above(holding, version.source)
-    old = now.entry.with_digest(digest)
     back = Operation(Do.MOVE, version.source, now.entry, old, version.path)
     holding.shop.placer.do(back, b"", None)
     return True

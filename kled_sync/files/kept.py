@@ -3,7 +3,7 @@
 A version is moved here, not copied, where it is in the same filesystem. The log has a line for
 each: number, time, bytes, what became of it, and the path in base64. It is appended to before a job
 is answered; a line that a crash cut is not read. A directory that was moved has one line, with both
-of its paths.
+of its paths, which is one of each file in it too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kled_sync.files.root import DIRECTORY_FLAGS
+from kled_sync.tree.paths import is_below
 from kled_sync.tree.tree import is_or_is_below
 
 KEPT_S: Final = 7 * 24 * 3600
@@ -38,8 +39,19 @@ class KeptVersion(NamedTuple):
 
     @property
     def paths(self) -> tuple[bytes, ...]:
-        """What it is a version of: of a directory that was moved, both of its names."""
+        """What it is a version of: of what was moved, both of its names."""
         return (self.path, self.source) if self.what == MOVED else (self.path,)
+
+    def of(self, path: bytes) -> KeptVersion | None:
+        """What it is to `path`: itself, the move of `path` alone, or nothing."""
+        if any(is_or_is_below(mine, path) for mine in self.paths):
+            return self
+        if self.what == MOVED:
+            for mine in self.paths:
+                if is_below(path, mine):
+                    rest = path[len(mine) :]
+                    return self._replace(path=self.path + rest, source=self.source + rest)
+        return None
 
     def row(self) -> tuple[object, ...]:
         """As `history` is told of it."""
@@ -68,7 +80,7 @@ class KeptVersions:
         self._made.append(path)
 
     def note_moved(self, source: bytes, path: bytes) -> None:
-        """The directory at `source` is at `path` now, with all in it."""
+        """What was at `source` is at `path` now, of a directory with all in it."""
         self.save()  # what was made before that, to be undone after it
         self._lines.append(KeptVersion(0, time.time(), path, MOVED, 0, source))
 
@@ -137,6 +149,18 @@ class KeptVersions:
                 found.append(_parse(line))
         return found
 
+    def of(self, path: bytes) -> list[KeptVersion]:
+        """Those of `path` and of what is below it, oldest first; also under its earlier names."""
+        found: list[KeptVersion] = []
+        names = {path: None}  # in order
+        for version in reversed(self.versions()):
+            mine = next(filter(None, map(version.of, names)), None)
+            if mine is not None:
+                found.append(mine)
+                if mine.what == MOVED and mine.path in names:
+                    names[mine.source] = None
+        return found[::-1]
+
     def prune(self, now_s: float) -> None:
         """Let go of what is too old, then of the oldest while it is too much."""
         self.save()
@@ -172,11 +196,10 @@ class KeptVersions:
 
     def purge(self, path: bytes) -> list[bytes]:
         """Let go of every version of `path` and below it; the paths of those."""
-        versions = self.versions()
-        gone = [v for v in versions if is_or_is_below(v.path, path)]
+        gone = set(self.of(path))
         for version in gone:
             self._unlink(version)
-        self._rewrite([v for v in versions if v not in set(gone)])
+        self._rewrite([v for v in self.versions() if v not in gone])
         return sorted({v.path for v in gone if v.number})
 
     def place(self, version: KeptVersion) -> tuple[int, bytes]:

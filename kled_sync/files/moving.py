@@ -35,6 +35,18 @@ def move_directory(operation: Operation, root: Root, memory: Memory, store: Chun
     memory.move(source, path)
 
 
+def move_file(operation: Operation, root: Root, memory: Memory, store: ChunkStore) -> None:
+    """The same of a file or a link; what is saved in that moment goes with it."""
+    known, found = memory.get(operation.source), root.stat(operation.source)
+    if known is None or found is None:
+        raise Refusal(*CHANGED)
+    if not is_known(root, operation.source, known, found, store):
+        raise Refusal(*CHANGED)
+    _rename(root, operation.source, operation.path)
+    memory.move(operation.source, operation.path)
+    memory.mark(operation.path)  # its time of change is another now
+
+
 def _rename(root: Root, source: bytes, path: bytes) -> None:
     root.forget()
     above, name = root.locate(source)

@@ -17,7 +17,7 @@ from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.chunk_store import ChunkStore
 from kled_sync.files.kept import DELETED, REPLACED, KeptVersions
 from kled_sync.files.memory import Memory, SeenEntry, seen, seen_file
-from kled_sync.files.moving import move_directory
+from kled_sync.files.moving import move_directory, move_file
 from kled_sync.files.options import Options
 from kled_sync.files.reading import hash_file, is_known
 from kled_sync.files.refusal import CHANGED, Refusal
@@ -145,7 +145,9 @@ class Placer:
         self._memory.mark(operation.source)
         # Where it is refused, something in it changed.
         self._memory.dirty.update(self._memory.below(operation.source))
-        move_directory(operation, self._root, self._memory, self._store)
+        is_whole = operation.old is not None and operation.old.is_directory
+        move = move_directory if is_whole else move_file
+        move(operation, self._root, self._memory, self._store)
         for directory in self._memory.below(operation.path):
             if self.watch is not None:
                 self.watch(directory, self._root.directory(directory))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.files.kept import MOVED
 from kled_sync.session.side import SideState
 from kled_sync.tree.paths import check_path, shown
 from kled_sync.wire import messages
@@ -35,7 +34,7 @@ def _row(version: tuple[Any, ...]) -> dict[str, Any]:
                 "bytes": size,
                 "kept": number > 0,
             }
-    raise ProtocolError("sync_message_refused", "a version that is none")
+    raise _refused()
 
 
 async def undo_on_both(
@@ -46,12 +45,12 @@ async def undo_on_both(
     """
     times: dict[bytes, dict[SyncSide, float]] = {}
     for side, state in sides.items():
-        for row in map(_timed, await _versions(state, path)):
-            if row is None or row[0] < since_s:
+        for at, name in map(_timed, await _versions(state, path)):
+            if at < since_s:
                 continue
-            found = times.setdefault(row[1], {})
+            found = times.setdefault(name, {})
             if since_s or side not in found:  # the newest come first
-                found[side] = row[0]
+                found[side] = at
     spared: dict[SyncSide, list[bytes]] = {side: [] for side in sides}
     for name, found in times.items():
         if len(found) > 1:
@@ -63,12 +62,16 @@ async def undo_on_both(
     }
 
 
-def _timed(version: tuple[Any, ...]) -> tuple[float, bytes] | None:
-    """When a version was lost, and its path; None for the move of a directory."""
+def _timed(version: tuple[Any, ...]) -> tuple[float, bytes]:
+    """When a version was lost, and its path."""
     match version:
-        case (int(), float(at), bytes(path), str(what), int(), *_) if what != MOVED:
+        case (int(), float(at), bytes(path), str(), int(), *_):
             return at, check_path(path)
-    return None
+    raise _refused()
+
+
+def _refused() -> ProtocolError:
+    return ProtocolError("sync_message_refused", "a version that is none")
 
 
 async def undo(

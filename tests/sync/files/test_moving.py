@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
@@ -134,6 +136,91 @@ def test_a_time_is_gone_back_to_through_moves(held: HeldRoot, root: Path) -> Non
     assert {p.name: p.read_text() for p in root.rglob("*") if p.is_file()} == {"f": "1", "g": "2"}
     assert (root / "d" / "e" / "g").exists()
     assert not (root / "m").exists()
+
+
+def save_over(held: HeldRoot, root: Path, path: bytes, text: str) -> None:
+    """As a job of the session does it."""
+    staged = b"test"
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held.shop.staging)
+    os.write(descriptor, text.encode())
+    os.close(descriptor)
+    seen = held.memory.get(path)
+    assert seen is not None
+    new = make_file(0o644, 0, len(text), blake3(text.encode()).digest())
+    held.shop.placer.do(Operation(Do.CONTENT, path, new, seen.entry), staged, new)
+
+
+def bring_back(held: HeldRoot, path: bytes, *, since_s: float = 0.0) -> set[bytes]:
+    asked = Undo(request=1, path=path, since_s=since_s, purge=False, spared=PathList())
+    found = undo(held, asked).paths
+    list(held.scan(2, everywhere=True, directories=()))
+    return set(found)
+
+
+def history(held: HeldRoot, path: bytes) -> list[tuple[str, bytes]]:
+    """What became of it, and of which of its names, newest first."""
+    rows = ask_kept(held, AskKept(request=1, path=path)).versions
+    return [(row[3], row[2]) for row in rows]
+
+
+def test_one_file_has_moved_with_its_directory(held: HeldRoot, root: Path) -> None:
+    """Its own versions are found by its present name, whatever it was called then."""
+    save_over(held, root, b"d/e/g", "3")
+    move(held)
+    save_over(held, root, b"m/e/g", "4")
+    assert history(held, b"m/e/g") == [
+        ("replaced", b"m/e/g"), ("moved", b"m/e/g"), ("replaced", b"d/e/g"),
+    ]  # fmt: skip
+    assert history(held, b"d/e/g") == [("moved", b"m/e/g"), ("replaced", b"d/e/g")]
+    assert history(held, b"m/f") == [("moved", b"m/f")]
+    assert history(held, b"m/e") == [
+        ("replaced", b"m/e/g"), ("moved", b"m/e"), ("replaced", b"d/e/g"),
+    ]  # fmt: skip
+    assert history(held, b"other") == []
+
+
+@pytest.mark.parametrize("name", [b"m/e/g", b"d/e/g"])
+def test_the_move_of_one_file_is_undone_by_either_name(
+    held: HeldRoot, root: Path, name: bytes
+) -> None:
+    move(held)
+    assert bring_back(held, name) == {b"m/e/g", b"d/e/g"}
+    assert (root / "d" / "e" / "g").read_text() == "2"
+    assert {p.name for p in root.rglob("*") if p.is_file()} == {"f", "g"}
+    assert (root / "m" / "f").read_text() == "1"
+    assert bring_back(held, name) == {b"m/e/g", b"d/e/g"}
+    assert (root / "m" / "e" / "g").read_text() == "2"
+
+
+def test_one_file_goes_back_to_a_time_before_its_directory_moved(
+    held: HeldRoot, root: Path
+) -> None:
+    save_over(held, root, b"d/e/g", "3")
+    move(held)
+    save_over(held, root, b"m/e/g", "4")
+    bring_back(held, b"m/e/g", since_s=1.0)
+    assert (root / "d" / "e" / "g").read_text() == "2"
+    assert not (root / "m" / "e" / "g").exists()
+
+
+def test_a_place_that_was_taken_meanwhile_is_left_alone(held: HeldRoot, root: Path) -> None:
+    move(held)
+    (root / "d").mkdir()
+    (root / "d" / "f").write_text("theirs")
+    with pytest.raises(ConflictError):
+        bring_back(held, b"m/f")
+    assert (root / "d" / "f").read_text() == "theirs"
+    assert (root / "m" / "f").read_text() == "1"
+
+
+def test_a_purge_finds_what_was_kept_under_an_earlier_name(held: HeldRoot, root: Path) -> None:
+    save_over(held, root, b"d/e/g", "3")
+    save_over(held, root, b"d/f", "5")
+    move(held)
+    purge = Undo(request=1, path=b"m/e/g", since_s=0.0, purge=True, spared=PathList())
+    assert undo(held, purge).paths == (b"d/e/g",)
+    assert history(held, b"m/e/g") == [("moved", b"m/e/g")]
+    assert history(held, b"m/f")[-1] == ("replaced", b"d/f")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.placing import Placer
 from kled_sync.session.agreement import Agreement
-from kled_sync.session.kept import history, undo
+from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.watching.inotify import Inotify
 from tests.kit.endpoints import content, copy_once, kept_same
@@ -63,6 +63,31 @@ async def test_it_is_the_same_directory_afterwards_and_comes_back(
         sync._log = again.extend
         await sync.flush()
     assert again == []
+
+
+async def test_one_file_of_a_moved_directory_comes_back_alone(tmp_path: Path, alpha: Path) -> None:
+    beta = tmp_path / "beta"
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        (beta / "d" / "e" / "f").write_text("before the move")
+        await sync.flush()
+        (alpha / "d").rename(alpha / "m")
+        await sync.flush()
+        (alpha / "m" / "1").write_text("after the move")
+        await sync.flush()
+        far = sync.sides[SyncSide.BETA]
+        rows = await history(far, b"m/2")
+        assert [(row["what"], row["from"]) for row in rows] == [("moved", ["d/2"]), ("made", [])]
+        await undo_on_both(sync.sides, b"m/1", since_s=0.0)
+        await sync.flush()
+        assert (alpha / "m" / "1").read_text() == "content 1"  # the save, not the move
+        await undo_on_both(sync.sides, b"m/2", since_s=0.0)
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        assert (alpha / "d" / "2").read_text() == "content 2"
+        assert not (alpha / "m" / "2").exists()
+        assert len(list((alpha / "m").iterdir())) == 20
+        assert (sync.health.conflicts, sync.health.problems) == ({}, {})
 
 
 async def test_what_cannot_be_moved_as_one_is_moved_file_by_file(
