@@ -297,7 +297,9 @@ TESTED_BY = {
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
         kled_sync/watching/kernel
         kled_sync/session/crash kled_sync/decide/folding kled_sync/files/probing
+        kled_sync/session/deciding
     """,
+    "sync/tree/test_directories.py": "kled_sync/tree/packed",
     "sync/session/test_once.py": """
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
         kled_sync/endpoint/placing_job kled_sync/endpoint/serving kled_sync/endpoint/supplying

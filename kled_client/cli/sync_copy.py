@@ -180,15 +180,14 @@ def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: f
     for skipped in [s for s in result.skipped if not s.is_problem][:_PROBLEMS_MAX]:
         output.note(f"left out {shown(skipped.path)}: {skipped.reason}")
     problems += [f"{shown(s.path)}: {s.reason}" for s in unread]
-    files = sum(a.new is not None and a.new.is_file for a in result.done.actions)
     if output.as_json and not dry_run:
         output.json_line({
-            "event": "done", "files": files, "bytes": result.done.content_bytes,
+            "event": "done", "files": result.files, "bytes": result.done.content_bytes,
             "wire_bytes": result.wire_bytes, "seconds": round(seconds, 3),
         })  # fmt: skip
-    elif not dry_run and (result.done.actions or not problems):
-        others = len(result.done.actions) - files
-        output.copied(files, result.done.content_bytes, seconds, others=others)
+    elif not dry_run and (result.changes or not problems):
+        others = result.changes - result.files
+        output.copied(result.files, result.done.content_bytes, seconds, others=others)
     for path in result.done.too_large[:_PROBLEMS_MAX]:
         output.note(f"the old {shown(path)} is too large to be kept")
     if problems:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Kind, TreeEntry, essence
+from kled_sync.tree.entry import Kind, TreeEntry, essence, is_directory
 from kled_sync.tree.paths import ROOT, split
 from kled_sync.tree.subtree import Digests, content_mark, digest_below
 from kled_sync.tree.tree import Tree
@@ -40,8 +40,8 @@ def find_moves(
 ) -> Iterator[DirectoryMove]:
     """The moves among `actions` of one side, whose tree is `target`; each of other directories."""
     by_path = {action.path: action for action in actions}
-    gone = [a.path for a in actions if a.new is None and _is_directory(a.old)]
-    made = sorted(a.path for a in actions if a.old is None and _is_directory(a.new))
+    gone = [a.path for a in actions if a.new is None and is_directory(a.old)]
+    made = sorted(a.path for a in actions if a.old is None and is_directory(a.new))
     if not gone or not made:
         return
 
@@ -76,17 +76,12 @@ def find_moves(
         yield DirectoryMove(operations=operations, actions=[by_path[p] for p in inside])
 
 
-def _is_directory(entry: TreeEntry | None) -> bool:
-    return entry is not None and entry.is_directory
-
-
 def _coming(actions: Sequence[PathChange]) -> Tree:
     """What is new, by itself."""
     tree = Tree()
     for action in actions:
         if action.new is not None and action.old is None and action.path != ROOT:
-            directory, name = split(action.path)
-            tree.directories.setdefault(directory, {})[name] = action.new
+            tree.directories.put(*split(action.path), action.new)
     return tree
 
 
@@ -99,7 +94,7 @@ def _with_above(path: bytes) -> Iterator[bytes]:
 
 def _above(path: bytes, by_path: dict[bytes, PathChange], target: Tree) -> Iterator[Operation]:
     """What makes the directories that are missing above `path`, from the top down."""
-    missing = [p for p in _with_above(split(path)[0]) if not _is_directory(target.get(p))]
+    missing = [p for p in _with_above(split(path)[0]) if not is_directory(target.get(p))]
     for directory in reversed(missing):
         action = by_path.get(directory)
         new = action.new if action is not None and action.old is None else None

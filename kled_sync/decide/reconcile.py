@@ -3,6 +3,9 @@
 It compares the given directories, so that one saved file costs one directory, and everything below
 those that were created, were deleted or changed their kind. Paths whose decision needs the content
 of a file that was not read yet are in `unread`; the caller reads them and calls again.
+
+A tree of a million files that nothing was agreed of is decided on in parts, since an action for
+each of them would need more memory than the trees: `later` is what is left for another call.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from kled_sync.decide.folding import indistinct
-from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
-from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence
-from kled_sync.tree.paths import ROOT, shown, split
+from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide, Verdict, decide
+from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence, is_directory
+from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import Tree
 
 Guard = Callable[[bytes, TreeEntry | None], bool]
@@ -57,8 +60,15 @@ class Outcome:
     entered: set[bytes] = field(default_factory=set)
     # Directories in which there is more to do when the actions are done.
     again: set[bytes] = field(default_factory=set)
+    # Directories of which nothing was agreed, and that were not looked at: there was enough to do.
+    later: set[bytes] = field(default_factory=set)
     # Left alone: a name that is ignored, cannot be read, or may not be brought over.
     skipped: list[Conflict] = field(default_factory=list)
+
+    @property
+    def deletes(self) -> bool:
+        """Whether something is to go, be it to come back under another name."""
+        return any(action.new is None for action in self.actions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +93,20 @@ class SyncTerms:
 class Reconciler:
     """Compares the two sides with what they agreed on last; changes none of the three trees."""
 
-    def __init__(self, terms: SyncTerms, alpha: Tree, beta: Tree, agreed: Tree) -> None:
-        self._terms = terms
+    def __init__(
+        self,
+        terms: SyncTerms,
+        alpha: Tree,
+        beta: Tree,
+        agreed: Tree,
+        *,
+        paths_max: int | None = None,
+    ) -> None:
+        """`paths_max`: with more paths than that to do something for, the rest is left for later.
+
+        What is agreed on is looked at in any case, so that all deletions are found together.
+        """
+        self._terms, self._paths_max = terms, paths_max
         self._alpha, self._beta, self._agreed = alpha, beta, agreed
         self._out = Outcome()
         # In every mode what alpha alone has, and had not before, is brought to beta.
@@ -93,15 +115,21 @@ class Reconciler:
             and decide(terms.mode, b"new", b"", b"") is Verdict.TO_BETA
         )
 
-    def run(self, directories: Iterable[bytes] | None = None) -> Outcome:
-        """Look at `directories` (None: everything)."""
+    def run(
+        self, directories: Iterable[bytes] | None = None, whole: Iterable[bytes] = ()
+    ) -> Outcome:
+        """Look at `directories` (None: everything), and at all that is in those of `whole`."""
         if directories is None:
             self._visit(ROOT, deep=True)
             return self._out
+        tops = set(whole)
+        for directory in sorted(tops):
+            self._visit(directory, deep=True)
         # What is above comes first, and a directory that came or went is looked at as a whole.
-        tops: set[bytes] = set()
         for directory in sorted(set(directories)):
             top = self._top(directory)
+            if top in self._out.entered:
+                continue
             if self._both_have(top):
                 self._out.entered.add(top)
                 self._look_into(top, deep=False)
@@ -128,8 +156,7 @@ class Reconciler:
         return path != ROOT and split(path)[0] in self._out.entered
 
     def _both_have(self, path: bytes) -> bool:
-        a, b = self._alpha.get(path), self._beta.get(path)
-        return a is not None and b is not None and a.is_directory and b.is_directory
+        return is_directory(self._alpha.get(path)) and is_directory(self._beta.get(path))
 
     def _visit(self, path: bytes, *, deep: bool) -> int:
         """Decide on `path`; on which sides something will be there, or below it, afterwards."""
@@ -192,16 +219,33 @@ class Reconciler:
             return self._leave_frozen(path, a, b, o)
         if self._is_guarded(path, a, b):
             return self._skip(path, "not brought to this machine: git would run it", a, b)
-        in_a, in_b = a is not None and a.is_directory, b is not None and b.is_directory
+        in_a, in_b = is_directory(a), is_directory(b)
         below = 0
         mark = len(self._out.actions)
         if (in_a or in_b or (o is not None and o.is_directory)) and (deep or not (in_a and in_b)):
+            if self._is_enough() and self._can_wait(a, b, o):
+                self._out.later.add(path)
+                return _BOTH if a is not None or self._terms.mode in TWO_WAY else _BETA
             self._out.entered.add(path)
             below = self._look_into(path, deep=True)
         verdict = self._verdict(path, a, b, o)
         if verdict is None:
             return _sides(a, b)
         return self._act(path, (a, b, o), verdict, below, mark)
+
+    def _is_enough(self) -> bool:
+        """Whether there is something to do for as many paths as one call is to find."""
+        if self._paths_max is None:
+            return False
+        out = self._out
+        unread = max(map(len, out.unread.values()))
+        return len(out.actions) + len(out.agreed) + unread >= self._paths_max
+
+    def _can_wait(self, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> bool:
+        """Whether a directory is new, and nothing in it would go."""
+        if o is not None or not all(e is None or e.is_directory for e in (a, b)):
+            return False
+        return b is None or self._terms.mode is not Mode.ONE_WAY_REPLICA
 
     def _is_guarded(self, path: bytes, a: TreeEntry | None, b: TreeEntry | None) -> bool:
         guarded = self._terms.guarded
@@ -301,6 +345,8 @@ class Reconciler:
         self, path: bytes, reason: str, a: TreeEntry | None, b: TreeEntry | None, mark: int
     ) -> int:
         del self._out.actions[mark:]
+        if is_directory(a) or is_directory(b):
+            self._out.later = {late for late in self._out.later if not is_below(late, path)}
         self._out.conflicts.append(Conflict(path, reason))
         return _sides(a, b)
 

@@ -24,7 +24,7 @@ from kled_sync.files.probing import NameRules, probe_names
 from kled_sync.files.reading import hash_file
 from kled_sync.files.root import Root
 from kled_sync.files.scanning import Scanner
-from kled_sync.files.snapshot import load_snapshot, save_snapshot
+from kled_sync.files.snapshot import contents, load_snapshot, save_snapshot
 from kled_sync.files.staging_directory import clear_staging, private_directory, staging
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
@@ -99,21 +99,18 @@ class HeldRoot:
         return self._state / "snapshot"
 
     def _load(self) -> None:
-        found = load_snapshot(self._snapshot_path())
-        if found is not None:
-            root, directories = found
-            self.memory.root = SeenEntry(root) if root else None
-            self.memory.directories = {
-                path: {name: SeenEntry(what) for name, what in entries.items()}
-                for path, entries in directories.items()
-            }
+        found = Memory()
+        root = load_snapshot(self._snapshot_path(), found.take)
+        if root is not None:
+            found.root = SeenEntry(root) if root else None
+            self.memory = found
 
     def save(self) -> None:
         """Write the snapshot, unless it is as it was read. Raises OSError."""
         if not self.memory.altered:
             return
-        directories: dict[bytes, dict[bytes, Any]] = dict(self.memory.directories)
-        save_snapshot(self._snapshot_path(), self.memory.root or b"", directories)
+        memory = self.memory
+        save_snapshot(self._snapshot_path(), memory.root or b"", contents(memory.directories))
         self.memory.altered = False
 
     def facts(self) -> dict[str, Any]:

@@ -9,24 +9,25 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kled_sync.tree.entry import Kind, TreeEntry, make_frozen, pack_file
+from kled_sync.tree.directories import Directories
+from kled_sync.tree.entry import MODE_BITS, Kind, TreeEntry, make_frozen, pack_file
+from kled_sync.tree.packed import PackableEntry, PackedEntries
 from kled_sync.tree.paths import ROOT, join, split
-from kled_sync.tree.subtree import content_mark, digest_below, move_below
+from kled_sync.tree.subtree import content_mark, digest_below
 from kled_sync.wire.messages import Named
 
 _STAMP: Final = struct.Struct(">qQ")
-# Where an entry has its time and its size, behind the stamp, kind and mode.
-_CHANGED: Final = struct.Struct(">qQ")
-_CHANGED_AT: Final = _STAMP.size + 3
+# The stamp and the entry of a file, without its digest.
+_FILE: Final = struct.Struct(">qQBHqQ")
 _NEVER: Final = _STAMP.pack(0, 0)
 # The kernel's clock for files ticks every 1 to 10 ms; some filesystems' more coarsely.
 _TICK_NS: Final = 50_000_000
 
 
-class SeenEntry(bytes):
+class SeenEntry(PackableEntry):
     """A stamp (time of change in ns, inode), then the entry."""
 
     __slots__ = ()
@@ -50,15 +51,18 @@ class SeenEntry(bytes):
 
     def is_still(self, found: os.stat_result) -> bool:
         """Whether the file has not changed since it was seen."""
+        if self[_STAMP.size] == Kind.FILE:
+            return stat.S_ISREG(found.st_mode) and self[: _FILE.size] == _FILE.pack(
+                found.st_ctime_ns,
+                found.st_ino,
+                Kind.FILE,
+                found.st_mode & MODE_BITS,
+                found.st_mtime_ns,
+                found.st_size,
+            )
         if self[: _STAMP.size] != stamp_of(found):
             return False
-        kind = self[_STAMP.size]
-        if kind != Kind.FILE:
-            return kind == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
-        same = self[_CHANGED_AT : _CHANGED_AT + _CHANGED.size] == _CHANGED.pack(
-            found.st_mtime_ns, found.st_size
-        )
-        return same and stat.S_ISREG(found.st_mode)
+        return self[_STAMP.size] == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
 
     @property
     def is_directory(self) -> bool:
@@ -90,7 +94,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.root: SeenEntry | None = None
-        self.directories: dict[bytes, dict[bytes, SeenEntry]] = {}
+        self.directories: Directories[SeenEntry] = Directories(SeenEntry)
         # Directories that a scan has to look at: somebody, or we, changed something there.
         self.dirty: set[bytes] = set()
         self.all_dirty = True
@@ -100,16 +104,14 @@ class Memory:
     def get(self, path: bytes) -> SeenEntry | None:
         if path == ROOT:
             return self.root
-        directory, name = split(path)
-        return self.directories.get(directory, {}).get(name)
+        return self.directories.get(*split(path))
 
     def put(self, path: bytes, what: SeenEntry) -> None:
         self.altered = True
         if path == ROOT:
             self.root = what
             return
-        directory, name = split(path)
-        self.directories.setdefault(directory, {})[name] = what
+        self.directories.put(*split(path), what)
 
     def remove(self, path: bytes) -> None:
         """Forget `path`, and what is below it."""
@@ -118,20 +120,19 @@ class Memory:
             self.root = None
             self.directories.clear()
             return
-        directory, name = split(path)
-        self.directories.get(directory, {}).pop(name, None)
-        self.forget_below(path)
+        if self.get(path) is not None:
+            self.directories.put(*split(path), None)
+        self.directories.forget(path)
 
-    def forget_below(self, path: bytes) -> None:
-        for name, what in self.directories.pop(path, {}).items():
-            if what.is_directory:
-                self.forget_below(join(path, name))
+    def take(self, directory: bytes, entries: Mapping[bytes, bytes]) -> None:
+        """Set all that is in a directory, as a snapshot has it."""
+        self.directories.use(directory, PackedEntries(entries))
 
     def move(self, source: bytes, target: bytes) -> None:
         """Let the directory at `source`, with all in it, be at `target`, where nothing is."""
         what = self.get(source)
         assert what is not None
-        move_below(self.directories, source, target)
+        self.directories.move(source, target)
         self.remove(source)
         self.put(target, what)
 
@@ -139,7 +140,7 @@ class Memory:
         """`directory` and those in it at any depth, those before their own; none of a file."""
         if directory in self.directories:
             yield directory
-            for name, what in self.directories[directory].items():
+            for name, what in self.directories.children(directory).items():
                 if what.is_directory:
                     yield from self.below(join(directory, name))
 
@@ -150,14 +151,14 @@ class Memory:
             return None
         return digest_below(
             directory,
-            lambda path: self.directories.get(path, {}),
+            self.directories.children,
             lambda path, found: content_mark(path, found.entry),
         )
 
     def entries(self, directory: bytes) -> Named:
-        return Named(
-            (name, what.entry) for name, what in self.directories.get(directory, {}).items()
-        )
+        """All that is in a directory, by name."""
+        packed = self.directories.packed(directory)
+        return Named((name, TreeEntry(what[_STAMP.size :])) for name, what in packed.items())
 
     def mark(self, path: bytes) -> None:
         """Look at the directory that `path` is in at the next scan."""
@@ -166,4 +167,4 @@ class Memory:
             self.all_dirty = True
 
     def count(self) -> int:
-        return sum(map(len, self.directories.values())) + (self.root is not None)
+        return self.directories.count() + (self.root is not None)

@@ -70,7 +70,7 @@ class _Comparison:
 
     def check(self, known_at: bytes, path: bytes) -> None:
         """Whether all below `path` is what was seen below `known_at`. Raises Refusal, OSError."""
-        known = self._memory.directories.get(known_at, {})
+        known = self._memory.directories.children(known_at)
         descriptor = self._root.directory(path)
         if set(map(os.fsencode, os.listdir(descriptor))) != known.keys():
             raise Refusal(*CHANGED)

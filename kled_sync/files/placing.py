@@ -127,7 +127,7 @@ class Placer:
         descriptor, name = self._root.locate(path)
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         self._memory.put(path, seen(make_directory(found.st_mode), found))
-        self._memory.directories.setdefault(path, {})
+        self._memory.directories.add(path)
         if self.watch is not None:
             self.watch(path, self._root.directory(path))
             # Somebody may have been quicker than the watch.

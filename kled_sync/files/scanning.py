@@ -139,7 +139,7 @@ class Scanner:
             self._memory.mark(path)
             return
         found = os.stat(name, dir_fd=above, follow_symlinks=False)
-        self._memory.forget_below(path)
+        self._memory.directories.forget(path)
         self._memory.put(path, seen_problem(found, exc.strerror or "it cannot be read"))
         if path != ROOT:
             self._changed[split(path)[0]] = None
@@ -147,7 +147,7 @@ class Scanner:
     def _directory(self, descriptor: int, path: bytes, stack: Stack, *, deep: bool) -> None:
         if self.watch is not None:
             self.watch(path, descriptor)
-        before = self._memory.directories.get(path, {})
+        before = self._memory.directories.children(path)
         names = self._list(descriptor, path, before)
         stack = self._apply_rules(descriptor, path, stack)
         again = self._stacks.get(path) != stack
@@ -280,17 +280,16 @@ class Scanner:
         self, path: bytes, before: dict[bytes, SeenEntry], after: dict[bytes, SeenEntry]
     ) -> None:
         if before == after:
-            if not after:
-                self._memory.directories.setdefault(path, {})
+            self._memory.directories.add(path)
             return
         for name, old in before.items():
             new = after.get(name)
             if old.is_directory and (new is None or not new.is_directory):
                 self._remember_gone(join(path, name))
-                self._memory.forget_below(join(path, name))
+                self._memory.directories.forget(join(path, name))
             elif new is None:
                 self._remember(old)
-        self._memory.directories[path] = after
+        self._memory.directories.set(path, after)
         self._memory.altered = True
         if not before or {n: s[16:] for n, s in before.items()} != {
             n: s[16:] for n, s in after.items()
@@ -298,7 +297,7 @@ class Scanner:
             self._changed[path] = None
 
     def _remember_gone(self, path: bytes) -> None:
-        for name, what in self._memory.directories.get(path, {}).items():
+        for name, what in self._memory.directories.children(path).items():
             if what.is_directory:
                 self._remember_gone(join(path, name))
             else:

@@ -29,8 +29,10 @@ _CHECK_BYTES: Final = 8
 # What a record says: that it is about to be brought over, and to beta; that it is a directory
 # which was at the path that stands in place of the entry.
 _INTENDED, _TO_BETA, _MOVED = 1, 2, 4
-# The log is folded into the tree when it has so many records.
+# The log is folded into the tree when it has so many records, and this part of the tree's entries:
+# writing a large tree takes seconds.
 _RECORDS_MAX: Final = 20_000
+_RECORDS_PART_MAX: Final = 0.25
 
 
 class Intended(NamedTuple):
@@ -189,7 +191,7 @@ class Agreement:
         """Let a crash of this process lose nothing. Blocks for the disk where the log is long."""
         if self._log is not None:
             self._log.flush()
-            if self._records > _RECORDS_MAX:
+            if self._records > max(_RECORDS_MAX, self.tree.count() * _RECORDS_PART_MAX):
                 self.save()
 
     def save(self) -> None:

@@ -7,7 +7,8 @@ again after its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,12 +17,12 @@ import trio
 
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
-from kled_sync.decide.operations import unread_worth_reading
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, Reconciler, SyncTerms
 from kled_sync.decide.safety import root_trouble, too_many_deletions
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.crash import learn_intended
+from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, filesystem_of, folding
@@ -42,6 +43,7 @@ _SWEEP_UNWATCHED_S: Final = 10.0
 # What tells of every change.
 _TOLD: Final = frozenset({"inotify", "fanotify"})
 _FLUSH_ROUNDS: Final = 50
+_SHARED_PART_MIN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,8 @@ class ContinuousSync:
             guard=is_guarded,
         )
         self._again: set[bytes] = set()
+        # New directories that are looked at when what was found before is done (`Outcome.later`).
+        self._later: set[bytes] = set()
         self._whole = True
         self._failed = FailedActions()
         self._wake = trio.Event()
@@ -178,9 +182,12 @@ class ContinuousSync:
     async def _settle(self, flushes: list[trio.Event]) -> None:
         """Until nothing is left to do of what was there when it was asked for."""
         for _ in range(_FLUSH_ROUNDS):
-            while self._beside:
-                self._wake = trio.Event()
-                await self._wake.wait()
+            while self._beside or self._later:
+                if self._beside:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                else:
+                    await self._round(everywhere=False)
             if not await self._round(everywhere=False) and not self._beside:
                 break
         for event in flushes:
@@ -190,7 +197,7 @@ class ContinuousSync:
         """Until there is something to look at; whether that is everything."""
         await trio.sleep(pause)
         self.health.phase = "watching"
-        if self._again or self._whole or self._flushes:
+        if self._again or self._whole or self._flushes or (self._later and not self._beside):
             return False
         with trio.move_on_after(sweep):
             self._wake = trio.Event()
@@ -208,11 +215,16 @@ class ContinuousSync:
         self._check_roots()
         await learn_intended(self.agreement, self.sides)
         directories = self._directories()
-        if directories is not None and not directories:
+        later: set[bytes] = set()
+        if not self._beside:
+            later, self._later = self._later, later
+        if directories is not None and not directories | later:
             return 0
-        outcome = await self._decide(directories)
+        deciding = Deciding(self.sides, self._terms, self.agreement.tree, paths_max=PATHS_MAX)
+        outcome = await deciding.decide(directories, later)
         self._note(outcome)
         self._again |= outcome.again
+        self._later |= outcome.later
         actions = [action for action in outcome.actions if self._may_do(action)]
         self._check_deletions(actions)
         if actions:
@@ -237,7 +249,7 @@ class ContinuousSync:
         if self._accept:
             return
         for side, state in self.sides.items():
-            entries = len(state.tree.children(ROOT))
+            entries = state.tree.directories.size(ROOT)
             trouble = root_trouble(side.value, state.tree.root, self.agreement.tree, entries)
             if trouble is not None:
                 raise HaltedError(trouble)
@@ -252,31 +264,11 @@ class ContinuousSync:
             if many is not None:
                 raise HaltedError(many)
 
-    async def _decide(self, directories: set[bytes] | None) -> Outcome:
-        while True:
-            outcome = self._reconciled(directories)
-            unread = {side: sorted(set(paths)) for side, paths in outcome.unread.items() if paths}
-            if not unread:
-                break
-            async with trio.open_nursery() as nursery:
-                for side, paths in unread.items():
-                    nursery.start_soon(self.sides[side].hash, paths)
-        for side in SyncSide:
-            own = [action for action in outcome.actions if action.side is side]
-            worth = unread_worth_reading(own, self.sides[side].tree)
-            if worth:
-                await self.sides[side.other].hash(worth)
-                outcome = self._reconciled(directories)
-        return outcome
-
-    def _reconciled(self, directories: set[bytes] | None) -> Outcome:
-        alpha, beta = self.sides[SyncSide.ALPHA].tree, self.sides[SyncSide.BETA].tree
-        return Reconciler(self._terms, alpha, beta, self.agreement.tree).run(directories)
-
     def _note(self, outcome: Outcome) -> None:
         for path, entry in outcome.agreed:
             self.agreement.note(path, entry)
         self.agreement.flush()
+        self._share(path for path, _ in outcome.agreed)
         for known in (self.health.conflicts, self.health.problems):
             for path in list(known):
                 there = any(state.tree.get(path) is not None for state in self.sides.values())
@@ -331,9 +323,7 @@ class ContinuousSync:
         self.health.changes += len(done.actions)
         if done.actions:
             self._log(done.actions)
-        trees = self.agreement.tree, *(state.tree for state in self.sides.values())
-        for directory in {split(action.path)[0] for action in done.actions if action.path}:
-            share_entries(directory, trees)
+        self._share(action.path for action in done.actions)
         for action in done.actions:
             self._failed.done(action)
             self.health.have(action.path)
@@ -344,6 +334,14 @@ class ContinuousSync:
                 self.health.lack(path, failure.words)
         for path in done.too_large:
             self.health.problems[path] = "its old version was too large to be kept"
+
+    def _share(self, paths: Iterable[bytes]) -> None:
+        """Have once in memory what is the same now, where it is worth packing a directory again."""
+        trees = self.agreement.tree, *(state.tree for state in self.sides.values())
+        changed = Counter(split(path)[0] for path in paths if path)
+        for directory, count in changed.items():
+            if count >= trees[0].directories.size(directory) * _SHARED_PART_MIN:
+                share_entries(directory, trees)
 
     # --- what people ask for
 

@@ -11,13 +11,13 @@ import trio
 from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import Mode, SyncSide
-from kled_sync.decide.operations import unread_worth_reading
-from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, Reconciler, SyncTerms
+from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.decide.safety import count_deletions
 from kled_sync.decide.target import target_of
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.attributes import AttributePass
+from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.peer import Peer
 from kled_sync.session.side import SideState, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
@@ -69,13 +69,27 @@ class Plan:
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """The actions that a copy has carried out, and those that failed."""
+    """What a copy has done: how much, and what failed."""
 
+    # Without its actions, of which there may be a million.
     done: CarriedOut = field(default_factory=CarriedOut)
     skipped: list[Conflict] = field(default_factory=list)
-    actions: int = 0
+    changes: int = 0
+    # Those of the changes that brought a file.
+    files: int = 0
     # What went over the wire, in both directions.
     wire_bytes: int = 0
+
+    def add(self, part: CarriedOut) -> None:
+        """Count what was done, and what failed and was not done since."""
+        paths = {action.path for action in part.actions}
+        paths |= {failure.action.path for failure in part.failures}
+        left = [f for f in self.done.failures if f.action.path not in paths]
+        self.done.failures = left + part.failures
+        self.done.too_large += part.too_large
+        self.done.content_bytes += part.content_bytes
+        self.changes += len(part.actions)
+        self.files += sum(a.new is not None and a.new.is_file for a in part.actions)
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -86,7 +100,7 @@ class OneSync:
 
     def __init__(self, alpha: Peer, beta: Peer, wish: Wish, meter: SyncMeter) -> None:
         self._wish = wish
-        self._agreement = Agreement(None)
+        self._agreement, self._meter = Agreement(None), meter
         self._sides = {
             SyncSide.ALPHA: SideState(alpha, self._agreement.tree),
             SyncSide.BETA: SideState(beta, self._agreement.tree),
@@ -115,40 +129,54 @@ class OneSync:
         return result
 
     async def _copy(self, confirm: Confirm, result: Result) -> None:
+        """In parts where much is new, each of which is tried again where something failed."""
         tried: set[PathChange] = set()
-        for attempt in range(_TRIES):
-            if attempt:
+        part: set[bytes] | None = None
+        tries = 0
+        while True:
+            is_first = part is None and not tries
+            if not is_first:
                 await self._both(partial(SideState.scan, everywhere=False))
             self._check()
-            outcome = await self._decide()
-            actions = outcome.actions
-            if tried:
-                actions = [action for action in actions if action not in tried]
-            if not attempt:
-                result.skipped = outcome.skipped + outcome.conflicts
-                await self._after.find_links()
-                tree = self._sides[SyncSide.BETA].tree
-                plan = Plan(
-                    actions=actions,
-                    skipped=result.skipped,
-                    deletions=count_deletions(actions),
-                    files=tree.count(),
-                    there=tree,
-                    attributes=await self._after.preview() if self._wish.preview else {},
-                    links=self._after.links(),
-                )
-                result.actions = len(actions)
-                if not await confirm(plan):
-                    return
-            actions = self._after.contents(actions)
-            if not actions:
+            outcome = await self._decide(part)
+            if not tries:
+                result.skipped += outcome.skipped + outcome.conflicts
+            if is_first and not await confirm(await self._plan(outcome)):
+                return
+            if is_first:
+                self._foresee(outcome.later)
+            actions = [action for action in outcome.actions if action not in tried]
+            done = await self._transfer.carry_out(self._after.contents(actions), urgent=False)
+            result.add(done)
+            tries += 1
+            if done.failures and tries < _TRIES:
+                tried |= {f.action for f in done.failures if f.code not in _WORTH_ANOTHER}
+            elif outcome.later:
+                part, tries = outcome.later, 0
+            else:
                 break
-            done = await self._transfer.carry_out(actions, urgent=False)
-            _add(result.done, done)
-            if not done.failures:
-                break
-            tried |= {f.action for f in done.failures if f.code not in _WORTH_ANOTHER}
         await self._after.finish(result.done)
+
+    async def _plan(self, outcome: Outcome) -> Plan:
+        await self._after.find_links()
+        tree = self._sides[SyncSide.BETA].tree
+        return Plan(
+            actions=outcome.actions,
+            skipped=outcome.skipped + outcome.conflicts,
+            deletions=count_deletions(outcome.actions),
+            files=tree.count(),
+            there=tree,
+            attributes=await self._after.preview() if self._wish.preview else {},
+            links=self._after.links(),
+        )
+
+    def _foresee(self, later: set[bytes]) -> None:
+        """Let the meter count what is planned later."""
+        source, there = self._sides[SyncSide.ALPHA].tree, self._sides[SyncSide.BETA].tree
+        for top in later:
+            for path, entry in source.walk(top):
+                if entry.is_file and not entry.is_arrived(there.get(path)):
+                    self._meter.foresee(1, entry.size)
 
     async def _open(self) -> None:
         """Open both sides and look at them.
@@ -197,13 +225,11 @@ class OneSync:
                 hint="delete the destination yourself if that is meant",
             )
 
-    async def _decide(self) -> Outcome:
-        while True:
-            outcome = self._reconciled()
-            unread = {side: sorted(set(paths)) for side, paths in outcome.unread.items() if paths}
-            if not unread:
-                break
-            await self._read(unread)
+    async def _decide(self, part: set[bytes] | None) -> Outcome:
+        """Of everything, or of what is left. All at once, where somebody wants to see all of it."""
+        paths_max = None if self._wish.preview else PATHS_MAX
+        deciding = Deciding(self._sides, self._terms, self._agreement.tree, paths_max=paths_max)
+        outcome = await deciding.decide(None if part is None else (), part or ())
         if self._wish.delete and outcome.skipped and count_deletions(outcome.actions):
             broken = [skipped for skipped in outcome.skipped if skipped.is_problem]
             if broken:
@@ -213,33 +239,10 @@ class OneSync:
                     "of the source is unreadable",
                     hint="copy without --delete, or make it readable",
                 )
-        worth = unread_worth_reading(outcome.actions, self._sides[SyncSide.BETA].tree)
-        if worth:
-            await self._sides[SyncSide.ALPHA].hash(worth)
-            outcome = self._reconciled()
         return outcome
-
-    def _reconciled(self) -> Outcome:
-        alpha, beta = self._sides[SyncSide.ALPHA].tree, self._sides[SyncSide.BETA].tree
-        return Reconciler(self._terms, alpha, beta, self._agreement.tree).run()
-
-    async def _read(self, unread: dict[SyncSide, list[bytes]]) -> None:
-        async with trio.open_nursery() as nursery:
-            for side, paths in unread.items():
-                nursery.start_soon(self._sides[side].hash, paths)
 
 
 _WORTH_ANOTHER = frozenset({"damaged", "base_gone", "changed"})
-
-
-def _add(to: CarriedOut, done: CarriedOut) -> None:
-    again = {failure.action.path for failure in to.failures}
-    to.failures = [
-        f for f in to.failures if f.action.path not in {a.path for a in done.actions}
-    ] + [f for f in done.failures if f.action.path not in again]
-    to.actions += done.actions
-    to.too_large += done.too_large
-    to.content_bytes += done.content_bytes
 
 
 def _name(state: SideState) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import trio
@@ -10,7 +11,7 @@ import trio
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.session.peer import Peer
-from kled_sync.tree.entry import TreeEntry, check_entry
+from kled_sync.tree.entry import DIGEST_BYTES, check_entry
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree, share_entries
 from kled_sync.wire import messages
@@ -20,6 +21,8 @@ from kled_wire.errors import ProtocolError
 _NEAR_TRIES: Final = 3
 # No other work of a processor makes an answer so late: it need not be asked for again.
 _FAR_S: Final = 0.02
+# Of paths and digests in one request and its answer: far less than a message may have.
+_HASH_BYTES: Final = 8 * 1024 * 1024
 
 
 class SideState:
@@ -57,16 +60,7 @@ class SideState:
                     wait.event.set()
 
     def _list(self, message: messages.Listing) -> None:
-        known = self._agreed.children(message.directory)
-        # One object for what is equal: a million names and entries are in three trees.
-        names = {name: name for name in known}
-        self.tree.put_children(
-            message.directory,
-            {
-                names.get(name, name): _shared(known, name, entry)
-                for name, entry in message.entries.items()
-            },
-        )
+        self.tree.put_children(message.directory, message.entries)
         share_entries(message.directory, (self._agreed, self.tree))
         self.changed.add(message.directory)
 
@@ -110,12 +104,14 @@ class SideState:
 
     async def hash(self, paths: list[bytes]) -> None:
         """Let the endpoint read these files. Raises KledError."""
-        asked = messages.PathList(paths)
-        answer = await self.peer.ask(lambda number: messages.Hash(request=number, paths=asked))
-        assert isinstance(answer, messages.Hashed)
-        for path, entry in answer.found:
-            if self.tree.get(path) is not None:
-                self.tree.put(path, entry)
+        for asked in map(messages.PathList, _portions(paths)):
+            answer = await self.peer.ask(
+                lambda number, asked=asked: messages.Hash(request=number, paths=asked)  # type: ignore[misc]
+            )
+            assert isinstance(answer, messages.Hashed)
+            for path, entry in answer.found:
+                if self.tree.get(path) is not None:
+                    self.tree.put(path, entry)
 
     async def is_near(self) -> bool:
         """Whether it answers in `NEAR_S`, at the best of a few times. Raises KledError."""
@@ -166,6 +162,14 @@ def filesystem_of(facts: dict[str, Any]) -> int:
     return number if isinstance(number, int) and 0 <= number < 2**64 else 0
 
 
-def _shared(known: dict[bytes, TreeEntry], name: bytes, entry: TreeEntry) -> TreeEntry:
-    same = known.get(name)
-    return same if same == entry and same is not None else entry
+def _portions(paths: list[bytes]) -> Iterator[list[bytes]]:
+    portion: list[bytes] = []
+    size = 0
+    for path in paths:
+        portion.append(path)
+        size += len(path) + DIGEST_BYTES
+        if size > _HASH_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion or not paths:
+        yield portion

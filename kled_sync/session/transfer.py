@@ -64,6 +64,23 @@ class SyncMeter:
     total_bytes: int = 0
     done_bytes: int = 0
     changed: Callable[[], None] = lambda: None
+    # Of the totals, what was counted before it was planned.
+    _foreseen_files: int = 0
+    _foreseen_bytes: int = 0
+
+    def foresee(self, files: int, size: int) -> None:
+        """So much will be planned later."""
+        self.plan(files, size)
+        self._foreseen_files += files
+        self._foreseen_bytes += size
+
+    def plan(self, files: int, size: int) -> None:
+        """So much is to be transferred now."""
+        known_files, known_bytes = min(files, self._foreseen_files), min(size, self._foreseen_bytes)
+        self._foreseen_files -= known_files
+        self._foreseen_bytes -= known_bytes
+        self.files += files - known_files
+        self.total_bytes += size - known_bytes
 
 
 class SyncTransfer:
@@ -116,9 +133,9 @@ class SyncTransfer:
         moved = await self._move(side, actions, urgent, done)
         by_path = {action.path: action for action in actions if action.path not in moved}
         steps = plan(list(by_path.values()), self._sides[side].tree, list(moved.values()))
-        self.meter.total_bytes += sum(job.content_bytes for step in steps for job in step)
-        self.meter.files += sum(
-            a.new is not None and not a.new.is_directory for a in by_path.values()
+        self.meter.plan(
+            sum(a.new is not None and not a.new.is_directory for a in by_path.values()),
+            sum(job.content_bytes for step in steps for job in step),
         )
         for step in steps:
             limiter = trio.CapacityLimiter(_JOBS_AT_ONCE)

@@ -11,6 +11,7 @@ import struct
 from enum import IntEnum
 from typing import Final
 
+from kled_sync.tree.packed import PackableEntry
 from kled_wire.errors import ProtocolError
 
 _HEAD: Final = struct.Struct(">BHqQ")
@@ -42,7 +43,7 @@ class Kind(IntEnum):
     PROBLEM = 6  # it cannot be read, or cannot be there
 
 
-class TreeEntry(bytes):
+class TreeEntry(PackableEntry):
     """One entry. Equal bytes are equal entries."""
 
     __slots__ = ()
@@ -106,6 +107,11 @@ class TreeEntry(bytes):
     def with_mode(self, mode: int) -> TreeEntry:
         """The same with other permission bits."""
         return TreeEntry(self[:1] + mode.to_bytes(2, "big") + self[3:])
+
+
+def is_directory(entry: TreeEntry | None) -> bool:
+    """Whether there is something, and it is a directory."""
+    return entry is not None and entry.is_directory
 
 
 def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> TreeEntry:

@@ -56,14 +56,3 @@ def content_mark(_path: bytes, entry: TreeEntry) -> bytes | None:
     if entry[0] >= Kind.IGNORED or not entry.is_hashed:
         return None
     return entry[:1] + entry.tail
-
-
-def move_below(directories: dict[bytes, dict[bytes, E]], source: bytes, target: bytes) -> None:
-    """Let what is below the directory `source` be below `target`, where nothing is."""
-    entries = directories.pop(source, None)
-    if entries is None:
-        return
-    for name, entry in entries.items():
-        if entry.is_directory:
-            move_below(directories, join(source, name), join(target, name))
-    directories[target] = entries

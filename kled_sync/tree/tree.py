@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from kled_sync.tree.directories import Directories
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT, is_below, join, split
-from kled_sync.tree.subtree import move_below
-
-_NONE: dict[bytes, TreeEntry] = {}
-
-
-class SharedEntries(dict[bytes, TreeEntry]):
-    """What is in a directory, for several trees at once: one that changes it makes a copy first."""
 
 
 class Tree:
@@ -22,40 +16,35 @@ class Tree:
 
     def __init__(self) -> None:
         self.root: TreeEntry | None = None
-        self.directories: dict[bytes, dict[bytes, TreeEntry]] = {}
+        self.directories: Directories[TreeEntry] = Directories(TreeEntry)
 
     def get(self, path: bytes) -> TreeEntry | None:
         """What is at `path`; None where nothing is."""
         if path == ROOT:
             return self.root
-        directory, name = split(path)
-        return self.directories.get(directory, _NONE).get(name)
+        return self.directories.get(*split(path))
 
     def children(self, path: bytes) -> dict[bytes, TreeEntry]:
-        """What is in a directory, by name; not to be changed."""
-        return self.directories.get(path, _NONE)
+        """What is in a directory, by name; a dict of the caller's."""
+        return self.directories.children(path)
 
     def put(self, path: bytes, entry: TreeEntry) -> None:
         """Set what is at `path`. What was below stays only where it is a directory still."""
         if path == ROOT:
             self.root = entry
         else:
-            directory, name = split(path)
-            self._own(directory)[name] = entry
+            self.directories.put(*split(path), entry)
         if not entry.is_directory:
             self._forget_below(path)
 
-    def put_children(self, directory: bytes, entries: dict[bytes, TreeEntry]) -> None:
+    def put_children(self, directory: bytes, entries: Mapping[bytes, TreeEntry]) -> None:
         """Set all that is in a directory; forgets what was below those that are gone."""
-        for name, entry in self.directories.get(directory, _NONE).items():
+        for name, entry in self.children(directory).items():
             if entry.is_directory:
                 new = entries.get(name)
                 if new is None or not new.is_directory:
                     self._forget_below(join(directory, name))
-        if entries:
-            self.directories[directory] = entries
-        else:
-            self.directories.pop(directory, None)
+        self.directories.set(directory, entries)
 
     def remove(self, path: bytes) -> None:
         """Forget `path` and what is below it."""
@@ -63,34 +52,21 @@ class Tree:
             self.root = None
             self.directories.clear()
             return
-        directory, name = split(path)
-        if name in self.children(directory):
-            entries = self._own(directory)
-            del entries[name]
-            if not entries:
-                del self.directories[directory]
+        if self.get(path) is not None:
+            self.directories.put(*split(path), None)
         self._forget_below(path)
 
     def move(self, source: bytes, target: bytes) -> None:
         """Let the directory at `source`, with all in it, be at `target`, where nothing is."""
         entry = self.get(source)
         assert entry is not None
-        move_below(self.directories, source, target)
+        self.directories.move(source, target)
         self.remove(source)
         self.put(target, entry)
 
-    def _own(self, directory: bytes) -> dict[bytes, TreeEntry]:
-        """What is in a directory, to be changed."""
-        entries = self.directories.get(directory, _NONE)
-        if entries is _NONE or isinstance(entries, SharedEntries):
-            entries = self.directories[directory] = dict(entries)
-        return entries
-
     def _forget_below(self, path: bytes) -> None:
-        entries = self.directories.pop(path, None)
-        for name, entry in (entries or _NONE).items():
-            if entry.is_directory:
-                self._forget_below(join(path, name))
+        if path in self.directories:
+            self.directories.forget(path)
 
     def walk(self, top: bytes = ROOT) -> Iterator[tuple[bytes, TreeEntry]]:
         """`top` and all below it that is reached through directories, those before their own."""
@@ -110,26 +86,27 @@ class Tree:
 
     def count(self) -> int:
         """How many entries there are, the root's with them."""
-        return sum(map(len, self.directories.values())) + (self.root is not None)
+        return self.directories.count() + (self.root is not None)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Tree)
             and self.root == other.root
-            and self.directories == other.directories
+            and all(
+                self.children(directory) == other.children(directory)
+                for directory in {*self.directories, *other.directories}
+            )
         )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
 
 def share_entries(directory: bytes, trees: Sequence[Tree]) -> None:
-    """Have what is in a directory once in memory, if it is the same in all of `trees`."""
-    first = trees[0].children(directory)
-    if not first or any(tree.children(directory) != first for tree in trees[1:]):
-        return
-    shared = first if isinstance(first, SharedEntries) else SharedEntries(first)
-    for tree in trees:
-        tree.directories[directory] = shared
+    """Have what is in a directory once in memory for those of `trees` that are like the first."""
+    shared = trees[0].directories.packed(directory)
+    for tree in trees[1:]:
+        if tree.directories.packed(directory) == shared and shared:
+            tree.directories.use(directory, shared)
 
 
 def is_or_is_below(path: bytes, top: bytes) -> bool:

@@ -60,7 +60,7 @@ async def copy(site: Site, source: Path, destination: bytes, state: Path) -> int
         process.kill()
         await process.wait()
     assert result.done.failures == []
-    return len(result.done.actions)
+    return result.changes
 
 
 async def test_what_comes_is_the_users_and_begins_at_their_home(

@@ -196,6 +196,33 @@ def test_looking_at_every_directory_finds_what_looking_at_all_does(
     assert set(parts.conflicts) == set(whole.conflicts)
 
 
+@given(trees(), trees(), trees(), st.sampled_from([*ALL, Mode.COPY]), st.integers(1, 3))
+def test_a_new_tree_is_decided_on_in_parts_unless_something_goes(
+    a: Tree, b: Tree, o: Tree, mode: Mode, paths_max: int
+) -> None:
+    terms = SyncTerms(mode=mode)
+    whole = Reconciler(terms, a, b, o).run()
+    part = Reconciler(terms, a, b, o, paths_max=paths_max).run()
+    assert part.deletes == whole.deletes
+    parts = [part]
+    while part.later:
+        part = Reconciler(terms, a, b, o, paths_max=paths_max).run((), part.later)
+        parts.append(part)
+    assert Counter(x for part in parts for x in part.actions) == Counter(whole.actions)
+    assert {x for part in parts for x in part.conflicts} == set(whole.conflicts)
+    assert {x for part in parts for x in part.agreed} == set(whole.agreed)
+
+
+def test_a_part_is_as_large_as_it_may_be() -> None:
+    many = tree(**{f"d{n}": DIRECTORY for n in range(5)}, **{f"d{n}__f": "1" for n in range(5)})
+    left, parts = Reconciler(SyncTerms(mode=S), many, tree(), tree(), paths_max=3).run(), 1
+    assert len(left.actions) == 4
+    while left.later:
+        left = Reconciler(SyncTerms(mode=S), many, tree(), tree(), paths_max=3).run((), left.later)
+        parts += 1
+    assert parts == 3
+
+
 def test_a_file_that_nobody_read_is_read_only_where_it_matters() -> None:
     unread = make_file(0o644, 5, 1)
     new = outcome(S, tree(f=unread), tree(), tree())

@@ -9,12 +9,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kled_sync.decide.modes import Mode
+from kled_sync.session.deciding import PATHS_MAX
 from tests.kit.endpoints import kept_same
 
 NAMES = ("f", "g", "d/f", "d/g", "d/e/f", "m/f", "m/g", "m/e/f")
@@ -154,7 +156,11 @@ async def walk(home: Path, mode: Mode, history: list[Step]) -> None:
         ),
         max_size=3,
     ),
+    st.sampled_from([1, PATHS_MAX]),
 )
-def test_any_history_ends_as_promised(mode: Mode, history: list[Step]) -> None:
-    with tempfile.TemporaryDirectory() as home:
+def test_any_history_ends_as_promised(mode: Mode, history: list[Step], paths_max: int) -> None:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        patch("kled_sync.session.continuous.PATHS_MAX", paths_max),
+    ):
         trio.run(walk, Path(home), mode, history)

@@ -1,0 +1,75 @@
+"""Decides what is to be done, and reads the files whose content that depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import trio
+
+from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.operations import unread_worth_reading
+from kled_sync.decide.reconcile import Outcome, Reconciler, SyncTerms
+from kled_sync.session.side import SideState
+from kled_sync.tree.tree import Tree
+
+# With so many actions at once the links are busy for seconds, and their memory is some 40 MB. More
+# is decided on when those are done.
+PATHS_MAX: Final = 50_000
+
+
+class Deciding:
+    """Decides about two sides, by the terms that hold now."""
+
+    def __init__(
+        self,
+        sides: dict[SyncSide, SideState],
+        terms: SyncTerms,
+        agreed: Tree,
+        *,
+        paths_max: int | None,
+    ) -> None:
+        """`paths_max` as `Reconciler` has it."""
+        self._sides, self._terms, self._agreed = sides, terms, agreed
+        self._paths_max = paths_max
+
+    async def decide(
+        self, directories: Iterable[bytes] | None, whole: Iterable[bytes] = ()
+    ) -> Outcome:
+        """As `Reconciler.run`, with nothing unread. Raises KledError.
+
+        Where something is to go it is all that is to be done: what goes may come elsewhere, and
+        how much is deleted is asked about as a whole.
+        """
+        paths_max = self._paths_max
+        while True:
+            outcome = self._reconciled(directories, whole, paths_max)
+            unread = {side: sorted(set(paths)) for side, paths in outcome.unread.items() if paths}
+            if unread:
+                await self._read(unread)
+            elif outcome.later and outcome.deletes:
+                paths_max = None
+            else:
+                break
+        worth = {side.other: self._worth_reading(side, outcome) for side in SyncSide}
+        if not any(worth.values()):
+            return outcome
+        await self._read(worth)
+        return self._reconciled(directories, whole, paths_max)
+
+    def _reconciled(
+        self, directories: Iterable[bytes] | None, whole: Iterable[bytes], paths_max: int | None
+    ) -> Outcome:
+        alpha, beta = self._sides[SyncSide.ALPHA].tree, self._sides[SyncSide.BETA].tree
+        reconciler = Reconciler(self._terms, alpha, beta, self._agreed, paths_max=paths_max)
+        return reconciler.run(directories, whole)
+
+    def _worth_reading(self, side: SyncSide, outcome: Outcome) -> list[bytes]:
+        own = [action for action in outcome.actions if action.side is side]
+        return unread_worth_reading(own, self._sides[side].tree) if own else []
+
+    async def _read(self, paths: dict[SyncSide, list[bytes]]) -> None:
+        async with trio.open_nursery() as nursery:
+            for side, some in paths.items():
+                if some:
+                    nursery.start_soon(self._sides[side].hash, some)
