@@ -27,6 +27,11 @@ class DirectoryMove:
     actions: Sequence[PathChange]
 
     @property
+    def told(self) -> list[PathChange]:
+        """Those of `actions` that say it all: of the directory itself."""
+        return [action for action in self.actions if action.path in {self.path, self.source}]
+
+    @property
     def source(self) -> bytes:
         return self.operations[-1].source
 

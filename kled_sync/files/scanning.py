@@ -213,21 +213,20 @@ class Scanner:
         if path != ROOT and not is_name(name):
             return seen_problem(found, "it has a name that cannot be synced")
         if stat.S_ISREG(mode):
+            what = seen(make_file(mode, found.st_mtime_ns, found.st_size), found)
             if old is not None and old.entry.is_file and old.entry.is_hashed:
                 self._known_changed.append(path)
-            else:
-                self._note_fresh(path)
-            return seen(make_file(mode, found.st_mtime_ns, found.st_size), found)
+            elif (gone := self._gone.get(found.st_ino)) is not None and is_same_file(what, gone):
+                return gone
+            elif self._knows:
+                self._fresh.append(path)
+            return what
         if stat.S_ISDIR(mode):
             return self._look_at_directory(path, found)
         if stat.S_ISLNK(mode):
             return self._look_at_link(descriptor, name, path, found)
         return seen(make_frozen(Kind.OTHER, f"{_WORDS.get(stat.S_IFMT(mode), 'it')} is not copied"),
                     found)  # fmt: skip
-
-    def _note_fresh(self, path: bytes) -> None:
-        if self._knows:
-            self._fresh.append(path)
 
     def _look_at_directory(self, path: bytes, found: os.stat_result) -> SeenEntry:
         if path == ROOT and self._options.only:
@@ -308,15 +307,16 @@ class Scanner:
             self._gone[int.from_bytes(what[8:16], "big")] = what
 
     def _recognise(self) -> None:
-        """Give files that came from elsewhere in the tree the digests they had there."""
+        """Give files that came from elsewhere in the tree the digests they had there.
+
+        Those that went before they came were recognised when they were looked at.
+        """
         if not self._gone:
             return
         for path in self._fresh:
             what = self._memory.get(path)
             old = self._gone.get(what.inode) if what is not None else None
-            if what is None or old is None or not what.entry.is_file:
-                continue
-            if what == old[: len(what)]:
+            if what is not None and old is not None and is_same_file(what, old):
                 self._memory.put(path, old)
 
     def _read(self, *, read_new: bool) -> None:
@@ -345,6 +345,11 @@ _WORDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def is_same_file(what: SeenEntry, old: SeenEntry) -> bool:
+    """Whether `what`, which nobody read, is `old`, which was: same inode, times, size and mode."""
+    return what == old[: len(what)]
 
 
 def seen_long_ago(found: os.stat_result) -> bool:

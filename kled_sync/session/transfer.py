@@ -172,7 +172,7 @@ class SyncTransfer:
             next(self._numbers), moves, target, side, self._agreement, urgent=urgent
         )
         moved = {action.path: action for move in moves for action in move.actions}
-        done.actions.extend(moved.values())
+        done.actions.extend(action for move in moves for action in move.told)
         self.in_flight.difference_update(moved)
         return moved
 
