@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import hypothesis
@@ -18,6 +19,8 @@ hypothesis.settings.load_profile("kled")
 # For scripts/test --fast: of the hundred examples that all tests have, some.
 hypothesis.settings.register_profile("kled-fast", max_examples=40)
 
+# What starts real programs, all of it.
+_E2E = Path(__file__).parent / "e2e"
 # How tests say, in the reason of a skip, that a package or program is missing.
 _MISSING = ("not installed", "could not import")
 
@@ -28,8 +31,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--leaks", action="store_true", help="name the test that left something open")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import nothing of which `-m "not slow"` leaves no test: each worker would, for seconds."""
+    if config.getoption("markexpr") == "not slow" and _is_slow(collection_path):
+        return True
+    return None
+
+
+def _is_slow(path: Path) -> bool:
+    """Whether all tests of a folder or file are marked so, by where it is or by `pytestmark`."""
+    if path == _E2E or _E2E in path.parents:
+        return True
+    if path.suffix != ".py":
+        return False
+    _, _, marks = path.read_text("utf-8").partition("\npytestmark = ")
+    return "pytest.mark.slow" in marks.partition("\n\n")[0]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs programs that only `--strangers` installs."""
+    """Leave out what needs programs that only `--strangers` installs; mark what starts programs."""
+    for item in items:
+        if _E2E in item.path.parents:
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("--strangers"):
         left_out = [item for item in items if item.get_closest_marker("strangers")]
         config.hook.pytest_deselected(items=left_out)

@@ -12,14 +12,6 @@ from tests.kit.container_site import make_bundle
 from tests.kit.site import Site, open_site
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here starts real programs."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """The real programs, with the workspace `dev` running."""
