@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,7 +35,6 @@ class TerraformDiagnostic:
     detail: str = ""
     file: str = ""
     line: int = 0
-    snippet: str = ""
     address: str = ""
 
 
@@ -202,7 +201,6 @@ def parse_diagnostic(value: Mapping[str, Any]) -> TerraformDiagnostic:
         detail=_text(value, "detail"),
         file=_text(place, "filename"),
         line=int(_number(_mapping(place, "start"), "line")),
-        snippet=_text(_mapping(value, "snippet"), "code"),
         address=_text(value, "address"),
     )
 
@@ -288,11 +286,3 @@ class TerraformProgress:
             case _:
                 return self
         return TerraformProgress(planned=planned, done=done, failed=failed, running=running)
-
-
-def reduce_progress(events: Iterable[Event]) -> TerraformProgress:
-    """Return the progress after all of `events`."""
-    progress = TerraformProgress()
-    for event in events:
-        progress = progress.after(event)
-    return progress

@@ -371,10 +371,6 @@ class ContinuousSync:
         self._wake.set()
         return len(done.actions)
 
-    @property
-    def is_two_way(self) -> bool:
-        return self._wish.mode in TWO_WAY
-
 
 async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon
     await state.scan(everywhere=everywhere)

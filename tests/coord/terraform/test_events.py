@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,6 @@ from kled_coord.terraform.events import (
     format_diagnostic,
     parse_line,
     parse_validation,
-    reduce_progress,
 )
 
 RECORDED = Path(__file__).parent / "recorded"  # Terraform 1.11.4
@@ -53,7 +53,6 @@ def test_a_failed_apply_is_read_whole() -> None:
     assert ChangeSummary("plan", 3, 0, 0) in events
     (found,) = [e.diagnostic for e in events if isinstance(e, DiagnosticFound)]
     assert (found.severity, found.file, found.line) == ("error", "fail.tf", 3)
-    assert found.snippet == '  provisioner "local-exec" {'
     assert found.address == "terraform_data.bad"
     assert format_diagnostic(found) == (
         "fail.tf:3: local-exec provisioner error: Error running command 'echo oops; exit 3': "
@@ -74,7 +73,7 @@ def test_outputs_come_with_values_but_for_sensitive_ones() -> None:
     [("apply_failed.jsonl", 2, 1, 3), ("replace.jsonl", 4, 0, 4), ("destroy.jsonl", 3, 0, 3)],
 )
 def test_progress_counts_each_step_once(name: str, done: int, failed: int, total: int) -> None:
-    progress = reduce_progress(recorded(name))
+    progress = reduce(TerraformProgress.after, recorded(name), TerraformProgress())
     assert (progress.done, progress.failed, progress.total) == (done, failed, total)
     assert progress.running == frozenset()
 
@@ -95,7 +94,7 @@ def test_progress_shows_what_is_being_worked_on() -> None:
 
 def test_reads_while_planning_are_no_part_of_the_work() -> None:
     events: list[Event] = [ResourceStarted("data.d", "read"), ResourceDone("data.d", "read", 0)]
-    assert reduce_progress(events) == TerraformProgress()
+    assert reduce(TerraformProgress.after, events, TerraformProgress()) == TerraformProgress()
 
 
 def test_a_failed_validation_is_read() -> None:
