@@ -274,7 +274,7 @@ TESTED_BY = {
         kled_provider/plugin/resource
     """,
     "provider/test_docs.py": "kled_provider/reference",
-    "provider/test_every_shape.py": "kled_provider/plugin/checks kled_provider/plugin/validation",
+    "provider/test_every_shape.py": "kled_provider/plugin/checks",
     "provider/test_parameters.py": """
         kled_provider/kled/parameter kled_provider/kled/preset kled_provider/kled/regex_process
     """,

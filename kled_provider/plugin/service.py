@@ -21,7 +21,7 @@ from kled_provider.plugin.planning import ResourcePlan
 from kled_provider.plugin.private import Names, Private, decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Schema
-from kled_provider.plugin.validation import ignored_items, validate_config
+from kled_provider.plugin.validation import at_lines, ignored_items, validate_config
 from kled_provider.plugin.values import (
     ValueFormatError,
     Values,
@@ -102,7 +102,8 @@ class PluginService:
     async def _validate_resource(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))
         config = _present(decode_object(request.blob(2), resource.schema))
-        return messages.encode_diagnostics(1, resource.validate(config))
+        found = at_lines(resource.schema, config, resource.validate(config))
+        return messages.encode_diagnostics(1, found)
 
     async def _validate_data(self, request: Fields) -> bytes:
         source = self._provider.data_source(request.text(1))
@@ -140,11 +141,15 @@ class PluginService:
         config = _present(decode_object(request.blob(4), resource.schema))
         private = decode_private(kept)
         plan: ResourcePlan = resource.plan(prior, config)
-        found = await self._operations.ask(
-            lambda context: resource.check_plan(context, prior, plan.planned),
-            self._context(private, config=config),
-        )
-        plan = replace(plan, diagnostics=(*plan.diagnostics, *found))
+        try:
+            found = await self._operations.ask(
+                lambda context: resource.check_plan(context, prior, plan.planned),
+                self._context(private, config=config),
+            )
+        except DiagnosticError as error:
+            raise DiagnosticError(*at_lines(resource.schema, config, error.diagnostics)) from error
+        found = at_lines(resource.schema, config, (*plan.diagnostics, *found))
+        plan = replace(plan, diagnostics=tuple(found))
         await self._tell_ignored(resource.type_name, resource.schema, config)
         claim = await self._claim(resource, plan.planned, private.claim)
         return messages.encode_plan(plan, replace(private, claim=claim).encode())
@@ -207,7 +212,8 @@ class PluginService:
 
         state, diagnostics = await self._operations.change(operation, prior, context)
         kept = Private(generation=generation or "", data=context.private).encode()
-        return messages.encode_applied(state, kept, diagnostics)
+        found = at_lines(resource.schema, change.config or {}, diagnostics)
+        return messages.encode_applied(state, kept, found)
 
     async def _import(self, request: Fields) -> bytes:
         resource = self._provider.resource(request.text(1))

@@ -5,7 +5,8 @@ Terraform checks types, required attributes and numbers of blocks itself, before
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from kled_provider.plugin.diagnostics import Diagnostic, MapKey, Path
@@ -17,11 +18,17 @@ _Found = tuple[Path, Attribute | Block, Any]
 
 def validate_config(body: Body, config: Values) -> list[Diagnostic]:
     """Say what is wrong with the values that are known."""
-    return [
-        Diagnostic(summary=summary, detail=detail, path=_pointable(body, path))
+    found = [
+        Diagnostic(summary=summary, detail=detail, path=path)
         for path, item, value in _set_items(body, config, ())
         for summary, detail in _problems(item, value)
     ]
+    return at_lines(body, config, found)
+
+
+def at_lines(body: Body, config: Values, found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Point each diagnostic at what Terraform finds a line for."""
+    return [replace(each, path=_pointable(body, each.path, config)) for each in found]
 
 
 def _problems(item: Attribute | Block, value: Any) -> Iterator[tuple[str, str]]:
@@ -33,17 +40,32 @@ def _problems(item: Attribute | Block, value: Any) -> Iterator[tuple[str, str]]:
             yield f"Invalid {item.name}", problem
 
 
-def _pointable(body: Body, path: Path) -> Path:
-    """Cut a path to what Terraform finds a line for: of an attribute's value one step at most."""
-    blocks = {block.name: block for block in body.blocks}
+def _pointable(body: Body, path: Path, config: Values) -> Path:
+    """Make a path one that Terraform finds a line for.
+
+    It finds one for an attribute, and of its value one step at most. A block is shown by the first
+    of its attributes that is set.
+    """
+    blocks, at = {block.name: block for block in body.blocks}, config
     for position, step in enumerate(path):
+        at = _below(at, step)
         if not isinstance(step, str):
             continue
         if step not in blocks:
             inside = path[position + 1 : position + 2]
             return path[: position + 1] + tuple(s for s in inside if not isinstance(s, str))
         blocks = {block.name: block for block in blocks[step].blocks}
-    return path
+    within = at if path and isinstance(at, dict) else {}
+    return (*path, *[name for name, value in within.items() if value not in (None, [])][:1])
+
+
+def _below(value: Any, step: str | int | MapKey) -> Any:
+    """What a step of a path leads to; None where that is not known."""
+    if isinstance(step, str) and isinstance(value, dict):
+        return value.get(step)
+    if isinstance(step, int) and isinstance(value, list) and step < len(value):
+        return value[step]
+    return None
 
 
 def ignored_items(body: Body, config: Values) -> list[tuple[str, str]]:

@@ -241,43 +241,67 @@ async def test_one_whose_resource_is_renamed_runs_in_the_end(kata: Any, platform
     nothing_is_left(platform)
 
 
+# What is written, what is said, and the line of the template that it is said at.
 REFUSED_BY_THE_PLAN = (
-    ("privileged = true", "A privileged container without Kata"),
-    ('mount {\n source = "/etc"\n target = "/m"\n }', "'/etc' is not beneath a path that"),
-    ('upload {\n file = "/x"\n source = "/etc/shadow"\n }', "'/etc/shadow' is not beneath"),
-    ('device {\n name = "kvm"\n }', "There is no such device"),
-    ('labels = { "kled.dev/workspace" = "w-2" }', "are not yours"),
-    ('labels = { "a\\u0007b" = "" }', "A label's name has"),
+    ("privileged = true", "A privileged container without Kata", "privileged = true"),
+    (
+        'mount {\n source = "/etc"\n target = "/m"\n }',
+        "'/etc' is not beneath a path that",
+        'source = "/etc"',
+    ),
+    (
+        'upload {\n file = "/x"\n source = "/etc/shadow"\n }',
+        "'/etc/shadow' is not beneath",
+        'source = "/etc/shadow"',
+    ),
+    ('device {\n name = "kvm"\n }', "There is no such device", 'name = "kvm"'),
+    (
+        'labels = { "kled.dev/workspace" = "w-2" }',
+        "are not yours",
+        'labels = { "kled.dev/workspace" = "w-2" }',
+    ),
+    ('labels = { "a\\u0007b" = "" }', "A label's name has", 'labels = { "a\\u0007b" = "" }'),
+    ('hostname = "a b"', "Use a host name; got 'a b'.", 'hostname = "a b"'),
+    ('env = { "A=B" = "" }', "Invalid env", 'env = { "A=B" = "" }'),
+    ('sysctls = { "net/../x" = "" }', "no name of a kernel", 'sysctls = { "net/../x" = "" }'),
 )
 REFUSED_BY_A_CREATE = (
-    ('user = "nobody-here"', "There is no such user"),
-    ('command = ["/no/such/program"]', ': command = ["/no/such/program"] containerd: '),
-    ("port {\n internal = 80\n external = 8080\n }", "A port needs a network"),
-    ('volume {\n volume = "vol-1"\n target = "/v"\n }', "This workspace has no volume"),
-    ('network {\n network = "net-1"\n }', "this workspace has no network"),
-    ('agent {\n id = "a"\n token = "t"\n }', "The agent's bundle is missing"),
+    ('user = "nobody-here"', "There is no such user", 'user = "nobody-here"'),
+    ('command = ["/no/such/program"]', "containerd: ", 'command = ["/no/such/program"]'),
+    ("port {\n internal = 80\n external = 8080\n }", "A port needs a network", "internal = 80"),
+    (
+        'volume {\n volume = "vol-1"\n target = "/v"\n }',
+        "This workspace has no volume",
+        'volume = "vol-1"',
+    ),
+    ('network {\n network = "net-1"\n }', "this workspace has no network", 'network = "net-1"'),
+    ('agent {\n id = "a"\n token = "t"\n }', "The agent's bundle is missing", 'id = "a"'),
 )
 
 
 async def test_what_cannot_be_is_refused_by_the_plan(kata: Any, platform: Any) -> None:
-    for more, said in REFUSED_BY_THE_PLAN:
+    for more, said, line in REFUSED_BY_THE_PLAN:
         kata.write(template(platform, more))
-        assert said in await refused(kata, "plan")
+        told = await refused(kata, "plan")
+        assert said in told
+        assert f": {line} " in told, told
 
 
 async def test_a_create_that_fails_leaves_nothing(kata: Any, platform: Any) -> None:
-    for more, said in REFUSED_BY_A_CREATE:
+    for more, said, line in REFUSED_BY_A_CREATE:
         kata.write(template(platform, more))
-        assert said in await refused(kata, "apply", "-auto-approve")
+        told = await refused(kata, "apply", "-auto-approve")
+        assert said in told
+        assert f": {line} " in told, told
         nothing_is_left(platform)
 
 
 async def test_without_an_image_or_containerd_it_is_said_where(kata: Any, platform: Any) -> None:
     text = template(platform).replace("kata_image.base.id", '"kled.test/none:1"')
     kata.write(text)
-    assert "There is no 'kled.test/none:1' in containerd" in await refused(
-        kata, "apply", "-auto-approve"
-    )
+    told = await refused(kata, "apply", "-auto-approve")
+    assert "There is no 'kled.test/none:1' in containerd" in told
+    assert ': image = "kled.test/none:1" ' in told
     platform.file.write_text(
         platform.file.read_text().replace(platform.containerd.address, "/run/none.sock")
     )

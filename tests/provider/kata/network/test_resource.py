@@ -125,7 +125,16 @@ async def test_errors_stand_at_their_attributes_and_leave_nothing(
     await _refused(terraform, 'name = "a/b"', "letters, digits")
     await _refused(terraform, "mtu = 7", "576 to 65535")
     await _refused(terraform, 'dns = ["127.0.0.1"]', "the container itself")
-    (machine.settings.plugin_directories[0] / "portmap").unlink()
+    (plugins,) = machine.settings.plugin_directories
+    bridge = (plugins / "bridge").read_text()
+    answer = '{"code": 7, "msg": "no bridge of mine", "details": "mtu"}'
+    (plugins / "bridge").write_text(
+        f"#!/bin/sh\n[ $CNI_COMMAND != ADD ] || {{ echo '{answer}'; exit 1; }}\n{bridge}"
+    )
+    refuses = "CNI plugin bridge refuses ADD: no bridge of mine: mtu"
+    await _refused(terraform, 'name = "net"', refuses)
+    (plugins / "bridge").write_text(bridge)
+    (plugins / "portmap").unlink()
     await _refused(terraform, 'name = "net"', "no CNI plugin 'portmap'")
     assert not list((machine.settings.directory / "networks").glob("*"))
     machine.namespace.ip("link", "delete", "mine")
