@@ -9,6 +9,7 @@ directory come in one job with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -98,9 +99,16 @@ def plan(
     )
     find = _finder(actions, target, blocked)
     contents = [_arrive(a, find) for a in actions if a.new is not None and not a.new.is_directory]
-    tops = _gather(directories, contents)
+    sizes = {o.path: _content_bytes(o) for o in contents}
+    large = {path for path, size in sizes.items() if size > JOB_BYTES // 4}
+    tops: Mapping[bytes, bytes] = {}
+    if len(contents) > _NEWEST_FIRST:
+        # Large files are sent last, so what they are in is made before.
+        sizes |= dict.fromkeys(large, JOB_BYTES + 1)
+        new = [o.path for o in directories if o.do is Do.MAKE_DIRECTORY]
+        tops = find_tops(new, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
     first = [*_make_way(actions, blocked), *(o for o in directories if o.path not in tops)]
-    arriving = _in_order(contents, [o for o in directories if o.path in tops])
+    arriving = _in_order(contents, [o for o in directories if o.path in tops], large)
     last = [
         operation
         for operation in _removals(actions)
@@ -207,6 +215,8 @@ def _finder(
 def _arrive(action: PathChange, find: Callable[[TreeEntry], bytes | None]) -> Operation:
     new = action.new
     assert new is not None
+    if action.old is None and new.is_file and not new.is_hashed:
+        return Operation(Do.CONTENT, action.path, new, None)
     old = None if action.old is not None and action.old.is_directory else action.old
     if not new.is_file:
         return Operation(Do.LINK, action.path, new, old)
@@ -218,26 +228,14 @@ def _arrive(action: PathChange, find: Callable[[TreeEntry], bytes | None]) -> Op
     return Operation(Do.CONTENT, action.path, new, old)
 
 
-def _gather(
-    directories: Sequence[Operation], contents: Sequence[Operation]
-) -> Mapping[bytes, bytes]:
-    """The new directories that come in one job with what is in them (`gathering.find_tops`).
-
-    Large files are sent last, so what they are in is made before.
-    """
-    if len(contents) <= _NEWEST_FIRST:
-        return {}
-    new = [o.path for o in directories if o.do is Do.MAKE_DIRECTORY]
-    sizes = ((o.path, JOB_BYTES + 1 if _is_large(o) else _content_bytes(o)) for o in contents)
-    return find_tops(new, sizes, JOB_OPERATIONS, JOB_BYTES)
-
-
-def _in_order(contents: list[Operation], directories: list[Operation]) -> list[Operation]:
+def _in_order(
+    contents: list[Operation], directories: list[Operation], large: AbstractSet[bytes]
+) -> list[Operation]:
     """A few: who was saved last is first. Many: small before large, as they lie in the tree."""
     if len(contents) <= _NEWEST_FIRST:
         return sorted(contents, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
     by_path = sorted(directories + contents, key=lambda o: in_tree_order(o.path))
-    return sorted(by_path, key=_is_large)
+    return sorted(by_path, key=lambda o: o.path in large) if large else by_path
 
 
 def portions(
@@ -282,7 +280,3 @@ def _content_bytes(operation: Operation) -> int:
     if operation.do is Do.CONTENT and operation.new is not None:
         return operation.new.size
     return 0
-
-
-def _is_large(operation: Operation) -> bool:
-    return _content_bytes(operation) > JOB_BYTES // 4

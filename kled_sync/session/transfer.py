@@ -28,6 +28,7 @@ from kled_sync.session.moving import move_directories
 from kled_sync.session.side import SideState
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import shown
+from kled_sync.tree.tree import Tree
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
 
@@ -235,6 +236,7 @@ class SyncTransfer:
         done: CarriedOut,
     ) -> None:
         failed = failed_in(answer)
+        target, source = self._sides[side].tree, self._sides[side.other].tree
         for number, operation in enumerate(job.operations):
             action = by_path.get(operation.path)
             if action is None:
@@ -243,7 +245,7 @@ class SyncTransfer:
                 self._agreement.forget([operation.path])
                 self._fail(Failure(action, *failed[number]), done)
             else:
-                self._succeed(side, operation, sent.get(number), done, action)
+                self._succeed((target, source), operation, sent.get(number), done, action)
         done.too_large.extend(answer.too_large)
         self.in_flight.difference_update(o.path for o in job.operations)
         self.meter.files_done += sum(o.new is not None for o in job.operations)
@@ -256,24 +258,26 @@ class SyncTransfer:
 
     def _succeed(
         self,
-        side: SyncSide,
+        trees: tuple[Tree, Tree],
         operation: Operation,
         sent: TreeEntry | None,
         done: CarriedOut,
         action: PathChange,
     ) -> None:
+        """`trees` are those of the side that it was done on, and of the other."""
+        target, source = trees
         do, path = operation.do, operation.path
         new = operation.new if sent is None else sent
         self._without_base.discard(path)
         if new is None:
-            self._sides[side].tree.remove(path)
+            target.remove(path)
             if action.new is None:
                 self._agreement.note(path, None)
                 done.actions.append(action)
             return
-        self._sides[side].tree.put(path, new)
-        if sent is not None and self._sides[side.other].tree.get(path) is not None:
-            self._sides[side.other].tree.put(path, sent)
+        target.put(path, new)
+        if sent is not None and source.get(path) is not None:
+            source.put(path, sent)
         self._agreement.note(path, new)
         if do is Do.CONTENT:
             done.content_bytes += new.size

@@ -406,7 +406,7 @@ def _found(value: object) -> FoundEntries:
 
 
 def _rows(value: object) -> Rows:
-    return Rows(tuple(_list(row)) for row in _list(value))
+    return Rows(map(tuple, map(_list, _list(value))))
 
 
 _CONVERTER: Final[dict[object, Callable[[object], object]]] = {
