@@ -11,15 +11,20 @@ from kled_provider.plugin.diagnostics import Diagnostic
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import Values, is_known
 
-_PLACES: Final = (("volume", "target"), ("mount", "target"), ("tmpfs", "target"),
+BUNDLE: Final = "/opt/kled"
+SECRETS: Final = "/run/kled"
+PLACES: Final = (("volume", "target"), ("mount", "target"), ("tmpfs", "target"),
                   ("upload", "file"), ("device", "target"))  # fmt: skip
 _CONTENTS: Final = ("content", "content_base64", "source")
+# Terraform sends an object several times in one message, which may have 64 MiB.
+_UPLOADS_BYTES: Final = 8 << 20
 
 
 def block_problems(config: Values) -> Iterator[Diagnostic]:
     """Say what no single block tells."""
     yield from _same_places(config)
     yield from _uploads(config)
+    yield from _size_of_uploads(config)
     yield from _rlimits(config)
 
 
@@ -29,8 +34,10 @@ def place_in_container(path: str) -> str:
 
 
 def _same_places(config: Values) -> Iterator[Diagnostic]:
-    taken: dict[str, str] = {}
-    for block, attribute in _PLACES:
+    # What an agent, or a secret environment, is started by (program.py).
+    needed = any(config[name] is not None for name in ("agent", "env_sensitive"))
+    taken = dict.fromkeys((BUNDLE, SECRETS), "agent") if needed else {}
+    for block, attribute in PLACES:
         for index, item in _blocks(config, block):
             named = item[attribute]
             if not isinstance(named, str):
@@ -47,6 +54,16 @@ def _uploads(config: Values) -> Iterator[Diagnostic]:
         if sum(item[name] is not None for name in _CONTENTS) != 1:
             detail = "Set one of `content`, `content_base64` and `source`."
             yield _problem("An upload has one content", detail, ("upload", index))
+
+
+def _size_of_uploads(config: Values) -> Iterator[Diagnostic]:
+    texts = (item[name] for _, item in _blocks(config, "upload") for name in _CONTENTS[:2])
+    size = sum(len(text.encode()) for text in texts if isinstance(text, str))
+    if size > _UPLOADS_BYTES:
+        detail = (
+            f"Together they have {size} bytes; at most {_UPLOADS_BYTES} are taken. Use a volume."
+        )
+        yield _problem("The uploads are too large", detail, ("upload",))
 
 
 def _rlimits(config: Values) -> Iterator[Diagnostic]:

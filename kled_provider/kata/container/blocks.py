@@ -50,8 +50,9 @@ def _inside(value: Any) -> str | None:
         and "\0" not in value
         and ".." not in value.split("/")
     ):
-        if place_in_container(value).split("/")[1] == "proc":
-            return f"Nothing is mounted in /proc; got {value!r}."
+        place = place_in_container(value)
+        if place == "/dev" or place.split("/")[1] == "proc":
+            return f"Nothing is mounted at /dev or in /proc; got {value!r}."
         return None
     return f"Use an absolute path below `/` without `..`; got {value!r}."
 
@@ -110,8 +111,8 @@ RUNTIME: Final = _once(
 AGENT: Final = _once(
     "agent",
     "An agent of Kled that runs beside the command, from the bundle that is mounted read-only.",
-    _required("id", "The kled_agent's id."),
-    _required("token", "The kled_agent's token.", sensitive=True),
+    _required("id", "The kled_agent's id.", check=matching(r"[!-~]{1,200}", "a kled_agent's id")),
+    _required("token", "The kled_agent's token.", sensitive=True, check=value_checks.token),
     _optional(
         "user",
         "The user whose terminals it opens; the container's by default.",

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from kled_provider.kata.container.block_rules import BUNDLE, SECRETS
 from kled_provider.kata.image.manifest import ImageConfig
 from kled_provider.plugin.values import Values
 
-BUNDLE: Final = "/opt/kled"
-SECRETS: Final = "/run/kled"
 JOB_FILE: Final = "init.json"
 TOKEN_FILE: Final = "token"  # noqa: S105 - the name of the file
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from kled_provider.containerd.caller import ContainerdError
+from kled_provider.kata.container.block_rules import PLACES, place_in_container
 from kled_provider.plugin.diagnostics import DiagnosticError, Path
 from kled_provider.plugin.values import Values
 
@@ -19,13 +20,14 @@ from kled_provider.plugin.values import Values
 _KNOWN: Final[tuple[tuple[str, str, Path], ...]] = (
     ("no space left on device", "The disk of containerd is full", ("image",)),
     (r"volume \S+ is in use by", "The volume is in use", ("volume",)),
-    ("sysctl", "A kernel parameter is refused", ("sysctls",)),
+    ("sysctl|/proc/sys/", "A kernel parameter is refused", ("sysctls",)),
     ("rlimit", "A limit is refused", ("rlimit",)),
-    ("cwd", "The directory cannot be entered", ("workdir",)),
+    ("uids and gids must be", "There is no such user", ("user",)),
+    (r"cwd|init: mkdir ", "The directory cannot be entered", ("workdir",)),
     ("unknown field|configuration|hypervisor", "Kata refuses its settings", ("runtime",)),
     ("binary not installed|invalid runtime name|start shim|resolve runtime path",
      "The runtime cannot be started", ("runtime",)),
-    ("mounting", "A mount is refused", ("mount",)),
+    ("mounting|reopening /dev", "A mount is refused", ("mount",)),
     ("executable file|exec format|(no such file|permission denied|is a directory).*: unknown$",
      "The command cannot be started", ("command",)),
 )  # fmt: skip
@@ -41,11 +43,22 @@ def blamed(text: str, values: Values) -> tuple[str, Path]:
             return summary, ("image",)
         if path == ("volume",) and len(values["volume"]) == 1:
             return summary, ("volume", 0, "volume")
+        if path == ("mount",):
+            return summary, next(_mounted_at(text, values), path if values["mount"] else ())
         if path == ("runtime",) and values["runtime"] is not None:
             name = "config" if "configuration" in text else "handler"
             return summary, (*path, name if values["runtime"][name] is not None else "handler")
         return summary, path if values[str(path[0])] else ()
     return "The container cannot be started", ()
+
+
+def _mounted_at(text: str, values: Values) -> Iterator[Path]:
+    """The blocks whose place in the container a refusal names."""
+    for block, attribute in PLACES:
+        for index, item in enumerate(values[block]):
+            place = item.get(attribute)  # of a device it may be left out
+            if place is not None and f'"{place_in_container(place)}"' in text:
+                yield (block, index, attribute)
 
 
 @contextmanager

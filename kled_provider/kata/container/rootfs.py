@@ -16,7 +16,7 @@ from kled_provider.containerd.types import Mount
 
 _MAX_BYTES: Final = 1 << 20
 _DIGITS: Final = re.compile(r"[0-9]{1,12}")
-_MAX_ID: Final = (1 << 32) - 2
+_MAX_ID: Final = (1 << 31) - 1  # what runc takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

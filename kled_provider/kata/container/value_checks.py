@@ -8,11 +8,15 @@ from __future__ import annotations
 import base64
 import re
 import signal
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kled_provider.kata.network.files import address_problem, name_problem
 
 MAX_UPLOAD_BYTES: Final = 1 << 20
+# linux/binfmts.h: MAX_ARG_STRLEN, and a quarter of the usual stack for all, less what others need.
+_STRING_BYTES: Final = 32 * 4096
+_STRINGS_BYTES: Final = (2 << 20) - (256 << 10)
 _MAC: Final = re.compile(r"[0-9A-Fa-f][02468ACEace](?::[0-9A-Fa-f]{2}){5}")
 _REAL_TIME: Final = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
@@ -51,7 +55,7 @@ def environment(value: Any) -> str | None:
             return f"A variable's name has no `=` and no NUL byte, and is not empty; got {name!r}."
         if text is not None and "\0" in text:
             return f"The value of {name} has a NUL byte."
-    return None
+    return _room_problem([f"{name}={text}" for name, text in value.items() if text is not None])
 
 
 def hosts(value: Any) -> str | None:
@@ -61,6 +65,13 @@ def hosts(value: Any) -> str | None:
         if problem or address == "":
             return problem or f"The address of {name} is empty."
     return None
+
+
+def token(value: Any) -> str | None:
+    """Take a token as the agent reads it: it is not shown."""
+    if re.fullmatch(r"[!-~]{1,4096}", value):
+        return None
+    return "Use a kled_agent's token: one word of printable ASCII."
 
 
 def mac(value: Any) -> str | None:
@@ -92,4 +103,14 @@ def _size_problem(size: int) -> str | None:
 def texts(value: Any) -> str | None:
     """Take a list of strings as a program can be given."""
     bad = [item for item in value if not isinstance(item, str) or "\0" in item]
-    return "It holds null or a NUL byte." if bad else None
+    return "It holds null or a NUL byte." if bad else _room_problem(value)
+
+
+def _room_problem(strings: Sequence[str]) -> str | None:
+    """Refuse what execve(2) has no room for: the container would start, and end at once."""
+    sizes = [len(text.encode()) + 1 for text in strings]
+    if max(sizes, default=0) > _STRING_BYTES:
+        return f"One has {max(sizes)} bytes; a program takes {_STRING_BYTES} in one. Use an upload."
+    if sum(sizes) > _STRINGS_BYTES:
+        return f"Together they have {sum(sizes)} bytes; at most {_STRINGS_BYTES} are taken."
+    return None

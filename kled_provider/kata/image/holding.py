@@ -7,10 +7,16 @@ of its own. What nobody needed an account for, and what the machine's owner put 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.images import ImageRecord
 from kled_provider.kata.image.taking import HELD_ALONE, HELD_BY, MANAGED, ImageLocks, find_image
+from kled_provider.plugin.values import Values
+
+_SAID_BYTES: Final = 3900  # of the 4096 that containerd takes of a label with its name
 
 
 def holder_label(workspace: str) -> str:
@@ -18,17 +24,35 @@ def holder_label(workspace: str) -> str:
     return HELD_BY + hashlib.sha256(workspace.encode()).hexdigest()[:24]
 
 
+def holder_value(generation: str, values: Values) -> str:
+    """What the label says: the create that holds it, and how a template said to get it."""
+    said = json.dumps([values["archive"], values["pull_triggers"]])
+    return f"{generation} {said}" if len(said.encode()) <= _SAID_BYTES else generation
+
+
+def said_to_get(labels: Mapping[str, str], workspace: str) -> Values:
+    """What the workspace's template said last of how to get an image; nulls where nobody knows."""
+    said = labels.get(holder_label(workspace), "").partition(" ")[2]
+    archive, triggers = json.loads(said) if said else (None, None)
+    return {"archive": archive, "pull_triggers": triggers}
+
+
 def may_use(image: ImageRecord, workspace: str) -> bool:
     """Whether a workspace may use an image by its name."""
     return HELD_ALONE not in image.labels or holder_label(workspace) in image.labels
 
 
-async def hold_image(api: ContainerdApi, name: str, workspace: str, generation: str) -> None:
-    """Note that a workspace holds an image. The caller has its lock. Raises ContainerdError."""
+async def hold_image(api: ContainerdApi, name: str, workspace: str, generation: str) -> Values:
+    """Note that a workspace holds an image. The caller has its lock. Raises ContainerdError.
+
+    Returns what its template said of how to get it.
+    """
     found = await api.images.find(name)
+    said = said_to_get(found.labels if found else {}, workspace)
     if found is not None:
-        labels = {**found.labels, holder_label(workspace): generation}
+        labels = {**found.labels, holder_label(workspace): holder_value(generation, said)}
         await api.images.put(ImageRecord(name=name, target=found.target, labels=labels))
+    return said
 
 
 async def release_image(
@@ -44,7 +68,9 @@ async def release_image(
     """
     found = await api.images.find(name)
     own = holder_label(workspace)
-    if found is None or own not in found.labels or generation not in (None, found.labels[own]):
+    if found is None or own not in found.labels:
+        return
+    if generation not in (None, found.labels[own].partition(" ")[0]):
         return
     rest = {label: value for label, value in found.labels.items() if label != own}
     left = ImageRecord(name=name, target=found.target, labels=rest)

@@ -19,6 +19,7 @@ from kled_provider.kata.image.holding import (
     collect_images,
     hold_image,
     holder_label,
+    holder_value,
     release_image,
 )
 from kled_provider.kata.image.manifest import parse_platform, this_architecture
@@ -148,7 +149,7 @@ class ImageResource(Resource):
             locks,
             owner.images.unpacked_bytes,
             lambda text: context.host.progress(f"{planned['name']}: {text}"),
-            {holder_label(workspace): context.generation or ""},
+            {holder_label(workspace): holder_value(context.generation or "", planned)},
         )
         where: AttributePath = ("archive",) if planned["archive"] is not None else ("name",)
         try:
@@ -199,9 +200,9 @@ class ImageResource(Resource):
             found = await find_named(api, identity, workspace)
             if found is None:
                 raise DiagnosticError.of("There is no such image", f"{identity!r}")
-            await hold_image(api, found.name, workspace, context.generation or "")
+            said = await hold_image(api, found.name, workspace, context.generation or "")
         values: Values = {a.name: a.default for a in self.schema.attributes}
-        return {**values, "name": identity, **_state(found)}
+        return {**values, **said, "name": identity, **_state(found)}
 
 
 class ImageData(DataSource):

@@ -15,7 +15,7 @@ import errno
 import json
 import socket
 from collections.abc import Container, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,6 +28,7 @@ from kled_provider.kata.network import bridges, namespaces
 from kled_provider.kata.network.conflist import CNI_VERSION, Subnet, bridge_name
 from kled_provider.kata.network.plugins import Interface, Plugins
 from kled_provider.kata.network.results import ContainerAddress, NetworkError, Subject, addresses
+from kled_provider.kata.network.rules import remove_tagged_rules
 from kled_provider.kata.network.settings import NetworkSettings
 from kled_provider.kata.network.stored import NetworkStore, StoredNetwork
 from kled_provider.kled.launcher import write_record
@@ -138,6 +139,7 @@ class ContainerNetworks:
         the rest goes, and the network has no user in it. Raises NetworkError for that, OSError.
         """
         record = self._load(container_id)
+        is_whole = bool(record and record["interfaces"]) == self.netns(container_id).exists()
         refused: list[dict[str, Any]] = []
         problem: NetworkError | None = None
         for entry in reversed(record["interfaces"] if record else []):
@@ -148,6 +150,9 @@ class ContainerNetworks:
                 problem = problem or error
                 refused.insert(0, entry)
         namespaces.remove_namespace(self.netns(container_id))
+        if not is_whole:  # somebody has removed one of them
+            await remove_tagged_rules(container_id, self._settings.iptables)
+            self._give_back_addresses(container_id)
         async with hold_lock(self._lock):
             if record is not None and refused:
                 left = {"creator": "", "is_left": True, "interfaces": refused}
@@ -244,6 +249,13 @@ class ContainerNetworks:
             if any(port.collides(PublishedPort(**one)) for one in taken):
                 return other
         return None
+
+    def _give_back_addresses(self, container_id: str) -> None:
+        """As host-local's DEL: a file for each address begins with the container's id."""
+        for path in (self._settings.run_directory / "ipam").glob("*/*"):
+            with suppress(FileNotFoundError):
+                if path.read_text("utf-8", "replace").split()[:1] == [container_id]:
+                    path.unlink()
 
     def _path(self, container_id: str) -> Path:
         return self._records / f"{container_id}.json"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 # The address of the host as the container sees it.
 HOST_GATEWAY = "host-gateway"
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+_ZONE = re.compile(r"%[A-Za-z0-9_.-]{1,15}\Z")  # an interface: resolv.conf(5)
 _OPTION = re.compile(r"[a-z0-9][a-z0-9:_-]{0,63}")
 
 
@@ -24,31 +25,36 @@ def name_problem(name: str) -> str | None:
 
 def address_problem(address: str) -> str | None:
     """Say what is wrong with the address of a host; None: nothing."""
-    if address == HOST_GATEWAY:
+    if address == HOST_GATEWAY or _is_address(address):
         return None
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return f"Use an IP address, or {HOST_GATEWAY}; got {address!r}."
-    return None
+    return f"Use an IP address, or {HOST_GATEWAY}; got {address!r}."
 
 
 def ip_problem(address: str) -> str | None:
     """Say what is wrong with an IP address; None: nothing."""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return f"Use an IP address; got {address!r}."
-    return None
+    return None if _is_address(address) else f"Use an IP address; got {address!r}."
 
 
 def server_problem(address: str) -> str | None:
-    """Say what is wrong with the address of a DNS server; None: nothing."""
-    if (problem := ip_problem(address)) is not None:
+    """Say what is wrong with the address of a DNS server, which may have a zone; None: nothing."""
+    plain = _ZONE.sub("", address)
+    if (problem := ip_problem(plain)) is not None:
         return problem
-    if ipaddress.ip_address(address).is_loopback:
+    if ipaddress.ip_address(plain).is_loopback:
         return f"{address} is the container itself: nothing answers there."
     return None
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an address, and one that means the same on every machine: without a zone.
+
+    ipaddress takes anything as the zone of an IPv6 address, ends of lines too.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def option_problem(option: str) -> str | None:

@@ -14,6 +14,8 @@ _MOST_TRIED = 65536  # subnets of a pool that are looked at
 
 def subnet_problem(text: str) -> str | None:
     """Say what is wrong with a subnet as a template writes it; None: nothing."""
+    if "%" in text:
+        return f"A subnet has no zone; got {text!r}."
     try:
         subnet = ipaddress.ip_network(text)
     except ValueError as error:
@@ -30,6 +32,8 @@ def subnet_problem(text: str) -> str | None:
 
 def within_problem(text: str, subnet_text: str) -> str | None:
     """Say what is wrong with an address or range that must lie in a subnet; None: nothing."""
+    if "%" in text:
+        return f"Use an address without a zone; got {text!r}."
     try:
         inner, outer = ipaddress.ip_network(text), ipaddress.ip_network(subnet_text)
     except ValueError as error:

@@ -204,6 +204,18 @@ async def test_an_image_goes_with_the_last_workspace_that_holds_it(
     platform.containerd.ctr("images", "rm", "kled.test/shared:1")
 
 
+async def test_an_import_knows_how_the_workspace_got_it(kata: Any, platform: Any) -> None:
+    more = f'archive = "{platform.directory}/images/busybox.tar"\n  pull_triggers = ["b", "a"]'
+    kata.write(image("kled.test/own:1", more))
+    await kata("apply", "-auto-approve")
+    for _ in range(2):
+        await kata("state", "rm", "kata_image.base")
+        await kata("import", "kata_image.base", "kled.test/own:1")
+        assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("destroy", "-auto-approve")
+    assert platform.containerd.names("images") == []
+
+
 async def test_one_that_is_kept_goes_when_its_room_is_wanted(kata: Any, platform: Any) -> None:
     archive = f'archive = "{platform.directory}/images/busybox.tar"\n  keep_on_destroy = true'
     names = platform.containerd.names

@@ -11,8 +11,8 @@ from kled_provider.kata.container.refusals import blamed, explained_start
 from kled_provider.plugin.diagnostics import DiagnosticError
 
 NOTHING: dict[str, Any] = dict.fromkeys(
-    ("command", "args", "runtime", "workdir", "sysctls", "rlimit", "mount"), None
-) | {"image": "i", "volume": []}
+    ("command", "args", "runtime", "workdir", "sysctls", "rlimit", "user"), None
+) | {"image": "i", "volume": [], "mount": [], "tmpfs": [], "upload": [], "device": []}
 RUNC = "containerd: failed to create shim task: OCI runtime create failed: runc create failed: "
 
 
@@ -33,6 +33,20 @@ RUNC = "containerd: failed to create shim task: OCI runtime create failed: runc 
         ),
         ("volume home is in use by container ws-1", {"volume": [{}, {}]}, ("volume",)),
         ('mkdir "/a/b": cwd: not a directory', {"workdir": "/a/b"}, ("workdir",)),
+        ("container init: mkdir /etc/passwd: not a", {"workdir": "/etc/passwd"}, ("workdir",)),
+        ("open /proc/sys/net/ipv4/nope: no such file: unknown", {"sysctls": {}}, ()),
+        ("write /proc/sys/net/ipv4/x: invalid", {"sysctls": {"net.ipv4.x": "z"}}, ("sysctls",)),
+        ("uids and gids must be in range 0-2147483647", {"user": "3000000000"}, ("user",)),
+        (
+            'error mounting "/s" to rootfs at "/etc": not a directory: unknown',
+            {"upload": [{"file": "/x"}, {"file": "//etc/"}]},
+            ("upload", 1, "file"),
+        ),
+        (
+            'error mounting "x" to rootfs at "/dev/shm": unknown',
+            {"tmpfs": [{"target": "/d"}], "device": [{"target": None}]},
+            (),
+        ),
         ("write /snapshots/1: no space left on device", {}, ("image",)),
         (
             'runtime "io.containerd.kata.v2" binary not installed "containerd-shim-kata-v2"',

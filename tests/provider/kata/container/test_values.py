@@ -40,6 +40,19 @@ def told(**given: Any) -> list[str]:
         ({"stop_signal": "SIG_BLOCK"}, "Use a signal"),
         ({"image": "Not An Image"}, "is no name of an image"),
         ({"labels": {"a": "\u00e9" * 2048}}, "4096 bytes"),
+        ({"hosts": {"a": "fe80::1%x\n192.0.2.1 b"}}, "Use an IP address, or host-gateway"),
+        ({"dns": ["fe80::1%x\nnameserver 192.0.2.1"]}, "Use an IP address"),
+        ({"env": {"A": "x" * 131072}}, "a program takes 131072 in one"),
+        ({"args": ["x" * 131072]}, "a program takes 131072 in one"),
+        ({"env_sensitive": {f"A{n}": "x" * 100000 for n in range(20)}}, "Together they have"),
+        ({"tmpfs": [{"target": "/dev/", "size": None, "mode": None}]}, "at /dev"),
+        (
+            {
+                "env_sensitive": {"A": "b"},
+                "tmpfs": [{"target": "/run/kled/", "size": None, "mode": None}],
+            },
+            "A block `agent` has /run/kled already",
+        ),
         ({"env": {"A=B": "x"}}, "has no `=`"),
         ({"env": {"": "x"}}, "is not empty"),
         ({"env_sensitive": {"A": "secret\0"}}, "The value of A has a NUL byte"),
@@ -88,10 +101,32 @@ def test_an_upload_has_one_content(contents: dict[str, str], said: str) -> None:
     assert said in found
 
 
+def test_uploads_fit_into_one_message_together() -> None:
+    plain = {"content_base64": None, "source": None, "mode": None}
+    uploads = [{"file": f"/{n}", "content": "a" * (1 << 20), **plain} for n in range(9)]
+    (found,) = told(upload=uploads)
+    assert "Together they have 9437184 bytes" in found
+    assert told(upload=uploads[:8]) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"id": "a" * 5000}, "a kled_agent's id"),
+        ({"token": "secret\0"}, "one word of printable ASCII"),
+    ],
+)
+def test_an_agent_is_one_that_there_can_be(given: dict[str, str], said: str) -> None:
+    agent = {"id": "a-1", "token": "t", "user": None, "url": None, "env": None}
+    (found,) = told(agent={**agent, **given})
+    assert said in found
+    assert "secret" not in found
+
+
 def test_what_a_container_can_have_is_taken() -> None:
     assert told(
         hosts={"db": "192.0.2.7", "gw": "host-gateway", "later": None, "unknown": UNKNOWN},
-        dns=["192.0.2.53", "2001:db8::1"],
+        dns=["192.0.2.53", "2001:db8::1", "fe80::1%eth0"],
         env={"A": "", "B": None, "C": "d=e\nf"},
         sysctls={"net.ipv4.ip_forward": "1", "kernel.shmmax": "9", "fs.mqueue.msg_max": "9"},
         capabilities={"add": ["NET_ADMIN", "CAP_SYS_PTRACE"], "drop": ["ALL"]},

@@ -17,6 +17,7 @@ import trio
 
 from kled_provider.kata.network.attaching import ContainerNetworks, NetworkAttachment, PublishedPort
 from kled_provider.kata.network.conflist import AddressRange, NetworkSpec
+from kled_provider.kata.network.namespaces import remove_namespace
 from kled_provider.kata.network.results import NetworkError, Subject
 from kled_provider.kata.network.stored import StoredNetwork
 from tests.kit.cni import Machine, forget, leftovers, make_machine, why_not
@@ -296,3 +297,20 @@ async def test_what_is_being_created_is_not_collected(
     await networks.detach("c1")
     assert networks.users("ws.net") == []
     assert leftovers(machine) == []
+
+
+@pytest.mark.parametrize("removed", ["namespace", "record"])
+async def test_what_somebody_has_removed_of_a_container_leaves_no_rules_and_addresses(
+    networks: ContainerNetworks, machine: Machine, removed: str
+) -> None:
+    port = PublishedPort(host_port=28099, container_port=80)
+    await networks.attach("c-1", "ws", [NetworkAttachment(network="ws.net")], [port])
+    if removed == "namespace":
+        remove_namespace(networks.netns("c-1"))
+    else:
+        (machine.settings.run_directory / "attachments/c-1.json").unlink()
+    await networks.detach("c-1")
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    assert "c-1" not in rules
+    assert "28099" not in rules
+    assert not list((machine.settings.run_directory / "ipam/ws.net").glob("10.*"))

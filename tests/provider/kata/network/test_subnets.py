@@ -48,6 +48,7 @@ def test_a_gateway_and_a_range_lie_within() -> None:
     assert "not within" in (within_problem("10.88.4.7", "10.88.3.0/24") or "")
     assert "not within" in (within_problem("fd00::1", "10.88.3.0/24") or "")
     assert within_problem("x", "10.88.3.0/24") is not None
+    assert "zone" in (within_problem("fd00::1%a\n", "fd00::/64") or "")
 
 
 def test_a_gateway_is_a_host() -> None:
