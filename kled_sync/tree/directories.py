@@ -49,6 +49,8 @@ class Directories(Generic[E]):
         if changes is not None and name in changes:
             return changes[name]
         packed = self._packed.get(directory, _NOTHING)
+        if not len(packed):
+            return None
         # Most are asked for one after the other: of the same directory, from the second on.
         if packed is not self._last:
             self._last, self._unpacked = packed, {}
