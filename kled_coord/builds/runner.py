@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,12 @@ from kled_coord.terraform.varfile import Value
 class Inquiry:
     """A template, whose workspace it would be, and the answers so far.
 
-    `workspace` is what `Host.workspace` gives. `is_planned`, in a check: variables that need a
-    value have one.
+    `names` are those of all its variables, `variables` the values that are known. `workspace` is
+    what `Host.workspace` gives. `is_planned`, in a check: variables that need a value have one.
     """
 
     template: bytes = field(repr=False)
+    names: Collection[str] = ()
     variables: Mapping[str, Value]
     workspace: Mapping[str, Any]
     is_planned: bool = True

@@ -33,7 +33,6 @@ from kled_coord.terraform.command import BACKEND_FILE
 from kled_coord.workspaces.parameters import (
     NONE,
     Parameters,
-    check_names,
     check_sizes,
     missing_variables,
 )
@@ -160,8 +159,6 @@ class Pushing:
             inquiry = await self._inquiry(caller, version, archive, fixed, values.parameters)
             deadline_s = await self._check_deadline(name, deadlines)
             checked = await self._check_in_turn(inquiry, deadline_s)
-        if checked.answer is not None:
-            check_names(version, checked.answer.parameters)
         return archive, (fixed, checked)
 
     def _version(
@@ -194,6 +191,7 @@ class Pushing:
     ) -> Inquiry:
         return Inquiry(
             template=archive.tar,
+            names=[variable.name for variable in version.variables],
             variables=values_of(
                 version,
                 Parameters(plain=given, secret={}),

@@ -24,7 +24,6 @@ from kled_coord.store.versions import version_archive, version_fixed_sealed
 from kled_coord.workspaces.parameters import (
     NONE,
     Parameters,
-    check_names,
     check_sizes,
     missing_variables,
 )
@@ -116,7 +115,6 @@ class Questions:
         if missing := missing_variables(version, _values(answers, given)):
             return Evaluation(given=given, missing=tuple(missing), parameters=None, presets=presets)
         answer = await self._answer(caller, version, answers, given)
-        check_names(version, answer.parameters)
         return Evaluation(
             given=given, missing=(), parameters=answer.parameters, presets=answer.presets
         )
@@ -132,6 +130,7 @@ class Questions:
         kept = answers.kept
         inquiry = Inquiry(
             template=await self._store.read(version_archive, version.id),
+            names=[variable.name for variable in version.variables],
             variables=values_of(
                 version,
                 Parameters(plain={**kept.plain, **given}, secret=kept.secret),

@@ -136,7 +136,9 @@ async def open_reattach(
         stack.enter_context(one_error())
         async with trio.open_nursery() as nursery:
             for provider, listener, scope in zip(providers, listeners, scopes, strict=True):
-                await nursery.start(_serve, provider, listener, host, scope)
+                # Not awaited: who connects early waits, and a cancel while one begins, which is
+                # shielded, would never end.
+                nursery.start_soon(_serve, provider, listener, host, scope)
             try:
                 yield _reattach(providers, sockets, pid)
             finally:
@@ -152,11 +154,9 @@ async def _serve(
     listener: trio.SocketListener,
     host: object,
     scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None],
 ) -> None:
     with scope:
-        await provider.serve(listener, host, task_status=task_status)
+        await provider.serve(listener, host, task_status=trio.TASK_STATUS_IGNORED)
 
 
 @contextmanager

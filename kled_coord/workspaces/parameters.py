@@ -123,7 +123,6 @@ def missing_variables(version: TemplateVersion, values: Mapping[str, str]) -> li
 def _check_asked(
     version: TemplateVersion, asked: Sequence[TemplateParameter], values: Mapping[str, str]
 ) -> None:
-    check_names(version, asked)
     wrong = [each for each in asked if each.error is not None]
     missing = [each.name for each in wrong if each.name not in values]
     for each in wrong:
@@ -135,16 +134,6 @@ def _check_asked(
             )
     if missing:
         raise _missing(version, missing)
-
-
-def check_names(version: TemplateVersion, asked: Iterable[TemplateParameter]) -> None:
-    """Raise InputError where a variable and a parameter have one name: whose would a value be?"""
-    for name in {variable.name for variable in version.variables} & {each.name for each in asked}:
-        raise InputError(
-            "template_invalid",
-            f"{_template(version)} has a variable and a parameter that are both called {name}",
-            hint="give one of them another name",
-        )
 
 
 def _check_unchanged(

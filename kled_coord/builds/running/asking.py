@@ -31,13 +31,18 @@ VALUE_MAX: Final = 8192
 class AskingHost(SchemaOnlyHost):
     """Has the methods of `kled_provider.host.Host` that a plan needs.
 
-    `bundles` are the architectures for which an agent can be fetched; None: nobody wants to know.
+    `variables` are the names that the template's variables have. `bundles` are the architectures
+    for which an agent can be fetched; None: nobody wants to know.
     """
 
     def __init__(
-        self, workspace: Mapping[str, Any], bundles: Collection[str] | None = None
+        self,
+        workspace: Mapping[str, Any],
+        variables: Collection[str] = (),
+        bundles: Collection[str] | None = None,
     ) -> None:
         self._workspace = workspace
+        self._variables = variables
         self._bundles = bundles
         self._parameters: dict[str, tuple[int, TemplateParameter]] = {}
         self._presets: dict[str, TemplatePreset] = {}
@@ -53,11 +58,17 @@ class AskingHost(SchemaOnlyHost):
         return self._bundles is None or architecture in self._bundles
 
     async def tell_parameter(self, parameter: Mapping[str, Any]) -> bool:
-        """Note a parameter; Terraform goes on. Raises InputError where two have one name."""
+        """Note a parameter; Terraform goes on. Raises InputError where its name is taken."""
         await trio.lowlevel.checkpoint()
         name = _text(parameter.get("name"))
         if name in self._parameters:
             raise InputError("template_invalid", f"two parameters are called {name[:80]!r}")
+        if name in self._variables:  # whose would a value be?
+            raise InputError(
+                "template_invalid",
+                f"a variable and a parameter are both called {name[:80]!r}",
+                hint="Give one of them another name.",
+            )
         if len(self._parameters) >= PARAMETERS_MAX:
             raise InputError("template_invalid", f"there are more than {PARAMETERS_MAX} parameters")
         order = parameter.get("order")
@@ -68,11 +79,19 @@ class AskingHost(SchemaOnlyHost):
         return True
 
     async def tell_preset(self, preset: Mapping[str, Any]) -> None:
-        """Note a preset."""
+        """Note a preset. Raises InputError where its name is taken, or another is the default."""
         await trio.lowlevel.checkpoint()
         if len(self._presets) >= PRESETS_MAX:
             raise InputError("template_invalid", f"there are more than {PRESETS_MAX} presets")
         name = _text(preset.get("name"))
+        if name in self._presets:
+            raise InputError("template_invalid", f"two presets are called {name[:80]!r}")
+        others = [each.name for each in self._presets.values() if each.default]
+        if others and preset.get("default") is True:
+            raise InputError(
+                "template_invalid",
+                f"two presets are the default: {others[0][:80]!r} and {name[:80]!r}",
+            )
         given = preset.get("parameters")
         self._presets[name] = TemplatePreset(
             name=name,

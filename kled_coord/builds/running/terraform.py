@@ -112,7 +112,8 @@ class Terraform:
         What a parameter without a value makes fail says nothing of the template: then it is not
         planned.
         """
-        host = AskingHost(inquiry.workspace, await self._fetched(inquiry.template))
+        fetched = await self._fetched(inquiry.template)
+        host = AskingHost(inquiry.workspace, inquiry.names, fetched)
         is_planned = inquiry.is_planned
         try:
             found = await self._check(inquiry, host, is_planned=is_planned)
@@ -156,7 +157,7 @@ class Terraform:
 
     async def ask(self, inquiry: Inquiry) -> TemplateForm:
         """Let a template tell its parameters. Raises InputError("template_invalid"), KledError."""
-        host = AskingHost(inquiry.workspace)
+        host = AskingHost(inquiry.workspace, inquiry.names)
         await self._asking.ask(
             TemplateQuestion(template=inquiry.template, host=host, variables=inquiry.variables),
             binary=await self._find(),

@@ -8,14 +8,12 @@ from functools import partial
 import pytest
 import trio
 
-from kled_coord.builds.runner import TemplateForm
 from kled_coord.store.versions import version_fixed_sealed
 from kled_coord.templates.fixing import ValuesFile
 from kled_coord.templates.pushes import PER_USER
 from kled_coord.templates.pushing import Pushing, PushValues
 from kled_wire.errors import InputError, LimitError, NotFoundError, UnavailableError
 from tests.coord.builds.steps import log_of, working
-from tests.coord.templates.asked import parameter
 
 HANGING = {"main.tf": b"HANGING INIT"}
 
@@ -166,16 +164,6 @@ async def test_values_are_fixed_for_a_version_and_sealed_where_sensitive(
     assert caught.value.code == "parameter_fixed"
 
 
-async def test_a_variable_and_a_parameter_of_one_name_are_refused(lite_world, make_tar) -> None:
-    admin, terraform = await lite_world.user("boss", "admin"), lite_world.terraform
-    terraform.answer = lambda _inquiry: TemplateForm(parameters=(parameter("left"),))
-    with pytest.raises(InputError, match="both called left"):
-        await lite_world.services.pushing.push(
-            admin, "plain", message="", upload=make_tar({"main.tf": b'variable "left" {}'})
-        )
-    assert await lite_world.services.templates.list_all(admin) == []
-
-
 async def test_what_needs_a_value_is_not_planned_without_it(lite_world, make_tar) -> None:
     admin, terraform = await lite_world.user("boss", "admin"), lite_world.terraform
     push = partial(
@@ -188,6 +176,7 @@ async def test_what_needs_a_value_is_not_planned_without_it(lite_world, make_tar
     await push()
     await push(values=PushValues(parameters={"size": "2"}))
     assert [each.is_planned for each in terraform.inquiries] == [False, True]
+    assert [each.names for each in terraform.inquiries] == [["size"]] * 2
     assert terraform.inquiries[1].variables["size"].text == "2"
 
 

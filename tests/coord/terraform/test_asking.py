@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,24 @@ def workspace(**parameters: str) -> dict[str, Any]:
     }
 
 
+PRESET = """
+data "kled_preset" "a" {
+  name    = "Big"
+  default = true
+}
+"""
+
+
 async def ask(
-    asker: Asking, binary: Any, template: bytes, sandbox: Sandbox | None = None, **given: str
+    asker: Asking,
+    binary: Any,
+    template: bytes,
+    names: Collection[str] = (),
+    *,
+    sandbox: Sandbox | None = None,
+    **given: str,
 ) -> TemplateForm:
-    host = AskingHost(workspace(**given))
+    host = AskingHost(workspace(**given), names)
     await asker.ask(
         TemplateQuestion(template=template, host=host, variables=REGION),
         binary=binary,
@@ -118,7 +133,7 @@ async def test_parameters_follow_the_answers(
     binary: Any, pack: Any, tmp_path: Path, sandbox: Sandbox | None
 ) -> None:
     asker, template = Asking(tmp_path / "asking"), pack(FILES)
-    first = await ask(asker, binary, template, sandbox)
+    first = await ask(asker, binary, template, sandbox=sandbox)
     assert [(p.name, p.value, p.error) for p in first.parameters] == [
         ("place", "here", None),
         ("kind", "small", None),
@@ -128,12 +143,14 @@ async def test_parameters_follow_the_answers(
     assert [o.value for o in first.parameters[1].options] == ["small", "large"]
     assert first.presets[0].parameters == {"kind": "large", "cpus": "8"}
     # One that hangs on another's value is there with that value, and needs one of its own.
-    large = await ask(asker, binary, template, sandbox, kind="large")
+    large = await ask(asker, binary, template, sandbox=sandbox, kind="large")
     assert [p.name for p in large.parameters] == ["place", "kind", "cpus", "editor"]
     assert large.parameters[2].error is not None
     assert large.parameters[2].default is None
     # Wrong ones are told, all of them, in the author's words.
-    wrong = await ask(asker, binary, template, sandbox, kind="large", cpus="2", place="there")
+    wrong = await ask(
+        asker, binary, template, sandbox=sandbox, kind="large", cpus="2", place="there"
+    )
     assert [(p.name, p.error) for p in wrong.parameters if p.error] == [
         ("cpus", "a large one has at least 4, not 2")
     ]
@@ -186,9 +203,36 @@ async def test_a_check_plans_what_a_start_would_do(
     assert not list(tmp_path.rglob("ran"))
 
 
-async def test_two_parameters_of_one_name_are_refused(
+async def test_a_module_that_is_called_with_count_is_asked_too(
     binary: Any, pack: Any, tmp_path: Path
 ) -> None:
-    twice = INNER + INNER.replace('"editor" {', '"other" {')
-    with pytest.raises(TemplateInvalidError, match="two parameters are called 'editor'"):
-        await ask(Asking(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + twice}))
+    """As everybody calls the modules of a registry: for nothing while a workspace is stopped."""
+    call = (
+        'module "inner" {\n  count = data.kled_workspace.me.start_count\n  source = "./inner"\n}\n'
+    )
+    main = SOURCE + 'data "kled_workspace" "me" {}\n' + call
+    template = pack({"main.tf": main, "inner/main.tf": SOURCE + INNER})
+    found = await ask(Asking(tmp_path / "asking"), binary, template, editor="emacs")
+    assert [(p.name, p.value) for p in found.parameters] == [("editor", "emacs")]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (INNER.replace('"editor" {', '"other" {'), "two parameters are called 'editor'"),
+        (PRESET + PRESET.replace('"a" {', '"b" {'), "two presets are called 'Big'"),
+        (
+            PRESET + PRESET.replace('"a" {', '"b" {').replace("Big", "Small"),
+            "two presets are the default: '(Big|Small)' and",
+        ),
+        ('variable "region" {}\n', "a variable and a parameter are both called 'editor'"),
+    ],
+)
+async def test_what_has_the_name_of_another_is_refused_at_its_line(
+    binary: Any, pack: Any, tmp_path: Path, more: str, said: str
+) -> None:
+    names = ["editor"] if more.startswith("variable") else []
+    with pytest.raises(TemplateInvalidError, match=rf"^main.tf:\d+: {said}"):
+        await ask(
+            Asking(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + INNER + more}), names
+        )

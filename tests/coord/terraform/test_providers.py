@@ -105,6 +105,21 @@ async def test_every_provider_ends_with_a_run_that_is_cancelled(tmp_path: Path) 
     assert scope.cancelled_caught
 
 
+async def test_a_run_that_is_cancelled_as_it_begins_ends_too(tmp_path: Path) -> None:
+    with trio.move_on_after(10) as limit, trio.CancelScope() as scope:
+
+        class Cancelling(FakeProvider):
+            async def serve(self, listener: Any, host: Any, *, task_status: Any) -> None:
+                scope.cancel()
+                with trio.CancelScope(deadline=limit.deadline):  # who serves is shielded
+                    await super().serve(listener, host, task_status=task_status)
+
+        async with open_reattach("h", tmp_path, [Cancelling(trio.Event())]):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not limit.cancel_called
+
+
 async def test_operations_that_do_not_finish_are_cut_off(tmp_path: Path) -> None:
     hanging = [FakeProvider(trio.Event())]
     with trio.fail_after(10):

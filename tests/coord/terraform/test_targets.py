@@ -43,6 +43,24 @@ def test_parameters_and_presets_of_every_module_in_both_syntaxes(tmp_path: Path)
     )
 
 
+def test_what_is_in_a_repeated_module_is_reached_by_the_module(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "main.tf": 'module "a" {\n  count = 1\n}\nmodule "b" {}',
+            "b/main.tf": 'module "c" {\n  for_each = {}\n}\nmodule "d" {}',
+            "m/main.tf": 'data "coder_parameter" "p" {}\ndata "coder_parameter" "q" {}',
+            MODULES: listed(("a", "m"), ("a.x", "m"), ("b", "b"), ("b.c", "m"), ("b.d", "m")),
+        },
+    )
+    assert list_targets(tmp_path) == (
+        "module.a",
+        "module.b.module.c",
+        "module.b.module.d.data.coder_parameter.p",
+        "module.b.module.d.data.coder_parameter.q",
+    )
+
+
 def test_nothing_outside_of_the_template_is_read(tmp_path: Path) -> None:
     work, outside = tmp_path / "work", tmp_path / "outside"
     write(outside, {"main.tf": 'data "kled_parameter" "secret" {}'})
