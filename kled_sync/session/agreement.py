@@ -31,7 +31,7 @@ _CHECK_BYTES: Final = 8
 _INTENDED, _TO_BETA, _MOVED = 1, 2, 4
 # The log is folded into the tree when it has so many records, and this part of the tree's entries:
 # writing a large tree takes seconds.
-_RECORDS_MAX: Final = 20_000
+_RECORDS_MAX: Final = 50_000
 _RECORDS_PART_MAX: Final = 0.25
 
 

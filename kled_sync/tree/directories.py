@@ -92,11 +92,13 @@ class Directories(Generic[E]):
 
     def put(self, directory: bytes, name: bytes, entry: E | None) -> None:
         """Set what is there; None takes it away."""
-        self.add(directory)
+        changes = self._changes.get(directory)
+        if changes is None:
+            self.add(directory)
+            changes = self._changes[directory] = {}
         grows = (entry is not None) - (self._find(directory, name) is not None)
         if grows:
             self._grown[directory] = self._grown.get(directory, 0) + grows
-        changes = self._changes.setdefault(directory, {})
         self._count += name not in changes
         changes[name] = entry
         if self._count > _CHANGES_MAX:
