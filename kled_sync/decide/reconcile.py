@@ -109,11 +109,12 @@ class Reconciler:
         self._terms, self._paths_max = terms, paths_max
         self._alpha, self._beta, self._agreed = alpha, beta, agreed
         self._out = Outcome()
-        # In every mode what alpha alone has, and had not before, is brought to beta.
-        self._copies = (
-            terms.guarded is not SyncSide.BETA
-            and decide(terms.mode, b"new", b"", b"") is Verdict.TO_BETA
-        )
+        # What alpha alone has is brought to beta, and what it has no more goes there: in nearly
+        # every mode, unless that is to be looked at path by path.
+        trusted = terms.guarded is not SyncSide.BETA
+        to_beta = Verdict.TO_BETA
+        self._copies = trusted and decide(terms.mode, b"new", b"", b"") is to_beta
+        self._deletes = trusted and decide(terms.mode, b"", b"old", b"old") is to_beta
 
     def run(
         self, directories: Iterable[bytes] | None = None, whole: Iterable[bytes] = ()
@@ -184,6 +185,8 @@ class Reconciler:
                 # By far the most: a file that is new on one side.
                 self._out.actions.append(PathChange(SyncSide.BETA, above + name, a, None))
                 sides = _BOTH
+            elif a is None and b is not None and b == o and b[0] == Kind.FILE and self._deletes:
+                self._out.actions.append(PathChange(SyncSide.BETA, above + name, None, b))
             else:
                 sides |= self._look(above + name, a, b, o, deep=deep)
         if refused:

@@ -50,6 +50,9 @@ def _content(entry: TreeEntry) -> tuple[int, bytes]:
 
 def too_many_deletions(actions: Sequence[PathChange], known: int) -> str | None:
     """What is asked about, of one side's actions in a tree of `known` entries."""
+    touched = sum(action.old is not None for action in actions)
+    if touched <= max(DELETIONS_MAX, known * DELETED_PART_MAX):
+        return None  # whatever was moved
     count = count_deletions(actions)
     if count > DELETIONS_MAX and count > known * DELETED_PART_MAX:
         return f"{count} of {known} files would be deleted on the {_side(actions).value} side"

@@ -284,17 +284,20 @@ class ContinuousSync:
         path = action.path
         if path == ROOT and action.new is None:
             return False  # what was in it goes, where that is accepted
-        while True:
-            if path in self.transfer.in_flight:
-                self._again.add(split(action.path)[0] if action.path else ROOT)
-                return False
-            if path == ROOT:
-                break
-            path = split(path)[0]
+        if self.transfer.in_flight and self._is_under_way(path):
+            self._again.add(split(path)[0] if path else ROOT)
+            return False
         why = self._failed.why(action)
         if why is not None:
             self.health.lack(action.path, why)
             return False
+        return True
+
+    def _is_under_way(self, path: bytes) -> bool:
+        while path not in self.transfer.in_flight:
+            if path == ROOT:
+                return False
+            path = split(path)[0]
         return True
 
     async def _do(self, actions: list[PathChange]) -> None:

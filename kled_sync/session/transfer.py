@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import trio
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.decide.moves import find_moves
+from kled_sync.decide.moves import DirectoryMove, find_moves
 from kled_sync.decide.operations import (
     Do,
     Operation,
@@ -131,9 +131,13 @@ class SyncTransfer:
     async def _one_side(
         self, side: SyncSide, actions: list[PathChange], urgent: bool, done: CarriedOut
     ) -> None:
-        moved = await self._move(side, actions, urgent, done)
+        moves = await self._move(side, actions, urgent)
+        told = [action for move in moves for action in move.told]
+        done.actions.extend(told)
+        moved = {action.path for move in moves for action in move.actions}
+        self.in_flight.difference_update(moved)
         by_path = {action.path: action for action in actions if action.path not in moved}
-        steps = plan(list(by_path.values()), self._sides[side].tree, list(moved.values()))
+        steps = plan(list(by_path.values()), self._sides[side].tree, told)
         self.meter.plan(
             sum(a.new is not None and not a.new.is_directory for a in by_path.values()),
             sum(job.content_bytes for step in steps for job in step),
@@ -160,22 +164,18 @@ class SyncTransfer:
             await self._job(side, job, by_path, urgent=False, done=done, limiter=limiter)
 
     async def _move(
-        self, side: SyncSide, actions: list[PathChange], urgent: bool, done: CarriedOut
-    ) -> dict[bytes, PathChange]:
-        """Directories that can be moved as they are: what was done by that."""
+        self, side: SyncSide, actions: list[PathChange], urgent: bool
+    ) -> list[DirectoryMove]:
+        """Directories that could be moved as they are, and were."""
         target = self._sides[side]
         if target.facts.get("moves") is not True:
-            return {}
+            return []
         moves = list(find_moves(actions, target.tree, self._mode_mask))
         if not moves:
-            return {}
-        moves = await move_directories(
+            return []
+        return await move_directories(
             next(self._numbers), moves, target, side, self._agreement, urgent=urgent
         )
-        moved = {action.path: action for move in moves for action in move.actions}
-        done.actions.extend(action for move in moves for action in move.told)
-        self.in_flight.difference_update(moved)
-        return moved
 
     async def _job(
         self,

@@ -176,7 +176,8 @@ def essence(entry: TreeEntry | None, mode_mask: int) -> bytes:
     """
     if entry is None:
         return b""
-    mode = entry.mode & mode_mask if entry[0] != Kind.LINK else 0
-    if entry[0] == Kind.DIRECTORY and mode_mask == EXECUTABLE:
-        mode = 0
-    return entry[:1] + mode.to_bytes(2, "big") + entry.tail
+    kind = entry[0]
+    if kind == Kind.LINK or (kind == Kind.DIRECTORY and mode_mask == EXECUTABLE):
+        mode_mask = 0
+    mode = entry[1] & mode_mask >> 8, entry[2] & mode_mask & 0xFF
+    return bytes((kind, *mode)) + entry[_HEAD.size :]

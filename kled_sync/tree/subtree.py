@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from blake3 import blake3
 
 from kled_sync.tree.entry import Kind, TreeEntry
 from kled_sync.tree.paths import join
 
-_LENGTH_BYTES = 4
+_LENGTH: Final = struct.Struct(">I").pack
 
 
 class _Entry(Protocol):
@@ -38,16 +39,15 @@ def digest_below(
     if top in known:
         return known[top]
     known[top] = None
-    parts: list[bytes] = []
+    parts = bytearray()
     for name, entry in sorted(children(top).items()):
         path = join(top, name)
         mine = mark(path, entry)
         below = digest_below(path, children, mark, known) if entry.is_directory else b""
         if mine is None or below is None:
             return None
-        for part in (name, mine, below):
-            parts += (len(part).to_bytes(_LENGTH_BYTES, "big"), part)
-    known[top] = blake3(b"".join(parts)).digest()
+        parts += _LENGTH(len(name)) + name + _LENGTH(len(mine)) + mine + _LENGTH(len(below)) + below
+    known[top] = blake3(parts).digest()
     return known[top]
 
 
