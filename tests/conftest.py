@@ -74,10 +74,12 @@ def _collected() -> Iterator[None]:
     """Sockets, files and processes that a test has left open fail its own file.
 
     The warning comes when the garbage collector finds them, in whichever test that may be. Here it
-    looks at the end of each file, and with --leaks, which takes longer, of each test.
+    looks at the end of each file, and with --leaks, which takes longer, of each test. What is still
+    in use then, imported modules above all, it need not look at again.
     """
     yield
     gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
