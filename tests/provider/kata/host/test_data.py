@@ -15,6 +15,7 @@ from kled_provider.kata.host.data import HostData
 from kled_provider.kata.host.shims import find_shim, shim_version
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.loading import load_owner_file
+from kled_provider.kata.serving.here import clear_here, examine_here
 from kled_provider.plugin.resource import Provider
 from kled_provider.serve import KATA
 from tests.provider.conftest import open_terraform
@@ -94,6 +95,18 @@ def test_a_person_is_told_the_same(owner: Path, tmp_path: Path) -> None:
         "directory\n          apt install containerd, or correct [containerd] in the owner's file\n"
     ) in done.stdout
     assert "limit   the mem-agent with the handler vm: In Kata 4.0.0" in done.stdout
+
+
+async def test_without_containerd_and_kata_nothing_else_goes_wrong(
+    owner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for anything after the answer, while others begin to ask containerd."""
+    text = owner.read_text().partition("[handlers.vm]")[0]
+    owner.write_text(f'{text}[handlers.runc]\nruntime = "io.containerd.runc.v2"\n')
+    monkeypatch.setenv("KLED_KATA_FILE", str(owner))
+    lines = await examine_here()
+    assert [line["what"] for line in lines if "no containerd" in line["text"]] == ["containers"]
+    await clear_here("w-1")
 
 
 @pytest.mark.slow
