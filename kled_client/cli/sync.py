@@ -15,7 +15,7 @@ from kled_client.cli.names import complete_place
 from kled_client.cli.sync_copy import pull, push
 from kled_client.cli.times import local, moment
 from kled_client.terminal.interrupt import run
-from kled_wire.errors import InputError
+from kled_wire.errors import InputError, ProtocolError
 
 if TYPE_CHECKING:
     from kled_client.sync.reach import Connect
@@ -197,13 +197,14 @@ def monitor(invocation: Invocation, name: str) -> None:
 @sync.command()
 @_name
 @click.argument("path")
-@click.option("--alpha", "side", flag_value="alpha", help="Alpha's version wins.")
-@click.option("--beta", "side", flag_value="beta", help="Beta's version wins.")
+@click.option("--alpha", is_flag=True, help="Alpha's version wins.")
+@click.option("--beta", is_flag=True, help="Beta's version wins.")
 @pass_invocation
-def resolve(invocation: Invocation, name: str, path: str, side: str | None) -> None:
+def resolve(invocation: Invocation, name: str, path: str, alpha: bool, beta: bool) -> None:
     """Resolve the conflicts at and below PATH; the losing version is kept for undo."""
-    if side is None:
+    if alpha is beta:
         raise InputError("usage", "which side wins?", hint="--alpha or --beta")
+    side = "alpha" if alpha else "beta"
     found = _ask(invocation, "resolve", name=name, path=_below(path), side=side)
     invocation.output.note(f"{found['changed']} changed, as {side} has it")
 
@@ -263,8 +264,17 @@ def background(invocation: Invocation) -> int:
 
 
 def _below(path: str) -> str:
-    """A path below the root, as people write it."""
-    return "" if path in {".", "/"} else path.removeprefix("./").strip("/")
+    """A path below the root, as people write it. Raises InputError("usage")."""
+    from kled_sync.tree.paths import check_path  # noqa: PLC0415  # when a sync is spoken to
+
+    below = "" if path in {".", "/"} else path.removeprefix("./").strip("/")
+    try:
+        check_path(os.fsencode(below))
+    except ProtocolError as exc:
+        raise InputError(
+            "usage", f"{path!r} is no path below the folders", hint="kled sync status prints them"
+        ) from exc
+    return below
 
 
 def _show(invocation: Invocation, found: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
-from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, Reconciler, SyncTerms
+from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.decide.safety import root_trouble, too_many_deletions
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
@@ -361,16 +361,24 @@ class ContinuousSync:
         below = [p for p in self.health.conflicts if p == path or is_below(p, path)]
         if not below:
             raise NotFoundError("sync_no_conflict", f"there is no conflict at {shown(path)}")
-        terms = SyncTerms(mode=Mode.TWO_WAY_RESOLVED, mode_mask=self._terms.mode_mask)
-        mine, theirs = self.sides[winner].tree, self.sides[winner.other].tree
-        chosen: list[PathChange] = []
-        for conflict in below:
-            outcome = Reconciler(terms, mine, theirs, self.agreement.tree).look_at(conflict)
-            chosen += [a._replace(side=winner if a.side is SyncSide.ALPHA else winner.other)
-                       for a in outcome.actions]  # fmt: skip
-            del self.health.conflicts[conflict]
+        # The winner is alpha of a replica: what the other has there, or below it, goes.
+        turned = winner is SyncSide.BETA
+        guarded = self._terms.guarded
+        terms = replace(
+            self._terms,
+            mode=Mode.ONE_WAY_REPLICA,
+            guarded=guarded.other if turned and guarded is not None else guarded,
+            folding=frozenset(s.other if turned else s for s in self._terms.folding),
+        )
+        sides = {SyncSide.ALPHA: self.sides[winner], SyncSide.BETA: self.sides[winner.other]}
+        deciding = Deciding(sides, terms, self.agreement.tree, paths_max=None)
+        outcome = await deciding.decide((), below)
+        chosen = [action._replace(side=winner.other) for action in outcome.actions]
         done = await self.transfer.carry_out(chosen, urgent=True)
         self._took(done)
+        for conflict in below:  # which are found again where they are not resolved
+            self.health.conflicts.pop(conflict, None)
+            self._again.add(split(conflict)[0])
         self._wake.set()
         return len(done.actions)
 

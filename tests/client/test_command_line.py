@@ -87,6 +87,19 @@ def test_wrong_usage_is_json_where_that_is_asked_for(typed: Typed, words: tuple[
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "resolve s f", "resolve s f --alpha --beta", "resolve s ../f --alpha", "undo s a/../b",
+        "history s ../f",
+    ],
+)  # fmt: skip
+def test_a_path_of_a_sync_lies_in_it_and_one_side_wins(typed: Typed, line: str) -> None:
+    code, out, err = typed("sync", *line.split(), "-o", "json")
+    assert (code, out) == (2, "")
+    assert json.loads(err)["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize(
     ("line", "is_asked"),
     [
         ("exec dev ls -o json", False),

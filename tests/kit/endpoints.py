@@ -139,6 +139,7 @@ async def kept_same(
     accept: bool = False,
     holds: dict[SyncSide, Hold] | None = None,
     watchers: dict[SyncSide, Choose] | None = None,
+    here: SyncSide | None = None,
 ) -> AsyncIterator[ContinuousSync]:
     """A continuous sync of two folders of this machine, looking by itself until the block ends."""
     wish = SyncWish(
@@ -146,7 +147,7 @@ async def kept_same(
         beta=os.fsencode(beta),
         mode=mode,
         options=options or Options(durable="none"),
-        here=None,
+        here=here,
     )
     async with two_peers(state, holds, watchers) as peers, trio.open_nursery() as nursery:
         sync = ContinuousSync(peers, wish, state / "session", accept=accept)

@@ -93,6 +93,40 @@ async def test_a_conflict_keeps_both_and_is_resolved(
         assert sync.health.conflicts == {}
 
 
+@pytest.mark.parametrize("winner", SyncSide)
+async def test_a_conflict_of_kinds_is_resolved_with_all_that_is_below(
+    tmp_path: Path, alpha: Path, beta: Path, winner: SyncSide
+) -> None:
+    (beta / "d").mkdir(parents=True)
+    (beta / "d" / "in").write_text("beta's")
+    (alpha / "d").write_text("alpha's")
+    wins = {SyncSide.ALPHA: alpha, SyncSide.BETA: beta}[winner]
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        assert list(sync.health.conflicts) == [b"d"]
+        wanted = content(wins)
+        assert await sync.resolve(b"d", winner) > 0
+        await sync.flush()
+        assert {n: c for n, c in content(alpha).items() if n in wanted} == wanted
+        assert content(alpha) == content(beta)
+        assert (sync.health.conflicts, sync.health.problems) == ({}, {})
+
+
+async def test_who_resolves_a_conflict_lets_no_program_of_git_in(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    (beta / "d" / ".git" / "hooks").mkdir(parents=True)
+    (beta / "d" / ".git" / "hooks" / "pre-commit").write_text("evil")
+    (beta / "d" / "f").write_text("beta's")
+    (alpha / "d").write_text("alpha's")
+    async with kept_same(tmp_path, alpha, beta, here=SyncSide.ALPHA) as sync:
+        await sync.flush()
+        await sync.resolve(b"d", SyncSide.BETA)
+        await sync.flush()
+        assert (alpha / "d" / "f").read_text() == "beta's"
+        assert not list(alpha.rglob("pre-commit"))
+
+
 async def test_an_emptied_side_halts_and_deletes_nothing(
     tmp_path: Path, alpha: Path, beta: Path
 ) -> None:
