@@ -32,9 +32,30 @@ _ID = computed("id", "Stable id.")
 _VARIABLE_NAME = matching(
     r"[A-Za-z_][A-Za-z0-9_]*", "letters, digits and underscores, not starting with a digit"
 )
+
+
+def _cron_field(one: str) -> str:
+    """A field of crontab(5), where `one` is a value of it: a list of values, ranges and steps."""
+    part = rf"(?:[*?]|(?:{one})(?:-(?:{one}))?)(?:/0?[1-9][0-9]*)?"
+    return rf"{part}(?:,{part})*"
+
+
+# As the agent reads it (kled_agent/scripts/cron.py), which alone knows when such a time comes.
+_SIXTY = _cron_field("[0-5]?[0-9]")
+_CRON_FIELDS = (
+    _SIXTY,
+    _cron_field("[01]?[0-9]|2[0-3]"),
+    _cron_field("0?[1-9]|[12][0-9]|3[01]"),
+    _cron_field("0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"),
+    _cron_field("0?[0-7]|sun|mon|tue|wed|thu|fri|sat"),
+)
+_CRON_FIVE = r"\s+".join(_CRON_FIELDS)
 _CRON = matching(
-    r"\s*@\w+( [0-9hms]+)?\s*|\s*\S+(\s+\S+){4,5}\s*",
-    "five fields (minute, hour, day, month, weekday), or six with seconds before them",
+    r"(?i:\s*(?:@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)"
+    r"|@every (?=\S*[1-9])(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?"
+    rf"|(?:{_SIXTY}\s+)?{_CRON_FIVE})\s*)",
+    "five fields (minute, hour, day, month, weekday), or six with seconds before them, each of "
+    "numbers that such a field has",
 )
 
 

@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kled_agent.scripts.cron import parse_cron
 from kled_coord.builds.states.applied import applied_agents
 from kled_provider.kled.said import APP, METADATA, SCRIPT, AppResource, ScriptResource
 from kled_provider.plugin.values import UNKNOWN, conform_object
@@ -205,3 +208,41 @@ def test_what_an_app_says_goes_together(values: dict[str, Any], path: Any) -> No
 
 def test_a_note_has_any_number_of_items() -> None:
     assert METADATA.blocks[0].max_items == 0
+
+
+FIELDS = st.text(alphabet="0123456789*/-,?monfeb", min_size=1, max_size=5)
+CRON = next(a.check for a in SCRIPT.attributes if a.name == "cron")
+
+
+def is_backwards(field: str) -> bool:
+    """Whether a range ends before it begins, which takes numbers to see."""
+    return any("-" in part for part in field.split(","))
+
+
+@given(st.integers(0, 4), FIELDS)
+def test_a_cron_is_taken_if_the_agent_knows_when_it_is_due(place: int, field: str) -> None:
+    fields = ["0", "0", "1", "1", "0"]
+    fields[place] = field
+    text = " ".join(fields)
+    try:
+        parse_cron(text)
+    except ValueError:
+        assert is_backwards(field) or CRON(text) is not None
+    else:
+        assert CRON(text) is None or "00" in field
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["99 * * * *", "* 24 * * *", "* * 0 * *", "@every 0m", "@often", "* * * *", "*/0 * * * *"],
+)
+def test_a_cron_that_no_time_has_is_refused(text: str) -> None:
+    assert CRON(text) is not None
+    with pytest.raises(ValueError, match="cron"):
+        parse_cron(text)
+
+
+@pytest.mark.parametrize("text", ["@daily", "@every 1h30m", " 5 4 * * Mon-Fri ", "*/9 0 1 1 ? *"])
+def test_a_cron_of_any_form_is_taken(text: str) -> None:
+    assert CRON(text) is None
+    parse_cron(text)
