@@ -11,9 +11,9 @@ from kled_provider.kled.parameter_rules import (
     FORM_TYPES,
     TYPES,
     declaration_problems,
-    nothing_of,
     plain_declaration,
     regex_of,
+    usable_value,
     value_problem,
 )
 from kled_provider.kled.regex_process import is_match
@@ -136,12 +136,13 @@ class ParameterData(DataSource):
         pattern = regex_of(declared)
         matches = pattern is None or value is None or await is_match(pattern, value)
         problem = value_problem(declared, value, previous, matches=matches)
-        if value is None:
-            value = nothing_of(declared["type"])
-        told = {**plain_declaration(declared), "value": value, "error": problem}
+        shown = usable_value(declared, None) if value is None else value
+        told = {**plain_declaration(declared), "value": shown, "error": problem}
         goes_on = await context.host.tell_parameter(told)
         if problem is not None and not goes_on:
             raise DiagnosticError.of(f"Parameter {name}: {problem}", path=("name",))
+        if problem is not None:
+            value = usable_value(declared, value)
         for rule in declared["validation"]:
             rule["min_disabled"] = rule["min"] is None
             rule["max_disabled"] = rule["max"] is None

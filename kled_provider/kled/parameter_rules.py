@@ -248,8 +248,17 @@ def _at(summary: str, detail: str, *path: str | int) -> Diagnostic:
     return Diagnostic(summary=summary, detail=detail, path=found)
 
 
-def nothing_of(kind: str) -> str:
-    """The value that stands for none of a type, so that what depends on it can be evaluated."""
+def usable_value(declared: Values, value: str | None) -> str:
+    """What stands for a value that cannot be: itself, if it is of the type and one of the options.
+
+    Else what depends on it would fail in words of its own, before anybody is told what is wrong
+    with the value.
+    """
+    candidates = (value, declared["default"], *(each["value"] for each in declared["option"]))
+    kind = declared["type"]
+    for each in candidates:
+        if each is not None and not (_form_problem(each, kind) or _option_problem(each, declared)):
+            return str(each)
     return {"number": "0", "bool": "false", "list(string)": "[]"}.get(kind, "")
 
 

@@ -203,6 +203,26 @@ async def test_a_check_plans_what_a_start_would_do(
     assert not list(tmp_path.rglob("ran"))
 
 
+async def test_a_wrong_value_is_told_though_what_depends_on_it_would_fail(
+    binary: Any, pack: Any, tmp_path: Path
+) -> None:
+    depending = """
+data "kled_parameter" "zone" {
+  for_each = toset(jsondecode(data.kled_parameter.zones.value))
+  name     = each.key
+  default  = "x"
+}
+data "kled_parameter" "zones" {
+  name = "zones"
+  type = "list(string)"
+}
+"""
+    template = pack({"main.tf": SOURCE + depending})
+    found = await ask(Asking(tmp_path / "asking"), binary, template, zones="eu")
+    told = [(p.name, p.value, p.error) for p in found.parameters]
+    assert told == [("zones", "eu", "'eu' is not a JSON list of strings.")]
+
+
 async def test_a_module_that_is_called_with_count_is_asked_too(
     binary: Any, pack: Any, tmp_path: Path
 ) -> None:

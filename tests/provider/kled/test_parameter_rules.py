@@ -15,8 +15,8 @@ from kled_provider.kled.parameter_rules import (
     TYPES,
     declaration_problems,
     form_of,
-    nothing_of,
     plain_declaration,
+    usable_value,
     value_problem,
 )
 from kled_provider.plugin.planning import with_defaults
@@ -118,6 +118,22 @@ def test_values_are_held_to_type_options_and_limits() -> None:
     assert problem(None) == "A value is needed: there is no default."
 
 
+def test_what_depends_on_a_wrong_value_is_evaluated_with_one_that_could_be() -> None:
+    def usable(value: str | None, **declared: Any) -> str:
+        return usable_value(with_defaults(SCHEMA, config(**declared)), value)
+
+    limits = {"type": "number", "validation": [{"min": 1, "max": 8}]}
+    assert usable("9", **limits) == "9"
+    assert usable("x", **limits) == "0"
+    assert usable("x", default="3", **limits) == "3"
+    assert usable("c", option=options("a", "b")) == "a"
+    assert usable(None, option=options("a", "b"), default="b") == "b"
+    several = {"type": "list(string)", "form_type": "multi-select", "option": options("a")}
+    assert usable("a", **several) == "[]"
+    assert usable("yes", type="bool") == "false"
+    assert usable(None) == ""
+
+
 def test_the_authors_words_come_first() -> None:
     error = "Between {min} and {max}, not {value}"
     rule = [{"min": 1, "max": 8, "error": error}]
@@ -151,9 +167,10 @@ def test_any_text_is_a_value_or_a_sentence(kind: str, value: str) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_nothing_of_a_type_is_a_value_of_it(kind: str) -> None:
-    assert problem(nothing_of(kind), type=kind) is None
+    nothing = usable_value(with_defaults(SCHEMA, config(type=kind)), None)
+    assert problem(nothing, type=kind) is None
     assert form_of(config(type=kind)) in FORM_TYPES
-    assert form_of(config(type=kind, option=options(nothing_of(kind)))) == "radio"
+    assert form_of(config(type=kind, option=options(nothing))) == "radio"
 
 
 def test_what_the_host_is_told_is_json() -> None:
