@@ -338,6 +338,7 @@ TESTED_BY = {
     "provider/kata/runtime_config/test_resource.py": """
         kled_provider/kata/runtime_config/keeping kled_provider/kata/runtime_config/schema
     """,
+    "provider/kata/runtime_config/test_rules.py": "kled_provider/kata/runtime_config/merged",
     "provider/kata/runtime_config/test_keys.py": """
         kled_provider/kata/runtime_config/hypervisor_keys
         kled_provider/kata/runtime_config/other_keys

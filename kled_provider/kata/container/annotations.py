@@ -13,8 +13,8 @@ from typing import Any, Final
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kata.runtime_config.hypervisor_keys import HYPERVISOR_KEYS
 from kled_provider.kata.runtime_config.keys import U32, U64
+from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.other_keys import TABLES
-from kled_provider.kata.runtime_config.rules import Merged
 
 HYPERVISOR: Final = "io.katacontainers.config.hypervisor."
 RUNTIME: Final = "io.katacontainers.config.runtime."

@@ -17,12 +17,12 @@ from kled_provider.kata.container.guest_size import GuestSize, size_guest
 from kled_provider.kata.container.runtime_rules import configuration_path, runtime_diagnostics
 from kled_provider.kata.owner.file import Handler, OwnerFile, Use
 from kled_provider.kata.paths.beneath import PathRefusedError, split_beneath
+from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.reading import (
     ConfigFileError,
     read_merged,
     usual_configuration,
 )
-from kled_provider.kata.runtime_config.rules import Merged
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.diagnostics import Path as AttributePath
 from kled_provider.plugin.values import UNKNOWN, Values

@@ -10,13 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kled_provider.kata.runtime_config.rules import (
-    LEAST_MEMORY,
-    MOST_VCPUS,
-    H,
-    Merged,
-    R,
-)
+from kled_provider.kata.runtime_config.merged import LEAST_MEMORY, MOST_VCPUS, H, Merged, R
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

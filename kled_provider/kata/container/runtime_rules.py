@@ -11,8 +11,8 @@ from typing import Any
 from kled_provider.kata.container.annotations import annotation_problems
 from kled_provider.kata.container.guest_size import size_problems
 from kled_provider.kata.owner.file import Handler, OwnerFile
+from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.places import configuration_named, is_configuration_of
-from kled_provider.kata.runtime_config.rules import Merged
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, MapKey, Path, Severity
 from kled_provider.plugin.values import UNKNOWN, Values, is_known
 

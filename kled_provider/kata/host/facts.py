@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from kled_provider.kata.owner.file import Handler, OwnerFile
-from kled_provider.kata.runtime_config.rules import H, M, Merged, Problem
+from kled_provider.kata.runtime_config.merged import H, M, Merged
+from kled_provider.kata.runtime_config.rules import Problem
 
 # The plugins that kata_network runs.
 CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from kled_provider.kata.runtime_config.merged import H, Merged, R
 from kled_provider.kata.runtime_config.other_keys import TABLES
-from kled_provider.kata.runtime_config.rules import H, Merged, Problem, R
+from kled_provider.kata.runtime_config.rules import Problem
 from kled_provider.kata.runtime_config.tables import Toml, hypervisor_of, merge, tables_of
 
 FILE_BYTES: Final = 1024 * 1024

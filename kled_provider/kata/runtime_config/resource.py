@@ -23,6 +23,7 @@ from kled_provider.kata.runtime_config.composing import (
     template_tables,
 )
 from kled_provider.kata.runtime_config.keeping import find_config, keep_config, remove_config
+from kled_provider.kata.runtime_config.merged import M
 from kled_provider.kata.runtime_config.places import NAME, file_path
 from kled_provider.kata.runtime_config.reading import (
     DROP_INS,
@@ -30,7 +31,7 @@ from kled_provider.kata.runtime_config.reading import (
     missing_files,
     read_configuration,
 )
-from kled_provider.kata.runtime_config.rules import M, Problem
+from kled_provider.kata.runtime_config.rules import Problem
 from kled_provider.kata.runtime_config.schema import DROP_IN, KATA_RUNTIME_CONFIG
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.resource import Context, Resource

@@ -18,26 +18,18 @@ from kled_provider.kata.runtime_config.keys import (
     Key,
     is_off,
 )
+from kled_provider.kata.runtime_config.merged import (
+    LEAST_MEMORY,
+    MOST_VCPUS,
+    A,
+    F,
+    H,
+    M,
+    Merged,
+    Place,
+    R,
+)
 from kled_provider.kata.runtime_config.other_keys import REPEATED, TABLES
-
-Place = tuple[str, str]
-H, F, A, M, R = "hypervisor", "hypervisor.factory", "agent", "agent.mem_agent", "runtime"
-
-# What Kata takes where a key is absent, for keys whose rules ask.
-DEFAULTS: Final[Mapping[Place, Any]] = {
-    (A, "dial_timeout_ms"): 10,
-    (A, "reconnect_timeout_ms"): 3000,
-    (R, "internetworking_model"): "tcfilter",
-    (R, "sandbox_cgroup_only"): False,
-    (R, "static_sandbox_resource_mgmt"): False,
-    (H, "default_vcpus"): 1,
-    (H, "overhead_vcpus"): 0.2,
-    (H, "overhead_memory"): 32,
-    (H, "shared_fs"): "none",
-}
-DEFAULT_MEMORY: Final = {QEMU: 128, CLH: 128, DRAGONBALL: 128, FIRECRACKER: 128}
-MOST_VCPUS: Final = {QEMU: 256, CLH: 256, DRAGONBALL: 256, FIRECRACKER: 32}
-LEAST_MEMORY: Final = {QEMU: 64, CLH: 64, DRAGONBALL: 64, FIRECRACKER: 128}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,25 +46,6 @@ class Problem:
     is_warning: bool = False
     index: int | None = None
     others: tuple[Place, ...] = ()
-
-
-class Merged:
-    """A merged configuration, with Kata's defaults of what is absent."""
-
-    def __init__(self, hypervisor: str, tables: Mapping[str, Any]) -> None:
-        self.hypervisor = hypervisor
-        self.tables = tables
-
-    def get(self, place: Place) -> Any:
-        """Return the value of a key; what Kata takes where it is absent."""
-        table, key = place
-        if place == (H, "default_memory"):
-            return self.tables[table].get(key) or DEFAULT_MEMORY[self.hypervisor]
-        return self.tables[table].get(key, DEFAULTS.get(place))
-
-    def is_on(self, place: Place) -> bool:
-        """Whether a key asks for something."""
-        return not is_off(self.get(place))
 
 
 def problems(hypervisor: str, tables: Mapping[str, Any]) -> list[Problem]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kled_provider.kata.runtime_config.rules import DEFAULTS, A, H, M
+from kled_provider.kata.runtime_config.merged import DEFAULTS, A, H, M
 from kled_provider.kata.runtime_config.tables import Tables
 
 _DIAL, _RECONNECT = "dial_timeout_ms", "reconnect_timeout_ms"

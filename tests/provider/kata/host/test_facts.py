@@ -16,7 +16,8 @@ from kled_provider.kata.host.facts import (
     version_of,
 )
 from kled_provider.kata.owner.file import Handler, OwnerFile
-from kled_provider.kata.runtime_config.rules import Merged, Problem
+from kled_provider.kata.runtime_config.merged import Merged
+from kled_provider.kata.runtime_config.rules import Problem
 from kled_provider.kata.runtime_config.tables import tables_of
 
 CLH = Handler(name="vm", runtime="io.containerd.kata.v2", hypervisor="clh", configuration="clh")
