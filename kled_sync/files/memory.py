@@ -16,7 +16,7 @@ from kled_sync.tree.directories import Directories
 from kled_sync.tree.entry import MODE_BITS, Kind, TreeEntry, make_frozen, pack_file
 from kled_sync.tree.packed import PackableEntry, PackedEntries
 from kled_sync.tree.paths import ROOT, join, split
-from kled_sync.tree.subtree import digest_below
+from kled_sync.tree.subtree import content_mark, digest_below
 from kled_sync.wire.messages import Named
 
 _STAMP: Final = struct.Struct(">qQ")
@@ -89,14 +89,6 @@ def seen_problem(found: os.stat_result, words: str) -> SeenEntry:
     return seen(make_frozen(Kind.PROBLEM, words), found)
 
 
-def _content_mark(_path: bytes, what: SeenEntry) -> bytes | None:
-    """`subtree.content_mark` of the entry, without making one."""
-    kind = what[_STAMP.size]
-    if kind >= Kind.IGNORED or (kind == Kind.FILE and len(what) == _FILE.size):
-        return None
-    return what[_STAMP.size : _STAMP.size + 1] + what[_FILE.size :]
-
-
 class Memory:
     """All that was seen, by directory and name. The root's own is under the name "" of itself."""
 
@@ -160,7 +152,7 @@ class Memory:
         return digest_below(
             directory,
             self.directories.children,
-            _content_mark,
+            lambda path, found: content_mark(path, found.entry),
         )
 
     def entries(self, directory: bytes) -> Named:

@@ -36,9 +36,6 @@ class Directories(Generic[E]):
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._packed)
 
-    def __len__(self) -> int:
-        return len(self._packed)
-
     def get(self, directory: bytes, name: bytes) -> E | None:
         """What is there; None where nothing is."""
         found = self._find(directory, name)
