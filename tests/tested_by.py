@@ -305,7 +305,7 @@ TESTED_BY = {
         kled_sync/endpoint/placing_job kled_sync/endpoint/serving kled_sync/endpoint/supplying
         kled_sync/endpoint/undoing kled_sync/files/chunk_store kled_sync/files/chunking
         kled_sync/files/kept kled_sync/files/memory kled_sync/files/options kled_sync/files/places
-        kled_sync/files/reading kled_sync/files/root kled_sync/files/scanning
+        kled_sync/files/root kled_sync/files/scanning
         kled_sync/files/snapshot kled_sync/files/staging kled_sync/files/system
         kled_sync/files/large_arrival kled_sync/endpoint/large_file kled_sync/collecting
         kled_sync/session/agreement kled_sync/session/peer kled_sync/session/side

@@ -312,7 +312,8 @@ class Reconciler:
         if verdict is Verdict.LEAVE:
             return _sides(a, b)
         if verdict is Verdict.CONFLICT:
-            return self._conflict(path, _contradiction(a, b, o), a, b, mark)
+            words = _contradiction(a, b, o, self._terms.mode_mask)
+            return self._conflict(path, words, a, b, mark)
         side = SyncSide.BETA if verdict is Verdict.TO_BETA else SyncSide.ALPHA
         new, old = (a, b) if side is SyncSide.BETA else (b, a)
         if (
@@ -403,10 +404,14 @@ def _looks_same(a: TreeEntry, b: TreeEntry) -> bool:
     return a.tail == b.tail
 
 
-def _contradiction(a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None) -> str:
+def _contradiction(a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None, mask: int) -> str:
     if a is not None and b is not None and a.kind is not b.kind:
         return f"{_word(a)} on one side, {_word(b)} on the other"
-    return "changed on both sides" if o is not None else "made on both sides, and different"
+    if o is None:
+        return "made on both sides, and different"
+    # Only where changes go one way is that a conflict.
+    beta_alone = essence(a, mask) == essence(o, mask)
+    return "changed on the beta side" if beta_alone else "changed on both sides"
 
 
 def _word(entry: TreeEntry) -> str:

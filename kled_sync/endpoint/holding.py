@@ -203,6 +203,8 @@ class HeldRoot:
         if self.memory.get(path) is None:
             return FoundEntries()
         self.memory.put(path, found)
+        if not found.is_sure and found.entry.is_frozen:
+            self.memory.mark(path)
         return FoundEntries([(path, found.entry)])
 
 

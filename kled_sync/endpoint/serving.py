@@ -313,6 +313,7 @@ class SyncEndpoint:
             found.extend(holding.hash(path))
             yield True
         self._out.send(messages.Hashed(request=message.request, found=messages.FoundEntries(found)))  # type: ignore[arg-type]
+        self._tell_of_dirty()
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
         items = [parse_item(row) for row in message.items]
@@ -329,6 +330,10 @@ class SyncEndpoint:
         for _ in job.finish():
             yield True
         self._out.send(job.answer())
+        self._tell_of_dirty()
+
+    def _tell_of_dirty(self) -> None:
+        """Soon, where we have seen something ourselves that is to be looked at again."""
         if self._watch is not None and self._holding is not None and self._holding.memory.dirty:
             self._event_at = self._told_at = time.monotonic()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -86,7 +87,9 @@ def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> SeenEntr
 
 
 def seen_problem(found: os.stat_result, words: str) -> SeenEntry:
-    return seen(make_frozen(Kind.PROBLEM, words), found)
+    """What cannot be synced; looked at again each time while a change of it might not show."""
+    is_new = found.st_ctime_ns >= time.time_ns() - _TICK_NS
+    return seen(make_frozen(Kind.PROBLEM, words), None if is_new else found)
 
 
 class Memory:

@@ -10,8 +10,9 @@ from blake3 import blake3
 
 from kled_sync.files.chunk_store import ChunkList, ChunkStore
 from kled_sync.files.chunking import CHUNKED_BYTES, chunks_of
-from kled_sync.files.memory import SeenEntry, seen_file, seen_problem
+from kled_sync.files.memory import SeenEntry, seen, seen_file, seen_problem
 from kled_sync.files.root import Root
+from kled_sync.tree.entry import Kind, make_frozen
 
 TRIES: Final = 3
 CHANGING: Final = "it changes while it is read"
@@ -66,7 +67,8 @@ def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:
             if is_same(before, os.fstat(descriptor)):
                 return seen_file(before, digest, began)
             os.lseek(descriptor, 0, os.SEEK_SET)
-        return seen_problem(before, CHANGING)
+        # A long write(2) sets the times as it begins: its end would not show.
+        return seen(make_frozen(Kind.PROBLEM, CHANGING), None)
     except OSError as exc:
         return seen_problem(before, exc.strerror or str(exc))
     finally:
