@@ -23,17 +23,25 @@ from tests.kit.waiting import wait_until
 
 def working(outputs: Outputs) -> int:
     """Who reads the FIFOs, once another one stands by."""
-    wait_until("two of them", lambda: len(pids(outputs)) == 2)
-    (found,) = [pid for pid in pids(outputs) if ".fifo" in opened(pid)]
-    return found
+
+    def found() -> list[int]:
+        both = pids(outputs)
+        reading = [pid for pid in both if reads_fifos(pid)]
+        return reading if (len(both), len(reading)) == (2, 1) else []
+
+    (pid,) = wait_until("one that works and one that stands by", found)
+    return pid
 
 
 def pids(outputs: Outputs) -> set[int]:
     return set(logger_pids(outputs.run_directory))
 
 
-def opened(pid: int) -> str:
-    return " ".join(str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+def reads_fifos(pid: int) -> bool:
+    try:
+        return any(".fifo" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return False  # it has ended, or closed one, meanwhile
 
 
 def kill_all(outputs: Outputs) -> None:
