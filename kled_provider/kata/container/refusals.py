@@ -28,7 +28,9 @@ _KNOWN: Final[tuple[tuple[str, str, Path], ...]] = (
     ("binary not installed|invalid runtime name|start shim|resolve runtime path",
      "The runtime cannot be started", ("runtime",)),
     ("mounting|reopening /dev", "A mount is refused", ("mount",)),
-    ("executable file|exec format|(no such file|permission denied|is a directory).*: unknown$",
+    # Without `: unknown` since containerd 2.
+    ((r"executable file|exec format|"
+     r"(no such file( or directory)?|permission denied|is a directory)(: unknown)?$"),
      "The command cannot be started", ("command",)),
 )  # fmt: skip
 

@@ -127,8 +127,8 @@ class ContainerNetworks:
                     raise
                 got += addresses(result, f"eth{index}")
         except BaseException:
-            with trio.move_on_after(_CLEAN_UP_S, shield=True):
-                await self.detach(container_id)
+            with trio.move_on_after(_CLEAN_UP_S, shield=True), suppress(NetworkError):
+                await self.detach(container_id)  # what it refuses is not what is to be told
             raise
         return AttachedContainer(netns=str(self.netns(container_id)), addresses=tuple(got))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -195,7 +196,11 @@ class NetworkResource(Resource):
         )
 
     async def _try(self, networks: ContainerNetworks, network: StoredNetwork) -> None:
-        probe = f"probe-{bridge_name(network.spec.id)}"
+        prefix = f"probe-{bridge_name(network.spec.id)}-"
+        for killed in [*networks.recorded(prefix)]:
+            with suppress(NetworkError):  # the traces of one that was refused are not in the way
+                await networks.detach(killed)
+        probe = f"{prefix}{secrets.token_hex(3)}"
         with _told(("name",)):
             await networks.attach(
                 probe, network.workspace, [NetworkAttachment(network=network.spec.id)]

@@ -25,6 +25,7 @@ RUNC = "containerd: failed to create shim task: OCI runtime create failed: runc 
             ("command",),
         ),
         ('exec: "nope": executable file not found in $PATH: unknown', {}, ("image",)),
+        ('exec: "/x": stat /x: no such file or directory', {"command": ["/x"]}, ("command",)),
         ("exec /x: exec format error: unknown", {"command": ["/x"]}, ("command",)),
         (
             "createRuntime hook: volume home is in use by container ws-1",

@@ -153,6 +153,30 @@ async def _refused(terraform: Any, line: str, why: str, *others: str, plans: boo
     assert line in flat, said
 
 
+async def test_what_a_plugin_will_never_take_away_is_not_in_the_way_of_the_next_one(
+    terraform: Any, machine: Machine
+) -> None:
+    (plugins,) = machine.settings.plugin_directories
+    bridge = plugins / "bridge"
+    as_it_was = bridge.read_text()
+    answer = '{\\"code\\": 7, \\"msg\\": \\"no $CNI_COMMAND\\"}'
+    bridge.write_text(
+        f'#!/bin/sh\ngiven=$(cat)\ncase "$given" in *1399*) echo "{answer}"; exit 1;; esac\n'
+        f'printf %s "$given" | {as_it_was.partition("exec ")[2]}'
+    )
+    write(terraform, 'name = "net"', "mtu = 1399")
+    await terraform("init")
+    assert "no ADD" in await terraform("apply", "-auto-approve", "-no-color", code=1)
+    write(terraform, 'name = "net"', "mtu = 1400")
+    await terraform("apply", "-auto-approve")
+    await terraform("destroy", "-auto-approve")
+    bridge.write_text(as_it_was)
+    networks = ContainerNetworks(machine.settings)
+    for left in [*networks.abandoned(())]:
+        await networks.detach(left)
+    assert leftovers(machine) == []
+
+
 async def test_a_network_in_use_is_not_removed_and_one_of_a_killed_run_is_taken(
     terraform: Any, machine: Machine
 ) -> None:
