@@ -11,7 +11,7 @@ import trio
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.session.peer import Peer
-from kled_sync.tree.entry import DIGEST_BYTES, check_entry
+from kled_sync.tree.entry import DIGEST_BYTES, Kind, check_entry, make_frozen
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree, share_entries
 from kled_sync.wire import messages
@@ -23,6 +23,7 @@ _NEAR_TRIES: Final = 3
 _FAR_S: Final = 0.02
 # Of paths and digests in one request and its answer: far less than a message may have.
 _HASH_BYTES: Final = 8 * 1024 * 1024
+_GONE: Final = make_frozen(Kind.PROBLEM, "it went while it was looked at")
 
 
 class SideState:
@@ -109,9 +110,11 @@ class SideState:
                 lambda number, asked=asked: messages.Hash(request=number, paths=asked)  # type: ignore[misc]
             )
             assert isinstance(answer, messages.Hashed)
-            for path, entry in answer.found:
+            found = dict(answer.found)
+            for path in asked:
+                # What is not told of has gone: it is left alone until the next look says so.
                 if self.tree.get(path) is not None:
-                    self.tree.put(path, entry)
+                    self.tree.put(path, found.get(path, _GONE))
 
     async def is_near(self) -> bool:
         """Whether it answers in `NEAR_S`, at the best of a few times. Raises KledError."""

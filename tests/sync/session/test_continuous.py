@@ -27,6 +27,7 @@ from kled_sync.session.kept import history, undo
 from kled_sync.session.side import SideState
 from kled_sync.tree.entry import make_file
 from kled_sync.tree.tree import Tree
+from kled_sync.wire.messages import FoundEntries
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import content, kept_same, two_peers
 
@@ -426,3 +427,21 @@ async def test_what_is_equal_in_three_trees_is_there_once(
         trees = [sync.agreement.tree, *(state.tree for state in sync.sides.values())]
         packed = [tree.directories.packed(b"sub") for tree in trees]
         assert packed[0] is packed[1] is packed[2]
+
+
+async def test_a_file_that_goes_before_it_is_read_holds_nothing_up(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    class Quick(HeldRoot):
+        def hash(self, path: bytes) -> FoundEntries:
+            if path == b"a":
+                (alpha / "a").unlink(missing_ok=True)
+            return super().hash(path)
+
+    beta.mkdir()
+    (beta / "a").write_text("2")
+    with trio.fail_after(20):
+        async with kept_same(tmp_path, alpha, beta, holds={SyncSide.ALPHA: Quick}) as sync:
+            await sync.flush()
+            assert (beta / "sub" / "b").exists()
+            assert (beta / "a").read_text() == "2"
