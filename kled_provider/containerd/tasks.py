@@ -14,6 +14,7 @@ from kled_provider.grpc import protobuf
 
 _SERVICE = "/containerd.services.tasks.v1.Tasks/"
 _RESOURCES = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+_PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
 
 class TaskStatus(enum.Enum):
@@ -72,14 +73,14 @@ class Tasks:
         )
         return protobuf.decode(await self._caller.call(f"{_SERVICE}Create", request)).integer(2)
 
-    async def start(self, container: str) -> int:
-        """Let the process go; gives its pid."""
-        reply = await self._caller.call(f"{_SERVICE}Start", protobuf.text(1, container))
+    async def start(self, container: str, exec_id: str = "") -> int:
+        """Let a process go; gives its pid."""
+        reply = await self._caller.call(f"{_SERVICE}Start", _process(container, exec_id))
         return protobuf.decode(reply).integer(1)
 
-    async def find(self, container: str) -> ContainerTask | None:
-        """Look the process up; None where there is none."""
-        reply = await self._caller.call_if_there(f"{_SERVICE}Get", protobuf.text(1, container))
+    async def find(self, container: str, exec_id: str = "") -> ContainerTask | None:
+        """Look a process up; None where there is none."""
+        reply = await self._caller.call_if_there(f"{_SERVICE}Get", _process(container, exec_id))
         return None if reply is None else _decode(protobuf.decode(reply).blob(1), container)
 
     async def list(self) -> tuple[ContainerTask, ...]:
@@ -87,15 +88,17 @@ class Tasks:
         reply = await self._caller.call(f"{_SERVICE}List", b"")
         return tuple(_decode(data) for data in protobuf.decode(reply).blobs(1))
 
-    async def wait(self, container: str) -> int:
-        """Wait for the process to end; gives its exit status."""
-        reply = await self._caller.call(f"{_SERVICE}Wait", protobuf.text(1, container))
+    async def wait(self, container: str, exec_id: str = "") -> int:
+        """Wait for a process to end; gives its exit status."""
+        reply = await self._caller.call(f"{_SERVICE}Wait", _process(container, exec_id))
         return protobuf.decode(reply).integer(1)
 
-    async def kill(self, container: str, signal: int, *, is_for_all: bool = False) -> None:
+    async def kill(
+        self, container: str, signal: int, *, exec_id: str = "", is_for_all: bool = False
+    ) -> None:
         """Send a signal, to all processes of the container where wanted; a dead one is no error."""
         request = (
-            protobuf.text(1, container)
+            _process(container, exec_id)
             + protobuf.integer(3, signal)
             + protobuf.integer(4, is_for_all)
         )
@@ -106,11 +109,34 @@ class Tasks:
         reply = await self._caller.call_if_there(f"{_SERVICE}Delete", protobuf.text(1, container))
         return None if reply is None else protobuf.decode(reply).integer(3)
 
+    async def delete_exec(self, container: str, exec_id: str) -> None:
+        """Forget an ended process besides the first."""
+        await self._caller.call(f"{_SERVICE}DeleteProcess", _process(container, exec_id))
+
+    async def exec(
+        self, container: str, exec_id: str, process: Mapping[str, Any], io: TaskIo
+    ) -> None:
+        """Make another process (an OCI `process`) in a container; `start` lets it go."""
+        spec = AnyMessage(_PROCESS, json.dumps(process).encode())
+        request = (
+            protobuf.text(1, container)
+            + protobuf.text(2, io.stdin)
+            + protobuf.text(3, io.stdout)
+            + protobuf.text(4, io.stderr)
+            + protobuf.message(6, encode_any(spec))
+            + protobuf.text(7, exec_id)
+        )
+        await self._caller.call(f"{_SERVICE}Exec", request)
+
     async def update(self, container: str, resources: Mapping[str, Any]) -> None:
         """Change the limits of a running task (OCI `linux.resources`)."""
         limits = AnyMessage(_RESOURCES, json.dumps(resources).encode())
         request = protobuf.text(1, container) + protobuf.message(2, encode_any(limits))
         await self._caller.call(f"{_SERVICE}Update", request)
+
+
+def _process(container: str, exec_id: str) -> bytes:
+    return protobuf.text(1, container) + protobuf.text(2, exec_id)
 
 
 def _decode(data: bytes, container: str = "") -> ContainerTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ import trio
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.caller import ContainerdCaller, ContainerdError
 from kled_provider.containerd.images import ImageRecord
+from kled_provider.containerd.tasks import TaskIo, TaskStatus
 from kled_provider.containerd.types import ContentDescriptor
-from tests.kit.oci import digest_of
+from tests.kit.oci import busybox_image, digest_of
 from tests.kit.private_containerd import PrivateContainerd
 
 pytestmark = pytest.mark.slow
@@ -169,3 +171,28 @@ async def _until_answered(api: ContainerdApi) -> object:
         return await api.daemon.version()
     except ContainerdError:
         return await api.daemon.version()
+
+
+async def test_a_process_beside_the_first_is_started_ended_and_forgotten(
+    containerd: PrivateContainerd, tmp_path: Path
+) -> None:
+    archive = busybox_image().save(tmp_path / "image.tar", "kled.test/exec:1")
+    containerd.ctr("images", "import", str(archive))
+    containerd.ctr("run", "-d", "kled.test/exec:1", "beside", "/bin/sleep", "1000")
+    process = {"cwd": "/tmp", "env": ["PATH=/bin"], "user": {"uid": 1000, "gid": 1000}}
+    async with open_api(containerd.address, containerd.namespace) as api:
+        ends, sleeps = ["/bin/sh", "-c", "exit $(id -u | cut -c4)7"], ["/bin/sleep", "1000"]
+        await api.tasks.exec("beside", "one", {**process, "args": ends}, TaskIo())
+        pid = await api.tasks.start("beside", "one")
+        assert pid > 0
+        assert await api.tasks.wait("beside", "one") == 7  # the fourth digit of 1000 is 0
+        await api.tasks.delete_exec("beside", "one")
+        assert await api.tasks.find("beside", "one") is None
+        await api.tasks.exec("beside", "two", {**process, "args": sleeps}, TaskIo())
+        await api.tasks.start("beside", "two")
+        await api.tasks.kill("beside", signal.SIGKILL, exec_id="two")
+        assert await api.tasks.wait("beside", "two") == 128 + signal.SIGKILL
+        first = await api.tasks.find("beside")
+        assert first is not None
+        assert first.status is TaskStatus.RUNNING
+    containerd.clear()
