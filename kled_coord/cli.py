@@ -26,7 +26,7 @@ from kled_coord.rotation import confirm_rotation, old_key_file, rotate_sealing_k
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.setting_up import Initialized, initialize
 from kled_coord.terraform.doctor import examine_provider
-from kled_coord.terraform.envfile import load_environment
+from kled_coord.terraform.process.envfile import load_environment
 from kled_wire.errors import ConfigError
 from kled_wire.version import PROTOCOL, SOFTWARE_VERSION
 

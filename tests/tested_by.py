@@ -182,7 +182,9 @@ TESTED_BY = {
     """,
     "coord/workspaces/test_search.py": "kled_coord/store/filters",
     "coord/workspaces/test_sessions.py": "kled_coord/store/sessions",
-    "coord/templates/test_declarations.py": "kled_coord/terraform/blocks kled_coord/terraform/hcl",
+    "coord/templates/test_declarations.py": """
+        kled_coord/terraform/source/blocks kled_coord/terraform/source/hcl
+    """,
     "coord/templates/test_opening.py": "kled_coord/templates/archive_process",
     "coord/templates/test_questions.py": """
         kled_coord/builds/running/variables kled_coord/templates/choosing
@@ -190,8 +192,10 @@ TESTED_BY = {
     """,
     "coord/templates/test_service.py": "kled_coord/templates/edits",
     "coord/terraform/test_asking.py": "kled_coord/builds/running/asking",
-    "coord/terraform/test_binary.py": "kled_coord/terraform/embedded",
-    "coord/terraform/test_run.py": "kled_coord/terraform/errors kled_coord/terraform/session",
+    "coord/terraform/process/test_binary.py": "kled_coord/terraform/process/embedded",
+    "coord/terraform/test_run.py": """
+        kled_coord/terraform/output/errors kled_coord/terraform/session
+    """,
     "coord/test_program.py": """
         kled_coord/__main__ kled_coord/cli kled_coord/setting_up kled_coord/sources
         kled_coord/stopping

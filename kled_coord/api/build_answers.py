@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kled_coord.api.answers import fields_of
-from kled_coord.terraform.changes import ResourceChange
+from kled_coord.terraform.output.changes import ResourceChange
 
 
 class StepAnswer(BaseModel):

@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 from fastapi import Request
 
-from kled_coord.terraform.nurseries import one_error
+from kled_coord.terraform.process.nurseries import one_error
 from kled_wire.errors import UnavailableError
 
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.services import Services
 from kled_coord.templates.choosing import evaluate_again, evaluate_new
-from kled_coord.terraform.changes import PlannedChanges
+from kled_coord.terraform.output.changes import PlannedChanges
 from kled_coord.workspaces.lifecycle import Transition
 from kled_coord.workspaces.service import WorkspaceDetails
 from kled_wire.names import WorkspaceRef

@@ -11,7 +11,7 @@ import trio
 
 from kled_coord.store.records import Build, User, Workspace
 from kled_coord.store.template_records import TemplateVersion
-from kled_coord.terraform.varfile import Value
+from kled_coord.terraform.process.varfile import Value
 
 
 class Reporter(Protocol):
@@ -26,7 +26,7 @@ class Reporter(Protocol):
         ...
 
     def timings(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        """Say how long each step took (terraform/timings.py); replaces what was said before."""
+        """Say how long each step took (terraform/output/timings.py), in place of what was said."""
         ...
 
     def outputs(self, values: Mapping[str, Any]) -> None:

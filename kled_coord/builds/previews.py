@@ -32,7 +32,7 @@ from kled_coord.store.sealing import Sealer
 from kled_coord.store.template_records import TemplateVersion
 from kled_coord.store.users import user_by_id
 from kled_coord.store.versions import version_archive, version_fixed_sealed
-from kled_coord.terraform.changes import PlannedChanges
+from kled_coord.terraform.output.changes import PlannedChanges
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.lifecycle import Transition
 from kled_coord.workspaces.parameters import Parameters

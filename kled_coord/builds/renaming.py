@@ -24,7 +24,7 @@ from kled_coord.store.errors import DuplicateError
 from kled_coord.store.records import Build, Workspace
 from kled_coord.store.renaming import is_name_taken, rename_workspace
 from kled_coord.store.standing import as_caller
-from kled_coord.terraform.changes import ResourceChange
+from kled_coord.terraform.output.changes import ResourceChange
 from kled_coord.workspaces.service import Workspaces, workspace_exists
 from kled_wire.errors import ConflictError
 from kled_wire.names import WorkspaceRef, check_new_workspace_name

@@ -9,8 +9,8 @@ from typing import Any
 from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.store.template_records import TemplateParameter, TemplatePreset
-from kled_coord.terraform.changes import PlannedChanges
-from kled_coord.terraform.varfile import Value
+from kled_coord.terraform.output.changes import PlannedChanges
+from kled_coord.terraform.process.varfile import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

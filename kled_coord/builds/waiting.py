@@ -22,7 +22,7 @@ from kled_coord.scripts.readiness import AgentReadiness
 from kled_coord.scripts.service import scripts_key
 from kled_coord.scripts.view import ScriptView
 from kled_coord.store.records import AgentRecord, Build
-from kled_coord.terraform.nurseries import one_error
+from kled_coord.terraform.process.nurseries import one_error
 from kled_coord.terraform.providers import load_providers
 from kled_coord.workspaces.choice import choose_agent
 from kled_coord.workspaces.presence import Registry

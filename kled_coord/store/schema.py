@@ -210,7 +210,7 @@ builds = Table(
     # Somebody does not want to wait for its clean stop.
     Column("forced", sa.Boolean, nullable=False, default=False),
     Column("error", sa.Text),
-    # How long each step took (terraform/timings.py); NULL: nothing was measured.
+    # How long each step took (terraform/output/timings.py); NULL: nothing was measured.
     Column("timings", sa.JSON(none_as_null=True)),
     Column("progress_done", sa.Integer, nullable=False, default=0),
     Column("progress_total", sa.Integer, nullable=False, default=0),

@@ -17,7 +17,7 @@ from typing import Final
 
 from kled_coord.store.template_records import Variable
 from kled_coord.templates.declarations import is_values, list_backends, list_variables
-from kled_coord.terraform.blocks import is_source
+from kled_coord.terraform.source.blocks import is_source
 from kled_wire.errors import InputError
 from kled_wire.limits import TEMPLATE_MAX_BYTES
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from kled_coord.store.template_records import Variable
-from kled_coord.terraform.blocks import is_source, read_file_blocks, read_values
-from kled_coord.terraform.hcl import literal
+from kled_coord.terraform.source.blocks import is_source, read_file_blocks, read_values
+from kled_coord.terraform.source.hcl import literal
 
 # More is cut off: these are for people to read.
 _TEXT_MAX: Final = 4096

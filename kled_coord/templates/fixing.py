@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kled_coord.store.template_records import Variable
-from kled_coord.terraform.blocks import read_values
-from kled_coord.terraform.varfile import source_of
+from kled_coord.terraform.process.varfile import source_of
+from kled_coord.terraform.source.blocks import read_values
 from kled_coord.workspaces.parameters import is_text
 from kled_wire.errors import InputError
 

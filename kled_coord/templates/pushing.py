@@ -29,7 +29,7 @@ from kled_coord.templates.fixing import FixedVariables, ValuesFile, fix_variable
 from kled_coord.templates.opening import open_archive
 from kled_coord.templates.pushes import Pushes
 from kled_coord.templates.questions import imagined_workspace
-from kled_coord.terraform.command import BACKEND_FILE
+from kled_coord.terraform.process.command import BACKEND_FILE
 from kled_coord.workspaces.parameters import (
     NONE,
     Parameters,

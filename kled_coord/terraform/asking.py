@@ -15,16 +15,16 @@ from typing import Final
 
 import trio
 
-from kled_coord.terraform import command
-from kled_coord.terraform.binary import Binary
 from kled_coord.terraform.checking import SchemaOnlyHost, refusing
-from kled_coord.terraform.events import Event
 from kled_coord.terraform.modulecache import digest_of
+from kled_coord.terraform.output.events import Event
+from kled_coord.terraform.process import command
+from kled_coord.terraform.process.binary import Binary
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
-from kled_coord.terraform.targets import list_targets
-from kled_coord.terraform.untrusted import remove_tree
-from kled_coord.terraform.varfile import Value
+from kled_coord.terraform.source.targets import list_targets
+from kled_coord.terraform.source.untrusted import remove_tree
 from kled_wire.errors import UnavailableError
 
 # How long a question may take once its template is ready.

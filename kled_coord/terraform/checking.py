@@ -9,17 +9,21 @@ from pathlib import Path
 
 import trio
 
-from kled_coord.terraform import command
-from kled_coord.terraform.binary import Binary
-from kled_coord.terraform.errors import TemplateInvalidError, TerraformFailedError, first_error
-from kled_coord.terraform.events import STEPS, Event, ResourcePlanned, TerraformDiagnostic
-from kled_coord.terraform.placing import find_place
+from kled_coord.terraform.output.errors import (
+    TemplateInvalidError,
+    TerraformFailedError,
+    first_error,
+)
+from kled_coord.terraform.output.events import STEPS, Event, ResourcePlanned, TerraformDiagnostic
 from kled_coord.terraform.planned import check_agents
+from kled_coord.terraform.process import command
+from kled_coord.terraform.process.binary import Binary
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
-from kled_coord.terraform.targets import list_targets
-from kled_coord.terraform.untrusted import read_sources
-from kled_coord.terraform.varfile import Value
+from kled_coord.terraform.source.placing import find_place
+from kled_coord.terraform.source.targets import list_targets
+from kled_coord.terraform.source.untrusted import read_sources
 from kled_wire.errors import KledError
 
 

@@ -16,11 +16,11 @@ from typing import Final
 
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform.cliconfig import CLI_CONFIG, read_cli_config
-from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.plugincache import SHARED
+from kled_coord.terraform.process.cliconfig import CLI_CONFIG, read_cli_config
+from kled_coord.terraform.process.command import TerraformCommand
 from kled_coord.terraform.providers import PID_INSIDE
-from kled_coord.terraform.untrusted import make_directory
+from kled_coord.terraform.source.untrusted import make_directory
 
 _START: Final = f"""\
 sleep 2147483647 </dev/null >/dev/null 2>&1 &

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import trio
 
-from kled_coord.terraform.agents import planned_agents, refuse_shared_names
-from kled_coord.terraform.placing import place_of
 from kled_coord.terraform.session import TerraformSession
-from kled_coord.terraform.untrusted import read_sources
+from kled_coord.terraform.source.agents import planned_agents, refuse_shared_names
+from kled_coord.terraform.source.placing import place_of
+from kled_coord.terraform.source.untrusted import read_sources
 
 
 async def check_agents(session: TerraformSession, work: Path) -> None:

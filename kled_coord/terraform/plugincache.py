@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from kled_coord.terraform.cliconfig import read_cli_config
+from kled_coord.terraform.process.cliconfig import read_cli_config
 
 CACHE: Final = "TF_PLUGIN_CACHE_DIR"
 # Where the links lead to; the sandbox shows it.

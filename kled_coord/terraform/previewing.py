@@ -10,14 +10,14 @@ from typing import Final
 
 import trio
 
-from kled_coord.terraform import command
-from kled_coord.terraform.binary import Binary
-from kled_coord.terraform.changes import PlannedChanges, parse_plan
-from kled_coord.terraform.errors import TerraformFailedError
-from kled_coord.terraform.events import Event
+from kled_coord.terraform.output.changes import PlannedChanges, parse_plan
+from kled_coord.terraform.output.errors import TerraformFailedError
+from kled_coord.terraform.output.events import Event
+from kled_coord.terraform.process import command
+from kled_coord.terraform.process.binary import Binary
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
-from kled_coord.terraform.varfile import Value
 
 # Where Terraform's local backend looks for a state.
 _STATE_FILE: Final = "terraform.tfstate"

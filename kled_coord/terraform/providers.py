@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import trio
 
-from kled_coord.terraform.nurseries import one_error
+from kled_coord.terraform.process.nurseries import one_error
 from kled_wire.errors import ConfigError
 
 GROUP = "kled.terraform_providers"

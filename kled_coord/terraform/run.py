@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kled_coord.terraform import command
-from kled_coord.terraform.binary import Binary
-from kled_coord.terraform.command import Backend
-from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.planned import check_agents
+from kled_coord.terraform.process import command
+from kled_coord.terraform.process.binary import Binary
+from kled_coord.terraform.process.command import Backend
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import (
     BuildOutput,
@@ -20,8 +21,7 @@ from kled_coord.terraform.session import (
     open_session,
     unpack,
 )
-from kled_coord.terraform.untrusted import read_file
-from kled_coord.terraform.varfile import Value
+from kled_coord.terraform.source.untrusted import read_file
 
 TRANSITIONS = ("start", "stop", "delete")
 

@@ -18,19 +18,15 @@ import trio
 
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform import command
-from kled_coord.terraform.agents import is_agent
-from kled_coord.terraform.archive import unpack_template
-from kled_coord.terraform.binary import Binary
-from kled_coord.terraform.command import Backend
 from kled_coord.terraform.confined import confined
-from kled_coord.terraform.errors import (
+from kled_coord.terraform.modulecache import ModuleCache
+from kled_coord.terraform.output.errors import (
     TemplateInvalidError,
     TerraformCanceledError,
     TerraformFailedError,
     TerraformStalledError,
 )
-from kled_coord.terraform.events import (
+from kled_coord.terraform.output.events import (
     DiagnosticFound,
     Event,
     OutputsFound,
@@ -45,13 +41,17 @@ from kled_coord.terraform.events import (
     parse_line,
     parse_validation,
 )
-from kled_coord.terraform.leftovers import Choice, end_processes, marked
-from kled_coord.terraform.modulecache import ModuleCache
 from kled_coord.terraform.plugincache import PluginCache
+from kled_coord.terraform.process import command
+from kled_coord.terraform.process.binary import Binary
+from kled_coord.terraform.process.command import Backend
+from kled_coord.terraform.process.leftovers import Choice, end_processes, marked
+from kled_coord.terraform.process.runner import Interrupt, StopLimits, run_terraform
+from kled_coord.terraform.process.varfile import Value, render_values
 from kled_coord.terraform.providers import TerraformProvider, open_reattach
-from kled_coord.terraform.runner import Interrupt, StopLimits, run_terraform
-from kled_coord.terraform.untrusted import remove_file
-from kled_coord.terraform.varfile import Value, render_values
+from kled_coord.terraform.source.agents import is_agent
+from kled_coord.terraform.source.archive import unpack_template
+from kled_coord.terraform.source.untrusted import remove_file
 
 OnEvent = Callable[[Event], Awaitable[None]]
 

@@ -12,7 +12,7 @@ import trio
 from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
-from kled_coord.terraform.changes import PlannedChanges
+from kled_coord.terraform.output.changes import PlannedChanges
 from kled_wire.errors import InputError
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from kled_coord.terraform.binary import find_binary
-from kled_coord.terraform.errors import TerraformMissingError
+from kled_coord.terraform.output.errors import TerraformMissingError
+from kled_coord.terraform.process.binary import find_binary
 from kled_provider.coder.provider import coder_provider
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.resource import Provider

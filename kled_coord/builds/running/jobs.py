@@ -30,8 +30,8 @@ from kled_coord.store.templates import build_quiet_of
 from kled_coord.store.users import user_by_id
 from kled_coord.store.versions import version_archive, version_by_id, version_fixed_sealed
 from kled_coord.store.workspaces import workspace_by_id
-from kled_coord.terraform.untrusted import remove_tree
-from kled_coord.terraform.varfile import Value
+from kled_coord.terraform.process.varfile import Value
+from kled_coord.terraform.source.untrusted import remove_tree
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
 from kled_coord.workspaces.specs import Specs

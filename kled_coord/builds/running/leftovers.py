@@ -12,7 +12,7 @@ from typing import Final
 
 from kled_coord.builds.host import BuildHost
 from kled_coord.builds.job import Reporter
-from kled_coord.terraform.leftovers import Choice, end_processes, marked
+from kled_coord.terraform.process.leftovers import Choice, end_processes, marked
 from kled_coord.terraform.providers import load_providers
 from kled_wire.names import WorkspaceId
 

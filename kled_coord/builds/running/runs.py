@@ -28,11 +28,11 @@ from kled_coord.store.builds import build_by_id
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build
-from kled_coord.terraform.command import ERRORED_STATE_FILE
-from kled_coord.terraform.leftovers import LeftoversError, end_processes
+from kled_coord.terraform.process.command import ERRORED_STATE_FILE
+from kled_coord.terraform.process.leftovers import LeftoversError, end_processes
 from kled_coord.terraform.run import load_errored_state
 from kled_coord.terraform.session import WORK_DIRECTORY, of_run
-from kled_coord.terraform.untrusted import open_tree, remove_tree
+from kled_coord.terraform.source.untrusted import open_tree, remove_tree
 from kled_wire.errors import KledError
 from kled_wire.names import BuildId, WorkspaceId
 

@@ -20,32 +20,32 @@ from kled_coord.builds.running.asking import AskingHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
-from kled_coord.terraform.archive import uses_init_script
 from kled_coord.terraform.asking import Asking, TemplateQuestion
-from kled_coord.terraform.binary import Binary, find_binary
-from kled_coord.terraform.changes import PlannedChanges
 from kled_coord.terraform.checking import CheckInput, CheckOutput, check_template
-from kled_coord.terraform.cliconfig import read_cli_config
-from kled_coord.terraform.command import Backend
-from kled_coord.terraform.envfile import load_environment
-from kled_coord.terraform.errors import TemplateInvalidError, TerraformMissingError
-from kled_coord.terraform.events import (
+from kled_coord.terraform.output.changes import PlannedChanges
+from kled_coord.terraform.output.errors import TemplateInvalidError, TerraformMissingError
+from kled_coord.terraform.output.events import (
     Event,
     OutputsFound,
     StageBegan,
     TerraformProgress,
     format_diagnostic,
 )
-from kled_coord.terraform.leftovers import LeftoversError, end_processes
+from kled_coord.terraform.output.telling import shown_outputs, tell_event
+from kled_coord.terraform.output.timings import BEGUN
 from kled_coord.terraform.plugincache import CACHE, find_shared
 from kled_coord.terraform.previewing import PreviewInput, preview_build
+from kled_coord.terraform.process.binary import Binary, find_binary
+from kled_coord.terraform.process.cliconfig import read_cli_config
+from kled_coord.terraform.process.command import Backend
+from kled_coord.terraform.process.envfile import load_environment
+from kled_coord.terraform.process.leftovers import LeftoversError, end_processes
+from kled_coord.terraform.process.runner import Interrupt, StopLimits
 from kled_coord.terraform.providers import TerraformProvider, load_providers
 from kled_coord.terraform.run import BuildInput, run_build
-from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.session import Control, of_run
-from kled_coord.terraform.telling import shown_outputs, tell_event
-from kled_coord.terraform.timings import BEGUN
-from kled_coord.terraform.untrusted import remove_tree
+from kled_coord.terraform.source.archive import uses_init_script
+from kled_coord.terraform.source.untrusted import remove_tree
 from kled_wire.errors import ConfigError
 
 # Below the data directory: plans and checks while they run, and templates ready for questions.

@@ -8,7 +8,7 @@ from typing import Final
 
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.template_records import TemplateVersion, Variable
-from kled_coord.terraform.varfile import Value, is_expression
+from kled_coord.terraform.process.varfile import Value, is_expression
 from kled_coord.workspaces.parameters import Parameters
 
 _PURPOSE: Final = "fixed_variables"

@@ -24,7 +24,7 @@ from kled_coord.sources import Clock
 from kled_coord.store.engine import Store
 from kled_coord.store.errors import StoreError
 from kled_coord.store.records import Build
-from kled_coord.terraform.errors import RunDirectoryError
+from kled_coord.terraform.output.errors import RunDirectoryError
 from kled_wire.errors import ConflictError, KledError
 from kled_wire.limits import CLEANUP_S
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kled_coord.builds.states.instances import Instance, instances_of, number_of, text_of
-from kled_coord.terraform.agents import name_of_label, refuse_shared_names
+from kled_coord.terraform.source.agents import name_of_label, refuse_shared_names
 from kled_wire.control.agent_spec import (
     SHUTDOWN_SCRIPT,
     STARTUP_SCRIPT,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kled_coord.builds.transitions import BuildEvent
-from kled_coord.terraform.changes import PlannedChanges, ResourceChange
+from kled_coord.terraform.output.changes import PlannedChanges, ResourceChange
 from kled_coord.workspaces.lifecycle import Transition
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError
 from kled_wire.names import parse_workspace_ref

@@ -6,7 +6,7 @@ import pytest
 
 from kled_coord.builds.transitions import BuildEvent
 from kled_coord.policy.actions import Action
-from kled_coord.terraform.changes import PlannedChanges, ResourceChange
+from kled_coord.terraform.output.changes import PlannedChanges, ResourceChange
 from kled_wire.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import build, create, template

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kled_coord.store.template_records import Variable
 from kled_coord.templates.declarations import list_backends, list_variables
-from kled_coord.terraform.hcl import literal, read_attributes, read_blocks
+from kled_coord.terraform.source.hcl import literal, read_attributes, read_blocks
 
 # What begins, ends or hides other things.
 _PIECES = st.sampled_from(

@@ -18,8 +18,8 @@ import pytest
 import trio
 
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform.binary import Binary, find_binary
-from kled_coord.terraform.command import Backend
+from kled_coord.terraform.process.binary import Binary, find_binary
+from kled_coord.terraform.process.command import Backend
 from tests.kit.programs import need
 
 

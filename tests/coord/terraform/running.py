@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from kled_coord.terraform.events import Event
+from kled_coord.terraform.output.events import Event
 from kled_coord.terraform.run import BuildInput, run_build
 from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED

@@ -13,9 +13,9 @@ from kled_coord.builds.running.asking import AskingHost
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.checking import CheckInput, check_template
-from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.output.errors import TemplateInvalidError
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.session import Control
-from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
 from kled_wire.errors import UnavailableError
 

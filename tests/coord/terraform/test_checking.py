@@ -9,7 +9,7 @@ import pytest
 
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.checking import CheckInput, check_template
-from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED
 from tests.coord.terraform.running import PROCESS

@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from kled_coord.terraform.checking import CheckInput, check_template
-from kled_coord.terraform.errors import TerraformCanceledError, TerraformStalledError
-from kled_coord.terraform.events import Event, StillWorking, parse_line
+from kled_coord.terraform.output.errors import TerraformCanceledError, TerraformStalledError
+from kled_coord.terraform.output.events import Event, StillWorking, parse_line
+from kled_coord.terraform.process.runner import Interrupt, StopLimits
 from kled_coord.terraform.run import BuildInput, run_build
-from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kled_coord.sandbox.bubblewrap import View
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform.command import TerraformCommand
 from kled_coord.terraform.confined import confined
+from kled_coord.terraform.process.command import TerraformCommand
 
 
 def test_what_the_cli_configuration_names_is_shown(tmp_path: Path) -> None:

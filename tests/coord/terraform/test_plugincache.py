@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from kled_coord.terraform.checking import CheckInput, check_template
-from kled_coord.terraform.errors import TemplateInvalidError
+from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.plugincache import CACHE, PluginCache
 from kled_coord.terraform.session import Control
 from kled_provider.serve import KLED

@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 import trio
 
-from kled_coord.terraform.command import BACKEND_FILE, VALUES_FILE
-from kled_coord.terraform.errors import (
+from kled_coord.terraform.output.errors import (
     TemplateInvalidError,
     TerraformCanceledError,
     TerraformFailedError,
 )
-from kled_coord.terraform.events import (
+from kled_coord.terraform.output.events import (
     Event,
     ResourceDone,
     ResourceStarted,
     StageBegan,
     TerraformMessage,
 )
+from kled_coord.terraform.process.command import BACKEND_FILE, VALUES_FILE
+from kled_coord.terraform.process.runner import Interrupt, StopLimits
+from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.run import BuildInput, load_errored_state, run_build
-from kled_coord.terraform.runner import Interrupt, StopLimits
 from kled_coord.terraform.session import Control
-from kled_coord.terraform.varfile import Value
 from kled_provider.serve import KLED
 from kled_wire.errors import KledError
 from tests.coord.terraform.running import PROCESS, Recorder, build, files_in, fresh

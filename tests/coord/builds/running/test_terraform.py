@@ -18,8 +18,8 @@ from kled_coord.builds.running.terraform import Terraform, Translator, remove_pr
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.config import CoordinatorConfig
 from kled_coord.sandbox.choice import SandboxChoice
-from kled_coord.terraform.errors import TemplateInvalidError
-from kled_coord.terraform.events import (
+from kled_coord.terraform.output.errors import TemplateInvalidError
+from kled_coord.terraform.output.events import (
     DiagnosticFound,
     OutputsFound,
     ResourceDone,

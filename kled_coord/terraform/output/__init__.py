@@ -1,0 +1,1 @@
+"""Reads what Terraform prints: events, changes, errors, timings."""

@@ -1,0 +1,1 @@
+"""Starts and stops one Terraform process: its binary, arguments, environment and files."""

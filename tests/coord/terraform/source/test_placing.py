@@ -1,0 +1,73 @@
+"""Errors of a push say where: also those for which Terraform names no place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kled_coord.builds.running.asking import AskingHost
+from kled_coord.terraform.checking import CheckInput, check_template
+from kled_coord.terraform.output.errors import TemplateInvalidError
+from kled_coord.terraform.source.placing import find_place
+from kled_provider.serve import KLED
+from tests.coord.terraform.test_asking import SOURCE, workspace
+
+CYCLE = """
+resource "terraform_data" "a" {
+  input = terraform_data.b.id
+}
+resource "terraform_data" "b" {
+  input = terraform_data.a.id
+}
+"""
+WRONG_DEFAULT = """data "kled_parameter" "p" {
+  name    = "p"
+  type    = "number"
+  default = "x"
+}
+"""
+NOBODY = """
+terraform {
+  required_providers {
+    nope = { source = "nobody/nope" }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CYCLE, r"main\.tf:[25]: Cycle: terraform_data"),
+        (NOBODY, r"main\.tf:4: Failed to query available provider packages"),
+        ('\nresource "nope_x" "y" {}\n', r"main\.tf:2: Failed to query available"),
+        ('\n\nmodule "m" {\n  source = "./gone"\n}\n', r"main\.tf:3: Unreadable module"),
+        ('terraform {\n  required_version = "~> 0.12"\n}\n', r"main\.tf:2: Unsupported Terraform"),
+        (f'{SOURCE}resource "kled_agent" "a" {{\n  hue = 1\n}}\n', r"main\.tf:7: Unsupported arg"),
+        (SOURCE + WRONG_DEFAULT, r"main\.tf:9: Invalid default: 'x' is not a number"),
+    ],
+)
+async def test_a_push_is_refused_with_file_and_line(
+    binary: Any, pack: Any, tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(TemplateInvalidError, match=message):
+        await check_template(
+            CheckInput(template=pack({"main.tf": text}), is_planned=True),
+            binary=binary,
+            directory=tmp_path,
+            host=AskingHost(workspace()),
+            providers=(KLED,),
+        )
+
+
+def test_what_is_not_found_has_no_place() -> None:
+    for message in (
+        "Cycle: aws_x.y, local.z",
+        "for provider a/b: no",
+        "module: lstat x: no",
+        "",
+        "x",
+    ):
+        assert find_place(message, {"main.tf": b"locals {}", "notes.txt": b'"a/b"'}) == ""
