@@ -232,13 +232,13 @@ TESTED_BY = {
     "provider/kata/test_containers.py": """
         kled_provider/containerd/containers kled_provider/containerd/events
         kled_provider/containerd/snapshots kled_provider/containerd/tasks
-        kled_provider/kata/container/blocks kled_provider/kata/container/checking
-        kled_provider/kata/container/clearing kled_provider/kata/container/directory
-        kled_provider/kata/container/hostfiles kled_provider/kata/container/identity
-        kled_provider/kata/container/joining
-        kled_provider/kata/container/making kled_provider/kata/container/place
-        kled_provider/kata/container/program kled_provider/kata/container/resource
-        kled_provider/kata/container/schema
+        kled_provider/kata/container/declared/blocks kled_provider/kata/container/making/checking
+        kled_provider/kata/container/clearing kled_provider/kata/container/making/directory
+        kled_provider/kata/container/making/hostfiles kled_provider/kata/container/identity
+        kled_provider/kata/container/making/joining
+        kled_provider/kata/container/making/job kled_provider/kata/container/place
+        kled_provider/kata/container/making/program kled_provider/kata/container/resource
+        kled_provider/kata/container/declared/schema
         kled_provider/kata/machine
     """,
     "provider/kata/network/test_attaching.py": """
@@ -327,10 +327,12 @@ TESTED_BY = {
     "wire/transport/test_tls.py": "kled_wire/transport/tlssession",
     "wire/transport/test_wscarrier.py": "kled_wire/transport/websocket",
     "provider/kata/container/test_values.py": """
-        kled_provider/kata/container/block_rules kled_provider/kata/container/value_checks
+        kled_provider/kata/container/declared/block_rules
+        kled_provider/kata/container/declared/value_checks
     """,
-    "provider/kata/container/test_runtime_rules.py": """
-        kled_provider/kata/container/annotations kled_provider/kata/container/guest_size
+    "provider/kata/container/declared/test_runtime_rules.py": """
+        kled_provider/kata/container/declared/annotations
+        kled_provider/kata/container/declared/guest_size
         kled_provider/kata/runtime_config/places
     """,
     "provider/kata/host/test_data.py": """

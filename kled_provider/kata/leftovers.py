@@ -12,7 +12,7 @@ from contextlib import suppress
 import trio
 
 from kled_provider.host import HostError
-from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.making.joining import Joins
 from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.file import OwnerFileError

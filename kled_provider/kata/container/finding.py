@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.kata.container.cgroups import recorded_cgroups
-from kled_provider.kata.container.directory import recorded_directories
 from kled_provider.kata.container.identity import WORKSPACE_LABEL, id_prefix
-from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.making.directory import recorded_directories
+from kled_provider.kata.container.making.joining import Joins
 from kled_provider.kata.container.place import ContainerPlace
 from kled_provider.kata.owner.file import OwnerFile
 

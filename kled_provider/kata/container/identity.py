@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kled_provider.containerd.containers import ContainerRecord
-from kled_provider.kata.container.schema import NAME
+from kled_provider.kata.container.declared.schema import NAME
 from kled_provider.plugin.values import Values
 
 WORKSPACE_LABEL: Final = "kled.dev/workspace"

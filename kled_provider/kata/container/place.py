@@ -15,12 +15,12 @@ from kled_provider.containerd.containers import ContainerRecord
 from kled_provider.containerd.tasks import ContainerTask, TaskStatus
 from kled_provider.host import HostError
 from kled_provider.kata.container.cgroups import counts_oom, end_cgroups
-from kled_provider.kata.container.checking import Runtime
-from kled_provider.kata.container.directory import container_directory
-from kled_provider.kata.container.hostfiles import unpin_mounts
 from kled_provider.kata.container.identity import ADDRESSES_LABEL
-from kled_provider.kata.container.joining import Joins
-from kled_provider.kata.container.lifecycle import Lifecycle
+from kled_provider.kata.container.making.checking import Runtime
+from kled_provider.kata.container.making.directory import container_directory
+from kled_provider.kata.container.making.hostfiles import unpin_mounts
+from kled_provider.kata.container.making.joining import Joins
+from kled_provider.kata.container.making.lifecycle import Lifecycle
 from kled_provider.kata.container.orphan_shims import end_orphan_shims
 from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.oom import OOM_LABEL

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from kled_provider.containerd.caller import ContainerdError
-from kled_provider.kata.container.block_rules import PLACES, place_in_container
+from kled_provider.kata.container.declared.block_rules import PLACES, place_in_container
 from kled_provider.plugin.diagnostics import DiagnosticError, Path
 from kled_provider.plugin.values import Values
 

@@ -13,9 +13,11 @@ import trio
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.containers import ContainerRecord
-from kled_provider.kata.container.block_rules import block_problems
-from kled_provider.kata.container.blocks import seconds_of
-from kled_provider.kata.container.checking import check_container
+from kled_provider.kata.container.declared.block_rules import block_problems
+from kled_provider.kata.container.declared.blocks import seconds_of
+from kled_provider.kata.container.declared.schema import KATA_CONTAINER
+from kled_provider.kata.container.declared.spec import build_resources, with_limits
+from kled_provider.kata.container.declared.value_checks import signal_number
 from kled_provider.kata.container.finding import find_places
 from kled_provider.kata.container.identity import (
     ADDRESSES_LABEL,
@@ -33,12 +35,10 @@ from kled_provider.kata.container.identity import (
     own_labels,
     template_labels,
 )
-from kled_provider.kata.container.making import Surroundings, make_job
+from kled_provider.kata.container.making.checking import check_container
+from kled_provider.kata.container.making.job import Surroundings, make_job
 from kled_provider.kata.container.place import ContainerPlace, is_running
 from kled_provider.kata.container.refusals import explained_start
-from kled_provider.kata.container.schema import KATA_CONTAINER
-from kled_provider.kata.container.spec import build_resources, with_limits
-from kled_provider.kata.container.value_checks import signal_number
 from kled_provider.kata.image.named import find_named
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.machine import KataMachine

@@ -9,8 +9,8 @@ from typing import Final
 
 import trio
 
+from kled_provider.kata.container.declared.schema import NAME
 from kled_provider.kata.container.identity import id_prefix
-from kled_provider.kata.container.schema import NAME
 from kled_provider.kata.output.following import end_position, parse_position, read_on
 from kled_provider.kata.output.keeping import outputs_of, read_end
 from kled_provider.kata.owner.file import OwnerFile, OwnerFileError

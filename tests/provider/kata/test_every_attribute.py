@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kata.container.schema import KATA_CONTAINER
+from kled_provider.kata.container.declared.schema import KATA_CONTAINER
 from kled_provider.kata.image.resource import KATA_IMAGE
 from kled_provider.kata.network.schema import SCHEMA as KATA_NETWORK
 from kled_provider.kata.volume.schema import SCHEMA as KATA_VOLUME

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.making.joining import Joins
 from kled_provider.kata.leftovers import collect_leftovers
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.network.attaching import ContainerNetworks
@@ -138,8 +138,8 @@ async def test_what_containerd_itself_restarts_gets_no_volume_that_another_write
 
 _KILLED = """
 import os, signal, sys, trio
-from kled_provider.kata.container.directory import container_directory
-from kled_provider.kata.container.joining import Joins
+from kled_provider.kata.container.making.directory import container_directory
+from kled_provider.kata.container.making.joining import Joins
 from kled_provider.kata.network.attaching import NetworkAttachment
 from kled_provider.kata.owner.loading import load_owner_file
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from kled_provider.kata.container.declared.schema import KATA_CONTAINER
+from kled_provider.kata.container.declared.value_checks import signal_number
 from kled_provider.kata.container.resource import ContainerResource
-from kled_provider.kata.container.schema import KATA_CONTAINER
-from kled_provider.kata.container.value_checks import signal_number
 from kled_provider.kata.machine import KataMachine
 from kled_provider.plugin.values import UNKNOWN, conform_object
 

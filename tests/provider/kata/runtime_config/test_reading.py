@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kled_provider.kata.container import checking
+from kled_provider.kata.container.making import checking
 from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.kata.runtime_config import reading
 from kled_provider.plugin.diagnostics import DiagnosticError
 from tests.kit.kata_shim import CONFIGURATION
-from tests.provider.kata.container.test_runtime_rules import values
+from tests.provider.kata.container.declared.test_runtime_rules import values
 
 
 async def test_the_first_that_is_there_judges_a_handler_that_names_none(

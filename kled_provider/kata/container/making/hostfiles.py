@@ -8,9 +8,9 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from kled_provider.kata.container.checking import refused_path
-from kled_provider.kata.container.spec import SpecDevice, SpecMount
-from kled_provider.kata.container.value_checks import MAX_UPLOAD_BYTES
+from kled_provider.kata.container.declared.spec import SpecDevice, SpecMount
+from kled_provider.kata.container.declared.value_checks import MAX_UPLOAD_BYTES
+from kled_provider.kata.container.making.checking import refused_path
 from kled_provider.kata.owner.file import OwnerFile, Use
 from kled_provider.kata.paths.beneath import PathKind, PathRefusedError, opened_beneath
 from kled_provider.kata.paths.pinned import pin, unpin

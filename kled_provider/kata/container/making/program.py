@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kled_provider.kata.container.block_rules import BUNDLE, SECRETS
+from kled_provider.kata.container.declared.block_rules import BUNDLE, SECRETS
 from kled_provider.kata.image.manifest import ImageConfig
 from kled_provider.plugin.values import Values
 

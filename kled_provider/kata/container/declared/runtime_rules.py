@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kled_provider.kata.container.annotations import annotation_problems
-from kled_provider.kata.container.guest_size import size_problems
+from kled_provider.kata.container.declared.annotations import annotation_problems
+from kled_provider.kata.container.declared.guest_size import size_problems
 from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.places import configuration_named, is_configuration_of

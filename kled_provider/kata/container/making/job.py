@@ -10,15 +10,15 @@ from typing import Final
 from kled_provider.containerd.tasks import TaskIo
 from kled_provider.containerd.types import AnyMessage, Mount
 from kled_provider.grpc import protobuf
-from kled_provider.kata.container import rootfs
-from kled_provider.kata.container.block_rules import BUNDLE, SECRETS
-from kled_provider.kata.container.checking import Runtime
-from kled_provider.kata.container.directory import ContainerDirectory
-from kled_provider.kata.container.hostfiles import device_nodes, pin_mounts, uploaded
-from kled_provider.kata.container.joining import Joined
-from kled_provider.kata.container.lifecycle import ContainerJob
-from kled_provider.kata.container.program import FirstProcess, NoCommandError, first_process
-from kled_provider.kata.container.spec import SpecInput, SpecMount, build_spec
+from kled_provider.kata.container.declared.block_rules import BUNDLE, SECRETS
+from kled_provider.kata.container.declared.spec import SpecInput, SpecMount, build_spec
+from kled_provider.kata.container.making import rootfs
+from kled_provider.kata.container.making.checking import Runtime
+from kled_provider.kata.container.making.directory import ContainerDirectory
+from kled_provider.kata.container.making.hostfiles import device_nodes, pin_mounts, uploaded
+from kled_provider.kata.container.making.joining import Joined
+from kled_provider.kata.container.making.lifecycle import ContainerJob
+from kled_provider.kata.container.making.program import FirstProcess, NoCommandError, first_process
 from kled_provider.kata.image.taking import TakenImage
 from kled_provider.kata.network.files import hosts
 from kled_provider.kata.owner.file import OwnerFile

@@ -9,7 +9,7 @@ from typing import Any
 from kled_provider.containerd.caller import ContainerdError
 from kled_provider.containerd.tasks import TaskStatus
 from kled_provider.grpc.status import GrpcStatus
-from kled_provider.kata.container.lifecycle import Lifecycle
+from kled_provider.kata.container.making.lifecycle import Lifecycle
 
 
 async def nothing(*_: Any, **__: Any) -> None:

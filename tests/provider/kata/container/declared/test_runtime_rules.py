@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kata.container.guest_size import GuestSize, size_guest
-from kled_provider.kata.container.runtime_rules import configuration_path, runtime_diagnostics
+from kled_provider.kata.container.declared.guest_size import GuestSize, size_guest
+from kled_provider.kata.container.declared.runtime_rules import (
+    configuration_path,
+    runtime_diagnostics,
+)
 from kled_provider.kata.owner.file import Configuration, Containerd, Handler, OwnerFile, WithoutKata
 from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.tables import tables_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kled_provider.kata.container.spec import SpecInput, SpecMount, build_spec
+from kled_provider.kata.container.declared.spec import SpecInput, SpecMount, build_spec
 
 
 def test_a_mount_upon_another_comes_behind_it_however_they_are_written() -> None:

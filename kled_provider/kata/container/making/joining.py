@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kled_provider.kata.container.spec import MIB, SpecMount
+from kled_provider.kata.container.declared.spec import MIB, SpecMount
 from kled_provider.kata.network.attaching import (
     AttachedContainer,
     ContainerNetworks,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kled_provider.kata.container import value_checks
-from kled_provider.kata.container.block_rules import place_in_container
-from kled_provider.kata.container.spec import ALL_CAPABILITIES
+from kled_provider.kata.container.declared import value_checks
+from kled_provider.kata.container.declared.block_rules import place_in_container
+from kled_provider.kata.container.declared.spec import ALL_CAPABILITIES
 from kled_provider.kata.network.files import ip_problem
 from kled_provider.plugin.checks import between, each, matching, one_of
 from kled_provider.plugin.schema import (

@@ -6,8 +6,8 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from kled_provider.kata.container import value_checks
-from kled_provider.kata.container.blocks import BLOCKS, MOST_MIB, USER
+from kled_provider.kata.container.declared import value_checks
+from kled_provider.kata.container.declared.blocks import BLOCKS, MOST_MIB, USER
 from kled_provider.kata.image.reference import reference_problem
 from kled_provider.kata.network.files import name_problem, option_problem, server_problem
 from kled_provider.plugin.checks import all_of, at_most, between, each, matching

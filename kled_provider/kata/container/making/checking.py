@@ -13,8 +13,11 @@ from pathlib import Path
 import trio
 
 from kled_provider.containerd.api import ContainerdApi
-from kled_provider.kata.container.guest_size import GuestSize, size_guest
-from kled_provider.kata.container.runtime_rules import configuration_path, runtime_diagnostics
+from kled_provider.kata.container.declared.guest_size import GuestSize, size_guest
+from kled_provider.kata.container.declared.runtime_rules import (
+    configuration_path,
+    runtime_diagnostics,
+)
 from kled_provider.kata.owner.file import Handler, OwnerFile, Use
 from kled_provider.kata.paths.beneath import PathRefusedError, split_beneath
 from kled_provider.kata.runtime_config.merged import Merged

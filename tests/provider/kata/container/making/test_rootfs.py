@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_provider.kata.container.rootfs import ContainerUser, UserUnknownError, resolve_user
+from kled_provider.kata.container.making.rootfs import ContainerUser, UserUnknownError, resolve_user
 
 PASSWD = "root:x:0:0:r:/root:/bin/sh\ndev:x:1000:1001:d:/home/dev:/bin/sh\n"
 GROUP = "root:x:0:\ndev:x:1001:\nextra:x:2000:dev,other\n"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from kled_provider.kata.container.block_rules import place_in_container
+from kled_provider.kata.container.declared.block_rules import place_in_container
 
 MIB: Final = 1 << 20
 CPU_PERIOD_US: Final = 100_000
