@@ -48,7 +48,7 @@ TESTED_BY = {
     "agent/test_orphans.py": "kled_agent/descendants",
     "agent/test_small.py": "kled_agent/memory/sampler",
     "client/copy/test_copying.py": """
-        kled_client/cli/cp kled_sync/files/staging_directory
+        kled_client/cli/cp kled_sync/files/writing/staging_directory
     """,
     "client/doctor/test_probe.py": "kled_client/cli/doctor kled_client/doctor/examination",
     "client/forward/test_serve.py": """
@@ -294,26 +294,28 @@ TESTED_BY = {
     "sync/decide/test_reconcile.py": """
         kled_sync/decide/guard kled_sync/decide/modes kled_sync/tree/entry
     """,
-    "sync/files/test_placing.py": "kled_sync/files/refusal",
+    "sync/files/writing/test_placing.py": "kled_sync/files/writing/refusal",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
     "sync/session/test_attributes.py": "kled_sync/endpoint/attributes kled_sync/files/attributes",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
         kled_sync/watching/kernel
-        kled_sync/session/crash kled_sync/decide/folding kled_sync/files/probing
+        kled_sync/session/crash kled_sync/decide/folding kled_sync/files/reading/probing
         kled_sync/session/deciding
     """,
     "sync/tree/test_directories.py": "kled_sync/tree/packed",
     "sync/session/test_once.py": """
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
-        kled_sync/endpoint/placing_job kled_sync/endpoint/serving kled_sync/endpoint/supplying
-        kled_sync/endpoint/undoing kled_sync/files/chunk_store kled_sync/files/chunking
-        kled_sync/files/kept kled_sync/files/memory kled_sync/files/options kled_sync/files/places
-        kled_sync/files/root kled_sync/files/scanning
-        kled_sync/files/snapshot kled_sync/files/staging kled_sync/files/system
-        kled_sync/files/large_arrival kled_sync/endpoint/large_file kled_sync/collecting
-        kled_sync/session/agreement kled_sync/session/peer kled_sync/session/side
-        kled_sync/session/jobs kled_sync/session/transfer
+        kled_sync/endpoint/placing_job kled_sync/endpoint/serving
+        kled_sync/endpoint/supplying kled_sync/endpoint/undoing
+        kled_sync/files/reading/chunk_store kled_sync/files/reading/chunking
+        kled_sync/files/writing/kept kled_sync/files/reading/memory kled_sync/files/options
+        kled_sync/files/places kled_sync/files/root kled_sync/files/reading/scanning
+        kled_sync/files/reading/snapshot kled_sync/files/writing/staging
+        kled_sync/files/system kled_sync/files/writing/large_arrival
+        kled_sync/endpoint/large_file kled_sync/collecting kled_sync/session/agreement
+        kled_sync/session/peer kled_sync/session/side kled_sync/session/jobs
+        kled_sync/session/transfer
     """,
     "sync/watching/test_hints.py": "kled_sync/watching/choice",
     "sync/wire/test_messages.py": """

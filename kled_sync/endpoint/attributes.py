@@ -8,7 +8,7 @@ from typing import Any, Final
 from kled_sync.decide.attributes import parse_change
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.attributes import read_attributes, set_attributes
-from kled_sync.files.memory import seen
+from kled_sync.files.reading.memory import seen
 from kled_sync.wire.messages import (
     AskAttributes,
     AttributesFound,

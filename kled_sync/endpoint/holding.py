@@ -13,19 +13,19 @@ from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
 from kled_sync.endpoint.placing_job import Workshop
-from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.kept import KeptVersions
-from kled_sync.files.large_arrival import hash_beginning, is_partial
-from kled_sync.files.memory import Memory, SeenEntry
 from kled_sync.files.options import Options
 from kled_sync.files.places import held, state_directory
-from kled_sync.files.placing import Placer
-from kled_sync.files.probing import NameRules, probe_names
-from kled_sync.files.reading import hash_file
+from kled_sync.files.reading.chunk_store import ChunkStore
+from kled_sync.files.reading.contents import hash_file
+from kled_sync.files.reading.memory import Memory, SeenEntry
+from kled_sync.files.reading.probing import NameRules, probe_names
+from kled_sync.files.reading.scanning import Scanner
+from kled_sync.files.reading.snapshot import contents, load_snapshot, save_snapshot
 from kled_sync.files.root import Root
-from kled_sync.files.scanning import Scanner
-from kled_sync.files.snapshot import contents, load_snapshot, save_snapshot
-from kled_sync.files.staging_directory import clear_staging, private_directory, staging
+from kled_sync.files.writing.kept import KeptVersions
+from kled_sync.files.writing.large_arrival import hash_beginning, is_partial
+from kled_sync.files.writing.placing import Placer
+from kled_sync.files.writing.staging_directory import clear_staging, private_directory, staging
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.wire.compression import NEAR

@@ -7,8 +7,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from kled_sync.files.chunk_store import ChunkList
-from kled_sync.files.chunking import Chunk, chunks_of
+from kled_sync.files.reading.chunk_store import ChunkList
+from kled_sync.files.reading.chunking import Chunk, chunks_of
 from kled_sync.wire import contents
 from kled_sync.wire.blocks import BLOCK_BYTES
 

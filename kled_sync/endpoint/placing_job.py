@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
-from kled_sync.files.building import BuiltDirectories
-from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.chunking import CHUNKED_BYTES
-from kled_sync.files.kept import KeptVersions
-from kled_sync.files.large_arrival import LargeArrival
-from kled_sync.files.memory import Memory
 from kled_sync.files.options import Options
-from kled_sync.files.placing import Placer
-from kled_sync.files.refusal import Refusal
+from kled_sync.files.reading.chunk_store import ChunkStore
+from kled_sync.files.reading.chunking import CHUNKED_BYTES
+from kled_sync.files.reading.memory import Memory
 from kled_sync.files.root import Root
-from kled_sync.files.staging import StagedFile, Staging, StagingPlace
 from kled_sync.files.system import sync_filesystem
+from kled_sync.files.writing.building import BuiltDirectories
+from kled_sync.files.writing.kept import KeptVersions
+from kled_sync.files.writing.large_arrival import LargeArrival
+from kled_sync.files.writing.placing import Placer
+from kled_sync.files.writing.refusal import Refusal
+from kled_sync.files.writing.staging import StagedFile, Staging, StagingPlace
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
 from kled_sync.tree.paths import ROOT, check_path, is_below
 from kled_sync.tree.tree import is_or_is_below

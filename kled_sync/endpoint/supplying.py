@@ -12,11 +12,11 @@ from blake3 import blake3
 
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.large_file import LargeFile
-from kled_sync.files.chunking import CHUNKED_BYTES
-from kled_sync.files.large_arrival import hash_beginning
-from kled_sync.files.memory import SeenEntry, seen_file
-from kled_sync.files.reading import CHANGING, TRIES, is_same, read_small
+from kled_sync.files.reading.chunking import CHUNKED_BYTES
+from kled_sync.files.reading.contents import CHANGING, TRIES, is_same, read_small
+from kled_sync.files.reading.memory import SeenEntry, seen_file
 from kled_sync.files.root import FILE_FLAGS
+from kled_sync.files.writing.large_arrival import hash_beginning
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry
 from kled_sync.tree.paths import check_path
 from kled_sync.wire import contents

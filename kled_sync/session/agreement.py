@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 from blake3 import blake3
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.files.snapshot import load_tree, save_tree
+from kled_sync.files.reading.snapshot import load_tree, save_tree
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import check_path
 from kled_sync.tree.tree import Tree

@@ -20,8 +20,8 @@ from kled_sync.decide.operations import (
     portions,
 )
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.files.chunking import CHUNKED_BYTES
-from kled_sync.files.large_arrival import partial_name
+from kled_sync.files.reading.chunking import CHUNKED_BYTES
+from kled_sync.files.writing.large_arrival import partial_name
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.jobs import failed_in, place_message
 from kled_sync.session.moving import move_directories

@@ -20,7 +20,7 @@ from kled_sync.decide.folding import composed
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
-from kled_sync.files.probing import NameRules, probe_names
+from kled_sync.files.reading.probing import NameRules, probe_names
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.continuous import HaltedError
 from kled_sync.session.kept import history, undo

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_sync.files.placing import Placer
+from kled_sync.files.writing.placing import Placer
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import kept_same
 

@@ -11,7 +11,7 @@ import pytest
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.files.placing import Placer
+from kled_sync.files.writing.placing import Placer
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.tree.entry import make_directory, make_file

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.files import reading
+from kled_sync.files.reading import contents as reading
 from kled_sync.tree.entry import Kind
 
 

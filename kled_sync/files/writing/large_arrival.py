@@ -11,8 +11,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from kled_sync.files.chunk_store import ChunkList, ChunkStore
-from kled_sync.files.chunking import CHUNKED_BYTES
+from kled_sync.files.reading.chunk_store import ChunkList, ChunkStore
+from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.tree.entry import TreeEntry
 from kled_wire.errors import ProtocolError
 

@@ -10,12 +10,12 @@ import os
 import stat
 
 from kled_sync.decide.operations import Operation
-from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.memory import Memory
-from kled_sync.files.reading import is_known
-from kled_sync.files.refusal import CHANGED, Refusal
+from kled_sync.files.reading.chunk_store import ChunkStore
+from kled_sync.files.reading.contents import is_known
+from kled_sync.files.reading.memory import Memory
 from kled_sync.files.root import Root
 from kled_sync.files.system import rename_new
+from kled_sync.files.writing.refusal import CHANGED, Refusal
 from kled_sync.tree.paths import join
 
 

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
-from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.kept import DELETED, REPLACED, KeptVersions
-from kled_sync.files.memory import Memory, SeenEntry, seen, seen_file
-from kled_sync.files.moving import move_directory, move_file
 from kled_sync.files.options import Options
-from kled_sync.files.reading import hash_file, is_known
-from kled_sync.files.refusal import CHANGED, Refusal
+from kled_sync.files.reading.chunk_store import ChunkStore
+from kled_sync.files.reading.contents import hash_file, is_known
+from kled_sync.files.reading.memory import Memory, SeenEntry, seen, seen_file
 from kled_sync.files.root import Root
-from kled_sync.files.staging import dress
 from kled_sync.files.system import exchange, rename_new
+from kled_sync.files.writing.kept import DELETED, REPLACED, KeptVersions
+from kled_sync.files.writing.moving import move_directory, move_file
+from kled_sync.files.writing.refusal import CHANGED, Refusal
+from kled_sync.files.writing.staging import dress
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory, make_file, make_link
 
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.large_arrival import PRIVATE, LargeArrival, write_all
-from kled_sync.files.memory import SeenEntry, seen_file
+from kled_sync.files.reading.chunk_store import ChunkStore
+from kled_sync.files.reading.memory import SeenEntry, seen_file
+from kled_sync.files.writing.large_arrival import PRIVATE, LargeArrival, write_all
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.wire import contents
 from kled_wire.errors import ProtocolError

@@ -8,9 +8,9 @@ from typing import Final
 
 from blake3 import blake3
 
-from kled_sync.files.chunk_store import ChunkList, ChunkStore
-from kled_sync.files.chunking import CHUNKED_BYTES, chunks_of
-from kled_sync.files.memory import SeenEntry, seen, seen_file, seen_problem
+from kled_sync.files.reading.chunk_store import ChunkList, ChunkStore
+from kled_sync.files.reading.chunking import CHUNKED_BYTES, chunks_of
+from kled_sync.files.reading.memory import SeenEntry, seen, seen_file, seen_problem
 from kled_sync.files.root import Root
 from kled_sync.tree.entry import Kind, make_frozen
 

@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
-from kled_sync.files.memory import SeenEntry
-from kled_sync.files.placing import Placer
+from kled_sync.files.reading.memory import SeenEntry
 from kled_sync.files.root import Root
 from kled_sync.files.system import rename_new
+from kled_sync.files.writing.placing import Placer
 from kled_sync.tree.paths import split
 
 # acl(5): what is made in a directory that has this gets it.

@@ -12,9 +12,9 @@ from blake3 import blake3
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.placing_job import PlacingJob
-from kled_sync.files import building
 from kled_sync.files.root import Root
-from kled_sync.files.staging_directory import clear_staging
+from kled_sync.files.writing import building
+from kled_sync.files.writing.staging_directory import clear_staging
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.wire import contents
 

@@ -17,10 +17,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from kled_sync.decide.folding import composed
-from kled_sync.files.chunk_store import ChunkStore
-from kled_sync.files.memory import Memory, SeenEntry, seen, seen_problem
 from kled_sync.files.options import Options
-from kled_sync.files.reading import hash_file, read_small
+from kled_sync.files.reading.chunk_store import ChunkStore
+from kled_sync.files.reading.contents import hash_file, read_small
+from kled_sync.files.reading.memory import Memory, SeenEntry, seen, seen_problem
 from kled_sync.files.root import DIRECTORY_FLAGS, FILE_FLAGS, Root
 from kled_sync.ignore.rules import RULES_BYTES_MAX, RULES_FILE, Rules, is_ignored
 from kled_sync.tree.entry import (

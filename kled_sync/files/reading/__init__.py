@@ -1,0 +1,1 @@
+"""Reads a root: its names, entries and contents, and the index that spares reading them again."""

@@ -1,0 +1,1 @@
+"""Writes to a root: stages what arrives, puts it into place, keeps what it replaces."""
