@@ -19,8 +19,8 @@ from kled_provider.kata.serving.entry import (
     serve_kata,
 )
 from kled_provider.kata.serving.entry import wait_agent_end as wait_agent_container
-from kled_provider.kled.ending import wait_agent_end
-from kled_provider.kled.process import end_all
+from kled_provider.kled.processes.ending import wait_agent_end
+from kled_provider.kled.processes.process import end_all
 from kled_provider.kled.provider import kled_provider
 from kled_provider.plugin.serving import serve_provider
 

@@ -267,7 +267,9 @@ TESTED_BY = {
         kled_provider/kata/serving/daemon kled_provider/kata/serving/lines
         kled_provider/kata/serving/run_host kled_provider/kata_program
     """,
-    "provider/kled/test_processes.py": "kled_provider/kled/launcher kled_provider/locks",
+    "provider/kled/processes/test_running.py": """
+        kled_provider/kled/processes/launcher kled_provider/locks
+    """,
     "provider/kled/test_said.py": """
         kled_provider/kled/agent_schema kled_provider/kled/owner kled_provider/kled/provisioner
         kled_provider/kled/record
@@ -280,13 +282,14 @@ TESTED_BY = {
     "provider/test_docs.py": "kled_provider/reference",
     "provider/test_every_shape.py": "kled_provider/plugin/checks",
     "provider/test_parameters.py": """
-        kled_provider/kled/parameter kled_provider/kled/preset kled_provider/kled/regex_process
+        kled_provider/kled/parameters/parameter kled_provider/kled/parameters/preset
+        kled_provider/kled/parameters/regex_process
     """,
     "provider/test_standalone.py": """
         kled_provider/__main__ kled_provider/environment_host kled_provider/handshake
     """,
     "provider/test_with_terraform.py": """
-        kled_provider/host kled_provider/kled/process kled_provider/kled/provider
+        kled_provider/host kled_provider/kled/processes/process kled_provider/kled/provider
         kled_provider/kled/workspace kled_provider/plugin/serving kled_provider/serve
     """,
     "sync/decide/test_moves.py": "kled_sync/tree/subtree",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kled_provider.kled.launcher import start_mark
+from kled_provider.kled.processes.launcher import start_mark
 
 
 def this_process() -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kled_provider.kled.agent import AgentResource
 from kled_provider.kled.owner import OwnerData
-from kled_provider.kled.parameter import ParameterData
-from kled_provider.kled.preset import PresetData
-from kled_provider.kled.process import ProcessResource
+from kled_provider.kled.parameters.parameter import ParameterData
+from kled_provider.kled.parameters.preset import PresetData
+from kled_provider.kled.processes.process import ProcessResource
 from kled_provider.kled.provisioner import ProvisionerData
 from kled_provider.kled.record import EchoData, RecordResource
 from kled_provider.kled.said import APP, ENV, METADATA, SCRIPT, TAGS, AppResource, ScriptResource

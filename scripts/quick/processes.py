@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from quick.containers import clean_up_containers, run_directory
 from quick.place import STEP_S, Failed, Place
 
-from kled_provider.kled.launcher import start_mark
+from kled_provider.kled.processes.launcher import start_mark
 
 ENDED_S = 15  # from SIGTERM to SIGKILL
 LOOK_AGAIN_S = 0.05

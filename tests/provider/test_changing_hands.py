@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kled import launcher, processes
-from kled_provider.kled.processes import ProcessDirectory
+from kled_provider.kled.processes import launcher
+from kled_provider.kled.processes import running as processes
+from kled_provider.kled.processes.running import ProcessDirectory
 from tests.kit.processes import environment_of, running
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kled.regex_process import is_match
+from kled_provider.kled.parameters.regex_process import is_match
 
 TEMPLATE = """
 data "kled_parameter" "kind" {

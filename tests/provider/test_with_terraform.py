@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import trio
 
-from kled_provider.kled import launcher, processes
-from kled_provider.kled.processes import ProcessDirectory
+from kled_provider.kled.processes import launcher
+from kled_provider.kled.processes import running as processes
+from kled_provider.kled.processes.running import ProcessDirectory
 
 pytestmark = pytest.mark.slow
 

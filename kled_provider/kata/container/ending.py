@@ -30,7 +30,7 @@ from kled_provider.kata.container.place import is_oom_killed
 from kled_provider.kata.output.following import LogPosition, end_position, read_on
 from kled_provider.kata.output.keeping import outputs_of
 from kled_provider.kata.owner.file import OwnerFile
-from kled_provider.kled.ending import last_lines
+from kled_provider.kled.processes.ending import last_lines
 
 # What is started again each time is told as ended when it has ended so often.
 _ENDS_OF_KEPT: Final = 3

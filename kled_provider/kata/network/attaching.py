@@ -31,7 +31,7 @@ from kled_provider.kata.network.results import ContainerAddress, NetworkError, S
 from kled_provider.kata.network.rules import remove_tagged_rules
 from kled_provider.kata.network.settings import NetworkSettings
 from kled_provider.kata.network.stored import NetworkStore, StoredNetwork
-from kled_provider.kled.launcher import write_record
+from kled_provider.kled.processes.launcher import write_record
 from kled_provider.locks import hold_lock
 
 _CLEAN_UP_S = 60.0

@@ -17,7 +17,7 @@ from typing import Any
 from kled_provider.kata.network.conflist import AddressRange, NetworkSpec, Subnet, conflist
 from kled_provider.kata.network.results import NetworkError
 from kled_provider.kata.network.settings import NetworkSettings
-from kled_provider.kled.launcher import write_record
+from kled_provider.kled.processes.launcher import write_record
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 

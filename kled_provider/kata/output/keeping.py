@@ -12,7 +12,7 @@ from kled_provider.host import HostError
 from kled_provider.kata.creators import is_alive, this_process
 from kled_provider.kata.output import reaching
 from kled_provider.kata.owner.file import OwnerFile
-from kled_provider.kled.launcher import write_record
+from kled_provider.kled.processes.launcher import write_record
 
 DEFAULT_MAX_BYTES = 10 << 20
 DEFAULT_FILES = 3

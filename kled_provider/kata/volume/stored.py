@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from kled_provider.kled.launcher import write_record
+from kled_provider.kled.processes.launcher import write_record
 from kled_provider.locks import take_lock
 
 # How long a container that is made waits for another one to let go of a volume.

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from kled_provider.kled import launcher
+from kled_provider.kled.processes import launcher
 from kled_wire.errors import UnavailableError
 from tests.coord.builds.steps import create, log_of, template, working
 

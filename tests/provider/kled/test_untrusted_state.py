@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kled_provider.kled.process import ProcessResource
+from kled_provider.kled.processes.process import ProcessResource
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.resource import Context
 

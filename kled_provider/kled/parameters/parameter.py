@@ -7,7 +7,8 @@ questions before one).
 
 from __future__ import annotations
 
-from kled_provider.kled.parameter_rules import (
+from kled_provider.kled.parameters.regex_process import is_match
+from kled_provider.kled.parameters.rules import (
     FORM_TYPES,
     TYPES,
     declaration_problems,
@@ -16,7 +17,6 @@ from kled_provider.kled.parameter_rules import (
     usable_value,
     value_problem,
 )
-from kled_provider.kled.regex_process import is_match
 from kled_provider.plugin.checks import at_most, one_of
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError
 from kled_provider.plugin.planning import with_defaults

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kled_provider.host import Host
-from kled_provider.kled import processes
 from kled_provider.kled.agent import name_diagnostics, variable_diagnostics, variables
-from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
+from kled_provider.kled.processes import running as processes
+from kled_provider.kled.processes.running import ProcessDirectory, ProcessSpec, Running
 from kled_provider.plugin.diagnostics import Diagnostic, raise_errors
 from kled_provider.plugin.resource import Context, Resource
 from kled_provider.plugin.schema import (

@@ -25,7 +25,7 @@ from typing import Any
 import trio
 
 from kled_provider.host import HostError
-from kled_provider.kled import launcher
+from kled_provider.kled.processes import launcher
 from kled_provider.locks import hold_lock
 
 TERMINATE_S = 10.0  # how long a process may take to end by itself

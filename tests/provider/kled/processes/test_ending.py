@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from kled_provider.kled import processes
-from kled_provider.kled.ending import last_lines, wait_agent_end
-from kled_provider.kled.processes import ProcessDirectory, ProcessSpec
+from kled_provider.kled.processes import running as processes
+from kled_provider.kled.processes.ending import last_lines, wait_agent_end
+from kled_provider.kled.processes.running import ProcessDirectory, ProcessSpec
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import trio
 
-from kled_provider.kled import processes
-from kled_provider.kled.process import directory_of
-from kled_provider.kled.processes import ProcessDirectory, Running
+from kled_provider.kled.processes import running as processes
+from kled_provider.kled.processes.process import directory_of
+from kled_provider.kled.processes.running import ProcessDirectory, Running
 
 LINES_MAX: Final = 5
 _LINE_MAX: Final = 300

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_provider.kled.go_regex import python_pattern
+from kled_provider.kled.parameters.go_regex import python_pattern
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from kled_provider.kled.go_regex import python_pattern
+from kled_provider.kled.parameters.go_regex import python_pattern
 
 LIMIT_S: Final = 2.0
 _PROGRAM: Final = (

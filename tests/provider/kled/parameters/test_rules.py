@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_provider.kled.parameter import SCHEMA
-from kled_provider.kled.parameter_rules import (
+from kled_provider.kled.parameters.parameter import SCHEMA
+from kled_provider.kled.parameters.rules import (
     FORM_TYPES,
     TYPES,
     declaration_problems,

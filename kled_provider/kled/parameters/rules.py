@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from kled_provider.kled.go_regex import python_pattern
+from kled_provider.kled.parameters.go_regex import python_pattern
 from kled_provider.plugin.diagnostics import Diagnostic, Path
 from kled_provider.plugin.values import Values, is_known
 

@@ -18,8 +18,9 @@ import pytest
 import trio
 
 from kled_provider.host import HostError
-from kled_provider.kled import launcher, processes
-from kled_provider.kled.processes import ProcessDirectory, ProcessSpec, Running
+from kled_provider.kled.processes import launcher
+from kled_provider.kled.processes import running as processes
+from kled_provider.kled.processes.running import ProcessDirectory, ProcessSpec, Running
 from tests.kit.processes import is_alive, running
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,1 @@
+"""The values that a workspace's owner chooses: declarations, checks and presets."""

@@ -1,0 +1,1 @@
+"""Resource `kled_process`, and the processes that outlive the coordinator."""
