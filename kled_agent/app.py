@@ -25,7 +25,6 @@ from kled_agent.control.grants import Grants
 from kled_agent.control.key_uses import KeyUses
 from kled_agent.control.link import LinkSettings, serve_link
 from kled_agent.control.resumption import ResumeLimits, Resumption
-from kled_agent.descendants import become_reaper, kill_descendants
 from kled_agent.host_key import HostKeyMaking
 from kled_agent.identity import (
     Identity,
@@ -35,8 +34,11 @@ from kled_agent.identity import (
     save_identity,
     session_environment,
 )
-from kled_agent.inherited import for_sessions, read_environment
-from kled_agent.orphans import Children, bury_orphans
+from kled_agent.machine.descendants import become_reaper, kill_descendants
+from kled_agent.machine.inherited import for_sessions, read_environment
+from kled_agent.machine.orphans import Children, bury_orphans
+from kled_agent.machine.systemd import notify
+from kled_agent.machine.users import load_user
 from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
@@ -45,9 +47,7 @@ from kled_agent.sessions.fresh import stop_ignoring
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.keys import AcceptedKeys
 from kled_agent.ssh.service import SshService
-from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
-from kled_agent.users import load_user
 from kled_wire import limits
 from kled_wire.backoff import Backoff
 from kled_wire.control.agent_spec import AgentSpec

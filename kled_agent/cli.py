@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kled_agent.config import CODER_ENVIRONMENT, ENVIRONMENT, AgentConfig, load_config
 from kled_agent.host_key import begin_host_key
-from kled_agent.surroundings import check_surroundings
+from kled_agent.machine.surroundings import check_surroundings
 from kled_wire.eventlog import open_log
 from kled_wire.version import SOFTWARE_VERSION
 

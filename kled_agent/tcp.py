@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from kled_agent.addresses import open_port
+from kled_agent.machine.addresses import open_port
 from kled_wire import limits
 from kled_wire.control import messages
 from kled_wire.eventlog import EventLog

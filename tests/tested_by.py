@@ -7,7 +7,7 @@ where it is tested.
 
 TESTED_BY = {
     "agent/control/test_link.py": "kled_agent/control/key_uses",
-    "agent/scripts/test_login.py": "kled_agent/login_path",
+    "agent/scripts/test_login.py": "kled_agent/machine/login_path",
     "agent/scripts/test_units.py": "kled_agent/coder",
     "client/stat/test_cgroup.py": "kled_client/cli/stat",
     "agent/scripts/test_service.py": """
@@ -45,7 +45,7 @@ TESTED_BY = {
         kled_agent/ssh/environment kled_agent/ssh/session kled_agent/ssh/subsystems/choice
     """,
     "agent/supervisor/test_running.py": "kled_agent/supervisor/__main__",
-    "agent/test_orphans.py": "kled_agent/descendants",
+    "agent/machine/test_orphans.py": "kled_agent/machine/descendants",
     "agent/test_small.py": "kled_agent/memory/sampler",
     "client/copy/test_copying.py": """
         kled_client/cli/cp kled_sync/files/writing/staging_directory
@@ -209,12 +209,12 @@ TESTED_BY = {
     """,
     "e2e/test_forwards.py": "kled_agent/tcp",
     "e2e/test_lifecycle.py": """
-        kled_agent/__main__ kled_agent/cli kled_agent/systemd kled_coord/planes
+        kled_agent/__main__ kled_agent/cli kled_agent/machine/systemd kled_coord/planes
     """,
     "e2e/test_network.py": "kled_coord/relay/rendezvous/plane",
     "e2e/test_plans.py": "kled_coord/api/build_answers kled_coord/terraform/previewing",
     "e2e/test_scripts.py": "kled_client/cli/readiness",
-    "e2e/test_ssh.py": "kled_agent/users",
+    "e2e/test_ssh.py": "kled_agent/machine/users",
     "e2e/test_sync.py": """
         kled_agent/ssh/subsystems/sync_server kled_client/cli/sync kled_client/cli/sync_copy
         kled_client/sync/reach

@@ -16,8 +16,8 @@ from typing import Final, Never
 
 import trio
 
-from kled_agent.addresses import plan_candidates, read_addresses
 from kled_agent.control.resumption import KeptStream, Resumption
+from kled_agent.machine.addresses import plan_candidates, read_addresses
 from kled_wire import limits
 from kled_wire.errors import ProtocolError
 from kled_wire.eventlog import EventLog

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
 from kled_agent.sessions.descriptors import InputQueue, read_all
 from kled_agent.sessions.program import Command, start_on_pipes, wait_ended
 from kled_wire.scheduling import TypingPriority

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from kled_agent.login_path import PATH_SH, fish_code, zshenv
+from kled_agent.machine.login_path import PATH_SH, fish_code, zshenv
 
 # Shells that take `-l -c`. Others (nologin(8), csh) get sh(1) in their place.
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})

@@ -14,7 +14,8 @@ from typing import Final
 
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
+from kled_agent.machine.users import LocalUser
 from kled_agent.scripts.logfile import LogFile, log_command
 from kled_agent.scripts.login import (
     ScriptDirectory,
@@ -26,7 +27,6 @@ from kled_agent.scripts.login import (
 )
 from kled_agent.sessions.descriptors import Descriptor, InputQueue, read_all
 from kled_agent.sessions.program import Command, Program, start_on_pipes, wait_ended
-from kled_agent.users import LocalUser
 from kled_wire.scheduling import TypingPriority
 
 # How long the output of a script that has ended may still come before it counts as somebody

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import trio
 
-from kled_agent.descendants import kill_tree, start_mark
-from kled_agent.orphans import Children
+from kled_agent.machine.descendants import kill_tree, start_mark
+from kled_agent.machine.orphans import Children
 from kled_agent.sessions.holder.frames import Frame, Kill, Refused, Rename, SessionStatus, Stat
 from kled_agent.sessions.holder.lifetime import SizePolicy
 from kled_agent.sessions.holder.link import HolderLink, open_link, start_holder

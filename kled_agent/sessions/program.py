@@ -10,7 +10,8 @@ from pathlib import Path
 
 import trio
 
-from kled_agent.orphans import Children, wait_child
+from kled_agent.machine.orphans import Children, wait_child
+from kled_agent.machine.users import LocalUser
 from kled_agent.sessions.descriptors import Descriptor, widen_pipe
 from kled_agent.sessions.ending import told_status
 from kled_agent.sessions.fresh import UMASK, lower_limits
@@ -22,7 +23,6 @@ from kled_agent.sessions.terminal import (
     signal_group,
     take_terminal,
 )
-from kled_agent.users import LocalUser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

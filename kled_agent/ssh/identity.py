@@ -7,9 +7,9 @@ from typing import Protocol
 
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
+from kled_agent.machine.users import LocalUser
 from kled_agent.sessions.directory import SessionDirectory
-from kled_agent.users import LocalUser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

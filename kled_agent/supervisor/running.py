@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from kled_agent.descendants import become_reaper, kill_descendants
+from kled_agent.machine.descendants import become_reaper, kill_descendants
 from kled_agent.supervisor import programs
 from kled_agent.supervisor.course import (
     AGENT_S,

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from kled_agent.users import LocalUser, load_user
+from kled_agent.machine.users import LocalUser, load_user
 from kled_wire.eventlog import EventLog
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import trio
 
-from kled_agent.inherited import for_sessions, read_environment
+from kled_agent.machine.inherited import for_sessions, read_environment
 from kled_wire.control import messages
 from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.http.upgrade import RequestHead

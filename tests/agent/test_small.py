@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
+from kled_agent.machine.systemd import notify
+from kled_agent.machine.users import load_user
 from kled_agent.memory.sampler import sample_report
-from kled_agent.systemd import notify
 from kled_agent.tcp import serve_tcp
-from kled_agent.users import load_user
 from kled_wire.control import messages
 from kled_wire.errors import ConfigError
 from kled_wire.eventlog import EventLog

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
 from kled_agent.sessions.holder.frames import Decoder, Frame, FrameError, encode
 from kled_wire.errors import KledError, UnavailableError
 

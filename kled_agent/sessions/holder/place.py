@@ -12,7 +12,7 @@ import json
 import os
 import socket
 
-from kled_agent.descendants import start_mark
+from kled_agent.machine.descendants import start_mark
 
 RECORD, SOCKET, OUTPUT, AGENT_LOCK = "holder.json", "s", "output", "agent.lock"
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from kled_agent.descendants import become_reaper, kill_descendants
+from kled_agent.machine.descendants import become_reaper, kill_descendants
 from kled_agent.sessions.ending import told_status
 from kled_agent.sessions.holder import place
 from kled_agent.sessions.holder.client import AttachedClient

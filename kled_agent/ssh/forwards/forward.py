@@ -20,9 +20,9 @@ import asyncssh
 import trio
 import trio_asyncio
 
-from kled_agent.addresses import open_port
+from kled_agent.machine.addresses import open_port
+from kled_agent.machine.users import LocalUser
 from kled_agent.ssh.forwards.user_sockets import UserSockets
-from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
 from kled_wire.ssh.channel_stream import OPTIONS, ChannelStream
 from kled_wire.transport.accepting import accept_forever

@@ -15,8 +15,8 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
+from kled_agent.machine.users import become_user
 from kled_agent.ssh.forwards import unix_sockets
-from kled_agent.users import become_user
 
 MESSAGE_BYTES: Final = 64 * 1024
 

@@ -10,9 +10,9 @@ from typing import Final
 
 import trio
 
-from kled_agent.orphans import Children, wait_child
+from kled_agent.machine.orphans import Children, wait_child
+from kled_agent.machine.users import LocalUser
 from kled_agent.ssh.forwards.user_socket_process import Question, answer, read_answer
-from kled_agent.users import LocalUser
 
 _THREADS: Final = 64
 

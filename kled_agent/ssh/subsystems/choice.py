@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kled_agent.users import LocalUser
+from kled_agent.machine.users import LocalUser
 from kled_wire.ssh import subsystems
 
 _SFTP_SERVERS: Final = (

@@ -9,9 +9,9 @@ from typing import Final
 
 import trio
 
-from kled_agent.ports import ListeningPort, PortReader
+from kled_agent.machine.ports import ListeningPort, PortReader
+from kled_agent.machine.users import LocalUser
 from kled_agent.ssh.subsystems.channel import SubsystemSession
-from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
 from kled_wire.ssh.subsystems import ReportedPort, encode_ports
 

@@ -19,7 +19,7 @@ from asyncssh.packet import SSHPacket, String, UInt64
 from asyncssh.sftp import SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHWriter
 
-from kled_agent.users import become_user
+from kled_agent.machine.users import become_user
 
 _SFTP_VERSION: Final = 3  # draft-ietf-secsh-filexfer-02, the one OpenSSH speaks
 

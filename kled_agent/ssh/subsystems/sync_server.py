@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from kled_agent.users import become_user
+from kled_agent.machine.users import become_user
 from kled_sync.endpoint.serving import run_endpoint
 
 

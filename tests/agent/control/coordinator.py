@@ -12,11 +12,11 @@ from datetime import datetime
 import trio
 import trio_websocket
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
+from kled_agent.machine.users import load_user
 from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
-from kled_agent.users import load_user
 from kled_wire.control import codec, messages
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog

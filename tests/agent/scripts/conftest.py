@@ -11,11 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
+from kled_agent.machine.users import DEFAULT_PATH, load_user
 from kled_agent.scripts.login import ScriptDirectory
 from kled_agent.scripts.running import Runner
 from kled_agent.scripts.service import Scripts
-from kled_agent.users import DEFAULT_PATH, load_user
 from kled_wire.control.agent_spec import AgentSpec, Script
 from kled_wire.eventlog import EventLog
 from tests.agent.scripts.serving import Running, Told

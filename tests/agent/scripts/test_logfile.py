@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
+from kled_agent.machine.users import load_user
 from kled_agent.scripts.logfile import LogFile, log_command
 from kled_agent.scripts.login import log_file
 from kled_agent.sessions.program import Command
-from kled_agent.users import load_user
 
 
 @pytest.mark.parametrize(

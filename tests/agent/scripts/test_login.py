@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kled_agent.machine.users import load_user
 from kled_agent.scripts.login import (
     ScriptDirectory,
     install_command,
@@ -21,7 +22,6 @@ from kled_agent.scripts.login import (
     script_input,
 )
 from kled_agent.sessions.terminal import take_terminal
-from kled_agent.users import load_user
 
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELLS = [s for s in ("dash", "bash", "zsh", "busybox") if shutil.which(s)]

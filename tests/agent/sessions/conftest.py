@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
 from kled_agent.sessions.directory import Held, SessionDirectory, SessionSettings
 from kled_agent.sessions.holder.frames import Attach, Attached, Ended, Frame, Input, ScreenOutput
 from kled_agent.sessions.holder.link import HolderLink

@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
+from kled_agent.machine.users import LocalUser
 from kled_agent.sessions.descriptors import (
     INPUT_HIGH_BYTES,
     Descriptor,
@@ -28,7 +29,6 @@ from kled_agent.sessions.program import (
     wait_ended,
 )
 from kled_agent.sessions.terminal import TerminalRequest
-from kled_agent.users import LocalUser
 from kled_wire.scheduling import TypingPriority
 
 TERMINAL = TerminalRequest(term="xterm", columns=100, rows=40)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.users import LocalUser
+from kled_agent.machine.users import LocalUser
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Keys, Site, serving
 

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import trio
 
-from kled_agent.orphans import Children, bury_orphans
+from kled_agent.machine.orphans import Children, bury_orphans
+from kled_agent.machine.users import LocalUser
 from kled_agent.ssh.asyncio_host import AsyncioHost, serve_asyncio_host
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
-from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
 
 T = TypeVar("T")

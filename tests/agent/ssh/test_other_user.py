@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from kled_agent.machine.users import load_user
 from kled_agent.ssh.subsystems import choice
-from kled_agent.users import load_user
 from kled_wire.eventlog import EventLog
 from tests.agent.ssh.site import Keys, Site, forwarding, run, serving
 from tests.kit.sockets import open_unix

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from kled_agent.machine.users import LocalUser
 from kled_agent.sessions.program import Command, start_on_pipes
 from kled_agent.ssh import session as session_module
-from kled_agent.users import LocalUser
 from kled_wire.eventlog import EventLog
 from tests.agent.conftest import Records
 from tests.agent.ssh.site import Keys, Site, run, serving

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_agent.users import load_user
+from kled_agent.machine.users import load_user
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.once import OneSync, Plan, Wish
 from kled_sync.session.peer import Peer, PipeStream

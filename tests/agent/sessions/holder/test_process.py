@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from kled_agent.descendants import descendants, start_mark
+from kled_agent.machine.descendants import descendants, start_mark
 from kled_agent.sessions.directory import SessionDirectory
 from kled_agent.sessions.holder.frames import Input, Resize, SendSignal
 from kled_agent.sessions.holder.ring import TAIL_BYTES
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 AGENT = """
 import logging, sys, trio
 from pathlib import Path
-from kled_agent.descendants import become_reaper
-from kled_agent.orphans import Children
+from kled_agent.machine.descendants import become_reaper
+from kled_agent.machine.orphans import Children
 from kled_agent.sessions.directory import SessionDirectory, SessionSettings
 from kled_wire.eventlog import EventLog
 from tests.agent.sessions.conftest import start

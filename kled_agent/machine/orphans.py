@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from kled_agent.descendants import bury, zombies
+from kled_agent.machine.descendants import bury, zombies
 
 GRACE_S: Final = 2.0
 

@@ -8,7 +8,12 @@ import sys
 import pytest
 import trio
 
-from kled_agent.addresses import InterfaceAddress, open_port, plan_candidates, read_addresses
+from kled_agent.machine.addresses import (
+    InterfaceAddress,
+    open_port,
+    plan_candidates,
+    read_addresses,
+)
 from kled_wire.resume.direct.offer import CANDIDATES_MAX
 
 FOUND = [

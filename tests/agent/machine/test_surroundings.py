@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kled_agent.surroundings import check_surroundings
+from kled_agent.machine.surroundings import check_surroundings
 from kled_wire.errors import ConfigError
 
 

@@ -11,14 +11,14 @@ import pytest
 import trio
 import trio.testing
 
-from kled_agent.orphans import Children
+from kled_agent.machine.orphans import Children
 
 # It becomes the reaper, which this process must not: pytest's own children are none of ours.
 _PROGRAM = """
 import os, subprocess, sys, trio
 from pathlib import Path
-from kled_agent.descendants import become_reaper, kill_descendants
-from kled_agent.orphans import Children, bury_orphans
+from kled_agent.machine.descendants import become_reaper, kill_descendants
+from kled_agent.machine.orphans import Children, bury_orphans
 
 DAEMON = "(setsid sh -c 'echo $$ > {path}; exec sleep {time}' </dev/null >/dev/null 2>&1 &)"
 
@@ -64,7 +64,7 @@ def test_a_daemon_is_adopted_buried_and_ended_and_our_own_keep_their_status(
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(tmp_path)],
-        capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert done.stdout == "all well\n", done.stderr
 

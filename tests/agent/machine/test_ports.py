@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_agent.ports import ListeningSocket, PortReader, merge, parse_table
+from kled_agent.machine.ports import ListeningSocket, PortReader, merge, parse_table
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kled_agent.login_path import LoginHooks, login_hooks, zsh_directory
+from kled_agent.machine.login_path import LoginHooks, login_hooks, zsh_directory
 from kled_wire.errors import ConfigError
 
 # What Debian's /etc/login.defs gives; a login shell's profile adds to it.

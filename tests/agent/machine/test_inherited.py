@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kled_agent.inherited import for_sessions, read_environment
+from kled_agent.machine.inherited import for_sessions, read_environment
 
 
 def test_the_environment_of_a_process_is_what_it_was_started_with(tmp_path: Path) -> None:
