@@ -217,7 +217,7 @@ TESTED_BY = {
     "e2e/test_ssh.py": "kled_agent/machine/users",
     "e2e/test_sync.py": """
         kled_agent/ssh/subsystems/sync_server kled_client/cli/sync kled_client/cli/sync_copy
-        kled_client/sync/reach
+        kled_client/sync/reach kled_client/sync/versions
     """,
     "e2e/test_terminals.py": "kled_client/cli/session",
     "provider/coder/test_templates.py": """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +38,14 @@ def _complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str)
     return [name for name in names if name.startswith(incomplete)]
 
 
+def _complete_name_or_place(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[Any]:
+    return [*_complete_name(ctx, param, incomplete), *complete_place(ctx, param, incomplete)]
+
+
 _name = click.argument("name", shell_complete=_complete_name)
+_name_or_place = click.argument("name", shell_complete=_complete_name_or_place)
 
 
 def _ask(invocation: Invocation, do: str, **request: Any) -> dict[str, Any]:
@@ -210,19 +218,44 @@ def resolve(invocation: Invocation, name: str, path: str, alpha: bool, beta: boo
 
 
 @sync.command()
-@_name
+@_name_or_place
 @click.argument("path", default=".")
 @click.option(
     "--at", "at", metavar="TIME", help="Time of the version: 14:32, 2h, 2026-11-28T14:32."
 )
 @click.option("--purge", is_flag=True, help="Delete the stored versions of PATH.")
 @pass_invocation
-def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bool) -> None:
-    """Restore what the sync replaced or deleted at PATH; another undo reverts that."""
+def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bool) -> int:
+    """Restore what a sync replaced or deleted at PATH; another undo reverts that.
+
+    NAME is a sync, or the folder to which push or pull has copied: WORKSPACE:path, ./path.
+    """
     since = moment(at, time.time()) if at is not None else 0.0
     if not purge and at is None and path == ".":
         raise InputError("usage", "undo what?", hint="a PATH, or --at TIME")
-    found = _ask(invocation, "undo", name=name, path=_below(path), since_s=since, purge=purge)
+    below = _below(path)
+    if _is_place(name):
+        return run(partial(_undo_at, invocation, name, below, since_s=since, purge=purge))
+    found = _ask(invocation, "undo", name=name, path=below, since_s=since, purge=purge)
+    _show_undone(invocation, found)
+    return 0
+
+
+def _is_place(name: str) -> bool:
+    """Whether it can be no sync's name."""
+    return name in {".", ".."} or "/" in name or ":" in name
+
+
+async def _undo_at(invocation: Invocation, name: str, below: str, **wish: Any) -> None:
+    from kled_client.sync.place import parse_sync_place  # noqa: PLC0415  # when a sync begins
+    from kled_client.sync.versions import undo_at  # noqa: PLC0415
+
+    place, path = parse_sync_place(name), os.fsencode(below)
+    paths = await undo_at(place, path, invocation.env, invocation.ssh, **wish)
+    _show_undone(invocation, {"undone": {name: paths}})
+
+
+def _show_undone(invocation: Invocation, found: dict[str, Any]) -> None:
     lines = [f"{side}: {p}" for side, paths in found["undone"].items() for p in paths]
     if invocation.output.as_json:
         invocation.output.json(found)
@@ -234,12 +267,28 @@ def undo(invocation: Invocation, name: str, path: str, at: str | None, purge: bo
 
 
 @sync.command()
-@_name
+@_name_or_place
 @click.argument("path", default=".")
 @pass_invocation
-def history(invocation: Invocation, name: str, path: str) -> None:
-    """List the stored versions of PATH, newest first."""
-    rows = _ask(invocation, "history", name=name, path=_below(path))["versions"]
+def history(invocation: Invocation, name: str, path: str) -> int:
+    """List the stored versions of PATH, newest first; NAME is as for undo."""
+    below = _below(path)
+    if _is_place(name):
+        return run(partial(_history_at, invocation, name, below))
+    _show_versions(invocation, _ask(invocation, "history", name=name, path=below)["versions"])
+    return 0
+
+
+async def _history_at(invocation: Invocation, name: str, below: str) -> None:
+    from kled_client.sync.place import parse_sync_place  # noqa: PLC0415  # when a sync begins
+    from kled_client.sync.versions import history_at  # noqa: PLC0415
+
+    place, path = parse_sync_place(name), os.fsencode(below)
+    rows = await history_at(place, path, invocation.env, invocation.ssh)
+    _show_versions(invocation, [{**row, "side": name} for row in rows])
+
+
+def _show_versions(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
     columns = {
         "WHEN": [local(row["at"], "%Y-%m-%d %H:%M:%S") for row in rows],
         "SIDE": [row["side"] for row in rows],

@@ -65,7 +65,7 @@ def push(invocation: Invocation, /, source: str, target: str, **options: Any) ->
     """Copy SRC, of this machine, to DST: WORKSPACE:path, or ssh://USER@HOST/path.
 
     As with rsync, `dir` is copied under its name, `dir/` is what DST is afterwards. Only what
-    changed is sent. What is replaced or deleted is kept for 7 days: kled sync undo.
+    changed is sent. What is replaced or deleted is kept for 7 days: kled sync undo DST PATH.
     """
     return _run(invocation, source, target, upload=True, **options)
 

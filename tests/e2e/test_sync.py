@@ -65,6 +65,14 @@ def test_push_and_pull_bring_a_folder_to_a_workspace_and_back(
     assert "run.sh" not in site.kled("exec", "dev", "--", "ls", str(far)).stdout
     names = site.kled("exec", "dev", "--", "ls", "-a", str(far)).stdout.split()
     assert set(names) == {".", "..", ".kled-sync", "proj"}
+    # What the copy has deleted is kept there, and had by the folder's place.
+    listed = json.loads(site.kled("sync", "history", f"dev:{far}/proj", "-o", "json").stdout)
+    assert {(row["path"], row["what"]) for row in listed} >= {("a.txt", "deleted"), ("new", "made")}
+    undone = site.kled("sync", "undo", f"dev:{far}/proj", "a.txt")
+    assert undone.stdout == f"dev:{far}/proj: a.txt\n"
+    assert (far / "proj" / "a.txt").exists()
+    site.kled("sync", "undo", f"dev:{far}/proj", "--purge")
+    assert not json.loads(site.kled("sync", "history", f"dev:{far}/proj", "-o", "json").stdout)
 
 
 def test_many_deletions_want_a_yes(site: Site, folder: Path, tmp_path: Path) -> None:
