@@ -186,7 +186,7 @@ def _in_use(caller: Caller, name: str, in_use: Sequence[tuple[str, str]]) -> Con
     more = f" and {len(in_use) - _NAMED_MAX} more" if len(in_use) > _NAMED_MAX else ""
     return ConflictError(
         "template_in_use",
-        f"{len(in_use)} workspace{'s' if len(in_use) > 1 else ''} of the template {name} "
-        f"exist: {', '.join(named)}{more}",
+        f"the template {name} is that of {len(in_use)} workspace{'s' if len(in_use) > 1 else ''}: "
+        f"{', '.join(named)}{more}",
         hint="delete them first",
     )

@@ -8,10 +8,10 @@ task's standard output and error. It is held open for writing here too, so that 
 come and go with the task's restarts, and what was printed waits while none of us is there, as long
 as it fits into the pipe.
 
-A peer sends one line, `open VERSION ID` or `close VERSION ID`, and gets `ok`, or what was wrong;
-`close` writes first what is in the pipe. To a peer of another VERSION we are an older program: we
-end, and it gets nothing, and starts its own. We end too where no container is left, and by SIGTERM;
-then what is in the pipes is written first.
+A peer sends one line, `open VERSION ID`, `close VERSION ID` or `here VERSION`, and gets `ok`, or
+what was wrong; `close` writes first what is in the pipe, `here` asks whether somebody answers. To a
+peer of another VERSION we are an older program: we end, and it gets nothing, and starts its own. We
+end too where no container is left, and by SIGTERM; then what is in the pipes is written first.
 
 There are two of us, so that no container waits for a log that nobody reads: one works, the other
 waits for its end. Where the one is killed the other goes on in its place, where the other is there
@@ -203,7 +203,7 @@ class Logger:
         try:
             if verb == "open":
                 self._open(container)
-            else:
+            elif verb == "close":
                 self._close(container)
         except (OSError, ValueError, KeyError, TypeError) as error:
             return f"{type(error).__name__}: {error}\n"

@@ -62,7 +62,8 @@ async def start(directory: Path) -> None:
     It opens at once what has a record in `directory`. Once begun it is not cancelled half way.
     """
     async with hold_lock(directory / "logger.lock", look_again_s=_LOOK_AGAIN_S):
-        if await _is_there(directory):
+        # That somebody listens is not enough: one that was killed does so for a moment still.
+        if await ask(directory, "here", ""):
             return
         with trio.CancelScope(shield=True), socket.socket(socket.AF_UNIX) as listener:
             _listen(directory, listener)
@@ -74,15 +75,6 @@ def _listen(directory: Path, listener: socket.socket) -> None:
         Path(path).unlink(missing_ok=True)
         listener.bind(path)
     listener.listen(_BACKLOG)
-
-
-async def _is_there(directory: Path) -> bool:
-    try:
-        with _short(directory) as path:
-            await (await trio.open_unix_socket(path)).aclose()
-    except (FileNotFoundError, ConnectionRefusedError):
-        return False
-    return True
 
 
 async def _spawn(directory: Path, listener: socket.socket) -> None:

@@ -101,6 +101,27 @@ async def test_one_process_writes_all_and_the_next_run_starts_it_again(tmp_path:
     assert not left(outputs), "who has nothing to write has left"
 
 
+async def test_one_that_was_killed_and_listens_still_is_not_taken_for_one_that_reads(
+    tmp_path: Path,
+) -> None:
+    outputs = Outputs(tmp_path / "logs", tmp_path / "run")
+    fifo = await outputs.open("c1")
+    try:
+        with fifo.open("r+b", buffering=0) as shim, socket.socket(socket.AF_UNIX) as dying:
+            kill_all(outputs)
+            (tmp_path / "run/logger.sock").unlink()
+            dying.bind(str(tmp_path / "run/logger.sock"))
+            dying.listen()
+            shim.write(b"said meanwhile\n")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(outputs.ensure_read)
+                await trio.lowlevel.wait_readable(dying)
+                dying.close()
+            wait_until("it", lambda: read_end(outputs.log("c1"), 99) == b"said meanwhile\n")
+    finally:
+        await outputs.close("c1")
+
+
 async def test_whichever_is_killed_no_container_waits_for_its_log(tmp_path: Path) -> None:
     """It prints more than a pipe holds after each kill, and its last line is kept."""
     outputs = Outputs(tmp_path / "logs", tmp_path / "run")
