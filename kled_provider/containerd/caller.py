@@ -38,6 +38,11 @@ class ContainerdError(HostError):
         """Whether what should be made exists already."""
         return self.status == GrpcStatus.ALREADY_EXISTS
 
+    @property
+    def is_full(self) -> bool:
+        """Whether its disk has no room left."""
+        return "no space left" in self.message
+
 
 class ContainerdCaller:
     """Calls the containerd at `address`, a Unix socket, in one of its namespaces.

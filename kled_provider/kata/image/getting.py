@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import trio
 
+from kled_provider.containerd.caller import ContainerdError
 from kled_provider.host import HostError
 from kled_provider.kata.image.archive import open_archive
 from kled_provider.kata.image.manifest import ImageFormatError, Platform, PlatformMissingError
@@ -147,6 +148,6 @@ def explained(name: str, path: AttributePath, config: Values | None = None) -> I
         raise DiagnosticError.of("The image cannot be kept", f"{error}.", path=path) from error
     except HostError as error:
         text = error.message
-        if "no space left" in text:
+        if isinstance(error, ContainerdError) and error.is_full:
             text = f"The disk of containerd is full: {text}"
         raise DiagnosticError.of("containerd refused the image", text, path=path) from error

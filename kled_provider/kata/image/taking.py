@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -155,11 +155,30 @@ class ImageTaker:
     async def _leased(self, lease: str) -> AsyncIterator[str]:
         await self._api.daemon.ensure_namespace()
         await self._api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
+        is_full = False
         try:
             yield lease
+        except ContainerdError as error:
+            is_full = error.is_full
+            raise
         finally:
             with trio.move_on_after(_CLEAN_UP_S, shield=True):
                 await self._api.daemon.delete_lease(lease)
+                if is_full:
+                    await self._collect_again(lease)
+
+    async def _collect_again(self, lease: str) -> None:
+        """Have a snapshot collected that there was no room to collect on a full disk.
+
+        To remove one containerd writes to its database. Where that fails it tries again only after
+        another snapshot has been removed (metadata/db.go, dirtySS); the blobs that it has removed
+        meanwhile have made room for this.
+        """
+        with suppress(ContainerdError):
+            await self._api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
+            await self._api.snapshots.prepare(lease, "", {}, lease=lease)
+        await self._api.snapshots.remove(lease)
+        await self._api.daemon.delete_lease(lease)
 
     async def _hold(self, found: ContentDescriptor, manifest: Manifest) -> None:
         """Say what the manifest refers to, so that it lives as long (containerd, docs/gc)."""
