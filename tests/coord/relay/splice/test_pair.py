@@ -128,15 +128,22 @@ def test_a_dead_socket_whose_pipe_was_just_emptied_is_asked_for_the_rest() -> No
                 settle(pair)
                 if pair.to_agent.held:
                     client.close()
-        got = 0
+        got = steps = 0
         agent.setblocking(False)
+        poll = select.poll()
+        poll.register(pair.client, 0)  # for its death alone, which is told when all has arrived
         while not pair.to_agent.done:
             with contextlib.suppress(BlockingIOError):
                 got += len(agent.recv(1 << 20))
-            # The agent has room before epoll has said so.
-            pair.step(pair.client.fileno(), select.EPOLLHUP)
+            if poll.poll(0):
+                # The agent has room before epoll has said so.
+                pair.step(pair.client.fileno(), select.EPOLLHUP)
+                steps += 1
+            else:
+                pair.step(pair.agent.fileno(), select.EPOLLOUT)
         agent.setblocking(True)
         assert got + len(_rest(agent)) == sent
+        assert steps > 1, "what was left was not all in the pipe"
     finally:
         _close(client, pair, agent)
 
