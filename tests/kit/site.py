@@ -151,8 +151,9 @@ class Site:
 
     def agent(self, workspace: str) -> psutil.Process:
         """The agent of a workspace."""
+        workspace_id = self.ask("show", workspace)["id"]
         found = running("kled_agent", self.processes())
-        found = [p for p in found if workspace_of(p) == self.ask("show", workspace)["id"]]
+        found = [p for p in found if workspace_of(p) == workspace_id]
         assert len(found) == 1, found
         return found[0]
 
@@ -189,8 +190,8 @@ class Site:
 
 
 def workspace_of(agent: psutil.Process) -> str:
-    """The id of an agent's workspace, from where it keeps its state."""
-    return Path(environment_of(agent)["KLED_AGENT_STATE_DIR"]).parent.name
+    """The id of an agent's workspace, from where it keeps its state; empty where it has ended."""
+    return Path(environment_of(agent).get("KLED_AGENT_STATE_DIR", "")).parent.name
 
 
 @contextlib.contextmanager
