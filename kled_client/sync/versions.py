@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from kled_client.sync.copy import AS_RSYNC
 from kled_client.sync.place import SyncPlace
 from kled_client.sync.reach import Connect, open_peer
+from kled_sync.files.options import Options
 from kled_sync.session import kept
 from kled_sync.session.side import SideState
 from kled_sync.tree.paths import shown
@@ -17,11 +19,12 @@ from kled_sync.tree.tree import Tree
 
 
 @asynccontextmanager
-async def _open(place: SyncPlace, env: Mapping[str, str], connect: Connect) -> AsyncIterator[Any]:
+async def _open(
+    place: SyncPlace, env: Mapping[str, str], connect: Connect, options: Options
+) -> AsyncIterator[SideState]:
     async with open_peer(place, str(place), env, connect) as peer:
         side = SideState(peer, Tree())
-        await side.open(os.fsencode(place.path), AS_RSYNC)
-        await side.scan(everywhere=True)
+        await side.open(os.fsencode(place.path), options)
         yield side
 
 
@@ -29,7 +32,7 @@ async def history_at(
     place: SyncPlace, path: bytes, env: Mapping[str, str], connect: Connect
 ) -> list[dict[str, Any]]:
     """The versions kept of `path` in the folder at `place`, newest first. Raises KledError."""
-    async with _open(place, env, connect) as side:
+    async with _open(place, env, connect, replace(AS_RSYNC, reads_only=True)) as side:
         return await kept.history(side, path)
 
 
@@ -46,5 +49,8 @@ async def undo_at(
 
     `since_s`: as it was at that time, in seconds of the epoch; 0: as it was before the last copy.
     """
-    async with _open(place, env, connect) as side:
+    if not await history_at(place, path, env, connect):
+        return []  # whoever opens a folder to write makes what it is in
+    async with _open(place, env, connect, AS_RSYNC) as side:
+        await side.scan(everywhere=True)
         return [shown(p) for p in await kept.undo(side, path, since_s=since_s, purge=purge)]
