@@ -40,13 +40,18 @@ class Sightings:
     async def note(self, sighting: Sighting) -> None:
         """Return once the sighting is written, by this caller or with another one's.
 
-        Raises StoreError for the caller that writes; what the others noted is lost then too.
+        Raises StoreError for the caller that writes; what the others noted is lost then too. What
+        a caller that is cancelled has not written, the next one writes.
         """
         self._waiting.append(sighting)
         async with self._writing:
             batch, self._waiting = self._waiting, []
-            if batch:
-                await self._store.write(_note, batch)
+            try:
+                if batch:
+                    await self._store.write(_note, batch)
+            except trio.Cancelled:
+                self._waiting = batch + self._waiting
+                raise
 
 
 def _note(connection: Any, batch: Sequence[Sighting]) -> None:

@@ -48,3 +48,34 @@ async def test_agents_that_connect_at_one_time_share_a_transaction(world, make_t
     await sightings.note(sighting(ids[0], hostname="again"))  # alone: at once
     found = await services.store.read(agents_of, [created.workspace.id])
     assert "again" in {agent.hostname for agent in found}
+
+
+async def test_what_a_cancelled_caller_was_to_write_the_next_one_writes(world, make_tar) -> None:
+    await template(world, make_tar)
+    created = await create(world, await world.user("alice"))
+    services, store = world.services, GatedStore(world.services.store)
+    ids = [(await services.agents.ensure(created.workspace.id, name))[0] for name in "abc"]
+    sightings = Sightings(store)
+
+    def sighting(agent_id) -> Sighting:
+        said = {"hostname": f"of {agent_id}"}
+        return Sighting(agent_id=agent_id, at=world.clock(), connected=True, values=said)
+
+    async def note_and_be_cancelled(agent_id, scope: trio.CancelScope) -> None:
+        with scope:
+            await sightings.note(sighting(agent_id))
+
+    first, second = trio.CancelScope(), trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(note_and_be_cancelled, ids[0], first)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(note_and_be_cancelled, ids[1], second)
+        nursery.start_soon(sightings.note, sighting(ids[2]))
+        await trio.testing.wait_all_tasks_blocked()
+        first.cancel()  # the second or the third begins to write
+        await trio.testing.wait_all_tasks_blocked()
+        second.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        store.gate.set()
+    found = await services.store.read(agents_of, [created.workspace.id])
+    assert {agent.hostname for agent in found} == {f"of {agent_id}" for agent_id in ids}
