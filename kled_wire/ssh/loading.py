@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+
+from kled_wire.hiding import hidden
 
 _UNUSED: Final = "asyncssh.crypto.x509"
 _LINKER_CACHE: Final = Path("/etc/ld.so.cache")
@@ -25,9 +26,7 @@ _COMPILERS: Final = ("_findLib_gcc", "_findLib_ld")
 
 def load_with_asyncssh(module: str) -> ModuleType:
     """Import a module that imports asyncssh. Blocks; raises ImportError."""
-    # With None an import raises ModuleNotFoundError (the Python reference, 5.3.1).
-    unused = {_UNUSED: None} if _UNUSED not in sys.modules else {}
-    with _changed(sys.modules, unused), _changed(vars(ctypes.util), _compilers()):
+    with hidden(_UNUSED), _changed(vars(ctypes.util), _compilers()):
         return import_module(module)
 
 
@@ -47,12 +46,10 @@ def _find_nothing(_name: str) -> None:
 
 @contextmanager
 def _changed(names: dict[str, Any], changes: dict[str, Any]) -> Iterator[None]:
-    """`names` with `changes`, which are undone at the end of the block."""
-    before = {name: names[name] for name in changes if name in names}
+    """`names` with `changes` of what is in it, which are undone at the end of the block."""
+    before = {name: names[name] for name in changes}
     names.update(changes)
     try:
         yield
     finally:
-        for name in changes:
-            del names[name]
         names.update(before)
