@@ -40,10 +40,7 @@ async def _copy(invocation: Invocation, plan: CopyPlan, recurse: bool) -> None:
     began = trio.current_time()
     copying = Copying(plan=plan, recurse=recurse, env=invocation.env)
     with invocation.output.transfer("copying") as bar:
-        meter = copying.meter
-        meter.changed = lambda: bar.update(
-            meter.done_bytes, meter.total_bytes or None, f"{meter.files_done}/{meter.files} files"
-        )
+        copying.meter.show_by(bar.update)
         async with invocation.ssh(plan.workspace) as connection:
             await copying.run(connection)
     seconds = trio.current_time() - began

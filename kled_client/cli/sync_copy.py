@@ -149,9 +149,7 @@ async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any])
 
     with output.transfer("syncing") as bar:
         meter = SyncMeter()
-        meter.changed = lambda: bar.update(
-            meter.done_bytes, meter.total_bytes or None, f"{meter.files_done}/{meter.files} files"
-        )
+        meter.show_by(bar.update)
         result = await copy(wish, invocation.env, invocation.ssh, confirm, meter)
     _report(invocation, result, dry_run=dry_run, seconds=trio.current_time() - began)
     return 0

@@ -69,6 +69,12 @@ class SyncMeter:
     _foreseen_files: int = 0
     _foreseen_bytes: int = 0
 
+    def show_by(self, update: Callable[[int, int | None, str], None]) -> None:
+        """Call `update` at each change: bytes done, of how many (None: unknown), files in words."""
+        self.changed = lambda: update(
+            self.done_bytes, self.total_bytes or None, f"{self.files_done}/{self.files} files"
+        )
+
     def foresee(self, files: int, size: int) -> None:
         """So much will be planned later."""
         self.plan(files, size)
