@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
@@ -23,7 +24,11 @@ def write_bundle(path: Path, architecture: str = "amd64", **files: Any) -> Path:
         "lib/python3.11/kled-0.1.0.dist-info/METADATA": b"Name: kled\n",
         **files,
     }
-    with tarfile.open(path, "w:gz") as tar:
+    # No time in the head of gzip (RFC 1952): the same files give the same digest in any second.
+    with (
+        gzip.GzipFile(path, "wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
         for inside, data in held.items():
             if data is not None:
                 entry = tarfile.TarInfo(f"kled-agent/{inside}")
