@@ -322,7 +322,8 @@ TESTED_BY = {
     """,
     "sync/watching/test_hints.py": "kled_sync/watching/choice",
     "sync/wire/test_messages.py": """
-        kled_sync/tree/paths kled_sync/wire/blocks kled_sync/wire/contents
+        kled_sync/tree/paths kled_sync/wire/blocks kled_sync/wire/codec
+        kled_sync/wire/contents
     """,
     "test_docs.py": "kled_wire/limits",
     "wire/control/test_codec.py": "kled_wire/control/messages",

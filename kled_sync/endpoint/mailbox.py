@@ -9,8 +9,9 @@ from collections import deque
 from typing import Final, Generic, TypeVar
 
 from kled_sync.wire.blocks import HEAD, MAGIC, Packer, WireBlock, pack_message
+from kled_sync.wire.codec import encode_message
 from kled_sync.wire.compression import CompressionWorth
-from kled_sync.wire.messages import Message, encode_message
+from kled_sync.wire.messages import Message
 from kled_wire.errors import LimitError
 
 T = TypeVar("T")

@@ -30,6 +30,7 @@ from kled_sync.watching.fanotify import open_fanotify
 from kled_sync.watching.inotify import limit_words
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
+from kled_sync.wire.codec import decode_message
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 
 # A save is several events; what goes on for longer is told of while it does.
@@ -91,7 +92,7 @@ class SyncEndpoint:
         if block.channel == CONTROL:
             message = assembler.add(block)
             if message is not None:
-                self._take_message(messages.decode_message(message))
+                self._take_message(decode_message(message))
             return
         job = self._arriving.get(block.job)
         if job is None:

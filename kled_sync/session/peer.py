@@ -21,6 +21,7 @@ from kled_sync.wire.blocks import (
     WireBlock,
     pack_message,
 )
+from kled_sync.wire.codec import decode_message, encode_message
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
 
@@ -109,7 +110,7 @@ class Peer:
                 if block.channel == CONTROL:
                     message = assembler.add(block)
                     if message is not None:
-                        self._take(messages.decode_message(message))
+                        self._take(decode_message(message))
                 elif self.forward is not None:
                     await self.forward(block)
 
@@ -143,7 +144,7 @@ class Peer:
 
     async def send(self, message: messages.Message) -> None:
         """Raises KledError where the endpoint is gone."""
-        await self._write(pack_message(self._packer, messages.encode_message(message)))
+        await self._write(pack_message(self._packer, encode_message(message)))
 
     async def send_block(self, block: WireBlock) -> None:
         """Raises KledError where the endpoint is gone."""

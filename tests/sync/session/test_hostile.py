@@ -54,7 +54,7 @@ def message(value: object) -> bytes:
 
 
 def place(path: bytes, do: int = Do.CONTENT, new: bytes | None = FILE) -> bytes:
-    number = messages._TYPES.index(messages.PlaceJob)
+    number = messages.TYPES.index(messages.PlaceJob)
     return message([number, 1, False, [[do, path, new, None, b""]]])
 
 
@@ -131,7 +131,7 @@ class Said:
 
 
 def listing(directory: bytes, names: list[bytes]) -> bytes:
-    number = messages._TYPES.index(messages.Listing)
+    number = messages.TYPES.index(messages.Listing)
     return message([number, directory, [part for n in names for part in (n, bytes(FILE))]])
 
 
@@ -142,8 +142,8 @@ def listing(directory: bytes, names: list[bytes]) -> bytes:
         listing(b"", [b"../a"]),
         listing(b"", [b".."]),
         listing(b"/etc", [b"passwd"]),
-        message([messages._TYPES.index(messages.RootIs), [[bytes(make_directory(0)), 1]]]),
-        message([messages._TYPES.index(messages.RequestRefused),
+        message([messages.TYPES.index(messages.RootIs), [[bytes(make_directory(0)), 1]]]),
+        message([messages.TYPES.index(messages.RequestRefused),
                  0, 400, "x", "the far end gives up", ""]),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ from kled_sync.tree.entry import (
     make_link,
 )
 from kled_sync.tree.paths import are_plain_names, check_name, check_path, is_below
-from kled_sync.wire import blocks, contents, messages
+from kled_sync.wire import blocks, codec, contents, messages
 from kled_wire.errors import ProtocolError
 
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda n: b"/" not in n and b"\0" not in n)
@@ -57,10 +57,10 @@ def test_a_listing_survives_the_wire_cut_anywhere(
         directory=b"/".join(parts),
         entries=messages.Named((n, check_entry(bytes(e))) for n, e in entries.items()),
     )
-    data = blocks.MAGIC + blocks.pack_message(blocks.Packer(), messages.encode_message(listing))
+    data = blocks.MAGIC + blocks.pack_message(blocks.Packer(), codec.encode_message(listing))
     reader, assembler = blocks.BlockReader(), blocks.Assembler()
     found = [
-        messages.decode_message(whole)
+        codec.decode_message(whole)
         for byte in data
         for block in _blocks(reader, bytes([byte]))
         if (whole := assembler.add(block)) is not None
@@ -71,20 +71,20 @@ def test_a_listing_survives_the_wire_cut_anywhere(
 def test_a_message_larger_than_a_block_comes_in_parts() -> None:
     entries = {b"%d" % n: make_file(0, n, n, random.Random(n).randbytes(32)) for n in range(60_000)}
     listing = messages.Listing(directory=b"", entries=messages.Named(entries))
-    data = blocks.pack_message(blocks.Packer(), messages.encode_message(listing))
+    data = blocks.pack_message(blocks.Packer(), codec.encode_message(listing))
     assembler = blocks.Assembler()
     found = _blocks(blocks.BlockReader(), blocks.MAGIC + data)
     *rest, last = [assembler.add(block) for block in found]
     assert rest
     assert rest == [None] * len(rest)
     assert last is not None
-    assert messages.decode_message(last) == listing
+    assert codec.decode_message(last) == listing
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_as_what_it_is(data: bytes) -> None:
     for decode in (
-        messages.decode_message,
+        codec.decode_message,
         lambda d: list(_blocks(blocks.BlockReader(), blocks.MAGIC + d)),
         lambda d: [contents.split_chunks(r.body) for r in contents.records(d)],
         lambda d: contents.split_chunks(memoryview(d)),
@@ -97,7 +97,7 @@ def test_garbage_is_refused_as_what_it_is(data: bytes) -> None:
 @given(st.recursive(st.none() | st.integers() | st.binary() | st.text(), st.lists, max_leaves=12))
 def test_cbor_that_is_no_message_is_refused(value: object) -> None:
     with suppress(ProtocolError):
-        messages.decode_message(cbor2.dumps(value))
+        codec.decode_message(cbor2.dumps(value))
 
 
 @pytest.mark.parametrize(
