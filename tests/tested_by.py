@@ -295,7 +295,8 @@ TESTED_BY = {
     "sync/decide/test_moves.py": "kled_sync/tree/subtree",
     "sync/decide/test_operations.py": "kled_sync/decide/safety",
     "sync/decide/test_reconcile.py": """
-        kled_sync/decide/guard kled_sync/decide/modes kled_sync/tree/entry
+        kled_sync/decide/comparing kled_sync/decide/guard kled_sync/decide/modes
+        kled_sync/tree/entry
     """,
     "sync/files/writing/test_placing.py": "kled_sync/files/writing/refusal",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",

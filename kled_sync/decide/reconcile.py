@@ -14,6 +14,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from kled_sync.decide.comparing import (
+    comparable,
+    contradiction,
+    differ_in_time,
+    kind_word,
+    looks_same,
+    may_be_equal,
+)
 from kled_sync.decide.folding import indistinct
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide, Verdict, decide
 from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence, is_directory
@@ -268,7 +276,7 @@ class Reconciler:
         self, path: bytes, a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None
     ) -> Verdict | None:
         """None where the content of a file is not known, and is needed."""
-        if self._terms.quick and a is not None and b is not None and _looks_same(a, b):
+        if self._terms.quick and a is not None and b is not None and looks_same(a, b):
             return self._quick(a, b)
         missing = False
         for side, entry, other in ((SyncSide.ALPHA, a, b), (SyncSide.BETA, b, a)):
@@ -278,13 +286,13 @@ class Reconciler:
             matters = o is not None or (
                 other is not None and other.is_file and other.size == entry.size
             )
-            if (matters and self._terms.mode is not Mode.COPY) or _alike(entry, other):
+            if (matters and self._terms.mode is not Mode.COPY) or may_be_equal(entry, other):
                 self._out.unread[side].append(path)
                 missing = True
         if missing:
             return None
         mask = self._terms.mode_mask
-        alpha, beta = essence(_known(a), mask), essence(_known(b), mask)
+        alpha, beta = essence(comparable(a), mask), essence(comparable(b), mask)
         return decide(self._terms.mode, alpha, beta, essence(o, mask))
 
     def _quick(self, a: TreeEntry, b: TreeEntry) -> Verdict:
@@ -304,7 +312,7 @@ class Reconciler:
     ) -> int:
         a, b, o = entries
         if verdict is Verdict.SAME:
-            if self._terms.times and _differ_in_time(a, b):
+            if self._terms.times and differ_in_time(a, b):
                 self._out.actions.append(PathChange(SyncSide.BETA, path, a, b))
             elif a != o:
                 self._out.agreed.append((path, a))
@@ -312,7 +320,7 @@ class Reconciler:
         if verdict is Verdict.LEAVE:
             return _sides(a, b)
         if verdict is Verdict.CONFLICT:
-            words = _contradiction(a, b, o, self._terms.mode_mask)
+            words = contradiction(a, b, o, self._terms.mode_mask)
             return self._conflict(path, words, a, b, mark)
         side = SyncSide.BETA if verdict is Verdict.TO_BETA else SyncSide.ALPHA
         new, old = (a, b) if side is SyncSide.BETA else (b, a)
@@ -321,7 +329,7 @@ class Reconciler:
             and not (new is None or old is None)
             and new.is_directory is not old.is_directory
         ):
-            return self._conflict(path, f"a {_word(old)} is in its place", a, b, mark)
+            return self._conflict(path, f"a {kind_word(old)} is in its place", a, b, mark)
         if below and (new is None or not new.is_directory):
             return self._keep_directory(path, side, new, old, below, mark)
         self._out.actions.append(PathChange(side, path, new, old))
@@ -375,44 +383,3 @@ class Reconciler:
 
 def _sides(a: TreeEntry | None, b: TreeEntry | None) -> int:
     return (_ALPHA if a is not None else 0) | (_BETA if b is not None else 0)
-
-
-def _known(entry: TreeEntry | None) -> TreeEntry | None:
-    """A file whose content does not matter still differs from one that is known."""
-    if entry is None or entry.is_hashed:
-        return entry
-    return entry.with_digest(b"unread" + entry.size.to_bytes(8, "big"))
-
-
-def _alike(a: TreeEntry, b: TreeEntry | None) -> bool:
-    return b is not None and b.is_file and a.size == b.size
-
-
-def _differ_in_time(a: TreeEntry | None, b: TreeEntry | None) -> bool:
-    """Of a directory only where both sides tell it."""
-    if a is None or b is None or not (a.is_file or a.is_directory):
-        return False
-    return a.mtime_ns != b.mtime_ns
-
-
-def _looks_same(a: TreeEntry, b: TreeEntry) -> bool:
-    """As rsync's quick check. Links have their content at hand, directories none."""
-    if a[0] != b[0]:
-        return False
-    if a.is_file:
-        return a.size == b.size and a.mtime_ns == b.mtime_ns
-    return a.tail == b.tail
-
-
-def _contradiction(a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None, mask: int) -> str:
-    if a is not None and b is not None and a.kind is not b.kind:
-        return f"{_word(a)} on one side, {_word(b)} on the other"
-    if o is None:
-        return "made on both sides, and different"
-    # Only where changes go one way is that a conflict.
-    beta_alone = essence(a, mask) == essence(o, mask)
-    return "changed on the beta side" if beta_alone else "changed on both sides"
-
-
-def _word(entry: TreeEntry) -> str:
-    return entry.kind.name.lower()
