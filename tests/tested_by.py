@@ -310,7 +310,7 @@ TESTED_BY = {
     "sync/tree/test_directories.py": "kled_sync/tree/packed",
     "sync/session/test_once.py": """
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
-        kled_sync/endpoint/placing_job kled_sync/endpoint/serving
+        kled_sync/endpoint/placing_job kled_sync/endpoint/reporting kled_sync/endpoint/serving
         kled_sync/endpoint/supplying kled_sync/endpoint/undoing
         kled_sync/files/reading/chunk_store kled_sync/files/reading/chunking
         kled_sync/files/writing/kept kled_sync/files/reading/memory kled_sync/files/options

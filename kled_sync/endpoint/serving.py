@@ -20,28 +20,23 @@ from kled_sync.endpoint.attributes import answer_attributes
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.mailbox import BlockSender, LetterBox
 from kled_sync.endpoint.placing_job import PlacingJob, parse_operation
+from kled_sync.endpoint.reporting import QUIET_S, ChangeReporter, Choose
 from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
 from kled_sync.tree.paths import ROOT, split
-from kled_sync.watching.choice import Choice, Watcher, open_watcher
-from kled_sync.watching.fanotify import open_fanotify
-from kled_sync.watching.inotify import limit_words
+from kled_sync.watching.choice import open_watcher
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
 from kled_sync.wire.codec import decode_message
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
 
-# A save is several events; what goes on for longer is told of while it does.
-_QUIET_S: Final = 0.008
-_TELL_S: Final = 0.04
 # With so much under way that the disk is busy with it, the snapshot can wait.
 _SAVE_S: Final = 60.0
 _STOP: Final = None
 Work = Iterator[bool]
 Hold = Callable[[bytes, Options, Mapping[str, str]], HeldRoot]
-Choose = Callable[[bytes], Choice]
 Letter = messages.Message | PlacingJob | KledError | None
 
 
@@ -52,8 +47,9 @@ class SyncEndpoint:
         self, reader: int, writer: int, env: Mapping[str, str], hold: Hold, choose: Choose
     ) -> None:
         """`hold` opens the root, `choose` what watches it."""
-        self._reader, self._env, self._hold, self._choose = reader, env, hold, choose
+        self._reader, self._env, self._hold = reader, env, hold
         self._out = BlockSender(writer)
+        self._changes = ChangeReporter(self._out, choose)
         self._mailbox: LetterBox[Letter] = LetterBox()
         self._opened = threading.Event()
         self._holding: HeldRoot | None = None
@@ -62,9 +58,6 @@ class SyncEndpoint:
         self._arriving: dict[int, PlacingJob] = {}
         self._urgent: deque[Work] = deque()
         self._bulk: deque[Work] = deque()
-        self._watch: Watcher | None = None
-        self._event_at: float | None = None
-        self._told_at: float | None = None
         self._dropped: set[int] = set()
         self._saved_at = time.monotonic()
 
@@ -158,8 +151,7 @@ class SyncEndpoint:
     def _close(self) -> None:
         self._opened.set()
         self._mailbox.close()
-        if self._watch is not None:
-            self._watch.close()
+        self._changes.close()
         if self._holding is not None:
             self._holding.close()
 
@@ -172,7 +164,7 @@ class SyncEndpoint:
                 self._refuse(0, letter)
                 return False
             self._begin(letter)
-        self._look_at_events()
+        self._changes.look()
         queue = self._urgent or self._bulk
         if queue:
             work = queue.popleft()
@@ -183,13 +175,13 @@ class SyncEndpoint:
     def _wait(self) -> None:
         """Until there is something to do."""
         sources = [self._mailbox.descriptor]
-        if self._watch is not None:
-            sources.append(self._watch.descriptor)
+        if self._changes.descriptor is not None:
+            sources.append(self._changes.descriptor)
         timeout = None
         if self._urgent or self._bulk:
             timeout = 0.0
-        elif self._event_at is not None:
-            timeout = _QUIET_S
+        elif self._changes.is_due:
+            timeout = QUIET_S
         poll = select.poll()
         for source in sources:
             poll.register(source, select.POLLIN)
@@ -288,8 +280,7 @@ class SyncEndpoint:
         yield True
 
     def _scan(self, holding: HeldRoot, message: messages.Scan) -> Work:
-        self._event_at = self._told_at = None
-        self._collect()
+        self._changes.settle()
         try:
             answers = holding.scan(
                 message.request, everywhere=message.everywhere, directories=message.directories
@@ -301,7 +292,7 @@ class SyncEndpoint:
                 raise
             where = os.fsdecode(holding.root.path)
             raise UnavailableError("sync_scan_failed", f"{where}: {exc.strerror}") from exc
-        self._tell_unwatched()
+        self._changes.report_unwatched()
         yield True
         if time.monotonic() - self._saved_at > _SAVE_S:
             with suppress(OSError):
@@ -314,7 +305,7 @@ class SyncEndpoint:
             found.extend(holding.hash(path))
             yield True
         self._out.send(messages.Hashed(request=message.request, found=messages.FoundEntries(found)))  # type: ignore[arg-type]
-        self._tell_of_dirty()
+        self._changes.report_dirty()
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
         items = [parse_item(row) for row in message.items]
@@ -331,12 +322,11 @@ class SyncEndpoint:
         for _ in job.finish():
             yield True
         self._out.send(job.answer())
-        self._tell_of_dirty()
+        self._changes.report_dirty()
 
-    def _tell_of_dirty(self) -> None:
-        """Soon, where we have seen something ourselves that is to be looked at again."""
-        if self._watch is not None and self._holding is not None and self._holding.memory.dirty:
-            self._event_at = self._told_at = time.monotonic()
+    def _start_watching(self, holding: HeldRoot, message: messages.Watch) -> Work:
+        self._changes.start(holding, message.request)
+        yield True
 
     def _refuse(self, request: int, error: KledError) -> None:
         self._out.send(
@@ -348,60 +338,6 @@ class SyncEndpoint:
                 hint=error.hint or "",
             )
         )
-
-    # --- events
-
-    def _start_watching(self, holding: HeldRoot, message: messages.Watch) -> Work:
-        watch, how, words = self._choose(holding.root.path)
-        if watch is not None:
-            self._use_watcher(holding, watch)
-        self._out.send(messages.Watching(request=message.request, how=how, words=words))
-        yield True
-
-    def _tell_unwatched(self) -> None:
-        holding, watch = self._holding, self._watch
-        if holding is None or watch is None or not watch.unwatched:
-            return
-        words = limit_words(watch.unwatched)
-        watch.unwatched = 0
-        unlimited = open_fanotify(holding.root.path)
-        if unlimited is None:
-            self._out.send(messages.Watching(request=0, how="inotify", words=words))
-            return
-        watch.close()
-        self._use_watcher(holding, unlimited)
-        self._event_at = self._told_at = time.monotonic()
-        self._out.send(messages.Watching(request=0, how="fanotify", words=""))
-
-    def _use_watcher(self, holding: HeldRoot, watch: Watcher) -> None:
-        """From now on; every directory is looked at again, and so is known to it."""
-        self._watch = watch
-        holding.scanner.watch = holding.shop.placer.watch = watch.add
-        holding.memory.all_dirty = True
-
-    def _look_at_events(self) -> None:
-        if self._watch is None or self._holding is None:
-            return
-        now = time.monotonic()
-        if self._collect():
-            self._event_at = now
-            if self._told_at is None:
-                self._told_at = now
-        if self._event_at is None or self._told_at is None:
-            return
-        if now - self._event_at >= _QUIET_S or now - self._told_at >= _TELL_S:
-            self._event_at = self._told_at = None
-            self._out.send(messages.Dirty(everywhere=self._holding.memory.all_dirty))
-
-    def _collect(self) -> bool:
-        """Mark what events name; whether there were any."""
-        if self._watch is None or self._holding is None:
-            return False
-        dirty, everything = self._watch.take()
-        memory = self._holding.memory
-        memory.dirty |= dirty
-        memory.all_dirty = memory.all_dirty or everything
-        return bool(dirty) or everything
 
 
 def run_endpoint(

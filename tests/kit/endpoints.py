@@ -13,7 +13,8 @@ from kled_client.sync.copy import AS_RSYNC
 from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.endpoint.serving import Choose, Hold, run_endpoint
+from kled_sync.endpoint.reporting import Choose
+from kled_sync.endpoint.serving import Hold, run_endpoint
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.once import OneSync, Plan, Result, Wish

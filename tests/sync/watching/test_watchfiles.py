@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.endpoint.serving import Choose
+from kled_sync.endpoint.reporting import Choose
 from kled_sync.watching.choice import open_watcher
 from tests.kit.endpoints import content, kept_same
 
