@@ -303,10 +303,9 @@ TESTED_BY = {
     "sync/session/test_attributes.py": "kled_sync/endpoint/attributes kled_sync/files/attributes",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
-        kled_sync/watching/kernel
-        kled_sync/session/crash kled_sync/decide/folding kled_sync/files/reading/probing
-        kled_sync/session/deciding
+        kled_sync/watching/kernel kled_sync/session/crash kled_sync/session/deciding
     """,
+    "sync/session/test_names.py": "kled_sync/decide/folding kled_sync/files/reading/probing",
     "sync/tree/test_directories.py": "kled_sync/tree/packed",
     "sync/session/test_once.py": """
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox

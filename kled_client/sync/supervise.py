@@ -21,7 +21,8 @@ from kled_client.sync.reach import Connect, open_peer
 from kled_client.sync.sessions import SyncSession
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.session.continuous import ContinuousSync, HaltedError, SyncWish
+from kled_sync.session.continuous import ContinuousSync, SyncWish
+from kled_sync.session.halting import HaltedError
 from kled_sync.session.side import SideState
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree

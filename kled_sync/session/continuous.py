@@ -16,20 +16,27 @@ from typing import Final
 import trio
 
 from kled_sync.decide.guard import is_guarded
-from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
+from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
-from kled_sync.decide.safety import root_trouble, too_many_deletions
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.crash import learn_intended
 from kled_sync.session.deciding import PATHS_MAX, Deciding
+from kled_sync.session.halting import (
+    check_deletions,
+    check_filesystems,
+    check_roots,
+    check_roots_apart,
+    check_roots_there,
+    remember_filesystems,
+)
 from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState, filesystem_of, folding
+from kled_sync.session.side import SideState, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
-from kled_wire.errors import ConflictError, NotFoundError
+from kled_wire.errors import NotFoundError
 
 # So much is carried out before anything else is looked at; more goes on beside.
 _SMALL_ACTIONS: Final = 100
@@ -55,17 +62,6 @@ class SyncWish:
     mode: Mode
     options: Options
     here: SyncSide | None = SyncSide.ALPHA
-
-
-class HaltedError(ConflictError):
-    """The sync has stopped and asks; `reason` is for people."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            "sync_halted",
-            reason,
-            hint="kled sync resume --accept goes on with that, kled sync reset begins anew",
-        )
 
 
 Log = Callable[[list[PathChange]], None]
@@ -131,39 +127,12 @@ class ContinuousSync:
             for side in SyncSide:
                 nursery.start_soon(one, side)
         self._terms = replace(self._terms, folding=folding(self.sides))
-        self._check_roots_apart()
-        self._check_roots_there()
-        self._check_filesystems()
-
-    def _check_roots_apart(self) -> None:
-        """A folder inside the other would be copied into itself for ever. Raises ConflictError."""
-        one, other = (self.sides[side].root for side in SyncSide)
-        if self._wish.here is None and (
-            one == other or is_below(one, other) or is_below(other, one)
-        ):
-            raise ConflictError("sync_roots_overlap", "one of the folders is inside the other")
-
-    def _check_roots_there(self) -> None:
-        """A source that was never seen is a mistake, no empty folder. Raises NotFoundError."""
-        if self._accept or self.agreement.tree.root is not None:
-            return  # one that was seen, and has gone, halts the sync
-        sources = tuple(SyncSide) if self._wish.mode in TWO_WAY else (SyncSide.ALPHA,)
-        if all(self.sides[side].facts.get("there") is False for side in sources):
-            names = " nor ".join(shown(self.sides[side].root) for side in sources)
-            raise NotFoundError(
-                "sync_source_missing",
-                f"there is neither {names}" if len(sources) > 1 else f"there is no {names}",
-                hint="make the folder, or correct the path",
-            )
-
-    def _check_filesystems(self) -> None:
-        """Raises HaltedError."""
-        known = self.agreement.filesystems()
-        now = {side.value: filesystem_of(state.facts) for side, state in self.sides.items()}
-        for side, number in now.items():
-            if not self._accept and number and (known.get(side) or number) != number:
-                raise HaltedError(f"the folder on the {side} side is in another filesystem now")
-        self.agreement.remember_filesystems({s: n or known.get(s, 0) for s, n in now.items()})
+        if wish.here is None:
+            check_roots_apart(self.sides)
+        if not self._accept:
+            check_roots_there(self.sides, self.agreement, wish.mode)
+            check_filesystems(self.sides, self.agreement)
+        remember_filesystems(self.sides, self.agreement)
 
     async def _go_on(self) -> None:
         everywhere = True
@@ -212,7 +181,8 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
-        self._check_roots()
+        if not self._accept:
+            check_roots(self.sides, self.agreement)
         await learn_intended(self.agreement, self.sides)
         directories = self._directories()
         later: set[bytes] = set()
@@ -226,7 +196,8 @@ class ContinuousSync:
         self._again |= outcome.again
         self._later |= outcome.later
         actions = [action for action in outcome.actions if self._may_do(action)]
-        self._check_deletions(actions)
+        if not self._accept:
+            check_deletions(actions, self.agreement)
         if actions:
             await self._do(actions)
         self._accept = False
@@ -243,26 +214,6 @@ class ContinuousSync:
             self._whole = False
             return None
         return found
-
-    def _check_roots(self) -> None:
-        """Raises HaltedError."""
-        if self._accept:
-            return
-        for side, state in self.sides.items():
-            entries = state.tree.directories.size(ROOT)
-            trouble = root_trouble(side.value, state.tree.root, self.agreement.tree, entries)
-            if trouble is not None:
-                raise HaltedError(trouble)
-
-    def _check_deletions(self, actions: Sequence[PathChange]) -> None:
-        """Raises HaltedError."""
-        if self._accept:
-            return
-        for side in SyncSide:
-            own = [action for action in actions if action.side is side]
-            many = too_many_deletions(own, self.agreement.tree.count()) if own else None
-            if many is not None:
-                raise HaltedError(many)
 
     def _note(self, outcome: Outcome) -> None:
         for path, entry in outcome.agreed:

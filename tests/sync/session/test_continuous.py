@@ -6,44 +6,22 @@ import os
 import shutil
 import subprocess
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from blake3 import blake3
 
-from kled_sync.decide.folding import composed
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
-from kled_sync.files.reading.probing import NameRules, probe_names
 from kled_sync.session.agreement import Agreement
-from kled_sync.session.continuous import HaltedError
 from kled_sync.session.kept import history, undo
-from kled_sync.session.side import SideState
 from kled_sync.tree.entry import make_file
-from kled_sync.tree.tree import Tree
 from kled_sync.wire.messages import FoundEntries
-from kled_wire.errors import ConflictError
-from tests.kit.endpoints import content, kept_same, two_peers
-
-
-@pytest.fixture
-def alpha(tmp_path: Path) -> Path:
-    root = tmp_path / "alpha"
-    (root / "sub").mkdir(parents=True)
-    (root / "a").write_text("1")
-    (root / "sub" / "b").write_text("2")
-    return root
-
-
-@pytest.fixture
-def beta(tmp_path: Path) -> Path:
-    return tmp_path / "beta"
+from tests.kit.endpoints import content, kept_same
 
 
 async def test_what_changes_on_either_side_comes_to_the_other(
@@ -126,41 +104,6 @@ async def test_who_resolves_a_conflict_lets_no_program_of_git_in(
         await sync.flush()
         assert (alpha / "d" / "f").read_text() == "beta's"
         assert not list(alpha.rglob("pre-commit"))
-
-
-async def test_an_emptied_side_halts_and_deletes_nothing(
-    tmp_path: Path, alpha: Path, beta: Path
-) -> None:
-    async with kept_same(tmp_path, alpha, beta) as sync:
-        await sync.flush()
-    for path in (alpha / "a", alpha / "sub" / "b"):
-        path.unlink()
-    (alpha / "sub").rmdir()
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(HaltedError, match="alpha side is empty now"), flatten_subgroups=True
-    ):
-        async with kept_same(tmp_path, alpha, beta):
-            await trio.sleep_forever()
-    assert (beta / "a").read_text() == "1"
-    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
-        await sync.flush()
-    assert content(beta) == {}
-
-
-async def test_many_deletions_halt(tmp_path: Path, alpha: Path, beta: Path) -> None:
-    for number in range(150):
-        (alpha / "sub" / str(number)).touch()
-    async with kept_same(tmp_path, alpha, beta) as sync:
-        await sync.flush()
-    for number in range(120):
-        (beta / "sub" / str(number)).unlink()
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(HaltedError, match="120 of 15. files would be deleted"),
-        flatten_subgroups=True,
-    ):
-        async with kept_same(tmp_path, alpha, beta):
-            await trio.sleep_forever()
-    assert len(content(alpha)) == 153
 
 
 async def test_what_is_ignored_is_left_alone_and_a_new_rule_deletes_nothing(
@@ -311,43 +254,6 @@ async def test_undo_to_a_time_takes_away_what_came_since(
         assert content(beta) == content(alpha)
 
 
-async def test_a_root_that_came_to_another_filesystem_halts(
-    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    beta.mkdir()
-    async with kept_same(tmp_path, alpha, beta) as sync:
-        await sync.flush()
-        agreed = sync.agreement.filesystems()
-    assert set(agreed) == {"alpha", "beta"}
-    another = {side: number + 1 for side, number in agreed.items()}
-    path = tmp_path / "session" / "filesystems"
-    path.write_text("".join(f"{side} {number}\n" for side, number in another.items()))
-    with pytest.RaisesGroup(HaltedError, flatten_subgroups=True, allow_unwrapped=True) as caught:
-        async with kept_same(tmp_path, alpha, beta):
-            pass
-    assert "is in another filesystem now" in repr(caught.value)
-    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
-        await sync.flush()
-        assert sync.agreement.filesystems() == agreed
-
-
-async def test_what_is_mounted_over_a_root_is_not_synced(
-    tmp_path: Path, alpha: Path, beta: Path
-) -> None:
-    mount = ["mount", "-t", "tmpfs", "none", str(alpha)]
-    async with kept_same(tmp_path, alpha, beta) as sync:
-        await sync.flush()
-        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-            pytest.skip("needs to mount a filesystem")
-        try:
-            (alpha / "elsewhere").write_text("x")
-            with pytest.raises(ConflictError, match="another filesystem is mounted"):
-                await sync.sides[SyncSide.ALPHA].scan(everywhere=True)
-        finally:
-            subprocess.run(["umount", str(alpha)], check=True)
-    assert content(beta) == content(alpha)
-
-
 @pytest.mark.parametrize("read", [True, False])
 @pytest.mark.parametrize("done", [True, False])
 async def test_what_was_brought_just_before_a_crash_was_agreed_on(
@@ -371,51 +277,6 @@ async def test_what_was_brought_just_before_a_crash_was_agreed_on(
         assert not sync.agreement.unconfirmed()
     assert content(alpha) == content(beta)
     assert (alpha / "a").read_text() == ("saved since" if done else "sent")
-
-
-async def test_names_that_a_side_cannot_tell_apart_are_named(
-    tmp_path: Path, alpha: Path, beta: Path
-) -> None:
-    """As on a laptop whose filesystem folds case; none can be mounted here."""
-    folds = partial(HeldRoot, probe=lambda _: NameRules(folds_case=True, decomposes=False))
-    (alpha / "A").write_text("another")
-    async with kept_same(tmp_path, alpha, beta, holds={SyncSide.BETA: folds}) as sync:
-        await sync.flush()
-        assert sync.health.problems == {b"a": "one side cannot tell its name from A"}
-        assert sorted(content(beta)) == ["A", "sub", "sub/b"]
-        (alpha / "A").unlink()
-        await sync.flush()
-        await sync.flush()
-        assert sync.health.problems == {}
-        assert content(beta) == content(alpha)
-        (alpha / "a").rename(alpha / "A")
-        await sync.flush()
-        await sync.flush()
-        assert content(beta) == content(alpha)
-
-
-async def test_names_come_in_one_form_from_a_side_that_takes_them_apart(
-    tmp_path: Path, alpha: Path, beta: Path
-) -> None:
-    (beta / "x").mkdir(parents=True)
-    (beta / "x" / unicodedata.normalize("NFD", "caf\u00e9")).write_text("1")
-    apart = partial(HeldRoot, probe=lambda _: NameRules(folds_case=False, decomposes=True))
-    async with two_peers(tmp_path, {SyncSide.BETA: apart}) as peers:
-        side = SideState(peers[SyncSide.BETA], Tree())
-        await side.open(os.fsencode(beta), Options())
-        await side.scan(everywhere=True)
-        # Here the form that was asked for is another file, there it is the same.
-        assert side.tree.children(b"x") == {}
-        assert set(side.tree.children(b"")) == {b"x"}
-    assert composed("cafe\u0301".encode()) == "caf\u00e9".encode()
-    assert composed(b"\xff") == b"\xff"
-
-
-def test_this_filesystem_keeps_names_as_they_are(tmp_path: Path) -> None:
-    directory = os.open(tmp_path, os.O_RDONLY)
-    assert probe_names(directory) == NameRules(folds_case=False, decomposes=False)
-    os.close(directory)
-    assert not list(tmp_path.iterdir())
 
 
 async def test_what_is_equal_in_three_trees_is_there_once(

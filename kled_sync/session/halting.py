@@ -1,0 +1,81 @@
+"""What a continuous sync checks before it begins and before it deletes: it halts, and asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
+from kled_sync.decide.reconcile import PathChange
+from kled_sync.decide.safety import root_trouble, too_many_deletions
+from kled_sync.session.agreement import Agreement
+from kled_sync.session.side import SideState, filesystem_of
+from kled_sync.tree.paths import ROOT, is_below, shown
+from kled_wire.errors import ConflictError, NotFoundError
+
+Sides = Mapping[SyncSide, SideState]
+
+
+class HaltedError(ConflictError):
+    """The sync has stopped and asks; `reason` is for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "sync_halted",
+            reason,
+            hint="kled sync resume --accept goes on with that, kled sync reset begins anew",
+        )
+
+
+def check_roots_apart(sides: Sides) -> None:
+    """A folder inside the other would be copied into itself for ever. Raises ConflictError."""
+    one, other = (sides[side].root for side in SyncSide)
+    if one == other or is_below(one, other) or is_below(other, one):
+        raise ConflictError("sync_roots_overlap", "one of the folders is inside the other")
+
+
+def check_roots_there(sides: Sides, agreement: Agreement, mode: Mode) -> None:
+    """A source that was never seen is a mistake, no empty folder. Raises NotFoundError."""
+    if agreement.tree.root is not None:
+        return  # one that was seen, and has gone, halts the sync
+    sources = tuple(SyncSide) if mode in TWO_WAY else (SyncSide.ALPHA,)
+    if all(sides[side].facts.get("there") is False for side in sources):
+        names = " nor ".join(shown(sides[side].root) for side in sources)
+        raise NotFoundError(
+            "sync_source_missing",
+            f"there is neither {names}" if len(sources) > 1 else f"there is no {names}",
+            hint="make the folder, or correct the path",
+        )
+
+
+def check_filesystems(sides: Sides, agreement: Agreement) -> None:
+    """Raises HaltedError where a root is not in the filesystem that it was in."""
+    known = agreement.filesystems()
+    for side, state in sides.items():
+        number = filesystem_of(state.facts)
+        if number and (known.get(side.value) or number) != number:
+            raise HaltedError(f"the folder on the {side.value} side is in another filesystem now")
+
+
+def remember_filesystems(sides: Sides, agreement: Agreement) -> None:
+    """Keep which filesystems the roots are in, for `check_filesystems` of the next run."""
+    known = agreement.filesystems()
+    now = {side.value: filesystem_of(state.facts) for side, state in sides.items()}
+    agreement.remember_filesystems({s: n or known.get(s, 0) for s, n in now.items()})
+
+
+def check_roots(sides: Sides, agreement: Agreement) -> None:
+    """Raises HaltedError where a root is not what was agreed on, or is empty now."""
+    for side, state in sides.items():
+        entries = state.tree.directories.size(ROOT)
+        trouble = root_trouble(side.value, state.tree.root, agreement.tree, entries)
+        if trouble is not None:
+            raise HaltedError(trouble)
+
+
+def check_deletions(actions: Sequence[PathChange], agreement: Agreement) -> None:
+    """Raises HaltedError where too much of what was agreed on would be deleted."""
+    for side in SyncSide:
+        own = [action for action in actions if action.side is side]
+        many = too_many_deletions(own, agreement.tree.count()) if own else None
+        if many is not None:
+            raise HaltedError(many)

@@ -1,0 +1,87 @@
+"""A continuous sync that halts and asks, or does not begin, between two real folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import trio
+
+from kled_sync.decide.modes import SyncSide
+from kled_sync.session.halting import HaltedError
+from kled_wire.errors import ConflictError
+from tests.kit.endpoints import content, kept_same
+
+
+async def test_an_emptied_side_halts_and_deletes_nothing(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    for path in (alpha / "a", alpha / "sub" / "b"):
+        path.unlink()
+    (alpha / "sub").rmdir()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="alpha side is empty now"), flatten_subgroups=True
+    ):
+        async with kept_same(tmp_path, alpha, beta):
+            await trio.sleep_forever()
+    assert (beta / "a").read_text() == "1"
+    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+        await sync.flush()
+    assert content(beta) == {}
+
+
+async def test_many_deletions_halt(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    for number in range(150):
+        (alpha / "sub" / str(number)).touch()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    for number in range(120):
+        (beta / "sub" / str(number)).unlink()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="120 of 15. files would be deleted"),
+        flatten_subgroups=True,
+    ):
+        async with kept_same(tmp_path, alpha, beta):
+            await trio.sleep_forever()
+    assert len(content(alpha)) == 153
+
+
+async def test_a_root_that_came_to_another_filesystem_halts(
+    tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beta.mkdir()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        agreed = sync.agreement.filesystems()
+    assert set(agreed) == {"alpha", "beta"}
+    another = {side: number + 1 for side, number in agreed.items()}
+    path = tmp_path / "session" / "filesystems"
+    path.write_text("".join(f"{side} {number}\n" for side, number in another.items()))
+    with pytest.RaisesGroup(HaltedError, flatten_subgroups=True, allow_unwrapped=True) as caught:
+        async with kept_same(tmp_path, alpha, beta):
+            pass
+    assert "is in another filesystem now" in repr(caught.value)
+    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+        await sync.flush()
+        assert sync.agreement.filesystems() == agreed
+
+
+async def test_what_is_mounted_over_a_root_is_not_synced(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "none", str(alpha)]
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("needs to mount a filesystem")
+        try:
+            (alpha / "elsewhere").write_text("x")
+            with pytest.raises(ConflictError, match="another filesystem is mounted"):
+                await sync.sides[SyncSide.ALPHA].scan(everywhere=True)
+        finally:
+            subprocess.run(["umount", str(alpha)], check=True)
+    assert content(beta) == content(alpha)
