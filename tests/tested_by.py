@@ -307,6 +307,7 @@ TESTED_BY = {
     """,
     "sync/session/test_names.py": "kled_sync/decide/folding kled_sync/files/reading/probing",
     "sync/tree/test_directories.py": "kled_sync/tree/packed",
+    "sync/session/test_halting.py": "kled_sync/session/roots",
     "sync/session/test_once.py": """
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
         kled_sync/endpoint/placing_job kled_sync/endpoint/reporting kled_sync/endpoint/serving

@@ -20,7 +20,7 @@ from kled_client.sync.place import SyncPlace, parse_sync_place
 from kled_sync.decide.modes import Mode
 from kled_sync.files.options import DURABLE, LINKS, Options
 from kled_sync.files.root import state_home
-from kled_sync.session.agreement import FILESYSTEMS
+from kled_sync.session.roots import FILE as ROOTS
 from kled_sync.tree.entry import EXECUTABLE
 from kled_wire.errors import ConfigError, ConflictError, InputError, NotFoundError
 
@@ -152,7 +152,7 @@ class SessionStore:
 
     def forget_agreed(self, name: str) -> None:
         """Begin anew: what both sides have is compared by content the next time."""
-        for part in ("agreed", "log", FILESYSTEMS):
+        for part in ("agreed", "log", ROOTS):
             (self.directory(name) / "agreement" / part).unlink(missing_ok=True)
 
 

@@ -14,6 +14,8 @@ from kled_sync.tree.tree import Tree
 # A deletion that is both more than this many and this part of what was agreed is asked about.
 DELETIONS_MAX: Final = 100
 DELETED_PART_MAX: Final = 0.10
+# Of what was agreed; a directory that took a root's place and lacks more is asked about.
+LACKING_PART_MAX: Final = 0.5
 
 
 def root_trouble(side: str, now: TreeEntry | None, agreed: Tree, entries: int) -> str | None:
@@ -29,6 +31,22 @@ def root_trouble(side: str, now: TreeEntry | None, agreed: Tree, entries: int) -
     if now.is_directory and not entries and len(agreed.children(b"")) >= 2:
         return f"the folder on the {side} side is empty now"
     return None
+
+
+def replaced_trouble(side: str, now: Tree, agreed: Tree) -> str | None:
+    """Why the directory that took the place of the root of `side` is not believed.
+
+    None when it is: it has most of what was agreed, as one that was made anew or brought back has.
+    """
+    known = here = 0
+    for directory in agreed.directories:
+        there = now.children(directory)
+        names = agreed.children(directory)
+        known += len(names)
+        here += sum(name in there for name in names)
+    if known - here <= known * LACKING_PART_MAX:
+        return None
+    return f"another folder is on the {side} side now, with {here} of {known} names"
 
 
 def count_deletions(actions: Sequence[PathChange]) -> int:

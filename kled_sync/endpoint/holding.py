@@ -28,6 +28,7 @@ from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.staging_directory import clear_staging, private_directory, staging
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
+from kled_sync.watching.kernel import handle_of
 from kled_sync.wire.compression import NEAR
 from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
 from kled_wire.errors import ConflictError
@@ -81,6 +82,7 @@ class HeldRoot:
                 placer=Placer(root, options, self.memory, self._store, self._staging, self.kept),
             )
             self._told = False
+            self._told_identity: tuple[bytes, ...] = ()
             self._device = root.device()
             self._stack = stack.pop_all()
 
@@ -139,6 +141,15 @@ class HeldRoot:
         except OSError:
             return 0
 
+    def _identity(self) -> tuple[bytes, ...]:
+        """Which directory the root is, where the session asked for that and it is one."""
+        found = self.root.stat(ROOT) if self.options.identify else None
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return ()
+        with suppress(OSError):
+            return (handle_of(self.root.above, self.root.name),)
+        return (b"%d" % found.st_ino,)
+
     def _check_device(self) -> None:
         """Raises ConflictError("sync_root_moved")."""
         device = self.root.device()
@@ -176,16 +187,18 @@ class HeldRoot:
         """Listings of what changed since the last scan; of everything, the first time."""
         self._check_device()
         root_before = self.memory.root
+        if self._told and self._identity() != self._told_identity:
+            everywhere = True  # whatever was known of the one before
         known_dirty = set(self.memory.dirty) | set(directories)
         audited = everywhere and self._told and not self.memory.all_dirty
         changed = self.scanner.scan(everywhere=everywhere, directories=directories)
         missed = len(set(changed) - known_dirty) if audited else 0
         if not self._told:
             changed = list(self.memory.directories)
-        root = self.memory.root
-        if not self._told or _entry(root) != _entry(root_before):
-            yield RootIs(entry=Rows([(bytes(root.entry),)] if root is not None else ()))
-        self._told = True
+        root, identity = self.memory.root, self._identity()
+        if not self._told or _entry(root) != _entry(root_before) or identity != self._told_identity:
+            yield RootIs(entry=Rows(() if root is None else [(bytes(root.entry), *identity)]))
+        self._told, self._told_identity = True, identity
         for directory in changed:
             yield Listing(directory=directory, entries=self._listed(directory))
         yield Scanned(request=request, entries=self.memory.count(), missed=missed)

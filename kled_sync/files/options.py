@@ -37,6 +37,8 @@ class Options:
     only: bytes = b""
     # Nothing is written here: it is what a copy is made of.
     reads_only: bool = False
+    # Whether the session is told which directory the root is, whenever that is another.
+    identify: bool = False
     # Nothing is remembered or kept, and other syncs of the root may run.
     transient: bool = False
 

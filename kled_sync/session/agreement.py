@@ -23,7 +23,6 @@ from kled_sync.tree.paths import check_path
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ProtocolError
 
-FILESYSTEMS: Final = "filesystems"
 _HEAD: Final = struct.Struct(">HHB")
 _CHECK_BYTES: Final = 8
 # What a record says: that it is about to be brought over, and to beta; that it is a directory
@@ -115,24 +114,6 @@ class Agreement:
             self.tree.remove(path)
         else:
             self.tree.put(path, entry)
-
-    def filesystems(self) -> dict[str, int]:
-        """Where each side's root was when they last agreed, as `remember_filesystems` was told."""
-        if self._directory is None:
-            return {}
-        try:
-            lines = (self._directory / FILESYSTEMS).read_text("ascii", "replace").splitlines()
-        except FileNotFoundError:
-            return {}
-        pairs = [line.partition(" ") for line in lines]
-        return {side: int(number) for side, _, number in pairs if number.isdecimal()}
-
-    def remember_filesystems(self, found: dict[str, int]) -> None:
-        """Raises OSError."""
-        if self._directory is not None and found != self.filesystems():
-            temporary = self._directory / f"{FILESYSTEMS}.tmp"
-            temporary.write_text("".join(f"{side} {n}\n" for side, n in found.items()), "ascii")
-            temporary.replace(self._directory / FILESYSTEMS)
 
     @property
     def remembers(self) -> bool:

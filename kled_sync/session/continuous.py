@@ -24,14 +24,12 @@ from kled_sync.session.crash import learn_intended
 from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.halting import (
     check_deletions,
-    check_filesystems,
-    check_roots,
     check_roots_apart,
     check_roots_there,
-    remember_filesystems,
 )
 from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.peer import Peer
+from kled_sync.session.roots import KnownRoots
 from kled_sync.session.side import SideState, folding
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
@@ -81,6 +79,7 @@ class ContinuousSync:
     ) -> None:
         self._wish = wish
         self.agreement = Agreement(directory)
+        self._roots = KnownRoots(directory)
         self.sides = {s: SideState(peers[s], self.agreement.tree) for s in SyncSide}
         self.meter = SyncMeter()
         self.transfer = SyncTransfer(self.sides, self.agreement, wish.options.mode_mask, self.meter)
@@ -117,10 +116,11 @@ class ContinuousSync:
 
     async def _open(self) -> None:
         wish = self._wish
+        options = replace(wish.options, identify=True)
         paths = {SyncSide.ALPHA: wish.alpha, SyncSide.BETA: wish.beta}
 
         async def one(side: SyncSide) -> None:
-            await self.sides[side].open(paths[side], wish.options)
+            await self.sides[side].open(paths[side], options)
             await self.sides[side].watch()
 
         async with trio.open_nursery() as nursery:
@@ -131,8 +131,7 @@ class ContinuousSync:
             check_roots_apart(self.sides)
         if not self._accept:
             check_roots_there(self.sides, self.agreement, wish.mode)
-            check_filesystems(self.sides, self.agreement)
-        remember_filesystems(self.sides, self.agreement)
+        self._roots.check_filesystems(self.sides, accept=self._accept)
 
     async def _go_on(self) -> None:
         everywhere = True
@@ -181,8 +180,7 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for state in self.sides.values():
                 nursery.start_soon(_scan, state, everywhere)
-        if not self._accept:
-            check_roots(self.sides, self.agreement)
+        self._roots.check(self.sides, self.agreement.tree, accept=self._accept)
         await learn_intended(self.agreement, self.sides)
         directories = self._directories()
         later: set[bytes] = set()

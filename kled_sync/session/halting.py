@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.decide.safety import root_trouble, too_many_deletions
+from kled_sync.decide.safety import too_many_deletions
 from kled_sync.session.agreement import Agreement
-from kled_sync.session.side import SideState, filesystem_of
-from kled_sync.tree.paths import ROOT, is_below, shown
+from kled_sync.session.side import SideState
+from kled_sync.tree.paths import is_below, shown
 from kled_wire.errors import ConflictError, NotFoundError
 
 Sides = Mapping[SyncSide, SideState]
@@ -45,31 +45,6 @@ def check_roots_there(sides: Sides, agreement: Agreement, mode: Mode) -> None:
             f"there is neither {names}" if len(sources) > 1 else f"there is no {names}",
             hint="make the folder, or correct the path",
         )
-
-
-def check_filesystems(sides: Sides, agreement: Agreement) -> None:
-    """Raises HaltedError where a root is not in the filesystem that it was in."""
-    known = agreement.filesystems()
-    for side, state in sides.items():
-        number = filesystem_of(state.facts)
-        if number and (known.get(side.value) or number) != number:
-            raise HaltedError(f"the folder on the {side.value} side is in another filesystem now")
-
-
-def remember_filesystems(sides: Sides, agreement: Agreement) -> None:
-    """Keep which filesystems the roots are in, for `check_filesystems` of the next run."""
-    known = agreement.filesystems()
-    now = {side.value: filesystem_of(state.facts) for side, state in sides.items()}
-    agreement.remember_filesystems({s: n or known.get(s, 0) for s, n in now.items()})
-
-
-def check_roots(sides: Sides, agreement: Agreement) -> None:
-    """Raises HaltedError where a root is not what was agreed on, or is empty now."""
-    for side, state in sides.items():
-        entries = state.tree.directories.size(ROOT)
-        trouble = root_trouble(side.value, state.tree.root, agreement.tree, entries)
-        if trouble is not None:
-            raise HaltedError(trouble)
 
 
 def check_deletions(actions: Sequence[PathChange], agreement: Agreement) -> None:

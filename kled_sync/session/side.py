@@ -23,6 +23,8 @@ _NEAR_TRIES: Final = 3
 _FAR_S: Final = 0.02
 # Of paths and digests in one request and its answer: far less than a message may have.
 _HASH_BYTES: Final = 8 * 1024 * 1024
+# Of a file handle (name_to_handle_at(2)) there are 128 bytes, and 8 before them.
+_IDENTITY_BYTES_MAX: Final = 136
 _GONE: Final = make_frozen(Kind.PROBLEM, "it went while it was looked at")
 
 
@@ -34,6 +36,8 @@ class SideState:
         self.tree = Tree()
         self.changed: set[bytes] = set()
         self.facts: dict[str, Any] = {}
+        # Which directory the root is; empty where that is not told.
+        self.identity = b""
         self.root = b""
         self.partial: dict[bytes, tuple[int, bytes]] = {}
         self.dirty = trio.Event()
@@ -66,12 +70,17 @@ class SideState:
         self.changed.add(message.directory)
 
     def _take_root(self, message: messages.RootIs) -> None:
-        if not message.entry:
-            self.tree.remove(ROOT)
-        elif len(message.entry) == 1 and len(message.entry[0]) == 1:
-            self.tree.put(ROOT, check_entry(message.entry[0][0]))
-        else:
-            raise ProtocolError("sync_message_refused", "a root that is none")
+        match message.entry:
+            case ():
+                self.tree.remove(ROOT)
+                self.identity = b""
+            case ((entry,),):
+                self.tree.put(ROOT, check_entry(entry))
+            case ((entry, bytes(identity)),):
+                self.tree.put(ROOT, check_entry(entry))
+                self.identity = identity[:_IDENTITY_BYTES_MAX]
+            case _:
+                raise ProtocolError("sync_message_refused", "a root that is none")
         self.changed.add(ROOT)
 
     async def open(self, path: bytes, options: Options) -> None:

@@ -12,21 +12,18 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from kled_sync.watching.kernel import call, read_waiting
+from kled_sync.watching.kernel import call, handle_in, handle_of, read_waiting
 
 _CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE, _REPORT_DIR_FID, _REPORT_NAME = 0x1, 0x2, 0x10, 0x400, 0x800
 _MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
 _ATTRIB, _MODIFY, _CLOSE_WRITE, _MOVED, _CREATE, _DELETE = 0x4, 0x2, 0x8, 0xC0, 0x100, 0x200
 _OVERFLOW, _ONDIR = 0x4000, 0x40000000
 _MASK: Final = _ATTRIB | _MODIFY | _CLOSE_WRITE | _MOVED | _CREATE | _DELETE | _ONDIR
-_AT_EMPTY_PATH: Final = 0x1000
-# struct fanotify_event_metadata; fanotify_event_info_header; fsid and the head of a file_handle.
+# struct fanotify_event_metadata; fanotify_event_info_header; an fsid.
 _EVENT: Final = struct.Struct("=IBBHQii")
 _INFO: Final = struct.Struct("=BBH")
 _DIRECTORY_AND_NAME, _DIRECTORY = 2, 3
 _FSID_BYTES: Final = 8
-_HANDLE: Final = struct.Struct("=Ii")
-_HANDLE_BYTES_MAX: Final = 128
 
 
 class Fanotify:
@@ -52,12 +49,8 @@ class Fanotify:
 
     def add(self, path: bytes, directory: int) -> None:
         """Know the directory that `directory` is a descriptor of, called `path` from now on."""
-        handle = ctypes.create_string_buffer(_HANDLE.size + _HANDLE_BYTES_MAX)
-        _HANDLE.pack_into(handle, 0, _HANDLE_BYTES_MAX, 0)
-        mount = ctypes.c_int()
         with suppress(OSError):  # such a filesystem has no handles
-            call("name_to_handle_at", directory, b"", handle, ctypes.byref(mount), _AT_EMPTY_PATH)
-            self._paths[_handle(handle.raw, 0)] = path
+            self._paths[handle_of(directory)] = path
 
     def take(self) -> tuple[set[bytes], bool]:
         """Directories to look at, and whether that is all of them."""
@@ -79,15 +72,9 @@ class Fanotify:
         while at < end:
             kind, _, length = _INFO.unpack_from(data, at)
             if kind in {_DIRECTORY_AND_NAME, _DIRECTORY}:
-                return self._paths.get(_handle(data, at + _INFO.size + _FSID_BYTES))
+                return self._paths.get(handle_in(data, at + _INFO.size + _FSID_BYTES))
             at += length
         return None
-
-
-def _handle(data: bytes, at: int) -> bytes:
-    """A file_handle (open_by_handle_at(2)) with its type."""
-    size, _ = _HANDLE.unpack_from(data, at)
-    return data[at : at + _HANDLE.size + size]
 
 
 def open_fanotify(root: bytes) -> Fanotify | None:

@@ -12,6 +12,7 @@ import base64
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -151,15 +152,7 @@ class KeptVersions:
 
     def of(self, path: bytes) -> list[KeptVersion]:
         """Those of `path` and of what is below it, oldest first; also under its earlier names."""
-        found: list[KeptVersion] = []
-        names = {path: None}  # in order
-        for version in reversed(self.versions()):
-            mine = next(filter(None, map(version.of, names)), None)
-            if mine is not None:
-                found.append(mine)
-                if mine.what == MOVED and mine.path in names:
-                    names[mine.source] = None
-        return found[::-1]
+        return _of(path, self.versions())
 
     def prune(self, now_s: float) -> None:
         """Let go of what is too old, then of the oldest while it is too much."""
@@ -196,10 +189,11 @@ class KeptVersions:
 
     def purge(self, path: bytes) -> list[bytes]:
         """Let go of every version of `path` and below it; the paths of those."""
-        gone = set(self.of(path))
+        versions = self.versions()
+        gone = set(_of(path, versions))
         for version in gone:
             self._unlink(version)
-        self._rewrite([v for v in self.versions() if v not in gone])
+        self._rewrite([v for v in versions if v not in gone])
         return sorted({v.path for v in gone if v.number})
 
     def place(self, version: KeptVersion) -> tuple[int, bytes]:
@@ -215,6 +209,18 @@ class KeptVersions:
         temporary = self._log.with_suffix(".tmp")
         temporary.write_text("".join(map(_line, versions)), "utf-8")
         temporary.replace(self._log)
+
+
+def _of(path: bytes, versions: Sequence[KeptVersion]) -> list[KeptVersion]:
+    found: list[KeptVersion] = []
+    names = {path: None}  # in order
+    for version in reversed(versions):
+        mine = next(filter(None, map(version.of, names)), None)
+        if mine is not None:
+            found.append(mine)
+            if mine.what == MOVED and mine.path in names:
+                names[mine.source] = None
+    return found[::-1]
 
 
 def _line(version: KeptVersion) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import trio
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.halting import HaltedError
+from kled_sync.session.roots import KnownRoots
 from kled_wire.errors import ConflictError
 from tests.kit.endpoints import content, kept_same
 
@@ -56,18 +58,79 @@ async def test_a_root_that_came_to_another_filesystem_halts(
     beta.mkdir()
     async with kept_same(tmp_path, alpha, beta) as sync:
         await sync.flush()
-        agreed = sync.agreement.filesystems()
-    assert set(agreed) == {"alpha", "beta"}
-    another = {side: number + 1 for side, number in agreed.items()}
+    agreed = KnownRoots(tmp_path / "session").known
     path = tmp_path / "session" / "filesystems"
-    path.write_text("".join(f"{side} {number}\n" for side, number in another.items()))
+    path.write_text("".join(f"{s.value} {p.filesystem + 1}\n" for s, p in agreed.items()))
     with pytest.RaisesGroup(HaltedError, flatten_subgroups=True, allow_unwrapped=True) as caught:
         async with kept_same(tmp_path, alpha, beta):
             pass
     assert "is in another filesystem now" in repr(caught.value)
     async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
         await sync.flush()
-        assert sync.agreement.filesystems() == agreed
+    assert KnownRoots(tmp_path / "session").known == agreed
+
+
+def _another_folder_halts() -> pytest.RaisesGroup[HaltedError]:
+    return pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="another folder is on the alpha side now, with 1 of 3"),
+        flatten_subgroups=True,
+    )
+
+
+async def test_another_folder_in_the_place_of_a_root_halts_until_it_is_accepted(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    before = content(beta)
+    shutil.rmtree(alpha)
+    alpha.mkdir()  # often with the inode number of the one that went
+    (alpha / "a").write_text("another's")
+    for _ in range(2):
+        with _another_folder_halts():
+            async with kept_same(tmp_path, alpha, beta):
+                await trio.sleep_forever()
+        assert content(beta) == before
+    async with kept_same(tmp_path, alpha, beta, accept=True) as sync:
+        await sync.flush()
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+    assert content(beta) == {"a": (b"another's", False)} == content(alpha)
+
+
+async def test_a_root_that_is_replaced_while_it_is_watched_halts(
+    tmp_path: Path, alpha: Path, beta: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a").write_text("another's")
+    with _another_folder_halts():
+        async with kept_same(tmp_path, alpha, beta) as sync:
+            await sync.flush()
+            before = content(beta)
+            alpha.rename(tmp_path / "old")
+            other.rename(alpha)
+            await trio.sleep_forever()
+    assert content(beta) == before
+
+
+async def test_a_root_that_was_made_anew_goes_on(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    again = tmp_path / "again"
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        shutil.copytree(alpha, again)
+        (again / "sub" / "b").unlink()  # two of three names are there
+        (again / "new").write_text("new")
+        alpha.rename(tmp_path / "old")
+        again.rename(alpha)
+        with trio.fail_after(20):
+            while not (beta / "new").exists():
+                await trio.sleep(0.005)
+        await sync.flush()
+        assert content(beta) == content(alpha)
+        (alpha / "a").write_text("saved there")
+        await sync.flush()
+        assert (beta / "a").read_text() == "saved there"
 
 
 async def test_what_is_mounted_over_a_root_is_not_synced(
