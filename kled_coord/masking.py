@@ -12,6 +12,8 @@ from kled_wire.names import WorkspaceId
 HIDDEN: Final = "***"
 # Anything shorter is in too many words: hiding it would say no less, and make a log unreadable.
 _SHORTEST: Final = 3
+# Every log has them, and no value that is one of them is hidden by it.
+_NO_SECRETS: Final = frozenset({"true", "false", "null"})
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -23,7 +25,8 @@ class Mask:
     """Replaces some values wherever they are, as they are or as they look in quotes."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        found = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        forms = {form for secret in secrets for form in _forms(secret)}
+        found = {form for form in forms - _NO_SECRETS if len(form) >= _SHORTEST}
         # The longest first: one may be the beginning of another.
         ordered = sorted(found, key=lambda form: (-len(form), form))
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
@@ -81,7 +84,8 @@ class Mask:
 
 def _forms(secret: str) -> Iterator[str]:
     """How a value may stand in a text: whole, line by line, its quoted strings, and escaped."""
-    pieces = {secret, secret.strip(), *secret.splitlines(), *_QUOTED.findall(secret)}
+    quoted = [form for piece in _QUOTED.findall(secret) for form in (piece, _unescaped(piece))]
+    pieces = {secret, *(line for text in (secret, *quoted) for line in (text, *text.splitlines()))}
     for piece in (piece.strip() for piece in pieces):
         yield piece
         # An error has its white space folded (`format_diagnostic`).
@@ -90,3 +94,12 @@ def _forms(secret: str) -> Iterator[str]:
             yield escaped
             # As Go's encoding/json writes it.
             yield "".join(f"\\u{ord(c):04x}" if c in "<>&" else c for c in escaped)
+
+
+def _unescaped(quoted: str) -> str:
+    """What a quoted string of Terraform's stands for, whose escapes are JSON's and two more."""
+    try:
+        text = json.loads(f'"{quoted}"', strict=False)
+    except ValueError:
+        return quoted
+    return str(text).replace("$${", "${").replace("%%{", "%{")

@@ -58,6 +58,7 @@ class Job:
     """One build to carry out.
 
     `is_empty`: a delete with nothing to destroy, for which no template has to be right.
+    `defaults` are what the template gives to its own sensitive variables.
     `state_url` is the address of its state; it takes basic auth with the build's id and
     `state_secret`. `directory` is empty and private, and removed afterwards. `quiet_s` is how long
     it may show no progress, 0 for any time, None where the setting counts. `began` is when the run
@@ -70,6 +71,7 @@ class Job:
     archive: bytes
     is_empty: bool
     variables: Mapping[str, Value]
+    defaults: Sequence[str] = field(repr=False)
     state_url: str
     state_secret: str = field(repr=False)
     directory: Path

@@ -13,11 +13,17 @@ import tarfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final
+from typing import IO, Final
 
 from kled_coord.store.template_records import Variable
-from kled_coord.templates.declarations import is_values, list_backends, list_variables
-from kled_coord.terraform.source.blocks import is_source
+from kled_coord.templates.declarations import list_backends, list_variables
+from kled_coord.terraform.source.blocks import (
+    EXPONENT_DIGITS_MAX,
+    SUFFIXES,
+    huge_number,
+    is_source,
+)
+from kled_coord.terraform.source.variables import is_values
 from kled_wire.errors import InputError
 from kled_wire.limits import TEMPLATE_MAX_BYTES
 
@@ -113,11 +119,27 @@ def _copy(archive: tarfile.TarFile, copy: tarfile.TarFile) -> tuple[list[str], d
             copy.addfile(plain, content)
             files.append(plain.name)
             if _is_looked_at(plain.name):
-                content.seek(0)
-                sources[plain.name] = content.read()
+                sources[plain.name] = _reread(content)
+            if plain.name.endswith((*SUFFIXES, ".tfvars", ".tfvars.json")):
+                _check_numbers(plain.name, _reread(content))
         if len(files) > FILES_MAX or number > _MEMBERS_MAX:
             raise invalid(f"more than {FILES_MAX} files")
     return files, sources
+
+
+def _reread(content: IO[bytes]) -> bytes:
+    content.seek(0)
+    return content.read()
+
+
+def _check_numbers(name: str, content: bytes) -> None:
+    if found := huge_number(name, content):
+        line, number = found
+        raise InputError(
+            "template_invalid",
+            f"{name}:{line}: the number {number[:40]} is out of range: its exponent may have "
+            f"{EXPONENT_DIGITS_MAX} digits",
+        )
 
 
 def _is_looked_at(name: str) -> bool:

@@ -18,6 +18,7 @@ from kled_coord.terraform.process.binary import Binary
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
 from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
+from kled_coord.terraform.source.variables import sensitive_defaults
 
 # Where Terraform's local backend looks for a state.
 _STATE_FILE: Final = "terraform.tfstate"
@@ -70,6 +71,7 @@ async def preview_build(
         await session.stage("plan", arguments)
         document = await session.show_plan(_DOCUMENT_MAX_BYTES)
     secrets = [value.text for value in preview.variables.values() if value.is_secret]
+    secrets += await trio.to_thread.run_sync(sensitive_defaults, preview.template)
     planned = await trio.to_thread.run_sync(parse_plan, document, secrets)
     if planned is None:
         raise TerraformFailedError("show", [], "the plan is too long, or cannot be read")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from kled_coord.store.sealing import Sealer
-from kled_coord.store.template_records import TemplateParameter, TemplateVersion
+from kled_coord.store.template_records import TemplateParameter, TemplateVersion, Variable
 from kled_wire.errors import InputError
 from kled_wire.names import WorkspaceId
 
@@ -18,6 +19,8 @@ _PARAMETER_MAX: Final = 8192
 # What an error names of them.
 _NAMED_MAX: Final = 10
 _PURPOSE: Final = "parameters"
+# Terraform writes all digits of a number wherever it passes it on: minutes for some of them.
+_HUGE: Final = re.compile(r"[0-9.][eE][+-]?0*[1-9][0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ def check_given(
 ) -> None:
     """Raise InputError unless every value is of a parameter of the version, and short enough."""
     check_sizes(given)
+    check_numbers(version.open_variables, given)
     names = [variable.name for variable in version.open_variables]
     names += [each.name for each in asked or ()]
     for name in given:
@@ -169,6 +173,17 @@ def check_sizes(given: Mapping[str, str]) -> None:
             raise InputError(
                 "input_invalid",
                 f"parameters.{_shown(name)}: at most {_PARAMETER_MAX} characters, and no NUL",
+            )
+
+
+def check_numbers(variables: Iterable[Variable], values: Mapping[str, str]) -> None:
+    """Raise InputError where a value is a number with an exponent of five digits or more."""
+    for variable in variables:
+        is_of_numbers = "number" in variable.type and "string" not in variable.type
+        if is_of_numbers and _HUGE.search(values.get(variable.name, "")):
+            raise InputError(
+                "parameter_invalid",
+                f"parameter {_shown(variable.name)}: the number is out of range",
             )
 
 

@@ -31,8 +31,17 @@ def test_the_strings_of_an_expression_are_hidden() -> None:
     assert mask.hide("bad password hunter2 of u") == "bad password *** of u"
 
 
+def test_the_strings_of_an_expression_are_hidden_as_what_they_stand_for() -> None:
+    mask = Mask(['"pa\\"ss\\u00e9\\\\ $${word}"', '["first line\\nsecond line"]'])
+    assert mask.hide('it is pa"ssé\\ ${word}') == "it is ***"
+    assert mask.hide("first line, then second line") == "***, then ***"
+
+
 def test_what_is_too_short_or_absent_hides_nothing() -> None:
     assert Mask(["", "ab"]).hide("about") == "about"
+    assert Mask(["true", '["false"]', "null"]).hide("true or false or null") == (
+        "true or false or null"
+    )
     assert Mask(()).hide("about") == "about"
     assert Mask(["secret", "secret-longer"]).hide("secret-longer") == "***"
 

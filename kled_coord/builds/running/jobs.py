@@ -32,6 +32,7 @@ from kled_coord.store.versions import version_archive, version_by_id, version_fi
 from kled_coord.store.workspaces import workspace_by_id
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.source.untrusted import remove_tree
+from kled_coord.terraform.source.variables import sensitive_defaults
 from kled_coord.workspaces.agents import Agents
 from kled_coord.workspaces.parameters import open_parameters
 from kled_coord.workspaces.specs import Specs
@@ -86,12 +87,14 @@ class Jobs:
         assert workspace is not None
         owner = await self._store.read(user_by_id, workspace.owner_id)
         is_empty = await self._is_empty(build)
+        archive = await self._store.read(version_archive, build.version_id)
         return Job(
             build=build,
             subject=describe_subject(
                 workspace, version, build.parameters, owner, build.transition, build_id=build.id
             ),
-            archive=await self._store.read(version_archive, build.version_id),
+            archive=archive,
+            defaults=await trio.to_thread.run_sync(sensitive_defaults, archive),
             is_empty=is_empty,
             variables={} if is_empty or build.orphan else await self._values(build),
             state_url=f"{self._places.state_url}/api/v1/tfstate/{workspace.id}",
@@ -103,12 +106,13 @@ class Jobs:
         )
 
     async def secrets(self, job: Job) -> list[str]:
-        """What the build must not show: values it is given, and what it finds in the state.
+        """What the build must not show: values it is given or finds in template and state.
 
         Raises StoreError, KledError.
         """
         given = [value.text for value in job.variables.values() if value.is_secret]
-        return [*given, *await self._states.look(job.workspace.id, sensitive_values)]
+        marked = await self._states.look(job.workspace.id, sensitive_values)
+        return [*given, *job.defaults, *marked]
 
     def host(self, job: Job, reporter: Reporter) -> BuildHost:
         """What the providers ask during the build."""

@@ -14,6 +14,7 @@ import lzma
 import shutil
 import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,15 @@ def uses_init_script(archive: bytes) -> bool:
 
     Only to decide whether something is worth a warning: a comment counts too.
     """
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        files = (tar.extractfile(member) for member in tar if member.name.endswith(_SOURCES))
-        return any(b"init_script" in file.read() for file in files if file is not None)
+    files = read_files(archive, lambda name: name.endswith(_SOURCES))
+    return any(b"init_script" in content for content in files.values())
+
+
+def read_files(archive: bytes, is_wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """The files of a template, a tar of our own, by path. Blocks. Raises tarfile.TarError."""
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+        wanted = ((each.name, tar.extractfile(each)) for each in tar if is_wanted(each.name))
+        return {name: file.read() for name, file in wanted if file is not None}
 
 
 def _decompressed(archive: bytes) -> io.BufferedIOBase:

@@ -7,12 +7,14 @@ block look alike: what is one of them is both.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from kled_coord.terraform.source.hcl import HclBlock, read_attributes, read_blocks
+from kled_coord.terraform.source.hcl import HclBlock, exponents, read_attributes, read_blocks
 
 SUFFIXES: Final = (".tf", ".tf.json")
+# Far more than a double has, and still written at once.
+EXPONENT_DIGITS_MAX: Final = 4
 # How many labels a block has, which in JSON are names of members.
 _LABELS: Final = {"variable": 1, "module": 1, "data": 2, "resource": 2}
 
@@ -37,13 +39,36 @@ def read_values(name: str, content: bytes) -> Iterable[tuple[str, str]]:
     return read_attributes(text).items()
 
 
+def huge_number(name: str, content: bytes) -> tuple[int, str] | None:
+    """A number of a file with which Terraform would be busy for minutes, and its line.
+
+    Terraform writes all its digits wherever it passes it on. Raises nothing.
+    """
+    text = content.decode("utf-8", "replace")
+    for line, number, digits in (
+        _json_exponents(text) if name.endswith(".json") else exponents(text)
+    ):
+        if digits > EXPONENT_DIGITS_MAX:
+            return line, number
+    return None
+
+
+def _json_exponents(text: str) -> Iterator[tuple[int, str, int]]:
+    numbers: list[str] = []
+    _load(text, parse_float=numbers.append)
+    for number in numbers:
+        exponent = number.lower().partition("e")[2].lstrip("+-0")
+        yield text.count("\n", 0, text.find(number)) + 1, number, len(exponent)
+
+
 class _Pairs(list[tuple[str, Any]]):
     """A JSON object with every key it has: HCL takes a repeated one as a further block."""
 
 
-def _load(text: str) -> object:
+def _load(text: str, parse_float: Callable[[str], object] = float) -> object:
+    text = text.removeprefix("\ufeff")
     try:
-        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs)
+        return json.loads(text, object_pairs_hook=_Pairs, parse_float=parse_float)
     except (ValueError, RecursionError):
         return None
 

@@ -30,6 +30,7 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _WHOLE_HEREDOC: Final = re.compile(rf"<<(-?)({_IDENTIFIER})[ \t\r]*\n(.*)\n[^\n]*", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|([$%])\2\{", re.DOTALL)
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?(?P<exponent>[0-9]+))?")
 _OPENING: Final = frozenset("([{")
 _CLOSING: Final = frozenset(")]}")
 
@@ -86,6 +87,24 @@ def literal(text: str) -> str | None:
         margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
         return "\n".join(line[margin:] for line in lines) if indented else body
     return None
+
+
+def exponents(text: str) -> Iterator[tuple[int, str, int]]:
+    """The numbers with an exponent: the line, from 1, the number, the exponent's digits.
+
+    Not those inside of strings.
+    """
+    counted, line, read_to = 0, 1, 0
+    for token in _tokens(text):
+        if token.start < read_to or not token.kind.isdecimal():
+            continue
+        # What begins with such a digit as "²" is no number.
+        if found := _NUMBER.match(text, token.start):
+            read_to = found.end()
+            if exponent := found["exponent"]:
+                line += text.count("\n", counted, token.start)
+                counted = token.start
+                yield line, found[0], len(exponent.lstrip("0"))
 
 
 def _has_code(text: str, pattern: re.Pattern[str]) -> bool:

@@ -49,6 +49,32 @@ def test_no_source_at_the_top_is_refused(make_tar) -> None:
     assert "no .tf file" in refused(make_tar({"sub/main.tf": b"x"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("main.tf", "# 1e99999\nmax = 1e99999999", 2),
+        ("main.tf", 'a = "1e99999999"\nb = [\n  -1.5E+000123456]', 3),
+        ("modules/x/main.tf", "min = 10e-99999", 1),
+        ("x.auto.tfvars", "size = 1e100000", 1),
+        ("x.tf.json", '{"variable":\n{"a": {"default": 1e99999}}}', 2),
+    ],
+)
+def test_a_number_with_which_terraform_is_busy_for_minutes_is_refused_at_its_line(
+    make_tar, name, text, line
+) -> None:
+    said = refused(make_tar({**MAIN, name: text.encode()}))
+    assert said.startswith(f"{name}:{line}: the number ")
+    assert "out of range" in said
+
+
+def test_what_only_looks_like_such_a_number_is_taken(make_tar) -> None:
+    text = (
+        'a1e99999 = 1e9999\nb = "1e99999" # 1e99999\nc = <<E\n1e99999\nE\nd = x.y1e99999\n²e99999'
+    )
+    check_archive(make_tar({"main.tf": text.encode(), "notes.txt": b"1e99999"}))
+    check_archive(make_tar({"main.tf": b"1" * 100_000}))
+
+
 def test_too_many_files_are_refused(make_tar) -> None:
     assert "more than" in refused(make_tar({f"{n}.tf": b"" for n in range(FILES_MAX + 1)}))
 

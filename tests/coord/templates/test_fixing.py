@@ -21,7 +21,12 @@ def variable(name: str, kind: str = "string", *, sensitive: bool = False) -> Var
     )
 
 
-KNOWN = (variable("a"), variable("b", "list(string)"), variable("s", sensitive=True))
+KNOWN = (
+    variable("a"),
+    variable("b", "list(string)"),
+    variable("n", "list(number)"),
+    variable("s", sensitive=True),
+)
 
 
 def fix(*files: tuple[str, str], **given: str) -> FixedVariables:
@@ -29,6 +34,7 @@ def fix(*files: tuple[str, str], **given: str) -> FixedVariables:
 
 
 def test_a_value_is_source_text_however_it_came() -> None:
+    assert fix(a="1e99999", n="[1e9999]").plain == {"a": '"1e99999"', "n": "[1e9999]"}
     assert fix(a="${x}\n", b='["1"]').plain == {"a": '"$${x}\\n"', "b": '["1"]'}
     assert fix(("x.tfvars", 'a = "1"\n# a = 2\nb = [\n  "x",\n]\n')).plain == {
         "a": '"1"',
@@ -54,6 +60,8 @@ def test_the_later_one_counts_and_the_sensitive_one_is_apart() -> None:
         ((), {"a": "x" * 70_000}, "variables_malformed", "64 KiB"),
         ((), {"b": "[\0]"}, "variables_malformed", "no text"),
         ((), {"a": "\ud800"}, "variables_malformed", "no text"),
+        ((), {"n": "[1, 1e+099999]"}, "parameter_invalid", "'n': the number is out of range"),
+        ((("x.tfvars", "n = [1.5E-99999]"),), {}, "parameter_invalid", "out of range"),
     ],
 )
 def test_what_cannot_be_a_value_is_refused(files, given, code, word) -> None:

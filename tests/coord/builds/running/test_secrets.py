@@ -14,12 +14,16 @@ from tests.coord.builds.steps import log_of, worker
 MAIN = b"""
 variable "own" { sensitive = true }
 variable "fixed" { sensitive = true }
+variable "default" {
+  sensitive = true
+  default   = "of the template"
+}
 variable "seen" {}
 variable "open" {}
 """
 
 
-async def test_parameters_fixed_variables_and_what_the_state_marks_are_hidden(
+async def test_parameters_fixed_variables_defaults_and_what_the_state_marks_are_hidden(
     lite_world, make_tar, tmp_path
 ) -> None:
     services, terraform = lite_world.services, lite_world.terraform
@@ -40,13 +44,17 @@ async def test_parameters_fixed_variables_and_what_the_state_marks_are_hidden(
     state = json.dumps({"lineage": "l", "serial": 1, "resources": [], "outputs": outputs})
     build_id = made.latest_build.id
     await services.states.adopt(made.workspace.id, build_id, state.encode())
-    terraform.says = ["of the owner, of the author, made by Terraform, seen by all, open to all"]
+    terraform.says = [
+        "of the owner, of the author, of the template, made by Terraform, seen by all, open to all"
+    ]
     await worker(lite_world, tmp_path)._run(await services.queue.claim("w1"))
     told = str(await log_of(lite_world, alice, build_id))
-    assert "***, ***, ***, seen by all, open to all" in told
+    assert "***, ***, ***, ***, seen by all, open to all" in told
     assert isinstance(services.secrets, Secrets)
     found = await services.secrets.values(made.workspace.id)
-    assert set(found) == {"of the owner", '"of the author"', "made by Terraform"}
+    assert set(found) == {
+        "of the owner", '"of the author"', "of the template", "made by Terraform"
+    }  # fmt: skip
 
 
 async def test_what_the_build_itself_makes_is_hidden_once_its_state_is_written(
