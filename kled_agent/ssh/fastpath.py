@@ -24,7 +24,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kled_agent.ssh.guess import is_wrong_guess
-from kled_agent.ssh.window import bound_window
 from kled_wire.limits import SSH_PACKET_BYTES, SSH_WINDOW_BYTES
 from kled_wire.ssh.asyncio_bridge import StreamTransport
 
@@ -128,9 +127,7 @@ class FastPathConnection(asyncssh.SSHServerConnection):
         max_pktsize: int = SSH_PACKET_BYTES,
     ) -> asyncssh.SSHTCPChannel[Any]:
         """A channel of a TCP forward: asyncssh's own, with room for a long way's bytes."""
-        channel = super().create_tcp_channel(encoding, errors, window, max_pktsize)
-        bound_window(channel)
-        return channel
+        return super().create_tcp_channel(encoding, errors, window, max_pktsize)
 
     def create_unix_channel(
         self,
@@ -140,9 +137,7 @@ class FastPathConnection(asyncssh.SSHServerConnection):
         max_pktsize: int = SSH_PACKET_BYTES,
     ) -> asyncssh.SSHUNIXChannel[Any]:
         """As `create_tcp_channel`, for a Unix socket."""
-        channel = super().create_unix_channel(encoding, errors, window, max_pktsize)
-        bound_window(channel)
-        return channel
+        return super().create_unix_channel(encoding, errors, window, max_pktsize)
 
     async def create_agent_listener(self) -> bool:
         """As asyncssh's, with a socket that is the sessions' user's."""

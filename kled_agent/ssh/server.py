@@ -16,11 +16,11 @@ from kled_agent.ssh.forwards.forward import Forwards
 from kled_agent.ssh.forwards.user_sockets import UserSockets
 from kled_agent.ssh.identity import SessionDefaults, SshIdentity
 from kled_agent.ssh.session import SshSession
-from kled_agent.ssh.window import bound_window, hear_refusal
 from kled_wire.eventlog import EventLog
 from kled_wire.limits import SSH_PACKET_BYTES, SSH_WINDOW_BYTES
 from kled_wire.scheduling import TypingPriority
 from kled_wire.ssh.channel_stream import ChannelStream
+from kled_wire.ssh.window import bound_window, hear_refusal
 
 # AES-GCM first: with AES instructions it is the fastest by far (docs/architecture.md, SSH).
 CIPHERS: Final = (

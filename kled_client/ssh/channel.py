@@ -6,16 +6,16 @@ asyncssh calls back on the same thread (trio-asyncio), so plain attributes and T
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import asyncssh
 import trio
 
 from kled_wire.errors import UnavailableError
+from kled_wire.ssh.window import bound_window
 
-# What may wait here before the peer is told to stop; SSH's own window adds as much. Not less than
-# the window, and emptied before more is taken: asyncssh opens the whole window again with the first
-# block it gives us, whatever else it still holds, and would hold more each time.
+# What may wait here before the peer is told to stop; SSH's own window adds as much.
 _BUFFER_BYTES = 2 * 1024 * 1024
 
 
@@ -62,10 +62,15 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         return data, is_stderr
 
     async def send(self, data: bytes) -> None:
-        """Write to the peer's standard input; waits while its window is full."""
+        """Write to the peer's standard input; waits while its window is full.
+
+        A peer that has closed the channel reads no more, but what it wrote may still wait for
+        `receive`: `data` is then dropped.
+        """
         await self._may_write.wait()
         if self._channel is not None and not self._closed.is_set():
-            self._channel.write(data)
+            with suppress(BrokenPipeError):
+                self._channel.write(data)
         await trio.lowlevel.checkpoint()
 
     def send_eof(self) -> None:
@@ -94,6 +99,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             ) from self._error
 
     def connection_made(self, chan: Any) -> None:
+        bound_window(chan)
         self._channel = chan
 
     def data_received(self, data: bytes, datatype: int | None) -> None:

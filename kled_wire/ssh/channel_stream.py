@@ -14,6 +14,7 @@ import asyncssh
 import trio
 
 from kled_wire.limits import COPY_CHUNK_BYTES, SSH_PACKET_BYTES, SSH_WINDOW_BYTES
+from kled_wire.ssh.window import bound_window
 from kled_wire.transport.exclusive import Exclusive, check_size
 from kled_wire.transport.pump import TellingStream
 
@@ -153,6 +154,7 @@ class ChannelStream(asyncssh.SSHTCPSession[bytes], asyncssh.SSHUNIXSession[bytes
                 self._channel.close()
 
     def connection_made(self, chan: Any) -> None:
+        bound_window(chan)
         self._channel = chan
         self._room.set()
 

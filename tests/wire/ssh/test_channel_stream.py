@@ -13,6 +13,7 @@ class Channel:
     """The part of asyncssh's channel that the stream uses."""
 
     _send_pktsize = 32 * 1024
+    _close_send = process_connection_close = None
 
     def __init__(self, stream: ChannelStream, room_blocks: int = 1000) -> None:
         self._stream = stream
@@ -119,6 +120,7 @@ class Joined:
     """A channel that is joined to another; asyncssh calls back from its loop, and so does this."""
 
     _send_pktsize = 32 * 1024
+    _close_send = process_connection_close = None
 
     def __init__(self, ours: ChannelStream, theirs: ChannelStream) -> None:
         self._ours, self._theirs = ours, theirs

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncssh
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_agent.ssh.window import MSG_CHANNEL_WINDOW_ADJUST, bound_window
+from kled_client.ssh import channel as session_channel
+from kled_wire.limits import SSH_PACKET_BYTES, SSH_WINDOW_BYTES
+from kled_wire.ssh.channel_stream import ChannelStream
+from kled_wire.ssh.window import MSG_CHANNEL_WINDOW_ADJUST, bound_window
 
 OFFERED = 1000
 
@@ -102,3 +107,61 @@ def test_the_end_of_the_connection_comes_after_what_was_held() -> None:
     channel._recv_state = "eof_pending"
     channel.process_connection_close(None)
     assert (channel.taken, channel.told) == (300, ["end", "lost"])
+
+
+class Peer:
+    """What asyncssh's own channel needs of its connection: where the peer is told of room."""
+
+    logger = asyncssh.logging.logger
+
+    def __init__(self) -> None:
+        self.may_send = SSH_WINDOW_BYTES
+
+    def add_channel(self, _channel: object) -> int:
+        return 0
+
+    def send_packet(self, kind: int, payload: bytes, **_: object) -> None:
+        if kind == MSG_CHANNEL_WINDOW_ADJUST:
+            self.may_send += int.from_bytes(payload[4:], "big")
+
+    def open(self, session: ChannelStream | session_channel.Channel) -> Any:
+        """asyncssh's channel, from which `session` is fed."""
+        make: Any = asyncssh.SSHTCPChannel
+        channel = make(self, None, None, "strict", SSH_WINDOW_BYTES, SSH_PACKET_BYTES)
+        channel._send_state, channel._send_chan, channel._recv_paused = "open", 0, False
+        channel._session = session
+        session.connection_made(channel)
+        return channel
+
+    def send_all_it_may(self, channel: Any) -> None:
+        while self.may_send:
+            data = bytes(min(self.may_send, SSH_PACKET_BYTES))
+            self.may_send -= len(data)
+            channel._accept_data(data)
+
+
+@pytest.mark.parametrize("make", [ChannelStream, session_channel.Channel])
+async def test_what_waits_for_a_slow_reader_is_bounded(
+    make: type[ChannelStream | session_channel.Channel],
+) -> None:
+    peer, session = Peer(), make()
+    channel = peer.open(session)
+    for _ in range(100):
+        peer.send_all_it_may(channel)
+        held = sum(len(block) for block, _ in channel._recv_buf)
+        assert held <= SSH_WINDOW_BYTES
+        if isinstance(session, ChannelStream):
+            await session.receive_some(SSH_PACKET_BYTES)
+        else:
+            await session.receive()
+
+
+async def test_what_is_sent_to_a_peer_that_has_closed_does_not_end_the_reading() -> None:
+    peer, session = Peer(), session_channel.Channel()
+    channel = peer.open(session)
+    peer.send_all_it_may(channel)
+    channel._close_send()
+    await session.send(b"too late")
+    received = await session.receive()
+    assert received is not None
+    assert len(received[0]) >= SSH_WINDOW_BYTES // 2

@@ -3,8 +3,10 @@
 asyncssh (2.2x, channel.py) opens the whole window again with the first block it delivers after a
 pause, although it may hold a window's worth of others: for a program that reads slowly its
 buffer grows by that much with each pause. Here window and buffered data never exceed what was
-offered. When the client closes the channel, it does not tell a session that waits for room to
+offered. When the peer closes the channel, it does not tell a session that waits for room to
 write; and when the connection ends, it forgets what a paused session has not been given yet.
+
+A session that pauses reading calls `bound_window`, at the latest when its connection is made.
 """
 
 from __future__ import annotations
