@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
-from urllib.parse import quote
 
 import trio
 
@@ -29,7 +28,7 @@ from kled_client.api.models import (
     Version,
     Workspace,
 )
-from kled_client.api.requests import REQUEST_TIMEOUT_S, Requests
+from kled_client.api.requests import REQUEST_TIMEOUT_S, Requests, path_of
 from kled_wire.errors import NotFoundError, UnavailableError
 from kled_wire.transport.address import parse_url
 
@@ -84,16 +83,16 @@ class Api(Requests):
         return cast("dict[str, Any]", await self.call("POST", "/users", body))
 
     async def user(self, name: str) -> User:
-        return cast("User", await self.call("GET", f"/users/{name}"))
+        return cast("User", await self.call("GET", path_of("users", name)))
 
     async def update_user(self, name: str, body: Mapping[str, Any]) -> User:
-        return cast("User", await self.call("PATCH", f"/users/{name}", body))
+        return cast("User", await self.call("PATCH", path_of("users", name), body))
 
     async def delete_user(self, name: str) -> None:
-        await self.call("DELETE", f"/users/{name}")
+        await self.call("DELETE", path_of("users", name))
 
     async def end_streams(self, name: str) -> None:
-        await self.call("POST", f"/users/{name}/end-streams")
+        await self.call("POST", path_of("users", name, "end-streams"))
 
     async def tokens(self) -> list[Token]:
         return cast("list[Token]", await self.call("GET", "/tokens"))
@@ -102,7 +101,7 @@ class Api(Requests):
         return cast("dict[str, Any]", await self.call("POST", "/tokens", body))
 
     async def revoke_token(self, token_id: str) -> None:
-        await self.call("DELETE", f"/tokens/{token_id}")
+        await self.call("DELETE", path_of("tokens", token_id))
 
     async def keys(self) -> list[RegisteredKey]:
         return cast("list[RegisteredKey]", await self.call("GET", "/keys"))
@@ -111,31 +110,31 @@ class Api(Requests):
         return cast("RegisteredKey", await self.call("POST", "/keys", body))
 
     async def remove_key(self, key_id: str) -> RegisteredKey:
-        return cast("RegisteredKey", await self.call("DELETE", f"/keys/{key_id}"))
+        return cast("RegisteredKey", await self.call("DELETE", path_of("keys", key_id)))
 
     async def templates(self) -> list[Template]:
         return cast("list[Template]", await self.call("GET", "/templates"))
 
     async def template(self, name: str) -> Template:
-        return cast("Template", await self.call("GET", f"/templates/{name}"))
+        return cast("Template", await self.call("GET", path_of("templates", name)))
 
     async def delete_template(self, name: str) -> None:
-        await self.call("DELETE", f"/templates/{name}")
+        await self.call("DELETE", path_of("templates", name))
 
     async def update_template(self, name: str, body: Mapping[str, Any]) -> Template:
-        return cast("Template", await self.call("PATCH", f"/templates/{name}", body))
+        return cast("Template", await self.call("PATCH", path_of("templates", name), body))
 
     async def push_template(self, name: str, body: Mapping[str, Any]) -> Version:
         """Upload a template; refused as `template_invalid` when Terraform says so.
 
         `body` is that of docs/protocol.md: the archive in base64, values, a message, deadlines.
         """
-        path = f"/templates/{name}/versions"
+        path = path_of("templates", name, "versions")
         return cast("Version", await self._upload(name, path, body))
 
     async def check_template(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have a template checked as by a push; nothing is kept."""
-        path = f"/templates/{name}/check"
+        path = path_of("templates", name, "check")
         return cast("dict[str, Any]", await self._upload(name, path, body))
 
     async def _upload(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
@@ -144,23 +143,25 @@ class Api(Requests):
         return await self.call("POST", path, body, timeout=timeout)
 
     async def template_version(self, name: str, version: int | str) -> Version:
-        return cast("Version", await self.call("GET", f"/templates/{name}/versions/{version}"))
+        return cast(
+            "Version", await self.call("GET", path_of("templates", name, "versions", version))
+        )
 
     async def archive_version(self, name: str, version: int | str, *, archived: bool) -> Version:
-        path = f"/templates/{name}/versions/{version}"
+        path = path_of("templates", name, "versions", version)
         return cast("Version", await self.call("PATCH", path, {"archived": archived}))
 
     async def pull_template(self, name: str, version: int | str) -> bytes:
         """The files of a version, as a tar."""
-        path = f"/templates/{name}/versions/{version}/archive"
+        path = path_of("templates", name, "versions", version, "archive")
         return (await self.send("GET", path, timeout=PUSH_TIMEOUT_S)).content
 
     async def evaluate(
         self, template: str, workspace: str | None, body: Mapping[str, Any]
     ) -> ParameterForm:
         """The parameters of a new workspace, or of the next start of one that is there."""
-        whose = f"/templates/{template}" if workspace is None else f"/workspaces/{workspace}"
-        path = f"{whose}/parameters/evaluate"
+        whose = ("templates", template) if workspace is None else ("workspaces", workspace)
+        path = path_of(*whose, "parameters", "evaluate")
         return cast("ParameterForm", await self.call("POST", path, body, timeout=PUSH_TIMEOUT_S))
 
     async def _check_deadline(self, name: str) -> int | None:
@@ -182,12 +183,12 @@ class Api(Requests):
         return cast("Workspace", await self.call("POST", "/workspaces", body))
 
     async def workspace(self, ref: str) -> Workspace:
-        return cast("Workspace", await self.call("GET", f"/workspaces/{ref}"))
+        return cast("Workspace", await self.call("GET", path_of("workspaces", ref)))
 
     async def resources(self, ref: str) -> list[dict[str, str]]:
         """What Terraform has made for a workspace; an older coordinator does not tell."""
         try:
-            found = await self.call("GET", f"/workspaces/{ref}/resources")
+            found = await self.call("GET", path_of("workspaces", ref, "resources"))
         except NotFoundError:
             return []
         return cast("list[dict[str, str]]", found)
@@ -201,7 +202,7 @@ class Api(Requests):
             try:
                 answer = await self.call(
                     "GET",
-                    f"/workspaces/{ref}/wait",
+                    path_of("workspaces", ref, "wait"),
                     params={"for": "agent", "timeout_s": str(slice_s)},
                     timeout=slice_s + REQUEST_TIMEOUT_S,
                 )
@@ -223,39 +224,42 @@ class Api(Requests):
     async def wait_until_ready(self, ref: str) -> Workspace:
         """Wait for a while; UnavailableError("agent_not_ready") says what is still waited for."""
         params = {"for": "ready", "timeout_s": str(WAIT_SLICE_S)}
-        path = f"/workspaces/{ref}/wait"
+        path = path_of("workspaces", ref, "wait")
         timeout_s = WAIT_SLICE_S + REQUEST_TIMEOUT_S
         return cast("Workspace", await self.call("GET", path, params=params, timeout=timeout_s))
 
     async def script_output(self, ref: str, agent: str, run: str) -> bytes:
         """What one run has printed, byte for byte."""
-        path = f"/workspaces/{ref}/scripts/{agent}/{run}/output"
+        path = path_of("workspaces", ref, "scripts", agent, run, "output")
         return (await self.send("GET", path)).content
 
     async def container_output(self, ref: str, name: str) -> bytes:
         """What a container has printed last, byte for byte."""
-        path = f"/workspaces/{ref}/containers/{quote(name, safe='')}/output"
+        path = path_of("workspaces", ref, "containers", name, "output")
         return (await self.send("GET", path)).content
 
     async def follow_container(self, ref: str, name: str) -> AsyncGenerator[bytes, None]:
         """Yield what a container has printed last, and then what it prints, until it goes."""
-        path = f"/api/v1/workspaces/{ref}/containers/{quote(name, safe='')}/output"
-        async with self.answer("GET", path, params={"follow": "true"}) as response:
+        path = path_of("workspaces", ref, "containers", name, "output")
+        params = {"follow": "true"}
+        async with self.answer("GET", f"/api/v1{path}", params=params) as response:
             async for piece in response.aiter_bytes():
                 yield piece
 
     async def start_build(self, ref: str, body: Mapping[str, Any]) -> Build:
-        return cast("Build", await self.call("POST", f"/workspaces/{ref}/builds", body))
+        return cast("Build", await self.call("POST", path_of("workspaces", ref, "builds"), body))
 
     async def plan(self, ref: str, body: Mapping[str, Any]) -> list[PlannedChange]:
         """What a build would change; nothing is built."""
-        path = f"/workspaces/{ref}/plan"
+        path = path_of("workspaces", ref, "plan")
         answer = await self.call("POST", path, body, timeout=PUSH_TIMEOUT_S)
         return cast("list[PlannedChange]", answer)
 
     async def drift(self, ref: str) -> list[PlannedChange]:
         """What is other than the state says."""
-        answer = await self.call("POST", f"/workspaces/{ref}/drift", timeout=PUSH_TIMEOUT_S)
+        answer = await self.call(
+            "POST", path_of("workspaces", ref, "drift"), timeout=PUSH_TIMEOUT_S
+        )
         return cast("list[PlannedChange]", answer)
 
     async def audit(self, filters: Mapping[str, str]) -> list[AuditEntry]:
@@ -269,48 +273,52 @@ class Api(Requests):
 
     async def rename_workspace(self, ref: str, name: str) -> RenamedWorkspace:
         answer = await self.call(
-            "PATCH", f"/workspaces/{ref}", {"name": name}, timeout=PUSH_TIMEOUT_S
+            "PATCH", path_of("workspaces", ref), {"name": name}, timeout=PUSH_TIMEOUT_S
         )
         return cast("RenamedWorkspace", answer)
 
     async def states(self, ref: str) -> list[StateVersion]:
         """The versions of a workspace's state, the newest first."""
-        return cast("list[StateVersion]", await self.call("GET", f"/workspaces/{ref}/states"))
+        return cast(
+            "list[StateVersion]", await self.call("GET", path_of("workspaces", ref, "states"))
+        )
 
     async def pull_state(self, ref: str, version: int | None) -> bytes:
         """A version of the state, byte for byte; None: the newest."""
         params = None if version is None else {"version": str(version)}
-        path = f"/workspaces/{ref}/states/content"
+        path = path_of("workspaces", ref, "states", "content")
         return (await self.send("GET", path, params=params, timeout=PUSH_TIMEOUT_S)).content
 
     async def push_state(self, ref: str, content: bytes) -> dict[str, int]:
-        path = f"/workspaces/{ref}/states/content"
+        path = path_of("workspaces", ref, "states", "content")
         answer = await self.send("POST", path, content=content, timeout=PUSH_TIMEOUT_S)
         return cast("dict[str, int]", self.decode(answer))
 
     async def ping(self, ref: str) -> PingResult:
-        return cast("PingResult", await self.call("GET", f"/workspaces/{ref}/ping"))
+        return cast("PingResult", await self.call("GET", path_of("workspaces", ref, "ping")))
 
     async def build(self, build_id: str) -> Build:
-        return cast("Build", await self.call("GET", f"/builds/{build_id}"))
+        return cast("Build", await self.call("GET", path_of("builds", build_id)))
 
     async def cancel_build(self, build_id: str, *, force: bool = False) -> Build:
         params = {"force": "true"} if force else None
-        path = f"/builds/{build_id}/cancel"
+        path = path_of("builds", build_id, "cancel")
         return cast("Build", await self.call("POST", path, params=params))
 
     async def retry_build(self, build_id: str) -> Build:
-        return cast("Build", await self.call("POST", f"/builds/{build_id}/retry"))
+        return cast("Build", await self.call("POST", path_of("builds", build_id, "retry")))
 
     async def build_timings(self, build_id: str) -> list[BuildStep]:
-        return cast("list[BuildStep]", await self.call("GET", f"/builds/{build_id}/timings"))
+        return cast(
+            "list[BuildStep]", await self.call("GET", path_of("builds", build_id, "timings"))
+        )
 
     async def builds(self, ref: str) -> list[Build]:
         """A workspace's builds, the newest first."""
-        return cast("list[Build]", await self.call("GET", f"/workspaces/{ref}/builds"))
+        return cast("list[Build]", await self.call("GET", path_of("workspaces", ref, "builds")))
 
     async def agent_token(self, ref: str, name: str) -> dict[str, str]:
-        path = f"/workspaces/{ref}/agents/{name}/token"
+        path = path_of("workspaces", ref, "agents", name, "token")
         return cast("dict[str, str]", await self.call("POST", path))
 
     async def build_log(
@@ -321,7 +329,7 @@ class Api(Requests):
         Without `follow`, those that are there.
         """
         params = {"after": str(after), "follow": "true" if follow else "false"}
-        async for item in self.json_lines(f"/builds/{build_id}/logs", params):
+        async for item in self.json_lines(path_of("builds", build_id, "logs"), params):
             yield item
 
     async def script_log(
@@ -329,5 +337,5 @@ class Api(Requests):
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the objects of what the scripts of a build print."""
         params = {"build": str(build), "follow": "true" if follow else "false"}
-        async for item in self.json_lines(f"/workspaces/{ref}/scripts/log", params):
+        async for item in self.json_lines(path_of("workspaces", ref, "scripts", "log"), params):
             yield item

@@ -7,18 +7,35 @@ reached, and ProtocolError when something else answers.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import quote
 
 from kled_client.api.failures import foreign, unreachable
 from kled_client.api.lean_httpx import httpx
-from kled_wire.errors import KledError, ProtocolError, decode_error
+from kled_wire.errors import InputError, KledError, ProtocolError, decode_error
 
 REQUEST_TIMEOUT_S = 30.0
 # A build may be silent for long while Terraform waits for a cloud.
 LOG_SILENCE_S = 3600.0
+
+
+def path_of(*segments: str | int) -> str:
+    """The path below /api/v1 of these segments, each of which may be a person's word.
+
+    Raises InputError("name_invalid") for one that cannot be a segment (RFC 3986, section 3.3): dots
+    lead elsewhere, and a slash, also when it is quoted, parts two.
+    """
+    for kind, segment in zip(("", *segments), segments, strict=False):
+        if segment in {"", ".", ".."} or "/" in str(segment):
+            raise InputError(
+                "name_invalid",
+                f"{str(segment)[:80]!r} cannot be a name among the {kind}",
+                hint="a name has no slash and is neither empty nor dots",
+            )
+    return "".join(f"/{quote(str(segment), safe='')}" for segment in segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +58,12 @@ class Requests:
     async def answer(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
         """An answer while it comes, which may take long; `path` is whole, options are httpx's."""
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=LOG_SILENCE_S)
-        try:
+        with self._told():
             async with self.client.stream(method, path, timeout=timeout, **options) as response:
                 if not response.is_success:
                     await response.aread()
                     raise self._error(response)
                 yield response
-        except httpx.HTTPError as exc:
-            raise unreachable(self.url, exc) from exc
 
     async def call(
         self,
@@ -65,10 +80,8 @@ class Requests:
 
     async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The whole answer to a request; options are httpx's."""
-        try:
+        with self._told():
             response = await self.client.request(method, f"/api/v1{path}", **options)
-        except httpx.HTTPError as exc:
-            raise unreachable(self.url, exc) from exc
         if not response.is_success:
             raise self._error(response)
         return response
@@ -81,6 +94,16 @@ class Requests:
             return response.json()
         except ValueError as exc:
             raise foreign(self.url, response) from exc
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.InvalidURL as exc:
+            said = f"there is no such request: {str(exc)[:200]!a}"
+            raise InputError("path_malformed", said) from exc
+        except httpx.HTTPError as exc:
+            raise unreachable(self.url, exc) from exc
 
     def _parse_line(self, line: str) -> dict[str, Any]:
         try:

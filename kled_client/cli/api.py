@@ -64,7 +64,8 @@ def api(
 
 def full_path(path: str) -> str:
     """Of the API; nothing leads elsewhere: the token goes with it. Raises InputError."""
-    if not path.startswith("/") or path.startswith("//"):
+    dots = {".", ".."} & set(path.partition("?")[0].split("/"))
+    if not path.startswith("/") or path.startswith("//") or "#" in path or dots:
         raise InputError("path_malformed", f"{path[:80]!r} is no path", hint="/workspaces")
     return path if f"{path}/".startswith(f"{_PREFIX}/") else f"{_PREFIX}{path}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Collection
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -11,10 +12,10 @@ import click
 
 from kled_client.api.build_log import read_log
 from kled_client.api.client import Api
-from kled_client.api.models import Build
+from kled_client.api.models import Agent, Build, Workspace
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import workspace_argument
-from kled_client.cli.readiness import describe_run
+from kled_client.cli.readiness import describe_run, describe_state
 from kled_client.output import Output
 from kled_wire.errors import NotFoundError
 from kled_wire.names import WorkspaceRef
@@ -70,19 +71,21 @@ def logs(
     printer = _Printer(invocation.output)
 
     async def work(api: Api) -> Build:
-        found = choose_build(await api.builds(str(workspace)), build, workspace)
+        builds = await api.builds(str(workspace))
+        found = choose_build(builds, build, workspace)
         if follow:
             await read_log(api, found["id"], printer.take)
         else:
             async for item in api.build_log(found["id"], follow=False):
                 printer.take(item)
-        scripts = ScriptPrinter(invocation.output)
-        log = api.script_log(str(workspace), found["number"], follow=follow)
+        is_waiting = follow and found["transition"] == "start" and found is builds[0]
         with suppress(NotFoundError):  # an older coordinator knows nothing of scripts
-            async with aclosing(log) as items:
-                async for item in items:
-                    scripts.take(item)
-        scripts.close()
+            if is_waiting:
+                await _tell_of_agents(api, invocation.output, workspace, {"connecting"})
+            await _print_scripts(api, invocation.output, workspace, found, follow=follow)
+            if is_waiting:
+                states = {"timed_out", "disconnected"}
+                await _tell_of_agents(api, invocation.output, workspace, states)
         return found
 
     found = invocation.call(work)
@@ -92,6 +95,16 @@ def logs(
         status, error = printer.end
         why = f": {error}" if error else ""
         invocation.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
+
+
+async def _print_scripts(
+    api: Api, output: Output, ref: WorkspaceRef, build: Build, *, follow: bool
+) -> None:
+    scripts = ScriptPrinter(output)
+    async with aclosing(api.script_log(str(ref), build["number"], follow=follow)) as items:
+        async for item in items:
+            scripts.take(item)
+    scripts.close()
 
 
 async def _follow_container(api: Api, ref: WorkspaceRef, name: str) -> None:
@@ -127,9 +140,7 @@ async def _script_text(api: Api, ref: WorkspaceRef, name: str) -> bytes:
     Of the agent that AGENT--WS names; where the workspace alone is named, its main agent's first.
     """
     found = await api.workspace(str(ref))
-    meant = next((agent for place, agent in ref.readings() if place == found["name"]), None)
-    main = found.get("agent")
-    agents = [each for each in found.get("agents") or () if meant in {None, each["name"]}]
+    main, agents = found.get("agent"), _agents_meant(found, ref)
     agents.sort(key=lambda each: main is None or each["id"] != main["id"])
     runs = [run for agent in agents for run in agent.get("scripts") or ()]
     for run in runs:
@@ -139,6 +150,22 @@ async def _script_text(api: Api, ref: WorkspaceRef, name: str) -> bytes:
     raise NotFoundError(
         "script_run_not_found", f"no script {name} has run in {ref}", hint=f"there are: {known}"
     )
+
+
+def _agents_meant(found: Workspace, ref: WorkspaceRef) -> list[Agent]:
+    """The one that AGENT--WS names; where the workspace alone is named, all of them."""
+    meant = next((agent for place, agent in ref.readings() if place == found["name"]), None)
+    return [each for each in found.get("agents") or () if meant in {None, each["name"]}]
+
+
+async def _tell_of_agents(
+    api: Api, output: Output, ref: WorkspaceRef, states: Collection[str]
+) -> None:
+    """Say which agents are in one of these states, in which no script of theirs prints, and why."""
+    found = await api.workspace(str(ref))
+    for agent in _agents_meant(found, ref):
+        if agent.get("state") in states:
+            output.note(f"agent {agent['name']} {describe_state(agent, found)}")
 
 
 class ScriptPrinter:

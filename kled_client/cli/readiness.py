@@ -59,12 +59,17 @@ def advice_of(agent: Agent, found: Workspace) -> str:
     return (agent.get("advice") or "").replace("NAME", found["name"])
 
 
+def describe_state(agent: Agent, found: Workspace) -> str:
+    """The agent's state, which an older coordinator does not know, and what to do about it."""
+    advice = advice_of(agent, found)
+    return (agent.get("state") or "").replace("_", " ") + (f": {advice}" if advice else "")
+
+
 def describe_scripts(agent: Agent, found: Workspace) -> dict[str, str | None]:
     """State, scripts and metadata, as fields of `kled show`."""
     fields: dict[str, str | None] = {}
-    if state := agent.get("state"):
-        advice = advice_of(agent, found)
-        fields["state"] = state.replace("_", " ") + (f": {advice}" if advice else "")
+    if agent.get("state"):
+        fields["state"] = describe_state(agent, found)
     for script in agent.get("scripts") or ():
         fields[f"script {script['name']} ({script['stage']})"] = describe_run(script)
     for item in agent.get("metadata") or ():

@@ -127,7 +127,9 @@ def test_api_sends_one_request_and_prints_the_answer_unchanged(
         assert kled("api", "POST", "/things", *words).returncode == 2
 
 
-@pytest.mark.parametrize("path", ["http://other/x", "//other/x", "things", ""])
+@pytest.mark.parametrize(
+    "path", ["http://other/x", "//other/x", "things", "", "/a#b", "/../x", "/./x?y", "/x/.."]
+)
 def test_the_token_goes_nowhere_else(path: str) -> None:
     with pytest.raises(InputError, match="is no path"):
         full_path(path)

@@ -7,16 +7,20 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
 import trio
 import trio.testing
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kled_client.api.build_log import read_log
 from kled_client.api.client import Api, open_api
-from kled_wire.errors import UnavailableError
+from kled_client.api.requests import path_of
+from kled_wire.errors import InputError, UnavailableError
 
 # When nginx gives up on an answer.
 PROXY_S = 60.0
@@ -47,6 +51,38 @@ async def test_an_untrusted_certificate_is_told_as_one(impostor: int) -> None:
     assert caught.value.code == "tls_untrusted"
     assert "not trusted: unable to get local issuer" in caught.value.message
     assert "--ca-file" in (caught.value.hint or "")
+
+
+@given(st.lists(st.text(min_size=1), min_size=1))
+def test_a_word_stays_one_segment_of_a_path(words: list[str]) -> None:
+    words = [word for word in words if word.encode("utf-8", "replace").decode() == word]
+    if not words or any(word in {".", ".."} or "/" in word for word in words):
+        return
+    path = httpx.URL(f"http://host{path_of(*words)}").raw_path.decode()
+    assert [unquote(segment) for segment in path.split("/")[1:]] == words
+
+
+@pytest.mark.parametrize("word", ["../x", "..", ".", "", "a/b", "/"])
+async def test_a_word_that_leads_elsewhere_is_refused_with_what_it_should_name(word: str) -> None:
+    async with open_api("http://127.0.0.1:1", None) as api:
+        for ask in (
+            api.container_output("dev", word),
+            api.template(word),
+            api.user(word),
+            api.agent_token("dev", word),
+            api.evaluate(word, None, {}),
+        ):
+            with pytest.raises(InputError, match=r"cannot be a name among the [a-z]+s$") as caught:
+                await ask
+            assert caught.value.code == "name_invalid"
+
+
+async def test_what_cannot_be_asked_is_told_without_a_request() -> None:
+    async with open_api("http://127.0.0.1:1", None) as api:
+        with pytest.raises(InputError, match="no such request"):
+            await api.call("GET", "/a\nb")
+        with pytest.raises(InputError, match="no such request"):
+            await api.workspaces(search="x" * 70_000)
 
 
 async def test_a_closed_port_is_told_as_one() -> None:
