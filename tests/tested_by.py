@@ -300,7 +300,11 @@ TESTED_BY = {
     """,
     "sync/files/writing/test_placing.py": "kled_sync/files/writing/refusal",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
-    "sync/session/test_attributes.py": "kled_sync/endpoint/attributes kled_sync/files/attributes",
+    "sync/session/test_attributes.py": """
+        kled_sync/endpoint/attributes kled_sync/files/attributes
+        kled_sync/session/attribute_requests
+    """,
+    "sync/session/test_standing_attributes.py": "kled_sync/session/attribute_marks",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
         kled_sync/watching/kernel kled_sync/session/crash kled_sync/session/deciding

@@ -13,7 +13,8 @@ import click
 
 from kled_client.cli.context import Invocation, pass_invocation
 from kled_client.cli.names import complete_place
-from kled_client.cli.sync_copy import pull, push
+from kled_client.cli.option_group import option_group
+from kled_client.cli.sync_copy import ATTRIBUTE_OPTIONS, pull, push
 from kled_client.cli.times import local, moment
 from kled_client.terminal.interrupt import run
 from kled_wire.errors import InputError, ProtocolError
@@ -68,7 +69,13 @@ def _ask(invocation: Invocation, do: str, **request: Any) -> dict[str, Any]:
 @click.option("--no-gitignore", is_flag=True, help="Do not follow .gitignore files.")
 @click.option("--vcs", is_flag=True, help="Sync .git and other version control directories too.")
 @click.option("--links", type=click.Choice(("portable", "as-is", "ignore")), default="portable")
-@click.option("--permissions", type=click.Choice(("portable", "all")), default="portable")
+@click.option(
+    "--permissions",
+    type=click.Choice(("portable", "all", "special")),
+    default="portable",
+    help="portable: the executable bit alone; special: setuid, setgid and sticky bits too.",
+)
+@option_group(*ATTRIBUTE_OPTIONS)
 @click.option("--durable", type=click.Choice(("batch", "file", "none")), default="batch")
 @pass_invocation
 def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> int:
@@ -99,6 +106,10 @@ def start(invocation: Invocation, /, alpha: str, beta: str, **options: Any) -> i
         links=options["links"],
         permissions=options["permissions"],
         durable=options["durable"],
+        owner=options["owner"],
+        group=options["group"],
+        numeric_ids=options["numeric_ids"],
+        xattrs=options["xattrs"],
         profile=invocation.profile_name,
     )
     found = _ask(invocation, "start", session=asdict(check_session(session)))
@@ -345,6 +356,7 @@ def _show(invocation: Invocation, found: dict[str, Any]) -> None:
         "alpha": found["alpha"],
         "beta": found["beta"],
         "mode": found["mode"],
+        "attributes": ", ".join(found.get("attributes", ())),
         "doing": doing or None,
         "to do": found["hint"] or None,
     }

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 # Of a tree in which nothing may be read the first lines say enough.
 _PROBLEMS_MAX: Final = 20
+ATTRIBUTE_OPTIONS: Final = (
+    click.option(
+        "--owner", is_flag=True, help="Copy owners, by name; needs root where they change."
+    ),
+    click.option("--group", is_flag=True, help="Copy groups, by name."),
+    click.option("--numeric-ids", is_flag=True, help="Copy owners and groups by number."),
+    click.option(
+        "-X", "--xattrs", is_flag=True, help="Copy extended attributes, as root ACLs too."
+    ),
+)
 _copy_options = option_group(
     click.argument("source", metavar="SRC", shell_complete=complete_place),
     click.argument("target", metavar="DST", shell_complete=complete_place),
@@ -48,12 +58,7 @@ _copy_options = option_group(
         show_default=True,
         help="portable: the executable bit alone; special: setuid, setgid and sticky bits too.",
     ),
-    click.option("--owner", is_flag=True, help="Copy owners, by name; DST needs root."),
-    click.option("--group", is_flag=True, help="Copy groups, by name."),
-    click.option("--numeric-ids", is_flag=True, help="Copy owners and groups by number."),
-    click.option(
-        "-X", "--xattrs", is_flag=True, help="Copy extended attributes, as root ACLs too."
-    ),
+    *ATTRIBUTE_OPTIONS,
     click.option("-H", "--hard-links", is_flag=True, help="Link in DST what is one file in SRC."),
 )
 

@@ -25,7 +25,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kled_client.forward.spec import Forward, ForwardKind, parse_forward
 from kled_wire.errors import ConfigError, KledError
@@ -40,6 +40,10 @@ _KINDS = {
 }
 
 
+_SYNC_WORDS: Final = ("local", "remote", "mode", "permissions")
+_BY_HAND: Final = {"owner", "group", "numeric_ids"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSync:
     """A folder of the project, and what it is called in the workspace."""
@@ -49,6 +53,8 @@ class ProjectSync:
     mode: str = "two-way-safe"
     ignore: tuple[str, ...] = ()
     preset: tuple[str, ...] = ()
+    permissions: str = "portable"
+    xattrs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +116,10 @@ def _syncs(name: str, tables: object) -> Iterable[ProjectSync]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise _invalid(name, "`sync` is not a list of tables: [[sync]]")
     for table in tables:
-        _only(name, table, {"local", "remote", "mode", "ignore", "preset"}, "sync.")
-        words = {key: table[key] for key in ("local", "remote", "mode") if key in table}
+        _check_sync_keys(name, table)
+        words = {key: table[key] for key in _SYNC_WORDS if key in table}
         if not all(isinstance(w, str) and w and "\0" not in w for w in words.values()):
-            raise _invalid(name, "`sync.local`, `remote` and `mode` are words")
+            raise _invalid(name, "`sync.local`, `remote`, `mode` and `permissions` are words")
         local, remote = words.get("local", "."), words.get("remote")
         if remote is None:
             raise _invalid(name, '`sync.remote` is missing: remote = "PATH"')
@@ -129,7 +135,21 @@ def _syncs(name: str, tables: object) -> Iterable[ProjectSync]:
             mode=words.get("mode", "two-way-safe"),
             ignore=tuple(lists["ignore"]),
             preset=tuple(lists["preset"]),
+            permissions=words.get("permissions", "portable"),
+            xattrs=table.get("xattrs", False),
         )
+
+
+def _check_sync_keys(name: str, table: dict[str, Any]) -> None:
+    """Owners and special bits are not for a file that a cloned repository can bring."""
+    asked = sorted(set(table) & _BY_HAND)
+    if table.get("permissions") == "special":
+        asked.append("permissions = special")
+    if asked:
+        raise _invalid(name, f"`sync.{asked[0]}` is an option of `kled sync start` alone")
+    _only(name, table, {*_SYNC_WORDS, "ignore", "preset", "xattrs"}, "sync.")
+    if not isinstance(table.get("xattrs", False), bool):
+        raise _invalid(name, "`sync.xattrs` is neither true nor false")
 
 
 def _only(name: str, table: dict[str, Any], known: set[str], prefix: str) -> None:

@@ -184,6 +184,7 @@ class Background:
         session = self._store.load(name)
         return {
             "name": name, "alpha": session.alpha, "beta": session.beta, "mode": session.mode,
+            "attributes": session.attribute_words(),
             "state": "paused", "reason": "", "hint": f"kled sync resume {name}",
         }  # fmt: skip
 

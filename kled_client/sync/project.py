@@ -34,6 +34,8 @@ def session_of(
         alpha=f"{local}",
         beta=f"{project.workspace}:{sync.remote}",
         mode=sync.mode,
+        permissions=sync.permissions,
+        xattrs=sync.xattrs,
         ignore=rules_of(sync.ignore, sync.preset, vcs=False).decode("utf-8", "surrogateescape"),
         profile=profile,
         project=f"{path}#{sync.remote}",

@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from kled_client.account.files import ensure_private_dir, write_private
 from kled_client.sync.place import SyncPlace, parse_sync_place
+from kled_sync.decide.attributes import AttributeWish
 from kled_sync.decide.modes import Mode
 from kled_sync.files.options import DURABLE, LINKS, Options
 from kled_sync.files.root import state_home
+from kled_sync.session.attribute_marks import MARKS
 from kled_sync.session.roots import FILE as ROOTS
 from kled_sync.tree.entry import EXECUTABLE
 from kled_wire.errors import ConfigError, ConflictError, InputError, NotFoundError
@@ -27,7 +29,7 @@ from kled_wire.errors import ConfigError, ConflictError, InputError, NotFoundErr
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FILE: Final = "session.json"
 CONTINUOUS: Final = tuple(mode.value for mode in Mode if mode is not Mode.COPY)
-PERMISSIONS: Final = {"portable": EXECUTABLE, "all": 0o777}
+PERMISSIONS: Final = {"portable": EXECUTABLE, "all": 0o777, "special": 0o777}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,10 @@ class SyncSession:
     links: str = "portable"
     permissions: str = "portable"
     durable: str = "batch"
+    owner: bool = False
+    group: bool = False
+    numeric_ids: bool = False
+    xattrs: bool = False
     profile: str | None = None
     paused: bool = False
     # The `.kled.toml` that names it; empty for those started by hand.
@@ -64,6 +70,22 @@ class SyncSession:
             ignore=self.ignore.encode("utf-8", "surrogateescape"),
             gitignore=self.gitignore,
         )
+
+    def attributes(self) -> AttributeWish:
+        """What is kept the same besides contents and the permissions of `options`."""
+        return AttributeWish(
+            owner=self.owner,
+            group=self.group,
+            numeric_ids=self.numeric_ids,
+            special=self.permissions == "special",
+            xattrs=self.xattrs,
+        )
+
+    def attribute_words(self) -> list[str]:
+        """The same for people: as `kled sync start` takes them."""
+        names = ("owner", "group", "numeric_ids", "xattrs")
+        words = [name.replace("_", "-") for name in names if getattr(self, name)]
+        return [f"permissions {self.permissions}", *words]
 
 
 def check_session(session: SyncSession) -> SyncSession:
@@ -152,7 +174,7 @@ class SessionStore:
 
     def forget_agreed(self, name: str) -> None:
         """Begin anew: what both sides have is compared by content the next time."""
-        for part in ("agreed", "log", ROOTS):
+        for part in ("agreed", "log", MARKS, ROOTS):
             (self.directory(name) / "agreement" / part).unlink(missing_ok=True)
 
 

@@ -154,6 +154,7 @@ class Supervisor:
             mode=Mode(self.session.mode),
             options=self.session.options(self._identity()),
             here=None if both_here else here,
+            attributes=self.session.attributes(),
         )
 
     def _identity(self) -> str:
@@ -225,6 +226,7 @@ class Supervisor:
             "alpha": session.alpha,
             "beta": session.beta,
             "mode": session.mode,
+            "attributes": session.attribute_words(),
             "state": self.state.phase,
             "reason": self.state.reason,
             "hint": self.state.hint,
@@ -245,6 +247,7 @@ def _explained(exc: BaseException) -> KledError | None:
 
 def _figures(sync: ContinuousSync) -> dict[str, Any]:
     health, meter = sync.health, sync.meter
+    conflicts, problems = health.all_conflicts(), health.all_problems()
     watching = {
         side.value: {
             "how": state.watching.how if state.watching is not None else "sweeps",
@@ -256,11 +259,11 @@ def _figures(sync: ContinuousSync) -> dict[str, Any]:
     }
     return {
         "doing": health.phase,
-        "conflicts": _rows(health.conflicts),
-        "conflicts_total": len(health.conflicts),
-        "problems": _rows(health.problems),
-        "problems_total": len(health.problems),
-        "lacking_total": len(health.lacking),
+        "conflicts": _rows(conflicts),
+        "conflicts_total": len(conflicts),
+        "problems": _rows(problems),
+        "problems_total": len(problems),
+        "lacking_total": len(health.all_lacking()),
         "changes_total": health.changes,
         "in_flight": len(sync.transfer.in_flight),
         "bytes_done": meter.done_bytes,

@@ -1,7 +1,8 @@
 """Decides on owners, special permission bits, extended attributes and hard links. No I/O.
 
-They are no part of an entry: a copy that was asked for them compares both sides when the contents
-are there. A source is believed only in what was asked for.
+They are no part of an entry: a sync that was asked for them compares both sides when the contents
+are there. A source is believed only in what was asked for. Of what both sides agreed on a mark is
+remembered: what each had, as one digest, since the same owner can have another number there.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from blake3 import blake3
+
+from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.tree.entry import MODE_BITS
+from kled_sync.tree.packed import PackableEntry
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ProtocolError
 
 # `RootOpened.facts` of an endpoint that knows the messages and operations for these.
 FACT: Final = "attributes"
+# The same of one that tells of paths whose attributes may have changed alone.
+FACT_TOLD: Final = "touched"
 USER_XATTRS: Final = b"user."
 # Whoever may write these decides who may do what: they need root at both ends (xattr(7), acl(5)).
 _ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
@@ -55,6 +62,29 @@ class AttributeWish:
 
 
 NOTHING: Final = AttributeWish()
+_MARK_BYTES: Final = 16
+
+
+class AttributeMark(PackableEntry):
+    """What alpha had of one path when both sides agreed, and what beta had."""
+
+    __slots__ = ()
+
+    @property
+    def is_directory(self) -> bool:
+        return False
+
+    def has(self, side: SyncSide, digest: bytes) -> bool:
+        """Whether that side has still what it had then."""
+        at = 0 if side is SyncSide.ALPHA else _MARK_BYTES
+        return self[at : at + _MARK_BYTES] == digest
+
+
+def check_mark(data: bytes) -> AttributeMark:
+    """Raises ProtocolError."""
+    if len(data) != 2 * _MARK_BYTES:
+        raise ProtocolError("sync_entry_refused", "a mark that cannot be")
+    return AttributeMark(data)
 
 
 class FileAttributes(NamedTuple):
@@ -158,6 +188,49 @@ def change_of(
         source.xattrs if wish.xattrs else {},
         wish.xattrs,
     )
+
+
+def digest_of(wish: AttributeWish, found: FileAttributes) -> bytes:
+    """What was wished for of the attributes of a path, in 16 bytes."""
+    numbers = (
+        found.mode & ~_PERMISSIONS if wish.special else 0,
+        found.uid if wish.owner else 0,
+        found.gid if wish.group else 0,
+    )
+    parts = [b"%d %d %d" % numbers, *(_flat(found.xattrs) if wish.xattrs else ())]
+    hasher = blake3()
+    for part in parts:
+        hasher.update(len(part).to_bytes(4, "big") + part)
+    return hasher.digest(_MARK_BYTES)
+
+
+def mark_of(wish: AttributeWish, alpha: FileAttributes, beta: FileAttributes) -> AttributeMark:
+    return AttributeMark(digest_of(wish, alpha) + digest_of(wish, beta))
+
+
+def verdict_on(
+    mode: Mode,
+    wish: AttributeWish,
+    found: tuple[FileAttributes, FileAttributes],
+    mark: AttributeMark | None,
+    *,
+    permissions: bool,
+) -> Verdict:
+    """What becomes of attributes that alpha and beta have, by the mode of a continuous sync.
+
+    `LEAVE` where neither side has changed since they were agreed to differ: one cannot have what
+    the other has.
+    """
+    alpha, beta = found
+    if change_of(wish, alpha, beta, permissions=permissions) is None:
+        return Verdict.SAME
+    if mark is None:
+        return decide(mode, b"alpha's", b"beta's", b"")
+    agreed = b"agreed"
+    one = agreed if mark.has(SyncSide.ALPHA, digest_of(wish, alpha)) else b"alpha's"
+    other = agreed if mark.has(SyncSide.BETA, digest_of(wish, beta)) else b"beta's"
+    verdict = decide(mode, one, other, agreed)
+    return Verdict.LEAVE if verdict is Verdict.SAME else verdict
 
 
 def letters(change: AttributesToSet, target: FileAttributes) -> str:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
+from kled_sync.decide.attributes import FACT_TOLD
 from kled_sync.endpoint.placing_job import Workshop
 from kled_sync.files.options import Options
 from kled_sync.files.places import held, state_directory
@@ -30,7 +31,17 @@ from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.watching.kernel import handle_of
 from kled_sync.wire.compression import NEAR
-from kled_sync.wire.messages import FoundEntries, Listing, Message, Named, RootIs, Rows, Scanned
+from kled_sync.wire.messages import (
+    FoundEntries,
+    Listing,
+    Message,
+    Named,
+    PathList,
+    RootIs,
+    Rows,
+    Scanned,
+    Touched,
+)
 from kled_wire.errors import ConflictError
 
 # A staged part is worth asking the sender about from here on.
@@ -131,6 +142,7 @@ class HeldRoot:
             "moves": True,  # directories, as one
             "folds_case": self._names.folds_case,
             ATTRIBUTES: True,
+            FACT_TOLD: True,
             NEAR: True,
             "free_bytes": disk.f_bavail * disk.f_frsize,
         }
@@ -198,6 +210,8 @@ class HeldRoot:
         root, identity = self.memory.root, self._identity()
         if not self._told or _entry(root) != _entry(root_before) or identity != self._told_identity:
             yield RootIs(entry=Rows(() if root is None else [(bytes(root.entry), *identity)]))
+        if self._told and self.scanner.touched:
+            yield Touched(paths=PathList(self.scanner.touched))
         self._told, self._told_identity = True, identity
         for directory in changed:
             yield Listing(directory=directory, entries=self._listed(directory))

@@ -39,6 +39,8 @@ class Options:
     reads_only: bool = False
     # Whether the session is told which directory the root is, whenever that is another.
     identify: bool = False
+    # Whether it is told which paths may have other owners or extended attributes than before.
+    attributes: bool = False
     # Nothing is remembered or kept, and other syncs of the root may run.
     transient: bool = False
 

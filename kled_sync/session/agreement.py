@@ -1,9 +1,10 @@
 """The state that both sides last agreed on: a tree, and a log of the agreements since.
 
 The log also has what was about to be brought over, written down before it was: a run that was cut
-off may have brought it. A directory that is moved has one record. An agreement that is too old is
-safe: the sides have the same content at the paths agreed on since, and a scan shows that. So
-nothing waits until the log is durable; a record that a crash truncated ends the log.
+off may have brought it. A directory that is moved has one record. Where a sync was asked for owners
+and the like, the log also has the mark of each path on which they were agreed. An agreement that is
+too old is safe: the sides have the same content at the paths agreed on since, and a scan shows
+that. So nothing waits until the log is durable; a record that a crash truncated ends the log.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import BinaryIO, Final, NamedTuple
 
 from blake3 import blake3
 
+from kled_sync.decide.attributes import AttributeMark, check_mark
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.reading.snapshot import load_tree, save_tree
+from kled_sync.session.attribute_marks import MARKS, AttributeMarks
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.paths import check_path
 from kled_sync.tree.tree import Tree
@@ -28,6 +31,8 @@ _CHECK_BYTES: Final = 8
 # What a record says: that it is about to be brought over, and to beta; that it is a directory
 # which was at the path that stands in place of the entry.
 _INTENDED, _TO_BETA, _MOVED = 1, 2, 4
+# The attributes of the path are agreed on; a mark stands in place of the entry.
+_MARKED: Final = 8
 # The log is folded into the tree when it has so many records, and this part of the tree's entries:
 # writing a large tree takes seconds.
 _RECORDS_MAX: Final = 50_000
@@ -46,6 +51,7 @@ class Agreement:
 
     def __init__(self, directory: Path | None) -> None:
         self.tree = Tree()
+        self.marks = AttributeMarks(None)
         self._directory = directory
         self._log: BinaryIO | None = None
         self._records = 0
@@ -55,6 +61,7 @@ class Agreement:
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.tree = load_tree(directory / "agreed") or Tree()
+            self.marks = AttributeMarks(directory / MARKS)
             self._replay(directory / "log")
             self._log = (directory / "log").open("ab")
             os.fchmod(self._log.fileno(), 0o600)
@@ -84,7 +91,9 @@ class Agreement:
     def _take(self, path: bytes, data: bytes, flags: int) -> None:
         """Raises ProtocolError."""
         side = SyncSide.BETA if flags & _TO_BETA else SyncSide.ALPHA
-        if flags & _MOVED and flags & _INTENDED:
+        if flags & _MARKED:
+            self.marks.put(path, check_mark(data))
+        elif flags & _MOVED and flags & _INTENDED:
             self._unconfirmed |= self._brought(side, check_path(data), path)
         elif flags & _MOVED:
             self._move(check_path(data), path)
@@ -107,11 +116,13 @@ class Agreement:
         if self.tree.get(source) is None or self.tree.get(path) is not None:
             return
         self.tree.move(source, path)
+        self.marks.move(source, path)
         self.forget([found for found, _ in self.tree.walk(path)])
 
     def _apply(self, path: bytes, entry: TreeEntry | None) -> None:
         if entry is None:
             self.tree.remove(path)
+            self.marks.remove(path)
         else:
             self.tree.put(path, entry)
 
@@ -152,6 +163,12 @@ class Agreement:
         self._move(source, path)
         self._write(self._log, path, source, _MOVED)
 
+    def mark(self, path: bytes, mark: AttributeMark) -> None:
+        """Both sides have agreed on the attributes of `path`."""
+        if self._log is not None and self.marks.get(path) != mark:
+            self.marks.put(path, mark)
+            self._write(self._log, path, mark, _MARKED)
+
     def unconfirmed(self) -> dict[bytes, Intended]:
         """What an earlier run intended, of which it is not known whether it was done."""
         return self._unconfirmed
@@ -181,6 +198,7 @@ class Agreement:
             return
         self._log.flush()
         save_tree(self._directory / "agreed", self.tree)
+        self.marks.save()
         self._log.truncate(0)
         self._records = 0
         for path, intended in (self._unconfirmed | self._intended).items():

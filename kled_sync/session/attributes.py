@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any, Final
-
-import trio
 
 from kled_sync.decide.attributes import (
     FACT,
@@ -17,21 +13,21 @@ from kled_sync.decide.attributes import (
     change_of,
     leaders,
     letters,
-    parse_attributes,
 )
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.decide.reconcile import PathChange, SyncTerms
-from kled_sync.session.side import SideState
+from kled_sync.session.attribute_requests import (
+    AT_ONCE,
+    Sides,
+    ask_attributes,
+    ask_both,
+    check_attributes_known,
+    set_attributes,
+)
 from kled_sync.session.transfer import CarriedOut, Failure, SyncTransfer
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry
 from kled_sync.tree.paths import split
-from kled_sync.wire import messages
-from kled_wire.errors import ProtocolError, UnavailableError
-
-_AT_ONCE: Final = 1000
-# Of the rows of one request; a row has at most 256 KiB.
-_REQUEST_BYTES: Final = 8 * 1024 * 1024
 
 
 class AttributePass:
@@ -39,11 +35,12 @@ class AttributePass:
 
     def __init__(
         self,
-        sides: dict[SyncSide, SideState],
+        sides: Sides,
         transfer: SyncTransfer,
         terms: SyncTerms,
         wish: AttributeWish,
     ) -> None:
+        self._sides = sides
         self._alpha, self._beta = sides[SyncSide.ALPHA], sides[SyncSide.BETA]
         self._transfer, self._terms, self._wish = transfer, terms, wish
         # Paths of one file, and the first of each: that is copied, the others are linked to it.
@@ -51,23 +48,17 @@ class AttributePass:
 
     def check(self) -> None:
         """Raises UnavailableError("sync_attributes_unknown") where a side is an older one."""
-        if not (self._wish.sets_attributes or self._wish.hard_links):
-            return
-        for state in (self._alpha, self._beta):
-            if state.facts.get(FACT) is not True:
-                raise UnavailableError(
-                    "sync_attributes_unknown",
-                    f"the kled of the {state.peer.name} side cannot bring over owners, special "
-                    "permission bits, extended attributes or hard links",
-                    hint="update it, or copy without those options",
-                )
+        if self._wish.sets_attributes or self._wish.hard_links:
+            check_attributes_known(self._sides, FACT)
 
     async def find_links(self) -> None:
         """Learn which paths of the source are one file. Raises KledError."""
         if self._wish.hard_links:
             files = {path: entry for path, entry in self._source() if entry.is_file}
             there = {p for p, e in files.items() if e.is_arrived(self._beta.tree.get(p))}
-            self._leaders = leaders(await _ask(self._alpha, list(files), xattrs=False), there)
+            self._leaders = leaders(
+                await ask_attributes(self._alpha, list(files), xattrs=False), there
+            )
 
     def contents(self, actions: Sequence[PathChange]) -> list[PathChange]:
         """Those that are to be carried out before `finish`: not what it makes links of."""
@@ -108,7 +99,7 @@ class AttributePass:
 
     async def _links(self, done: CarriedOut) -> list[Operation]:
         there = [path for path in self._leaders if self._beta.tree.get(path) is not None]
-        links = {f.path: f.link for f in await _ask(self._beta, there, xattrs=False)}
+        links = {f.path: f.link for f in await ask_attributes(self._beta, there, xattrs=False)}
         operations = []
         for path, leader in sorted(self._leaders.items()):
             new, old = self._beta.tree.get(leader), self._beta.tree.get(path)
@@ -160,15 +151,7 @@ class AttributePass:
 
     async def _both(self, paths: list[bytes]) -> list[tuple[FileAttributes, FileAttributes]]:
         """Of each path what the source has, and the destination. Raises KledError."""
-        found: dict[SideState, list[FileAttributes]] = {}
-
-        async def ask(state: SideState) -> None:
-            found[state] = await _ask(state, paths, xattrs=self._wish.xattrs)
-
-        async with trio.open_nursery() as nursery:
-            for state in (self._alpha, self._beta):
-                nursery.start_soon(ask, state)
-        return list(zip(found[self._alpha], found[self._beta], strict=True))
+        return await ask_both(self._sides, paths, xattrs=self._wish.xattrs)
 
     def _change(self, source: FileAttributes, target: FileAttributes) -> AttributesToSet | None:
         entry = self._alpha.tree.get(source.path)
@@ -177,8 +160,7 @@ class AttributePass:
 
     async def _set(self, paths: list[bytes], done: CarriedOut) -> None:
         """Of one portion of the paths. Raises KledError."""
-        rows: list[tuple[Any, ...]] = []
-        size = 0
+        changes = []
         for source, target in await self._both(paths):
             trouble = source.trouble or target.trouble
             if trouble:
@@ -186,26 +168,9 @@ class AttributePass:
                 continue
             change = self._change(source, target)
             if change is not None:
-                rows.append(change.row())
-                size += sum(len(name) + len(value) for name, value in change.xattrs.items())
-            if size >= _REQUEST_BYTES:
-                await self._send(rows, done)
-                rows, size = [], 0
-        if rows:
-            await self._send(rows, done)
-
-    async def _send(self, rows: list[tuple[Any, ...]], done: CarriedOut) -> None:
-        make = partial(messages.SetAttributes, rows=messages.Rows(rows))
-        answer = await self._beta.peer.ask(lambda number: make(request=number))
-        asked = {row[0] for row in rows}
-        if not isinstance(answer, messages.AttributesSet):
-            raise _another()
-        for row in answer.failed:
-            match row:
-                case (bytes(path), str(words)) if path in asked:
-                    self._fail(path, words[:500], done)
-                case _:
-                    raise _another()
+                changes.append(change)
+        for path, words in (await set_attributes(self._beta, changes)).items():
+            self._fail(path, words, done)
 
     def _fail(self, path: bytes, words: str, done: CarriedOut) -> None:
         entry = self._beta.tree.get(path)
@@ -213,25 +178,9 @@ class AttributePass:
         done.failures.append(Failure(action, "attributes", words))
 
 
-async def _ask(state: SideState, paths: list[bytes], *, xattrs: bool) -> list[FileAttributes]:
-    """The attributes of `paths` at one side, in order. Raises KledError."""
-    found: list[FileAttributes] = []
-    while len(found) < len(paths):
-        some = messages.PathList(paths[len(found) : len(found) + _AT_ONCE])
-        make = partial(messages.AskAttributes, paths=some, xattrs=xattrs)
-        answer = await state.peer.ask(lambda number, make=make: make(request=number))  # type: ignore[misc]
-        if not isinstance(answer, messages.AttributesFound) or not answer.rows:
-            raise _another()
-        told = [parse_attributes(row) for row in answer.rows]
-        if [attributes.path for attributes in told] != list(some[: len(told)]):
-            raise _another()
-        found += told
-    return found
-
-
 def _portions(paths: list[bytes]) -> Iterator[list[bytes]]:
-    for at in range(0, len(paths), _AT_ONCE):
-        yield paths[at : at + _AT_ONCE]
+    for at in range(0, len(paths), AT_ONCE):
+        yield paths[at : at + AT_ONCE]
 
 
 def _is_like(entry: TreeEntry, found: TreeEntry | None) -> bool:
@@ -241,7 +190,3 @@ def _is_like(entry: TreeEntry, found: TreeEntry | None) -> bool:
 def _has_mode(entry: TreeEntry | None) -> bool:
     """Whether it has permissions of its own: links have none."""
     return entry is not None and (entry.is_file or entry.is_directory)
-
-
-def _another() -> ProtocolError:
-    return ProtocolError("sync_message_refused", "attributes that were not asked for")

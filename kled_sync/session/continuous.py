@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
@@ -31,6 +32,7 @@ from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.peer import Peer
 from kled_sync.session.roots import KnownRoots
 from kled_sync.session.side import SideState, folding
+from kled_sync.session.standing_attributes import StandingAttributes
 from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
@@ -60,6 +62,7 @@ class SyncWish:
     mode: Mode
     options: Options
     here: SyncSide | None = SyncSide.ALPHA
+    attributes: AttributeWish = NOTHING
 
 
 Log = Callable[[list[PathChange]], None]
@@ -92,6 +95,9 @@ class ContinuousSync:
             guarded=wish.here,
             guard=is_guarded,
         )
+        self._attributes = StandingAttributes(
+            self.sides, self.agreement, self._terms, wish.attributes, self.health, log
+        )
         self._again: set[bytes] = set()
         # New directories that are looked at when what was found before is done (`Outcome.later`).
         self._later: set[bytes] = set()
@@ -116,7 +122,7 @@ class ContinuousSync:
 
     async def _open(self) -> None:
         wish = self._wish
-        options = replace(wish.options, identify=True)
+        options = replace(wish.options, identify=True, attributes=wish.attributes.sets_attributes)
         paths = {SyncSide.ALPHA: wish.alpha, SyncSide.BETA: wish.beta}
 
         async def one(side: SyncSide) -> None:
@@ -126,6 +132,7 @@ class ContinuousSync:
         async with trio.open_nursery() as nursery:
             for side in SyncSide:
                 nursery.start_soon(one, side)
+        self._attributes.begin()
         self._terms = replace(self._terms, folding=folding(self.sides))
         if wish.here is None:
             check_roots_apart(self.sides)
@@ -165,7 +172,13 @@ class ContinuousSync:
         """Until there is something to look at; whether that is everything."""
         await trio.sleep(pause)
         self.health.phase = "watching"
-        if self._again or self._whole or self._flushes or (self._later and not self._beside):
+        if (
+            self._again
+            or self._whole
+            or self._flushes
+            or self._attributes.is_waiting
+            or (self._later and not self._beside)
+        ):
             return False
         with trio.move_on_after(sweep):
             self._wake = trio.Event()
@@ -187,7 +200,7 @@ class ContinuousSync:
         if not self._beside:
             later, self._later = self._later, later
         if directories is not None and not directories | later:
-            return 0
+            return await self._attributes.settle(self._is_under_way)
         deciding = Deciding(self.sides, self._terms, self.agreement.tree, paths_max=PATHS_MAX)
         outcome = await deciding.decide(directories, later)
         self._note(outcome)
@@ -199,7 +212,7 @@ class ContinuousSync:
         if actions:
             await self._do(actions)
         self._accept = False
-        return len(actions)
+        return len(actions) + await self._attributes.settle(self._is_under_way)
 
     def _directories(self) -> set[bytes] | None:
         """What to look at: where something changed. None: everywhere."""
@@ -276,6 +289,7 @@ class ContinuousSync:
         if done.actions:
             self._log(done.actions)
         self._share(action.path for action in done.actions)
+        self._attributes.brought(done.actions)
         for action in done.actions:
             self._failed.done(action)
             self.health.have(action.path)
@@ -307,7 +321,7 @@ class ContinuousSync:
 
     async def resolve(self, path: bytes, winner: SyncSide) -> int:
         """Let one side win at `path` and below; how much that changed. Raises NotFoundError."""
-        below = [p for p in self.health.conflicts if p == path or is_below(p, path)]
+        below = [p for p in self.health.all_conflicts() if p == path or is_below(p, path)]
         if not below:
             raise NotFoundError("sync_no_conflict", f"there is no conflict at {shown(path)}")
         # The winner is alpha of a replica: what the other has there, or below it, goes.
@@ -325,11 +339,12 @@ class ContinuousSync:
         chosen = [action._replace(side=winner.other) for action in outcome.actions]
         done = await self.transfer.carry_out(chosen, urgent=True)
         self._took(done)
+        changed = len(done.actions) + await self._attributes.resolve(below, winner)
         for conflict in below:  # which are found again where they are not resolved
             self.health.conflicts.pop(conflict, None)
             self._again.add(split(conflict)[0])
         self._wake.set()
-        return len(done.actions)
+        return changed
 
 
 async def _scan(state: SideState, everywhere: bool) -> None:  # of start_soon

@@ -22,8 +22,24 @@ class Health:
     problems: dict[bytes, str] = field(default_factory=dict)
     # Those of the problems for which the two sides are not the same.
     lacking: set[bytes] = field(default_factory=set)
+    # Why a path has other attributes on the two sides, and whether that is a conflict.
+    attributes: dict[bytes, tuple[str, bool]] = field(default_factory=dict)
     changes: int = 0
     phase: str = "looking"
+
+    def all_conflicts(self) -> dict[bytes, str]:
+        """Those of attributes too."""
+        own = {path: words for path, (words, conflict) in self.attributes.items() if conflict}
+        return own | self.conflicts
+
+    def all_problems(self) -> dict[bytes, str]:
+        """The same."""
+        own = {path: words for path, (words, conflict) in self.attributes.items() if not conflict}
+        return own | self.problems
+
+    def all_lacking(self) -> set[bytes]:
+        """What is not the same on both sides, and no conflict."""
+        return self.lacking | {p for p, (_, conflict) in self.attributes.items() if not conflict}
 
     def lack(self, path: bytes, reason: str) -> None:
         """Say why `path` is not on the other side."""

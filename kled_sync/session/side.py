@@ -35,6 +35,8 @@ class SideState:
         self.peer = peer
         self.tree = Tree()
         self.changed: set[bytes] = set()
+        # What may have other attributes than before, where it is told that.
+        self.touched: set[bytes] = set()
         self.facts: dict[str, Any] = {}
         # Which directory the root is; empty where that is not told.
         self.identity = b""
@@ -54,6 +56,8 @@ class SideState:
                 self._list(message)
             case messages.RootIs():
                 self._take_root(message)
+            case messages.Touched():
+                self.touched.update(message.paths)
             case messages.Dirty():
                 self.dirty.set()
             case messages.Watching():

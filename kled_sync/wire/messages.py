@@ -85,6 +85,13 @@ class RootIs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What may have other owners or extended attributes than before; where that was asked for."""
+
+    paths: PathList
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
     """All listings of a look have been sent."""
 
@@ -269,9 +276,11 @@ TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
     AskAttributes, AttributesFound, SetAttributes, AttributesSet, LinkIsNear,
+    Touched,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
     RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet | LinkIsNear
+    | Touched
 )  # fmt: skip

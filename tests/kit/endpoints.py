@@ -141,6 +141,7 @@ async def kept_same(
     holds: dict[SyncSide, Hold] | None = None,
     watchers: dict[SyncSide, Choose] | None = None,
     here: SyncSide | None = None,
+    attributes: AttributeWish = NOTHING,
 ) -> AsyncIterator[ContinuousSync]:
     """A continuous sync of two folders of this machine, looking by itself until the block ends."""
     wish = SyncWish(
@@ -149,6 +150,7 @@ async def kept_same(
         mode=mode,
         options=options or Options(durable="none"),
         here=here,
+        attributes=attributes,
     )
     async with two_peers(state, holds, watchers) as peers, trio.open_nursery() as nursery:
         sync = ContinuousSync(peers, wish, state / "session", accept=accept)

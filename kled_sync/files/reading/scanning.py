@@ -56,6 +56,8 @@ class Scanner:
         self._gone: dict[int, SeenEntry] = {}
         self._changed: dict[bytes, None] = {}
         self._known_changed: list[bytes] = []
+        # Of the last scan: what is new, or has changed in whatever way, where that is asked for.
+        self.touched: list[bytes] = []
         # Whether names are told in Unicode's form C, whatever the filesystem makes of them.
         self.composes = False
         # Called with each directory before its names are read.
@@ -66,7 +68,7 @@ class Scanner:
         memory = self._memory
         self._root.forget()
         self._changed, self._fresh, self._gone = {}, [], {}
-        self._known_changed = []
+        self._known_changed, self.touched = [], []
         self._knows = bool(memory.directories)
         wanted = memory.dirty | set(directories)
         memory.dirty = set()
@@ -80,6 +82,8 @@ class Scanner:
             else:
                 for directory in sorted(wanted):
                     self._scan_again(directory)
+                if self._options.attributes and ROOT in wanted:
+                    self.touched.append(ROOT)  # of which no directory above is watched
                 read_new = True
         self._recognise()
         self._read(read_new=read_new)
@@ -92,6 +96,8 @@ class Scanner:
             self._memory.remove(ROOT)
             return
         self._device = found.st_dev
+        if self._options.attributes:
+            self.touched.append(ROOT)
         self._memory.root = self._look(self._root.above, self._root.name, ROOT, found, old)
         self._memory.altered = self._memory.altered or self._memory.root != old
         if self._memory.root.entry.is_directory:
@@ -288,6 +294,12 @@ class Scanner:
                 self._memory.directories.forget(join(path, name))
             elif new is None:
                 self._remember(old)
+        if self._options.attributes:
+            self.touched += [
+                join(path, name)
+                for name, new in after.items()
+                if name not in before or new.stamp != before[name].stamp
+            ]
         self._memory.directories.set(path, after)
         self._memory.altered = True
         if not before or {n: s[16:] for n, s in before.items()} != {

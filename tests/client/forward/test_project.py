@@ -85,7 +85,9 @@ def test_folders_that_are_kept_the_same() -> None:
 @pytest.mark.parametrize(
     "line",
     ['local = "/etc"', 'local = "../x"', 'local = "a/../../x"', 'local = "~/x"', "local = 5",
-     'local = "a\\u0000b"', 'mode = ""', "ignore = 5", "preset = [5]", 'other = "x"'],
+     'local = "a\\u0000b"', 'mode = ""', "ignore = 5", "preset = [5]", 'other = "x"',
+     "owner = true", "group = true", "numeric_ids = true", 'permissions = "special"',
+     "permissions = 5", "xattrs = 1"],
 )  # fmt: skip
 def test_a_folder_that_is_not_the_projects_is_refused(line: str) -> None:
     with pytest.raises(ConfigError):

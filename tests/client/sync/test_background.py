@@ -103,6 +103,25 @@ async def test_two_syncs_do_not_overlap_on_either_side(
         assert (await asked("start", session=asdict(apart)))["state"] == "running"
 
 
+async def test_attributes_are_kept_the_same_after_a_restart_too(
+    env: Env, session: SyncSession, tmp_path: Path
+) -> None:
+    (tmp_path / "here" / "b").write_text("2")
+    with_attributes = replace(session, permissions="special", xattrs=True, numeric_ids=True)
+    async with running(env) as asked:
+        status = await asked("start", session=asdict(with_attributes))
+        assert status["attributes"] == ["permissions special", "numeric-ids", "xattrs"]
+        await asked("flush", name="s")
+        assert (await asked("pause", name="s"))["attributes"] == status["attributes"]
+        await asked("resume", name="s")
+    os.setxattr(tmp_path / "there" / "b", "user.colour", b"blue")
+    (tmp_path / "here" / "a").chmod(0o4755)
+    async with running(env) as asked:
+        await asked("flush", name="s")
+        assert (tmp_path / "there" / "a").stat().st_mode & 0o7777 == 0o4755
+        assert os.getxattr(tmp_path / "here" / "b", "user.colour") == b"blue"
+
+
 async def test_an_undo_goes_back_to_no_time_before_the_start(
     env: Env, session: SyncSession, tmp_path: Path
 ) -> None:
