@@ -318,7 +318,7 @@ TESTED_BY = {
         kled_sync/endpoint/supplying kled_sync/endpoint/undoing
         kled_sync/files/reading/chunk_store kled_sync/files/reading/chunking
         kled_sync/files/writing/kept kled_sync/files/reading/memory kled_sync/files/options
-        kled_sync/files/places kled_sync/files/root kled_sync/files/reading/scanning
+        kled_sync/files/root kled_sync/files/reading/scanning
         kled_sync/files/reading/snapshot kled_sync/files/writing/staging
         kled_sync/files/system kled_sync/files/writing/large_arrival
         kled_sync/endpoint/large_file kled_sync/collecting kled_sync/session/agreement

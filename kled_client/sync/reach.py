@@ -18,6 +18,7 @@ from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef
 from kled_wire.ssh.subsystems import SYNC
+from kled_wire.text import printable
 
 if TYPE_CHECKING:
     import asyncssh
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel
 
 _FAR_COMMAND: Final = "kled sync-server"
+# Without its questions ssh never notices that a network is gone without a word.
+_SSH_OPTIONS: Final = (
+    "-o", "ClearAllForwardings=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3",
+)  # fmt: skip
 # What a far end says before it ends; the last of it explains why.
 _WORDS_BYTES: Final = 2000
 _PIPE_BYTES: Final = 1024 * 1024
@@ -56,9 +61,9 @@ async def _stream(
         return
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "kled_sync")
     if place.ssh is not None:
-        command = ("ssh", "-T", "-o", "ClearAllForwardings=yes", *place.ssh, _FAR_COMMAND)
-    async with _process(command, env) as pipes:
-        yield pipes
+        command = ("ssh", "-T", *_SSH_OPTIONS, *place.ssh, _FAR_COMMAND)
+    async with _process(command, env) as stream:
+        yield stream
 
 
 @asynccontextmanager
@@ -71,6 +76,7 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**env, "PYTHONPATH": paths},
         )
     except OSError as exc:
@@ -78,18 +84,21 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
             "sync_far_end_missing", f"{command[0]} cannot be started: {exc.strerror}"
         ) from exc
     _widen(process)
-    try:
-        assert process.stdio is not None
-        yield PipeStream(process.stdio)
-    finally:
-        with trio.move_on_after(CLEANUP_S, shield=True):
-            assert process.stdin is not None
-            await process.stdin.aclose()
-            await process.wait()
-        if process.returncode is None:
-            process.kill()
-            with trio.CancelScope(shield=True):
+    async with trio.open_nursery() as nursery:
+        stream = _ProcessStream(process)
+        nursery.start_soon(stream.pass_words_on)
+        try:
+            yield stream
+        finally:
+            with trio.move_on_after(CLEANUP_S, shield=True):
+                assert process.stdin is not None
+                await process.stdin.aclose()
                 await process.wait()
+            if process.returncode is None:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+            nursery.cancel_scope.cancel()
 
 
 def _widen(process: trio.Process) -> None:
@@ -101,12 +110,61 @@ def _widen(process: trio.Process) -> None:
                 fcntl.fcntl(end.fileno(), widen, _PIPE_BYTES)
 
 
+class _Words:
+    """What comes on standard error: the last line of it explains an end."""
+
+    def __init__(self) -> None:
+        self._last = b""
+
+    def add(self, data: bytes) -> None:
+        self._last = (self._last + data)[-_WORDS_BYTES:]
+
+    def explain(self) -> None:
+        """Raises UnavailableError("sync_connection_lost") where something was said."""
+        lines = self._last.decode("utf-8", "replace").strip().splitlines()
+        if lines:
+            said = printable(lines[-1])
+            raise UnavailableError("sync_connection_lost", f"the far end of the sync ended: {said}")
+
+
+class _ProcessStream(PipeStream):
+    """A process's pipes; what it says on standard error is said here too."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdio is not None
+        assert isinstance(process.stderr, trio.lowlevel.FdStream)
+        super().__init__(process.stdio)
+        self._process, self._stderr = process, process.stderr
+        self._words = _Words()
+
+    async def receive_into(self, space: memoryview) -> int:
+        count = await super().receive_into(space)
+        if not count:
+            with trio.move_on_after(CLEANUP_S):
+                await self._process.wait()
+            with suppress(OSError):  # not until its end: a master of ssh's may keep it open
+                self._take(os.read(self._stderr.fileno(), _WORDS_BYTES))
+            self._words.explain()
+        return count
+
+    async def pass_words_on(self) -> None:
+        """Until the end of it: who is not read would be held up."""
+        async with self._stderr:
+            async for data in self._stderr:
+                self._take(bytes(data))
+
+    def _take(self, data: bytes) -> None:
+        self._words.add(data)
+        with suppress(OSError):
+            os.write(2, data)
+
+
 class _ChannelStream:
     """An SSH channel as a stream of bytes; what comes on standard error explains its end."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._words = b""
+        self._words = _Words()
         # What came and did not fit into where it was wanted.
         self._rest = memoryview(b"")
 
@@ -114,22 +172,17 @@ class _ChannelStream:
         while not self._rest:
             received = await self._channel.receive()
             if received is None:
-                self._raise_words()
+                self._words.explain()
                 return 0
             data, is_stderr = received
             if is_stderr:
-                self._words = (self._words + data)[-_WORDS_BYTES:]
+                self._words.add(data)
             else:
                 self._rest = memoryview(data)
         count = min(len(space), len(self._rest))
         space[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
-
-    def _raise_words(self) -> None:
-        if self._words:
-            said = self._words.decode("utf-8", "replace").strip().splitlines()[-1]
-            raise UnavailableError("sync_connection_lost", f"the far end of the sync ended: {said}")
 
     async def send_all(self, data: bytes | memoryview) -> None:
         await self._channel.send(bytes(data))

@@ -51,21 +51,28 @@ def held(state: Path, session: str, root: bytes) -> Iterator[None]:
     """Keep other syncs away from a root, and other continuous ones from what is in it and what
     it is in. Raises ConflictError("sync_root_busy").
 
-    An endpoint of the same session is what a connection that died has left: it is ended.
+    An endpoint of the same session is what a connection that died has left: it is killed, since it
+    may be stopped. Raises UnavailableError("sync_root_stuck") where it waits for a disk.
     """
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + _LOCK_S
         while not _take(descriptor, state, session, root):
             owner, theirs = _holder(descriptor)
-            if not session or theirs != session or time.monotonic() > deadline:
+            if session and theirs == session and time.monotonic() > deadline:
+                raise UnavailableError(
+                    "sync_root_stuck",
+                    f"process {owner} of an earlier connection of this sync does not end",
+                    hint="it may wait for a disk or a network filesystem",
+                )
+            if not session or theirs != session:
                 raise ConflictError(
                     "sync_root_busy",
                     f"another sync has {os.fsdecode(root)} (process {owner or '?'})",
                     hint="kled sync list shows those of this machine",
                 )
             with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(int(owner), signal.SIGTERM)
+                os.kill(int(owner), signal.SIGKILL)
             time.sleep(_PAUSE_S)
         yield
     finally:

@@ -7,6 +7,7 @@ itself is known by its parent and its name: it may be a file, and it may be miss
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import OrderedDict
@@ -124,6 +125,16 @@ class Root:
             os.close(opened)
             raise FileNotFoundError(2, "it is no regular file any more", name)
         return opened, found
+
+    def read_link(self, path: bytes) -> bytes | None:
+        """What the link at `path` says; None where nothing, or something else, is."""
+        try:
+            descriptor, name = self.locate(path)
+            return os.readlink(name, dir_fd=descriptor)
+        except OSError as exc:
+            if exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}:
+                return None
+            raise
 
     def device(self) -> int | None:
         """The filesystem that the root is in; None where it is not there."""

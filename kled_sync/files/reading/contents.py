@@ -40,11 +40,13 @@ def is_same(before: os.stat_result, after: os.stat_result) -> bool:
 def is_known(
     root: Root, path: bytes, known: SeenEntry, found: os.stat_result, store: ChunkStore
 ) -> bool:
-    """As `SeenEntry.is_still`; what was read too soon to be sure is read again."""
-    if known.is_sure or not known.entry.is_file:
-        return known.is_still(found) or not known.is_sure
-    again = hash_file(root, path, store)
-    return again is not None and again.entry.tail == known.entry.tail
+    """As `SeenEntry.is_still`; what was read too soon to be sure is read again. Raises OSError."""
+    if known.is_sure:
+        return known.is_still(found)
+    if known.entry.is_file:
+        again = hash_file(root, path, store)
+        return again is not None and again.entry.tail == known.entry.tail
+    return known.entry.kind is not Kind.LINK or root.read_link(path) == known.entry.tail
 
 
 def hash_file(root: Root, path: bytes, store: ChunkStore) -> SeenEntry | None:

@@ -14,7 +14,15 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kled_sync.tree.directories import Directories
-from kled_sync.tree.entry import MODE_BITS, Kind, TreeEntry, make_frozen, pack_file
+from kled_sync.tree.entry import (
+    MODE_BITS,
+    Kind,
+    TreeEntry,
+    make_file,
+    make_frozen,
+    make_link,
+    pack_file,
+)
 from kled_sync.tree.packed import PackableEntry, PackedEntries
 from kled_sync.tree.paths import ROOT, join, split
 from kled_sync.tree.subtree import content_mark, digest_below
@@ -24,8 +32,11 @@ _STAMP: Final = struct.Struct(">qQ")
 # The stamp and the entry of a file, without its digest.
 _FILE: Final = struct.Struct(">qQBHqQ")
 _NEVER: Final = _STAMP.pack(0, 0)
-# The kernel's clock for files ticks every 1 to 10 ms; some filesystems' more coarsely.
+# The kernel's clock for files ticks every 1 to 10 ms. Filesystems that have whole seconds alone
+# (ext3, HFS+, an ext4 with small inodes) round down to them, FAT to every second one.
 _TICK_NS: Final = 50_000_000
+_SECOND_NS: Final = 1_000_000_000
+_COARSE_TICK_NS: Final = 2 * _SECOND_NS + _TICK_NS
 
 
 class SeenEntry(PackableEntry):
@@ -79,17 +90,47 @@ def seen(entry: TreeEntry, found: os.stat_result | None) -> SeenEntry:
     return SeenEntry((_NEVER if found is None else stamp_of(found)) + entry)
 
 
+def is_settled(changed_ns: int, now_ns: int) -> bool:
+    """Whether what changed at `changed_ns` would have another time if it changed again now."""
+    is_whole = changed_ns % _SECOND_NS == 0
+    return changed_ns < now_ns - (_COARSE_TICK_NS if is_whole else _TICK_NS)
+
+
 def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> SeenEntry:
-    """A file that was read: `read_at_ns` is when that began."""
-    changed_ns = found.st_mtime_ns
-    stamp = stamp_of(found) if changed_ns < read_at_ns - _TICK_NS else _NEVER
-    return SeenEntry(stamp + pack_file(found.st_mode, changed_ns, found.st_size) + digest)
+    """A file that was read: `read_at_ns` is when that began.
+
+    Its time of modification does not count: whoever writes can set it back.
+    """
+    return _file(found, digest, is_sure=is_settled(found.st_ctime_ns, read_at_ns))
+
+
+def placed_file(found: os.stat_result, content: TreeEntry) -> SeenEntry:
+    """What is where `content` was put a moment ago; if that is something else, it is to be read."""
+    rounded_ns = content.mtime_ns - found.st_mtime_ns
+    is_time = 0 <= rounded_ns <= _COARSE_TICK_NS
+    if not (stat.S_ISREG(found.st_mode) and is_time and found.st_size == content.size):
+        return seen(content, None)
+    if not content.is_hashed:
+        return seen(make_file(found.st_mode, found.st_mtime_ns, found.st_size), found)
+    sure = is_settled(found.st_mtime_ns, time.time_ns())
+    return _file(found, content.tail, is_sure=sure)
+
+
+def _file(found: os.stat_result, digest: bytes, *, is_sure: bool) -> SeenEntry:
+    stamp = stamp_of(found) if is_sure else _NEVER
+    return SeenEntry(stamp + pack_file(found.st_mode, found.st_mtime_ns, found.st_size) + digest)
+
+
+def seen_link(found: os.stat_result, target: bytes) -> SeenEntry:
+    """A link that was read; the inode of one that is replaced may be used again at once."""
+    sure = is_settled(found.st_ctime_ns, time.time_ns())
+    return seen(make_link(target, found.st_mtime_ns), found if sure else None)
 
 
 def seen_problem(found: os.stat_result, words: str) -> SeenEntry:
     """What cannot be synced; looked at again each time while a change of it might not show."""
-    is_new = found.st_ctime_ns >= time.time_ns() - _TICK_NS
-    return seen(make_frozen(Kind.PROBLEM, words), None if is_new else found)
+    sure = is_settled(found.st_ctime_ns, time.time_ns())
+    return seen(make_frozen(Kind.PROBLEM, words), found if sure else None)
 
 
 class Memory:

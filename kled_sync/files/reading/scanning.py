@@ -20,7 +20,14 @@ from kled_sync.decide.folding import composed
 from kled_sync.files.options import Options
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import hash_file, read_small
-from kled_sync.files.reading.memory import Memory, SeenEntry, seen, seen_problem
+from kled_sync.files.reading.memory import (
+    Memory,
+    SeenEntry,
+    is_settled,
+    seen,
+    seen_link,
+    seen_problem,
+)
 from kled_sync.files.root import DIRECTORY_FLAGS, FILE_FLAGS, Root
 from kled_sync.ignore.rules import RULES_BYTES_MAX, RULES_FILE, Rules, is_ignored
 from kled_sync.tree.entry import (
@@ -29,7 +36,6 @@ from kled_sync.tree.entry import (
     make_directory,
     make_file,
     make_frozen,
-    make_link,
 )
 from kled_sync.tree.paths import DEPTH_MAX, ROOT, STAGING_NAME, is_name, join, split
 
@@ -176,15 +182,16 @@ class Scanner:
     def _list(self, descriptor: int, path: bytes, before: dict[bytes, SeenEntry]) -> list[bytes]:
         """The names; from memory where the directory was not written to since they were read."""
         now = os.fstat(descriptor)
-        stamp = (now.st_mtime_ns, now.st_ino)
+        stamp = (now.st_ctime_ns, now.st_ino)  # whoever unpacks sets the other time back
         if self._names.get(path) == stamp and path in self._memory.directories:
             return list(before)
         if path == ROOT and self._options.only:
             return self._options.only_names
+        began = time.time_ns()
         names = os.listdir(descriptor)
         # Written to a moment ago: a name may come within the same tick of the clock.
-        settled = os.fstat(descriptor).st_mtime_ns == now.st_mtime_ns
-        if settled and seen_long_ago(now):
+        same = os.fstat(descriptor).st_ctime_ns == now.st_ctime_ns
+        if same and is_settled(now.st_ctime_ns, began):
             self._names[path] = stamp
         else:
             self._names.pop(path, None)
@@ -256,7 +263,7 @@ class Scanner:
             return seen_problem(found, "a link that leads nowhere")
         if self._options.links == "portable" and not leads_inside(path, target):
             return seen_problem(found, "a link that leads out of the folder")
-        return seen(make_link(target, found.st_mtime_ns), found)
+        return seen_link(found, target)
 
     def _apply_rules(self, descriptor: int, path: bytes, stack: Stack) -> Stack:
         """`stack` with the rules of this directory; those of the session stay the strongest."""
@@ -271,12 +278,14 @@ class Scanner:
             found = os.fstat(opened)
             if not stat.S_ISREG(found.st_mode):
                 return stack
+            began = time.time_ns()
             stamp = seen(make_file(0, found.st_mtime_ns, found.st_size), found)
             known = self._rules.get(path)
             if known is None or known[0] != stamp:
                 text = read_small(opened, min(found.st_size, RULES_BYTES_MAX))
                 known = (stamp, Rules(text, path))
-                self._rules[path] = known
+                if is_settled(found.st_ctime_ns, began):
+                    self._rules[path] = known
         finally:
             os.close(opened)
         return (*stack[:-1], known[1], stack[-1]) if known[1] else stack
@@ -362,11 +371,6 @@ _WORDS: Final = {
 def is_same_file(what: SeenEntry, old: SeenEntry) -> bool:
     """Whether `what`, which nobody read, is `old`, which was: same inode, times, size and mode."""
     return what == old[: len(what)]
-
-
-def seen_long_ago(found: os.stat_result) -> bool:
-    """Whether the clock of files has ticked since the directory changed."""
-    return found.st_mtime_ns < time.time_ns() - 50_000_000
 
 
 def leads_inside(path: bytes, target: bytes) -> bool:

@@ -12,7 +12,7 @@ import stat
 from kled_sync.decide.operations import Operation
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import is_known
-from kled_sync.files.reading.memory import Memory
+from kled_sync.files.reading.memory import Memory, seen
 from kled_sync.files.root import Root
 from kled_sync.files.system import rename_new
 from kled_sync.files.writing.refusal import CHANGED, Refusal
@@ -44,7 +44,9 @@ def move_file(operation: Operation, root: Root, memory: Memory, store: ChunkStor
         raise Refusal(*CHANGED)
     _rename(root, operation.source, operation.path)
     memory.move(operation.source, operation.path)
-    memory.mark(operation.path)  # its time of change is another now
+    # Its time of change is another now, and what was saved in that moment has none of its own.
+    memory.put(operation.path, seen(known.entry, None))
+    memory.mark(operation.path)
 
 
 def _rename(root: Root, source: bytes, path: bytes) -> None:

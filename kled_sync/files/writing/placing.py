@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -17,14 +16,14 @@ from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.options import Options
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import hash_file, is_known
-from kled_sync.files.reading.memory import Memory, SeenEntry, seen, seen_file
+from kled_sync.files.reading.memory import Memory, SeenEntry, placed_file, seen, seen_link
 from kled_sync.files.root import Root
 from kled_sync.files.system import exchange, rename_new
 from kled_sync.files.writing.kept import DELETED, REPLACED, KeptVersions
 from kled_sync.files.writing.moving import move_directory, move_file
 from kled_sync.files.writing.refusal import CHANGED, Refusal
 from kled_sync.files.writing.staging import dress
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory, make_file, make_link
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory
 
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
 _ALL: Final = 0o777
@@ -65,9 +64,9 @@ class Placer:
 
     def _do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
         if content is not None:
-            self._put(operation, staged, content.tail)
+            self._put(operation, staged, content)
             if operation.do is Do.HARD_LINK:  # which changes the time of change of both
-                self._remember(*self._root.locate(operation.source), operation.source, content.tail)
+                self._remember(*self._root.locate(operation.source), operation.source, content)
             return
         match operation.do:
             case Do.MAKE_DIRECTORY:
@@ -78,7 +77,7 @@ class Placer:
                 os.symlink(operation.new.tail, staged, dir_fd=self._staging)
                 times = (operation.new.mtime_ns, operation.new.mtime_ns)
                 os.utime(staged, ns=times, dir_fd=self._staging, follow_symlinks=False)
-                self._put(operation, staged, b"")
+                self._put(operation, staged, operation.new)
             case Do.REMOVE:
                 self._remove(operation)
             case Do.REMOVE_DIRECTORY:
@@ -156,7 +155,7 @@ class Placer:
         if self._kept is not None:
             self._kept.note_moved(operation.source, operation.path)
 
-    def _put(self, operation: Operation, staged: bytes, digest: bytes) -> None:
+    def _put(self, operation: Operation, staged: bytes, content: TreeEntry) -> None:
         path, old = operation.path, operation.old
         descriptor, name = self._root.locate(path)
         if old is None:
@@ -166,11 +165,12 @@ class Placer:
                 raise Refusal(*CHANGED) from None
             if self._kept is not None:
                 self._kept.note_made(path)
+            self._remember(descriptor, name, path, content)
         else:
             known = self._as_known(descriptor, name, operation)
             self._swap(staged, descriptor, name, known, path)
+            self._remember(descriptor, name, path, content)
             self._let_go(staged, path, REPLACED)
-        self._remember(descriptor, name, path, digest)
 
     def _as_known(self, descriptor: int, name: bytes, operation: Operation) -> SeenEntry:
         """What we saw there, if it is there still and is what the session means."""
@@ -250,13 +250,15 @@ class Placer:
         else:
             os.unlink(staged, dir_fd=self._staging)
 
-    def _remember(self, descriptor: int, name: bytes, path: bytes, digest: bytes) -> None:
+    def _remember(self, descriptor: int, name: bytes, path: bytes, content: TreeEntry) -> None:
+        """What was put there. What somebody has saved there since is news to the next look."""
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        if stat.S_ISREG(found.st_mode):
-            self._memory.put(path, _seen_now(found, digest))
-        else:
-            target = os.readlink(name, dir_fd=descriptor)
-            self._memory.put(path, seen(make_link(target, found.st_mtime_ns), found))
+        what = seen(content, None)
+        if content.is_file:
+            what = placed_file(found, content)
+        elif self._root.read_link(path) == content.tail:
+            what = seen_link(found, content.tail)
+        self._memory.put(path, what)
 
     def _remove(self, operation: Operation) -> None:
         descriptor, name = self._root.locate(operation.path)
@@ -303,8 +305,9 @@ class Placer:
             if mode != stat.S_IMODE(found.st_mode):
                 os.fchmod(opened, mode)
             os.utime(opened, ns=(new.mtime_ns, new.mtime_ns))
+            # Read again: with the time that it has now a save in this moment would not show.
             entry = known.entry.with_mode(mode).with_time(new.mtime_ns)
-            self._memory.put(path, seen(entry, os.fstat(opened)))
+            self._memory.put(path, seen(entry, None))
         finally:
             os.close(opened)
 
@@ -343,14 +346,8 @@ class Placer:
         os.link(
             name, staged, src_dir_fd=descriptor, dst_dir_fd=self._staging, follow_symlinks=False
         )
-        self._remember(descriptor, name, source, entry.tail)
+        self._remember(descriptor, name, source, entry)
         return staged
-
-
-def _seen_now(found: os.stat_result, digest: bytes) -> SeenEntry:
-    if digest:
-        return seen_file(found, digest, time.time_ns())
-    return seen(make_file(found.st_mode, found.st_mtime_ns, found.st_size), found)
 
 
 def _is_meant(known: TreeEntry, old: TreeEntry) -> bool:

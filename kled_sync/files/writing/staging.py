@@ -7,14 +7,13 @@ disk. A large file keeps its staged part over a broken connection.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from blake3 import blake3
 
 from kled_sync.files.reading.chunk_store import ChunkStore
-from kled_sync.files.reading.memory import SeenEntry, seen_file
+from kled_sync.files.reading.memory import SeenEntry, placed_file
 from kled_sync.files.writing.large_arrival import PRIVATE, LargeArrival, write_all
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.wire import contents
@@ -117,7 +116,7 @@ class Staging:
                 write_all(descriptor, data)
             dress(descriptor, mode, entry.mtime_ns, created=mode & _ALL & ~self._umask)
             if built:
-                arrival.seen = seen_file(os.fstat(descriptor), entry.tail, time.time_ns())
+                arrival.seen = placed_file(os.fstat(descriptor), entry)
         except OSError:
             os.unlink(arrival.name, dir_fd=self._directory)
             raise

@@ -360,6 +360,23 @@ def test_a_background_process_of_another_version_is_started_again(
             older.kill()
 
 
+async def test_a_sync_that_cannot_connect_says_what_ssh_says(
+    env: Env, session: SyncSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text('#!/bin/sh\nprintf "one\\nno \\033]0;route: $*\\n" >&2\nexit 255\n')
+    ssh.chmod(0o755)
+    env["PATH"] = f"{ssh.parent}:{env['PATH']}"
+    async with running(env) as asked:
+        found = await asked("start", session=asdict(replace(session, beta="me@far.example:x")))
+        assert found["state"] == "waiting"
+        assert "no \ufffd]0;route: -T " in found["reason"]
+        # A network that goes without a word is noticed.
+        assert "ServerAliveInterval=15" in found["reason"]
+    assert "one\n" in capfd.readouterr().err
+
+
 def test_nobody_answers_where_nothing_runs(env: Env) -> None:
     with pytest.raises(UnavailableError, match="does not run"):
         ask(env, "list", start=False)

@@ -15,6 +15,7 @@ from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files import system
 from kled_sync.files.writing import moving
 from kled_sync.files.writing.refusal import Refusal
+from kled_sync.files.writing.staging import dress
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.wire.messages import AskKept, PathList, Undo
 from kled_wire.errors import ConflictError, ProtocolError
@@ -144,6 +145,7 @@ def save_over(held: HeldRoot, root: Path, path: bytes, text: str) -> None:
     staged = b"test"
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held.shop.staging)
     os.write(descriptor, text.encode())
+    dress(descriptor, 0o644, 0)
     os.close(descriptor)
     seen = held.memory.get(path)
     assert seen is not None

@@ -6,8 +6,10 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
@@ -182,3 +184,45 @@ def test_what_is_kept_is_ours_alone_and_has_an_end(
     assert kept.too_large == [b"f"]
     staging = Path(f"/proc/self/fd/{held.shop.staging}").resolve()
     assert stat.S_IMODE(staging.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("old", ["replaced", "new"])
+def test_what_is_saved_right_after_is_no_news_of_ours(
+    held: HeldRoot, root: Path, old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor's new version, with a time of last year as `cp -p` gives it."""
+    (root / "theirs").write_text("theirs")
+    os.utime(root / "theirs", ns=(1, 1_700_000_000_000_000_000))
+    path = b"f" if old == "replaced" else b"new"
+    names = {"replaced": "exchange", "new": "rename_new"}
+    through = getattr(placing, names[old])
+
+    def and_save(*places: object) -> None:
+        through(*places)
+        (root / "theirs").replace(root / path.decode())
+
+    monkeypatch.setattr(placing, names[old], and_save)
+    put(held, path, b"ours!!", entry(held, b"f") if old == "replaced" else None)
+    monkeypatch.undo()
+    list(held.scan(2, everywhere=False, directories=(b"",)))
+    if not entry(held, path).is_hashed:
+        held.hash(path)
+    assert entry(held, path).tail == blake3(b"theirs").digest()
+
+
+def test_a_save_while_the_mode_is_set_is_found(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through = os.utime
+
+    def save_and(*args: Any, **rest: Any) -> None:
+        (root / "f").write_text("BEFORE")
+        through(*args, **rest)
+
+    old = entry(held, b"f")
+    operation = Operation(Do.DRESS, b"f", old.with_mode(0o755), old)
+    monkeypatch.setattr(os, "utime", save_and)
+    held.shop.placer.do(operation, b"", None)
+    monkeypatch.undo()
+    list(held.scan(2, everywhere=False, directories=(b"",)))
+    assert entry(held, b"f").tail == blake3(b"BEFORE").digest()
