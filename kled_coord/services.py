@@ -228,7 +228,7 @@ def _build_around(
             access_url=config.access_url,
             processes=config.processes,
         ),
-        plan=sources.plan_build,
+        plan_build=sources.plan_build,
         deadline_s=config.check_deadline_s,
     )
     around = _Around(store=store, clock=clock, audit=audit, workspaces=workspaces)

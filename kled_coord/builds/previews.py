@@ -7,7 +7,7 @@ no lock is taken, and nobody else's build waits for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -54,30 +54,21 @@ class PreviewPlaces:
     processes: Path
 
 
+@dataclass(slots=True, kw_only=True)
 class Previews:
     """Lets Terraform plan; `deadline_s` is for one plan, with the `init` before it."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        sealer: Sealer,
-        states: States,
-        builds: Builds,
-        agents: Agents,
-        places: PreviewPlaces,
-        plan: BuildPlanner,
-        deadline_s: float,
-    ) -> None:
-        self._store = store
-        self._sealer = sealer
-        self._states = states
-        self._builds = builds
-        self._agents = agents
-        self._places = places
-        self._plan = plan
-        self._deadline_s = deadline_s
-        self._turns = Turns(waiting_max=_WAITING_MAX, at_once=_AT_ONCE)
+    store: Store
+    sealer: Sealer
+    states: States
+    builds: Builds
+    agents: Agents
+    places: PreviewPlaces
+    plan_build: BuildPlanner
+    deadline_s: float
+    _turns: Turns = field(
+        init=False, default_factory=lambda: Turns(waiting_max=_WAITING_MAX, at_once=_AT_ONCE)
+    )
 
     async def plan(
         self,
@@ -94,7 +85,7 @@ class Previews:
         Raises what that raises, LimitError("plans_busy"), UnavailableError("plan_timeout"), and
         KledError with Terraform's words.
         """
-        workspace, of, chosen = await self._builds.next_values(
+        workspace, of, chosen = await self.builds.next_values(
             caller, ref, transition, version=version, parameters=parameters or {}, asked=asked
         )
         return await self._preview(caller, workspace, of, chosen, transition)
@@ -104,7 +95,7 @@ class Previews:
 
         Who may start the workspace may ask: the answer shows what is in it.
         """
-        workspace = await self._builds.resolve(caller, ref, Action.WORKSPACE_START)
+        workspace = await self.builds.resolve(caller, ref, Action.WORKSPACE_START)
         return await self.of_now(caller, workspace, refresh_only=True)
 
     async def of_now(
@@ -114,7 +105,7 @@ class Previews:
 
         `workspace` may have another name than it has. Raises as `plan`.
         """
-        of, chosen = await self._builds.next_start(workspace, None)
+        of, chosen = await self.builds.next_start(workspace, None)
         transition = Transition.START if workspace.status == "running" else Transition.STOP
         return await self._preview(
             caller, workspace, of, chosen, transition, refresh_only=refresh_only
@@ -130,24 +121,24 @@ class Previews:
         *,
         refresh_only: bool = False,
     ) -> PlannedChanges:
-        latest = await self._store.read(latest_builds, [workspace.id])
+        latest = await self.store.read(latest_builds, [workspace.id])
         if latest and latest[0].status not in ENDED:
             raise build_active(workspace)
         async with self._turns.of(caller.user_id, "plans_busy", "plans"), self._turns.running():
-            fixed = await self._store.read(version_fixed_sealed, version.id)
+            fixed = await self.store.read(version_fixed_sealed, version.id)
             inquiry = PlanInquiry(
-                template=await self._store.read(version_archive, version.id),
-                state=await self._states.newest(workspace.id),
-                variables=values_of(version, chosen, open_fixed(self._sealer, version, fixed)),
+                template=await self.store.read(version_archive, version.id),
+                state=await self.states.newest(workspace.id),
+                variables=values_of(version, chosen, open_fixed(self.sealer, version, fixed)),
                 destroy=transition is Transition.DELETE,
                 refresh_only=refresh_only,
             )
             host = await self._host(workspace, version, chosen, transition)
-            with trio.move_on_after(self._deadline_s):
-                return await self._plan(inquiry, host)
+            with trio.move_on_after(self.deadline_s):
+                return await self.plan_build(inquiry, host)
         raise UnavailableError(
             "plan_timeout",
-            f"Terraform did not plan within {self._deadline_s:.0f} s",
+            f"Terraform did not plan within {self.deadline_s:.0f} s",
             hint="check_deadline_s says how long it may take",
         )
 
@@ -158,13 +149,13 @@ class Previews:
         chosen: Parameters,
         transition: Transition,
     ) -> PreviewHost:
-        owner = await self._store.read(user_by_id, workspace.owner_id)
+        owner = await self.store.read(user_by_id, workspace.owner_id)
         return PreviewHost(
             subject=describe_subject(
                 workspace, version, chosen.shown, owner, transition, build_id="bld_none"
             ),
-            agents=self._agents,
-            access_url=self._places.access_url,
-            bundles=self._places.bundles,
-            processes=self._places.processes,
+            agents=self.agents,
+            access_url=self.places.access_url,
+            bundles=self.places.bundles,
+            processes=self.places.processes,
         )

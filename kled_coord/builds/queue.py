@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,33 +39,23 @@ class ClaimedBuild:
     secret: str
 
 
+@dataclass(slots=True, kw_only=True)
 class Queue:
     """Gives builds to workers and takes back how they ended."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        monotonic: Monotonic,
-        ids: Ids,
-        changes: Changes,
-        registry: Registry,
-        metrics: Metrics,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._monotonic = monotonic
-        self._leases = LeaseWatch()
-        self._ids = ids
-        self._changes = changes
-        self._registry = registry
-        self._metrics = metrics
+    store: Store
+    clock: Clock
+    monotonic: Monotonic
+    ids: Ids
+    changes: Changes
+    registry: Registry
+    metrics: Metrics
+    _leases: LeaseWatch = field(init=False, default_factory=LeaseWatch)
 
     async def claim(self, worker: str) -> ClaimedBuild | None:
         """Take the pending build whose turn it is, if any. Raises StoreError."""
-        secret = self._ids.secret()
-        now = self._clock()
+        secret = self.ids.secret()
+        now = self.clock()
 
         def decide(build: Build, _before: Build | None) -> BuildChange:
             status = next_status(build.status, BuildEvent.CLAIMED)
@@ -80,15 +70,15 @@ class Queue:
                 workspace_status=workspace_status(build.transition, status),
             )
 
-        build = await self._store.write(claim_build, decide, now)
+        build = await self.store.write(claim_build, decide, now)
         if build is None:
             return None
-        self._changes.ring(build.id)
+        self.changes.ring(build.id)
         return ClaimedBuild(build=build, secret=secret)
 
     async def renew(self, build_id: BuildId, worker: str) -> RenewedLease | None:
         """Keep a claimed build; None when it is lost to this worker."""
-        return await self._store.write(renew_lease, build_id, worker)
+        return await self.store.write(renew_lease, build_id, worker)
 
     async def end(
         self,
@@ -108,7 +98,7 @@ class Queue:
         Terraform no time. Raises NotFoundError, ConflictError("build_not_active") also when another
         worker has it.
         """
-        now = self._clock()
+        now = self.clock()
 
         def decide(build: Build, before: Build | None) -> BuildChange:
             if worker is not None and build.worker != worker:
@@ -118,14 +108,14 @@ class Queue:
             values = {**change.values, **measured, "forced": build.forced or force}
             return replace(change, values=values)
 
-        changed = await self._store.write(change_build, build_id, decide, now)
+        changed = await self.store.write(change_build, build_id, decide, now)
         if changed is None:
             raise NotFoundError("build_not_found", f"there is no build {build_id}")
         for agent_id in changed.revoked_agents:
-            self._registry.drop(AgentId(agent_id), "the workspace was deleted")
+            self.registry.drop(AgentId(agent_id), "the workspace was deleted")
         self._ring(changed.build)
         if changed.queued is not None:
-            self._changes.ring(QUEUE)
+            self.changes.ring(QUEUE)
         return changed.build
 
     async def cancel(self, build_id: BuildId, *, force: bool) -> Build:
@@ -137,9 +127,9 @@ class Queue:
 
         `is_dead` says of which workers, by name, it is known that they have ended.
         """
-        running = {build.id: build for build in await self._store.read(running_builds)}
+        running = {build.id: build for build in await self.store.read(running_builds)}
         leases = {build.id: (build.worker, build.lease) for build in running.values()}
-        expired = self._leases.expired(leases, self._monotonic())
+        expired = self._leases.expired(leases, self.monotonic())
         known = [build.id for build in running.values() if is_dead(build.worker or "")]
         for build in map(running.__getitem__, dict.fromkeys([*known, *expired])):
             log.warning("build_lease_expired", build=build.id, worker=build.worker)
@@ -152,16 +142,16 @@ class Queue:
             )
 
     def _ring(self, build: Build) -> None:
-        self._changes.ring(build.id)
+        self.changes.ring(build.id)
         if build.status == BuildStatus.CANCELING:
-            self._changes.ring(cancel_key(build.id))
+            self.changes.ring(cancel_key(build.id))
         if build.status == BuildStatus.PENDING:
-            self._changes.ring(QUEUE)
+            self.changes.ring(QUEUE)
         if build.status in ENDED:
-            self._metrics.builds_total.labels(build.transition, build.status).inc()
+            self.metrics.builds_total.labels(build.transition, build.status).inc()
             if build.started_at and build.finished_at:
                 took = build.finished_at - build.started_at
-                self._metrics.build_seconds.observe(took.total_seconds())
+                self.metrics.build_seconds.observe(took.total_seconds())
 
 
 def _decide_end(

@@ -6,7 +6,7 @@ So Terraform plans under the new name first. A plan that destroys or replaces an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kled_coord.builds.choosing import build_active
@@ -33,25 +33,16 @@ from kled_wire.names import WorkspaceRef, check_new_workspace_name
 _NAMED_MAX: Final = 5
 
 
+@dataclass(slots=True, kw_only=True)
 class Renaming:
     """Gives workspaces other names."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        audit: Audit,
-        workspaces: Workspaces,
-        previews: Previews,
-        states: States,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._audit = audit
-        self._workspaces = workspaces
-        self._previews = previews
-        self._states = states
+    store: Store
+    clock: Clock
+    audit: Audit
+    workspaces: Workspaces
+    previews: Previews
+    states: States
 
     async def rename(
         self, caller: Caller, ref: WorkspaceRef, name: str
@@ -62,7 +53,7 @@ class Renaming:
         "rename_destroys"), and as Previews.
         """
         check_new_workspace_name(name)
-        workspace = await self._workspaces.resolve(caller, ref, Action.WORKSPACE_RENAME)
+        workspace = await self.workspaces.resolve(caller, ref, Action.WORKSPACE_RENAME)
         await self._check_free(workspace, name)
         newest = await self._newest(workspace)
         _check_idle(workspace, newest)
@@ -75,7 +66,7 @@ class Renaming:
                 raise build_active(now_is)
 
         try:
-            await self._store.write(
+            await self.store.write(
                 as_caller,
                 grant_of(caller),
                 caller.role,
@@ -83,34 +74,34 @@ class Renaming:
                 workspace.id,
                 name,
                 check,
-                self._clock(),
+                self.clock(),
             )
         except DuplicateError as error:
             raise workspace_exists(name) from error
         target = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         detail = f"{workspace.name} to {name}"
-        await self._audit.record(caller, Action.WORKSPACE_RENAME, target, detail=detail)
+        await self.audit.record(caller, Action.WORKSPACE_RENAME, target, detail=detail)
         return replace(workspace, name=name), changes
 
     async def _check_free(self, workspace: Workspace, name: str) -> None:
         """Raise before Terraform has to plan; the transaction decides."""
-        if await self._store.read(is_name_taken, workspace.owner_id, name):
+        if await self.store.read(is_name_taken, workspace.owner_id, name):
             raise workspace_exists(name)
 
     async def _newest(self, workspace: Workspace) -> Build | None:
-        return next(iter(await self._store.read(latest_builds, [workspace.id])), None)
+        return next(iter(await self.store.read(latest_builds, [workspace.id])), None)
 
     async def _plan(
         self, caller: Caller, workspace: Workspace, name: str
     ) -> Sequence[ResourceChange]:
-        if await self._states.is_empty(workspace.id):
+        if await self.states.is_empty(workspace.id):
             return ()
         renamed = replace(workspace, name=name)
-        planned = await self._previews.of_now(caller, renamed)
+        planned = await self.previews.of_now(caller, renamed)
         if planned.destroyed:
             raise _destroys(workspace, name, planned.destroyed)
         # What the workspace's next build would change in any case is no matter of its name.
-        before = await self._previews.of_now(caller, workspace)
+        before = await self.previews.of_now(caller, workspace)
         return [change for change in planned.changes if change not in before.changes]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -46,29 +47,18 @@ _ACTIONS: Final = {
 _RETRYABLE: Final = frozenset({"failed", "canceled"})
 
 
+@dataclass(slots=True, kw_only=True)
 class Builds:
     """Queues and shows builds."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        ids: Ids,
-        audit: Audit,
-        changes: Changes,
-        queue: Queue,
-        workspaces: Workspaces,
-        workers: int,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._ids = ids
-        self._audit = audit
-        self._changes = changes
-        self._queue = queue
-        self._workspaces = workspaces
-        self._workers = workers
+    store: Store
+    clock: Clock
+    ids: Ids
+    audit: Audit
+    changes: Changes
+    queue: Queue
+    workspaces: Workspaces
+    workers: int
 
     async def create(
         self,
@@ -92,16 +82,16 @@ class Builds:
         """
         actions = [_ACTIONS[transition], *([Action.WORKSPACE_STOP] if restart else [])]
         for action in actions:
-            workspace = await self._workspaces.resolve(caller, ref, action)
+            workspace = await self.workspaces.resolve(caller, ref, action)
         wanted = None if version is None else await self._version(workspace, version)
         choice = BuildChoice(
             transition=transition, wanted=wanted, parameters=parameters or {}, asked=asked
         )
-        ids, now = [self._ids.new("bld") for _ in actions], self._clock()
+        ids, now = [self.ids.new("bld") for _ in actions], self.clock()
 
         # In the worker thread, and in the transaction: a build that ends now may change both.
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
-            kept = self._workspaces.kept_parameters(now_is, sealed)
+            kept = self.workspaces.kept_parameters(now_is, sealed)
             chosen = choose_values(now_is, applied, kept, choice)
             new = partial(NewBuild, workspace_id=now_is.id, user_id=caller.user_id, queued_at=now)
             build = new(
@@ -141,7 +131,7 @@ class Builds:
 
     async def resolve(self, caller: Caller, ref: WorkspaceRef, action: Action) -> Workspace:
         """As Workspaces.resolve."""
-        return await self._workspaces.resolve(caller, ref, action)
+        return await self.workspaces.resolve(caller, ref, action)
 
     async def retry(self, caller: Caller, build_id: BuildId) -> Build:
         """Queue again the newest build of a workspace, which failed or was cancelled.
@@ -154,10 +144,10 @@ class Builds:
         actions += [Action.WORKSPACE_START] if failed.then_start else []
         for action in actions:
             await self._find(caller, build_id, action)
-        found = await self._store.read(workspace_by_id, failed.workspace_id)
-        version = await self._store.read(version_by_id, failed.version_id)
+        found = await self.store.read(workspace_by_id, failed.workspace_id)
+        version = await self.store.read(version_by_id, failed.version_id)
         assert found is not None
-        new_id, now = self._ids.new("bld"), self._clock()
+        new_id, now = self.ids.new("bld"), self.clock()
 
         def decide(workspace: Workspace, newest: Build) -> NewBuild:
             if newest.id != build_id or newest.status not in _RETRYABLE:
@@ -184,10 +174,10 @@ class Builds:
 
         Raises KledError("sealed_unreadable"), StoreError.
         """
-        new_id, now = self._ids.new("bld"), self._clock()
+        new_id, now = self.ids.new("bld"), self.clock()
 
         def decide(now_is: Workspace, applied: TemplateVersion, sealed: bytes | None) -> NewBuild:
-            kept = self._workspaces.kept_parameters(now_is, sealed)
+            kept = self.workspaces.kept_parameters(now_is, sealed)
             return NewBuild(
                 id=new_id,
                 workspace_id=now_is.id,
@@ -199,13 +189,13 @@ class Builds:
             )
 
         try:
-            build = await self._store.write(queue_build, workspace.id, decide)
+            build = await self.store.write(queue_build, workspace.id, decide)
         except DuplicateError:
             return
-        self._changes.ring(QUEUE)
+        self.changes.ring(QUEUE)
         resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         detail = f"{build.id}: {why}"
-        await self._audit.note(None, Action.WORKSPACE_STOP, resource, detail=detail)
+        await self.audit.note(None, Action.WORKSPACE_STOP, resource, detail=detail)
 
     def _chosen(
         self, workspace_id: WorkspaceId, version: TemplateVersion, chosen: Parameters
@@ -214,7 +204,7 @@ class Builds:
         return {
             "version_id": version.id,
             "parameters": chosen.shown,
-            "secrets_sealed": self._workspaces.seal_parameters(workspace_id, chosen),
+            "secrets_sealed": self.workspaces.seal_parameters(workspace_id, chosen),
             "ephemeral": sorted(chosen.ephemeral),
         }
 
@@ -228,21 +218,21 @@ class Builds:
     ) -> Build:
         """Queue what `decide` makes for `query`; `actions` are what the caller does with it."""
         try:
-            build = await self._store.write(
+            build = await self.store.write(
                 as_caller,
                 grant_of(caller),
                 caller.role,
                 query,
                 workspace.id,
                 decide,
-                self._workspaces.quotas.check_build,
+                self.workspaces.quotas.check_build,
             )
         except DuplicateError as error:
             raise build_active(workspace) from error
-        self._changes.ring(QUEUE)
+        self.changes.ring(QUEUE)
         resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         for action in actions:
-            await self._audit.record(caller, action, resource, detail=build.id)
+            await self.audit.record(caller, action, resource, detail=build.id)
         return build
 
     async def next_start(
@@ -253,14 +243,14 @@ class Builds:
         Raises NotFoundError("version_not_found"), KledError("sealed_unreadable").
         """
         if wanted is None:
-            version = await self._store.read(version_by_id, workspace.version_id)
+            version = await self.store.read(version_by_id, workspace.version_id)
         else:
             version = await self._version(workspace, wanted)
-        sealed = await self._store.read(workspace_secrets, workspace.id)
-        return version, self._workspaces.kept_parameters(workspace, sealed)
+        sealed = await self.store.read(workspace_secrets, workspace.id)
+        return version, self.workspaces.kept_parameters(workspace, sealed)
 
     async def _version(self, workspace: Workspace, wanted: int | str) -> TemplateVersion:
-        found = await self._store.read(find_version, workspace.template_id, wanted)
+        found = await self.store.read(find_version, workspace.template_id, wanted)
         if found is None:
             raise NotFoundError(
                 "version_not_found",
@@ -271,8 +261,8 @@ class Builds:
 
     async def list_for(self, caller: Caller, ref: WorkspaceRef) -> list[Build]:
         """A workspace's builds, the newest first."""
-        workspace = await self._workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
-        return await self._store.read(list_builds, workspace.id)
+        workspace = await self.workspaces.resolve(caller, ref, Action.WORKSPACE_READ)
+        return await self.store.read(list_builds, workspace.id)
 
     async def get(self, caller: Caller, build_id: BuildId) -> Build:
         """One build. Raises NotFoundError("build_not_found")."""
@@ -280,7 +270,7 @@ class Builds:
 
     async def notes(self, build: Build) -> list[dict[str, Any]]:
         """What its template notes on its resources (builds/states/notes.py)."""
-        return await self._store.read(build_notes, build.id)
+        return await self.store.read(build_notes, build.id)
 
     async def log(
         self, caller: Caller, build_id: BuildId, *, after: int, follow: bool
@@ -288,12 +278,12 @@ class Builds:
         """A build's log from line `after` on. Raises NotFoundError before the first line."""
         await self._find(caller, build_id, Action.WORKSPACE_READ)
         return follow_log(
-            self._store,
-            self._changes,
+            self.store,
+            self.changes,
             build_id,
             after=after,
             follow=follow,
-            workers=self._workers,
+            workers=self.workers,
         )
 
     async def cancel(self, caller: Caller, build_id: BuildId, *, force: bool = False) -> Build:
@@ -302,9 +292,9 @@ class Builds:
         Raises NotFoundError, ConflictError("build_not_active").
         """
         build = await self._find(caller, build_id, Action.BUILD_CANCEL)
-        canceled = await self._queue.cancel(build.id, force=force)
+        canceled = await self.queue.cancel(build.id, force=force)
         resource = ActionTarget(kind="build", name=build.id)
-        await self._audit.record(
+        await self.audit.record(
             caller, Action.BUILD_CANCEL, resource, detail="by force" if force else ""
         )
         return canceled
@@ -312,24 +302,24 @@ class Builds:
     async def timings(self, caller: Caller, build_id: BuildId) -> list[MeasuredStep]:
         """How long each step of a build took. Raises NotFoundError."""
         build = await self._find(caller, build_id, Action.WORKSPACE_READ)
-        measured, arrivals = await self._store.read(build_timings, build.id)
-        return steps_of(build, measured, arrivals, await self._store.read(script_runs_of, build.id))
+        measured, arrivals = await self.store.read(build_timings, build.id)
+        return steps_of(build, measured, arrivals, await self.store.read(script_runs_of, build.id))
 
     async def wait_change(self, build_id: BuildId) -> None:
         """Return at the next change of a build."""
-        await self._changes.next_change(build_id).wait()
+        await self.changes.next_change(build_id).wait()
 
     async def _find(self, caller: Caller, build_id: BuildId, action: Action) -> Build:
-        build = await self._store.read(build_by_id, build_id)
+        build = await self.store.read(build_by_id, build_id)
         not_found = NotFoundError("build_not_found", f"there is no build {build_id[:40]}")
         if build is None:
             raise not_found
-        workspace = await self._store.read(workspace_by_id, build.workspace_id)
+        workspace = await self.store.read(workspace_by_id, build.workspace_id)
         if workspace is None:
             raise workspace_not_found(WorkspaceId(build.workspace_id))
         resource = ActionTarget(kind="workspace", name=workspace.id, owner_id=workspace.owner_id)
         try:
-            await self._audit.require(caller, action, resource)
+            await self.audit.require(caller, action, resource)
         except NotFoundError as error:
             raise not_found from error
         return build

@@ -51,27 +51,17 @@ class KeyChange:
     unanswered: Sequence[str]
 
 
+@dataclass(slots=True, kw_only=True)
 class Keys:
     """Adds, lists and removes registered keys, as the policy allows."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        ids: Ids,
-        audit: Audit,
-        identity: IdentityService,
-        holders: KeyHolders,
-        allowed: bool,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._ids = ids
-        self._audit = audit
-        self._identity = identity
-        self._holders = holders
-        self._allowed = allowed
+    store: Store
+    clock: Clock
+    ids: Ids
+    audit: Audit
+    identity: IdentityService
+    holders: KeyHolders
+    allowed: bool
 
     async def add(
         self,
@@ -88,31 +78,31 @@ class Keys:
         LimitError.
         """
         resource = ActionTarget(kind="key", name=name or "", owner_id=caller.user_id)
-        await self._audit.require(caller, Action.KEY_ADD, resource)
+        await self.audit.require(caller, Action.KEY_ADD, resource)
         refusal = self._refusal(caller)
         if refusal is not None:
-            await self._audit.record(
+            await self.audit.record(
                 caller, Action.KEY_ADD, resource, allowed=False, detail=refusal.message
             )
             raise refusal
         key = self._new(caller, parse_key_line(line), name, workspace, lifetime_s)
-        added = await self._store.write(add_user_key, key, token_id=caller.token_id, most=MOST)
+        added = await self.store.write(add_user_key, key, token_id=caller.token_id, most=MOST)
         _check_added(added, key)
-        unanswered = await self._holders.tell(caller.user_id)
+        unanswered = await self.holders.tell(caller.user_id)
         where = f"workspace {workspace.id}" if workspace else "all workspaces"
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
         detail = f"{key.fingerprint}, {where}, {until}"
-        await self._audit.record(
+        await self.audit.record(
             caller, Action.KEY_ADD, ActionTarget(kind="key", name=key.id), detail=detail
         )
         return KeyChange(key=key, unanswered=unanswered)
 
     def _refusal(self, caller: Caller) -> ForbiddenError | None:
-        if not self._allowed:
+        if not self.allowed:
             return ForbiddenError(
                 "user_keys_off", "this coordinator does not accept registered keys"
             )
-        if not self._identity.has_just_signed_in(caller):
+        if not self.identity.has_just_signed_in(caller):
             return ForbiddenError(
                 "sign_in_needed",
                 "to add a key you must have signed in within the last ten minutes",
@@ -133,9 +123,9 @@ class Keys:
             raise InputError(
                 "input_invalid", f"lifetime_s: more than 0, at most {_LIFETIME_MAX_S:.0f} seconds"
             )
-        now = self._clock()
+        now = self.clock()
         return RegisteredKey(
-            id=self._ids.new("key"),
+            id=self.ids.new("key"),
             user_id=caller.user_id,
             workspace_id=workspace.id if workspace else None,
             workspace=workspace.name if workspace else None,
@@ -150,19 +140,19 @@ class Keys:
     async def list_for(self, caller: Caller) -> list[RegisteredKey]:
         """The caller's keys, the newest first."""
         resource = ActionTarget(kind="key", owner_id=caller.user_id)
-        await self._audit.require(caller, Action.KEY_READ, resource)
-        return await self._store.read(list_user_keys, caller.user_id)
+        await self.audit.require(caller, Action.KEY_READ, resource)
+        return await self.store.read(list_user_keys, caller.user_id)
 
     async def remove(self, caller: Caller, key_id: str) -> KeyChange:
         """Remove a key of the caller's, or anybody's for an admin. Raises NotFoundError."""
-        key = await self._store.read(user_key_by_id, key_id)
+        key = await self.store.read(user_key_by_id, key_id)
         resource = ActionTarget(kind="key", name=key_id, owner_id=key.user_id if key else None)
         if key is None:
             raise NotFoundError("key_not_found", f"there is no key {key_id}", hint="kled key list")
-        await self._audit.require(caller, Action.KEY_REMOVE, resource)
-        await self._store.write(remove_user_key, key_id)
-        unanswered = await self._holders.tell(key.user_id)
-        await self._audit.record(caller, Action.KEY_REMOVE, resource, detail=key.fingerprint)
+        await self.audit.require(caller, Action.KEY_REMOVE, resource)
+        await self.store.write(remove_user_key, key_id)
+        unanswered = await self.holders.tell(key.user_id)
+        await self.audit.record(caller, Action.KEY_REMOVE, resource, detail=key.fingerprint)
         return KeyChange(key=key, unanswered=unanswered)
 
 

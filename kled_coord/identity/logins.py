@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -34,42 +35,31 @@ CODE_LIFETIME: Final = timedelta(hours=24)
 KNOWN_FOR: Final = timedelta(days=30)
 
 
+@dataclass(slots=True, kw_only=True)
 class Logins:
     """Checks passwords and one-time codes, slowly for those who guess."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        monotonic: Monotonic,
-        ids: Ids,
-        audit: Audit,
-        identity: IdentityService,
-        endings: Endings,
-        passwords: Passwords,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._monotonic = monotonic
-        self._ids = ids
-        self._audit = audit
-        self._identity = identity
-        self._endings = endings
-        self._passwords = passwords
-        self._attempts = Attempts()
+    store: Store
+    clock: Clock
+    monotonic: Monotonic
+    ids: Ids
+    audit: Audit
+    identity: IdentityService
+    endings: Endings
+    passwords: Passwords
+    _attempts: Attempts = field(init=False, default_factory=Attempts)
 
     async def login(
         self, *, username: str, password: str, token_name: str, address: str
     ) -> tuple[User, NewToken]:
         """Log in by password. Raises UnauthenticatedError("login_failed"), LimitError."""
-        user, known = await self._store.read(
-            user_and_address, username, holder_of(address), self._clock() - KNOWN_FOR
+        user, known = await self.store.read(
+            user_and_address, username, holder_of(address), self.clock() - KNOWN_FOR
         )
-        attempt = self._attempts.password(username, address, known=known, now=self._monotonic())
+        attempt = self._attempts.password(username, address, known=known, now=self.monotonic())
         try:
             password_hash = user.password_hash if user else None
-            right = await self._passwords.verify(password, password_hash, known=known)
+            right = await self.passwords.verify(password, password_hash, known=known)
         except LimitError:
             attempt.forgive()
             raise
@@ -80,8 +70,8 @@ class Logins:
             await self._failed(username, address)
             raise UnauthenticatedError("user_suspended", f"the user {username} is suspended")
         attempt.forgive()
-        new = self._identity.new_token(user.id, token_name, (ALL_SCOPE,), None)
-        logged_in = await self._store.write(
+        new = self.identity.new_token(user.id, token_name, (ALL_SCOPE,), None)
+        logged_in = await self.store.write(
             log_in, user, new.token, hash_secret(new.secret), holder_of(address)
         )
         if not logged_in:
@@ -98,15 +88,15 @@ class Logins:
         UnauthenticatedError("code_invalid"), LimitError, InputError.
         """
         code_hash = hash_secret(code.strip())
-        if await self._store.read(login_code_user, code_hash, self._clock()) is None:
+        if await self.store.read(login_code_user, code_hash, self.clock()) is None:
             raise await self._code_refused(address)
-        password_hash = None if password is None else await self._passwords.hash(password)
+        password_hash = None if password is None else await self.passwords.hash(password)
         # The user is only known inside the transaction: the token is completed there.
-        new = self._identity.new_token(UserId(""), token_name, (ALL_SCOPE,), None)
-        done = await self._store.write(
+        new = self.identity.new_token(UserId(""), token_name, (ALL_SCOPE,), None)
+        done = await self.store.write(
             exchange_login_code,
             code_hash=code_hash,
-            now=self._clock(),
+            now=self.clock(),
             password_hash=password_hash,
             token=new.token,
             token_hash=hash_secret(new.secret),
@@ -115,41 +105,41 @@ class Logins:
         if done is None:
             raise await self._code_refused(address)
         if done.revoked_tokens:
-            self._endings.end(done.user.id, done.revoked_tokens)
+            self.endings.end(done.user.id, done.revoked_tokens)
         if password is not None:
-            await self._endings.end_keys(done.user.id)
+            await self.endings.end_keys(done.user.id)
         new = NewToken(token=done.token, secret=new.secret)
         await self._logged_in(done.user, new, f"one-time code, from {address}")
         return done.user, new
 
     async def prove(self, user: User, password: str) -> bool:
         """Whether somebody who is signed in knows the password too. Raises LimitError."""
-        attempt = self._attempts.old_password(user.name, self._monotonic())
-        right = await self._passwords.verify(password, user.password_hash, known=True)
+        attempt = self._attempts.old_password(user.name, self.monotonic())
+        right = await self.passwords.verify(password, user.password_hash, known=True)
         if right:
             attempt.forgive()
         return right
 
     def new_code(self) -> tuple[str, NewLoginCode]:
         """Make a one-time code without storing it."""
-        code = self._ids.secret(ONE_TIME_CODE)
-        now = self._clock()
+        code = self.ids.secret(ONE_TIME_CODE)
+        now = self.clock()
         return code, NewLoginCode(
             code_hash=hash_secret(code), created_at=now, expires_at=now + CODE_LIFETIME
         )
 
     async def reset(self, username: str) -> str:
         """Give a user a new one-time code, for the command line. Raises NotFoundError."""
-        user = await self._store.read(user_by_name, username)
+        user = await self.store.read(user_by_name, username)
         if user is None:
             raise NotFoundError("user_not_found", f"there is no user {username}")
         code, new = self.new_code()
-        await self._store.write(add_login_code, user, new)
-        await self._audit.record(None, Action.LOGIN_CODE, ActionTarget(kind="user", name=username))
+        await self.store.write(add_login_code, user, new)
+        await self.audit.record(None, Action.LOGIN_CODE, ActionTarget(kind="user", name=username))
         return code
 
     async def _code_refused(self, address: str) -> UnauthenticatedError:
-        self._attempts.wrong_code(address, self._monotonic())
+        self._attempts.wrong_code(address, self.monotonic())
         await self._failed("one-time code", address)
         return UnauthenticatedError(
             "code_invalid",
@@ -158,7 +148,7 @@ class Logins:
         )
 
     async def _failed(self, username: str, address: str) -> None:
-        await self._audit.note(
+        await self.audit.note(
             None,
             Action.LOGIN,
             ActionTarget(kind="user", name=username[:64]),
@@ -167,7 +157,7 @@ class Logins:
         )
 
     async def _logged_in(self, user: User, new: NewToken, how: str) -> None:
-        self._identity.signed_in(new.token)
+        self.identity.signed_in(new.token)
         caller = Caller(
             user_id=user.id,
             user_name=user.name,
@@ -175,6 +165,6 @@ class Logins:
             scopes=new.token.scopes,
             token_id=new.token.id,
         )
-        await self._audit.record(
+        await self.audit.record(
             caller, Action.LOGIN, ActionTarget(kind="user", name=user.name), detail=how
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -66,35 +66,26 @@ class AgentRevokedError(UnauthenticatedError):
         self.agent = agent
 
 
+@dataclass(slots=True, kw_only=True)
 class IdentityService:
     """Authenticates callers and agents, and keeps API tokens.
 
     Revoking one ends what was opened with it.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        monotonic: Monotonic,
-        ids: Ids,
-        audit: Audit,
-        openings: Openings,
-        endings: Endings,
-        lifetime_s: float,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._monotonic = monotonic
-        # How often notes are tried for each token where none can be written.
-        self._noting = Throttle(1, _USED_EVERY.total_seconds())
-        self._ids = ids
-        self._audit = audit
-        self._openings = openings
-        self._endings = endings
-        self._lifetime_s = lifetime_s
-        self._sign_ins = SignIns()
+    store: Store
+    clock: Clock
+    monotonic: Monotonic
+    ids: Ids
+    audit: Audit
+    openings: Openings
+    endings: Endings
+    lifetime_s: float
+    # How often notes are tried for each token where none can be written.
+    _noting: Throttle = field(
+        init=False, default_factory=lambda: Throttle(1, _USED_EVERY.total_seconds())
+    )
+    _sign_ins: SignIns = field(init=False, default_factory=SignIns)
 
     async def authenticate(self, bearer: str) -> Caller:
         """Who holds this API token.
@@ -103,16 +94,16 @@ class IdentityService:
         """
         found = None
         if is_api_token(bearer):
-            found = await self._store.read(token_and_user, hash_secret(bearer))
+            found = await self.store.read(token_and_user, hash_secret(bearer))
         if found is None:
             raise UnauthenticatedError("token_unknown", "this token is unknown", hint=_LOGIN_AGAIN)
         token, user = found
         caller = _caller(token, user)
-        now = self._clock()
+        now = self.clock()
         refusal = _refusal(token, user, now)
         if refusal is not None:
             resource = ActionTarget(kind="token", name=token.id)
-            await self._audit.refused(caller, Action.AUTHENTICATE, resource, refusal.message)
+            await self.audit.refused(caller, Action.AUTHENTICATE, resource, refusal.message)
             raise refusal
         if token.last_used_at is None or now - token.last_used_at >= _USED_EVERY:
             await self._note_use(token, now)
@@ -120,20 +111,20 @@ class IdentityService:
 
     async def _note_use(self, token: Token, now: datetime) -> None:
         """Remember the use, if that can be written: nobody is locked out by a full disk."""
-        if not self._noting.allow(token.id, self._monotonic()):
+        if not self._noting.allow(token.id, self.monotonic()):
             return
         try:
-            await self._store.write(mark_token_used, token, now)
+            await self.store.write(mark_token_used, token, now)
         except StoreError as error:
             log.warning("token_use_not_noted", code=error.code, token=token.id)
 
     def signed_in(self, token: Token) -> None:
         """Somebody has just got this token for a password or a one-time code."""
-        self._sign_ins.note(token.id, self._monotonic())
+        self._sign_ins.note(token.id, self.monotonic())
 
     def has_just_signed_in(self, caller: Caller) -> bool:
         """Whether the token that the caller uses was got like that in the last ten minutes."""
-        return self._sign_ins.is_recent(caller.token_id, self._monotonic())
+        return self._sign_ins.is_recent(caller.token_id, self.monotonic())
 
     @asynccontextmanager
     async def admitted(self, bearer: str) -> AsyncIterator[Opening]:
@@ -142,11 +133,11 @@ class IdentityService:
         The block is cancelled when that access ends. Raises UnauthenticatedError.
         """
         while True:
-            before = self._openings.endings
+            before = self.openings.endings
             caller = await self.authenticate(bearer)
-            if self._openings.endings == before:
+            if self.openings.endings == before:
                 break  # nothing ended between the look and the holding
-        with self._openings.held(caller) as opening:
+        with self.openings.held(caller) as opening:
             yield opening
 
     async def authenticate_agent(self, bearer: str) -> AgentRecord:
@@ -156,7 +147,7 @@ class IdentityService:
         """
         agent = None
         if bearer.startswith(AGENT_TOKEN):
-            agent = await self._store.read(agent_by_token, hash_secret(bearer))
+            agent = await self.store.read(agent_by_token, hash_secret(bearer))
         if agent is None:
             raise UnauthenticatedError("token_unknown", "this agent token is unknown")
         if agent.revoked_at is not None:
@@ -167,10 +158,10 @@ class IdentityService:
         self, user_id: UserId, name: str, scopes: tuple[str, ...], lifetime_s: float | None
     ) -> NewToken:
         """Make a token without storing it. `lifetime_s` 0: never expires; None: the default."""
-        lifetime = self._lifetime_s if lifetime_s is None else lifetime_s
-        now = self._clock()
+        lifetime = self.lifetime_s if lifetime_s is None else lifetime_s
+        now = self.clock()
         token = Token(
-            id=self._ids.new("tok"),
+            id=self.ids.new("tok"),
             user_id=user_id,
             name=name[:80] or "unnamed",
             scopes=scopes,
@@ -179,7 +170,7 @@ class IdentityService:
             last_used_at=None,
             revoked_at=None,
         )
-        return NewToken(token=token, secret=self._ids.secret(API_TOKEN))
+        return NewToken(token=token, secret=self.ids.secret(API_TOKEN))
 
     async def create_token(
         self, caller: Caller, *, name: str, scopes: tuple[str, ...], lifetime_s: float | None
@@ -190,7 +181,7 @@ class IdentityService:
         after a sign-in of the last ten minutes it may be longer. Raises InputError, ForbiddenError.
         """
         resource = ActionTarget(kind="token", name=name, owner_id=caller.user_id)
-        await self._audit.require(caller, Action.TOKEN_CREATE, resource)
+        await self.audit.require(caller, Action.TOKEN_CREATE, resource)
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
             raise InputError(
@@ -204,7 +195,7 @@ class IdentityService:
             )
         new = self.new_token(caller.user_id, name, scopes, lifetime_s)
         fresh, asked = self.has_just_signed_in(caller), lifetime_s is not None
-        token = await self._store.write(
+        token = await self.store.write(
             as_caller,
             grant_of(caller),
             caller.role,
@@ -213,7 +204,7 @@ class IdentityService:
             partial(_bounded, new.token, fresh=fresh, asked=asked),
             hash_secret(new.secret),
         )
-        await self._audit.record(
+        await self.audit.record(
             caller, Action.TOKEN_CREATE, ActionTarget(kind="token", name=token.id)
         )
         return replace(new, token=token)
@@ -221,26 +212,26 @@ class IdentityService:
     async def tokens(self, caller: Caller) -> list[Token]:
         """The caller's tokens, the newest first."""
         resource = ActionTarget(kind="token", owner_id=caller.user_id)
-        await self._audit.require(caller, Action.TOKEN_READ, resource)
-        return await self._store.read(list_tokens, caller.user_id)
+        await self.audit.require(caller, Action.TOKEN_READ, resource)
+        return await self.store.read(list_tokens, caller.user_id)
 
     async def revoke(self, caller: Caller, token_id: str) -> None:
         """Revoke a token of the caller's, or anybody's for an admin. Raises NotFoundError."""
-        token = await self._store.read(token_by_id, token_id)
+        token = await self.store.read(token_by_id, token_id)
         owner_id = token.user_id if token else None
         resource = ActionTarget(kind="token", name=token_id, owner_id=owner_id)
         if token is None:
             raise NotFoundError("token_not_found", f"there is no token {token_id}")
-        await self._audit.require(caller, Action.TOKEN_REVOKE, resource)
-        await self._store.write(revoke_token, token_id, self._clock())
-        self._endings.end(token.user_id, {token_id})
-        await self._audit.record(caller, Action.TOKEN_REVOKE, resource)
+        await self.audit.require(caller, Action.TOKEN_REVOKE, resource)
+        await self.store.write(revoke_token, token_id, self.clock())
+        self.endings.end(token.user_id, {token_id})
+        await self.audit.record(caller, Action.TOKEN_REVOKE, resource)
 
     async def logout(self, caller: Caller) -> None:
         """Revoke the token the caller uses; every scope may do that to itself."""
-        await self._store.write(revoke_token, caller.token_id, self._clock())
-        self._endings.end(caller.user_id, {caller.token_id})
-        await self._audit.record(
+        await self.store.write(revoke_token, caller.token_id, self.clock())
+        self.endings.end(caller.user_id, {caller.token_id})
+        await self.audit.record(
             caller, Action.LOGOUT, ActionTarget(kind="token", name=caller.token_id)
         )
 

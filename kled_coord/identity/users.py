@@ -51,35 +51,25 @@ class UserChange:
     max_waiting_builds: int | Literal["default"] | None = None
 
 
+@dataclass(slots=True, kw_only=True)
 class Users:
     """Creates, changes and deletes users, as the policy allows.
 
     What a change may do is decided in the transaction that writes it (identity/user_edits.py).
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        ids: Ids,
-        audit: Audit,
-        logins: Logins,
-        endings: Endings,
-        passwords: Passwords,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._ids = ids
-        self._audit = audit
-        self._logins = logins
-        self._endings = endings
-        self._passwords = passwords
+    store: Store
+    clock: Clock
+    ids: Ids
+    audit: Audit
+    logins: Logins
+    endings: Endings
+    passwords: Passwords
 
     async def list_all(self, caller: Caller) -> list[User]:
         """All users, by name."""
-        await self._audit.require(caller, Action.USER_READ, ActionTarget(kind="user", name="*"))
-        return await self._store.read(list_users)
+        await self.audit.require(caller, Action.USER_READ, ActionTarget(kind="user", name="*"))
+        return await self.store.read(list_users)
 
     async def get(self, caller: Caller, name: str) -> User:
         """One user; everybody may look at themselves. Raises NotFoundError."""
@@ -93,9 +83,9 @@ class Users:
             raise InputError("name_invalid", f"{name!r} cannot be a user's name")
         action = Action.USER_MANAGE_OWNER if role is Role.OWNER else Action.USER_CREATE
         resource = ActionTarget(kind="user", name=name)
-        await self._audit.require(caller, action, resource)
+        await self.audit.require(caller, action, resource)
         made = await self.add(name=name, role=role, password=password, email=email, by=caller)
-        await self._audit.record(caller, action, resource, detail=f"role {role}")
+        await self.audit.record(caller, action, resource, detail=f"role {role}")
         return made
 
     async def add(
@@ -111,10 +101,10 @@ class Users:
         user, code, new = await self._make(name, role, password, email, by)
         try:
             if by is None:
-                await self._store.write(add_user, user, new)
+                await self.store.write(add_user, user, new)
             else:
                 grant = grant_of(by)
-                await self._store.write(as_caller, grant, by.role, add_user, user, new)
+                await self.store.write(as_caller, grant, by.role, add_user, user, new)
         except DuplicateError as error:
             raise ConflictError("user_exists", f"there is a user {name} already") from error
         return user, code
@@ -127,7 +117,7 @@ class Users:
         user, code, new = await self._make(name, Role.OWNER, None, None, None)
         assert new is not None
         try:
-            there = await self._store.write(add_first_owner, user, new)
+            there = await self.store.write(add_first_owner, user, new)
         except DuplicateError as error:
             raise ConflictError("user_exists", f"there is a user {name} already") from error
         return (user.name, code) if there is None else (there, None)
@@ -136,13 +126,13 @@ class Users:
         self, name: str, role: Role, password: str | None, email: str | None, by: Caller | None
     ) -> tuple[User, str | None, NewLoginCode | None]:
         """A user and, without a password, a one-time code and what is stored of it."""
-        now = self._clock()
+        now = self.clock()
         user = User(
-            id=UserId(self._ids.new("usr")),
+            id=UserId(self.ids.new("usr")),
             name=check_name("user", name),
             email=email,
             role=role.value,
-            password_hash=None if password is None else await self._passwords.hash(password),
+            password_hash=None if password is None else await self.passwords.hash(password),
             suspended=False,
             endings=0,
             created_at=now,
@@ -150,7 +140,7 @@ class Users:
             password_set_at=None if password is None else now,
             password_set_by=by.user_name if by is not None and password is not None else None,
         )
-        code, new = (None, None) if password is not None else self._logins.new_code()
+        code, new = (None, None) if password is not None else self.logins.new_code()
         return user, code, new
 
     async def change(self, caller: Caller, name: str, change: UserChange) -> User:
@@ -162,7 +152,7 @@ class Users:
         edit = Edit(
             caller=caller,
             name=name,
-            now=self._clock(),
+            now=self.clock(),
             role=change.role,
             email=change.email,
             suspended=change.suspended,
@@ -175,7 +165,7 @@ class Users:
             edit = replace(edit, password=password)
         changed = await self._edit(caller, name, edit.action, partial(decide_change, edit))
         whose = "" if user.id == caller.user_id else "somebody else's "
-        await self._audit.record(
+        await self.audit.record(
             caller,
             Action.USER_UPDATE,
             ActionTarget(kind="user", name=name),
@@ -189,7 +179,7 @@ class Users:
         action = Action.USER_DELETE
         await self._find(caller, name, action)
         await self._edit(caller, name, action, partial(decide_deletion, caller, name))
-        await self._audit.record(caller, action, ActionTarget(kind="user", name=name))
+        await self.audit.record(caller, action, ActionTarget(kind="user", name=name))
 
     async def end_streams(self, caller: Caller, name: str) -> None:
         """End all that is open for a user, for good; new streams may be opened.
@@ -199,26 +189,26 @@ class Users:
         action = Action.USER_END_STREAMS
         await self._find(caller, name, action)
         await self._edit(caller, name, action, partial(decide_ending, caller, name))
-        await self._audit.record(caller, action, ActionTarget(kind="user", name=name))
+        await self.audit.record(caller, action, ActionTarget(kind="user", name=name))
 
     async def _edit(
         self, caller: Caller, name: str, action: Action, decide: Callable[[HeldUsers], UserEdit]
     ) -> User:
         """Write what is decided, and end what it ends."""
         try:
-            edited = await self._store.write(
-                edit_user, grant_of(caller), caller.role, name, decide, self._clock()
+            edited = await self.store.write(
+                edit_user, grant_of(caller), caller.role, name, decide, self.clock()
             )
         except ForbiddenError as error:
             resource = ActionTarget(kind="user", name=name)
-            await self._audit.record(caller, action, resource, allowed=False, detail=error.message)
+            await self.audit.record(caller, action, resource, allowed=False, detail=error.message)
             raise
         if edited.ended:
-            self._endings.end(edited.user.id)
+            self.endings.end(edited.user.id)
         elif edited.revoked_tokens:
-            self._endings.end(edited.user.id, edited.revoked_tokens)
+            self.endings.end(edited.user.id, edited.revoked_tokens)
         if edited.keys_ended:
-            await self._endings.end_keys(edited.user.id)
+            await self.endings.end_keys(edited.user.id)
         return edited.user
 
     async def _new_password(self, caller: Caller, user: User, change: UserChange) -> NewPassword:
@@ -227,7 +217,7 @@ class Users:
         own = user.id == caller.user_id
         if own:
             await self._prove(user, change.old_password)
-        hashed = await self._passwords.hash(change.password)
+        hashed = await self.passwords.hash(change.password)
         return NewPassword(hash=hashed, before=user.password_hash, proven=own)
 
     async def _prove(self, user: User, old_password: str | None) -> None:
@@ -240,13 +230,13 @@ class Users:
             )
         if old_password is None:
             raise InputError("old_password_missing", "a new password needs the old one")
-        if not await self._logins.prove(user, old_password):
+        if not await self.logins.prove(user, old_password):
             raise ForbiddenError("old_password_wrong", "the old password is wrong")
 
     async def _find(self, caller: Caller, name: str, action: Action) -> User:
-        user = await self._store.read(user_by_name, name)
+        user = await self.store.read(user_by_name, name)
         owner_id = user.id if user else None
-        await self._audit.require(
+        await self.audit.require(
             caller, action, ActionTarget(kind="user", name=name, owner_id=owner_id)
         )
         if user is None:

@@ -37,23 +37,21 @@ class AgentView:
     apps: tuple[App, ...] = ()
 
 
+@dataclass(slots=True, kw_only=True)
 class ScriptView:
     """Looks at agents; changes nothing."""
 
-    def __init__(
-        self, *, store: Store, clock: Clock, registry: Registry, specs: Specs, scripts: ScriptIntake
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._registry = registry
-        self._specs = specs
-        self._scripts = scripts
+    store: Store
+    clock: Clock
+    registry: Registry
+    specs: Specs
+    scripts: ScriptIntake
 
     async def of(self, details: Sequence[WorkspaceDetails]) -> dict[AgentId, AgentView]:
         """The agents of some workspaces. Raises StoreError."""
         ids = [agent.id for each in details for agent in each.agents]
         runs: dict[AgentId, list[ScriptRun]] = {}
-        for run in await self._store.read(newest_script_runs, ids):
+        for run in await self.store.read(newest_script_runs, ids):
             runs.setdefault(run.agent_id, []).append(run)
         specs = await self._known_specs(details)
         return {
@@ -73,12 +71,12 @@ class ScriptView:
             build = each.latest_build
             is_start = build is not None and build.transition == "start"
             for agent in each.agents:
-                spec = self._scripts.live(agent.id).spec
+                spec = self.scripts.live(agent.id).spec
                 if spec is not None:
                     known[agent.id] = spec
                 if is_start and build is not None and (spec is None or spec.build_id != build.id):
                     others.append(agent.id)
-        return {**known, **(await self._specs.of(others) if others else {})}
+        return {**known, **(await self.specs.of(others) if others else {})}
 
     async def is_starting(self, details: WorkspaceDetails, runs: Sequence[ScriptRun]) -> bool:
         """Whether `runs`, of its newest start, may still become more, or print more.
@@ -99,10 +97,10 @@ class ScriptView:
         spec: AgentSpec | None,
         runs: dict[AgentId, list[ScriptRun]],
     ) -> AgentView:
-        live, ran = self._scripts.live(agent.id), runs.get(agent.id, [])
+        live, ran = self.scripts.live(agent.id), runs.get(agent.id, [])
         starting = build is not None and build.transition == "start"
         seen = Seen(
-            connected=self._registry.state(agent.id) is not None,
+            connected=self.registry.state(agent.id) is not None,
             last_seen_at=agent.last_seen_at,
             building=starting and build is not None and build.finished_at is None,
             started_at=build.started_at if build and starting else None,
@@ -114,7 +112,7 @@ class ScriptView:
         at_start = [run for run in ran if run.stage == "start"]
         items = sorted(spec.metadata, key=lambda item: (item.order, item.key)) if spec else []
         return AgentView(
-            readiness=decide_readiness(spec, seen, at_start, self._clock()),
+            readiness=decide_readiness(spec, seen, at_start, self.clock()),
             runs=tuple(ran),
             metadata=tuple((item, live.metadata.get(item.key)) for item in items),
             apps=tuple(sorted(spec.apps, key=lambda app: (app.order, app.slug))) if spec else (),

@@ -7,7 +7,7 @@ for each user, who waits for it: nobody's page keeps another's from being answer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -64,24 +64,18 @@ class Evaluation:
     presets: tuple[TemplatePreset, ...]
 
 
+@dataclass(slots=True, kw_only=True)
 class Questions:
     """Asks templates. `deadline_s` is for a first question, which prepares the template."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        sealer: Sealer,
-        ask: ParameterAsker,
-        deadline_s: float,
-        access_url: str,
-    ) -> None:
-        self._store = store
-        self._sealer = sealer
-        self._ask = ask
-        self._deadline_s = deadline_s
-        self._access_url = access_url
-        self._turns = Turns(waiting_max=WAITING_MAX, at_once=_AT_ONCE)
+    store: Store
+    sealer: Sealer
+    ask: ParameterAsker
+    deadline_s: float
+    access_url: str
+    _turns: Turns = field(
+        init=False, default_factory=lambda: Turns(waiting_max=WAITING_MAX, at_once=_AT_ONCE)
+    )
 
     async def evaluate(
         self, caller: Caller, version: TemplateVersion, answers: FormAnswers
@@ -128,32 +122,32 @@ class Questions:
         answers: FormAnswers,
         given: Mapping[str, str],
     ) -> TemplateForm:
-        sealed = await self._store.read(version_fixed_sealed, version.id)
+        sealed = await self.store.read(version_fixed_sealed, version.id)
         kept = answers.kept
         inquiry = Inquiry(
-            template=await self._store.read(version_archive, version.id),
+            template=await self.store.read(version_archive, version.id),
             names=[variable.name for variable in version.variables],
             variables=values_of(
                 version,
                 Parameters(plain={**kept.plain, **given}, secret=kept.secret),
-                open_fixed(self._sealer, version, sealed),
+                open_fixed(self.sealer, version, sealed),
             ),
             workspace=await imagined_workspace(
-                self._store,
+                self.store,
                 caller,
                 version,
                 {**kept.plain, **given},
                 answers.previous,
                 name=answers.workspace_name,
-                access_url=self._access_url,
+                access_url=self.access_url,
             ),
         )
         async with self._turns.running():
-            with trio.move_on_after(self._deadline_s):
-                return await self._ask(inquiry)
+            with trio.move_on_after(self.deadline_s):
+                return await self.ask(inquiry)
         raise UnavailableError(
             "parameters_timeout",
-            f"Terraform did not get the template ready within {self._deadline_s:.0f} s",
+            f"Terraform did not get the template ready within {self.deadline_s:.0f} s",
             hint="can the coordinator reach the registry of its providers?",
         )
 

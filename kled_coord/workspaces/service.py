@@ -71,27 +71,17 @@ class WorkspaceDetails:
             return None
 
 
+@dataclass(slots=True, kw_only=True)
 class Workspaces:
     """Creates, shows, changes and searches workspaces; Builds does the rest."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        ids: Ids,
-        audit: Audit,
-        changes: Changes,
-        sealer: Sealer,
-        quotas: UserQuotas,
-    ) -> None:
-        self.quotas = quotas
-        self._store = store
-        self._sealer = sealer
-        self._clock = clock
-        self._ids = ids
-        self._audit = audit
-        self._changes = changes
+    store: Store
+    clock: Clock
+    ids: Ids
+    audit: Audit
+    changes: Changes
+    sealer: Sealer
+    quotas: UserQuotas
 
     async def resolve(self, caller: Caller, ref: WorkspaceRef, action: Action) -> Workspace:
         """The workspace somebody named, alone or with one of its agents. Raises as `locate`."""
@@ -115,7 +105,7 @@ class Workspaces:
             owner_id = caller.user_id if own else None
         resource = ActionTarget(kind="workspace", name=str(ref), owner_id=owner_id)
         try:
-            await self._audit.require(caller, action, resource)
+            await self.audit.require(caller, action, resource)
         except ForbiddenError:
             # Who may read it is told that there is none, not that they may not enter it.
             if workspace is None and decide(caller, Action.WORKSPACE_READ, resource).allowed:
@@ -128,30 +118,30 @@ class Workspaces:
     async def _find(self, ref: WorkspaceRef, owner: str) -> tuple[Workspace | None, str | None]:
         """What a reference means, as the first of its readings that is there."""
         if ref.id is not None:
-            found = await self._store.read(workspace_by_id, ref.id)
+            found = await self.store.read(workspace_by_id, ref.id)
             return (found if found and found.status != "deleted" else None), None
         for name, agent in ref.readings():
-            found = await self._store.read(workspace_by_name, owner, name)
+            found = await self.store.read(workspace_by_name, owner, name)
             if found is not None and found.status != "deleted":
                 return found, agent
         return None, None
 
     async def agent_of(self, workspace_id: WorkspaceId, asked: str | None = None) -> AgentRecord:
         """The agent that was asked for, or is meant. Raises as `choose_agent` says."""
-        return choose_agent(await self._store.read(agents_of, [workspace_id]), asked)
+        return choose_agent(await self.store.read(agents_of, [workspace_id]), asked)
 
     async def notes(self, workspace_id: WorkspaceId) -> list[dict[str, Any]]:
         """What the template notes on its resources, as the last build that succeeded left them."""
-        return await self._store.read(workspace_notes, workspace_id)
+        return await self.store.read(workspace_notes, workspace_id)
 
     async def touch(self, workspace_id: WorkspaceId) -> None:
         """Remember that somebody uses the workspace; writes at most twice a minute."""
-        workspace = await self._store.read(workspace_by_id, workspace_id)
-        now = self._clock()
+        workspace = await self.store.read(workspace_by_id, workspace_id)
+        now = self.clock()
         if workspace is None:
             return
         if workspace.last_used_at is None or now - workspace.last_used_at >= _USED_EVERY:
-            await self._store.write(mark_workspace_used, workspace_id, now)
+            await self.store.write(mark_workspace_used, workspace_id, now)
 
     async def list_for(
         self, caller: Caller, owner: str | None, search: str = "", sort: str = "owner"
@@ -171,13 +161,13 @@ class Workspaces:
             seen = _both(seen, {await self._owner_id(caller, owner)})
         elif owner is None and not wanted.owners:
             seen = _both(seen, {caller.user_id})
-        found = await self._store.read(find_workspaces, wanted, owner_ids=seen, sort=sort)
+        found = await self.store.read(find_workspaces, wanted, owner_ids=seen, sort=sort)
         return await self.details(found)
 
     async def _owner_id(self, caller: Caller, owner: str) -> UserId:
         if owner == caller.user_name:
             return caller.user_id
-        user = await self._store.read(user_by_name, owner)
+        user = await self.store.read(user_by_name, owner)
         may_know = decide(caller, Action.USER_READ, ActionTarget(kind="user", name="*")).allowed
         if user is None or not may_know:
             # The same words for both: who may not see users learns no names.
@@ -188,9 +178,9 @@ class Workspaces:
         """Add agents and newest builds."""
         ids = [workspace.id for workspace in workspaces]
         agents: dict[WorkspaceId, list[AgentRecord]] = {}
-        for agent in await self._store.read(agents_of, ids):
+        for agent in await self.store.read(agents_of, ids):
             agents.setdefault(agent.workspace_id, []).append(agent)
-        builds = {b.workspace_id: b for b in await self._store.read(latest_builds, ids)}
+        builds = {b.workspace_id: b for b in await self.store.read(latest_builds, ids)}
         return [
             WorkspaceDetails(
                 workspace=w, agents=tuple(agents.get(w.id, ())), latest_build=builds.get(w.id)
@@ -200,7 +190,7 @@ class Workspaces:
 
     async def get(self, workspace_id: WorkspaceId, asked: str | None = None) -> WorkspaceDetails:
         """One workspace again, after it may have changed. Raises NotFoundError."""
-        workspace = await self._store.read(workspace_by_id, workspace_id)
+        workspace = await self.store.read(workspace_by_id, workspace_id)
         if workspace is None:
             raise NotFoundError("workspace_not_found", f"there is no workspace {workspace_id}")
         (details,) = await self.details([workspace])
@@ -224,26 +214,26 @@ class Workspaces:
         """
         check_new_workspace_name(name)
         resource = ActionTarget(kind="workspace", name=name, owner_id=caller.user_id)
-        await self._audit.require(caller, Action.WORKSPACE_CREATE, resource)
+        await self.audit.require(caller, Action.WORKSPACE_CREATE, resource)
         await self._check_usable(caller, version)
         if version.archived_at is not None:
             raise version_archived(version)
         chosen = decide_parameters(version, kept, parameters, asked=asked)
         workspace = self._new(caller, name, version, chosen)
         first = NewBuild(
-            id=self._ids.new("bld"),
+            id=self.ids.new("bld"),
             workspace_id=workspace.id,
             transition="start",
             version_id=version.id,
             parameters=chosen.shown,
-            secrets_sealed=chosen.seal(self._sealer, workspace.id),
+            secrets_sealed=chosen.seal(self.sealer, workspace.id),
             ephemeral=sorted(chosen.ephemeral),
             orphan=False,
             user_id=caller.user_id,
             queued_at=workspace.created_at,
         )
         try:
-            build = await self._store.write(
+            build = await self.store.write(
                 as_caller,
                 grant_of(caller),
                 caller.role,
@@ -255,13 +245,13 @@ class Workspaces:
             )
         except DuplicateError as error:
             raise workspace_exists(name) from error
-        self._changes.ring(QUEUE)
-        await self._audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
+        self.changes.ring(QUEUE)
+        await self.audit.record(caller, Action.WORKSPACE_CREATE, resource, detail=workspace.id)
         return WorkspaceDetails(workspace=workspace, agents=(), latest_build=build)
 
     async def _check_usable(self, caller: Caller, version: TemplateVersion) -> None:
         """Whether a caller may make workspaces of the template. Raises ForbiddenError."""
-        template = await self._store.read(template_by_name, version.template)
+        template = await self.store.read(template_by_name, version.template)
         about = ActionTarget(kind="template", name=version.template)
         is_theirs = decide(caller, Action.TEMPLATE_WRITE, about).allowed
         if template is not None and template.usable_by != EVERYBODY_USES and not is_theirs:
@@ -273,11 +263,11 @@ class Workspaces:
 
     def kept_parameters(self, workspace: Workspace, sealed: bytes | None) -> Parameters:
         """What was applied last; `sealed` is the workspace's own column. Raises KledError."""
-        return open_parameters(self._sealer, workspace.id, workspace.parameters, sealed)
+        return open_parameters(self.sealer, workspace.id, workspace.parameters, sealed)
 
     def seal_parameters(self, workspace_id: WorkspaceId, chosen: Parameters) -> bytes | None:
         """The column of a build's sensitive values."""
-        return chosen.seal(self._sealer, workspace_id)
+        return chosen.seal(self.sealer, workspace_id)
 
     def _new(
         self,
@@ -286,9 +276,9 @@ class Workspaces:
         version: TemplateVersion,
         parameters: Parameters,
     ) -> Workspace:
-        now = self._clock()
+        now = self.clock()
         return Workspace(
-            id=WorkspaceId(self._ids.new("ws")),
+            id=WorkspaceId(self.ids.new("ws")),
             name=name,
             owner_id=caller.user_id,
             owner_name=caller.user_name,

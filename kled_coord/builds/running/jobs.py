@@ -55,39 +55,28 @@ class Places:
     processes: Path
 
 
+@dataclass(slots=True, kw_only=True)
 class Jobs:
     """Puts a job together, and clears up what a deleted workspace has."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        states: States,
-        sealer: Sealer,
-        agents: Agents,
-        specs: Specs,
-        scripts: ScriptIntake,
-        places: Places,
-        sandbox: SandboxChoice,
-    ) -> None:
-        self._store = store
-        self._states = states
-        self._sealer = sealer
-        self._agents = agents
-        self._specs = specs
-        self._scripts = scripts
-        self._places = places
-        self._sandbox = sandbox
+    store: Store
+    states: States
+    sealer: Sealer
+    agents: Agents
+    specs: Specs
+    scripts: ScriptIntake
+    places: Places
+    sandbox: SandboxChoice
 
     async def make(self, claimed: ClaimedBuild, *, directory: Path, forced: trio.Event) -> Job:
         """The job of a claimed build. Raises StoreError, KledError."""
         build, began = claimed.build, trio.current_time()
-        workspace = await self._store.read(workspace_by_id, build.workspace_id)
-        version = await self._store.read(version_by_id, build.version_id)
+        workspace = await self.store.read(workspace_by_id, build.workspace_id)
+        version = await self.store.read(version_by_id, build.version_id)
         assert workspace is not None
-        owner = await self._store.read(user_by_id, workspace.owner_id)
+        owner = await self.store.read(user_by_id, workspace.owner_id)
         is_empty = await self._is_empty(build)
-        archive = await self._store.read(version_archive, build.version_id)
+        archive = await self.store.read(version_archive, build.version_id)
         return Job(
             build=build,
             subject=describe_subject(
@@ -97,10 +86,10 @@ class Jobs:
             defaults=await trio.to_thread.run_sync(sensitive_defaults, archive),
             is_empty=is_empty,
             variables={} if is_empty or build.orphan else await self._values(build),
-            state_url=f"{self._places.state_url}/api/v1/tfstate/{workspace.id}",
+            state_url=f"{self.places.state_url}/api/v1/tfstate/{workspace.id}",
             state_secret=claimed.secret,
             directory=directory,
-            quiet_s=await self._store.read(build_quiet_of, workspace.template_id),
+            quiet_s=await self.store.read(build_quiet_of, workspace.template_id),
             began=began,
             forced=forced,
         )
@@ -111,26 +100,26 @@ class Jobs:
         Raises StoreError, KledError.
         """
         given = [value.text for value in job.variables.values() if value.is_secret]
-        marked = await self._states.look(job.workspace.id, sensitive_values)
+        marked = await self.states.look(job.workspace.id, sensitive_values)
         return [*given, *job.defaults, *marked]
 
     def host(self, job: Job, reporter: Reporter) -> BuildHost:
         """What the providers ask during the build."""
         return BuildHost(
             subject=job.subject,
-            agents=self._agents,
+            agents=self.agents,
             reporter=reporter,
-            access_url=self._places.access_url,
-            bundles=self._places.bundles,
-            processes=self._places.processes,
-            sandbox=self._sandbox,
+            access_url=self.places.access_url,
+            bundles=self.places.bundles,
+            processes=self.places.processes,
+            sandbox=self.sandbox,
         )
 
     async def shut_down(self, job: Job, reporter: Reporter) -> None:
         """Before a stop or delete: have the agents run their shutdown scripts, in bounded time."""
         if job.build.transition == "start" or job.build.orphan:
             return
-        await self._scripts.stop(job.workspace.id, partial(reporter.line, "info"))
+        await self.scripts.stop(job.workspace.id, partial(reporter.line, "info"))
 
     async def keep_applied(self, job: Job, reporter: Reporter) -> None:
         """After Terraform's run: keep what the state says of agents, and what it notes.
@@ -142,13 +131,13 @@ class Jobs:
         def look(state: Mapping[str, Any]) -> _Found:
             return applied_agents(state, job.build.id) if is_start else {}, applied_notes(state)
 
-        found, notes = await self._states.look(job.workspace.id, look)
+        found, notes = await self.states.look(job.workspace.id, look)
         if is_start:
             specs = {agent_id: agent.spec for agent_id, agent in found.items()}
-            await self._specs.save(job.workspace.id, specs)
+            await self.specs.save(job.workspace.id, specs)
             if found:  # else no state says which agents there are
                 names = {agent_id: agent.name for agent_id, agent in found.items()}
-                await self._agents.settle(job.workspace.id, names)
+                await self.agents.settle(job.workspace.id, names)
         await reporter.notes(notes)
         for line in tell_notes(notes):
             await reporter.line("info", line)
@@ -156,23 +145,23 @@ class Jobs:
     async def tell_agents(self, build: Build) -> None:
         """Agents that are connected go by what is applied now; others hear it when they come."""
         try:
-            await self._scripts.give(build.workspace_id)
+            await self.scripts.give(build.workspace_id)
         except KledError as error:
             log.warning("agent_specs_not_given", build=build.id, reason=error.message)
 
     async def clear(self, job: Job) -> None:
         """The workspace is gone: remove what its processes have on this machine."""
-        directory = self._places.processes / job.workspace.id
+        directory = self.places.processes / job.workspace.id
         await trio.to_thread.run_sync(remove_tree, directory)
 
     async def _is_empty(self, build: Build) -> bool:
         is_destroyed = build.transition == "delete" and not build.orphan
-        return is_destroyed and await self._states.is_empty(WorkspaceId(build.workspace_id))
+        return is_destroyed and await self.states.is_empty(WorkspaceId(build.workspace_id))
 
     async def _values(self, build: Build) -> Mapping[str, Value]:
-        version = await self._store.read(version_by_id, build.version_id)
-        sealed = await self._store.read(build_secrets, build.id)
+        version = await self.store.read(version_by_id, build.version_id)
+        sealed = await self.store.read(build_secrets, build.id)
         workspace_id = WorkspaceId(build.workspace_id)
-        found = open_parameters(self._sealer, workspace_id, build.parameters, sealed)
-        fixed = await self._store.read(version_fixed_sealed, version.id)
-        return values_of(version, found, open_fixed(self._sealer, version, fixed))
+        found = open_parameters(self.sealer, workspace_id, build.parameters, sealed)
+        fixed = await self.store.read(version_fixed_sealed, version.id)
+        return values_of(version, found, open_fixed(self.sealer, version, fixed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -46,45 +46,34 @@ class RunOutcome:
     timings: Sequence[Mapping[str, Any]] | None = None
 
 
+@dataclass(slots=True, kw_only=True)
 class Worker:
     """Runs builds until cancelled; a build in progress is then released for another worker.
 
     `name` is unique among all workers of one database.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        queue: Queue,
-        changes: Changes,
-        runner: BuildRunner,
-        runs: RunDirectories,
-        jobs: Jobs,
-        name: str,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._queue = queue
-        self._changes = changes
-        self._runner = runner
-        self._runs = runs
-        self._jobs = jobs
-        self._name = name
-        self._lease: Lease | None = None
+    store: Store
+    clock: Clock
+    queue: Queue
+    changes: Changes
+    runner: BuildRunner
+    runs: RunDirectories
+    jobs: Jobs
+    name: str
+    _lease: Lease | None = field(init=False, default=None)
 
     async def serve(self, draining: trio.Event) -> None:
         """Take builds as they come until `draining`. A failing database is waited out."""
         while not draining.is_set():
-            queued = self._changes.next_change(QUEUE)
+            queued = self.changes.next_change(QUEUE)
             try:
-                claimed = await self._queue.claim(self._name)
+                claimed = await self.queue.claim(self.name)
                 if claimed is not None:
                     await self._run(claimed)
                     continue
             except StoreError as error:
-                log.warning("worker_store_failed", worker=self._name, reason=error.message)
+                log.warning("worker_store_failed", worker=self.name, reason=error.message)
             with trio.move_on_after(_LOOK_AGAIN_S):
                 await queued.wait()
 
@@ -98,7 +87,7 @@ class Worker:
         build = claimed.build
         log.info("build_started", build=build.id, transition=build.transition)
         outcome = RunOutcome(event=BuildEvent.RELEASED)
-        run = RunDirectory(self._runs, build)
+        run = RunDirectory(self.runs, build)
         try:
             outcome = await self._carry_out(claimed, run)
         finally:
@@ -110,10 +99,10 @@ class Worker:
 
     async def _write_end(self, build: Build, outcome: RunOutcome) -> None:
         try:
-            ended = await self._queue.end(
+            ended = await self.queue.end(
                 build.id,
                 outcome.event,
-                worker=self._name,
+                worker=self.name,
                 error=outcome.error,
                 outputs=outcome.outputs,
                 timings=outcome.timings,
@@ -123,17 +112,17 @@ class Worker:
             log.warning("build_end_lost", build=build.id, reason=error.message)
         else:
             log.info("build_ended", build=build.id, status=ended.status, error=ended.error)
-            await self._jobs.tell_agents(build)
+            await self.jobs.tell_agents(build)
 
     async def _carry_out(self, claimed: ClaimedBuild, run: RunDirectory) -> RunOutcome:
         writer = LogWriter(
-            store=self._store, clock=self._clock, changes=self._changes, build_id=claimed.build.id
+            store=self.store, clock=self.clock, changes=self.changes, build_id=claimed.build.id
         )
         lease = Lease(
-            queue=self._queue,
-            changes=self._changes,
+            queue=self.queue,
+            changes=self.changes,
             build_id=claimed.build.id,
-            worker=self._name,
+            worker=self.name,
         )
         self._lease = lease
         outcome = RunOutcome(event=BuildEvent.CANCELED, error="canceled")
@@ -157,12 +146,12 @@ class Worker:
         build = claimed.build
         reporter: MaskedReporter | None = None
         try:
-            await self._runs.rescue_of(build.workspace_id)
-            job = await self._jobs.make(claimed, directory=await run.directory(), forced=forced)
+            await self.runs.rescue_of(build.workspace_id)
+            job = await self.jobs.make(claimed, directory=await run.directory(), forced=forced)
             reporter = MaskedReporter(
                 writer,
-                next_state=partial(self._changes.next_change, state_key(job.workspace.id)),
-                read=partial(self._jobs.secrets, job),
+                next_state=partial(self.changes.next_change, state_key(job.workspace.id)),
+                read=partial(self.jobs.secrets, job),
             )
             await reporter.refresh()
             await self._run_job(job, reporter)
@@ -179,16 +168,16 @@ class Worker:
         return RunOutcome(event=BuildEvent.SUCCEEDED, outputs=writer.found_outputs)
 
     async def _run_job(self, job: Job, reporter: Reporter) -> None:
-        host = self._jobs.host(job, reporter)
-        await self._jobs.shut_down(job, reporter)
+        host = self.jobs.host(job, reporter)
+        await self.jobs.shut_down(job, reporter)
         if job.build.orphan:
             await reporter.line("warning", "deleted without destroying what Terraform made")
         elif job.is_empty:
             await reporter.line("info", "Terraform has nothing to destroy")
         else:
-            await self._runner(job, host, reporter)
-            await self._jobs.keep_applied(job, reporter)
+            await self.runner(job, host, reporter)
+            await self.jobs.keep_applied(job, reporter)
         if job.build.transition != "start":
             await end_leftovers(job.workspace.id, host, reporter)
         if job.build.transition == "delete":
-            await self._jobs.clear(job)
+            await self.jobs.clear(job)

@@ -145,11 +145,11 @@ class ImageResource(Resource):
         workspace = await context.workspace_id()
         locks = _locks(owner)
         taker = ImageTaker(
-            api,
-            locks,
-            owner.images.unpacked_bytes,
-            lambda text: context.host.progress(f"{planned['name']}: {text}"),
-            {holder_label(workspace): holder_value(context.generation or "", planned)},
+            api=api,
+            locks=locks,
+            unpacked_bytes=owner.images.unpacked_bytes,
+            progress=lambda text: context.host.progress(f"{planned['name']}: {text}"),
+            holder={holder_label(workspace): holder_value(context.generation or "", planned)},
         )
         where: AttributePath = ("archive",) if planned["archive"] is not None else ("name",)
         try:

@@ -95,25 +95,18 @@ class TakenImage:
     config: ImageConfig
 
 
+@dataclass(slots=True, kw_only=True)
 class ImageTaker:
     """Takes images into one containerd. Raises ImageFormatError, ContainerdError, OSError.
 
     `holder` is the label of who wants them: one has it from the moment on that it has its name.
     """
 
-    def __init__(
-        self,
-        api: ContainerdApi,
-        locks: ImageLocks,
-        unpacked_bytes: int,
-        progress: Progress,
-        holder: Mapping[str, str],
-    ) -> None:
-        self._api = api
-        self._locks = locks
-        self._most = unpacked_bytes
-        self._progress = progress
-        self._holder = holder
+    api: ContainerdApi
+    locks: ImageLocks
+    unpacked_bytes: int
+    progress: Progress
+    holder: Mapping[str, str]
 
     async def take(
         self,
@@ -128,8 +121,8 @@ class ImageTaker:
 
         `is_for_all` says that nobody needs an account for it; otherwise it is for its holders.
         """
-        async with self._locks.image(name), self._leased(f"kled-image-{name}") as lease:
-            fetched = _Fetching(self._api, self._locks, source, lease, self._progress)
+        async with self.locks.image(name), self._leased(f"kled-image-{name}") as lease:
+            fetched = _Fetching(self.api, self.locks, source, lease, self.progress)
             found, data = await fetched.manifest(root, platform)
             manifest = parse_manifest(data)
             config = parse_config(await fetched.document(manifest.config))
@@ -138,23 +131,23 @@ class ImageTaker:
             if len(config.diff_ids) != len(manifest.layers):
                 raise ImageFormatError("its configuration has not the layers of its manifest")
             size = sum(layer.size for layer in manifest.layers)
-            if size > self._most:
+            if size > self.unpacked_bytes:
                 raise ImageFormatError(
                     f"its layers have {size} bytes packed; this machine's owner allows "
-                    f"{self._most} unpacked (images.unpacked_bytes)"
+                    f"{self.unpacked_bytes} unpacked (images.unpacked_bytes)"
                 )
             await fetched.layers(manifest)
             await self._hold(found, manifest)
             await self._unpack(manifest, config, lease)
-            labels = _labels(await self._api.images.find(name), found, is_for_all=is_for_all)
-            labels |= self._holder
-            await self._api.images.put(ImageRecord(name=name, target=found, labels=labels))
+            labels = _labels(await self.api.images.find(name), found, is_for_all=is_for_all)
+            labels |= self.holder
+            await self.api.images.put(ImageRecord(name=name, target=found, labels=labels))
         return TakenImage(name=name, digest=found.digest, size=size, config=config)
 
     @asynccontextmanager
     async def _leased(self, lease: str) -> AsyncIterator[str]:
-        await self._api.daemon.ensure_namespace()
-        await self._api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
+        await self.api.daemon.ensure_namespace()
+        await self.api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
         is_full = False
         try:
             yield lease
@@ -163,7 +156,7 @@ class ImageTaker:
             raise
         finally:
             with trio.move_on_after(_CLEAN_UP_S, shield=True):
-                await self._api.daemon.delete_lease(lease)
+                await self.api.daemon.delete_lease(lease)
                 if is_full:
                     await self._collect_again(lease)
 
@@ -175,36 +168,36 @@ class ImageTaker:
         meanwhile have made room for this.
         """
         with suppress(ContainerdError):
-            await self._api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
-            await self._api.snapshots.prepare(lease, "", {}, lease=lease)
-        await self._api.snapshots.remove(lease)
-        await self._api.daemon.delete_lease(lease)
+            await self.api.daemon.create_lease(lease, {"kled.dev/kind": "image"})
+            await self.api.snapshots.prepare(lease, "", {}, lease=lease)
+        await self.api.snapshots.remove(lease)
+        await self.api.daemon.delete_lease(lease)
 
     async def _hold(self, found: ContentDescriptor, manifest: Manifest) -> None:
         """Say what the manifest refers to, so that it lives as long (containerd, docs/gc)."""
         parts = (manifest.config, *manifest.layers)
         labels = {f"containerd.io/gc.ref.content.{i}": part.digest for i, part in enumerate(parts)}
-        await self._api.content.set_labels(found.digest, labels)
+        await self.api.content.set_labels(found.digest, labels)
 
     async def _unpack(self, manifest: Manifest, config: ImageConfig, lease: str) -> None:
-        snapshots, parent = self._api.snapshots, ""
+        snapshots, parent = self.api.snapshots, ""
         chain = config.chain_ids()
         for index, (layer, name) in enumerate(zip(manifest.layers, chain, strict=True)):
             # Before the look: one that nothing else holds could be collected after it.
-            await self._api.daemon.add_to_lease(lease, name, f"snapshots/{snapshots.snapshotter}")
-            async with self._locks.part(name):
+            await self.api.daemon.add_to_lease(lease, name, f"snapshots/{snapshots.snapshotter}")
+            async with self.locks.part(name):
                 if await snapshots.find(name) is None:
-                    await self._progress(f"Unpacking layer {index + 1} of {len(chain)}")
+                    await self.progress(f"Unpacking layer {index + 1} of {len(chain)}")
                     await self._unpack_layer(layer, name, parent, config.diff_ids[index], lease)
             parent = name
         if parent:
             label = f"containerd.io/gc.ref.snapshot.{snapshots.snapshotter}"
-            await self._api.content.set_labels(manifest.config.digest, {label: parent})
+            await self.api.content.set_labels(manifest.config.digest, {label: parent})
 
     async def _unpack_layer(
         self, layer: ContentDescriptor, name: str, parent: str, diff_id: str, lease: str
     ) -> None:
-        snapshots, key = self._api.snapshots, f"kled-unpack-{name}"
+        snapshots, key = self.api.snapshots, f"kled-unpack-{name}"
         await snapshots.remove(key)  # what a run that died has left
         mounts = await snapshots.prepare(key, parent, {}, lease=lease)
         try:

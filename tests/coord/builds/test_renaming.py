@@ -80,7 +80,7 @@ async def test_what_runs_or_is_being_built_keeps_its_name(world, make_tar) -> No
 
 async def test_a_build_that_ran_while_it_was_planned_refuses(world, make_tar) -> None:
     alice, _ = await stopped(world, make_tar)
-    plan = world.services.previews._plan
+    plan = world.services.previews.plan_build
 
     async def meanwhile(inquiry, host):
         if len(world.terraform.plans) == 1:
@@ -89,7 +89,7 @@ async def test_a_build_that_ran_while_it_was_planned_refuses(world, make_tar) ->
             await world.services.queue.end(queued.id, BuildEvent.SUCCEEDED, worker="w1")
         return await plan(inquiry, host)
 
-    world.services.previews._plan = meanwhile
+    world.services.previews.plan_build = meanwhile
     assert await refused(world, alice, "lab") == "build_active"
 
 

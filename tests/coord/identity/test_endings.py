@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kled_coord.identity.attempts import ACCOUNT_MAX
 from kled_coord.identity.grants import decode_grant, encode_grant, grant_of
-from kled_coord.identity.service import NewToken
+from kled_coord.identity.service import IdentityService, NewToken
 from kled_coord.identity.users import UserChange
 from kled_coord.policy.decide import Caller
 from kled_coord.policy.roles import Role
@@ -117,7 +117,9 @@ async def test_another_token_of_the_user_keeps_what_it_opened(world: World) -> N
     assert not opening.ended
 
 
-async def test_an_end_between_the_look_at_a_token_and_its_use_is_not_missed(world: World) -> None:
+async def test_an_end_between_the_look_at_a_token_and_its_use_is_not_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The store is as slow as can be: the token is revoked once it has been read."""
     root = await world.user("root", "owner")
     await world.user("alice")
@@ -125,13 +127,13 @@ async def test_an_end_between_the_look_at_a_token_and_its_use_is_not_missed(worl
     identity = world.services.identity
     look = identity.authenticate
 
-    async def slowly(bearer: str) -> Caller:
+    async def slowly(_self: IdentityService, bearer: str) -> Caller:
         caller = await look(bearer)
-        identity.authenticate = look  # type: ignore[method-assign]
+        monkeypatch.undo()
         await revoke(world, root, new)
         return caller
 
-    identity.authenticate = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(IdentityService, "authenticate", slowly)
     with pytest.raises(UnauthenticatedError) as refused:
         async with identity.admitted(new.secret):
             pytest.fail("it was let in")
