@@ -15,6 +15,7 @@ import trio
 from kled_provider import handshake
 from kled_provider.environment_host import EnvironmentHost
 from kled_provider.grpc.server import serve_grpc
+from kled_provider.plugin.private import Replacements
 from kled_provider.plugin.resource import Provider
 from kled_provider.plugin.service import PluginService
 
@@ -50,7 +51,7 @@ async def _serve(
     provider: Provider,
 ) -> None:
     """Serve until the last connection is gone, or none has come."""
-    connections = 0
+    connections, replacements = 0, Replacements()
     async with trio.open_nursery() as nursery:
         scope = nursery.cancel_scope
         scope.deadline = trio.current_time() + FIRST_CONNECTION_S
@@ -61,9 +62,8 @@ async def _serve(
 
         async def serve(stream: trio.SocketStream) -> None:
             nonlocal connections
-            await serve_grpc(
-                _secured(stream, context), PluginService(provider, host, on_shutdown).handle
-            )
+            service = PluginService(provider, host, on_shutdown, replacements)
+            await serve_grpc(_secured(stream, context), service.handle)
             connections -= 1
             if connections == 0:
                 scope.cancel()

@@ -59,3 +59,23 @@ class Names:
         """Return the claim of the configuration that has the name now; None: it is another's."""
         holder = self._claims.setdefault((type_name, name), new_claim)
         return holder if holder in (claim, new_claim) else None
+
+
+class Replacements:
+    """What the creates of a run take the place of: one for all connections of a run.
+
+    Only the plan is told that a create replaces something (its second call has the private data of
+    the object). Where the create comes first (`create_before_destroy`) the object is still there,
+    and not to be adopted: who wants it replaced may have changed nothing of it (`-replace`).
+    """
+
+    def __init__(self) -> None:
+        self._generations: dict[tuple[str, str], str] = {}
+
+    def plan(self, type_name: str, name: str, generation: str) -> None:
+        """Note the generation of the object of that name that a planned create replaces."""
+        self._generations[type_name, name] = generation
+
+    def of(self, type_name: str, name: str) -> str:
+        """Return the generation that a create replaces; "" where none is known."""
+        return self._generations.get((type_name, name), "")

@@ -22,14 +22,16 @@ class Context:
     `keep(state)` says what exists by now: where the operation is stopped or fails afterwards,
     Terraform saves that state (as tainted, if it was a create) and nothing is lost.
     `generation` is a new one for a create, which has to keep it with what it makes or adopts, else
-    that of the create the state is from; None where a delete is not told (private.py).
-    `private` is kept beside the state for the next operation and shown to nobody. `config` is the
-    configuration as written, with its write-only attributes; None where there is none.
+    that of the create the state is from; None where a delete is not told (private.py). `replaced`
+    is the generation of what a create takes the place of, and does not adopt; "" where none is
+    known. `private` is kept beside the state for the next operation and shown to nobody. `config`
+    is the configuration as written, with its write-only attributes; None where there is none.
     """
 
     host: Host
     keep: Callable[[Values], None]
     generation: str | None = ""
+    replaced: str = ""
     private: dict[str, str] = field(default_factory=dict)
     config: Values | None = None
 

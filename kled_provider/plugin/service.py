@@ -18,7 +18,7 @@ from kled_provider.plugin import messages
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.operations import Operations, diagnosed
 from kled_provider.plugin.planning import ResourcePlan
-from kled_provider.plugin.private import Names, Private, decode_private
+from kled_provider.plugin.private import Names, Private, Replacements, decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Schema
 from kled_provider.plugin.validation import at_lines, ignored_items, validate_config
@@ -37,8 +37,15 @@ _Method = Callable[[Fields], Awaitable[bytes]]
 class PluginService:
     """Answers the calls of one connection; `handle` is a `grpc.Handler`."""
 
-    def __init__(self, provider: Provider, host: Host, on_shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        host: Host,
+        on_shutdown: Callable[[], None],
+        replacements: Replacements,
+    ) -> None:
         self._provider = provider
+        self._replacements = replacements
         self._operations = Operations(host)
         self._names = Names()
         self._on_shutdown = on_shutdown
@@ -152,6 +159,9 @@ class PluginService:
         plan = replace(plan, diagnostics=tuple(found))
         await self._tell_ignored(resource.type_name, resource.schema, config)
         claim = await self._claim(resource, plan.planned, private.claim)
+        name = _name_of(resource, plan.planned)
+        if prior is None and name is not None and private.generation:
+            self._replacements.plan(resource.type_name, name, private.generation)
         return messages.encode_plan(plan, replace(private, claim=claim).encode())
 
     async def _tell_ignored(self, of: str, schema: Schema, config: Values) -> None:
@@ -168,10 +178,8 @@ class PluginService:
     async def _claim(self, resource: Resource, planned: Values, claim: str) -> str:
         """Take a name for a configuration. Raises DiagnosticError where another one has it."""
         new = _token()
-        names = [planned[attribute] for attribute in resource.identity]
-        if not names or not all(isinstance(name, str) for name in names):
+        if (name := _name_of(resource, planned)) is None:
             return new  # known at apply only, which asks again
-        name = " ".join(names)
         taken = self._names.take(resource.type_name, name, claim=claim, new_claim=new)
         if taken is not None:
             return taken
@@ -181,7 +189,8 @@ class PluginService:
         raise DiagnosticError(
             Diagnostic(
                 summary=f"Two resources {resource.type_name} of one {resource.identity[-1]}",
-                detail=f"Another one of this configuration is called {names[-1]!r} too. Each needs "
+                detail="Another one of this configuration is called "
+                f"{planned[resource.identity[-1]]!r} too. Each needs "
                 "a name of its own, with count.index or each.key in it where it is made more "
                 "than once.",
                 path=(resource.identity[-1],),
@@ -195,8 +204,13 @@ class PluginService:
         private = decode_private(change.private)
         known = private.destroyed() if planned is None else private.generation
         generation = _token() if prior is None else known
+        name = None if planned is None else _name_of(resource, planned)
+        replaced = "" if name is None else self._replacements.of(resource.type_name, name)
         context = self._operations.context(
-            generation=generation, private=dict(private.data), config=change.config
+            generation=generation,
+            replaced=replaced,
+            private=dict(private.data),
+            config=change.config,
         )
 
         async def operation(context: Context) -> Values | None:
@@ -231,6 +245,12 @@ class PluginService:
         return self._operations.context(
             generation=private.generation, private=dict(private.data), config=config
         )
+
+
+def _name_of(resource: Resource, values: Values) -> str | None:
+    """What no other of the type is called; None where it has no such name, or none yet."""
+    names = [values[attribute] for attribute in resource.identity]
+    return " ".join(names) if names and all(isinstance(name, str) for name in names) else None
 
 
 def _token() -> str:

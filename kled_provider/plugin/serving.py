@@ -12,6 +12,7 @@ import trio
 
 from kled_provider.grpc.server import serve_grpc
 from kled_provider.host import Host
+from kled_provider.plugin.private import Replacements
 from kled_provider.plugin.resource import Provider
 from kled_provider.plugin.service import PluginService
 
@@ -28,7 +29,10 @@ async def serve_provider(
     A connection that breaks lets its running operations finish (grpc.GRACE_AFTER_EOF_S). Cancel
     to stop at once: what an operation has begun is adopted by the next create.
     """
-    serve = partial(serve_provider_connection, provider=provider, host=host)
+    replacements = Replacements()
+    serve = partial(
+        serve_provider_connection, provider=provider, host=host, replacements=replacements
+    )
     await serve_connections(listener, serve, task_status=task_status)
 
 
@@ -50,8 +54,9 @@ async def serve_connections(
 
 
 async def serve_provider_connection(
-    stream: trio.abc.Stream, provider: Provider, host: Host
+    stream: trio.abc.Stream, provider: Provider, host: Host, replacements: Replacements
 ) -> None:
     """Serve one connection of a Terraform that has not started the provider itself."""
     # Terraform sends Shutdown only to providers that it has started.
-    await serve_grpc(stream, PluginService(provider, host, on_shutdown=lambda: None).handle)
+    service = PluginService(provider, host, lambda: None, replacements)
+    await serve_grpc(stream, service.handle)

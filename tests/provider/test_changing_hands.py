@@ -66,6 +66,22 @@ async def test_a_process_that_changes_hands_lives_on(
     assert alive_of(host) == []
 
 
+async def test_a_process_that_is_replaced_is_another_one_whichever_comes_first(
+    host: Any, terraform: Any
+) -> None:
+    """Also unchanged: whoever says `-replace` wants a new one."""
+    for lifecycle in ("}\n", FIRST):
+        terraform.write(PROCESS.rpartition("}")[0] + lifecycle)
+        await terraform("apply", "-auto-approve")
+        (before,) = attributes(terraform)
+        await terraform("apply", "-auto-approve", "-replace=kled_process.p")
+        (after,) = attributes(terraform)
+        assert alive_of(host) == [after["pid"]] != [before["pid"]]
+        assert "No changes" in await terraform("plan")
+    await terraform("destroy", "-auto-approve")
+    assert alive_of(host) == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -119,11 +119,14 @@ class ContainerResource(Resource):
             labels = self._labels(planned, workspace_id, context)
             for other in await find_places(place.api, place.owner, workspace_id, name):
                 found = await other.lifecycle.find(other.id)
-                if found is not None and is_running(found) and is_alike(found[0], labels):
+                if found is not None and _is_replaced(found[0], context):
+                    await self._clear_replaced(context, other, found[0], planned)
+                elif found is not None and is_running(found) and is_alike(found[0], labels):
                     kept = {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
                     await place.api.containers.set_labels(found[0], {**labels, **kept})
                     return await other.state(planned, runtime)
-                await other.clear(signal.SIGKILL, 0)
+                else:
+                    await other.clear(signal.SIGKILL, 0)
             image = await _image(place.api, planned, workspace_id)
             labels[STOP_LABEL] = image.config.stop_signal
             await context.host.progress(f"Starting container {name}")
@@ -151,6 +154,18 @@ class ContainerResource(Resource):
                     record = await place.lifecycle.start(job)
                 task = await place.api.tasks.find(place.id)
                 return place.state_of((record, task), planned, runtime)
+
+    async def _clear_replaced(
+        self, context: Context, place: ContainerPlace, record: ContainerRecord, planned: Values
+    ) -> None:
+        """Stop what the new one takes the place of: no two of one name run, whichever is first."""
+        await context.host.note(
+            f"Container {planned['name']} is stopped before the one in its place starts: "
+            "create_before_destroy needs another name for the new one"
+        )
+        kept = place.directory.kept()
+        old = planned if kept is None else conform_object(kept, self.schema)
+        await place.clear(_stop_signal(old, record.labels), float(old["stop_timeout"]))
 
     def _turn(self, workspace: str, name: str) -> trio.Lock:
         return self._machine.turn(f"container {workspace} {name}")
@@ -273,6 +288,11 @@ def _stop_signal(state: Values, labels: Mapping[str, str]) -> int:
 def _is_of(record: ContainerRecord, context: Context) -> bool:
     """Whether the state is the one that the container was made for, or adopted by, last."""
     return context.generation in (None, record.labels.get(GENERATION_LABEL, ""))
+
+
+def _is_replaced(record: ContainerRecord, context: Context) -> bool:
+    """Whether a create takes the place of this one."""
+    return bool(context.replaced) and record.labels.get(GENERATION_LABEL) == context.replaced
 
 
 async def _image(api: ContainerdApi, planned: Values, workspace: str) -> TakenImage:

@@ -37,6 +37,7 @@ from kled_provider.kata.serving.here import (
 )
 from kled_provider.kata.serving.lines import LineStream
 from kled_provider.kata.serving.run_host import RunHost
+from kled_provider.plugin.private import Replacements
 from kled_provider.plugin.serving import serve_provider_connection
 
 _FIRST_LINE_S: Final = 10.0
@@ -47,9 +48,10 @@ _MAX_OUTPUT_BYTES: Final = 4 << 20
 
 @dataclass(slots=True)
 class _Run:
-    """A run of Terraform: its host, and the scopes of its connections."""
+    """A run of Terraform: its host, what it replaces, and the scopes of its connections."""
 
     host: RunHost
+    replacements: Replacements = field(default_factory=Replacements)
     scopes: set[trio.CancelScope] = field(default_factory=set)
 
 
@@ -126,7 +128,9 @@ class KataDaemon:
             run.scopes.add(scope)
             try:
                 host: Host = run.host
-                await serve_provider_connection(lines.stream, kata_provider(machine), host)
+                await serve_provider_connection(
+                    lines.stream, kata_provider(machine), host, run.replacements
+                )
             finally:
                 run.scopes.discard(scope)
 

@@ -14,6 +14,7 @@ from kled_provider.host import Host, HostError
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.provider import kata_provider
 from kled_provider.kata.serving.lines import LineStream
+from kled_provider.plugin.private import Replacements
 from kled_provider.plugin.serving import serve_connections, serve_provider_connection
 
 DEFAULT_SOCKET: Final = "/run/kled-kata/provider.sock"
@@ -54,7 +55,9 @@ class _RemoteRun:
                 lines, _ = await _ask(self._path, {"kind": "stream", "token": self._token})
             except HostError as error:
                 machine = KataMachine(partial(_raise, error))
-                await serve_provider_connection(stream, kata_provider(machine), self._host)
+                await serve_provider_connection(
+                    stream, kata_provider(machine), self._host, Replacements()
+                )
                 return
             async with lines.stream, trio.open_nursery() as nursery:
                 nursery.start_soon(_copy, stream, lines.stream)

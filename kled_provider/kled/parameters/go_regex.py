@@ -51,6 +51,7 @@ def python_pattern(pattern: str) -> str:
 
 def _translated(pattern: str, end: str) -> Iterator[str]:
     inside = False  # of brackets
+    place = 0  # in a range within: before it, behind its beginning, behind its hyphen
     for token in _TOKEN.finditer(pattern):
         match token.lastgroup:
             case "quoted":
@@ -67,12 +68,15 @@ def _translated(pattern: str, end: str) -> Iterator[str]:
                 inside = "]" not in token[0]
             case "opens":
                 yield token[0].replace("]", r"\]")
-                inside = True
+                inside, place = True, int("]" in token[0])
             case "group":
                 yield "(?P<"
             case _:
-                yield _character(token[0], end, inside=inside)
+                # A hyphen that begins or ends a range: of two Python warns that it may change.
+                is_end = token[0] == "-" and inside and place != 1
+                yield r"\-" if is_end else _character(token[0], end, inside=inside)
                 inside = inside and token[0] != "]"
+                place = 2 if token[0] == "-" and not is_end else 1 - place // 2
 
 
 def _character(text: str, end: str, *, inside: bool) -> str:

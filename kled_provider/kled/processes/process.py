@@ -103,7 +103,7 @@ class ProcessResource(Resource):
             program.directory or processes.home(program.user),
         )
         program = replace(program, wrapper=tuple(wrapper))
-        running = await processes.start(place, program, context.generation or "")
+        running = await processes.start(place, program, context.generation or "", context.replaced)
         return _state(planned, place, running)
 
     async def read(self, context: Context, state: Values) -> Values | None:

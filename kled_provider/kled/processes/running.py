@@ -132,16 +132,18 @@ def _is_alive(running: Running) -> bool:
     return launcher.start_mark(running.pid) == running.start_mark
 
 
-async def start(place: ProcessDirectory, program: ProcessSpec, generation: str) -> Running:
+async def start(
+    place: ProcessDirectory, program: ProcessSpec, generation: str, replaced: str = ""
+) -> Running:
     """Start the program at `place`; what runs there already is adopted, or ended if it differs.
 
-    It is of `generation` from then on. Raises HostError or OSError. Once begun it is not cancelled
-    half way: it takes milliseconds.
+    What is of the generation `replaced`, if that is not "", is ended in any case. It is of
+    `generation` from then on. Raises HostError or OSError. Once begun it is not cancelled half
+    way: it takes milliseconds.
     """
     async with hold(place) as lock:
         running = find(place)
-        is_same = running is not None and running.fingerprint == program.fingerprint()
-        if running is not None and is_same and not running.is_ending:
+        if running is not None and _is_adopted(running, program, replaced):
             running = replace(running, generation=generation, agent_id=program.agent_id)
             launcher.write_record(str(place.record), asdict(running))
             return running
@@ -156,6 +158,12 @@ async def start(place: ProcessDirectory, program: ProcessSpec, generation: str) 
             hint="The machine is overloaded or its disk hangs.",
         )
     return running
+
+
+def _is_adopted(running: Running, program: ProcessSpec, replaced: str) -> bool:
+    if running.is_ending or (replaced and running.generation == replaced):
+        return False
+    return running.fingerprint == program.fingerprint()
 
 
 async def _launch(

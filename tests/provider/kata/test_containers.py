@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.kit.oci import busybox_layer, image_of
+from tests.kit.waiting import wait_until
 from tests.provider.kata.containers import attributes, nothing_is_left, refused, template
 from tests.provider.kata.test_restarting import until_restarted, until_stopped
 
@@ -237,6 +238,29 @@ async def test_one_whose_resource_is_renamed_runs_in_the_end(kata: Any, platform
         made = attributes(kata, f"kata_container.{name}")
         assert str(made["pid"]) in platform.containerd.ctr("tasks", "ls").stdout
         assert "No changes" in await kata("plan", "-detailed-exitcode")
+    await kata("destroy", "-auto-approve")
+    nothing_is_left(platform)
+
+
+async def test_one_that_is_replaced_before_it_is_destroyed_is_stopped_and_made_anew(
+    kata: Any, platform: Any
+) -> None:
+    """Also unchanged: whoever says `-replace` wants a new one. It is told to stop, not killed."""
+    script = "trap 'echo told to stop; exit' TERM; echo up; while :; do sleep 0.1; done"
+    slow = f'command = ["/bin/sh", "-c", "{script}"]\n lifecycle {{ create_before_destroy = true }}'
+    kata.write(template(platform, slow))
+    await kata("apply", "-auto-approve")
+    before = attributes(kata)
+    log = Path(before["log_path"])
+    wait_until("it is up", lambda: log.exists() and "up" in log.read_text())
+    log.rename(platform.directory / "old.log")
+    await kata("apply", "-auto-approve", "-replace=kata_container.ws")
+    after = attributes(kata)
+    assert after["id"] != before["id"]
+    assert str(after["pid"]) in platform.containerd.ctr("tasks", "ls").stdout
+    assert platform.containerd.names("containers") == [after["id"]]
+    assert "told to stop" in (platform.directory / "old.log").read_text()
+    assert "No changes" in await kata("plan", "-detailed-exitcode")
     await kata("destroy", "-auto-approve")
     nothing_is_left(platform)
 

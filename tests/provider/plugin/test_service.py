@@ -16,7 +16,7 @@ from kled_provider.grpc.status import GrpcError, GrpcStatus
 from kled_provider.host import HostError
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.operations import STOPPED, UNEXPECTED, Operations
-from kled_provider.plugin.private import decode_private
+from kled_provider.plugin.private import Replacements, decode_private
 from kled_provider.plugin.resource import Context, Provider, Resource
 from kled_provider.plugin.schema import Attribute, Schema
 from kled_provider.plugin.service import PluginService
@@ -78,7 +78,7 @@ def thing() -> Thing:
 @pytest.fixture
 def service(thing: Thing, host: Any) -> PluginService:
     provider = Provider(name="test", resources=(thing,))
-    return PluginService(provider, host, on_shutdown=lambda: None)
+    return PluginService(provider, host, lambda: None, Replacements())
 
 
 def change(prior: Any, planned: Any) -> bytes:
@@ -109,7 +109,9 @@ def test_any_request_gets_an_answer_or_a_status(
     host: Any, method: str, data: bytes, named: bool
 ) -> None:
     async def main() -> None:
-        service = PluginService(Provider(name="t", resources=(Thing(),)), host, lambda: None)
+        service = PluginService(
+            Provider(name="t", resources=(Thing(),)), host, lambda: None, Replacements()
+        )
         request = protobuf.text(1, "test_thing") * named + data
         with contextlib.suppress(GrpcError):
             await service.handle(PREFIX + method, request)
@@ -179,7 +181,9 @@ async def test_what_is_applied_has_been_checked_whoever_asks(thing: Thing, host:
     """A program beside Terraform may apply what it has neither validated nor planned."""
     checked = Attribute(name="name", required=True, check=lambda value: f"{value} is bad.")
     thing.schema = Schema(attributes=(checked, *thing.schema.attributes[1:]))
-    service = PluginService(Provider(name="test", resources=(thing,)), host, lambda: None)
+    service = PluginService(
+        Provider(name="test", resources=(thing,)), host, lambda: None, Replacements()
+    )
     for prior in (None, {"name": "a", "id": "1"}):
         request = change(prior, {"name": "b", "id": "1"})
         reply = await service.handle(PREFIX + "ApplyResourceChange", request)
@@ -206,7 +210,9 @@ class Faulty(Thing):
 async def test_a_mistake_of_the_provider_ends_its_operation_alone(
     host: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = PluginService(Provider(name="test", resources=(Faulty(),)), host, lambda: None)
+    service = PluginService(
+        Provider(name="test", resources=(Faulty(),)), host, lambda: None, Replacements()
+    )
     told = [(UNEXPECTED.summary, UNEXPECTED.detail)]
     request = change(None, {"name": "hush", "id": UNKNOWN})
     reply = await service.handle(PREFIX + "ApplyResourceChange", request)

@@ -6,7 +6,7 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kled_provider.kled.parameters.go_regex import python_pattern
@@ -29,6 +29,8 @@ from kled_provider.kled.parameters.go_regex import python_pattern
         (r"^[]a]+[^]b]$", "]ax", "]]]"),
         (r"^[[a&&b]$", "[", "c"),
         (r"a$|^[$]$", "$", "a\n"),
+        (r"^[+--]$", ",", "."),
+        (r"^[--/]$", ".", "+"),
     ],
 )
 def test_it_matches_what_go_does(pattern: str, fits: str, odd: str) -> None:
@@ -43,6 +45,7 @@ def test_what_is_wrong_with_one_is_said(pattern: str) -> None:
         re.compile(python_pattern(pattern))
 
 
+@example("[1--")
 @given(st.text(alphabet=r"ab1é[]^$\\QEpL{}(?<>:im)|&-.", max_size=12))
 def test_garbage_is_at_most_an_error(pattern: str) -> None:
     with contextlib.suppress(re.error):
