@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from kled_client.sync.place import SyncPlace
-from kled_sync.session.peer import ByteStream, Peer, PipeStream
+from kled_sync.session.peer import Peer
+from kled_sync.session.streams import ByteStream, PipeStream
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef

@@ -10,8 +10,10 @@ from blake3 import blake3
 from kled_sync.files.reading.chunk_store import ChunkList
 from kled_sync.files.reading.chunking import Chunk, chunks_of
 from kled_sync.wire import contents
-from kled_sync.wire.blocks import BLOCK_BYTES
 
+# Of new chunks in one block: an endpoint looks at what is urgent after each, and in the session's
+# process each takes as long as to copy half of it.
+_NEW_BYTES: Final = 512 * 1024
 _COPIED_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -38,50 +40,42 @@ class LargeFile:
         """Each in parts; those of more than one are valid until the next record."""
         for chunks in chunks_of(self._descriptor, self._size, self.hasher):
             for chunk in chunks:
-                yield from self._chunk(chunk)
+                self.chunks.add(chunk.length, chunk.hash)
+                known = self._base.get(chunk.hash) if chunk.offset >= self._done else None
+                if known is not None:
+                    if not self._extends_run(known):
+                        yield from self._refer(known)
+                elif chunk.offset + chunk.length > self._done:
+                    if self._run is not None or self._new_bytes >= _NEW_BYTES:
+                        yield from self._refer(None)
+                    self._give(chunk)
             yield from self._flush()
         yield from self._refer(None)
 
-    def _chunk(self, chunk: Chunk) -> Iterator[list[bytes | memoryview]]:
-        self.chunks.add(chunk.length, chunk.hash)
-        if chunk.offset + chunk.length <= self._done:
-            return
-        whole = chunk.offset >= self._done
-        place = self._base.get(chunk.hash) if whole else None
-        if place is not None:
-            yield from self._refer(place)
-        else:
-            yield from self._give(chunk, max(0, self._done - chunk.offset))
+    def _give(self, chunk: Chunk) -> None:
+        data = chunk.data
+        if chunk.offset < self._done:
+            data = data[self._done - chunk.offset :]
+        self._new.append((chunk.hash, data))
+        self._new_bytes += len(data)
 
     def _flush(self) -> Iterator[list[bytes | memoryview]]:
         if self._new:
             yield contents.encode_chunks(self._item, self._new)
             self._new, self._new_bytes = [], 0
 
-    def _refer(self, place: tuple[int, int] | None) -> Iterator[list[bytes | memoryview]]:
-        """To what the receiver has, in runs; what was collected until now goes before it."""
-        yield from self._flush()
+    def _extends_run(self, place: tuple[int, int]) -> bool:
+        """Whether what the receiver has there is a part of the run now."""
         run = self._run
-        if run is not None and place is not None and _continues(run, place):
-            self._run = (run[0], run[1] + place[1])
-            return
-        if run is not None:
-            yield self._copy(run)
-        self._run = place
+        if run is None or run[0] + run[1] != place[0] or run[1] + place[1] > _COPIED_BYTES_MAX:
+            return False
+        self._run = (run[0], run[1] + place[1])
+        return True
 
-    def _give(self, chunk: Chunk, skip: int) -> Iterator[list[bytes | memoryview]]:
+    def _refer(self, place: tuple[int, int] | None) -> Iterator[list[bytes | memoryview]]:
+        """Begin a run there, or none; what was collected until now goes before it."""
+        yield from self._flush()
         if self._run is not None:
-            yield self._copy(self._run)
-            self._run = None
-        self._new.append((chunk.hash, chunk.data[skip:]))
-        self._new_bytes += chunk.length - skip
-        if self._new_bytes >= BLOCK_BYTES:
-            yield from self._flush()
-
-    def _copy(self, place: tuple[int, int]) -> list[bytes | memoryview]:
-        where = contents.COPIED.pack(*place)
-        return [contents.encode_record(contents.COPY, self._item, where)]
-
-
-def _continues(run: tuple[int, int], place: tuple[int, int]) -> bool:
-    return run[0] + run[1] == place[0] and run[1] + place[1] <= _COPIED_BYTES_MAX
+            where = contents.COPIED.pack(*self._run)
+            yield [contents.encode_record(contents.COPY, self._item, where)]
+        self._run = place

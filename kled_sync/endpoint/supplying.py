@@ -26,6 +26,8 @@ from kled_sync.wire.messages import Numbered
 from kled_wire.errors import ProtocolError
 
 _SAMPLE_BYTES: Final = 64 * 1024
+# The receiver copies what is referred to while we look for more.
+_REFERENCES_MAX: Final = 4
 _WORDS_MAX: Final = 200
 
 
@@ -143,7 +145,7 @@ class Supplier:
             stream = LargeFile(item.item, descriptor, before.st_size, self._base(item), done)
             for record in stream.records():
                 self._put(*record)
-                if len(record) > 1 or self._waiting_bytes >= BLOCK_BYTES:
+                if len(record) > 1 or len(self._waiting) >= _REFERENCES_MAX:
                     yield from self._flush()
             if is_same(before, os.fstat(descriptor)):
                 what = seen_file(before, stream.hasher.digest(), began)

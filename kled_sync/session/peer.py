@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
 import trio
-from trio.abc import ReceiveStream, SendStream
 
+from kled_sync.session.streams import ByteStream, Passage, open_passage
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import (
     CONTROL,
     MAGIC,
     Assembler,
+    BegunBlock,
     BlockReader,
     Packer,
     WireBlock,
@@ -24,36 +23,6 @@ from kled_sync.wire.blocks import (
 from kled_sync.wire.codec import decode_message, encode_message
 from kled_wire.errors import KledError, UnavailableError, from_status
 from kled_wire.limits import CLEANUP_S
-
-
-class ByteStream(Protocol):
-    """What an endpoint is reached by: a process's pipes, or an SSH channel."""
-
-    async def receive_into(self, space: memoryview) -> int:
-        """How many bytes came, at the beginning of `space`; none at the end."""
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        """Waits while the other side reads no more."""
-
-
-class PipeStream:
-    """A process's standard input and output, or a pair of pipes."""
-
-    def __init__(self, pipes: trio.StapledStream[SendStream, ReceiveStream]) -> None:
-        assert isinstance(pipes.receive_stream, trio.lowlevel.FdStream)
-        self._pipes, self._reader = pipes, pipes.receive_stream
-
-    async def receive_into(self, space: memoryview) -> int:
-        """As ByteStream has it; trio's own allocates for each read. Raises trio's errors."""
-        reader = self._reader.fileno()
-        while True:
-            await trio.lowlevel.wait_readable(reader)
-            with suppress(BlockingIOError):
-                return os.readv(reader, [space])
-
-    async def send_all(self, data: bytes | memoryview) -> None:
-        """Raises trio's errors."""
-        await self._pipes.send_all(data)
 
 
 class PeerListener(Protocol):
@@ -68,7 +37,7 @@ class Peer:
 
     def __init__(self, name: str, stream: ByteStream) -> None:
         self.name = name
-        self._stream = stream
+        self.stream = stream
         self._packer = Packer()
         self._lock = trio.StrictFIFOLock()
         self._requests = count(1)
@@ -76,8 +45,16 @@ class Peer:
         self._broken: KledError | None = None
         self._ended = trio.Event()
         self.listener: PeerListener | None = None
-        self.forward: Callable[[WireBlock], Awaitable[None]] | None = None
+        # Where blocks of content go, and by what way, if there is one that copies nothing.
+        self._target: Peer | None = None
+        self._passage: Passage | None = None
+        self._passed: Callable[[WireBlock], None] = lambda _: None
         self.sent_bytes = self.received_bytes = 0
+
+    def pass_on(self, target: Peer, passed: Callable[[WireBlock], None]) -> None:
+        """Blocks of content go to `target` from now on; `passed` is told of each that went."""
+        self._target, self._passed = target, passed
+        self._passage = open_passage(self.stream, target.stream)
 
     async def run(self) -> None:
         """Read until the endpoint ends. Raises UnavailableError("sync_connection_lost"), and what
@@ -104,15 +81,30 @@ class Peer:
 
     async def _read(self) -> None:
         blocks, assembler = BlockReader(), Assembler()
-        while size := await self._stream.receive_into(blocks.space()):
+        while size := await self._receive(blocks):
             self.received_bytes += size
             for block in blocks.took(size):
                 if block.channel == CONTROL:
                     message = assembler.add(block)
                     if message is not None:
                         self._take(decode_message(message))
-                elif self.forward is not None:
-                    await self.forward(block)
+                elif self._target is not None:
+                    await self._target.send_block(block)
+                    self._passed(block)
+            await self._pass_begun(blocks)
+
+    async def _receive(self, blocks: BlockReader) -> int:
+        return await self.stream.receive_into(blocks.space(uncopied=self._passage is not None))
+
+    async def _pass_begun(self, blocks: BlockReader) -> None:
+        """Pass on the block that is here in part, if the rest of it need not be waited for."""
+        begun, passage, target = blocks.begun(), self._passage, self._target
+        if begun is None or passage is None or target is None or not passage.has(begun.missing):
+            return
+        self.received_bytes += begun.missing
+        await target.send_begun(begun, passage)
+        self._passed(begun.block)
+        blocks.passed()
 
     def _take(self, message: messages.Message) -> None:
         number = getattr(message, "request", 0)
@@ -150,15 +142,26 @@ class Peer:
         """Raises KledError where the endpoint is gone."""
         await self._write(block.encoded())
 
-    async def _write(self, data: bytes | memoryview) -> None:
+    async def send_begun(self, begun: BegunBlock, passage: Passage) -> None:
+        """A block of which the rest comes through `passage`. Raises KledError."""
+        await self._write(begun.came, passage, begun.missing)
+
+    async def _write(
+        self, data: bytes | memoryview, passage: Passage | None = None, rest: int = 0
+    ) -> None:
         if self._broken is not None:
             raise self._broken
         try:
-            async with self._lock:
+            await self._take_turn()
+            try:
                 if not self.sent_bytes:
                     data = MAGIC + data
-                self.sent_bytes += len(data)
-                await self._stream.send_all(data)
+                self.sent_bytes += len(data) + rest
+                await self.stream.send_all(data)
+                if passage is not None:
+                    await passage.move(rest)
+            finally:
+                self._lock.release()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             # What it said last is worth more than that it ended: reading comes to it.
             with trio.move_on_after(CLEANUP_S):
@@ -166,6 +169,13 @@ class Peer:
             raise self._broken or UnavailableError(
                 "sync_connection_lost", f"the {self.name} side is gone"
             ) from exc
+
+    async def _take_turn(self) -> None:
+        """Without a checkpoint where nobody else writes: blocks are many, and reading has one."""
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
 
 
 def _error(refused: messages.RequestRefused) -> KledError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, NamedTuple
@@ -34,6 +35,8 @@ from kled_sync.wire.blocks import WireBlock
 
 # Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
 _JOBS_AT_ONCE: Final = 4
+# How often it is said how far it is.
+_SAY_S: Final = 0.05
 # What is sent again by itself: without the version that it was put together from.
 AGAIN: Final = frozenset({"damaged", "base_gone"})
 
@@ -68,12 +71,21 @@ class SyncMeter:
     # Of the totals, what was counted before it was planned.
     _foreseen_files: int = 0
     _foreseen_bytes: int = 0
+    _say_at: float = 0.0
 
     def show_by(self, update: Callable[[int, int | None, str], None]) -> None:
         """Call `update` at each change: bytes done, of how many (None: unknown), files in words."""
         self.changed = lambda: update(
             self.done_bytes, self.total_bytes or None, f"{self.files_done}/{self.files} files"
         )
+
+    def moved(self, size: int) -> None:
+        """So much of what was planned went over; said now and then, as blocks are many."""
+        self.done_bytes = min(self.total_bytes, self.done_bytes + size)
+        now = time.monotonic()
+        if now >= self._say_at:
+            self._say_at = now + _SAY_S
+            self.changed()
 
     def foresee(self, files: int, size: int) -> None:
         """So much will be planned later."""
@@ -107,17 +119,10 @@ class SyncTransfer:
         self.in_flight: set[bytes] = set()
         self._without_base: set[bytes] = set()
         for side, state in sides.items():
-            state.peer.forward = self._forwarder(sides[side.other])
+            state.peer.pass_on(sides[side.other].peer, self._passed)
 
-    def _forwarder(self, target: SideState) -> Callable[[WireBlock], Awaitable[None]]:
-        async def forward(block: WireBlock) -> None:
-            await target.peer.send_block(block)
-            self.meter.done_bytes = min(
-                self.meter.total_bytes, self.meter.done_bytes + block.raw_bytes
-            )
-            self.meter.changed()
-
-        return forward
+    def _passed(self, block: WireBlock) -> None:
+        self.meter.moved(block.raw_bytes)
 
     async def carry_out(self, actions: Sequence[PathChange], *, urgent: bool) -> CarriedOut:
         """All that can be done; what could not is in `failures`. Raises KledError."""

@@ -29,6 +29,8 @@ DATA: Final = 1
 _ZSTD: Final = 1
 # What is read at once: as much as stays in a processor's cache until it is written again.
 _PIECE_BYTES: Final = 256 * 1024
+# Less than this is copied sooner than the system is asked to move it.
+_UNCOPIED_BYTES: Final = 16 * 1024
 # How much of what somebody says instead is quoted.
 _SAID_BYTES_MAX: Final = 200
 # Less is not worth the call; and what got smaller by less than this is sent as it was.
@@ -53,6 +55,14 @@ class WireBlock(NamedTuple):
 
     def encoded(self) -> bytes | memoryview:
         return self.came or self.head() + self.payload
+
+
+class BegunBlock(NamedTuple):
+    """A block of content that is here in part: what of it came, and how many bytes did not."""
+
+    came: memoryview
+    block: WireBlock
+    missing: int
 
 
 def decode_head(head: bytes | memoryview) -> tuple[WireBlock, int]:
@@ -162,28 +172,51 @@ class BlockReader:
         # What is there of a block that is not whole yet.
         self._start = self._end = 0
         self._greeted = False
+        # The last block without its payload, and how many bytes of it are not here.
+        self._last = WireBlock(0, CONTROL, 0, 0, b"")
+        self._missing = 0
 
-    def space(self) -> memoryview:
-        """Where the next bytes go."""
+    def space(self, *, uncopied: bool = False) -> memoryview:
+        """Where the next bytes go.
+
+        `uncopied` asks for no more of a row of blocks of content than tells where they end: who
+        can pass them on otherwise looks at `begun`.
+        """
         if self._start:
             left = self._end - self._start
             self._buffer[:left] = self._buffer[self._start : self._end]
             self._start, self._end = 0, left
-        return self._buffer[self._end : self._end + _PIECE_BYTES]
+        wanted = _PIECE_BYTES
+        if uncopied and self._last.channel == DATA:
+            wanted = min(wanted, self._missing + HEAD.size)
+        return self._buffer[self._end : self._end + wanted]
 
     def took(self, count: int) -> Iterator[WireBlock]:
         """The blocks that are whole with `count` more bytes in `space`. Raises ProtocolError."""
         self._end += count
+        self._missing = 0
         if not self._greeted:
             self._greet()
         while self._greeted and self._end - self._start >= HEAD.size:
             start = self._start + HEAD.size
             block, size = decode_head(self._buffer[self._start : start])
-            if self._end < start + size:
+            self._last = block
+            self._missing = max(0, start + size - self._end)
+            if self._missing:
                 break
             came = self._buffer[self._start : start + size]
             self._start = start + size
             yield block._replace(payload=came[HEAD.size :], came=came)
+
+    def begun(self) -> BegunBlock | None:
+        """The block of content that is not whole, if what is missing of it is worth a call."""
+        if self._last.channel != DATA or self._missing < _UNCOPIED_BYTES:
+            return None
+        return BegunBlock(self._buffer[self._start : self._end], self._last, self._missing)
+
+    def passed(self) -> None:
+        """What was begun was passed on, and so was what was missing of it."""
+        self._start = self._end = self._missing = 0
 
     def _greet(self) -> None:
         seen = bytes(self._buffer[: min(self._end, _SAID_BYTES_MAX)])

@@ -48,16 +48,13 @@ def chunks_of(descriptor: int, size: int, whole: blake3) -> Iterator[list[Chunk]
         count = os.readv(descriptor, [buffer[held : held + _READ_BYTES]])
         whole.update(buffer[held : held + count])
         end = held + count
-        chunks = [
-            Chunk(offset + found.offset, found.length, b"", found.data)
-            for found in cutter.cut_buf(buffer[:end])
-        ]
-        if count and chunks:
-            chunks.pop()  # cut where the buffer ends: more of it may come
-        yield [chunk._replace(hash=_chunk_hash(chunk.data)) for chunk in chunks]
+        found = list(cutter.cut_buf(buffer[:end]))
+        if count and found:
+            found.pop()  # cut where the buffer ends: more of it may come
+        yield [Chunk(offset + c.offset, c.length, _chunk_hash(c.data), c.data) for c in found]
         if not count:
             return
-        start = sum(chunk.length for chunk in chunks)
+        start = found[-1].offset + found[-1].length if found else 0
         offset, held = offset + start, end - start
         buffer[:held] = buffer[start:end]
 

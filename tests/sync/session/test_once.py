@@ -18,6 +18,7 @@ from kled_sync.files.options import Options
 from kled_sync.files.places import root_key
 from kled_sync.session.once import Plan
 from kled_sync.session.side import SideState
+from kled_sync.session.transfer import SyncMeter
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from tests.kit.endpoints import content, copy_once, two_peers
@@ -88,6 +89,20 @@ async def test_an_insert_in_a_large_file_sends_about_what_was_inserted(
     _, peers = await copy_once(tmp_path, target, source)
     assert (source / "big").read_bytes() == data
     assert peers[SyncSide.BETA].sent_bytes < 400_000
+
+
+async def test_what_is_there_is_referred_to_while_the_rest_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "big", tmp_path / "target"
+    source.write_bytes(bytes_of(16 * MIB))
+    await copy_once(tmp_path, source, target)
+    source.write_bytes(b"inserted" + source.read_bytes())
+    sizes: list[int] = []
+    monkeypatch.setattr(SyncMeter, "moved", lambda _, size: sizes.append(size))
+    await copy_once(tmp_path, source, target)
+    assert target.read_bytes() == source.read_bytes()
+    assert len(sizes) > 3  # blocks: of the new chunk, and each of a few references
 
 
 async def test_a_renamed_directory_moves_no_data(tmp_path: Path, source: Path) -> None:
