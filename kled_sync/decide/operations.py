@@ -36,7 +36,7 @@ class Do(IntEnum):
     CONTENT = 2
     REUSE = 3  # the content of another file of this side, at `source`
     LINK = 4
-    REMOVE = 5
+    REMOVE = 5  # `source` is its own path where a directory takes its place
     REMOVE_DIRECTORY = 6
     DRESS = 7  # mode and times alone
     HARD_LINK = 8  # another name for the file of this side at `source`
@@ -160,7 +160,7 @@ def _make_way(actions: Sequence[PathChange], blocked: Sequence[bytes]) -> Iterat
     for action in sorted(tops, key=lambda a: a.path, reverse=True):
         assert action.old is not None
         do = Do.REMOVE_DIRECTORY if action.old.is_directory else Do.REMOVE
-        yield Operation(do, action.path, None, action.old)
+        yield Operation(do, action.path, None, action.old, action.path)
 
 
 def _directory(action: PathChange) -> Operation:

@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
-from kled_sync.files.writing.kept import MADE, MOVED, KeptVersion
+from kled_sync.files.writing.kept import MADE, MOVED, REPLACED, KeptVersion
 from kled_sync.files.writing.refusal import Refusal
 from kled_sync.files.writing.staging import dress
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
@@ -62,7 +62,7 @@ def _last(found: list[KeptVersion]) -> list[KeptVersion]:
     chosen: list[KeptVersion] = []
     seen: set[bytes] = set()
     moved: list[bytes] = []
-    for version in reversed(found):
+    for version in reversed(_without_places(found)):
         paths = version.paths
         if not seen.isdisjoint(paths) or any(is_below(p, top) for p in paths for top in moved):
             continue
@@ -72,24 +72,51 @@ def _last(found: list[KeptVersion]) -> list[KeptVersion]:
     return chosen
 
 
+def _without_places(found: list[KeptVersion]) -> list[KeptVersion]:
+    """Leave out the directories that were made in the place of a file: that file is the last."""
+    last: dict[bytes, str] = {}
+    left = []
+    for version in found:
+        if version.what != MADE or last.get(version.path) != REPLACED:
+            left.append(version)
+        last[version.path] = version.what
+    return left
+
+
 def _in_order(newest_first: list[KeptVersion]) -> Iterator[tuple[bytes, KeptVersion]]:
     """How to undo them: what came after a move before that move, and of each path the oldest."""
     between: dict[bytes, KeptVersion] = {}
     for version in newest_first:
         if version.what == MOVED:
-            yield from sorted(between.items(), key=_order)
+            yield from _sorted(between)
             yield version.path, version
             between.clear()
         else:
             between[version.path] = version
-    yield from sorted(between.items(), key=_order)
+    yield from _sorted(between)
 
 
-def _order(item: tuple[bytes, KeptVersion]) -> tuple[bool, list[int]]:
-    """What comes back from the top down, then what goes from the bottom up."""
-    path, version = item
-    goes = version.what == MADE
-    return goes, [-byte for byte in path] + [1] if goes else list(path)
+def _sorted(versions: dict[bytes, KeptVersion]) -> list[tuple[bytes, KeptVersion]]:
+    """What comes back from the top down, then what goes from the bottom up. Before them goes what
+    is in the way: a file where a directory was, which is its own `source` here, and the reverse.
+    """
+    coming = {path for path, version in versions.items() if version.what != MADE}
+    above = {directory for path in coming for directory in _above(path)}
+    in_the_way, last = [], []
+    for path in sorted(versions.keys() - coming, reverse=True):
+        if path in above:
+            in_the_way.append((path, versions[path]._replace(source=path)))
+        elif coming.isdisjoint(_above(path)):
+            last.append((path, versions[path]))
+        else:
+            in_the_way.append((path, versions[path]))
+    return in_the_way + [(path, versions[path]) for path in sorted(coming)] + last
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    while path != ROOT:
+        path = split(path)[0]
+        yield path
 
 
 def _of(holding: HeldRoot, path: bytes) -> list[KeptVersion]:
@@ -105,21 +132,28 @@ def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
     if version.what == MADE:
         if present is None:
             return False
-        do = Do.REMOVE_DIRECTORY if present.is_directory else Do.REMOVE
-        try:
-            placer.do(Operation(do, path, None, present), b"", None)
-        except Refusal:
-            if not present.is_directory:  # one that others put something into stays
-                raise
+        with suppress(*(Refusal,) if present.is_directory else ()):  # others put something into it
+            _take_away(holding, path, present, version.source)
     elif version.what == MOVED:
         return _move_back(holding, version)
     elif version.number:
         _make_above(holding, path)
         staged, content = _stage(holding, version)
-        do = Do.CONTENT if content.is_file else Do.LINK
-        placer.do(Operation(do, path, content, present), staged, content)
+        if present is not None and present.is_directory:
+            _take_away(holding, path, present)
+            present = None
+        if content.is_file:
+            placer.do(Operation(Do.CONTENT, path, content, present), staged, content)
+        else:
+            placer.do(Operation(Do.LINK, path, content, present), b"", None)
     holding.memory.mark(path)
     return True
+
+
+def _take_away(holding: HeldRoot, path: bytes, present: TreeEntry, source: bytes = b"") -> None:
+    """Raises Refusal."""
+    do = Do.REMOVE_DIRECTORY if present.is_directory else Do.REMOVE
+    holding.shop.placer.do(Operation(do, path, None, present, source), b"", None)
 
 
 def _move_back(holding: HeldRoot, version: KeptVersion) -> bool:

@@ -268,7 +268,8 @@ class Placer:
         if not self._is_what_we_meant(aside, known):
             rename_new(self._staging, aside, descriptor, name)
             raise Refusal(*CHANGED)
-        self._let_go(aside, operation.path, DELETED)
+        what = REPLACED if operation.source == operation.path else DELETED
+        self._let_go(aside, operation.path, what)
         self._memory.remove(operation.path)
 
     def _remove_directory(self, operation: Operation) -> None:

@@ -18,7 +18,7 @@ from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
 from kled_sync.session.agreement import Agreement
-from kled_sync.session.kept import history, undo
+from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.tree.entry import make_file
 from kled_sync.wire.messages import FoundEntries
 from tests.kit.endpoints import content, kept_same
@@ -234,6 +234,54 @@ async def test_undo_brings_back_what_was_deleted_and_can_be_undone(
         assert (alpha / "a").read_text() == "worse"
         assert await undo(side, b"a", since_s=0, purge=True) == [b"a"]
         assert await undo(side, b"a", since_s=0, purge=False) == []
+
+
+FILE, DIRECTORY, LINK = {"x": "1"}, {"x/y": "2", "x/z/w": "3"}, {"x": "-> a"}
+
+
+def lay(root: Path, what: dict[str, str]) -> None:
+    """In the place of what is at `x`."""
+    path = root / "x"
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    for name, text in what.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if text.startswith("-> "):
+            (root / name).symlink_to(text[3:])
+        else:
+            (root / name).write_text(text)
+
+
+@pytest.mark.parametrize("at", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(one, other) for one in (FILE, DIRECTORY, LINK) for other in (FILE, DIRECTORY, LINK)
+     if one is not other],
+)  # fmt: skip
+async def test_undo_of_another_kind_in_a_place_can_be_undone(
+    tmp_path: Path,
+    alpha: Path,
+    beta: Path,
+    before: dict[str, str],
+    after: dict[str, str],
+    at: bool,
+) -> None:
+    lay(alpha, before)
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        was, then = content(alpha), time.time()
+        lay(alpha, after)
+        await sync.flush()
+        is_now = content(alpha)
+        assert content(beta) == is_now
+        for number, wanted in enumerate((was, is_now, was)):
+            since_s = then if at and not number else 0
+            await undo_on_both(sync.sides, b"x", since_s=since_s)
+            await sync.flush()
+            assert content(beta) == wanted, number
+            assert content(alpha) == wanted, number
 
 
 async def test_undo_to_a_time_takes_away_what_came_since(
