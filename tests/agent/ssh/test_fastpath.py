@@ -50,7 +50,7 @@ async def test_gcm_takes_the_short_path_and_the_others_asyncsshs_own(
     assert (counts["sent"] > 0, counts["received"] > 0) == (short, short)
 
 
-@pytest.mark.parametrize("limit", ["1M", "64K"])
+@pytest.mark.parametrize("limit", [pytest.param("1M", marks=pytest.mark.slow), "64K"])
 @pytest.mark.parametrize("cipher", [_GCM, "chacha20-poly1305@openssh.com"])
 async def test_new_keys_in_the_middle_of_a_transfer_change_nothing(
     site: Site, limit: str, cipher: str

@@ -255,6 +255,7 @@ async def _wait_gone(site: Site, pid: int) -> None:
             await trio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_twenty_channels_of_one_connection_work_at_once(site: Site) -> None:
     options = [f"-oControlPath={site.home}/mux"]
     await site.ssh("true", options=[*options, "-oControlMaster=auto", "-oControlPersist=60"])

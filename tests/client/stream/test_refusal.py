@@ -154,6 +154,7 @@ def library(fake: Fake, config: Path) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_the_certificate_is_good_before_a_library_reads_it(
     signed_in: Fake, config: Path, home: Path
 ) -> None:

@@ -49,8 +49,8 @@ def session(tmp_path: Path) -> SyncSession:
     ("alpha", "mode", "code"),
     [
         ("none", "two-way-safe", "sync_source_missing"),
-        ("none", "one-way-safe", "sync_source_missing"),
-        ("none", "one-way-replica", "sync_source_missing"),
+        pytest.param(*("none", "one-way-safe", "sync_source_missing"), marks=pytest.mark.slow),
+        pytest.param(*("none", "one-way-replica", "sync_source_missing"), marks=pytest.mark.slow),
         ("/", "two-way-safe", "sync_root_invalid"),
         ("out", "two-way-safe", "sync_root_invalid"),
     ],
@@ -80,10 +80,17 @@ async def test_a_two_way_sync_begins_from_the_one_side_that_is_there(
     assert (tmp_path / "there" / "a").read_text() == "1"
 
 
-@pytest.mark.parametrize(("first", "second"), [("pa", "pa/d"), ("pa/d", "pa")])
-@pytest.mark.parametrize("side", ["alpha", "beta"])
+@pytest.mark.parametrize(
+    ("side", "first", "second"),
+    [
+        ("alpha", "pa", "pa/d"),
+        ("beta", "pa/d", "pa"),
+        pytest.param(*("alpha", "pa/d", "pa"), marks=pytest.mark.slow),
+        pytest.param(*("beta", "pa", "pa/d"), marks=pytest.mark.slow),
+    ],
+)
 async def test_two_syncs_do_not_overlap_on_either_side(
-    env: Env, tmp_path: Path, first: str, second: str, side: str
+    env: Env, tmp_path: Path, side: str, first: str, second: str
 ) -> None:
     (tmp_path / "pa" / "d").mkdir(parents=True)
     (tmp_path / "pad").mkdir()
@@ -137,7 +144,7 @@ async def test_an_undo_goes_back_to_no_time_before_the_start(
     assert (tmp_path / "there" / "a").exists()
 
 
-@pytest.mark.parametrize("state", ["paused", "halted"])
+@pytest.mark.parametrize("state", [pytest.param("paused", marks=pytest.mark.slow), "halted"])
 async def test_what_is_kept_is_reached_while_a_sync_stands_still(
     env: Env, session: SyncSession, tmp_path: Path, state: str
 ) -> None:

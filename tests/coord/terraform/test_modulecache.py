@@ -30,6 +30,7 @@ def origin(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 async def test_a_module_is_fetched_once_and_by_many_at_once(
     binary: Any, pack: Any, tmp_path: Path, origin: Path
 ) -> None:

@@ -229,6 +229,7 @@ async def test_everything_is_applied_and_planned_empty(kata: Kata) -> None:
     assert not kata.file.parent.exists()
 
 
+@pytest.mark.slow
 async def test_drift_is_planned_and_undone(kata: Kata) -> None:
     await kata.apply(SMALL.replace("BODY", ""))
     sound = kata.file.read_bytes()
