@@ -17,7 +17,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("kled")
 # For scripts/test --fast: of the hundred examples that all tests have, some.
-hypothesis.settings.register_profile("kled-fast", max_examples=40)
+hypothesis.settings.register_profile("kled-fast", max_examples=25)
 
 # What starts real programs, all of it.
 _E2E = Path(__file__).parent / "e2e"
@@ -50,8 +50,9 @@ def _is_slow(path: Path) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs programs that only `--strangers` installs; mark what starts programs."""
+    inside = f"{_E2E}{os.sep}"
     for item in items:
-        if _E2E in item.path.parents:
+        if str(item.path).startswith(inside):
             item.add_marker(pytest.mark.slow)
     if not config.getoption("--strangers"):
         left_out = [item for item in items if item.get_closest_marker("strangers")]
@@ -59,10 +60,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """What is there before the first test is nobody's leak: the collector need not look at it."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def _leak_scope(fixture_name: str, config: pytest.Config) -> Literal["function", "module"]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.kit.examples import examples
 from tests.kit.fuzzing import TARGETS, Target, seeds
 
 SLOW = {
@@ -42,7 +43,7 @@ def test_garbage_is_no_finding(name: str) -> None:
 
     @settings(
         deadline=None,
-        max_examples=40 if name in SLOW else 150,
+        max_examples=examples(40 if name in SLOW else 150),
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(damaged(seeds()[name]) | st.binary(max_size=2000))

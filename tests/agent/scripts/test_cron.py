@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kled_agent.scripts.cron import parse_cron
+from tests.kit.examples import examples
 
 
 def on(*fields: int) -> datetime:
@@ -47,7 +48,7 @@ MOMENTS = st.datetimes(on(2024, 1, 1).replace(tzinfo=None), on(2027, 1, 1).repla
 FIELDS = st.sampled_from(["*", "0", "*/7", "1-4", "2,5", "3/2"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(FIELDS, FIELDS, FIELDS, MOMENTS)
 def test_no_time_is_left_out(minute: str, hour: str, weekday: str, moment: datetime) -> None:
     cron = parse_cron(f"{minute} {hour} * * {weekday}")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kled_client.terminal.predict import START, Predictor
+from tests.kit.examples import examples
 
 COLUMNS, ROWS = 16, 5
 PIECES = [
@@ -82,7 +83,7 @@ class Two:
         ]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(events, max_size=30), st.integers(1, 9))
 def test_nothing_is_left_behind(happenings: list[tuple[str, str]], cut: int) -> None:
     two, waiting, out = Two(), "", b""

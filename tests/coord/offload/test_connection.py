@@ -19,6 +19,7 @@ if not sys.platform.startswith("linux"):
 from kled_coord.offload.connection import CHUNK_BYTES, OffloadedConnection
 from kled_coord.offload.layer import LayerBrokenError
 from tests.coord.relay.sockets import connected
+from tests.kit.examples import examples
 
 END = b"."
 BIG = 8_000_000
@@ -127,7 +128,7 @@ def read(end: socket.socket, site: Site) -> bytes:
         got += data
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(st.binary(max_size=4000).map(lambda b: b.replace(b"!", b"?").replace(END, b",")),
              max_size=8),

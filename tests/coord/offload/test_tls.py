@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kled_coord.offload.layer import LayerBrokenError
 from kled_coord.offload.tls import TlsLayer
 from kled_wire.transport.tlssession import TlsSession
+from tests.kit.examples import examples
 
 PIECES = st.lists(st.binary(max_size=40_000), max_size=4)
 
@@ -47,7 +48,7 @@ def shake_hands(contexts: Contexts, size: int = 65536) -> tuple[TlsSession, TlsL
     return session, layer
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(PIECES, PIECES, st.integers(1, 70_000))
 def test_bytes_and_ends_go_both_ways_however_they_are_cut(
     contexts: Contexts, there: list[bytes], back: list[bytes], size: int

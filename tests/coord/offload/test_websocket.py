@@ -17,6 +17,7 @@ from wsproto.events import (
 
 from kled_coord.offload.layer import LayerBrokenError
 from kled_coord.offload.websocket import WebSocketLayer
+from tests.kit.examples import examples
 
 PIECES = st.lists(st.binary(min_size=1, max_size=70_000), max_size=4)
 
@@ -37,7 +38,7 @@ def heard(peer: Connection, layer: WebSocketLayer) -> list[Event]:
     return list(peer.events())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(PIECES, PIECES, st.integers(1, 70_000))
 def test_bytes_and_ends_go_both_ways_however_they_are_cut(
     there: list[bytes], back: list[bytes], size: int
@@ -130,7 +131,7 @@ def test_nothing_may_come_after_the_close() -> None:
         layer.send(b"x")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=5))
 def test_garbage_breaks_it_or_is_bytes(pieces: list[bytes]) -> None:
     layer = WebSocketLayer()

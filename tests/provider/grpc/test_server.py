@@ -23,6 +23,7 @@ from kled_provider.grpc.server import (
     serve_grpc,
 )
 from kled_provider.grpc.status import GrpcError, GrpcStatus
+from tests.kit.examples import examples
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS = [
@@ -203,7 +204,7 @@ async def test_a_reset_call_is_not_answered_and_the_next_one_is() -> None:
         assert number not in client.trailers
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=300), st.booleans())
 def test_garbage_ends_the_connection_and_nothing_else(data: bytes, preface: bool) -> None:
     async def main() -> None:

@@ -15,6 +15,7 @@ from kled_provider.plugin.diagnostics import MapKey
 from kled_provider.plugin.resource import Context
 from kled_provider.plugin.schema import Schema
 from kled_provider.plugin.values import UNKNOWN, Values, conform_object
+from tests.kit.examples import examples
 from tests.provider.conftest import FakeHost
 
 
@@ -67,7 +68,7 @@ def test_a_relative_directory_is_one_of_the_home(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
 def test_any_value_reaches_the_environment_unchanged(value: str) -> None:
     done = run(init_script("https://x", "/tmp", {"A": value}), KLED_AGENT_TOKEN="t")

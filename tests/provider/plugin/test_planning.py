@@ -21,6 +21,7 @@ from kled_provider.plugin.schema import (
     set_of,
 )
 from kled_provider.plugin.values import UNKNOWN, conform_object
+from tests.kit.examples import examples
 from tests.provider.plugin.everything import everything_provider, filled
 
 SCHEMA = Schema(
@@ -120,7 +121,7 @@ TYPES: dict[str, st.SearchStrategy[Any]] = {
 EVERYTHING = everything_provider().resources[0].schema
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(configs(EVERYTHING))
 def test_what_was_applied_plans_as_no_change(written: dict[str, Any]) -> None:
     """Whatever the shape: defaults, computed values in sets, and blocks left out."""

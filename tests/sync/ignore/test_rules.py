@@ -14,6 +14,7 @@ from kled_sync.ignore.pattern import parse_line
 from kled_sync.ignore.presets import preset
 from kled_sync.ignore.rules import Rules, is_ignored
 from kled_wire.errors import InputError
+from tests.kit.examples import examples
 
 PARTS = [b"a", b"b", b"ab", b"a.c", b"b c", b"[x]", b"-", b"!a", b"#a", b"abc"]
 PIECES = [
@@ -63,7 +64,7 @@ def we_ignore(stack: list[Rules], path: bytes) -> bool:
 LINE = st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(LINE, max_size=6))
 @example([b"a**/a"])
 @example([b"a**b/a", b"a/b**", b"a?**/a", b"\\a**/a"])

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from kled_sync.decide.modes import Mode
 from kled_sync.session.deciding import PATHS_MAX
 from tests.kit.endpoints import kept_same
+from tests.kit.examples import examples
 
 NAMES = ("f", "g", "d/f", "d/g", "d/e/f", "m/f", "m/g", "m/e/f")
 # Directories that are renamed to each other, with all that is in them.
@@ -145,7 +146,7 @@ async def walk(home: Path, mode: Mode, history: list[Step]) -> None:
                 assert files(root) == reference.sides[side], side
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([Mode.TWO_WAY_SAFE, Mode.TWO_WAY_RESOLVED]),
     st.lists(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kled_wire.control.agent_spec import AgentSpec, App, Script, from_plain, to_plain
 from kled_wire.errors import ProtocolError
+from tests.kit.examples import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -23,13 +24,13 @@ JSON = st.recursive(
 SPECS = st.builds(AgentSpec, env=st.dictionaries(st.text(max_size=8), st.text(max_size=8)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(SPECS)
 def test_a_spec_survives_json(spec: AgentSpec) -> None:
     assert from_plain(json.loads(json.dumps(to_plain(spec)))) == spec
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.dictionaries(st.sampled_from([*to_plain(AgentSpec(build_id=""))]), JSON))
 def test_anything_else_is_a_spec_or_an_error(value: dict[str, Any]) -> None:
     with contextlib.suppress(ProtocolError):

@@ -11,6 +11,7 @@ from wcwidth import wcwidth
 from kled_agent.sessions.holder.plan import ALTERNATE_BYTES, MAIN_BYTES, plan_redraw
 from kled_agent.sessions.holder.redraw import draw
 from kled_wire.screenmodes import ScreenModes
+from tests.kit.examples import examples
 
 SIZE = (40, 8)
 PIECES = [
@@ -40,7 +41,7 @@ def wide(data: str) -> bool:
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map(b"".join))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_picture_shows_what_the_output_showed(data: bytes) -> None:
     seen, shown = terminal(data), terminal(picture(data)[0])
     for y in range(SIZE[1]):
@@ -55,7 +56,7 @@ def test_the_picture_shows_what_the_output_showed(data: bytes) -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_output_makes_a_picture(data: bytes) -> None:
     picture(data)
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kled_agent.sessions.holder.ring import Ring
+from tests.kit.examples import examples
 
 
 @given(blocks=st.lists(st.binary(max_size=120), max_size=30), capacity=st.integers(1, 200))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_it_keeps_the_last_bytes(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes], capacity: int
 ) -> None:

@@ -16,6 +16,7 @@ if not sys.platform.startswith("linux"):
 
 from kled_coord.relay.splice.pair import Pair
 from tests.coord.relay.sockets import connected
+from tests.kit.examples import examples
 
 PIECES = st.lists(st.binary(max_size=4000), max_size=8)
 
@@ -46,7 +47,7 @@ def settle(pair: Pair) -> None:
         epoll.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(st.binary(max_size=4000), max_size=8), st.lists(st.binary(max_size=4000), max_size=8)
 )

@@ -21,6 +21,7 @@ from kled_coord.terraform.output.telling import (
     shown_outputs,
     tell_event,
 )
+from tests.kit.examples import examples
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 
@@ -76,7 +77,7 @@ def test_outputs_are_told_at_the_end_and_sensitive_ones_are_not() -> None:
     assert "hunter2" not in json.dumps(shown_outputs(outputs))
 
 
-@settings(max_examples=25)  # each is up to OUTPUTS_MAX trees
+@settings(max_examples=examples(25))  # each is up to OUTPUTS_MAX trees
 @given(
     st.dictionaries(
         st.text(),

@@ -15,9 +15,10 @@ from kled_provider.kata.output.following import (
     read_on,
 )
 from kled_provider.kata.output.logger import RotatedFile
+from tests.kit.examples import examples
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=25), st.integers(1, 40))
 def test_every_byte_is_read_once_whatever_is_rotated(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]], most: int

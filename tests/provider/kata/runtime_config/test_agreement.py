@@ -15,6 +15,7 @@ from kled_provider.kata.runtime_config.rules import key_problems, problems
 from kled_provider.kata.runtime_config.tables import Tables, tables_of, to_toml
 from kled_provider.kata.runtime_config.toml_text import toml_text
 from kled_provider.kata.runtime_config.workarounds import work_around
+from tests.kit.examples import examples
 from tests.kit.kata_shim.checks import RefusedError, load_configuration
 
 BOOT = {"kernel": "/bin/true", "image": "/bin/true", "default_memory": 2048}
@@ -50,7 +51,9 @@ def set_values(hypervisor: str, changes: list[tuple[str, str, Any]]) -> Tables:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.sampled_from(HYPERVISORS), CHANGES, st.data())
 def test_what_is_let_through_is_loaded(
