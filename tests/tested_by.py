@@ -298,6 +298,7 @@ TESTED_BY = {
         kled_sync/decide/comparing kled_sync/decide/guard kled_sync/decide/modes
         kled_sync/tree/entry
     """,
+    "sync/files/writing/test_building.py": "kled_sync/files/writing/filling",
     "sync/files/writing/test_placing.py": "kled_sync/files/writing/refusal",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
     "sync/session/test_attributes.py": """

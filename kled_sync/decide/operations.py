@@ -19,8 +19,9 @@ from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import is_below, split
 from kled_sync.tree.tree import Tree
+from kled_sync.wire.filled import FILE_BYTES, FILES_MAX, NO_FILES, NewFiles
 
-JOB_OPERATIONS: Final = 1000
+JOB_OPERATIONS: Final = FILES_MAX
 JOB_BYTES: Final = 16 * 1024 * 1024
 # From here on a file is worth looking for elsewhere on the same side before it is sent.
 REUSE_BYTES: Final = 64 * 1024
@@ -51,6 +52,13 @@ class Operation(NamedTuple):
     new: TreeEntry | None
     old: TreeEntry | None
     source: bytes = b""
+    # What a directory that is made comes with.
+    files: NewFiles = NO_FILES
+
+    @property
+    def weight(self) -> int:
+        """How much it adds to a job."""
+        return 1 + len(self.files.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +90,15 @@ def _may_be_copied(entry: TreeEntry) -> bool:
 
 
 def plan(
-    actions: Sequence[PathChange], target: Tree, moved: Sequence[PathChange] = ()
+    actions: Sequence[PathChange],
+    target: Tree,
+    moved: Sequence[PathChange] = (),
+    *,
+    fills: bool = False,
 ) -> list[list[SyncJob]]:
     """The steps that bring `actions` about on the side whose tree is `target`.
 
+    `fills` says whether new directories may come with their files as one operation.
     `moved` was done to it before: directories that were changed by that get back their times.
     """
     blocked = [a.path for a in actions if _is_in_the_way(a)]
@@ -102,13 +115,17 @@ def plan(
     sizes = {o.path: _content_bytes(o) for o in contents}
     large = {path for path, size in sizes.items() if size > JOB_BYTES // 4}
     tops: Mapping[bytes, bytes] = {}
-    if len(contents) > _NEWEST_FIRST:
+    many = len(contents) > _NEWEST_FIRST
+    if many:
         # Large files are sent last, so what they are in is made before.
         sizes |= dict.fromkeys(large, JOB_BYTES + 1)
         new = [o.path for o in directories if o.do is Do.MAKE_DIRECTORY]
         tops = find_tops(new, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
+    if fills and tops:
+        directories, contents = _filled(directories, contents, tops)
     first = [*_make_way(actions, blocked), *(o for o in directories if o.path not in tops)]
-    arriving = _in_order(contents, [o for o in directories if o.path in tops], large)
+    gathered = [o for o in directories if o.path in tops]
+    arriving = _in_tree_order(contents + gathered, large) if many else _newest_first(contents)
     last = [
         operation
         for operation in _removals(actions)
@@ -117,6 +134,31 @@ def plan(
     dressing = list(_dressing(actions, target, moved))
     steps = [portions(first), portions(arriving, tops), portions(last), portions(dressing)]
     return [step for step in steps if step]
+
+
+def _filled(
+    directories: list[Operation], contents: list[Operation], tops: Mapping[bytes, bytes]
+) -> tuple[list[Operation], list[Operation]]:
+    """The directories with the small new files that are in them, and the files that are left."""
+    inside = dict[bytes, list[tuple[bytes, int]]]((path, []) for path in tops)
+    left = []
+    for operation in contents:
+        directory, name = split(operation.path)
+        files, new = inside.get(directory), operation.new
+        if files is None or new is None or not _is_small_and_new(operation, new):
+            left.append(operation)
+        else:
+            files.append((name, new.size))
+    return [o._replace(files=_new_files(inside.get(o.path, ()))) for o in directories], left
+
+
+def _is_small_and_new(operation: Operation, new: TreeEntry) -> bool:
+    return operation.do is Do.CONTENT and operation.old is None and new.size < FILE_BYTES
+
+
+def _new_files(files: Sequence[tuple[bytes, int]]) -> NewFiles:
+    names = tuple(sorted(name for name, _ in files))
+    return NewFiles(names, sum(size for _, size in files))
 
 
 def differs_in_time_alone(action: PathChange) -> bool:
@@ -228,13 +270,14 @@ def _arrive(action: PathChange, find: Callable[[TreeEntry], bytes | None]) -> Op
     return Operation(Do.CONTENT, action.path, new, old)
 
 
-def _in_order(
-    contents: list[Operation], directories: list[Operation], large: AbstractSet[bytes]
-) -> list[Operation]:
-    """A few: who was saved last is first. Many: small before large, as they lie in the tree."""
-    if len(contents) <= _NEWEST_FIRST:
-        return sorted(contents, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
-    by_path = sorted(directories + contents, key=lambda o: in_tree_order(o.path))
+def _newest_first(contents: list[Operation]) -> list[Operation]:
+    """A few: who was saved last is first."""
+    return sorted(contents, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
+
+
+def _in_tree_order(arriving: list[Operation], large: AbstractSet[bytes]) -> list[Operation]:
+    """Many: small before large, as they lie in the tree."""
+    by_path = sorted(arriving, key=lambda o: in_tree_order(o.path))
     return sorted(by_path, key=lambda o: o.path in large) if large else by_path
 
 
@@ -244,14 +287,15 @@ def portions(
     """The same operations, in order, as jobs; what is in a directory of `tops` comes with it."""
     jobs: list[SyncJob] = []
     portion: list[Operation] = []
-    size = 0
+    size = weight = 0
     for unit in _units(operations, tops or {}):
-        add = sum(map(_content_bytes, unit))
-        if portion and (len(portion) + len(unit) > JOB_OPERATIONS or size + add > JOB_BYTES):
+        add, more = sum(map(_content_bytes, unit)), sum(o.weight for o in unit)
+        if portion and (weight + more > JOB_OPERATIONS or size + add > JOB_BYTES):
             jobs.append(SyncJob(operations=tuple(portion), content_bytes=size))
-            portion, size = [], 0
+            portion, size, weight = [], 0, 0
         portion += unit
         size += add
+        weight += more
     if portion:
         jobs.append(SyncJob(operations=tuple(portion), content_bytes=size))
     return jobs
@@ -279,4 +323,4 @@ def _units(
 def _content_bytes(operation: Operation) -> int:
     if operation.do is Do.CONTENT and operation.new is not None:
         return operation.new.size
-    return 0
+    return operation.files.size

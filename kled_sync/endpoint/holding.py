@@ -31,6 +31,7 @@ from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.watching.kernel import handle_of
 from kled_sync.wire.compression import NEAR
+from kled_sync.wire.filled import FILLS
 from kled_sync.wire.messages import (
     FoundEntries,
     Listing,
@@ -140,6 +141,7 @@ class HeldRoot:
             "inside": self.root.is_inside,
             "names": True,  # `Options.only`, and all that a transient root is
             "moves": True,  # directories, as one
+            FILLS: True,
             "folds_case": self._names.folds_case,
             ATTRIBUTES: True,
             FACT_TOLD: True,

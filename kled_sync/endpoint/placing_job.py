@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,14 +17,16 @@ from kled_sync.files.reading.memory import Memory
 from kled_sync.files.root import Root
 from kled_sync.files.system import sync_filesystem
 from kled_sync.files.writing.building import BuiltDirectories
+from kled_sync.files.writing.filling import Filling, StagingPlace
 from kled_sync.files.writing.kept import KeptVersions
 from kled_sync.files.writing.large_arrival import LargeArrival
 from kled_sync.files.writing.placing import Placer
 from kled_sync.files.writing.refusal import Refusal
-from kled_sync.files.writing.staging import StagedFile, Staging, StagingPlace
+from kled_sync.files.writing.staging import StagedFile, Staging
 from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry, check_entry
-from kled_sync.tree.paths import ROOT, check_path, is_below
+from kled_sync.tree.paths import ROOT, check_path, is_below, join
 from kled_sync.tree.tree import is_or_is_below
+from kled_sync.wire.filled import FILES_MAX, NO_FILES, filled, parse_files
 from kled_sync.wire.messages import JobPlaced, PathList, Rows
 from kled_wire.errors import ProtocolError
 
@@ -34,14 +36,24 @@ _STEP: Final = 100
 # What is left free, so that whoever else writes there is not the first to meet a full disk.
 _RESERVE_BYTES: Final = 32 * 1024 * 1024
 _DO: Final[dict[object, Do]] = {do.value: do for do in Do}
+# Of an operation, and of one with files.
+_ROW_LENGTHS: Final = (5, 7)
 _STAGED_HERE: Final = frozenset({Do.REUSE, Do.HARD_LINK})
+
+
+def parse_operations(rows: Iterable[tuple[object, ...]]) -> list[Operation]:
+    """Those of one job. Raises ProtocolError."""
+    operations = [parse_operation(row) for row in rows]
+    if sum(len(o.files.names) for o in operations) > FILES_MAX:
+        raise ProtocolError("sync_message_refused", "a job of too many files")
+    return operations
 
 
 def parse_operation(row: tuple[object, ...]) -> Operation:
     """Raises ProtocolError."""
-    if len(row) != len(Operation._fields) or row[0] not in _DO:
+    if len(row) not in _ROW_LENGTHS or row[0] not in _DO:
         raise ProtocolError("sync_message_refused", "an operation that is none")
-    number, path, new, old, source = row
+    number, path, new, old, source, *files = row
     do = _DO[number]
     operation = Operation(
         do,
@@ -49,12 +61,15 @@ def parse_operation(row: tuple[object, ...]) -> Operation:
         None if new is None else check_entry(new),
         None if old is None else check_entry(old),
         check_path(source) if source else ROOT,
+        parse_files(*files) if files else NO_FILES,
     )
     removes = do is Do.REMOVE or do is Do.REMOVE_DIRECTORY
     if (new is None) is not removes or (removes and old is None):
         raise ProtocolError("sync_message_refused", f"{do.name} of nothing")
     if do is Do.REMOVE_DIRECTORY and not path:
         raise ProtocolError("sync_message_refused", "the root itself is not removed")
+    if files and do is not Do.MAKE_DIRECTORY:
+        raise ProtocolError("sync_message_refused", f"{do.name} with files")
     if do is Do.MOVE and not _is_move(operation):
         raise ProtocolError("sync_message_refused", "a move that is none")
     return operation
@@ -94,17 +109,25 @@ class PlacingJob:
         self._base = base
         placer = shop.placer
         self._built = BuiltDirectories(shop.staging, job, operations, placer)
+        # Those of built directories by the number of the directory, and files that come singly.
+        self._fillings: dict[int, Filling] = {}
+        self._files = {n: o for n, o in enumerate(operations) if o.do is Do.CONTENT}
+        places = {o.path: number for number, o in enumerate(operations)}
+        for first, operation in filled(operations):
+            staged, names = self._built.name_of(operation.path), operation.files.names
+            if staged is None:
+                paths = (join(operation.path, name) for name in names)
+                self._files |= {n: _arriving(path) for n, path in enumerate(paths, first)}
+            else:
+                self._fillings[places[operation.path]] = Filling(first, names, staged)
         arrivals = {
-            number: StagedFile(
-                o.old.mode if o.old is not None and o.old.is_file else None,
-                self._built.name_for(o),
-            )
-            for number, o in enumerate(operations)
-            if o.do is Do.CONTENT
+            number: StagedFile(o.old.mode if o.old is not None and o.old.is_file else None)
+            for number, o in self._files.items()
         }
         self.staging = Staging(
             StagingPlace(shop.staging, job, placer.umask),
             arrivals,
+            list(self._fillings.values()),
             store=shop.store,
             mode_for=placer.mode_for,
             large=self._large,
@@ -112,7 +135,7 @@ class PlacingJob:
 
     def _large(self, number: int) -> LargeArrival:
         """With the version that is here now, if the sender may refer to that."""
-        path, old = self._operations[number].path, self._operations[number].old
+        path, old = self._files[number].path, self._files[number].old
         large = LargeArrival(self._shop.staging, path)
         if old is not None and old.is_file and old.size >= CHUNKED_BYTES:
             self._base.forget()
@@ -134,7 +157,8 @@ class PlacingJob:
     def missing_bytes(self) -> int:
         """How much less is free than what is to come."""
         wanted = sum(
-            o.new.size for o in self._operations if o.do is Do.CONTENT and o.new is not None
+            o.new.size if o.do is Do.CONTENT and o.new is not None else o.files.size
+            for o in self._operations
         )
         disk = os.fstatvfs(self._shop.staging)
         return max(0, wanted + _RESERVE_BYTES - disk.f_bavail * disk.f_frsize)
@@ -147,7 +171,11 @@ class PlacingJob:
         """Do the operations whose contents are here. Yields now and then."""
         self._shop.root.forget()
         ready = list(self._ready())
-        self._make_durable([(name, entry) for _, _, name, entry in ready if name])
+        staged = [name for _, _, name, _ in ready if name]
+        for filling in self._fillings.values():
+            staged += [name for _, _, name, _ in filling.each()]
+            self._failed += ((number, *trouble) for number, trouble in filling.troubles.items())
+        self._make_durable(staged)
         for at in range(0, len(ready), _STEP):
             with self._shop.turn:
                 self._place(ready[at : at + _STEP])
@@ -162,25 +190,35 @@ class PlacingJob:
 
     def _place(self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]) -> None:
         for number, operation, staged, content in ready:
-            try:
-                if not self._is_built(number, operation):
-                    self._shop.placer.do(operation, staged, content)
-            except Refusal as exc:
-                self._fail(number, exc.code, exc.words)
-                self._discard(staged)
+            filling = self._fillings.get(number)
+            if self._is_built(operation):
+                if filling is not None:
+                    self._shop.placer.note_files(operation.path, filling.came())
+                continue
+            self._do(number, operation, staged, content)
+            if filling is not None:
+                for file, name, made, entry in filling.each():
+                    self._do(file, _arriving(join(operation.path, name)), made, entry)
 
-    def _is_built(self, number: int, operation: Operation) -> bool:
-        """Whether it is done with a directory that was built for it."""
+    def _do(
+        self, number: int, operation: Operation, staged: bytes, content: TreeEntry | None
+    ) -> None:
+        try:
+            self._shop.placer.do(operation, staged, content)
+        except Refusal as exc:
+            self._fail(number, exc.code, exc.words)
+            self._discard(staged)
+
+    def _is_built(self, operation: Operation) -> bool:
+        """Whether it is a directory that was built, and is in place with all in it."""
         if operation.do is Do.MAKE_DIRECTORY:
             with suppress(OSError):
                 return self._built.put_directory(self._shop.root, operation)
-        elif operation.do is Do.CONTENT:
-            what = self.staging.arrivals[number].seen
-            return what is not None and self._built.put_file(operation, what)
         return False
 
     def _ready(self) -> Iterator[tuple[int, Operation, bytes, TreeEntry | None]]:
-        for number, operation in enumerate(self._operations):
+        loose = {n: o for n, o in self._files.items() if n >= len(self._operations)}
+        for number, operation in (*enumerate(self._operations), *loose.items()):
             if operation.do is Do.CONTENT:
                 arrival = self.staging.arrivals[number]
                 if arrival.trouble is not None or not arrival.done:
@@ -197,7 +235,7 @@ class PlacingJob:
             else:
                 yield number, operation, b"", None
 
-    def _make_durable(self, staged: list[tuple[bytes, TreeEntry | None]]) -> None:
+    def _make_durable(self, staged: list[bytes]) -> None:
         """Before a name leads to a file, its bytes are on the disk."""
         policy = self._shop.options.durable
         if policy == "none" or not staged:
@@ -205,7 +243,7 @@ class PlacingJob:
         if policy == "batch" and len(staged) > _FEW:
             sync_filesystem(self._shop.staging)
             return
-        for name, _ in staged:
+        for name in staged:
             _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._shop.staging))
 
     def _sync_directories(
@@ -214,6 +252,7 @@ class PlacingJob:
         paths = {o.path for _, o, _, _ in ready} | {
             o.source for _, o, _, _ in ready if o.do is Do.MOVE
         }
+        paths |= {join(o.path, o.files.names[0]) for _, o in filled(self._operations)}
         for path in paths:
             with suppress(OSError):
                 descriptor, _ = self._shop.root.locate(path)
@@ -238,6 +277,11 @@ class PlacingJob:
         if kept is not None:
             kept.too_large = []
         return JobPlaced(job=self.job, failed=Rows(self._failed), too_large=too_large)
+
+
+def _arriving(path: bytes) -> Operation:
+    """A new file that was to come with its directory, by itself."""
+    return Operation(Do.CONTENT, path, None, None)
 
 
 def _sync(descriptor: int) -> None:

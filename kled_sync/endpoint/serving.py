@@ -19,7 +19,7 @@ from typing import Final
 from kled_sync.endpoint.attributes import answer_attributes
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.mailbox import BlockSender, LetterBox
-from kled_sync.endpoint.placing_job import PlacingJob, parse_operation
+from kled_sync.endpoint.placing_job import PlacingJob, parse_operations
 from kled_sync.endpoint.reporting import QUIET_S, ChangeReporter, Choose
 from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
@@ -119,7 +119,7 @@ class SyncEndpoint:
             raise ProtocolError("sync_message_refused", "a job before its root")
         if self._base is None:
             self._base = Root(holding.root.path, replace(holding.options, into=b"", follow=False))
-        operations = [parse_operation(row) for row in message.operations]
+        operations = parse_operations(message.operations)
         job = PlacingJob(message.job, operations, holding.shop, self._base)
         missing = job.missing_bytes()
         if missing:
@@ -308,7 +308,7 @@ class SyncEndpoint:
         self._changes.report_dirty()
 
     def _supply(self, holding: HeldRoot, message: messages.Supply) -> Work:
-        items = [parse_item(row) for row in message.items]
+        items = list(map(parse_item, message.items))
         supplier = Supplier(holding, message.job, items, self._out.worth)
         holding.root.forget()
         for block in supplier.run():
@@ -316,6 +316,9 @@ class SyncEndpoint:
                 break
             self._out.send_block(block)
             yield True
+        if supplier.folders:
+            rows = messages.Rows(supplier.folders)
+            self._out.send(messages.FilesSupplied(job=message.job, rows=rows))
         self._out.send(messages.Supplied(job=message.job, items=supplier.sent))
 
     def _finish(self, job: PlacingJob) -> Work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
@@ -14,14 +14,15 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.large_file import LargeFile
 from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.files.reading.contents import CHANGING, TRIES, is_same, read_small
-from kled_sync.files.reading.memory import SeenEntry, seen_file
+from kled_sync.files.reading.memory import SeenEntry, is_settled, seen_file
 from kled_sync.files.root import FILE_FLAGS
 from kled_sync.files.writing.large_arrival import hash_beginning
-from kled_sync.tree.entry import DIGEST_BYTES, TreeEntry
-from kled_sync.tree.paths import check_path
+from kled_sync.tree.entry import DIGEST_BYTES, HASHED_FILE_BYTES, TreeEntry
+from kled_sync.tree.paths import check_path, join
 from kled_sync.wire import contents
 from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Packer, WireBlock, will_shrink
 from kled_sync.wire.compression import CompressionWorth
+from kled_sync.wire.filled import FolderItem, join_entries, parse_folder_item
 from kled_sync.wire.messages import Numbered
 from kled_wire.errors import ProtocolError
 
@@ -29,6 +30,7 @@ _SAMPLE_BYTES: Final = 64 * 1024
 # The receiver copies what is referred to while we look for more.
 _REFERENCES_MAX: Final = 4
 _WORDS_MAX: Final = 200
+_WHOLE_BYTES: Final = contents.HEAD_BYTES + HASHED_FILE_BYTES
 
 
 class Item(NamedTuple):
@@ -44,8 +46,10 @@ class Item(NamedTuple):
 _ITEM_TYPES: Final = (int, bytes, bytes, int, bytes)
 
 
-def parse_item(row: tuple[Any, ...]) -> Item:
+def parse_item(row: tuple[Any, ...]) -> Item | FolderItem:
     """Raises ProtocolError."""
+    if len(row) == len(FolderItem._fields):
+        return parse_folder_item(row)
     if tuple(map(type, row)) != _ITEM_TYPES or not 0 <= row[0] < 2**32:
         raise ProtocolError("sync_message_refused", "an item of a supply that is none")
     item, path, base, done, digest = row
@@ -53,10 +57,16 @@ def parse_item(row: tuple[Any, ...]) -> Item:
 
 
 class Supplier:
-    """Sends one job's contents. `sent` has the entries they were, by item."""
+    """Sends one job's contents. `sent` has the entries they were, by item; `folders` those of the
+    files of new directories, after the number of the first.
+    """
 
     def __init__(
-        self, holding: HeldRoot, job: int, items: list[Item], worth: CompressionWorth
+        self,
+        holding: HeldRoot,
+        job: int,
+        items: Sequence[Item | FolderItem],
+        worth: CompressionWorth,
     ) -> None:
         self._root, self._memory, self._store = holding.root, holding.memory, holding.shop.store
         self._job, self._items, self._worth = job, items, worth
@@ -65,20 +75,83 @@ class Supplier:
         self._waiting_bytes = 0
         self._squeeze = True
         self.sent = Numbered()
+        self.folders: list[tuple[int, bytes]] = []
 
     def run(self) -> Iterator[WireBlock]:
         """The blocks, one at a time."""
         for item in self._items:
+            if isinstance(item, FolderItem):
+                yield from self._folder(item)
+                continue
             try:
                 if not self._small(item):
                     yield from self._flush()
                     yield from self._opened(item)
             except OSError as exc:
-                self._fail(item, exc.strerror or str(exc))
+                self._fail(item.item, exc.strerror or str(exc))
                 self._memory.mark(item.path)
             if self._waiting_bytes >= BLOCK_BYTES:
                 yield from self._flush()
         yield from self._flush()
+
+    def _folder(self, folder: FolderItem) -> Iterator[WireBlock]:
+        """The small files of a directory, which nobody else asks for meanwhile.
+
+        There are many: each is opened, read, looked at and closed, and no more is done for it.
+        """
+        known = self._memory.directories.children(folder.path)
+        found: dict[bytes, SeenEntry] = {}
+        for number, name in enumerate(folder.names, folder.first):
+            try:
+                what = self._file(folder.path, name, number, known.get(name))
+            except OSError as exc:
+                self._fail(number, exc.strerror or str(exc))
+            else:
+                if what is not None:
+                    found[name] = what
+            if self._waiting_bytes >= BLOCK_BYTES:
+                yield from self._flush()
+        if len(found) < len(folder.names):
+            self._memory.dirty.add(folder.path)
+        self._memory.fill(folder.path, found)
+        entries = [what.entry if (what := found.get(name)) else None for name in folder.names]
+        self.folders.append((folder.first, join_entries(entries)))
+
+    def _file(
+        self, directory: bytes, name: bytes, number: int, known: SeenEntry | None
+    ) -> SeenEntry | None:
+        """Send one that is as it was when it was seen; None where it was given up. Raises OSError.
+
+        A write while it was read would show in its time of change, unless that is too young.
+        """
+        if known is None or not known.entry.is_file:
+            return self._changed(directory, name, number)
+        size, began = known.entry.size, time.time_ns()
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=self._root.directory(directory))
+        try:
+            data = os.read(descriptor, size + 1)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        is_old = is_settled(after.st_ctime_ns, began)
+        if len(data) != size or not (is_old and known.is_still(after)):
+            return self._changed(directory, name, number)
+        what = seen_file(after, blake3(data).digest(), began)
+        self._waiting += (contents.encode_whole(number, what.entry, size), data)
+        self._waiting_bytes += _WHOLE_BYTES + size
+        return what
+
+    def _changed(self, directory: bytes, name: bytes, number: int) -> SeenEntry | None:
+        """The same of one that is another than it was, as long as it is small. Raises OSError."""
+        began = time.time_ns()
+        descriptor, found = self._root.open_seen(join(directory, name))
+        try:
+            if found.st_size < CHUNKED_BYTES:
+                return self._changing(number, descriptor, found, began)
+        finally:
+            os.close(descriptor)
+        self._fail(number, CHANGING)
+        return None
 
     def _small(self, item: Item) -> bool:
         """Whether it is sent now: a small file that nobody wrote to meanwhile. Raises OSError.
@@ -113,25 +186,29 @@ class Supplier:
         descriptor, found = self._root.open_seen(item.path)
         try:
             if found.st_size < CHUNKED_BYTES:
-                self._changing(item, descriptor, found, began)
+                what = self._changing(item.item, descriptor, found, began)
+                if what is not None:
+                    self._note(item, what, what.entry)
             else:
                 yield from self._large(item, descriptor)
         finally:
             os.close(descriptor)
 
-    def _changing(self, item: Item, descriptor: int, before: os.stat_result, began: int) -> None:
+    def _changing(
+        self, number: int, descriptor: int, before: os.stat_result, began: int
+    ) -> SeenEntry | None:
+        """Send a file that may be written to; None where that went on for too long."""
         for _ in range(TRIES):
             data = read_small(descriptor, before.st_size)
             after = os.fstat(descriptor)
             if is_same(before, after) and len(data) == before.st_size:
                 what = seen_file(before, blake3(data).digest(), began)
-                entry = what.entry
-                self._put(contents.encode_whole(item.item, entry, len(data)), data)
-                self._note(item, what, entry)
-                return
+                self._put(contents.encode_whole(number, what.entry, len(data)), data)
+                return what
             os.lseek(descriptor, 0, os.SEEK_SET)
             began, before = time.time_ns(), after
-        self._fail(item, CHANGING)
+        self._fail(number, CHANGING)
+        return None
 
     def _large(self, item: Item, descriptor: int) -> Iterator[WireBlock]:
         self._squeeze = will_shrink(os.pread(descriptor, _SAMPLE_BYTES, 0))
@@ -158,7 +235,7 @@ class Supplier:
             os.lseek(descriptor, 0, os.SEEK_SET)
             item = item._replace(done_bytes=0)
         else:
-            self._fail(item, CHANGING)
+            self._fail(item.item, CHANGING)
         yield from self._flush()
         self._squeeze = True
 
@@ -177,9 +254,9 @@ class Supplier:
         self.sent[item.item] = entry
         self._memory.put(item.path, what)
 
-    def _fail(self, item: Item, words: str) -> None:
+    def _fail(self, number: int, words: str) -> None:
         body = words.encode("utf-8", "replace")[:_WORDS_MAX]
-        self._put(contents.encode_record(contents.FAIL, item.item, body))
+        self._put(contents.encode_record(contents.FAIL, number, body))
 
     def _put(self, *parts: bytes | memoryview) -> None:
         """A record, or several, in parts that are joined when they are sent."""

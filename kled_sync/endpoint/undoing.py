@@ -13,9 +13,9 @@ from blake3 import blake3
 
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.endpoint.holding import HeldRoot
+from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.kept import MADE, MOVED, REPLACED, KeptVersion
 from kled_sync.files.writing.refusal import Refusal
-from kled_sync.files.writing.staging import dress
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file, make_link
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.wire.messages import AskKept, Kept, PathList, Rows, Undo, Undone

@@ -22,7 +22,8 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.files.reading.snapshot import load_tree, save_tree
 from kled_sync.session.attribute_marks import MARKS, AttributeMarks
 from kled_sync.tree.entry import TreeEntry, check_entry
-from kled_sync.tree.paths import check_path
+from kled_sync.tree.packed import PackedEntries
+from kled_sync.tree.paths import check_path, join
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ProtocolError
 
@@ -138,6 +139,16 @@ class Agreement:
         self._intended.pop(path, None)
         self._apply(path, entry)
         self._write(self._log, path, entry)
+
+    def note_files(self, directory: bytes, files: PackedEntries) -> None:
+        """The same of new files in a directory that was noted."""
+        if self._log is None:
+            return
+        for name, entry in files.items():
+            path = join(directory, name)
+            self._intended.pop(path, None)
+            self._write(self._log, path, entry)
+        self.tree.fill(directory, files)
 
     def intend(self, side: SyncSide, entries: dict[bytes, TreeEntry]) -> None:
         """These are about to be brought to `side`: a later run knows, whatever becomes of this."""

@@ -9,7 +9,10 @@ from kled_wire.errors import ProtocolError
 
 def place_message(number: int, job: SyncJob, *, urgent: bool) -> messages.PlaceJob:
     """As an endpoint is told of a job."""
-    rows = ((int(o.do), o.path, o.new, o.old, o.source) for o in job.operations)
+    rows = (
+        (int(o.do), o.path, o.new, o.old, o.source, *(o.files.row() if o.files.names else ()))
+        for o in job.operations
+    )
     return messages.PlaceJob(job=number, urgent=urgent, operations=messages.Rows(rows))
 
 

@@ -16,6 +16,7 @@ from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree, share_entries
 from kled_sync.wire import messages
 from kled_sync.wire.compression import NEAR, NEAR_S
+from kled_sync.wire.filled import SuppliedFolder, parse_supplied
 from kled_wire.errors import ProtocolError
 
 _NEAR_TRIES: Final = 3
@@ -62,6 +63,10 @@ class SideState:
                 self.dirty.set()
             case messages.Watching():
                 self.watching = message
+            case messages.FilesSupplied():
+                wait = self._jobs.get((message.job, messages.Supplied))
+                if wait is not None:
+                    wait.files |= parse_supplied(message.rows)
             case messages.JobPlaced() | messages.Supplied():
                 wait = self._jobs.get((message.job, type(message)))
                 if wait is not None:
@@ -160,6 +165,8 @@ class _Wait:
     def __init__(self) -> None:
         self.event = trio.Event()
         self.answer: messages.Message | None = None
+        # What was sent of new directories, by the number of the first file.
+        self.files: dict[int, SuppliedFolder] = {}
 
     async def got(self) -> messages.Message:
         await self.event.wait()

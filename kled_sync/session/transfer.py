@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, NamedTuple
@@ -27,11 +27,13 @@ from kled_sync.session.agreement import Agreement
 from kled_sync.session.jobs import failed_in, place_message
 from kled_sync.session.moving import move_directories
 from kled_sync.session.side import SideState
-from kled_sync.tree.entry import TreeEntry
-from kled_sync.tree.paths import shown
+from kled_sync.tree.entry import TreeEntry, is_directory
+from kled_sync.tree.packed import PackedEntries
+from kled_sync.tree.paths import join, shown
 from kled_sync.tree.tree import Tree
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
+from kled_sync.wire.filled import FILLS, FolderItem, SuppliedFolder, filled
 
 # Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
 _JOBS_AT_ONCE: Final = 4
@@ -39,6 +41,13 @@ _JOBS_AT_ONCE: Final = 4
 _SAY_S: Final = 0.05
 # What is sent again by itself: without the version that it was put together from.
 AGAIN: Final = frozenset({"damaged", "base_gone"})
+
+
+class Sent(NamedTuple):
+    """What the other side sent of a job, by number: files, and new directories with theirs."""
+
+    items: Mapping[int, TreeEntry]
+    folders: Mapping[int, SuppliedFolder]
 
 
 class Failure(NamedTuple):
@@ -148,7 +157,8 @@ class SyncTransfer:
         moved = {action.path for move in moves for action in move.actions}
         self.in_flight.difference_update(moved)
         by_path = {action.path: action for action in actions if action.path not in moved}
-        steps = plan(list(by_path.values()), self._sides[side].tree, told)
+        fills = all(state.facts.get(FILLS) is True for state in self._sides.values())
+        steps = plan(list(by_path.values()), self._sides[side].tree, told, fills=fills)
         self.meter.plan(
             sum(a.new is not None and not a.new.is_directory for a in by_path.values()),
             sum(job.content_bytes for step in steps for job in step),
@@ -203,10 +213,10 @@ class SyncTransfer:
         supplied = source.expect(number, messages.Supplied)
         try:
             if self._agreement.remembers:
-                self._agreement.intend(side, _brought(job))
+                self._agreement.intend(side, _brought(job, by_path))
             await target.peer.send(place_message(number, job, urgent=urgent))
             items = self._items(job, target)
-            sent: dict[int, TreeEntry] = {}
+            sent = Sent({}, {})
             if items:
                 await source.peer.send(messages.Supply(job=number, urgent=urgent, items=items))
             answer = await placed.got()
@@ -216,7 +226,7 @@ class SyncTransfer:
                     await source.peer.send(messages.Drop(job=number))
                 said = await supplied.got()
                 assert isinstance(said, messages.Supplied)
-                sent = said.items
+                sent = Sent(said.items, supplied.files)
             self._take(side, job, answer, sent, by_path, done)
         finally:
             target.forget_job(number, messages.JobPlaced)
@@ -224,7 +234,7 @@ class SyncTransfer:
             limiter.release_on_behalf_of(job)
 
     def _items(self, job: SyncJob, target: SideState) -> messages.Rows:
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for number, operation in enumerate(job.operations):
             if operation.do is not Do.CONTENT:
                 continue
@@ -235,6 +245,8 @@ class SyncTransfer:
                     base = old.tail if old is not None and old.is_file else b""
                 part = target.partial.pop(partial_name(operation.path), part)
             rows.append((number, operation.path, base, *part))
+        for first, operation in filled(job.operations):
+            rows.append(FolderItem(first, operation.path, operation.files.names).row())
         return messages.Rows(rows)
 
     def _take(
@@ -242,7 +254,7 @@ class SyncTransfer:
         side: SyncSide,
         job: SyncJob,
         answer: messages.JobPlaced,
-        sent: dict[int, TreeEntry],
+        sent: Sent,
         by_path: dict[bytes, PathChange],
         done: CarriedOut,
     ) -> None:
@@ -256,11 +268,60 @@ class SyncTransfer:
                 self._agreement.forget([operation.path])
                 self._fail(Failure(action, *failed[number]), done)
             else:
-                self._succeed((target, source), operation, sent.get(number), done, action)
+                entry = sent.items.get(number)
+                self._succeed((target, source), operation, entry, done, action)
+        for first, operation in filled(job.operations):
+            names = [join(operation.path, name) for name in operation.files.names]
+            actions = [by_path[path] for path in names]
+            folder = sent.folders.get(first)
+            files = folder.packed(operation.files.names) if folder is not None else None
+            broken = not failed.keys().isdisjoint(range(first, first + len(names)))
+            if folder is None or files is None or broken:
+                self._take_each((target, source), first, folder, failed, actions, done)
+            else:
+                self._succeed_all((target, source), operation.path, files, actions, done)
+                done.content_bytes += folder.size
+            self.in_flight.difference_update(names)
         done.too_large.extend(answer.too_large)
         self.in_flight.difference_update(o.path for o in job.operations)
-        self.meter.files_done += sum(o.new is not None for o in job.operations)
+        self.meter.files_done += sum(o.weight for o in job.operations if o.new is not None)
         self.meter.changed()
+
+    def _take_each(
+        self,
+        trees: tuple[Tree, Tree],
+        first: int,
+        folder: SuppliedFolder | None,
+        failed: dict[int, tuple[str, str]],
+        actions: list[PathChange],
+        done: CarriedOut,
+    ) -> None:
+        """What became of the files of a directory, of which one at least did not come."""
+        sent = dict(folder.each()) if folder is not None else {}
+        for number, action in enumerate(actions, first):
+            if number in failed:
+                self._agreement.forget([action.path])
+                self._fail(Failure(action, *failed[number]), done)
+            else:
+                operation = Operation(Do.CONTENT, action.path, action.new, None)
+                self._succeed(trees, operation, sent.get(number), done, action)
+
+    def _succeed_all(
+        self,
+        trees: tuple[Tree, Tree],
+        path: bytes,
+        files: PackedEntries,
+        actions: list[PathChange],
+        done: CarriedOut,
+    ) -> None:
+        """All files of a directory came: the trees and the agreement have them as one object."""
+        target, source = trees
+        target.fill(path, files)
+        if is_directory(source.get(path)):
+            source.renew(path, files)
+        self._agreement.note_files(path, files)
+        self._without_base.difference_update(action.path for action in actions)
+        done.actions += actions
 
     def _fail(self, failure: Failure, done: CarriedOut) -> None:
         if failure.code in AGAIN:
@@ -297,9 +358,11 @@ class SyncTransfer:
             done.actions.append(action)
 
 
-def _brought(job: SyncJob) -> dict[bytes, TreeEntry]:
+def _brought(job: SyncJob, by_path: dict[bytes, PathChange]) -> dict[bytes, TreeEntry]:
     """What the other side has, that comes with a job."""
-    return {
+    files = (join(o.path, name) for o in job.operations for name in o.files.names)
+    coming = ((path, by_path[path].new) for path in files)
+    return {path: new for path, new in coming if new is not None} | {
         o.path: o.new
         for o in job.operations
         if o.new is not None and not o.new.is_directory and o.do is not Do.DRESS

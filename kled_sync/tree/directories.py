@@ -13,7 +13,7 @@ E = TypeVar("E", bound=PackableEntry)
 _CHANGES_MAX: Final = 20_000
 # Unpacking more for a few names would take longer than finding them.
 _UNPACKED_MAX: Final = 5_000
-_NOTHING: Final = PackedEntries({})
+_NOTHING: Final = PackedEntries.of({})
 
 
 class Directories(Generic[E]):
@@ -76,7 +76,7 @@ class Directories(Generic[E]):
 
     def set(self, directory: bytes, entries: Mapping[bytes, E]) -> None:
         """Set all that is in a directory."""
-        self.use(directory, PackedEntries(entries))
+        self.use(directory, PackedEntries.of(entries))
 
     def use(self, directory: bytes, packed: PackedEntries) -> None:
         """The same, as another tree has it."""

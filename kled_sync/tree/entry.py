@@ -16,7 +16,7 @@ from kled_wire.errors import ProtocolError
 
 _HEAD: Final = struct.Struct(">BHqQ")
 DIGEST_BYTES: Final = 32
-_HASHED_FILE_BYTES: Final = _HEAD.size + DIGEST_BYTES
+HASHED_FILE_BYTES: Final = _HEAD.size + DIGEST_BYTES
 # Longer than any link: PATH_MAX.
 _TAIL_BYTES_MAX: Final = 4096
 MODE_BITS: Final = 0o7777
@@ -28,7 +28,7 @@ _FILE, _HIGH_MODE_MAX = 1, MODE_BITS >> 8
 _PLAIN: Final = {
     (bytes((kind, mode)), size)
     for mode in range(_HIGH_MODE_MAX + 1)
-    for kind, size in ((1, _HEAD.size), (1, _HASHED_FILE_BYTES), (2, _HEAD.size))
+    for kind, size in ((1, _HEAD.size), (1, HASHED_FILE_BYTES), (2, _HEAD.size))
 }
 
 

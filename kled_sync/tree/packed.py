@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
-from typing import Final
+from typing import Final, Self
 
 _START: Final = (0,)
 _SMALL: Final = 2**32
@@ -31,12 +31,24 @@ class PackedEntries:
 
     __slots__ = ("_entries", "_entry_ends", "_name_ends", "_names")
 
-    def __init__(self, entries: Mapping[bytes, bytes]) -> None:
+    def __init__(self, names: Sequence[bytes], entries: bytes, entry_ends: Iterable[int]) -> None:
+        """Of names in order, of their entries in a row, and of where each of those ends."""
+        self._names, self._entries = b"".join(names), entries
+        self._name_ends = array("Q" if len(self._names) >= _SMALL else "I", _ends(names))
+        self._entry_ends = array("Q" if len(entries) >= _SMALL else "I", entry_ends)
+
+    @classmethod
+    def of(cls, entries: Mapping[bytes, bytes]) -> Self:
+        """Entries of any length, by name."""
         names = sorted(entries)
         ordered = [entries[name] for name in names]
-        self._names, self._entries = b"".join(names), b"".join(ordered)
-        self._name_ends = array("Q" if len(self._names) >= _SMALL else "I", _ends(names))
-        self._entry_ends = array("Q" if len(self._entries) >= _SMALL else "I", _ends(ordered))
+        return cls(names, b"".join(ordered), _ends(ordered))
+
+    @classmethod
+    def of_rows(cls, names: Sequence[bytes], entries: bytes) -> Self:
+        """Names in order, and their entries in a row, all of one length."""
+        size = len(entries) // len(names)
+        return cls(names, entries, range(size, len(entries) + 1, size))
 
     def __len__(self) -> int:
         return len(self._name_ends)
@@ -65,6 +77,10 @@ class PackedEntries:
         """All names, in order, with their entries."""
         return zip(self.names(), self.entries(), strict=True)
 
+    def is_named_like(self, other: PackedEntries) -> bool:
+        """Whether it has the same names as `other`, whatever their entries are."""
+        return self._names == other._names and self._name_ends == other._name_ends
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PackedEntries) and all(
             getattr(self, part) == getattr(other, part) for part in self.__slots__
@@ -73,5 +89,5 @@ class PackedEntries:
     __hash__ = None  # type: ignore[assignment]  # compared as a whole, never looked up
 
 
-def _ends(parts: list[bytes]) -> Iterator[int]:
+def _ends(parts: Sequence[bytes]) -> Iterator[int]:
     return accumulate(map(len, parts))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kled_sync.tree.directories import Directories
-from kled_sync.tree.entry import TreeEntry
+from kled_sync.tree.entry import Kind, TreeEntry
+from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import ROOT, is_below, join, split
 
 
@@ -36,6 +37,29 @@ class Tree:
             self.directories.put(*split(path), entry)
         if not entry.is_directory:
             self._forget_below(path)
+
+    def fill(self, directory: bytes, files: PackedEntries) -> None:
+        """Set these files in a directory, in which others may be; all come at once."""
+        if not self.directories.size(directory):
+            self.directories.use(directory, files)
+            return
+        children, found = self.children(directory), _entries(files)
+        for name in children.keys() & found.keys():
+            if children[name].is_directory:
+                self._forget_below(join(directory, name))
+        self.directories.set(directory, children | found)
+
+    def renew(self, directory: bytes, files: PackedEntries) -> None:
+        """The same of those that are there as files already."""
+        there = self.directories.packed(directory)
+        if there.is_named_like(files) and {entry[0] for entry in there.entries()} == {Kind.FILE}:
+            self.directories.use(directory, files)
+            return
+        children, found = self.children(directory), _entries(files)
+        for name, old in children.items():
+            if old.is_file:
+                children[name] = found.get(name, old)
+        self.directories.set(directory, children)
 
     def put_children(self, directory: bytes, entries: Mapping[bytes, TreeEntry]) -> None:
         """Set all that is in a directory; forgets what was below those that are gone."""
@@ -99,6 +123,10 @@ class Tree:
         )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+def _entries(files: PackedEntries) -> dict[bytes, TreeEntry]:
+    return {name: TreeEntry(entry) for name, entry in files.items()}
 
 
 def share_entries(directory: bytes, trees: Sequence[Tree]) -> None:

@@ -117,7 +117,8 @@ class Hashed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supply:
     """Send contents for a job: item, path, digest of the version that the receiver has, and how
-    much of this one, with the blake3 of that.
+    much of this one, with the blake3 of that. Of the files of a new directory: item of the first,
+    path of the directory, names.
     """
 
     job: int
@@ -134,8 +135,18 @@ class Supplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilesSupplied:
+    """What the files of new directories were; before the `Supplied` of the job (`wire.filled`)."""
+
+    job: int
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceJob:
-    """Do a job's operations: what, path, new entry, old entry, source."""
+    """Do a job's operations: what, path, new entry, old entry, source; of a directory that comes
+    with files their names and size.
+    """
 
     job: int
     urgent: bool
@@ -276,11 +287,11 @@ TYPES: Final = (
     OpenRoot, RootOpened, Scan, Listing, RootIs, Scanned, Hash, Hashed, Supply, Supplied, PlaceJob,
     JobPlaced, Drop, Watch, Watching, Dirty, AskKept, Kept, Undo, Undone, RequestRefused,
     AskAttributes, AttributesFound, SetAttributes, AttributesSet, LinkIsNear,
-    Touched,
+    Touched, FilesSupplied,
 )  # fmt: skip
 Message = (
     OpenRoot | RootOpened | Scan | Listing | RootIs | Scanned | Hash | Hashed | Supply | Supplied |
     PlaceJob | JobPlaced | Drop | Watch | Watching | Dirty | AskKept | Kept | Undo | Undone |
     RequestRefused | AskAttributes | AttributesFound | SetAttributes | AttributesSet | LinkIsNear
-    | Touched
+    | Touched | FilesSupplied
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -92,12 +92,16 @@ async def copy_once(
     plans: list[Plan] | None = None,
     yes: bool = True,
     attributes: AttributeWish = NOTHING,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[Result, dict[SyncSide, Peer]]:
-    """`kled sync push`, between two folders of this machine."""
+    """`kled sync push`, between two folders of this machine; `meanwhile` is called when it is
+    known what is to be done.
+    """
 
     async def confirm(plan: Plan) -> bool:
         if plans is not None:
             plans.append(plan)
+        meanwhile()
         return yes
 
     slash = b"/" if source.is_dir() else b""

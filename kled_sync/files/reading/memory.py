@@ -157,6 +157,11 @@ class Memory:
             return
         self.directories.put(*split(path), what)
 
+    def fill(self, directory: bytes, files: dict[bytes, SeenEntry]) -> None:
+        """Set these files in a directory, in which others may be; all come at once."""
+        self.altered = True
+        self.directories.set(directory, self.directories.children(directory) | files)
+
     def remove(self, path: bytes) -> None:
         """Forget `path`, and what is below it."""
         self.altered = True
@@ -170,7 +175,7 @@ class Memory:
 
     def take(self, directory: bytes, entries: Mapping[bytes, bytes]) -> None:
         """Set all that is in a directory, as a snapshot has it."""
-        self.directories.use(directory, PackedEntries(entries))
+        self.directories.use(directory, PackedEntries.of(entries))
 
     def move(self, source: bytes, target: bytes) -> None:
         """Let the directory at `source`, with all in it, be at `target`, where nothing is."""

@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
-from kled_sync.files.reading.memory import SeenEntry
 from kled_sync.files.root import Root
 from kled_sync.files.system import rename_new
 from kled_sync.files.writing.placing import Placer
@@ -38,7 +37,7 @@ class BuiltDirectories:
         self._names: dict[bytes, bytes] = {}
         self._placed: set[bytes] = set()
         self._tops: list[tuple[bytes, bytes]] = []
-        if any(o.do is Do.CONTENT for o in operations) and not _hands_down(staging):
+        if any(o.files.names for o in operations) and not _hands_down(staging):
             for number, operation in enumerate(operations):
                 if operation.do is Do.MAKE_DIRECTORY:
                     self._begin(b"%d-%d" % (job, number), operation)
@@ -56,11 +55,9 @@ class BuiltDirectories:
             if above is None:
                 self._tops.append((operation.path, own))
 
-    def name_for(self, operation: Operation) -> bytes:
-        """What a new file is staged as; empty where the directory it is in is not built here."""
-        directory, name = split(operation.path)
-        above = self._names.get(directory)
-        return above + b"/" + name if above is not None and operation.old is None else b""
+    def name_of(self, path: bytes) -> bytes | None:
+        """What a directory is called below the staging folder; None where it is not built here."""
+        return self._names.get(path)
 
     def put_directory(self, root: Root, operation: Operation) -> bool:
         """Whether it is in place with all that was built in it. Raises OSError."""
@@ -82,13 +79,6 @@ class BuiltDirectories:
             rename_new(self._staging, staged, descriptor, name)
         except OSError:
             return False  # something is there; or the system will say so again
-        return True
-
-    def put_file(self, operation: Operation, what: SeenEntry) -> bool:
-        """Whether it came into place with the directory; `what` is how it was staged."""
-        if split(operation.path)[0] not in self._placed:
-            return False
-        self._placer.note_file(operation.path, what)
         return True
 
     def clear(self) -> None:

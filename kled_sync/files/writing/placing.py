@@ -19,11 +19,12 @@ from kled_sync.files.reading.contents import hash_file, is_known
 from kled_sync.files.reading.memory import Memory, SeenEntry, placed_file, seen, seen_link
 from kled_sync.files.root import Root
 from kled_sync.files.system import exchange, rename_new
+from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.kept import DELETED, REPLACED, KeptVersions
 from kled_sync.files.writing.moving import move_directory, move_file
-from kled_sync.files.writing.refusal import CHANGED, Refusal
-from kled_sync.files.writing.staging import dress
+from kled_sync.files.writing.refusal import CHANGED, Refusal, trouble_of
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory
+from kled_sync.tree.paths import join
 
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
 _ALL: Final = 0o777
@@ -59,8 +60,7 @@ class Placer:
             raise
         except OSError as exc:
             self._memory.mark(operation.path)
-            code = "no_space" if exc.errno in {errno.ENOSPC, errno.EDQUOT} else "write_failed"
-            raise Refusal(code, exc.strerror or str(exc)) from exc
+            raise Refusal(*trouble_of(exc)) from exc
 
     def _do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
         if content is not None:
@@ -134,11 +134,12 @@ class Placer:
         if self._kept is not None:
             self._kept.note_made(path)
 
-    def note_file(self, path: bytes, what: SeenEntry) -> None:
-        """It came with a new directory."""
-        self._memory.put(path, what)
+    def note_files(self, directory: bytes, files: dict[bytes, SeenEntry]) -> None:
+        """They came with a new directory."""
+        self._memory.fill(directory, files)
         if self._kept is not None:
-            self._kept.note_made(path)
+            for name in files:
+                self._kept.note_made(join(directory, name))
 
     def _move(self, operation: Operation) -> None:
         self._memory.mark(operation.source)

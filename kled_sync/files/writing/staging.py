@@ -6,45 +6,35 @@ disk. A large file keeps its staged part over a broken connection.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Final, NamedTuple
-
-from blake3 import blake3
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from kled_sync.files.reading.chunk_store import ChunkStore
-from kled_sync.files.reading.memory import SeenEntry, placed_file
-from kled_sync.files.writing.large_arrival import PRIVATE, LargeArrival, write_all
+from kled_sync.files.writing.filling import (
+    Filling,
+    ModeFor,
+    StagingPlace,
+    dress,
+    read_whole,
+    words_of,
+    write_whole,
+)
+from kled_sync.files.writing.large_arrival import LargeArrival
+from kled_sync.files.writing.refusal import DAMAGED, trouble_of
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.wire import contents
 from kled_wire.errors import ProtocolError
-
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ENTRY_BYTES: Final = 51
-_ALL: Final = 0o777
-# The sender's mode, and that of the file that is there, if one is → the file's here.
-ModeFor = Callable[[int, int | None], int]
-
-
-class StagingPlace(NamedTuple):
-    """Where a job stages, and the umask there."""
-
-    directory: int
-    job: int
-    umask: int
 
 
 class StagedFile:
     """One file on its way. `done` once it is whole, or has failed: then `trouble` says so."""
 
-    __slots__ = ("done", "entry", "large", "name", "present", "seen", "trouble")
+    __slots__ = ("done", "entry", "large", "name", "present", "trouble")
 
-    def __init__(self, present: int | None, name: bytes) -> None:
-        """`present` is the mode of what it replaces; `name` is for it in a directory built here."""
+    def __init__(self, present: int | None) -> None:
+        """`present` is the mode of what it replaces."""
         self.present = present
-        self.name = name
-        # How it is in such a directory: it will not be touched again.
-        self.seen: SeenEntry | None = None
+        self.name = b""
         # Of a file that comes in chunks alone: most are small, and there are many.
         self.large: LargeArrival | None = None
         self.entry: TreeEntry | None = None
@@ -63,20 +53,27 @@ class Staging:
         self,
         place: StagingPlace,
         arrivals: dict[int, StagedFile],
+        fillings: Sequence[Filling],
         *,
         store: ChunkStore,
         mode_for: ModeFor,
         large: Callable[[int], LargeArrival],
     ) -> None:
         """`large` begins the arrival of an item that comes in chunks."""
-        self._directory, self._job, self._umask = place
+        self._place = place
         self._store, self._mode_for, self._large = store, mode_for, large
         self.arrivals = arrivals
-        self.left = len(arrivals)
+        self._fillings = {number: f for f in fillings for number in f.numbers}
+        self.left = len(arrivals) + len(self._fillings)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take a block's records. Raises ProtocolError for what no honest sender sends."""
         for record in contents.records(data):
+            filling = self._fillings.get(record.item)
+            if filling is not None:
+                filling.take(record, self._place, self._mode_for)
+                self.left -= 1
+                continue
             arrival = self.arrivals.get(record.item)
             if arrival is None or (arrival.done and arrival.trouble is None):
                 raise ProtocolError("sync_record_refused", f"item {record.item} is not awaited")
@@ -86,42 +83,29 @@ class Staging:
                 if record.kind == contents.WHOLE:
                     self._whole(arrival, record)
                 elif record.kind == contents.FAIL:
-                    words = bytes(record.body[:500]).decode("utf-8", "replace")
-                    self._finish(arrival, ("read_failed", words))
+                    self._finish(arrival, words_of(record.body))
                 else:
                     self._part(arrival, record)
             except OSError as exc:
-                code = "no_space" if exc.errno in {28, 122} else "write_failed"
-                self._finish(arrival, (code, exc.strerror or str(exc)))
+                self._finish(arrival, trouble_of(exc))
 
     def refuse(self, trouble: tuple[str, str]) -> None:
         """Let everything fail that has not come yet."""
         for arrival in self.arrivals.values():
             if not arrival.done:
                 self._finish(arrival, trouble)
+        for filling in set(self._fillings.values()):
+            self.left -= filling.left
+            filling.refuse(trouble)
 
     def _whole(self, arrival: StagedFile, record: contents.Record) -> None:
-        entry = check_entry(bytes(record.body[:_ENTRY_BYTES]))
-        data = record.body[_ENTRY_BYTES:]
-        if blake3(data).digest() != entry.tail or entry.size != len(data):
-            self._finish(arrival, _DAMAGED)
+        entry = read_whole(record.body)
+        if entry is None:
+            self._finish(arrival, DAMAGED)
             return
-        built = bool(arrival.name)
-        if not built:
-            arrival.name = b"%d-%d" % (self._job, record.item)
+        arrival.name = b"%d-%d" % (self._place.job, record.item)
         mode = self._mode_for(entry.mode, arrival.present)
-        descriptor = os.open(arrival.name, _NEW, mode & _ALL, dir_fd=self._directory)
-        try:
-            if data:
-                write_all(descriptor, data)
-            dress(descriptor, mode, entry.mtime_ns, created=mode & _ALL & ~self._umask)
-            if built:
-                arrival.seen = placed_file(os.fstat(descriptor), entry)
-        except OSError:
-            os.unlink(arrival.name, dir_fd=self._directory)
-            raise
-        finally:
-            os.close(descriptor)
+        write_whole(arrival.name, record.body, entry.mtime_ns, mode, self._place)
         arrival.entry = entry
         self._finish(arrival, None)
 
@@ -145,7 +129,7 @@ class Staging:
 
     def _end(self, arrival: StagedFile, large: LargeArrival, entry: TreeEntry) -> None:
         if not large.end(entry, self._store):
-            self._finish(arrival, _DAMAGED)
+            self._finish(arrival, DAMAGED)
             return
         dress(large.open(), self._mode_for(entry.mode, arrival.present), entry.mtime_ns)
         arrival.entry = entry
@@ -158,12 +142,4 @@ class Staging:
         self.left -= 1
 
 
-def dress(descriptor: int, mode: int, mtime_ns: int, *, created: int = PRIVATE) -> None:
-    """Give a staged file, which has the mode `created` so far, its mode and time."""
-    if mode != created:
-        os.fchmod(descriptor, mode)
-    os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-
-
-_DAMAGED: Final = ("damaged", "it came damaged")
 _ANOTHER_BASE: Final = ("damaged", "the version here is not the one that was meant")

@@ -12,8 +12,9 @@ from kled_sync.decide.operations import (
 )
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.decide.safety import count_deletions, root_trouble, too_many_deletions
-from kled_sync.tree.entry import Kind, TreeEntry, make_directory, make_file, make_frozen
+from kled_sync.tree.entry import Kind, TreeEntry, make_directory, make_file, make_frozen, make_link
 from kled_sync.tree.tree import Tree
+from kled_sync.wire.filled import FILE_BYTES, NewFiles
 
 DIRECTORY = make_directory(0o755)
 
@@ -42,6 +43,30 @@ def test_directories_come_before_their_files_and_go_after_them() -> None:
         [(Do.CONTENT, b"d/e/f")],
         [(Do.REMOVE, b"x/y/z"), (Do.REMOVE_DIRECTORY, b"x/y"), (Do.REMOVE_DIRECTORY, b"x")],
     ]
+
+
+def many_in(directory: bytes, count: int, size: int = 1) -> list[PathChange]:
+    return [to_beta(directory + b"/%04d" % n, file(str(n), size)) for n in range(count)]
+
+
+def test_of_many_new_files_those_of_a_new_directory_are_one_operation_with_it() -> None:
+    large = to_beta(b"d/large", file("l", FILE_BYTES))
+    link = to_beta(b"d/link", make_link(b"large"))
+    actions = [to_beta(b"d", DIRECTORY), large, link, *many_in(b"d", 600), *many_in(b"old", 600)]
+    (step,) = plan(actions, Tree(), fills=True)
+    found = {o.path: o for job in step for o in job.operations}
+    names = [b"%04d" % n for n in range(600)]
+    assert found[b"d"].files == NewFiles(tuple(names), 600)
+    alone = {b"d", b"d/large", b"d/link"} | {b"old/" + name for name in names}
+    assert found.keys() == alone
+    assert [job.content_bytes for job in step] == [600 + FILE_BYTES + 397, 203]
+    assert max(sum(o.weight for o in job.operations) for job in step) <= JOB_OPERATIONS
+
+
+def test_a_peer_that_does_not_know_of_that_gets_each_file_by_itself() -> None:
+    actions = [to_beta(b"d", DIRECTORY), *many_in(b"d", 600), *many_in(b"e", 600)]
+    (step,) = plan(actions, Tree())
+    assert sum(len(job.operations) for job in step) == len(actions)
 
 
 def test_what_is_in_the_way_goes_first() -> None:

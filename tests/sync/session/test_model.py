@@ -158,10 +158,15 @@ async def walk(home: Path, mode: Mode, history: list[Step]) -> None:
         max_size=3,
     ),
     st.sampled_from([1, PATHS_MAX]),
+    st.sampled_from([0, 1000]),
 )
-def test_any_history_ends_as_promised(mode: Mode, history: list[Step], paths_max: int) -> None:
+def test_any_history_ends_as_promised(
+    mode: Mode, history: list[Step], paths_max: int, few: int
+) -> None:
     with (
         tempfile.TemporaryDirectory() as home,
         patch("kled_sync.session.continuous.PATHS_MAX", paths_max),
+        # With more new files than that those of a new directory come with it.
+        patch("kled_sync.decide.operations._NEWEST_FIRST", few),
     ):
         trio.run(walk, Path(home), mode, history)

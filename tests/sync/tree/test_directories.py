@@ -33,12 +33,12 @@ Dicts = dict[bytes, dict[bytes, TreeEntry]]
 def test_packed_entries_are_those_of_the_dict(
     some: dict[bytes, TreeEntry], other: dict[bytes, TreeEntry]
 ) -> None:
-    packed = PackedEntries(some)
+    packed = PackedEntries.of(some)
     assert dict(packed.items()) == some
     assert len(packed) == len(some)
     assert {name: packed.get(name) for name in some} == some
     assert all(packed.get(name) is None for name in {b"", b"nothing", *other} - {*some})
-    assert (packed == PackedEntries(other)) is (some == other)
+    assert (packed == PackedEntries.of(other)) is (some == other)
 
 
 def change(ours: Directories[TreeEntry], dicts: Dicts, what: str, path: bytes, *more: Any) -> None:

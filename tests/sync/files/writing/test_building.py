@@ -17,11 +17,13 @@ from kled_sync.files.writing import building
 from kled_sync.files.writing.staging_directory import clear_staging
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.wire import contents
+from kled_sync.wire.filled import NewFiles
+from kled_wire.errors import ProtocolError
 
 CONTENT = b"what is in it"
 MADE_NS = 1_600_000_000_000_000_000
 FILE = make_file(0o644, MADE_NS, len(CONTENT), blake3(CONTENT).digest())
-DIRECTORIES, FILES = (b"new", b"new/sub"), (b"new/a", b"new/sub/b")
+DIRECTORIES, NAMES, FILES = (b"new", b"new/sub"), (b"a", b"b"), (b"new/a", b"new/sub/b")
 
 
 @pytest.fixture
@@ -32,8 +34,16 @@ def root(tmp_path: Path) -> Path:
 
 
 def begin(held: HeldRoot) -> PlacingJob:
-    operations = [Operation(Do.MAKE_DIRECTORY, p, make_directory(0o755), None) for p in DIRECTORIES]
-    operations += [Operation(Do.CONTENT, path, FILE, None) for path in FILES]
+    operations = [
+        Operation(
+            Do.MAKE_DIRECTORY,
+            path,
+            make_directory(0o755),
+            None,
+            files=NewFiles([name], len(CONTENT)),
+        )
+        for path, name in zip(DIRECTORIES, NAMES, strict=True)
+    ]
     return PlacingJob(1, operations, held.shop, Root(held.root.path))
 
 
@@ -116,6 +126,51 @@ def test_a_directory_gets_what_the_one_above_hands_down(held: HeldRoot, root: Pa
     assert (root / "new" / "sub").stat().st_mode & stat.S_ISGID
     assert below(root) == ["new", "new/a", "new/sub", "new/sub/b"]
     assert staged(held) == []
+
+
+def test_files_come_singly_where_nothing_is_built(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "_NAME_BYTES_MAX", 3)
+    job = begin(held)
+    feed(job)
+    assert finish(job) == []
+    assert below(root) == ["new", "new/a", "new/sub", "new/sub/b"]
+    assert (root / "new" / "sub" / "b").read_bytes() == CONTENT
+    assert held.memory.get(b"new/sub/b") is not None
+    assert staged(held) == []
+
+
+def test_what_the_sender_gives_up_fails_alone(held: HeldRoot, root: Path) -> None:
+    job = begin(held)
+    job.staging.feed(contents.encode_whole(2, FILE, len(CONTENT)) + CONTENT)
+    job.staging.feed(contents.encode_record(contents.FAIL, 3, b"no such file"))
+    assert finish(job) == [(3, "read_failed", "no such file")]
+    assert below(root) == ["new", "new/a", "new/sub"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        contents.encode_whole(2, FILE, len(CONTENT)) + CONTENT,
+        contents.encode_record(contents.FAIL, 2, b"again"),
+        contents.encode_record(contents.AGAIN, 3, b""),
+        contents.encode_record(contents.FAIL, 4, b"of no file"),
+    ],
+)
+def test_what_no_honest_sender_says_of_them_is_refused(held: HeldRoot, record: bytes) -> None:
+    job = begin(held)
+    job.staging.feed(contents.encode_whole(2, FILE, len(CONTENT)) + CONTENT)
+    with pytest.raises(ProtocolError, match="item"):
+        job.staging.feed(record)
+
+
+def test_where_the_disk_is_full_none_of_them_is_awaited(held: HeldRoot, root: Path) -> None:
+    job = begin(held)
+    job.refuse("the disk lacks 1 MiB")
+    assert job.is_staged
+    assert {row[1] for row in finish(job)} == {"no_space"}
+    assert below(root) == ["new", "new/sub"]
 
 
 def test_a_file_that_did_not_come_whole_is_not_in_it(

@@ -14,8 +14,8 @@ from kled_sync.endpoint.placing_job import parse_operation
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files import system
 from kled_sync.files.writing import moving
+from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.refusal import Refusal
-from kled_sync.files.writing.staging import dress
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.wire.messages import AskKept, PathList, Undo
 from kled_wire.errors import ConflictError, ProtocolError

@@ -1,0 +1,144 @@
+"""The small files that a new directory comes with, as one part of a job. No I/O.
+
+Each has a number in the job as other contents have, after those of all operations: the first of a
+directory has the number after the last of the directory before, in the order of the operations.
+They are in the order of their names.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from kled_sync.tree.entry import HASHED_FILE_BYTES, MODE_BITS, Kind, TreeEntry
+from kled_sync.tree.packed import PackedEntries
+from kled_sync.tree.paths import are_plain_names, check_path
+from kled_wire.errors import ProtocolError
+
+# In one job, so that a peer does not choose our memory.
+FILES_MAX: Final = 1000
+# One that is as large is asked for by itself. It is less than what comes in chunks, so that most
+# that grow meanwhile still come in one piece.
+FILE_BYTES: Final = 512 * 1024
+_SEPARATOR: Final = b"/"
+_SIZES: Final = struct.Struct(">11xQ32x").iter_unpack
+# Stands for a file that was not sent.
+_ABSENT: Final = bytes(HASHED_FILE_BYTES)
+_MODE_MAX: Final = MODE_BITS >> 8
+# The fact of an endpoint that knows of this.
+FILLS: Final = "fills"
+
+
+class NewFiles(NamedTuple):
+    """What they are called, and the bytes of all together."""
+
+    names: Sequence[bytes] = ()
+    size: int = 0
+
+    def row(self) -> tuple[bytes, int]:
+        """As a message has it."""
+        return _SEPARATOR.join(self.names), self.size
+
+
+NO_FILES: Final = NewFiles()
+
+
+class _Filled(Protocol):
+    @property
+    def files(self) -> NewFiles: ...
+
+
+F = TypeVar("F", bound=_Filled)
+
+
+def filled(operations: Sequence[F]) -> Iterator[tuple[int, F]]:
+    """The directories that come with files, each after the number of its first one."""
+    number = len(operations)
+    for operation in operations:
+        count = len(operation.files.names)
+        if count:
+            yield number, operation
+            number += count
+
+
+def parse_names(value: object) -> list[bytes]:
+    """What `NewFiles.row` wrote. Raises ProtocolError."""
+    names = value.split(_SEPARATOR, FILES_MAX) if isinstance(value, bytes) else []
+    if not are_plain_names([*names]) or not all(a < b for a, b in pairwise(names)):
+        raise ProtocolError("sync_message_refused", "files with names that cannot be")
+    return names
+
+
+def parse_files(names: object, size: object) -> NewFiles:
+    """Raises ProtocolError."""
+    if not isinstance(size, int) or not 0 <= size < 2**63:
+        raise ProtocolError("sync_message_refused", "files of a size that cannot be")
+    return NewFiles(parse_names(names), size)
+
+
+class SuppliedFolder(NamedTuple):
+    """What the files of a directory were, from the number `first` on."""
+
+    first: int
+    entries: bytes
+
+    def packed(self, names: Sequence[bytes]) -> PackedEntries | None:
+        """Of the files of these names; None where one was not sent. Raises ProtocolError."""
+        entries = self.entries
+        if len(entries) != len(names) * HASHED_FILE_BYTES:
+            raise ProtocolError("sync_message_refused", "entries that are not as many as files")
+        kinds = {*entries[::HASHED_FILE_BYTES]}
+        if not kinds <= {0, Kind.FILE} or max(entries[1::HASHED_FILE_BYTES]) > _MODE_MAX:
+            raise ProtocolError("sync_entry_refused", "what was sent of a directory is no file")
+        return PackedEntries.of_rows(names, entries) if 0 not in kinds else None
+
+    @property
+    def size(self) -> int:
+        """The bytes of all together."""
+        return sum(size for (size,) in _SIZES(self.entries))
+
+    def each(self) -> Iterator[tuple[int, TreeEntry]]:
+        """Those that were sent, by number."""
+        for number, at in enumerate(range(0, len(self.entries), HASHED_FILE_BYTES), self.first):
+            entry = self.entries[at : at + HASHED_FILE_BYTES]
+            if entry != _ABSENT:
+                yield number, TreeEntry(entry)
+
+
+def join_entries(entries: Sequence[bytes | None]) -> bytes:
+    """As `SuppliedFolder.entries`; None is of a file that was not sent."""
+    return b"".join(entry or _ABSENT for entry in entries)
+
+
+class FolderItem(NamedTuple):
+    """Files of a directory that are asked for, from the number `first` on."""
+
+    first: int
+    path: bytes
+    names: Sequence[bytes]
+
+    def row(self) -> tuple[int, bytes, bytes]:
+        """As a message has it."""
+        return self.first, self.path, _SEPARATOR.join(self.names)
+
+
+def parse_folder_item(row: tuple[object, ...]) -> FolderItem:
+    """Raises ProtocolError."""
+    match row:
+        case (int(first), path, names) if 0 <= first < 2**31:
+            return FolderItem(first, check_path(path), parse_names(names))
+    raise ProtocolError("sync_message_refused", "an item of a supply that is none")
+
+
+def parse_supplied(rows: Sequence[tuple[object, ...]]) -> dict[int, SuppliedFolder]:
+    """By the number of the first file. Raises ProtocolError."""
+    found = {}
+    for row in rows:
+        match row:
+            case (int(first), bytes(entries)):
+                found[first] = SuppliedFolder(first, entries)
+            case _:
+                raise ProtocolError("sync_message_refused", "entries of files that are none")
+    return found
