@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from kled_client.sync.place import SyncPlace
+from kled_sync.pipes import widen
 from kled_sync.session.peer import Peer
 from kled_sync.session.streams import ByteStream, PipeStream
 from kled_wire.errors import UnavailableError
@@ -33,7 +33,6 @@ _SSH_OPTIONS: Final = (
 )  # fmt: skip
 # What a far end says before it ends; the last of it explains why.
 _WORDS_BYTES: Final = 2000
-_PIPE_BYTES: Final = 1024 * 1024
 Connect = Callable[[WorkspaceRef], "AbstractAsyncContextManager[asyncssh.SSHClientConnection]"]
 
 
@@ -84,7 +83,9 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
         raise UnavailableError(
             "sync_far_end_missing", f"{command[0]} cannot be started: {exc.strerror}"
         ) from exc
-    _widen(process)
+    for end in (process.stdin, process.stdout):
+        if isinstance(end, trio.lowlevel.FdStream):
+            widen(end.fileno())
     async with trio.open_nursery() as nursery:
         stream = _ProcessStream(process)
         nursery.start_soon(stream.pass_words_on)
@@ -100,15 +101,6 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
                 with trio.CancelScope(shield=True):
                     await process.wait()
             nursery.cancel_scope.cancel()
-
-
-def _widen(process: trio.Process) -> None:
-    """Let a block go through a pipe at once, where the system has that (fcntl(2))."""
-    widen = getattr(fcntl, "F_SETPIPE_SZ", None)
-    for end in (process.stdin, process.stdout):
-        if widen is not None and isinstance(end, trio.lowlevel.FdStream):
-            with suppress(OSError):
-                fcntl.fcntl(end.fileno(), widen, _PIPE_BYTES)
 
 
 class _Words:

@@ -25,6 +25,7 @@ from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
+from kled_sync.pipes import widen
 from kled_sync.tree.paths import ROOT, split
 from kled_sync.watching.choice import open_watcher
 from kled_sync.wire import messages
@@ -351,6 +352,8 @@ def run_endpoint(
     choose: Choose = open_watcher,
 ) -> None:
     """Serve one session on two descriptors until it ends; `hold`, `choose` as SyncEndpoint says."""
+    for pipe in (reader, writer):
+        widen(pipe)  # sshd's pipes are small
     endpoint = SyncEndpoint(reader, writer, env, hold, choose)
     thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
     thread.start()
