@@ -343,6 +343,7 @@ TESTED_BY = {
         kled_provider/kata/container/declared/value_checks
     """,
     "provider/kata/container/declared/test_runtime_rules.py": """
+        kled_provider/kata/container/declared/annotated
         kled_provider/kata/container/declared/annotations
         kled_provider/kata/container/declared/guest_size
         kled_provider/kata/runtime_config/places
@@ -356,7 +357,10 @@ TESTED_BY = {
     "provider/kata/runtime_config/test_resource.py": """
         kled_provider/kata/runtime_config/keeping kled_provider/kata/runtime_config/schema
     """,
-    "provider/kata/runtime_config/test_rules.py": "kled_provider/kata/runtime_config/merged",
+    "provider/kata/runtime_config/test_rules.py": """
+        kled_provider/kata/runtime_config/mem_agent_rules kled_provider/kata/runtime_config/merged
+        kled_provider/kata/runtime_config/problem
+    """,
     "provider/kata/runtime_config/test_keys.py": """
         kled_provider/kata/runtime_config/hypervisor_keys
         kled_provider/kata/runtime_config/other_keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.client.conftest import Kled
 from tests.client.fake import Fake, problem, workspace
@@ -204,3 +205,34 @@ def test_a_retry_is_of_the_latest_build(signed_in: Fake, kled: Kled) -> None:
     assert kled("retry", "dev").stderr == b"dev is stopped\n"
     signed_in.routes["POST", retry] = problem(409, "build_not_retryable", "build 1 is running")
     assert kled("retry", "dev").returncode == 5
+
+
+def test_who_follows_a_log_is_told_of_the_agents_that_have_not_connected(
+    signed_in: Fake, kled: Kled
+) -> None:
+    def agent(name: str, state: str, advice: str) -> dict[str, Any]:
+        return {"id": f"agt_{name}", "name": name, "state": state, "advice": advice}
+
+    agents = [
+        agent("main", "connecting", "its machine starts"),
+        agent("late", "timed_out", "it has not come; kled show NAME"),
+        agent("fine", "ready", ""),
+    ]
+    signed_in.routes["GET", BUILDS] = (
+        200,
+        [{"id": f"bld_{n}", "number": n, "transition": "start"} for n in (2, 1)],
+    )
+    signed_in.routes["GET", DEV] = (200, {**workspace(), "agents": agents, "agent": None})
+    signed_in.log = [{"end": {"status": "succeeded", "error": None}}]
+    scripts = f"{DEV}/scripts/log?build=2&follow=true"
+    signed_in.routes["GET", scripts.partition("?")[0]] = (200, {})
+    assert kled("logs", "-f", "dev").stderr.decode().splitlines() == [
+        "agent main connecting: its machine starts",
+        "agent late timed out: it has not come; kled show dev",
+        "build 2 (start) succeeded",
+    ]
+    asked = [path for _method, path, *_ in signed_in.requests]
+    assert asked.index(DEV) < asked.index(scripts)
+    # What came of an older build is over; nobody waits where nobody follows.
+    assert b"agent" not in kled("logs", "-f", "dev", "--build", "1").stderr
+    assert b"agent" not in kled("logs", "dev").stderr

@@ -154,8 +154,7 @@ def test_stop_and_delete(signed_in: Fake, kled: Kled) -> None:
     assert kled("stop", "dev").returncode == 5
 
 
-DEV = "/api/v1/workspaces/dev"
-BUILDS = f"{DEV}/builds"
+BUILDS = "/api/v1/workspaces/dev/builds"
 
 
 def test_logs_of_the_latest_and_of_another_build(signed_in: Fake, kled: Kled) -> None:
@@ -180,37 +179,6 @@ def test_logs_of_the_latest_and_of_another_build(signed_in: Fake, kled: Kled) ->
     assert [json.loads(line) for line in objects] == signed_in.log
     missing = kled("logs", "dev", "--build", "9")
     assert (missing.returncode, b"no build 9" in missing.stderr) == (4, True)
-
-
-def test_who_follows_a_log_is_told_of_the_agents_that_have_not_connected(
-    signed_in: Fake, kled: Kled
-) -> None:
-    def agent(name: str, state: str, advice: str) -> dict[str, Any]:
-        return {"id": f"agt_{name}", "name": name, "state": state, "advice": advice}
-
-    agents = [
-        agent("main", "connecting", "its machine starts"),
-        agent("late", "timed_out", "it has not come; kled show NAME"),
-        agent("fine", "ready", ""),
-    ]
-    signed_in.routes["GET", BUILDS] = (
-        200,
-        [{"id": f"bld_{n}", "number": n, "transition": "start"} for n in (2, 1)],
-    )
-    signed_in.routes["GET", DEV] = (200, {**workspace(), "agents": agents, "agent": None})
-    signed_in.log = [{"end": {"status": "succeeded", "error": None}}]
-    scripts = f"{DEV}/scripts/log?build=2&follow=true"
-    signed_in.routes["GET", scripts.partition("?")[0]] = (200, {})
-    assert kled("logs", "-f", "dev").stderr.decode().splitlines() == [
-        "agent main connecting: its machine starts",
-        "agent late timed out: it has not come; kled show dev",
-        "build 2 (start) succeeded",
-    ]
-    asked = [path for _method, path, *_ in signed_in.requests]
-    assert asked.index(DEV) < asked.index(scripts)
-    # What came of an older build is over; nobody waits where nobody follows.
-    assert b"agent" not in kled("logs", "-f", "dev", "--build", "1").stderr
-    assert b"agent" not in kled("logs", "dev").stderr
 
 
 def test_a_script_that_several_agents_have_is_that_of_the_agent_that_is_named(

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,9 @@ from kled_provider.kata.host.facts import HandlerFacts, MachineFacts
 from kled_provider.kata.host.shims import find_shim, shim_version
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.file import Handler, OwnerFile
+from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.places import configuration_named
+from kled_provider.kata.runtime_config.problem import Problem
 from kled_provider.kata.runtime_config.reading import (
     USUAL_PATHS,
     ConfigFileError,
@@ -25,6 +28,7 @@ from kled_provider.kata.runtime_config.reading import (
     read_merged,
     usual_configuration,
 )
+from kled_provider.kata.runtime_config.rules import key_problems, problems
 
 _SNAPSHOTTERS: Final = "io.containerd.snapshotter.v1"
 _ASK_S: Final = 5.0
@@ -104,8 +108,18 @@ async def _handler(handler: Handler, owner: OwnerFile) -> HandlerFacts:
         version=version,
         merged=merged,
         configuration_error=wrong,
-        missing=tuple(missing_files(merged)),
+        problems=(*missing_files(merged), *_refused(merged)),
     )
+
+
+def _refused(merged: Merged) -> Iterator[Problem]:
+    """What Kata refuses of a configuration: it may be a shipped one, as Firecracker's of 4.1.0."""
+    if wrong := list(key_problems(merged.tables)):
+        yield from wrong
+        return
+    for problem in problems(merged.hypervisor, merged.tables):
+        if not problem.is_warning:
+            yield problem
 
 
 def _kvm() -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.kata.runtime_config.merged import H, M, Merged
-from kled_provider.kata.runtime_config.rules import Problem
+from kled_provider.kata.runtime_config.problem import Problem
 
 # The plugins that kata_network runs.
 CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")
@@ -25,7 +25,8 @@ class HandlerFacts:
     """What is found of one handler.
 
     `shim` is the program's path, "" where there is none; `version` what it says, "" without Kata.
-    `merged` is its configuration, None where `configuration_error` says why there is none.
+    `merged` is its configuration, None where `configuration_error` says why there is none;
+    `problems` are what Kata finds wrong with it when a VM starts.
     """
 
     handler: Handler
@@ -33,7 +34,7 @@ class HandlerFacts:
     version: str = ""
     merged: Merged | None = None
     configuration_error: str = ""
-    missing: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +209,7 @@ def _vsock(facts: MachineFacts, found: HandlerFacts) -> Iterator[HostProblem]:
 def _configuration(_facts: MachineFacts, found: HandlerFacts) -> Iterator[HostProblem]:
     if found.configuration_error:
         yield HostProblem(what=_named(found), why=found.configuration_error)
-    for problem in found.missing:
+    for problem in found.problems:
         yield HostProblem(what=_named(found), why=f"{problem.key}: {problem.sentence.rstrip('.')}")
 
 

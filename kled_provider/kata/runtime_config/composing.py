@@ -11,7 +11,8 @@ from kled_provider.kata.owner.file import Configuration, OwnerFile
 from kled_provider.kata.runtime_config.keys import Key, is_off
 from kled_provider.kata.runtime_config.merged import Merged
 from kled_provider.kata.runtime_config.other_keys import REPEATED, TABLES
-from kled_provider.kata.runtime_config.rules import Problem, key_problems, problems
+from kled_provider.kata.runtime_config.problem import Problem
+from kled_provider.kata.runtime_config.rules import key_problems, problems
 from kled_provider.kata.runtime_config.schema import DROP_IN
 from kled_provider.kata.runtime_config.tables import (
     Tables,

@@ -11,7 +11,7 @@ from typing import Final
 
 from kled_provider.kata.runtime_config.merged import H, Merged, R
 from kled_provider.kata.runtime_config.other_keys import TABLES
-from kled_provider.kata.runtime_config.rules import Problem
+from kled_provider.kata.runtime_config.problem import Problem
 from kled_provider.kata.runtime_config.tables import Toml, hypervisor_of, merge, tables_of
 
 FILE_BYTES: Final = 1024 * 1024

@@ -25,13 +25,13 @@ from kled_provider.kata.runtime_config.composing import (
 from kled_provider.kata.runtime_config.keeping import find_config, keep_config, remove_config
 from kled_provider.kata.runtime_config.merged import M
 from kled_provider.kata.runtime_config.places import NAME, file_path
+from kled_provider.kata.runtime_config.problem import Problem
 from kled_provider.kata.runtime_config.reading import (
     DROP_INS,
     ConfigFileError,
     missing_files,
     read_configuration,
 )
-from kled_provider.kata.runtime_config.rules import Problem
 from kled_provider.kata.runtime_config.schema import DROP_IN, KATA_RUNTIME_CONFIG
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors
 from kled_provider.plugin.resource import Context, Resource

@@ -18,6 +18,7 @@ from kled_provider.kata.runtime_config.keys import (
     Key,
     is_off,
 )
+from kled_provider.kata.runtime_config.mem_agent_rules import MEM_AGENT_RULES
 from kled_provider.kata.runtime_config.merged import (
     LEAST_MEMORY,
     MOST_VCPUS,
@@ -30,22 +31,7 @@ from kled_provider.kata.runtime_config.merged import (
     R,
 )
 from kled_provider.kata.runtime_config.other_keys import REPEATED, TABLES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing that is wrong, at a key; a warning where it starts all the same.
-
-    `index` is of the object, in a table that has several. `others` are the keys that it disagrees
-    with: it is told at one of them where the template has set that, and not this one.
-    """
-
-    table: str
-    key: str
-    sentence: str
-    is_warning: bool = False
-    index: int | None = None
-    others: tuple[Place, ...] = ()
+from kled_provider.kata.runtime_config.problem import Problem
 
 
 def problems(hypervisor: str, tables: Mapping[str, Any]) -> list[Problem]:
@@ -332,40 +318,6 @@ def _experimental(merged: Merged) -> Iterator[Problem]:
         yield Problem(table=R, key="internetworking_model", sentence=sentence, is_warning=True)
 
 
-# --- the mem-agent
-
-
-def _mem_agent(merged: Merged) -> Iterator[Problem]:
-    asked = [key for key, value in merged.tables[M].items() if key != "enable"]
-    if asked and not merged.is_on((M, "enable")):
-        sentence = "The mem-agent does not run: set enable = true in the mem_agent block."
-        for key in asked:
-            yield Problem(table=M, key=key, sentence=sentence, is_warning=True)
-    policy = merged.get((A, "policy")) or ""
-    refuses = any("MemAgent" in line and "false" in line for line in policy.splitlines())
-    if refuses and merged.is_on((M, "enable")):
-        sentence = "The policy refuses the requests by which a running mem-agent is retuned."
-        others = ((M, "enable"),)
-        yield Problem(table=A, key="policy", sentence=sentence, is_warning=True, others=others)
-
-
-def _mem_agent_parameters(merged: Merged) -> Iterator[Problem]:
-    """The guest's agent reads its parameters in order, and ignores these before it is enabled."""
-    enabled = merged.is_on((M, "enable"))
-    for parameter in (merged.get((H, "kernel_params")) or "").split():
-        name, _, value = parameter.partition("=")
-        if name == "agent.mem_agent_enable":
-            enabled = value in ("1", "true")
-        elif name.startswith("agent.mem_agent_") and not enabled:
-            sentence = (
-                f"{name} comes before agent.mem_agent_enable=1 and would be lost: set enable = "
-                "true in the mem_agent block, or put agent.mem_agent_enable=1 first."
-            )
-            others = ((M, "enable"),)
-            yield Problem(table=H, key="kernel_params", sentence=sentence, others=others)
-            return
-
-
 _RULES: Final[tuple[Callable[[Merged], Iterator[Problem]], ...]] = (
     _not_for,
     _choices,
@@ -379,6 +331,5 @@ _RULES: Final[tuple[Callable[[Merged], Iterator[Problem]], ...]] = (
     _cgroup,
     _static_size,
     _experimental,
-    _mem_agent,
-    _mem_agent_parameters,
+    *MEM_AGENT_RULES,
 )

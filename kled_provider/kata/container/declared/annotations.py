@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from kled_provider.kata.container.declared.annotated import effect_problems
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.kata.runtime_config.hypervisor_keys import HYPERVISOR_KEYS
 from kled_provider.kata.runtime_config.keys import U32, U64
@@ -128,6 +129,7 @@ def annotation_problems(
 
     `merged` is the configuration that it gets; None where it is not known yet.
     """
+    sound: dict[str, str] = {}
     for name, value in annotations.items():
         if name in _NEVER:
             yield name, _NEVER[name]
@@ -135,6 +137,10 @@ def annotation_problems(
             sentence = _problem(name, value, owner, merged)
             if sentence:
                 yield name, sentence
+            else:
+                sound[name] = value
+    if merged is not None:
+        yield from effect_problems(sound, merged)
 
 
 def _problem(name: str, value: str, owner: OwnerFile, merged: Merged | None) -> str | None:

@@ -2,7 +2,8 @@
 
 Static sizing (the shipped files) fixes it at boot: memory is the limit, rounded up to an even
 number of MiB, and overhead_memory; vCPUs are the limit and overhead_vcpus, rounded up. Otherwise
-the VM starts with default_memory and default_vcpus, and the limits are added.
+the VM starts with default_memory and default_vcpus, and the limits are added, up to
+default_maxmemory and default_maxvcpus.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def size_guest(merged: Merged, memory_mib: int, vcpus: float) -> GuestSize:
     grows = merged.hypervisor != "firecracker"
     memory = int(merged.get((H, "default_memory"))) + memory_mib * grows
     processors = float(merged.get((H, "default_vcpus")) or 1) + vcpus * grows
+    memory = min(memory, int(merged.get((H, "default_maxmemory")) or memory))
+    processors = min(processors, float(merged.get((H, "default_maxvcpus")) or processors))
     return GuestSize(memory_mib=memory, vcpus=_whole(processors), is_fixed=not grows)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kled_provider.kata.host.data import HostData
+from kled_provider.kata.host.examine import examine_machine
 from kled_provider.kata.host.shims import find_shim, shim_version
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.loading import load_owner_file
@@ -110,6 +111,40 @@ async def test_without_containerd_and_kata_nothing_else_goes_wrong(
 
 
 @pytest.mark.slow
+async def test_what_kata_refuses_of_a_handler_s_own_configuration_is_told(
+    owner: Path, tmp_path: Path, nursery: Any
+) -> None:
+    """As of the file that Kata 4.1.0 ships for Firecracker."""
+    text = OWNER.replace('"clh"', '"firecracker"').replace("s.clh", "s.firecracker")
+    owner.write_text(text.format(tmp_path))
+    for name in ("vmm", "kernel", "image"):
+        (tmp_path / name).touch()
+    (tmp_path / "clh.toml").write_text(
+        f"""
+[hypervisor.firecracker]
+path = "{tmp_path}/vmm"
+kernel = "{tmp_path}/kernel"
+image = "{tmp_path}/image"
+default_memory = 2048
+[agent.kata]
+dial_timeout_ms = 45000
+[runtime]
+name = "virt_container"
+hypervisor_name = "firecracker"
+agent_name = "kata"
+"""
+    )
+    machine = KataMachine(lambda: load_owner_file(str(owner)))
+    await nursery.start(machine.serve)
+    facts, _ = await examine_machine(machine)
+    assert [(p.key, p.sentence) for p in facts.handlers[0].problems] == [
+        (
+            "reconnect_timeout_ms",
+            "reconnect_timeout_ms must not be less than dial_timeout_ms, which is 45000; got 3000.",
+        )
+    ]
+
+
 def test_what_it_cannot_look_at_is_one_line(owner: Path, tmp_path: Path) -> None:
     owner.write_text("colour = 1\n")
     done = doctor(owner)

@@ -17,7 +17,7 @@ from kled_provider.kata.host.facts import (
 )
 from kled_provider.kata.owner.file import Handler, OwnerFile
 from kled_provider.kata.runtime_config.merged import Merged
-from kled_provider.kata.runtime_config.rules import Problem
+from kled_provider.kata.runtime_config.problem import Problem
 from kled_provider.kata.runtime_config.tables import tables_of
 
 CLH = Handler(name="vm", runtime="io.containerd.kata.v2", hypervisor="clh", configuration="clh")
@@ -203,7 +203,7 @@ def test_what_is_wrong_with_a_handler() -> None:
         )
     ]
     missing = Problem(table="hypervisor", key="image", sentence="There is no '/i' on this machine.")
-    assert told(SOUND, configuration_error="/c: there is no such file", missing=(missing,)) == [
+    assert told(SOUND, configuration_error="/c: there is no such file", problems=(missing,)) == [
         HostProblem(what="the handler vm", why="/c: there is no such file"),
         HostProblem(what="the handler vm", why="image: There is no '/i' on this machine"),
     ]

@@ -199,15 +199,73 @@ def test_an_annotation_that_kata_would_not_take(case: tuple[str, str]) -> None:
 def test_annotations_that_kata_takes() -> None:
     taken = {
         f"{HYPERVISOR}kernel_params": "quiet",
+        f"{HYPERVISOR}enable_iommu": "true",
         f"{HYPERVISOR}enable_iommu_platform": "true",  # the expression is looked for anywhere
         f"{RUNTIME}vfio_mode": "vfio",
         "io.katacontainers.config.agent.container_pipe_size": "1",
         f"{HYPERVISOR}unknown": UNKNOWN,
     }
     assert told(values(runtime={"annotations": taken})) == []
-    path = ("runtime", "annotations", MapKey(f"{HYPERVISOR}enable_iommu_platform"))
     summary, words = "Invalid annotation", "It has no effect with dragonball."
-    assert told(values(runtime={"annotations": taken}), "dragonball") == [(path, summary, words)]
+    assert told(values(runtime={"annotations": taken}), "dragonball") == [
+        (("runtime", "annotations", MapKey(f"{HYPERVISOR}{key}")), summary, words)
+        for key in ("enable_iommu", "enable_iommu_platform")
+    ]
+
+
+ALL: dict[str, Any] = {"enable_annotations": [".*"]}
+PARAMETERS = "kernel_params"
+# What would be refused, lost or fatal only once the annotation is over the configuration.
+EFFECTS = {
+    (f"{HYPERVISOR}pcie_root_port", "17"): "Use a whole number, 0 to 16; got 17.",
+    (f"{HYPERVISOR}shared_fs", "inline-virtio-fs"): (
+        "Use virtio-fs, virtio-fs-nydus or none with qemu; got 'inline-virtio-fs'."
+    ),
+    (f"{HYPERVISOR}blk_logical_sector_size", "1000"): (
+        "Use 0 or a power of two, 512 to 65536 bytes; got 1000."
+    ),
+    (f"{HYPERVISOR}default_max_vcpus", "300"): "qemu has at most 256 vCPUs; got 300.",
+    (f"{HYPERVISOR}enable_guest_swap", "true"): "It has no effect with qemu.",
+    (f"{RUNTIME}vfio_mode", "other"): "Use guest-kernel or vfio; got 'other'.",
+    (f"{RUNTIME}disable_new_netns", "true"): (
+        'disable_new_netns works only with internetworking_model = "none".'
+    ),
+    (f"{HYPERVISOR}{PARAMETERS}", "agent.mem_agent_memcg_swap=true agent.mem_agent_enable=1"): (
+        "agent.mem_agent_memcg_swap comes before agent.mem_agent_enable=1 and would be lost: set "
+        "enable = true in the mem_agent block, or put agent.mem_agent_enable=1 first."
+    ),
+    (f"{HYPERVISOR}{PARAMETERS}", "agent.mem_agent_enable=1"): (
+        "agent.mem_agent_enable=1 needs psi=1 beside it: Kata adds that only where enable = true "
+        "in the mem_agent block, and without it the guest's agent ends at its start."
+    ),
+    (f"{HYPERVISOR}{PARAMETERS}", "psi=1 agent.mem_agent_enable=1 agent.mem_agent_memcg_swap=1"): (
+        "Use agent.mem_agent_memcg_swap=true or agent.mem_agent_memcg_swap=false; got '1'."
+    ),
+    (
+        f"{HYPERVISOR}{PARAMETERS}",
+        "psi=1 agent.mem_agent_enable=1 agent.mem_agent_memcg_period_secs=0",
+    ): (
+        "agent.mem_agent_memcg_period_secs: Use a whole number, 1 to 18446744073709551615 seconds; "
+        "got 0."
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EFFECTS, ids=lambda case: f"{case[0]}={case[1]!r}")
+def test_an_annotation_that_makes_a_configuration_wrong(case: tuple[str, str]) -> None:
+    path = ("runtime", "annotations", MapKey(case[0]))
+    assert told(annotated(*case), "qemu", **ALL) == [(path, "Invalid annotation", EFFECTS[case])]
+
+
+def test_annotations_are_judged_together() -> None:
+    taken = {
+        f"{RUNTIME}disable_new_netns": "true",
+        f"{RUNTIME}internetworking_model": "none",
+        f"{HYPERVISOR}{PARAMETERS}": "agent.mem_agent_compact_order=9 quiet",
+    }
+    before = "agent.mem_agent_compact_order=200 psi=1 agent.mem_agent_enable=1"
+    given = values(runtime={"annotations": taken})
+    assert told(given, "qemu", kernel_params=before, **ALL) == []
 
 
 def test_an_expression_of_the_configuration_that_is_none_finds_nothing() -> None:
@@ -231,6 +289,8 @@ def test_a_vm_that_grows_starts_with_its_defaults() -> None:
     assert size_guest(merged("clh", static=False), 1024, 1) == GuestSize(
         memory_mib=3072, vcpus=2, is_fixed=False
     )
+    limited = merged("clh", static=False, default_maxmemory=2560, default_maxvcpus=4)
+    assert size_guest(limited, 1024, 8) == GuestSize(memory_mib=2560, vcpus=4, is_fixed=False)
     assert size_guest(merged("firecracker", static=False), 1024, 1) == GuestSize(
         memory_mib=2048, vcpus=1, is_fixed=True
     )
