@@ -305,6 +305,7 @@ TESTED_BY = {
         kled_sync/endpoint/attributes kled_sync/files/attributes
         kled_sync/session/attribute_requests
     """,
+    "sync/session/test_moving.py": "kled_sync/session/renaming",
     "sync/session/test_standing_attributes.py": "kled_sync/session/attribute_marks",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify

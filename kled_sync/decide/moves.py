@@ -2,19 +2,23 @@
 
 A directory is moved so only where all that is in it goes, and the same comes elsewhere: names,
 contents, modes and times of files. All else is left to the operations on single files.
+
+The commonest is found before each path in it is decided on: one directory, of which all three trees
+have the same, that one side has under another name.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import Kind, TreeEntry, essence, is_directory
-from kled_sync.tree.paths import ROOT, split
-from kled_sync.tree.subtree import Digests, content_mark, digest_below
+from kled_sync.tree.paths import ROOT, join, split
+from kled_sync.tree.subtree import Digests, content_digest, digest_below
 from kled_sync.tree.tree import Tree
 
 
@@ -23,7 +27,7 @@ class DirectoryMove:
     """`operations` end with the move; the ones before it make what it is moved into."""
 
     operations: Sequence[Operation]
-    # What it does for both names.
+    # What it does for both names; of all that is in them, where that was decided on.
     actions: Sequence[PathChange]
 
     @property
@@ -81,6 +85,63 @@ def find_moves(
         yield DirectoryMove(operations=operations, actions=[by_path[p] for p in inside])
 
 
+def find_renamed(
+    changed: Iterable[bytes], source: Tree, target: Tree, agreed: Tree, side: SyncSide
+) -> Iterator[DirectoryMove]:
+    """The directories that `source` alone has renamed; they and where they were are in `changed`.
+
+    `side` is that of `target`, which has them as they were agreed on.
+    """
+    looked_at = sorted(set(changed))
+    made = [path for path in looked_at if _came(path, source, target, agreed)]
+    if not made:
+        return
+    gone = [
+        path
+        for directory in looked_at
+        if is_directory(agreed.get(directory))
+        for name, entry in agreed.children(directory).items()
+        if entry.is_directory
+        and _came(path := join(directory, name), agreed, source, source)
+        and is_directory(target.get(path))
+    ]
+    for path in made:
+        found = [s for s in gone if _is_same(source, path, agreed, s)]
+        digest = content_digest(path, source.directories.packed) if found else None
+        if digest is None or not source.directories.size(path):
+            continue
+        old = found[0]
+        if not _is_same(target, old, agreed, old):
+            continue
+        gone.remove(old)
+        new, was = source.get(path), target.get(old)
+        assert new is not None
+        assert was is not None
+        told = PathChange(side, path, new, None), PathChange(side, old, None, was)
+        move = Operation(Do.MOVE, path, new, was.with_digest(digest), old)
+        yield DirectoryMove(operations=[move], actions=told)
+
+
+def _came(path: bytes, here: Tree, one: Tree, other: Tree) -> bool:
+    """Whether a directory is `here` alone, in one that all have."""
+    if path == ROOT or not is_directory(here.get(path)):
+        return False
+    above = split(path)[0]
+    return all(tree.get(path) is None and is_directory(tree.get(above)) for tree in (one, other))
+
+
+def _is_same(one: Tree, path: bytes, other: Tree, there: bytes) -> bool:
+    """Whether two directories have the same in them, to the last bit of an entry."""
+    mine, theirs = one.directories.packed(path), other.directories.packed(there)
+    if mine is not theirs and mine != theirs:
+        return False
+    return all(
+        _is_same(one, join(path, name), other, join(there, name))
+        for name, entry in mine.items()
+        if entry[0] == Kind.DIRECTORY
+    )
+
+
 def _coming(actions: Sequence[PathChange]) -> Tree:
     """What is new, by itself."""
     tree = Tree()
@@ -108,7 +169,7 @@ def _above(path: bytes, by_path: dict[bytes, PathChange], target: Tree) -> Itera
 
 def _move(source: bytes, path: bytes, coming: Tree, target: Tree) -> Operation:
     new, old = coming.get(path), target.get(source)
-    digest = digest_below(source, target.children, content_mark)
+    digest = content_digest(source, target.directories.packed)
     assert new is not None
     assert old is not None
     assert digest is not None

@@ -59,6 +59,8 @@ class Agreement:
         # What is being brought over, and what an earlier run was bringing when it was cut off.
         self._intended: dict[bytes, Intended] = {}
         self._unconfirmed: dict[bytes, Intended] = {}
+        # Directories that are being moved: by their new path, where, and their old one.
+        self._moving: dict[bytes, tuple[SyncSide, bytes]] = {}
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.tree = load_tree(directory / "agreed") or Tree()
@@ -98,6 +100,7 @@ class Agreement:
             self._unconfirmed |= self._brought(side, check_path(data), path)
         elif flags & _MOVED:
             self._move(check_path(data), path)
+            self.forget([found for found, _ in self.tree.walk(path)])
         elif flags & _INTENDED:
             self._unconfirmed[path] = Intended(side, check_entry(data))
         else:
@@ -118,7 +121,6 @@ class Agreement:
             return
         self.tree.move(source, path)
         self.marks.move(source, path)
-        self.forget([found for found, _ in self.tree.walk(path)])
 
     def _apply(self, path: bytes, entry: TreeEntry | None) -> None:
         if entry is None:
@@ -163,7 +165,7 @@ class Agreement:
         """The same of a directory with all in it, which both sides have at `source`."""
         if self._log is None:
             return
-        self._intended |= self._brought(side, source, path)
+        self._moving[path] = side, source
         self._write(self._log, path, source, _intended_for(side) | _MOVED)
         self._log.flush()
 
@@ -171,8 +173,13 @@ class Agreement:
         """Both sides have at `path` what they had at `source`, and nothing there."""
         if self._log is None:
             return
+        self.forget_move(path)
         self._move(source, path)
         self._write(self._log, path, source, _MOVED)
+
+    def forget_move(self, path: bytes) -> None:
+        """Nothing was moved to `path`."""
+        self._moving.pop(path, None)
 
     def mark(self, path: bytes, mark: AttributeMark) -> None:
         """Both sides have agreed on the attributes of `path`."""
@@ -214,6 +221,8 @@ class Agreement:
         self._records = 0
         for path, intended in (self._unconfirmed | self._intended).items():
             self._write(self._log, path, intended.entry, _intended_for(intended.side))
+        for path, (side, source) in self._moving.items():
+            self._write(self._log, path, source, _intended_for(side) | _MOVED)
         self._log.flush()
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ from kled_sync.session.halting import (
 )
 from kled_sync.session.health import FailedActions, Health
 from kled_sync.session.peer import Peer
+from kled_sync.session.renaming import bring_renamed
 from kled_sync.session.roots import KnownRoots
 from kled_sync.session.side import SideState, folding
 from kled_sync.session.standing_attributes import StandingAttributes
@@ -195,7 +196,7 @@ class ContinuousSync:
                 nursery.start_soon(_scan, state, everywhere)
         self._roots.check(self.sides, self.agreement.tree, accept=self._accept)
         await learn_intended(self.agreement, self.sides)
-        directories = self._directories()
+        directories = await self._bring_renamed(self._directories())
         later: set[bytes] = set()
         if not self._beside:
             later, self._later = self._later, later
@@ -213,6 +214,16 @@ class ContinuousSync:
             await self._do(actions)
         self._accept = False
         return len(actions) + await self._attributes.settle(self._is_under_way)
+
+    async def _bring_renamed(self, directories: set[bytes] | None) -> set[bytes] | None:
+        """What is still to be looked at. Raises KledError."""
+        if not directories or self.transfer.in_flight or self._failed:
+            return directories
+        done, left = await bring_renamed(
+            directories, self.sides, self.agreement, self._terms, self.transfer
+        )
+        self._took(done)
+        return left
 
     def _directories(self) -> set[bytes] | None:
         """What to look at: where something changed. None: everywhere."""

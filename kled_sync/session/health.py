@@ -59,6 +59,9 @@ class FailedActions:
         self._failed: dict[tuple[SyncSide, bytes], Failure] = {}
         self._tries: dict[tuple[SyncSide, bytes], int] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._failed)
+
     def take(self, failure: Failure) -> bool:
         """Whether it is left for now; False: it is to be tried again at once."""
         key = failure.action.side, failure.action.path

@@ -40,7 +40,7 @@ async def move_directories(
     done = [move for move in moves if move.path not in failed]
     for move in moves:
         if move.path in failed:
-            agreement.forget(action.path for action in move.actions)
+            agreement.forget_move(move.path)
         else:
             target.tree.move(move.source, move.path)
             agreement.note_move(move.source, move.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, NamedTuple
@@ -188,14 +188,19 @@ class SyncTransfer:
         self, side: SyncSide, actions: list[PathChange], urgent: bool
     ) -> list[DirectoryMove]:
         """Directories that could be moved as they are, and were."""
+        moves = find_moves(actions, self._sides[side].tree, self._mode_mask)
+        return await self.move(side, moves, urgent=urgent)
+
+    async def move(
+        self, side: SyncSide, moves: Iterable[DirectoryMove], *, urgent: bool
+    ) -> list[DirectoryMove]:
+        """Those of `moves` that were done; the others have changed nothing. Raises KledError."""
         target = self._sides[side]
-        if target.facts.get("moves") is not True:
-            return []
-        moves = list(find_moves(actions, target.tree, self._mode_mask))
-        if not moves:
+        found = list(moves) if target.facts.get("moves") is True else []
+        if not found:
             return []
         return await move_directories(
-            next(self._numbers), moves, target, side, self._agreement, urgent=urgent
+            next(self._numbers), found, target, side, self._agreement, urgent=urgent
         )
 
     async def _job(

@@ -75,6 +75,8 @@ class Inotify:
             self._paths.pop(watch, None)
             if self._watches.get(path) == watch:
                 del self._watches[path]
+        if path and mask & _MOVE_SELF:
+            return False  # nothing in it has changed; the directories it went from and to are told
         dirty.add(path)
         # The root itself was moved or deleted.
         return path == b"" and bool(mask & (_DELETE_SELF | _MOVE_SELF | _IGNORED))

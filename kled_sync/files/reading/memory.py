@@ -25,7 +25,7 @@ from kled_sync.tree.entry import (
 )
 from kled_sync.tree.packed import PackableEntry, PackedEntries
 from kled_sync.tree.paths import ROOT, join, split
-from kled_sync.tree.subtree import content_mark, digest_below
+from kled_sync.tree.subtree import content_digest
 from kled_sync.wire.messages import Named
 
 _STAMP: Final = struct.Struct(">qQ")
@@ -198,11 +198,7 @@ class Memory:
         what = self.get(directory)
         if what is None or not what.is_directory:
             return None
-        return digest_below(
-            directory,
-            self.directories.children,
-            lambda path, found: content_mark(path, found.entry),
-        )
+        return content_digest(directory, self.directories.packed, _STAMP.size)
 
     def entries(self, directory: bytes) -> Named:
         """All that is in a directory, by name."""

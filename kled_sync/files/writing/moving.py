@@ -1,13 +1,15 @@
 """Renames a directory with all that is in it, if that is as it was last seen, all of it.
 
 It is looked at before and after: what was changed in the moment between gets its old place back,
-and is told like every other change.
+and is told like every other change. It is watched under its new name before it is looked at again,
+so nothing is missed and no third look is needed.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
 from kled_sync.decide.operations import Operation
 from kled_sync.files.reading.chunk_store import ChunkStore
@@ -18,9 +20,24 @@ from kled_sync.files.system import rename_new
 from kled_sync.files.writing.refusal import CHANGED, Refusal
 from kled_sync.tree.paths import join
 
+# With a directory's path and a descriptor of it.
+Watch = Callable[[bytes, int], None]
 
-def move_directory(operation: Operation, root: Root, memory: Memory, store: ChunkStore) -> None:
+
+def move_directory(
+    operation: Operation, root: Root, memory: Memory, store: ChunkStore, watch: Watch | None
+) -> None:
     """Also in `memory`. Blocks. Raises Refusal, OSError; then all is where it was."""
+    try:
+        _move(operation, root, memory, store, watch)
+    except (Refusal, OSError):
+        memory.dirty.update(memory.below(operation.source))
+        raise
+
+
+def _move(
+    operation: Operation, root: Root, memory: Memory, store: ChunkStore, watch: Watch | None
+) -> None:
     source, path, old = operation.source, operation.path, operation.old
     if old is None or memory.content_below(source) != old.tail:
         raise Refusal(*CHANGED)
@@ -28,9 +45,11 @@ def move_directory(operation: Operation, root: Root, memory: Memory, store: Chun
     look.check(source, source)
     _rename(root, source, path)
     try:
+        _watch(source, path, root, memory, watch)
         look.check(source, path)
     except (Refusal, OSError):
         _rename(root, path, source)
+        _watch(source, source, root, memory, watch)
         raise
     memory.move(source, path)
 
@@ -47,6 +66,14 @@ def move_file(operation: Operation, root: Root, memory: Memory, store: ChunkStor
     # Its time of change is another now, and what was saved in that moment has none of its own.
     memory.put(operation.path, seen(known.entry, None))
     memory.mark(operation.path)
+
+
+def _watch(known_at: bytes, path: bytes, root: Root, memory: Memory, watch: Watch | None) -> None:
+    """Let events of what is known at `known_at` name what is at `path`."""
+    if watch is not None:
+        for directory in memory.below(known_at):
+            now = path + directory[len(known_at) :]
+            watch(now, root.directory(now))
 
 
 def _rename(root: Root, source: bytes, path: bytes) -> None:
@@ -79,10 +106,12 @@ class _Comparison:
         inside = []
         for name, what in known.items():
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            below = join(path, name)
             if what.is_directory and stat.S_ISDIR(found.st_mode):
                 inside.append(name)
-            elif what.is_directory or not is_known(self._root, below, what, found, self._store):
+            elif what.is_directory or not (
+                (what.is_sure and what.is_still(found))
+                or is_known(self._root, join(path, name), what, found, self._store)
+            ):
                 raise Refusal(*CHANGED)
         for name in inside:  # now, since only so many descriptors are kept
             self.check(join(known_at, name), join(path, name))

@@ -143,16 +143,10 @@ class Placer:
 
     def _move(self, operation: Operation) -> None:
         self._memory.mark(operation.source)
-        # Where it is refused, something in it changed.
-        self._memory.dirty.update(self._memory.below(operation.source))
-        is_whole = operation.old is not None and operation.old.is_directory
-        move = move_directory if is_whole else move_file
-        move(operation, self._root, self._memory, self._store)
-        for directory in self._memory.below(operation.path):
-            if self.watch is not None:
-                self.watch(directory, self._root.directory(directory))
-            # What happened before the watch had its new name was told under the old one.
-            self._memory.dirty.add(directory)
+        if operation.old is not None and operation.old.is_directory:
+            move_directory(operation, self._root, self._memory, self._store, self.watch)
+        else:
+            move_file(operation, self._root, self._memory, self._store)
         if self._kept is not None:
             self._kept.note_moved(operation.source, operation.path)
 

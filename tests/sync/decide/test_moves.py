@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.decide.moves import find_moves
+from kled_sync.decide.moves import find_moves, find_renamed
 from kled_sync.decide.operations import Do
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, make_directory, make_file, make_frozen
 from kled_sync.tree.paths import is_below
-from kled_sync.tree.subtree import content_mark, digest_below
+from kled_sync.tree.subtree import content_digest
 from kled_sync.tree.tree import Tree
 
 DIRECTORY = make_directory(0o755)
@@ -54,7 +54,7 @@ def test_a_directory_is_moved_with_all_that_is_in_it() -> None:
     target = tree_of({**TWO, b"other": file("3")})
     wanted = tree_of({b"new/m/f": file("1"), b"new/m/e/g": file("2"), b"other": file("3")})
     (move,) = find_moves(changes(target, wanted), target, EXECUTABLE)
-    digest = digest_below(b"d", target.children, content_mark)
+    digest = content_digest(b"d", target.directories.packed)
     assert [(o.do, o.path, o.source) for o in move.operations] == [
         (Do.MAKE_DIRECTORY, b"new", b""), (Do.MOVE, b"new/m", b"d"),
     ]  # fmt: skip
@@ -99,3 +99,53 @@ def test_of_two_that_are_alike_each_is_moved_once() -> None:
 
 def test_into_what_is_a_file_here_nothing_is_moved() -> None:
     assert moves({**TWO, b"p": file("3")}, {b"p/m/f": file("1"), b"p/m/e/g": file("2")}) == []
+
+
+def renamed(source: Files, target: Files, agreed: Files) -> list[tuple[bytes, bytes]]:
+    here, there, before = tree_of(source), tree_of(target), tree_of(agreed)
+    changed = {*here.directories, *there.directories, *before.directories}
+    found = list(find_renamed(changed, here, there, before, SyncSide.BETA))
+    for move in found:
+        # It is what would have been found of each path in it.
+        (other,) = find_moves(changes(there, here), there, EXECUTABLE)
+        assert move.operations == other.operations
+        assert set(move.told) == set(other.told)
+    return [(move.source, move.path) for move in found]
+
+
+MOVED: Files = {b"m/f": file("1"), b"m/e/g": file("2")}
+OTHER: Files = {b"x/y": file("3")}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "agreed", "wanted"),
+    [
+        (MOVED, TWO, TWO, [(b"d", b"m")]),
+        (MOVED | OTHER, TWO | OTHER, TWO | OTHER, [(b"d", b"m")]),
+        # Nothing was agreed, it was agreed already, or the target has something else.
+        (MOVED, TWO, {}, []),
+        (MOVED, MOVED, TWO, []),
+        (MOVED, TWO | {b"m/f": file("1")}, TWO, []),
+        (MOVED, {**TWO, b"d/f": file("new")}, TWO, []),
+        (MOVED, {**TWO, b"d/more": file("1")}, TWO, []),
+        (MOVED, {b"d/f": file("1")}, TWO, []),
+        (MOVED, {}, TWO, []),
+        (MOVED, {b"n" + name[1:]: entry for name, entry in TWO.items()}, TWO, []),
+        # What came is not what went: another content, time or name, one more, one less, a copy.
+        ({**MOVED, b"m/f": file("new")}, TWO, TWO, []),
+        ({**MOVED, b"m/e/g": file("2", mtime_ns=6)}, TWO, TWO, []),
+        ({b"m/f": file("1"), b"m/e/h": file("2")}, TWO, TWO, []),
+        ({**MOVED, b"m/more": file("1")}, TWO, TWO, []),
+        ({b"m/f": file("1")}, TWO, TWO, []),
+        ({**MOVED, b"m/socket": make_frozen(Kind.OTHER)}, TWO, TWO, []),
+        (MOVED | TWO, TWO, TWO, []),
+        # Something else took its place.
+        (MOVED | {b"d": file("1")}, TWO, TWO, []),
+        # It came into what is new itself.
+        ({b"n/" + name: entry for name, entry in MOVED.items()}, TWO, TWO, []),
+    ],
+)
+def test_a_rename_is_found_before_each_path_is_decided_on(
+    source: Files, target: Files, agreed: Files, wanted: list[tuple[bytes, bytes]]
+) -> None:
+    assert renamed(source, target, agreed) == wanted

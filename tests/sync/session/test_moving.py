@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kled_sync.decide.modes import SyncSide
-from kled_sync.decide.reconcile import PathChange
+from kled_sync.decide.modes import Mode, SyncSide
+from kled_sync.decide.reconcile import PathChange, Reconciler
 from kled_sync.files.writing.placing import Placer
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.kept import history, undo, undo_on_both
-from kled_sync.tree.entry import make_directory, make_file
+from kled_sync.tree.entry import TreeEntry, make_directory, make_file
 from kled_sync.watching.inotify import Inotify
 from tests.kit.endpoints import content, copy_once, kept_same
 
@@ -163,3 +163,50 @@ def test_a_watch_follows_a_directory_to_its_new_name(tmp_path: Path) -> None:
     (tmp_path / "m" / "f").touch()
     assert watches.take()[0] == {b"m"}
     watches.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "here"),
+    [(Mode.ONE_WAY_SAFE, None), (Mode.ONE_WAY_REPLICA, None), (Mode.TWO_WAY_SAFE, SyncSide.ALPHA)],
+)
+async def test_a_rename_comes_only_where_each_path_in_it_would(
+    tmp_path: Path, alpha: Path, mode: Mode, here: SyncSide | None
+) -> None:
+    """No rename of BETA's in one direction, and no program that git would run on this machine."""
+    beta = tmp_path / "beta"
+    (alpha / "d" / ".git" / "hooks").mkdir(parents=True)
+    hook = alpha / "d" / ".git" / "hooks" / "pre-commit"
+    hook.write_text("#!/bin/sh")
+    async with kept_same(tmp_path, alpha, beta, mode=mode, here=here) as sync:
+        await sync.flush()
+        before = content(alpha)
+        (beta / "d").rename(beta / "m")
+        await sync.flush()
+        assert hook.exists()
+        assert not (alpha / "m" / ".git" / "hooks" / "pre-commit").exists()
+        if mode is not Mode.TWO_WAY_SAFE:
+            assert content(alpha) == before
+
+
+async def test_a_rename_is_not_decided_on_path_by_path(
+    tmp_path: Path, alpha: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beta = tmp_path / "beta"
+    seen: list[bytes] = []
+    find = Reconciler._look
+
+    def look(self: Reconciler, path: bytes, *entries: TreeEntry | None, deep: bool) -> int:
+        seen.append(path)
+        return find(self, path, *entries, deep=deep)
+
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        await sync.flush()
+        for here, there in ((alpha, beta), (beta, alpha)):
+            monkeypatch.setattr(Reconciler, "_look", look)
+            seen.clear()
+            (here / "d").rename(here / "m")
+            await sync.flush()
+            assert content(there) == content(here)
+            assert set(seen) <= {b"m", b"d"}
+            (here / "m").rename(here / "d")
+            await sync.flush()

@@ -46,7 +46,7 @@ def test_it_is_one_rename_and_one_version(held: HeldRoot, root: Path) -> None:
     assert not (root / "d").exists()
     assert list(held.memory.below(b"m")) == [b"m", b"m/e"]
     assert held.memory.get(b"d") is None
-    assert {b"m", b"m/e"} <= held.memory.dirty
+    assert held.memory.dirty == {b""}  # it was looked at when it was watched
     assert ask_kept(held, AskKept(request=1, path=b"d")).versions[0][3:] == (
         "moved", 0, b"d",
     )  # fmt: skip
@@ -99,6 +99,24 @@ def test_what_changed_since_it_was_seen_keeps_its_place(
     assert {b"", b"d", b"d/e"} <= held.memory.dirty
     assert held.kept is not None
     assert held.kept.versions() == []
+
+
+def test_a_save_before_it_is_watched_under_its_new_name_is_found(
+    held: HeldRoot, root: Path
+) -> None:
+    watched: list[bytes] = []
+
+    def watch(path: bytes, _directory: int) -> None:
+        watched.append(path)
+        if path == b"m/e":
+            (root / "m" / "f").write_text("theirs")
+
+    held.shop.placer.watch = watch
+    with pytest.raises(Refusal):
+        move(held)
+    assert (root / "d" / "f").read_text() == "theirs"
+    assert watched == [b"m", b"m/e", b"d", b"d/e"]
+    assert {b"", b"d", b"d/e"} <= held.memory.dirty
 
 
 def test_a_move_that_is_undone_can_be_undone(held: HeldRoot, root: Path) -> None:

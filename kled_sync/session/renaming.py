@@ -1,0 +1,60 @@
+"""Brings over directories that were renamed as they are, before each path in them is decided on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
+from kled_sync.decide.moves import DirectoryMove, find_renamed
+from kled_sync.decide.reconcile import SyncTerms
+from kled_sync.session.agreement import Agreement
+from kled_sync.session.side import SideState
+from kled_sync.session.transfer import CarriedOut, SyncTransfer
+from kled_sync.tree.tree import is_or_is_below
+
+
+async def bring_renamed(
+    directories: set[bytes],
+    sides: dict[SyncSide, SideState],
+    agreement: Agreement,
+    terms: SyncTerms,
+    transfer: SyncTransfer,
+) -> tuple[CarriedOut, set[bytes]]:
+    """What was done, and those of `directories` that are still to be looked at.
+
+    What was refused, and what is no such rename, is decided on path by path. Raises KledError.
+    """
+    done, left = CarriedOut(), directories
+    if terms.folding:
+        return done, left
+    for side in SyncSide:
+        if not _follows(side, terms.mode):
+            continue
+        source, target = sides[side.other].tree, sides[side].tree
+        found = (
+            move
+            for move in find_renamed(left, source, target, agreement.tree, side)
+            if side is not terms.guarded or not any(_guarded(move, sides[side.other], terms))
+        )
+        for move in await transfer.move(side, found, urgent=True):
+            done.actions += move.told
+            names = move.path, move.source
+            left = {d for d in left if not any(is_or_is_below(d, name) for name in names)}
+    agreement.flush()
+    return done, left
+
+
+def _follows(side: SyncSide, mode: Mode) -> bool:
+    """Whether what the other side alone makes and removes is made and removed on this one."""
+    if side is SyncSide.BETA:
+        verdicts = decide(mode, b"new", b"", b""), decide(mode, b"", b"old", b"old")
+        return set(verdicts) == {Verdict.TO_BETA}
+    verdicts = decide(mode, b"", b"new", b""), decide(mode, b"old", b"", b"old")
+    return set(verdicts) == {Verdict.TO_ALPHA}
+
+
+def _guarded(move: DirectoryMove, source: SideState, terms: SyncTerms) -> Iterator[bool]:
+    """Of each path under both of its names, whether git would run it."""
+    for path, entry in source.tree.walk(move.path):
+        yield terms.guard(path, entry)
+        yield terms.guard(move.source + path[len(move.path) :], entry)
