@@ -61,6 +61,13 @@ class SeenEntry(PackableEntry):
         """False for what was read so soon after it was written that a change might not show."""
         return self[: _STAMP.size] != _NEVER
 
+    def may_differ(self, before: SeenEntry, now_ns: int) -> bool:
+        """Whether it may have another owner than `before`: it changed, or could unseen."""
+        stamp = self.stamp
+        if stamp == _NEVER or stamp != before.stamp:
+            return True
+        return not is_settled(int.from_bytes(stamp[:8], "big", signed=True), now_ns)
+
     def is_still(self, found: os.stat_result) -> bool:
         """Whether the file has not changed since it was seen."""
         if self[_STAMP.size] == Kind.FILE:

@@ -293,6 +293,13 @@ class Scanner:
     def _take(
         self, path: bytes, before: dict[bytes, SeenEntry], after: dict[bytes, SeenEntry]
     ) -> None:
+        if self._options.attributes:
+            now_ns = time.time_ns()
+            self.touched += [
+                join(path, name)
+                for name, new in after.items()
+                if name not in before or new.may_differ(before[name], now_ns)
+            ]
         if before == after:
             self._memory.directories.add(path)
             return
@@ -303,12 +310,6 @@ class Scanner:
                 self._memory.directories.forget(join(path, name))
             elif new is None:
                 self._remember(old)
-        if self._options.attributes:
-            self.touched += [
-                join(path, name)
-                for name, new in after.items()
-                if name not in before or new.stamp != before[name].stamp
-            ]
         self._memory.directories.set(path, after)
         self._memory.altered = True
         if not before or {n: s[16:] for n, s in before.items()} != {

@@ -16,6 +16,7 @@ from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.serving import Hold
 from kled_sync.files.options import Options
+from kled_sync.files.reading.memory import seen
 from kled_sync.session.agreement import Agreement
 from kled_sync.tree.entry import make_directory, make_file
 from kled_wire.errors import UnavailableError
@@ -259,3 +260,11 @@ def test_marks_are_kept_and_follow_what_moves_and_goes(tmp_path: Path) -> None:
     (tmp_path / "attributes").write_bytes(b"damaged")
     with closing(Agreement(tmp_path)) as broken:
         assert broken.marks.get(b"m") is None
+
+
+def test_what_changed_a_moment_ago_may_have_changed_again(alpha: Path) -> None:
+    found = (alpha / "a").stat()
+    known = seen(make_directory(0o755), found)
+    assert known.may_differ(known, found.st_ctime_ns + 1)
+    assert not known.may_differ(known, found.st_ctime_ns + 10 * 10**9)
+    assert seen(make_directory(0o755), None).may_differ(known, found.st_ctime_ns + 10 * 10**9)
