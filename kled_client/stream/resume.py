@@ -25,6 +25,7 @@ from kled_wire.resume.direct.paths import SETTLE_S, Paths
 from kled_wire.resume.frames import NONCE_BYTES, READ_BYTES, New, encode_greeting
 from kled_wire.resume.retry import is_final, make_redials
 from kled_wire.resume.state import UNSENT_BYTES, StreamState
+from kled_wire.transport.blocks import keep_blocks
 from kled_wire.transport.vector import write_vector
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Pump:
 
     def run(self, first: Transport) -> None:
         """Carry until the stream is over, beginning on `first`. Raises KledError at a final end."""
+        keep_blocks()
         try:
             self._run(first)
         finally:
@@ -299,8 +301,7 @@ class Pump:
                     break
 
     def _arrived(self, data: bytes) -> None:
-        for fresh in self._state.receive(data, time.monotonic()):
-            self._to_local.append(bytes(fresh))
+        self._to_local += self._state.receive(data, time.monotonic())
         self._deliver()
 
     def _deliver(self) -> None:

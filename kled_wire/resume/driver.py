@@ -19,13 +19,12 @@ from kled_wire.errors import KledError, UnavailableError
 from kled_wire.resume.frames import READ_BYTES
 from kled_wire.resume.state import UNSENT_BYTES, StreamState
 from kled_wire.scheduling import TypingPriority
+from kled_wire.transport.blocks import keep_blocks
 from kled_wire.transport.prefixed import PrefixedStream
 from kled_wire.transport.vector import write_vector
 
 # What is written before other tasks get their turn.
 _WRITE_TURN_BATCHES: Final = 4
-# A freed block of this size makes glibc keep smaller ones for reuse (see _keep_blocks).
-_KEPT_BYTES: Final = 4 * 1024 * 1024
 
 
 class TransportLost(Exception):  # noqa: N818 - a fact, not a fault
@@ -68,7 +67,7 @@ class TransportDriver:
 
     async def run(self) -> None:
         """Carry until the stream is over or this was left. Raises TransportLost."""
-        _keep_blocks()
+        keep_blocks()
         lost: str | None = None
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -221,13 +220,3 @@ def _check_open(bare: trio.SocketStream) -> None:
     """Raise trio.ClosedResourceError for a socket that was closed between two waits."""
     if bare.socket.fileno() < 0:
         raise trio.ClosedResourceError("the transport was closed")
-
-
-def _keep_blocks() -> None:
-    """Have the allocator reuse blocks of the size that is read, instead of mapping them anew.
-
-    glibc maps large blocks one by one and returns the top of the heap to the system, until it sees
-    a larger mapped block freed (mallopt(3), M_MMAP_THRESHOLD). Without this each 256 KiB cost 64
-    page faults, a third of all the time that reading took. The block itself is never touched.
-    """
-    bytes(_KEPT_BYTES)
