@@ -32,6 +32,8 @@ UNSENT_BYTES: Final = 128 * 1024
 # Pings beyond so many unanswered ones stay so: a peer that sends them and reads nothing shall not
 # fill our memory, and one that lives hears from us anyway.
 _ANSWERS_MAX: Final = 64
+# A ping's value is when it was sent, in these parts of a second.
+_PING_UNITS: Final = 1_000_000
 
 
 class Closed(NamedTuple):
@@ -39,6 +41,11 @@ class Closed(NamedTuple):
 
     code: str
     message: str
+
+
+def _encode_ping(now: float) -> bytes:
+    """A ping whose answer says how long it took."""
+    return frames.encode_header(frames.PING, int(now * _PING_UNITS))
 
 
 def _ignore(_offer: bytes) -> None:
@@ -207,6 +214,8 @@ class StreamState:
         elif kind == frames.PING:
             if len(self._answers) < _ANSWERS_MAX:
                 self._answers.append(frames.encode_header(frames.PONG, value))
+        elif kind == frames.PONG:
+            self.window.answered(value / _PING_UNITS, now)
         elif kind == frames.OFFER:
             self.on_offer(bytes(payload))
         elif kind == frames.RESET and self.closed is None:
@@ -224,10 +233,12 @@ class StreamState:
         if now >= self.inbox.ack_at:
             pieces.append(frames.encode_header(frames.ACK, self.inbox.take_ack(now)))
         if self.outbox.sent < self.outbox.end:
+            if self.window.asks(self.outbox.unacked, now):
+                pieces.append(_encode_ping(now))
             for offset, length, chunks in self.outbox.take(limit):
                 pieces.append(frames.encode_header(frames.DATA, offset, length))
                 pieces += chunks
-            self.window.sent(self.outbox.sent, now)
+            self.window.sent(self.outbox.sent)
         if self._end_due and self.outbox.sent == self.outbox.end:
             self._end_due = False
             pieces.append(frames.encode_header(frames.FIN, self.outbox.end))
@@ -257,7 +268,7 @@ class StreamState:
             return False
         if now >= max(self._heard_at, self._pinged_at) + self._ping_s:
             self._pinged_at = now
-            self._answers.append(frames.encode_header(frames.PING, int(now * 1000)))
+            self._answers.append(_encode_ping(now))
         return True
 
     def wake_at(self, now: float) -> float:

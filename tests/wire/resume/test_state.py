@@ -209,6 +209,27 @@ def test_a_fast_beginning_waits_for_no_timer() -> None:
     assert waited < ACK_EVERY_S
 
 
+@settings(deadline=None, max_examples=10)
+@given(st.integers(10_000, 5_000_000))
+def test_a_reader_that_is_slow_for_a_minute_has_little_unread(rate: int) -> None:
+    """The window was doubled every ten seconds: its round trip was that of what waited here."""
+    writer, reader = StreamState(), StreamState()
+    writer.attach(0, 1.0)
+    reader.attach(0, 1.0)
+    unread = 0
+    for step in range(1200):
+        now = 1.0 + step / 20
+        while writer.room > 0:
+            writer.write(bytes(64 * 1024))
+        while sent := writer.pieces(now):
+            unread += sum(map(len, reader.receive(b"".join(sent), now)))
+        assert unread <= 2 * WINDOW_MIN
+        taken = min(unread, rate // 20)
+        unread -= taken
+        reader.consumed(taken, now)
+        writer.receive(b"".join(reader.pieces(now)), now)
+
+
 def test_a_reset_says_why_and_nothing_can_be_written_after_it() -> None:
     link = Link()
     link.agent.reset("limit_reached", "detached for 12 hours")
