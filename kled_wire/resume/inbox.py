@@ -14,7 +14,7 @@ ACK_DELAY_S: Final = 0.05
 # On a fast path it is due after what comes in ACK_EVERY_S, up to ACK_BYTES_MAX: the writer's window
 # (window.py) is many times that, and each ack costs both ends a system call and a turn. As long as
 # the window is not, the writer stands still until the time is up: so this grows step by step.
-ACK_EVERY_S: Final = 0.002
+ACK_EVERY_S: Final = 0.004
 ACK_BYTES_MAX: Final = WINDOW_MAX // 4
 # What may wait for the application: twice what a writer that keeps to its window (window.py) has
 # on its way. One that does not keep to it shall not fill our memory.
