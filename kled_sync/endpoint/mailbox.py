@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Final, Generic, TypeVar
 
-from kled_sync.wire.blocks import HEAD, MAGIC, Packer, WireBlock, pack_message
+from kled_sync.wire.blocks import MAGIC, OutgoingBlock, Packer, pack_message
 from kled_sync.wire.codec import encode_message
 from kled_sync.wire.compression import CompressionWorth
 from kled_sync.wire.messages import Message
@@ -75,14 +75,15 @@ class BlockSender:
         with self._lock:
             self._write(pack_message(self._packer, encode_message(message)))
 
-    def send_block(self, block: WireBlock) -> None:
+    def send_block(self, block: OutgoingBlock) -> None:
         """Raises OSError."""
         began = time.monotonic()
-        size = HEAD.size + len(block.payload)
+        parts = [block.head, *block.parts]
+        size = sum(map(len, parts))
         with self._lock:
-            written = os.writev(self._descriptor, [block.head(), block.payload])
+            written = os.writev(self._descriptor, parts)
             if written < size:
-                self._write(block.encoded()[written:])
+                self._write(b"".join(parts)[written:])
         self.worth.sent(size, time.monotonic() - began)
 
     def _write(self, data: bytes | memoryview) -> None:

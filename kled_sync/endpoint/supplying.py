@@ -20,7 +20,14 @@ from kled_sync.files.writing.large_arrival import hash_beginning
 from kled_sync.tree.entry import DIGEST_BYTES, HASHED_FILE_BYTES, TreeEntry
 from kled_sync.tree.paths import check_path, join
 from kled_sync.wire import contents
-from kled_sync.wire.blocks import BLOCK_BYTES, DATA, Packer, WireBlock, will_shrink
+from kled_sync.wire.blocks import (
+    BLOCK_BYTES,
+    DATA,
+    OutgoingBlock,
+    Packer,
+    as_it_is,
+    will_shrink,
+)
 from kled_sync.wire.compression import CompressionWorth
 from kled_sync.wire.filled import FolderItem, join_entries, parse_folder_item
 from kled_sync.wire.messages import Numbered
@@ -77,8 +84,8 @@ class Supplier:
         self.sent = Numbered()
         self.folders: list[tuple[int, bytes]] = []
 
-    def run(self) -> Iterator[WireBlock]:
-        """The blocks, one at a time."""
+    def run(self) -> Iterator[OutgoingBlock]:
+        """The blocks, one at a time; each is valid until the next."""
         for item in self._items:
             if isinstance(item, FolderItem):
                 yield from self._folder(item)
@@ -94,7 +101,7 @@ class Supplier:
                 yield from self._flush()
         yield from self._flush()
 
-    def _folder(self, folder: FolderItem) -> Iterator[WireBlock]:
+    def _folder(self, folder: FolderItem) -> Iterator[OutgoingBlock]:
         """The small files of a directory, which nobody else asks for meanwhile.
 
         There are many: each is opened, read, looked at and closed, and no more is done for it.
@@ -180,7 +187,7 @@ class Supplier:
         self._note(item, what, entry)
         return True
 
-    def _opened(self, item: Item) -> Iterator[WireBlock]:
+    def _opened(self, item: Item) -> Iterator[OutgoingBlock]:
         """The rest: large files, and those that are being written to. Raises OSError."""
         began = time.time_ns()
         descriptor, found = self._root.open_seen(item.path)
@@ -210,7 +217,7 @@ class Supplier:
         self._fail(number, CHANGING)
         return None
 
-    def _large(self, item: Item, descriptor: int) -> Iterator[WireBlock]:
+    def _large(self, item: Item, descriptor: int) -> Iterator[OutgoingBlock]:
         self._squeeze = will_shrink(os.pread(descriptor, _SAMPLE_BYTES, 0))
         for _ in range(TRIES):
             began = time.time_ns()
@@ -259,18 +266,22 @@ class Supplier:
         self._put(contents.encode_record(contents.FAIL, number, body))
 
     def _put(self, *parts: bytes | memoryview) -> None:
-        """A record, or several, in parts that are joined when they are sent."""
+        """A record, or several, in parts; a view is valid until the next block."""
         self._waiting.extend(parts)
         self._waiting_bytes += sum(map(len, parts))
 
-    def _flush(self) -> Iterator[WireBlock]:
-        if self._waiting:
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._waiting_bytes = 0
-            squeeze = self._squeeze and self._worth.is_given
-            began = time.monotonic()
-            block = self._packer.pack(DATA, self._job, data, squeeze=squeeze)
-            if squeeze:
-                self._worth.packed(len(data) - len(block.payload), time.monotonic() - began)
-            yield block
+    def _flush(self) -> Iterator[OutgoingBlock]:
+        if not self._waiting:
+            return
+        parts = self._waiting
+        self._waiting, self._waiting_bytes = [], 0
+        if self._squeeze and self._worth.is_given:
+            yield self._pack(b"".join(parts))
+        else:
+            yield as_it_is(DATA, self._job, parts)
+
+    def _pack(self, data: bytes) -> OutgoingBlock:
+        began = time.monotonic()
+        block = self._packer.pack(DATA, self._job, data)
+        self._worth.packed(len(data) - len(block.payload), time.monotonic() - began)
+        return OutgoingBlock(block.head(), [block.payload])

@@ -36,6 +36,8 @@ _SAID_BYTES_MAX: Final = 200
 # Less is not worth the call; and what got smaller by less than this is sent as it was.
 _SMALL_BYTES: Final = 128
 _WORTH: Final = 0.95
+# With the head fewer than writev(2) takes (IOV_MAX).
+_PARTS_MAX: Final = 1000
 _LEVEL: Final = 1
 
 
@@ -55,6 +57,13 @@ class WireBlock(NamedTuple):
 
     def encoded(self) -> bytes | memoryview:
         return self.came or self.head() + self.payload
+
+
+class OutgoingBlock(NamedTuple):
+    """A block as its sender has it: the payload in parts, which are not joined to be written."""
+
+    head: bytes
+    parts: list[bytes | memoryview]
 
 
 class BegunBlock(NamedTuple):
@@ -83,9 +92,9 @@ class Packer:
     def __init__(self) -> None:
         self._compressor: zstandard.ZstdCompressor | None = None
 
-    def pack(self, channel: int, job: int, data: bytes, *, squeeze: bool = True) -> WireBlock:
-        """`squeeze` is false for what is known not to get smaller."""
-        if squeeze and len(data) >= _SMALL_BYTES:
+    def pack(self, channel: int, job: int, data: bytes) -> WireBlock:
+        """Compressed, where it gets smaller."""
+        if len(data) >= _SMALL_BYTES:
             if self._compressor is None:
                 import zstandard  # noqa: PLC0415  # only when a sync begins
 
@@ -117,6 +126,13 @@ class Unpacker:
             return self._decompressor.decompress(block.payload, max_output_size=block.raw_bytes)
         except zstandard.ZstdError as exc:
             raise ProtocolError("sync_block_refused", f"a block is damaged: {exc}") from exc
+
+
+def as_it_is(channel: int, job: int, parts: list[bytes | memoryview]) -> OutgoingBlock:
+    """Not compressed; of more parts than the system takes at once, one is made."""
+    size = sum(map(len, parts))
+    head = HEAD.pack(0, channel, job, size, size)
+    return OutgoingBlock(head, parts if len(parts) <= _PARTS_MAX else [b"".join(parts)])
 
 
 def pack_message(packer: Packer, message: bytes) -> bytes:

@@ -53,7 +53,7 @@ class _Counted(PipeStream):
 
 def blocks_of(sizes: list[int]) -> bytes:
     dice = random.Random(1)
-    packed = [Packer().pack(DATA, 1, dice.randbytes(size), squeeze=False) for size in sizes]
+    packed = [Packer().pack(DATA, 1, dice.randbytes(size)) for size in sizes]
     return b"".join(bytes(block.encoded()) for block in packed)
 
 

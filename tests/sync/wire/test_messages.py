@@ -175,6 +175,16 @@ def test_blocks_are_the_same_wherever_the_stream_is_cut(
     assert [block.encoded() for block in found] == [block.encoded() for block in sent]
 
 
+@pytest.mark.parametrize("count", [1, 3, 5000])
+def test_a_block_of_many_parts_is_written_by_one_call(count: int) -> None:
+    parts: list[bytes | memoryview] = [b"%d " % number for number in range(count)]
+    block = blocks.as_it_is(blocks.DATA, 7, parts)
+    assert len(block.parts) + 1 < os.sysconf("SC_IOV_MAX")
+    sent = b"".join([block.head, *block.parts])
+    found = list(_blocks(blocks.BlockReader(), blocks.MAGIC + sent))
+    assert [(b.job, bytes(b.payload)) for b in found] == [(7, b"".join(parts))]
+
+
 def test_what_does_not_get_smaller_is_sent_as_it_is() -> None:
     assert blocks.will_shrink(b"text " * 1000)
     assert not blocks.will_shrink(os.urandom(64 * 1024))
