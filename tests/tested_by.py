@@ -135,7 +135,7 @@ TESTED_BY = {
     "coord/builds/test_parameters.py": """
         kled_coord/builds/choosing kled_coord/store/versions kled_coord/templates/upgrade
     """,
-    "coord/builds/test_places.py": "kled_coord/store/queue_order",
+    "coord/builds/test_queue_position.py": "kled_coord/store/queue_order",
     "coord/builds/test_pruning.py": "kled_coord/store/pruning kled_coord/store/states",
     "coord/builds/states/test_versions.py": "kled_coord/api/states kled_coord/builds/states/sealed",
     "coord/builds/test_renaming.py": "kled_coord/store/renaming",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from kled_coord.builds.places import tell_place
+from kled_coord.builds.queue_position import tell_place
 from kled_coord.scripts.service import Metadata
 from kled_coord.scripts.view import AgentView
 from kled_coord.store.records import (

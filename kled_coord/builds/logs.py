@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from kled_coord.builds.job import Reporter
-from kled_coord.builds.places import tell_place
+from kled_coord.builds.queue_position import tell_place
 from kled_coord.builds.transitions import ENDED
 from kled_coord.changes import Changes
 from kled_coord.masking import Mask

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from kled_coord.builds.logs import BuildProgress
-from kled_coord.builds.places import tell_place
+from kled_coord.builds.queue_position import tell_place
 from kled_coord.builds.transitions import BuildEvent
 from kled_wire.names import parse_workspace_ref
 from tests.coord.builds.steps import create, log_of, template
