@@ -31,7 +31,7 @@ from kled_wire.control.link import (
 )
 from kled_wire.errors import KledError, ProtocolError, UnauthenticatedError, UnavailableError
 from kled_wire.eventlog import EventLog
-from kled_wire.lasting import open_lasting_nursery
+from kled_wire.lasting_nursery import open_lasting_nursery
 from kled_wire.transport.address import Address, parse_url
 from kled_wire.transport.dial import open_connection
 from kled_wire.transport.websocket import open_websocket

@@ -21,7 +21,7 @@ import trio_asyncio
 from kled_client.account.certificate import SshIdentityFiles
 from kled_client.ssh.channel import Channel
 from kled_wire.errors import KledError, UnauthenticatedError, UnavailableError
-from kled_wire.lasting import open_lasting_nursery
+from kled_wire.lasting_nursery import open_lasting_nursery
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import SSH_SUFFIX, WorkspaceRef
 from kled_wire.ssh.asyncio_bridge import StreamTunnel

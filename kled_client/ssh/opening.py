@@ -18,7 +18,7 @@ from kled_client.account.certificate import ensure_certificate
 from kled_client.account.direct import make_paths
 from kled_client.account.profile import Profile
 from kled_client.ssh.resumable import dial_stream, open_resumable
-from kled_wire.lasting import open_lasting_nursery
+from kled_wire.lasting_nursery import open_lasting_nursery
 from kled_wire.limits import GOODBYE_S
 from kled_wire.names import WorkspaceRef
 from kled_wire.resume.direct.seeker import DirectSeeker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from kled_wire.lasting import open_lasting_nursery
+from kled_wire.lasting_nursery import open_lasting_nursery
 from kled_wire.limits import CLEANUP_S
 
 
