@@ -270,7 +270,7 @@ TESTED_BY = {
     "provider/kled/processes/test_running.py": """
         kled_provider/kled/processes/launcher kled_provider/locks
     """,
-    "provider/kled/test_said.py": """
+    "provider/kled/test_agent_parts.py": """
         kled_provider/kled/agent_schema kled_provider/kled/owner kled_provider/kled/provisioner
         kled_provider/kled/record
     """,

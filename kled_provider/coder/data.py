@@ -8,13 +8,13 @@ from typing import Any
 
 from kled_provider.coder.resources import unused
 from kled_provider.kled import owner, workspace
+from kled_provider.kled.agent_parts import TAGS
 from kled_provider.kled.owner import OwnerData, owner_values
 from kled_provider.kled.parameters import parameter, preset
 from kled_provider.kled.parameters.parameter import ParameterData
 from kled_provider.kled.parameters.preset import PREBUILDS, PresetData
 from kled_provider.kled.provisioner import ProvisionerData
 from kled_provider.kled.record import EchoData
-from kled_provider.kled.said import TAGS
 from kled_provider.kled.workspace import WorkspaceData
 from kled_provider.plugin.diagnostics import DiagnosticError
 from kled_provider.plugin.resource import Context, DataSource

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kled_provider.kled.agent import AgentResource
-from kled_provider.kled.agent_schema import BLOCKS, DIR, ENV, ID, INIT_SCRIPT, SETTINGS
-from kled_provider.kled.record import RecordResource
-from kled_provider.kled.said import (
+from kled_provider.kled.agent_parts import (
     AGENT_ID,
     APP,
     METADATA,
@@ -15,9 +13,11 @@ from kled_provider.kled.said import (
     AppResource,
     ScriptResource,
 )
-from kled_provider.kled.said import (
+from kled_provider.kled.agent_parts import (
     ENV as VARIABLE,
 )
+from kled_provider.kled.agent_schema import BLOCKS, DIR, ENV, ID, INIT_SCRIPT, SETTINGS
+from kled_provider.kled.record import RecordResource
 from kled_provider.plugin.checks import one_of
 from kled_provider.plugin.resource import Resource
 from kled_provider.plugin.schema import (

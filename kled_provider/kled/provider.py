@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from kled_provider.kled.agent import AgentResource
+from kled_provider.kled.agent_parts import (
+    APP,
+    ENV,
+    METADATA,
+    SCRIPT,
+    TAGS,
+    AppResource,
+    ScriptResource,
+)
 from kled_provider.kled.owner import OwnerData
 from kled_provider.kled.parameters.parameter import ParameterData
 from kled_provider.kled.parameters.preset import PresetData
 from kled_provider.kled.processes.process import ProcessResource
 from kled_provider.kled.provisioner import ProvisionerData
 from kled_provider.kled.record import EchoData, RecordResource
-from kled_provider.kled.said import APP, ENV, METADATA, SCRIPT, TAGS, AppResource, ScriptResource
 from kled_provider.kled.workspace import WorkspaceData
 from kled_provider.plugin.resource import Provider
 

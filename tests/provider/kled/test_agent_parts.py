@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kled_agent.scripts.cron import parse_cron
 from kled_coord.builds.states.applied import applied_agents
-from kled_provider.kled.said import APP, METADATA, SCRIPT, AppResource, ScriptResource
+from kled_provider.kled.agent_parts import APP, METADATA, SCRIPT, AppResource, ScriptResource
 from kled_provider.plugin.values import UNKNOWN, conform_object
 
 TEMPLATE = """
