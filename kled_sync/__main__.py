@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
-from kled_sync.collecting import collect_seldom
 from kled_sync.endpoint.serving import run_endpoint
+from kled_sync.garbage_collection import collect_seldom
 
 
 def main() -> int:

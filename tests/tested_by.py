@@ -323,7 +323,7 @@ TESTED_BY = {
         kled_sync/files/root kled_sync/files/reading/scanning
         kled_sync/files/reading/snapshot kled_sync/files/writing/staging
         kled_sync/files/system kled_sync/files/writing/large_arrival
-        kled_sync/endpoint/large_file kled_sync/collecting kled_sync/session/agreement
+        kled_sync/endpoint/large_file kled_sync/garbage_collection kled_sync/session/agreement
         kled_sync/session/peer kled_sync/session/side kled_sync/session/jobs
         kled_sync/session/transfer
     """,

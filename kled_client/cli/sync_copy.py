@@ -98,8 +98,8 @@ def _run(invocation: Invocation, source: str, target: str, *, upload: bool, **op
     from kled_client.sync.copy import AS_RSYNC, CopyWish  # noqa: PLC0415  # when a sync begins
     from kled_client.sync.rules import rules_of  # noqa: PLC0415
     from kled_client.sync.sessions import PERMISSIONS  # noqa: PLC0415
-    from kled_sync.collecting import collect_seldom  # noqa: PLC0415
     from kled_sync.decide.attributes import AttributeWish  # noqa: PLC0415
+    from kled_sync.garbage_collection import collect_seldom  # noqa: PLC0415
 
     collect_seldom()
     from_place, to_place = parse_sync_place(source), parse_sync_place(target)
