@@ -11,7 +11,7 @@ from typing import Final
 
 from kled_agent.machine.descendants import become_reaper, kill_descendants
 from kled_agent.supervisor import programs
-from kled_agent.supervisor.course import (
+from kled_agent.supervisor.decisions import (
     AGENT_S,
     Course,
     EndContainer,

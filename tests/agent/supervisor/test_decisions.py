@@ -7,7 +7,7 @@ import signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kled_agent.supervisor.course import (
+from kled_agent.supervisor.decisions import (
     LONG_RUN_S,
     MOST_WAIT_S,
     Course,
