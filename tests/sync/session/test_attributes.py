@@ -20,17 +20,13 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.session.once import OneSync, Plan, Result, Wish
 from kled_sync.session.transfer import SyncMeter
 from kled_wire.errors import UnavailableError
+from tests.kit.acls import ACL
 from tests.kit.endpoints import copy_once, two_peers
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="gives files to others, which root may")
 WITH_RSYNC = pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
 EVERYTHING = AttributeWish(owner=True, group=True, special=True, xattrs=True, hard_links=True)
-# struct posix_acl_xattr_header, then entries of tag, permissions and id (linux/posix_acl_xattr.h):
-# user::rw-, user:1234:rwx, group::r--, mask::rwx, other::---.
-ACL = bytes.fromhex(
-    "02000000 01000600ffffffff 02000700d2040000 04000400ffffffff 10000700ffffffff 20000000ffffffff"
-)
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kled_sync.decide.attributes import FACT_TOLD, AttributeMark, AttributeWish
 from kled_sync.decide.modes import Mode, SyncSide
@@ -20,6 +23,7 @@ from kled_sync.files.reading.memory import seen
 from kled_sync.session.agreement import Agreement
 from kled_sync.tree.entry import make_directory, make_file
 from kled_wire.errors import UnavailableError
+from tests.kit.acls import ACL
 from tests.kit.endpoints import content, kept_same
 
 XATTRS = AttributeWish(xattrs=True)
@@ -196,6 +200,22 @@ async def test_owners_and_special_bits_come_over_alone(
 
 
 @as_root
+@pytest.mark.parametrize("options", [ALL, Options(durable="none")], ids=["all", "portable"])
+async def test_an_acl_comes_over_with_the_mode_that_it_gives(
+    tmp_path: Path, alpha: Path, beta: Path, options: Options
+) -> None:
+    async with kept_same(tmp_path, alpha, beta, options=options, attributes=XATTRS) as sync:
+        await sync.flush()
+        os.setxattr(beta / "a", "system.posix_acl_access", ACL)
+        await sync.flush()
+        for name in ("a", "sub/b"):
+            assert xattrs(alpha / name) == xattrs(beta / name)
+            assert own(alpha / name) == own(beta / name)
+        assert xattrs(alpha / "a") == {"system.posix_acl_access": ACL}
+        assert sync.health.attributes == {}
+
+
+@as_root
 async def test_what_a_side_cannot_have_is_named_and_stays_so(
     tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,3 +288,51 @@ def test_what_changed_a_moment_ago_may_have_changed_again(alpha: Path) -> None:
     assert known.may_differ(known, found.st_ctime_ns + 1)
     assert not known.may_differ(known, found.st_ctime_ns + 10 * 10**9)
     assert seen(make_directory(0o755), None).may_differ(known, found.st_ctime_ns + 10 * 10**9)
+
+
+Edits = list[tuple[bool, str, bytes]]
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(
+                st.booleans(), st.sampled_from(["", "a", "d"]), st.sampled_from([b"1", b"2"])
+            ),
+            max_size=5,
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_no_change_of_one_side_is_lost(batches: list[Edits]) -> None:
+    """Against what was promised: a change of one side comes over, two of one path stay."""
+    with TemporaryDirectory() as place:
+        trio.run(_follow, Path(place), batches)
+
+
+async def _follow(place: Path, batches: list[Edits]) -> None:
+    alpha, beta = place / "alpha", place / "beta"
+    (alpha / "d").mkdir(parents=True)
+    (alpha / "a").touch()
+    agreed = dict.fromkeys(("", "a", "d"), b"")
+    async with kept_same(place, alpha, beta, attributes=XATTRS) as sync:
+        await sync.flush()
+    ours, theirs = agreed.copy(), agreed.copy()
+    for edits in batches:
+        for is_alpha, name, value in edits:
+            os.setxattr((alpha if is_alpha else beta) / name, "user.v", value)
+            (ours if is_alpha else theirs)[name] = value
+        conflicts = set()
+        for name, before in agreed.items():
+            if ours[name] != theirs[name] and before not in {ours[name], theirs[name]}:
+                conflicts.add(name.encode())
+                continue
+            agreed[name] = theirs[name] if ours[name] == before else ours[name]
+            ours[name] = theirs[name] = agreed[name]
+        async with kept_same(place, alpha, beta, attributes=XATTRS) as sync:
+            await sync.flush()
+            assert set(sync.health.all_conflicts()) == conflicts
+        for root, wanted in ((alpha, ours), (beta, theirs)):
+            assert {n: xattrs(root / n).get("user.v", b"") for n in wanted} == wanted
