@@ -6,23 +6,24 @@ file in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kled_sync.tree.paths import ROOT, split
+from kled_sync.wire.filled import NewFiles
 
 
 def find_tops(
-    directories: Iterable[bytes],
+    directories: Mapping[bytes, NewFiles],
     files: Iterable[tuple[bytes, int]],
     operations_max: int,
     bytes_max: int,
 ) -> dict[bytes, bytes]:
     """Of the new `directories` those that fit into a job, each with the topmost that does.
 
-    `files` are paths and sizes. A directory fits if it and all below it are no more than the two
-    limits; then so do those in it.
+    `directories` have the files that are part of them, `files` are paths and sizes of others. A
+    directory fits if it and all below it are no more than the two limits; then so do those in it.
     """
-    inside = {path: [1, 0] for path in directories}
+    inside = {path: [1 + len(own.names), own.size] for path, own in directories.items()}
     for path, size in files:
         above = inside.get(split(path)[0])
         if above is not None:

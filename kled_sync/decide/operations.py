@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 from kled_sync.decide.gathering import find_tops, in_tree_order
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import TreeEntry
-from kled_sync.tree.paths import is_below, split
+from kled_sync.tree.entry import Kind, TreeEntry
+from kled_sync.tree.paths import ROOT, is_below, split
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.filled import FILE_BYTES, FILES_MAX, NO_FILES, NewFiles
 
@@ -111,54 +111,65 @@ def plan(
         key=lambda operation: operation.path,
     )
     find = _finder(actions, target, blocked)
-    contents = [_arrive(a, find) for a in actions if a.new is not None and not a.new.is_directory]
+    arriving = [a for a in actions if a.new is not None and a.new[0] != Kind.DIRECTORY]
+    many = len(arriving) > _NEWEST_FIRST
+    new = [o.path for o in directories if many and o.do is Do.MAKE_DIRECTORY and o.path != ROOT]
+    small, single = _small_files(new if fills else [], arriving, find)
+    contents = [_arrive(a, find) for a in single]
     sizes = {o.path: _content_bytes(o) for o in contents}
     large = {path for path, size in sizes.items() if size > JOB_BYTES // 4}
-    tops: Mapping[bytes, bytes] = {}
-    many = len(contents) > _NEWEST_FIRST
-    if many:
-        # Large files are sent last, so what they are in is made before.
-        sizes |= dict.fromkeys(large, JOB_BYTES + 1)
-        new = [o.path for o in directories if o.do is Do.MAKE_DIRECTORY]
-        tops = find_tops(new, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
-    if fills and tops:
-        directories, contents = _filled(directories, contents, tops)
+    # Large files are sent last, so what they are in is made before.
+    sizes |= dict.fromkeys(large, JOB_BYTES + 1)
+    files = {path: _new_files(path, small.get(path, ())) for path in new}
+    tops = find_tops(files, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
+    contents += [_arrive(a, find) for path in small if path not in tops for a in small[path]]
+    directories = [o._replace(files=files[o.path]) if o.path in tops else o for o in directories]
     first = [*_make_way(actions, blocked), *(o for o in directories if o.path not in tops)]
     gathered = [o for o in directories if o.path in tops]
-    arriving = _in_tree_order(contents + gathered, large) if many else _newest_first(contents)
+    coming = _in_tree_order(contents + gathered, large) if many else _newest_first(contents)
     last = [
         operation
         for operation in _removals(actions)
         if not any(is_below(operation.path, path) for path in blocked)
     ]
     dressing = list(_dressing(actions, target, moved))
-    steps = [portions(first), portions(arriving, tops), portions(last), portions(dressing)]
+    steps = [portions(first), portions(coming, tops), portions(last), portions(dressing)]
     return [step for step in steps if step]
 
 
-def _filled(
-    directories: list[Operation], contents: list[Operation], tops: Mapping[bytes, bytes]
-) -> tuple[list[Operation], list[Operation]]:
-    """The directories with the small new files that are in them, and the files that are left."""
-    inside = dict[bytes, list[tuple[bytes, int]]]((path, []) for path in tops)
-    left = []
-    for operation in contents:
-        directory, name = split(operation.path)
-        files, new = inside.get(directory), operation.new
-        if files is None or new is None or not _is_small_and_new(operation, new):
-            left.append(operation)
+def _small_files(
+    directories: Iterable[bytes],
+    arriving: Sequence[PathChange],
+    find: Callable[[TreeEntry], bytes | None],
+) -> tuple[dict[bytes, list[PathChange]], list[PathChange]]:
+    """Of what arrives the small new files in each of the new `directories`, and the rest.
+
+    There may be a million: no more is called for each than what must be.
+    """
+    small = dict[bytes, list[PathChange]]((path, []) for path in directories)
+    if not small:
+        return small, list(arriving)
+    rest = []
+    for action in arriving:
+        inside, new = small.get(action.path.rpartition(b"/")[0]), action.new
+        if (
+            inside is not None
+            and action.old is None
+            and new is not None
+            and new[0] == Kind.FILE
+            and new.size < FILE_BYTES
+            and find(new) is None
+        ):
+            inside.append(action)
         else:
-            files.append((name, new.size))
-    return [o._replace(files=_new_files(inside.get(o.path, ()))) for o in directories], left
+            rest.append(action)
+    return small, rest
 
 
-def _is_small_and_new(operation: Operation, new: TreeEntry) -> bool:
-    return operation.do is Do.CONTENT and operation.old is None and new.size < FILE_BYTES
-
-
-def _new_files(files: Sequence[tuple[bytes, int]]) -> NewFiles:
-    names = tuple(sorted(name for name, _ in files))
-    return NewFiles(names, sum(size for _, size in files))
+def _new_files(directory: bytes, actions: Sequence[PathChange]) -> NewFiles:
+    start = len(directory) + 1
+    names = tuple(sorted(action.path[start:] for action in actions))
+    return NewFiles(names, sum(action.new.size for action in actions if action.new is not None))
 
 
 def differs_in_time_alone(action: PathChange) -> bool:

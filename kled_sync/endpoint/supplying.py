@@ -131,9 +131,9 @@ class Supplier:
 
         A write while it was read would show in its time of change, unless that is too young.
         """
-        if known is None or not known.entry.is_file:
+        if known is None or not known.is_file:
             return self._changed(directory, name, number)
-        size, began = known.entry.size, time.time_ns()
+        size, began = known.size, time.time_ns()
         descriptor = os.open(name, FILE_FLAGS, dir_fd=self._root.directory(directory))
         try:
             data = os.read(descriptor, size + 1)
@@ -143,7 +143,7 @@ class Supplier:
         is_old = is_settled(after.st_ctime_ns, began)
         if len(data) != size or not (is_old and known.is_still(after)):
             return self._changed(directory, name, number)
-        what = seen_file(after, blake3(data).digest(), began)
+        what = known.with_digest(blake3(data).digest())
         self._waiting += (contents.encode_whole(number, what.entry, size), data)
         self._waiting_bytes += _WHOLE_BYTES + size
         return what

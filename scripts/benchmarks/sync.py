@@ -40,7 +40,10 @@ def run(*, quick: bool) -> list[Row]:
 def _small_files(bench: Bench, files: int) -> list[Row]:
     tree = bench.home / "tree"
     make_tree(tree, files)
-    rows = rows_of("initial copy, small files", bench.both(tree, "tree"), 0.5)
+    both = bench.both(tree, "tree")
+    rows = rows_of("initial copy, small files", both, 0.5)
+    rows += rows_of("the same, the peer is tar over ssh", (both[0], bench.tar(tree, "tree")), None)
+    shutil.rmtree(bench.home / "tar")
     rows += rows_of("nothing changed, one command", bench.both(tree, "tree"), None)
     change(tree, files // 100)
     rows += rows_of("1 % of the files changed, one command", bench.both(tree, "tree"), None)

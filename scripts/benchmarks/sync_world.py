@@ -48,6 +48,13 @@ class Bench:
         moved = re.findall(r"Total bytes (?:sent|received): ([\d,]+)", said)
         return Taken(seconds, processor, sum(int(number.replace(",", "")) for number in moved))
 
+    def tar(self, source: Path, name: str) -> Taken:
+        """What nobody is quicker than here: all files in one stream, none looked at there."""
+        target = self.home / "tar" / name
+        far = f"{' '.join(self.ssh)} 'mkdir -p {target} && tar -C {target} -x'"
+        seconds, processor, _ = timed(["sh", "-c", f"tar -C {source} -c . | {far}"], self.env)
+        return Taken(seconds, processor, 0)
+
     def push(self, *words: str) -> Taken:
         command = [sys.executable, "-m", "kled_client", "sync", "push", "-o", "json", *words]
         seconds, processor, said = timed(command, self.env)

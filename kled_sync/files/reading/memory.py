@@ -18,10 +18,8 @@ from kled_sync.tree.entry import (
     MODE_BITS,
     Kind,
     TreeEntry,
-    make_file,
     make_frozen,
     make_link,
-    pack_file,
 )
 from kled_sync.tree.packed import PackableEntry, PackedEntries
 from kled_sync.tree.paths import ROOT, join, split
@@ -32,6 +30,8 @@ _STAMP: Final = struct.Struct(">qQ")
 # The stamp and the entry of a file, without its digest.
 _FILE: Final = struct.Struct(">qQBHqQ")
 _NEVER: Final = _STAMP.pack(0, 0)
+# As plain numbers, which are compared a million times.
+_REGULAR, _DIRECTORY = int(Kind.FILE), int(Kind.DIRECTORY)
 # The kernel's clock for files ticks every 1 to 10 ms. Filesystems that have whole seconds alone
 # (ext3, HFS+, an ext4 with small inodes) round down to them, FAT to every second one.
 _TICK_NS: Final = 50_000_000
@@ -70,22 +70,40 @@ class SeenEntry(PackableEntry):
 
     def is_still(self, found: os.stat_result) -> bool:
         """Whether the file has not changed since it was seen."""
-        if self[_STAMP.size] == Kind.FILE:
-            return stat.S_ISREG(found.st_mode) and self[: _FILE.size] == _FILE.pack(
-                found.st_ctime_ns,
-                found.st_ino,
-                Kind.FILE,
-                found.st_mode & MODE_BITS,
-                found.st_mtime_ns,
-                found.st_size,
-            )
+        if self[_STAMP.size] == _REGULAR:
+            return stat.S_ISREG(found.st_mode) and self.startswith(_pack_seen(found))
         if self[: _STAMP.size] != stamp_of(found):
             return False
         return self[_STAMP.size] == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
 
     @property
     def is_directory(self) -> bool:
-        return self[_STAMP.size] == Kind.DIRECTORY
+        return self[_STAMP.size] == _DIRECTORY
+
+    @property
+    def is_file(self) -> bool:
+        return self[_STAMP.size] == _REGULAR
+
+    @property
+    def size(self) -> int:
+        """Of a file."""
+        return int.from_bytes(self[_FILE.size - 8 : _FILE.size], "big")
+
+    def with_digest(self, digest: bytes) -> SeenEntry:
+        """The same file, its content known."""
+        return SeenEntry(self[: _FILE.size] + digest)
+
+
+def _pack_seen(found: os.stat_result) -> bytes:
+    """A regular file without its digest, which follows."""
+    return _FILE.pack(
+        found.st_ctime_ns,
+        found.st_ino,
+        _REGULAR,
+        found.st_mode & MODE_BITS,
+        found.st_mtime_ns,
+        found.st_size,
+    )
 
 
 def stamp_of(found: os.stat_result) -> bytes:
@@ -95,6 +113,11 @@ def stamp_of(found: os.stat_result) -> bytes:
 def seen(entry: TreeEntry, found: os.stat_result | None) -> SeenEntry:
     """`found` is None for what is to be looked at again each time."""
     return SeenEntry((_NEVER if found is None else stamp_of(found)) + entry)
+
+
+def unread_file(found: os.stat_result) -> SeenEntry:
+    """A regular file that nobody has read."""
+    return SeenEntry(_pack_seen(found))
 
 
 def is_settled(changed_ns: int, now_ns: int) -> bool:
@@ -118,14 +141,14 @@ def placed_file(found: os.stat_result, content: TreeEntry) -> SeenEntry:
     if not (stat.S_ISREG(found.st_mode) and is_time and found.st_size == content.size):
         return seen(content, None)
     if not content.is_hashed:
-        return seen(make_file(found.st_mode, found.st_mtime_ns, found.st_size), found)
+        return unread_file(found)
     sure = is_settled(found.st_mtime_ns, time.time_ns())
     return _file(found, content.tail, is_sure=sure)
 
 
 def _file(found: os.stat_result, digest: bytes, *, is_sure: bool) -> SeenEntry:
-    stamp = stamp_of(found) if is_sure else _NEVER
-    return SeenEntry(stamp + pack_file(found.st_mode, found.st_mtime_ns, found.st_size) + digest)
+    packed = _pack_seen(found)
+    return SeenEntry((packed if is_sure else _NEVER + packed[_STAMP.size :]) + digest)
 
 
 def seen_link(found: os.stat_result, target: bytes) -> SeenEntry:

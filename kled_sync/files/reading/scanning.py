@@ -27,6 +27,7 @@ from kled_sync.files.reading.memory import (
     seen,
     seen_link,
     seen_problem,
+    unread_file,
 )
 from kled_sync.files.root import DIRECTORY_FLAGS, FILE_FLAGS, Root
 from kled_sync.ignore.rules import RULES_BYTES_MAX, RULES_FILE, Rules, is_ignored
@@ -226,7 +227,7 @@ class Scanner:
         if path != ROOT and not is_name(name):
             return seen_problem(found, "it has a name that cannot be synced")
         if stat.S_ISREG(mode):
-            what = seen(make_file(mode, found.st_mtime_ns, found.st_size), found)
+            what = unread_file(found)
             if old is not None and old.entry.is_file and old.entry.is_hashed:
                 self._known_changed.append(path)
             elif (gone := self._gone.get(found.st_ino)) is not None and is_same_file(what, gone):

@@ -40,6 +40,8 @@ class Filling:
         """`first` is the number of the first file, `staged` what the directory is called."""
         self._first, self._names, self._above = first, names, staged + b"/"
         self._seen: list[SeenEntry | None] = [None] * len(names)
+        # By the sender's, the modes here: most are the same.
+        self._modes: dict[int, int] = {}
         # By number, why a file did not come.
         self.troubles: dict[int, tuple[str, str]] = {}
         self.left = len(names)
@@ -72,7 +74,9 @@ class Filling:
         entry = read_whole(body)
         if entry is None:
             return DAMAGED
-        mode = mode_for(entry.mode, None)
+        mode = self._modes.get(entry.mode)
+        if mode is None:
+            mode = self._modes[entry.mode] = mode_for(entry.mode, None)
         try:
             found = write_whole(self._above + self._names[at], body, entry.mtime_ns, mode, place)
         except OSError as exc:

@@ -12,6 +12,7 @@ from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file
 from kled_sync.tree.paths import split
 from kled_sync.tree.tree import Tree
+from kled_sync.wire.filled import NewFiles
 
 names = st.sampled_from([b"a", b"a-", b"b", b"c"])
 paths = st.lists(names, min_size=1, max_size=4).map(b"/".join)
@@ -35,7 +36,13 @@ def test_a_directory_comes_whole_if_all_below_it_fits(
 ) -> None:
     directories = {above for path in files for above in directories_above(path)}
     files -= directories
-    tops = find_tops(directories, [(path, len(path)) for path in files], operations_max, bytes_max)
+    # Some are part of their directory, some are not.
+    own = {
+        above: [p for p in files if split(p)[0] == above and len(p) % 2] for above in directories
+    }
+    made = {above: NewFiles(some, sum(map(len, some))) for above, some in own.items()}
+    rest = files - {path for some in own.values() for path in some}
+    tops = find_tops(made, [(path, len(path)) for path in rest], operations_max, bytes_max)
     for directory in directories:
         inside = [path for path in files | directories if path.startswith(directory + b"/")]
         size = sum(len(path) for path in inside if path in files)
