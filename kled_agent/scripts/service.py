@@ -62,6 +62,10 @@ class Scripts:
         self._runs.ring()
         self._wake()
 
+    def motd_file(self) -> str:
+        """The file that each new terminal shows; "" is none."""
+        return "" if self._spec is None else self._spec.motd_file
+
     def waits_for(self) -> tuple[str, ...]:
         """What logins have to wait for, by name: scripts of the start, or the build before them."""
         if self._spec is None:

@@ -23,7 +23,14 @@ class SshIdentity:
 
 
 class LoginGate(Protocol):
-    """What a session has to wait for that asks to (kled_agent/scripts/service.py)."""
+    """What the template says of logins (kled_agent/scripts/service.py).
+
+    What a session has to wait for that asks to, and what a terminal shows first.
+    """
+
+    def motd_file(self) -> str:
+        """The file that each new terminal shows; "" is none."""
+        ...
 
     def waits_for(self) -> tuple[str, ...]:
         """The names of what has not ended yet."""
@@ -40,6 +47,10 @@ class LoginGate(Protocol):
 
 class OpenGate:
     """A gate that lets every session in at once."""
+
+    def motd_file(self) -> str:
+        """None."""
+        return ""
 
     def waits_for(self) -> tuple[str, ...]:
         """Nothing."""

@@ -29,6 +29,7 @@ from kled_agent.sessions.terminal import TerminalRequest
 from kled_agent.ssh.environment import session_environment
 from kled_agent.ssh.identity import SessionDefaults
 from kled_agent.ssh.login_wait import GAVE_UP, LoginWait, asks_to_wait
+from kled_agent.ssh.motd import show_motd
 from kled_agent.ssh.named import HeldTerminal, SessionRequest, asked_session, open_held
 from kled_agent.ssh.subsystems.choice import SubsystemProgram, subsystem_program
 from kled_agent.ssh.subsystems.ports import PortsSession
@@ -252,6 +253,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         try:
             if self._terminal is not None:
                 channel.set_write_buffer_limits(high=TERMINAL_WAITING_BYTES)
+                path = self._defaults.logins.motd_file()
+                await show_motd(path, self._command, self._writer(channel, None))
                 program = await start_on_terminal(self._command, self._terminal)
             else:
                 program = await start_on_pipes(self._command)

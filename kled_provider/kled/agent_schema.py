@@ -73,7 +73,11 @@ SETTINGS = (
         "Page with help for an agent that does not connect.",
         check=matching(r"https?://\S+", "an http or https URL"),
     ),
-    optional("motd_file", "File in the workspace that each new terminal prints."),
+    optional(
+        "motd_file",
+        "File in the workspace that each new terminal shows before its shell: at most 64 KiB, and "
+        "not to a user with a `~/.hushlogin`.",
+    ),
     order("agents"),
 )
 ID = computed("id", "Stable id of the agent.")

@@ -92,6 +92,7 @@ class Site:
     home: Path
     streams: list[trio.SocketStream] = field(default_factory=list)
     allowed: Allowed = field(default_factory=Allowed)
+    defaults: SessionDefaults | None = None
 
     def options(self, certificate: str = "good") -> list[str]:
         folder = self.keys.folder
@@ -149,7 +150,7 @@ async def serving(
             await nursery.start(bury_orphans, children)
         host: AsyncioHost = await nursery.start(serve_asyncio_host, keys.identity(), defaults)
         port = listeners[0].socket.getsockname()[1]
-        site = Site(keys, port, host, children, Path(user.home))
+        site = Site(keys, port, host, children, Path(user.home), defaults=defaults)
 
         async def arrive(stream: trio.SocketStream) -> None:
             site.streams.append(stream)
