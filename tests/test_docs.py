@@ -215,6 +215,13 @@ def test_every_command_of_the_coordinator_is_documented() -> None:
     assert [name for name in names if f"`{name}" not in text] == []
 
 
+def test_every_room_is_listed() -> None:
+    packages = {path.parent.relative_to(ROOT) for path in ROOT.glob("kled_*/**/__init__.py")}
+    rooms = {str(p) for p in packages if len(p.parts) > 1 and "migrations" not in p.parts}
+    listed = {row[0].strip("`") for row in rows(section("architecture.md", "Where things are"))}
+    assert listed - {"room", "---"} == rooms
+
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "systemd").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
