@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 import trio
 
 from kled_sync.decide.modes import SyncSide
+from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.options import Options
 from kled_sync.session.peer import Peer
-from kled_sync.tree.entry import DIGEST_BYTES, Kind, check_entry, make_frozen
-from kled_sync.tree.paths import ROOT
+from kled_sync.tree.entry import (
+    DIGEST_BYTES,
+    Kind,
+    TreeEntry,
+    check_entry,
+    is_directory,
+    is_meant,
+    make_frozen,
+)
+from kled_sync.tree.packed import PackedEntries
+from kled_sync.tree.paths import ROOT, join, split
 from kled_sync.tree.tree import Tree, share_entries
 from kled_sync.wire import messages
 from kled_sync.wire.compression import NEAR, NEAR_S
@@ -48,7 +58,7 @@ class SideState:
         self.missed = 0
         self.entries = 0
         self._agreed = agreed
-        self._jobs: dict[tuple[int, type[messages.Message]], _Wait] = {}
+        self._jobs: dict[tuple[int, type[messages.Message]], JobWait] = {}
         peer.listener = self
 
     def took(self, message: messages.Message) -> None:
@@ -74,6 +84,8 @@ class SideState:
                     wait.event.set()
 
     def _list(self, message: messages.Listing) -> None:
+        for wait in self._jobs.values():
+            wait.told(message.directory)
         self.tree.put_children(message.directory, message.entries)
         share_entries(message.directory, (self._agreed, self.tree))
         self.changed.add(message.directory)
@@ -90,6 +102,8 @@ class SideState:
                 self.identity = identity[:_IDENTITY_BYTES_MAX]
             case _:
                 raise ProtocolError("sync_message_refused", "a root that is none")
+        for wait in self._jobs.values():
+            wait.told(None)
         self.changed.add(ROOT)
 
     async def open(self, path: bytes, options: Options) -> None:
@@ -149,9 +163,45 @@ class SideState:
         if self.facts.get(NEAR) is True:
             await self.peer.send(messages.LinkIsNear())
 
-    def expect(self, job: int, kind: type[messages.Message]) -> _Wait:
+    def take(
+        self, wait: JobWait, path: bytes, now: TreeEntry | None, before: TreeEntry | None
+    ) -> None:
+        """`now` is at `path` where `before` was, as the job's answer says; what a look has found
+        there meanwhile is newer, and is not told again.
+        """
+        if wait.is_old(path) or not _is_still(self.tree.get(path), before):
+            return
+        if now is None:
+            self.tree.remove(path)
+        else:
+            self.tree.put(path, now)
+
+    def take_files(self, wait: JobWait, directory: bytes, files: PackedEntries) -> None:
+        """`take` of files that are new in a directory."""
+        if directory not in wait.looked:
+            self.tree.fill(directory, files)
+            return
+        for name, entry in files.items():
+            self.take(wait, join(directory, name), TreeEntry(entry), None)
+
+    def take_sent(
+        self,
+        wait: JobWait,
+        directory: bytes,
+        files: PackedEntries,
+        before: Iterable[TreeEntry | None],
+    ) -> None:
+        """`take` of the files of a directory as they were sent, in the order of `files`."""
+        if directory not in wait.looked:
+            if is_directory(self.tree.get(directory)):
+                self.tree.renew(directory, files)
+            return
+        for (name, entry), was in zip(files.items(), before, strict=True):
+            self.take(wait, join(directory, name), TreeEntry(entry), was)
+
+    def expect(self, job: int, kind: type[messages.Message]) -> JobWait:
         """What a job's answer comes to."""
-        wait = _Wait()
+        wait = JobWait()
         self._jobs[job, kind] = wait
         return wait
 
@@ -159,7 +209,7 @@ class SideState:
         self._jobs.pop((job, kind), None)
 
 
-class _Wait:
+class JobWait:
     """An answer that comes by the number of a job."""
 
     def __init__(self) -> None:
@@ -167,11 +217,48 @@ class _Wait:
         self.answer: messages.Message | None = None
         # What was sent of new directories, by the number of the first file.
         self.files: dict[int, SuppliedFolder] = {}
+        # Directories that were told of since it began, and since it had answered; None: the root.
+        self.looked: set[bytes | None] = set()
+        self._told: set[bytes | None] = set()
+
+    def told(self, directory: bytes | None) -> None:
+        self.looked.add(directory)
+        if self.answer is not None:
+            self._told.add(directory)
+
+    def is_old(self, path: bytes) -> bool:
+        """Whether more is known of `path` than the answer says."""
+        return (split(path)[0] if path != ROOT else None) in self._told
 
     async def got(self) -> messages.Message:
         await self.event.wait()
         assert self.answer is not None
         return self.answer
+
+
+class JobNews(NamedTuple):
+    """Both sides of a job, and what they answer."""
+
+    target: SideState
+    source: SideState
+    placed: JobWait
+    supplied: JobWait
+
+    def take(self, operation: Operation, new: TreeEntry | None, sent: TreeEntry | None) -> None:
+        """What the operation was done with is at its path, and at the source what was sent."""
+        path, old = operation.path, operation.old
+        if operation.do is Do.DRESS and old is None:  # a directory, whatever its times were
+            old = self.target.tree.get(path)
+        self.target.take(self.placed, path, new, old)
+        if sent is not None:
+            self.source.take(self.supplied, path, sent, operation.new)
+
+
+def _is_still(there: TreeEntry | None, before: TreeEntry | None) -> bool:
+    """Whether no look has found anything else than `before`."""
+    if there is None or before is None:
+        return there is before
+    return is_meant(there, before) and (there.is_hashed or not before.is_hashed)
 
 
 def folding(sides: dict[SyncSide, SideState]) -> frozenset[SyncSide]:

@@ -26,11 +26,10 @@ from kled_sync.files.writing.large_arrival import partial_name
 from kled_sync.session.agreement import Agreement
 from kled_sync.session.jobs import failed_in, place_message
 from kled_sync.session.moving import move_directories
-from kled_sync.session.side import SideState
-from kled_sync.tree.entry import TreeEntry, is_directory
+from kled_sync.session.side import JobNews, JobWait, SideState
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import join, shown
-from kled_sync.tree.tree import Tree
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import WireBlock
 from kled_sync.wire.filled import FILLS, FolderItem, SuppliedFolder, filled
@@ -41,13 +40,6 @@ _JOBS_AT_ONCE: Final = 4
 _SAY_S: Final = 0.05
 # What is sent again by itself: without the version that it was put together from.
 AGAIN: Final = frozenset({"damaged", "base_gone"})
-
-
-class Sent(NamedTuple):
-    """What the other side sent of a job, by number: files, and new directories with theirs."""
-
-    items: Mapping[int, TreeEntry]
-    folders: Mapping[int, SuppliedFolder]
 
 
 class Failure(NamedTuple):
@@ -221,7 +213,6 @@ class SyncTransfer:
                 self._agreement.intend(side, _brought(job, by_path))
             await target.peer.send(place_message(number, job, urgent=urgent))
             items = self._items(job, target)
-            sent = Sent({}, {})
             if items:
                 await source.peer.send(messages.Supply(job=number, urgent=urgent, items=items))
             answer = await placed.got()
@@ -229,10 +220,8 @@ class SyncTransfer:
             if items:
                 if any(row[1] == "no_space" for row in answer.failed if len(row) == 3):
                     await source.peer.send(messages.Drop(job=number))
-                said = await supplied.got()
-                assert isinstance(said, messages.Supplied)
-                sent = Sent(said.items, supplied.files)
-            self._take(side, job, answer, sent, by_path, done)
+                await supplied.got()
+            self._take((placed, supplied), side, job, by_path, done)
         finally:
             target.forget_job(number, messages.JobPlaced)
             source.forget_job(number, messages.Supplied)
@@ -256,15 +245,18 @@ class SyncTransfer:
 
     def _take(
         self,
+        waits: tuple[JobWait, JobWait],
         side: SyncSide,
         job: SyncJob,
-        answer: messages.JobPlaced,
-        sent: Sent,
         by_path: dict[bytes, PathChange],
         done: CarriedOut,
     ) -> None:
+        """`waits`: for what was placed, and for what was sent."""
+        answer, supplied = waits[0].answer, waits[1].answer
+        assert isinstance(answer, messages.JobPlaced)
+        items = supplied.items if isinstance(supplied, messages.Supplied) else {}
         failed = failed_in(answer)
-        target, source = self._sides[side].tree, self._sides[side.other].tree
+        news = JobNews(self._sides[side], self._sides[side.other], *waits)
         for number, operation in enumerate(job.operations):
             action = by_path.get(operation.path)
             if action is None:
@@ -273,18 +265,17 @@ class SyncTransfer:
                 self._agreement.forget([operation.path])
                 self._fail(Failure(action, *failed[number]), done)
             else:
-                entry = sent.items.get(number)
-                self._succeed((target, source), operation, entry, done, action)
+                self._succeed(news, operation, items.get(number), done, action)
         for first, operation in filled(job.operations):
             names = [join(operation.path, name) for name in operation.files.names]
             actions = [by_path[path] for path in names]
-            folder = sent.folders.get(first)
+            folder = waits[1].files.get(first)
             files = folder.packed(operation.files.names) if folder is not None else None
             broken = not failed.keys().isdisjoint(range(first, first + len(names)))
             if folder is None or files is None or broken:
-                self._take_each((target, source), first, folder, failed, actions, done)
+                self._take_each(news, first, folder, failed, actions, done)
             else:
-                self._succeed_all((target, source), operation.path, files, actions, done)
+                self._succeed_all(news, operation.path, files, actions, done)
                 done.content_bytes += folder.size
             self.in_flight.difference_update(names)
         done.too_large.extend(answer.too_large)
@@ -294,7 +285,7 @@ class SyncTransfer:
 
     def _take_each(
         self,
-        trees: tuple[Tree, Tree],
+        news: JobNews,
         first: int,
         folder: SuppliedFolder | None,
         failed: dict[int, tuple[str, str]],
@@ -309,21 +300,19 @@ class SyncTransfer:
                 self._fail(Failure(action, *failed[number]), done)
             else:
                 operation = Operation(Do.CONTENT, action.path, action.new, None)
-                self._succeed(trees, operation, sent.get(number), done, action)
+                self._succeed(news, operation, sent.get(number), done, action)
 
     def _succeed_all(
         self,
-        trees: tuple[Tree, Tree],
+        news: JobNews,
         path: bytes,
         files: PackedEntries,
         actions: list[PathChange],
         done: CarriedOut,
     ) -> None:
         """All files of a directory came: the trees and the agreement have them as one object."""
-        target, source = trees
-        target.fill(path, files)
-        if is_directory(source.get(path)):
-            source.renew(path, files)
+        news.target.take_files(news.placed, path, files)
+        news.source.take_sent(news.supplied, path, files, [action.new for action in actions])
         self._agreement.note_files(path, files)
         self._without_base.difference_update(action.path for action in actions)
         done.actions += actions
@@ -335,26 +324,21 @@ class SyncTransfer:
 
     def _succeed(
         self,
-        trees: tuple[Tree, Tree],
+        news: JobNews,
         operation: Operation,
         sent: TreeEntry | None,
         done: CarriedOut,
         action: PathChange,
     ) -> None:
-        """`trees` are those of the side that it was done on, and of the other."""
-        target, source = trees
         do, path = operation.do, operation.path
         new = operation.new if sent is None else sent
         self._without_base.discard(path)
+        news.take(operation, new, sent)
         if new is None:
-            target.remove(path)
             if action.new is None:
                 self._agreement.note(path, None)
                 done.actions.append(action)
             return
-        target.put(path, new)
-        if sent is not None and source.get(path) is not None:
-            source.put(path, sent)
         self._agreement.note(path, new)
         if do is Do.CONTENT:
             done.content_bytes += new.size

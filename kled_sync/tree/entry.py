@@ -116,6 +116,15 @@ def is_directory(entry: TreeEntry | None) -> bool:
     return entry is not None and entry.is_directory
 
 
+def is_meant(known: TreeEntry, old: TreeEntry) -> bool:
+    """Whether two ideas of what is there are of one. Not of its times, nor of all of its mode."""
+    if known.kind is not old.kind:
+        return False
+    if old.is_file and not (old.is_hashed and known.is_hashed):
+        return (known.size, known.mtime_ns) == (old.size, old.mtime_ns)
+    return known.tail == old.tail
+
+
 def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> TreeEntry:
     return TreeEntry(pack_file(mode, mtime_ns, size) + digest)
 

@@ -23,7 +23,7 @@ from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.kept import DELETED, REPLACED, KeptVersions
 from kled_sync.files.writing.moving import move_directory, move_file
 from kled_sync.files.writing.refusal import CHANGED, Refusal, trouble_of
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry, make_directory
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, is_meant, make_directory
 from kled_sync.tree.paths import join
 
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
@@ -171,7 +171,7 @@ class Placer:
         """What we saw there, if it is there still and is what the session means."""
         known, old = self._memory.get(operation.path), operation.old
         assert old is not None
-        if known is None or not _is_meant(known.entry, old):
+        if known is None or not is_meant(known.entry, old):
             raise Refusal(*CHANGED)
         try:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
@@ -314,7 +314,7 @@ class Placer:
         """
         source = self._memory.get(operation.source)
         new = operation.new
-        if source is None or new is None or not _is_meant(source.entry, new):
+        if source is None or new is None or not is_meant(source.entry, new):
             raise Refusal("base_gone", "the file it was to be copied from has changed")
         staged = self._temporary()
         opened = self._root.open_file(operation.source)
@@ -344,15 +344,6 @@ class Placer:
         )
         self._remember(descriptor, name, source, entry)
         return staged
-
-
-def _is_meant(known: TreeEntry, old: TreeEntry) -> bool:
-    """Whether the session's idea of what is there is ours. Not its times, nor all of its mode."""
-    if known.kind is not old.kind:
-        return False
-    if old.is_file and not (old.is_hashed and known.is_hashed):
-        return (known.size, known.mtime_ns) == (old.size, old.mtime_ns)
-    return known.tail == old.tail
 
 
 def _copy(source: int, target: int) -> None:
