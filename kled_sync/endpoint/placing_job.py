@@ -244,7 +244,8 @@ class PlacingJob:
             sync_filesystem(self._shop.staging)
             return
         for name in staged:
-            _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._shop.staging))
+            with suppress(FileNotFoundError):  # which is said when it is to be placed
+                _sync(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._shop.staging))
 
     def _sync_directories(
         self, ready: list[tuple[int, Operation, bytes, TreeEntry | None]]

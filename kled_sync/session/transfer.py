@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, NamedTuple
@@ -58,6 +58,7 @@ class CarriedOut:
     failures: list[Failure] = field(default_factory=list)
     too_large: list[bytes] = field(default_factory=list)
     content_bytes: int = 0
+    under_way: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,8 +128,8 @@ class SyncTransfer:
 
     async def carry_out(self, actions: Sequence[PathChange], *, urgent: bool) -> CarriedOut:
         """All that can be done; what could not is in `failures`. Raises KledError."""
-        done = CarriedOut()
-        self.in_flight.update(action.path for action in actions)
+        done = CarriedOut(under_way={action.path for action in actions})
+        self.in_flight |= done.under_way
         try:
             async with trio.open_nursery() as nursery:
                 for side in SyncSide:
@@ -136,7 +137,7 @@ class SyncTransfer:
                     if own:
                         nursery.start_soon(self._one_side, side, own, urgent, done)
         finally:
-            self.in_flight.difference_update(action.path for action in actions)
+            self._release(set(done.under_way), done)
         self._agreement.flush()
         return done
 
@@ -147,7 +148,7 @@ class SyncTransfer:
         told = [action for move in moves for action in move.told]
         done.actions.extend(told)
         moved = {action.path for move in moves for action in move.actions}
-        self.in_flight.difference_update(moved)
+        self._release(moved, done)
         by_path = {action.path: action for action in actions if action.path not in moved}
         fills = all(state.facts.get(FILLS) is True for state in self._sides.values())
         steps = plan(list(by_path.values()), self._sides[side].tree, told, fills=fills)
@@ -277,11 +278,18 @@ class SyncTransfer:
             else:
                 self._succeed_all(news, operation.path, files, actions, done)
                 done.content_bytes += folder.size
-            self.in_flight.difference_update(names)
+            self._release(names, done)
         done.too_large.extend(answer.too_large)
-        self.in_flight.difference_update(o.path for o in job.operations)
+        whole = {o.path for o in job.operations if _is_last(o, by_path.get(o.path))}
+        self._release(whole, done)
         self.meter.files_done += sum(o.weight for o in job.operations if o.new is not None)
         self.meter.changed()
+
+    def _release(self, paths: Iterable[bytes], done: CarriedOut) -> None:
+        """They are not under way any more: those of `done` alone, others may have begun again."""
+        whole = done.under_way.intersection(paths)
+        done.under_way -= whole
+        self.in_flight -= whole
 
     def _take_each(
         self,
@@ -345,6 +353,11 @@ class SyncTransfer:
         again = do is Do.DRESS and new.is_directory and operation.old is None
         if not again or differs_in_time_alone(action):
             done.actions.append(action)
+
+
+def _is_last(operation: Operation, action: PathChange | None) -> bool:
+    """Whether nothing of the action is to be done after it: what is in the way goes before."""
+    return action is not None and (operation.new is None) is (action.new is None)
 
 
 def _brought(job: SyncJob, by_path: dict[bytes, PathChange]) -> dict[bytes, TreeEntry]:
