@@ -236,3 +236,13 @@ def test_every_page_that_the_code_names_exists() -> None:
         for name in re.findall(r"(?<![\w/])docs/[\w./-]+\.md", path.read_text(encoding="utf-8"))
     }
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_task_in_the_trees_of_tasks_is_a_function() -> None:
+    text = section("architecture.md", "The trees of tasks")
+    tasks = re.findall(r"^[│ ]*[├└]── (\S+)", text, re.MULTILINE)
+    sources = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("kled_*/**/*.py"))
+    # What has neither dot nor underscore is a nursery, or a word for several tasks.
+    names = {task.rpartition(".")[2] for task in tasks if "." in task or "_" in task}
+    assert len(names) > 10
+    assert [name for name in sorted(names) if f"async def {name}(" not in sources] == []
