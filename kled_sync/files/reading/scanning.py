@@ -299,7 +299,8 @@ class Scanner:
             self.touched += [
                 join(path, name)
                 for name, new in after.items()
-                if name not in before or new.may_differ(before[name], now_ns)
+                if not new.entry.is_frozen
+                and (name not in before or new.may_differ(before[name], now_ns))
             ]
         if before == after:
             self._memory.directories.add(path)

@@ -20,13 +20,11 @@ import trio
 
 from kled_client.cli.times import moment
 from kled_client.sync.background import Background
-from kled_client.sync.barrier import incomplete, is_same, syncs_of
+from kled_client.sync.barrier import incomplete
 from kled_client.sync.control import ask, stream
-from kled_client.sync.place import parse_sync_place
 from kled_client.sync.reach import Connect
-from kled_client.sync.sessions import SessionStore, SyncSession, default_name, sync_home
+from kled_client.sync.sessions import SyncSession, sync_home
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
-from kled_wire.names import parse_workspace_ref
 
 Env = dict[str, str]
 
@@ -271,13 +269,6 @@ async def test_undo_of_what_both_sides_edited_in_turn_is_no_conflict(
         assert (here.exists(), there.exists()) == (False, False)
 
 
-def test_a_flush_is_complete_only_where_both_sides_are_the_same() -> None:
-    assert incomplete("s", {"lacking_total": 0, "conflicts_total": 0, "problems_total": 2}) is None
-    found = incomplete("s", {"lacking_total": 3, "conflicts_total": 1})
-    assert found is not None
-    assert (found.code, found.message) == ("sync_incomplete", "3 paths of s could not be copied")
-
-
 async def test_a_halt_says_why_and_a_monitor_sees_it(
     env: Env, session: SyncSession, tmp_path: Path
 ) -> None:
@@ -387,19 +378,6 @@ async def test_a_sync_that_cannot_connect_says_what_ssh_says(
 def test_nobody_answers_where_nothing_runs(env: Env) -> None:
     with pytest.raises(UnavailableError, match="does not run"):
         ask(env, "list", start=False)
-
-
-def test_which_syncs_a_command_waits_for(env: Env, tmp_path: Path) -> None:
-    store = SessionStore(sync_home(env))
-    store.add(SyncSession(name="mine", alpha="/x", beta="dev:x"))
-    assert syncs_of(env, parse_workspace_ref("dev")) == ["mine"]
-    assert syncs_of(env, parse_workspace_ref("alice/dev")) == ["mine"]
-    with pytest.raises(NotFoundError):
-        syncs_of(env, parse_workspace_ref("other"))
-    assert not is_same(parse_workspace_ref("bob/dev"), parse_workspace_ref("alice/dev"))
-    here, there = parse_sync_place(str(tmp_path / "my proj")), parse_sync_place("dev:x")
-    assert default_name(here, there, []) == "my-proj"
-    assert default_name(there, here, ["my-proj"]) == "my-proj-2"
 
 
 def test_times_as_people_say_them() -> None:
