@@ -84,6 +84,34 @@ async def test_what_is_no_request_ends_the_session(tmp_path: Path, data: bytes) 
     assert isinstance(error, ProtocolError), error
 
 
+def place_filled(*names: object, do: int = Do.MAKE_DIRECTORY, size: object = 1) -> bytes:
+    """A directory for each of `names`, which are those of the files that it comes with."""
+    number = messages.TYPES.index(messages.PlaceJob)
+    made = FILE if do == Do.CONTENT else make_directory(0o755)
+    rows = [[do, b"d%d" % n, made, None, b"", some, size] for n, some in enumerate(names)]
+    return message([number, 1, False, rows])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        place_filled(b"../out"),
+        place_filled(b""),
+        place_filled(7),
+        place_filled(b"b/a"),
+        place_filled(b"a", size=-1),
+        place_filled(b"a", do=Do.CONTENT),
+        place_filled(*[b"/".join(b"%03d" % n for n in range(600))] * 2),
+    ],
+)
+async def test_files_that_no_new_directory_can_come_with_end_the_session(
+    tmp_path: Path, data: bytes
+) -> None:
+    error = await said_by_endpoint(tmp_path, data)
+    assert error.code == "sync_message_refused", error
+    assert not (tmp_path / "root").exists()
+
+
 async def test_contents_that_nobody_asked_for_end_the_session(tmp_path: Path) -> None:
     record = contents.encode_record(contents.WHOLE, 5, FILE + b"evil")
     data = blocks.Packer().pack(blocks.DATA, 1, record).encoded()
