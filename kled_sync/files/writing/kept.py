@@ -97,11 +97,20 @@ class KeptVersions:
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=self._descriptor)
         except OSError:
-            number = self._copy(directory, name, number, size)
+            number = self._copied(directory, name, number, size)
             if not number:
                 self.too_large.append(path)
             os.unlink(name, dir_fd=directory)
         self._lines.append(KeptVersion(number, time.time(), path, what, size))
+
+    def _copied(self, directory: int, name: bytes, number: int, size: int) -> int:
+        """`number`; 0 where there is no room for it: a full store never stops a sync."""
+        try:
+            return self._copy(directory, name, number, size)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(str(number), dir_fd=self._descriptor)
+            return 0
 
     def _copy(self, directory: int, name: bytes, number: int, size: int) -> int:
         """From another filesystem; 0 where it is too large for that, or a link."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,29 @@ def test_a_save_while_the_mode_is_set_is_found(
     monkeypatch.undo()
     list(held.scan(2, everywhere=False, directories=(b"",)))
     assert entry(held, b"f").tail == blake3(b"BEFORE").digest()
+
+
+def test_a_store_that_is_full_stops_nothing(
+    held: HeldRoot, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another filesystem than the root, so that what is to be kept is copied."""
+
+    def no_rename(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "another filesystem")
+
+    def no_room(_: object, out: Any) -> None:
+        out.write(b"bef")
+        raise OSError(errno.ENOSPC, "no space")
+
+    old = entry(held, b"f")
+    monkeypatch.setattr(os, "rename", no_rename)
+    monkeypatch.setattr(shutil, "copyfileobj", no_room)
+    put(held, b"f", b"after", old)
+    monkeypatch.undo()
+    assert (root / "f").read_bytes() == b"after"
+    assert held.kept is not None
+    assert held.kept.too_large == [b"f"]
+    versions = held.kept.versions()
+    assert [version.number for version in versions if version.path == b"f"] == [0]
+    directory, _ = held.kept.place(versions[0])
+    assert os.listdir(directory) == ["log"]  # noqa: PTH208  # a descriptor
