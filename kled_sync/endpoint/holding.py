@@ -141,6 +141,7 @@ class HeldRoot:
             "inside": self.root.is_inside,
             "names": True,  # `Options.only`, and all that a transient root is
             "moves": True,  # directories, as one
+            "clock_s": time.time(),
             FILLS: True,
             "folds_case": self._names.folds_case,
             ATTRIBUTES: True,

@@ -14,7 +14,8 @@ from kled_wire.errors import NotFoundError, ProtocolError
 
 async def history(side: SideState, path: bytes) -> list[dict[str, Any]]:
     """The versions kept of `path` and below, newest first. Raises KledError."""
-    return [_row(version) for version in await _versions(side, path)]
+    rows = [_row(version) for version in await _versions(side, path)]
+    return [{**row, "at": row["at"] - side.ahead_s} for row in rows]
 
 
 async def _versions(side: SideState, path: bytes) -> messages.Rows:
@@ -45,7 +46,8 @@ async def undo_on_both(
     """
     times: dict[bytes, dict[SyncSide, float]] = {}
     for side, state in sides.items():
-        for at, name in map(_timed, await _versions(state, path)):
+        for theirs_s, name in map(_timed, await _versions(state, path)):
+            at = theirs_s - state.ahead_s
             if at < since_s:
                 continue
             found = times.setdefault(name, {})
@@ -86,7 +88,7 @@ async def undo(
             lambda number: messages.Undo(
                 request=number,
                 path=path,
-                since_s=since_s,
+                since_s=since_s + side.ahead_s if since_s else 0.0,
                 purge=purge,
                 spared=messages.PathList(spared),
             )

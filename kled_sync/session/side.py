@@ -36,6 +36,7 @@ _FAR_S: Final = 0.02
 _HASH_BYTES: Final = 8 * 1024 * 1024
 # Of a file handle (name_to_handle_at(2)) there are 128 bytes, and 8 before them.
 _IDENTITY_BYTES_MAX: Final = 136
+_AHEAD_MIN_S: Final = 2.0
 _GONE: Final = make_frozen(Kind.PROBLEM, "it went while it was looked at")
 
 
@@ -52,6 +53,8 @@ class SideState:
         # Which directory the root is; empty where that is not told.
         self.identity = b""
         self.root = b""
+        # How much its clock is ahead of ours.
+        self.ahead_s = 0.0
         self.partial: dict[bytes, tuple[int, bytes]] = {}
         self.dirty = trio.Event()
         self.watching: messages.Watching | None = None
@@ -113,6 +116,7 @@ class SideState:
         )
         assert isinstance(answer, messages.RootOpened)
         self.root, self.facts = answer.root, answer.facts
+        self.ahead_s = _ahead_s(answer.facts)
         for row in answer.partial:
             match row:
                 case (bytes(name), int(size), bytes(digest)):
@@ -259,6 +263,13 @@ def _is_still(there: TreeEntry | None, before: TreeEntry | None) -> bool:
     if there is None or before is None:
         return there is before
     return is_meant(there, before) and (there.is_hashed or not before.is_hashed)
+
+
+def _ahead_s(facts: dict[str, Any]) -> float:
+    """0 where it is so little that it may be what the answer took."""
+    theirs_s = facts.get("clock_s")
+    ahead_s = theirs_s - time.time() if isinstance(theirs_s, float) else 0.0
+    return ahead_s if abs(ahead_s) > _AHEAD_MIN_S else 0.0
 
 
 def folding(sides: dict[SyncSide, SideState]) -> frozenset[SyncSide]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -282,6 +283,34 @@ async def test_undo_of_another_kind_in_a_place_can_be_undone(
             await sync.flush()
             assert content(beta) == wanted, number
             assert content(alpha) == wanted, number
+
+
+class AheadRoot(HeldRoot):
+    """One whose clock is an hour ahead."""
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "clock_s": time.time() + 3600}
+
+
+@pytest.mark.parametrize("at", [False, True])
+async def test_undo_goes_by_one_clock_where_that_of_a_side_is_ahead(
+    tmp_path: Path, alpha: Path, beta: Path, at: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = time.time
+    async with kept_same(tmp_path, alpha, beta, holds={SyncSide.BETA: AheadRoot}) as sync:
+        await sync.flush()
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda: ours() + 3600)
+            (alpha / "a").write_text("2")
+            await sync.flush()
+        then = ours()
+        (beta / "a").write_text("3")
+        await sync.flush()
+        await undo_on_both(sync.sides, b"a", since_s=then if at else 0)
+        await sync.flush()
+        assert (alpha / "a").read_text() == (beta / "a").read_text() == "2"
+        found = await history(sync.sides[SyncSide.BETA], b"a")
+        assert max(row["at"] for row in found if row["what"] == "replaced") < ours() + 60
 
 
 async def test_undo_to_a_time_takes_away_what_came_since(
