@@ -256,11 +256,11 @@ TESTED_BY = {
     "provider/kata/volume/test_populate.py": "kled_provider/kata/volume/tree",
     "provider/kata/volume/test_resource.py": "kled_provider/kata/volume/schema",
     "provider/kata/test_images.py": """
-        kled_provider/kata/image/archive kled_provider/kata/image/getting
-        kled_provider/kata/image/holding kled_provider/kata/image/manifest
+        kled_provider/kata/image/archive kled_provider/kata/image/sources
+        kled_provider/kata/image/holders kled_provider/kata/image/manifest
         kled_provider/kata/image/named kled_provider/kata/image/reference
         kled_provider/kata/image/registry kled_provider/kata/image/resource
-        kled_provider/kata/image/taking
+        kled_provider/kata/image/storing
     """,
     "provider/kata/serving/test_remote.py": """
         kled_provider/kata/serving/daemon kled_provider/kata/serving/lines

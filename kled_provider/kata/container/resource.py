@@ -40,7 +40,7 @@ from kled_provider.kata.container.making.job import Surroundings, make_job
 from kled_provider.kata.container.place import ContainerPlace, is_running
 from kled_provider.kata.container.refusals import explained_start
 from kled_provider.kata.image.named import find_named
-from kled_provider.kata.image.taking import TakenImage
+from kled_provider.kata.image.storing import TakenImage
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.oom import OOM_LABEL
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError, raise_errors

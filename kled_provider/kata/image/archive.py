@@ -26,7 +26,7 @@ from kled_provider.kata.image.manifest import (
     parse_descriptor,
     this_architecture,
 )
-from kled_provider.kata.image.taking import encode_descriptor_json
+from kled_provider.kata.image.storing import encode_descriptor_json
 
 _MAX_MEMBERS: Final = 20_000
 _READ_BYTES: Final = 1 << 20

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kled_provider.containerd.api import ContainerdApi
-from kled_provider.kata.image.holding import may_use
+from kled_provider.kata.image.holders import may_use
 from kled_provider.kata.image.reference import parse_reference
-from kled_provider.kata.image.taking import TakenImage, find_image
+from kled_provider.kata.image.storing import TakenImage, find_image
 
 
 def image_id(name: str, digest: str) -> str:

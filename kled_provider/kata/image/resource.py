@@ -14,8 +14,7 @@ from typing import Any, Final
 import trio
 
 from kled_provider.host import HostError
-from kled_provider.kata.image.getting import explained, import_image, pull_image
-from kled_provider.kata.image.holding import (
+from kled_provider.kata.image.holders import (
     collect_images,
     hold_image,
     holder_label,
@@ -25,7 +24,8 @@ from kled_provider.kata.image.holding import (
 from kled_provider.kata.image.manifest import parse_platform, this_architecture
 from kled_provider.kata.image.named import find_named, image_id
 from kled_provider.kata.image.reference import parse_reference, reference_problem
-from kled_provider.kata.image.taking import ImageLocks, ImageTaker, TakenImage
+from kled_provider.kata.image.sources import explained, import_image, pull_image
+from kled_provider.kata.image.storing import ImageLocks, ImageTaker, TakenImage
 from kled_provider.kata.machine import KataMachine
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError

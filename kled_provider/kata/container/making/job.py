@@ -19,7 +19,7 @@ from kled_provider.kata.container.making.hostfiles import device_nodes, pin_moun
 from kled_provider.kata.container.making.joining import Joined
 from kled_provider.kata.container.making.lifecycle import ContainerJob
 from kled_provider.kata.container.making.program import FirstProcess, NoCommandError, first_process
-from kled_provider.kata.image.taking import TakenImage
+from kled_provider.kata.image.storing import TakenImage
 from kled_provider.kata.network.files import hosts
 from kled_provider.kata.owner.file import OwnerFile
 from kled_provider.plugin.diagnostics import Diagnostic, DiagnosticError

@@ -13,7 +13,7 @@ from typing import Final
 
 from kled_provider.containerd.api import ContainerdApi
 from kled_provider.containerd.images import ImageRecord
-from kled_provider.kata.image.taking import HELD_ALONE, HELD_BY, MANAGED, ImageLocks, find_image
+from kled_provider.kata.image.storing import HELD_ALONE, HELD_BY, MANAGED, ImageLocks, find_image
 from kled_provider.plugin.values import Values
 
 _SAID_BYTES: Final = 3900  # of the 4096 that containerd takes of a label with its name

@@ -23,7 +23,7 @@ from kled_provider.kata.image.registry import (
     open_registry,
 )
 from kled_provider.kata.image.root_directory import pack_directory
-from kled_provider.kata.image.taking import ImageTaker, TakenImage
+from kled_provider.kata.image.storing import ImageTaker, TakenImage
 from kled_provider.kata.owner.file import OwnerFile, Use
 from kled_provider.kata.paths.beneath import Opened, PathKind, PathRefusedError, opened_beneath
 from kled_provider.plugin.diagnostics import DiagnosticError
