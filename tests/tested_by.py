@@ -300,12 +300,12 @@ TESTED_BY = {
     "sync/files/writing/test_building.py": "kled_sync/files/writing/filling",
     "sync/files/writing/test_placing.py": "kled_sync/files/writing/refusal",
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
-    "sync/session/test_attributes.py": """
+    "sync/session/attributes/test_copied.py": """
         kled_sync/endpoint/attributes kled_sync/files/attributes
-        kled_sync/session/attribute_requests
+        kled_sync/session/attributes/requests
     """,
-    "sync/session/test_moving.py": "kled_sync/session/renaming",
-    "sync/session/test_standing_attributes.py": "kled_sync/session/attribute_marks",
+    "sync/session/transfers/test_moving.py": "kled_sync/session/transfers/renaming",
+    "sync/session/attributes/test_standing.py": "kled_sync/session/agreed/marks",
     "sync/session/test_continuous.py": """
         kled_sync/session/kept kled_sync/watching/filesystem kled_sync/watching/inotify
         kled_sync/watching/kernel kled_sync/session/crash kled_sync/session/deciding
@@ -315,15 +315,16 @@ TESTED_BY = {
     "sync/session/test_halting.py": "kled_sync/session/roots",
     "sync/session/test_once.py": """
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
-        kled_sync/endpoint/placing_job kled_sync/endpoint/reporting kled_sync/endpoint/serving
-        kled_sync/endpoint/supplying kled_sync/endpoint/undoing
+        kled_sync/endpoint/placing_job kled_sync/endpoint/reporting
+        kled_sync/endpoint/serving kled_sync/endpoint/supplying kled_sync/endpoint/undoing
         kled_sync/files/reading/chunk_store kled_sync/files/reading/chunking
         kled_sync/files/writing/kept kled_sync/files/reading/memory kled_sync/files/options
         kled_sync/files/root kled_sync/files/reading/scanning
         kled_sync/files/reading/snapshot kled_sync/files/writing/staging
         kled_sync/files/system kled_sync/files/writing/large_arrival
-        kled_sync/endpoint/large_file kled_sync/garbage_collection kled_sync/session/agreement
-        kled_sync/session/peer kled_sync/session/jobs
+        kled_sync/endpoint/large_file kled_sync/garbage_collection
+        kled_sync/session/agreed/agreement kled_sync/session/sides/peer
+        kled_sync/session/transfers/jobs
     """,
     "sync/watching/test_hints.py": "kled_sync/watching/choice",
     "sync/wire/test_messages.py": """

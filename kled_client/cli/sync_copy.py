@@ -139,7 +139,7 @@ def _check_direction(source: SyncPlace, target: SyncPlace, *, upload: bool) -> N
 
 async def _copy(invocation: Invocation, wish: CopyWish, options: dict[str, Any]) -> int:
     from kled_client.sync.copy import check_deletions, copy  # noqa: PLC0415
-    from kled_sync.session.transfer import SyncMeter  # noqa: PLC0415
+    from kled_sync.session.transfers.transfer import SyncMeter  # noqa: PLC0415
 
     began = trio.current_time()
     dry_run, output = options["dry_run"], invocation.output
@@ -174,7 +174,7 @@ def _show(invocation: Invocation, plan: Plan) -> None:
 
 def _report(invocation: Invocation, result: Result, *, dry_run: bool, seconds: float) -> None:
     """Raises KledError("sync_incomplete") where single paths failed."""
-    from kled_sync.session.transfer import failure_line  # noqa: PLC0415
+    from kled_sync.session.transfers.transfer import failure_line  # noqa: PLC0415
     from kled_sync.tree.paths import shown  # noqa: PLC0415
 
     output = invocation.output

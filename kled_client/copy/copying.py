@@ -14,7 +14,7 @@ from kled_client.sync.reach import open_peer
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.target import CpWish
 from kled_sync.session.cp import CpResult, CpSync
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.tree.paths import join, shown
 from kled_wire.errors import KledError
 from kled_wire.names import WorkspaceRef

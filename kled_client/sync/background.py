@@ -25,7 +25,7 @@ from kled_client.sync.sessions import SessionStore, SyncSession
 from kled_client.sync.supervise import Supervisor
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.kept import history, undo, undo_on_both
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.paths import check_path
 from kled_wire.errors import ConflictError, InputError, KledError, UnavailableError
 from kled_wire.private import make_private

@@ -13,7 +13,7 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.safety import DELETED_PART_MAX, DELETIONS_MAX
 from kled_sync.files.options import Options
 from kled_sync.session.once import Confirm, OneSync, Plan, Result, Wish
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_wire.errors import InputError
 
 # What rsync -a does: links as they are, all permissions, times of directories too, and no rules but

@@ -13,8 +13,8 @@ import trio
 
 from kled_client.sync.place import SyncPlace
 from kled_sync.pipes import widen
-from kled_sync.session.peer import Peer
-from kled_sync.session.streams import ByteStream, PipeStream
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.streams import ByteStream, PipeStream
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef

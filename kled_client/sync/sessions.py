@@ -21,7 +21,7 @@ from kled_sync.decide.attributes import AttributeWish
 from kled_sync.decide.modes import Mode
 from kled_sync.files.options import DURABLE, LINKS, Options
 from kled_sync.files.root import state_home
-from kled_sync.session.attribute_marks import MARKS
+from kled_sync.session.agreed.marks import MARKS
 from kled_sync.session.roots import FILE as ROOTS
 from kled_sync.tree.entry import EXECUTABLE
 from kled_wire.errors import ConfigError, ConflictError, InputError, NotFoundError

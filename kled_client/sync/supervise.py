@@ -23,7 +23,7 @@ from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.halting import HaltedError
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import KledError, UnavailableError

@@ -13,7 +13,7 @@ from kled_client.sync.place import SyncPlace
 from kled_client.sync.reach import Connect, open_peer
 from kled_sync.files.options import Options
 from kled_sync.session import kept
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
 

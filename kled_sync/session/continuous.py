@@ -20,7 +20,8 @@ from kled_sync.decide.guard import is_guarded
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.files.options import Options
-from kled_sync.session.agreement import Agreement
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.attributes.standing import StandingAttributes
 from kled_sync.session.crash import learn_intended
 from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.halting import (
@@ -29,12 +30,11 @@ from kled_sync.session.halting import (
     check_roots_there,
 )
 from kled_sync.session.health import FailedActions, Health
-from kled_sync.session.peer import Peer
-from kled_sync.session.renaming import bring_renamed
 from kled_sync.session.roots import KnownRoots
-from kled_sync.session.side import SideState, folding
-from kled_sync.session.standing_attributes import StandingAttributes
-from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.side import SideState, folding
+from kled_sync.session.transfers.renaming import bring_renamed
+from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import share_entries
 from kled_wire.errors import NotFoundError

@@ -10,9 +10,9 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.target import CpWish, name_of
 from kled_sync.files.options import Options
 from kled_sync.session.once import OneSync, Plan, Result, Wish
-from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.side import SideState
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.tree.entry import Kind, TreeEntry
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import is_or_is_below

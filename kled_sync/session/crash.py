@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.side import SideState
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.sides.side import SideState
 
 
 async def learn_intended(agreement: Agreement, sides: dict[SyncSide, SideState]) -> None:

@@ -10,7 +10,7 @@ import trio
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import unread_worth_reading
 from kled_sync.decide.reconcile import Outcome, Reconciler, SyncTerms
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.tree import Tree
 
 # With so many actions at once the links are busy for seconds, and their memory is some 40 MB. More

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.decide.safety import too_many_deletions
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.side import SideState
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.paths import is_below, shown
 from kled_wire.errors import ConflictError, NotFoundError
 

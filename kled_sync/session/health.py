@@ -7,7 +7,7 @@ from typing import Final
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.session.transfer import AGAIN, Failure
+from kled_sync.session.transfers.transfer import AGAIN, Failure
 from kled_sync.tree.paths import split
 
 # What changes while it is brought over is tried again so often, then with the next change.

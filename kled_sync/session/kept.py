@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.paths import check_path, shown
 from kled_sync.wire import messages
 from kled_wire.errors import NotFoundError, ProtocolError

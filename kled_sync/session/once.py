@@ -15,12 +15,12 @@ from kled_sync.decide.reconcile import Conflict, Outcome, PathChange, SyncTerms
 from kled_sync.decide.safety import count_deletions
 from kled_sync.decide.target import target_of
 from kled_sync.files.options import Options
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.attributes import AttributePass
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.attributes.copied import AttributePass
 from kled_sync.session.deciding import PATHS_MAX, Deciding
-from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState, folding
-from kled_sync.session.transfer import CarriedOut, SyncMeter, SyncTransfer
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.side import SideState, folding
+from kled_sync.session.transfers.transfer import CarriedOut, SyncMeter, SyncTransfer
 from kled_sync.tree.paths import shown
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import KledError, NotFoundError

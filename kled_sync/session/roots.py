@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.safety import replaced_trouble, root_trouble
 from kled_sync.session.halting import HaltedError
-from kled_sync.session.side import SideState, filesystem_of
+from kled_sync.session.sides.side import SideState, filesystem_of
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree
 

@@ -18,9 +18,9 @@ from kled_sync.endpoint.serving import Hold, run_endpoint
 from kled_sync.files.options import Options
 from kled_sync.session.continuous import ContinuousSync, SyncWish
 from kled_sync.session.once import OneSync, Plan, Result, Wish
-from kled_sync.session.peer import Peer
-from kled_sync.session.streams import PipeStream
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.streams import PipeStream
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.watching.choice import open_watcher
 
 

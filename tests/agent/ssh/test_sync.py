@@ -15,9 +15,9 @@ import trio
 from kled_agent.machine.users import load_user
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.once import OneSync, Plan, Wish
-from kled_sync.session.peer import Peer
-from kled_sync.session.streams import PipeStream
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.streams import PipeStream
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_wire.errors import KledError
 from kled_wire.eventlog import EventLog
 from kled_wire.ssh.subsystems import SYNC

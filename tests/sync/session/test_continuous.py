@@ -18,7 +18,7 @@ from blake3 import blake3
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.files.options import Options
-from kled_sync.session.agreement import Agreement
+from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.tree.entry import make_file
 from kled_sync.wire.messages import FoundEntries

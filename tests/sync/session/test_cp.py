@@ -16,7 +16,7 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.serving import Hold
 from kled_sync.files.options import Options
 from kled_sync.session.cp import CpResult, CpSync
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_wire.errors import KledError, NotFoundError, ProtocolError
 from tests.kit.endpoints import content, two_peers
 

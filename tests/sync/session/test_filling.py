@@ -129,7 +129,7 @@ async def test_ignored_files_do_not_come_and_undo_takes_the_directory_away(
 async def test_an_endpoint_that_does_not_know_of_it_gets_single_files(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kled_sync.session.transfer.FILLS", "unknown")
+    monkeypatch.setattr("kled_sync.session.transfers.transfer.FILLS", "unknown")
     target = tmp_path / "target"
     result, _ = await copy_once(tmp_path, source, target)
     assert content(target) == content(source)

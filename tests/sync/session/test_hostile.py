@@ -13,8 +13,8 @@ from blake3 import blake3
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do
 from kled_sync.files.options import Options
-from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.entry import make_directory, make_file
 from kled_sync.tree.tree import Tree
 from kled_sync.wire import blocks, contents, messages

@@ -17,8 +17,8 @@ from kled_sync.decide.modes import SyncSide
 from kled_sync.files.options import Options
 from kled_sync.files.places import root_key
 from kled_sync.session.once import Plan
-from kled_sync.session.side import SideState
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.sides.side import SideState
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_sync.tree.tree import Tree
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from tests.kit.endpoints import content, copy_once, two_peers

@@ -20,7 +20,7 @@ from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.serving import Hold
 from kled_sync.files.options import Options
 from kled_sync.files.reading.memory import seen
-from kled_sync.session.agreement import Agreement
+from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.tree.entry import make_directory, make_file
 from kled_wire.errors import UnavailableError
 from tests.kit.acls import ACL

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import trio
 
-from kled_sync.session.streams import ByteStream, Passage, open_passage
+from kled_sync.session.sides.streams import ByteStream, Passage, open_passage
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import (
     CONTROL,

@@ -10,7 +10,7 @@ import trio
 
 from kled_sync.decide.attributes import AttributesToSet, FileAttributes, parse_attributes
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.side import SideState
 from kled_sync.wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 

@@ -11,9 +11,9 @@ import trio.testing
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.side import SideState
-from kled_sync.session.transfer import SyncTransfer
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.sides.side import SideState
+from kled_sync.session.transfers.transfer import SyncTransfer
 from kled_sync.tree.entry import TreeEntry, make_directory, make_link
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.messages import JobPlaced, Message, PathList, PlaceJob, Rows

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.moves import DirectoryMove
 from kled_sync.decide.operations import SyncJob
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.jobs import failed_in, place_message
-from kled_sync.session.side import SideState
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.sides.side import SideState
+from kled_sync.session.transfers.jobs import failed_in, place_message
 from kled_sync.wire import messages
 
 

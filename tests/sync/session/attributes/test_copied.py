@@ -18,7 +18,7 @@ from kled_sync.decide.attributes import NOTHING, AttributeWish
 from kled_sync.decide.modes import SyncSide
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.session.once import OneSync, Plan, Result, Wish
-from kled_sync.session.transfer import SyncMeter
+from kled_sync.session.transfers.transfer import SyncMeter
 from kled_wire.errors import UnavailableError
 from tests.kit.acls import ACL
 from tests.kit.endpoints import copy_once, two_peers

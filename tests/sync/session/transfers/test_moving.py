@@ -12,7 +12,7 @@ import pytest
 from kled_sync.decide.modes import Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange, Reconciler
 from kled_sync.files.writing.placing import Placer
-from kled_sync.session.agreement import Agreement
+from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.kept import history, undo, undo_on_both
 from kled_sync.tree.entry import TreeEntry, make_directory, make_file
 from kled_sync.watching.inotify import Inotify

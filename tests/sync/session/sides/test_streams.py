@@ -11,8 +11,8 @@ import sys
 import pytest
 import trio
 
-from kled_sync.session.peer import Peer
-from kled_sync.session.streams import PipeStream, open_passage
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.streams import PipeStream, open_passage
 from kled_sync.wire.blocks import DATA, MAGIC, Packer
 from kled_wire.errors import UnavailableError
 

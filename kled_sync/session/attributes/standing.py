@@ -20,8 +20,8 @@ from kled_sync.decide.attributes import (
 )
 from kled_sync.decide.modes import SyncSide, Verdict
 from kled_sync.decide.reconcile import PathChange, SyncTerms
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.attribute_requests import (
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.attributes.requests import (
     AT_ONCE,
     Sides,
     ask_both,

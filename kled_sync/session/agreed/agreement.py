@@ -20,7 +20,7 @@ from blake3 import blake3
 from kled_sync.decide.attributes import AttributeMark, check_mark
 from kled_sync.decide.modes import SyncSide
 from kled_sync.files.reading.snapshot import load_tree, save_tree
-from kled_sync.session.attribute_marks import MARKS, AttributeMarks
+from kled_sync.session.agreed.marks import MARKS, AttributeMarks
 from kled_sync.tree.entry import TreeEntry, check_entry
 from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import check_path, join

@@ -11,7 +11,7 @@ import trio
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.files.options import Options
-from kled_sync.session.peer import Peer
+from kled_sync.session.sides.peer import Peer
 from kled_sync.tree.entry import (
     DIGEST_BYTES,
     Kind,

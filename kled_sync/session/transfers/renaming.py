@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from kled_sync.decide.modes import Mode, SyncSide, Verdict, decide
 from kled_sync.decide.moves import DirectoryMove, find_renamed
 from kled_sync.decide.reconcile import SyncTerms
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.side import SideState
-from kled_sync.session.transfer import CarriedOut, SyncTransfer
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.sides.side import SideState
+from kled_sync.session.transfers.transfer import CarriedOut, SyncTransfer
 from kled_sync.tree.tree import is_or_is_below
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kled_sync.session.peer import Peer
-from kled_sync.session.side import SideState
+from kled_sync.session.sides.peer import Peer
+from kled_sync.session.sides.side import SideState
 from kled_sync.tree.entry import TreeEntry, make_file
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.messages import JobPlaced, Listing, Message, Named, PathList, Rows, Supplied

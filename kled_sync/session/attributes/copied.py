@@ -17,7 +17,7 @@ from kled_sync.decide.attributes import (
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import Do, Operation
 from kled_sync.decide.reconcile import PathChange, SyncTerms
-from kled_sync.session.attribute_requests import (
+from kled_sync.session.attributes.requests import (
     AT_ONCE,
     Sides,
     ask_attributes,
@@ -25,7 +25,7 @@ from kled_sync.session.attribute_requests import (
     check_attributes_known,
     set_attributes,
 )
-from kled_sync.session.transfer import CarriedOut, Failure, SyncTransfer
+from kled_sync.session.transfers.transfer import CarriedOut, Failure, SyncTransfer
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry
 from kled_sync.tree.paths import split
 

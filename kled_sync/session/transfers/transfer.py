@@ -23,10 +23,10 @@ from kled_sync.decide.operations import (
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.files.writing.large_arrival import partial_name
-from kled_sync.session.agreement import Agreement
-from kled_sync.session.jobs import failed_in, place_message
-from kled_sync.session.moving import move_directories
-from kled_sync.session.side import JobNews, JobWait, SideState
+from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.sides.side import JobNews, JobWait, SideState
+from kled_sync.session.transfers.jobs import failed_in, place_message
+from kled_sync.session.transfers.moving import move_directories
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.packed import PackedEntries
 from kled_sync.tree.paths import join, shown

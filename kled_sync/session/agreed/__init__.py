@@ -1,0 +1,1 @@
+"""What both sides had last, on which every decision is based."""

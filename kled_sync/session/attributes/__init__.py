@@ -1,0 +1,1 @@
+"""Owners, special bits, extended attributes and hard links, beside the contents."""
