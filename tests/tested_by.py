@@ -190,7 +190,7 @@ TESTED_BY = {
         kled_coord/workspaces/parameters
     """,
     "coord/templates/test_service.py": "kled_coord/templates/edits",
-    "coord/terraform/test_asking.py": "kled_coord/builds/running/asking",
+    "coord/terraform/test_evaluator.py": "kled_coord/builds/running/evaluation_host",
     "coord/terraform/process/test_binary.py": "kled_coord/terraform/process/embedded",
     "coord/terraform/test_run.py": """
         kled_coord/terraform/output/errors kled_coord/terraform/session

@@ -1,7 +1,7 @@
 """The parameters of a template as questions: their properties and errors under given answers.
 
-Terraform evaluates, by a plan of the parameters alone (terraform/asking.py). One question at a time
-for each user, who waits for it: nobody's page keeps another's from being answered.
+Terraform evaluates, by a plan of the parameters alone (terraform/evaluator.py). One question at a
+time for each user, who waits for it: nobody's page keeps another's from being answered.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ import trio
 from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
-from kled_coord.builds.running.asking import AskingHost
+from kled_coord.builds.running.evaluation_host import AskingHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
-from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.checking import CheckInput, CheckOutput, check_template
+from kled_coord.terraform.evaluator import Asking, TemplateQuestion
 from kled_coord.terraform.output.changes import PlannedChanges
 from kled_coord.terraform.output.errors import TemplateInvalidError, TerraformMissingError
 from kled_coord.terraform.output.events import (

@@ -1,7 +1,7 @@
 """The addresses of a template's parameters and presets, including those of its modules.
 
-Only these are planned when somebody is asked (asking.py). A module's directory is what `init` says
-it is; nothing but regular files below the template is read.
+Only these are planned when parameters are evaluated (evaluator.py). A module's directory is what
+`init` says it is; nothing but regular files below the template is read.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from kled_coord.builds.running.asking import AskingHost
+from kled_coord.builds.running.evaluation_host import AskingHost
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.output.events import ResourceStarted, StageBegan
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.run import BuildInput, run_build
 from kled_provider.serve import CODER, KLED
 from kled_wire.errors import InputError
-from tests.coord.terraform.test_asking import workspace
+from tests.coord.terraform.test_evaluator import workspace
 
 SOURCES = """
 terraform {

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from kled_coord.builds.running.asking import AskingHost
+from kled_coord.builds.running.evaluation_host import AskingHost
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.source.placing import find_place
 from kled_provider.serve import KLED
-from tests.coord.terraform.test_asking import SOURCE, workspace
+from tests.coord.terraform.test_evaluator import SOURCE, workspace
 
 CYCLE = """
 resource "terraform_data" "a" {

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kled_coord.builds.runner import TemplateForm
-from kled_coord.builds.running.asking import AskingHost
+from kled_coord.builds.running.evaluation_host import AskingHost
 from kled_coord.sandbox.choice import Sandbox
-from kled_coord.terraform.asking import Asking, TemplateQuestion
 from kled_coord.terraform.checking import CheckInput, check_template
+from kled_coord.terraform.evaluator import Asking, TemplateQuestion
 from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.session import Control
