@@ -40,10 +40,10 @@ class CheckInput:
 class CheckOutput:
     """What the check has found: the changes of a first start, and warnings.
 
-    `is_asking`: there are parameters in it, or presets.
+    `has_parameters`: the template declares parameters or presets.
     """
 
-    is_asking: bool
+    has_parameters: bool
     changes: tuple[ResourcePlanned, ...]
     warnings: tuple[TerraformDiagnostic, ...]
 
@@ -100,8 +100,10 @@ async def check_template(
                 await session.stage("plan", command.plan_arguments())
             await check_agents(session, place.work)
         warnings = dict.fromkeys((*found, *session.output().warnings))
-        is_asking = bool(await trio.to_thread.run_sync(list_targets, place.work))
-    return CheckOutput(is_asking=is_asking, changes=tuple(changes), warnings=tuple(warnings))
+        has_parameters = bool(await trio.to_thread.run_sync(list_targets, place.work))
+    return CheckOutput(
+        has_parameters=has_parameters, changes=tuple(changes), warnings=tuple(warnings)
+    )
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Evaluates a template's parameters: plans only these, with the answers so far.
 
-`init` runs once for a template, in a directory that is kept; each question plans there, and writes
-nothing into it. So a question costs one plan, which starts none of the template's programs but
-those that a parameter itself needs.
+`init` runs once for a template, in a directory that is kept; each evaluation plans there,
+and writes nothing into it. So an evaluation costs one plan, which starts none of the template's
+programs but those that a parameter itself needs.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from kled_coord.terraform.source.targets import list_targets
 from kled_coord.terraform.source.untrusted import remove_tree
 from kled_wire.errors import UnavailableError
 
-# How long a question may take once its template is ready.
+# How long a plan may take once its template is ready.
 ANSWER_S: Final = 10.0
-# So many templates stay ready, those that were asked last.
+# So many templates stay ready, those that were evaluated last.
 READY_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateQuestion:
-    """What to ask: a template, the values of its variables, and who answers its parameters."""
+class EvaluationInput:
+    """A template, the values of its variables, and the host that answers its parameters."""
 
     template: bytes = field(repr=False)
     host: object
@@ -54,7 +54,7 @@ class _Ready:
     users: int = 0
 
 
-class Asking:
+class Evaluator:
     """Keeps templates ready below `directory`: this process's alone, and empty at first."""
 
     def __init__(
@@ -65,27 +65,27 @@ class Asking:
         self._answer_s = answer_s
         self._ready: dict[str, _Ready] = {}
 
-    async def ask(
+    async def evaluate(
         self,
-        question: TemplateQuestion,
+        evaluation: EvaluationInput,
         *,
         binary: Binary,
         control: Control,
         providers: Sequence[TerraformProvider] | None = None,
     ) -> None:
-        """Let the template tell its parameters and presets to the host of the question.
+        """Let the template tell its parameters and presets to `evaluation.host`.
 
-        The first question of a template takes as long as its `init`. Raises TemplateInvalidError,
-        UnavailableError("parameters_timeout"), and as TerraformSession.stage.
+        The first evaluation of a template takes as long as its `init`. Raises
+        TemplateInvalidError, UnavailableError("parameters_timeout"), and as TerraformSession.stage.
         """
-        ready = self._take(question.template)
+        ready = self._take(evaluation.template)
         try:
             async with ready.making:
                 if ready.work is None:
-                    await _prepare(ready, question, binary, control, providers)
+                    await _prepare(ready, evaluation, binary, control, providers)
             if ready.targets:
                 with trio.move_on_after(self._answer_s):
-                    await _look(ready, question, binary, control, providers)
+                    await _plan(ready, evaluation, binary, control, providers)
                     return
                 raise UnavailableError(
                     "parameters_timeout",
@@ -113,14 +113,14 @@ class Asking:
 
 async def _prepare(
     ready: _Ready,
-    question: TemplateQuestion,
+    evaluation: EvaluationInput,
     binary: Binary,
     control: Control,
     providers: Sequence[TerraformProvider] | None,
 ) -> None:
     await trio.to_thread.run_sync(remove_tree, ready.directory)
     ready.directory.mkdir(mode=0o700, parents=True)
-    work = await unpack(question.template, ready.directory, command.no_backend_file())
+    work = await unpack(evaluation.template, ready.directory, command.no_backend_file())
     place = TerraformPlace(
         binary=binary,
         host=SchemaOnlyHost(),
@@ -131,15 +131,15 @@ async def _prepare(
     )
     async with open_session(place, _ignore) as session:
         with refusing(work):
-            await session.init(question.template)
+            await session.init(evaluation.template)
         ready.settings = session.settings
     ready.targets = await trio.to_thread.run_sync(list_targets, work)
     ready.work = work
 
 
-async def _look(
+async def _plan(
     ready: _Ready,
-    question: TemplateQuestion,
+    evaluation: EvaluationInput,
     binary: Binary,
     control: Control,
     providers: Sequence[TerraformProvider] | None,
@@ -148,12 +148,12 @@ async def _look(
     directory = Path(tempfile.mkdtemp(prefix="look.", dir=ready.directory.parent))
     place = TerraformPlace(
         binary=binary,
-        host=question.host,
+        host=evaluation.host,
         directory=directory,
         work=ready.work,
         control=control,
         providers=providers,
-        variables=question.variables,
+        variables=evaluation.variables,
         settings=ready.settings,
     )
     try:

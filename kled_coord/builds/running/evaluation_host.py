@@ -1,4 +1,4 @@
-"""The host of an evaluation without a build: it answers a template and notes its questions.
+"""The host of an evaluation without a build: answers the provider and notes the parameters.
 
 What the provider says of a parameter comes from a stranger's template. So texts and numbers of
 entries are bounded, and whatever is no value of the type that we keep is left out.
@@ -28,11 +28,11 @@ _TEXT_MAX: Final = 4096
 VALUE_MAX: Final = 8192
 
 
-class AskingHost(SchemaOnlyHost):
+class EvaluationHost(SchemaOnlyHost):
     """Has the methods of `kled_provider.host.Host` that a plan needs.
 
     `variables` are the names that the template's variables have. `bundles` are the architectures
-    for which an agent can be fetched; None: nobody wants to know.
+    for which an agent can be fetched; None where that is not checked.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class AskingHost(SchemaOnlyHost):
         return self._workspace
 
     async def has_bundle(self, architecture: str) -> bool:
-        """Whether there is one, where that matters."""
+        """Whether an agent for `architecture` can be fetched; True where that is not checked."""
         await trio.lowlevel.checkpoint()
         return self._bundles is None or architecture in self._bundles
 
@@ -106,7 +106,7 @@ class AskingHost(SchemaOnlyHost):
         )
 
     async def note(self, message: str) -> None:
-        """A build says what has no meaning here; whoever is asked need not know."""
+        """Ignored: only a build shows notes."""
 
     def is_missing_a_value(self) -> bool:
         """Whether a parameter needs a value that nobody has given."""

@@ -16,12 +16,12 @@ import trio
 from kled_coord.builds.host import BuildHost, PreviewHost
 from kled_coord.builds.job import Job, Reporter
 from kled_coord.builds.runner import CheckedTemplate, Inquiry, PlanInquiry, TemplateForm
-from kled_coord.builds.running.evaluation_host import AskingHost
+from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.builds.running.leftovers import WORKSPACE_MARK
 from kled_coord.bundles.shelf import Shelf
 from kled_coord.sandbox.choice import SandboxChoice
 from kled_coord.terraform.checking import CheckInput, CheckOutput, check_template
-from kled_coord.terraform.evaluator import Asking, TemplateQuestion
+from kled_coord.terraform.evaluator import EvaluationInput, Evaluator
 from kled_coord.terraform.output.changes import PlannedChanges
 from kled_coord.terraform.output.errors import TemplateInvalidError, TerraformMissingError
 from kled_coord.terraform.output.events import (
@@ -48,9 +48,9 @@ from kled_coord.terraform.source.archive import uses_init_script
 from kled_coord.terraform.source.untrusted import remove_tree
 from kled_wire.errors import ConfigError
 
-# Below the data directory: plans and checks while they run, and templates ready for questions.
+# Below the data directory: plans and checks while they run, and templates ready for evaluation.
 _PREVIEWS: Final = "previews"
-_ASKING: Final = "asking"
+_EVALUATIONS: Final = "asking"
 # A check has no state to save, and whoever wants it ended wants its place for the next.
 _CHECK_LIMITS: Final = StopLimits(interrupt_s=1, save_s=0)
 
@@ -63,7 +63,7 @@ async def remove_previews(data_dir: Path) -> None:
     Their directories hold copies of states and the values of variables. Once, before the first
     plan of this process, which has the data directory for itself.
     """
-    for directory in (data_dir / _PREVIEWS, data_dir / _ASKING):
+    for directory in (data_dir / _PREVIEWS, data_dir / _EVALUATIONS):
         for path in sorted(directory.glob("*")):
             try:
                 await end_processes(of_run(path), grace_s=0)
@@ -102,7 +102,7 @@ class Terraform:
         self._modules = data_dir / "modules"
         self._previews = data_dir / _PREVIEWS
         self._bundles = bundles
-        self._asking = Asking(data_dir / _ASKING)
+        self._evaluator = Evaluator(data_dir / _EVALUATIONS)
         self._binary: Binary | None = None
         self._providers: Sequence[TerraformProvider] | None = None
 
@@ -113,7 +113,7 @@ class Terraform:
         planned.
         """
         fetched = await self._fetched(inquiry.template)
-        host = AskingHost(inquiry.workspace, inquiry.names, fetched)
+        host = EvaluationHost(inquiry.workspace, inquiry.names, fetched)
         is_planned = inquiry.is_planned
         try:
             found = await self._check(inquiry, host, is_planned=is_planned)
@@ -124,7 +124,7 @@ class Terraform:
             found = await self._check(inquiry, host, is_planned=is_planned)
         changes = tuple((change.address, change.action) for change in found.changes)
         return CheckedTemplate(
-            answer=_known(host.answer(), found) if is_planned or not found.is_asking else None,
+            answer=_known(host.answer(), found) if is_planned or not found.has_parameters else None,
             changes=changes if is_planned else None,
             warnings=tuple(format_diagnostic(warning) for warning in found.warnings),
         )
@@ -137,7 +137,9 @@ class Terraform:
 
         return await trio.to_thread.run_sync(look)
 
-    async def _check(self, inquiry: Inquiry, host: AskingHost, *, is_planned: bool) -> CheckOutput:
+    async def _check(
+        self, inquiry: Inquiry, host: EvaluationHost, *, is_planned: bool
+    ) -> CheckOutput:
         directory = await trio.to_thread.run_sync(self._preview_directory)
         try:
             return await check_template(
@@ -157,9 +159,9 @@ class Terraform:
 
     async def ask(self, inquiry: Inquiry) -> TemplateForm:
         """Let a template tell its parameters. Raises InputError("template_invalid"), KledError."""
-        host = AskingHost(inquiry.workspace, inquiry.names)
-        await self._asking.ask(
-            TemplateQuestion(template=inquiry.template, host=host, variables=inquiry.variables),
+        host = EvaluationHost(inquiry.workspace, inquiry.names)
+        await self._evaluator.evaluate(
+            EvaluationInput(template=inquiry.template, host=host, variables=inquiry.variables),
             binary=await self._find(),
             providers=self._load(),
             control=await self._control(Control(limits=_CHECK_LIMITS)),
@@ -257,11 +259,11 @@ class Terraform:
 
 
 def _known(answer: TemplateForm, found: CheckOutput) -> TemplateForm | None:
-    """The parameters of a start with the defaults; None where only questions tell them.
+    """The parameters of a start with the defaults; None where only an evaluation tells them.
 
     One that depends on another's value may be none of these.
     """
-    return answer if answer.parameters or not found.is_asking else None
+    return answer if answer.parameters or not found.has_parameters else None
 
 
 async def check_path(path: Path | None, environment: Mapping[str, str]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kled_coord.builds.runner import TemplateForm
-from kled_coord.builds.running.evaluation_host import AskingHost
+from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.sandbox.choice import Sandbox
 from kled_coord.terraform.checking import CheckInput, check_template
-from kled_coord.terraform.evaluator import Asking, TemplateQuestion
+from kled_coord.terraform.evaluator import EvaluationInput, Evaluator
 from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.session import Control
@@ -111,7 +111,7 @@ data "kled_preset" "a" {
 
 
 async def ask(
-    asker: Asking,
+    evaluator: Evaluator,
     binary: Any,
     template: bytes,
     names: Collection[str] = (),
@@ -119,9 +119,9 @@ async def ask(
     sandbox: Sandbox | None = None,
     **given: str,
 ) -> TemplateForm:
-    host = AskingHost(workspace(**given), names)
-    await asker.ask(
-        TemplateQuestion(template=template, host=host, variables=REGION),
+    host = EvaluationHost(workspace(**given), names)
+    await evaluator.evaluate(
+        EvaluationInput(template=template, host=host, variables=REGION),
         binary=binary,
         control=Control(sandbox=sandbox),
         providers=(KLED,),
@@ -132,8 +132,8 @@ async def ask(
 async def test_parameters_follow_the_answers(
     binary: Any, pack: Any, tmp_path: Path, sandbox: Sandbox | None
 ) -> None:
-    asker, template = Asking(tmp_path / "asking"), pack(FILES)
-    first = await ask(asker, binary, template, sandbox=sandbox)
+    evaluator, template = Evaluator(tmp_path / "asking"), pack(FILES)
+    first = await ask(evaluator, binary, template, sandbox=sandbox)
     assert [(p.name, p.value, p.error) for p in first.parameters] == [
         ("place", "here", None),
         ("kind", "small", None),
@@ -143,13 +143,13 @@ async def test_parameters_follow_the_answers(
     assert [o.value for o in first.parameters[1].options] == ["small", "large"]
     assert first.presets[0].parameters == {"kind": "large", "cpus": "8"}
     # One that hangs on another's value is there with that value, and needs one of its own.
-    large = await ask(asker, binary, template, sandbox=sandbox, kind="large")
+    large = await ask(evaluator, binary, template, sandbox=sandbox, kind="large")
     assert [p.name for p in large.parameters] == ["place", "kind", "cpus", "editor"]
     assert large.parameters[2].error is not None
     assert large.parameters[2].default is None
     # Wrong ones are told, all of them, in the author's words.
     wrong = await ask(
-        asker, binary, template, sandbox=sandbox, kind="large", cpus="2", place="there"
+        evaluator, binary, template, sandbox=sandbox, kind="large", cpus="2", place="there"
     )
     assert [(p.name, p.error) for p in wrong.parameters if p.error] == [
         ("cpus", "a large one has at least 4, not 2")
@@ -162,33 +162,33 @@ async def test_parameters_follow_the_answers(
 async def test_a_template_that_is_wrong_is_refused_each_time(
     binary: Any, pack: Any, tmp_path: Path
 ) -> None:
-    asker = Asking(tmp_path / "asking")
+    evaluator = Evaluator(tmp_path / "asking")
     template = pack({"main.tf": 'module "m" {\n  source = "./gone"\n}\n' + SOURCE})
     for _ in range(2):
         with pytest.raises(TemplateInvalidError, match="gone"):
-            await ask(asker, binary, template)
+            await ask(evaluator, binary, template)
 
 
 async def test_of_many_templates_the_last_ones_stay_ready(
     binary: Any, pack: Any, tmp_path: Path
 ) -> None:
-    asker = Asking(tmp_path / "asking", ready_max=1)
+    evaluator = Evaluator(tmp_path / "asking", ready_max=1)
     for number in range(2):
-        found = await ask(asker, binary, pack({"main.tf": f"# {number}\n{SOURCE}{INNER}"}))
+        found = await ask(evaluator, binary, pack({"main.tf": f"# {number}\n{SOURCE}{INNER}"}))
         assert [p.name for p in found.parameters] == ["editor"]
     assert len(list((tmp_path / "asking").iterdir())) == 1
 
 
 async def test_a_question_has_an_end(binary: Any, pack: Any, tmp_path: Path) -> None:
-    asker = Asking(tmp_path / "asking", answer_s=0.0)
+    evaluator = Evaluator(tmp_path / "asking", answer_s=0.0)
     with pytest.raises(UnavailableError, match="did not evaluate the parameters"):
-        await ask(asker, binary, pack({"main.tf": SOURCE + INNER}))
+        await ask(evaluator, binary, pack({"main.tf": SOURCE + INNER}))
 
 
 async def test_a_check_plans_what_a_start_would_do(
     binary: Any, pack: Any, tmp_path: Path, sandbox: Sandbox | None
 ) -> None:
-    host = AskingHost(workspace(kind="large", cpus="4"))
+    host = EvaluationHost(workspace(kind="large", cpus="4"))
     found = await check_template(
         CheckInput(template=pack(FILES), variables=REGION, is_planned=True),
         binary=binary,
@@ -198,7 +198,7 @@ async def test_a_check_plans_what_a_start_would_do(
         control=Control(sandbox=sandbox),
     )
     assert [(c.address, c.action) for c in found.changes] == [("terraform_data.never", "create")]
-    assert found.is_asking
+    assert found.has_parameters
     assert [p.name for p in host.answer().parameters] == ["place", "kind", "cpus", "editor"]
     assert not list(tmp_path.rglob("ran"))
 
@@ -218,7 +218,7 @@ data "kled_parameter" "zones" {
 }
 """
     template = pack({"main.tf": SOURCE + depending})
-    found = await ask(Asking(tmp_path / "asking"), binary, template, zones="eu")
+    found = await ask(Evaluator(tmp_path / "asking"), binary, template, zones="eu")
     told = [(p.name, p.value, p.error) for p in found.parameters]
     assert told == [("zones", "eu", "'eu' is not a JSON list of strings.")]
 
@@ -232,7 +232,7 @@ async def test_a_module_that_is_called_with_count_is_asked_too(
     )
     main = SOURCE + 'data "kled_workspace" "me" {}\n' + call
     template = pack({"main.tf": main, "inner/main.tf": SOURCE + INNER})
-    found = await ask(Asking(tmp_path / "asking"), binary, template, editor="emacs")
+    found = await ask(Evaluator(tmp_path / "asking"), binary, template, editor="emacs")
     assert [(p.name, p.value) for p in found.parameters] == [("editor", "emacs")]
 
 
@@ -254,5 +254,5 @@ async def test_what_has_the_name_of_another_is_refused_at_its_line(
     names = ["editor"] if more.startswith("variable") else []
     with pytest.raises(TemplateInvalidError, match=rf"^main.tf:\d+: {said}"):
         await ask(
-            Asking(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + INNER + more}), names
+            Evaluator(tmp_path / "asking"), binary, pack({"main.tf": SOURCE + INNER + more}), names
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kled_coord.builds.running.evaluation_host import AskingHost
+from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.output.events import ResourceStarted, StageBegan
 from kled_coord.terraform.process.varfile import Value
@@ -83,7 +83,7 @@ async def test_a_push_is_refused_with_file_and_line(
             CheckInput(template=pack(files), is_planned=True),
             binary=binary,
             directory=tmp_path,
-            host=AskingHost(workspace()),
+            host=EvaluationHost(workspace()),
             providers=(KLED, CODER),
         )
     assert caught.value.message == said

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kled_coord.builds.running.evaluation_host import AskingHost
+from kled_coord.builds.running.evaluation_host import EvaluationHost
 from kled_coord.terraform.checking import CheckInput, check_template
 from kled_coord.terraform.output.errors import TemplateInvalidError
 from kled_coord.terraform.source.placing import find_place
@@ -57,7 +57,7 @@ async def test_a_push_is_refused_with_file_and_line(
             CheckInput(template=pack({"main.tf": text}), is_planned=True),
             binary=binary,
             directory=tmp_path,
-            host=AskingHost(workspace()),
+            host=EvaluationHost(workspace()),
             providers=(KLED,),
         )
 
