@@ -63,7 +63,8 @@ class Background:
         """Until cancelled. Raises ConflictError("sync_background_runs")."""
         make_private(self._home)
         with only_one(self._home):
-            async with _listening(socket_path(self._home)) as sock, trio.open_nursery() as nursery:
+            # Who connects while the syncs end would never be answered: so the socket goes first.
+            async with trio.open_nursery() as nursery, _listening(socket_path(self._home)) as sock:
                 self._nursery = nursery
                 for name in self._store.names():
                     with suppress(KledError):

@@ -28,13 +28,14 @@ _START_S: Final = 20.0
 _PAUSE_S: Final = 0.05
 # What a process of another version answers; the second is of those that know no version in a line.
 _OTHER_CODES: Final = ("sync_background_older", "sync_request_unknown")
+_ENDED: Final = "the background process of the syncs ended"
 
 
 def ask(env: Mapping[str, str], do: str, *, start: bool = True, **request: Any) -> dict[str, Any]:
     """One answer. Blocks. Raises KledError."""
     for line in stream(env, do, start=start, **request):
         return line
-    raise UnavailableError("sync_background_gone", "the background process of the syncs ended")
+    raise UnavailableError("sync_background_gone", _ENDED)
 
 
 def stream(
@@ -47,18 +48,28 @@ def stream(
     asked = {"version": SOFTWARE_VERSION, "request": {"do": do, **request}}
     line = json.dumps(asked).encode() + b"\n"
     for is_first in (True, False):
-        with closing(_connect(env, start=start)) as sock, sock.makefile("rwb") as file:
-            file.write(line)
-            file.flush()
+        with closing(_connect(env, start=start)) as sock:
             try:
-                for answer in file:
-                    yield _parse(answer)
+                yield from _answers(sock, line)
                 return
+            except ConnectionError as exc:
+                # It ended before it had read the line, which it has done nothing with.
+                if not is_first:
+                    raise UnavailableError("sync_background_gone", _ENDED) from exc
+                continue
             except KledError as exc:
                 if exc.code not in _OTHER_CODES or not is_first:
                     raise
                 process = _process_at(sock, start=start)
         _end(env, process)
+
+
+def _answers(sock: socket.socket, line: bytes) -> Iterator[dict[str, Any]]:
+    """Raises KledError and ConnectionError."""
+    sock.sendall(line)
+    with sock.makefile("rb") as file:
+        for answer in file:
+            yield _parse(answer)
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -94,27 +105,35 @@ def _end(env: Mapping[str, str], process: int) -> None:
 
 def _connect(env: Mapping[str, str], *, start: bool) -> socket.socket:
     deadline = time.monotonic() + _START_S
-    begun = False
-    while True:
-        with suppress(OSError):
-            return _try_connect(env)
-        if not start:
-            raise UnavailableError(
-                "sync_background_gone",
-                "the background process of the syncs does not run",
-                hint="kled sync list starts it",
-            )
-        if not begun:
-            _begin(env)
-            begun = True
-        if time.monotonic() > deadline:
-            log = sync_home(env) / "background.log"
-            raise UnavailableError(
-                "sync_background_gone",
-                f"the background process of the syncs does not start: {_last_words(log)}",
-                hint=f"{log} may say more",
-            )
-        time.sleep(_PAUSE_S)
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        while True:
+            with suppress(OSError):
+                return _try_connect(env)
+            if not start:
+                raise UnavailableError(
+                    "sync_background_gone",
+                    "the background process of the syncs does not run",
+                    hint="kled sync list starts it",
+                )
+            # One that is still ending lets no other begin: that one is begun again.
+            if process is None or process.poll() == ConflictError.exit_code:
+                process = _begin(env)
+            if process.poll() not in (None, ConflictError.exit_code) or time.monotonic() > deadline:
+                raise _not_started(env)
+            time.sleep(_PAUSE_S)
+    finally:
+        if process is not None:
+            process.returncode = 0  # nobody here waits for it, and it is no mistake that it goes on
+
+
+def _not_started(env: Mapping[str, str]) -> UnavailableError:
+    log = sync_home(env) / "background.log"
+    return UnavailableError(
+        "sync_background_gone",
+        f"the background process of the syncs does not start: {_last_words(log)}",
+        hint=f"{log} may say more",
+    )
 
 
 def _last_words(log: os.PathLike[str]) -> str:
@@ -140,12 +159,12 @@ def _try_connect(env: Mapping[str, str]) -> socket.socket:
         os.close(directory)
 
 
-def _begin(env: Mapping[str, str]) -> None:
+def _begin(env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """It outlives us and the terminal, and belongs to no directory."""
     home = sync_home(env)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / "background.log").open("wb") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "kled_client", "sync", "background"],
             env=dict(env),
             cwd="/",
@@ -154,7 +173,6 @@ def _begin(env: Mapping[str, str]) -> None:
             stderr=log,
             start_new_session=True,
         )
-        process.returncode = 0  # nobody here waits for it, and it is no mistake that it goes on
 
 
 def known_names(env: Mapping[str, str]) -> list[str]:

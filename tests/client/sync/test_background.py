@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,12 +20,13 @@ import pytest
 import trio
 
 from kled_client.cli.times import moment
-from kled_client.sync.background import Background
+from kled_client.sync.background import Background, _bound, only_one, socket_path
 from kled_client.sync.barrier import incomplete
 from kled_client.sync.control import ask, stream
 from kled_client.sync.reach import Connect
 from kled_client.sync.sessions import SyncSession, sync_home
 from kled_wire.errors import ConflictError, InputError, KledError, NotFoundError, UnavailableError
+from tests.kit.waiting import wait_until
 
 Env = dict[str, str]
 
@@ -333,6 +335,46 @@ trio.run(main)
 """
 
 
+def end_process_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        monkeypatch.chdir(home)
+        sock.connect("background.sock")
+        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        os.kill(int.from_bytes(peer[:4], sys.byteorder), signal.SIGTERM)
+
+
+def test_a_process_that_is_still_ending_is_waited_for(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = sync_home(env)
+    home.mkdir(parents=True)
+    log = home / "background.log"
+    with ThreadPoolExecutor(1) as threads:
+        with only_one(home):
+            asked = threads.submit(ask, env, "list")
+            wait_until("one was refused", lambda: log.exists() and "runs" in log.read_text())
+        assert asked.result() == {"syncs": []}
+    end_process_at(home, monkeypatch)
+
+
+def test_a_process_that_ended_before_it_read_the_request_is_asked_again(env: Env) -> None:
+    home = sync_home(env)
+    home.mkdir(parents=True)
+    with _bound(socket_path(home)) as listener, ThreadPoolExecutor(1) as threads:
+        listener.settimeout(10)
+        for answer in (b'{"syncs": []}\n', b""):
+            asked = threads.submit(ask, env, "list", start=False)
+            with listener.accept()[0] as ending:
+                ending.recv(1, socket.MSG_PEEK)
+            with listener.accept()[0] as another:
+                another.recv(1000 if answer else 1)
+                another.sendall(answer)
+            if answer:
+                assert asked.result() == {"syncs": []}
+        with pytest.raises(UnavailableError, match="ended"):
+            asked.result()
+
+
 @pytest.mark.parametrize("version", ["other", "unknown"])
 def test_a_background_process_of_another_version_is_started_again(
     env: Env, version: str, monkeypatch: pytest.MonkeyPatch
@@ -350,11 +392,7 @@ def test_a_background_process_of_another_version_is_started_again(
             assert older.wait(10) != 0
             assert ask(env, "list", start=False) == {"syncs": []}
         finally:
-            with socket.socket(socket.AF_UNIX) as sock:
-                monkeypatch.chdir(home)
-                sock.connect("background.sock")
-                peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                os.kill(int.from_bytes(peer[:4], sys.byteorder), signal.SIGTERM)
+            end_process_at(home, monkeypatch)
             older.kill()
 
 
