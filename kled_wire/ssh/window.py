@@ -3,8 +3,8 @@
 asyncssh (2.2x, channel.py) opens the whole window again with the first block it delivers after a
 pause, although it may hold a window's worth of others: for a program that reads slowly its
 buffer grows by that much with each pause. Here window and buffered data never exceed what was
-offered. When the peer closes the channel, it does not tell a session that waits for room to
-write; and when the connection ends, it forgets what a paused session has not been given yet.
+offered. asyncssh also does not tell a session that waits for room to write when the peer closes
+the channel; and when the connection ends, it forgets what a paused session has not been given.
 
 A session that pauses reading calls `bound_window`, at the latest when its connection is made.
 """
@@ -20,25 +20,33 @@ from asyncssh.packet import SSHPacket, UInt32
 MSG_CHANNEL_WINDOW_ADJUST: Final = 93  # RFC 4254, section 9
 
 
+class BoundedWindow:
+    """Opens the window of `channel` by what the session was given, not by what is held for it."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        # Given to the session, and not offered to the peer again: at the beginning nothing is.
+        self._free = 0
+
+    def deliver(self, data: bytes, datatype: int | None) -> None:
+        """Give `data` to the session; open the window by what is free, once that is half of it."""
+        channel = self._channel
+        self._free += len(data)
+        if self._free > channel._init_recv_window // 2:  # noqa: SLF001
+            channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(self._free))
+            channel._recv_window += self._free  # noqa: SLF001
+            self._free = 0
+        if channel._session is not None:  # noqa: SLF001
+            channel._session.data_received(data, datatype)  # noqa: SLF001
+
+
 def bound_window(channel: Any) -> None:
     """Change `channel` (asyncssh's, without an encoding) in this way."""
-    channel._deliver_data = partial(deliver, channel)  # noqa: SLF001 - see above
+    channel._deliver_data = BoundedWindow(channel).deliver  # noqa: SLF001 - see above
     channel._close_send = partial(close_send, channel, channel._close_send)  # noqa: SLF001
     channel.process_connection_close = partial(
         end_with_connection, channel, channel.process_connection_close
     )
-
-
-def deliver(channel: Any, data: bytes, datatype: int | None) -> None:
-    """Give `data` to the session, and open the window by what is free, once that is half of it."""
-    held = sum(len(block) for block, _ in channel._recv_buf)  # noqa: SLF001
-    offered: int = channel._init_recv_window  # noqa: SLF001
-    free = offered - channel._recv_window - held  # noqa: SLF001
-    if free > offered // 2:
-        channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(free))
-        channel._recv_window += free  # noqa: SLF001
-    if channel._session is not None:  # noqa: SLF001
-        channel._session.data_received(data, datatype)  # noqa: SLF001
 
 
 def hear_refusal(channel: Any, refused: Callable[[], None]) -> None:
@@ -53,7 +61,7 @@ def hear_refusal(channel: Any, refused: Callable[[], None]) -> None:
 
 
 def close_send(channel: Any, close: Callable[[], None]) -> None:
-    """Nothing more is sent: who waits for room to write need not wait, and fails."""
+    """Close, and resume a session that waits for room to write: its next write fails."""
     close()
     if channel._send_paused and channel._session is not None:  # noqa: SLF001
         channel._send_paused = False  # noqa: SLF001
@@ -61,7 +69,7 @@ def close_send(channel: Any, close: Callable[[], None]) -> None:
 
 
 def end_with_connection(channel: Any, end: Callable[..., None], exc: Exception | None) -> None:
-    """Before the end, give the session what is held for it: no more than the window."""
+    """Give the session what is held for it, no more than the window, and then the end."""
     held, channel._recv_buf = channel._recv_buf, []  # noqa: SLF001
     session, state = channel._session, channel._recv_state  # noqa: SLF001
     if session is not None:

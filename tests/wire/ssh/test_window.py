@@ -70,7 +70,7 @@ class Channel:
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.booleans(), st.integers(0, 3))))
-def test_what_is_held_and_what_may_come_never_exceed_what_was_offered(
+def test_what_is_held_and_what_may_come_are_what_was_offered_or_half_of_it_at_least(
     steps: list[tuple[int, bool, int]],
 ) -> None:
     channel = Channel()
@@ -80,7 +80,7 @@ def test_what_is_held_and_what_may_come_never_exceed_what_was_offered(
         channel.arrive(size)
         channel.resume(blocks)
         held = sum(len(block) for block, _ in channel._recv_buf)
-        assert held + channel.peer_may_send <= OFFERED
+        assert OFFERED // 2 <= held + channel.peer_may_send <= OFFERED
 
 
 def test_a_reader_that_keeps_up_is_never_held_back() -> None:
