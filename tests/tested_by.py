@@ -317,7 +317,7 @@ TESTED_BY = {
         kled_sync/__main__ kled_sync/endpoint/holding kled_sync/endpoint/mailbox
         kled_sync/endpoint/placing_job kled_sync/endpoint/reporting
         kled_sync/endpoint/serving kled_sync/endpoint/supplying kled_sync/endpoint/undoing
-        kled_sync/files/reading/chunk_store kled_sync/files/reading/chunking
+        kled_sync/files/reading/chunk_store
         kled_sync/files/writing/kept kled_sync/files/reading/memory kled_sync/files/options
         kled_sync/files/root kled_sync/files/reading/scanning
         kled_sync/files/reading/snapshot kled_sync/files/writing/staging

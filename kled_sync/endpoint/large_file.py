@@ -7,7 +7,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from kled_sync.files.reading.chunk_store import ChunkList
+from kled_sync.files.reading.chunk_store import ChunkList, KnownChunks
 from kled_sync.files.reading.chunking import Chunk, chunks_of
 from kled_sync.wire import contents
 
@@ -25,7 +25,7 @@ class LargeFile:
         item: int,
         descriptor: int,
         size: int,
-        base: dict[bytes, tuple[int, int]],
+        base: KnownChunks,
         done: int,
     ) -> None:
         self._item, self._descriptor, self._size = item, descriptor, size
@@ -38,10 +38,10 @@ class LargeFile:
 
     def records(self) -> Iterator[list[bytes | memoryview]]:
         """Each in parts; those of more than one are valid until the next record."""
-        for chunks in chunks_of(self._descriptor, self._size, self.hasher):
+        for chunks in chunks_of(self._descriptor, self._size, self.hasher, self._base):
             for chunk in chunks:
                 self.chunks.add(chunk.length, chunk.hash)
-                known = self._base.get(chunk.hash) if chunk.offset >= self._done else None
+                known = self._base.places.get(chunk.hash) if chunk.offset >= self._done else None
                 if known is not None:
                     if not self._extends_run(known):
                         yield from self._refer(known)

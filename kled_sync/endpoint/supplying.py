@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from kled_sync.endpoint.holding import HeldRoot
 from kled_sync.endpoint.large_file import LargeFile
+from kled_sync.files.reading.chunk_store import KnownChunks
 from kled_sync.files.reading.chunking import CHUNKED_BYTES
 from kled_sync.files.reading.contents import CHANGING, TRIES, is_same, read_small
 from kled_sync.files.reading.memory import SeenEntry, is_settled, seen_file
@@ -246,9 +247,9 @@ class Supplier:
         yield from self._flush()
         self._squeeze = True
 
-    def _base(self, item: Item) -> dict[bytes, tuple[int, int]]:
-        chunks = self._store.load(item.base) if len(item.base) == DIGEST_BYTES else None
-        return chunks.places() if chunks is not None else {}
+    def _base(self, item: Item) -> KnownChunks:
+        whole = len(item.base) == DIGEST_BYTES
+        return KnownChunks(self._store.load(item.base) if whole else None)
 
     def _done_already(self, item: Item, descriptor: int) -> int:
         """How much of the beginning the receiver has, if that is what we would send."""

@@ -51,6 +51,23 @@ class ChunkList:
         return found
 
 
+class KnownChunks:
+    """The chunks of a version that the other side has: where each is, and what comes after it."""
+
+    def __init__(self, chunks: ChunkList | None = None) -> None:
+        self.places = chunks.places() if chunks is not None else {}
+        self._by_offset = chunks.by_offset() if chunks is not None else {}
+        if self._by_offset:
+            # Its end is the file's, not one that the content gave it: what is appended again and
+            # again would be cut into ever more pieces.
+            self._by_offset.popitem()
+
+    def after(self, digest: bytes) -> tuple[int, bytes] | None:
+        """Length and hash of the chunk behind the one that has this hash; of the first for b""."""
+        place = self.places.get(digest) if digest else (0, 0)
+        return self._by_offset.get(sum(place)) if place is not None else None
+
+
 class ChunkStore:
     """A directory of lists. Blocks."""
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
+from kled_sync.files.reading.chunk_store import KnownChunks
 from kled_sync.wire.contents import CHUNK_HASH_BYTES
 
 # Smaller files are sent whole.
@@ -35,28 +36,50 @@ class Chunk(NamedTuple):
     data: memoryview
 
 
-def chunks_of(descriptor: int, size: int, whole: blake3) -> Iterator[list[Chunk]]:
+def chunks_of(
+    descriptor: int, size: int, whole: blake3, known: KnownChunks | None = None
+) -> Iterator[list[Chunk]]:
     """Of a file that has `size` bytes, from where `descriptor` is to its end. Raises OSError.
 
-    `whole` is fed all of it.
+    `whole` is fed all of it. Where the file goes on as `known` does, it is hashed only: a cut
+    depends on nothing before its chunk, so the same bytes are cut at the same places.
     """
     average = next((a for limit, a in _AVERAGES if size < limit), _AVERAGE_MAX)
     cutter = FastCDC(average, normalized_chunking=1)
     buffer = memoryview(bytearray(cutter.max_size + _READ_BYTES))
     offset = held = 0
+    last = b""
     while True:
         count = os.readv(descriptor, [buffer[held : held + _READ_BYTES]])
         whole.update(buffer[held : held + count])
         end = held + count
-        found = list(cutter.cut_buf(buffer[:end]))
+        chunks = list(_expected(known, last, buffer[:end], offset)) if known is not None else []
+        start = sum(chunk.length for chunk in chunks)
+        found = list(cutter.cut_buf(buffer[start:end]))
         if count and found:
             found.pop()  # cut where the buffer ends: more of it may come
-        yield [Chunk(offset + c.offset, c.length, _chunk_hash(c.data), c.data) for c in found]
+        at = offset + start
+        chunks += [Chunk(at + c.offset, c.length, _chunk_hash(c.data), c.data) for c in found]
+        yield chunks
         if not count:
             return
-        start = found[-1].offset + found[-1].length if found else 0
+        if chunks:
+            last = chunks[-1].hash
+            start = chunks[-1].offset + chunks[-1].length - offset
         offset, held = offset + start, end - start
         buffer[:held] = buffer[start:end]
+
+
+def _expected(known: KnownChunks, last: bytes, data: memoryview, offset: int) -> Iterator[Chunk]:
+    """Chunks at the beginning of `data` as `known` has them after its chunk `last`."""
+    at = 0
+    while (following := known.after(last)) is not None:
+        length, last = following
+        chunk = data[at : at + length]
+        if len(chunk) < length or _chunk_hash(chunk) != last:
+            return
+        yield Chunk(offset + at, length, last, chunk)
+        at += length
 
 
 def _chunk_hash(data: memoryview) -> bytes:

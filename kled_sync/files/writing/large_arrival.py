@@ -62,6 +62,8 @@ class LargeArrival:
         self._offset = 0
         self._hasher = blake3()
         self._chunks = ChunkList()
+        # What a copy is read into, again and again: no memory is taken for each.
+        self._copied = memoryview(b"")
 
     def close(self) -> None:
         for descriptor in (self.base, self._descriptor):
@@ -104,15 +106,17 @@ class LargeArrival:
         self.open()
         if self.base is None or length > _COPY_BYTES:
             raise ProtocolError("sync_record_refused", "a copy of a version that is not here")
-        chunk = os.pread(self.base, length, offset)
-        if len(chunk) != length:
+        if not self._copied:
+            self._copied = memoryview(bytearray(_COPY_BYTES))
+        chunk = self._copied[:length]
+        if os.preadv(self.base, [chunk], offset) != length:
             return False
         known = []
         at = offset
         while at < offset + length and (row := self.base_chunks.get(at)) is not None:
             known.append(row)
             at += row[0]
-        self.write(known, memoryview(chunk))
+        self.write(known, chunk)
         return True
 
     def rewind(self, offset: int) -> None:
