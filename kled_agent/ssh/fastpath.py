@@ -166,13 +166,13 @@ class FastPathConnection(asyncssh.SSHServerConnection):
         if (
             pkttype == MSG_CHANNEL_DATA
             and isinstance(encryption, FastPathGcm)
-            and self._may_send_lean()
+            and self._may_send_fast()
         ):
             self._send_fast(encryption, b"".join(args))
         else:
             super().send_packet(pkttype, *args, handler=handler)
 
-    def _may_send_lean(self) -> bool:
+    def _may_send_fast(self) -> bool:
         return (
             self._auth_complete
             and self._kex_complete

@@ -17,12 +17,11 @@ import trio
 
 from kled_coord.terraform.checking import SchemaOnlyHost, refusing
 from kled_coord.terraform.modulecache import digest_of
-from kled_coord.terraform.output.events import Event
 from kled_coord.terraform.process import command
 from kled_coord.terraform.process.binary import Binary
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
-from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
+from kled_coord.terraform.session import Control, TerraformPlace, ignore_event, open_session, unpack
 from kled_coord.terraform.source.targets import list_targets
 from kled_coord.terraform.source.untrusted import remove_tree
 from kled_wire.errors import UnavailableError
@@ -129,7 +128,7 @@ async def _prepare(
         control=control,
         providers=providers,
     )
-    async with open_session(place, _ignore) as session:
+    async with open_session(place, ignore_event) as session:
         with refusing(work):
             await session.init(evaluation.template)
         ready.settings = session.settings
@@ -157,12 +156,8 @@ async def _plan(
         settings=ready.settings,
     )
     try:
-        async with open_session(place, _ignore) as session:
+        async with open_session(place, ignore_event) as session:
             with refusing(ready.work):
                 await session.stage("plan", command.look_arguments(ready.targets, directory))
     finally:
         remove_tree(directory)
-
-
-async def _ignore(_event: Event) -> None:
-    await trio.lowlevel.checkpoint()

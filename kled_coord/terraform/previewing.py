@@ -12,12 +12,11 @@ import trio
 
 from kled_coord.terraform.output.changes import PlannedChanges, parse_plan
 from kled_coord.terraform.output.errors import TerraformFailedError
-from kled_coord.terraform.output.events import Event
 from kled_coord.terraform.process import command
 from kled_coord.terraform.process.binary import Binary
 from kled_coord.terraform.process.varfile import Value
 from kled_coord.terraform.providers import TerraformProvider
-from kled_coord.terraform.session import Control, TerraformPlace, open_session, unpack
+from kled_coord.terraform.session import Control, TerraformPlace, ignore_event, open_session, unpack
 from kled_coord.terraform.source.variables import sensitive_defaults
 
 # Where Terraform's local backend looks for a state.
@@ -66,7 +65,7 @@ async def preview_build(
     arguments = command.preview_arguments(
         destroy=preview.destroy, refresh_only=preview.refresh_only
     )
-    async with open_session(place, _ignore) as session:
+    async with open_session(place, ignore_event) as session:
         await session.init(preview.template)
         await session.stage("plan", arguments)
         document = await session.show_plan(_DOCUMENT_MAX_BYTES)
@@ -84,7 +83,3 @@ def _write_private(path: Path, content: bytes) -> None:
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(number, "wb") as file:
         file.write(content)
-
-
-async def _ignore(_event: Event) -> None:
-    await trio.lowlevel.checkpoint()

@@ -136,6 +136,11 @@ def of_run(directory: Path) -> Choice:
     return marked(re.compile(rb"(?:%s|HOME)=%s" % (RUN_MARK.encode(), path)))
 
 
+async def ignore_event(_event: Event) -> None:
+    """For a session of which nobody follows the events."""
+    await trio.lowlevel.checkpoint()
+
+
 async def unpack(template: bytes, directory: Path, backend: str) -> Path:
     """Unpack a template into a run's directory, for a backend; returns where it is.
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.tree import Tree
@@ -73,9 +72,5 @@ def too_many_deletions(actions: Sequence[PathChange], known: int) -> str | None:
         return None  # whatever was moved
     count = count_deletions(actions)
     if count > DELETIONS_MAX and count > known * DELETED_PART_MAX:
-        return f"{count} of {known} files would be deleted on the {_side(actions).value} side"
+        return f"{count} of {known} files would be deleted on the {actions[0].side.value} side"
     return None
-
-
-def _side(actions: Sequence[PathChange]) -> SyncSide:
-    return actions[0].side

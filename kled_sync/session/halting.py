@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
 from kled_sync.decide.safety import too_many_deletions
 from kled_sync.session.agreed.agreement import Agreement
-from kled_sync.session.sides.side import SideState
+from kled_sync.session.sides.side import Sides
 from kled_sync.tree.paths import is_below, shown
 from kled_wire.errors import ConflictError, NotFoundError
-
-Sides = Mapping[SyncSide, SideState]
 
 
 class HaltedError(ConflictError):

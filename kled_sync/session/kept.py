@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.sides.side import SideState
+from kled_sync.session.sides.side import Sides, SideState
 from kled_sync.tree.paths import check_path, shown
 from kled_sync.wire import messages
 from kled_wire.errors import NotFoundError, ProtocolError
@@ -38,9 +38,7 @@ def _row(version: tuple[Any, ...]) -> dict[str, Any]:
     raise _refused()
 
 
-async def undo_on_both(
-    sides: Mapping[SyncSide, SideState], path: bytes, *, since_s: float
-) -> dict[SyncSide, list[bytes]]:
+async def undo_on_both(sides: Sides, path: bytes, *, since_s: float) -> dict[SyncSide, list[bytes]]:
     """`undo` of each path on the side that lost it last, or first since then; the sync does the
     rest. Both sides would bring back different versions. Raises KledError.
     """

@@ -6,14 +6,13 @@ hexadecimal digits, which directory it is. What a side cannot tell is not compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.safety import replaced_trouble, root_trouble
 from kled_sync.session.halting import HaltedError
-from kled_sync.session.sides.side import SideState, filesystem_of
+from kled_sync.session.sides.side import Sides, SideState, filesystem_of
 from kled_sync.tree.paths import ROOT
 from kled_sync.tree.tree import Tree
 
@@ -46,7 +45,7 @@ class KnownRoots:
                 found[SyncSide(side)] = RootPlace(int(number), _from_hex(identity))
         return found
 
-    def check_filesystems(self, sides: Mapping[SyncSide, SideState], *, accept: bool) -> None:
+    def check_filesystems(self, sides: Sides, *, accept: bool) -> None:
         """Of sides that were opened. Raises HaltedError, OSError."""
         now = {side: filesystem_of(state.facts) for side, state in sides.items()}
         for side, number in now.items():
@@ -58,7 +57,7 @@ class KnownRoots:
             {s: k._replace(filesystem=now[s] or k.filesystem) for s, k in self.known.items()}
         )
 
-    def check(self, sides: Mapping[SyncSide, SideState], agreed: Tree, *, accept: bool) -> None:
+    def check(self, sides: Sides, agreed: Tree, *, accept: bool) -> None:
         """Of sides that were looked at. Raises HaltedError, OSError."""
         for side, state in sides.items():
             if not accept:

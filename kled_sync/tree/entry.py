@@ -116,6 +116,11 @@ def is_directory(entry: TreeEntry | None) -> bool:
     return entry is not None and entry.is_directory
 
 
+def has_mode(entry: TreeEntry | None) -> bool:
+    """Whether there is something that has permissions of its own: links have none."""
+    return entry is not None and (entry.is_file or entry.is_directory)
+
+
 def is_meant(known: TreeEntry, old: TreeEntry) -> bool:
     """Whether two ideas of what is there are of one. Not of its times, nor of all of its mode."""
     if known.kind is not old.kind:

@@ -25,7 +25,7 @@ import trio
 
 from kled_provider.kata.creators import is_alive, this_process
 from kled_provider.kata.network import bridges, namespaces
-from kled_provider.kata.network.conflist import CNI_VERSION, Subnet, bridge_name
+from kled_provider.kata.network.conflist import CNI_VERSION, bridge_name
 from kled_provider.kata.network.plugins import Interface, Plugins
 from kled_provider.kata.network.results import ContainerAddress, NetworkError, Subject, addresses
 from kled_provider.kata.network.rules import remove_tagged_rules
@@ -304,7 +304,7 @@ def _asked(
     asked: dict[str, Any] = {}
     if wanted.address:
         subnet = next(
-            (r.subnet for r in network.spec.ranges if _lies_in(wanted.address, r.subnet)), None
+            (r.subnet for r in network.spec.ranges if ip_address(wanted.address) in r.subnet), None
         )
         if subnet is None:
             raise NetworkError(
@@ -326,10 +326,6 @@ def _asked(
             for port in ports
         ]
     return asked
-
-
-def _lies_in(address: str, subnet: Subnet) -> bool:
-    return ip_address(address) in subnet
 
 
 def _bind_problem(port: PublishedPort) -> str | None:

@@ -19,14 +19,14 @@ from kled_sync.decide.operations import Do, Operation
 from kled_sync.decide.reconcile import PathChange, SyncTerms
 from kled_sync.session.attributes.requests import (
     AT_ONCE,
-    Sides,
     ask_attributes,
     ask_both,
     check_attributes_known,
     set_attributes,
 )
+from kled_sync.session.sides.side import Sides
 from kled_sync.session.transfers.transfer import CarriedOut, Failure, SyncTransfer
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, has_mode
 from kled_sync.tree.paths import split
 
 
@@ -155,7 +155,7 @@ class AttributePass:
 
     def _change(self, source: FileAttributes, target: FileAttributes) -> AttributesToSet | None:
         entry = self._alpha.tree.get(source.path)
-        permissions = self._terms.mode_mask != EXECUTABLE and _has_mode(entry)
+        permissions = self._terms.mode_mask != EXECUTABLE and has_mode(entry)
         return change_of(self._wish, source, target, permissions=permissions)
 
     async def _set(self, paths: list[bytes], done: CarriedOut) -> None:
@@ -185,8 +185,3 @@ def _portions(paths: list[bytes]) -> Iterator[list[bytes]]:
 
 def _is_like(entry: TreeEntry, found: TreeEntry | None) -> bool:
     return found is not None and (entry.is_directory or entry.is_arrived(found))
-
-
-def _has_mode(entry: TreeEntry | None) -> bool:
-    """Whether it has permissions of its own: links have none."""
-    return entry is not None and (entry.is_file or entry.is_directory)

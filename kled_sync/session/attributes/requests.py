@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -10,14 +10,13 @@ import trio
 
 from kled_sync.decide.attributes import AttributesToSet, FileAttributes, parse_attributes
 from kled_sync.decide.modes import SyncSide
-from kled_sync.session.sides.side import SideState
+from kled_sync.session.sides.side import Sides, SideState
 from kled_sync.wire import messages
 from kled_wire.errors import ProtocolError, UnavailableError
 
 AT_ONCE: Final = 1000
 # Of the rows of one request; a row has at most 256 KiB.
 _REQUEST_BYTES: Final = 8 * 1024 * 1024
-Sides = Mapping[SyncSide, SideState]
 
 
 def check_attributes_known(sides: Sides, fact: str) -> None:

@@ -23,13 +23,13 @@ from kled_sync.decide.reconcile import PathChange, SyncTerms
 from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.attributes.requests import (
     AT_ONCE,
-    Sides,
     ask_both,
     check_attributes_known,
     set_attributes,
 )
 from kled_sync.session.health import Health
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry
+from kled_sync.session.sides.side import Sides
+from kled_sync.tree.entry import EXECUTABLE, TreeEntry, has_mode
 
 _CONFLICT = "its owner or attributes changed on both sides"
 _DIFFERS = "its owner or attributes are not the same, and cannot be"
@@ -162,8 +162,7 @@ class StandingAttributes:
 
     def _permissions(self, path: bytes) -> bool:
         entry = self._sides[SyncSide.ALPHA].tree.get(path)
-        has_mode = entry is not None and (entry.is_file or entry.is_directory)
-        return has_mode and self._terms.mode_mask != EXECUTABLE
+        return self._terms.mode_mask != EXECUTABLE and has_mode(entry)
 
     def _change(self, found: Pair, side: SyncSide) -> AttributesToSet | None:
         source, target = found if side is SyncSide.BETA else found[::-1]

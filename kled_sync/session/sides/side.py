@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import trio
@@ -240,6 +240,9 @@ class JobWait:
         return self.answer
 
 
+Sides = Mapping[SyncSide, SideState]
+
+
 class JobNews(NamedTuple):
     """Both sides of a job, and what they answer."""
 
@@ -272,7 +275,7 @@ def _ahead_s(facts: dict[str, Any]) -> float:
     return ahead_s if abs(ahead_s) > _AHEAD_MIN_S else 0.0
 
 
-def folding(sides: dict[SyncSide, SideState]) -> frozenset[SyncSide]:
+def folding(sides: Sides) -> frozenset[SyncSide]:
     """Those of two open sides on which case makes no other name."""
     return frozenset(s for s, state in sides.items() if state.facts.get("folds_case") is True)
 
