@@ -12,7 +12,7 @@ from kled_wire.names import WorkspaceId
 HIDDEN: Final = "***"
 # Anything shorter is in too many words: hiding it would say no less, and make a log unreadable.
 _SHORTEST: Final = 3
-# Every log has them, and no value that is one of them is hidden by it.
+# Too common in logs to be hidden: that would hide no secret.
 _NO_SECRETS: Final = frozenset({"true", "false", "null"})
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 

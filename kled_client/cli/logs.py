@@ -153,7 +153,7 @@ async def _script_text(api: Api, ref: WorkspaceRef, name: str) -> bytes:
 
 
 def _agents_meant(found: Workspace, ref: WorkspaceRef) -> list[Agent]:
-    """The one that AGENT--WS names; where the workspace alone is named, all of them."""
+    """The agent that AGENT--WS names, or all agents where `ref` names only the workspace."""
     meant = next((agent for place, agent in ref.readings() if place == found["name"]), None)
     return [each for each in found.get("agents") or () if meant in {None, each["name"]}]
 

@@ -60,7 +60,7 @@ def advice_of(agent: Agent, found: Workspace) -> str:
 
 
 def describe_state(agent: Agent, found: Workspace) -> str:
-    """The agent's state, which an older coordinator does not know, and what to do about it."""
+    """The agent's state (empty from an older coordinator), and what to do about it."""
     advice = advice_of(agent, found)
     return (agent.get("state") or "").replace("_", " ") + (f": {advice}" if advice else "")
 

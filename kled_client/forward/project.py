@@ -141,7 +141,7 @@ def _syncs(name: str, tables: object) -> Iterable[ProjectSync]:
 
 
 def _check_sync_keys(name: str, table: dict[str, Any]) -> None:
-    """Owners and special bits are not for a file that a cloned repository can bring."""
+    """Refuse unknown keys, and owners and special bits: a cloned repository may have the file."""
     asked = sorted(set(table) & _BY_HAND)
     if table.get("permissions") == "special":
         asked.append("permissions = special")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kled_client.ssh.channel import Channel
 
 _FAR_COMMAND: Final = "kled sync-server"
-# Without its questions ssh never notices that a network is gone without a word.
+# Without ServerAliveInterval ssh never notices a network that drops packets silently.
 _SSH_OPTIONS: Final = (
     "-o", "ClearAllForwardings=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
@@ -104,7 +104,7 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
 
 
 class _Words:
-    """What comes on standard error: the last line of it explains an end."""
+    """The last bytes of standard error: their last line explains why the process ended."""
 
     def __init__(self) -> None:
         self._last = b""
@@ -121,7 +121,7 @@ class _Words:
 
 
 class _ProcessStream(PipeStream):
-    """A process's pipes; what it says on standard error is said here too."""
+    """A process's pipes; its standard error is copied to ours."""
 
     def __init__(self, process: trio.Process) -> None:
         assert process.stdio is not None
@@ -141,7 +141,7 @@ class _ProcessStream(PipeStream):
         return count
 
     async def pass_words_on(self) -> None:
-        """Until the end of it: who is not read would be held up."""
+        """Copy standard error until its end: a process whose output is not read would block."""
         async with self._stderr:
             async for data in self._stderr:
                 self._take(bytes(data))

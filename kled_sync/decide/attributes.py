@@ -1,8 +1,8 @@
 """Decides on owners, special permission bits, extended attributes and hard links. No I/O.
 
 They are no part of an entry: a sync that was asked for them compares both sides when the contents
-are there. A source is believed only in what was asked for. Of what both sides agreed on a mark is
-remembered: what each had, as one digest, since the same owner can have another number there.
+are there. Of a source only what was asked for is used. For each path on which both sides agreed a
+mark is kept: a digest of what each side had, since one owner can have two numbers.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class AttributeMark(PackableEntry):
 def check_mark(data: bytes) -> AttributeMark:
     """Raises ProtocolError."""
     if len(data) != 2 * _MARK_BYTES:
-        raise ProtocolError("sync_entry_refused", "a mark that cannot be")
+        raise ProtocolError("sync_entry_refused", "an attribute mark of another length")
     return AttributeMark(data)
 
 
@@ -191,7 +191,7 @@ def change_of(
 
 
 def digest_of(wish: AttributeWish, found: FileAttributes) -> bytes:
-    """What was wished for of the attributes of a path, in 16 bytes."""
+    """A digest (16 bytes) of those attributes of a path that `wish` names."""
     numbers = (
         found.mode & ~_PERMISSIONS if wish.special else 0,
         found.uid if wish.owner else 0,
@@ -304,4 +304,4 @@ def _check_numbers(mode: int, *ids: int, lowest: int) -> None:
 
 
 def _refused() -> ProtocolError:
-    return ProtocolError("sync_message_refused", "attributes that cannot be")
+    return ProtocolError("sync_message_refused", "invalid attributes")

@@ -6,7 +6,7 @@ from kled_sync.tree.entry import TreeEntry, essence
 
 
 def comparable(entry: TreeEntry | None) -> TreeEntry | None:
-    """A file whose content does not matter still differs from one that is known."""
+    """The entry to compare; a file that was not read gets a digest that no read file has."""
     if entry is None or entry.is_hashed:
         return entry
     return entry.with_digest(b"unread" + entry.size.to_bytes(8, "big"))
@@ -25,7 +25,7 @@ def differ_in_time(a: TreeEntry | None, b: TreeEntry | None) -> bool:
 
 
 def looks_same(a: TreeEntry, b: TreeEntry) -> bool:
-    """As rsync's quick check. Links have their content at hand, directories none."""
+    """Rsync's quick check: size and time of files, the target of links, nothing of directories."""
     if a[0] != b[0]:
         return False
     if a.is_file:

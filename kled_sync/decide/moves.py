@@ -3,8 +3,8 @@
 A directory is moved so only where all that is in it goes, and the same comes elsewhere: names,
 contents, modes and times of files. All else is left to the operations on single files.
 
-The commonest is found before each path in it is decided on: one directory, of which all three trees
-have the same, that one side has under another name.
+The most common move is found before each path in it is decided on: one side has renamed a directory
+that is otherwise the same in all three trees.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def find_renamed(
 
 
 def _came(path: bytes, here: Tree, one: Tree, other: Tree) -> bool:
-    """Whether a directory is `here` alone, in one that all have."""
+    """Whether only `here` has a directory at `path`, in a directory that all three trees have."""
     if path == ROOT or not is_directory(here.get(path)):
         return False
     above = split(path)[0]
@@ -131,7 +131,7 @@ def _came(path: bytes, here: Tree, one: Tree, other: Tree) -> bool:
 
 
 def _is_same(one: Tree, path: bytes, other: Tree, there: bytes) -> bool:
-    """Whether two directories have the same in them, to the last bit of an entry."""
+    """Whether two directories have equal entries, at every depth."""
     mine, theirs = one.directories.packed(path), other.directories.packed(there)
     if mine is not theirs and mine != theirs:
         return False

@@ -282,12 +282,12 @@ def _arrive(action: PathChange, find: Callable[[TreeEntry], bytes | None]) -> Op
 
 
 def _newest_first(contents: list[Operation]) -> list[Operation]:
-    """A few: who was saved last is first."""
+    """The order for a few: the file that was saved last comes first."""
     return sorted(contents, key=lambda o: -o.new.mtime_ns if o.new is not None else 0)
 
 
 def _in_tree_order(arriving: list[Operation], large: AbstractSet[bytes]) -> list[Operation]:
-    """Many: small before large, as they lie in the tree."""
+    """The order for many: small before large, then in the order of the tree."""
     by_path = sorted(arriving, key=lambda o: in_tree_order(o.path))
     return sorted(by_path, key=lambda o: o.path in large) if large else by_path
 

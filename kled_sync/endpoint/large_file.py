@@ -65,7 +65,7 @@ class LargeFile:
             self._new, self._new_bytes = [], 0
 
     def _extends_run(self, place: tuple[int, int]) -> bool:
-        """Whether what the receiver has there is a part of the run now."""
+        """Extend the run by `place` if that follows it; whether it did."""
         run = self._run
         if run is None or run[0] + run[1] != place[0] or run[1] + place[1] > _COPIED_BYTES_MAX:
             return False
@@ -73,7 +73,7 @@ class LargeFile:
         return True
 
     def _refer(self, place: tuple[int, int] | None) -> Iterator[list[bytes | memoryview]]:
-        """Begin a run there, or none; what was collected until now goes before it."""
+        """Send what was collected, then begin a run at `place`, or none."""
         yield from self._flush()
         if self._run is not None:
             where = contents.COPIED.pack(*self._run)

@@ -45,14 +45,14 @@ def parse_operations(rows: Iterable[tuple[object, ...]]) -> list[Operation]:
     """Those of one job. Raises ProtocolError."""
     operations = [parse_operation(row) for row in rows]
     if sum(len(o.files.names) for o in operations) > FILES_MAX:
-        raise ProtocolError("sync_message_refused", "a job of too many files")
+        raise ProtocolError("sync_message_refused", "too many files in one job")
     return operations
 
 
 def parse_operation(row: tuple[object, ...]) -> Operation:
     """Raises ProtocolError."""
     if len(row) not in _ROW_LENGTHS or row[0] not in _DO:
-        raise ProtocolError("sync_message_refused", "an operation that is none")
+        raise ProtocolError("sync_message_refused", "an invalid operation")
     number, path, new, old, source, *files = row
     do = _DO[number]
     operation = Operation(
@@ -71,7 +71,7 @@ def parse_operation(row: tuple[object, ...]) -> Operation:
     if files and do is not Do.MAKE_DIRECTORY:
         raise ProtocolError("sync_message_refused", f"{do.name} with files")
     if do is Do.MOVE and not _is_move(operation):
-        raise ProtocolError("sync_message_refused", "a move that is none")
+        raise ProtocolError("sync_message_refused", "an invalid move")
     return operation
 
 
@@ -281,7 +281,7 @@ class PlacingJob:
 
 
 def _arriving(path: bytes) -> Operation:
-    """A new file that was to come with its directory, by itself."""
+    """The operation for a single new file of a directory that was not built apart."""
     return Operation(Do.CONTENT, path, None, None)
 
 

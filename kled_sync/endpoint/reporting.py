@@ -1,4 +1,4 @@
-"""Reports changes below the root to the session: how they are noticed, and that there are some."""
+"""Watches for changes below the root, and tells the session that there are some."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Choose = Callable[[bytes], Choice]
 
 
 class ChangeReporter:
-    """The watcher of a root, and when `Dirty` is due. For the working thread."""
+    """Has the watcher of a root, and sends `Dirty`. Only the working thread may use it."""
 
     def __init__(self, out: BlockSender, choose: Choose) -> None:
         self._out, self._choose = out, choose
@@ -69,13 +69,13 @@ class ChangeReporter:
         self._out.send(messages.Watching(request=0, how="fanotify", words=""))
 
     def _use_watcher(self, holding: HeldRoot, watch: Watcher) -> None:
-        """From now on; every directory is looked at again, and so is known to it."""
+        """Use `watch` from now on; every directory is scanned again, so that `watch` knows it."""
         self._watch = watch
         holding.scanner.watch = holding.shop.placer.watch = watch.add
         holding.memory.all_dirty = True
 
     def settle(self) -> None:
-        """Mark what events name, before a scan: of that nothing is to be said."""
+        """Mark what events name before a scan, which makes a `Dirty` for it needless."""
         self._event_at = self._told_at = None
         self._collect()
 

@@ -59,7 +59,7 @@ def parse_item(row: tuple[Any, ...]) -> Item | FolderItem:
     if len(row) == len(FolderItem._fields):
         return parse_folder_item(row)
     if tuple(map(type, row)) != _ITEM_TYPES or not 0 <= row[0] < 2**32:
-        raise ProtocolError("sync_message_refused", "an item of a supply that is none")
+        raise ProtocolError("sync_message_refused", "an invalid item of a supply")
     item, path, base, done, digest = row
     return Item(item, check_path(path), base, max(done, 0), digest)
 

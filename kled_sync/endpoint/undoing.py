@@ -73,7 +73,7 @@ def _last(found: list[KeptVersion]) -> list[KeptVersion]:
 
 
 def _without_places(found: list[KeptVersion]) -> list[KeptVersion]:
-    """Leave out the directories that were made in the place of a file: that file is the last."""
+    """Leave out directories that were made in the place of a file: undoing restores the file."""
     last: dict[bytes, str] = {}
     left = []
     for version in found:

@@ -68,7 +68,7 @@ def parse_options(given: dict[str, Any]) -> Options:
     if options.links not in LINKS or options.durable not in DURABLE:
         raise ProtocolError("sync_option_refused", f"{options.links}, {options.durable}")
     if not all(map(is_name, [*options.only_names, *([options.into] if options.into else [])])):
-        raise ProtocolError("sync_option_refused", "a name that cannot be")
+        raise ProtocolError("sync_option_refused", "an invalid name")
     if not 0 <= options.mode_mask <= MODE_BITS:
         raise ProtocolError("sync_option_refused", f"mode_mask {options.mode_mask}")
     return options

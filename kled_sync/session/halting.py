@@ -1,4 +1,4 @@
-"""What a continuous sync checks before it begins and before it deletes: it halts, and asks."""
+"""The checks of a continuous sync before it begins and before it deletes; it halts and asks."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ class Health:
     phase: str = "looking"
 
     def all_conflicts(self) -> dict[bytes, str]:
-        """Those of attributes too."""
+        """All conflicts, those of attributes too: the reason by path."""
         own = {path: words for path, (words, conflict) in self.attributes.items() if conflict}
         return own | self.conflicts
 
     def all_problems(self) -> dict[bytes, str]:
-        """The same."""
+        """All problems, those of attributes too: the reason by path."""
         own = {path: words for path, (words, conflict) in self.attributes.items() if not conflict}
         return own | self.problems
 

@@ -71,7 +71,7 @@ def _timed(version: tuple[Any, ...]) -> tuple[float, bytes]:
 
 
 def _refused() -> ProtocolError:
-    return ProtocolError("sync_message_refused", "a version that is none")
+    return ProtocolError("sync_message_refused", "an invalid version")
 
 
 async def undo(

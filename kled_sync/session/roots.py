@@ -1,4 +1,4 @@
-"""Where the two roots of a continuous sync are, and when what is there is not believed.
+"""Where the two roots of a continuous sync are: it halts when another directory is there.
 
 Both are remembered between runs: a line for each side, with the number of its filesystem and, as
 hexadecimal digits, which directory it is. What a side cannot tell is not compared.
@@ -46,7 +46,7 @@ class KnownRoots:
         return found
 
     def check_filesystems(self, sides: Sides, *, accept: bool) -> None:
-        """Of sides that were opened. Raises HaltedError, OSError."""
+        """Compare filesystems of opened sides with the known ones. Raises HaltedError, OSError."""
         now = {side: filesystem_of(state.facts) for side, state in sides.items()}
         for side, number in now.items():
             known = self.known[side].filesystem
@@ -58,7 +58,7 @@ class KnownRoots:
         )
 
     def check(self, sides: Sides, agreed: Tree, *, accept: bool) -> None:
-        """Of sides that were looked at. Raises HaltedError, OSError."""
+        """Compare the roots of scanned sides with the known ones. Raises HaltedError, OSError."""
         for side, state in sides.items():
             if not accept:
                 self._check_one(side, state, agreed)

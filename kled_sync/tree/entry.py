@@ -122,7 +122,7 @@ def has_mode(entry: TreeEntry | None) -> bool:
 
 
 def is_meant(known: TreeEntry, old: TreeEntry) -> bool:
-    """Whether two ideas of what is there are of one. Not of its times, nor of all of its mode."""
+    """Whether two entries mean the same content; times and modes may differ where it is known."""
     if known.kind is not old.kind:
         return False
     if old.is_file and not (old.is_hashed and known.is_hashed):
@@ -157,7 +157,7 @@ def check_entry(data: object) -> TreeEntry:
     if type(data) is bytes and (data[:2], len(data)) in _PLAIN:
         return TreeEntry(data)  # by far most of a million
     if not isinstance(data, bytes) or not _HEAD.size <= len(data) <= _HEAD.size + _TAIL_BYTES_MAX:
-        raise ProtocolError("sync_entry_refused", "an entry has a length that cannot be")
+        raise ProtocolError("sync_entry_refused", "an entry has an invalid length")
     entry, tail = TreeEntry(data), len(data) - _HEAD.size
     if not Kind.FILE <= entry[0] <= Kind.PROBLEM or entry.mode > MODE_BITS:
         raise ProtocolError("sync_entry_refused", f"an entry of kind {entry[0]}")

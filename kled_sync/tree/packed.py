@@ -32,7 +32,7 @@ class PackedEntries:
     __slots__ = ("_entries", "_entry_ends", "_name_ends", "_names")
 
     def __init__(self, names: Sequence[bytes], entries: bytes, entry_ends: Iterable[int]) -> None:
-        """Of names in order, of their entries in a row, and of where each of those ends."""
+        """From sorted names, their entries joined, and the offset at which each entry ends."""
         self._names, self._entries = b"".join(names), entries
         self._name_ends = array("Q" if len(self._names) >= _SMALL else "I", _ends(names))
         self._entry_ends = array("Q" if len(entries) >= _SMALL else "I", entry_ends)
@@ -46,7 +46,7 @@ class PackedEntries:
 
     @classmethod
     def of_rows(cls, names: Sequence[bytes], entries: bytes) -> Self:
-        """Names in order, and their entries in a row, all of one length."""
+        """From sorted names and their entries joined, all of one length."""
         size = len(entries) // len(names)
         return cls(names, entries, range(size, len(entries) + 1, size))
 

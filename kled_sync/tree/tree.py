@@ -50,7 +50,7 @@ class Tree:
         self.directories.set(directory, children | found)
 
     def renew(self, directory: bytes, files: PackedEntries) -> None:
-        """The same of those that are there as files already."""
+        """Replace the entries of files that are in the directory already; others stay."""
         there = self.directories.packed(directory)
         if there.is_named_like(files) and {entry[0] for entry in there.entries()} == {Kind.FILE}:
             self.directories.use(directory, files)

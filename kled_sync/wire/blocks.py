@@ -29,14 +29,14 @@ DATA: Final = 1
 _ZSTD: Final = 1
 # What is read at once: as much as stays in a processor's cache until it is written again.
 _PIECE_BYTES: Final = 256 * 1024
-# Less than this is copied sooner than the system is asked to move it.
+# To copy fewer bytes than this takes less time than a call of splice(2).
 _UNCOPIED_BYTES: Final = 16 * 1024
 # How much of what somebody says instead is quoted.
 _SAID_BYTES_MAX: Final = 200
 # Less is not worth the call; and what got smaller by less than this is sent as it was.
 _SMALL_BYTES: Final = 128
 _WORTH: Final = 0.95
-# With the head fewer than writev(2) takes (IOV_MAX).
+# With the head, fewer than writev(2) accepts (IOV_MAX, 1024).
 _PARTS_MAX: Final = 1000
 _LEVEL: Final = 1
 
@@ -60,14 +60,14 @@ class WireBlock(NamedTuple):
 
 
 class OutgoingBlock(NamedTuple):
-    """A block as its sender has it: the payload in parts, which are not joined to be written."""
+    """A block before it is written: the payload is in parts, which writev(2) joins."""
 
     head: bytes
     parts: list[bytes | memoryview]
 
 
 class BegunBlock(NamedTuple):
-    """A block of content that is here in part: what of it came, and how many bytes did not."""
+    """A block of content received in part: the bytes received, and how many are missing."""
 
     came: memoryview
     block: WireBlock
@@ -129,7 +129,7 @@ class Unpacker:
 
 
 def as_it_is(channel: int, job: int, parts: list[bytes | memoryview]) -> OutgoingBlock:
-    """Not compressed; of more parts than the system takes at once, one is made."""
+    """A block without compression; more parts than writev(2) accepts are joined."""
     size = sum(map(len, parts))
     head = HEAD.pack(0, channel, job, size, size)
     return OutgoingBlock(head, parts if len(parts) <= _PARTS_MAX else [b"".join(parts)])
@@ -193,10 +193,11 @@ class BlockReader:
         self._missing = 0
 
     def space(self, *, uncopied: bool = False) -> memoryview:
-        """Where the next bytes go.
+        """The buffer for the next bytes.
 
-        `uncopied` asks for no more of a row of blocks of content than tells where they end: who
-        can pass them on otherwise looks at `begun`.
+
+        With `uncopied` it ends where the next block's head ends, so that the rest of a block of
+        content can be passed on without a copy (`begun`).
         """
         if self._start:
             left = self._end - self._start
@@ -225,13 +226,13 @@ class BlockReader:
             yield block._replace(payload=came[HEAD.size :], came=came)
 
     def begun(self) -> BegunBlock | None:
-        """The block of content that is not whole, if what is missing of it is worth a call."""
+        """The incomplete block of content, if enough is missing of it to be worth a splice(2)."""
         if self._last.channel != DATA or self._missing < _UNCOPIED_BYTES:
             return None
         return BegunBlock(self._buffer[self._start : self._end], self._last, self._missing)
 
     def passed(self) -> None:
-        """What was begun was passed on, and so was what was missing of it."""
+        """Note that the begun block was passed on, with the bytes that were missing."""
         self._start = self._end = self._missing = 0
 
     def _greet(self) -> None:

@@ -53,7 +53,7 @@ def decode_message(data: bytes) -> Message:
 
 
 def _plain(value: object) -> object:
-    """As CBOR has it: only a map of entries is written otherwise."""
+    """The value for CBOR: maps of entries become flat lists, all else stays as it is."""
     if isinstance(value, Named | Numbered):
         return [part for pair in value.items() for part in pair]
     return value
@@ -69,45 +69,45 @@ def _refuse(what: str) -> ProtocolError:
 
 def _int(value: object) -> int:
     if not _is_number(value, 2**63):
-        raise _refuse("a number that is none")
+        raise _refuse("a field that is no number")
     assert isinstance(value, int)
     return value
 
 
 def _float(value: object) -> float:
     if not isinstance(value, float | int) or isinstance(value, bool):
-        raise _refuse("a time that is none")
+        raise _refuse("a field that is no time")
     return float(value)
 
 
 def _bool(value: object) -> bool:
     if not isinstance(value, bool):
-        raise _refuse("neither yes nor no")
+        raise _refuse("a field that is neither true nor false")
     return value
 
 
 def _str(value: object) -> str:
     if not isinstance(value, str) or len(value) > _TEXT_MAX:
-        raise _refuse("words that are none")
+        raise _refuse("a field that is no text, or too long")
     return value
 
 
 def _root(value: object) -> bytes:
-    """A path as a person gave it; `Open` alone has one."""
+    """A path as a person gave it, in `OpenRoot` and `RootOpened` only."""
     if not isinstance(value, bytes) or len(value) > _TEXT_MAX or b"\0" in value:
-        raise _refuse("a root that cannot be")
+        raise _refuse("an invalid root")
     return value
 
 
 def _dict(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise _refuse("options that are none")
+        raise _refuse("a field that is no map")
     return value
 
 
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list) or len(value) > _COUNT_MAX:
-        raise _refuse("a list that is none, or too long")
+        raise _refuse("a field that is no list, or too long")
     return value
 
 

@@ -19,8 +19,8 @@ from kled_wire.errors import ProtocolError
 
 # In one job, so that a peer does not choose our memory.
 FILES_MAX: Final = 1000
-# One that is as large is asked for by itself. It is less than what comes in chunks, so that most
-# that grow meanwhile still come in one piece.
+# A file of this size or more is requested by itself. The limit is below that of files sent in
+# chunks, so that most files that grow meanwhile are still sent in one piece.
 FILE_BYTES: Final = 512 * 1024
 _SEPARATOR: Final = b"/"
 _SIZES: Final = struct.Struct(">11xQ32x").iter_unpack
@@ -32,7 +32,7 @@ FILLS: Final = "fills"
 
 
 class NewFiles(NamedTuple):
-    """What they are called, and the bytes of all together."""
+    """The names of the files, and the sum of their sizes in bytes."""
 
     names: Sequence[bytes] = ()
     size: int = 0
@@ -67,40 +67,40 @@ def parse_names(value: object) -> list[bytes]:
     """What `NewFiles.row` wrote. Raises ProtocolError."""
     names = value.split(_SEPARATOR, FILES_MAX) if isinstance(value, bytes) else []
     if not are_plain_names([*names]) or not all(a < b for a, b in pairwise(names)):
-        raise ProtocolError("sync_message_refused", "files with names that cannot be")
+        raise ProtocolError("sync_message_refused", "invalid names of files")
     return names
 
 
 def parse_files(names: object, size: object) -> NewFiles:
     """Raises ProtocolError."""
     if not isinstance(size, int) or not 0 <= size < 2**63:
-        raise ProtocolError("sync_message_refused", "files of a size that cannot be")
+        raise ProtocolError("sync_message_refused", "an invalid size of files")
     return NewFiles(parse_names(names), size)
 
 
 class SuppliedFolder(NamedTuple):
-    """What the files of a directory were, from the number `first` on."""
+    """The entries of a directory's files as they were sent; `first` is the number of the first."""
 
     first: int
     entries: bytes
 
     def packed(self, names: Sequence[bytes]) -> PackedEntries | None:
-        """Of the files of these names; None where one was not sent. Raises ProtocolError."""
+        """The entries packed under `names`; None if a file was not sent. Raises ProtocolError."""
         entries = self.entries
         if len(entries) != len(names) * HASHED_FILE_BYTES:
-            raise ProtocolError("sync_message_refused", "entries that are not as many as files")
+            raise ProtocolError("sync_message_refused", "another number of entries than of files")
         kinds = {*entries[::HASHED_FILE_BYTES]}
         if not kinds <= {0, Kind.FILE} or max(entries[1::HASHED_FILE_BYTES]) > _MODE_MAX:
-            raise ProtocolError("sync_entry_refused", "what was sent of a directory is no file")
+            raise ProtocolError("sync_entry_refused", "an entry of a directory's files is no file")
         return PackedEntries.of_rows(names, entries) if 0 not in kinds else None
 
     @property
     def size(self) -> int:
-        """The bytes of all together."""
+        """The sum of the sizes of the files, in bytes."""
         return sum(size for (size,) in _SIZES(self.entries))
 
     def each(self) -> Iterator[tuple[int, TreeEntry]]:
-        """Those that were sent, by number."""
+        """Number and entry of each file that was sent."""
         for number, at in enumerate(range(0, len(self.entries), HASHED_FILE_BYTES), self.first):
             entry = self.entries[at : at + HASHED_FILE_BYTES]
             if entry != _ABSENT:
@@ -108,12 +108,12 @@ class SuppliedFolder(NamedTuple):
 
 
 def join_entries(entries: Sequence[bytes | None]) -> bytes:
-    """As `SuppliedFolder.entries`; None is of a file that was not sent."""
+    """Encode `SuppliedFolder.entries`; None stands for a file that was not sent."""
     return b"".join(entry or _ABSENT for entry in entries)
 
 
 class FolderItem(NamedTuple):
-    """Files of a directory that are asked for, from the number `first` on."""
+    """A request for files of a directory; `first` is the number of the first."""
 
     first: int
     path: bytes
@@ -129,7 +129,7 @@ def parse_folder_item(row: tuple[object, ...]) -> FolderItem:
     match row:
         case (int(first), path, names) if 0 <= first < 2**31:
             return FolderItem(first, check_path(path), parse_names(names))
-    raise ProtocolError("sync_message_refused", "an item of a supply that is none")
+    raise ProtocolError("sync_message_refused", "an invalid item of a supply")
 
 
 def parse_supplied(rows: Sequence[tuple[object, ...]]) -> dict[int, SuppliedFolder]:
@@ -140,5 +140,5 @@ def parse_supplied(rows: Sequence[tuple[object, ...]]) -> dict[int, SuppliedFold
             case (int(first), bytes(entries)):
                 found[first] = SuppliedFolder(first, entries)
             case _:
-                raise ProtocolError("sync_message_refused", "entries of files that are none")
+                raise ProtocolError("sync_message_refused", "invalid entries of files")
     return found

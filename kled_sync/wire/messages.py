@@ -44,7 +44,7 @@ class Rows(tuple[tuple[Any, ...], ...]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRoot:
-    """Take hold of a root. `options` as `endpoint.options.Options` has them."""
+    """Take hold of a root. `options` as `kled_sync.files.options.Options` has them."""
 
     request: int
     root: bytes
@@ -86,7 +86,7 @@ class RootIs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touched:
-    """What may have other owners or extended attributes than before; where that was asked for."""
+    """Paths whose owners or extended attributes may have changed; sent where `OpenRoot` asks."""
 
     paths: PathList
 

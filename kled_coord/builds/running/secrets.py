@@ -53,7 +53,7 @@ class Secrets:
         return [text for name, text in found.items() if version.fixed.get(name) is None]
 
     async def _defaults_of(self, version: TemplateVersion) -> Sequence[str]:
-        """Those of a version never change."""
+        """The sensitive defaults of a version, which never change: so they are kept."""
         if version.id not in self._defaults:
             archive = await self._store.read(version_archive, version.id)
             found = await trio.to_thread.run_sync(sensitive_defaults, archive)

@@ -57,7 +57,7 @@ def merge_variables(sources: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
 
 
 def says_yes(text: str | None) -> bool:
-    """Whether an attribute may be true. What only an evaluation could tell counts as true."""
+    """Whether an attribute is or may be true: an expression counts as true."""
     return text is not None and text not in {"false", '"false"', "null"}
 
 

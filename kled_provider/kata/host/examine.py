@@ -113,7 +113,7 @@ async def _handler(handler: Handler, owner: OwnerFile) -> HandlerFacts:
 
 
 def _refused(merged: Merged) -> Iterator[Problem]:
-    """What Kata refuses of a configuration: it may be a shipped one, as Firecracker's of 4.1.0."""
+    """What Kata refuses of a configuration, even of a shipped one (Firecracker's of 4.1.0)."""
     if wrong := list(key_problems(merged.tables)):
         yield from wrong
         return

@@ -86,7 +86,7 @@ class SeenEntry(PackableEntry):
 
     @property
     def size(self) -> int:
-        """Of a file."""
+        """The size of a file in bytes."""
         return int.from_bytes(self[_FILE.size - 8 : _FILE.size], "big")
 
     def with_digest(self, digest: bytes) -> SeenEntry:
@@ -116,12 +116,12 @@ def seen(entry: TreeEntry, found: os.stat_result | None) -> SeenEntry:
 
 
 def unread_file(found: os.stat_result) -> SeenEntry:
-    """A regular file that nobody has read."""
+    """A regular file whose content is not known."""
     return SeenEntry(_pack_seen(found))
 
 
 def is_settled(changed_ns: int, now_ns: int) -> bool:
-    """Whether what changed at `changed_ns` would have another time if it changed again now."""
+    """Whether a change at `now_ns` would get another time than `changed_ns`."""
     is_whole = changed_ns % _SECOND_NS == 0
     return changed_ns < now_ns - (_COARSE_TICK_NS if is_whole else _TICK_NS)
 

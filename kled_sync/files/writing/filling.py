@@ -48,7 +48,7 @@ class Filling:
 
     @property
     def numbers(self) -> range:
-        """Of its files."""
+        """The numbers of its files."""
         return range(self._first, self._first + len(self._names))
 
     def take(self, record: contents.Record, place: StagingPlace, mode_for: ModeFor) -> None:
@@ -85,28 +85,26 @@ class Filling:
         return None
 
     def refuse(self, trouble: tuple[str, str]) -> None:
-        """Let everything fail that has not come yet."""
+        """Fail every file that has not come yet, for the reason `trouble`."""
         for number, seen in zip(self.numbers, self._seen, strict=True):
             if seen is None:
                 self.troubles.setdefault(number, trouble)
         self.left = 0
 
     def came(self) -> dict[bytes, SeenEntry]:
-        """How the files that came are, by name."""
+        """The files that came, by name."""
         pairs = zip(self._names, self._seen, strict=True)
         return {name: seen for name, seen in pairs if seen is not None}
 
     def each(self) -> Iterator[tuple[int, bytes, bytes, TreeEntry]]:
-        """Of each that came its number and name, what it is called below the staging folder, and
-        the entry it is.
-        """
+        """For each file that came: number, name, name below the staging folder, and entry."""
         for number, name, seen in zip(self.numbers, self._names, self._seen, strict=True):
             if seen is not None:
                 yield number, name, self._above + name, seen.entry
 
 
 def read_whole(body: memoryview) -> TreeEntry | None:
-    """The entry of a file that came whole; None where it is another. Raises ProtocolError."""
+    """The entry of a whole file; None where its content is damaged. Raises ProtocolError."""
     entry = check_entry(bytes(body[:HASHED_FILE_BYTES]))
     if blake3(body[HASHED_FILE_BYTES:]).digest() != entry.tail:
         return None
@@ -116,7 +114,7 @@ def read_whole(body: memoryview) -> TreeEntry | None:
 def write_whole(
     name: bytes, body: memoryview, mtime_ns: int, mode: int, place: StagingPlace
 ) -> os.stat_result:
-    """A new file of what `read_whole` has seen, as it is then. Raises OSError: none is there."""
+    """Write a new file that `read_whole` has checked. Raises OSError, and leaves no file then."""
     descriptor = os.open(name, _NEW, mode & _ALL, dir_fd=place.directory)
     try:
         data = body[HASHED_FILE_BYTES:]

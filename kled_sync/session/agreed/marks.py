@@ -16,7 +16,7 @@ MARKS: Final = "attributes"
 
 
 class AttributeMarks:
-    """None at all where a sync was not asked for attributes. The root's is under the name ""."""
+    """Empty where a sync was not asked for attributes. The root has the name ""."""
 
     def __init__(self, path: Path | None) -> None:
         """`path` is None for a sync that is done once. A file that is damaged counts as none."""
@@ -32,14 +32,14 @@ class AttributeMarks:
         self._marks.set(directory, {name: check_mark(mark) for name, mark in found.items()})
 
     def get(self, path: bytes) -> AttributeMark | None:
-        """None where nothing was agreed."""
+        """The mark of `path`; None where nothing was agreed."""
         return self._marks.get(*_place(path))
 
     def put(self, path: bytes, mark: AttributeMark) -> None:
         self._marks.put(*_place(path), mark)
 
     def remove(self, path: bytes) -> None:
-        """Forget that of `path`, and of what is below it."""
+        """Forget the marks of `path` and of all paths below it."""
         directory, name = _place(path)
         if directory not in self._marks:
             return
@@ -49,7 +49,7 @@ class AttributeMarks:
                 self._marks.pop(below)
 
     def move(self, source: bytes, path: bytes) -> None:
-        """What was at the directory `source`, and below, is at `path`."""
+        """Move the marks of the directory `source`, and of all below it, to `path`."""
         mark = self.get(source)
         if mark is None:
             return
@@ -63,7 +63,7 @@ class AttributeMarks:
         return [directory for directory in self._marks if is_or_is_below(directory, top)]
 
     def save(self) -> None:
-        """Write them, if there are any. Raises OSError."""
+        """Write the marks, if there are any. Raises OSError."""
         if self._path is not None and (self._marks.count() or self._path.exists()):
             save_snapshot(self._path, b"", contents(self._marks))
 

@@ -37,7 +37,7 @@ Pair = tuple[FileAttributes, FileAttributes]
 
 
 class StandingAttributes:
-    """Of one session; does nothing where nothing was wished."""
+    """The attributes of one session; does nothing if the session asked for none."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class StandingAttributes:
         self._walk: Iterator[tuple[bytes, TreeEntry]] | None = None
 
     def begin(self) -> None:
-        """Of sides that were opened. Raises UnavailableError("sync_attributes_unknown")."""
+        """Begin once the sides are open. Raises UnavailableError("sync_attributes_unknown")."""
         if self._wish.sets_attributes:
             check_attributes_known(self._sides, FACT_TOLD)
             self._walk = self._sides[SyncSide.ALPHA].tree.walk()
 
     def brought(self, actions: Sequence[PathChange]) -> None:
-        """What was brought over, or is to be, is to have the attributes it has where it is from."""
+        """Note `actions`, carried out or about to be: their targets get the source's attributes."""
         if self._wish.sets_attributes:
             for action in actions:
                 if action.new is not None:
@@ -117,7 +117,7 @@ class StandingAttributes:
                 del self._health.attributes[path]
 
     def _is_alike(self, path: bytes) -> bool:
-        """Whether both sides have the same there."""
+        """Whether both sides have the same entry at `path`."""
         alpha, beta = (self._sides[side].tree.get(path) for side in SyncSide)
         if alpha is None or beta is None or alpha.is_frozen or alpha.kind is not beta.kind:
             return False
@@ -147,7 +147,7 @@ class StandingAttributes:
         self._agreement.flush()
 
     def _is_guarded(self, path: bytes, side: SyncSide) -> bool:
-        """Whether git on that side would run it."""
+        """Whether git on that side would run `path`, so that its attributes stay."""
         entry = self._sides[side].tree.get(path)
         return side is self._terms.guarded and self._terms.guard(path, entry)
 
@@ -170,7 +170,7 @@ class StandingAttributes:
         return change_of(self._wish, source, target, permissions=permissions)
 
     async def _set(self, side: SyncSide, changes: Sequence[AttributesToSet]) -> None:
-        """What one cannot have is agreed to differ: it is not tried again until it changes."""
+        """Set attributes of `side`; those it cannot have are agreed to differ until they change."""
         failed = await set_attributes(self._sides[side], changes)
         paths = [change.path for change in changes]
         for alpha, beta in await ask_both(self._sides, paths, xattrs=self._wish.xattrs):
@@ -194,7 +194,7 @@ class StandingAttributes:
 
 
 def _keeps_attributes(action: PathChange) -> bool:
-    """Whether what is there got other permissions alone, among which are the special bits."""
+    """Whether only the permissions changed, to which the special bits belong."""
     new, old = action.new, action.old
     if new is None or old is None or new.kind is not old.kind:
         return False

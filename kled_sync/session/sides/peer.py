@@ -45,7 +45,7 @@ class Peer:
         self._broken: KledError | None = None
         self._ended = trio.Event()
         self.listener: PeerListener | None = None
-        # Where blocks of content go, and by what way, if there is one that copies nothing.
+        # The peer that gets blocks of content, and the passage to it, where there is one.
         self._target: Peer | None = None
         self._passage: Passage | None = None
         self._passed: Callable[[WireBlock], None] = lambda _: None
@@ -171,7 +171,7 @@ class Peer:
             ) from exc
 
     async def _take_turn(self) -> None:
-        """Without a checkpoint where nobody else writes: blocks are many, and reading has one."""
+        """Acquire the lock; no checkpoint where it is free, as reading has one for each block."""
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:

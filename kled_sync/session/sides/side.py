@@ -47,10 +47,10 @@ class SideState:
         self.peer = peer
         self.tree = Tree()
         self.changed: set[bytes] = set()
-        # What may have other attributes than before, where it is told that.
+        # Paths whose attributes may have changed, where the endpoint tells that.
         self.touched: set[bytes] = set()
         self.facts: dict[str, Any] = {}
-        # Which directory the root is; empty where that is not told.
+        # Identifies the directory that is the root; empty where the endpoint does not tell.
         self.identity = b""
         self.root = b""
         # How much its clock is ahead of ours.
@@ -104,7 +104,7 @@ class SideState:
                 self.tree.put(ROOT, check_entry(entry))
                 self.identity = identity[:_IDENTITY_BYTES_MAX]
             case _:
-                raise ProtocolError("sync_message_refused", "a root that is none")
+                raise ProtocolError("sync_message_refused", "an invalid root")
         for wait in self._jobs.values():
             wait.told(None)
         self.changed.add(ROOT)
@@ -170,8 +170,9 @@ class SideState:
     def take(
         self, wait: JobWait, path: bytes, now: TreeEntry | None, before: TreeEntry | None
     ) -> None:
-        """`now` is at `path` where `before` was, as the job's answer says; what a look has found
-        there meanwhile is newer, and is not told again.
+        """Put `now` at `path`, where `before` was, as the job's answer says.
+
+        Nothing changes where a scan has found something else there meanwhile.
         """
         if wait.is_old(path) or not _is_still(self.tree.get(path), before):
             return
@@ -262,14 +263,14 @@ class JobNews(NamedTuple):
 
 
 def _is_still(there: TreeEntry | None, before: TreeEntry | None) -> bool:
-    """Whether no look has found anything else than `before`."""
+    """Whether no scan has found anything else than `before`."""
     if there is None or before is None:
         return there is before
     return is_meant(there, before) and (there.is_hashed or not before.is_hashed)
 
 
 def _ahead_s(facts: dict[str, Any]) -> float:
-    """0 where it is so little that it may be what the answer took."""
+    """How far the peer's clock is ahead; 0 for less than an answer may take."""
     theirs_s = facts.get("clock_s")
     ahead_s = theirs_s - time.time() if isinstance(theirs_s, float) else 0.0
     return ahead_s if abs(ahead_s) > _AHEAD_MIN_S else 0.0

@@ -1,4 +1,4 @@
-"""What an endpoint is reached by, and the way from one to another that copies nothing."""
+"""The byte streams of endpoints, and splice(2) from one endpoint's stream to another's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Final, Protocol
 import trio
 from trio.abc import ReceiveStream, SendStream
 
-# To wait is to go through all that waits, which takes longer than to read what is there: so often
-# in a row that is read at once, and then others have their turn.
+# Waiting for readability takes longer than reading what is there. So many reads follow without a
+# wait; then other tasks run.
 _AT_ONCE: Final = 8
 
 
@@ -23,10 +23,10 @@ class ByteStream(Protocol):
     """A process's pipes, or an SSH channel."""
 
     async def receive_into(self, space: memoryview) -> int:
-        """How many bytes came, at the beginning of `space`; none at the end."""
+        """Receive into `space` and return how many bytes came; 0 at the end of the stream."""
 
     async def send_all(self, data: bytes | memoryview) -> None:
-        """Waits while the other side reads no more."""
+        """Send all of `data`; waits while the other side does not read."""
 
 
 class PipeStream:
@@ -77,7 +77,7 @@ class Passage:
         return self._there[0] >= count
 
     async def move(self, count: int) -> None:
-        """So many bytes, which are there. Raises trio's errors."""
+        """Move `count` bytes, which `has` said are there. Raises trio's errors."""
         while count:
             try:
                 count -= _splice(self._source.fileno(), self._target.fileno(), count)
@@ -88,7 +88,7 @@ class Passage:
 
 
 def open_passage(source: ByteStream, target: ByteStream) -> Passage | None:
-    """None where there are not two pipes, or the system has no splice(2)."""
+    """A passage; None where either stream is no pipe, or the system has no splice(2)."""
     if sys.platform != "linux":
         return None
     if not (isinstance(source, PipeStream) and isinstance(target, PipeStream)):

@@ -24,5 +24,5 @@ def failed_in(answer: messages.JobPlaced) -> dict[int, tuple[str, str]]:
             case (int(number), str(code), str(words)):
                 found[number] = code[:64], words[:500]
             case _:
-                raise ProtocolError("sync_message_refused", "a failure that is none")
+                raise ProtocolError("sync_message_refused", "an invalid failure")
     return found

@@ -36,7 +36,7 @@ from kled_sync.wire.filled import FILLS, FolderItem, SuppliedFolder, filled
 
 # Enough that neither end waits for the other's answer, and contents of few jobs wait staged.
 _JOBS_AT_ONCE: Final = 4
-# How often it is said how far it is.
+# How often progress is reported.
 _SAY_S: Final = 0.05
 # What is sent again by itself: without the version that it was put together from.
 AGAIN: Final = frozenset({"damaged", "base_gone"})
@@ -82,7 +82,7 @@ class SyncMeter:
         )
 
     def moved(self, size: int) -> None:
-        """So much of what was planned went over; said now and then, as blocks are many."""
+        """Count `size` bytes as sent; reports progress every `_SAY_S` at most."""
         self.done_bytes = min(self.total_bytes, self.done_bytes + size)
         now = time.monotonic()
         if now >= self._say_at:
@@ -300,7 +300,7 @@ class SyncTransfer:
         actions: list[PathChange],
         done: CarriedOut,
     ) -> None:
-        """What became of the files of a directory, of which one at least did not come."""
+        """Take the results of a directory's files one by one: at least one of them did not come."""
         sent = dict(folder.each()) if folder is not None else {}
         for number, action in enumerate(actions, first):
             if number in failed:
@@ -318,7 +318,7 @@ class SyncTransfer:
         actions: list[PathChange],
         done: CarriedOut,
     ) -> None:
-        """All files of a directory came: the trees and the agreement have them as one object."""
+        """Take the results of a directory whose files all came: trees and agreement share them."""
         news.target.take_files(news.placed, path, files)
         news.source.take_sent(news.supplied, path, files, [action.new for action in actions])
         self._agreement.note_files(path, files)
