@@ -28,14 +28,9 @@ from kled_wire.resume.frames import Challenge, New, Resume, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume, read_greeting
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
+from tests.agent.control.application import echo
 
 LOG = EventLog(logging.getLogger("test"))
-
-
-async def echo(stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, _log: EventLog) -> None:
-    async for data in stream:
-        await stream.send_all(data)
-    await stream.send_eof()
 
 
 class Site:

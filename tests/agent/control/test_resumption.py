@@ -21,16 +21,10 @@ from kled_wire.resume.frames import New, encode_greeting
 from kled_wire.resume.handshake import ask_to_resume
 from kled_wire.resume.state import StreamState
 from kled_wire.resume.stream import ResumableStream
+from tests.agent.control.application import echo
 
 LOG = EventLog(logging.getLogger("test"))
 DIAL = messages.Dial(ticket="", kind="ssh", resume=True, user="usr_alice", grant="first")
-
-
-async def echo(stream: trio.abc.HalfCloseableStream, _dial: messages.Dial, _log: EventLog) -> None:
-    """The application: gives everything back, then the end."""
-    async for data in stream:
-        await stream.send_all(data)
-    await stream.send_eof()
 
 
 class Site:

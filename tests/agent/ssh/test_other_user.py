@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pwd
 import socket
 import stat
 import struct
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from kled_agent.machine.users import load_user
 from kled_agent.ssh.subsystems import choice
-from kled_wire.eventlog import EventLog
-from tests.agent.ssh.site import Keys, Site, forwarding, run, serving
+from tests.agent.ssh.site import Site, forwarding, run
 from tests.kit.sockets import open_unix
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sessions of others")
 
 REFUSED = ("-v", "-N", "-o", "ExitOnForwardFailure=yes")
-
-
-@pytest.fixture
-async def other(keys: Keys, home: Path, log: EventLog) -> AsyncIterator[Site]:
-    """A site whose sessions are nobody's, with `home` as theirs."""
-    user = dataclasses.replace(load_user("nobody", shell="/bin/sh"), home=str(home))
-    os.chown(home, user.uid, user.gid)
-    async with serving(keys, user, log, bury=True) as running:
-        yield running
 
 
 def _owner(path: Path) -> tuple[str, int]:

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pwd
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from kled_agent.machine.users import load_user
 from kled_sync.decide.modes import SyncSide
 from kled_sync.session.once import OneSync, Plan, Wish
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.streams import PipeStream
 from kled_sync.session.transfers.transfer import SyncMeter
 from kled_wire.errors import KledError
-from kled_wire.eventlog import EventLog
 from kled_wire.ssh.subsystems import SYNC
-from tests.agent.ssh.site import Keys, Site, serving
+from tests.agent.ssh.site import Site
 from tests.kit.endpoints import AS_RSYNC, content, two_peers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has sessions of others")
-
-
-@pytest.fixture
-async def other(keys: Keys, home: Path, log: EventLog) -> AsyncIterator[Site]:
-    """A site whose sessions are nobody's, with `home` as theirs."""
-    user = dataclasses.replace(load_user("nobody", shell="/bin/sh"), home=str(home))
-    os.chown(home, user.uid, user.gid)
-    async with serving(keys, user, log, bury=True) as running:
-        yield running
 
 
 async def copy(site: Site, source: Path, destination: bytes, state: Path) -> int:

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from kled_wire.transport.pump import TellingStream, pump
+from tests.wire.sockets import read_all
 
 
 async def test_each_half_close_is_carried_through_by_itself() -> None:
@@ -29,10 +30,10 @@ async def test_each_half_close_is_carried_through_by_itself() -> None:
         )
         await client.send_all(b"question")
         await client.send_eof()
-        assert await _all(server) == b"question"
+        assert await read_all(server) == b"question"
         await server.send_all(b"an answer after the end")
         await server.send_eof()
-        assert await _all(client) == b"an answer after the end"
+        assert await read_all(client) == b"an answer after the end"
     assert counted == {"right": 8, "left": 23}
 
 
@@ -63,7 +64,7 @@ async def test_a_side_that_takes_no_more_is_still_heard_to_its_end() -> None:
         with pytest.raises(trio.BrokenResourceError):
             await pump(left, right)
     await left.aclose()
-    assert await _all(client) == b"413 too large"
+    assert await read_all(client) == b"413 too large"
 
 
 class Telling(TellingStream):
@@ -109,7 +110,7 @@ async def test_a_refusal_while_nothing_is_sent_ends_that_direction_alone() -> No
         with pytest.raises(trio.BrokenResourceError, match="takes no more"):
             await pump(left, right)
     await left.aclose()
-    assert await _all(client) == b"its last words"
+    assert await read_all(client) == b"its last words"
 
 
 async def test_a_stream_closed_under_the_pump_is_one_broken_resource_error() -> None:
@@ -170,7 +171,7 @@ async def test_megabytes_cross_real_sockets_unchanged_in_both_directions() -> No
         client = await trio.open_tcp_stream("127.0.0.1", port)
         async with client, trio.open_nursery() as both:
             both.start_soon(_send, client, blob)
-            got = await _all(client)
+            got = await read_all(client)
         nursery.cancel_scope.cancel()
     assert hashlib.sha256(got).digest() == hashlib.sha256(blob).digest()
 
@@ -178,10 +179,3 @@ async def test_megabytes_cross_real_sockets_unchanged_in_both_directions() -> No
 async def _send(stream: trio.abc.HalfCloseableStream, data: bytes) -> None:
     await stream.send_all(data)
     await stream.send_eof()
-
-
-async def _all(stream: trio.abc.ReceiveStream) -> bytes:
-    got = bytearray()
-    while data := await stream.receive_some():
-        got += data
-    return bytes(got)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from kled_provider.kled.processes.ending import last_lines, wait_agent_end
 from kled_provider.kled.processes.running import ProcessDirectory, ProcessSpec
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[ProcessDirectory]:
-    place = ProcessDirectory(tmp_path / "w-1", "agent")
-    yield place
-    if (running := processes.find(place)) is not None:
-        os.killpg(running.pid, signal.SIGKILL)
 
 
 def shell(script: str, agent_id: str = "a-1") -> ProcessSpec:

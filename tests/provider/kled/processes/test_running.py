@@ -10,7 +10,6 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,14 +39,6 @@ signal.signal(15, end)
 print("ready", flush=True)
 time.sleep(300)
 """
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[ProcessDirectory]:
-    place = ProcessDirectory(tmp_path / "w-1", "agent")
-    yield place
-    if (running := processes.find(place)) is not None:
-        os.killpg(running.pid, signal.SIGKILL)
 
 
 def mode(path: Path) -> int:
