@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from kled_sync.decide.gathering import find_tops, in_tree_order
 from kled_sync.decide.reconcile import PathChange
-from kled_sync.tree.entry import Kind, TreeEntry
+from kled_sync.tree.entry import Kind, TreeEntry, is_directory
 from kled_sync.tree.paths import ROOT, is_below, split
 from kled_sync.tree.tree import Tree
 from kled_sync.wire.filled import FILE_BYTES, FILES_MAX, NO_FILES, NewFiles
@@ -27,7 +27,8 @@ JOB_BYTES: Final = 16 * 1024 * 1024
 REUSE_BYTES: Final = 64 * 1024
 # With more files than this the order of the directories counts for more than who was saved last.
 _NEWEST_FIRST: Final = 1000
-_SEARCHABLE: Final = 0o700
+# The permissions of a directory in which its owner may do everything.
+_OPEN: Final = 0o700
 
 
 class Do(IntEnum):
@@ -124,7 +125,11 @@ def plan(
     tops = find_tops(files, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
     contents += [_arrive(a, find) for path in small if path not in tops for a in small[path]]
     directories = [o._replace(files=files[o.path]) if o.path in tops else o for o in directories]
-    first = [*_make_way(actions, blocked), *(o for o in directories if o.path not in tops)]
+    first = [
+        *_opening(actions, target),
+        *_make_way(actions, blocked),
+        *(o for o in directories if o.path not in tops),
+    ]
     gathered = [o for o in directories if o.path in tops]
     coming = _in_tree_order(contents + gathered, large) if many else _newest_first(contents)
     last = [
@@ -178,6 +183,44 @@ def differs_in_time_alone(action: PathChange) -> bool:
     return new is not None and old is not None and old.is_directory and old.mode == new.mode
 
 
+def _opening(actions: Sequence[PathChange], target: Tree) -> Iterator[Operation]:
+    """What lets something be done in directories in which nobody may; `_dressing` undoes it.
+
+    Only where directories have times: in a sync that goes on the other side would follow.
+    """
+    own = {a.path for a in actions if is_directory(a.new) and not differs_in_time_alone(a)}
+    for path in sorted({split(a.path)[0] for a in actions if a.path} - own):
+        entry = target.get(path)
+        if entry is not None and entry.is_directory and entry.mtime_ns and not _is_open(entry):
+            yield Operation(Do.DRESS, path, _opened(entry), entry)
+
+
+def _is_open(directory: TreeEntry) -> bool:
+    return directory.mode & _OPEN == _OPEN
+
+
+def _opened(directory: TreeEntry) -> TreeEntry:
+    return directory.with_mode(directory.mode | _OPEN)
+
+
+def is_opening(operation: Operation, action: PathChange) -> bool:
+    """Whether it brings nothing of the action about, but lets others do so."""
+    if operation.do is not Do.DRESS or not is_directory(operation.old):
+        return False
+    return not is_directory(action.new) or differs_in_time_alone(action)
+
+
+def is_last(operation: Operation, action: PathChange) -> bool:
+    """Whether nothing of the action is to be done after it.
+
+    What is in the way goes before, and a directory is opened until all that comes is in it.
+    """
+    new, wanted = operation.new, action.new
+    if new is None or wanted is None:
+        return new is wanted
+    return new.mode == wanted.mode
+
+
 def _dressing(
     actions: Sequence[PathChange], target: Tree, moved: Sequence[PathChange]
 ) -> Iterator[Operation]:
@@ -190,7 +233,7 @@ def _dressing(
         new = action.new
         if new is None or not new.is_directory:
             continue
-        if new.mode & _SEARCHABLE != _SEARCHABLE or new.mtime_ns:
+        if not _is_open(new) or new.mtime_ns:
             yield Operation(Do.DRESS, action.path, new, None)
     for path in sorted({split(a.path)[0] for a in (*actions, *moved) if a.path} - own):
         entry = target.get(path)
@@ -219,7 +262,8 @@ def _make_way(actions: Sequence[PathChange], blocked: Sequence[bytes]) -> Iterat
 def _directory(action: PathChange) -> Operation:
     old = action.old if action.old is not None and action.old.is_directory else None
     do = Do.DRESS if old is not None else Do.MAKE_DIRECTORY
-    return Operation(do, action.path, action.new, old)
+    assert action.new is not None
+    return Operation(do, action.path, _opened(action.new), old)
 
 
 def _removals(actions: Iterable[PathChange]) -> list[Operation]:

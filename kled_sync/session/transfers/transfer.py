@@ -17,6 +17,8 @@ from kled_sync.decide.operations import (
     Operation,
     SyncJob,
     differs_in_time_alone,
+    is_last,
+    is_opening,
     plan,
     portions,
 )
@@ -260,7 +262,7 @@ class SyncTransfer:
         news = JobNews(self._sides[side], self._sides[side.other], *waits)
         for number, operation in enumerate(job.operations):
             action = by_path.get(operation.path)
-            if action is None:
+            if action is None or is_opening(operation, action):
                 continue  # a directory got back its time; the next look finds where it did not
             if number in failed:
                 self._agreement.forget([operation.path])
@@ -280,7 +282,8 @@ class SyncTransfer:
                 done.content_bytes += folder.size
             self._release(names, done)
         done.too_large.extend(answer.too_large)
-        whole = {o.path for o in job.operations if _is_last(o, by_path.get(o.path))}
+        own = (o for o in job.operations if o.path in by_path)
+        whole = {o.path for o in own if is_last(o, by_path[o.path])}
         self._release(whole, done)
         self.meter.files_done += sum(o.weight for o in job.operations if o.new is not None)
         self.meter.changed()
@@ -353,11 +356,6 @@ class SyncTransfer:
         again = do is Do.DRESS and new.is_directory and operation.old is None
         if not again or differs_in_time_alone(action):
             done.actions.append(action)
-
-
-def _is_last(operation: Operation, action: PathChange | None) -> bool:
-    """Whether nothing of the action is to be done after it: what is in the way goes before."""
-    return action is not None and (operation.new is None) is (action.new is None)
 
 
 def _brought(job: SyncJob, by_path: dict[bytes, PathChange]) -> dict[bytes, TreeEntry]:

@@ -93,3 +93,28 @@ async def test_what_made_way_alone_is_under_way_until_the_other_is_there(
         assert transfer.in_flight == {b"p"}
         await peer.answer()
         assert not transfer.in_flight
+
+
+async def test_a_directory_that_is_closed_at_the_end_is_under_way_until_then(
+    transfer: SyncTransfer, peer: AskedPeer
+) -> None:
+    closed, tree = make_directory(0o555), transfer._sides[SyncSide.BETA].tree
+    tree.root = DIRECTORY
+    done = []
+    async with trio.open_nursery() as nursery:
+
+        async def begin() -> None:
+            actions = [change(b"d", closed, None), change(b"d/link", LINK, None)]
+            done.append(await transfer.carry_out(actions, urgent=False))
+
+        nursery.start_soon(begin)
+        await peer.answer()
+        # A look that finds it open finds no change.
+        assert tree.get(b"d") == DIRECTORY
+        assert transfer.in_flight == {b"d", b"d/link"}
+        await peer.answer()
+        assert transfer.in_flight == {b"d"}
+        await peer.answer()
+        assert tree.get(b"d") == closed
+        assert not transfer.in_flight
+    assert [action.path for action in done[0].actions] == [b"d", b"d/link"]
