@@ -43,6 +43,6 @@ async def _read(path: str, session: Command) -> bytes:
             await read_all(program.stdout, found.extend, TypingPriority())
     finally:
         program.close()
-        with trio.CancelScope(deadline=trio.current_time()):  # what reads on is ended
+        with trio.CancelScope(deadline=trio.current_time()):  # a reader that goes on is ended
             await wait_ended(program, session.children)
     return bytes(found)

@@ -137,7 +137,7 @@ def of_run(directory: Path) -> Choice:
 
 
 async def ignore_event(_event: Event) -> None:
-    """For a session of which nobody follows the events."""
+    """Drop an event: the callback of a session whose events nobody reads."""
     await trio.lowlevel.checkpoint()
 
 

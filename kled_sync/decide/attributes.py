@@ -66,7 +66,7 @@ _MARK_BYTES: Final = 16
 
 
 class AttributeMark(PackableEntry):
-    """What alpha had of one path when both sides agreed, and what beta had."""
+    """Digests of the attributes of one path, on alpha and on beta, when both sides agreed."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ class AttributeMark(PackableEntry):
         return False
 
     def has(self, side: SyncSide, digest: bytes) -> bool:
-        """Whether that side has still what it had then."""
+        """Whether `side` still has the attributes that it had then."""
         at = 0 if side is SyncSide.ALPHA else _MARK_BYTES
         return self[at : at + _MARK_BYTES] == digest
 

@@ -39,7 +39,7 @@ def contradiction(a: TreeEntry | None, b: TreeEntry | None, o: TreeEntry | None,
         return f"{kind_word(a)} on one side, {kind_word(b)} on the other"
     if o is None:
         return "made on both sides, and different"
-    # Only where changes go one way is that a conflict.
+    # That is a conflict in a one-way mode only.
     beta_alone = essence(a, mask) == essence(o, mask)
     return "changed on the beta side" if beta_alone else "changed on both sides"
 

@@ -27,7 +27,7 @@ class DirectoryMove:
     """`operations` end with the move; the ones before it make what it is moved into."""
 
     operations: Sequence[Operation]
-    # What it does for both names; of all that is in them, where that was decided on.
+    # The changes of both names, and of all paths in them that were decided on.
     actions: Sequence[PathChange]
 
     @property

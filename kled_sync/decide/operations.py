@@ -53,7 +53,7 @@ class Operation(NamedTuple):
     new: TreeEntry | None
     old: TreeEntry | None
     source: bytes = b""
-    # What a directory that is made comes with.
+    # The files that a new directory comes with.
     files: NewFiles = NO_FILES
 
     @property
@@ -119,7 +119,7 @@ def plan(
     contents = [_arrive(a, find) for a in single]
     sizes = {o.path: _content_bytes(o) for o in contents}
     large = {path for path, size in sizes.items() if size > JOB_BYTES // 4}
-    # Large files are sent last, so what they are in is made before.
+    # Large files are sent last, so their directories are made before.
     sizes |= dict.fromkeys(large, JOB_BYTES + 1)
     files = {path: _new_files(path, small.get(path, ())) for path in new}
     tops = find_tops(files, sizes.items(), JOB_OPERATIONS, JOB_BYTES)
@@ -147,7 +147,7 @@ def _small_files(
     arriving: Sequence[PathChange],
     find: Callable[[TreeEntry], bytes | None],
 ) -> tuple[dict[bytes, list[PathChange]], list[PathChange]]:
-    """Of what arrives the small new files in each of the new `directories`, and the rest.
+    """Part what arrives: the small new files in each of the new `directories`, and the rest.
 
     There may be a million: no more is called for each than what must be.
     """

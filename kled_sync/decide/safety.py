@@ -13,7 +13,7 @@ from kled_sync.tree.tree import Tree
 # A deletion that is both more than this many and this part of what was agreed is asked about.
 DELETIONS_MAX: Final = 100
 DELETED_PART_MAX: Final = 0.10
-# Of what was agreed; a directory that took a root's place and lacks more is asked about.
+# A sync asks about a root that was replaced and lacks more than this part of the agreed names.
 LACKING_PART_MAX: Final = 0.5
 
 

@@ -13,7 +13,7 @@ from kled_sync.watching.fanotify import open_fanotify
 from kled_sync.watching.inotify import limit_words
 from kled_sync.wire import messages
 
-# A save is several events; what goes on for longer is told of while it does.
+# A save is several events; a longer series is reported while it goes on.
 QUIET_S: Final = 0.008
 _TELL_S: Final = 0.04
 Choose = Callable[[bytes], Choice]
@@ -80,7 +80,7 @@ class ChangeReporter:
         self._collect()
 
     def report_dirty(self) -> None:
-        """Say `Dirty` soon, where the endpoint itself saw something that is to be scanned again."""
+        """Send `Dirty` soon if the endpoint itself has marked something to scan again."""
         if self._watch is not None and self._holding is not None and self._holding.memory.dirty:
             self._event_at = self._told_at = time.monotonic()
 

@@ -35,7 +35,7 @@ from kled_sync.wire.messages import Numbered
 from kled_wire.errors import ProtocolError
 
 _SAMPLE_BYTES: Final = 64 * 1024
-# The receiver copies what is referred to while we look for more.
+# The receiver copies the referenced data while we search for more.
 _REFERENCES_MAX: Final = 4
 _WORDS_MAX: Final = 200
 _WHOLE_BYTES: Final = contents.HEAD_BYTES + HASHED_FILE_BYTES
@@ -150,7 +150,7 @@ class Supplier:
         return what
 
     def _changed(self, directory: bytes, name: bytes, number: int) -> SeenEntry | None:
-        """The same of one that is another than it was, as long as it is small. Raises OSError."""
+        """Send a file that has changed since it was seen, while it is small. Raises OSError."""
         began = time.time_ns()
         descriptor, found = self._root.open_seen(join(directory, name))
         try:

@@ -132,7 +132,7 @@ def _bring_back(holding: HeldRoot, path: bytes, version: KeptVersion) -> bool:
     if version.what == MADE:
         if present is None:
             return False
-        with suppress(*(Refusal,) if present.is_directory else ()):  # others put something into it
+        with suppress(*(Refusal,) if present.is_directory else ()):  # it may not be empty
             _take_away(holding, path, present, version.source)
     elif version.what == MOVED:
         return _move_back(holding, version)

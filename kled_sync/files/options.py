@@ -37,9 +37,9 @@ class Options:
     only: bytes = b""
     # Nothing is written here: it is what a copy is made of.
     reads_only: bool = False
-    # Whether the session is told which directory the root is, whenever that is another.
+    # Whether the endpoint identifies the root to the session, again whenever it is replaced.
     identify: bool = False
-    # Whether it is told which paths may have other owners or extended attributes than before.
+    # Whether it names paths whose owners or extended attributes may have changed.
     attributes: bool = False
     # Nothing is remembered or kept, and other syncs of the root may run.
     transient: bool = False

@@ -216,7 +216,7 @@ class ContinuousSync:
         return len(actions) + await self._attributes.settle(self._is_under_way)
 
     async def _bring_renamed(self, directories: set[bytes] | None) -> set[bytes] | None:
-        """What is still to be looked at. Raises KledError."""
+        """Bring renamed directories over; return those still to be looked at. Raises KledError."""
         if not directories or self.transfer.in_flight or self._failed:
             return directories
         done, left = await bring_renamed(

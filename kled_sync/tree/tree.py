@@ -39,7 +39,7 @@ class Tree:
             self._forget_below(path)
 
     def fill(self, directory: bytes, files: PackedEntries) -> None:
-        """Set these files in a directory, in which others may be; all come at once."""
+        """Add or replace `files` in `directory`, all at once; its other entries stay."""
         if not self.directories.size(directory):
             self.directories.use(directory, files)
             return

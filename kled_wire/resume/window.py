@@ -14,7 +14,7 @@ from typing import Final
 WINDOW_MIN: Final = 256 * 1024
 WINDOW_MAX: Final = 32 * 1024 * 1024
 # A round trip is measured so often while much is under way, and forgotten after the second, so
-# that a change of way is noticed. Seconds.
+# that a change of path is noticed. Seconds.
 ASK_EVERY_S: Final = 0.1
 _FORGET_S: Final = 10.0
 _GAIN: Final = 2

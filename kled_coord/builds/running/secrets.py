@@ -34,7 +34,7 @@ class Secrets:
         self._defaults: OrderedDict[str, Sequence[str]] = OrderedDict()
 
     async def values(self, workspace_id: WorkspaceId) -> tuple[str, ...]:
-        """Sensitive parameters and variables, fixed or by default, and what the state marks.
+        """Sensitive parameters, fixed and default variables, and values that the state marks.
 
         All as they were applied last. Raises StoreError, KledError("sealed_unreadable").
         """

@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"[^\W\d][\w-]{0,254}")
 
 
 def is_values(name: str) -> bool:
-    """Whether Terraform takes values from a file of that name without being told to."""
+    """Whether Terraform reads values from a file of that name without an argument."""
     plain = name.removesuffix(".json")
     return plain == "terraform.tfvars" or plain.endswith(".auto.tfvars")
 

@@ -158,7 +158,7 @@ class ContainerResource(Resource):
     async def _clear_replaced(
         self, context: Context, place: ContainerPlace, record: ContainerRecord, planned: Values
     ) -> None:
-        """Stop what the new one takes the place of: no two of one name run, whichever is first."""
+        """Stop the container that is replaced: two of one name never run at once."""
         await context.host.note(
             f"Container {planned['name']} is stopped before the one in its place starts: "
             "create_before_destroy needs another name for the new one"

@@ -152,7 +152,7 @@ def _file(found: os.stat_result, digest: bytes, *, is_sure: bool) -> SeenEntry:
 
 
 def seen_link(found: os.stat_result, target: bytes) -> SeenEntry:
-    """A link that was read; the inode of one that is replaced may be used again at once."""
+    """A link that was read; its inode may be reused as soon as it is replaced."""
     sure = is_settled(found.st_ctime_ns, time.time_ns())
     return seen(make_link(target, found.st_mtime_ns), found if sure else None)
 
@@ -188,7 +188,7 @@ class Memory:
         self.directories.put(*split(path), what)
 
     def fill(self, directory: bytes, files: dict[bytes, SeenEntry]) -> None:
-        """Set these files in a directory, in which others may be; all come at once."""
+        """Add or replace `files` in `directory`, all at once; its other entries stay."""
         self.altered = True
         self.directories.set(directory, self.directories.children(directory) | files)
 

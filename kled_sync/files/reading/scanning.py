@@ -63,7 +63,7 @@ class Scanner:
         self._gone: dict[int, SeenEntry] = {}
         self._changed: dict[bytes, None] = {}
         self._known_changed: list[bytes] = []
-        # Of the last scan: what is new, or has changed in whatever way, where that is asked for.
+        # Paths that are new or changed in any way in the last scan, if the session asks for them.
         self.touched: list[bytes] = []
         # Whether names are told in Unicode's form C, whatever the filesystem makes of them.
         self.composes = False

@@ -21,7 +21,7 @@ from kled_wire.errors import ProtocolError
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALL: Final = 0o777
 _WORDS_BYTES: Final = 500
-# The sender's mode, and that of the file that is there, if one is → the file's here.
+# The sender's mode and the mode of the replaced file, if any → the mode of the file here.
 ModeFor = Callable[[int, int | None], int]
 
 
@@ -34,7 +34,7 @@ class StagingPlace(NamedTuple):
 
 
 class Filling:
-    """The files of one directory on their way. Blocks; for one thread until `left` is 0."""
+    """Receives the files of one directory. Blocks; one thread has it until `left` is 0."""
 
     def __init__(self, first: int, names: Sequence[bytes], staged: bytes) -> None:
         """`first` is the number of the first file, `staged` what the directory is called."""
@@ -52,7 +52,7 @@ class Filling:
         return range(self._first, self._first + len(self._names))
 
     def take(self, record: contents.Record, place: StagingPlace, mode_for: ModeFor) -> None:
-        """One file, whole or given up. Raises ProtocolError for what no honest sender sends."""
+        """Take the record of one file, whole or failed. Raises ProtocolError for any other."""
         number = record.item
         at = number - self._first
         if self._seen[at] is not None or number in self.troubles:

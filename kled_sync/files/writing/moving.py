@@ -69,7 +69,7 @@ def move_file(operation: Operation, root: Root, memory: Memory, store: ChunkStor
 
 
 def _watch(known_at: bytes, path: bytes, root: Root, memory: Memory, watch: Watch | None) -> None:
-    """Let events of what is known at `known_at` name what is at `path`."""
+    """Watch the directories known at `known_at` under their paths below `path`."""
     if watch is not None:
         for directory in memory.below(known_at):
             now = path + directory[len(known_at) :]

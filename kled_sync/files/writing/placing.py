@@ -246,7 +246,7 @@ class Placer:
             os.unlink(staged, dir_fd=self._staging)
 
     def _remember(self, descriptor: int, name: bytes, path: bytes, content: TreeEntry) -> None:
-        """What was put there. What somebody has saved there since is news to the next look."""
+        """Remember what was put there; a later save is found by the next scan."""
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         what = seen(content, None)
         if content.is_file:

@@ -19,7 +19,7 @@ class AttributeMarks:
     """Empty where a sync was not asked for attributes. The root has the name ""."""
 
     def __init__(self, path: Path | None) -> None:
-        """`path` is None for a sync that is done once. A file that is damaged counts as none."""
+        """`path` is None for a sync that runs once. A damaged file is treated as missing."""
         self._path = path
         self._marks = Directories(AttributeMark)
         try:

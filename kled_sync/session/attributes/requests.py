@@ -1,4 +1,4 @@
-"""Asks endpoints for the attributes of paths, and lets them set what differs."""
+"""Requests to endpoints to read and to set the attributes of paths."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def ask_attributes(
 async def ask_both(
     sides: Sides, paths: Sequence[bytes], *, xattrs: bool
 ) -> list[tuple[FileAttributes, FileAttributes]]:
-    """Of each path what alpha has, and beta. Raises KledError."""
+    """The attributes of each path on alpha and on beta. Raises KledError."""
     found: dict[SyncSide, list[FileAttributes]] = {}
 
     async def ask(side: SyncSide) -> None:

@@ -50,11 +50,11 @@ class StandingAttributes:
     ) -> None:
         self._sides, self._agreement, self._health = sides, agreement, health
         self._terms, self._wish, self._log = terms, wish, log
-        # What is to be compared, and the side that gets what the other has where that is known.
+        # The paths to compare; the side that gets the other's attributes, where that is known.
         self._pending: dict[bytes, SyncSide | None] = {}
-        # The same of what was being brought over at that time.
+        # Paths to compare later: they were being transferred.
         self._held: dict[bytes, SyncSide | None] = {}
-        # All that is compared once after the start, as far as it was not yet.
+        # The rest of the paths that are compared once after the start.
         self._walk: Iterator[tuple[bytes, TreeEntry]] | None = None
 
     def begin(self) -> None:

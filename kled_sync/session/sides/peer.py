@@ -52,7 +52,7 @@ class Peer:
         self.sent_bytes = self.received_bytes = 0
 
     def pass_on(self, target: Peer, passed: Callable[[WireBlock], None]) -> None:
-        """Blocks of content go to `target` from now on; `passed` is told of each that went."""
+        """Pass blocks of content on to `target` from now on, and call `passed` with each."""
         self._target, self._passed = target, passed
         self._passage = open_passage(self.stream, target.stream)
 

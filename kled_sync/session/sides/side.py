@@ -220,9 +220,9 @@ class JobWait:
     def __init__(self) -> None:
         self.event = trio.Event()
         self.answer: messages.Message | None = None
-        # What was sent of new directories, by the number of the first file.
+        # Entries sent of new directories, by the number of the first file.
         self.files: dict[int, SuppliedFolder] = {}
-        # Directories that were told of since it began, and since it had answered; None: the root.
+        # Directories reported since it began, and since it answered; None is the root.
         self.looked: set[bytes | None] = set()
         self._told: set[bytes | None] = set()
 
@@ -245,7 +245,7 @@ Sides = Mapping[SyncSide, SideState]
 
 
 class JobNews(NamedTuple):
-    """Both sides of a job, and what they answer."""
+    """Both sides of a job, and their answers."""
 
     target: SideState
     source: SideState
@@ -253,7 +253,7 @@ class JobNews(NamedTuple):
     supplied: JobWait
 
     def take(self, operation: Operation, new: TreeEntry | None, sent: TreeEntry | None) -> None:
-        """What the operation was done with is at its path, and at the source what was sent."""
+        """Put the result at its path of the target, and what was sent at the path of the source."""
         path, old = operation.path, operation.old
         if operation.do is Do.DRESS and old is None:  # a directory, whatever its times were
             old = self.target.tree.get(path)

@@ -45,7 +45,7 @@ async def bring_renamed(
 
 
 def _follows(side: SyncSide, mode: Mode) -> bool:
-    """Whether what the other side alone makes and removes is made and removed on this one."""
+    """Whether `side` follows what the other side alone creates and removes."""
     if side is SyncSide.BETA:
         verdicts = decide(mode, b"new", b"", b""), decide(mode, b"", b"old", b"old")
         return set(verdicts) == {Verdict.TO_BETA}

@@ -189,7 +189,7 @@ class SyncTransfer:
     async def move(
         self, side: SyncSide, moves: Iterable[DirectoryMove], *, urgent: bool
     ) -> list[DirectoryMove]:
-        """Those of `moves` that were done; the others have changed nothing. Raises KledError."""
+        """Return those of `moves` that were done; others change nothing. Raises KledError."""
         target = self._sides[side]
         found = list(moves) if target.facts.get("moves") is True else []
         if not found:
@@ -254,7 +254,7 @@ class SyncTransfer:
         by_path: dict[bytes, PathChange],
         done: CarriedOut,
     ) -> None:
-        """`waits`: for what was placed, and for what was sent."""
+        """Take a job's results; `waits` are those of the placing and of the supplying side."""
         answer, supplied = waits[0].answer, waits[1].answer
         assert isinstance(answer, messages.JobPlaced)
         items = supplied.items if isinstance(supplied, messages.Supplied) else {}
@@ -289,7 +289,7 @@ class SyncTransfer:
         self.meter.changed()
 
     def _release(self, paths: Iterable[bytes], done: CarriedOut) -> None:
-        """They are not under way any more: those of `done` alone, others may have begun again."""
+        """End `paths` being under way, but only those of `done`: others may have begun again."""
         whole = done.under_way.intersection(paths)
         done.under_way -= whole
         self.in_flight -= whole

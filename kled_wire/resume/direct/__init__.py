@@ -1,1 +1,1 @@
-"""Direct paths: an agent's addresses, when they are tried, and the connection to them."""
+"""Direct paths: offers of addresses, when each path is tried, and the search for one that works."""
