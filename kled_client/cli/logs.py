@@ -70,31 +70,34 @@ def logs(
         return
     printer = _Printer(invocation.output)
 
-    async def work(api: Api) -> Build:
-        builds = await api.builds(str(workspace))
-        found = choose_build(builds, build, workspace)
-        if follow:
-            await read_log(api, found["id"], printer.take)
-        else:
-            async for item in api.build_log(found["id"], follow=False):
-                printer.take(item)
-        is_waiting = follow and found["transition"] == "start" and found is builds[0]
-        with suppress(NotFoundError):  # an older coordinator knows nothing of scripts
-            if is_waiting:
-                await _tell_of_agents(api, invocation.output, workspace, {"connecting"})
-            await _print_scripts(api, invocation.output, workspace, found, follow=follow)
-            if is_waiting:
-                states = {"timed_out", "disconnected"}
-                await _tell_of_agents(api, invocation.output, workspace, states)
-        return found
-
-    found = invocation.call(work)
+    found = invocation.call(lambda api: _print_build(api, printer, workspace, build, follow=follow))
     if printer.end is None:
         invocation.output.note(f"build {found['number']} ({found['transition']}) goes on")
     else:
         status, error = printer.end
         why = f": {error}" if error else ""
         invocation.output.note(f"build {found['number']} ({found['transition']}) {status}{why}")
+
+
+async def _print_build(
+    api: Api, printer: _Printer, ref: WorkspaceRef, number: int | None, *, follow: bool
+) -> Build:
+    """Print the log of a build and its scripts' output; with `follow`, until their end."""
+    builds = await api.builds(str(ref))
+    found = choose_build(builds, number, ref)
+    if follow:
+        await read_log(api, found["id"], printer.take)
+    else:
+        async for item in api.build_log(found["id"], follow=False):
+            printer.take(item)
+    is_waiting = follow and found["transition"] == "start" and found is builds[0]
+    with suppress(NotFoundError):  # an older coordinator knows nothing of scripts
+        if is_waiting:
+            await _tell_of_agents(api, printer.output, ref, {"connecting"})
+        await _print_scripts(api, printer.output, ref, found, follow=follow)
+        if is_waiting:
+            await _tell_of_agents(api, printer.output, ref, {"timed_out", "disconnected"})
+    return found
 
 
 async def _print_scripts(
@@ -122,14 +125,14 @@ class _Printer:
     """Prints lines, or with `--output json` every object as it came."""
 
     def __init__(self, output: Output) -> None:
-        self._output = output
+        self.output = output
         self.end: tuple[str, str | None] | None = None
 
     def take(self, item: dict[str, Any]) -> None:
-        if self._output.as_json:
-            self._output.json_line(item)
+        if self.output.as_json:
+            self.output.json_line(item)
         elif "seq" in item:
-            self._output.line(str(item.get("text", "")))
+            self.output.line(str(item.get("text", "")))
         if isinstance(item.get("end"), dict):
             self.end = (str(item["end"].get("status")), item["end"].get("error"))
 
