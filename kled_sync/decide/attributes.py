@@ -63,6 +63,9 @@ class AttributeWish:
 
 NOTHING: Final = AttributeWish()
 _MARK_BYTES: Final = 16
+# In place of the digest of a side: whatever it has, and nothing that it could have.
+_PLACED: Final = bytes(_MARK_BYTES)
+_OTHER: Final = b"\xff" * _MARK_BYTES
 
 
 class AttributeMark(PackableEntry):
@@ -75,9 +78,14 @@ class AttributeMark(PackableEntry):
         return False
 
     def has(self, side: SyncSide, digest: bytes) -> bool:
-        """Whether `side` still has the attributes that it had then."""
+        """Whether `side` still has the attributes that it had then, or is owed some."""
         at = 0 if side is SyncSide.ALPHA else _MARK_BYTES
-        return self[at : at + _MARK_BYTES] == digest
+        return self[at : at + _MARK_BYTES] in {digest, _PLACED}
+
+
+def owed_mark(side: SyncSide) -> AttributeMark:
+    """The mark of a path whose content comes to `side`, until the attributes have come too."""
+    return AttributeMark(_OTHER + _PLACED if side is SyncSide.BETA else _PLACED + _OTHER)
 
 
 def check_mark(data: bytes) -> AttributeMark:

@@ -292,6 +292,7 @@ class ContinuousSync:
             self._wake.set()
 
     async def _carry_out(self, actions: list[PathChange], *, urgent: bool) -> None:
+        self._attributes.bring(actions)
         done = await self.transfer.carry_out(actions, urgent=urgent)
         self._took(done)
 

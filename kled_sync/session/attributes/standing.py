@@ -16,6 +16,7 @@ from kled_sync.decide.attributes import (
     FileAttributes,
     change_of,
     mark_of,
+    owed_mark,
     verdict_on,
 )
 from kled_sync.decide.modes import SyncSide, Verdict
@@ -63,13 +64,26 @@ class StandingAttributes:
             check_attributes_known(self._sides, FACT_TOLD)
             self._walk = self._sides[SyncSide.ALPHA].tree.walk()
 
-    def brought(self, actions: Sequence[PathChange]) -> None:
-        """Note `actions`, carried out or about to be: their targets get the source's attributes."""
+    def bring(self, actions: Sequence[PathChange]) -> None:
+        """Note `actions` before they are carried out: a later run knows what their targets get."""
         if self._wish.sets_attributes:
-            for action in actions:
-                if action.new is not None:
-                    stays = _keeps_attributes(action) and not self._wish.special
-                    self._add(action.path, None if stays else action.side)
+            for path, side in self._targets(actions):
+                if side is not None:
+                    self._agreement.mark(path, owed_mark(side))
+            self._agreement.flush()
+
+    def brought(self, actions: Sequence[PathChange]) -> None:
+        """Note `actions`, carried out: their targets get the source's attributes."""
+        if self._wish.sets_attributes:
+            for path, side in self._targets(actions):
+                self._add(path, side)
+
+    def _targets(self, actions: Sequence[PathChange]) -> Iterator[tuple[bytes, SyncSide | None]]:
+        """The paths at which there is something then, and the side that gets its attributes."""
+        for action in actions:
+            if action.new is not None:
+                stays = _keeps_attributes(action) and not self._wish.special
+                yield action.path, None if stays else action.side
 
     def _add(self, path: bytes, side: SyncSide | None) -> None:
         if side is not None or path not in self._pending:

@@ -21,6 +21,7 @@ from kled_sync.endpoint.serving import Hold
 from kled_sync.files.options import Options
 from kled_sync.files.reading.memory import seen
 from kled_sync.session.agreed.agreement import Agreement
+from kled_sync.session.attributes.standing import StandingAttributes
 from kled_sync.tree.entry import make_directory, make_file
 from kled_wire.errors import UnavailableError
 from tests.kit.acls import ACL
@@ -117,6 +118,34 @@ async def test_of_two_folders_that_were_there_nothing_is_overwritten(
         assert set(sync.health.all_conflicts()) == {b"a"}
         assert os.getxattr(beta / "a", "user.colour") == b"beta's"
         assert os.getxattr(alpha / "a", "user.colour") == b"alpha's"
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+async def test_attributes_come_where_the_run_that_brought_the_content_was_cut_off(
+    tmp_path: Path,
+    alpha: Path,
+    beta: Path,
+    make: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with kept_same(tmp_path, alpha, beta, attributes=XATTRS) as sync:
+        await sync.flush()
+        # It ends before it comes to the attributes.
+        monkeypatch.setattr(StandingAttributes, "brought", lambda *_: None)
+        monkeypatch.setattr(StandingAttributes, "settle", nothing)
+        make(alpha / "made")
+        os.setxattr(alpha / "made", "user.colour", b"alpha's")
+        await sync.flush()
+        assert xattrs(beta / "made") == {}
+    monkeypatch.undo()
+    async with kept_same(tmp_path, alpha, beta, attributes=XATTRS) as sync:
+        await sync.flush()
+        assert xattrs(beta / "made") == {"user.colour": b"alpha's"}
+        assert sync.health.all_conflicts() == {}
+
+
+async def nothing(*_: object) -> int:
+    return 0
 
 
 async def test_nothing_comes_over_that_was_not_asked_for(
