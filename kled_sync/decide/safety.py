@@ -65,12 +65,16 @@ def _content(entry: TreeEntry) -> tuple[int, bytes]:
     return entry[0], entry.tail if entry.is_hashed else bytes(entry)
 
 
-def too_many_deletions(actions: Sequence[PathChange], known: int) -> str | None:
-    """What is asked about, of one side's actions in a tree of `known` entries."""
-    touched = sum(action.old is not None for action in actions)
+def too_many_deletions(actions: Sequence[PathChange], known: int, lost: int = 0) -> str | None:
+    """What is asked about, of one side's actions in a tree of `known` entries.
+
+    `lost` of these went shortly before: who deletes much is seen at it more than once.
+    """
+    touched = lost + sum(action.old is not None for action in actions)
     if touched <= max(DELETIONS_MAX, known * DELETED_PART_MAX):
         return None  # whatever was moved
     count = count_deletions(actions)
-    if count > DELETIONS_MAX and count > known * DELETED_PART_MAX:
-        return f"{count} of {known} files would be deleted on the {actions[0].side.value} side"
-    return None
+    if not count or lost + count <= max(DELETIONS_MAX, known * DELETED_PART_MAX):
+        return None
+    went = f" after {lost} a moment ago" if lost else ""
+    return f"{count} of {known} files would be deleted on the {actions[0].side.value} side{went}"

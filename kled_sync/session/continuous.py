@@ -25,7 +25,7 @@ from kled_sync.session.attributes.standing import StandingAttributes
 from kled_sync.session.crash import learn_intended
 from kled_sync.session.deciding import PATHS_MAX, Deciding
 from kled_sync.session.halting import (
-    check_deletions,
+    DeletionCheck,
     check_roots_apart,
     check_roots_there,
 )
@@ -84,6 +84,7 @@ class ContinuousSync:
         self._wish = wish
         self.agreement = Agreement(directory)
         self._roots = KnownRoots(directory)
+        self._deletions = DeletionCheck(self.agreement)
         self.sides = {s: SideState(peers[s], self.agreement.tree) for s in SyncSide}
         self.meter = SyncMeter()
         self.transfer = SyncTransfer(self.sides, self.agreement, wish.options.mode_mask, self.meter)
@@ -209,7 +210,7 @@ class ContinuousSync:
         self._later |= outcome.later
         actions = [action for action in outcome.actions if self._may_do(action)]
         if not self._accept:
-            check_deletions(actions, self.agreement)
+            self._deletions.check(actions)
         if actions:
             await self._do(actions)
         self._accept = False

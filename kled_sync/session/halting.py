@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
+
+import trio
 
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide
 from kled_sync.decide.reconcile import PathChange
@@ -11,6 +15,8 @@ from kled_sync.session.agreed.agreement import Agreement
 from kled_sync.session.sides.side import Sides
 from kled_sync.tree.paths import is_below, shown
 from kled_wire.errors import ConflictError, NotFoundError
+
+_WINDOW_S: Final = 60.0
 
 
 class HaltedError(ConflictError):
@@ -45,10 +51,31 @@ def check_roots_there(sides: Sides, agreement: Agreement, mode: Mode) -> None:
         )
 
 
-def check_deletions(actions: Sequence[PathChange], agreement: Agreement) -> None:
-    """Raises HaltedError where too much of what was agreed on would be deleted."""
-    for side in SyncSide:
-        own = [action for action in actions if action.side is side]
-        many = too_many_deletions(own, agreement.tree.count()) if own else None
-        if many is not None:
-            raise HaltedError(many)
+class DeletionCheck:
+    """Finds that too much of what was agreed on goes: at once, or within a minute.
+
+    `rm -r` of a large directory takes longer than one look. Only the net loss of agreed entries
+    counts, so files that come and go do not.
+    """
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._agreement = agreement
+        # When so many entries were agreed on; of the last minute those that no later one exceeds.
+        self._counts: deque[tuple[float, int]] = deque()
+
+    def check(self, actions: Sequence[PathChange]) -> None:
+        """Raises HaltedError."""
+        if not actions:
+            return
+        now, known = trio.current_time(), self._agreement.tree.count()
+        while self._counts and self._counts[-1][1] <= known:
+            self._counts.pop()
+        self._counts.append((now, known))
+        while self._counts[0][0] < now - _WINDOW_S:
+            self._counts.popleft()
+        most = self._counts[0][1]
+        for side in SyncSide:
+            own = [action for action in actions if action.side is side]
+            many = too_many_deletions(own, most, most - known) if own else None
+            if many is not None:
+                raise HaltedError(many)

@@ -169,6 +169,10 @@ def test_many_deletions_are_asked_about() -> None:
     assert asked == "101 of 500 files would be deleted on the beta side"
     assert too_many_deletions(gone, 5000) is None
     assert too_many_deletions(gone[:100], 100) is None
+    asked = too_many_deletions(gone[:51], 500, 50)
+    assert asked == "51 of 500 files would be deleted on the beta side after 50 a moment ago"
+    assert too_many_deletions(gone[:50], 500, 50) is None
+    assert too_many_deletions([to_beta(b"new", file("1"), None)], 500, 400) is None
 
 
 def test_what_is_moved_is_not_deleted() -> None:

@@ -52,6 +52,35 @@ async def test_many_deletions_halt(tmp_path: Path, alpha: Path, beta: Path) -> N
     assert len(content(alpha)) == 153
 
 
+async def test_a_deletion_that_takes_long_halts(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    """No look finds much of it."""
+    for number in range(400):
+        (alpha / "sub" / str(number)).touch()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(HaltedError, match="30 of 40. files would be deleted .* after 90 a mom"),
+        flatten_subgroups=True,
+    ):
+        async with kept_same(tmp_path, alpha, beta) as sync:
+            await sync.flush()
+            for first in range(0, 400, 30):
+                for number in range(first, first + 30):
+                    (beta / "sub" / str(number)).unlink()
+                await sync.flush()
+    assert len(content(alpha)) == 313
+
+
+async def test_what_comes_and_goes_is_no_deletion(tmp_path: Path, alpha: Path, beta: Path) -> None:
+    async with kept_same(tmp_path, alpha, beta) as sync:
+        for _ in range(5):
+            for number in range(60):
+                (alpha / "sub" / str(number)).touch()
+            await sync.flush()
+            for number in range(60):
+                (alpha / "sub" / str(number)).unlink()
+            await sync.flush()
+    assert content(alpha) == content(beta)
+
+
 async def test_a_root_that_came_to_another_filesystem_halts(
     tmp_path: Path, alpha: Path, beta: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
