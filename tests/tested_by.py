@@ -62,6 +62,7 @@ TESTED_BY = {
         kled_client/ssh/resumable kled_client/ssh/session_control kled_client/terminal/interrupt
         kled_client/terminal/session kled_client/terminal/tty
     """,
+    "client/sync/test_flush.py": "kled_client/cli/sync_flush",
     "client/sync/test_background.py": """
         kled_client/sync/control kled_client/sync/sessions kled_client/sync/supervise
     """,

@@ -136,10 +136,11 @@ def exec_(
 
 def _flush(invocation: Invocation, names: list[str]) -> None:
     """Wait until the syncs have brought over what was saved, and say what they could not."""
-    from kled_client.sync.barrier import flush_all  # noqa: PLC0415  # start-up time
+    from kled_client.cli.sync_flush import flush_sync  # noqa: PLC0415  # start-up time
 
-    for error in flush_all(invocation.env, names):
-        invocation.output.note(error.message)
+    for error in [flush_sync(invocation, name)[1] for name in names]:
+        if error is not None:
+            invocation.output.note(error.message)
 
 
 def late_options(

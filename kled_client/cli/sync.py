@@ -166,10 +166,9 @@ def resume(invocation: Invocation, name: str, accept: bool) -> None:
 @pass_invocation
 def flush(invocation: Invocation, name: str) -> None:
     """Wait until all files saved so far are on the other side."""
-    from kled_client.sync.barrier import incomplete  # noqa: PLC0415  # start-up time
+    from kled_client.cli.sync_flush import flush_sync  # noqa: PLC0415  # start-up time
 
-    found = _ask(invocation, "flush", name=name)
-    error = incomplete(name, found)
+    found, error = flush_sync(invocation, name)
     if error is not None:
         raise error
     if invocation.output.as_json:

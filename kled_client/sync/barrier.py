@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kled_client.sync.control import ask
 from kled_client.sync.sessions import SessionStore, sync_home
 from kled_wire.errors import ConflictError, KledError, NotFoundError
 from kled_wire.names import WorkspaceRef
@@ -33,15 +32,6 @@ def is_same(one: WorkspaceRef | None, other: WorkspaceRef) -> bool:
     if one is None or one.id != other.id or one.name != other.name:
         return False
     return one.owner is None or other.owner is None or one.owner == other.owner
-
-
-def flush_all(env: Mapping[str, str], names: list[str]) -> list[KledError]:
-    """Wait until each has brought over what there was; what it could not. Blocks.
-
-    Raises KledError.
-    """
-    found = [incomplete(name, ask(env, "flush", name=name)) for name in names]
-    return [error for error in found if error is not None]
 
 
 def incomplete(name: str, status: dict[str, Any]) -> KledError | None:
