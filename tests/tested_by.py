@@ -63,9 +63,7 @@ TESTED_BY = {
         kled_client/terminal/session kled_client/terminal/tty
     """,
     "client/sync/test_flush.py": "kled_client/cli/sync_flush",
-    "client/sync/test_background.py": """
-        kled_client/sync/control kled_client/sync/sessions kled_client/sync/supervise
-    """,
+    "client/sync/test_background.py": "kled_client/sync/sessions kled_client/sync/supervise",
     "client/sync/test_place.py": """
         kled_client/sync/copy kled_client/sync/itemize kled_client/sync/rules
         kled_sync/decide/target
