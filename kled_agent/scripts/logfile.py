@@ -13,7 +13,7 @@ import trio
 
 from kled_agent.machine.orphans import Children
 from kled_agent.sessions.descriptors import InputQueue, read_all
-from kled_agent.sessions.program import Command, start_on_pipes, wait_ended
+from kled_agent.sessions.program import Command, Program, start_on_pipes, wait_ended
 from kled_wire.scheduling import TypingPriority
 
 LOG_MAX_BYTES: Final = 8 << 20
@@ -68,12 +68,19 @@ class LogFile:
             return
         self._queue = InputQueue(program.stdin, on_full=_nothing, on_room=_nothing)
         task_status.started()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read_all, program.stdout, complain, TypingPriority())
-            await self._queue.run()
-            program.stdin.close()
-            await wait_ended(program, children)
-        program.close()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read_all, program.stdout, complain, TypingPriority())
+                nursery.start_soon(_feed, self._queue, program)
+                # From the beginning: cancelled at any moment, it ends the program.
+                await wait_ended(program, children)
+        finally:
+            program.close()
+
+
+async def _feed(queue: InputQueue, program: Program) -> None:
+    await queue.run()
+    program.stdin.close()
 
 
 def _nothing() -> None:

@@ -78,17 +78,22 @@ class Runner:
             note = f"its interpreter {absent!r} is not there"
             deliver(f"kled-agent: {note}\n".encode())
             return Ending(state="failed", exit_code=_NOT_FOUND, note=note)
-        try:
-            program = await start_on_pipes(self._command(script_id, script), merged=True)
-        except (OSError, ValueError) as exc:  # the latter for a NUL byte
-            note = f"it could not be started: {exc}"
-            deliver(f"kled-agent: {note}\n".encode())
-            return Ending(state="failed", exit_code=_NOT_RUN, note=note)
         log = LogFile()
         async with trio.open_nursery() as nursery:
             if log_path:
                 keep = partial(log.keep, self._log_command(log_path), deliver, self.children)
                 await (background or nursery).start(keep)
+            # Then the script: nothing may be waited for between its start and `_attend`.
+            try:
+                program = await start_on_pipes(self._command(script_id, script), merged=True)
+            except (OSError, ValueError) as exc:  # the latter for a NUL byte
+                log.end()
+                note = f"it could not be started: {exc}"
+                deliver(f"kled-agent: {note}\n".encode())
+                return Ending(state="failed", exit_code=_NOT_RUN, note=note)
+            except BaseException:
+                log.end()
+                raise
 
             def print_to_both(data: bytes) -> None:
                 log.write(data)

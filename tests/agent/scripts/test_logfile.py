@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -55,3 +56,13 @@ async def test_what_cannot_be_started_is_a_complaint() -> None:
     log.write(b"nobody reads it")
     log.end()
     assert complaints.startswith(b"kled-agent: log_path: ")
+
+
+async def test_who_is_cancelled_leaves_no_program() -> None:
+    log, children = LogFile(), Children()
+    command = Command(user=load_user(None), environment={}, children=children, argv=("cat",))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log.keep, command, bytearray().extend, children)
+            nursery.cancel_scope.cancel()
+    assert not psutil.Process().children()
