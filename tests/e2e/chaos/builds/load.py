@@ -21,6 +21,8 @@ from tests.e2e.chaos.builds.world import BuildWorld
 PATIENCE_S: Final = 240.0
 _LOOK_AGAIN_S: Final = 0.25
 _AGAIN_S: Final = 1.0
+# What an abandoned Terraform is given to save its state, and more.
+_SAVED_S: Final = 30.0
 _ENDED: Final = frozenset({"succeeded", "failed", "canceled"})
 _NEXT: Final = {
     "start": ("stop", "stop", "start", "delete"),
@@ -120,6 +122,7 @@ class Owner:
         began = time.monotonic()
         build = self._wait_end(self._begin(transition))
         assert self._id is not None
+        self._wait_saved(build)
         facts = self._look(transition, build)
         compared = Compared(
             workspace=self.name,
@@ -139,6 +142,16 @@ class Owner:
         if build["status"] != "succeeded":
             time.sleep(_AGAIN_S)  # as people do: not a hundred times while a disk is full
         return compared
+
+    def _wait_saved(self, build: dict[str, Any]) -> None:
+        """Until what the build left is saved, or cannot be now.
+
+        The build of a killed coordinator has failed as soon as the next coordinator begins. Its
+        Terraform may still save its state, until it has been ended; no other build starts before.
+        """
+        deadline = time.monotonic() + _SAVED_S
+        while any(self._world.runs.glob(f"{build['id']}.*")) and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_S)
 
     # --- what an API that may be away is asked
 
