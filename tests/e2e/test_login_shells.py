@@ -11,6 +11,7 @@ import pytest
 
 from tests.kit.site import BIN, Site
 from tests.kit.terminal import Terminal
+from tests.kit.waiting import wait_until
 
 USER = "kled-shells"
 TEMPLATE = """
@@ -66,9 +67,14 @@ def test_sessions_scripts_and_terminals_are_of_the_users_shell(
         link.symlink_to(str(shutil.which("busybox")))
         shell = str(link)
     subprocess.run(["usermod", "-s", shell, USER], check=True)
+    ran = home / "ran"
+    ran.unlink(missing_ok=True)
     site.kled("start", "shells")
     try:
-        *said, coder = (home / "ran").read_text().split()
+        # The start may have ended before the script has.
+        *said, coder = wait_until(
+            "the script ran", lambda: ran.read_text().split() if ran.exists() else []
+        )
         assert (said, Path(coder).name) == (["hello", shell], "coder")
         line = "echo $SAID $SHELL; exit 3"
         for done in (
@@ -89,9 +95,11 @@ def test_sessions_scripts_and_terminals_are_of_the_users_shell(
 
 def test_who_may_not_log_in_is_told_so_and_scripts_run(site: Site, home: Path) -> None:
     subprocess.run(["usermod", "-s", "/usr/sbin/nologin", USER], check=True)
-    (home / "ran").unlink(missing_ok=True)
+    ran = home / "ran"
+    ran.unlink(missing_ok=True)
     site.kled("start", "shells")
-    assert (home / "ran").read_text().startswith("hello /usr/sbin/nologin /")
+    said = wait_until("the script ran", lambda: ran.read_text() if ran.exists() else "")
+    assert said.startswith("hello /usr/sbin/nologin /")
     refused = site.kled("exec", "shells", "--", "true", check=False)
     assert (refused.returncode, "not available" in refused.stdout) == (1, True)
     site.kled("stop", "shells")
