@@ -16,7 +16,7 @@ from kled_client.cli.context import Invocation
 from kled_client.output import Output
 from kled_wire.errors import UnavailableError
 
-WAITING = {"state": "waiting", "reason": "dev is stopped"}
+WAITING = {"name": "s", "state": "waiting", "reason": "dev is stopped"}
 RUNNING = {"state": "running", "doing": "watching", "bytes_done": 5, "bytes_total": 9}
 
 
