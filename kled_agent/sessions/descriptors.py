@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections import deque
 from collections.abc import Callable
@@ -14,24 +13,12 @@ import trio
 from kled_agent.sessions.sftp_pace import SftpPace
 from kled_wire.scheduling import BLOCK_BYTES, TypingPriority
 
-PIPE_BYTES: Final = 1024 * 1024
 # Input queued for a program that does not read; past it the SSH window is no longer opened.
 INPUT_HIGH_BYTES: Final = 256 * 1024
 # The kernel keeps 64 KiB of a terminal's output (tty_buffer.c); with what comes in meanwhile.
 REST_BYTES: Final = 1024 * 1024
 # How long a background program may be silent before the output counts as all there.
 REST_WAIT_S: Final = 0.1
-
-
-def widen_pipe(descriptor: int) -> None:
-    """Ask for a larger pipe where the system has that (F_SETPIPE_SZ, Linux); else nothing."""
-    request = getattr(fcntl, "F_SETPIPE_SZ", None)
-    if request is None:
-        return
-    try:
-        fcntl.fcntl(descriptor, request, PIPE_BYTES)
-    except OSError:
-        return  # the user's pipe budget is used up; the default size works too
 
 
 async def read_all(

@@ -12,7 +12,7 @@ import trio
 
 from kled_agent.machine.orphans import Children, wait_child
 from kled_agent.machine.users import LocalUser
-from kled_agent.sessions.descriptors import Descriptor, widen_pipe
+from kled_agent.sessions.descriptors import Descriptor
 from kled_agent.sessions.ending import told_status
 from kled_agent.sessions.fresh import UMASK, lower_limits
 from kled_agent.sessions.terminal import (
@@ -23,6 +23,7 @@ from kled_agent.sessions.terminal import (
     signal_group,
     take_terminal,
 )
+from kled_wire.pipes import widen_pipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from kled_client.sync.place import SyncPlace
-from kled_sync.pipes import widen
 from kled_sync.session.sides.peer import Peer
 from kled_sync.session.sides.streams import ByteStream, PipeStream
 from kled_wire.errors import UnavailableError
 from kled_wire.limits import CLEANUP_S
 from kled_wire.names import WorkspaceRef
+from kled_wire.pipes import widen_pipe
 from kled_wire.ssh.subsystems import SYNC
 from kled_wire.text import printable
 
@@ -85,7 +85,7 @@ async def _process(command: tuple[str, ...], env: Mapping[str, str]) -> AsyncIte
         ) from exc
     for end in (process.stdin, process.stdout):
         if isinstance(end, trio.lowlevel.FdStream):
-            widen(end.fileno())
+            widen_pipe(end.fileno())
     async with trio.open_nursery() as nursery:
         stream = _ProcessStream(process)
         nursery.start_soon(stream.pass_words_on)

@@ -25,13 +25,13 @@ from kled_sync.endpoint.supplying import Supplier, parse_item
 from kled_sync.endpoint.undoing import ask_kept, undo
 from kled_sync.files.options import Options, parse_options
 from kled_sync.files.root import Root
-from kled_sync.pipes import widen
 from kled_sync.tree.paths import ROOT, split
 from kled_sync.watching.choice import open_watcher
 from kled_sync.wire import messages
 from kled_sync.wire.blocks import CONTROL, Assembler, BlockReader, Unpacker, WireBlock
 from kled_sync.wire.codec import decode_message
 from kled_wire.errors import KledError, ProtocolError, UnavailableError
+from kled_wire.pipes import widen_pipe
 
 # With so much under way that the disk is busy with it, the snapshot can wait.
 _SAVE_S: Final = 60.0
@@ -353,7 +353,7 @@ def run_endpoint(
 ) -> None:
     """Serve one session on two descriptors until it ends; `hold`, `choose` as SyncEndpoint says."""
     for pipe in (reader, writer):
-        widen(pipe)  # sshd's pipes are small
+        widen_pipe(pipe)  # sshd's pipes are small
     endpoint = SyncEndpoint(reader, writer, env, hold, choose)
     thread = threading.Thread(target=endpoint.read, name="reader", daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""An endpoint makes its pipes as wide as a block, whoever made them."""
+"""Pipes are widened; all else stays as it is."""
 
 from __future__ import annotations
 
@@ -9,27 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from kled_sync.endpoint.serving import run_endpoint
-from kled_sync.pipes import widen
-from kled_sync.wire.blocks import MAGIC
-
-BLOCK_BYTES = 512 * 1024
+from kled_wire.pipes import PIPE_BYTES, widen_pipe
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="F_SETPIPE_SZ")
-def test_an_endpoint_widens_what_sshd_gave_it() -> None:
-    reader, to = os.pipe()
-    back, writer = os.pipe()
-    os.close(to)
-    run_endpoint(reader, writer, {})
-    assert os.read(back, 100) == MAGIC
-    for pipe in (reader, writer):
-        assert fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) > BLOCK_BYTES
-    for end in (reader, back, writer):
+def test_a_pipe_takes_a_large_block_at_once() -> None:
+    reader, writer = os.pipe()
+    widen_pipe(writer)
+    assert fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ) == PIPE_BYTES
+    for end in (reader, writer):
         os.close(end)
 
 
 def test_what_is_no_pipe_stays_as_it_is(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
-        widen(file.fileno())
+        widen_pipe(file.fileno())
         assert file.write(b"as before")

@@ -9,12 +9,10 @@ is ended too: what it leaves there is plugins and programs that nobody listens t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,12 +24,11 @@ from kled_coord.terraform.output.lines import LineSplitter
 from kled_coord.terraform.process.command import TerraformCommand
 from kled_coord.terraform.process.leftovers import end_processes, of_group
 from kled_coord.terraform.process.nurseries import one_error
+from kled_wire.pipes import widen_pipe
 
 OnLine = Callable[[bytes], Awaitable[None]]
 
 RECEIVE_BYTES = 64 << 10
-# What the largest pipe of an ordinary user holds (pipe(7)): thousands of lines.
-_PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +143,7 @@ async def _start(
 def _make_pipe() -> tuple[int, int]:
     """A pipe that takes what Terraform prints until somebody interrupts it, where it can."""
     reader, writer = os.pipe()
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # the user's pipes have all the memory that they may
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    widen_pipe(writer)
     return reader, writer
 
 
