@@ -24,7 +24,7 @@ from kled_sync.decide.comparing import (
 )
 from kled_sync.decide.folding import indistinct
 from kled_sync.decide.modes import TWO_WAY, Mode, SyncSide, Verdict, decide
-from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence, is_directory
+from kled_sync.tree.entry import EXECUTABLE, Kind, TreeEntry, essence, has_mode, is_directory
 from kled_sync.tree.paths import ROOT, is_below, shown, split
 from kled_sync.tree.tree import Tree
 
@@ -96,6 +96,10 @@ class SyncTerms:
     guard: Guard = lambda _path, _entry: False
     # The sides on which `A` and `a` are one file.
     folding: frozenset[SyncSide] = frozenset()
+
+    def copies_mode(self, entry: TreeEntry | None) -> bool:
+        """Whether all permissions of `entry` are copied, not its executable bit alone."""
+        return self.mode_mask != EXECUTABLE and has_mode(entry)
 
 
 class Reconciler:

@@ -26,7 +26,7 @@ from kled_sync.session.attributes.requests import (
 )
 from kled_sync.session.sides.side import Sides
 from kled_sync.session.transfers.transfer import CarriedOut, Failure, SyncTransfer
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry, has_mode
+from kled_sync.tree.entry import TreeEntry
 from kled_sync.tree.paths import split
 
 
@@ -155,7 +155,7 @@ class AttributePass:
 
     def _change(self, source: FileAttributes, target: FileAttributes) -> AttributesToSet | None:
         entry = self._alpha.tree.get(source.path)
-        permissions = self._terms.mode_mask != EXECUTABLE and has_mode(entry)
+        permissions = self._terms.copies_mode(entry)
         return change_of(self._wish, source, target, permissions=permissions)
 
     async def _set(self, paths: list[bytes], done: CarriedOut) -> None:

@@ -30,7 +30,7 @@ from kled_sync.session.attributes.requests import (
 )
 from kled_sync.session.health import Health
 from kled_sync.session.sides.side import Sides
-from kled_sync.tree.entry import EXECUTABLE, TreeEntry, has_mode
+from kled_sync.tree.entry import TreeEntry
 
 _CONFLICT = "its owner or attributes changed on both sides"
 _DIFFERS = "its owner or attributes are not the same, and cannot be"
@@ -175,8 +175,7 @@ class StandingAttributes:
         return Verdict.TO_BETA if side is SyncSide.BETA else Verdict.TO_ALPHA
 
     def _permissions(self, path: bytes) -> bool:
-        entry = self._sides[SyncSide.ALPHA].tree.get(path)
-        return self._terms.mode_mask != EXECUTABLE and has_mode(entry)
+        return self._terms.copies_mode(self._sides[SyncSide.ALPHA].tree.get(path))
 
     def _change(self, found: Pair, side: SyncSide) -> AttributesToSet | None:
         source, target = found if side is SyncSide.BETA else found[::-1]
