@@ -15,14 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Final
 
+from kled_coord.exponents import EXPONENT_DIGITS_MAX
 from kled_coord.store.template_records import Variable
 from kled_coord.templates.declarations import list_backends, list_variables
-from kled_coord.terraform.source.blocks import (
-    EXPONENT_DIGITS_MAX,
-    SUFFIXES,
-    huge_number,
-    is_source,
-)
+from kled_coord.terraform.source.blocks import SUFFIXES, huge_number, is_source
 from kled_coord.terraform.source.variables import is_values
 from kled_wire.errors import InputError
 from kled_wire.limits import TEMPLATE_MAX_BYTES

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kled_coord.exponents import has_huge_number
 from kled_coord.store.sealing import Sealer
 from kled_coord.store.template_records import TemplateParameter, TemplateVersion, Variable
 from kled_wire.errors import InputError
@@ -19,8 +19,6 @@ _PARAMETER_MAX: Final = 8192
 # What an error names of them.
 _NAMED_MAX: Final = 10
 _PURPOSE: Final = "parameters"
-# Terraform writes all digits of a number wherever it passes it on: minutes for some of them.
-_HUGE: Final = re.compile(r"[0-9.][eE][+-]?0*[1-9][0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,10 +175,10 @@ def check_sizes(given: Mapping[str, str]) -> None:
 
 
 def check_numbers(variables: Iterable[Variable], values: Mapping[str, str]) -> None:
-    """Raise InputError where a value is a number with an exponent of five digits or more."""
+    """Raise InputError where a value has a number that Terraform would be busy with."""
     for variable in variables:
         is_of_numbers = "number" in variable.type and "string" not in variable.type
-        if is_of_numbers and _HUGE.search(values.get(variable.name, "")):
+        if is_of_numbers and has_huge_number(values.get(variable.name, "")):
             raise InputError(
                 "parameter_invalid",
                 f"parameter {_shown(variable.name)}: the number is out of range",

@@ -10,11 +10,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from kled_coord.exponents import is_huge
 from kled_coord.terraform.source.hcl import HclBlock, exponents, read_attributes, read_blocks
 
 SUFFIXES: Final = (".tf", ".tf.json")
-# Far more than a double has, and still written at once.
-EXPONENT_DIGITS_MAX: Final = 4
 # How many labels a block has, which in JSON are names of members.
 _LABELS: Final = {"variable": 1, "module": 1, "data": 2, "resource": 2}
 
@@ -40,25 +39,20 @@ def read_values(name: str, content: bytes) -> Iterable[tuple[str, str]]:
 
 
 def huge_number(name: str, content: bytes) -> tuple[int, str] | None:
-    """A number of a file with which Terraform would be busy for minutes, and its line.
+    """The first number of a file that Terraform would be busy with, behind its line, from 1.
 
-    Terraform writes all its digits wherever it passes it on. Raises nothing.
+    None where there is none. Raises nothing.
     """
     text = content.decode("utf-8", "replace")
-    for line, number, digits in (
-        _json_exponents(text) if name.endswith(".json") else exponents(text)
-    ):
-        if digits > EXPONENT_DIGITS_MAX:
-            return line, number
-    return None
+    found = _json_exponents(text) if name.endswith(".json") else exponents(text)
+    return next(((line, number) for line, number in found if is_huge(number)), None)
 
 
-def _json_exponents(text: str) -> Iterator[tuple[int, str, int]]:
+def _json_exponents(text: str) -> Iterator[tuple[int, str]]:
     numbers: list[str] = []
     _load(text, parse_float=numbers.append)
     for number in numbers:
-        exponent = number.lower().partition("e")[2].lstrip("+-0")
-        yield text.count("\n", 0, text.find(number)) + 1, number, len(exponent)
+        yield text.count("\n", 0, text.find(number)) + 1, number
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -89,11 +89,8 @@ def literal(text: str) -> str | None:
     return None
 
 
-def exponents(text: str) -> Iterator[tuple[int, str, int]]:
-    """The numbers with an exponent: the line, from 1, the number, the exponent's digits.
-
-    Not those inside of strings.
-    """
+def exponents(text: str) -> Iterator[tuple[int, str]]:
+    """The numbers with an exponent that stand in no string, each behind its line, from 1."""
     counted, line, read_to = 0, 1, 0
     for token in _tokens(text):
         if token.start < read_to or not token.kind.isdecimal():
@@ -101,10 +98,10 @@ def exponents(text: str) -> Iterator[tuple[int, str, int]]:
         # What begins with such a digit as "²" is no number.
         if found := _NUMBER.match(text, token.start):
             read_to = found.end()
-            if exponent := found["exponent"]:
+            if found["exponent"]:
                 line += text.count("\n", counted, token.start)
                 counted = token.start
-                yield line, found[0], len(exponent.lstrip("0"))
+                yield line, found[0]
 
 
 def _has_code(text: str, pattern: re.Pattern[str]) -> bool:
