@@ -24,15 +24,12 @@ from typing import IO, NoReturn
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from quick.containers import check_machine, machine_address, prepare  # noqa: E402
-from quick.inside import (  # noqa: E402  # found by the line above
-    copy_there_and_back,
-    create_shown,
-    forward_and_fetch,
-    kled,
-    kled_shown,
-    start_coordinator,
+from quick.containers import (  # noqa: E402  # found by the line above
+    check_machine,
+    machine_address,
+    prepare,
 )
+from quick.coordinator import start_coordinator  # noqa: E402
 from quick.installing import install  # noqa: E402
 from quick.place import NAME, Failed, Place, Steps, Stopped  # noqa: E402
 from quick.processes import (  # noqa: E402
@@ -42,6 +39,13 @@ from quick.processes import (  # noqa: E402
     guard,
     living,
     remember,
+)
+from quick.workspace import (  # noqa: E402
+    copy_there_and_back,
+    create_shown,
+    forward_and_fetch,
+    kled,
+    kled_shown,
 )
 
 

@@ -1,21 +1,17 @@
-"""The coordinator, the workspace, and what is tried in it."""
+"""Make the workspace, and try what `kled` does with it."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
+from quick.coordinator import DIRECT
 from quick.place import NAME, STEP_S, Failed, Place, run
-from quick.processes import LOOK_AGAIN_S, child, read_until, remember
+from quick.processes import child, read_until
 
 COPIED_BYTES = 1 << 20
 # Prints its port, then serves one page; run by the workspace's Python, which in a container is the
@@ -31,54 +27,6 @@ while True:
         peer.recv(65536)
         peer.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(page) + page)
 """
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def start_coordinator(place: Place) -> str:
-    """Start it and wait until it answers; returns its URL."""
-    with socket.socket() as probe:
-        probe.bind((place.host, 0))
-        port = probe.getsockname()[1]
-    url = f"http://{place.host}:{port}"
-    env = place.environment(
-        KLED_COORD_HOST=place.host,
-        KLED_COORD_PORT=str(port),
-        KLED_COORD_ACCESS_URL=url,
-        KLED_COORD_DRAIN_S="2",
-    )
-    program = place.program("kled-coord")
-    made = json.loads(run([program, "init", "--name", "me", "--output", "json"], env))
-    log = place.state / "coordinator.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [program, "serve"],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    remember(place.coordinator, process.pid)
-    deadline = time.monotonic() + STEP_S
-    while not is_ready(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            words = "\n        ".join(log.read_text().splitlines()[-8:])
-            raise Failed(f"the coordinator does not answer; {log} ends with: {words}")
-        time.sleep(LOOK_AGAIN_S)
-    run(
-        [place.program("kled"), "login", url, "--code", "-"],
-        place.environment(),
-        input=made["code"],
-    )
-    return url
-
-
-def is_ready(url: str) -> bool:
-    try:
-        with DIRECT.open(f"{url}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def kled(place: Place, *words: str) -> str:
