@@ -87,27 +87,34 @@ def add_version(
     ConflictError("version_name_taken").
     """
     # Held, so that it is not deleted meanwhile, nor two pushes take one number.
-    active = {"active_version_id": version.id}
     query = select(templates.c.id).where(ALIVE, templates.c.name == name)
     template_id = connection.execute(query.with_for_update()).scalar()
+    is_new = template_id is None
     if template_id is None:
         template_id = new_template_id
-        connection.execute(
-            insert(templates).values(
-                id=template_id,
-                name=name,
-                created_at=version.created_at,
-                updated_at=version.created_at,
-            )
-        )
-    elif not activate:
-        active = {}
+        _add_template(connection, template_id, name, version.created_at)
     _check_name_free(connection, template_id, name, version)
+    active = {"active_version_id": version.id} if is_new or activate else {}
     connection.execute(
         update(templates)
         .where(templates.c.id == template_id)
         .values(updated_at=version.created_at, **active, **columns)
     )
+    _add_row(connection, template_id, version)
+    return version_by_id(connection, version.id)
+
+
+def _add_template(
+    connection: Connection, template_id: str, name: str, created_at: datetime
+) -> None:
+    connection.execute(
+        insert(templates).values(
+            id=template_id, name=name, created_at=created_at, updated_at=created_at
+        )
+    )
+
+
+def _add_row(connection: Connection, template_id: str, version: NewVersion) -> None:
     connection.execute(
         insert(template_versions).values(
             id=version.id,
@@ -126,7 +133,6 @@ def add_version(
             created_by=version.user_id,
         )
     )
-    return version_by_id(connection, version.id)
 
 
 def list_versions(connection: Connection, template_id: str) -> list[TemplateVersion]:
