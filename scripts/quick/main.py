@@ -98,8 +98,8 @@ def _delete(place: Place) -> str:
     return ""
 
 
-def main() -> int:
-    """Parse, take the lock, run, clean up."""
+def parse() -> argparse.Namespace:
+    """Parse the command line; exits where it cannot be followed."""
     parser = argparse.ArgumentParser(
         prog="scripts/quickstart",
         description="Start a coordinator of your own, make a workspace and open a shell in it. "
@@ -128,6 +128,12 @@ def main() -> int:
     options = parser.parse_args()
     if not (options.check or options.remove) and not (sys.stdin.isatty() and sys.stdout.isatty()):
         parser.error("there is no terminal for a shell; --check does without")
+    return options
+
+
+def main() -> int:
+    """Parse, take the lock, run, clean up."""
+    options = parse()
     if not options.remove and not sys.platform.startswith("linux"):
         print(
             "error: the quickstart starts a coordinator, which runs on Linux only; "
