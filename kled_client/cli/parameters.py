@@ -53,6 +53,14 @@ class GivenParameters:
         """Whether it says anything."""
         return bool(self.words or self.file or self.preset or self.copy_from)
 
+    def values(self) -> dict[str, str | None]:
+        """Those of the file, replaced by those of the words; None: to be asked for.
+
+        Raises InputError.
+        """
+        from_file = {} if self.file is None else load_parameters(self.file)
+        return {**from_file, **parse_parameters(self.words)}
+
     def body(self) -> dict[str, Any]:
         """What the coordinator itself makes values of."""
         said = {"preset": self.preset, "copy_from": self.copy_from}
@@ -123,8 +131,7 @@ async def choose_parameters(
     `version` is a version's number, None for the active one; `workspace` is one that is there, and
     has what is `kept`. Raises InputError.
     """
-    from_file = {} if given.file is None else load_parameters(given.file)
-    words = {**from_file, **parse_parameters(given.words)}
+    words = given.values()
     is_terminal = sys.stdin.isatty()
     if not words and not is_terminal:
         return {}  # a script: what is missing, the coordinator says
@@ -133,34 +140,37 @@ async def choose_parameters(
     if wanted and not is_terminal:
         raise no_terminal(wanted[0])
     pushed = await _find_version(api, template, version)
-    variables = (
-        [v for v in pushed.get("variables") or [] if not v.get("is_fixed")] if pushed else []
-    )
+    variables = _open_variables(pushed)
     _warn_of_arguments(output, given.words, variables)
+    needed = () if given.copy_from or not is_terminal else _required(variables, kept)
     for variable in variables:
         name = variable["name"]
-        needed = variable["required"] and name not in kept and is_terminal
-        if name not in chosen and (name in wanted or (needed and not given.copy_from)):
+        if name not in chosen and (name in wanted or name in needed):
             chosen[name] = _ask(variable)
     # The coordinator knows why there is no such parameter.
     left = [name for name in wanted if name not in chosen]
-    if not is_terminal or (pushed and pushed.get("parameters") == []):
-        return {**dict.fromkeys(left, ""), **chosen}
+    if is_terminal and not (pushed and pushed.get("parameters") == []):
 
-    async def evaluate(answers: Mapping[str, str]) -> ParameterForm:
-        number = pushed["number"] if pushed else None
-        body: dict[str, Any] = {"version": number, "parameters": dict(answers)}
-        return await api.evaluate(template, workspace, {**body, **given.body()})
+        async def evaluate(answers: Mapping[str, str]) -> ParameterForm:
+            number = pushed["number"] if pushed else None
+            body = {"version": number, "parameters": dict(answers), **given.body()}
+            return await api.evaluate(template, workspace, body)
 
-    answers = await ask_parameters(
-        evaluate,
-        output,
-        chosen,
-        wanted=left,
-        kept=kept,
-        only_needed=given.take_defaults or bool(given.body()),
-    )
-    return {**dict.fromkeys(left, ""), **answers}
+        only_needed = given.take_defaults or bool(given.body())
+        chosen = await ask_parameters(
+            evaluate, output, chosen, wanted=left, kept=kept, only_needed=only_needed
+        )
+    return {**dict.fromkeys(left, ""), **chosen}
+
+
+def _open_variables(version: Version | None) -> list[Variable]:
+    """The variables that the owner of a workspace may give a value."""
+    found = version.get("variables") if version else None
+    return [variable for variable in found or [] if not variable.get("is_fixed")]
+
+
+def _required(variables: Sequence[Variable], kept: Mapping[str, str | None]) -> list[str]:
+    return [v["name"] for v in variables if v["required"] and v["name"] not in kept]
 
 
 async def _find_version(api: Api, template: str, version: object) -> Version | None:
