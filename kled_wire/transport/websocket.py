@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import h11
 import trio
@@ -31,41 +31,58 @@ async def open_websocket(
     coordinator answered with, or UnavailableError("upgrade_refused").
     """
 
-    async def hold(*, task_status: trio.TaskStatus[trio_websocket.WebSocketConnection]) -> None:
-        problem: KledError | None = None
-        left_open = False
-        try:
-            async with trio.open_nursery() as reader:
-                with trio.CancelScope() as handshake:
-                    connection = await trio_websocket.wrap_client_stream(
-                        reader,
-                        _EndWatcher(stream, handshake.cancel),  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
-                        address.authority,
-                        target,
-                        extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
-                        message_queue_size=message_queue_size,
-                        max_message_size=max_message_size,
-                    )
-                    left_open = True
-                    task_status.started(connection)
-                if handshake.cancelled_caught:
-                    problem = _refused()
-                    reader.cancel_scope.cancel()
-        except* trio_websocket.ConnectionRejected as group:
-            # It comes from the reader, which is why this nursery is there.
-            problem = _rejected(group.exceptions[0])
-        except* (trio_websocket.HandshakeError, h11.ProtocolError, wsproto.utilities.ProtocolError):
-            # trio-websocket answers a malformed response, which a client cannot, and its reader
-            # ends with the error of that.
-            problem = _refused()
-        finally:
-            if not left_open:
-                await trio.aclose_forcefully(stream)
-        if problem is not None:
-            raise problem
+    async def ask(
+        reader: trio.Nursery, cancel: Callable[[], None]
+    ) -> trio_websocket.WebSocketConnection:
+        return await trio_websocket.wrap_client_stream(
+            reader,
+            _EndWatcher(stream, cancel),  # type: ignore[arg-type]  # any stream will do; the annotation is narrower
+            address.authority,
+            target,
+            extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
+            message_queue_size=message_queue_size,
+            max_message_size=max_message_size,
+        )
 
-    connection: trio_websocket.WebSocketConnection = await nursery.start(hold)
+    connection: trio_websocket.WebSocketConnection = await nursery.start(_hold, stream, ask)
     return connection
+
+
+async def _hold(
+    stream: trio.abc.Stream,
+    ask: Callable[
+        [trio.Nursery, Callable[[], None]], Awaitable[trio_websocket.WebSocketConnection]
+    ],
+    *,
+    task_status: trio.TaskStatus[trio_websocket.WebSocketConnection],
+) -> None:
+    """Let `ask` open the connection in a nursery of its own, and run its reader to the end.
+
+    `ask` is given that nursery, and what to call when the stream ends before the handshake.
+    """
+    problem: KledError | None = None
+    left_open = False
+    try:
+        async with trio.open_nursery() as reader:
+            with trio.CancelScope() as handshake:
+                connection = await ask(reader, handshake.cancel)
+                left_open = True
+                task_status.started(connection)
+            if handshake.cancelled_caught:
+                problem = _refused()
+                reader.cancel_scope.cancel()
+    except* trio_websocket.ConnectionRejected as group:
+        # It comes from the reader, which is why this nursery is there.
+        problem = _rejected(group.exceptions[0])
+    except* (trio_websocket.HandshakeError, h11.ProtocolError, wsproto.utilities.ProtocolError):
+        # trio-websocket answers a malformed response, which a client cannot, and its reader
+        # ends with the error of that.
+        problem = _refused()
+    finally:
+        if not left_open:
+            await trio.aclose_forcefully(stream)
+    if problem is not None:
+        raise problem
 
 
 class _EndWatcher(trio.abc.Stream):
