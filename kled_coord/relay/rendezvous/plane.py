@@ -23,6 +23,7 @@ from kled_coord.policy.actions import Action
 from kled_coord.policy.decide import Caller
 from kled_coord.relay.rendezvous.broker import Broker
 from kled_coord.relay.rendezvous.quotas import RelayQuotas
+from kled_coord.relay.splice.bandwidth import Share
 from kled_coord.relay.splice.join import Joiner
 from kled_coord.relay.splice.traffic import Traffic
 from kled_coord.relay.splice.unanswered import end_when_unanswered
@@ -140,6 +141,7 @@ class DataPlane:
         workspace: Workspace,
         target: StreamTarget,
     ) -> None:
+        """Join client and agent to the end of the stream, which is counted and recorded."""
         caller = opening.caller
         traffic = Traffic(on_count=self._counter(target.kind))
         self._metrics.streams_total.labels(kind=target.kind).inc()
@@ -154,16 +156,9 @@ class DataPlane:
             nursery.start_soon(self._broker.used, agent_id)
             with self._metrics.streams_open.labels(kind=target.kind).track_inprogress():
                 try:
-                    async with self._accepted(arrival, answer) as client_stream:
-                        reason = await self._joiner.join(
-                            client_stream, agent_stream, traffic, shares
-                        )
-                except KledError as error:
-                    # The 101 is out: all that can be done is to end the stream.
-                    reason = error.code
-                except trio.BrokenResourceError:
-                    reason = "broken"
-                    log.debug("stream_broken", workspace=workspace.id)
+                    reason = await self._join(
+                        arrival, answer, agent_stream, workspace, traffic, shares
+                    )
                 finally:
                     reason = "access_ended" if opening.ended else reason
                     with trio.move_on_after(limits.CLEANUP_S, shield=True):
@@ -176,6 +171,26 @@ class DataPlane:
             to_agent=traffic.to_agent,
             to_client=traffic.to_client,
         )
+
+    async def _join(
+        self,
+        arrival: Arrival,
+        answer: bytes,
+        agent_stream: trio.abc.HalfCloseableStream,
+        workspace: Workspace,
+        traffic: Traffic,
+        shares: tuple[Share, ...],
+    ) -> str:
+        """Give the `answer` to the upgrade, then join both; returns why the stream ended."""
+        try:
+            async with self._accepted(arrival, answer) as client_stream:
+                return await self._joiner.join(client_stream, agent_stream, traffic, shares)
+        except KledError as error:
+            # The 101 is out: all that can be done is to end the stream.
+            return error.code
+        except trio.BrokenResourceError:
+            log.debug("stream_broken", workspace=workspace.id)
+            return "broken"
 
     @asynccontextmanager
     async def _accepted(
