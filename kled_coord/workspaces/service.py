@@ -220,18 +220,6 @@ class Workspaces:
             raise version_archived(version)
         chosen = decide_parameters(version, kept, parameters, asked=asked)
         workspace = self._new(caller, name, version, chosen)
-        first = NewBuild(
-            id=self.ids.new("bld"),
-            workspace_id=workspace.id,
-            transition="start",
-            version_id=version.id,
-            parameters=chosen.shown,
-            secrets_sealed=chosen.seal(self.sealer, workspace.id),
-            ephemeral=sorted(chosen.ephemeral),
-            orphan=False,
-            user_id=caller.user_id,
-            queued_at=workspace.created_at,
-        )
         try:
             build = await self.store.write(
                 as_caller,
@@ -239,7 +227,7 @@ class Workspaces:
                 caller.role,
                 create_workspace,
                 workspace,
-                first,
+                self._first_build(workspace, chosen),
                 self.quotas.check_workspace,
                 self.quotas.check_build,
             )
@@ -291,6 +279,20 @@ class Workspaces:
             created_at=now,
             updated_at=now,
             last_used_at=None,
+        )
+
+    def _first_build(self, workspace: Workspace, chosen: Parameters) -> NewBuild:
+        return NewBuild(
+            id=self.ids.new("bld"),
+            workspace_id=workspace.id,
+            transition="start",
+            version_id=workspace.version_id,
+            parameters=chosen.shown,
+            secrets_sealed=chosen.seal(self.sealer, workspace.id),
+            ephemeral=sorted(chosen.ephemeral),
+            orphan=False,
+            user_id=workspace.owner_id,
+            queued_at=workspace.created_at,
         )
 
 
