@@ -181,17 +181,22 @@ async def _serve(
             )
             await outer.start(stop.watch_signals)
             nursery.start_soon(work, services, workers, nursery)
-            nursery.start_soon(services.endings.serve)
-            nursery.start_soon(services.scripts.serve)
-            nursery.start_soon(services.agent_keys.serve)
-            nursery.start_soon(sweep, services)
-            nursery.start_soon(prune_hourly, services)
-            nursery.start_soon(registry.serve_dead_peers)
+            serve_beside(services, registry, nursery)
             services.readiness.listening = True
             url = config.with_defaults(port).access_url
             log.info("coordinator_started", url=url, port=port)
             task_status.started(url)
         outer.cancel_scope.cancel()
+
+
+def serve_beside(services: Services, registry: AgentRegistry, nursery: trio.Nursery) -> None:
+    """Start in `nursery` what serves neither a connection nor a build."""
+    nursery.start_soon(services.endings.serve)
+    nursery.start_soon(services.scripts.serve)
+    nursery.start_soon(services.agent_keys.serve)
+    nursery.start_soon(sweep, services)
+    nursery.start_soon(prune_hourly, services)
+    nursery.start_soon(registry.serve_dead_peers)
 
 
 async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nursery) -> None:
