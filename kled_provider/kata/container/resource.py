@@ -117,16 +117,9 @@ class ContainerResource(Resource):
         assert runtime is not None
         async with self._turn(workspace_id, name), _deadline(planned, "create", _CREATE_S):
             labels = self._labels(planned, workspace_id, context)
-            for other in await find_places(place.api, place.owner, workspace_id, name):
-                found = await other.lifecycle.find(other.id)
-                if found is not None and _is_replaced(found[0], context):
-                    await self._clear_replaced(context, other, found[0], planned)
-                elif found is not None and is_running(found) and is_alike(found[0], labels):
-                    kept = {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
-                    await place.api.containers.set_labels(found[0], {**labels, **kept})
-                    return await other.state(planned, runtime)
-                else:
-                    await other.clear(signal.SIGKILL, 0)
+            adopted = await self._adopt(context, place, workspace_id, planned, labels)
+            if adopted is not None:
+                return await adopted.state(planned, runtime)
             image = await _image(place.api, planned, workspace_id)
             labels[STOP_LABEL] = image.config.stop_signal
             await context.host.progress(f"Starting container {name}")
@@ -154,6 +147,27 @@ class ContainerResource(Resource):
                     record = await place.lifecycle.start(job)
                 task = await place.api.tasks.find(place.id)
                 return place.state_of((record, task), planned, runtime)
+
+    async def _adopt(
+        self,
+        context: Context,
+        place: ContainerPlace,
+        workspace_id: str,
+        planned: Values,
+        labels: Mapping[str, str],
+    ) -> ContainerPlace | None:
+        """Find a running container that was started alike, and end all others of that name."""
+        for other in await find_places(place.api, place.owner, workspace_id, planned["name"]):
+            found = await other.lifecycle.find(other.id)
+            if found is not None and _is_replaced(found[0], context):
+                await self._clear_replaced(context, other, found[0], planned)
+            elif found is not None and is_running(found) and is_alike(found[0], labels):
+                kept = {n: found[0].labels[n] for n in _KEPT_LABELS if n in found[0].labels}
+                await place.api.containers.set_labels(found[0], {**labels, **kept})
+                return other
+            else:
+                await other.clear(signal.SIGKILL, 0)
+        return None
 
     async def _clear_replaced(
         self, context: Context, place: ContainerPlace, record: ContainerRecord, planned: Values

@@ -215,10 +215,10 @@ def _device_rules(given: SpecInput) -> list[dict[str, Any]]:
     ]
 
 
-def _mounts(given: SpecInput) -> list[dict[str, Any]]:
+def _usual_mounts(given: SpecInput) -> list[SpecMount]:
     tmpfs = ("nosuid", "strictatime")
     sys_options = ("nosuid", "noexec", "nodev", "rw" if given.is_privileged else "ro")
-    usual = [
+    return [
         SpecMount(
             target="/proc", source="proc", type="proc", options=("nosuid", "noexec", "nodev")
         ),
@@ -249,10 +249,14 @@ def _mounts(given: SpecInput) -> list[dict[str, Any]]:
             target="/run", source="tmpfs", type="tmpfs", options=(*tmpfs, "nodev", "mode=755")
         ),
     ]
+
+
+def _mounts(given: SpecInput) -> list[dict[str, Any]]:
     targets = [replace(m, target=place_in_container(m.target)) for m in given.mounts]
     # A mount upon another one has to come behind it.
     own = sorted(targets, key=lambda mount: mount.target.count("/"))
     hidden = {mount.target for mount in own}
+    usual = [mount for mount in _usual_mounts(given) if mount.target not in hidden]
     return [
         {
             "destination": mount.target,
@@ -260,5 +264,5 @@ def _mounts(given: SpecInput) -> list[dict[str, Any]]:
             "source": mount.source,
             "options": list(mount.options),
         }
-        for mount in (*(one for one in usual if one.target not in hidden), *own)
+        for mount in (*usual, *own)
     ]
