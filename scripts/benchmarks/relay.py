@@ -27,27 +27,7 @@ RESUMABLE = ("--resume", "always", "--fdpass")
 
 def run(*, quick: bool) -> list[Row]:
     """MB/s (10^6 bytes), medians of rounds in which the two take turns."""
-    size = BYTES // 10 if quick else BYTES
-    figures: dict[str, list[float]] = {}
-    with open_world() as world, open_tls_world() as secured, open_bastion() as bastion:
-        sides = {
-            "ours": world.ours_beside_others(),
-            "resumable": world.through(*RESUMABLE),
-            "resumable over TLS": secured.through(*RESUMABLE),
-            "peer": bastion,
-        }
-        for _ in range(ROUNDS):
-            measures = (("down", download), ("up", upload), ("requests", small_requests))
-            for name, measure in measures:
-                for side, command in sides.items():
-                    progress(f"{name}, {side}")
-                    figures.setdefault(f"{name} {side}", []).append(measure(command, size))
-    for _ in range(ROUNDS):
-        for side, join in (("ours", _through_relay), ("peer", _directly)):
-            progress(f"raw, {side}")
-            amount = RAW_BYTES // 10 if quick else RAW_BYTES
-            figures.setdefault(f"raw {side}", []).append(_raw(join, amount))
-    middle = {name: statistics.median(values) for name, values in figures.items()}
+    middle = {name: statistics.median(values) for name, values in _measured(quick=quick).items()}
     rows = (
         ("workspace to client, ssh", "down", "ours", 1.5),
         ("client to workspace, ssh", "up", "ours", 1.5),
@@ -71,6 +51,31 @@ def run(*, quick: bool) -> list[Row]:
         )
         for label, key, side, wanted in rows
     ]
+
+
+def _measured(*, quick: bool) -> dict[str, list[float]]:
+    """MB/s of every round, by what was measured and for which side."""
+    size = BYTES // 10 if quick else BYTES
+    figures: dict[str, list[float]] = {}
+    with open_world() as world, open_tls_world() as secured, open_bastion() as bastion:
+        sides = {
+            "ours": world.ours_beside_others(),
+            "resumable": world.through(*RESUMABLE),
+            "resumable over TLS": secured.through(*RESUMABLE),
+            "peer": bastion,
+        }
+        for _ in range(ROUNDS):
+            measures = (("down", download), ("up", upload), ("requests", small_requests))
+            for name, measure in measures:
+                for side, command in sides.items():
+                    progress(f"{name}, {side}")
+                    figures.setdefault(f"{name} {side}", []).append(measure(command, size))
+    for _ in range(ROUNDS):
+        for side, join in (("ours", _through_relay), ("peer", _directly)):
+            progress(f"raw, {side}")
+            amount = RAW_BYTES // 10 if quick else RAW_BYTES
+            figures.setdefault(f"raw {side}", []).append(_raw(join, amount))
+    return figures
 
 
 def download(command: list[str], size: int) -> float:
