@@ -21,6 +21,7 @@ DIGEST_BYTES: Final = 32
 HASHED_FILE_BYTES: Final = _HEAD.size + DIGEST_BYTES
 # Longer than any link: PATH_MAX.
 _TAIL_BYTES_MAX: Final = 4096
+_TIME_MIN_NS, _TIME_MAX_NS = -(2**63), 2**63 - 1
 MODE_BITS: Final = 0o7777
 # The one permission bit that a portable sync looks at.
 EXECUTABLE: Final = 0o100
@@ -130,21 +131,27 @@ def is_meant(known: TreeEntry, old: TreeEntry) -> bool:
     return known.tail == old.tail
 
 
+def bounded_time(time_ns: int) -> int:
+    """The nearest time that an entry can have (1677 to 2262); some filesystems know others."""
+    return min(max(time_ns, _TIME_MIN_NS), _TIME_MAX_NS)
+
+
 def make_file(mode: int, mtime_ns: int, size: int, digest: bytes = b"") -> TreeEntry:
     return TreeEntry(pack_file(mode, mtime_ns, size) + digest)
 
 
 def pack_file(mode: int, mtime_ns: int, size: int) -> bytes:
     """A file's entry without its digest, which follows."""
-    return _HEAD.pack(_FILE, mode & MODE_BITS, mtime_ns, size)
+    return _HEAD.pack(_FILE, mode & MODE_BITS, bounded_time(mtime_ns), size)
 
 
 def make_directory(mode: int, mtime_ns: int = 0) -> TreeEntry:
-    return TreeEntry(_HEAD.pack(Kind.DIRECTORY, mode & MODE_BITS, mtime_ns, 0))
+    return TreeEntry(_HEAD.pack(Kind.DIRECTORY, mode & MODE_BITS, bounded_time(mtime_ns), 0))
 
 
 def make_link(target: bytes, mtime_ns: int = 0) -> TreeEntry:
-    return TreeEntry(_HEAD.pack(Kind.LINK, 0o777, mtime_ns, len(target)) + target)
+    head = _HEAD.pack(Kind.LINK, 0o777, bounded_time(mtime_ns), len(target))
+    return TreeEntry(head + target)
 
 
 def make_frozen(kind: Kind, words: str = "") -> TreeEntry:

@@ -18,6 +18,7 @@ from kled_sync.tree.entry import (
     MODE_BITS,
     Kind,
     TreeEntry,
+    bounded_time,
     make_frozen,
     make_link,
 )
@@ -76,6 +77,11 @@ class SeenEntry(PackableEntry):
             return False
         return self[_STAMP.size] == Kind.PROBLEM or stat.S_ISLNK(found.st_mode)
 
+    def has_size_and_time(self, found: os.stat_result) -> bool:
+        """Whether a file had the size and the time of modification that `found` has."""
+        entry = self.entry
+        return (entry.size, entry.mtime_ns) == (found.st_size, bounded_time(found.st_mtime_ns))
+
     @property
     def is_directory(self) -> bool:
         return self[_STAMP.size] == _DIRECTORY
@@ -96,18 +102,20 @@ class SeenEntry(PackableEntry):
 
 def _pack_seen(found: os.stat_result) -> bytes:
     """A regular file without its digest, which follows."""
-    return _FILE.pack(
-        found.st_ctime_ns,
-        found.st_ino,
-        _REGULAR,
-        found.st_mode & MODE_BITS,
-        found.st_mtime_ns,
-        found.st_size,
-    )
+    times = found.st_ctime_ns, found.st_mtime_ns
+    try:
+        return _pack_file(found, *times)
+    except struct.error:  # a time that hardly a file has; looked at a million times otherwise
+        return _pack_file(found, *map(bounded_time, times))
+
+
+def _pack_file(found: os.stat_result, ctime_ns: int, mtime_ns: int) -> bytes:
+    mode = found.st_mode & MODE_BITS
+    return _FILE.pack(ctime_ns, found.st_ino, _REGULAR, mode, mtime_ns, found.st_size)
 
 
 def stamp_of(found: os.stat_result) -> bytes:
-    return _STAMP.pack(found.st_ctime_ns, found.st_ino)
+    return _STAMP.pack(bounded_time(found.st_ctime_ns), found.st_ino)
 
 
 def seen(entry: TreeEntry, found: os.stat_result | None) -> SeenEntry:
@@ -136,7 +144,7 @@ def seen_file(found: os.stat_result, digest: bytes, read_at_ns: int) -> SeenEntr
 
 def placed_file(found: os.stat_result, content: TreeEntry) -> SeenEntry:
     """What is where `content` was put a moment ago; if that is something else, it is to be read."""
-    rounded_ns = content.mtime_ns - found.st_mtime_ns
+    rounded_ns = content.mtime_ns - bounded_time(found.st_mtime_ns)
     is_time = 0 <= rounded_ns <= _COARSE_TICK_NS
     if not (stat.S_ISREG(found.st_mode) and is_time and found.st_size == content.size):
         return seen(content, None)

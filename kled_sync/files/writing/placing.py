@@ -187,8 +187,7 @@ class Placer:
     def _is_same_again(self, known: SeenEntry, found: os.stat_result, operation: Operation) -> bool:
         """Whether the file is what it was but for its time of change; read again if it was read."""
         entry = known.entry
-        was = (known.inode, entry.size, entry.mtime_ns)
-        if (found.st_ino, found.st_size, found.st_mtime_ns) != was or not entry.is_file:
+        if not (entry.is_file and found.st_ino == known.inode and known.has_size_and_time(found)):
             return False
         if not entry.is_hashed:
             return True
@@ -232,12 +231,9 @@ class Placer:
 
     def _is_what_we_meant(self, staged: bytes, known: SeenEntry) -> bool:
         found = os.stat(staged, dir_fd=self._staging, follow_symlinks=False)
-        entry = known.entry
         # Its time of change is that of the renaming now.
         same = found.st_ino == known.inode or not known.is_sure
-        return same and (
-            not entry.is_file or (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns)
-        )
+        return same and (not known.is_file or known.has_size_and_time(found))
 
     def _let_go(self, staged: bytes, path: bytes, what: str) -> None:
         if self._kept is not None:

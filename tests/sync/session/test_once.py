@@ -64,6 +64,22 @@ async def test_a_copy_is_the_same_in_content_modes_times_and_links(
     ]
 
 
+async def test_a_time_that_no_entry_can_have_becomes_the_nearest(
+    tmp_path: Path, source: Path
+) -> None:
+    """Filesystems know years after 2262, which are too much for 64 bits of nanoseconds."""
+    target, seconds = tmp_path / "target", 13_000_000_000
+    for path in (source / "a.txt", source / "link", source / "sub"):
+        os.utime(path, (seconds, seconds), follow_symlinks=False)
+    for text in ("hello", "once more"):  # what has such a time is also replaced
+        (source / "a.txt").write_text(text)
+        os.utime(source / "a.txt", (seconds, seconds))
+        result, _ = await copy_once(tmp_path, source, target)
+        assert result.done.failures == []
+        os.utime(target / "a.txt", (seconds, seconds))
+    assert content(target) == content(source)
+
+
 async def test_what_is_there_already_is_neither_read_nor_sent(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "target"
     await copy_once(tmp_path, source, target)
