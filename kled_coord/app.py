@@ -141,7 +141,6 @@ async def serve(
         with only_one(config.data_dir):
             await remove_previews(config.data_dir)
             await services.sessions.close_forgotten()
-            await services.queue.expire(await trio.to_thread.run_sync(earlier_workers, config))
             await _serve(services, registry, sources, task_status)
     log.info("coordinator_stopped")
 
@@ -200,10 +199,25 @@ def serve_beside(services: Services, registry: AgentRegistry, nursery: trio.Nurs
 
 
 async def work(services: Services, workers: Sequence[Worker], nursery: trio.Nursery) -> None:
-    """Start the workers once nothing of an earlier coordinator's runs is at work any more."""
+    """Start the workers once nothing of an earlier coordinator's runs is at work any more.
+
+    Its builds end only then: their Terraforms may use the state backend as long as they save.
+    """
     await services.runs.end_abandoned()
+    await _fail_abandoned(services)
     for worker in workers:
         nursery.start_soon(worker.serve, services.readiness.draining)
+
+
+async def _fail_abandoned(services: Services) -> None:
+    """Fail what an earlier coordinator ran, as soon as the database takes it."""
+    is_dead = await trio.to_thread.run_sync(earlier_workers, services.config)
+    while True:
+        try:
+            return await services.queue.expire(is_dead)
+        except StoreError as error:
+            log.warning("abandoned_builds_not_failed", reason=error.message)
+        await trio.sleep(_SWEEP_S)
 
 
 async def sweep(services: Services) -> Never:

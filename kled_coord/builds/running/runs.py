@@ -101,9 +101,13 @@ class RunDirectories:
             await self._rescue(build, path)
 
     async def make_room(self, build_id: BuildId) -> None:
-        """The backend has not taken a build's state: let Terraform have room for a file of it."""
-        for path in [path for path in self._open if _build_id(path) == build_id]:
-            await trio.to_thread.run_sync((path / RESERVE_FILE).unlink, True)
+        """The backend has not taken a build's state: let Terraform have room for a file of it.
+
+        Also the Terraform of an earlier process, which is ended.
+        """
+        for path in await trio.to_thread.run_sync(self._all):
+            if _build_id(path) == build_id:
+                await trio.to_thread.run_sync((path / RESERVE_FILE).unlink, True)
 
     async def rescue_of(self, workspace_id: WorkspaceId) -> None:
         """Save what a workspace's earlier builds left, before the next. Raises StoreError."""
@@ -115,8 +119,9 @@ class RunDirectories:
     async def end_abandoned(self) -> None:
         """End what still runs in the directories that an earlier process left.
 
-        A Terraform that is interrupted leaves its state there, and it is saved. Once, before the
-        first `make`; does nothing on a system that does not say which processes those are.
+        A Terraform that is interrupted saves its state as long as its build has not ended, else it
+        leaves the state there, and that is saved. Once, before the first `make`; does nothing on a
+        system that does not say which processes those are.
         """
         if sys.platform != "linux":
             return
@@ -216,8 +221,11 @@ class RunDirectories:
 
     def _others(self) -> list[Path]:
         """Directories of nobody here."""
+        return [path for path in self._all() if path not in self._open]
+
+    def _all(self) -> list[Path]:
         try:
-            return sorted(path for path in self._directory.iterdir() if path not in self._open)
+            return sorted(self._directory.iterdir())
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 log.warning("runs_unreadable", reason=str(error))

@@ -21,7 +21,7 @@ from tests.e2e.chaos.builds.world import BuildWorld
 PATIENCE_S: Final = 240.0
 _LOOK_AGAIN_S: Final = 0.25
 _AGAIN_S: Final = 1.0
-# What an abandoned Terraform is given to save its state, and more.
+# Longer than it takes to look again for states that are not saved yet.
 _SAVED_S: Final = 30.0
 _ENDED: Final = frozenset({"succeeded", "failed", "canceled"})
 _NEXT: Final = {
@@ -146,8 +146,8 @@ class Owner:
     def _wait_saved(self, build: dict[str, Any]) -> None:
         """Until what the build left is saved, or cannot be now.
 
-        The build of a killed coordinator has failed as soon as the next coordinator begins. Its
-        Terraform may still save its state, until it has been ended; no other build starts before.
+        A state that neither database nor disk took is saved some time after its build has ended;
+        no other build starts before.
         """
         deadline = time.monotonic() + _SAVED_S
         while any(self._world.runs.glob(f"{build['id']}.*")) and time.monotonic() < deadline:
