@@ -297,7 +297,9 @@ TESTED_BY = {
         kled_sync/tree/entry
     """,
     "sync/files/writing/test_building.py": "kled_sync/files/writing/filling",
-    "sync/files/writing/test_placing.py": "kled_sync/files/writing/refusal",
+    "sync/files/writing/test_placing.py": """
+        kled_sync/files/writing/copying kled_sync/files/writing/refusal
+    """,
     "sync/ignore/test_rules.py": "kled_sync/ignore/pattern kled_sync/ignore/presets",
     "sync/session/attributes/test_copied.py": """
         kled_sync/endpoint/attributes kled_sync/files/attributes

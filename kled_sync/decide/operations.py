@@ -104,17 +104,13 @@ def plan(
     """
     blocked = [a.path for a in actions if _is_in_the_way(a)]
     directories = sorted(
-        (
-            _directory(a)
-            for a in actions
-            if a.new is not None and a.new.is_directory and not differs_in_time_alone(a)
-        ),
+        (_new_directory(a) for a in actions if is_directory(a.new) and not is_directory(a.old)),
         key=lambda operation: operation.path,
     )
     find = _finder(actions, target, blocked)
     arriving = [a for a in actions if a.new is not None and a.new[0] != Kind.DIRECTORY]
     many = len(arriving) > _NEWEST_FIRST
-    new = [o.path for o in directories if many and o.do is Do.MAKE_DIRECTORY and o.path != ROOT]
+    new = [o.path for o in directories if many and o.path != ROOT]
     small, single = _small_files(new if fills else [], arriving, find)
     contents = [_arrive(a, find) for a in single]
     sizes = {o.path: _content_bytes(o) for o in contents}
@@ -126,7 +122,6 @@ def plan(
     contents += [_arrive(a, find) for path in small if path not in tops for a in small[path]]
     directories = [o._replace(files=files[o.path]) if o.path in tops else o for o in directories]
     first = [
-        *_opening(actions, target),
         *_make_way(actions, blocked),
         *(o for o in directories if o.path not in tops),
     ]
@@ -177,43 +172,10 @@ def _new_files(directory: bytes, actions: Sequence[PathChange]) -> NewFiles:
     return NewFiles(names, sum(action.new.size for action in actions if action.new is not None))
 
 
-def differs_in_time_alone(action: PathChange) -> bool:
-    """Whether it is of a directory whose permissions stay."""
-    new, old = action.new, action.old
-    return new is not None and old is not None and old.is_directory and old.mode == new.mode
-
-
-def _opening(actions: Sequence[PathChange], target: Tree) -> Iterator[Operation]:
-    """What lets something be done in directories in which nobody may; `_dressing` undoes it.
-
-    Only where directories have times: in a sync that goes on the other side would follow.
-    """
-    own = {a.path for a in actions if is_directory(a.new) and not differs_in_time_alone(a)}
-    for path in sorted({split(a.path)[0] for a in actions if a.path} - own):
-        entry = target.get(path)
-        if entry is not None and entry.is_directory and entry.mtime_ns and not _is_open(entry):
-            yield Operation(Do.DRESS, path, _opened(entry), entry)
-
-
-def _is_open(directory: TreeEntry) -> bool:
-    return directory.mode & _OPEN == _OPEN
-
-
-def _opened(directory: TreeEntry) -> TreeEntry:
-    return directory.with_mode(directory.mode | _OPEN)
-
-
-def is_opening(operation: Operation, action: PathChange) -> bool:
-    """Whether it brings nothing of the action about, but lets others do so."""
-    if operation.do is not Do.DRESS or not is_directory(operation.old):
-        return False
-    return not is_directory(action.new) or differs_in_time_alone(action)
-
-
 def is_last(operation: Operation, action: PathChange) -> bool:
     """Whether nothing of the action is to be done after it.
 
-    What is in the way goes before, and a directory is opened until all that comes is in it.
+    What is in the way goes before, and a new directory is open until all that comes is in it.
     """
     new, wanted = operation.new, action.new
     if new is None or wanted is None:
@@ -233,7 +195,9 @@ def _dressing(
         new = action.new
         if new is None or not new.is_directory:
             continue
-        if not _is_open(new) or new.mtime_ns:
+        if is_directory(action.old):
+            yield Operation(Do.DRESS, action.path, new, action.old)
+        elif new.mode & _OPEN != _OPEN or new.mtime_ns:
             yield Operation(Do.DRESS, action.path, new, None)
     for path in sorted({split(a.path)[0] for a in (*actions, *moved) if a.path} - own):
         entry = target.get(path)
@@ -259,11 +223,10 @@ def _make_way(actions: Sequence[PathChange], blocked: Sequence[bytes]) -> Iterat
         yield Operation(do, action.path, None, action.old, action.path)
 
 
-def _directory(action: PathChange) -> Operation:
-    old = action.old if action.old is not None and action.old.is_directory else None
-    do = Do.DRESS if old is not None else Do.MAKE_DIRECTORY
+def _new_directory(action: PathChange) -> Operation:
     assert action.new is not None
-    return Operation(do, action.path, _opened(action.new), old)
+    opened = action.new.with_mode(action.new.mode | _OPEN)
+    return Operation(Do.MAKE_DIRECTORY, action.path, opened, None)
 
 
 def _removals(actions: Iterable[PathChange]) -> list[Operation]:

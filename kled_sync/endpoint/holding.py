@@ -14,6 +14,7 @@ from typing import Any, Final
 from kled_sync.decide.attributes import FACT as ATTRIBUTES
 from kled_sync.decide.attributes import FACT_TOLD
 from kled_sync.endpoint.placing_job import Workshop
+from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
 from kled_sync.files.places import held, state_directory
 from kled_sync.files.reading.chunk_store import ChunkStore
@@ -69,11 +70,14 @@ class HeldRoot:
             else:
                 self._state = state_directory(root.path, env)
                 stack.enter_context(held(self._state, options.session, root.path))
+            closed = ClosedDirectories(root, self._state / "opened")
             if options.reads_only:
                 self._staging = private_directory(self._state / "staging")
                 stack.callback(os.close, self._staging)
             else:
-                self._staging = stack.enter_context(staging(root, transient=options.transient))
+                self._staging = stack.enter_context(
+                    staging(root, closed, transient=options.transient)
+                )
             self._store = ChunkStore(self._state / "chunks")
             self.memory = Memory()
             self._load()
@@ -91,7 +95,9 @@ class HeldRoot:
                 store=self._store,
                 staging=self._staging,
                 kept=self.kept,
-                placer=Placer(root, options, self.memory, self._store, self._staging, self.kept),
+                placer=Placer(
+                    root, options, self.memory, self._store, self._staging, self.kept, closed
+                ),
             )
             self._told = False
             self._told_identity: tuple[bytes, ...] = ()

@@ -178,7 +178,10 @@ class PlacingJob:
         self._make_durable(staged)
         for at in range(0, len(ready), _STEP):
             with self._shop.turn:
-                self._place(ready[at : at + _STEP])
+                try:
+                    self._place(ready[at : at + _STEP])
+                finally:  # nobody else is to see them open
+                    self._shop.placer.close_directories()
             yield
         self._built.clear()
         if self._shop.options.durable == "batch" and len(ready) > _FEW:

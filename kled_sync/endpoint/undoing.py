@@ -48,6 +48,8 @@ def undo(holding: HeldRoot, message: Undo) -> Undone:
                 done.extend(version.paths)
         except Refusal as exc:
             raise ConflictError("sync_undo_failed", f"{shown(path)}: {exc.words}") from exc
+        finally:
+            holding.shop.placer.close_directories()
     kept.save()
     return Undone(request=message.request, paths=PathList(done))
 

@@ -93,6 +93,7 @@ async def copy_once(
     yes: bool = True,
     attributes: AttributeWish = NOTHING,
     meanwhile: Callable[[], None] = lambda: None,
+    holds: dict[SyncSide, Hold] | None = None,
 ) -> tuple[Result, dict[SyncSide, Peer]]:
     """`kled sync push`, between two folders of this machine; `meanwhile` is called when it is
     known what is to be done.
@@ -114,7 +115,7 @@ async def copy_once(
         preview=plans is not None,
         here=here,
     )
-    async with two_peers(state) as peers:
+    async with two_peers(state, holds) as peers:
         sync = OneSync(peers[SyncSide.ALPHA], peers[SyncSide.BETA], wish, SyncMeter())
         result = await sync.run(confirm)
     return result, peers

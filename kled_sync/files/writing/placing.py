@@ -10,21 +10,24 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from kled_sync.decide.operations import Do, Operation
+from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.options import Options
 from kled_sync.files.reading.chunk_store import ChunkStore
 from kled_sync.files.reading.contents import hash_file, is_known
 from kled_sync.files.reading.memory import Memory, SeenEntry, placed_file, seen, seen_link
 from kled_sync.files.root import Root
 from kled_sync.files.system import exchange, rename_new
+from kled_sync.files.writing.copying import copy_contents
 from kled_sync.files.writing.filling import dress
 from kled_sync.files.writing.kept import DELETED, REPLACED, KeptVersions
 from kled_sync.files.writing.moving import move_directory, move_file
 from kled_sync.files.writing.refusal import CHANGED, Refusal, trouble_of
 from kled_sync.tree.entry import EXECUTABLE, TreeEntry, is_meant, make_directory
-from kled_sync.tree.paths import join
+from kled_sync.tree.paths import ROOT, join, split
 
 _NOT_EMPTY: Final = ("not_empty", "something that is not synced is in the directory")
 _ALL: Final = 0o777
@@ -42,8 +45,9 @@ class Placer:
         store: ChunkStore,
         staging: int,
         kept: KeptVersions | None,
+        closed: ClosedDirectories,
     ) -> None:
-        self._root, self._options, self._memory = root, options, memory
+        self._root, self._options, self._memory, self._closed = root, options, memory, closed
         self._store, self._staging, self._kept = store, staging, kept
         self.umask = _umask()
         self._can_exchange = True
@@ -52,15 +56,27 @@ class Placer:
         self._number = 0
 
     def do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
-        """One operation; `staged` is the name of its file. Raises Refusal."""
+        """One operation; `staged` is the name of its file. Raises Refusal.
+
+        What it opens for that stays open until `close_directories`.
+        """
         try:
-            self._do(operation, staged, content)
+            try:
+                self._do(operation, staged, content)
+            except PermissionError:
+                if not self._closed.open(_written(operation)):
+                    raise
+                self._do(operation, staged, content)
         except Refusal:
             self._memory.mark(operation.path)
             raise
         except OSError as exc:
             self._memory.mark(operation.path)
             raise Refusal(*trouble_of(exc)) from exc
+
+    def close_directories(self) -> None:
+        """Close those again that were opened for operations."""
+        self._closed.close()
 
     def _do(self, operation: Operation, staged: bytes, content: TreeEntry | None) -> None:
         if content is not None:
@@ -72,12 +88,7 @@ class Placer:
             case Do.MAKE_DIRECTORY:
                 self._make_directory(operation)
             case Do.LINK:
-                assert operation.new is not None
-                staged = self._temporary()
-                os.symlink(operation.new.tail, staged, dir_fd=self._staging)
-                times = (operation.new.mtime_ns, operation.new.mtime_ns)
-                os.utime(staged, ns=times, dir_fd=self._staging, follow_symlinks=False)
-                self._put(operation, staged, operation.new)
+                self._put_link(operation)
             case Do.REMOVE:
                 self._remove(operation)
             case Do.REMOVE_DIRECTORY:
@@ -149,6 +160,19 @@ class Placer:
             move_file(operation, self._root, self._memory, self._store)
         if self._kept is not None:
             self._kept.note_moved(operation.source, operation.path)
+
+    def _put_link(self, operation: Operation) -> None:
+        new, staged = operation.new, self._temporary()
+        assert new is not None
+        os.symlink(new.tail, staged, dir_fd=self._staging)
+        times = (new.mtime_ns, new.mtime_ns)
+        os.utime(staged, ns=times, dir_fd=self._staging, follow_symlinks=False)
+        try:
+            self._put(operation, staged, new)
+        except (Refusal, OSError):
+            with suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=self._staging)
+            raise
 
     def _put(self, operation: Operation, staged: bytes, content: TreeEntry) -> None:
         path, old = operation.path, operation.old
@@ -283,6 +307,7 @@ class Placer:
         assert new is not None
         if new.is_directory:
             descriptor = self._root.directory(path)
+            self._closed.let_be(descriptor)
             if self._options.mode_mask != EXECUTABLE:
                 os.fchmod(descriptor, self.mode_for(new.mode, None, directory=True))
             if new.mtime_ns:
@@ -324,7 +349,7 @@ class Placer:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             out = os.open(staged, flags, 0o600, dir_fd=self._staging)
             try:
-                _copy(opened, out)
+                copy_contents(opened, out)
                 present = operation.old.mode if operation.old is not None else None
                 dress(out, self.mode_for(new.mode, present), new.mtime_ns)
             finally:
@@ -342,34 +367,13 @@ class Placer:
         return staged
 
 
-def _copy(source: int, target: int) -> None:
-    """What is no hole: a clone where the filesystem can, else a copy in the kernel, or through us.
-
-    lseek(2) says where the holes are; on a filesystem that does not know, all of it is data.
-    """
-    size, at = os.fstat(source).st_size, 0
-    while at < size:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as exc:
-            if exc.errno != errno.ENXIO:
-                raise
-            break  # a hole to the end
-        end = os.lseek(source, at, os.SEEK_HOLE)
-        while at < end and (done := _copy_part(source, target, at, end - at)):
-            at += done
-        if at < end:
-            break  # it has become shorter
-    os.ftruncate(target, size)
-
-
-def _copy_part(source: int, target: int, at: int, count: int) -> int:
-    try:
-        return os.copy_file_range(source, target, count, at, at)
-    except OSError as exc:
-        if exc.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-            raise
-    return os.pwrite(target, os.pread(source, min(count, 1024 * 1024), at), at)
+def _written(operation: Operation) -> list[bytes]:
+    """The directories in which an operation changes something; a moved one has `..` in it."""
+    paths = [operation.path]
+    if operation.do is Do.MOVE:
+        paths.append(operation.source)
+    above = [split(path)[0] for path in paths if path != ROOT]
+    return [*above, operation.source] if operation.do is Do.MOVE else above
 
 
 def _umask() -> int:

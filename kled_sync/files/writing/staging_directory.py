@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from kled_sync.files.closed import ClosedDirectories
 from kled_sync.files.places import root_key, try_lock
 from kled_sync.files.root import DIRECTORY_FLAGS, Root
 from kled_sync.ignore.rules import RULES_FILE
@@ -29,13 +30,13 @@ _TRIES: Final = 10
 
 
 @contextlib.contextmanager
-def staging(root: Root, *, transient: bool = False) -> Iterator[int]:
+def staging(root: Root, closed: ClosedDirectories, *, transient: bool = False) -> Iterator[int]:
     """A descriptor of a private directory in the root's filesystem; of a transient root nothing of
     it stays. Raises UnavailableError.
     """
     name = _TRANSIENT + os.urandom(8).hex().encode() if transient else root_key(root.path).encode()
     try:
-        above, outer, descriptor = _open_staging(root, name)
+        is_inside, outer, descriptor = _open_staging(root, closed, name)
     except OSError as exc:
         raise UnavailableError(
             "sync_staging_unusable",
@@ -52,22 +53,26 @@ def staging(root: Root, *, transient: bool = False) -> Iterator[int]:
             clear_staging(descriptor, frozenset())
             with contextlib.suppress(OSError):
                 os.rmdir(name, dir_fd=outer)
-            _remove_bare(above, outer)
+            if is_inside:
+                with contextlib.suppress(OSError), closed.opened(ROOT):
+                    _remove_bare(root.directory(ROOT), outer)
+            else:
+                _remove_bare(root.above, outer)
         os.close(descriptor)
         os.close(outer)
 
 
-def _open_staging(root: Root, name: bytes) -> tuple[int, int, int]:
-    """The directory that the one for staging is in, that, and the one called `name` in it."""
+def _open_staging(root: Root, closed: ClosedDirectories, name: bytes) -> tuple[bool, int, int]:
+    """Whether the directory for staging is in the root, that, and the one called `name` in it."""
     device = root.device()
     if device is None or os.fstat(root.above).st_dev == device:
         try:
-            return root.above, *_make_staging(root.above, name)
+            return False, *_make_staging(root.above, name)
         except PermissionError:
             if device is None:
                 raise
-    inside = root.directory(ROOT)
-    return inside, *_make_staging(inside, name)
+    with closed.opened(ROOT):
+        return True, *_make_staging(root.directory(ROOT), name)
 
 
 def _make_staging(above: int, name: bytes) -> tuple[int, int]:

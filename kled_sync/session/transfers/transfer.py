@@ -16,9 +16,7 @@ from kled_sync.decide.operations import (
     Do,
     Operation,
     SyncJob,
-    differs_in_time_alone,
     is_last,
-    is_opening,
     plan,
     portions,
 )
@@ -262,7 +260,7 @@ class SyncTransfer:
         news = JobNews(self._sides[side], self._sides[side.other], *waits)
         for number, operation in enumerate(job.operations):
             action = by_path.get(operation.path)
-            if action is None or is_opening(operation, action):
+            if action is None:
                 continue  # a directory got back its time; the next look finds where it did not
             if number in failed:
                 self._agreement.forget([operation.path])
@@ -353,9 +351,8 @@ class SyncTransfer:
         self._agreement.note(path, new)
         if do is Do.CONTENT:
             done.content_bytes += new.size
-        again = do is Do.DRESS and new.is_directory and operation.old is None
-        if not again or differs_in_time_alone(action):
-            done.actions.append(action)
+        if do is not Do.DRESS or not new.is_directory or operation.old is not None:
+            done.actions.append(action)  # a new directory was counted when it was made
 
 
 def _brought(job: SyncJob, by_path: dict[bytes, PathChange]) -> dict[bytes, TreeEntry]:

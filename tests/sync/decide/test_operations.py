@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from kled_sync.decide.modes import SyncSide
 from kled_sync.decide.operations import (
     JOB_BYTES,
@@ -63,22 +61,7 @@ def test_a_directory_is_closed_when_all_is_in_it() -> None:
         [(Do.MAKE_DIRECTORY, b"d", 0o755)], [(Do.CONTENT, b"d/f", 0o644)], [(Do.DRESS, b"d", 0o555)]
     ]  # fmt: skip
     found = modes([to_beta(b"d", closed, DIRECTORY), to_beta(b"d/f", file("1"))], Tree())
-    assert found == [
-        [(Do.DRESS, b"d", 0o755)], [(Do.CONTENT, b"d/f", 0o644)], [(Do.DRESS, b"d", 0o555)]
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("is_newer", [True, False])
-def test_a_directory_that_is_closed_is_opened_for_what_is_done_in_it(is_newer: bool) -> None:
-    target, closed = Tree(), make_directory(0o555, 7)
-    target.root = make_directory(0o755, 7)
-    target.put(b"d", closed)
-    target.put(b"d/f", file("2"))
-    changed = [to_beta(b"d", make_directory(0o555, 9), closed)] if is_newer else []
-    found = modes([*changed, to_beta(b"d/f", None, file("2"))], target)
-    assert found[0] == [(Do.DRESS, b"d", 0o755)]
-    assert found[1] == [(Do.REMOVE, b"d/f", 0)]
-    assert (Do.DRESS, b"d", 0o555) in found[2]
+    assert found == [[(Do.CONTENT, b"d/f", 0o644)], [(Do.DRESS, b"d", 0o555)]]
 
 
 def many_in(directory: bytes, count: int, size: int = 1) -> list[PathChange]:
